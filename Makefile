@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# One Makefile for everything, not recursive. Run it in the source folder or wherever configure ran;
+# what it makes goes below build/ there. "make help" lists the goals.
+
+SRC ?= $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
+B := build
+MAKEFLAGS += --no-builtin-rules
+ifndef MAKE_JOBS_SET
+MAKEFLAGS += -j$(shell nproc)
+endif
+
+all: programs
+
+# Goals that need test peers let configure install what is missing first.
+PEER_GOALS := demo check check-slow check-asan check-tsan check-valgrind check-fuzz bench
+INSTALL_DEPS := $(if $(filter $(PEER_GOALS),$(MAKECMDGOALS)),--install-deps)
+
+ifneq ($(filter-out help clean distclean check-layers,$(or $(MAKECMDGOALS),all)),)
+include $(B)/config.mk
+endif
+
+$(B)/config.mk: $(SRC)/configure $(SRC)/VERSION
+	@$(SRC)/configure $(CONFIGURE_ARGS) $(INSTALL_DEPS)
+
+# ---- rooms -------------------------------------------------------------------------------------
+# A room is a folder; all its sources make one static library. Below modules/ each folder is a
+# library that is loaded when first needed.
+
+ROOMS := util qapi crypto io block
+PROGRAMS := qemu-img qemu-io
+MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(PROGRAMS)))))
+MODULE_LIBS_crypto := $(GNUTLS_LIBS) $(NETTLE_LIBS)
+MODULE_LIBS_keyring := -lkeyutils
+MODULE_LIBS_sandbox := $(LIBSECCOMP_LIBS)
+MODULE_LIBS_edit := $(LIBEDIT_LIBS)
+MODULE_LIBS_deflate := $(LIBDEFLATE_LIBS)
+DISABLED_MODULES := $(if $(filter no,$(HAVE_LIBEDIT)),edit) $(if $(filter no,$(HAVE_KEYUTILS)),keyring) \
+    $(if $(filter no,$(HAVE_LIBDEFLATE)),deflate)
+MODULES := $(filter-out $(DISABLED_MODULES),$(MODULES))
+
+sources = $(filter-out $(SRC)/$(1)/modules/%,$(foreach p,* */* */*/*,$(wildcard $(SRC)/$(1)/$(p).c)))
+objects = $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(call sources,$(1)))
+module_sources = $(wildcard $(SRC)/*/modules/$(1)/*.c)
+module_objects = $(patsubst $(SRC)/%.c,$(B)/pic/%.o,$(call module_sources,$(1)))
+
+GEN := $(B)/gen
+LIBS := $(GLIB_2_0_LIBS) $(JANSSON_LIBS) $(LIBZSTD_LIBS) $(ZLIB_LIBS) $(LIBURING_LIBS) -lm -ldl -pthread
+CPPFLAGS_ALL := -I$(SRC) -I$(B) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -include $(B)/config.h \
+    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(CPPFLAGS)
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
+    -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers \
+    -Wno-sign-compare
+CFLAGS_ALL := -std=gnu17 -g $(OPTIMIZE) -fstack-protector-strong -fno-strict-aliasing -pthread $(WARNINGS) $(SANITIZE) \
+    $(EXTRA_CFLAGS)
+LDFLAGS_ALL := $(SANITIZE) -rdynamic -Wl,-z,relro,-z,now $(EXTRA_LDFLAGS)
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+$(B)/obj/%.o: $(SRC)/%.c $(B)/config.h
+	@mkdir -p $(@D)
+	@echo "  CC $*.c"
+	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+$(B)/pic/%.o: $(SRC)/%.c $(B)/config.h
+	@mkdir -p $(@D)
+	@echo "  CC $*.c (module)"
+	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
+
+$(B)/obj/gen/%.o: $(GEN)/%.c $(B)/config.h
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+$(B)/config.h: $(B)/config.mk ;
+
+# ---- generated sources -------------------------------------------------------------------------
+
+TABLE := $(SRC)/scripts/make-table
+
+# The drivers, from the files of block/ that define one.
+BLOCK_DRIVER_FILES := $(foreach d,formats formats/* protocols filters,$(wildcard $(SRC)/block/$(d)/*.c))
+$(GEN)/block-drivers.c: $(BLOCK_DRIVER_FILES) $(TABLE)
+	@mkdir -p $(@D)
+	@$(TABLE) BlockDriver block_drivers block/driver.h $(BLOCK_DRIVER_FILES) > $@
+
+SCHEMA_FILES := $(wildcard $(SRC)/qapi/*.json)
+ifneq ($(SCHEMA_FILES),)
+$(GEN)/schema.c $(GEN)/schema.h &: $(SRC)/qapi/gen.py $(SCHEMA_FILES)
+	@mkdir -p $(@D)
+	@python3 -B $(SRC)/qapi/gen.py $(SRC)/qapi/schema.json $(GEN)/schema.c $(GEN)/schema.h
+GEN_OBJECTS := $(B)/obj/gen/schema.o
+GEN_HEADERS := $(GEN)/schema.h
+endif
+$(foreach r,$(ROOMS) $(PROGRAMS),$(call objects,$(r))): | $(GEN_HEADERS)
+
+$(GEN)/%-commands.c: $(TABLE)
+	@mkdir -p $(@D)
+	@$(TABLE) Command commands $*/command.h $(filter %.c,$^) > $@
+$(foreach p,$(PROGRAMS),$(eval $(GEN)/$(p)-commands.c: $(call sources,$(p))))
+
+# ---- libraries, modules, programs --------------------------------------------------------------
+
+define room_rule
+$(B)/lib/$(1).a: $(call objects,$(1)) $(if $(filter $(1),io),$(IO_ASM)) $(if $(filter $(1),qapi),$(GEN_OBJECTS))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	@ar rcsD $$@ $$^
+endef
+IO_ASM := $(if $(filter asm,$(COROUTINE)),$(B)/obj/io/switch-$(ARCH).o)
+$(foreach r,$(ROOMS),$(eval $(call room_rule,$(r))))
+
+$(B)/obj/%.o: $(SRC)/%.S $(B)/config.h
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS_ALL) -g -c -o $@ $<
+
+define module_rule
+$(B)/modules/$(1).so: $(call module_objects,$(1))
+	@mkdir -p $$(@D)
+	@echo "  MODULE $(1)"
+	@$$(CC) $$(LDFLAGS_ALL) -shared -o $$@ $$^ $$(MODULE_LIBS_$(1)) -lglib-2.0
+endef
+$(foreach m,$(MODULES),$(eval $(call module_rule,$(m))))
+
+ifeq ($(STATIC_MODULES),yes)
+MODULE_FILES :=
+STATIC_OBJECTS := $(foreach m,$(MODULES),$(call module_objects,$(m)))
+STATIC_LIBS := $(foreach m,$(MODULES),$(MODULE_LIBS_$(m)))
+else
+MODULE_FILES := $(addprefix $(B)/modules/,$(addsuffix .so,$(MODULES)))
+endif
+
+# From the top of the house down, as the linker wants them.
+ROOM_LIBS := $(addprefix $(B)/lib/,block.a io.a crypto.a qapi.a util.a)
+LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
+
+define program_rule
+$(B)/$(1): $(call objects,$(1)) $(B)/obj/gen/$(1)-commands.o $(B)/obj/gen/block-drivers.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+	@echo "  LINK $(1)"
+	@$$(LINK)
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
+
+BUILT_PROGRAMS := $(addprefix $(B)/,$(foreach p,$(PROGRAMS),$(if $(wildcard $(SRC)/$(p)/main.c),$(p))))
+programs: $(BUILT_PROGRAMS) $(MODULE_FILES)
+
+# ---- tests -------------------------------------------------------------------------------------
+
+UNIT_SOURCES := $(wildcard $(SRC)/tests/unit/*.c $(SRC)/tests/block/*.c)
+UNIT_TESTS := $(patsubst $(SRC)/tests/%.c,$(B)/tests/%,$(UNIT_SOURCES))
+TEST_LIB := $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(wildcard $(SRC)/tests/lib/*.c))
+$(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(B)/obj/gen/block-drivers.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+	@mkdir -p $(@D)
+	@$(LINK)
+$(TEST_LIB) $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(UNIT_SOURCES)): | $(GEN_HEADERS)
+
+tests-build: programs $(UNIT_TESTS)
+
+RUN_TESTS = FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) FERRY_SANITIZED=$(SANITIZED) \
+    $(if $(LOOP),FERRY_LOOP=$(LOOP)) python3 -B $(SRC)/tests/run
+
+check: tests-build check-layers check-headers
+	@$(RUN_TESTS) $(TESTS)
+
+check-slow: tests-build
+	@$(RUN_TESTS) --slow $(TESTS)
+
+check-asan check-tsan:
+	@mkdir -p build-$(@:check-%=%)
+	@cd build-$(@:check-%=%) && $(abspath $(SRC))/configure --enable-$(@:check-%=%) >/dev/null && \
+	    $(MAKE) --no-print-directory check TESTS="$(TESTS)"
+
+check-valgrind: tests-build
+	@FERRY_VALGRIND=1 $(RUN_TESTS) --valgrind $(TESTS)
+
+check-fuzz:
+	@$(SRC)/tests/fuzz/run $(B) $(FUZZ_RUNS)
+
+# Each header compiles alone.
+check-headers: $(GEN_HEADERS) $(B)/config.h
+	@CC="$(CC)" CPPFLAGS="$(CPPFLAGS_ALL)" $(SRC)/scripts/check-headers $(SRC)
+
+check-layers:
+	@python3 -B $(SRC)/scripts/check-layers $(SRC)
+
+bench: programs
+	@FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) python3 -B $(SRC)/tests/perf/bench $(BENCH)
+
+demo: programs
+	@FERRY_BUILD=$(abspath $(B)) $(SRC)/scripts/demo
+
+# ---- installation ------------------------------------------------------------------------------
+
+INSTALL = install -D
+installed = $(DESTDIR)$(PREFIX)/bin/$(PROGRAM_PREFIX)$(1)
+MAN_PAGES := $(wildcard $(SRC)/docs/man/*.1)
+COMPLETIONS := $(wildcard $(SRC)/scripts/completion/*)
+
+install: programs
+	@for p in $(notdir $(BUILT_PROGRAMS)); do $(INSTALL) -m755 $(B)/$$p $(DESTDIR)$(PREFIX)/bin/$(PROGRAM_PREFIX)$$p; done
+	@for m in $(notdir $(MODULE_FILES)); do $(INSTALL) -m644 $(B)/modules/$$m $(DESTDIR)$(PREFIX)/lib/ferry/$$m; done
+	@for m in $(MAN_PAGES); do $(INSTALL) -m644 $$m $(DESTDIR)$(PREFIX)/share/man/man1/$(PROGRAM_PREFIX)$$(basename $$m); done
+	@for c in $(COMPLETIONS); do $(INSTALL) -m644 $$c $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$(PROGRAM_PREFIX)$$(basename $$c); done
+
+uninstall:
+	@rm -f $(foreach p,$(PROGRAMS),$(DESTDIR)$(PREFIX)/bin/$(PROGRAM_PREFIX)$(p)) \
+	    $(foreach m,$(MAN_PAGES),$(DESTDIR)$(PREFIX)/share/man/man1/$(PROGRAM_PREFIX)$(notdir $(m))) \
+	    $(foreach c,$(COMPLETIONS),$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$(PROGRAM_PREFIX)$(notdir $(c)))
+	@rm -rf $(DESTDIR)$(PREFIX)/lib/ferry
+
+VERSION := $(shell cat $(SRC)/VERSION)
+dist:
+	@git -C $(SRC) archive --format=tar.gz --prefix=ferry-$(VERSION)/ -o $(abspath $(B))/ferry-$(VERSION).tar.gz HEAD
+	@echo $(B)/ferry-$(VERSION).tar.gz
+
+deb: programs
+	@$(SRC)/scripts/make-deb $(abspath $(SRC)) $(abspath $(B)) $(VERSION)
+
+clean:
+	@rm -rf $(B)/obj $(B)/pic $(B)/lib $(B)/gen $(B)/modules $(B)/tests $(addprefix $(B)/,$(PROGRAMS))
+
+distclean:
+	@rm -rf $(B) build-asan build-tsan build-fuzz
+
+help:
+	@echo 'all (default)     the programs and their modules, below build/'
+	@echo 'demo              install what is missing, build, show the main jobs on real input'
+	@echo 'check             install what is missing, build, run the tests (LOOP=epoll, TESTS=pattern)'
+	@echo 'check-slow        the long tests; check-asan check-tsan check-valgrind check-fuzz likewise'
+	@echo 'check-headers check-layers   rules of the house'
+	@echo 'bench             ratios of time, CPU and memory against the reference (BENCH=pattern)'
+	@echo 'install uninstall dist deb clean distclean   DESTDIR is honoured'
+
+.PHONY: all programs tests-build check check-slow check-asan check-tsan check-valgrind check-fuzz \
+    check-headers check-layers bench demo install uninstall dist deb clean distclean help
+
+-include $(shell find $(B)/obj $(B)/pic -name '*.d' 2>/dev/null)

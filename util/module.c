@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Libraries that are loaded when first needed. */
+#include "util/module.h"
+#include "util/err.h"
+#include <dlfcn.h>
+
+#ifndef STATIC_MODULES
+/* Opens @file in modules/ beside the program, else in the installed folder. */
+static void *module_open(const char *file, GError **err)
+{
+    g_autofree char *exe = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *here = exe ? g_path_get_dirname(exe) : g_strdup(".");
+    g_autofree char *up = g_path_get_dirname(here);
+    const char *dirs[] = { here, up };
+    void *lib;
+
+    for (int i = 0; i < 2; i++) {
+        g_autofree char *path = g_build_filename(dirs[i], "modules", file, NULL);
+
+        if (g_file_test(path, G_FILE_TEST_EXISTS)) {
+            lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+            if (!lib)
+                err_set(err, ENOENT, "Cannot load module '%s': %s", path, dlerror());
+            return lib;
+        }
+    }
+    g_autofree char *path = g_build_filename(FERRY_MODULE_DIR, file, NULL);
+    lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!lib)
+        err_set(err, ENOENT, "Cannot load module '%s': %s", path, dlerror());
+    return lib;
+}
+#endif
+
+const void *module_load(const char *name, GError **err)
+{
+    static GMutex lock;
+    static GHashTable *loaded;
+    g_autoptr(GMutexLocker) guard = g_mutex_locker_new(&lock);
+    g_autofree char *symbol = g_strconcat("ferry_module_", name, NULL);
+    const void *table;
+    void *lib;
+
+    if (!loaded)
+        loaded = g_hash_table_new(g_str_hash, g_str_equal);
+    table = g_hash_table_lookup(loaded, name);
+    if (table)
+        return table;
+#ifdef STATIC_MODULES
+    lib = RTLD_DEFAULT;
+#else
+    g_autofree char *file = g_strconcat(name, ".so", NULL);
+    lib = module_open(file, err);
+    if (!lib)
+        return NULL;
+#endif
+    table = dlsym(lib, symbol);
+    if (!table) {
+        err_set(err, ENOENT, "Module '%s' is not part of this build", name);
+        return NULL;
+    }
+    g_hash_table_insert(loaded, g_strdup(name), (void *)table);
+    return table;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Sizes as text. */
+#include "util/size.h"
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Bits to shift for suffix @c, or -1 if it is none. */
+static int suffix_shift(char c)
+{
+    static const char suffixes[] = "bkmgtpe";
+    const char *p = c ? strchr(suffixes, tolower((unsigned char)c)) : NULL;
+
+    return p ? (int)(p - suffixes) * 10 : -1;
+}
+
+/* Reads ".5" at @p as a fraction of 2^64 is too exact for text: a double is what users mean. */
+static const char *fraction_parse(const char *p, double *out)
+{
+    double scale = 0.1;
+
+    *out = 0;
+    if (*p != '.')
+        return p;
+    for (p++; isdigit((unsigned char)*p); p++, scale /= 10)
+        *out += scale * (*p - '0');
+    return p;
+}
+
+int size_parse(const char *text, uint64_t unit, uint64_t *out, const char **end)
+{
+    const char *p = text;
+    uint64_t whole, value;
+    double fraction = 0;
+    bool hex = p[0] == '0' && (p[1] == 'x' || p[1] == 'X');
+    int shift;
+    char *after;
+
+    if (!isdigit((unsigned char)*p))
+        return -EINVAL;
+    errno = 0;
+    whole = strtoull(p, &after, hex ? 16 : 10);
+    if (errno)
+        return -ERANGE;
+    p = after;
+    if (!hex)
+        p = fraction_parse(p, &fraction);
+    shift = hex ? -1 : suffix_shift(*p);
+    if (shift >= 0) {
+        p++;
+        unit = UINT64_C(1) << shift;
+    }
+    if (fraction != 0 && unit == 1)
+        return -EINVAL;
+    if (end)
+        *end = p;
+    else if (*p)
+        return -EINVAL;
+    if (!size_mul(whole, unit, &value) ||
+        !size_add(value, (uint64_t)(fraction * (double)unit), &value))
+        return -ERANGE;
+    *out = value;
+    return 0;
+}
+
+char *size_format(uint64_t bytes)
+{
+    static const char *const units[] = { "", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei" };
+    double value = (double)bytes;
+    int i = 0;
+
+    /* At 1000, not 1024, so that three digits do; what callers parse depends on it. */
+    while (value >= 1000 && i < 6) {
+        value /= 1024;
+        i++;
+    }
+    return g_strdup_printf("%0.3g %sB", value, units[i]);
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Windows on memory. */
+#include "util/span.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* All 64-byte blocks of a long run are compared as vectors; the compiler picks their width. */
+typedef uint64_t Vec __attribute__((vector_size(32), aligned(1), may_alias));
+
+static bool vec_any(Vec v)
+{
+    return v[0] | v[1] | v[2] | v[3];
+}
+
+bool buffer_is_zero(const void *buf, size_t len)
+{
+    const uint8_t *p = buf;
+    const uint8_t *end = p + len;
+
+    /* Data is rarely zero at its first, middle and last byte: most buffers end here. */
+    if (!len)
+        return true;
+    if (p[0] | p[len / 2] | p[len - 1])
+        return false;
+    for (; end - p >= 256; p += 256) {
+        const Vec *v = (const Vec *)p;
+        Vec a = v[0] | v[1] | v[2] | v[3];
+        Vec b = v[4] | v[5] | v[6] | v[7];
+
+        if (vec_any(a | b))
+            return false;
+    }
+    for (; p < end; p++)
+        if (*p)
+            return false;
+    return true;
+}
+
+Span span_of_iov(const struct iovec *iov, int niov)
+{
+    Span s = { .iov = iov };
+
+    for (int i = 0; i < niov; i++)
+        s.len += iov[i].iov_len;
+    return span_slice(s, 0, s.len);
+}
+
+Span span_slice(Span s, size_t off, size_t len)
+{
+    g_assert(off <= s.len && len <= s.len - off);
+    if (!s.iov)
+        return span_of((uint8_t *)s.base + off, len);
+    if (!len)
+        return span_of(NULL, 0);
+    s.skip += off;
+    while (s.skip >= s.iov->iov_len) {
+        s.skip -= s.iov->iov_len;
+        s.iov++;
+    }
+    s.len = len;
+    return s;
+}
+
+void *span_head(Span s, size_t *len)
+{
+    size_t here;
+
+    if (!s.iov) {
+        *len = s.len;
+        return s.base;
+    }
+    here = s.iov->iov_len - s.skip;
+    *len = MIN(here, s.len);
+    return (uint8_t *)s.iov->iov_base + s.skip;
+}
+
+int span_to_iov(Span s, struct iovec *iov, int max, size_t *covered)
+{
+    size_t total = 0;
+    int n = 0;
+
+    while (s.len && n < max) {
+        size_t len;
+        void *p = span_head(s, &len);
+
+        iov[n++] = (struct iovec){ .iov_base = p, .iov_len = len };
+        total += len;
+        s = span_slice(s, len, s.len - len);
+    }
+    if (covered)
+        *covered = total;
+    return n;
+}
+
+void span_read(Span from, void *to)
+{
+    while (from.len) {
+        size_t n;
+        void *p = span_head(from, &n);
+
+        memcpy(to, p, n);
+        to = (uint8_t *)to + n;
+        from = span_slice(from, n, from.len - n);
+    }
+}
+
+void span_write(Span to, const void *from)
+{
+    while (to.len) {
+        size_t n;
+        void *p = span_head(to, &n);
+
+        memcpy(p, from, n);
+        from = (const uint8_t *)from + n;
+        to = span_slice(to, n, to.len - n);
+    }
+}
+
+void span_copy(Span to, Span from)
+{
+    g_assert(to.len == from.len);
+    while (to.len) {
+        size_t n, have;
+        void *p = span_head(to, &n);
+        void *q = span_head(from, &have);
+
+        n = MIN(n, have);
+        memcpy(p, q, n);
+        to = span_slice(to, n, to.len - n);
+        from = span_slice(from, n, from.len - n);
+    }
+}
+
+void span_fill(Span s, int byte)
+{
+    while (s.len) {
+        size_t n;
+        void *p = span_head(s, &n);
+
+        memset(p, byte, n);
+        s = span_slice(s, n, s.len - n);
+    }
+}
+
+bool span_is_zero(Span s)
+{
+    while (s.len) {
+        size_t n;
+        void *p = span_head(s, &n);
+
+        if (!buffer_is_zero(p, n))
+            return false;
+        s = span_slice(s, n, s.len - n);
+    }
+    return true;
+}
+
+bool span_is_aligned(Span s, size_t align)
+{
+    while (s.len) {
+        size_t n;
+        void *p = span_head(s, &n);
+
+        if (((uintptr_t)p | n) & (align - 1))
+            return false;
+        s = span_slice(s, n, s.len - n);
+    }
+    return true;
+}
+
+void *aligned_try_alloc(size_t len)
+{
+    void *p;
+
+    if (posix_memalign(&p, (size_t)sysconf(_SC_PAGESIZE), MAX(len, 1)))
+        return NULL;
+    return p;
+}
+
+void aligned_free(void *p)
+{
+    free(p);
+}
