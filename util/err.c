@@ -9,21 +9,25 @@
 
 typedef struct {
     char *hint; /* NULL: no advice */
+    char *line; /* NULL: none */
 } FerryErrorPrivate;
 
 static void ferry_error_private_init(FerryErrorPrivate *p)
 {
     p->hint = NULL;
+    p->line = NULL;
 }
 
 static void ferry_error_private_copy(const FerryErrorPrivate *src, FerryErrorPrivate *dst)
 {
     dst->hint = g_strdup(src->hint);
+    dst->line = g_strdup(src->line);
 }
 
 static void ferry_error_private_clear(FerryErrorPrivate *p)
 {
     g_free(p->hint);
+    g_free(p->line);
 }
 
 G_DEFINE_EXTENDED_ERROR(FerryError, ferry_error)
@@ -83,6 +87,28 @@ bool err_hint(GError **err, const char *fmt, ...)
     p->hint = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     return false;
+}
+
+bool err_line(GError **err, const char *fmt, ...)
+{
+    FerryErrorPrivate *p;
+    va_list ap;
+
+    if (!err || !*err || (*err)->domain != FERRY_ERROR)
+        return false;
+    p = ferry_error_get_private(*err);
+    g_free(p->line);
+    va_start(ap, fmt);
+    p->line = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+const char *err_get_line(const GError *err)
+{
+    if (!err || err->domain != FERRY_ERROR)
+        return NULL;
+    return ((FerryErrorPrivate *)ferry_error_get_private(err))->line;
 }
 
 const char *err_get_hint(const GError *err)

@@ -27,6 +27,15 @@ bool err_prefix(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* Remembers one line of advice, shown after the message on a terminal only. Returns false. */
 bool err_hint(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
+/*
+ * Remembers a whole line that always follows the message: text that callers of the reference
+ * programs may look for. Returns false.
+ */
+bool err_line(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+/* The line given with err_line for @err, or NULL. Owned by the error. */
+const char *err_get_line(const GError *err);
+
 /* The advice given with err_hint for @err, or NULL. Owned by the error. */
 const char *err_get_hint(const GError *err);
 

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The graph of images, for its users: tools, exports, devices, jobs.
+ *
+ * A Node is a driver with its state. An Edge goes from a node to a child with a role. A Handle is a
+ * user at the top; all requests enter by one. Offsets and lengths are bytes. Data-path functions
+ * return 0 or a negative errno; control functions return bool or a pointer and set @err.
+ */
+#ifndef BLOCK_BLOCK_H
+#define BLOCK_BLOCK_H
+
+#include "io/co.h"
+#include "util/json.h"
+#include "util/span.h"
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef struct BlockDriver BlockDriver;
+typedef struct Node Node;
+typedef struct Edge Edge;
+typedef struct Handle Handle;
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+typedef enum {
+    REQ_FUA = 1 << 0,          /* durable when the request returns */
+    REQ_MAY_UNMAP = 1 << 1,    /* zero: space may be given back */
+    REQ_NO_FALLBACK = 1 << 2,  /* zero: -ENOTSUP rather than writing zeroes as data */
+    REQ_COMPRESSED = 1 << 3,   /* pwrite: store compressed, whole clusters only */
+    REQ_UNCHANGED = 1 << 4,    /* pwrite: the guest-visible content stays what it was */
+    REQ_COPY_ON_READ = 1 << 5, /* pread: store what comes from the backing file */
+    REQ_PREFETCH = 1 << 6,     /* with COPY_ON_READ: the data itself is not wanted */
+    REQ_SERIALISE = 1 << 7,    /* pwrite, zero: wait for overlapping requests, keep others out */
+    REQ_NO_WAIT = 1 << 8,      /* with SERIALISE: -EBUSY instead of waiting */
+} ReqFlags;
+
+/* No single request is longer. */
+#define REQ_LEN_MAX ((uint64_t)INT32_MAX & ~(uint64_t)0xffff)
+
+/* What a range of a node is made of. */
+typedef enum {
+    EXTENT_DATA = 1 << 0,       /* must be read to know what is there */
+    EXTENT_ZERO = 1 << 1,       /* reads as zeroes */
+    EXTENT_ALLOCATED = 1 << 2,  /* decided by this layer, not by its backing file */
+    EXTENT_HOST = 1 << 3,       /* @host and @host_off say where the bytes lie as they are */
+    EXTENT_COMPRESSED = 1 << 4,
+    EXTENT_EOF = 1 << 5,        /* ends at the end of the node */
+    EXTENT_RECURSE = 1 << 6,    /* from drivers only: ask @host at @host_off for the rest */
+} ExtentFlags;
+
+typedef struct {
+    uint64_t len;      /* bytes from the asked offset that are alike; 0 only at the end */
+    unsigned flags;    /* ExtentFlags */
+    Node *host;        /* with EXTENT_HOST or EXTENT_RECURSE */
+    uint64_t host_off; /* bytes within @host */
+} Extent;
+
+/* How a grown or created range gets its space. The names are those of the options. */
+typedef enum { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL } Prealloc;
+
+/* Any length and alignment; @off + @buf.len within the node (-EIO beyond it). */
+CO int handle_pread(Handle *h, uint64_t off, Span buf, ReqFlags flags);
+CO int handle_pwrite(Handle *h, uint64_t off, Span buf, ReqFlags flags);
+CO int handle_zero(Handle *h, uint64_t off, uint64_t len, ReqFlags flags);
+/* Advice: content afterwards is unspecified (zeroes or as before). Unaligned ends are ignored. */
+CO int handle_discard(Handle *h, uint64_t off, uint64_t len);
+/* All that was written before is durable when this returns 0. */
+CO int handle_flush(Handle *h);
+/*
+ * What is at [@off, ...) of the handle's own node (not its backing file). At most @len bytes are
+ * looked at. With @precise false, only EXTENT_ALLOCATED must be right: cheaper.
+ */
+CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e);
+/*
+ * Copies without the bytes passing through us, if the file systems can; -ENOTSUP otherwise, with
+ * nothing promised about [@dst_off, @dst_off + @len).
+ */
+CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len);
+/* @exact: fail rather than be larger (a device). Grown space reads as zeroes. */
+CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, GError **err);
+/* Writes @len compressed bytes' worth etc. happen through pwrite with REQ_COMPRESSED. */
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+typedef enum {
+    OPEN_RDWR = 1 << 0,
+    OPEN_RESIZE = 1 << 1,         /* will call handle_resize */
+    OPEN_NO_BACKING = 1 << 2,     /* leave the backing file alone */
+    OPEN_NO_IO = 1 << 3,          /* metadata only: opens no data file, asks for no key */
+    OPEN_CHECK = 1 << 4,          /* for check and repair: open in spite of damage */
+    OPEN_DIRECT = 1 << 5,         /* cache.direct=on by default */
+    OPEN_NO_FLUSH = 1 << 6,       /* cache.no-flush=on by default */
+    OPEN_WRITETHROUGH = 1 << 7,   /* every write of the handle is durable when it returns */
+    OPEN_UNMAP = 1 << 8,          /* discard=unmap by default */
+    OPEN_FORCE_SHARE = 1 << 9,    /* force-share=on by default (-U) */
+    OPEN_COPY_ON_READ = 1 << 10,
+    OPEN_PROTOCOL = 1 << 11,      /* the bytes themselves: no format on top */
+    OPEN_AUTO_RDONLY = 1 << 12,   /* auto-read-only=on by default */
+    OPEN_UNTRUSTED = 1 << 13,     /* nothing named inside an image is opened */
+} OpenFlags;
+
+/* Sets in *@flags what cache mode @mode ("none", "writeback", ...) means. False: no such mode. */
+bool cache_mode_parse(const char *mode, OpenFlags *flags);
+/* discard mode "ignore"/"off" or "unmap"/"on". */
+bool discard_mode_parse(const char *mode, OpenFlags *flags);
+
+/*
+ * Opens an image. @filename is a file name, PROTOCOL:..., json:{...}, or NULL when @options names
+ * everything. @options: nested or dotted options as the schema's BlockdevOptions describes them
+ * (values may be strings), or NULL; the reference is taken. Without a "driver" the format is
+ * probed. Fails leaving nothing open.
+ */
+CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, GError **err);
+/* Flushes if there was a write, closes. The error of that flush is lost: call handle_flush first. */
+CO void handle_close(Handle *h);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Handle, handle_close)
+
+/* A handle on an existing node (a reference of its own). @needs, @shares: ACCESS_* bits. */
+CO Handle *handle_new(Node *n, unsigned needs, unsigned shares, GError **err);
+
+/* Changes what the reference lets change: options of the top node; OPEN_RDWR, cache, discard. */
+CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err);
+
+/* What a user of a node does, and lets others do meanwhile. */
+typedef enum {
+    ACCESS_READ = 1 << 0,       /* consistent reads */
+    ACCESS_WRITE = 1 << 1,
+    ACCESS_UNCHANGED = 1 << 2,  /* writes that change nothing visible */
+    ACCESS_RESIZE = 1 << 3,
+    ACCESS_ALL = 15,
+} Access;
+
+Node *handle_node(Handle *h);
+uint64_t handle_size(Handle *h);
+bool handle_is_writable(Handle *h);
+/* Every write of @h is durable when it returns (true), or needs a flush (false). */
+void handle_set_writethrough(Handle *h, bool on);
+void handle_set_copy_on_read(Handle *h, bool on);
+/* Limits of what @h writes from now on; @group NULL: none. */
+
+/* ---- looking at nodes ----------------------------------------------------------------------- */
+
+const BlockDriver *node_driver(const Node *n);
+const char *node_format(const Node *n);          /* the driver's name: "qcow2" */
+const char *node_name(const Node *n);            /* node-name, "" if it was not given one */
+/* The name shown to people: a plain or protocol name where that reopens the node, else json:{}. */
+const char *node_filename(const Node *n);
+uint64_t node_size(const Node *n);               /* bytes a user sees */
+uint64_t node_allocated(Node *n, bool *known);   /* bytes it takes on the host, all its files */
+bool node_is_read_only(const Node *n);
+Node *node_storage(const Node *n);               /* child with role storage; NULL if none */
+Node *node_data(const Node *n);                  /* external data file, else the storage */
+Node *node_backing(const Node *n);               /* backing file; NULL if none is open */
+Node *node_filtered(const Node *n);              /* of a filter: what it filters; else NULL */
+Node *node_skip_filters(Node *n);                /* the first node at or below @n that is no filter */
+/* The backing file of @n below any filters, or NULL. */
+Node *node_backing_chain_next(Node *n);
+/* The backing file's name and format as the image stores them, NULL if none. */
+const char *node_backing_stored(const Node *n);
+const char *node_backing_format_stored(const Node *n);
+/* The stored name made absolute or relative to this process. NULL if none, or @err set. Free it. */
+char *node_backing_full(const Node *n, GError **err);
+/* True if @n certainly reads as zeroes wherever nothing was written since it was created. */
+bool node_has_zero_init(const Node *n);
+/* Finds a node by node-name, NULL if there is none. */
+Node *node_find(const char *name);
+
+/*
+ * Is [@off, @off + *@len) of @n decided by @n or by a layer above @base (exclusive unless
+ * @include_base; @base NULL: the whole chain)? 1 yes, 0 no, negative errno; *@len is cut to the run.
+ */
+CO int node_is_allocated_above(Node *n, Node *base, bool include_base, uint64_t off,
+                               uint64_t *len);
+/* The extent of the whole chain from @n down to above @base (NULL: all). @depth may be NULL. */
+CO int node_extent_above(Node *n, Node *base, uint64_t off, uint64_t len, bool precise, Extent *e,
+                         int *depth);
+
+/* ---- creating ------------------------------------------------------------------------------- */
+
+/* A create option, for -o and its help. */
+typedef struct {
+    const char *name;
+    enum { OPT_STR, OPT_BOOL, OPT_NUM, OPT_SIZE } type;
+    const char *help;
+    const char *def;   /* text of the default that "Formatting ..." prints; NULL: not printed */
+} CreateOpt;
+
+/*
+ * Creates an image of format @fmt. @opts: flat object of typed values by create option name
+ * (checked with create_opts_check), "size" included. No file is left when this fails, unless the
+ * message says so.
+ */
+CO bool image_create(const char *filename, const char *fmt, json_t *opts, GError **err);
+
+/* Gives string values the type of their option, refuses unknown names. */
+bool create_opts_check(const BlockDriver *format, const BlockDriver *protocol, json_t *opts,
+                       GError **err);
+
+/* ---- finding drivers ------------------------------------------------------------------------ */
+
+extern const BlockDriver *const block_drivers[];
+const BlockDriver *driver_find(const char *name);
+/* The protocol driver for @filename: by its PREFIX:, else host_device or file. NULL with @err. */
+const BlockDriver *driver_for_filename(const char *filename, bool allow_prefix, GError **err);
+/* True if @filename starts with "letters:" before any slash. */
+bool filename_has_protocol(const char *filename);
+/* The name @filename means when found inside the image @base. Caller frees; NULL with @err. */
+char *filename_combine(const char *base, const char *filename, GError **err);
+
+/* ---- what is known about an image ----------------------------------------------------------- */
+
+typedef struct {
+    uint64_t cluster_size;      /* bytes, 0: no clusters */
+    uint64_t vm_state_offset;
+    uint64_t subcluster_size;   /* bytes, granularity of allocation; 0 as cluster_size */
+    bool is_dirty;
+} NodeInfo;
+
+/* -ENOTSUP when the driver has nothing to say. */
+CO int node_info(Node *n, NodeInfo *info);
+/* The "format-specific" object ({"type":..., "data": {...}}), NULL if there is none or with @err. */
+CO json_t *node_info_specific(Node *n, GError **err);
+
+typedef enum { CHECK_FIX_LEAKS = 1, CHECK_FIX_ERRORS = 2 } CheckFix;
+
+typedef struct {
+    int64_t corruptions, leaks, check_errors;
+    int64_t corruptions_fixed, leaks_fixed;
+    int64_t image_end_offset;   /* bytes; 0 unknown */
+    struct {
+        uint64_t total, allocated, fragmented, compressed;
+    } clusters;                 /* total 0: unknown */
+    bool clusters_known;
+} CheckResult;
+
+/* Findings are printed to @out, a line each, as they come. -ENOTSUP: this format has no check. */
+CO int node_check(Node *n, CheckResult *result, CheckFix fix, FILE *out, GError **err);
+
+typedef struct {
+    uint64_t required, fully_allocated;
+    uint64_t bitmaps;
+    bool bitmaps_known;
+} MeasureResult;
+
+/* How large @fmt would be with @opts for @source's content (NULL: opts' size, all unallocated). */
+CO bool image_measure(const BlockDriver *fmt, json_t *opts, Handle *source, MeasureResult *result,
+                      GError **err);
+
+#endif

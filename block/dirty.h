@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Dirty bitmaps: which granules of a node were written. In memory they belong to the node; formats
+ * that can keep them in the image offer BitmapOps.
+ */
+#ifndef BLOCK_DIRTY_H
+#define BLOCK_DIRTY_H
+
+#include "block/block.h"
+#include "util/hbitmap.h"
+
+typedef struct DirtyBitmap {
+    char *name;
+    uint32_t granularity;   /* bytes, a power of two */
+    uint64_t size;          /* bytes covered: the node's size */
+    bool enabled;           /* records writes */
+    bool persistent;        /* stored in the image at close */
+    bool inconsistent;      /* found in use in the image: content unknown, may only be removed */
+    bool read_only;         /* the image is: nothing may change */
+    bool busy;              /* in use by an operation */
+    HBitmap *bits;          /* one bit a granule; NULL when inconsistent */
+    struct DirtyBitmap *next;
+} DirtyBitmap;
+
+typedef struct {
+    /* May a persistent bitmap of this name and granularity be added? */
+    CO bool (*can_store)(Node *n, const char *name, uint32_t granularity, GError **err);
+    CO bool (*remove)(Node *n, const char *name, GError **err);
+    /* Bytes that the bitmaps of @n take in a new image with @cluster_size; for measure. */
+    CO uint64_t (*measure)(Node *n, uint64_t cluster_size);
+} BitmapOps;
+
+/* Adds a bitmap to @n, at the end of its list. NULL with @err. */
+DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError **err);
+DirtyBitmap *dirty_find(Node *n, const char *name);
+DirtyBitmap *dirty_first(Node *n);                    /* then ->next */
+void dirty_remove(Node *n, DirtyBitmap *b);
+/* Marks whole granules in every enabled bitmap of @n. Any alignment; no allocation. */
+void dirty_mark(Node *n, uint64_t off, uint64_t len);
+/* Default granularity for @n: its cluster size within 4 KiB to 64 KiB, else 64 KiB. */
+CO uint32_t dirty_default_granularity(Node *n);
+uint64_t dirty_count(const DirtyBitmap *b);           /* bytes marked */
+
+#endif

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The graph of images, for authors of drivers.
+ *
+ * A driver is one constant struct at the end of its file. The core calls its operations in
+ * coroutines of the node's home loop, only with requests that fit: inside the node, aligned to its
+ * limits, not larger than they allow, never a write to a read-only node. A missing operation has the
+ * default that stands beside it.
+ */
+#ifndef BLOCK_DRIVER_H
+#define BLOCK_DRIVER_H
+
+#include "block/block.h"
+#include "block/event.h"
+#include "io/co-lock.h"
+#include "block/snapshot.h"
+#include "block/dirty.h"
+#include "util/err.h"
+#include "util/size.h"
+
+typedef enum {
+    BLK_FORMAT,   /* gives meaning to the bytes of a child */
+    BLK_PROTOCOL, /* has the bytes */
+    BLK_FILTER,   /* shows its one filtered child; missing operations pass on to it */
+} BlockKind;
+
+/* What a child is to its parent. */
+typedef enum { ROLE_STORAGE, ROLE_DATA, ROLE_BACKING, ROLE_FILTERED, ROLE_METADATA } Role;
+
+/* What requests must look like for a driver. Bytes; 0 means no limit, or 1 for alignments. */
+typedef struct {
+    uint32_t request_alignment; /* of every read and write; a power of two, at least 1 */
+    uint32_t memory_alignment;  /* of buffers */
+    uint64_t max_transfer;
+    uint64_t opt_transfer;      /* preferred size */
+    uint64_t zero_alignment;    /* of pwrite zeroes; the core writes the rest as data */
+    uint64_t max_zero;
+    uint64_t discard_alignment; /* the core drops unaligned ends */
+    uint64_t max_discard;
+    int max_iov;
+} Limits;
+
+typedef struct {
+    const char *name;       /* the option, dotted: "lazy-refcounts" */
+    bool keep;              /* part of a json:{} name when it was given */
+} StrongOpt;
+
+struct BlockDriver {
+    const char *name;       /* "qcow2", also the value of driver= */
+    BlockKind kind;
+    const char *prefix;     /* "nbd" of nbd:...; NULL: none */
+    size_t state_size;      /* zeroed memory for node_state */
+    bool takes_backing;     /* opens a backing file */
+    bool is_compressing;    /* pwrite knows REQ_COMPRESSED */
+    unsigned write_flags;   /* ReqFlags pwrite knows beyond COMPRESSED; FUA is emulated by a flush */
+    unsigned zero_flags;    /* ReqFlags zero knows */
+    const char *options;    /* schema type of its options, "BlockdevOptionsQcow2"; NULL: generic */
+    const char *const *strong_options; /* top-level option names kept in json:{} names; NULL-ended */
+
+    /* 0 to 100: how surely the first @len bytes of a file are of this format. Formats only. */
+    int (*probe)(const uint8_t *head, size_t len, const char *filename);
+    /* Turns a name with the driver's prefix into options put into @options. */
+    bool (*parse_filename)(const char *filename, json_t *options, GError **err);
+    /*
+     * Opens @n: takes its children (node_open_child), reads its headers, sets node_set_size and
+     * node_limits. @options has typed values (schema) and is the driver's to read only. On failure
+     * children taken are dropped by the core; .close is not called.
+     */
+    CO bool (*open)(Node *n, const json_t *options, OpenFlags flags, GError **err);
+    /* Writes back what is cached. Errors are reported to stderr by warn, not returned. NULL: nothing. */
+    CO void (*close)(Node *n);
+    /*
+     * Reopening in two steps. prepare checks and may fail; *@change is the driver's; then exactly one
+     * of commit and abort follows. NULL prepare: only generic options may change.
+     */
+    CO bool (*reconfigure_prepare)(Node *n, const json_t *options, OpenFlags flags, void **change,
+                                   GError **err);
+    CO void (*reconfigure_commit)(Node *n, void *change);
+    CO void (*reconfigure_abort)(Node *n, void *change);
+
+    /* Create options for -o, ended by a NULL name; NULL: this driver cannot create. */
+    const CreateOpt *create_opts;
+    /* Protocols: makes the file. Formats: makes the file through file_create and writes the format. */
+    CO bool (*create)(const char *filename, json_t *opts, GError **err);
+    /* Options that amend knows, ended by a NULL name. */
+    const CreateOpt *amend_opts;
+    CO bool (*amend)(Node *n, json_t *opts, bool force, void (*progress)(uint64_t done, uint64_t total,
+                     void *arg), void *arg, GError **err);
+
+    CO int (*pread)(Node *n, uint64_t off, Span buf, ReqFlags flags);
+    CO int (*pwrite)(Node *n, uint64_t off, Span buf, ReqFlags flags);
+    /* -ENOTSUP: the core writes zeroes instead (unless REQ_NO_FALLBACK). NULL: the same. */
+    CO int (*zero)(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
+    CO int (*discard)(Node *n, uint64_t off, uint64_t len);  /* NULL: nothing happens */
+    /* Moves everything cached in the driver to its children. NULL: nothing to move. */
+    CO int (*flush)(Node *n);
+    /* Makes the children's content durable. NULL: flushes every child written since. Protocols only. */
+    CO int (*sync)(Node *n);
+    /* At least one byte; see Extent. NULL: all data, allocated (filters: pass on). */
+    CO int (*extent)(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
+    /* Host-side copy from @src_off of edge @src, which ends in a protocol node. NULL: -ENOTSUP. */
+    CO int (*copy)(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len);
+    /* For formats above @copy: where a write to [@off, @off+*@len) would go (allocating), or -ENOTSUP. */
+    CO bool (*resize)(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
+                      GError **err);
+    /* Looks at the size again, for protocols whose files others may change. */
+    CO int (*refresh_size)(Node *n);
+
+    CO int (*info)(Node *n, NodeInfo *info);
+    CO json_t *(*info_specific)(Node *n, GError **err);
+    CO int (*check)(Node *n, CheckResult *result, CheckFix fix, FILE *out, GError **err);
+    CO bool (*measure)(json_t *opts, Handle *source, MeasureResult *result, GError **err);
+    /* Rewrites the stored backing name and format; NULL @name removes them. */
+    CO int (*change_backing)(Node *n, const char *name, const char *format);
+    /* Empties the image: everything reads from the backing file again. NULL: -ENOTSUP. */
+    CO int (*make_empty)(Node *n);
+    /* Bytes taken on the host by this node's own files. NULL: the sum of its children. */
+    uint64_t (*allocated)(Node *n, bool *known);
+    bool (*has_zero_init)(Node *n);   /* NULL: false (filters: pass on) */
+    /* The plain name that reopens @n with only its file names as options, in *@name; false: none. */
+    char *(*plain_filename)(Node *n);
+    /* What @n asks of a child with role @role when its parents need and share this. NULL: defaults. */
+    void (*child_access)(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
+                         unsigned *needs, unsigned *shares);
+    /* Takes the locks for needs and shares; NULL: nothing to do. Protocols only. */
+    CO bool (*lock)(Node *n, unsigned needs, unsigned shares, GError **err);
+    /* Recomputes node_limits(n) when those of a child changed. */
+    void (*refresh_limits)(Node *n);
+    /* Something that BlockEvent names is about to happen in the parent. blkdebug. */
+    CO void (*event)(Node *n, BlockEvent event);
+    const DebugOps *debug;         /* breakpoints; NULL: none */
+    const SnapshotOps *snapshots;  /* NULL: none */
+    const BitmapOps *bitmaps;      /* persistent dirty bitmaps; NULL: none */
+    /* VM state of internal snapshots, in a space of its own. */
+    CO int (*vmstate_pread)(Node *n, uint64_t off, Span buf);
+    CO int (*vmstate_pwrite)(Node *n, uint64_t off, Span buf);
+};
+
+/* ---- a driver's view of its node ------------------------------------------------------------ */
+
+void *node_state(const Node *n);
+Limits *node_limits(Node *n);
+/* Sets the size in bytes; rounded up to nothing. */
+void node_set_size(Node *n, uint64_t size);
+/* The OpenFlags in force for @n: OPEN_RDWR, OPEN_DIRECT, OPEN_NO_FLUSH, OPEN_UNMAP, ... */
+OpenFlags node_flags(const Node *n);
+/*
+ * Turns @n read-only while opening, for an image that cannot be written, if auto-read-only lets us;
+ * false with @err (EACCES, starting with @why) otherwise.
+ */
+bool node_fall_back_read_only(Node *n, const char *why, GError **err);
+
+/*
+ * Opens the child that option @key of @options describes (an object, or a string naming a node) or,
+ * when @key is absent, the file @filename. Flags the child inherits come from @n and @role. Returns
+ * its edge, also found by node_storage(n) etc. from then on. NULL with @err; with @optional, NULL
+ * and no error when there is neither.
+ */
+CO Edge *node_open_child(Node *n, const char *key, const char *filename, const json_t *options,
+                         Role role, bool optional, GError **err);
+/* Drops a child before the node is closed. */
+CO void node_close_child(Node *n, Edge *e);
+
+/* What the image says about its backing file; @format NULL: not stored. Copied. */
+void node_set_backing_stored(Node *n, const char *filename, const char *format);
+
+Edge *node_edge(const Node *n, Role role);    /* the first child of that role, NULL if none */
+Edge *node_edge_at(const Node *n, unsigned i);  /* the i-th child, NULL past the end */
+Node *edge_node(const Edge *e);
+Node *edge_parent(const Edge *e);
+const char *edge_key(const Edge *e);          /* "file", "backing", "children.0" */
+
+/* Requests from a driver to a child: the same meaning as those of handles. */
+CO int edge_pread(Edge *e, uint64_t off, Span buf, ReqFlags flags);
+CO int edge_pwrite(Edge *e, uint64_t off, Span buf, ReqFlags flags);
+CO int edge_zero(Edge *e, uint64_t off, uint64_t len, ReqFlags flags);
+CO int edge_discard(Edge *e, uint64_t off, uint64_t len);
+CO int edge_flush(Edge *e);
+CO int edge_extent(Edge *e, uint64_t off, uint64_t len, bool precise, Extent *ext);
+CO int edge_copy(Edge *e, uint64_t off, Edge *src, uint64_t src_off, uint64_t len);
+CO bool edge_resize(Edge *e, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
+                    GError **err);
+uint64_t edge_size(const Edge *e);
+
+static inline CO int edge_pread_buf(Edge *e, uint64_t off, void *buf, size_t len)
+{
+    return edge_pread(e, off, span_of(buf, len), 0);
+}
+
+static inline CO int edge_pwrite_buf(Edge *e, uint64_t off, const void *buf, size_t len)
+{
+    return edge_pwrite(e, off, span_of_const(buf, len), 0);
+}
+
+/* Tells blkdebug, if it is the child @e, that @event is about to happen. May suspend there. */
+CO void edge_event(Edge *e, BlockEvent event);
+
+/*
+ * Creates the file a new format image is to lie in with the protocol's own options taken out of
+ * @opts (which keeps the rest), @size bytes long (0 for formats that grow), and opens it for
+ * writing with resizing. The caller's format data goes through the handle. NULL with @err.
+ */
+CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError **err);
+/* Removes what file_create made, after a failure. The reason in @err gets a note if that fails. */
+CO void file_create_undo(const char *filename, GError **err);
+
+/*
+ * Overlapping requests. A range is kept on the stack of the request; taking it waits until no other
+ * range of the same lock overlaps it.
+ */
+typedef struct RangeLock RangeLock;
+typedef struct RangeHold {
+    uint64_t off, len;
+    struct RangeHold *next, **prev;
+    CoQueue waiters;
+} RangeHold;
+struct RangeLock {
+    RangeHold *held;   /* home loop only */
+};
+CO void range_take(RangeLock *l, RangeHold *hold, uint64_t off, uint64_t len);
+void range_release(RangeHold *hold);
+
+/* A line on stderr that starts with the program's name: "NAME: warning: ...". */
+void block_warn(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Internal snapshots: what a format driver offers, and how users reach it. */
+#ifndef BLOCK_SNAPSHOT_H
+#define BLOCK_SNAPSHOT_H
+
+#include "block/block.h"
+
+typedef struct {
+    char *id;                 /* unique text, usually a number */
+    char *name;
+    uint64_t vm_state_size;   /* bytes, 0: disk only */
+    int64_t date_sec;         /* since 1970 */
+    uint32_t date_nsec;
+    uint64_t vm_clock_nsec;
+    uint64_t icount;          /* UINT64_MAX: not recorded */
+} Snapshot;
+
+typedef struct {
+    /* All snapshots in the image's order: array of Snapshot, freed with snapshot_list_free. */
+    CO int (*list)(Node *n, Snapshot **list, size_t *count);
+    /* @s->id is chosen by the driver when empty. */
+    CO int (*create)(Node *n, Snapshot *s, GError **err);
+    CO int (*apply)(Node *n, const char *id, GError **err);
+    CO int (*remove)(Node *n, const char *id, GError **err);
+    /* Shows the content of a snapshot in @n, which is read-only, until it is closed. */
+    CO int (*load)(Node *n, const char *id, GError **err);
+} SnapshotOps;
+
+void snapshot_list_free(Snapshot *list, size_t count);
+/* The first with that @id, else with that @name; either may be NULL. NULL if none. */
+const Snapshot *snapshot_find(const Snapshot *list, size_t count, const char *id, const char *name);
+
+#endif
