@@ -80,7 +80,6 @@ CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent
 CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len);
 /* @exact: fail rather than be larger (a device). Grown space reads as zeroes. */
 CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, GError **err);
-/* Writes @len compressed bytes' worth etc. happen through pwrite with REQ_COMPRESSED. */
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
@@ -99,6 +98,7 @@ typedef enum {
     OPEN_PROTOCOL = 1 << 11,      /* the bytes themselves: no format on top */
     OPEN_AUTO_RDONLY = 1 << 12,   /* auto-read-only=on by default */
     OPEN_UNTRUSTED = 1 << 13,     /* nothing named inside an image is opened */
+    OPEN_DENY_WRITERS = 1 << 14,  /* nobody else may write or resize meanwhile */
 } OpenFlags;
 
 /* Sets in *@flags what cache mode @mode ("none", "writeback", ...) means. False: no such mode. */
@@ -138,7 +138,6 @@ bool handle_is_writable(Handle *h);
 /* Every write of @h is durable when it returns (true), or needs a flush (false). */
 void handle_set_writethrough(Handle *h, bool on);
 void handle_set_copy_on_read(Handle *h, bool on);
-/* Limits of what @h writes from now on; @group NULL: none. */
 
 /* ---- looking at nodes ----------------------------------------------------------------------- */
 

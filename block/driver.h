@@ -12,7 +12,7 @@
 
 #include "block/block.h"
 #include "block/event.h"
-#include "io/co-lock.h"
+#include "block/range.h"
 #include "block/snapshot.h"
 #include "block/dirty.h"
 #include "util/err.h"
@@ -40,11 +40,6 @@ typedef struct {
     int max_iov;
 } Limits;
 
-typedef struct {
-    const char *name;       /* the option, dotted: "lazy-refcounts" */
-    bool keep;              /* part of a json:{} name when it was given */
-} StrongOpt;
-
 struct BlockDriver {
     const char *name;       /* "qcow2", also the value of driver= */
     BlockKind kind;
@@ -52,6 +47,7 @@ struct BlockDriver {
     size_t state_size;      /* zeroed memory for node_state */
     bool takes_backing;     /* opens a backing file */
     bool is_compressing;    /* pwrite knows REQ_COMPRESSED */
+    bool write_grows;       /* a format that lets writes past its end through: raw */
     unsigned write_flags;   /* ReqFlags pwrite knows beyond COMPRESSED; FUA is emulated by a flush */
     unsigned zero_flags;    /* ReqFlags zero knows */
     const char *options;    /* schema type of its options, "BlockdevOptionsQcow2"; NULL: generic */
@@ -82,6 +78,9 @@ struct BlockDriver {
     const CreateOpt *create_opts;
     /* Protocols: makes the file. Formats: makes the file through file_create and writes the format. */
     CO bool (*create)(const char *filename, json_t *opts, GError **err);
+    /* Protocols: is there such a file; removes it again after a failed create. NULL: cannot. */
+    bool (*file_exists)(const char *filename);
+    CO int (*remove)(const char *filename);
     /* Options that amend knows, ended by a NULL name. */
     const CreateOpt *amend_opts;
     CO bool (*amend)(Node *n, json_t *opts, bool force, void (*progress)(uint64_t done, uint64_t total,
@@ -100,7 +99,6 @@ struct BlockDriver {
     CO int (*extent)(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
     /* Host-side copy from @src_off of edge @src, which ends in a protocol node. NULL: -ENOTSUP. */
     CO int (*copy)(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len);
-    /* For formats above @copy: where a write to [@off, @off+*@len) would go (allocating), or -ENOTSUP. */
     CO bool (*resize)(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
                       GError **err);
     /* Looks at the size again, for protocols whose files others may change. */
@@ -136,12 +134,20 @@ struct BlockDriver {
     CO int (*vmstate_pwrite)(Node *n, uint64_t off, Span buf);
 };
 
+/* How much of a file probe looks at, and the driver that is surest of it (raw at least). */
+enum { PROBE_LEN = 2048 };
+const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename);
+
 /* ---- a driver's view of its node ------------------------------------------------------------ */
 
 void *node_state(const Node *n);
 Limits *node_limits(Node *n);
 /* Sets the size in bytes; rounded up to nothing. */
 void node_set_size(Node *n, uint64_t size);
+/* Says which file of this machine @n is, so that loops are found. Protocols. */
+void node_set_identity(Node *n, uint64_t device, uint64_t inode);
+/* True if @n is raw only because its content looked like no known format. */
+bool node_is_probed_raw(const Node *n);
 /* The OpenFlags in force for @n: OPEN_RDWR, OPEN_DIRECT, OPEN_NO_FLUSH, OPEN_UNMAP, ... */
 OpenFlags node_flags(const Node *n);
 /*
@@ -177,7 +183,7 @@ CO int edge_zero(Edge *e, uint64_t off, uint64_t len, ReqFlags flags);
 CO int edge_discard(Edge *e, uint64_t off, uint64_t len);
 CO int edge_flush(Edge *e);
 CO int edge_extent(Edge *e, uint64_t off, uint64_t len, bool precise, Extent *ext);
-CO int edge_copy(Edge *e, uint64_t off, Edge *src, uint64_t src_off, uint64_t len);
+CO int edge_copy(Edge *e, uint64_t off, Node *src, uint64_t src_off, uint64_t len);
 CO bool edge_resize(Edge *e, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
                     GError **err);
 uint64_t edge_size(const Edge *e);
@@ -196,29 +202,14 @@ static inline CO int edge_pwrite_buf(Edge *e, uint64_t off, const void *buf, siz
 CO void edge_event(Edge *e, BlockEvent event);
 
 /*
- * Creates the file a new format image is to lie in with the protocol's own options taken out of
- * @opts (which keeps the rest), @size bytes long (0 for formats that grow), and opens it for
- * writing with resizing. The caller's format data goes through the handle. NULL with @err.
+ * Creates the file a new format image is to lie in, @size bytes long (0 for formats that grow), with
+ * the options of the protocol that came along in @opts (the create operation's), and opens it for
+ * writing and resizing. NULL with @err.
  */
 CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError **err);
-/* Removes what file_create made, after a failure. The reason in @err gets a note if that fails. */
+/* Removes what file_create made, after a failure; image_create does so by itself. */
 CO void file_create_undo(const char *filename, GError **err);
 
-/*
- * Overlapping requests. A range is kept on the stack of the request; taking it waits until no other
- * range of the same lock overlaps it.
- */
-typedef struct RangeLock RangeLock;
-typedef struct RangeHold {
-    uint64_t off, len;
-    struct RangeHold *next, **prev;
-    CoQueue waiters;
-} RangeHold;
-struct RangeLock {
-    RangeHold *held;   /* home loop only */
-};
-CO void range_take(RangeLock *l, RangeHold *hold, uint64_t off, uint64_t len);
-void range_release(RangeHold *hold);
 
 /* A line on stderr that starts with the program's name: "NAME: warning: ...". */
 void block_warn(const char *fmt, ...) G_GNUC_PRINTF(1, 2);

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * New images. A format writes its headers into a file that a protocol driver makes first. Options
+ * that only the protocol knows travel in the member "#protocol" of the format's options.
+ */
+#include "block/internal.h"
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const CreateOpt *opt_find(const CreateOpt *table, const char *name)
+{
+    for (; table && table->name; table++)
+        if (!strcmp(table->name, name))
+            return table;
+    return NULL;
+}
+
+static bool bool_parse(const char *text, bool *out)
+{
+    *out = !strcmp(text, "on") || !strcmp(text, "yes") || !strcmp(text, "true") ||
+           !strcmp(text, "y");
+    return *out || !strcmp(text, "off") || !strcmp(text, "no") || !strcmp(text, "false") ||
+           !strcmp(text, "n");
+}
+
+/* The value of option @opt that @text means; NULL with @err. */
+static json_t *opt_value(const CreateOpt *opt, const char *text, GError **err)
+{
+    uint64_t number;
+    bool flag;
+
+    switch (opt->type) {
+    case OPT_STR:
+        return json_string(text);
+    case OPT_BOOL:
+        if (bool_parse(text, &flag))
+            return json_boolean(flag);
+        err_set(err, EINVAL, "Option '%s' is 'on' or 'off', not '%s'", opt->name, text);
+        return NULL;
+    case OPT_NUM:
+    case OPT_SIZE:
+        if (size_parse(text, 1, &number, NULL) == 0 && number <= INT64_MAX)
+            return json_integer(number);
+        err_set(err, EINVAL, "Option '%s' is a %s, not '%s'", opt->name,
+                opt->type == OPT_SIZE ? "size such as 10G" : "number", text);
+        return NULL;
+    }
+    return NULL;
+}
+
+bool create_opts_check(const BlockDriver *format, const BlockDriver *protocol, json_t *opts,
+                       GError **err)
+{
+    const char *key;
+    json_t *v;
+    void *next;
+
+    json_object_foreach_safe(opts, next, key, v) {
+        const CreateOpt *opt = opt_find(format->create_opts, key);
+
+        if (!opt && protocol)
+            opt = opt_find(protocol->create_opts, key);
+        if (!opt)
+            return err_set(err, EINVAL, "Format '%s' has no option '%s'", format->name, key);
+        if (json_is_string(v)) {
+            json_t *typed = opt_value(opt, json_string_value(v), err);
+
+            if (!typed)
+                return false;
+            json_object_set_new(opts, key, typed);
+        }
+    }
+    return true;
+}
+
+/* Moves options that only @protocol knows into the member "#protocol". */
+static void opts_split(const BlockDriver *format, const BlockDriver *protocol, json_t *opts)
+{
+    json_t *below = json_object();
+    const char *key;
+    json_t *v;
+    void *next;
+
+    json_object_foreach_safe(opts, next, key, v) {
+        if (!opt_find(format->create_opts, key) && opt_find(protocol->create_opts, key)) {
+            json_object_set(below, key, v);
+            json_object_del(opts, key);
+        }
+    }
+    json_put(opts, "#protocol", below);
+}
+
+CO bool image_create(const char *filename, const char *fmt, json_t *opts, GError **err)
+{
+    const BlockDriver *format = driver_find(fmt);
+    const BlockDriver *protocol;
+    bool was_there;
+
+    if (!format)
+        return err_set(err, ENOENT, "Unknown format '%s'", fmt);
+    if (!format->create)
+        return err_set(err, ENOTSUP, "Images of format '%s' cannot be created", fmt);
+    protocol = driver_for_filename(filename, true, err);
+    if (!protocol)
+        return false;
+    if (!create_opts_check(format, protocol, opts, err))
+        return false;
+    opts_split(format, protocol, opts);
+    was_there = protocol->file_exists && protocol->file_exists(filename);
+    if (format->create(filename, opts, err))
+        return true;
+    if (was_there)
+        err_prefix(err, "'%s' was there before and may be incomplete now: ", filename);
+    else if (protocol->remove)
+        file_create_undo(filename, err);
+    return false;
+}
+
+CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError **err)
+{
+    const BlockDriver *protocol = driver_for_filename(filename, true, err);
+    g_autoptr(json_t) below = NULL;
+
+    if (!protocol)
+        return NULL;
+    if (!protocol->create) {
+        err_set(err, ENOTSUP, "Protocol '%s' of '%s' cannot create files", protocol->name,
+                filename);
+        return NULL;
+    }
+    below = json_has(opts, "#protocol") ? json_copy(json_get(opts, "#protocol")) : json_object();
+    json_put_int(below, "size", size);
+    if (!protocol->create(filename, below, err))
+        return NULL;
+    return handle_open(filename, NULL, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, err);
+}
+
+CO void file_create_undo(const char *filename, GError **err)
+{
+    const BlockDriver *protocol = driver_for_filename(filename, true, NULL);
+    int r = protocol && protocol->remove ? protocol->remove(filename) : -ENOTSUP;
+
+    if (r < 0 && r != -ENOENT)
+        err_prefix(err, "(an incomplete '%s' is left behind) ", filename);
+}

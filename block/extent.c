@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What ranges of nodes are made of: one layer, and whole backing chains.
+ *
+ * An answer says no more than the driver knows for certain: what it calls zero reads as zeroes.
+ */
+#include "block/internal.h"
+
+/* The answer of a driver without an extent operation. */
+static CO int extent_default(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
+{
+    if (n->drv->kind == BLK_FILTER)
+        return node_extent(node_filtered(n), off, len, precise, e);
+    *e = (Extent){ .len = len, .flags = EXTENT_DATA | EXTENT_ALLOCATED };
+    if (n->drv->kind == BLK_PROTOCOL) {
+        e->flags |= EXTENT_HOST;
+        e->host = n;
+        e->host_off = off;
+    }
+    return 0;
+}
+
+/* Carries out EXTENT_RECURSE: the child's answer instead of ours, or as a refinement of it. */
+static CO int extent_recurse(Extent *e, bool precise)
+{
+    Node *below = e->host;
+    bool refine = e->flags & EXTENT_DATA;
+    Extent sub;
+    int r;
+
+    e->flags &= ~EXTENT_RECURSE;
+    if (refine && !precise)
+        return 0;
+    r = node_extent(below, e->host_off, e->len, precise, &sub);
+    if (r < 0)
+        return r;
+    if (!sub.len) {
+        /* Past the end of the file there are zeroes. */
+        e->flags |= EXTENT_ZERO | EXTENT_ALLOCATED;
+        if (!refine)
+            e->flags &= ~EXTENT_HOST;
+        return 0;
+    }
+    e->len = MIN(e->len, sub.len);
+    if (refine) {
+        e->flags |= sub.flags & EXTENT_ZERO;
+        return 0;
+    }
+    e->flags |= sub.flags & ~EXTENT_EOF;
+    e->host = sub.host;
+    e->host_off = sub.host_off;
+    return 0;
+}
+
+/* What no layer of @n decides: zeroes, unless a backing file reaches that far. */
+static void extent_unallocated(const Node *n, uint64_t off, Extent *e)
+{
+    const Node *backing = node_backing(n);
+
+    if (!backing) {
+        if (!n->backing_stored || !(n->flags & OPEN_NO_BACKING))
+            e->flags |= EXTENT_ZERO;
+    } else if (off >= backing->size) {
+        e->flags |= EXTENT_ZERO;
+    } else {
+        e->len = MIN(e->len, backing->size - off);
+    }
+}
+
+CO int node_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
+{
+    int r;
+
+    *e = (Extent){ 0 };
+    if (off >= n->size) {
+        e->flags = EXTENT_EOF;
+        return 0;
+    }
+    len = MIN(len, n->size - off);
+    if (!len)
+        return 0;
+    r = n->drv->extent ? n->drv->extent(n, off, len, precise, e)
+                       : extent_default(n, off, len, precise, e);
+    if (r < 0)
+        return r;
+    g_assert(e->len > 0);
+    e->len = MIN(e->len, len);
+    if (e->flags & EXTENT_RECURSE) {
+        r = extent_recurse(e, precise);
+        if (r < 0)
+            return r;
+    }
+    if (e->flags & (EXTENT_DATA | EXTENT_ZERO))
+        e->flags |= EXTENT_ALLOCATED;
+    else if (!(e->flags & EXTENT_ALLOCATED))
+        extent_unallocated(n, off, e);
+    if (off + e->len == n->size)
+        e->flags |= EXTENT_EOF;
+    return 0;
+}
+
+CO int node_extent_above(Node *n, Node *base, uint64_t off, uint64_t len, bool precise, Extent *e,
+                         int *depth)
+{
+    uint64_t top_size = n->size;
+    int layers = 0;
+    bool eof;
+
+    *e = (Extent){ 0 };
+    if (off >= n->size) {
+        e->flags = EXTENT_EOF;
+        return 0;
+    }
+    len = MIN(len, n->size - off);
+    for (; n && n != base; n = node_backing_chain_next(n)) {
+        Extent layer;
+        int r;
+
+        n = node_skip_filters(n);
+        if (n == base)
+            break;
+        if (off >= n->size) {
+            /* A short backing file: zeroes, decided here. */
+            *e = (Extent){ .len = len, .flags = EXTENT_ZERO | EXTENT_ALLOCATED };
+            break;
+        }
+        r = node_extent(n, off, len, precise, &layer);
+        if (r < 0)
+            return r;
+        len = MIN(len, layer.len);
+        *e = layer;
+        e->len = len;
+        layers++;
+        if (layer.flags & EXTENT_ALLOCATED)
+            break;
+        if (!node_backing_chain_next(n))
+            break;
+    }
+    if (!layers && !e->len)
+        e->len = len;
+    eof = off + e->len == top_size;
+    e->flags = (e->flags & ~EXTENT_EOF) | (eof ? EXTENT_EOF : 0);
+    if (depth)
+        *depth = MAX(layers - 1, 0);
+    return 0;
+}
+
+CO int node_is_allocated_above(Node *n, Node *base, bool include_base, uint64_t off,
+                               uint64_t *len)
+{
+    uint64_t left = *len;
+
+    for (; n && (include_base || n != base); n = node_backing_chain_next(n)) {
+        Extent layer;
+        int r;
+
+        n = node_skip_filters(n);
+        if (n == base && !include_base)
+            break;
+        r = node_extent(n, off, left, false, &layer);
+        if (r < 0)
+            return r;
+        /* Past the end of a shorter layer, only what is above counts. */
+        if (layer.len)
+            left = MIN(left, layer.len);
+        if (layer.flags & EXTENT_ALLOCATED) {
+            *len = left;
+            return 1;
+        }
+        if (n == base)
+            break;
+    }
+    *len = left;
+    return 0;
+}

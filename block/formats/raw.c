@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Raw images: the bytes of the file, or of a window on it (options offset and size).
+ *
+ * An image that is raw only because its first block looked like nothing else must not be made to
+ * look like something else by whoever writes into it: the next time it would be opened as that.
+ */
+#include "block/driver.h"
+#include <inttypes.h>
+
+typedef struct {
+    uint64_t offset; /* bytes, where the window starts in the file */
+    bool has_size;   /* the window's size was given and is fixed */
+} Raw;
+
+static int raw_probe(const uint8_t *head, size_t len, const char *filename)
+{
+    return 1;
+}
+
+static CO bool raw_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
+{
+    Raw *s = node_state(n);
+    Edge *file = node_open_child(n, "file", NULL, o, ROLE_STORAGE, false, err);
+    uint64_t size, end;
+
+    if (!file)
+        return false;
+    s->offset = json_get_int(o, "offset", 0);
+    s->has_size = json_has(o, "size");
+    size = edge_size(file);
+    if (s->offset > size)
+        return err_set(err, EINVAL, "Offset %" PRIu64 " is past the end of '%s' (%" PRIu64 " bytes)",
+                       s->offset, node_filename(edge_node(file)), size);
+    if (s->has_size) {
+        uint64_t want = json_get_int(o, "size", 0);
+
+        if (!size_add(s->offset, want, &end) || end > size)
+            return err_set(err, EINVAL, "The window of %" PRIu64 " bytes at %" PRIu64
+                           " reaches past the end of '%s' (%" PRIu64 " bytes)",
+                           want, s->offset, node_filename(edge_node(file)), size);
+        size = want;
+    } else {
+        size -= s->offset;
+    }
+    node_set_size(n, size);
+    return true;
+}
+
+static CO int raw_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    Raw *s = node_state(n);
+
+    edge_event(node_edge(n, ROLE_STORAGE), EV_READ_AIO);
+    return edge_pread(node_edge(n, ROLE_STORAGE), s->offset + off, buf, flags);
+}
+
+/* True if writing @buf over the start of @n would make it look like another format. */
+static CO int raw_check_head(Node *n, uint64_t off, Span buf)
+{
+    uint8_t head[PROBE_LEN] = { 0 };
+    uint64_t len = MIN(MAX(node_size(n), off + buf.len), PROBE_LEN);
+    int r = raw_pread(n, 0, span_of(head, len), 0);
+
+    if (r < 0)
+        return r;
+    span_read(span_slice(buf, 0, MIN(buf.len, len - off)), head + off);
+    if (probe_head(head, len, node_filename(n)) != node_driver(n)) {
+        block_warn("A write to the start of '%s' was refused: it would turn the image, whose "
+                   "format was only guessed to be raw, into another", node_filename(n));
+        return -EPERM;
+    }
+    return 0;
+}
+
+static CO int raw_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    Raw *s = node_state(n);
+    int r = 0;
+
+    if (node_is_probed_raw(n) && off < PROBE_LEN && buf.len)
+        r = raw_check_head(n, off, buf);
+    if (r < 0)
+        return r;
+    if (s->has_size && off + buf.len > node_size(n))
+        return -ENOSPC;
+    edge_event(node_edge(n, ROLE_STORAGE), EV_WRITE_AIO);
+    return edge_pwrite(node_edge(n, ROLE_STORAGE), s->offset + off, buf, flags);
+}
+
+static CO int raw_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    Raw *s = node_state(n);
+
+    if (s->has_size && off + len > node_size(n))
+        return -ENOSPC;
+    return edge_zero(node_edge(n, ROLE_STORAGE), s->offset + off, len, flags);
+}
+
+static CO int raw_discard(Node *n, uint64_t off, uint64_t len)
+{
+    Raw *s = node_state(n);
+
+    return edge_discard(node_edge(n, ROLE_STORAGE), s->offset + off, len);
+}
+
+static CO int raw_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
+{
+    Raw *s = node_state(n);
+
+    *e = (Extent){
+        .len = len,
+        .flags = EXTENT_RECURSE | EXTENT_ALLOCATED,
+        .host = edge_node(node_edge(n, ROLE_STORAGE)),
+        .host_off = s->offset + off,
+    };
+    return 0;
+}
+
+static CO int raw_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len)
+{
+    Raw *s = node_state(n);
+
+    if (node_is_probed_raw(n) || (s->has_size && off + len > node_size(n)))
+        return -ENOTSUP;
+    return edge_copy(node_edge(n, ROLE_STORAGE), s->offset + off, src, src_off, len);
+}
+
+static CO bool raw_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
+                          GError **err)
+{
+    Raw *s = node_state(n);
+    uint64_t end;
+
+    if (s->has_size)
+        return err_set(err, ENOTSUP, "The window on '%s' has a fixed size", node_filename(n));
+    if (!size_add(s->offset, size, &end))
+        return err_set(err, EFBIG, "Size %" PRIu64 " is too large", size);
+    if (!edge_resize(node_edge(n, ROLE_STORAGE), end, exact, prealloc, flags, err))
+        return false;
+    node_set_size(n, size);
+    return true;
+}
+
+static CO int raw_info(Node *n, NodeInfo *info)
+{
+    return node_info(edge_node(node_edge(n, ROLE_STORAGE)), info);
+}
+
+static CO bool raw_measure(json_t *opts, Handle *source, MeasureResult *result, GError **err)
+{
+    result->required = source ? handle_size(source) : (uint64_t)json_get_int(opts, "size", 0);
+    result->fully_allocated = result->required;
+    return true;
+}
+
+/* Like a filter: what is asked of the window is asked of the file. */
+static void raw_child_access(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
+                             unsigned *needs, unsigned *shares)
+{
+    *needs = parent_needs;
+    *shares = parent_shares;
+}
+
+static void raw_refresh_limits(Node *n)
+{
+    Raw *s = node_state(n);
+    const Limits *below = node_limits(edge_node(node_edge(n, ROLE_STORAGE)));
+
+    *node_limits(n) = *below;
+    /* An oddly placed window shifts offsets; the file's node straightens them out. */
+    if (!is_aligned(s->offset, below->request_alignment))
+        node_limits(n)->request_alignment = 1;
+}
+
+static bool raw_has_zero_init(Node *n)
+{
+    return node_has_zero_init(edge_node(node_edge(n, ROLE_STORAGE)));
+}
+
+static const CreateOpt raw_create_opts[] = {
+    { "size", OPT_SIZE, "Virtual disk size" },
+    {},
+};
+
+static CO bool raw_create(const char *filename, json_t *opts, GError **err)
+{
+    g_autoptr(Handle) h = file_create(filename, opts, json_get_int(opts, "size", 0), err);
+
+    return h != NULL;
+}
+
+static const char *const raw_strong_options[] = { "offset", "size", NULL };
+
+const BlockDriver block_raw = {
+    .name = "raw",
+    .kind = BLK_FORMAT,
+    .state_size = sizeof(Raw),
+    .write_grows = true,
+    .write_flags = REQ_FUA | REQ_UNCHANGED | REQ_SERIALISE,
+    .zero_flags = REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,
+    .strong_options = raw_strong_options,
+    .probe = raw_probe,
+    .open = raw_open,
+    .create_opts = raw_create_opts,
+    .create = raw_create,
+    .pread = raw_pread,
+    .pwrite = raw_pwrite,
+    .zero = raw_zero,
+    .discard = raw_discard,
+    .extent = raw_extent,
+    .copy = raw_copy,
+    .resize = raw_resize,
+    .info = raw_info,
+    .measure = raw_measure,
+    .has_zero_init = raw_has_zero_init,
+    .child_access = raw_child_access,
+    .refresh_limits = raw_refresh_limits,
+};

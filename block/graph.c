@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Nodes and edges: who exists, who points at whom.
+ *
+ * A node lives as long as edges point at it (or somebody holds a reference while building the
+ * graph). All nodes stand in one table by name. Main loop only.
+ */
+#include "block/internal.h"
+#include <string.h>
+
+static GHashTable *nodes_by_name;   /* name -> Node, neither owned */
+
+Node *node_find(const char *name)
+{
+    return nodes_by_name ? g_hash_table_lookup(nodes_by_name, name) : NULL;
+}
+
+/* A letter, then letters, digits, '-', '.', '_'; at most 31 characters. */
+static bool node_name_is_valid(const char *name)
+{
+    return strlen(name) <= 31 && g_ascii_isalpha(name[0]) &&
+           strspn(name, G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "-._") == strlen(name);
+}
+
+static char *node_name_generate(void)
+{
+    static unsigned count;
+
+    return g_strdup_printf("#block%03u", count++);
+}
+
+Node *node_new(const BlockDriver *drv, const char *name, GError **err)
+{
+    Node *n;
+
+    if (!nodes_by_name)
+        nodes_by_name = g_hash_table_new(g_str_hash, g_str_equal);
+    if (name && !node_name_is_valid(name)) {
+        err_set(err, EINVAL, "'%s' is no valid node-name", name);
+        return NULL;
+    }
+    if (name && node_find(name)) {
+        err_set(err, EEXIST, "There is a node named '%s' already", name);
+        return NULL;
+    }
+    n = g_new0(Node, 1);
+    n->drv = drv;
+    n->refs = 1;
+    n->name = name ? g_strdup(name) : node_name_generate();
+    n->state = g_malloc0(MAX(drv->state_size, 1));
+    n->children = g_ptr_array_new();
+    n->parents = g_ptr_array_new();
+    n->limits = (Limits){ .request_alignment = 1, .memory_alignment = 1 };
+    g_hash_table_insert(nodes_by_name, n->name, n);
+    return n;
+}
+
+Node *node_ref(Node *n)
+{
+    n->refs++;
+    return n;
+}
+
+/* Frees @n. Returns its backing node, whose reference goes to the caller, so that a chain of any
+ * length closes in a loop. */
+static CO Node *node_close(Node *n)
+{
+    Edge *e = node_edge(n, ROLE_BACKING);
+    Node *backing = NULL;
+
+    n->is_closing = true;
+    if (n->is_open && n->drv->close)
+        n->drv->close(n);
+    if (n->is_open && n->drv->event)
+        node_event_listen(-1);
+    while (n->bitmaps)
+        dirty_remove(n, n->bitmaps);
+    if (e) {
+        backing = node_ref(e->node);
+        edge_free(e);
+    }
+    while (n->children->len)
+        edge_free(n->children->pdata[n->children->len - 1]);
+    g_hash_table_remove(nodes_by_name, n->name);
+    g_ptr_array_free(n->children, true);
+    g_ptr_array_free(n->parents, true);
+    json_decref(n->options);
+    g_free(n->backing_stored);
+    g_free(n->backing_format_stored);
+    g_free(n->filename);
+    g_free(n->name);
+    g_free(n->state);
+    g_free(n);
+    return backing;
+}
+
+CO void node_unref(Node *n)
+{
+    while (n) {
+        g_assert(n->refs > 0);
+        if (n->refs > 1) {
+            n->refs--;
+            return;
+        }
+        /* The reference is held during close, in which requests to children still run. */
+        n = node_close(n);
+    }
+}
+
+Edge *edge_new(Node *parent, Handle *handle, const char *key, Role role, Node *node)
+{
+    Edge *e = g_new0(Edge, 1);
+
+    *e = (Edge){
+        .node = node,
+        .parent = parent,
+        .handle = handle,
+        .key = g_strdup(key),
+        .role = role,
+        .shares = ACCESS_ALL,
+    };
+    g_ptr_array_add(node->parents, e);
+    if (parent)
+        g_ptr_array_add(parent->children, e);
+    return e;
+}
+
+CO void edge_free(Edge *e)
+{
+    Node *n = e->node;
+
+    g_ptr_array_remove(n->parents, e);
+    if (e->parent)
+        g_ptr_array_remove(e->parent->children, e);
+    g_free(e->key);
+    g_free(e);
+    /* Less is asked of @n now, which cannot fail. */
+    if (n->refs > 1)
+        access_refresh(n, NULL);
+    node_unref(n);
+}
+
+CO void edge_repoint(Edge *e, Node *node)
+{
+    Node *old = e->node;
+
+    g_ptr_array_remove(old->parents, e);
+    e->node = node;
+    g_ptr_array_add(node->parents, e);
+    if (old->refs > 1)
+        access_refresh(old, NULL);
+    node_unref(old);
+}
+
+bool node_reaches(const Node *n, const Node *below)
+{
+    if (n == below)
+        return true;
+    for (guint i = 0; i < n->children->len; i++)
+        if (node_reaches(((const Edge *)n->children->pdata[i])->node, below))
+            return true;
+    return false;
+}
+
+/* ---- looking -------------------------------------------------------------------------------- */
+
+const BlockDriver *node_driver(const Node *n)
+{
+    return n->drv;
+}
+
+const char *node_format(const Node *n)
+{
+    return n->drv->name;
+}
+
+const char *node_name(const Node *n)
+{
+    return n->name[0] == '#' ? "" : n->name;
+}
+
+const char *node_filename(const Node *n)
+{
+    return n->filename ? n->filename : "";
+}
+
+uint64_t node_size(const Node *n)
+{
+    return n->size;
+}
+
+bool node_is_read_only(const Node *n)
+{
+    return !(n->flags & OPEN_RDWR);
+}
+
+Edge *node_edge(const Node *n, Role role)
+{
+    for (guint i = 0; i < n->children->len; i++) {
+        Edge *e = n->children->pdata[i];
+
+        if (e->role == role)
+            return e;
+    }
+    return NULL;
+}
+
+Edge *node_edge_at(const Node *n, unsigned i)
+{
+    return i < n->children->len ? n->children->pdata[i] : NULL;
+}
+
+static Node *node_child(const Node *n, Role role)
+{
+    Edge *e = node_edge(n, role);
+
+    return e ? e->node : NULL;
+}
+
+Node *node_storage(const Node *n)
+{
+    return node_child(n, ROLE_STORAGE);
+}
+
+Node *node_data(const Node *n)
+{
+    Node *data = node_child(n, ROLE_DATA);
+
+    return data ? data : node_storage(n);
+}
+
+Node *node_backing(const Node *n)
+{
+    return node_child(n, ROLE_BACKING);
+}
+
+Node *node_filtered(const Node *n)
+{
+    return node_child(n, ROLE_FILTERED);
+}
+
+Node *node_skip_filters(Node *n)
+{
+    Node *below;
+
+    while (n && n->drv->kind == BLK_FILTER && (below = node_filtered(n)))
+        n = below;
+    return n;
+}
+
+Node *node_backing_chain_next(Node *n)
+{
+    n = node_skip_filters(n);
+    return n ? node_backing(n) : NULL;
+}
+
+const char *node_backing_stored(const Node *n)
+{
+    return n->backing_stored;
+}
+
+const char *node_backing_format_stored(const Node *n)
+{
+    return n->backing_format_stored;
+}
+
+void node_set_backing_stored(Node *n, const char *filename, const char *format)
+{
+    g_autofree char *old = n->backing_stored, *old_format = n->backing_format_stored;
+
+    n->backing_stored = g_strdup(filename);
+    n->backing_format_stored = g_strdup(format);
+}
+
+void *node_state(const Node *n)
+{
+    return n->state;
+}
+
+Limits *node_limits(Node *n)
+{
+    return &n->limits;
+}
+
+void node_set_size(Node *n, uint64_t size)
+{
+    n->size = size;
+}
+
+void node_set_identity(Node *n, uint64_t device, uint64_t inode)
+{
+    n->has_identity = true;
+    n->identity[0] = device;
+    n->identity[1] = inode;
+}
+
+bool node_is_probed_raw(const Node *n)
+{
+    return n->probed_raw;
+}
+
+OpenFlags node_flags(const Node *n)
+{
+    return n->flags;
+}
+
+Node *edge_node(const Edge *e)
+{
+    return e->node;
+}
+
+Node *edge_parent(const Edge *e)
+{
+    return e->parent;
+}
+
+const char *edge_key(const Edge *e)
+{
+    return e->key;
+}
+
+uint64_t edge_size(const Edge *e)
+{
+    return e->node->size;
+}
+
+uint64_t node_allocated(Node *n, bool *known)
+{
+    uint64_t sum = 0;
+
+    if (n->drv->allocated)
+        return n->drv->allocated(n, known);
+    *known = n->children->len > 0;
+    for (guint i = 0; i < n->children->len; i++) {
+        const Edge *e = n->children->pdata[i];
+        bool child_known;
+
+        if (e->role == ROLE_BACKING)
+            continue;
+        sum += node_allocated(e->node, &child_known);
+        *known = *known && child_known;
+    }
+    return *known ? sum : 0;
+}
+
+bool node_has_zero_init(const Node *n)
+{
+    if (n->drv->has_zero_init)
+        return n->drv->has_zero_init((Node *)n);
+    if (n->drv->kind == BLK_FILTER && node_filtered(n))
+        return node_has_zero_init(node_filtered(n));
+    return false;
+}
+
+/*
+ * What the children ask for holds for the parents too, unless the driver knows better: bytes pass
+ * through filters, and formats read and write whole blocks of their storage themselves.
+ */
+void node_refresh_limits(Node *n)
+{
+    Edge *e = node_edge(n, n->drv->kind == BLK_FILTER ? ROLE_FILTERED : ROLE_STORAGE);
+
+    if (n->drv->kind != BLK_PROTOCOL) {
+        Limits *l = &n->limits;
+
+        *l = (Limits){ .request_alignment = 1, .memory_alignment = 1 };
+        if (e) {
+            const Limits *below = &e->node->limits;
+
+            l->memory_alignment = below->memory_alignment;
+            l->opt_transfer = below->opt_transfer;
+            l->max_iov = below->max_iov;
+            if (n->drv->kind == BLK_FILTER) {
+                *l = *below;
+            }
+        }
+    }
+    if (n->drv->refresh_limits)
+        n->drv->refresh_limits(n);
+    if (n->is_open)
+        for (guint i = 0; i < n->parents->len; i++) {
+            Edge *p = n->parents->pdata[i];
+
+            if (p->parent && p->parent->is_open)
+                node_refresh_limits(p->parent);
+        }
+}

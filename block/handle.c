@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Handles: users of the graph. Every request from outside passes the gate of one. */
+#include "block/internal.h"
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- the gate of one request ---------------------------------------------------------------- */
+
+static CO Handle *handle_enter(Handle *h)
+{
+    while (h->is_gated)
+        co_queue_wait(&h->gate);
+    h->in_flight++;
+    return h;
+}
+
+static void handle_leave(Handle **hp)
+{
+    Handle *h = *hp;
+
+    if (!--h->in_flight)
+        co_queue_wake_all(&h->idle);
+}
+
+#define IN_GATE(h) __attribute__((cleanup(handle_leave), unused)) Handle *entered = handle_enter(h)
+
+static int handle_range(const Handle *h, uint64_t off, uint64_t len)
+{
+    uint64_t end;
+
+    return size_add(off, len, &end) && end <= h->root->node->size ? 0 : -EIO;
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+CO int handle_pread(Handle *h, uint64_t off, Span buf, ReqFlags flags)
+{
+    IN_GATE(h);
+    int r = handle_range(h, off, buf.len);
+
+    if (h->flags & OPEN_COPY_ON_READ)
+        flags |= REQ_COPY_ON_READ;
+    return r < 0 ? r : node_pread(h->root->node, off, buf, flags);
+}
+
+CO int handle_pwrite(Handle *h, uint64_t off, Span buf, ReqFlags flags)
+{
+    IN_GATE(h);
+    int r = handle_range(h, off, buf.len);
+
+    if (h->flags & OPEN_WRITETHROUGH)
+        flags |= REQ_FUA;
+    return r < 0 ? r : node_pwrite(h->root->node, off, buf, flags);
+}
+
+CO int handle_zero(Handle *h, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    IN_GATE(h);
+    int r = handle_range(h, off, len);
+
+    if (h->flags & OPEN_WRITETHROUGH)
+        flags |= REQ_FUA;
+    return r < 0 ? r : node_zero(h->root->node, off, len, flags);
+}
+
+CO int handle_discard(Handle *h, uint64_t off, uint64_t len)
+{
+    IN_GATE(h);
+    int r = handle_range(h, off, len);
+
+    return r < 0 ? r : node_discard(h->root->node, off, len);
+}
+
+CO int handle_flush(Handle *h)
+{
+    IN_GATE(h);
+
+    return h->root->node->flags & OPEN_RDWR ? node_flush(h->root->node) : 0;
+}
+
+CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e)
+{
+    IN_GATE(h);
+
+    return node_extent(node_skip_filters(h->root->node), off, len, precise, e);
+}
+
+CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len)
+{
+    IN_GATE(dst);
+    int r = handle_range(src, src_off, len);
+
+    if (r == 0)
+        r = handle_range(dst, dst_off, len);
+    return r < 0 ? r : node_copy(src->root->node, src_off, dst->root->node, dst_off, len);
+}
+
+CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, GError **err)
+{
+    IN_GATE(h);
+
+    return node_resize(h->root->node, size, exact, prealloc, 0, err);
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+CO Handle *handle_new(Node *n, unsigned needs, unsigned shares, GError **err)
+{
+    g_autoptr(Handle) h = g_new0(Handle, 1);
+
+    h->root = edge_new(NULL, h, "root", ROLE_FILTERED, node_ref(n));
+    if (!edge_set_access(h->root, needs, shares, err))
+        return NULL;
+    return g_steal_pointer(&h);
+}
+
+/* What a user with @flags does with its node. */
+unsigned handle_needs(OpenFlags flags)
+{
+    unsigned needs = flags & OPEN_NO_IO ? 0 : ACCESS_READ;
+
+    if (flags & OPEN_RDWR)
+        needs |= ACCESS_WRITE;
+    if (flags & OPEN_RESIZE)
+        needs |= ACCESS_RESIZE;
+    return needs;
+}
+
+CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, GError **err)
+{
+    g_autoptr(Node) n = node_open(filename, options, flags, err);
+    unsigned shares = ACCESS_ALL;
+    Handle *h;
+
+    if (!n)
+        return NULL;
+    if (flags & OPEN_RDWR && node_is_read_only(n)) {
+        err_set(err, EACCES, "Image '%s' is read-only", node_filename(n));
+        return NULL;
+    }
+    if (flags & OPEN_DENY_WRITERS && !(flags & OPEN_FORCE_SHARE))
+        shares = ACCESS_READ | ACCESS_UNCHANGED;
+    h = handle_new(n, handle_needs(flags), shares, err);
+    if (h)
+        h->flags = flags;
+    return h;
+}
+
+CO void handle_close(Handle *h)
+{
+    if (!h)
+        return;
+    h->is_gated = true;
+    while (h->in_flight)
+        co_queue_wait(&h->idle);
+    if (h->root) {
+        Node *n = h->root->node;
+        int r = n->flags & OPEN_RDWR && n->refs == 1 ? node_flush(n) : 0;
+
+        if (r < 0)
+            block_warn("Could not write back what is cached of '%s': %s", node_filename(n),
+                       strerror(-r));
+        edge_free(h->root);
+    }
+    g_free(h);
+}
+
+Node *handle_node(Handle *h)
+{
+    return h->root->node;
+}
+
+uint64_t handle_size(Handle *h)
+{
+    return h->root->node->size;
+}
+
+bool handle_is_writable(Handle *h)
+{
+    return h->flags & OPEN_RDWR;
+}
+
+void handle_set_writethrough(Handle *h, bool on)
+{
+    h->flags = on ? h->flags | OPEN_WRITETHROUGH : h->flags & ~OPEN_WRITETHROUGH;
+}
+
+void handle_set_copy_on_read(Handle *h, bool on)
+{
+    h->flags = on ? h->flags | OPEN_COPY_ON_READ : h->flags & ~OPEN_COPY_ON_READ;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Names of nodes for people and for images: the plain file or protocol name where that alone reopens
+ * the same node, else json:{...} with every option that matters.
+ */
+#include "block/internal.h"
+#include <string.h>
+
+/* Options of @n that change what it shows, besides its children; into @into. */
+static unsigned strong_options(const Node *n, json_t *into)
+{
+    unsigned count = 0;
+
+    for (const char *const *key = n->drv->strong_options; key && *key; key++) {
+        json_t *v = json_get(n->options, *key);
+
+        if (v) {
+            count++;
+            if (into)
+                json_object_set(into, *key, v);
+        }
+    }
+    return count;
+}
+
+/* The name that reopens @n by itself, or NULL. Caller frees. */
+static char *node_plain_name(Node *n)
+{
+    Edge *file = node_edge(n, ROLE_STORAGE);
+
+    if (n->drv->plain_filename)
+        return n->drv->plain_filename(n);
+    if (strong_options(n, NULL))
+        return NULL;
+    if (n->drv->kind == BLK_PROTOCOL)
+        return g_strdup(json_get_str(n->options, "filename", NULL));
+    if (n->drv->kind == BLK_FORMAT && file && !n->backing_is_overridden)
+        return node_plain_name(file->node);
+    return NULL;
+}
+
+/* Puts @child at @key, which may be "children.0", into @o. */
+static void child_put(json_t *o, const char *key, json_t *child)
+{
+    const char *dot = strchr(key, '.');
+    g_autofree char *list = dot ? g_strndup(key, dot - key) : NULL;
+
+    if (!dot) {
+        json_put(o, key, child);
+        return;
+    }
+    if (!json_has(o, list))
+        json_put(o, list, json_array());
+    json_array_append_new(json_get(o, list), child);
+}
+
+json_t *node_full_options(Node *n)
+{
+    json_t *o = json_object();
+
+    strong_options(n, o);
+    json_put_str(o, "driver", n->drv->name);
+    if (n->drv->kind == BLK_PROTOCOL && json_has(n->options, "filename"))
+        json_put_str(o, "filename", json_get_str(n->options, "filename", ""));
+    for (guint i = 0; i < n->children->len; i++) {
+        Edge *e = n->children->pdata[i];
+
+        if (e->role != ROLE_BACKING || n->backing_is_overridden)
+            child_put(o, e->key, node_full_options(e->node));
+    }
+    if (!node_backing(n) && json_is_null(json_get(n->options, "backing")))
+        json_put(o, "backing", json_null());
+    return o;
+}
+
+void node_refresh_filename(Node *n)
+{
+    char *plain = node_plain_name(n);
+
+    if (!plain) {
+        g_autoptr(json_t) o = node_full_options(n);
+        g_autofree char *text = json_print(o);
+
+        plain = g_strconcat("json:", text, NULL);
+    }
+    g_free(n->filename);
+    n->filename = plain;
+}

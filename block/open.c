@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From a name or a tree of options to an open node.
+ *
+ *     file name -> protocol options -> protocol node -> probe -> format node -> backing chain
+ *
+ * Options given for a node win over what names and images say. A backing chain is opened from the
+ * top down in a loop, so its length costs no stack.
+ */
+#include "block/internal.h"
+#include "qapi/schema.h"
+#include "util/keyval.h"
+#include <inttypes.h>
+#include <string.h>
+
+enum { NESTING_MAX = 32 };
+
+/* ---- flags ---------------------------------------------------------------------------------- */
+
+bool cache_mode_parse(const char *mode, OpenFlags *flags)
+{
+    static const struct {
+        const char *name;
+        OpenFlags flags;
+    } modes[] = {
+        { "none", OPEN_DIRECT },
+        { "off", OPEN_DIRECT },
+        { "writeback", 0 },
+        { "writethrough", OPEN_WRITETHROUGH },
+        { "directsync", OPEN_DIRECT | OPEN_WRITETHROUGH },
+        { "unsafe", OPEN_NO_FLUSH },
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(modes); i++)
+        if (!strcmp(mode, modes[i].name)) {
+            *flags &= ~(OPEN_DIRECT | OPEN_WRITETHROUGH | OPEN_NO_FLUSH);
+            *flags |= modes[i].flags;
+            return true;
+        }
+    return false;
+}
+
+bool discard_mode_parse(const char *mode, OpenFlags *flags)
+{
+    if (!strcmp(mode, "ignore") || !strcmp(mode, "off"))
+        *flags &= ~OPEN_UNMAP;
+    else if (!strcmp(mode, "unmap") || !strcmp(mode, "on"))
+        *flags |= OPEN_UNMAP;
+    else
+        return false;
+    return true;
+}
+
+static OpenFlags flag_if(OpenFlags flags, OpenFlags flag, bool on)
+{
+    return on ? flags | flag : flags & ~flag;
+}
+
+OpenFlags node_child_flags(const Node *n, Role role)
+{
+    OpenFlags keep = OPEN_DIRECT | OPEN_NO_FLUSH | OPEN_FORCE_SHARE | OPEN_UNTRUSTED;
+    OpenFlags flags = n->flags & keep;
+
+    if (role == ROLE_BACKING)
+        return flags | (n->flags & OPEN_NO_IO);
+    flags |= n->flags & (OPEN_RDWR | OPEN_RESIZE | OPEN_AUTO_RDONLY | OPEN_NO_IO);
+    if (role == ROLE_FILTERED)
+        return flags | (n->flags & (OPEN_UNMAP | OPEN_NO_BACKING | OPEN_CHECK));
+    /* Whether a discard reaches the file is decided above it. */
+    return flags | OPEN_UNMAP;
+}
+
+/* The generic options of @o, with @flags as what holds without them. */
+bool flags_from_options(const json_t *o, OpenFlags *flags, DetectZeroes *detect, GError **err)
+{
+    static const char *const detects[] = { "off", "on", "unmap", NULL };
+    const json_t *cache = json_get(o, "cache");
+    const char *discard = json_get_str(o, "discard", NULL);
+    const char *zeroes = json_get_str(o, "detect-zeroes", "off");
+
+    if (json_has(o, "read-only"))
+        *flags = flag_if(*flags, OPEN_RDWR, !json_get_bool(o, "read-only", false));
+    *flags = flag_if(*flags, OPEN_AUTO_RDONLY,
+                     json_get_bool(o, "auto-read-only", *flags & OPEN_AUTO_RDONLY));
+    *flags = flag_if(*flags, OPEN_FORCE_SHARE,
+                     json_get_bool(o, "force-share", *flags & OPEN_FORCE_SHARE));
+    *flags = flag_if(*flags, OPEN_DIRECT, json_get_bool(cache, "direct", *flags & OPEN_DIRECT));
+    *flags = flag_if(*flags, OPEN_NO_FLUSH,
+                     json_get_bool(cache, "no-flush", *flags & OPEN_NO_FLUSH));
+    if (discard)
+        discard_mode_parse(discard, flags);
+    for (*detect = DETECT_ZEROES_OFF; detects[*detect] && strcmp(detects[*detect], zeroes);)
+        ++*detect;
+    if (*detect == DETECT_ZEROES_UNMAP && !(*flags & OPEN_UNMAP))
+        return err_set(err, EINVAL, "detect-zeroes=unmap needs discard=unmap");
+    if (*flags & OPEN_FORCE_SHARE && *flags & OPEN_RDWR && !(*flags & OPEN_AUTO_RDONLY))
+        return err_set(err, EINVAL, "force-share=on is for read-only use only");
+    return true;
+}
+
+/* ---- options -------------------------------------------------------------------------------- */
+
+/* Puts every member of @more into @o that is not there. */
+static void options_default(json_t *o, json_t *more)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach(more, key, v) {
+        if (!json_has(o, key))
+            json_object_set(o, key, v);
+    }
+}
+
+/* What @filename means as options of a protocol (or of a filter with a prefix), into @o. */
+static bool options_from_filename(const char *filename, json_t *o, GError **err)
+{
+    const BlockDriver *d;
+
+    if (json_has(o, "driver")) {
+        d = driver_find(json_get_str(o, "driver", ""));
+        if (!d)
+            return err_set(err, ENOENT, "Unknown driver '%s'", json_get_str(o, "driver", ""));
+    } else {
+        d = driver_for_filename(filename, true, err);
+        if (!d)
+            return false;
+        json_put_str(o, "driver", d->name);
+    }
+    if (d->parse_filename && (!d->prefix || filename_has_protocol(filename)))
+        return d->parse_filename(filename, o, err);
+    if (!json_has(o, "filename"))
+        json_put_str(o, "filename", filename);
+    return true;
+}
+
+/* Joins what a json: name says into @o. */
+static bool options_from_json_name(const char *filename, json_t *o, GError **err)
+{
+    g_autoptr(json_t) named = json_parse(filename + 5, strlen(filename) - 5, err);
+
+    if (!named)
+        return err_prefix(err, "Could not read the description after 'json:': ");
+    if (!json_is_object(named))
+        return err_set(err, EINVAL, "What follows 'json:' must be an object");
+    if (!keyval_nest(named, err))
+        return false;
+    options_default(o, named);
+    return true;
+}
+
+/* Members of options that describe a child, or a list of them. */
+static const char *const child_keys[] = { "file", "backing", "data-file", "image", "test", "raw",
+                                          "log", "header", "children" };
+
+/* Stands for a child that is described in place while its parent's own options are checked. */
+static json_t *child_placeholder(const json_t *child)
+{
+    json_t *list, *v;
+    size_t i;
+
+    if (json_is_object(child))
+        return json_string("described-in-place");
+    if (!json_is_array(child))
+        return json_incref((json_t *)child);
+    list = json_array();
+    json_array_foreach(child, i, v)
+        json_array_append_new(list, child_placeholder(v));
+    return list;
+}
+
+/*
+ * Gives @o, the options of a node of driver @d, the types of the schema. Children are left as they
+ * are: they are checked when they are opened.
+ */
+bool options_check(const BlockDriver *d, json_t *o, GError **err)
+{
+    g_autoptr(json_t) children = json_object();
+    bool ok;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(child_keys); i++) {
+        json_t *child = json_get(o, child_keys[i]);
+
+        if (child) {
+            json_object_set(children, child_keys[i], child);
+            json_put(o, child_keys[i], child_placeholder(child));
+        }
+    }
+    json_put_str(o, "driver", d->name);
+    ok = schema_check("BlockdevOptions", o, err);
+    json_object_update(o, children);
+    return ok;
+}
+
+/* ---- nodes ---------------------------------------------------------------------------------- */
+
+bool node_fall_back_read_only(Node *n, const char *why, GError **err)
+{
+    if (!(n->flags & OPEN_RDWR))
+        return true;
+    if (!(n->flags & OPEN_AUTO_RDONLY))
+        return err_set(err, EACCES, "%s", why);
+    n->flags &= ~OPEN_RDWR;
+    return true;
+}
+
+/* A node of driver @d with checked options @o; its backing file is not opened yet. */
+static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flags, GError **err)
+{
+    g_autoptr(Node) n = NULL;
+    DetectZeroes detect;
+
+    if (!options_check(d, o, err) || !flags_from_options(o, &flags, &detect, err))
+        return NULL;
+    n = node_new(d, json_get_str(o, "node-name", NULL), err);
+    if (!n)
+        return NULL;
+    n->options = json_incref(o);
+    n->flags = flags;
+    n->detect_zeroes = detect;
+    n->filename = g_strdup(json_get_str(o, "filename", NULL));
+    if (!d->open(n, o, flags, err))
+        return NULL;
+    n->is_open = true;
+    if (d->event)
+        node_event_listen(1);
+    node_refresh_limits(n);
+    node_refresh_filename(n);
+    return g_steal_pointer(&n);
+}
+
+/* The format of what @o's "file" or @filename holds; leaves the opened file as @o's "file". */
+static CO const BlockDriver *node_open_probed(const char *filename, json_t *o, OpenFlags flags,
+                                              Node **file, GError **err)
+{
+    g_autoptr(json_t) child = json_has(o, "file") && json_is_object(json_get(o, "file"))
+                                  ? json_incref(json_get(o, "file")) : json_object();
+    Node shape = { .flags = flags };
+    OpenFlags child_flags = node_child_flags(&shape, ROLE_STORAGE) | OPEN_PROTOCOL;
+    const BlockDriver *d;
+
+    if (json_is_string(json_get(o, "file"))) {
+        *file = node_find(json_string_value(json_get(o, "file")));
+        if (!*file) {
+            err_set(err, ENOENT, "There is no node '%s'", json_string_value(json_get(o, "file")));
+            return NULL;
+        }
+        node_ref(*file);
+    } else if (!filename && !json_has(o, "file")) {
+        err_set(err, EINVAL, "The options name neither a 'driver' nor a 'file'");
+        return NULL;
+    } else {
+        *file = node_open(filename, json_incref(child), child_flags, err);
+        if (!*file)
+            return NULL;
+        json_put_str(o, "file", (*file)->name);
+    }
+    d = probe_format(*file, node_filename(*file), err);
+    return d;
+}
+
+/* One layer of a chain. */
+static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags, GError **err)
+{
+    const char *name = json_get_str(o, "driver", NULL);
+    const BlockDriver *d = name ? driver_find(name) : NULL;
+    g_autoptr(Node) file = NULL;
+    Node *n;
+
+    if (name && !d) {
+        err_set(err, ENOENT, "Unknown driver '%s'", name);
+        return NULL;
+    }
+    if (flags & OPEN_PROTOCOL || (d && (d->kind == BLK_PROTOCOL || d->prefix))) {
+        if (filename && !options_from_filename(filename, o, err))
+            return NULL;
+        if (!filename && !d && json_has(o, "filename")) {
+            d = driver_for_filename(json_get_str(o, "filename", ""), false, err);
+            if (!d)
+                return NULL;
+        }
+        d = d ? d : driver_find(json_get_str(o, "driver", ""));
+        if (!d) {
+            err_set(err, EINVAL, "The options name no driver");
+            return NULL;
+        }
+    } else if (!d) {
+        d = node_open_probed(filename, o, flags, &file, err);
+        if (!d)
+            return NULL;
+    } else if (filename) {
+        json_t *child = json_get(o, "file");
+
+        if (json_is_string(child)) {
+            err_set(err, EINVAL, "Both a file name and a node are given for 'file'");
+            return NULL;
+        }
+        if (!child)
+            json_put(o, "file", child = json_object());
+        if (!options_from_filename(filename, child, err))
+            return NULL;
+    }
+    n = node_open_driver(d, o, flags & ~OPEN_PROTOCOL, err);
+    if (n)
+        n->probed_raw = file && d == driver_find("raw");
+    return n;
+}
+
+/* The lowest node of @n's own storage. */
+static const Node *node_bottom(const Node *n)
+{
+    const Node *below;
+
+    while ((below = node_storage(n)) || (below = node_filtered(n)))
+        n = below;
+    return n;
+}
+
+/* @options with what a json: name in *@filename says; *@filename is then NULL. New reference. */
+static json_t *options_prepare(const char **filename, json_t *options, GError **err)
+{
+    g_autoptr(json_t) o = options ? options : json_object();
+
+    if (!keyval_nest(o, err))
+        return NULL;
+    if (*filename && g_str_has_prefix(*filename, "json:")) {
+        if (!options_from_json_name(*filename, o, err))
+            return NULL;
+        *filename = NULL;
+    }
+    return g_steal_pointer(&o);
+}
+
+/* One layer from a name and options, which are taken. */
+static CO Node *node_open_alone(const char *filename, json_t *options, OpenFlags flags,
+                                GError **err)
+{
+    static unsigned nesting; /* of children described in each other */
+    g_autoptr(json_t) o = options_prepare(&filename, options, err);
+    Node *n;
+
+    if (!o)
+        return NULL;
+    if (nesting >= NESTING_MAX) {
+        err_set(err, ELOOP, "The nodes described are nested more than %d deep", NESTING_MAX);
+        return NULL;
+    }
+    nesting++;
+    n = node_open_layer(filename, o, flags, err);
+    nesting--;
+    return n;
+}
+
+/* ---- backing files -------------------------------------------------------------------------- */
+
+char *node_backing_full(const Node *n, GError **err)
+{
+    if (!n->backing_stored)
+        return NULL;
+    return filename_combine(node_filename(node_bottom(n)), n->backing_stored, err);
+}
+
+bool node_is_same_file(const Node *a, const Node *b)
+{
+    a = node_bottom(a);
+    b = node_bottom(b);
+    return a->has_identity && b->has_identity && a->identity[0] == b->identity[0] &&
+           a->identity[1] == b->identity[1];
+}
+
+/* False if @n, the newest layer of the chain from @top, is one of the layers above it. */
+static bool chain_check_loop(Node *top, const Node *n, GError **err)
+{
+    for (Node *above = top; above && above != n; above = node_backing_chain_next(above))
+        if (node_is_same_file(above, n))
+            return err_set(err, ELOOP, "'%s' is its own backing file, directly or over others",
+                           node_filename(n));
+    return true;
+}
+
+/* Options for the backing file of @n: those given, with the stored format as a default. */
+static json_t *backing_options(const Node *n)
+{
+    json_t *given = json_get(n->options, "backing");
+    json_t *o = json_is_object(given) ? json_copy(given) : json_object();
+
+    if (n->backing_format_stored && !json_has(o, "driver"))
+        json_put_str(o, "driver", n->backing_format_stored);
+    return o;
+}
+
+/*
+ * Opens the next layer below @n, which has none yet. True with *@next NULL where the chain ends.
+ */
+static CO bool chain_open_next(Node *n, Node **next, GError **err)
+{
+    json_t *given = json_get(n->options, "backing");
+    g_autofree char *filename = NULL;
+    Node *backing;
+
+    *next = NULL;
+    if (!n->drv->takes_backing || n->flags & OPEN_NO_BACKING || json_is_null(given) ||
+        node_backing(n))
+        return true;
+    if (json_is_string(given)) {
+        backing = node_find(json_string_value(given));
+        if (!backing)
+            return err_set(err, ENOENT, "There is no node '%s'", json_string_value(given));
+        if (node_reaches(backing, n))
+            return err_set(err, ELOOP, "Node '%s' uses '%s' itself", json_string_value(given),
+                           node_filename(n));
+        node_ref(backing);
+    } else {
+        if (!given && !n->backing_stored)
+            return true;
+        if (!json_has(given, "file") && !json_has(given, "filename")) {
+            filename = node_backing_full(n, err);
+            if (n->backing_stored && !filename)
+                return false;
+        }
+        if (n->flags & OPEN_UNTRUSTED && !given)
+            return err_set(err, EPERM, "Image '%s' wants the backing file '%s', which was not named",
+                           node_filename(n), n->backing_stored);
+        backing = node_open_alone(filename, backing_options(n),
+                                       node_child_flags(n, ROLE_BACKING), err);
+        if (!backing)
+            return err_prefix(err, "Could not open backing file: ");
+    }
+    n->backing_is_overridden = given != NULL;
+    *next = edge_new(n, NULL, "backing", ROLE_BACKING, backing)->node;
+    return access_refresh(n, err);
+}
+
+/* Opens all of the chain below @top. */
+static CO bool chain_open(Node *top, GError **err)
+{
+    Node *n = top;
+
+    while ((n = node_skip_filters(n))) {
+        Node *next;
+
+        if (!chain_open_next(n, &next, err))
+            return false;
+        if (!next)
+            break;
+        if (!chain_check_loop(top, node_skip_filters(next), err))
+            return false;
+        n = next;
+    }
+    /* From the bottom up, since names and limits stand on those below. */
+    node_refresh_filename(top);
+    return true;
+}
+
+CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, GError **err)
+{
+    g_autoptr(Node) n = node_open_alone(filename, options, flags, err);
+
+    if (!n || !chain_open(n, err))
+        return NULL;
+    return g_steal_pointer(&n);
+}
+
+/* ---- children for drivers ------------------------------------------------------------------- */
+
+/* The node that @value, an option, names or describes. */
+static CO Node *child_open(Node *n, const json_t *value, const char *filename, OpenFlags flags,
+                           GError **err)
+{
+    Node *child;
+
+    if (!json_is_string(value))
+        return node_open(filename, value ? json_deep_copy(value) : NULL, flags, err);
+    child = node_find(json_string_value(value));
+    if (!child) {
+        err_set(err, ENOENT, "There is no node '%s'", json_string_value(value));
+        return NULL;
+    }
+    if (child->is_closing || node_reaches(child, n)) {
+        err_set(err, ELOOP, "Node '%s' cannot be its own child", json_string_value(value));
+        return NULL;
+    }
+    return node_ref(child);
+}
+
+/* The member of @options at @key, which may be "children.0". */
+static const json_t *child_option(const json_t *options, const char *key)
+{
+    const char *dot = strchr(key, '.');
+    g_autofree char *list = dot ? g_strndup(key, dot - key) : NULL;
+
+    if (!dot)
+        return json_get(options, key);
+    return json_array_get(json_get(options, list), g_ascii_strtoull(dot + 1, NULL, 10));
+}
+
+CO Edge *node_open_child(Node *n, const char *key, const char *filename, const json_t *options,
+                         Role role, bool optional, GError **err)
+{
+    const json_t *value = child_option(options, key);
+    OpenFlags flags = node_child_flags(n, role);
+    Node *child;
+    Edge *e;
+
+    if (!value && !filename) {
+        if (!optional)
+            err_set(err, EINVAL, "Node of driver '%s' needs the option '%s'", n->drv->name, key);
+        return NULL;
+    }
+    if (role == ROLE_STORAGE || role == ROLE_DATA || role == ROLE_METADATA)
+        flags |= OPEN_PROTOCOL;
+    child = child_open(n, value, filename, flags, err);
+    if (!child)
+        return NULL;
+    if (role == ROLE_DATA && node_storage(n) && node_is_same_file(node_storage(n), child)) {
+        err_set(err, ELOOP, "'%s' cannot be its own data file", node_filename(child));
+        node_unref(child);
+        return NULL;
+    }
+    e = edge_new(n, NULL, key, role, child);
+    if (!access_refresh(n, err)) {
+        edge_free(e);
+        return NULL;
+    }
+    return e;
+}
+
+CO void node_close_child(Node *n, Edge *e)
+{
+    g_assert(e->parent == n);
+    edge_free(e);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Which format the bytes of a file are in. The one place where that is guessed. */
+#include "block/internal.h"
+
+const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename)
+{
+    const BlockDriver *best = NULL;
+    int best_score = 0;
+
+    for (const BlockDriver *const *d = block_drivers; *d; d++) {
+        int score = (*d)->probe ? (*d)->probe(head, len, filename) : 0;
+
+        if (score > best_score) {
+            best = *d;
+            best_score = score;
+        }
+    }
+    return best;
+}
+
+CO const BlockDriver *probe_format(Node *n, const char *filename, GError **err)
+{
+    uint8_t head[PROBE_LEN];
+    size_t len = MIN(n->size, sizeof(head));
+    int r = node_pread(n, 0, span_of(head, len), 0);
+    const BlockDriver *d;
+
+    if (r < 0) {
+        err_set_errno(err, r, "Could not read the start of '%s' to tell its format",
+                      node_filename(n));
+        return NULL;
+    }
+    d = probe_head(head, len, filename);
+    if (!d)
+        err_set(err, EINVAL, "The format of '%s' is none that is known here", node_filename(n));
+    return d;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Space of regular files. */
+#include "block/protocols/file-space.h"
+#include "block/protocols/file-lock.h"
+#include "io/pool.h"
+#include "util/err.h"
+#include "util/fd.h"
+#include "util/size.h"
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+enum { FILL_CHUNK = 1 << 20 };
+
+/* ---- growing -------------------------------------------------------------------------------- */
+
+typedef struct {
+    int fd;
+    uint64_t off, len;
+} FillJob;
+
+static int job_fallocate(void *arg)
+{
+    const FillJob *j = arg;
+    int r = posix_fallocate(j->fd, j->off, j->len);
+
+    return -r;
+}
+
+static int job_write_zeroes(void *arg)
+{
+    const FillJob *j = arg;
+    g_autoptr(Aligned) zeroes = aligned_try_alloc(FILL_CHUNK);
+
+    if (!zeroes)
+        return -ENOMEM;
+    memset(zeroes, 0, FILL_CHUNK);
+    for (uint64_t done = 0; done < j->len;) {
+        ssize_t r = pwrite(j->fd, zeroes, MIN(FILL_CHUNK, j->len - done), j->off + done);
+
+        if (r < 0 && errno != EINTR)
+            return -errno;
+        done += MAX(r, 0);
+    }
+    return fsync(j->fd) < 0 ? -errno : 0;
+}
+
+static CO bool space_grow(int fd, const char *name, uint64_t old, uint64_t size,
+                          Prealloc prealloc, GError **err)
+{
+    FillJob job = { .fd = fd, .off = old, .len = size - old };
+    int r = 0;
+
+    if (prealloc == PREALLOC_METADATA)
+        return err_set(err, ENOTSUP, "Preallocation 'metadata' means nothing for the plain file '%s'",
+                       name);
+    if (prealloc == PREALLOC_FALLOC)
+        r = pool_run(job_fallocate, &job);
+    else if (prealloc == PREALLOC_FULL)
+        r = pool_run(job_write_zeroes, &job);
+    if (r == 0 && ftruncate(fd, size) < 0)
+        r = -errno;
+    if (r == 0)
+        return true;
+    err_set_errno(err, r, "Could not grow '%s' to %" PRIu64 " bytes", name, size);
+    if (ftruncate(fd, old) < 0)
+        err_prefix(err, "(and what was gained could not be given back) ");
+    return false;
+}
+
+CO bool file_space_resize(int fd, const char *name, uint64_t old, uint64_t size, Prealloc prealloc,
+                          GError **err)
+{
+    if (size > old)
+        return space_grow(fd, name, old, size, prealloc, err);
+    if (size < old && prealloc != PREALLOC_OFF)
+        return err_set(err, ENOTSUP, "Preallocation is for growing; '%s' would shrink", name);
+    if (ftruncate(fd, size) < 0)
+        return err_set_errno(err, errno, "Could not set the size of '%s' to %" PRIu64 " bytes",
+                             name, size);
+    return true;
+}
+
+/* ---- creating ------------------------------------------------------------------------------- */
+
+static bool prealloc_parse(const char *text, Prealloc *out, GError **err)
+{
+    if (!strcmp(text, "off"))
+        *out = PREALLOC_OFF;
+    else if (!strcmp(text, "falloc"))
+        *out = PREALLOC_FALLOC;
+    else if (!strcmp(text, "full"))
+        *out = PREALLOC_FULL;
+    else
+        return err_set(err, EINVAL, "Preallocation of a plain file is off, falloc or full, not '%s'",
+                       text);
+    return true;
+}
+
+/* btrfs: no copy on write. Other file systems have nothing to turn off. */
+static void set_nocow(int fd)
+{
+    int attr;
+
+    if (ioctl(fd, FS_IOC_GETFLAGS, &attr) == 0) {
+        attr |= FS_NOCOW_FL;
+        ioctl(fd, FS_IOC_SETFLAGS, &attr);
+    }
+}
+
+static bool set_extent_size(int fd, uint64_t hint, const char *filename, GError **err)
+{
+    struct fsxattr attr;
+
+    if (hint > UINT32_MAX)
+        return err_set(err, EINVAL, "extent_size_hint %" PRIu64 " is larger than 4 GiB", hint);
+    /* A hint: file systems without it do without it. */
+    if (hint && ioctl(fd, FS_IOC_FSGETXATTR, &attr) == 0) {
+        attr.fsx_xflags |= FS_XFLAG_EXTSIZE;
+        attr.fsx_extsize = hint;
+        ioctl(fd, FS_IOC_FSSETXATTR, &attr);
+    }
+    return true;
+}
+
+/* Empties the locked file and gives it its size. */
+static CO bool space_fill_in(int fd, const char *filename, const json_t *opts, GError **err)
+{
+    Prealloc prealloc = PREALLOC_OFF;
+
+    if (!prealloc_parse(json_get_str(opts, "preallocation", "off"), &prealloc, err))
+        return false;
+    if (ftruncate(fd, 0) < 0)
+        return err_set_errno(err, errno, "Could not empty '%s'", filename);
+    if (json_get_bool(opts, "nocow", false))
+        set_nocow(fd);
+    if (!set_extent_size(fd, json_get_int(opts, "extent_size_hint", 0), filename, err))
+        return false;
+    return file_space_resize(fd, filename, 0, json_get_int(opts, "size", 0), prealloc, err);
+}
+
+CO bool file_space_create(const char *filename, json_t *opts, GError **err)
+{
+    bool was_there = access(filename, F_OK) == 0;
+    autofd int fd = open(filename, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
+    FileLock lock = { 0 };
+    struct stat st;
+
+    if (fd < 0)
+        return err_set_errno(err, errno, "Could not create '%s'", filename);
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return err_set(err, EINVAL, "'%s' is there already and is not a regular file", filename);
+    if (file_lock_is_supported(fd) &&
+        !file_lock_change(fd, &lock, ACCESS_WRITE | ACCESS_RESIZE, ACCESS_RESIZE, filename, err))
+        return false;
+    if (space_fill_in(fd, filename, opts, err))
+        return true;
+    if (!was_there && unlink(filename) < 0)
+        err_prefix(err, "(and the empty '%s' could not be removed) ", filename);
+    return false;
+}
+
+/* ---- copying -------------------------------------------------------------------------------- */
+
+typedef struct {
+    int from, to;
+    uint64_t from_off, to_off, len;
+} CopyJob;
+
+static int job_copy(void *arg)
+{
+    CopyJob *j = arg;
+
+    while (j->len) {
+        off_t in = j->from_off, out = j->to_off;
+        ssize_t r = copy_file_range(j->from, &in, j->to, &out, j->len, 0);
+
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r <= 0)
+            return r == 0 || errno == EXDEV || errno == EINVAL || errno == ENOSYS ||
+                           errno == EOPNOTSUPP ? -ENOTSUP : -errno;
+        j->from_off += r;
+        j->to_off += r;
+        j->len -= r;
+    }
+    return 0;
+}
+
+CO int file_space_copy(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len)
+{
+    CopyJob job = { from, to, from_off, to_off, len };
+
+    return pool_run(job_copy, &job);
+}

@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Files of this machine: regular files (file) and block or character devices (host_device).
+ *
+ * Every byte is read and written where it stands. What others do to the file is their business as
+ * far as the image locks allow it, so only "this is data" is remembered about its holes, and that
+ * not beyond our own writes of zeroes, discards and cuts.
+ */
+#include "block/driver.h"
+#include "block/protocols/file-lock.h"
+#include "block/protocols/file-space.h"
+#include "io/aio.h"
+#include "io/loop.h"
+#include "io/pool.h"
+#include "util/fd.h"
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+enum { IOV_AT_ONCE = 64 };
+
+typedef struct {
+    int fd;
+    AioMode aio;
+    bool locking;
+    bool is_device;      /* block or character device: fixed size, no holes to see */
+    bool is_block;
+    bool sync_failed;    /* what was written before may be lost: no later flush can promise it */
+    bool no_zero_range;  /* the file system refused it once */
+    bool no_punch_hole;
+    FileLock lock;
+    uint64_t data_start, data_end; /* known to be data, home loop only; empty: nothing known */
+} File;
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+/*
+ * Opens without ever waiting, as a FIFO would make us, and only what the driver is for. *@st is the
+ * file's. A negative errno with @err.
+ */
+static int file_open_fd(const char *name, int flags, bool want_device, struct stat *st,
+                        GError **err)
+{
+    autofd int fd = open(name, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+    if (fd < 0) {
+        int e = errno;
+
+        err_set_errno(err, e, "Could not open '%s'", name);
+        if (e == EINVAL && flags & O_DIRECT)
+            err_hint(err, "Its file system may not know O_DIRECT: try another cache mode.");
+        return -e;
+    }
+    if (fstat(fd, st) < 0) {
+        int e = errno;
+
+        err_set_errno(err, e, "Could not look at '%s'", name);
+        return -e;
+    }
+    if (want_device && !S_ISBLK(st->st_mode) && !S_ISCHR(st->st_mode)) {
+        err_set(err, EINVAL, "'%s' is no device; use driver 'file'", name);
+        return -EINVAL;
+    }
+    if (!want_device && !S_ISREG(st->st_mode)) {
+        err_set(err, EINVAL, "'%s' is not a regular file", name);
+        return -EINVAL;
+    }
+    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) < 0) {
+        err_set_errno(err, errno, "Could not set up '%s'", name);
+        return -EIO;
+    }
+    return fd_steal(&fd);
+}
+
+static int file_open_flags(OpenFlags flags)
+{
+    return (flags & OPEN_RDWR ? O_RDWR : O_RDONLY) | (flags & OPEN_DIRECT ? O_DIRECT : 0);
+}
+
+static bool file_aio_mode(File *s, const char *name, OpenFlags flags, GError **err)
+{
+    const char *why;
+
+    s->aio = AIO_AUTO;
+    if (!name)
+        return true;
+    if (!strcmp(name, "threads")) {
+        s->aio = AIO_THREADS;
+        return true;
+    }
+    if (!strcmp(name, "native") && !(flags & OPEN_DIRECT))
+        return err_set(err, EINVAL, "aio=native was given without cache.direct=on, which it needs");
+    if (!loop_has_uring(&why))
+        return err_set(err, ENOSYS, "aio=%s is not to be had here: %s", name, why);
+    s->aio = AIO_RING;
+    return true;
+}
+
+static uint64_t file_size(const File *s, const struct stat *st)
+{
+    uint64_t size = 0;
+
+    if (s->is_block && ioctl(s->fd, BLKGETSIZE64, &size) == 0)
+        return size;
+    return s->is_device ? 0 : st->st_size;
+}
+
+/* What O_DIRECT asks of offsets and memory; the file system tells, else a page is safe. */
+static void file_direct_limits(const File *s, Limits *l)
+{
+    uint32_t page = sysconf(_SC_PAGESIZE), memory = page, offset = page;
+    int sector;
+
+#ifdef STATX_DIOALIGN
+    struct statx sx;
+
+    if (statx(s->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) == 0 &&
+        sx.stx_mask & STATX_DIOALIGN && sx.stx_dio_offset_align) {
+        memory = sx.stx_dio_mem_align;
+        offset = sx.stx_dio_offset_align;
+    } else
+#endif
+    if (s->is_block && ioctl(s->fd, BLKSSZGET, &sector) == 0 && sector > 0)
+        memory = offset = sector;
+    l->request_alignment = offset;
+    l->memory_alignment = memory;
+}
+
+static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool device,
+                                GError **err)
+{
+    File *s = node_state(n);
+    const char *name = json_get_str(o, "filename", "");
+    const char *locking = json_get_str(o, "locking", "auto");
+    struct stat st;
+
+    if (!file_aio_mode(s, json_get_str(o, "aio", NULL), flags, err))
+        return false;
+    s->fd = file_open_fd(name, file_open_flags(flags), device, &st, err);
+    if ((s->fd == -EACCES || s->fd == -EROFS) && flags & OPEN_RDWR && flags & OPEN_AUTO_RDONLY) {
+        g_clear_error(err);
+        node_fall_back_read_only(n, "", NULL);
+        s->fd = file_open_fd(name, file_open_flags(node_flags(n)), device, &st, err);
+    }
+    if (s->fd < 0)
+        return false;
+    s->is_device = device;
+    s->is_block = S_ISBLK(st.st_mode);
+    s->locking = !strcmp(locking, "on") ||
+                 (!strcmp(locking, "auto") && file_lock_is_supported(s->fd));
+    node_set_size(n, file_size(s, &st));
+    node_set_identity(n, s->is_block ? st.st_rdev : st.st_dev, s->is_block ? 0 : st.st_ino);
+    return true;
+}
+
+static CO bool file_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
+{
+    return file_open_common(n, o, flags, false, err);
+}
+
+static CO bool device_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
+{
+    return file_open_common(n, o, flags, true, err);
+}
+
+static CO void file_close(Node *n)
+{
+    File *s = node_state(n);
+
+    close(s->fd);
+}
+
+static void file_refresh_limits(Node *n)
+{
+    File *s = node_state(n);
+    Limits *l = node_limits(n);
+
+    *l = (Limits){ .request_alignment = 1, .memory_alignment = 1 };
+    if (node_flags(n) & OPEN_DIRECT)
+        file_direct_limits(s, l);
+}
+
+static CO bool file_lock(Node *n, unsigned needs, unsigned shares, GError **err)
+{
+    File *s = node_state(n);
+
+    if (!s->locking)
+        return true;
+    return file_lock_change(s->fd, &s->lock, needs, ACCESS_ALL & ~shares, node_filename(n), err);
+}
+
+/* ---- reopening ------------------------------------------------------------------------------ */
+
+/* A second descriptor with other flags, which takes over once all agree. */
+static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags, void **change,
+                                        GError **err)
+{
+    File *s = node_state(n), *next = g_new(File, 1);
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
+    g_autoptr(GError) reason = NULL;
+
+    *next = *s;
+    *change = next;
+    next->fd = open(path, file_open_flags(flags) | O_CLOEXEC);
+    if (next->fd < 0)
+        err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
+    else if (file_aio_mode(next, json_get_str(o, "aio", NULL), flags, err) &&
+             (!s->locking || file_lock_copy(next->fd, &s->lock, node_filename(n), err)))
+        return true;
+    if (next->fd >= 0)
+        close(next->fd);
+    g_free(next);
+    return false;
+}
+
+static CO void file_reconfigure_commit(Node *n, void *change)
+{
+    File *s = node_state(n);
+    g_autofree File *next = change;
+
+    close(s->fd);
+    *s = *next;
+}
+
+static CO void file_reconfigure_abort(Node *n, void *change)
+{
+    g_autofree File *next = change;
+
+    close(next->fd);
+}
+
+/* ---- reading and writing -------------------------------------------------------------------- */
+
+static CO int file_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    File *s = node_state(n);
+
+    while (buf.len) {
+        struct iovec iov[IOV_AT_ONCE];
+        int niov = span_to_iov(buf, iov, IOV_AT_ONCE, NULL);
+        ssize_t r = aio_preadv(s->aio, s->fd, iov, niov, off);
+
+        if (r < 0)
+            return r;
+        if (r == 0) {
+            /* The file got shorter, or ends inside an aligned block. */
+            span_zero(buf);
+            return 0;
+        }
+        off += r;
+        buf = span_slice(buf, r, buf.len - r);
+    }
+    return 0;
+}
+
+static CO int file_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    File *s = node_state(n);
+
+    while (buf.len) {
+        struct iovec iov[IOV_AT_ONCE];
+        int niov = span_to_iov(buf, iov, IOV_AT_ONCE, NULL);
+        ssize_t r = aio_pwritev(s->aio, s->fd, iov, niov, off, flags & REQ_FUA ? RWF_DSYNC : 0);
+
+        if (r < 0)
+            return r;
+        if (r == 0)
+            return -ENOSPC;
+        off += r;
+        buf = span_slice(buf, r, buf.len - r);
+    }
+    return 0;
+}
+
+static CO int file_sync(Node *n)
+{
+    File *s = node_state(n);
+    int r = s->sync_failed ? -EIO : aio_fdatasync(s->aio, s->fd);
+
+    if (r < 0)
+        s->sync_failed = true;
+    return r;
+}
+
+/* ---- space ---------------------------------------------------------------------------------- */
+
+static void file_forget_data(File *s, uint64_t off, uint64_t len)
+{
+    if (off < s->data_end && s->data_start < off + len)
+        s->data_start = s->data_end = 0;
+}
+
+/* fallocate with errors that mean "not here" told apart. */
+static CO int file_fallocate(File *s, int mode, uint64_t off, uint64_t len)
+{
+    int r = aio_fallocate(s->aio, s->fd, mode, off, len);
+
+    return r == -EOPNOTSUPP || r == -ENOSYS || r == -EINVAL || r == -ENODEV || r == -EPERM
+               ? -ENOTSUP : r;
+}
+
+/* Zeroes past the end of the file: growing it is enough. */
+static CO int file_zero_past_end(File *s, uint64_t end)
+{
+    return ftruncate(s->fd, end) < 0 ? -errno : 0;
+}
+
+static CO int file_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    File *s = node_state(n);
+    uint64_t end = off + len, size = node_size(n);
+    int r = -ENOTSUP;
+
+    file_forget_data(s, off, len);
+    if (!s->is_device && off >= size && flags & REQ_MAY_UNMAP)
+        return file_zero_past_end(s, end);
+    if (flags & REQ_MAY_UNMAP && !s->no_punch_hole && (s->is_device || end <= size)) {
+        r = file_fallocate(s, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+        s->no_punch_hole = r == -ENOTSUP;
+    }
+    if (r == -ENOTSUP && !s->no_zero_range) {
+        r = file_fallocate(s, FALLOC_FL_ZERO_RANGE | (s->is_device ? FALLOC_FL_KEEP_SIZE : 0), off,
+                           len);
+        s->no_zero_range = r == -ENOTSUP;
+    }
+    return r;
+}
+
+static CO int file_discard(Node *n, uint64_t off, uint64_t len)
+{
+    File *s = node_state(n);
+
+    file_forget_data(s, off, len);
+    return file_fallocate(s, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+}
+
+/* Where the next hole (or data) at or after @off begins; -1 with errno. */
+static int64_t file_seek(const File *s, uint64_t off, int whence)
+{
+    int64_t at = lseek(s->fd, off, whence);
+
+    /* Some file systems answer with what lies before: take it for no answer. */
+    if (at >= 0 && (uint64_t)at < off) {
+        errno = EINVAL;
+        return -1;
+    }
+    return at;
+}
+
+static CO int file_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
+{
+    File *s = node_state(n);
+    int64_t data;
+
+    *e = (Extent){
+        .len = len,
+        .flags = EXTENT_DATA | EXTENT_ALLOCATED | EXTENT_HOST,
+        .host = n,
+        .host_off = off,
+    };
+    if (s->is_device || !precise)
+        return 0;
+    if (off >= s->data_start && off < s->data_end) {
+        e->len = MIN(len, s->data_end - off);
+        return 0;
+    }
+    data = file_seek(s, off, SEEK_DATA);
+    if (data < 0 && errno != ENXIO)
+        return 0;
+    if (data < 0 || (uint64_t)data > off) {
+        e->flags = EXTENT_ZERO | EXTENT_ALLOCATED | EXTENT_HOST;
+        e->len = data < 0 ? len : MIN(len, data - off);
+        return 0;
+    }
+    data = file_seek(s, off, SEEK_HOLE);
+    if (data > (int64_t)off) {
+        s->data_start = off;
+        s->data_end = data;
+        e->len = MIN(len, data - off);
+    }
+    return 0;
+}
+
+static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len)
+{
+    File *s = node_state(n), *from;
+
+    if (node_driver(src) != node_driver(n) || s->is_device)
+        return -ENOTSUP;
+    from = node_state(src);
+    return file_space_copy(from->fd, src_off, s->fd, off, len);
+}
+
+static CO bool file_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
+                           GError **err)
+{
+    File *s = node_state(n);
+
+    if (s->is_device) {
+        if (exact ? size == node_size(n) : size <= node_size(n))
+            return true;
+        return err_set(err, ENOTSUP, "Device '%s' has %" PRIu64 " bytes, which cannot change",
+                       node_filename(n), node_size(n));
+    }
+    s->data_start = s->data_end = 0;
+    if (!file_space_resize(s->fd, node_filename(n), node_size(n), size, prealloc, err))
+        return false;
+    node_set_size(n, size);
+    return true;
+}
+
+static uint64_t file_allocated(Node *n, bool *known)
+{
+    const File *s = node_state(n);
+    struct stat st;
+
+    *known = fstat(s->fd, &st) == 0;
+    return *known ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+static bool file_has_zero_init(Node *n)
+{
+    const File *s = node_state(n);
+
+    return !s->is_device;
+}
+
+static CO int file_info(Node *n, NodeInfo *info)
+{
+    return 0;
+}
+
+/* ---- creating ------------------------------------------------------------------------------- */
+
+static const CreateOpt file_create_opts[] = {
+    { "extent_size_hint", OPT_SIZE, "Size in which the file system should allocate, 0 for its own" },
+    { "nocow", OPT_BOOL, "No copy on write for this file (btrfs)" },
+    { "preallocation", OPT_STR, "How to get space at once: off, falloc or full" },
+    { "size", OPT_SIZE, "Virtual disk size" },
+    {},
+};
+
+static CO bool file_create_file(const char *filename, json_t *opts, GError **err)
+{
+    return file_space_create(filename, opts, err);
+}
+
+static bool file_exists(const char *filename)
+{
+    return access(filename, F_OK) == 0;
+}
+
+static CO int file_remove(const char *filename)
+{
+    return unlink(filename) < 0 ? -errno : 0;
+}
+
+static const char *const file_strong_options[] = { NULL };
+
+const BlockDriver block_file = {
+    .name = "file",
+    .kind = BLK_PROTOCOL,
+    .state_size = sizeof(File),
+    .write_flags = REQ_FUA,
+    .zero_flags = REQ_MAY_UNMAP,
+    .strong_options = file_strong_options,
+    .open = file_open,
+    .close = file_close,
+    .reconfigure_prepare = file_reconfigure_prepare,
+    .reconfigure_commit = file_reconfigure_commit,
+    .reconfigure_abort = file_reconfigure_abort,
+    .create_opts = file_create_opts,
+    .create = file_create_file,
+    .file_exists = file_exists,
+    .remove = file_remove,
+    .pread = file_pread,
+    .pwrite = file_pwrite,
+    .zero = file_zero,
+    .discard = file_discard,
+    .sync = file_sync,
+    .extent = file_extent,
+    .copy = file_copy,
+    .resize = file_resize,
+    .info = file_info,
+    .allocated = file_allocated,
+    .has_zero_init = file_has_zero_init,
+    .lock = file_lock,
+    .refresh_limits = file_refresh_limits,
+};
+
+const BlockDriver block_host_device = {
+    .name = "host_device",
+    .kind = BLK_PROTOCOL,
+    .state_size = sizeof(File),
+    .write_flags = REQ_FUA,
+    .zero_flags = REQ_MAY_UNMAP,
+    .strong_options = file_strong_options,
+    .open = device_open,
+    .close = file_close,
+    .reconfigure_prepare = file_reconfigure_prepare,
+    .reconfigure_commit = file_reconfigure_commit,
+    .reconfigure_abort = file_reconfigure_abort,
+    .pread = file_pread,
+    .pwrite = file_pwrite,
+    .zero = file_zero,
+    .discard = file_discard,
+    .sync = file_sync,
+    .extent = file_extent,
+    .resize = file_resize,
+    .info = file_info,
+    .allocated = file_allocated,
+    .has_zero_init = file_has_zero_init,
+    .lock = file_lock,
+    .refresh_limits = file_refresh_limits,
+};

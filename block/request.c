@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The path of a request through a node: range, alignment, splitting, exclusion of overlaps, and what
+ * has to be remembered after a write.
+ *
+ *     off         aligned                     aligned    off + len
+ *      |--- head ---|--------- middle ---------|--- tail ---|
+ *        bounced      straight to the driver      bounced
+ *
+ * Head and tail of a write are read, changed and written back while no other write overlaps them.
+ */
+#include "block/internal.h"
+#include <inttypes.h>
+#include <sys/mman.h>
+
+enum { BOUNCE_MAX = 1 << 20, ZERO_BUFFER = 1 << 20 };
+
+/* Zeroes to write from. Never written, so it takes no memory but for the mapping. */
+static const void *zero_buffer(void)
+{
+    static const void *zeroes;
+
+    if (!zeroes) {
+        void *p = mmap(NULL, ZERO_BUFFER, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        g_assert(p != MAP_FAILED);
+        zeroes = p;
+    }
+    return zeroes;
+}
+
+static uint64_t transfer_max(const Node *n)
+{
+    uint64_t max = n->limits.max_transfer ? n->limits.max_transfer : REQ_LEN_MAX;
+
+    return MAX(round_down(max, n->limits.request_alignment), n->limits.request_alignment);
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+/* An aligned read of any length. Filters without the operation pass it on. */
+static CO int pread_split(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    uint64_t max = transfer_max(n);
+
+    if (!n->drv->pread && n->drv->kind == BLK_FILTER)
+        return edge_pread(node_edge(n, ROLE_FILTERED), off, buf, flags);
+    for (uint64_t done = 0; done < buf.len;) {
+        uint64_t len = MIN(buf.len - done, max);
+        int r = n->drv->pread(n, off + done, span_slice(buf, done, len), flags);
+
+        if (r < 0)
+            return r;
+        done += len;
+    }
+    return 0;
+}
+
+/* A read at any alignment, through memory that suits the node. */
+static CO int pread_bounce(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    uint64_t align = n->limits.request_alignment;
+    uint64_t room = MAX(round_up(MIN(buf.len, BOUNCE_MAX), align) + align, align);
+    g_autoptr(Aligned) bounce = aligned_try_alloc(room);
+
+    if (!bounce)
+        return -ENOMEM;
+    for (uint64_t done = 0; done < buf.len;) {
+        uint64_t at = off + done, start = round_down(at, align);
+        uint64_t len = MIN(buf.len - done, room - (at - start));
+        uint64_t end = MIN(round_up(at + len, align), start + room);
+        int r = pread_split(n, start, span_of(bounce, end - start), flags);
+
+        if (r < 0)
+            return r;
+        span_write(span_slice(buf, done, len), (uint8_t *)bounce + (at - start));
+        done += len;
+    }
+    return 0;
+}
+
+/* A read inside the node at any alignment. */
+static CO int pread_fit(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    uint64_t align = n->limits.request_alignment;
+    uint64_t first = round_up(off, align), end = round_down(off + buf.len, align);
+    int r = 0;
+
+    if (first >= end ||
+        !span_is_aligned(span_slice(buf, first - off, end - first), n->limits.memory_alignment))
+        return pread_bounce(n, off, buf, flags);
+    if (first > off)
+        r = pread_bounce(n, off, span_slice(buf, 0, first - off), flags);
+    if (r == 0)
+        r = pread_split(n, first, span_slice(buf, first - off, end - first), flags);
+    if (r == 0 && end < off + buf.len)
+        r = pread_bounce(n, end, span_slice(buf, end - off, off + buf.len - end), flags);
+    return r;
+}
+
+CO int node_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    /* Beyond the end there are zeroes: a file may end inside its last cluster. */
+    if (off >= n->size) {
+        span_zero(buf);
+        return 0;
+    }
+    if (buf.len > n->size - off) {
+        span_zero(span_slice(buf, n->size - off, buf.len - (n->size - off)));
+        buf = span_slice(buf, 0, n->size - off);
+    }
+    if (!buf.len)
+        return 0;
+    if (flags & REQ_COPY_ON_READ) {
+        if (n->drv->kind != BLK_FILTER)
+            return copy_on_read(n, off, buf, flags);
+    }
+    return pread_fit(n, off, buf, flags);
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+/* What every change of content has to leave behind. */
+static void node_written(Node *n, uint64_t off, uint64_t len)
+{
+    n->writes++;
+    dirty_mark(n, off, len);
+    if (off + len > n->size && (n->drv->kind != BLK_FORMAT || n->drv->write_grows))
+        n->size = off + len;
+}
+
+/* An aligned write of any length. */
+static CO int pwrite_split(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    ReqFlags pass = flags & (n->drv->write_flags | (n->drv->is_compressing ? REQ_COMPRESSED : 0));
+    uint64_t max = transfer_max(n);
+    int r = 0;
+
+    if (!n->drv->pwrite && n->drv->kind == BLK_FILTER)
+        return edge_pwrite(node_edge(n, ROLE_FILTERED), off, buf, flags);
+    if (!n->drv->pwrite || (flags & REQ_COMPRESSED && !n->drv->is_compressing))
+        return -ENOTSUP;
+    node_event(n, EV_PWRITEV);
+    for (uint64_t done = 0; done < buf.len && r == 0;) {
+        uint64_t len = MIN(buf.len - done, max);
+
+        r = n->drv->pwrite(n, off + done, span_slice(buf, done, len), pass);
+        done += len;
+    }
+    node_written(n, off, buf.len);
+    if (r == 0 && flags & REQ_FUA && !(n->drv->write_flags & REQ_FUA))
+        r = node_flush(n);
+    node_event(n, EV_PWRITEV_DONE);
+    return r;
+}
+
+/* Changes part of one aligned block: reads it, puts @buf in, writes it back. */
+static CO int pwrite_block(Node *n, uint64_t off, Span buf, ReqFlags flags, bool is_head)
+{
+    uint64_t align = n->limits.request_alignment, start = round_down(off, align);
+    g_autoptr(Aligned) block = aligned_try_alloc(align);
+    uint64_t have = start < n->size ? MIN(align, n->size - start) : 0;
+    int r;
+
+    if (!block)
+        return -ENOMEM;
+    node_event(n, is_head ? EV_PWRITEV_RMW_HEAD : EV_PWRITEV_RMW_TAIL);
+    memset((uint8_t *)block + have, 0, align - have);
+    r = have ? pread_split(n, start, span_of(block, align), 0) : 0;
+    if (r < 0)
+        return r;
+    node_event(n, is_head ? EV_PWRITEV_RMW_AFTER_HEAD : EV_PWRITEV_RMW_AFTER_TAIL);
+    span_read(buf, (uint8_t *)block + (off - start));
+    return pwrite_split(n, start, span_of(block, align), flags);
+}
+
+/* An aligned write from memory that does not suit the node. */
+static CO int pwrite_bounce(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    uint64_t room = round_up(MIN(buf.len, BOUNCE_MAX), n->limits.request_alignment);
+    g_autoptr(Aligned) bounce = aligned_try_alloc(room);
+
+    if (!bounce)
+        return -ENOMEM;
+    for (uint64_t done = 0; done < buf.len;) {
+        uint64_t len = MIN(buf.len - done, room);
+        int r;
+
+        span_read(span_slice(buf, done, len), bounce);
+        r = pwrite_split(n, off + done, span_of(bounce, len), flags);
+        if (r < 0)
+            return r;
+        done += len;
+    }
+    return 0;
+}
+
+/* A write whose range is held already, at any alignment. */
+static CO int pwrite_fit(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    uint64_t align = n->limits.request_alignment;
+    uint64_t first = round_up(off, align), end = round_down(off + buf.len, align);
+    int r = 0;
+
+    if (first > end)
+        return pwrite_block(n, off, buf, flags, true);
+    if (first > off)
+        r = pwrite_block(n, off, span_slice(buf, 0, first - off), flags, true);
+    if (r == 0 && end > first) {
+        Span middle = span_slice(buf, first - off, end - first);
+
+        r = span_is_aligned(middle, n->limits.memory_alignment)
+                ? pwrite_split(n, first, middle, flags)
+                : pwrite_bounce(n, first, middle, flags);
+    }
+    if (r == 0 && end < off + buf.len)
+        r = pwrite_block(n, end, span_slice(buf, end - off, off + buf.len - end), flags, false);
+    return r;
+}
+
+/* Holds the range of a write: alone for itself if it must read first or was asked to. */
+static CO int write_hold(Node *n, RangeHold *hold, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    uint64_t align = n->limits.request_alignment;
+
+    if (flags & REQ_SERIALISE && flags & REQ_NO_WAIT && range_is_busy(&n->ranges, off, len))
+        return -EBUSY;
+    if (flags & REQ_SERIALISE || !is_aligned(off | len, align)) {
+        uint64_t start = round_down(off, align);
+
+        range_take(&n->ranges, hold, start, round_up(off + len, align) - start);
+    } else {
+        range_take_shared(&n->ranges, hold, off, len);
+    }
+    return 0;
+}
+
+static int write_check(const Node *n, uint64_t off, uint64_t len)
+{
+    uint64_t end;
+
+    if (!(n->flags & OPEN_RDWR))
+        return -EPERM;
+    if (!size_add(off, len, &end) || end > INT64_MAX)
+        return -EFBIG;
+    if (end > n->size && n->drv->kind == BLK_FORMAT && !n->drv->write_grows)
+        return -EIO;
+    return 0;
+}
+
+CO int node_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    RANGE_GUARD hold = {};
+    int r = write_check(n, off, buf.len);
+
+    if (r < 0 || !buf.len)
+        return r;
+    if (n->detect_zeroes && !(flags & REQ_COMPRESSED) && span_is_zero(buf)) {
+        flags |= n->detect_zeroes == DETECT_ZEROES_UNMAP ? REQ_MAY_UNMAP : 0;
+        return node_zero(n, off, buf.len, flags);
+    }
+    r = write_hold(n, &hold, off, buf.len, flags);
+    return r < 0 ? r : pwrite_fit(n, off, buf, flags);
+}
+
+/* ---- zeroes --------------------------------------------------------------------------------- */
+
+/* Zeroes written as data. */
+static CO int zero_as_data(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    flags &= ~(REQ_MAY_UNMAP | REQ_NO_FALLBACK);
+    while (len) {
+        uint64_t now = MIN(len, ZERO_BUFFER);
+        int r = pwrite_fit(n, off, span_of_const(zero_buffer(), now), flags);
+
+        if (r < 0)
+            return r;
+        off += now;
+        len -= now;
+    }
+    return 0;
+}
+
+/* A piece that does not cross the driver's zero alignment, or covers whole units of it. */
+static CO int zero_piece(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    int r = -ENOTSUP;
+
+    if (is_aligned(off | len, n->limits.request_alignment) && n->drv->zero) {
+        ReqFlags pass = flags & n->drv->zero_flags;
+
+        r = n->drv->zero(n, off, len, pass | (flags & REQ_NO_FALLBACK));
+        if (r == 0 && flags & REQ_FUA && !(n->drv->zero_flags & REQ_FUA)) {
+            node_written(n, off, len);
+            return node_flush(n);
+        }
+    }
+    if (r == -ENOTSUP && !(flags & REQ_NO_FALLBACK))
+        return zero_as_data(n, off, len, flags);
+    return r;
+}
+
+static CO int zero_split(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    uint64_t align = MAX(n->limits.zero_alignment, n->limits.request_alignment);
+    uint64_t max = n->limits.max_zero ? round_down(n->limits.max_zero, align) : 0;
+
+    max = max ? max : round_down(REQ_LEN_MAX, align);
+    while (len) {
+        uint64_t within = off & (align - 1), now = len;
+        int r;
+
+        if (within)
+            now = MIN(len, align - within);
+        else if (len >= align)
+            now = MIN(round_down(len, align), max);
+        r = zero_piece(n, off, now, flags);
+        if (r < 0)
+            return r;
+        off += now;
+        len -= now;
+    }
+    return 0;
+}
+
+CO int node_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    RANGE_GUARD hold = {};
+    int r = write_check(n, off, len);
+
+    if (r < 0 || !len)
+        return r;
+    if (!(n->flags & OPEN_UNMAP))
+        flags &= ~REQ_MAY_UNMAP;
+    if (!n->drv->zero && !n->drv->pwrite && n->drv->kind == BLK_FILTER) {
+        r = edge_zero(node_edge(n, ROLE_FILTERED), off, len, flags);
+    } else {
+        r = write_hold(n, &hold, off, len, flags);
+        if (r < 0)
+            return r;
+        node_event(n, EV_PWRITEV_ZERO);
+        r = zero_split(n, off, len, flags);
+    }
+    node_written(n, off, len);
+    return r;
+}
+
+/* ---- discard and flush ---------------------------------------------------------------------- */
+
+CO int node_discard(Node *n, uint64_t off, uint64_t len)
+{
+    uint64_t align = MAX(n->limits.discard_alignment, n->limits.request_alignment);
+    uint64_t max = n->limits.max_discard ? round_down(n->limits.max_discard, align) : 0;
+    uint64_t first = round_up(off, align), end = off + len;
+    RANGE_GUARD hold = {};
+    int r = write_check(n, off, len);
+
+    if (r < 0 || !(n->flags & OPEN_UNMAP))
+        return r;
+    if (!n->drv->discard) {
+        if (n->drv->kind != BLK_FILTER)
+            return 0;
+        n->writes++;
+        dirty_mark(n, off, len);
+        return edge_discard(node_edge(n, ROLE_FILTERED), off, len);
+    }
+    /* The end of the node counts as aligned: its last unit may be cut short. */
+    if (end < n->size)
+        end = round_down(end, align);
+    if (first >= end)
+        return 0;
+    range_take_shared(&n->ranges, &hold, first, end - first);
+    max = max ? max : round_down(REQ_LEN_MAX, align);
+    for (uint64_t at = first; at < end && r == 0; at += max)
+        r = n->drv->discard(n, at, MIN(max, end - at));
+    node_written(n, first, end - first);
+    return r == -ENOTSUP ? 0 : r;
+}
+
+/* Flushes every child that was written since its last flush. */
+static CO int flush_children(Node *n)
+{
+    int result = 0;
+
+    for (guint i = 0; i < n->children->len; i++) {
+        Node *child = ((Edge *)n->children->pdata[i])->node;
+        int r = child->flags & OPEN_RDWR ? node_flush(child) : 0;
+
+        if (r < 0 && result == 0)
+            result = r;
+    }
+    return result;
+}
+
+CO int node_flush(Node *n)
+{
+    CO_LOCKED(&n->flush_lock);
+    uint64_t writes = n->writes;
+    int r = 0;
+
+    node_event(n, EV_FLUSH_TO_OS);
+    if (n->drv->flush)
+        r = n->drv->flush(n);
+    if (r < 0 || n->flags & OPEN_NO_FLUSH)
+        return r;
+    node_event(n, EV_FLUSH_TO_DISK);
+    if (n->drv->kind == BLK_PROTOCOL) {
+        if (n->flushed == writes || !n->drv->sync)
+            return 0;
+        r = n->drv->sync(n);
+    } else {
+        r = flush_children(n);
+    }
+    if (r == 0)
+        n->flushed = writes;
+    return r;
+}
+
+/* ---- resize --------------------------------------------------------------------------------- */
+
+CO bool node_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
+                    GError **err)
+{
+    RANGE_GUARD hold = {};
+    uint64_t old = n->size;
+
+    if (!(n->flags & OPEN_RDWR))
+        return err_set(err, EACCES, "Image '%s' is read-only", node_filename(n));
+    if (size > INT64_MAX)
+        return err_set(err, EFBIG, "Size %" PRIu64 " of '%s' is too large", size,
+                       node_filename(n));
+    /* No write may be under way in what is cut off or added. */
+    range_take(&n->ranges, &hold, MIN(old, size), UINT64_MAX - MIN(old, size));
+    if (!n->drv->resize) {
+        if (n->drv->kind != BLK_FILTER)
+            return err_set(err, ENOTSUP, "Format '%s' of '%s' cannot be resized", n->drv->name,
+                           node_filename(n));
+        if (!edge_resize(node_edge(n, ROLE_FILTERED), size, exact, prealloc, flags, err))
+            return false;
+        n->size = node_filtered(n)->size;
+    } else if (!n->drv->resize(n, size, exact, prealloc, flags, err)) {
+        return false;
+    }
+    n->writes++;
+    return dirty_resize(n, err);
+}
+
+/* ---- requests along edges ------------------------------------------------------------------- */
+
+CO int edge_pread(Edge *e, uint64_t off, Span buf, ReqFlags flags)
+{
+    return node_pread(e->node, off, buf, flags);
+}
+
+CO int edge_pwrite(Edge *e, uint64_t off, Span buf, ReqFlags flags)
+{
+    return node_pwrite(e->node, off, buf, flags);
+}
+
+CO int edge_zero(Edge *e, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    return node_zero(e->node, off, len, flags);
+}
+
+CO int edge_discard(Edge *e, uint64_t off, uint64_t len)
+{
+    return node_discard(e->node, off, len);
+}
+
+CO int edge_flush(Edge *e)
+{
+    return node_flush(e->node);
+}
+
+CO int edge_extent(Edge *e, uint64_t off, uint64_t len, bool precise, Extent *ext)
+{
+    return node_extent(e->node, off, len, precise, ext);
+}
+
+CO bool edge_resize(Edge *e, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
+                    GError **err)
+{
+    return node_resize(e->node, size, exact, prealloc, flags, err);
+}
+
+CO int edge_copy(Edge *e, uint64_t off, Node *src, uint64_t src_off, uint64_t len)
+{
+    return node_copy(src, src_off, e->node, off, len);
+}
+
+/* ---- events --------------------------------------------------------------------------------- */
+
+static unsigned event_listeners; /* open nodes that want events */
+
+void node_event_listen(int change)
+{
+    event_listeners += change;
+}
+
+CO void node_event(Node *n, BlockEvent event)
+{
+    if (G_LIKELY(!event_listeners))
+        return;
+    while (n && !n->drv->event) {
+        Edge *e = node_edge(n, n->drv->kind == BLK_FILTER ? ROLE_FILTERED : ROLE_STORAGE);
+
+        n = e ? e->node : NULL;
+    }
+    if (n)
+        n->drv->event(n, event);
+}
+
+CO void edge_event(Edge *e, BlockEvent event)
+{
+    node_event(e->node, event);
+}
