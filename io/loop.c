@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The scheduler: a queue of coroutines that can run, and a wait for what makes more of them ready.
+ *
+ *     run all that are ready now -> mail of other threads -> timers -> wait if nothing is ready
+ *
+ * Waiting is on the ring or the epoll set if something needed one, else on the mailbox alone.
+ * When loop_run returns, coroutines that are left are never run again; requests of theirs that
+ * are in flight are waited for, since they end in the memory of those coroutines.
+ */
+#include "io/internal.h"
+#include "io/thread.h"
+#include "util/err.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+    STACKS_KEPT = 128, /* of ended coroutines, for the next ones */
+    POLL_EVERY = 16,   /* rounds of the queue between looks at the ring, if the queue never empties */
+};
+
+_Thread_local Loop *loop_current;
+
+/* ---- run queue ------------------------------------------------------------------------------- */
+
+static void ready_push(Loop *l, Co *co)
+{
+    co->state = CO_READY;
+    co->next = NULL;
+    if (l->ready_tail)
+        l->ready_tail->next = co;
+    else
+        l->ready_head = co;
+    l->ready_tail = co;
+}
+
+Co *loop_start_co(Loop *l, CoFn *fn, void *arg)
+{
+    Co *co = l->free_stacks;
+
+    if (co) {
+        l->free_stacks = co->next;
+        l->n_free_stacks--;
+    } else {
+        co = co_new();
+    }
+    co_begin(co, l, fn, arg);
+    co->all_prev = NULL;
+    co->all_next = l->all;
+    if (l->all)
+        l->all->all_prev = co;
+    l->all = co;
+    l->n_co++;
+    ready_push(l, co);
+    return co;
+}
+
+/* Takes @co, which has ended or will not run again, out of the loop. */
+static void loop_remove_co(Loop *l, Co *co)
+{
+    co_end(co);
+    if (co->all_prev)
+        co->all_prev->all_next = co->all_next;
+    else
+        l->all = co->all_next;
+    if (co->all_next)
+        co->all_next->all_prev = co->all_prev;
+    l->n_co--;
+    if (l->n_free_stacks == STACKS_KEPT) {
+        co_free(co);
+        return;
+    }
+    co->next = l->free_stacks;
+    l->free_stacks = co;
+    l->n_free_stacks++;
+}
+
+static void loop_enter_co(Loop *l, Co *co)
+{
+    co->state = CO_RUNNING;
+    l->running = co;
+    co_enter(&l->home, co);
+    l->running = NULL;
+    if (co->state == CO_ENDED) {
+        CoGroup *group = co->group;
+
+        loop_remove_co(l, co);
+        if (group)
+            co_group_leave(group);
+    }
+}
+
+/* Runs those that are ready now; who becomes ready meanwhile waits for the next round. */
+static void loop_run_ready(Loop *l)
+{
+    Co *batch = l->ready_head;
+
+    l->ready_head = l->ready_tail = NULL;
+    while (batch && !l->stop) {
+        Co *co = batch;
+
+        batch = co->next;
+        loop_enter_co(l, co);
+    }
+}
+
+static void loop_wait(Loop *l, bool block)
+{
+    int64_t timeout = block ? timers_wait_ns(&l->timers) : 0;
+
+    if (timeout && !mailbox_sleep_begin(l->mailbox))
+        timeout = 0;
+    if (l->ring)
+        ring_wait(l, timeout);
+    else if (l->epoll)
+        epoll_wait_events(l, timeout);
+    else if (timeout)
+        mailbox_wait(l->mailbox, timeout);
+    mailbox_sleep_end(l->mailbox);
+}
+
+static void loop_work(Loop *l)
+{
+    unsigned rounds = 0;
+
+    for (;;) {
+        loop_run_ready(l);
+        mailbox_deliver(l->mailbox);
+        if (l->stop || (l->stop_when_empty && !l->n_co))
+            return;
+        timers_run(&l->timers);
+        if (!l->ready_head)
+            loop_wait(l, true);
+        else if (++rounds % POLL_EVERY == 0)
+            loop_wait(l, false);
+    }
+}
+
+/* ---- life of a loop -------------------------------------------------------------------------- */
+
+static Loop *loop_new(void)
+{
+    Loop *l = g_new0(Loop, 1);
+
+    l->mailbox = mailbox_new();
+    return l;
+}
+
+/* Waits for what still writes into the memory of coroutines, without running any. */
+static void loop_drain(Loop *l)
+{
+    while (l->in_flight) {
+        loop_wait(l, true);
+        mailbox_deliver(l->mailbox);
+        timers_run(&l->timers);
+    }
+}
+
+static void loop_free(Loop *l)
+{
+    loop_drain(l);
+    while (l->all)
+        loop_remove_co(l, l->all);
+    while (l->free_stacks) {
+        Co *co = l->free_stacks;
+
+        l->free_stacks = co->next;
+        co_free(co);
+    }
+    g_clear_pointer(&l->ring, ring_free);
+    g_clear_pointer(&l->epoll, epoll_free);
+    g_free(l->timers.at);
+    mailbox_unref(l->mailbox);
+    co_home_clear(&l->home);
+    g_free(l);
+}
+
+/* On the thread that the loop shall live in. */
+static void loop_live(Loop *l)
+{
+    loop_current = l;
+    co_home_init(&l->home);
+    loop_work(l);
+    loop_free(l);
+    loop_current = NULL;
+}
+
+typedef struct {
+    CoFn *fn;
+    void *arg;
+} First;
+
+static void first_run(void *arg)
+{
+    First *first = arg;
+
+    first->fn(first->arg);
+    loop_here()->stop = true;
+}
+
+void loop_run(CoFn *fn, void *arg)
+{
+    First first = { fn, arg };
+    Loop *l;
+
+    if (loop_current)
+        g_error("loop_run inside of a loop");
+    l = loop_new();
+    loop_start_co(l, first_run, &first);
+    loop_live(l);
+}
+
+Loop *loop_self(void)
+{
+    return loop_current;
+}
+
+bool loop_is_alone(void)
+{
+    return loop_here()->n_co == 1;
+}
+
+/* ---- coroutines of the calling thread -------------------------------------------------------- */
+
+void co_start(CoFn *fn, void *arg)
+{
+    loop_start_co(loop_here(), fn, arg);
+}
+
+Co *co_self(void)
+{
+    return loop_current ? loop_current->running : NULL;
+}
+
+/* Gives control to the scheduler until somebody makes the coroutine ready. */
+static void co_stop(Loop *l, CoState state)
+{
+    Co *co = l->running;
+
+    g_assert(co);
+    co->state = state;
+    co_leave(&l->home, co);
+}
+
+void co_block(void)
+{
+    co_stop(loop_here(), CO_BLOCKED);
+}
+
+void co_unblock(Co *co)
+{
+    g_assert(co->state == CO_BLOCKED);
+    ready_push(co->loop, co);
+}
+
+void co_suspend(void)
+{
+    Loop *l = loop_here();
+    Co *co = l->running;
+
+    if (!co->woken)
+        co_stop(l, CO_SUSPENDED);
+    co->woken = false;
+}
+
+void co_wake(Co *co)
+{
+    if (co->woken)
+        return;
+    co->woken = true;
+    if (co->state == CO_SUSPENDED)
+        ready_push(co->loop, co);
+}
+
+static void wake_deliver(Mail *m)
+{
+    Co *co = CONTAINER_OF(m, Co, wake_mail);
+
+    /* First: from here on a new wake sends new mail. */
+    atomic_store(&co->wake_sent, false);
+    co_wake(co);
+}
+
+void co_wake_from_thread(Co *co)
+{
+    if (atomic_exchange(&co->wake_sent, true))
+        return;
+    co->wake_mail.deliver = wake_deliver;
+    mailbox_post(co->loop->mailbox, &co->wake_mail);
+}
+
+void co_yield(void)
+{
+    Loop *l = loop_here();
+    Co *co = l->running;
+
+    ready_push(l, co);
+    co_leave(&l->home, co);
+}
+
+typedef struct {
+    Timer timer;
+    Co *co;
+    bool passed;
+} Sleep;
+
+static void sleep_expired(Timer *t)
+{
+    Sleep *s = CONTAINER_OF(t, Sleep, timer);
+
+    if (s->co->state != CO_SUSPENDED)
+        return; /* woken before, but has not run yet */
+    s->passed = true;
+    ready_push(s->co->loop, s->co);
+}
+
+bool co_sleep(int64_t ns)
+{
+    Loop *l = loop_here();
+    Co *co = l->running;
+    int64_t now = clock_now_ns();
+    Sleep s = { .timer.expired = sleep_expired, .co = co };
+
+    if (!co->woken) {
+        s.timer.deadline_ns = ns > INT64_MAX - now ? INT64_MAX : now + MAX(ns, 0);
+        timer_add(&l->timers, &s.timer);
+        co_stop(l, CO_SUSPENDED);
+        timer_remove(&l->timers, &s.timer);
+    }
+    if (!s.passed)
+        co->woken = false;
+    return s.passed;
+}
+
+/* ---- calls between loops --------------------------------------------------------------------- */
+
+typedef struct {
+    Mail mail;
+    Loop *to;
+    CoFn *fn;
+    void *arg;
+} Call;
+
+static void call_deliver(Mail *m)
+{
+    g_autofree Call *call = CONTAINER_OF(m, Call, mail);
+
+    loop_start_co(call->to, call->fn, call->arg);
+}
+
+void loop_call(Loop *loop, CoFn *fn, void *arg)
+{
+    Call *call = g_new(Call, 1);
+
+    *call = (Call){ .mail.deliver = call_deliver, .to = loop, .fn = fn, .arg = arg };
+    mailbox_post(loop->mailbox, &call->mail);
+}
+
+/* On the stack of the calling coroutine; mailed there and back. */
+typedef struct {
+    Mail mail;
+    Loop *from, *to;
+    CoFn *fn;
+    void *arg;
+    Co *caller;
+} CallWait;
+
+static void call_answered(Mail *m)
+{
+    CallWait *call = CONTAINER_OF(m, CallWait, mail);
+
+    call->from->in_flight--;
+    co_unblock(call->caller);
+}
+
+static void call_run(void *arg)
+{
+    CallWait *call = arg;
+
+    call->fn(call->arg);
+    call->mail.deliver = call_answered;
+    mailbox_post(call->from->mailbox, &call->mail);
+}
+
+static void call_wait_deliver(Mail *m)
+{
+    CallWait *call = CONTAINER_OF(m, CallWait, mail);
+
+    loop_start_co(call->to, call_run, call);
+}
+
+void loop_call_wait(Loop *loop, CoFn *fn, void *arg)
+{
+    Loop *l = loop_here();
+    CallWait call = {
+        .mail.deliver = call_wait_deliver,
+        .from = l,
+        .to = loop,
+        .fn = fn,
+        .arg = arg,
+        .caller = l->running,
+    };
+
+    if (loop == l) {
+        fn(arg);
+        return;
+    }
+    l->in_flight++;
+    mailbox_post(loop->mailbox, &call.mail);
+    co_block();
+}
+
+/* ---- loops in threads ------------------------------------------------------------------------ */
+
+struct LoopThread {
+    pthread_t thread;
+    Loop *loop;
+    Mail stop;
+};
+
+static void *loop_thread_main(void *arg)
+{
+    loop_live(arg);
+    return NULL;
+}
+
+LoopThread *loop_thread_start(const char *name, GError **err)
+{
+    g_autofree LoopThread *t = g_new0(LoopThread, 1);
+    int r;
+
+    t->loop = loop_new();
+    r = thread_start(&t->thread, name, loop_thread_main, t->loop);
+    if (r) {
+        err_set_errno(err, r, "Cannot start thread '%s'", name);
+        loop_free(t->loop);
+        return NULL;
+    }
+    return g_steal_pointer(&t);
+}
+
+Loop *loop_thread_loop(LoopThread *t)
+{
+    return t->loop;
+}
+
+static void stop_deliver(Mail *m)
+{
+    loop_here()->stop_when_empty = true;
+}
+
+void loop_thread_stop(LoopThread *t)
+{
+    t->stop.deliver = stop_deliver;
+    mailbox_post(t->loop->mailbox, &t->stop);
+    pthread_join(t->thread, NULL);
+    g_free(t);
+}
