@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is known about an image: collected into an object of the schema's type ImageInfo, from
+ * which both kinds of output are made.
+ */
+#include "qemu-img/describe.h"
+#include "block/driver.h"
+#include "util/err.h"
+#include "util/size.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- collecting ----------------------------------------------------------------------------- */
+
+static json_t *snapshot_object(const Snapshot *s)
+{
+    json_t *o = json_object();
+
+    json_put_str(o, "id", s->id);
+    json_put_str(o, "name", s->name);
+    json_put_int(o, "vm-state-size", (int64_t)s->vm_state_size);
+    json_put_int(o, "date-sec", s->date_sec);
+    json_put_int(o, "date-nsec", s->date_nsec);
+    json_put_int(o, "vm-clock-sec", (int64_t)(s->vm_clock_nsec / 1000000000));
+    json_put_int(o, "vm-clock-nsec", (int64_t)(s->vm_clock_nsec % 1000000000));
+    if (s->icount != UINT64_MAX)
+        json_put_int(o, "icount", (int64_t)s->icount);
+    return o;
+}
+
+static CO bool collect_snapshots(Node *n, json_t *image, GError **err)
+{
+    const SnapshotOps *ops = node_driver(n)->snapshots;
+    g_autoptr(json_t) array = json_array();
+    Snapshot *list = NULL;
+    size_t count = 0;
+    int r;
+
+    if (!ops)
+        return true;
+    r = ops->list(n, &list, &count);
+    if (r == -ENOTSUP || r == -ENOMEDIUM)
+        return true;
+    if (r < 0)
+        return err_set_errno(err, r, "Snapshots of '%s' cannot be listed", node_filename(n));
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(array, snapshot_object(&list[i]));
+    snapshot_list_free(list, count);
+    if (json_array_size(array))
+        json_put(image, "snapshots", json_incref(array));
+    return true;
+}
+
+static bool collect_backing(Node *n, json_t *image)
+{
+    const char *stored = node_backing_stored(n), *format = node_backing_format_stored(n);
+    g_autofree char *full = NULL;
+
+    if (!stored)
+        return true;
+    json_put_str(image, "backing-filename", stored);
+    full = node_backing_full(n, NULL);
+    if (full)
+        json_put_str(image, "full-backing-filename", full);
+    if (format)
+        json_put_str(image, "backing-filename-format", format);
+    return true;
+}
+
+static json_t *limits_object(Node *n)
+{
+    const Limits *l = node_limits(n);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } known[] = {
+        { "max-discard", l->max_discard },
+        { "pdiscard-alignment", l->discard_alignment },
+        { "max-write-zeroes", l->max_zero },
+        { "pwrite-zeroes-alignment", l->zero_alignment },
+        { "opt-transfer", l->opt_transfer },
+        { "max-transfer", l->max_transfer },
+        { "max-iov", (uint64_t)MAX(l->max_iov, 0) },
+    };
+    json_t *o = json_object();
+
+    json_put_int(o, "request-alignment", MAX(l->request_alignment, 1));
+    json_put_int(o, "min-mem-alignment", MAX(l->memory_alignment, 1));
+    for (size_t i = 0; i < G_N_ELEMENTS(known); i++)
+        if (known[i].value)
+            json_put_int(o, known[i].name, (int64_t)known[i].value);
+    return o;
+}
+
+static CO json_t *collect(Node *n, unsigned what, GError **err);
+
+static CO bool collect_children(Node *n, unsigned what, json_t *image, GError **err)
+{
+    json_t *array = json_array();
+    Edge *e;
+
+    json_put(image, "children", array);
+    for (unsigned i = 0; (e = node_edge_at(n, i)); i++) {
+        json_t *child = json_object(), *info = collect(edge_node(e), what, err);
+
+        json_array_append_new(array, child);
+        if (!info)
+            return false;
+        json_put_str(child, "name", edge_key(e));
+        json_put(child, "info", info);
+    }
+    return true;
+}
+
+static CO bool collect_specific(Node *n, json_t *image, GError **err)
+{
+    g_autoptr(GError) why = NULL;
+    json_t *specific = node_info_specific(n, &why);
+
+    if (why) {
+        g_propagate_error(err, g_steal_pointer(&why));
+        return false;
+    }
+    if (!specific)
+        return true;
+    if (!strcmp(node_format(n), "luks") || json_has(json_get(specific, "data"), "encrypt"))
+        json_put_bool(image, "encrypted", true);
+    json_put(image, "format-specific", specific);
+    return true;
+}
+
+/* What @n itself knows, and with DESCRIBE_CHILDREN those below it. */
+static CO json_t *collect(Node *n, unsigned what, GError **err)
+{
+    g_autoptr(json_t) image = json_object();
+    NodeInfo info = { 0 };
+    uint64_t allocated;
+    bool known = false;
+
+    json_put_str(image, "filename", node_filename(n));
+    json_put_str(image, "format", node_format(n));
+    json_put_int(image, "virtual-size", (int64_t)node_size(n));
+    allocated = node_allocated(n, &known);
+    if (known)
+        json_put_int(image, "actual-size", (int64_t)allocated);
+    if (node_info(n, &info) >= 0) {
+        if (info.cluster_size)
+            json_put_int(image, "cluster-size", (int64_t)info.cluster_size);
+        json_put_bool(image, "dirty-flag", info.is_dirty);
+    }
+    if (!collect_specific(n, image, err) || !collect_backing(n, image) ||
+        !collect_snapshots(n, image, err))
+        return NULL;
+    if (what & DESCRIBE_LIMITS)
+        json_put(image, "limits", limits_object(n));
+    if (what & DESCRIBE_CHILDREN && !collect_children(n, what, image, err))
+        return NULL;
+    return g_steal_pointer(&image);
+}
+
+json_t *describe_image(Node *n, unsigned what, GError **err)
+{
+    return collect(n, what, err);
+}
+
+/* ---- printing ------------------------------------------------------------------------------- */
+
+static void print_value(const json_t *v, int indent);
+
+static bool is_compound(const json_t *v)
+{
+    return json_is_object(v) || json_is_array(v);
+}
+
+static void print_scalar(const json_t *v)
+{
+    switch (json_typeof(v)) {
+    case JSON_STRING:
+        puts(json_string_value(v));
+        break;
+    case JSON_INTEGER:
+        printf("%" JSON_INTEGER_FORMAT "\n", json_integer_value(v));
+        break;
+    case JSON_REAL:
+        printf("%.17g\n", json_real_value(v));
+        break;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        puts(json_is_true(v) ? "true" : "false");
+        break;
+    default:
+        putchar('\n');
+        break;
+    }
+}
+
+/* "KEY: VALUE", or "KEY:" and the parts of VALUE below it. */
+static void print_entry(const char *key, const json_t *v, int indent)
+{
+    printf("%*s%s:%s", indent * 4, "", key, is_compound(v) ? "\n" : " ");
+    print_value(v, indent + 1);
+}
+
+static void print_object(const json_t *o, int indent)
+{
+    g_autofree const char **keys = json_visible_keys(o);
+
+    for (const char **k = keys; *k; k++) {
+        g_autofree char *words = g_strdelimit(g_strdup(*k), "-", ' ');
+
+        print_entry(words, json_get(o, *k), indent);
+    }
+}
+
+static void print_value(const json_t *v, int indent)
+{
+    if (json_is_object(v)) {
+        print_object(v, indent);
+    } else if (json_is_array(v)) {
+        for (size_t i = 0; i < json_array_size(v); i++) {
+            g_autofree char *index = g_strdup_printf("[%zu]", i);
+
+            print_entry(index, json_array_get(v, i), indent);
+        }
+    } else {
+        print_scalar(v);
+    }
+}
+
+static void print_snapshot_row(const char *id, const char *name, const char *size, const char *date,
+                               const char *clock, const char *icount)
+{
+    printf("%-9s %-16s %8s %19s %12s %10s\n", id, name, size, date, clock, icount);
+}
+
+static void print_snapshot(const Snapshot *s)
+{
+    g_autofree char *size = size_format(s->vm_state_size), *clock = NULL, *icount = NULL;
+    uint64_t seconds = s->vm_clock_nsec / 1000000000;
+    char date[64] = "";
+    time_t t = (time_t)s->date_sec;
+    struct tm tm;
+
+    if (localtime_r(&t, &tm))
+        strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+    clock = g_strdup_printf("%02d:%02d:%02d.%03d", (int)(seconds / 3600),
+                            (int)(seconds / 60 % 60), (int)(seconds % 60),
+                            (int)(s->vm_clock_nsec / 1000000 % 1000));
+    icount = s->icount == UINT64_MAX ? g_strdup("") : g_strdup_printf("%" PRIu64, s->icount);
+    print_snapshot_row(s->id, s->name, size, date, clock, icount);
+}
+
+void describe_snapshots(const Snapshot *list, size_t count)
+{
+    puts("Snapshot list:");
+    print_snapshot_row("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+    for (size_t i = 0; i < count; i++)
+        print_snapshot(&list[i]);
+}
+
+static void print_snapshots(const json_t *array)
+{
+    g_autofree Snapshot *list = g_new0(Snapshot, json_array_size(array));
+
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const json_t *o = json_array_get(array, i);
+
+        list[i] = (Snapshot){
+            .id = (char *)json_get_str(o, "id", ""),
+            .name = (char *)json_get_str(o, "name", ""),
+            .vm_state_size = (uint64_t)json_get_int(o, "vm-state-size", 0),
+            .date_sec = json_get_int(o, "date-sec", 0),
+            .vm_clock_nsec = (uint64_t)json_get_int(o, "vm-clock-sec", 0) * 1000000000 +
+                             (uint64_t)json_get_int(o, "vm-clock-nsec", 0),
+            .icount = json_has(o, "icount") ? (uint64_t)json_get_int(o, "icount", 0) : UINT64_MAX,
+        };
+    }
+    describe_snapshots(list, json_array_size(array));
+}
+
+static void print_backing(const json_t *image)
+{
+    const char *stored = json_get_str(image, "backing-filename", NULL);
+    const char *full = json_get_str(image, "full-backing-filename", NULL);
+    const char *format = json_get_str(image, "backing-filename-format", NULL);
+
+    if (!stored)
+        return;
+    printf("backing file: %s", stored);
+    if (!full)
+        fputs(" (cannot determine actual path)", stdout);
+    else if (strcmp(stored, full))
+        printf(" (actual path: %s)", full);
+    putchar('\n');
+    if (format)
+        printf("backing file format: %s\n", format);
+}
+
+/* Lines that every node has; @indent in front of each. */
+static void print_sizes(const json_t *image, const char *size_name, int indent)
+{
+    g_autofree char *size = size_format((uint64_t)json_get_int(image, "virtual-size", 0));
+    g_autofree char *disk = NULL;
+
+    printf("%*s%s: %s (%" PRId64 " bytes)\n", indent, "", size_name, size,
+           json_get_int(image, "virtual-size", 0));
+    if (json_has(image, "actual-size"))
+        disk = size_format((uint64_t)json_get_int(image, "actual-size", 0));
+    printf("%*sdisk size: %s\n", indent, "", disk ? disk : "unavailable");
+}
+
+static void print_section(const json_t *v, const char *title, int indent)
+{
+    if (!v || !json_object_size(v))
+        return;
+    printf("%*s%s:\n", indent * 4, "", title);
+    print_value(v, indent + 1);
+}
+
+static void print_children(const json_t *image, const char *path)
+{
+    const json_t *children = json_get(image, "children");
+
+    for (size_t i = 0; i < json_array_size(children); i++) {
+        const json_t *child = json_array_get(children, i), *info = json_get(child, "info");
+        g_autofree char *name = g_strdup_printf("%s/%s", path, json_get_str(child, "name", ""));
+
+        printf("Child node '%s':\n", name);
+        printf("    filename: %s\n", json_get_str(info, "filename", ""));
+        printf("    protocol type: %s\n", json_get_str(info, "format", ""));
+        print_sizes(info, "file length", 4);
+        print_section(json_get(json_get(info, "format-specific"), "data"),
+                      "Format specific information", 1);
+        print_section(json_get(info, "limits"), "Block limits", 1);
+        print_children(info, name);
+    }
+}
+
+void describe_print(const json_t *image)
+{
+    const json_t *snapshots = json_get(image, "snapshots");
+
+    printf("image: %s\n", json_get_str(image, "filename", ""));
+    printf("file format: %s\n", json_get_str(image, "format", ""));
+    print_sizes(image, "virtual size", 0);
+    if (json_get_bool(image, "encrypted", false))
+        puts("encrypted: yes");
+    if (json_has(image, "cluster-size"))
+        printf("cluster_size: %" PRId64 "\n", json_get_int(image, "cluster-size", 0));
+    if (json_get_bool(image, "dirty-flag", false))
+        puts("cleanly shut down: no");
+    print_backing(image);
+    if (snapshots)
+        print_snapshots(snapshots);
+    print_section(json_get(json_get(image, "format-specific"), "data"),
+                  "Format specific information", 0);
+    print_section(json_get(image, "limits"), "Block limits", 0);
+    print_children(image, "");
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the subcommands share. */
+#include "qemu-img/tool.h"
+#include "block/driver.h"
+#include "util/keyval.h"
+#include "util/size.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- complaints ----------------------------------------------------------------------------- */
+
+static char *program = "qemu-img";
+
+void tool_set_name(const char *argv0)
+{
+    const char *slash = strrchr(argv0, '/');
+
+    if (*argv0)
+        program = (char *)(slash ? slash + 1 : argv0);
+    g_set_prgname(program);
+}
+
+const char *tool_name(void)
+{
+    return program;
+}
+
+static void vcomplain(const char *fmt, va_list ap)
+{
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+
+    /* What was printed so far comes first where both streams end in one file. */
+    fflush(stdout);
+    fprintf(stderr, "%s: %s\n", program, text);
+}
+
+bool complain(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vcomplain(fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+bool complain_usage(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vcomplain(fmt, ap);
+    va_end(ap);
+    fputs("Try 'qemu-img --help' for more information\n", stderr);
+    return false;
+}
+
+bool complain_err(const GError *err)
+{
+    const char *line = err_get_line(err), *hint = err_get_hint(err);
+
+    complain("%s", err->message);
+    if (line)
+        fprintf(stderr, "%s\n", line);
+    if (hint && isatty(STDERR_FILENO))
+        fprintf(stderr, "Hint: %s\n", hint);
+    return false;
+}
+
+bool complain_errno(int r, const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    return complain("%s: %s", text, g_strerror(r < 0 ? -r : r));
+}
+
+/* ---- values of options ---------------------------------------------------------------------- */
+
+bool tool_size(const char *what, const char *text, uint64_t max, uint64_t *out)
+{
+    int r = size_parse(text + strspn(text, " \t\n\v\f\r+"), 1, out, NULL);
+
+    if (r == -EINVAL) {
+        complain("'%s' is not a valid %s; it is a number of bytes, or one followed by k, M, G, T,",
+                 text, what);
+        return complain("P or E for kilobytes, megabytes, gigabytes, terabytes, petabytes, exabytes");
+    }
+    if (r < 0 || *out > max)
+        return complain("The %s '%s' is not between 0 and %" PRIu64, what, text, max);
+    return true;
+}
+
+bool tool_number(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out)
+{
+    if (!g_ascii_string_to_unsigned(text, 10, min, max, out, NULL))
+        return complain("The %s must be a number from %" PRIu64 " to %" PRIu64 ", not '%s'", what,
+                        min, max, text);
+    return true;
+}
+
+bool tool_output(const char *text, bool *json)
+{
+    *json = text && !strcmp(text, "json");
+    if (text && !*json && strcmp(text, "human"))
+        return complain("Output format '%s' is neither 'human' nor 'json'", text);
+    return true;
+}
+
+bool tool_cache(const char *what, const char *text, OpenFlags *flags)
+{
+    if (text && !cache_mode_parse(text, flags))
+        return complain("There is no %s mode '%s'; choose none, writeback, writethrough, directsync or "
+                        "unsafe", what, text);
+    return true;
+}
+
+const BlockDriver *tool_format(const char *what, const char *name)
+{
+    const BlockDriver *d = driver_find(name);
+
+    if (!d)
+        complain("Unknown %s '%s'", what, name);
+    return d;
+}
+
+bool tool_is_help(const char *text)
+{
+    return !strcmp(text, "help") || !strcmp(text, "?");
+}
+
+/* ---- images --------------------------------------------------------------------------------- */
+
+bool tool_check_image_opts(bool image_opts, const char *format)
+{
+    if (image_opts && format)
+        return complain("A format cannot be given beside --image-opts: driver= in the options is it");
+    return true;
+}
+
+Handle *tool_open_err(const char *name, const char *format, bool image_opts, OpenFlags flags,
+                      GError **err)
+{
+    json_t *options;
+
+    if (!image_opts) {
+        options = format ? json_pack("{s:s}", "driver", format) : NULL;
+        return handle_open(name, options, flags, err);
+    }
+    options = keyval_parse(name, NULL, err);
+    if (!options) {
+        err_prefix(err, "Could not open '%s': ", name);
+        return NULL;
+    }
+    return handle_open(NULL, options, flags, err);
+}
+
+Handle *tool_open(const char *name, const char *format, bool image_opts, OpenFlags flags)
+{
+    g_autoptr(GError) err = NULL;
+    Handle *h = tool_open_err(name, format, image_opts, flags, &err);
+
+    if (!h)
+        complain_err(err);
+    return h;
+}
+
+/* What @param names: *@id and *@name (one of them NULL), or both the same for either. */
+static bool snapshot_param_parse(const char *param, char **id, char **name, GError **err)
+{
+    g_autoptr(json_t) o = NULL;
+
+    if (!g_str_has_prefix(param, "snapshot.")) {
+        *id = g_strdup(param);
+        *name = g_strdup(param);
+        return true;
+    }
+    o = json_object();
+    if (!keyval_parse_flat(param, NULL, o, err))
+        return false;
+    *id = g_strdup(json_get_str(o, "snapshot.id", NULL));
+    *name = g_strdup(json_get_str(o, "snapshot.name", NULL));
+    if (json_object_size(o) != !!*id + !!*name)
+        return err_set(err, EINVAL, "'%s' has more than snapshot.id and snapshot.name", param);
+    return true;
+}
+
+static CO bool load_snapshot(Node *n, const char *param, GError **err)
+{
+    const SnapshotOps *ops = node_driver(n)->snapshots;
+    g_autofree char *id = NULL, *name = NULL;
+    const Snapshot *s = NULL;
+    Snapshot *list = NULL;
+    size_t count = 0;
+    bool ok;
+    int r;
+
+    if (!snapshot_param_parse(param, &id, &name, err))
+        return false;
+    if (!ops || !ops->load)
+        return err_set(err, ENOTSUP, "Images of format '%s' have no snapshots", node_format(n));
+    r = ops->list(n, &list, &count);
+    if (r < 0)
+        return err_set_errno(err, r, "Snapshots of '%s' cannot be listed", node_filename(n));
+    if (id && name && strcmp(id, name)) {
+        for (size_t i = 0; i < count && !s; i++)
+            if (!strcmp(list[i].id, id) && !strcmp(list[i].name, name))
+                s = &list[i];
+    } else {
+        s = snapshot_find(list, count, id, name);
+    }
+    ok = s ? ops->load(n, s->id, err)
+           : err_set(err, ENOENT, "'%s' has no snapshot '%s'", node_filename(n), param);
+    snapshot_list_free(list, count);
+    return ok;
+}
+
+bool tool_load_snapshot(Handle *h, const char *param)
+{
+    g_autoptr(GError) err = NULL;
+
+    return load_snapshot(node_skip_filters(handle_node(h)), param, &err) || complain_err(err);
+}
+
+bool tool_close(Handle **h)
+{
+    Handle *gone = g_steal_pointer(h);
+    bool ok = true;
+    int r;
+
+    if (!gone)
+        return true;
+    r = handle_is_writable(gone) ? handle_flush(gone) : 0;
+    if (r < 0)
+        ok = complain_errno(r, "Last data of '%s' could not be written",
+                            node_filename(handle_node(gone)));
+    handle_close(gone);
+    return ok;
+}
+
+/* ---- results -------------------------------------------------------------------------------- */
+
+void tool_print_json(const json_t *v)
+{
+    g_autofree char *text = json_print_pretty(v);
+
+    puts(text);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the subcommands share: complaints, opening images, reading option values. */
+#ifndef QEMU_IMG_TOOL_H
+#define QEMU_IMG_TOOL_H
+
+#include "block/block.h"
+#include "block/snapshot.h"
+#include "util/err.h"
+#include "util/json.h"
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* ---- complaints ----------------------------------------------------------------------------- */
+
+/* The name this program was called by, without folders. */
+void tool_set_name(const char *argv0);
+const char *tool_name(void);
+
+/* One line on standard error behind the program's name. Always false. */
+bool complain(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+/* The same, then the line that points to --help. Always false. */
+bool complain_usage(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+/* The message of @err and what belongs to it: its fixed line, its advice on a terminal. False. */
+bool complain_err(const GError *err);
+/* A message without an error of its own about request failure @r: "TEXT: No space left". False. */
+bool complain_errno(int r, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+/* ---- values of options ---------------------------------------------------------------------- */
+
+/*
+ * Reads a size between 0 and @max with the usual suffixes. @what: "image size". False: complained,
+ * with as many lines as callers of the reference are used to.
+ */
+bool tool_size(const char *what, const char *text, uint64_t max, uint64_t *out);
+/* A whole number from @min to @max. */
+bool tool_number(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out);
+/* "human" (also for NULL) or "json". */
+bool tool_output(const char *text, bool *json);
+/* Adds to *@flags what cache mode @text means; NULL: nothing. @what: "cache" or "source cache". */
+bool tool_cache(const char *what, const char *text, OpenFlags *flags);
+/* Format driver @name exists; @what as in "Unknown WHAT 'name'". */
+const BlockDriver *tool_format(const char *what, const char *name);
+/* "help" or "?". */
+bool tool_is_help(const char *text);
+
+/* ---- images --------------------------------------------------------------------------------- */
+
+/*
+ * Opens @name: a file name of format @format (NULL: probed), or with @image_opts a full option
+ * string. NULL: complained.
+ */
+CO Handle *tool_open(const char *name, const char *format, bool image_opts, OpenFlags flags);
+/* The same with the reason in @err. */
+CO Handle *tool_open_err(const char *name, const char *format, bool image_opts, OpenFlags flags,
+                         GError **err);
+/* --image-opts and a format exclude each other. False: complained. */
+bool tool_check_image_opts(bool image_opts, const char *format);
+/*
+ * Makes read-only @h show the internal snapshot that @param names: an id, a name, or
+ * "snapshot.id=ID,snapshot.name=NAME". False: complained.
+ */
+CO bool tool_load_snapshot(Handle *h, const char *param);
+/* Flushes, then closes *@h and clears it. False: complained. Fine with NULL. */
+CO bool tool_close(Handle **h);
+
+/* ---- results -------------------------------------------------------------------------------- */
+
+/* Prints @v as the --output=json of every command: indented, with a newline. */
+void tool_print_json(const json_t *v);
+
+#endif
