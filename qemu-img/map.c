@@ -52,7 +52,6 @@ static CO int map_look(Node *n, uint64_t off, uint64_t len, MapEntry *e)
         .present = x.flags & EXTENT_ALLOCATED,
         .zero = x.flags & EXTENT_ZERO,
         .data = x.flags & EXTENT_DATA,
-        .compressed = x.flags & EXTENT_COMPRESSED,
         .has_offset = x.flags & EXTENT_HOST,
         .offset = x.host_off,
         .file = x.flags & EXTENT_HOST ? x.host : NULL,
@@ -64,14 +63,14 @@ static CO int map_look(Node *n, uint64_t off, uint64_t len, MapEntry *e)
 static bool map_continues(const MapEntry *a, const MapEntry *b)
 {
     return a->len && a->zero == b->zero && a->data == b->data && a->present == b->present &&
-           a->compressed == b->compressed && a->depth == b->depth &&
+           a->depth == b->depth &&
            a->has_offset == b->has_offset && a->file == b->file &&
            (!a->has_offset || a->offset + a->len == b->offset);
 }
 
 static bool map_print_human(const MapEntry *e)
 {
-    if (e->data && (!e->has_offset || e->compressed))
+    if (e->data && !e->has_offset)
         return complain("The image has data at offset %" PRIu64 " that is compressed or encrypted: "
                         "use --output=json", e->start);
     if (e->data && !e->zero)

@@ -11,14 +11,14 @@
 
 /* ---- complaints ----------------------------------------------------------------------------- */
 
-static char *program = "qemu-img";
+static const char *program = "qemu-img";
 
 void tool_set_name(const char *argv0)
 {
     const char *slash = strrchr(argv0, '/');
 
     if (*argv0)
-        program = (char *)(slash ? slash + 1 : argv0);
+        program = slash ? slash + 1 : argv0;
     g_set_prgname(program);
 }
 

@@ -30,6 +30,9 @@ char *json_print(const json_t *v);
 /* Four-space indented, as the tools' --output=json. No newline at the end. Caller frees. */
 char *json_print_pretty(const json_t *v);
 
+/* The keys of object @o in that order, ended by NULL; owned by @o. Caller frees the array. */
+const char **json_visible_keys(const json_t *o);
+
 /*
  * Readers: the value at @key of object @o, or @def when it is absent (or @o is NULL). The type
  * must be right: whoever built @o checked it. String results are owned by @o.
