@@ -86,3 +86,15 @@ void json_put_bool(json_t *o, const char *key, bool value)
 {
     json_put(o, key, json_boolean(value));
 }
+
+const char **json_visible_keys(const json_t *o)
+{
+    const char **keys = g_new0(const char *, json_object_size(o) + 1);
+    const char *key;
+    json_t *v;
+    size_t n = 0;
+
+    json_object_foreach((json_t *)o, key, v)
+        keys[n++] = key;
+    return keys;
+}

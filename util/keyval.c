@@ -87,3 +87,10 @@ json_t *keyval_parse(const char *text, const char *implied_key, GError **err)
         return NULL;
     return g_steal_pointer(&o);
 }
+
+char *keyval_escape(const char *text)
+{
+    g_auto(GStrv) part = g_strsplit(text, ",", -1);
+
+    return g_strjoinv(",,", part);
+}
