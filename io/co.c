@@ -70,8 +70,10 @@ static inline void tell_enter_done(CoHome *home, Co *co)
 static inline void tell_leave_begin(CoHome *home, Co *co)
 {
 #ifdef __SANITIZE_ADDRESS__
-    __sanitizer_start_switch_fiber(co->state == CO_ENDED ? NULL : &co->asan_fake_stack,
-                                   home->asan_stack, home->asan_stack_len);
+    void **keep = co->state == CO_ENDED ? NULL : &co->asan_fake_stack;
+
+    co->asan_fake_stack = NULL;
+    __sanitizer_start_switch_fiber(keep, home->asan_stack, home->asan_stack_len);
 #endif
 #ifdef __SANITIZE_THREAD__
     __tsan_switch_to_fiber(home->tsan_fiber, 0);
@@ -85,28 +87,13 @@ static inline void tell_leave_done(CoHome *home)
 #endif
 }
 
-static void tell_start(Co *co)
-{
-#ifdef __SANITIZE_ADDRESS__
-    __asan_unpoison_memory_region(co->stack, co->stack_len);
-    co->asan_fake_stack = NULL;
-#endif
-#ifdef __SANITIZE_THREAD__
-    co->tsan_fiber = __tsan_create_fiber(0);
-#endif
-}
-
-static void tell_end(Co *co)
-{
-#ifdef __SANITIZE_THREAD__
-    __tsan_destroy_fiber(co->tsan_fiber);
-#endif
-}
-
 static void tell_mapped(Co *co)
 {
 #ifdef HAVE_VALGRIND_H
     co->valgrind_id = VALGRIND_STACK_REGISTER(co->stack, co->stack + co->stack_len);
+#endif
+#ifdef __SANITIZE_THREAD__
+    co->tsan_fiber = __tsan_create_fiber(0);
 #endif
 }
 
@@ -118,21 +105,25 @@ static void tell_unmapped(Co *co)
 #ifdef __SANITIZE_ADDRESS__
     __asan_unpoison_memory_region(co->stack, co->stack_len);
 #endif
+#ifdef __SANITIZE_THREAD__
+    __tsan_destroy_fiber(co->tsan_fiber);
+#endif
 }
 
 /* ---- the switch ------------------------------------------------------------------------------ */
 
-/* First function on every coroutine's stack. */
+/* First function on every stack. It never returns: after one coroutine comes the next. */
 static void co_main(void)
 {
     Loop *l = loop_here();
     Co *co = l->running;
 
     tell_enter_done(&l->home, co);
-    co->fn(co->arg);
-    co->state = CO_ENDED;
-    co_leave(&l->home, co);
-    g_assert_not_reached();
+    for (;;) {
+        co->fn(co->arg);
+        co->state = CO_ENDED;
+        co_leave(&l->home, co);
+    }
 }
 
 #ifdef CO_SWITCH_UCONTEXT
@@ -231,23 +222,8 @@ Co *co_new(void)
     co->stack_len = STACK_BYTES - co_len;
     co->context = context_new();
     tell_mapped(co);
-    return co;
-}
-
-void co_begin(Co *co, Loop *l, CoFn *fn, void *arg)
-{
-    co->loop = l;
-    co->fn = fn;
-    co->arg = arg;
-    co->group = NULL;
-    co->woken = false;
-    tell_start(co);
     switch_init(co);
-}
-
-void co_end(Co *co)
-{
-    tell_end(co);
+    return co;
 }
 
 void co_free(Co *co)

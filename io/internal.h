@@ -66,12 +66,12 @@ typedef struct {
     void *tsan_fiber;
 } CoHome;
 
-/* A new stack with a Co on it. Never fails: lack of memory ends the program. */
+/*
+ * A new stack with a Co on it, which runs co->fn when entered, and again when entered after that
+ * has returned (CO_ENDED). Never fails: lack of memory ends the program.
+ */
 Co *co_new(void);
 void co_free(Co *co);
-/* Makes @co ready to run @fn; co_end when that is over. Between the two it can be entered. */
-void co_begin(Co *co, Loop *l, CoFn *fn, void *arg);
-void co_end(Co *co);
 
 /* From the scheduler into @co, until it gives back control. */
 void co_enter(CoHome *home, Co *co);

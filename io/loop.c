@@ -44,7 +44,11 @@ Co *loop_start_co(Loop *l, CoFn *fn, void *arg)
     } else {
         co = co_new();
     }
-    co_begin(co, l, fn, arg);
+    co->loop = l;
+    co->fn = fn;
+    co->arg = arg;
+    co->group = NULL;
+    co->woken = false;
     co->all_prev = NULL;
     co->all_next = l->all;
     if (l->all)
@@ -55,10 +59,8 @@ Co *loop_start_co(Loop *l, CoFn *fn, void *arg)
     return co;
 }
 
-/* Takes @co, which has ended or will not run again, out of the loop. */
-static void loop_remove_co(Loop *l, Co *co)
+static void loop_unlink_co(Loop *l, Co *co)
 {
-    co_end(co);
     if (co->all_prev)
         co->all_prev->all_next = co->all_next;
     else
@@ -66,6 +68,12 @@ static void loop_remove_co(Loop *l, Co *co)
     if (co->all_next)
         co->all_next->all_prev = co->all_prev;
     l->n_co--;
+}
+
+/* @co has ended: its stack may serve the next one. */
+static void loop_recycle_co(Loop *l, Co *co)
+{
+    loop_unlink_co(l, co);
     if (l->n_free_stacks == STACKS_KEPT) {
         co_free(co);
         return;
@@ -84,7 +92,7 @@ static void loop_enter_co(Loop *l, Co *co)
     if (co->state == CO_ENDED) {
         CoGroup *group = co->group;
 
-        loop_remove_co(l, co);
+        loop_recycle_co(l, co);
         if (group)
             co_group_leave(group);
     }
@@ -159,8 +167,12 @@ static void loop_drain(Loop *l)
 static void loop_free(Loop *l)
 {
     loop_drain(l);
-    while (l->all)
-        loop_remove_co(l, l->all);
+    while (l->all) {
+        Co *co = l->all;
+
+        loop_unlink_co(l, co);
+        co_free(co);
+    }
     while (l->free_stacks) {
         Co *co = l->free_stacks;
 

@@ -187,7 +187,7 @@ static void write_block(void *arg)
 static void many(AioMode mode)
 {
     autofd int fd = open_temp();
-    unsigned n = mode == AIO_THREADS ? 300 : 2000;
+    unsigned n = mode == AIO_THREADS || test_is_slowed() ? 300 : 2000;
     g_autofree Block *b = g_new(Block, n);
     CoGroup g = {};
 
