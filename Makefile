@@ -182,7 +182,11 @@ check-headers: $(GEN_HEADERS) $(B)/config.h
 check-layers:
 	@python3 -B $(SRC)/scripts/check-layers $(SRC)
 
-bench: programs
+$(B)/tests/perf/measure: $(SRC)/tests/perf/measure.c
+	@mkdir -p $(@D)
+	@$(CC) -O2 -D_GNU_SOURCE -o $@ $<
+
+bench: programs $(B)/tests/perf/measure
 	@FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) python3 -B $(SRC)/tests/perf/bench $(BENCH)
 
 demo: programs
