@@ -29,7 +29,7 @@ $(B)/config.mk: $(SRC)/configure $(SRC)/VERSION
 ROOMS := util qapi crypto io block
 PROGRAMS := qemu-img qemu-io
 MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(PROGRAMS)))))
-MODULE_LIBS_crypto := $(GNUTLS_LIBS) $(NETTLE_LIBS)
+MODULE_LIBS_crypto := $(NETTLE_LIBS)
 MODULE_LIBS_keyring := -lkeyutils
 MODULE_LIBS_sandbox := $(LIBSECCOMP_LIBS)
 MODULE_LIBS_edit := $(LIBEDIT_LIBS)
