@@ -29,7 +29,7 @@ $(B)/config.mk: $(SRC)/configure $(SRC)/VERSION
 ROOMS := util qapi crypto io block
 PROGRAMS := qemu-img qemu-io
 MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(PROGRAMS)))))
-MODULE_LIBS_crypto := $(GNUTLS_LIBS) $(NETTLE_LIBS)
+MODULE_LIBS_crypto := $(NETTLE_LIBS)
 MODULE_LIBS_keyring := -lkeyutils
 MODULE_LIBS_sandbox := $(LIBSECCOMP_LIBS)
 MODULE_LIBS_edit := $(LIBEDIT_LIBS)
@@ -83,6 +83,12 @@ $(GEN)/block-drivers.c: $(BLOCK_DRIVER_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) BlockDriver block_drivers block/driver.h $(BLOCK_DRIVER_FILES) > $@
 
+# The objects users make, from the files of the rooms that define a class.
+OBJECT_CLASS_FILES := $(foreach r,util crypto io block,$(call sources,$(r)))
+$(GEN)/object-classes.c: $(OBJECT_CLASS_FILES) $(TABLE)
+	@mkdir -p $(@D)
+	@$(TABLE) ObjectClass object_classes util/object.h $(OBJECT_CLASS_FILES) > $@
+
 SCHEMA_FILES := $(wildcard $(SRC)/qapi/*.json)
 ifneq ($(SCHEMA_FILES),)
 $(GEN)/schema.c $(GEN)/schema.h &: $(SRC)/qapi/gen.py $(SCHEMA_FILES)
@@ -134,7 +140,7 @@ ROOM_LIBS := $(addprefix $(B)/lib/,block.a io.a crypto.a qapi.a util.a)
 LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
 
 define program_rule
-$(B)/$(1): $(call objects,$(1)) $(B)/obj/gen/$(1)-commands.o $(B)/obj/gen/block-drivers.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+$(B)/$(1): $(call objects,$(1)) $(B)/obj/gen/$(1)-commands.o $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@echo "  LINK $(1)"
 	@$$(LINK)
 endef
@@ -148,7 +154,7 @@ programs: $(BUILT_PROGRAMS) $(MODULE_FILES)
 UNIT_SOURCES := $(wildcard $(SRC)/tests/unit/*.c $(SRC)/tests/block/*.c)
 UNIT_TESTS := $(patsubst $(SRC)/tests/%.c,$(B)/tests/%,$(UNIT_SOURCES))
 TEST_LIB := $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(wildcard $(SRC)/tests/lib/*.c))
-$(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(B)/obj/gen/block-drivers.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+$(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@mkdir -p $(@D)
 	@$(LINK)
 $(TEST_LIB) $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(UNIT_SOURCES)): | $(GEN_HEADERS)

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Objects that users make: their registry and what --object accepts. */
+#include "util/object.h"
+#include "util/err.h"
+#include "util/keyval.h"
+#include "util/size.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    char *id;
+    const ObjectClass *cls;
+    void *state;
+} Object;
+
+/* In the order they were made. Main loop only. */
+static GQueue objects = G_QUEUE_INIT;
+
+static GList *object_link(const char *id)
+{
+    for (GList *l = objects.head; l; l = l->next) {
+        const Object *o = l->data;
+
+        if (!strcmp(o->id, id))
+            return l;
+    }
+    return NULL;
+}
+
+static const ObjectClass *class_find(const char *name)
+{
+    for (const ObjectClass *const *c = object_classes; *c; c++)
+        if (!strcmp((*c)->name, name))
+            return *c;
+    return NULL;
+}
+
+bool id_is_valid(const char *text)
+{
+    if (!g_ascii_isalpha(*text))
+        return false;
+    for (; *text; text++)
+        if (!g_ascii_isalnum(*text) && !strchr("-._", *text))
+            return false;
+    return true;
+}
+
+/* ---- help ----------------------------------------------------------------------------------- */
+
+static const char *prop_type_name(const ObjectProp *p)
+{
+    static const char *const words[] = {
+        [PROP_STR] = "string", [PROP_BOOL] = "bool", [PROP_INT] = "int",
+        [PROP_UINT] = "int",   [PROP_SIZE] = "size", [PROP_OBJECT] = "object",
+    };
+
+    return p->type_name ? p->type_name : words[p->type];
+}
+
+static int line_order(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Prints @title, then the strings of @lines in order, indented. */
+static void help_print(const char *title, GPtrArray *lines)
+{
+    g_ptr_array_sort(lines, line_order);
+    printf("%s:\n", title);
+    for (guint i = 0; i < lines->len; i++)
+        printf("  %s\n", (const char *)lines->pdata[i]);
+}
+
+static void help_classes(void)
+{
+    g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
+
+    for (const ObjectClass *const *c = object_classes; *c; c++)
+        g_ptr_array_add(lines, g_strdup((*c)->name));
+    help_print("List of user creatable objects", lines);
+}
+
+static void help_props(const ObjectClass *cls)
+{
+    g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *title = g_strconcat(cls->name, " options", NULL);
+
+    for (const ObjectProp *p = cls->props; p && p->name; p++)
+        g_ptr_array_add(lines, g_strdup_printf("%s=<%s>", p->name, prop_type_name(p)));
+    help_print(title, lines);
+}
+
+static bool is_help_word(const char *word)
+{
+    return !strcmp(word, "help") || !strcmp(word, "?");
+}
+
+bool object_print_help(const char *text)
+{
+    g_auto(GStrv) words = NULL;
+    const ObjectClass *cls;
+    bool asked = false;
+
+    if (*text == '{' || !*text)
+        return false;
+    words = g_strsplit(text, ",", -1);
+    if (is_help_word(words[0])) {
+        help_classes();
+        return true;
+    }
+    for (char **w = words + 1; *w; w++)
+        asked |= is_help_word(*w);
+    if (!asked)
+        return false;
+    cls = class_find(g_str_has_prefix(words[0], "qom-type=") ? words[0] + 9 : words[0]);
+    if (!cls)
+        return false;
+    help_props(cls);
+    return true;
+}
+
+/* ---- properties ----------------------------------------------------------------------------- */
+
+/* Reads @text as a value of @type, which is not PROP_OBJECT. New reference; NULL: it is none. */
+static json_t *prop_from_text(PropType type, const char *text)
+{
+    uint64_t size;
+    int64_t number;
+
+    switch (type) {
+    case PROP_BOOL:
+        if (!strcmp(text, "on") || !strcmp(text, "yes") || !strcmp(text, "true"))
+            return json_true();
+        if (!strcmp(text, "off") || !strcmp(text, "no") || !strcmp(text, "false"))
+            return json_false();
+        return NULL;
+    case PROP_INT:
+    case PROP_UINT:
+        if (!g_ascii_string_to_signed(text, 10, INT64_MIN, INT64_MAX, &number, NULL))
+            return NULL;
+        return json_integer(number);
+    case PROP_SIZE:
+        if (size_parse(text, 1, &size, NULL) < 0 || size > INT64_MAX)
+            return NULL;
+        return json_integer((int64_t)size);
+    default:
+        return json_string(text);
+    }
+}
+
+static bool prop_type_fits(PropType type, const json_t *v)
+{
+    switch (type) {
+    case PROP_STR:
+        return json_is_string(v);
+    case PROP_BOOL:
+        return json_is_boolean(v);
+    case PROP_INT:
+        return json_is_integer(v);
+    case PROP_UINT:
+    case PROP_SIZE:
+        return json_is_integer(v) && json_integer_value(v) >= 0;
+    default:
+        return json_is_object(v);
+    }
+}
+
+static const ObjectProp *prop_find(const ObjectProp *props, const char *name)
+{
+    for (const ObjectProp *p = props; p && p->name; p++)
+        if (!strcmp(p->name, name))
+            return p;
+    return NULL;
+}
+
+/*
+ * Checks @in against @props and gives its values their types; with @from_text scalars are strings.
+ * @where is the dotted name of @in with its dot, "" at the top. New reference or NULL with @err.
+ */
+static json_t *props_check(const ObjectProp *props, const json_t *in, bool from_text,
+                           const char *where, GError **err)
+{
+    g_autoptr(json_t) out = json_object();
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)in, key, value) {
+        const ObjectProp *p = prop_find(props, key);
+        g_autoptr(json_t) v = NULL;
+
+        if (!p) {
+            err_set(err, EINVAL, "There is no property '%s%s'", where, key);
+            return NULL;
+        }
+        if (p->type == PROP_OBJECT && json_is_object(value)) {
+            g_autofree char *below = g_strconcat(where, key, ".", NULL);
+
+            v = props_check(p->members, value, from_text, below, err);
+            if (!v)
+                return NULL;
+        } else if (from_text && json_is_string(value)) {
+            v = prop_from_text(p->type, json_string_value(value));
+        } else {
+            v = json_incref(value);
+        }
+        if (!v || !prop_type_fits(p->type, v)) {
+            err_set(err, EINVAL, "Property '%s%s' takes a value of type %s", where, key,
+                    prop_type_name(p));
+            return NULL;
+        }
+        json_object_set_new(out, key, g_steal_pointer(&v));
+    }
+    for (const ObjectProp *p = props; p && p->name; p++) {
+        if (p->required && !json_has(out, p->name)) {
+            err_set(err, EINVAL, "Property '%s%s' is missing", where, p->name);
+            return NULL;
+        }
+    }
+    return g_steal_pointer(&out);
+}
+
+/* ---- making and finding --------------------------------------------------------------------- */
+
+static void object_free(Object *o)
+{
+    if (!o)
+        return;
+    if (o->cls->destroy)
+        o->cls->destroy(o->state);
+    explicit_bzero(o->state, o->cls->state_size);
+    g_free(o->state);
+    g_free(o->id);
+    g_free(o);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Object, object_free)
+
+/* Overwrites every string below @v: it may be a secret. @v is about to be freed. */
+static void desc_wipe(json_t *v)
+{
+    const char *key;
+    json_t *member;
+    size_t i;
+
+    if (json_is_string(v))
+        explicit_bzero((char *)json_string_value(v), json_string_length(v));
+    json_object_foreach(v, key, member)
+        desc_wipe(member);
+    json_array_foreach(v, i, member)
+        desc_wipe(member);
+}
+
+/* The string at @key of @desc, NULL with @err if it is missing or something else. */
+static const char *desc_str(const json_t *desc, const char *key, GError **err)
+{
+    const json_t *v = json_get(desc, key);
+
+    if (!v)
+        err_set(err, EINVAL, "An object needs '%s'", key);
+    else if (!json_is_string(v))
+        err_set(err, EINVAL, "'%s' of an object must be a string", key);
+    return json_string_value(v);
+}
+
+static bool object_make(const json_t *desc, bool from_text, GError **err)
+{
+    const char *type = desc_str(desc, "qom-type", err);
+    const char *id = type ? desc_str(desc, "id", err) : NULL;
+    g_autoptr(json_t) given = NULL, props = NULL;
+    g_autoptr(Object) o = NULL;
+    const ObjectClass *cls;
+    bool ok;
+
+    if (!id)
+        return false;
+    cls = class_find(type);
+    if (!cls)
+        return err_set(err, EINVAL, "There is no object type '%s'", type);
+    if (!id_is_valid(id)) {
+        err_set(err, EINVAL, "'%s' is not a valid id for an object", id);
+        return err_hint(err, "An id is a letter followed by letters, digits, '-', '.', '_'");
+    }
+    if (object_link(id))
+        return err_set(err, EEXIST, "There is already an object '%s'", id);
+    given = json_copy((json_t *)desc);
+    json_object_del(given, "qom-type");
+    json_object_del(given, "id");
+    props = props_check(cls->props, given, from_text, "", err);
+    if (!props)
+        return err_prefix(err, "Object '%s' of type %s: ", id, type);
+    o = g_new0(Object, 1);
+    o->id = g_strdup(id);
+    o->cls = cls;
+    o->state = g_malloc0(cls->state_size);
+    ok = cls->create(o->state, id, props, err);
+    if (from_text)
+        desc_wipe(props);
+    if (!ok)
+        return err_prefix(err, "Object '%s' of type %s: ", id, type);
+    g_queue_push_tail(&objects, g_steal_pointer(&o));
+    return true;
+}
+
+bool object_add(const json_t *desc, GError **err)
+{
+    return object_make(desc, false, err);
+}
+
+bool object_add_text(const char *text, GError **err)
+{
+    bool is_json = *text == '{';
+    g_autoptr(json_t) desc = is_json ? json_parse(text, strlen(text), err)
+                                     : keyval_parse(text, "qom-type", err);
+
+    bool ok = desc && object_make(desc, !is_json, err);
+
+    desc_wipe(desc);
+    return ok;
+}
+
+void *object_find(const char *id, const ObjectClass *cls, GError **err)
+{
+    const GList *l = object_link(id);
+    const Object *o = l ? l->data : NULL;
+
+    if (!o) {
+        err_set(err, ENOENT, "There is no %s '%s'", cls->name, id);
+        return NULL;
+    }
+    if (o->cls != cls) {
+        err_set(err, ENOENT, "Object '%s' is of type %s, not %s", id, o->cls->name, cls->name);
+        return NULL;
+    }
+    return o->state;
+}
+
+void object_foreach(void (*fn)(const char *id, const ObjectClass *cls, void *state, void *arg),
+                    void *arg)
+{
+    for (const GList *l = objects.head; l; l = l->next) {
+        const Object *o = l->data;
+
+        fn(o->id, o->cls, o->state, arg);
+    }
+}
+
+bool object_delete(const char *id, GError **err)
+{
+    GList *l = object_link(id);
+    Object *o;
+
+    if (!l)
+        return err_set(err, ENOENT, "There is no object '%s'", id);
+    o = l->data;
+    g_queue_delete_link(&objects, l);
+    object_free(o);
+    return true;
+}
+
+void object_delete_all(void)
+{
+    while (!g_queue_is_empty(&objects))
+        object_free(g_queue_pop_tail(&objects));
+}
