@@ -159,6 +159,15 @@ $(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(B)/obj/gen/block-d
 	@$(LINK)
 $(TEST_LIB) $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(UNIT_SOURCES)): | $(GEN_HEADERS)
 
+# Fuzzers: built with clang in a folder of their own, see tests/fuzz/run.
+FUZZ_SOURCES := $(wildcard $(SRC)/tests/fuzz/*.c)
+FUZZERS := $(patsubst $(SRC)/tests/%.c,$(B)/%,$(FUZZ_SOURCES))
+FUZZ_LIB := $(B)/obj/tests/lib/memdisk.o
+$(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+	@mkdir -p $(@D)
+	@$(LINK) -fsanitize=fuzzer
+fuzzers: $(FUZZERS)
+
 tests-build: programs $(UNIT_TESTS)
 
 RUN_TESTS = FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) FERRY_SANITIZED=$(SANITIZED) \
@@ -179,7 +188,7 @@ check-valgrind: tests-build
 	@FERRY_VALGRIND=1 $(RUN_TESTS) --valgrind $(TESTS)
 
 check-fuzz:
-	@$(SRC)/tests/fuzz/run $(B) $(FUZZ_RUNS)
+	@FERRY_REFERENCE=$(REFERENCE) python3 -B $(SRC)/tests/fuzz/run $(or $(FUZZ_RUNS),20000)
 
 # Each header compiles alone.
 check-headers: $(GEN_HEADERS) $(B)/config.h
@@ -240,7 +249,7 @@ help:
 	@echo 'bench             ratios of time, CPU and memory against the reference (BENCH=pattern)'
 	@echo 'install uninstall dist deb clean distclean   DESTDIR is honoured'
 
-.PHONY: all programs tests-build check check-slow check-asan check-tsan check-valgrind check-fuzz \
+.PHONY: all programs fuzzers tests-build check check-slow check-asan check-tsan check-valgrind check-fuzz \
     check-headers check-layers bench demo install uninstall dist deb clean distclean help
 
 -include $(shell find $(B)/obj $(B)/pic -name '*.d' 2>/dev/null)

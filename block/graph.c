@@ -266,10 +266,13 @@ const char *node_backing_format_stored(const Node *n)
 
 void node_set_backing_stored(Node *n, const char *filename, const char *format)
 {
-    g_autofree char *old = n->backing_stored, *old_format = n->backing_format_stored;
+    char *new_name = g_strdup(filename), *new_format = g_strdup(format);
 
-    n->backing_stored = g_strdup(filename);
-    n->backing_format_stored = g_strdup(format);
+    /* The arguments may be what is replaced. */
+    g_free(n->backing_stored);
+    g_free(n->backing_format_stored);
+    n->backing_stored = new_name;
+    n->backing_format_stored = new_format;
 }
 
 void *node_state(const Node *n)

@@ -201,7 +201,6 @@ static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flag
 {
     File *s = node_state(n), *next = g_new(File, 1);
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
-    g_autoptr(GError) reason = NULL;
 
     *next = *s;
     *change = next;
