@@ -1,7 +1,80 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* JSON: strict parsing with bounds, writing, readers. */
+/*
+ * JSON: bounds and single quotes in front of jansson's parser, a writer of our own behind it.
+ *
+ * The writer differs from jansson's in what callers see: the order of keys, everything outside
+ * printable ASCII escaped with upper-case digits, bytes that are not UTF-8 shown as U+FFFD.
+ */
 #include "util/json.h"
 #include "util/err.h"
+#include "util/json-order.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- reading ---- */
+
+/* What is inside a pass over JSON text. */
+typedef struct {
+    const char *text;
+    size_t len;
+    size_t at;
+    GString *out; /* NULL: only count depth */
+} Pass;
+
+static void pass_emit(Pass *p, char c)
+{
+    if (p->out)
+        g_string_append_c(p->out, c);
+}
+
+/* Passes the string that starts at p->at, with its quotes; copies it as one in double quotes. */
+static void pass_string(Pass *p)
+{
+    char quote = p->text[p->at++];
+
+    pass_emit(p, '"');
+    while (p->at < p->len) {
+        char c = p->text[p->at++];
+
+        if (c == quote) {
+            pass_emit(p, '"');
+            return;
+        }
+        if (c == '\\' && p->at < p->len) {
+            char next = p->text[p->at++];
+
+            if (next != '\'')
+                pass_emit(p, '\\');
+            pass_emit(p, next);
+        } else {
+            if (c == '"')
+                pass_emit(p, '\\');
+            pass_emit(p, c);
+        }
+    }
+}
+
+/* Passes over the whole text; returns its greatest depth. Syntax is the parser's concern. */
+static size_t pass_run(Pass *p)
+{
+    size_t depth = 0, deepest = 0;
+
+    while (p->at < p->len) {
+        char c = p->text[p->at];
+
+        if (c == '"' || c == '\'') {
+            pass_string(p);
+            continue;
+        }
+        if (c == '{' || c == '[')
+            deepest = MAX(deepest, ++depth);
+        else if ((c == '}' || c == ']') && depth)
+            depth--;
+        pass_emit(p, c);
+        p->at++;
+    }
+    return deepest;
+}
 
 json_t *json_parse(const char *text, size_t len, GError **err)
 {
@@ -9,32 +82,243 @@ json_t *json_parse(const char *text, size_t len, GError **err)
     json_t *v;
 
     if (len > JSON_TEXT_MAX) {
-        err_set(err, EINVAL, "JSON text of %zu bytes is too long", len);
+        err_set(err, EINVAL, "JSON text of %zu bytes is longer than %d", len, JSON_TEXT_MAX);
         return NULL;
+    }
+
+    g_autoptr(GString) plain = memchr(text, '\'', len) ? g_string_sized_new(len + 16) : NULL;
+    Pass pass = { .text = text, .len = len, .out = plain };
+
+    if (pass_run(&pass) > JSON_DEPTH_MAX) {
+        err_set(err, EINVAL, "JSON text is nested deeper than %d", JSON_DEPTH_MAX);
+        return NULL;
+    }
+    if (plain) {
+        text = plain->str;
+        len = plain->len;
     }
     v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (!v)
-        err_set(err, EINVAL, "Invalid JSON: %s", e.text);
+        err_set(err, EINVAL, "Invalid JSON at line %d, column %d: %s", e.line, e.column, e.text);
     return v;
+}
+
+/* ---- writing ---- */
+
+typedef struct {
+    GString *out;
+    int indent; /* spaces at the current depth; negative: all on one line */
+} Writer;
+
+/*
+ * The code point of the UTF-8 sequence at *@p, which moves behind it. An invalid one is U+FFFD as a
+ * whole: its first byte and the continuation bytes it claims, as far as they are there. Two bytes
+ * C0 80 are NUL, as the reference writes it.
+ */
+static gunichar utf8_next(const char **p)
+{
+    const unsigned char *s = (const unsigned char *)*p;
+    int more = *s < 0x80 ? 0 : *s < 0xc0 ? -1 : *s < 0xe0 ? 1 : *s < 0xf0 ? 2 : *s < 0xf8 ? 3
+             : *s < 0xfc ? 4 : *s < 0xfe ? 5 : -1;
+    gunichar c = more <= 0 ? *s : *s & (0x3f >> more);
+    static const gunichar least[] = { 0, 0x80, 0x800, 0x10000, 0x200000, 0x4000000 };
+
+    s++;
+    for (int i = 0; i < more; i++, s++) {
+        if ((*s & 0xc0) != 0x80) {
+            *p = (const char *)s;
+            return 0xfffd;
+        }
+        c = c << 6 | (*s & 0x3f);
+    }
+    *p = (const char *)s;
+    if (more < 0 || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) || (c & 0xfffe) == 0xfffe ||
+        (c >= 0xfdd0 && c <= 0xfdef))
+        return 0xfffd;
+    if (more > 0 && c < least[more] && !(more == 1 && c == 0))
+        return 0xfffd;
+    return c;
+}
+
+static void write_escaped(GString *out, gunichar c)
+{
+    static const char special[] = "\b\f\n\r\t\"\\", letter[] = "bfnrt\"\\";
+    const char *p = c && c < 0x80 ? strchr(special, (int)c) : NULL;
+
+    if (p) {
+        g_string_append_c(out, '\\');
+        g_string_append_c(out, letter[p - special]);
+    } else if (c >= 0x20 && c < 0x7f) {
+        g_string_append_c(out, (char)c);
+    } else if (c > 0xffff) {
+        c -= 0x10000;
+        g_string_append_printf(out, "\\u%04X\\u%04X", 0xd800 | c >> 10, 0xdc00 | (c & 0x3ff));
+    } else {
+        g_string_append_printf(out, "\\u%04X", c);
+    }
+}
+
+static void write_string(Writer *w, const char *s, size_t len)
+{
+    const char *end = s + len;
+
+    g_string_append_c(w->out, '"');
+    while (s < end)
+        write_escaped(w->out, utf8_next(&s));
+    g_string_append_c(w->out, '"');
+}
+
+static void write_value(Writer *w, const json_t *v);
+
+/* Starts the next member: a comma unless @first, then a new line or a space. */
+static void write_separator(Writer *w, bool first)
+{
+    if (!first)
+        g_string_append_c(w->out, ',');
+    if (w->indent >= 0)
+        g_string_append_printf(w->out, "\n%*s", w->indent, "");
+    else if (!first)
+        g_string_append_c(w->out, ' ');
+}
+
+static void write_open(Writer *w, char bracket)
+{
+    g_string_append_c(w->out, bracket);
+    if (w->indent >= 0)
+        w->indent += 4;
+}
+
+static void write_close(Writer *w, char bracket)
+{
+    if (w->indent >= 0) {
+        w->indent -= 4;
+        g_string_append_printf(w->out, "\n%*s", w->indent, "");
+    }
+    g_string_append_c(w->out, bracket);
+}
+
+typedef struct {
+    const char *key;
+    const json_t *value;
+    int rank;
+    size_t index; /* of insertion */
+} Member;
+
+static int member_compare(const void *a, const void *b)
+{
+    const Member *x = a, *y = b;
+    int by_index = x->index < y->index ? -1 : 1;
+
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    return x->rank == JSON_RANK_UNKNOWN ? by_index : -by_index;
+}
+
+/* The members of @o, sorted. The array is freed by the caller. */
+static Member *members_sorted(const json_t *o)
+{
+    Member *members = g_new(Member, json_object_size(o) + 1);
+    const char *key;
+    json_t *value;
+    size_t n = 0;
+
+    json_object_foreach((json_t *)o, key, value) {
+        members[n] = (Member){ key, value, json_key_rank(key), n };
+        n++;
+    }
+    qsort(members, n, sizeof(*members), member_compare);
+    return members;
+}
+
+static void write_object(Writer *w, const json_t *o)
+{
+    g_autofree Member *members = members_sorted(o);
+
+    write_open(w, '{');
+    for (size_t i = 0; i < json_object_size(o); i++) {
+        write_separator(w, i == 0);
+        write_string(w, members[i].key, strlen(members[i].key));
+        g_string_append(w->out, ": ");
+        write_value(w, members[i].value);
+    }
+    write_close(w, '}');
+}
+
+static void write_array(Writer *w, const json_t *a)
+{
+    write_open(w, '[');
+    for (size_t i = 0; i < json_array_size(a); i++) {
+        write_separator(w, i == 0);
+        write_value(w, json_array_get(a, i));
+    }
+    write_close(w, ']');
+}
+
+static void write_real(Writer *w, double v)
+{
+    char buf[G_ASCII_DTOSTR_BUF_SIZE];
+
+    g_string_append(w->out, g_ascii_formatd(buf, sizeof(buf), "%.17g", v));
+}
+
+static void write_value(Writer *w, const json_t *v)
+{
+    switch (json_typeof(v)) {
+    case JSON_OBJECT:
+        write_object(w, v);
+        break;
+    case JSON_ARRAY:
+        write_array(w, v);
+        break;
+    case JSON_STRING:
+        write_string(w, json_string_value(v), json_string_length(v));
+        break;
+    case JSON_INTEGER:
+        g_string_append_printf(w->out, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+        break;
+    case JSON_REAL:
+        write_real(w, json_real_value(v));
+        break;
+    case JSON_TRUE:
+        g_string_append(w->out, "true");
+        break;
+    case JSON_FALSE:
+        g_string_append(w->out, "false");
+        break;
+    case JSON_NULL:
+        g_string_append(w->out, "null");
+        break;
+    }
 }
 
 char *json_print(const json_t *v)
 {
-    char *raw = json_dumps(v, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
-    char *copy = g_strdup(raw);
+    Writer w = { .out = g_string_new(NULL), .indent = -1 };
 
-    free(raw);
-    return copy;
+    write_value(&w, v);
+    return g_string_free(w.out, FALSE);
 }
 
 char *json_print_pretty(const json_t *v)
 {
-    char *raw = json_dumps(v, JSON_ENCODE_ANY | JSON_ENSURE_ASCII | JSON_INDENT(4));
-    char *copy = g_strdup(raw);
+    Writer w = { .out = g_string_new(NULL), .indent = 0 };
 
-    free(raw);
-    return copy;
+    write_value(&w, v);
+    return g_string_free(w.out, FALSE);
 }
+
+const char **json_visible_keys(const json_t *o)
+{
+    g_autofree Member *members = members_sorted(o);
+    size_t n = json_object_size(o);
+    const char **keys = g_new0(const char *, n + 1);
+
+    for (size_t i = 0; i < n; i++)
+        keys[i] = members[i].key;
+    return keys;
+}
+
+/* ---- members ---- */
 
 json_t *json_get(const json_t *o, const char *key)
 {
@@ -69,12 +353,13 @@ bool json_get_bool(const json_t *o, const char *key, bool def)
 
 void json_put(json_t *o, const char *key, json_t *value)
 {
-    json_object_set_new(o, key, value);
+    json_object_set_new_nocheck(o, key, value);
 }
 
 void json_put_str(json_t *o, const char *key, const char *value)
 {
-    json_put(o, key, json_string(value));
+    /* Unchecked: file names may hold bytes that are not UTF-8. */
+    json_put(o, key, json_string_nocheck(value));
 }
 
 void json_put_int(json_t *o, const char *key, int64_t value)
@@ -85,16 +370,4 @@ void json_put_int(json_t *o, const char *key, int64_t value)
 void json_put_bool(json_t *o, const char *key, bool value)
 {
     json_put(o, key, json_boolean(value));
-}
-
-const char **json_visible_keys(const json_t *o)
-{
-    const char **keys = g_new0(const char *, json_object_size(o) + 1);
-    const char *key;
-    json_t *v;
-    size_t n = 0;
-
-    json_object_foreach((json_t *)o, key, v)
-        keys[n++] = key;
-    return keys;
 }
