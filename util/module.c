@@ -5,16 +5,16 @@
 #include <dlfcn.h>
 
 #ifndef STATIC_MODULES
-/* Opens @file in modules/ beside the program, else in the installed folder. */
+/* Opens @file in modules/ of the build folder the program is in, else in the installed folder. */
 static void *module_open(const char *file, GError **err)
 {
     g_autofree char *exe = g_file_read_link("/proc/self/exe", NULL);
     g_autofree char *here = exe ? g_path_get_dirname(exe) : g_strdup(".");
-    g_autofree char *up = g_path_get_dirname(here);
-    const char *dirs[] = { here, up };
+    g_autofree char *up = g_path_get_dirname(here), *top = g_path_get_dirname(up);
+    const char *dirs[] = { here, up, top }; /* tests lie two folders below programs */
     void *lib;
 
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < G_N_ELEMENTS(dirs); i++) {
         g_autofree char *path = g_build_filename(dirs[i], "modules", file, NULL);
 
         if (g_file_test(path, G_FILE_TEST_EXISTS)) {
