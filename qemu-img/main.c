@@ -1,44 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qemu-img: standard options, choosing the subcommand, running it on the loop. */
-#include "block/driver.h"
 #include "io/loop.h"
 #include "qemu-img/command.h"
 #include "qemu-img/tool.h"
-#include "util/trace.h"
 #include <getopt.h>
-#include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void print_version(void)
-{
-    puts("qemu-img version 7.2.22 (Ferry " FERRY_VERSION ")\n"
-         "Copyright (c) 2026 the Ferry authors, licensed under GPL-2.0-or-later");
-}
-
-static int compare_driver_names(const void *a, const void *b)
-{
-    return strcmp((*(const BlockDriver *const *)a)->name, (*(const BlockDriver *const *)b)->name);
-}
-
-static void print_formats(void)
-{
-    g_autoptr(GPtrArray) all = g_ptr_array_new();
-
-    for (const BlockDriver *const *d = block_drivers; *d; d++)
-        g_ptr_array_add(all, (void *)*d);
-    g_ptr_array_sort(all, compare_driver_names);
-    fputs("Supported formats:", stdout);
-    for (guint i = 0; i < all->len; i++)
-        printf(" %s", ((const BlockDriver *)all->pdata[i])->name);
-    putchar('\n');
-}
-
 static void print_help(void)
 {
-    print_version();
+    tool_print_version("qemu-img");
     puts("\nUsage: qemu-img [STANDARD OPTION]... COMMAND [OPTION]... [WORD]...\n"
          "Creates, converts, checks and changes disk images.\n"
          "\n"
@@ -55,7 +27,7 @@ static void print_help(void)
          "Sizes are bytes, or numbers followed by k, M, G, T, P or E (powers of 1024).\n"
          "Cache modes are none, writeback, writethrough, directsync and unsafe.\n"
          "Formats are probed unless given.\n");
-    print_formats();
+    tool_print_formats();
 }
 
 typedef struct {
@@ -106,34 +78,6 @@ static const Command *command_find(const char *name)
     return NULL;
 }
 
-/* What standard output did not take is an error, also for help texts. */
-static int finish(int code)
-{
-    bool bad = ferror(stdout);
-
-    if (fflush(stdout) || bad) {
-        complain("Standard output could not be written");
-        return code ? code : 1;
-    }
-    return code;
-}
-
-/* Acts on -T. 0 go on, 1 exit well, -1 complained. */
-static int trace_option(const char *spec)
-{
-    g_autoptr(GError) err = NULL;
-
-    if (tool_is_help(spec)) {
-        trace_list(stdout);
-        return 1;
-    }
-    if (!trace_configure(spec, &err)) {
-        complain_err(err);
-        return -1;
-    }
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -145,29 +89,26 @@ int main(int argc, char **argv)
     const Command *c;
     int code;
 
-    setlocale(LC_ALL, "");
-    setlocale(LC_NUMERIC, "C");
-    signal(SIGPIPE, SIG_IGN);
-    tool_set_name(argc ? argv[0] : "");
+    tool_begin(argc ? argv[0] : "");
     if (argc < 2) {
         complain_usage("A command is needed");
         return 1;
     }
     opterr = 0;
     while ((code = getopt_long(argc, argv, "+:hVT:", longs, NULL)) != -1) {
-        int r;
+        OptionResult r;
 
         switch (code) {
         case 'h':
             print_help();
-            return finish(0);
+            return tool_finish(0);
         case 'V':
-            print_version();
-            return finish(0);
+            tool_print_version("qemu-img");
+            return tool_finish(0);
         case 'T':
-            r = trace_option(optarg);
-            if (r)
-                return finish(r > 0 ? 0 : 1);
+            r = tool_trace(optarg);
+            if (r != OPTION_DONE)
+                return tool_finish(r == OPTION_EXIT ? 0 : 1);
             break;
         case ':':
             complain_usage("Option '%s' needs a value", argv[optind - 1]);
@@ -186,5 +127,5 @@ int main(int argc, char **argv)
         complain_usage("There is no command '%s'", argv[optind]);
         return 1;
     }
-    return finish(run_command(c, argc - optind, argv + optind));
+    return tool_finish(run_command(c, argc - optind, argv + optind));
 }

@@ -7,77 +7,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
-
-/* ---- complaints ----------------------------------------------------------------------------- */
-
-static const char *program = "qemu-img";
-
-void tool_set_name(const char *argv0)
-{
-    const char *slash = strrchr(argv0, '/');
-
-    if (*argv0)
-        program = slash ? slash + 1 : argv0;
-    g_set_prgname(program);
-}
-
-const char *tool_name(void)
-{
-    return program;
-}
-
-static void vcomplain(const char *fmt, va_list ap)
-{
-    g_autofree char *text = g_strdup_vprintf(fmt, ap);
-
-    /* What was printed so far comes first where both streams end in one file. */
-    fflush(stdout);
-    fprintf(stderr, "%s: %s\n", program, text);
-}
-
-bool complain(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    vcomplain(fmt, ap);
-    va_end(ap);
-    return false;
-}
 
 bool complain_usage(const char *fmt, ...)
 {
     va_list ap;
 
     va_start(ap, fmt);
-    vcomplain(fmt, ap);
+    complain_va(fmt, ap);
     va_end(ap);
     fputs("Try 'qemu-img --help' for more information\n", stderr);
     return false;
-}
-
-bool complain_err(const GError *err)
-{
-    const char *line = err_get_line(err), *hint = err_get_hint(err);
-
-    complain("%s", err->message);
-    if (line)
-        fprintf(stderr, "%s\n", line);
-    if (hint && isatty(STDERR_FILENO))
-        fprintf(stderr, "Hint: %s\n", hint);
-    return false;
-}
-
-bool complain_errno(int r, const char *fmt, ...)
-{
-    g_autofree char *text = NULL;
-    va_list ap;
-
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    return complain("%s: %s", text, g_strerror(r < 0 ? -r : r));
 }
 
 /* ---- values of options ---------------------------------------------------------------------- */
@@ -127,11 +66,6 @@ const BlockDriver *tool_format(const char *what, const char *name)
     if (!d)
         complain("Unknown %s '%s'", what, name);
     return d;
-}
-
-bool tool_is_help(const char *text)
-{
-    return !strcmp(text, "help") || !strcmp(text, "?");
 }
 
 /* ---- images --------------------------------------------------------------------------------- */

@@ -1,30 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the subcommands share: complaints, opening images, reading option values. */
+/* What the subcommands share: opening images, reading option values. */
 #ifndef QEMU_IMG_TOOL_H
 #define QEMU_IMG_TOOL_H
 
 #include "block/block.h"
 #include "block/snapshot.h"
+#include "tools/complain.h"
+#include "tools/program.h"
 #include "util/err.h"
 #include "util/json.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-/* ---- complaints ----------------------------------------------------------------------------- */
-
-/* The name this program was called by, without folders. */
-void tool_set_name(const char *argv0);
-const char *tool_name(void);
-
-/* One line on standard error behind the program's name. Always false. */
-bool complain(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
-/* The same, then the line that points to --help. Always false. */
+/* Complains as complain() does, then prints the line that points to --help. Always false. */
 bool complain_usage(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
-/* The message of @err and what belongs to it: its fixed line, its advice on a terminal. False. */
-bool complain_err(const GError *err);
-/* A message without an error of its own about request failure @r: "TEXT: No space left". False. */
-bool complain_errno(int r, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /* ---- values of options ---------------------------------------------------------------------- */
 
@@ -41,8 +31,6 @@ bool tool_output(const char *text, bool *json);
 bool tool_cache(const char *what, const char *text, OpenFlags *flags);
 /* Format driver @name exists; @what as in "Unknown WHAT 'name'". */
 const BlockDriver *tool_format(const char *what, const char *name);
-/* "help" or "?". */
-bool tool_is_help(const char *text);
 
 /* ---- images --------------------------------------------------------------------------------- */
 

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a tool says when something went wrong: one line on standard error behind its name. */
+#ifndef TOOLS_COMPLAIN_H
+#define TOOLS_COMPLAIN_H
+
+#include <glib.h>
+#include <stdarg.h>
+#include <stdbool.h>
+
+/* The name this program was called by, without folders. */
+void tool_set_name(const char *argv0);
+const char *tool_name(void);
+
+/* One line on standard error behind the program's name. Always false. */
+bool complain(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+bool complain_va(const char *fmt, va_list ap) G_GNUC_PRINTF(1, 0);
+/* The message of @err and what belongs to it: its fixed line, its advice on a terminal. False. */
+bool complain_err(const GError *err);
+/* A message without an error of its own about request failure @r: "TEXT: No space left". False. */
+bool complain_errno(int r, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Standard options and the end of a program. */
+#include "tools/program.h"
+#include "block/driver.h"
+#include "tools/complain.h"
+#include "util/object.h"
+#include "util/trace.h"
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+void tool_begin(const char *argv0)
+{
+    setlocale(LC_ALL, "");
+    setlocale(LC_NUMERIC, "C");
+    signal(SIGPIPE, SIG_IGN);
+    tool_set_name(argv0);
+}
+
+void tool_print_version(const char *program)
+{
+    printf("%s version 7.2.22 (Ferry " FERRY_VERSION ")\n"
+           "Copyright (c) 2026 the Ferry authors, licensed under GPL-2.0-or-later\n", program);
+}
+
+static int compare_driver_names(const void *a, const void *b)
+{
+    return strcmp((*(const BlockDriver *const *)a)->name, (*(const BlockDriver *const *)b)->name);
+}
+
+void tool_print_formats(void)
+{
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+
+    for (const BlockDriver *const *d = block_drivers; *d; d++)
+        g_ptr_array_add(all, (void *)*d);
+    g_ptr_array_sort(all, compare_driver_names);
+    fputs("Supported formats:", stdout);
+    for (guint i = 0; i < all->len; i++)
+        printf(" %s", ((const BlockDriver *)all->pdata[i])->name);
+    putchar('\n');
+}
+
+bool tool_is_help(const char *text)
+{
+    return !strcmp(text, "help") || !strcmp(text, "?");
+}
+
+OptionResult tool_trace(const char *spec)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (tool_is_help(spec)) {
+        trace_list(stdout);
+        return OPTION_EXIT;
+    }
+    if (!trace_configure(spec, &err)) {
+        complain_err(err);
+        return OPTION_BAD;
+    }
+    return OPTION_DONE;
+}
+
+OptionResult tool_object(const char *text)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (object_print_help(text))
+        return OPTION_EXIT;
+    if (!object_add_text(text, &err)) {
+        complain_err(err);
+        return OPTION_BAD;
+    }
+    return OPTION_DONE;
+}
+
+int tool_finish(int code)
+{
+    bool bad = ferror(stdout);
+
+    if (fflush(stdout) || bad) {
+        complain("Standard output could not be written");
+        return code ? code : 1;
+    }
+    return code;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Standard options and the end of a program, alike in all tools. */
+#ifndef TOOLS_PROGRAM_H
+#define TOOLS_PROGRAM_H
+
+#include <stdbool.h>
+
+/* Locale, signals and the name complaints start with. The first thing in main. */
+void tool_begin(const char *argv0);
+
+/* The lines of --version, for the program known as @program. */
+void tool_print_version(const char *program);
+/* "Supported formats:" and the drivers of this build, one line. */
+void tool_print_formats(void);
+
+/* "help" or "?". */
+bool tool_is_help(const char *text);
+
+/* What main does after an option that acts at once. */
+typedef enum { OPTION_DONE, OPTION_EXIT, OPTION_BAD } OptionResult;
+
+/* Acts on the value of -T. OPTION_BAD: complained. */
+OptionResult tool_trace(const char *spec);
+/* Makes the object that the value of --object describes, or prints its help. */
+OptionResult tool_object(const char *text);
+
+/*
+ * The exit code of a program that would end with @code: what standard output did not take is an
+ * error too, also for help texts.
+ */
+int tool_finish(int code);
+
+#endif
