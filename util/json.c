@@ -371,13 +371,3 @@ void json_put_bool(json_t *o, const char *key, bool value)
 {
     json_put(o, key, json_boolean(value));
 }
-
-const char **json_visible_keys(const json_t *o)
-{
-    const char **keys = g_new0(const char *, json_object_size(o) + 1), **k = keys;
-    void *i = json_object_iter((json_t *)o);
-
-    for (; i; i = json_object_iter_next((json_t *)o, i))
-        *k++ = json_object_iter_key(i);
-    return keys;
-}
