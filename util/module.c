@@ -5,17 +5,24 @@
 #include <dlfcn.h>
 
 #ifndef STATIC_MODULES
-/* Opens @file in modules/ of the build folder the program is in, else in the installed folder. */
+/* Opens @file from the build folder the program is in, or from where programs are installed. */
 static void *module_open(const char *file, GError **err)
 {
     g_autofree char *exe = g_file_read_link("/proc/self/exe", NULL);
     g_autofree char *here = exe ? g_path_get_dirname(exe) : g_strdup(".");
     g_autofree char *up = g_path_get_dirname(here), *top = g_path_get_dirname(up);
-    const char *dirs[] = { here, up, top }; /* tests lie two folders below programs */
+    const struct {
+        const char *from, *to;
+    } places[] = {
+        { here, "modules" }, /* build/PROGRAM */
+        { top, "modules" },  /* build/tests/KIND/TEST */
+        { up, "modules" },   /* build/fuzz/NAME */
+        { up, "lib/ferry" }, /* PREFIX/bin/PROGRAM, wherever PREFIX was moved */
+    };
     void *lib;
 
-    for (size_t i = 0; i < G_N_ELEMENTS(dirs); i++) {
-        g_autofree char *path = g_build_filename(dirs[i], "modules", file, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(places); i++) {
+        g_autofree char *path = g_build_filename(places[i].from, places[i].to, file, NULL);
 
         if (g_file_test(path, G_FILE_TEST_EXISTS)) {
             lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
