@@ -168,7 +168,14 @@ $(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_LIB) $(B)/obj/gen/block-
 	@$(LINK) -fsanitize=fuzzer
 fuzzers: $(FUZZERS)
 
-tests-build: programs $(UNIT_TESTS)
+# Programs that scripts use to reach what no tool shows; each has a main of its own.
+TEST_PROGRAMS := $(patsubst $(SRC)/tests/%.c,$(B)/tests/%,$(wildcard $(SRC)/tests/programs/*.c))
+$(TEST_PROGRAMS): $(B)/tests/%: $(B)/obj/tests/%.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+	@mkdir -p $(@D)
+	@$(LINK)
+$(patsubst $(B)/%,$(B)/obj/%.o,$(TEST_PROGRAMS)): | $(GEN_HEADERS)
+
+tests-build: programs $(UNIT_TESTS) $(TEST_PROGRAMS)
 
 RUN_TESTS = FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) FERRY_SANITIZED=$(SANITIZED) \
     $(if $(LOOP),FERRY_LOOP=$(LOOP)) python3 -B $(SRC)/tests/run

@@ -67,9 +67,10 @@ static size_t pass_run(Pass *p)
             continue;
         }
         if (c == '{' || c == '[')
-            deepest = MAX(deepest, ++depth);
+            depth++;
         else if ((c == '}' || c == ']') && depth)
             depth--;
+        deepest = MAX(deepest, depth);
         pass_emit(p, c);
         p->at++;
     }
@@ -83,6 +84,10 @@ json_t *json_parse(const char *text, size_t len, GError **err)
 
     if (len > JSON_TEXT_MAX) {
         err_set(err, EINVAL, "JSON text of %zu bytes is longer than %d", len, JSON_TEXT_MAX);
+        return NULL;
+    }
+    if (memchr(text, 0, len)) {
+        err_set(err, EINVAL, "JSON text holds a NUL byte");
         return NULL;
     }
 

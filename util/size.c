@@ -3,7 +3,6 @@
 #include "util/size.h"
 #include <ctype.h>
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,17 +15,22 @@ static int suffix_shift(char c)
     return p ? (int)(p - suffixes) * 10 : -1;
 }
 
-/* Reads ".5" at @p as a fraction of 2^64 is too exact for text: a double is what users mean. */
+/* Reads ".5" at @p, as the double nearest to it; returns the first byte after it. */
 static const char *fraction_parse(const char *p, double *out)
 {
-    double scale = 0.1;
+    size_t digits = 0;
 
     *out = 0;
     if (*p != '.')
         return p;
-    for (p++; isdigit((unsigned char)*p); p++, scale /= 10)
-        *out += scale * (*p - '0');
-    return p;
+    while (isdigit((unsigned char)p[1 + digits]))
+        digits++;
+    if (digits) {
+        g_autofree char *text = g_strdup_printf("0.%.*s", (int)MIN(digits, 64), p + 1);
+
+        *out = g_ascii_strtod(text, NULL);
+    }
+    return p + 1 + digits;
 }
 
 int size_parse(const char *text, uint64_t unit, uint64_t *out, const char **end)
@@ -34,12 +38,16 @@ int size_parse(const char *text, uint64_t unit, uint64_t *out, const char **end)
     const char *p = text;
     uint64_t whole, value;
     double fraction = 0;
-    bool hex = p[0] == '0' && (p[1] == 'x' || p[1] == 'X');
+    bool hex;
     int shift;
     char *after;
 
+    while (isspace((unsigned char)*p))
+        p++;
+    p += *p == '+';
     if (!isdigit((unsigned char)*p))
         return -EINVAL;
+    hex = p[0] == '0' && (p[1] == 'x' || p[1] == 'X') && isxdigit((unsigned char)p[2]);
     errno = 0;
     whole = strtoull(p, &after, hex ? 16 : 10);
     if (errno)
@@ -47,7 +55,7 @@ int size_parse(const char *text, uint64_t unit, uint64_t *out, const char **end)
     p = after;
     if (!hex)
         p = fraction_parse(p, &fraction);
-    shift = hex ? -1 : suffix_shift(*p);
+    shift = suffix_shift(*p);
     if (shift >= 0) {
         p++;
         unit = UINT64_C(1) << shift;
@@ -59,7 +67,7 @@ int size_parse(const char *text, uint64_t unit, uint64_t *out, const char **end)
     else if (*p)
         return -EINVAL;
     if (!size_mul(whole, unit, &value) ||
-        !size_add(value, (uint64_t)(fraction * (double)unit), &value))
+        !size_add(value, (uint64_t)(fraction * (double)unit + 0.5), &value))
         return -ERANGE;
     *out = value;
     return 0;

@@ -50,10 +50,11 @@ static inline uint64_t div_round_up(uint64_t v, uint64_t by)
 }
 
 /*
- * Reads a size: a decimal number, an optional fraction, and an optional suffix b k M G T P E
- * (1024-based, either case); hexadecimal without suffix or fraction is accepted. @unit multiplies
- * a number without suffix (1 for bytes). Sets *@out and, unless NULL, *@end to the first byte
- * after the size; with @end NULL the text must end there.
+ * Reads a size: white space, a '+' or nothing, a decimal number with an optional fraction, and an
+ * optional suffix b k M G T P E (1024-based, either case). A hexadecimal number has no fraction,
+ * and b and e are digits of it. The result is rounded to the nearest byte; a fraction of bytes is
+ * no size. @unit multiplies a number without suffix (1 for bytes). Sets *@out and, unless NULL,
+ * *@end to the first byte after the size; with @end NULL the text must end there.
  * Returns 0, -EINVAL (not a size) or -ERANGE (does not fit in 64 bits).
  */
 int size_parse(const char *text, uint64_t unit, uint64_t *out, const char **end);
