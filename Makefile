@@ -175,7 +175,13 @@ $(TEST_PROGRAMS): $(B)/tests/%: $(B)/obj/tests/%.o $(ROOM_LIBS) $(STATIC_OBJECTS
 	@$(LINK)
 $(patsubst $(B)/%,$(B)/obj/%.o,$(TEST_PROGRAMS)): | $(GEN_HEADERS)
 
-tests-build: programs $(UNIT_TESTS) $(TEST_PROGRAMS)
+# Preloaded into programs under test.
+PRELOADS := $(patsubst $(SRC)/tests/%.c,$(B)/%.so,$(wildcard $(SRC)/tests/preload/*.c))
+$(PRELOADS): $(B)/preload/%.so: $(SRC)/tests/preload/%.c
+	@mkdir -p $(@D)
+	@$(CC) -O1 -D_GNU_SOURCE -fPIC -shared -o $@ $< -ldl
+
+tests-build: programs $(UNIT_TESTS) $(TEST_PROGRAMS) $(PRELOADS)
 
 RUN_TESTS = FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) FERRY_SANITIZED=$(SANITIZED) \
     $(if $(LOOP),FERRY_LOOP=$(LOOP)) python3 -B $(SRC)/tests/run
