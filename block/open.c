@@ -259,6 +259,19 @@ static CO const BlockDriver *node_open_probed(const char *filename, json_t *o, O
     return d;
 }
 
+/* Remembers that the format was guessed, and tells who may write. The lines are the reference's. */
+static void node_set_probed_raw(Node *n, const char *filename)
+{
+    n->probed_raw = true;
+    if (n->flags & OPEN_RDWR)
+        fprintf(stderr,
+                "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
+                "         Automatically detecting the format is dangerous for raw images, write "
+                "operations on block 0 will be restricted.\n"
+                "         Specify the 'raw' format explicitly to remove the restrictions.\n",
+                filename ? filename : node_filename(n));
+}
+
 /* One layer of a chain. */
 static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags, GError **err)
 {
@@ -301,8 +314,8 @@ static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags
             return NULL;
     }
     n = node_open_driver(d, o, flags & ~OPEN_PROTOCOL, err);
-    if (n)
-        n->probed_raw = file && d == driver_find("raw");
+    if (n && file && d == driver_find("raw"))
+        node_set_probed_raw(n, filename);
     return n;
 }
 

@@ -55,7 +55,7 @@ static CO int raw_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
     return edge_pread(node_edge(n, ROLE_STORAGE), s->offset + off, buf, flags);
 }
 
-/* True if writing @buf over the start of @n would make it look like another format. */
+/* -EPERM if writing @buf over the start of @n would make it look like another format. */
 static CO int raw_check_head(Node *n, uint64_t off, Span buf)
 {
     uint8_t head[PROBE_LEN] = { 0 };
@@ -65,12 +65,7 @@ static CO int raw_check_head(Node *n, uint64_t off, Span buf)
     if (r < 0)
         return r;
     span_read(span_slice(buf, 0, MIN(buf.len, len - off)), head + off);
-    if (probe_head(head, len, node_filename(n)) != node_driver(n)) {
-        block_warn("A write to the start of '%s' was refused: it would turn the image, whose "
-                   "format was only guessed to be raw, into another", node_filename(n));
-        return -EPERM;
-    }
-    return 0;
+    return probe_head(head, len, node_filename(n)) == node_driver(n) ? 0 : -EPERM;
 }
 
 static CO int raw_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
