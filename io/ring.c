@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #ifdef HAVE_VALGRIND_H
-#include <valgrind/memcheck.h>
+#include <valgrind/valgrind.h>
 #endif
 
 enum {
@@ -69,11 +69,25 @@ static LoopKind kind_wanted(void)
     exit(1);
 }
 
+/* Under valgrind a thread that waits on a ring stops all others. */
+static bool is_watched(void)
+{
+#ifdef HAVE_VALGRIND_H
+    return RUNNING_ON_VALGRIND;
+#else
+    return false;
+#endif
+}
+
 /* Why no ring may be made, or NULL. */
 static const char *refusal(void)
 {
-    if (kind_wanted() == LOOP_EPOLL)
+    LoopKind kind = kind_wanted();
+
+    if (kind == LOOP_EPOLL)
         return "FERRY_LOOP=epoll is set";
+    if (kind == LOOP_ANY && is_watched())
+        return "valgrind cannot follow io_uring";
     if (atomic_load(&uring_forbidden))
         return "the sandbox forbids io_uring";
     if (atomic_load(&uring_error))
@@ -295,31 +309,15 @@ static CO int ring_finish(struct io_uring_sqe *sqe)
     return op.res;
 }
 
-/* Valgrind does not see what the kernel wrote. */
-static void tell_read(const struct iovec *iov, ssize_t len)
-{
-#ifdef HAVE_VALGRIND_H
-    for (; len > 0; iov++) {
-        size_t n = MIN(iov->iov_len, (size_t)len);
-
-        VALGRIND_MAKE_MEM_DEFINED(iov->iov_base, n);
-        len -= n;
-    }
-#endif
-}
-
 ssize_t ring_preadv(Ring *r, int fd, const struct iovec *iov, int niov, uint64_t off)
 {
     struct io_uring_sqe *sqe = ring_sqe(r);
-    ssize_t n;
 
     if (niov == 1)
         io_uring_prep_read(sqe, fd, iov->iov_base, MIN(iov->iov_len, RW_MAX), off);
     else
         io_uring_prep_readv(sqe, fd, iov, niov, off);
-    n = ring_finish(sqe);
-    tell_read(iov, n);
-    return n;
+    return ring_finish(sqe);
 }
 
 ssize_t ring_pwritev(Ring *r, int fd, const struct iovec *iov, int niov, uint64_t off, int rwf)

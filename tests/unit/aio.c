@@ -129,8 +129,9 @@ static void errors(AioMode mode)
     g_assert_cmpint(read_at(mode, fd, &c, 1, UINT64_MAX), ==, -EINVAL);
     g_assert_cmpint(write_at(mode, fd, &c, 1, UINT64_MAX - 1, 0), ==, -EINVAL);
     g_assert_cmpint(aio_fallocate(mode, fd, 0, 0, UINT64_MAX), ==, -EINVAL);
-    g_assert_cmpint(read_at(mode, fd, (void *)16, 1, 0), ==, 0);
-    g_assert_cmpint(write_at(mode, fd, (void *)16, 1, 0, 0), ==, -EFAULT);
+    /* A wrong address is reported by valgrind too, as it should be. */
+    if (!test_is_slowed())
+        g_assert_cmpint(write_at(mode, fd, (void *)16, 1, 0, 0), ==, -EFAULT);
 }
 
 static void test_errors(void)
