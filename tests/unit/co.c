@@ -4,7 +4,11 @@
 #include "io/loop.h"
 #include "tests/lib/harness.h"
 #include <math.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* What ran, in order. */
 static GString *trace;
@@ -224,6 +228,44 @@ static void test_deep_stack(void)
     g_assert_cmpuint(count, ==, 8 * 48);
 }
 
+static unsigned recurse(volatile unsigned *n)
+{
+    volatile char room[512];
+
+    room[0] = ++*n;
+    return recurse(n) + room[0];
+}
+
+static void overflow(void *arg)
+{
+    volatile unsigned n = 0;
+
+    recurse(&n);
+}
+
+/* The guard page ends the process before memory of others is written. */
+static void test_overflow_is_caught(void)
+{
+    int status;
+    pid_t pid;
+
+    if (test_is_slowed())
+        test_skip("the tool watches the stack itself");
+    pid = fork();
+    if (!pid) {
+        struct rlimit none = {};
+
+        setrlimit(RLIMIT_CORE, &none);
+        co_start(overflow, NULL);
+        co_start(overflow, NULL);
+        co_yield();
+        _exit(0);
+    }
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_assert_true(WIFSIGNALED(status));
+    g_assert_cmpint(WTERMSIG(status), ==, SIGSEGV);
+}
+
 static void compute(void *arg)
 {
     double *x = arg;
@@ -268,6 +310,7 @@ const Test tests[] = {
     { "/co/many/at-once", test_thousands_at_once },
     { "/co/stack/reused", test_stacks_are_reused },
     { "/co/stack/deep", test_deep_stack },
+    { "/co/stack/overflow-is-caught", test_overflow_is_caught },
     { "/co/switch/keeps-registers", test_registers_survive },
     {}
 };
