@@ -98,13 +98,16 @@ static CO ssize_t request_in_pool(Request *q)
     return q->result;
 }
 
-/* What is in the page cache is read at once; -EAGAIN if that cannot be known or done. */
+/*
+ * What is in the page cache is read at once; -EAGAIN if that cannot be known or done. With O_DIRECT
+ * the kernel would wait for the disk in spite of RWF_NOWAIT.
+ */
 static ssize_t request_cached(const Request *q)
 {
     Request now = *q;
     ssize_t r;
 
-    if (q->op != &op_read)
+    if (q->op != &op_read || fcntl(q->fd, F_GETFL) & O_DIRECT)
         return -EAGAIN;
     now.flags |= RWF_NOWAIT;
     r = read_call(&now);

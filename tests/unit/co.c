@@ -233,7 +233,7 @@ static unsigned recurse(volatile unsigned *n)
     volatile char room[512];
 
     room[0] = ++*n;
-    return recurse(n) + room[0];
+    return *n ? recurse(n) + room[0] : 0;
 }
 
 static void overflow(void *arg)
