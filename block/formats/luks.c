@@ -283,14 +283,14 @@ static CO bool luks_driver_amend(Node *n, json_t *opts, bool force,
 }
 
 static const CreateOpt luks_create_opts[] = {
+    { "size", OPT_SIZE, "Virtual disk size" },
+    { "key-secret", OPT_STR, "ID of the secret that provides the keyslot passphrase" },
     { "cipher-alg", OPT_STR, "Name of encryption cipher algorithm" },
     { "cipher-mode", OPT_STR, "Name of encryption cipher mode" },
-    { "hash-alg", OPT_STR, "Name of encryption hash algorithm" },
-    { "iter-time", OPT_NUM, "Time to spend in PBKDF in milliseconds" },
     { "ivgen-alg", OPT_STR, "Name of IV generator algorithm" },
     { "ivgen-hash-alg", OPT_STR, "Name of IV generator hash algorithm" },
-    { "key-secret", OPT_STR, "ID of the secret that provides the keyslot passphrase" },
-    { "size", OPT_SIZE, "Virtual disk size" },
+    { "hash-alg", OPT_STR, "Name of encryption hash algorithm" },
+    { "iter-time", OPT_NUM, "Time to spend in PBKDF in milliseconds" },
     {},
 };
 
