@@ -3,6 +3,7 @@
 #include "io/loop.h"
 #include "qemu-img/command.h"
 #include "qemu-img/tool.h"
+#include "util/object.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,11 +40,29 @@ typedef struct {
     int exit_code;
 } Job;
 
+/* Makes what --object asked for. False: the program ends with .exit_code now. */
+static bool job_make_objects(Job *j)
+{
+    for (guint i = 0; i < j->objects->len; i++) {
+        g_autoptr(GError) err = NULL;
+
+        if (object_print_help(j->objects->pdata[i]))
+            return false;
+        if (!object_add_text(j->objects->pdata[i], &err)) {
+            complain_err(err);
+            j->exit_code = j->command->bad_object ? j->command->bad_object : 1;
+            return false;
+        }
+    }
+    return true;
+}
+
 static CO void job_run(void *arg)
 {
     Job *j = arg;
 
-    j->exit_code = j->command->run(j->args, j->words, j->count);
+    if (job_make_objects(j))
+        j->exit_code = j->command->run(j->args, j->words, j->count);
 }
 
 static int run_command(const Command *c, int argc, char **argv)
@@ -66,6 +85,7 @@ static int run_command(const Command *c, int argc, char **argv)
         loop_run(job_run, &job);
         break;
     }
+    object_delete_all();
     command_args_clear(c, args);
     return job.exit_code;
 }

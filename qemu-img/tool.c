@@ -5,6 +5,7 @@
 #include "util/keyval.h"
 #include "util/size.h"
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -175,6 +176,29 @@ bool tool_close(Handle **h)
                             node_filename(handle_node(gone)));
     handle_close(gone);
     return ok;
+}
+
+/* ---- being stopped -------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig)
+{
+    interrupted = 1;
+}
+
+void tool_watch_interrupts(void)
+{
+    struct sigaction sa = { .sa_handler = on_interrupt, .sa_flags = SA_RESTART | SA_RESETHAND };
+
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+    sigaction(SIGHUP, &sa, NULL);
+}
+
+bool tool_interrupted(void)
+{
+    return interrupted;
 }
 
 /* ---- results -------------------------------------------------------------------------------- */

@@ -52,6 +52,15 @@ CO bool tool_load_snapshot(Handle *h, const char *param);
 /* Flushes, then closes *@h and clears it. False: complained. Fine with NULL. */
 CO bool tool_close(Handle **h);
 
+/* ---- being stopped -------------------------------------------------------------------------- */
+
+/*
+ * From now on SIGINT, SIGTERM and SIGHUP do not kill us but are remembered: long work looks at
+ * tool_interrupted, ends, and says what it leaves behind. The second signal kills.
+ */
+void tool_watch_interrupts(void);
+bool tool_interrupted(void);
+
 /* ---- results -------------------------------------------------------------------------------- */
 
 /* Prints @v as the --output=json of every command: indented, with a newline. */

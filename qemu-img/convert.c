@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* qemu-img convert: copies images into a new one, or into one that is there. */
+#include "block/dirty.h"
+#include "block/driver.h"
+#include "qemu-img/bitmaps.h"
+#include "qemu-img/command.h"
+#include "qemu-img/copy.h"
+#include "qemu-img/createopts.h"
+#include "qemu-img/progress.h"
+#include "qemu-img/tool.h"
+#include "util/size.h"
+#include <string.h>
+
+enum { WORKERS_DEFAULT = 8, WORKERS_MAX = 16, SPARSE_DEFAULT = 4096, SPARSE_MAX = 16 << 20 };
+
+typedef struct {
+    const char *source_format, *source_cache, *snapshot;
+    const char *format, *target_cache, *backing, *backing_format;
+    const char *sparse, *rate, *workers, *progress;
+    GArray *options;
+    bool image_opts, target_image_opts, no_create, target_is_zero, compress, bitmaps, skip_broken,
+        offload, any_order, salvage, force_share, quiet;
+} ConvertArgs;
+
+static const Option convert_options[] = {
+    { 'f', "source-format", "FMT", "format of the sources", OPT_TEXT,
+      offsetof(ConvertArgs, source_format) },
+    { 0, "image-opts", NULL, "the sources are lists of options", OPT_FLAG,
+      offsetof(ConvertArgs, image_opts) },
+    { 'l', "source-snapshot", "SNAPSHOT", "copy what an internal snapshot holds", OPT_TEXT,
+      offsetof(ConvertArgs, snapshot) },
+    { 'T', "source-cache", "MODE", "cache mode for the sources", OPT_TEXT,
+      offsetof(ConvertArgs, source_cache) },
+    { 'U', "force-share", NULL, "open the sources even if another program writes to them", OPT_FLAG,
+      offsetof(ConvertArgs, force_share) },
+    { 'O', "target-format", "FMT", "format of the target (raw)", OPT_TEXT,
+      offsetof(ConvertArgs, format) },
+    { 0, "target-image-opts", NULL, "the target is a list of options", OPT_FLAG,
+      offsetof(ConvertArgs, target_image_opts) },
+    { 'o', "target-format-options", "NAME=VALUE,...", "options of the format ('help' lists them)",
+      OPT_LIST, offsetof(ConvertArgs, options) },
+    { 'B', "backing", "BACKING", "keep only what differs from image BACKING, which must have the "
+      "content of the source's backing file", OPT_TEXT, offsetof(ConvertArgs, backing) },
+    { 'b', NULL, "BACKING", "the same as -B", OPT_TEXT, offsetof(ConvertArgs, backing) },
+    { 'F', "backing-format", "FMT", "format of BACKING", OPT_TEXT,
+      offsetof(ConvertArgs, backing_format) },
+    { 't', "target-cache", "MODE", "cache mode for the target (unsafe)", OPT_TEXT,
+      offsetof(ConvertArgs, target_cache) },
+    { 'n', "no-create", NULL, "the target is there already", OPT_FLAG,
+      offsetof(ConvertArgs, no_create) },
+    { 0, "target-is-zero", NULL, "the target reads as zeroes", OPT_FLAG,
+      offsetof(ConvertArgs, target_is_zero) },
+    { 'c', "compress", NULL, "store compressed", OPT_FLAG, offsetof(ConvertArgs, compress) },
+    { 0, "bitmaps", NULL, "copy persistent bitmaps too", OPT_FLAG, offsetof(ConvertArgs, bitmaps) },
+    { 0, "skip-broken-bitmaps", NULL, "leave out bitmaps that are inconsistent", OPT_FLAG,
+      offsetof(ConvertArgs, skip_broken) },
+    { 'S', "sparse-size", "SIZE", "zeroes for so long become holes (4k); 0: write everything",
+      OPT_TEXT, offsetof(ConvertArgs, sparse) },
+    { 'm', "parallel", "COUNT", "pieces copied at a time (8)", OPT_TEXT,
+      offsetof(ConvertArgs, workers) },
+    { 'W', "oob", NULL, "write in any order", OPT_FLAG, offsetof(ConvertArgs, any_order) },
+    { 'C', "copy-range-offloading", NULL, "let the host copy if it can", OPT_FLAG,
+      offsetof(ConvertArgs, offload) },
+    { 'r', "rate-limit", "RATE", "bytes a second to write at most", OPT_TEXT,
+      offsetof(ConvertArgs, rate) },
+    { 0, "salvage", NULL, "take zeroes for what cannot be read", OPT_FLAG,
+      offsetof(ConvertArgs, salvage) },
+    OPTION_PROGRESS(ConvertArgs),
+    { 'q', "quiet", NULL, "print errors only", OPT_FLAG, offsetof(ConvertArgs, quiet) },
+    OPTION_OBJECT,
+    OPTION_END
+};
+
+typedef struct {
+    const ConvertArgs *args;
+    CopyJob job;
+    const char *format;      /* of the target */
+    OpenFlags source_flags, target_flags;
+    json_t *opts;            /* create options */
+    bool has_backing;        /* the target has a backing file */
+} Convert;
+
+/* ---- options -------------------------------------------------------------------------------- */
+
+static bool convert_read_sparse(const char *text, uint64_t *out)
+{
+    *out = SPARSE_DEFAULT;
+    if (!text)
+        return true;
+    if (!tool_size("buffer size for sparse output", text, INT64_MAX, out))
+        return false;
+    if (*out % 512 || *out > SPARSE_MAX)
+        return complain("Holes of %s bytes cannot be made: give a multiple of 512 up to %d, or 0 to "
+                        "write everything", text, SPARSE_MAX);
+    return true;
+}
+
+static bool convert_read_numbers(const ConvertArgs *a, CopyJob *j)
+{
+    uint64_t workers = WORKERS_DEFAULT;
+
+    if (a->workers &&
+        !tool_number("number of pieces copied at a time", a->workers, 1, WORKERS_MAX, &workers))
+        return false;
+    j->workers = (unsigned)workers;
+    return convert_read_sparse(a->sparse, &j->min_sparse) &&
+           (!a->rate || tool_size("rate limit", a->rate, INT64_MAX, &j->rate));
+}
+
+/* Options that do not go together. */
+static bool convert_check_args(const ConvertArgs *a)
+{
+    if (!tool_check_image_opts(a->image_opts, a->source_format) ||
+        !tool_check_image_opts(a->target_image_opts, a->format))
+        return false;
+    if (a->target_image_opts && !a->no_create)
+        return complain("--target-image-opts needs a target that is there (-n)");
+    if (a->offload && a->sparse)
+        return complain("The host cannot look for zeroes: -C and -S exclude each other");
+    if (a->offload && a->compress)
+        return complain("The host cannot compress: -C and -c exclude each other");
+    if (a->offload && a->salvage)
+        return complain("The host cannot skip what it fails to read: -C and --salvage exclude each "
+                        "other");
+    if (a->target_is_zero && !a->no_create)
+        return complain("--target-is-zero needs a target that is there (-n)");
+    if (a->skip_broken && !a->bitmaps)
+        return complain("--skip-broken-bitmaps needs --bitmaps");
+    if (a->no_create && a->options)
+        return complain("Options of a target that is there cannot be chosen: -n and -o exclude each "
+                        "other");
+    return true;
+}
+
+/* ---- sources -------------------------------------------------------------------------------- */
+
+static CO bool convert_open_sources(Convert *c, char **names, unsigned count)
+{
+    const ConvertArgs *a = c->args;
+    CopyJob *j = &c->job;
+
+    if (a->snapshot && count > 1)
+        return complain("A snapshot can only be taken from a single source");
+    j->sources = g_new0(CopySource, count);
+    for (unsigned i = 0; i < count; i++) {
+        CopySource *s = &j->sources[i];
+
+        s->name = names[i];
+        s->h = tool_open(names[i], a->source_format, a->image_opts, c->source_flags);
+        if (!s->h)
+            return false;
+        j->nsources++;
+        s->start = j->len;
+        s->len = handle_size(s->h);
+        if (!size_add(j->len, s->len, &j->len) || j->len > INT64_MAX)
+            return complain("The sources are too large to be put together");
+    }
+    if (!a->snapshot)
+        return true;
+    if (!tool_load_snapshot(j->sources[0].h, a->snapshot))
+        return false;
+    j->len = j->sources[0].len = handle_size(j->sources[0].h);
+    return true;
+}
+
+/* ---- target --------------------------------------------------------------------------------- */
+
+/* Create options: -o, -B, -F, and the size, which is that of the sources. */
+static bool convert_create_opts(Convert *c, const BlockDriver *format, const BlockDriver *protocol)
+{
+    const ConvertArgs *a = c->args;
+    g_autoptr(GError) err = NULL;
+
+    if (a->backing)
+        json_put_str(c->opts, BACKING_FILE, a->backing);
+    if (a->backing_format)
+        json_put_str(c->opts, BACKING_FMT, a->backing_format);
+    if ((a->backing || a->backing_format) && !createopts_knows(format->create_opts, BACKING_FILE))
+        return complain("Images of format '%s' have no backing files", format->name);
+    json_put_int(c->opts, "size", (int64_t)c->job.len);
+    if (!create_opts_check(format, protocol, c->opts, &err))
+        return complain_err(err);
+    c->has_backing = json_has(c->opts, BACKING_FILE);
+    if (c->has_backing && c->job.nsources > 1)
+        return complain("Several sources put together cannot share one backing file");
+    if (c->has_backing && !json_has(c->opts, BACKING_FMT))
+        return complain("The format of the backing file is missing (-F)");
+    return true;
+}
+
+/* Options to open a just created image with: its format, and the secrets it was made with. */
+static json_t *created_options(const char *fmt, const json_t *opts)
+{
+    json_t *o = json_object(), *v;
+    const char *key;
+
+    json_put_str(o, "driver", fmt);
+    json_object_foreach((json_t *)opts, key, v) {
+        if (!strcmp(key, "key-secret") || g_str_has_suffix(key, ".key-secret"))
+            json_object_set(o, key, v);
+    }
+    return o;
+}
+
+static CO bool convert_create(Convert *c, const char *name)
+{
+    const BlockDriver *format = createopts_format(c->format), *protocol;
+    g_autoptr(GError) err = NULL;
+    g_autoptr(json_t) opts = NULL;
+
+    if (!format || !(protocol = createopts_protocol(name)) ||
+        !convert_create_opts(c, format, protocol))
+        return false;
+    if (c->args->compress && !format->is_compressing)
+        return complain("Images of format '%s' cannot be compressed", format->name);
+    opts = json_deep_copy(c->opts);
+    if (!image_create(name, c->format, opts, &err)) {
+        err_prefix(&err, "%s: ", name);
+        return complain_err(err);
+    }
+    if (!c->has_backing)
+        c->target_flags |= OPEN_NO_BACKING;
+    c->job.target = handle_open(name, created_options(c->format, c->opts), c->target_flags, &err);
+    return c->job.target || complain_err(err);
+}
+
+static CO bool convert_open_existing(Convert *c, const char *name)
+{
+    const ConvertArgs *a = c->args;
+    Handle *h = tool_open(name, a->target_image_opts ? NULL : c->format, a->target_image_opts,
+                          c->target_flags);
+
+    c->job.target = h;
+    if (!h)
+        return false;
+    if (handle_size(h) < c->job.len)
+        return complain("'%s' is smaller than what is to be copied into it", name);
+    if (a->compress && !node_driver(handle_node(h))->is_compressing)
+        return complain("Images of format '%s' cannot be compressed",
+                        node_format(handle_node(h)));
+    c->has_backing = node_backing_chain_next(handle_node(h));
+    if (a->target_is_zero && c->has_backing)
+        return complain("--target-is-zero cannot be true of an image with a backing file");
+    return true;
+}
+
+/* ---- what need not be copied ---------------------------------------------------------------- */
+
+/*
+ * With -B: the node of the source's chain that the target's backing file stands for. That is the
+ * same file when it is part of the chain, else the source's own backing file.
+ */
+static Node *convert_base(Node *source, Node *target_backing)
+{
+    for (Node *n = node_backing_chain_next(source); n; n = node_backing_chain_next(n))
+        if (!strcmp(node_filename(n), node_filename(target_backing)))
+            return n;
+    return node_backing_chain_next(source);
+}
+
+/* Makes the whole target zero at once, if that is cheap. */
+static CO bool convert_zero_target(Convert *c)
+{
+    return handle_zero(c->job.target, 0, handle_size(c->job.target),
+                       REQ_MAY_UNMAP | REQ_NO_FALLBACK) >= 0;
+}
+
+static CO void convert_plan(Convert *c)
+{
+    CopyJob *j = &c->job;
+    Node *target = handle_node(j->target), *backing = node_backing_chain_next(target);
+
+    j->target_is_zero = c->args->target_is_zero;
+    if (backing) {
+        j->backing_len = node_size(backing);
+        if (c->args->backing || !c->args->no_create)
+            j->base = convert_base(node_skip_filters(handle_node(j->sources[0].h)), backing);
+    } else if (!c->args->no_create && !j->target_is_zero) {
+        j->target_is_zero = node_has_zero_init(target);
+    }
+    if (!j->target_is_zero && !backing && j->min_sparse && handle_size(j->target) <= REQ_LEN_MAX)
+        j->target_is_zero = convert_zero_target(c);
+}
+
+/* ---- the whole ------------------------------------------------------------------------------ */
+
+static CO bool convert_images(Convert *c, char **names, unsigned count)
+{
+    const ConvertArgs *a = c->args;
+    const char *target = names[count - 1];
+    Node *source;
+
+    if (!convert_open_sources(c, names, count - 1))
+        return false;
+    source = handle_node(c->job.sources[0].h);
+    if (a->bitmaps && !bitmaps_can_copy(source, a->skip_broken))
+        return false;
+    c->job.target_name = target;
+    if (!(a->no_create ? convert_open_existing(c, target) : convert_create(c, target)))
+        return false;
+    if (a->bitmaps && !bitmaps_supported(handle_node(c->job.target)))
+        return false;
+    convert_plan(c);
+    tool_watch_interrupts();
+    if (!copy_run(&c->job))
+        return false;
+    if (a->bitmaps && !bitmaps_copy(source, handle_node(c->job.target), a->skip_broken))
+        return false;
+    return tool_close(&c->job.target);
+}
+
+static CO int convert_open(Convert *c, char **names, unsigned count)
+{
+    bool ok;
+
+    if (!progress_begin(c->args->progress, c->args->quiet, "convert", 1))
+        return 1;
+    ok = convert_images(c, names, count);
+    if (ok)
+        progress_done();
+    handle_close(c->job.target);
+    for (unsigned i = 0; i < c->job.nsources; i++)
+        handle_close(c->job.sources[i].h);
+    g_free(c->job.sources);
+    progress_end();
+    return ok ? 0 : 1;
+}
+
+static CO int convert_run(const void *args, char **words, int count)
+{
+    const ConvertArgs *a = args;
+    g_autoptr(json_t) opts = json_object();
+    Convert c = {
+        .args = a,
+        .format = a->format ? a->format : "raw",
+        .opts = opts,
+        .source_flags = a->force_share ? OPEN_FORCE_SHARE : 0,
+        .target_flags = OPEN_RDWR | OPEN_UNMAP,
+        .job = {
+            .compress = a->compress,
+            .any_order = a->any_order && !a->compress,
+            .offload = a->offload,
+            .salvage = a->salvage,
+            .quiet = a->quiet,
+        },
+    };
+    bool help = false;
+
+    if (!createopts_read(a->options, opts, &help))
+        return 1;
+    if (help)
+        return createopts_help(c.format, count > 1 ? words[count - 1] : NULL) ? 0 : 1;
+    if (!convert_read_numbers(a, &c.job) || !convert_check_args(a))
+        return 1;
+    if (count < 2) {
+        complain(count ? "The name of the target is missing" : "The names of images are missing");
+        return 1;
+    }
+    if (!tool_cache("cache", a->target_cache ? a->target_cache : "unsafe", &c.target_flags) ||
+        !tool_cache("source cache", a->source_cache, &c.source_flags))
+        return 1;
+    return convert_open(&c, words, (unsigned)count);
+}
+
+const Command cmd_convert = {
+    .name = "convert",
+    .synopsis = "[OPTION]... FILE... TARGET",
+    .summary = "Copies images, one after the other, into a new one.",
+    .options = convert_options,
+    .args_size = sizeof(ConvertArgs),
+    .run = convert_run,
+};

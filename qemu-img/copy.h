@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Copying the content of images into another: what convert and dd do once everything is open.
+ *
+ * Workers share a cursor over the input. Each takes the next piece that needs work, reads it into
+ * a buffer of its own and writes it; what the extents of the input call zero is never read. Writes
+ * start in the order of the input unless told otherwise, so that new clusters of the target lie in
+ * that order, but they overlap.
+ */
+#ifndef QEMU_IMG_COPY_H
+#define QEMU_IMG_COPY_H
+
+#include "block/block.h"
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    Handle *h;
+    const char *name;       /* as the user gave it */
+    uint64_t start, len;    /* where it lies in the input, bytes */
+    /* internal: what the input is made of from some offset up to @known */
+    Extent extent;
+    uint64_t known;
+} CopySource;
+
+typedef struct {
+    CopySource *sources;    /* one after the other they are the input */
+    unsigned nsources;
+    uint64_t len;           /* of the input; the target is at least as long */
+    Handle *target;
+    const char *target_name;
+    /*
+     * With a backing file below the target: the node of the (only) source whose content that
+     * file has. What the layers above @base do not hold is left out. NULL: everything is copied.
+     */
+    Node *base;
+    uint64_t backing_len;   /* bytes of the target's backing file */
+    bool target_is_zero;    /* it reads as zeroes before we begin */
+    uint64_t min_sparse;    /* zeroes for so many bytes become a hole; 0: every byte is written */
+    bool compress;
+    bool any_order;         /* writes may start in any order */
+    bool offload;           /* let the host copy where it can */
+    bool salvage;           /* what cannot be read becomes zeroes */
+    bool quiet;             /* about what was salvaged */
+    unsigned workers;
+    uint64_t rate;          /* bytes a second to write at most; 0: no limit */
+} CopyJob;
+
+/* Copies. Shows progress. False: complained, and the target is incomplete. */
+CO bool copy_run(const CopyJob *job);
+
+#endif
