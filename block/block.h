@@ -66,6 +66,9 @@ CO int handle_pwrite(Handle *h, uint64_t off, Span buf, ReqFlags flags);
 CO int handle_zero(Handle *h, uint64_t off, uint64_t len, ReqFlags flags);
 /* Advice: content afterwards is unspecified (zeroes or as before). Unaligned ends are ignored. */
 CO int handle_discard(Handle *h, uint64_t off, uint64_t len);
+/* The VM state of internal snapshots, a space of its own. -ENOTSUP where the format has none. */
+CO int handle_vmstate_pread(Handle *h, uint64_t off, Span buf);
+CO int handle_vmstate_pwrite(Handle *h, uint64_t off, Span buf);
 /* All that was written before is durable when this returns 0. */
 CO int handle_flush(Handle *h);
 /*
@@ -99,12 +102,17 @@ typedef enum {
     OPEN_AUTO_RDONLY = 1 << 12,   /* auto-read-only=on by default */
     OPEN_UNTRUSTED = 1 << 13,     /* nothing named inside an image is opened */
     OPEN_DENY_WRITERS = 1 << 14,  /* nobody else may write or resize meanwhile */
+    OPEN_AIO_THREADS = 1 << 15,   /* aio=threads by default; at most one of these three */
+    OPEN_AIO_NATIVE = 1 << 16,    /* aio=native */
+    OPEN_AIO_URING = 1 << 17,     /* aio=io_uring */
 } OpenFlags;
 
 /* Sets in *@flags what cache mode @mode ("none", "writeback", ...) means. False: no such mode. */
 bool cache_mode_parse(const char *mode, OpenFlags *flags);
 /* discard mode "ignore"/"off" or "unmap"/"on". */
 bool discard_mode_parse(const char *mode, OpenFlags *flags);
+/* aio mode "threads", "native" or "io_uring". */
+bool aio_mode_parse(const char *mode, OpenFlags *flags);
 
 /*
  * Opens an image. @filename is a file name, PROTOCOL:..., json:{...}, or NULL when @options names
@@ -131,6 +139,9 @@ typedef enum {
     ACCESS_RESIZE = 1 << 3,
     ACCESS_ALL = 15,
 } Access;
+
+/* Asks for @needs (ACCESS_* bits) besides what @h has. False: somebody does not let us. */
+CO bool handle_require(Handle *h, unsigned needs, GError **err);
 
 Node *handle_node(Handle *h);
 uint64_t handle_size(Handle *h);

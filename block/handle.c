@@ -71,6 +71,39 @@ CO int handle_discard(Handle *h, uint64_t off, uint64_t len)
     return r < 0 ? r : node_discard(h->root->node, off, len);
 }
 
+/* The node that keeps the VM state of @h's image: below filters and raw. NULL: none. */
+static Node *vmstate_node(Handle *h)
+{
+    Node *n = h->root->node;
+
+    while (n && !n->drv->vmstate_pread)
+        n = node_filtered(n) ? node_filtered(n) : node_storage(n);
+    return n;
+}
+
+CO int handle_vmstate_pread(Handle *h, uint64_t off, Span buf)
+{
+    IN_GATE(h);
+    Node *n = vmstate_node(h);
+
+    return n ? n->drv->vmstate_pread(n, off, buf) : -ENOTSUP;
+}
+
+CO int handle_vmstate_pwrite(Handle *h, uint64_t off, Span buf)
+{
+    IN_GATE(h);
+    Node *n = vmstate_node(h);
+    int r;
+
+    if (!n || !n->drv->vmstate_pwrite)
+        return -ENOTSUP;
+    if (!(n->flags & OPEN_RDWR))
+        return -EPERM;
+    r = n->drv->vmstate_pwrite(n, off, buf);
+    n->writes++;
+    return r;
+}
+
 CO int handle_flush(Handle *h)
 {
     IN_GATE(h);
@@ -124,6 +157,11 @@ unsigned handle_needs(OpenFlags flags)
     if (flags & OPEN_RESIZE)
         needs |= ACCESS_RESIZE;
     return needs;
+}
+
+CO bool handle_require(Handle *h, unsigned needs, GError **err)
+{
+    return edge_set_access(h->root, h->root->needs | needs, h->root->shares, err);
 }
 
 CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, GError **err)

@@ -51,6 +51,22 @@ bool discard_mode_parse(const char *mode, OpenFlags *flags)
     return true;
 }
 
+bool aio_mode_parse(const char *mode, OpenFlags *flags)
+{
+    OpenFlags aio;
+
+    if (!strcmp(mode, "threads"))
+        aio = OPEN_AIO_THREADS;
+    else if (!strcmp(mode, "native"))
+        aio = OPEN_AIO_NATIVE;
+    else if (!strcmp(mode, "io_uring"))
+        aio = OPEN_AIO_URING;
+    else
+        return false;
+    *flags = (*flags & ~(OPEN_AIO_THREADS | OPEN_AIO_NATIVE | OPEN_AIO_URING)) | aio;
+    return true;
+}
+
 static OpenFlags flag_if(OpenFlags flags, OpenFlags flag, bool on)
 {
     return on ? flags | flag : flags & ~flag;
@@ -58,7 +74,8 @@ static OpenFlags flag_if(OpenFlags flags, OpenFlags flag, bool on)
 
 OpenFlags node_child_flags(const Node *n, Role role)
 {
-    OpenFlags keep = OPEN_DIRECT | OPEN_NO_FLUSH | OPEN_FORCE_SHARE | OPEN_UNTRUSTED;
+    OpenFlags keep = OPEN_DIRECT | OPEN_NO_FLUSH | OPEN_FORCE_SHARE | OPEN_UNTRUSTED |
+                     OPEN_AIO_THREADS | OPEN_AIO_NATIVE | OPEN_AIO_URING;
     OpenFlags flags = n->flags & keep;
 
     if (role == ROLE_BACKING)

@@ -85,6 +85,10 @@ static bool file_aio_mode(File *s, const char *name, OpenFlags flags, GError **e
 {
     const char *why;
 
+    if (!name)
+        name = flags & OPEN_AIO_THREADS ? "threads" :
+               flags & OPEN_AIO_NATIVE  ? "native" :
+               flags & OPEN_AIO_URING   ? "io_uring" : NULL;
     s->aio = AIO_AUTO;
     if (!name)
         return true;
@@ -207,7 +211,8 @@ static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flag
     next->fd = open(path, file_open_flags(flags) | O_CLOEXEC);
     if (next->fd < 0)
         err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
-    else if (file_aio_mode(next, json_get_str(o, "aio", NULL), flags, err) &&
+    else if ((!json_has(o, "aio") ||
+              file_aio_mode(next, json_get_str(o, "aio", NULL), flags, err)) &&
              (!s->locking || file_lock_copy(next->fd, &s->lock, node_filename(n), err)))
         return true;
     if (next->fd >= 0)
