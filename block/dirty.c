@@ -1,12 +1,145 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Dirty bitmaps of a node: a list in order of adding, home loop only. Bits are granules; the last
+ * one may be shorter than the others.
+ */
 #include "block/internal.h"
-void dirty_mark(Node *n, uint64_t off, uint64_t len)
+#include "util/err.h"
+#include "util/size.h"
+#include <inttypes.h>
+#include <string.h>
+
+enum {
+    NAME_MAX_LEN = 1023,
+    GRANULARITY_MIN = 512,
+    DEFAULT_GRANULARITY_MIN = 4096,
+    DEFAULT_GRANULARITY_MAX = 65536,
+};
+
+/* Above it bitmaps are refused: half a GiB of bits. */
+#define DIRTY_BITS_MAX (UINT64_C(1) << 32)
+
+static uint64_t granules(uint64_t size, uint32_t granularity)
 {
+    return div_round_up(size, granularity);
 }
-bool dirty_resize(Node *n, GError **err)
+
+static bool dirty_check(Node *n, const char *name, uint32_t granularity, GError **err)
 {
+    size_t len = strlen(name);
+
+    if (!len)
+        return err_set(err, EINVAL, "A bitmap needs a name that is not empty");
+    if (len > NAME_MAX_LEN)
+        return err_set(err, EINVAL, "The name of the bitmap has %zu bytes, more than %d", len,
+                       NAME_MAX_LEN);
+    if (dirty_find(n, name))
+        return err_set(err, EEXIST, "There is already a bitmap '%s'", name);
+    if (!is_power_of_2(granularity) || granularity < GRANULARITY_MIN)
+        return err_set(err, EINVAL, "The granularity of bitmap '%s' is %u, not a power of two of "
+                       "at least %d", name, granularity, GRANULARITY_MIN);
+    if (granules(node_size(n), granularity) > DIRTY_BITS_MAX)
+        return err_set(err, EFBIG, "Bitmap '%s' with a granularity of %u bytes would be too large",
+                       name, granularity);
     return true;
 }
+
+DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError **err)
+{
+    DirtyBitmap **end = &n->bitmaps, *b;
+    HBitmap *bits;
+
+    if (!dirty_check(n, name, granularity, err))
+        return NULL;
+    bits = hbitmap_try_new(granules(node_size(n), granularity));
+    if (!bits) {
+        err_set(err, ENOMEM, "No memory for bitmap '%s'", name);
+        return NULL;
+    }
+    b = g_new0(DirtyBitmap, 1);
+    b->name = g_strdup(name);
+    b->granularity = granularity;
+    b->size = node_size(n);
+    b->enabled = true;
+    b->bits = bits;
+    while (*end)
+        end = &(*end)->next;
+    *end = b;
+    return b;
+}
+
+DirtyBitmap *dirty_find(Node *n, const char *name)
+{
+    DirtyBitmap *b = n->bitmaps;
+
+    while (b && strcmp(b->name, name))
+        b = b->next;
+    return b;
+}
+
+DirtyBitmap *dirty_first(Node *n)
+{
+    return n->bitmaps;
+}
+
 void dirty_remove(Node *n, DirtyBitmap *b)
 {
+    DirtyBitmap **at = &n->bitmaps;
+
+    while (*at != b)
+        at = &(*at)->next;
+    *at = b->next;
+    hbitmap_free(b->bits);
+    g_free(b->name);
+    g_free(b);
+}
+
+void dirty_mark(Node *n, uint64_t off, uint64_t len)
+{
+    for (DirtyBitmap *b = n->bitmaps; b; b = b->next) {
+        uint64_t first, last;
+
+        if (!b->enabled || !b->bits || !len || off >= b->size)
+            continue;
+        first = off / b->granularity;
+        last = (off + MIN(len, b->size - off) - 1) / b->granularity;
+        hbitmap_set(b->bits, first, last - first + 1);
+    }
+}
+
+bool dirty_resize(Node *n, GError **err)
+{
+    uint64_t size = node_size(n);
+
+    for (DirtyBitmap *b = n->bitmaps; b; b = b->next) {
+        uint64_t bits = granules(size, b->granularity);
+
+        if (b->bits && (bits > DIRTY_BITS_MAX || !hbitmap_resize(b->bits, bits)))
+            return err_set(err, ENOMEM, "No memory for bitmap '%s' of %" PRIu64 " bytes", b->name,
+                           size);
+        b->size = size;
+    }
+    return true;
+}
+
+CO uint32_t dirty_default_granularity(Node *n)
+{
+    NodeInfo info = {};
+
+    if (node_info(n, &info) < 0 || !info.cluster_size)
+        return DEFAULT_GRANULARITY_MAX;
+    return (uint32_t)CLAMP(info.cluster_size, DEFAULT_GRANULARITY_MIN, DEFAULT_GRANULARITY_MAX);
+}
+
+uint64_t dirty_count(const DirtyBitmap *b)
+{
+    uint64_t bits, count, tail = b->size % b->granularity;
+
+    if (!b->bits)
+        return 0;
+    bits = hbitmap_bits(b->bits);
+    count = hbitmap_count(b->bits) * b->granularity;
+    if (tail && hbitmap_get(b->bits, bits - 1))
+        count -= b->granularity - tail;
+    return count;
 }

@@ -170,7 +170,7 @@ static bool kind_needs_work(const Copy *c, RunKind kind)
 /* The piece that begins at @off, of any kind. */
 static CO int copy_piece_at(Copy *c, uint64_t off, Piece *p)
 {
-    uint64_t end;
+    uint64_t end = off;
     Run run;
     int r = copy_look(c, off, &run);
 

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Persistent dirty bitmaps. */
+#include "qemu-img/bitmaps.h"
+#include "block/driver.h"
+#include "qemu-img/tool.h"
+
+bool bitmaps_can_copy(Node *n, bool skip_broken)
+{
+    if (!node_driver(n)->bitmaps)
+        return complain("'%s' has no bitmaps that could be copied: its format is '%s'",
+                        node_filename(n), node_format(n));
+    for (const DirtyBitmap *b = dirty_first(n); b; b = b->next)
+        if (b->persistent && b->inconsistent && !skip_broken)
+            return complain("Bitmap '%s' of '%s' is inconsistent: leave it out with "
+                            "--skip-broken-bitmaps, or remove it", b->name, node_filename(n));
+    return true;
+}
+
+bool bitmaps_supported(Node *n)
+{
+    const BitmapOps *ops = node_driver(n)->bitmaps;
+    g_autoptr(GError) err = NULL;
+
+    if (!ops)
+        return complain("Images of format '%s' cannot store bitmaps", node_format(n));
+    /* Any bitmap would do to find out. */
+    return ops->can_store(n, "any", 65536, &err) || complain_err(err);
+}
+
+DirtyBitmap *bitmaps_add(Node *n, const char *name, uint32_t granularity, bool enabled, GError **err)
+{
+    const BitmapOps *ops = node_driver(n)->bitmaps;
+    DirtyBitmap *b;
+
+    if (!ops) {
+        err_set(err, ENOTSUP, "Images of format '%s' cannot store bitmaps", node_format(n));
+        return NULL;
+    }
+    if (!ops->can_store(n, name, granularity, err))
+        return NULL;
+    b = dirty_add(n, name, granularity, err);
+    if (b) {
+        b->persistent = true;
+        b->enabled = enabled;
+    }
+    return b;
+}
+
+void bitmaps_merge(DirtyBitmap *to, const DirtyBitmap *from)
+{
+    uint64_t end = MIN(to->size, from->size), granule = from->granularity;
+    uint64_t bits = hbitmap_bits(from->bits), bit = 0;
+
+    while ((bit = hbitmap_next_set(from->bits, bit, bits)) < bits && bit * granule < end) {
+        uint64_t stop = hbitmap_next_clear(from->bits, bit, bits);
+        uint64_t last = (MIN(stop * granule, end) - 1) / to->granularity;
+        uint64_t first = bit * granule / to->granularity;
+
+        hbitmap_set(to->bits, first, last - first + 1);
+        bit = stop;
+    }
+}
+
+bool bitmaps_copy(Node *from, Node *to, bool skip_broken)
+{
+    for (const DirtyBitmap *b = dirty_first(from); b; b = b->next) {
+        g_autoptr(GError) err = NULL;
+        DirtyBitmap *copy;
+
+        if (!b->persistent || (b->inconsistent && skip_broken))
+            continue;
+        copy = bitmaps_add(to, b->name, b->granularity, b->enabled, &err);
+        if (!copy) {
+            err_prefix(&err, "Bitmap '%s' could not be copied: ", b->name);
+            return complain_err(err);
+        }
+        bitmaps_merge(copy, b);
+    }
+    return true;
+}
