@@ -175,6 +175,15 @@ CO int qcow2_barrier(Qcow2 *q)
     return r;
 }
 
+void qcow2_frees_free(Qcow2 *q)
+{
+    GArray **lists[] = { &q->frees_open, &q->frees_written, &q->frees_durable };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++)
+        if (*lists[i])
+            g_array_unref(g_steal_pointer(lists[i]));
+}
+
 /* ---- capture -------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -415,6 +424,16 @@ CO int qcow2_flush(Node *n)
     if (r >= 0)
         frees_apply(q);
     return r;
+}
+
+CO int qcow2_clean_l2(void *q)
+{
+    return qcow2_commit(q);
+}
+
+CO int qcow2_clean_refblocks(void *q)
+{
+    return qcow2_refblocks_write(q);
 }
 
 CO void qcow2_reclaim_some(Qcow2 *q)

@@ -119,7 +119,7 @@ static uint32_t place_backing_name(const Qcow2 *q, uint32_t exts_end)
     uint32_t old = q->backing_off, old_end = old;
     uint32_t at = exts_end;
 
-    if (old && q->head->len >= 20)
+    if (old)
         old_end += be32_at(q->head->data + 16);
     if (old >= exts_end && old_end - old == len && old_end <= q->head->len &&
         !memcmp(q->head->data + old, q->backing_name, len))
@@ -129,8 +129,7 @@ static uint32_t place_backing_name(const Qcow2 *q, uint32_t exts_end)
     return at;
 }
 
-/* The whole header as it shall be, at least a sector. NULL: it does not fit. */
-static GByteArray *head_build(const Qcow2 *q, uint32_t *backing_off)
+GByteArray *qcow2_head_build(const Qcow2 *q, uint32_t *backing_off)
 {
     GByteArray *out = g_byte_array_new();
     uint32_t end;
@@ -238,7 +237,7 @@ CO int qcow2_header_write(Qcow2 *q)
     CO_LOCKED(&q->head_lock);
     uint32_t backing_off = q->backing_off;
     bool stale = q->head_stale || q->head->len < SECTOR;
-    GByteArray *head = stale ? head_build(q, &backing_off) : head_patch(q);
+    GByteArray *head = stale ? qcow2_head_build(q, &backing_off) : head_patch(q);
     int r;
 
     if (!head)

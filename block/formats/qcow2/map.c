@@ -8,6 +8,7 @@
  * that the file's L1 does not refer to yet is "detached" in the cache, which lets commit.c write
  * it early.
  */
+#include "block/formats/qcow2/compress.h"
 #include "block/formats/qcow2/qcow2.h"
 #include <string.h>
 
@@ -267,6 +268,7 @@ void qcow2_entry_free(Qcow2 *q, uint64_t guest, L2Entry e, FreeKind kind)
 
     if (e.desc & ENTRY_COMPRESSED) {
         qcow2_compressed_span(q, e.desc, &off, &len);
+        qcow2_compressed_forget(q);
         /* Nothing may be added to a host cluster that may soon be free. */
         if (q->bytes_off && off < round_up(q->bytes_off, q->cluster) &&
             round_up(off + len, q->cluster) >= round_up(q->bytes_off, q->cluster))

@@ -132,6 +132,7 @@ typedef struct Qcow2 Qcow2;
 typedef struct Qcow2Crypt Qcow2Crypt;
 typedef struct Overlap Overlap;
 typedef struct Bitmaps Bitmaps;
+typedef struct Qcow2Compress Qcow2Compress;
 
 struct Qcow2 {
     Node *node;
@@ -201,17 +202,17 @@ struct Qcow2 {
     bool exclusive;          /* an operation wants no requests beside it */
     CoQueue pin_waiters;
 
-    /* write.c, zero.c, compress.c */
+    /* write.c, zero.c */
     RangeLock allocating;    /* guest bytes, whole clusters, whose mapping is about to change */
-    uint64_t compress_ticket, compress_turn;
-    CoQueue compress_waiters;
+    Qcow2Compress *compress; /* NULL: not used yet */
 
     /* snapshot.c */
     Qcow2Snapshot *snapshots;
     uint32_t snapshot_count;
     uint64_t snapshots_off, snapshots_len;   /* len: bytes */
 
-    Qcow2Crypt *crypt;       /* NULL: not encrypted, or without a key */
+    Qcow2Crypt *crypt;       /* NULL: not encrypted */
+    char *key_secret;        /* name of the secret it was opened with */
     Overlap *overlap;        /* NULL: no check, or not built yet */
     Bitmaps *bitmaps;
 
@@ -226,6 +227,7 @@ struct Qcow2 {
     bool trimming, closing;
     Co *trimmer;
 
+    bool dirty_found;        /* the image was dirty when opened, and is not repaired */
     bool is_corrupt;         /* found now: no more requests */
     bool corrupt_told;
 };
@@ -269,6 +271,11 @@ CO bool qcow2_header_read(Qcow2 *q, OpenFlags flags, GError **err);
 CO int qcow2_header_write(Qcow2 *q);
 /* The same, and durable when it returns. */
 CO int qcow2_header_write_sync(Qcow2 *q);
+/*
+ * The whole header as it shall be, at least a sector; *@backing_off: where it has the name of the
+ * backing file. NULL: it does not fit into a cluster.
+ */
+GByteArray *qcow2_head_build(const Qcow2 *q, uint32_t *backing_off);
 void qcow2_header_free(Qcow2 *q);
 /* Derives the fields of the geometry from version, cluster_bits, refcount_order, incompatible. */
 void qcow2_set_geometry(Qcow2 *q);
@@ -415,11 +422,50 @@ CO int qcow2_barrier(Qcow2 *q);
 CO int qcow2_commit(Qcow2 *q);
 /* The same and durable, all free clusters counted down. Not while the caller holds a pin. */
 CO int qcow2_commit_all(Qcow2 *q);
+void qcow2_frees_free(Qcow2 *q);
 CO int qcow2_flush(Node *n);
+/* For the caches: @q is a Qcow2. */
+CO int qcow2_clean_l2(void *q);
+CO int qcow2_clean_refblocks(void *q);
 /* After a request, without a pin: counts clusters down when many wait for it. */
 CO void qcow2_reclaim_some(Qcow2 *q);
 /* Clusters in [@off, @off + @len) lost a reference that is, or may be, in the file. */
 void qcow2_free_later(Qcow2 *q, uint64_t off, uint64_t len, FreeKind kind);
+
+/* ---- options.c, create.c -------------------------------------------------------------------- */
+
+/* Reads the options of an open image; sizes of the caches included, which are not made yet. */
+bool qcow2_options_read(Qcow2 *q, const json_t *options, OpenFlags flags, GError **err);
+/* Makes the caches; they must not exist. */
+bool qcow2_caches_make(Qcow2 *q, GError **err);
+/* Starts giving back memory of unused tables when there is enough of it to be worth it. */
+void qcow2_trim_start(Qcow2 *q);
+CO void qcow2_trim_stop(Qcow2 *q);
+extern const CreateOpt qcow2_create_opts[];
+/* Values of the options compat and preallocation. */
+bool qcow2_version_parse(const char *text, unsigned *version, GError **err);
+bool qcow2_prealloc_parse(const char *text, Prealloc *prealloc, GError **err);
+CO bool qcow2_create(const char *filename, json_t *opts, GError **err);
+
+/* ---- snapshot.c ----------------------------------------------------------------------------- */
+
+CO bool qcow2_snapshots_open(Qcow2 *q, OpenFlags flags, GError **err);
+void qcow2_snapshots_free(Qcow2 *q);
+/* Guest offset where VM state begins. */
+uint64_t qcow2_vmstate_offset(const Qcow2 *q);
+
+/* ---- bitmap.c ------------------------------------------------------------------------------- */
+
+CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err);
+CO bool qcow2_bitmaps_store(Qcow2 *q, GError **err);
+void qcow2_bitmaps_free(Qcow2 *q);
+/* Adds the member "bitmaps" to @data if there are any. */
+CO bool qcow2_bitmaps_info(Qcow2 *q, json_t *data, GError **err);
+
+/* ---- repair.c ------------------------------------------------------------------------------- */
+
+/* Makes the refcounts of an image right that was not closed; clears the dirty bit. */
+CO bool qcow2_repair_dirty(Qcow2 *q, GError **err);
 
 /* ---- read.c, write.c, zero.c ---------------------------------------------------------------- */
 
@@ -431,6 +477,8 @@ CO int qcow2_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e
 CO int qcow2_is_zero(Qcow2 *q, uint64_t off, uint64_t len);
 CO int qcow2_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags);
 CO int qcow2_write(Qcow2 *q, uint64_t off, Span buf);
+/* The same by a caller that holds the mapping of the clusters, none of which has data. */
+CO int qcow2_write_held(Qcow2 *q, uint64_t off, Span buf);
 CO int qcow2_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
 CO int qcow2_discard(Node *n, uint64_t off, uint64_t len);
 CO int qcow2_make_empty(Node *n);

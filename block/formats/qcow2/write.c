@@ -393,7 +393,7 @@ static CO int write_new(Qcow2 *q, uint64_t off, Span buf, uint64_t *done)
 /* Writes at least the first byte of @buf; *@done says how much. */
 static CO int write_allocating(Qcow2 *q, uint64_t off, Span buf, uint64_t *done)
 {
-    RangeHold hold;
+    RANGE_GUARD hold = {};
     MapRun run;
     int r;
 
@@ -403,8 +403,21 @@ static CO int write_allocating(Qcow2 *q, uint64_t off, Span buf, uint64_t *done)
         *done = 0;    /* somebody else was faster: look again */
     else if (r >= 0)
         r = write_new(q, off, run_has_own_host(&run) ? span_slice(buf, 0, run.len) : buf, done);
-    range_release(&hold);
     return r;
+}
+
+CO int qcow2_write_held(Qcow2 *q, uint64_t off, Span buf)
+{
+    while (buf.len) {
+        uint64_t done;
+        int r = write_new(q, off, buf, &done);
+
+        if (r < 0)
+            return r;
+        off += done;
+        buf = span_slice(buf, done, buf.len - done);
+    }
+    return 0;
 }
 
 /* Bytes at @off that need new space, as far as one look at the map tells. */
