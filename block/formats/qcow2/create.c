@@ -341,14 +341,16 @@ static CO int io_write(void *opaque, uint64_t off, const void *buf, size_t len)
 static CO bool write_crypt(Create *c, GError **err)
 {
     LuksIo io = { .read = io_read, .write = io_write, .compute = pool_run, .opaque = c };
-    uint64_t end = c->q.crypt_off + round_up(c->q.crypt_len, c->q.cluster);
 
-    if (c->crypt.method == QCOW2_CRYPT_NONE)
-        return true;
-    if (c->q.crypt_off && handle_size(c->file) < end &&
-        !handle_resize(c->file, end, false, PREALLOC_OFF, err))
-        return false;
-    return qcow2_crypt_create_header(&c->crypt, &io, err);
+    return c->crypt.method == QCOW2_CRYPT_NONE || qcow2_crypt_create_header(&c->crypt, &io, err);
+}
+
+/* Where the metadata ends; the reference's new images end there too. */
+static uint64_t tables_end(const Create *c)
+{
+    if (c->l2_tables || c->q.crypt_off)
+        return c->data_off;
+    return c->q.l1_off + c->q.l1_len * UINT64_C(8);
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */
@@ -371,14 +373,14 @@ static CO bool create_image(Create *c, GError **err)
     Prealloc prealloc = c->prealloc == PREALLOC_METADATA ? PREALLOC_OFF : c->prealloc;
     int r;
 
-    if (!write_crypt(c, err))
+    if (!handle_resize(c->file, tables_end(c), false, PREALLOC_OFF, err) || !write_crypt(c, err))
         return false;
     r = write_tables(c);
     if (r >= 0)
         r = write_head(c);
     if (r < 0)
         return err_set_errno(err, r, "Could not write the metadata");
-    if (c->data_len &&
+    if (c->data_off + c->data_len > tables_end(c) && c->data_len &&
         !handle_resize(c->file, c->data_off + c->data_len, false, prealloc, err))
         return false;
     r = handle_flush(c->file);

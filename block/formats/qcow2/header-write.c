@@ -64,7 +64,8 @@ static void put_crypt(const Qcow2 *q, GByteArray *out)
     put_ext(out, EXT_CRYPT_HEADER, data, sizeof(data));
 }
 
-static void put_exts(const Qcow2 *q, GByteArray *out)
+/* The names are a help only: left out where a header is tight. */
+static void put_exts(const Qcow2 *q, GByteArray *out, bool names)
 {
     if (q->data_name)
         put_ext(out, EXT_DATA_FILE, q->data_name, strlen(q->data_name));
@@ -75,7 +76,7 @@ static void put_exts(const Qcow2 *q, GByteArray *out)
     if (q->bitmap_count)
         put_bitmaps(q, out);
     g_byte_array_append(out, q->unknown_exts->data, q->unknown_exts->len);
-    if (q->version > 2)
+    if (names)
         put_feature_names(out);
     put_ext(out, EXT_END, NULL, 0);
 }
@@ -129,34 +130,37 @@ static uint32_t place_backing_name(const Qcow2 *q, uint32_t exts_end)
     return at;
 }
 
-GByteArray *qcow2_head_build(const Qcow2 *q, uint32_t *backing_off)
+static GByteArray *head_build(const Qcow2 *q, bool names, uint32_t *backing_off)
 {
     GByteArray *out = g_byte_array_new();
-    uint32_t end;
+    uint32_t name_len = q->backing_name ? strlen(q->backing_name) : 0, exts_end;
+    uint8_t fields[sizeof(Qcow2Header)] = {};
 
     g_byte_array_set_size(out, q->version == 2 ? QCOW2_HEADER_V2_LEN : sizeof(Qcow2Header));
-    memset(out->data, 0, out->len);
     if (q->version > 2)
         g_byte_array_append(out, q->unknown_fields->data, q->unknown_fields->len);
-    put_exts(q, out);
-    *backing_off = q->backing_name ? place_backing_name(q, out->len) : 0;
-    end = *backing_off ? *backing_off + strlen(q->backing_name) : out->len;
-    if (end > q->cluster) {
-        g_byte_array_unref(out);
-        return NULL;
-    }
-    uint32_t exts_end = out->len;
-    g_byte_array_set_size(out, MAX(end, SECTOR));
+    put_exts(q, out, names);
+    *backing_off = name_len ? place_backing_name(q, out->len) : 0;
+    put_fields(q, fields, *backing_off, q->version > 2);
+    memcpy(out->data, fields, q->version == 2 ? QCOW2_HEADER_V2_LEN : sizeof(Qcow2Header));
+    exts_end = out->len;
+    g_byte_array_set_size(out, MAX(MAX(exts_end, *backing_off + name_len), SECTOR));
     memset(out->data + exts_end, 0, out->len - exts_end);
-    if (*backing_off)
-        memcpy(out->data + *backing_off, q->backing_name, strlen(q->backing_name));
-    if (q->version > 2) {
-        put_fields(q, out->data, *backing_off, true);
-    } else {
-        uint8_t fields[sizeof(Qcow2Header)] = {};
-        put_fields(q, fields, *backing_off, false);
-        memcpy(out->data, fields, QCOW2_HEADER_V2_LEN);
+    if (name_len)
+        memcpy(out->data + *backing_off, q->backing_name, name_len);
+    return out;
+}
+
+GByteArray *qcow2_head_build(const Qcow2 *q, uint32_t *backing_off)
+{
+    GByteArray *out = head_build(q, q->version > 2, backing_off);
+
+    if (out->len > q->cluster) {
+        g_byte_array_unref(out);
+        out = head_build(q, false, backing_off);
     }
+    if (out->len > q->cluster)
+        g_clear_pointer(&out, g_byte_array_unref);
     return out;
 }
 

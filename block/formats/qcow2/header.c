@@ -349,7 +349,7 @@ static CO bool read_backing_name(Qcow2 *q, uint64_t off, uint32_t len, GError **
 CO bool qcow2_header_read(Qcow2 *q, OpenFlags flags, GError **err)
 {
     uint64_t backing_off, end;
-    uint32_t header_len, backing_len;
+    uint32_t header_len = 0, backing_len;
 
     q->head = g_byte_array_new();
     q->unknown_exts = g_byte_array_new();

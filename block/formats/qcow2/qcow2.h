@@ -18,6 +18,7 @@
 #include "block/driver.h"
 #include "block/formats/qcow2/cache.h"
 #include "util/endian.h"
+#include <inttypes.h>
 
 /* ---- on disk -------------------------------------------------------------------------------- */
 

@@ -207,8 +207,9 @@ CO int qcow2_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e
     *e = (Extent){ .len = run.len };
     switch (run.kind) {
     case MAP_UNALLOCATED:
-    case MAP_UNALLOCATED_ALLOCATED:
         return 0;
+    case MAP_UNALLOCATED_ALLOCATED:
+        break;
     case MAP_ZERO:
         e->flags = EXTENT_ZERO | EXTENT_ALLOCATED;
         return 0;
@@ -220,7 +221,7 @@ CO int qcow2_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e
         break;
     case MAP_DATA:
         e->flags = EXTENT_DATA | EXTENT_ALLOCATED;
-        if (precise && !q->crypt_method && is_sparse(q))
+        if (precise && !q->crypt_method && !qcow2_has_data_file(q) && is_sparse(q))
             e->flags |= EXTENT_RECURSE;
         break;
     }
