@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Deflate as the format wants it: raw, with a window of 4 KiB, which any reader can rely on. Other
+ * libraries than zlib cannot bound their window, so only reading uses a faster one.
+ */
+#include "block/formats/qcow2/codec.h"
+#include "block/deflate.h"
+#include "util/module.h"
+#include <errno.h>
+#include <string.h>
+#include <zlib.h>
+#include <zstd.h>
+
+enum { WINDOW_BITS = -12 };
+
+struct Codec {
+    bool zstd;
+    bool deflating, inflating;     /* the zlib streams are initialised */
+    z_stream deflate, inflate;
+    void *fast;                    /* of the module */
+    ZSTD_CCtx *cctx;
+    ZSTD_DCtx *dctx;
+};
+
+/* NULL if it is not installed. Looked for once. */
+static const DeflateModule *fast_inflate(void)
+{
+    static const DeflateModule *module;
+    static gsize looked;
+
+    if (g_once_init_enter(&looked)) {
+        module = module_load("deflate", NULL);
+        g_once_init_leave(&looked, 1);
+    }
+    return module;
+}
+
+Codec *codec_new(bool zstd)
+{
+    Codec *c = g_new0(Codec, 1);
+
+    c->zstd = zstd;
+    return c;
+}
+
+void codec_free(Codec *c)
+{
+    if (!c)
+        return;
+    if (c->deflating)
+        deflateEnd(&c->deflate);
+    if (c->inflating)
+        inflateEnd(&c->inflate);
+    if (c->fast)
+        fast_inflate()->state_free(c->fast);
+    ZSTD_freeCCtx(c->cctx);
+    ZSTD_freeDCtx(c->dctx);
+    g_free(c);
+}
+
+/* ---- zlib ----------------------------------------------------------------------------------- */
+
+static ssize_t zlib_deflate(Codec *c, const void *in, size_t len, void *out, size_t out_len)
+{
+    z_stream *z = &c->deflate;
+    int r;
+
+    if (!c->deflating && deflateInit2(z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, WINDOW_BITS, 9,
+                                      Z_DEFAULT_STRATEGY) != Z_OK)
+        return -ENOMEM;
+    if (c->deflating && deflateReset(z) != Z_OK)
+        return -EIO;
+    c->deflating = true;
+    z->next_in = (void *)in;
+    z->avail_in = len;
+    z->next_out = out;
+    z->avail_out = out_len;
+    r = deflate(z, Z_FINISH);
+    return r == Z_STREAM_END ? (ssize_t)(out_len - z->avail_out) : r == Z_OK ? 0 : -EIO;
+}
+
+static int zlib_inflate(Codec *c, const void *in, size_t len, void *out, size_t out_len)
+{
+    z_stream *z = &c->inflate;
+
+    if (!c->inflating && inflateInit2(z, WINDOW_BITS) != Z_OK)
+        return -ENOMEM;
+    if (c->inflating && inflateReset(z) != Z_OK)
+        return -EIO;
+    c->inflating = true;
+    z->next_in = (void *)in;
+    z->avail_in = len;
+    z->next_out = out;
+    z->avail_out = out_len;
+    return inflate(z, Z_FINISH) == Z_STREAM_END && !z->avail_out ? 0 : -EIO;
+}
+
+static int deflate_read(Codec *c, const void *in, size_t len, void *out, size_t out_len)
+{
+    const DeflateModule *m = fast_inflate();
+
+    if (m && !c->fast)
+        c->fast = m->state_new();
+    return c->fast ? m->inflate(c->fast, in, len, out, out_len)
+                   : zlib_inflate(c, in, len, out, out_len);
+}
+
+/* ---- zstd ----------------------------------------------------------------------------------- */
+
+static ssize_t zstd_deflate(Codec *c, const void *in, size_t len, void *out, size_t out_len)
+{
+    size_t r;
+
+    if (!c->cctx)
+        c->cctx = ZSTD_createCCtx();
+    if (!c->cctx)
+        return -ENOMEM;
+    r = ZSTD_compressCCtx(c->cctx, out, out_len, in, len, ZSTD_CLEVEL_DEFAULT);
+    return ZSTD_isError(r) ? 0 : (ssize_t)r;
+}
+
+/* One or more frames, as many as fill @out. */
+static int zstd_inflate(Codec *c, const void *in, size_t len, void *out, size_t out_len)
+{
+    ZSTD_inBuffer from = { in, len, 0 };
+    ZSTD_outBuffer to = { out, out_len, 0 };
+    size_t r = 1;
+
+    if (!c->dctx)
+        c->dctx = ZSTD_createDCtx();
+    if (!c->dctx)
+        return -ENOMEM;
+    ZSTD_DCtx_reset(c->dctx, ZSTD_reset_session_only);
+    while (to.pos < to.size || r) {
+        size_t before_in = from.pos, before_out = to.pos;
+
+        r = ZSTD_decompressStream(c->dctx, &to, &from);
+        if (ZSTD_isError(r) || (from.pos == before_in && to.pos == before_out))
+            return -EIO;
+    }
+    return 0;
+}
+
+/* --------------------------------------------------------------------------------------------- */
+
+ssize_t codec_deflate(Codec *c, const void *in, size_t len, void *out, size_t out_len)
+{
+    return c->zstd ? zstd_deflate(c, in, len, out, out_len) : zlib_deflate(c, in, len, out, out_len);
+}
+
+int codec_inflate(Codec *c, const void *in, size_t len, void *out, size_t out_len)
+{
+    return c->zstd ? zstd_inflate(c, in, len, out, out_len) : deflate_read(c, in, len, out, out_len);
+}

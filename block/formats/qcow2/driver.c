@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The qcow2 driver: opening, closing, reopening, information, and the table of operations. */
+#include "block/formats/qcow2/compress.h"
+#include "block/formats/qcow2/crypt.h"
+#include "block/formats/qcow2/qcow2.h"
+#include <string.h>
+
+static int qcow2_probe(const uint8_t *head, size_t len, const char *filename)
+{
+    return len >= 8 && be32_at(head) == QCOW2_MAGIC && be32_at(head + 4) >= 2 ? 100 : 0;
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+/*
+ * The stored name of a data file as options that can only mean a file: whatever it looks like, it is
+ * no protocol and no description.
+ */
+static json_t *data_file_options(Qcow2 *q, GError **err)
+{
+    g_autofree char *plain = strchr(q->data_name, ':') && q->data_name[0] != '/'
+                                 ? g_strconcat("./", q->data_name, NULL) : g_strdup(q->data_name);
+    g_autofree char *full = filename_combine(node_filename(edge_node(q->storage)), plain, err);
+    const BlockDriver *d = full ? driver_for_filename(full, false, err) : NULL;
+    json_t *child, *o;
+
+    if (!d)
+        return NULL;
+    child = json_object();
+    json_put_str(child, "driver", d->name);
+    json_put_str(child, "filename", full);
+    o = json_object();
+    json_put(o, "data-file", child);
+    return o;
+}
+
+static CO bool open_data_file(Qcow2 *q, const json_t *options, OpenFlags flags, GError **err)
+{
+    g_autoptr(json_t) stored = NULL;
+    bool given = json_has(options, "data-file");
+
+    q->data = q->storage;
+    if (!qcow2_has_data_file(q)) {
+        if (given)
+            return err_set(err, EINVAL, "Option 'data-file' is given, but the image has none");
+        return true;
+    }
+    if (flags & OPEN_NO_IO)
+        return true;
+    if (!given && !q->data_name)
+        return err_set(err, EINVAL, "The image needs the option 'data-file'");
+    if (!given && flags & OPEN_UNTRUSTED)
+        return err_set(err, EPERM, "The image wants the data file '%s', which was not named",
+                       q->data_name);
+    if (!given) {
+        stored = data_file_options(q, err);
+        if (!stored)
+            return false;
+    }
+    q->data = node_open_child(q->node, "data-file", NULL, given ? options : stored, ROLE_DATA,
+                              false, err);
+    return q->data;
+}
+
+/* What a writable image has to be made ready for. */
+static CO bool open_for_writing(Qcow2 *q, OpenFlags flags, GError **err)
+{
+    int r;
+
+    if (q->incompatible & INCOMPAT_CORRUPT && !(flags & OPEN_CHECK))
+        return err_set(err, EACCES, "The image is marked as corrupt and cannot be written");
+    if (q->autoclear & ~(uint64_t)AUTOCLEAR_KNOWN) {
+        q->autoclear &= AUTOCLEAR_KNOWN;
+        r = qcow2_header_write_sync(q);
+        if (r < 0)
+            return err_set_errno(err, r, "Could not clear unknown feature bits");
+    }
+    if (q->incompatible & INCOMPAT_DIRTY && !(flags & OPEN_CHECK))
+        return qcow2_repair_dirty(q, err);
+    return true;
+}
+
+static CO bool open_all(Qcow2 *q, const json_t *options, OpenFlags flags, GError **err)
+{
+    q->storage = node_open_child(q->node, "file", NULL, options, ROLE_STORAGE, false, err);
+    if (!q->storage)
+        return false;
+    q->data = q->storage;
+    if (!qcow2_header_read(q, flags, err))
+        return false;
+    node_set_size(q->node, q->size);
+    node_set_backing_stored(q->node, q->backing_name, q->backing_format);
+    if (!qcow2_options_read(q, options, flags, err) || !qcow2_caches_make(q, err) ||
+        !open_data_file(q, options, flags, err) || !qcow2_crypt_open(q, options, flags, err))
+        return false;
+    if (!qcow2_snapshots_open(q, flags, err))
+        return false;
+    if (!(flags & OPEN_NO_IO) && !qcow2_map_open(q, err))
+        return false;
+    if (!qcow2_bitmaps_open(q, flags, err))
+        return false;
+    return qcow2_is_writable(q) ? open_for_writing(q, flags, err) : true;
+}
+
+static CO void free_all(Qcow2 *q)
+{
+    qcow2_trim_stop(q);
+    qcow2_bitmaps_free(q);
+    qcow2_snapshots_free(q);
+    qcow2_crypt_close(q);
+    qcow2_compress_close(q);
+    qcow2_overlap_free(q);
+    qcow2_refcount_close(q);
+    qcow2_map_close(q);
+    qcow2_frees_free(q);
+    qcow2_header_free(q);
+}
+
+static CO bool qcow2_open(Node *n, const json_t *options, OpenFlags flags, GError **err)
+{
+    Qcow2 *q = qcow2_of(n);
+
+    q->node = n;
+    if (open_all(q, options, flags, err))
+        return true;
+    free_all(q);
+    return false;
+}
+
+/* Everything to the file; the dirty bit goes when the refcounts are right again. */
+static CO int write_all(Qcow2 *q)
+{
+    int r;
+
+    q->lazy_refcounts = false;
+    r = qcow2_commit_all(q);
+    if (r >= 0 && q->incompatible & INCOMPAT_DIRTY && !q->dirty_found) {
+        q->incompatible &= ~(uint64_t)INCOMPAT_DIRTY;
+        r = qcow2_header_write_sync(q);
+    }
+    return r;
+}
+
+static CO void qcow2_close(Node *n)
+{
+    Qcow2 *q = qcow2_of(n);
+
+    if (qcow2_is_writable(q) && !q->is_corrupt) {
+        g_autoptr(GError) err = NULL;
+        int r;
+
+        if (!qcow2_bitmaps_store(q, &err))
+            block_warn("Image '%s': %s", node_filename(n), err->message);
+        r = write_all(q);
+        if (r < 0)
+            block_warn("Image '%s': could not write all metadata: %s", node_filename(n),
+                       g_strerror(-r));
+    }
+    free_all(q);
+}
+
+static void qcow2_refresh_limits(Node *n)
+{
+    Qcow2 *q = qcow2_of(n);
+    Limits *l = node_limits(n);
+
+    if (q->crypt_method)
+        l->request_alignment = 512;
+    l->zero_alignment = 1u << q->sub_bits;
+    l->discard_alignment = q->cluster;
+}
+
+/* ---- information ---------------------------------------------------------------------------- */
+
+static CO int qcow2_info(Node *n, NodeInfo *info)
+{
+    Qcow2 *q = qcow2_of(n);
+
+    info->cluster_size = q->cluster;
+    info->subcluster_size = UINT64_C(1) << q->sub_bits;
+    info->vm_state_offset = qcow2_vmstate_offset(q);
+    info->is_dirty = q->incompatible & INCOMPAT_DIRTY;
+    return 0;
+}
+
+static CO json_t *qcow2_info_specific(Node *n, GError **err)
+{
+    Qcow2 *q = qcow2_of(n);
+    json_t *data = json_object(), *all = json_object();
+    json_t *encrypt = qcow2_crypt_info(q);
+
+    json_put_str(data, "compat", q->version < 3 ? "0.10" : "1.1");
+    json_put_str(data, "compression-type", q->compression == QCOW2_ZSTD ? "zstd" : "zlib");
+    if (q->version > 2)
+        json_put_bool(data, "lazy-refcounts", q->compatible & COMPAT_LAZY_REFCOUNTS);
+    json_put_int(data, "refcount-bits", qcow2_refcount_bits(q));
+    if (q->version > 2) {
+        json_put_bool(data, "corrupt", q->incompatible & INCOMPAT_CORRUPT);
+        json_put_bool(data, "extended-l2", q->subs > 1);
+        if (q->data_name)
+            json_put_str(data, "data-file", q->data_name);
+        if (qcow2_has_data_file(q))
+            json_put_bool(data, "data-file-raw", qcow2_is_data_raw(q));
+        if (!qcow2_bitmaps_info(q, data, err)) {
+            json_decref(data);
+            json_decref(all);
+            json_decref(encrypt);
+            return NULL;
+        }
+    }
+    if (encrypt)
+        json_put(data, "encrypt", encrypt);
+    json_put_str(all, "type", "qcow2");
+    json_put(all, "data", data);
+    return all;
+}
+
+static bool qcow2_has_zero_init(Node *n)
+{
+    Qcow2 *q = qcow2_of(n);
+
+    /* Preallocated clusters show what is below: with encryption, garbage. */
+    return !q->crypt_method && node_has_zero_init(edge_node(q->data));
+}
+
+static const char *const strong_options[] = {
+    "encrypt", "data-file", NULL
+};
+
+const BlockDriver block_qcow2 = {
+    .name = "qcow2",
+    .kind = BLK_FORMAT,
+    .state_size = sizeof(Qcow2),
+    .takes_backing = true,
+    .is_compressing = true,
+    .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
+    .options = "BlockdevOptionsQcow2",
+    .strong_options = strong_options,
+    .probe = qcow2_probe,
+    .open = qcow2_open,
+    .close = qcow2_close,
+    .create_opts = qcow2_create_opts,
+    .create = qcow2_create,
+    .pread = qcow2_pread,
+    .pwrite = qcow2_pwrite,
+    .zero = qcow2_zero,
+    .discard = qcow2_discard,
+    .flush = qcow2_flush,
+    .extent = qcow2_extent,
+    .info = qcow2_info,
+    .info_specific = qcow2_info_specific,
+    .has_zero_init = qcow2_has_zero_init,
+    .refresh_limits = qcow2_refresh_limits,
+};

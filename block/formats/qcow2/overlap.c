@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which clusters of the image file hold metadata, so that no write destroys it when a damaged image
+ * says that a guest cluster lies there.
+ *
+ * One open hash of cluster numbers with their kinds, built when first needed and kept up to date.
+ * A slot is (cluster << 9 | kinds); 0 is empty. Cluster 0 is the header and not in the table, a
+ * cluster that is no longer metadata keeps its slot without kinds.
+ */
+#include "block/formats/qcow2/qcow2.h"
+#include <string.h>
+
+enum { KIND_BITS = 9, KIND_MASK = (1 << KIND_BITS) - 1 };
+
+struct Overlap {
+    uint64_t *slots;
+    uint64_t mask, used;
+};
+
+static const char *kind_name(unsigned kind)
+{
+    switch (kind) {
+    case OVERLAP_HEADER: return "qcow2_header";
+    case OVERLAP_L1: return "active L1 table";
+    case OVERLAP_L2: return "active L2 table";
+    case OVERLAP_REFBLOCK: return "refcount block";
+    case OVERLAP_REFTABLE: return "refcount table";
+    case OVERLAP_SNAPSHOTS: return "snapshot table";
+    case OVERLAP_INACTIVE_L1: return "inactive L1 table";
+    case OVERLAP_INACTIVE_L2: return "inactive L2 table";
+    default: return "bitmap directory";
+    }
+}
+
+void qcow2_overlap_free(Qcow2 *q)
+{
+    if (q->overlap)
+        g_free(q->overlap->slots);
+    g_free(q->overlap);
+    q->overlap = NULL;
+}
+
+static uint64_t *slot_find(const Overlap *o, uint64_t cluster)
+{
+    uint64_t i = cluster * UINT64_C(0x9e3779b97f4a7c15) >> 20;
+
+    for (;; i++) {
+        uint64_t *slot = &o->slots[i & o->mask];
+
+        if (!*slot || *slot >> KIND_BITS == cluster)
+            return slot;
+    }
+}
+
+static void table_grow(Overlap *o)
+{
+    Overlap old = *o;
+
+    o->mask = old.slots ? old.mask * 2 + 1 : 63;
+    o->slots = g_new0(uint64_t, o->mask + 1);
+    for (uint64_t i = 0; old.slots && i <= old.mask; i++)
+        if (old.slots[i])
+            *slot_find(o, old.slots[i] >> KIND_BITS) = old.slots[i];
+    g_free(old.slots);
+}
+
+static void add(Overlap *o, uint64_t cluster, unsigned kind)
+{
+    uint64_t *slot;
+
+    if (!cluster)
+        return;
+    if (!o->slots || o->used * 2 > o->mask)
+        table_grow(o);
+    slot = slot_find(o, cluster);
+    if (!*slot) {
+        *slot = cluster << KIND_BITS;
+        o->used++;
+    }
+    *slot |= kind;
+}
+
+void qcow2_overlap_add(Qcow2 *q, OverlapKind kind, uint64_t off, uint64_t len)
+{
+    if (!q->overlap || !(q->overlap_mask & kind))
+        return;
+    for (uint64_t at = round_down(off, q->cluster); at < off + len; at += q->cluster)
+        add(q->overlap, at >> q->cluster_bits, kind);
+}
+
+void qcow2_overlap_remove(Qcow2 *q, OverlapKind kind, uint64_t off, uint64_t len)
+{
+    if (!q->overlap || !q->overlap->slots)
+        return;
+    for (uint64_t at = round_down(off, q->cluster); at < off + len; at += q->cluster) {
+        uint64_t *slot = slot_find(q->overlap, at >> q->cluster_bits);
+
+        if (at)
+            *slot &= ~(uint64_t)kind;
+    }
+}
+
+static void add_l2_tables(Qcow2 *q, unsigned kind, const uint64_t *l1, uint32_t len)
+{
+    for (uint32_t i = 0; i < len; i++)
+        if (l1[i] & ENTRY_OFFSET)
+            qcow2_overlap_add(q, kind, l1[i] & ENTRY_OFFSET, q->cluster);
+}
+
+/* Tables of snapshots; their L2 tables only when asked for, since their L1 tables must be read. */
+static CO int add_snapshots(Qcow2 *q)
+{
+    for (uint32_t i = 0; i < q->snapshot_count; i++) {
+        const Qcow2Snapshot *s = &q->snapshots[i];
+        uint64_t bytes = s->l1_len * UINT64_C(8);
+
+        qcow2_overlap_add(q, OVERLAP_INACTIVE_L1, s->l1_off, bytes);
+        if (q->overlap_mask & OVERLAP_INACTIVE_L2 && bytes <= QCOW2_L1_BYTES_MAX) {
+            g_autofree uint64_t *l1 = g_try_malloc(MAX(bytes, 1));
+            int r = l1 ? qcow2_file_read(q, s->l1_off, l1, bytes) : -ENOMEM;
+
+            if (r < 0)
+                return r;
+            for (uint32_t j = 0; j < s->l1_len; j++)
+                l1[j] = be64_at(&l1[j]);
+            add_l2_tables(q, OVERLAP_INACTIVE_L2, l1, s->l1_len);
+        }
+    }
+    return 0;
+}
+
+static CO int build(Qcow2 *q)
+{
+    int r = qcow2_reftable_load(q);
+
+    if (r < 0)
+        return r;
+    q->overlap = g_new0(Overlap, 1);
+    table_grow(q->overlap);
+    qcow2_overlap_add(q, OVERLAP_L1, q->l1_off, q->l1_len * UINT64_C(8));
+    add_l2_tables(q, OVERLAP_L2, q->l1, q->l1_len);
+    qcow2_overlap_add(q, OVERLAP_REFTABLE, q->reftable_off, q->reftable_len * UINT64_C(8));
+    for (uint32_t i = 0; i < q->reftable_len; i++)
+        if (q->reftable[i] & REFTABLE_OFFSET)
+            qcow2_overlap_add(q, OVERLAP_REFBLOCK, q->reftable[i] & REFTABLE_OFFSET, q->cluster);
+    qcow2_overlap_add(q, OVERLAP_SNAPSHOTS, q->snapshots_off, q->snapshots_len);
+    qcow2_overlap_add(q, OVERLAP_BITMAPS, q->bitmap_directory_off, q->bitmap_directory_len);
+    r = add_snapshots(q);
+    if (r < 0)
+        qcow2_overlap_free(q);
+    return r;
+}
+
+/* Kinds of metadata in the clusters that [@off, @off + @len) touches. */
+static unsigned kinds_in(const Qcow2 *q, uint64_t off, uint64_t len)
+{
+    unsigned found = off < q->cluster ? q->overlap_mask & OVERLAP_HEADER : 0;
+
+    for (uint64_t c = off >> q->cluster_bits; c <= (off + len - 1) >> q->cluster_bits; c++)
+        found |= *slot_find(q->overlap, c) & KIND_MASK;
+    return found;
+}
+
+CO int qcow2_overlap_check(Qcow2 *q, unsigned ignore, uint64_t off, uint64_t len)
+{
+    unsigned found;
+
+    if (!q->overlap_mask || !len)
+        return 0;
+    if (!q->overlap) {
+        int r = build(q);
+        if (r < 0)
+            return r;
+    }
+    found = kinds_in(q, off, len) & ~ignore;
+    if (!found)
+        return 0;
+    return qcow2_corrupt(q, true, "Preventing invalid write on %smetadata (overlaps with %s)",
+                         found & -found & (OVERLAP_INACTIVE_L1 | OVERLAP_INACTIVE_L2)
+                             ? "inactive " : "", kind_name(found & -found));
+}

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The qcow2 driver's own header: what is on disk, the state of an open image, and what its files
+ * offer each other. The public description of the format is QEMU's docs/interop/qcow2; section names
+ * below are those of it. docs/spec/qcow2.md has the facts we rely on and the rules of writing.
+ *
+ * Order of writing. What a power cut may leave is at worst space that nothing refers to (a leak):
+ *
+ *     data, refcount increments, new tables   before   what refers to them: L2, L1, header
+ *     L2, L1, header without a reference      before   the refcount decrement, and reuse
+ *
+ * "before" means a completed flush of the file between the two. commit.c is the one place that
+ * knows this for L2, L1 and refcounts.
+ */
+#ifndef BLOCK_FORMATS_QCOW2_QCOW2_H
+#define BLOCK_FORMATS_QCOW2_QCOW2_H
+
+#include "block/driver.h"
+#include "block/formats/qcow2/cache.h"
+#include "util/endian.h"
+#include <inttypes.h>
+
+/* ---- on disk -------------------------------------------------------------------------------- */
+
+#define QCOW2_MAGIC 0x514649fbu
+
+typedef struct {
+    be32 magic;
+    be32 version;            /* 2 or 3 */
+    be64 backing_off;
+    be32 backing_len;
+    be32 cluster_bits;
+    be64 size;
+    be32 crypt_method;       /* Qcow2CryptMethod */
+    be32 l1_len;             /* entries */
+    be64 l1_off;
+    be64 reftable_off;
+    be32 reftable_clusters;
+    be32 snapshot_count;
+    be64 snapshots_off;
+    /* Version 2 ends here. */
+    be64 incompatible;
+    be64 compatible;
+    be64 autoclear;
+    be32 refcount_order;
+    be32 header_len;
+    /* 104: "Additional fields" */
+    uint8_t compression;     /* Qcow2Compression */
+    uint8_t padding[7];
+} Qcow2Header;
+G_STATIC_ASSERT(sizeof(Qcow2Header) == 112);
+
+enum { QCOW2_HEADER_V2_LEN = 72, QCOW2_HEADER_V3_LEN = 104 };
+
+typedef enum { QCOW2_CRYPT_NONE, QCOW2_CRYPT_AES, QCOW2_CRYPT_LUKS } Qcow2CryptMethod;
+typedef enum { QCOW2_ZLIB, QCOW2_ZSTD } Qcow2Compression;
+
+enum {
+    INCOMPAT_DIRTY = 1 << 0,
+    INCOMPAT_CORRUPT = 1 << 1,
+    INCOMPAT_DATA_FILE = 1 << 2,
+    INCOMPAT_COMPRESSION = 1 << 3,
+    INCOMPAT_EXTENDED_L2 = 1 << 4,
+    INCOMPAT_KNOWN = (1 << 5) - 1,
+    COMPAT_LAZY_REFCOUNTS = 1 << 0,
+    AUTOCLEAR_BITMAPS = 1 << 0,
+    AUTOCLEAR_DATA_RAW = 1 << 1,
+    AUTOCLEAR_KNOWN = (1 << 2) - 1,
+};
+
+/* "Header extensions" */
+enum {
+    EXT_END = 0,
+    EXT_BACKING_FORMAT = 0xe2792aca,
+    EXT_FEATURE_NAMES = 0x6803f857,
+    EXT_BITMAPS = 0x23852875,
+    EXT_CRYPT_HEADER = 0x0537be77,
+    EXT_DATA_FILE = 0x44415441,
+};
+
+/* "Cluster mapping", "Extended L2 Entries" */
+#define ENTRY_COPIED UINT64_C(0x8000000000000000)
+#define ENTRY_COMPRESSED UINT64_C(0x4000000000000000)
+#define ENTRY_ZERO UINT64_C(1)
+#define ENTRY_OFFSET UINT64_C(0x00fffffffffffe00)
+#define L1_RESERVED UINT64_C(0x7f000000000001ff)
+#define L2_RESERVED UINT64_C(0x3f000000000001fe)
+#define REFTABLE_OFFSET UINT64_C(0xfffffffffffffe00)
+#define REFTABLE_RESERVED UINT64_C(0x1ff)
+#define SUBCLUSTERS 32
+
+/* Our bounds; those of L1 and refcount table are the reference's too. */
+enum {
+    QCOW2_CLUSTER_BITS_MIN = 9,
+    QCOW2_CLUSTER_BITS_MAX = 21,
+    QCOW2_EXTENDED_BITS_MIN = 14,
+    QCOW2_L1_BYTES_MAX = 32 << 20,
+    QCOW2_REFTABLE_BYTES_MAX = 8 << 20,
+    QCOW2_NAME_MAX = 1023,          /* of a backing or data file */
+    QCOW2_SNAPSHOTS_MAX = 65536,
+    QCOW2_SNAPSHOT_TABLE_MAX = 1024 * 65536,
+    QCOW2_SNAPSHOT_EXTRA_MAX = 1024,
+    QCOW2_BITMAPS_MAX = 65535,
+    QCOW2_BITMAP_DIRECTORY_MAX = 1024 * 65535,
+    QCOW2_BITMAP_TABLE_MAX = 0x8000000, /* entries */
+};
+
+/* ---- an open image -------------------------------------------------------------------------- */
+
+/* Who gives space back, for the pass-discard-* options. */
+typedef enum { FREE_REQUEST, FREE_SNAPSHOT, FREE_OTHER, FREE_NEVER, FREE_KINDS } FreeKind;
+
+/* A run of clusters without a reference that is not counted down yet. */
+typedef struct {
+    uint64_t off, len;   /* bytes, whole clusters */
+    FreeKind kind;
+} FreeRun;
+
+typedef struct Qcow2Snapshot {
+    uint64_t l1_off;
+    uint32_t l1_len;         /* entries */
+    char *id, *name;
+    uint32_t date_sec, date_nsec;
+    uint64_t vm_clock_nsec;
+    uint64_t vm_state_size;
+    uint64_t disk_size;      /* of the guest's disk then */
+    uint64_t icount;         /* UINT64_MAX: none */
+    uint32_t extra_len;      /* bytes of extra data as found */
+    GBytes *unknown_extra;   /* those behind what we know; NULL: none */
+} Qcow2Snapshot;
+
+typedef struct Qcow2 Qcow2;
+typedef struct Qcow2Crypt Qcow2Crypt;
+typedef struct Overlap Overlap;
+typedef struct Bitmaps Bitmaps;
+typedef struct Qcow2Compress Qcow2Compress;
+
+struct Qcow2 {
+    Node *node;
+    Edge *storage;           /* the image file */
+    Edge *data;              /* guest data: the external data file or the image file */
+
+    /* Geometry: constant but for amend and resize. */
+    unsigned version, cluster_bits;
+    uint64_t cluster;        /* bytes */
+    unsigned sub_bits;       /* log2 of the bytes of a subcluster; cluster_bits if there are none */
+    unsigned subs;           /* subclusters in a cluster: 1 or 32 */
+    unsigned entry_bits;     /* log2 of the bytes of an L2 entry: 3 or 4 */
+    unsigned l2_bits;        /* log2 of the entries of an L2 table */
+    unsigned refcount_order;
+    unsigned refblock_bits;  /* log2 of the entries of a refcount block */
+    uint64_t refcount_max;
+    uint64_t size;           /* of the disk, bytes */
+
+    /* header.c */
+    uint64_t incompatible, compatible, autoclear;
+    Qcow2CryptMethod crypt_method;
+    Qcow2Compression compression;
+    char *backing_name, *backing_format, *data_name;
+    uint64_t crypt_off, crypt_len;   /* header of LUKS */
+    uint64_t bitmap_directory_off, bitmap_directory_len;
+    uint32_t bitmap_count;
+    GByteArray *unknown_exts;        /* extensions kept as they are, each padded to 8 */
+    GByteArray *unknown_fields;      /* of the header, behind those we know */
+    GByteArray *head;                /* start of the file as it is there */
+    uint32_t backing_off;
+    bool head_stale;                 /* extensions or names changed: build anew */
+    CoMutex head_lock;
+
+    /* map.c. Entries in host byte order. Home loop only, like all that follows. */
+    uint64_t *l1;
+    uint64_t l1_off;
+    uint32_t l1_len;
+    uint32_t l1_dirty_from, l1_dirty_to;   /* entries that differ from the file */
+    CoMutex l1_lock;                       /* making an L2 table ours */
+    Cache l2;
+    unsigned slice_bits;                   /* log2 of the entries of a slice */
+
+    /* refcount.c */
+    uint64_t *reftable;      /* NULL: not loaded yet */
+    uint64_t reftable_off;
+    uint32_t reftable_clusters, reftable_len;  /* len: entries, a multiple of a cluster's */
+    uint32_t reftable_dirty_from, reftable_dirty_to;
+    uint64_t reftable_next_off;   /* a longer table, in memory already; 0: none */
+    uint32_t reftable_next_clusters;
+    bool reftable_moving;         /* that is being written */
+    Cache refblocks;
+    CoMutex refcount_lock;   /* finding and counting clusters */
+    CoMutex refblock_write_lock;
+    uint64_t free_hint;      /* no free cluster below this index */
+    uint64_t bytes_off;      /* where the next compressed cluster may start; 0: a new cluster */
+    bool end_unknown;        /* a write beyond the end failed: what is there may not be zero */
+
+    /* commit.c */
+    CoMutex commit_lock;     /* one commit at a time */
+    CoMutex reclaim_lock;    /* counting down freed clusters; never taken while holding a pin */
+    bool unflushed;          /* something is referred to that was written after the last flush */
+    GArray *frees_open;      /* FreeRun: the reference may still be in the file */
+    GArray *frees_written;   /* gone from the file, if nothing is cut off before the next flush */
+    GArray *frees_durable;   /* certainly gone */
+    uint64_t frees_clusters; /* in all three */
+    unsigned pins[2], pin_now;
+    bool exclusive;          /* an operation wants no requests beside it */
+    CoQueue pin_waiters;
+
+    /* write.c, zero.c */
+    RangeLock allocating;    /* guest bytes, whole clusters, whose mapping is about to change */
+    Qcow2Compress *compress; /* NULL: not used yet */
+
+    /* snapshot.c */
+    Qcow2Snapshot *snapshots;
+    uint32_t snapshot_count;
+    uint64_t snapshots_off, snapshots_len;   /* len: bytes */
+
+    Qcow2Crypt *crypt;       /* NULL: not encrypted */
+    char *key_secret;        /* name of the secret it was opened with */
+    Overlap *overlap;        /* NULL: no check, or not built yet */
+    Bitmaps *bitmaps;
+
+    /* options.c */
+    bool lazy_refcounts;
+    bool pass_discard[FREE_KINDS];
+    bool discard_no_unref;
+    unsigned overlap_mask;   /* OverlapKind bits */
+    uint64_t l2_cache_bytes, refcount_cache_bytes;
+    uint32_t l2_part;
+    uint64_t trim_interval_ns;
+    bool trimming, closing;
+    Co *trimmer;
+
+    bool dirty_found;        /* the image was dirty when opened, and is not repaired */
+    bool is_corrupt;         /* found now: no more requests */
+    bool corrupt_told;
+};
+
+static inline Qcow2 *qcow2_of(const Node *n)
+{
+    return node_state(n);
+}
+
+static inline bool qcow2_has_data_file(const Qcow2 *q)
+{
+    return q->incompatible & INCOMPAT_DATA_FILE;
+}
+
+static inline bool qcow2_is_data_raw(const Qcow2 *q)
+{
+    return q->autoclear & AUTOCLEAR_DATA_RAW;
+}
+
+static inline uint64_t qcow2_within(const Qcow2 *q, uint64_t off)
+{
+    return off & (q->cluster - 1);
+}
+
+static inline bool qcow2_is_writable(const Qcow2 *q)
+{
+    return node_flags(q->node) & OPEN_RDWR && !node_is_read_only(q->node);
+}
+
+/* Reads from the image file; what lies behind its end is zero. */
+CO int qcow2_file_read(Qcow2 *q, uint64_t off, void *buf, size_t len);
+
+/* ---- header.c ------------------------------------------------------------------------------- */
+
+/* Reads and checks the header and its extensions. */
+CO bool qcow2_header_read(Qcow2 *q, OpenFlags flags, GError **err);
+/*
+ * Brings the header in the file up to date with @q. One atomic write of 512 bytes when only fields
+ * changed, else three steps with flushes between. Flushes nothing before or after.
+ */
+CO int qcow2_header_write(Qcow2 *q);
+/* The same, and durable when it returns. */
+CO int qcow2_header_write_sync(Qcow2 *q);
+/*
+ * The whole header as it shall be, at least a sector; *@backing_off: where it has the name of the
+ * backing file. NULL: it does not fit into a cluster.
+ */
+GByteArray *qcow2_head_build(const Qcow2 *q, uint32_t *backing_off);
+void qcow2_header_free(Qcow2 *q);
+/* Derives the fields of the geometry from version, cluster_bits, refcount_order, incompatible. */
+void qcow2_set_geometry(Qcow2 *q);
+/* Entries an L1 table needs for @size bytes. */
+uint64_t qcow2_l1_needed(const Qcow2 *q, uint64_t size);
+
+/* ---- corrupt.c ------------------------------------------------------------------------------ */
+
+/*
+ * Damage was found: says so on stderr, once; a @fatal one marks a writable image as corrupt and
+ * ends all requests. Returns -EIO.
+ */
+CO int qcow2_corrupt(Qcow2 *q, bool fatal, const char *fmt, ...) G_GNUC_PRINTF(3, 4);
+
+/* ---- overlap.c ------------------------------------------------------------------------------ */
+
+typedef enum {
+    OVERLAP_HEADER = 1 << 0,
+    OVERLAP_L1 = 1 << 1,
+    OVERLAP_L2 = 1 << 2,
+    OVERLAP_REFBLOCK = 1 << 3,
+    OVERLAP_REFTABLE = 1 << 4,
+    OVERLAP_SNAPSHOTS = 1 << 5,
+    OVERLAP_INACTIVE_L1 = 1 << 6,
+    OVERLAP_INACTIVE_L2 = 1 << 7,
+    OVERLAP_BITMAPS = 1 << 8,
+    OVERLAP_CONSTANT = OVERLAP_HEADER | OVERLAP_REFTABLE | OVERLAP_L1 | OVERLAP_SNAPSHOTS,
+    OVERLAP_CACHED = OVERLAP_CONSTANT | OVERLAP_L2 | OVERLAP_REFBLOCK | OVERLAP_INACTIVE_L1 |
+                     OVERLAP_BITMAPS,
+    OVERLAP_ALL = OVERLAP_CACHED | OVERLAP_INACTIVE_L2,
+} OverlapKind;
+
+/*
+ * Would a write to [@off, @off + @len) of the image file hit metadata of another kind than those in
+ * @ignore? 0, or -EIO after telling of the corruption.
+ */
+CO int qcow2_overlap_check(Qcow2 *q, unsigned ignore, uint64_t off, uint64_t len);
+/* Space became, or is no longer, metadata. */
+void qcow2_overlap_add(Qcow2 *q, OverlapKind kind, uint64_t off, uint64_t len);
+void qcow2_overlap_remove(Qcow2 *q, OverlapKind kind, uint64_t off, uint64_t len);
+void qcow2_overlap_free(Qcow2 *q);
+
+/* ---- map.c ---------------------------------------------------------------------------------- */
+
+typedef enum {
+    MAP_UNALLOCATED,       /* the backing file decides */
+    MAP_ZERO,
+    MAP_ZERO_ALLOCATED,    /* reads as zeroes, has a host cluster */
+    MAP_UNALLOCATED_ALLOCATED, /* subcluster: the backing file decides, has a host cluster */
+    MAP_DATA,
+    MAP_COMPRESSED,
+} MapKind;
+
+/* A range of the guest's disk that is alike. */
+typedef struct {
+    MapKind kind;
+    bool copied;           /* host clusters are only ours: may be written in place */
+    uint64_t host;         /* bytes in the data file, of the first byte; kinds with a host cluster */
+    uint64_t len;          /* bytes */
+    uint64_t desc;         /* MAP_COMPRESSED: the L2 entry */
+} MapRun;
+
+typedef struct {
+    uint64_t desc;
+    uint64_t bits;         /* subclusters: allocated 0-31, zero 32-63; 0 without them */
+} L2Entry;
+
+CO bool qcow2_map_open(Qcow2 *q, GError **err);
+void qcow2_map_close(Qcow2 *q);
+/* The longest run at @off of at most @len bytes; at least a byte. */
+CO int qcow2_map_run(Qcow2 *q, uint64_t off, uint64_t len, MapRun *run);
+/* Part of an L2 table in memory, good until the caller suspends. */
+typedef struct {
+    void *data;            /* of the slice */
+    unsigned index, count; /* first entry, and how many there are from it to the end of the slice */
+} SliceRef;
+/* The slice that maps guest offset @off. data NULL: there is no L2 table. */
+CO int qcow2_slice_get(Qcow2 *q, uint64_t off, SliceRef *s);
+/* The same for changing it: makes a table, or a copy of one that a snapshot shares. */
+CO int qcow2_slice_get_own(Qcow2 *q, uint64_t off, SliceRef *s);
+L2Entry qcow2_entry_get(const Qcow2 *q, const SliceRef *s, unsigned i);
+void qcow2_entry_set(Qcow2 *q, const SliceRef *s, unsigned i, L2Entry e);
+/* What subcluster @sub of an entry is; negative errno if that is damage. */
+CO int qcow2_entry_kind(Qcow2 *q, uint64_t guest, L2Entry e, unsigned sub, MapKind *kind);
+/* Host bytes that the compressed cluster @desc takes: whole sectors. */
+void qcow2_compressed_span(const Qcow2 *q, uint64_t desc, uint64_t *off, uint64_t *len);
+/* Frees what entry @e refers to, once that is safe. */
+void qcow2_entry_free(Qcow2 *q, uint64_t guest, L2Entry e, FreeKind kind);
+void qcow2_l1_mark(Qcow2 *q, uint32_t from, uint32_t count);
+static inline uint64_t qcow2_l1_index(const Qcow2 *q, uint64_t off)
+{
+    return off >> (q->l2_bits + q->cluster_bits);
+}
+
+/* ---- refcount.c ----------------------------------------------------------------------------- */
+
+/* Loads the refcount table if that has not happened yet. */
+CO int qcow2_reftable_load(Qcow2 *q);
+CO int qcow2_refcount_get(Qcow2 *q, uint64_t cluster, uint64_t *count);
+/* Adds @delta to the counts of @n clusters. -EINVAL: below 0 or over the maximum; then undone. */
+CO int qcow2_refcount_add(Qcow2 *q, uint64_t cluster, uint64_t n, int64_t delta);
+/* Counts one down, *@count is what remains. The caller holds refcount_lock. */
+CO int qcow2_refcount_free(Qcow2 *q, uint64_t cluster, uint64_t *count);
+/* Counts of a block as memory: entry @i of refcount block content @block. */
+uint64_t qcow2_count_at(const Qcow2 *q, const void *block, uint64_t i);
+void qcow2_count_put(const Qcow2 *q, void *block, uint64_t i, uint64_t value);
+/* Takes up to *@clusters adjacent free clusters, at least one; *@host: bytes. */
+CO int qcow2_cluster_alloc(Qcow2 *q, uint64_t *clusters, uint64_t *host);
+/* Takes adjacent clusters for @bytes, for tables. */
+CO int qcow2_table_alloc(Qcow2 *q, uint64_t bytes, uint64_t *host);
+/* Space for a compressed cluster of @len bytes, which may begin inside a host cluster. */
+CO int qcow2_bytes_alloc(Qcow2 *q, uint64_t len, uint64_t *host);
+/* Gives back clusters that were never referred to. */
+CO void qcow2_cluster_unalloc(Qcow2 *q, uint64_t host, uint64_t bytes);
+CO int qcow2_refblocks_write(Qcow2 *q);
+/* What is to be written of the refcount table: as it is now, for when all blocks are durable. */
+typedef struct {
+    uint64_t off;            /* of the table */
+    uint32_t from, to;       /* entries */
+    uint32_t clusters;       /* the table moves to off and has so many; 0: it does not */
+    uint8_t *bytes;
+} ReftableWrite;
+void qcow2_reftable_capture(Qcow2 *q, ReftableWrite *w);
+/* Makes durable what was written before, then writes @w. */
+CO int qcow2_reftable_write(Qcow2 *q, const ReftableWrite *w);
+void qcow2_reftable_release(Qcow2 *q, ReftableWrite *w, bool written);
+void qcow2_refcount_close(Qcow2 *q);
+static inline unsigned qcow2_refcount_bits(const Qcow2 *q)
+{
+    return 1u << q->refcount_order;
+}
+
+/* ---- commit.c ------------------------------------------------------------------------------- */
+
+/* A request holds a pin while it uses host clusters it looked up. */
+CO unsigned qcow2_pin(Qcow2 *q);
+void qcow2_unpin(Qcow2 *q, unsigned pin);
+/* Keeps new requests out and waits for those in flight. Not nestable. */
+CO void qcow2_exclusive_begin(Qcow2 *q);
+void qcow2_exclusive_end(Qcow2 *q);
+/* What was written to the image and data files before is durable. */
+CO int qcow2_barrier(Qcow2 *q);
+/* Writes all changed metadata in a safe order; does not make the last of it durable. */
+CO int qcow2_commit(Qcow2 *q);
+/* The same and durable, all free clusters counted down. Not while the caller holds a pin. */
+CO int qcow2_commit_all(Qcow2 *q);
+void qcow2_frees_free(Qcow2 *q);
+CO int qcow2_flush(Node *n);
+/* For the caches: @q is a Qcow2. */
+CO int qcow2_clean_l2(void *q);
+CO int qcow2_clean_refblocks(void *q);
+/* After a request, without a pin: counts clusters down when many wait for it. */
+CO void qcow2_reclaim_some(Qcow2 *q);
+/* Clusters in [@off, @off + @len) lost a reference that is, or may be, in the file. */
+void qcow2_free_later(Qcow2 *q, uint64_t off, uint64_t len, FreeKind kind);
+
+/* ---- options.c, create.c -------------------------------------------------------------------- */
+
+/* Reads the options of an open image; sizes of the caches included, which are not made yet. */
+bool qcow2_options_read(Qcow2 *q, const json_t *options, OpenFlags flags, GError **err);
+/* Makes the caches; they must not exist. */
+bool qcow2_caches_make(Qcow2 *q, GError **err);
+/* Starts giving back memory of unused tables when there is enough of it to be worth it. */
+void qcow2_trim_start(Qcow2 *q);
+CO void qcow2_trim_stop(Qcow2 *q);
+extern const CreateOpt qcow2_create_opts[];
+/* Values of the options compat and preallocation. */
+bool qcow2_version_parse(const char *text, unsigned *version, GError **err);
+bool qcow2_prealloc_parse(const char *text, Prealloc *prealloc, GError **err);
+CO bool qcow2_create(const char *filename, json_t *opts, GError **err);
+
+/* ---- snapshot.c ----------------------------------------------------------------------------- */
+
+CO bool qcow2_snapshots_open(Qcow2 *q, OpenFlags flags, GError **err);
+void qcow2_snapshots_free(Qcow2 *q);
+/* Guest offset where VM state begins. */
+uint64_t qcow2_vmstate_offset(const Qcow2 *q);
+
+/* ---- bitmap.c ------------------------------------------------------------------------------- */
+
+CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err);
+CO bool qcow2_bitmaps_store(Qcow2 *q, GError **err);
+void qcow2_bitmaps_free(Qcow2 *q);
+/* Adds the member "bitmaps" to @data if there are any. */
+CO bool qcow2_bitmaps_info(Qcow2 *q, json_t *data, GError **err);
+
+/* ---- repair.c ------------------------------------------------------------------------------- */
+
+/* Makes the refcounts of an image right that was not closed; clears the dirty bit. */
+CO bool qcow2_repair_dirty(Qcow2 *q, GError **err);
+
+/* ---- read.c, write.c, zero.c ---------------------------------------------------------------- */
+
+CO int qcow2_pread(Node *n, uint64_t off, Span buf, ReqFlags flags);
+/* Without a pin of its own. */
+CO int qcow2_read(Qcow2 *q, uint64_t off, Span buf);
+CO int qcow2_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
+/* 1: [@off, @off + @len) certainly reads as zeroes; 0: it may not; negative errno. */
+CO int qcow2_is_zero(Qcow2 *q, uint64_t off, uint64_t len);
+CO int qcow2_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags);
+CO int qcow2_write(Qcow2 *q, uint64_t off, Span buf);
+/* The same by a caller that holds the mapping of the clusters, none of which has data. */
+CO int qcow2_write_held(Qcow2 *q, uint64_t off, Span buf);
+CO int qcow2_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
+CO int qcow2_discard(Node *n, uint64_t off, uint64_t len);
+CO int qcow2_make_empty(Node *n);
+/* Sets the image's dirty bit durably, before refcounts in the file may lag behind. */
+CO int qcow2_mark_dirty(Qcow2 *q);
+/* Takes the mapping of the clusters that [@off, @off + @len) touches, against other changes. */
+CO void qcow2_allocating_take(Qcow2 *q, RangeHold *hold, uint64_t off, uint64_t len);
+
+#endif
