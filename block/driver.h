@@ -115,7 +115,7 @@ struct BlockDriver {
     /* Bytes taken on the host by this node's own files. NULL: the sum of its children. */
     uint64_t (*allocated)(Node *n, bool *known);
     bool (*has_zero_init)(Node *n);   /* NULL: false (filters: pass on) */
-    /* The plain name that reopens @n with only its file names as options, in *@name; false: none. */
+    /* The plain name that reopens @n, or NULL; the caller frees. NULL operation: by kind, see name.c. */
     char *(*plain_filename)(Node *n);
     /* What @n asks of a child with role @role when its parents need and share this. NULL: defaults. */
     void (*child_access)(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
@@ -148,6 +148,8 @@ void node_set_size(Node *n, uint64_t size);
 void node_set_identity(Node *n, uint64_t device, uint64_t inode);
 /* True if @n is raw only because its content looked like no known format. */
 bool node_is_probed_raw(const Node *n);
+/* True if no option was given to @n that a json:{} name would have to tell. */
+bool node_is_plain(const Node *n);
 /* The OpenFlags in force for @n: OPEN_RDWR, OPEN_DIRECT, OPEN_NO_FLUSH, OPEN_UNMAP, ... */
 OpenFlags node_flags(const Node *n);
 /*

@@ -31,7 +31,7 @@ struct Node {
     char *name;             /* node-name; "#blockN" when it was not given */
     char *filename;         /* shown to people; see name.c */
     json_t *options;        /* what it was opened with, children excluded, typed */
-    bool given_options;     /* some of them are not what the plain name would mean */
+    json_t *given;          /* the same as they were written, for names */
     OpenFlags flags;
     bool is_closing;
     bool is_open;           /* drv->open has succeeded */

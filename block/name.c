@@ -12,7 +12,7 @@ static unsigned strong_options(const Node *n, json_t *into)
     unsigned count = 0;
 
     for (const char *const *key = n->drv->strong_options; key && *key; key++) {
-        json_t *v = json_get(n->options, *key);
+        json_t *v = json_get(n->given, *key);
 
         if (v) {
             count++;
@@ -23,6 +23,11 @@ static unsigned strong_options(const Node *n, json_t *into)
     return count;
 }
 
+bool node_is_plain(const Node *n)
+{
+    return strong_options(n, NULL) == 0;
+}
+
 /* The name that reopens @n by itself, or NULL. Caller frees. */
 static char *node_plain_name(Node *n)
 {
@@ -30,7 +35,7 @@ static char *node_plain_name(Node *n)
 
     if (n->drv->plain_filename)
         return n->drv->plain_filename(n);
-    if (strong_options(n, NULL))
+    if (!node_is_plain(n))
         return NULL;
     if (n->drv->kind == BLK_PROTOCOL)
         return g_strdup(json_get_str(n->options, "filename", NULL));

@@ -224,6 +224,7 @@ bool node_fall_back_read_only(Node *n, const char *why, GError **err)
 /* A node of driver @d with checked options @o; its backing file is not opened yet. */
 static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flags, GError **err)
 {
+    g_autoptr(json_t) given = json_copy(o);
     g_autoptr(Node) n = NULL;
     DetectZeroes detect;
 
@@ -233,6 +234,7 @@ static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flag
     if (!n)
         return NULL;
     n->options = json_incref(o);
+    n->given = g_steal_pointer(&given);
     n->flags = flags;
     n->detect_zeroes = detect;
     n->filename = g_strdup(json_get_str(o, "filename", NULL));

@@ -11,7 +11,7 @@
 
 typedef struct {
     Node *node;
-    json_t *options;         /* what will hold; owned */
+    json_t *options, *given; /* what will hold, typed and as written; owned */
     OpenFlags flags, old_flags;
     DetectZeroes detect;
     void *change;            /* the driver's, between prepare and commit or abort */
@@ -21,6 +21,7 @@ typedef struct {
 static void reopen_free(Reopen *r)
 {
     json_decref(r->options);
+    json_decref(r->given);
     g_free(r);
 }
 
@@ -30,6 +31,7 @@ static bool reopen_plan(GPtrArray *plan, Node *n, json_t *options, OpenFlags fla
     Reopen *r = g_new0(Reopen, 1);
 
     *r = (Reopen){ .node = n, .options = options, .flags = flags, .old_flags = n->flags };
+    r->given = json_copy(options);
     g_ptr_array_add(plan, r);
     if (!options_check(n->drv, options, err) ||
         !flags_from_options(options, &r->flags, &r->detect, err))
@@ -116,6 +118,8 @@ static CO void plan_commit(GPtrArray *plan)
             n->drv->reconfigure_commit(n, r->change);
         json_decref(n->options);
         n->options = json_incref(r->options);
+        json_decref(n->given);
+        n->given = json_incref(r->given);
         n->detect_zeroes = r->detect;
         node_refresh_limits(n);
         node_refresh_filename(n);

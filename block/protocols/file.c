@@ -21,7 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-enum { IOV_AT_ONCE = 64 };
+enum { IOV_AT_ONCE = 64, SECTOR = 512 };
 
 typedef struct {
     int fd;
@@ -76,6 +76,13 @@ static int file_open_fd(const char *name, int flags, bool want_device, struct st
     return fd_steal(&fd);
 }
 
+/* "file:NAME" */
+static bool file_parse_filename(const char *filename, json_t *o, GError **err)
+{
+    json_put_str(o, "filename", strchr(filename, ':') + 1);
+    return true;
+}
+
 static int file_open_flags(OpenFlags flags)
 {
     return (flags & OPEN_RDWR ? O_RDWR : O_RDONLY) | (flags & OPEN_DIRECT ? O_DIRECT : 0);
@@ -104,13 +111,14 @@ static bool file_aio_mode(File *s, const char *name, OpenFlags flags, GError **e
     return true;
 }
 
+/* In whole sectors, as everywhere above: what the last one lacks reads as zeroes. */
 static uint64_t file_size(const File *s, const struct stat *st)
 {
     uint64_t size = 0;
 
     if (s->is_block && ioctl(s->fd, BLKGETSIZE64, &size) == 0)
         return size;
-    return s->is_device ? 0 : st->st_size;
+    return s->is_device ? 0 : round_up(st->st_size, SECTOR);
 }
 
 /* What O_DIRECT asks of offsets and memory; the file system tells, else a page is safe. */
@@ -413,7 +421,7 @@ static CO bool file_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc
     s->data_start = s->data_end = 0;
     if (!file_space_resize(s->fd, node_filename(n), node_size(n), size, prealloc, err))
         return false;
-    node_set_size(n, size);
+    node_set_size(n, round_up(size, SECTOR));
     return true;
 }
 
@@ -463,15 +471,14 @@ static CO int file_remove(const char *filename)
     return unlink(filename) < 0 ? -errno : 0;
 }
 
-static const char *const file_strong_options[] = { NULL };
-
 const BlockDriver block_file = {
     .name = "file",
     .kind = BLK_PROTOCOL,
+    .prefix = "file",
     .state_size = sizeof(File),
     .write_flags = REQ_FUA,
     .zero_flags = REQ_MAY_UNMAP,
-    .strong_options = file_strong_options,
+    .parse_filename = file_parse_filename,
     .open = file_open,
     .close = file_close,
     .reconfigure_prepare = file_reconfigure_prepare,
@@ -499,10 +506,11 @@ const BlockDriver block_file = {
 const BlockDriver block_host_device = {
     .name = "host_device",
     .kind = BLK_PROTOCOL,
+    .prefix = "host_device",
     .state_size = sizeof(File),
     .write_flags = REQ_FUA,
     .zero_flags = REQ_MAY_UNMAP,
-    .strong_options = file_strong_options,
+    .parse_filename = file_parse_filename,
     .open = device_open,
     .close = file_close,
     .reconfigure_prepare = file_reconfigure_prepare,

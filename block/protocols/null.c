@@ -80,10 +80,10 @@ static uint64_t null_allocated(Node *n, bool *known)
 
 static char *null_plain_filename(Node *n)
 {
-    return NULL;
+    return node_is_plain(n) ? g_strconcat(node_format(n), "://", NULL) : NULL;
 }
 
-static const char *const null_strong_options[] = { "size", "latency-ns", "read-zeroes", NULL };
+static const char *const null_strong_options[] = { "size", "read-zeroes", NULL };
 
 const BlockDriver block_null_co = {
     .name = "null-co",
