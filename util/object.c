@@ -280,7 +280,7 @@ static bool object_make(const json_t *desc, bool from_text, GError **err)
     if (!id_is_valid(id)) {
         err_set(err, EINVAL, "'%s' is not a valid id for an object", id);
         err_line(err, "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");
-        return err_hint(err, "An id is a letter followed by letters, digits, '-', '.', '_'");
+        return false;
     }
     if (object_link(id))
         return err_set(err, EEXIST, "There is already an object '%s'", id);
