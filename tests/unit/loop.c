@@ -23,7 +23,7 @@ static LoopThread *start_thread(void)
 
 static void test_threads_start_and_stop(void)
 {
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < (test_is_slowed() ? 4 : 20); i++) {
         LoopThread *a = start_thread();
         LoopThread *b = start_thread();
 
@@ -339,7 +339,7 @@ static int occupy_with(CoFn *fn, int n, int us)
 
 static void test_pool_limits(void)
 {
-    int max = occupy_with(run_occupy, 200, 5000);
+    int max = occupy_with(run_occupy, test_is_slowed() ? 20 : 200, 5000);
 
     g_assert_cmpint(max, <=, 64);
     g_assert_cmpint(max, >=, test_is_slowed() ? 2 : 8);
