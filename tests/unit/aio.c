@@ -188,7 +188,7 @@ static void write_block(void *arg)
 static void many(AioMode mode)
 {
     autofd int fd = open_temp();
-    unsigned n = mode == AIO_THREADS || test_is_slowed() ? 300 : 2000;
+    unsigned n = test_is_slowed() ? 150 : mode == AIO_THREADS ? 300 : 2000;
     g_autofree Block *b = g_new(Block, n);
     CoGroup g = {};
 

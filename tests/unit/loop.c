@@ -23,7 +23,7 @@ static LoopThread *start_thread(void)
 
 static void test_threads_start_and_stop(void)
 {
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < (test_is_slowed() ? 4 : 20); i++) {
         LoopThread *a = start_thread();
         LoopThread *b = start_thread();
 
@@ -109,13 +109,13 @@ static void call_often(void *arg)
     Loop *to = ((void **)arg)[0];
     Counter *c = ((void **)arg)[1];
 
-    for (int i = 0; i < 1000; i++)
+    for (int i = 0; i < c->expected / 4; i++)
         loop_call(to, count_up, c);
 }
 
 static void test_calls_from_many_threads(void)
 {
-    Counter c = { .main = co_self(), .expected = 4000 };
+    Counter c = { .main = co_self(), .expected = test_is_slowed() ? 200 : 4000 };
     void *arg[] = { loop_self(), &c };
     LoopThread *t[4];
 
@@ -124,7 +124,7 @@ static void test_calls_from_many_threads(void)
         loop_call(loop_thread_loop(t[i]), call_often, arg);
     }
     co_suspend();
-    g_assert_cmpint(c.count, ==, 4000);
+    g_assert_cmpint(c.count, ==, c.expected);
     for (int i = 0; i < 4; i++)
         loop_thread_stop(t[i]);
 }
@@ -339,7 +339,7 @@ static int occupy_with(CoFn *fn, int n, int us)
 
 static void test_pool_limits(void)
 {
-    int max = occupy_with(run_occupy, 200, 5000);
+    int max = occupy_with(run_occupy, test_is_slowed() ? 20 : 200, 5000);
 
     g_assert_cmpint(max, <=, 64);
     g_assert_cmpint(max, >=, test_is_slowed() ? 2 : 8);
