@@ -305,6 +305,19 @@ CryptoBlock *crypto_block_new(const CryptoSpec *spec, const uint8_t *key, size_t
     return g_steal_pointer(&b);
 }
 
+CryptoBlock *crypto_block_new_qcow(const void *pass, size_t pass_len, GError **err)
+{
+    static const CryptoSpec spec = { CIPHER_AES_128, MODE_CBC, IVGEN_PLAIN64, 0 };
+    uint8_t key[16] = { 0 };
+    CryptoBlock *b;
+
+    if (pass_len)
+        memcpy(key, pass, MIN(pass_len, sizeof(key)));
+    b = crypto_block_new(&spec, key, sizeof(key), err);
+    explicit_bzero(key, sizeof(key));
+    return b;
+}
+
 void crypto_block_free(CryptoBlock *b)
 {
     if (b)

@@ -143,6 +143,12 @@ void crypto_block_encrypt(const CryptoBlock *b, uint64_t off, const void *src, v
 void crypto_block_decrypt(const CryptoBlock *b, uint64_t off, const void *src, void *dst,
                           size_t len);
 
+/*
+ * The cipher of qcow2's legacy encryption: AES-128 in CBC mode, the key being the first 16 bytes of
+ * the password, padded with zeroes.
+ */
+CryptoBlock *crypto_block_new_qcow(const void *pass, size_t pass_len, GError **err);
+
 /* One run of CBC over @len bytes with a vector of our own: for secrets kept under a master key. */
 bool crypto_cbc_decrypt(CipherAlg alg, const uint8_t *key, const uint8_t *iv, const uint8_t *src,
                         uint8_t *dst, size_t len, GError **err);

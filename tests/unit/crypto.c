@@ -348,6 +348,23 @@ static void test_threads(void)
         g_thread_join(threads[i]);
 }
 
+/* Passwords count to 16 bytes and are padded with zeroes. */
+static void test_qcow_key(void)
+{
+    CryptoSpec spec = { CIPHER_AES_128, MODE_CBC, IVGEN_PLAIN64, 0 };
+    uint8_t a[CRYPTO_SECTOR] = { 0 }, b[CRYPTO_SECTOR] = { 0 }, key[16] = "short";
+    g_autoptr(CryptoBlock) direct = crypto_block_new(&spec, key, 16, NULL);
+    g_autoptr(CryptoBlock) padded = crypto_block_new_qcow("short", 5, NULL);
+    g_autoptr(CryptoBlock) cut = crypto_block_new_qcow("short\0\0\0\0\0\0\0\0\0\0\0more", 20, NULL);
+
+    crypto_block_encrypt(direct, 0, a, a, sizeof(a));
+    crypto_block_encrypt(padded, 0, b, b, sizeof(b));
+    g_assert_cmpmem(a, sizeof(a), b, sizeof(b));
+    memset(b, 0, sizeof(b));
+    crypto_block_encrypt(cut, 0, b, b, sizeof(b));
+    g_assert_cmpmem(a, sizeof(a), b, sizeof(b));
+}
+
 static void test_names(void)
 {
     CipherAlg c;
@@ -382,6 +399,7 @@ const Test tests[] = {
     { "/crypto/block/every-combination-undoes-itself", test_every_spec },
     { "/crypto/block/plain-repeats-after-2T", test_plain_wraps },
     { "/crypto/block/refuses-what-does-not-fit", test_spec_refused },
+    { "/crypto/block/qcow-key", test_qcow_key },
     { "/crypto/block/threads-share-a-cipher", test_threads },
     {},
 };

@@ -1,0 +1,1 @@
+luks-interop.py
