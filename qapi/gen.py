@@ -26,7 +26,7 @@ KEYS = {  # of an expression, by its kind: needed, allowed
     'include': ((), ()),
     'enum': (('data',), ('aliases',)),
     'struct': (('data',), ('base', 'features')),
-    'union': (('data', 'base', 'discriminator'), ()),
+    'union': (('data', 'base', 'discriminator'), ('untagged',)),
     'alternate': (('data',), ()),
 }
 
@@ -113,6 +113,7 @@ class Schema:
             e.require(self.is_kind(name, 'struct'), f"case '{case}' is not a struct")
             shared = {m.name for m in self.members(e)} & {m.name for m in self.fields(name)}
             e.require(not shared, f"case '{case}' repeats {shared}")
+        e.require(e.body.get('untagged') in (None, *e.body['data']), 'untagged is no case')
 
     def check_alternate(self, e):
         self.check_members(e, [Member(k, v, e) for k, v in e.body['data'].items()])
@@ -271,8 +272,10 @@ class Source:
         for case, name in e.body['data'].items():
             yield f'    [{constant(enum, case)}] = &type_{name},'
         yield '};'
+        untagged = e.body.get('untagged')
         yield self.type(e.name, f'.meta = SCHEMA_OBJECT, .members = members_{e.name}, '
-                                f'.tag = &members_{e.name}[{tag}], .cases = cases_{e.name}')
+                                f'.tag = &members_{e.name}[{tag}], .cases = cases_{e.name}'
+                        + (f', .untagged = &type_{e.body["data"][untagged]}' if untagged else ''))
 
     def alternate(self, e):
         yield from self.member_table(e, [Member(k, v, e) for k, v in e.body['data'].items()])

@@ -249,6 +249,10 @@ static bool check_tag(Check *c, const SchemaType *t, json_t *o, const SchemaType
 {
     json_t *tag = json_get(o, t->tag->name);
 
+    if (!tag && t->untagged) {
+        *further = t->untagged;
+        return true;
+    }
     if (!tag) {
         size_t len = check_enter(c, t->tag->name);
 
@@ -266,7 +270,7 @@ static bool check_tag(Check *c, const SchemaType *t, json_t *o, const SchemaType
 /* "of driver 'raw' ": what object @o of type @t is, for messages. */
 static char *object_description(const SchemaType *t, const json_t *o)
 {
-    if (!t->tag)
+    if (!t->tag || !json_has(o, t->tag->name))
         return g_strdup("");
     return g_strdup_printf("of %s '%s' ", t->tag->name, json_get_str(o, t->tag->name, ""));
 }
@@ -275,7 +279,9 @@ static bool check_missing(Check *c, const SchemaType *t, const SchemaMember *mem
                           const json_t *o)
 {
     for (const SchemaMember *m = members; m->name; m++) {
-        if (!m->optional && !json_has(o, m->name)) {
+        bool needed = !m->optional && !(m == t->tag && t->untagged);
+
+        if (needed && !json_has(o, m->name)) {
             g_autofree char *of = object_description(t, o);
             size_t len = check_enter(c, m->name);
 

@@ -35,7 +35,8 @@ enum { SCHEMA_DEPTH_MAX = 256 };
  * Checks @value, an object or list, against the schema's type @type (which must exist) and converts
  * text in it, in place, to the types of the schema: integers in C notation, sizes with suffixes,
  * booleans as on, yes, true, y or off, no, false, n, aliases of enums. One object where a list of
- * objects is wanted becomes a list. Refuses unknown and missing members, wrong types, numbers out
+ * objects is wanted becomes a list. A discriminator may be missing (and stays so) where the schema
+ * says untagged. Refuses unknown and missing members, wrong types, numbers out
  * of range, nesting too deep; @err (EINVAL) names the member by its full path. After a failure
  * @value may be converted in part.
  */

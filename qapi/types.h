@@ -43,6 +43,7 @@ struct SchemaType {
     const SchemaMember *members;     /* object (base and own), alternate */
     const SchemaMember *tag;         /* of an object with cases: chooses one */
     const SchemaType *const *cases;  /* by value of the tag: the further members; NULL: none */
+    const SchemaType *untagged;      /* case assumed when the tag is missing; NULL: that is wrong */
     const char *const *features;
 };
 
