@@ -67,11 +67,14 @@ class Show:
         self.process.stdout.close()
         self.process.wait()
 
-    def line(self, text):
-        """The answer; None if the line was refused."""
+    def answer(self, text):
         self.process.stdin.write(text + b'\n')
         self.process.stdin.flush()
-        got = self.process.stdout.readline().rstrip(b'\n')
+        return self.process.stdout.readline().rstrip(b'\n')
+
+    def line(self, text):
+        """The answer; None if the line was refused."""
+        got = self.answer(text)
         return None if got.startswith(b'error: ') else got
 
 

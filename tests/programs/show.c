@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * show WHAT: one line of standard input at a time, what util makes of it on standard output.
+ * show WHAT [=OPTION]: one line of standard input at a time, what util and qapi make of it on
+ * standard output.
  *
  *     json, pretty     a JSON value printed again
  *     nest, flatten    an object of options, nested or flattened, then printed
- *     lenient, strict  a key=value list as JSON; an option "=NAME" is the implied key
+ *     lenient, strict  a key=value list as JSON; OPTION is the implied key
  *     size             the number of bytes
+ *     check            an object, converted to type OPTION of the schema
+ *     introspect       the schema
  *
  * A line that is refused shows as "error: " and the message.
  */
+#include "qapi/schema.h"
 #include "util/err.h"
 #include "util/json.h"
 #include "util/keyval.h"
@@ -75,13 +79,25 @@ static char *show_size(const char *line, const char *option, GError **err)
     return g_strdup_printf("%" PRIu64, n);
 }
 
+static char *show_check(const char *line, const char *option, GError **err)
+{
+    g_autoptr(json_t) o = json_parse(line, strlen(line), err);
+
+    return o && schema_check(option, o, err) ? json_print(o) : NULL;
+}
+
+static char *show_introspect(const char *line, const char *option, GError **err)
+{
+    return printed(schema_introspect());
+}
+
 static const struct {
     const char *name;
     ShowFn *show;
 } kinds[] = {
     { "json", show_json },       { "pretty", show_pretty }, { "nest", show_nest },
     { "flatten", show_flatten }, { "size", show_size },     { "lenient", show_lenient },
-    { "strict", show_strict },
+    { "strict", show_strict },   { "check", show_check },   { "introspect", show_introspect },
 };
 
 static ShowFn *find(const char *name)

@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every type of our schema is like the reference's.
+
+The reference tells its schema with the names of types masked, so both are walked together from
+roots whose place is known: the arguments and results of commands. What ours has more must be in
+ADDED; what it has less must be a driver or kind of object that ours does not have at all.
+"""
+import json
+import sys
+
+from functions import Daemon, Show, judge
+
+# Newer than the reference. Names of members: type.member.
+ADDED = {
+    'BlockdevOptionsQcow2.discard-no-unref', 'BlockdevOptionsLUKS.header',
+    'BlockdevCreateOptionsLUKS.header', 'QCryptoBlockInfoLUKS.detached-header',
+    'BlkdebugInjectErrorOptions.delay-ns', 'ImageInfo.limits', 'ImageInfo.children',
+}
+# Optional since a newer release, mandatory in the reference.
+LOOSENED = {'BlockdevCreateOptionsLUKS.file'}
+# Enums of what exists: ours may have fewer values, and unions over them fewer cases.
+SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind'}
+# Types that the reference's daemon does not tell, its manual does.
+UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'BlockChildInfo',
+          '[BlockChildInfo]'}
+# Types that are only bases: their members show in other types.
+BASES = {'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties', 'SecretCommonProperties',
+         'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase'}
+
+
+class Comparison:
+    def __init__(self, ours, theirs):
+        self.ours = {e['name']: e for e in ours}
+        self.theirs = {e['name']: e for e in theirs if e['meta-type'] != 'event'}
+        self.problems = []
+        self.seen = set()
+
+    def complain(self, name, text):
+        self.problems.append(f'{name}: {text}')
+
+    def compare(self, our, their):
+        if (our, their) in self.seen:
+            return
+        self.seen.add((our, their))
+        a, b = self.ours[our], self.theirs[their]
+        if a['meta-type'] != b['meta-type']:
+            self.complain(our, f"is {a['meta-type']}, not {b['meta-type']}")
+            return
+        if a.get('features') != b.get('features'):
+            self.complain(our, f"features {a.get('features')}, not {b.get('features')}")
+        getattr(self, a['meta-type'])(our, a, b)
+
+    def builtin(self, our, a, b):
+        if a != b:
+            self.complain(our, f'{a}, not {b}')
+
+    def array(self, our, a, b):
+        self.compare(a['element-type'], b['element-type'])
+
+    def enum(self, our, a, b):
+        ours, theirs = ([m['name'] for m in e['members']] for e in (a, b))
+        if a['values'] != ours:
+            self.complain(our, 'values and members differ')
+        if not set(ours) <= set(theirs):
+            self.complain(our, f'adds values {set(ours) - set(theirs)}')
+        if our not in SHORTER and set(theirs) - set(ours):
+            self.complain(our, f'lacks values {set(theirs) - set(ours)}')
+
+    def alternate(self, our, a, b):
+        """Branches are matched by what their values look like."""
+        ours = {self.shape(self.ours, m['type']): m['type'] for m in a['members']}
+        theirs = {self.shape(self.theirs, m['type']): m['type'] for m in b['members']}
+        if set(ours) != set(theirs):
+            self.complain(our, f'branches {set(ours)}, not {set(theirs)}')
+        for shape in set(ours) & set(theirs):
+            self.compare(ours[shape], theirs[shape])
+
+    @staticmethod
+    def shape(types, name):
+        kind = types[name]['meta-type']
+        return name if kind == 'builtin' else kind
+
+    def object(self, our, a, b):
+        ours, theirs = ({m['name']: m for m in e['members']} for e in (a, b))
+        for name in theirs.keys() - ours.keys():
+            self.complain(our, f'lacks {name}')
+        for name in ours.keys() - theirs.keys():
+            if f'{our}.{name}' not in ADDED or 'default' not in ours[name]:
+                self.complain(our, f'adds {name}')
+        for name in ours.keys() & theirs.keys():
+            self.member(our, name, ours[name], theirs[name])
+        if a.get('tag') != b.get('tag'):
+            self.complain(our, f"tag {a.get('tag')}, not {b.get('tag')}")
+        elif 'tag' in a:
+            self.cases(our, a, b)
+
+    def member(self, our, name, a, b):
+        loosened = f'{our}.{name}' in LOOSENED
+        if ('default' in a) != ('default' in b) and not loosened:
+            self.complain(our, f'{name} is optional in only one')
+        if a.get('features') != b.get('features'):
+            self.complain(our, f"{name}: features {a.get('features')}, not {b.get('features')}")
+        self.compare(a['type'], b['type'])
+
+    def cases(self, our, a, b):
+        theirs = {v['case']: v['type'] for v in b['variants']}
+        for v in a['variants']:
+            if v['case'] not in theirs:
+                self.complain(our, f"adds case {v['case']}")
+            else:
+                self.compare(v['type'], theirs[v['case']])
+
+    def their_path(self, command, *path):
+        """The type at the end of a path of members from the argument or result of a command."""
+        name = self.theirs[command][path[0]]
+        for step in path[1:]:
+            entity = self.theirs[name]
+            if entity['meta-type'] == 'array':
+                name = entity['element-type']
+            else:
+                name = next(m['type'] for m in entity['members'] if m['name'] == step)
+        return name
+
+
+ROOTS = {
+    'BlockdevOptions': ('blockdev-add', 'arg-type'),
+    'BlockdevCreateOptions': ('blockdev-create', 'arg-type', 'options'),
+    'BlockdevAmendOptions': ('x-blockdev-amend', 'arg-type', 'options'),
+    'ObjectOptions': ('object-add', 'arg-type'),
+    'ImageInfo': ('query-named-block-nodes', 'ret-type', '', 'image'),
+}
+
+
+def main():
+    with Daemon() as daemon, Show('introspect') as show:
+        ours, theirs = json.loads(show.line(b'')), daemon.ask('query-qmp-schema')
+    c = Comparison(ours, theirs)
+    for root, path in ROOTS.items():
+        before = len(c.problems)
+        c.compare(root, c.their_path(*path))
+        judge(f'from-{root}', c.problems[before:])
+    compound = {n for n, e in c.ours.items() if e['meta-type'] != 'builtin'}
+    judge('every-type-is-compared', sorted(compound - {our for our, _ in c.seen} - UNSEEN - BASES))
+    absent = {a for a in ADDED | LOOSENED
+              if a.split('.')[1] not in {m['name'] for m in c.ours[a.split('.')[0]]['members']}}
+    judge('list-of-additions-is-true', sorted(absent))
+    judge('comparison-notices-differences', unnoticed(ours, theirs))
+
+
+def unnoticed(ours, theirs):
+    """Changes to our schema that the comparison does not notice; there should be none."""
+    missed = []
+    changes = {
+        'a member less': lambda t: t['BlockdevOptionsQcow2']['members'].pop(),
+        'a member more': lambda t: t['BlockdevOptionsRaw']['members'].append(
+            {'name': 'x', 'type': 'int', 'default': None}),
+        'another type': lambda t: t['BlockdevOptionsFile']['members'][0].update(type='int'),
+        'not optional': lambda t: t['BlockdevCacheOptions']['members'][0].pop('default'),
+        'a value less': lambda t: t['BlkdebugEvent']['members'].pop(),
+        'another tag': lambda t: t['BlockdevOptions'].update(tag='node-name'),
+        'no feature': lambda t: t['BlockdevOptionsFile'].pop('features'),
+    }
+    for name, change in changes.items():
+        changed = json.loads(json.dumps(ours))
+        change({e['name']: e for e in changed})
+        c = Comparison(changed, theirs)
+        c.compare('BlockdevOptions', c.their_path(*ROOTS['BlockdevOptions']))
+        if not c.problems:
+            missed.append(name)
+    return missed
+
+
+if __name__ == '__main__':
+    sys.exit(main())
