@@ -467,7 +467,8 @@ static bool copy_complain(const Copy *c)
 
 bool copy_run(const CopyJob *job)
 {
-    Copy c = { .job = job, .offload = job->offload, .unit = copy_unit(job) };
+    uint64_t unit = copy_unit(job);
+    Copy c = { .job = job, .offload = job->offload, .unit = unit, .room = MAX(BUFFER, unit) };
     CoGroup group = { 0 };
     int r = progress_is_shown() ? copy_count(&c) : 0;
 
@@ -477,7 +478,6 @@ bool copy_run(const CopyJob *job)
         copy_fail(&c, "looked at", 0, r);
         return copy_complain(&c);
     }
-    c.room = MAX(BUFFER, c.unit);
     for (unsigned i = 0; i < job->workers; i++)
         co_group_start(&group, copy_worker, &c);
     co_group_wait(&group);
