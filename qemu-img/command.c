@@ -79,6 +79,11 @@ static void option_store(const Option *o, void *args, GPtrArray *objects, const 
     }
 }
 
+static bool is_negative_number(const char *word)
+{
+    return word[0] == '-' && g_ascii_isdigit(word[1]);
+}
+
 /* The option getopt has just stumbled over, as it was typed. */
 static char *option_as_typed(char **argv)
 {
@@ -91,13 +96,14 @@ ParseResult command_parse(const Command *c, int argc, char **argv, void *args, G
                           int *first)
 {
     unsigned n = option_count(c);
+    bool keep_last = c->last_is_word && argc > 1 && is_negative_number(argv[argc - 1]);
     g_autoptr(GString) letters = g_string_new(NULL);
     g_autofree struct option *longs = getopt_tables(c, n, letters);
     int code;
 
     optind = 0;
     opterr = 0;
-    while ((code = getopt_long(argc, argv, letters->str, longs, NULL)) != -1) {
+    while ((code = getopt_long(argc - keep_last, argv, letters->str, longs, NULL)) != -1) {
         g_autofree char *typed = code == ':' || code == '?' ? option_as_typed(argv) : NULL;
 
         if (code == 'h' || code == CODE_HELP)

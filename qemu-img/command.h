@@ -44,6 +44,7 @@ typedef struct {
     size_t args_size;
     /* @args: zeroed and filled in; @words: what was not an option. Returns the exit code. */
     CO int (*run)(const void *args, char **words, int count);
+    bool last_is_word;      /* even if it looks like an option: -1G */
     int bad_object;         /* exit code when an --object is refused, if not 1 */
 } Command;
 

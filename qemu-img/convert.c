@@ -103,8 +103,10 @@ static bool convert_read_numbers(const ConvertArgs *a, CopyJob *j)
         !tool_number("number of pieces copied at a time", a->workers, 1, WORKERS_MAX, &workers))
         return false;
     j->workers = (unsigned)workers;
-    return convert_read_sparse(a->sparse, &j->min_sparse) &&
-           (!a->rate || tool_size("rate limit", a->rate, INT64_MAX, &j->rate));
+    if (!convert_read_sparse(a->sparse, &j->min_sparse))
+        return false;
+    j->write_all = !j->min_sparse;
+    return !a->rate || tool_size("rate limit", a->rate, INT64_MAX, &j->rate);
 }
 
 /* Options that do not go together. */

@@ -103,7 +103,7 @@ static CO int copy_look(Copy *c, uint64_t off, Run *run)
     uint64_t at = off - s->start;
 
     if (off >= s->known) {
-        int r = node_extent_above(handle_node(s->h), c->job->base, at,
+        int r = node_extent_above(handle_node(s->h), c->job->base, s->from + at,
                                   MIN(s->len - at, REQ_LEN_MAX), true, &s->extent, NULL);
 
         if (r < 0 && !c->job->salvage)
@@ -120,7 +120,7 @@ static CO int copy_look(Copy *c, uint64_t off, Run *run)
     if (c->job->base && !(s->extent.flags & EXTENT_ALLOCATED)) {
         run->kind = unallocated_kind(c->job, off);
         run->end = unallocated_end(c->job, off, run->end);
-    } else if (s->extent.flags & EXTENT_ZERO && c->job->min_sparse) {
+    } else if (s->extent.flags & EXTENT_ZERO && !c->job->write_all) {
         run->kind = RUN_ZERO;
     }
     return 0;
@@ -241,7 +241,7 @@ static CO void salvage_read(const Copy *c, CopySource *s, uint64_t at, Span buf)
     for (uint64_t done = 0; done < buf.len;) {
         uint64_t len = MIN(buf.len - done, SECTOR);
         Span part = span_slice(buf, done, len);
-        int r = handle_pread(s->h, at + done, part, 0);
+        int r = handle_pread(s->h, s->from + at + done, part, 0);
 
         if (r < 0) {
             span_zero(part);
@@ -259,7 +259,7 @@ static CO int copy_read(Copy *c, uint64_t off, Span buf)
         CopySource *s = copy_source(c, off + done);
         uint64_t at = off + done - s->start, len = MIN(buf.len - done, s->len - at);
         Span part = span_slice(buf, done, len);
-        int r = handle_pread(s->h, at, part, 0);
+        int r = handle_pread(s->h, s->from + at, part, 0);
 
         if (r < 0 && !c->job->salvage)
             return r;
@@ -401,7 +401,7 @@ static CO bool copy_offloaded(Copy *c, const Piece *p)
     if (!copy_await_turn(c, p))
         return true;
     copy_pace(c, p->len);
-    r = handle_copy(s->h, p->off - s->start, c->job->target, p->off, p->len);
+    r = handle_copy(s->h, s->from + p->off - s->start, c->job->target, p->off, p->len);
     if (r < 0) {
         TRACE(copy_offload_refused, "off=%" PRIu64 " error=%d", p->off, r);
         c->offload = false;
@@ -462,12 +462,13 @@ static bool copy_complain(const Copy *c)
         return complain_errno(c->error, "'%s' is incomplete: it could not be written at offset %"
                               PRIu64, c->job->target_name, c->error_at);
     return complain_errno(c->error, "'%s' is incomplete: '%s' could not be %s at offset %" PRIu64,
-                          c->job->target_name, s->name, c->error_what, c->error_at - s->start);
+                          c->job->target_name, s->name, c->error_what, s->from + c->error_at - s->start);
 }
 
 bool copy_run(const CopyJob *job)
 {
-    Copy c = { .job = job, .offload = job->offload, .unit = copy_unit(job) };
+    uint64_t unit = copy_unit(job);
+    Copy c = { .job = job, .offload = job->offload, .unit = unit, .room = MAX(BUFFER, unit) };
     CoGroup group = { 0 };
     int r = progress_is_shown() ? copy_count(&c) : 0;
 
@@ -477,7 +478,6 @@ bool copy_run(const CopyJob *job)
         copy_fail(&c, "looked at", 0, r);
         return copy_complain(&c);
     }
-    c.room = MAX(BUFFER, c.unit);
     for (unsigned i = 0; i < job->workers; i++)
         co_group_start(&group, copy_worker, &c);
     co_group_wait(&group);

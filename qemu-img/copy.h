@@ -19,6 +19,7 @@ typedef struct {
     Handle *h;
     const char *name;       /* as the user gave it */
     uint64_t start, len;    /* where it lies in the input, bytes */
+    uint64_t from;          /* bytes of the image that are left out before it */
     /* internal: what the input is made of from some offset up to @known */
     Extent extent;
     uint64_t known;
@@ -32,12 +33,14 @@ typedef struct {
     const char *target_name;
     /*
      * With a backing file below the target: the node of the (only) source whose content that
-     * file has. What the layers above @base do not hold is left out. NULL: everything is copied.
+     * file has. What the layers above @base do not hold is left out. @base may be the target
+     * itself, as long as it is at least as long. NULL: everything is copied.
      */
     Node *base;
     uint64_t backing_len;   /* bytes of the target's backing file */
     bool target_is_zero;    /* it reads as zeroes before we begin */
-    uint64_t min_sparse;    /* zeroes for so many bytes become a hole; 0: every byte is written */
+    bool write_all;         /* what is known to be zero is written as data too */
+    uint64_t min_sparse;    /* zeroes in data for so many bytes become a hole; 0: never */
     bool compress;
     bool any_order;         /* writes may start in any order */
     bool offload;           /* let the host copy where it can */
