@@ -210,6 +210,7 @@ struct Qcow2 {
     /* snapshot.c */
     Qcow2Snapshot *snapshots;
     uint32_t snapshot_count;
+    uint32_t header_snapshots;               /* how many the header tells of */
     uint64_t snapshots_off, snapshots_len;   /* len: bytes */
 
     Qcow2Crypt *crypt;       /* NULL: not encrypted */
