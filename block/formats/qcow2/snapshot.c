@@ -339,7 +339,6 @@ static CO bool remove_one(Qcow2 *q, const char *id, GError **err)
 {
     Qcow2Snapshot *found = find_id(q, id), s;
     g_autofree uint64_t *l1 = found ? snapshot_l1(q, found, err) : NULL;
-    uint32_t i = found - q->snapshots;
     bool ok;
     int r;
 
@@ -348,7 +347,7 @@ static CO bool remove_one(Qcow2 *q, const char *id, GError **err)
     if (!l1)
         return false;
     s = *found;
-    list_remove(q, i);
+    list_remove(q, found - q->snapshots);
     r = snapshot_table_write(q);
     if (r < 0) {
         list_add(q, &s);

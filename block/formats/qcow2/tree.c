@@ -5,6 +5,7 @@
  * memory before any refcount block is touched, so each block is loaded once.
  */
 #include "block/formats/qcow2/tree.h"
+#include "block/formats/qcow2/compress.h"
 #include <string.h>
 
 enum { READ_MAX = 4 << 20 };
@@ -216,6 +217,10 @@ CO int tree_apply(Qcow2 *q, Counts *c, int sign, FreeKind kind)
 {
     Apply a = { .q = q, .c = c, .sign = sign, .kind = kind };
     int r = 0;
+
+    /* Compressed clusters may be among those that become free. */
+    qcow2_compressed_forget(q);
+    q->bytes_off = 0;
 
     for (int check = 1; check >= 0; check--)
         for (uint64_t first = 0; first < c->n && r >= 0; first += COUNTS_CHUNK)
