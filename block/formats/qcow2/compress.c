@@ -220,9 +220,7 @@ static CO int check_empty(Qcow2 *q, uint64_t off)
 
     if (r < 0)
         return r;
-    if (run.kind == MAP_DATA || run.kind == MAP_COMPRESSED)
-        return -EIO;
-    return 0;
+    return run.kind == MAP_COMPRESSED || run.copied ? -EIO : 0;
 }
 
 static uint64_t compressed_desc(const Qcow2 *q, uint64_t host, uint64_t len)

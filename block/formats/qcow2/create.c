@@ -192,10 +192,10 @@ static bool layout(Create *c, GError **err)
     uint64_t blocks = 1, table = 1, guest = clusters_of(q, q->size), other, total;
     uint64_t luks = clusters_of(q, qcow2_crypt_header_len(&c->crypt));
 
-    q->l1_len = MAX(qcow2_l1_needed(q, q->size), 0);
+    q->l1_len = qcow2_l1_needed(q, q->size);
     c->l2_tables = c->prealloc == PREALLOC_OFF ? 0 : q->l1_len;
     c->data_len = c->prealloc == PREALLOC_OFF || q->data_name ? 0 : guest * q->cluster;
-    other = 1 + MAX(clusters_of(q, q->l1_len * UINT64_C(8)), 1) + luks + c->l2_tables +
+    other = 1 + clusters_of(q, q->l1_len * UINT64_C(8)) + luks + c->l2_tables +
             clusters_of(q, c->data_len);
     for (;;) {
         uint64_t need;
@@ -214,7 +214,7 @@ static bool layout(Create *c, GError **err)
     q->reftable_clusters = table;
     q->reftable_len = blocks;
     q->l1_off = q->reftable_off + (table + blocks) * q->cluster;
-    c->l2_off = q->l1_off + MAX(clusters_of(q, q->l1_len * UINT64_C(8)), 1) * q->cluster;
+    c->l2_off = q->l1_off + clusters_of(q, q->l1_len * UINT64_C(8)) * q->cluster;
     if (c->crypt.method != QCOW2_CRYPT_NONE)
         q->crypt_method = c->crypt.method;
     if (luks) {
@@ -222,6 +222,8 @@ static bool layout(Create *c, GError **err)
         q->crypt_len = qcow2_crypt_header_len(&c->crypt);
         c->l2_off += luks * q->cluster;
     }
+    if (!q->l1_len)
+        q->l1_off = 0;
     c->data_off = c->l2_off + c->l2_tables * q->cluster;
     c->meta_end = total * q->cluster;
     return true;
@@ -348,7 +350,7 @@ static CO bool write_crypt(Create *c, GError **err)
 /* Where the metadata ends; the reference's new images end there too. */
 static uint64_t tables_end(const Create *c)
 {
-    if (c->l2_tables || c->q.crypt_off)
+    if (c->l2_tables || c->q.crypt_off || !c->q.l1_len)
         return c->data_off;
     return c->q.l1_off + c->q.l1_len * UINT64_C(8);
 }

@@ -247,8 +247,12 @@ const BlockDriver block_qcow2 = {
     .discard = qcow2_discard,
     .flush = qcow2_flush,
     .extent = qcow2_extent,
+    .resize = qcow2_resize,
     .info = qcow2_info,
     .info_specific = qcow2_info_specific,
     .has_zero_init = qcow2_has_zero_init,
     .refresh_limits = qcow2_refresh_limits,
+    .snapshots = &qcow2_snapshot_ops,
+    .vmstate_pread = qcow2_vmstate_pread,
+    .vmstate_pwrite = qcow2_vmstate_pwrite,
 };

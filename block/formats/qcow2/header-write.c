@@ -100,7 +100,7 @@ static void put_fields(const Qcow2 *q, uint8_t *head, uint32_t backing_off, bool
     be64_set(&h.l1_off, q->l1_off);
     be64_set(&h.reftable_off, q->reftable_off);
     be32_set(&h.reftable_clusters, q->reftable_clusters);
-    be32_set(&h.snapshot_count, q->snapshot_count);
+    be32_set(&h.snapshot_count, q->header_snapshots);
     be64_set(&h.snapshots_off, q->snapshots_off);
     be64_set(&h.incompatible, q->incompatible);
     be64_set(&h.compatible, q->compatible);

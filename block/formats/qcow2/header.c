@@ -117,7 +117,7 @@ static bool check_tables(Qcow2 *q, const Qcow2Header *h, OpenFlags flags, GError
     q->l1_off = be64_get(h->l1_off);
     q->reftable_off = be64_get(h->reftable_off);
     q->reftable_clusters = be32_get(h->reftable_clusters);
-    q->snapshot_count = be32_get(h->snapshot_count);
+    q->snapshot_count = q->header_snapshots = be32_get(h->snapshot_count);
     q->snapshots_off = be64_get(h->snapshots_off);
 
     if (q->size > INT64_MAX)

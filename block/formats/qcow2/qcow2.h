@@ -210,6 +210,7 @@ struct Qcow2 {
     /* snapshot.c */
     Qcow2Snapshot *snapshots;
     uint32_t snapshot_count;
+    uint32_t header_snapshots;               /* how many the header tells of */
     uint64_t snapshots_off, snapshots_len;   /* len: bytes */
 
     Qcow2Crypt *crypt;       /* NULL: not encrypted */
@@ -455,6 +456,17 @@ void qcow2_snapshots_free(Qcow2 *q);
 /* Guest offset where VM state begins. */
 uint64_t qcow2_vmstate_offset(const Qcow2 *q);
 
+extern const SnapshotOps qcow2_snapshot_ops;
+CO int qcow2_vmstate_pread(Node *n, uint64_t off, Span buf);
+CO int qcow2_vmstate_pwrite(Node *n, uint64_t off, Span buf);
+
+/* ---- resize.c ------------------------------------------------------------------------------- */
+
+/* Makes the L1 table at least @len entries long, durably. No requests meanwhile. */
+CO int qcow2_l1_grow(Qcow2 *q, uint64_t len);
+CO bool qcow2_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
+                     GError **err);
+
 /* ---- bitmap.c ------------------------------------------------------------------------------- */
 
 CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err);
@@ -483,6 +495,9 @@ CO int qcow2_write_held(Qcow2 *q, uint64_t off, Span buf);
 CO int qcow2_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
 CO int qcow2_discard(Node *n, uint64_t off, uint64_t len);
 CO int qcow2_make_empty(Node *n);
+/* Whole clusters: maps nothing there, or zeroes. Callers keep requests out. */
+CO int qcow2_unmap_range(Qcow2 *q, uint64_t off, uint64_t len);
+CO int qcow2_zero_range(Qcow2 *q, uint64_t off, uint64_t len);
 /* Sets the image's dirty bit durably, before refcounts in the file may lag behind. */
 CO int qcow2_mark_dirty(Qcow2 *q);
 /* Takes the mapping of the clusters that [@off, @off + @len) touches, against other changes. */

@@ -1,7 +1,4 @@
 #include "block/formats/qcow2/qcow2.h"
-CO bool qcow2_snapshots_open(Qcow2 *q, OpenFlags flags, GError **err){return true;}
-void qcow2_snapshots_free(Qcow2 *q){}
-uint64_t qcow2_vmstate_offset(const Qcow2 *q){return 0;}
 CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err){return true;}
 CO bool qcow2_bitmaps_store(Qcow2 *q, GError **err){return true;}
 void qcow2_bitmaps_free(Qcow2 *q){}

@@ -19,6 +19,7 @@ typedef enum {
     CLEAR_KEEP,      /* the host cluster stays reserved */
     CLEAR_FREE,
     CLEAR_DISCARD,   /* the same, and what is not mapped stays so where nothing is below */
+    CLEAR_UNMAP,     /* the backing file shows, or VM state goes: nothing is mapped */
 } Clear;
 
 #define ALL_ZERO (UINT64_MAX << SUBCLUSTERS)
@@ -58,6 +59,9 @@ static L2Entry entry_cleared(const Qcow2 *q, L2Entry old, Clear how, bool *freed
 {
     bool mapped = entry_is_mapped(q, old);
 
+    *freed = mapped;
+    if (how == CLEAR_UNMAP)
+        return (L2Entry){};
     *freed = false;
     if (!mapped && how == CLEAR_DISCARD && !has_backing(q))
         return old;
@@ -86,6 +90,17 @@ static bool kept_add(const Qcow2 *q, Kept *kept, L2Entry e)
     return true;
 }
 
+/* Bytes from @off, which no L2 table maps, to where one does. */
+static uint64_t tableless_reach(const Qcow2 *q, uint64_t off)
+{
+    uint64_t i = qcow2_l1_index(q, off);
+
+    do
+        i++;
+    while (i < q->l1_len && !(q->l1[i] & ENTRY_OFFSET));
+    return (i < q->l1_len ? i << (q->l2_bits + q->cluster_bits) : UINT64_MAX) - off;
+}
+
 /*
  * Clears clusters of [@off, @off + @len) that one slice maps; *@done: bytes. What @kept says is then
  * to be discarded; with discard-no-unref that ends the work early.
@@ -98,9 +113,12 @@ static CO int clear_slice(Qcow2 *q, uint64_t off, uint64_t len, Clear how, uint6
 
     if (r < 0)
         return r;
-    *done = MIN(len, (uint64_t)s.count << q->cluster_bits);
-    if (!s.data && (q->version < 3 || (how == CLEAR_DISCARD && !has_backing(q))))
+    if (!s.data && (q->version < 3 || how == CLEAR_UNMAP ||
+                    (how == CLEAR_DISCARD && !has_backing(q)))) {
+        *done = MIN(len, tableless_reach(q, off));
         return 0;
+    }
+    *done = MIN(len, (uint64_t)s.count << q->cluster_bits);
     r = qcow2_slice_get_own(q, off, &s);
     if (r < 0)
         return r;
@@ -109,7 +127,7 @@ static CO int clear_slice(Qcow2 *q, uint64_t off, uint64_t len, Clear how, uint6
         bool freed;
 
         new = entry_cleared(q, old, how, &freed);
-        if (how != CLEAR_KEEP && entry_is_mapped(q, new) && !kept_add(q, kept, old)) {
+        if (how != CLEAR_KEEP && how != CLEAR_UNMAP && entry_is_mapped(q, new) && !kept_add(q, kept, old)) {
             *done = (uint64_t)i << q->cluster_bits;
             break;
         }
@@ -136,6 +154,16 @@ static CO int clear_clusters(Qcow2 *q, uint64_t off, uint64_t len, Clear how)
         at += done;
     }
     return 0;
+}
+
+CO int qcow2_unmap_range(Qcow2 *q, uint64_t off, uint64_t len)
+{
+    return clear_clusters(q, off, len, CLEAR_UNMAP);
+}
+
+CO int qcow2_zero_range(Qcow2 *q, uint64_t off, uint64_t len)
+{
+    return clear_clusters(q, off, len, CLEAR_KEEP);
 }
 
 /* ---- parts of clusters ---------------------------------------------------------------------- */

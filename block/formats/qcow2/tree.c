@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Work on all tables of an L1 table at once. Tables lie anywhere in the file, in the worst case in
+ * random order; sorted, the file is read from front to back, and counts of clusters are gathered in
+ * memory before any refcount block is touched, so each block is loaded once.
+ */
+#include "block/formats/qcow2/tree.h"
+#include "block/formats/qcow2/compress.h"
+#include <string.h>
+
+enum { READ_MAX = 4 << 20 };
+
+CO uint64_t *tree_l1_read(Qcow2 *q, uint64_t off, uint32_t len, int *r)
+{
+    uint64_t bytes = len * UINT64_C(8);
+    g_autofree uint64_t *l1 = NULL;
+
+    if (bytes > QCOW2_L1_BYTES_MAX) {
+        *r = -EFBIG;
+        return NULL;
+    }
+    l1 = g_try_malloc(MAX(bytes, 8));
+    *r = l1 ? qcow2_file_read(q, off, l1, bytes) : -ENOMEM;
+    if (*r < 0)
+        return NULL;
+    for (uint32_t i = 0; i < len; i++)
+        l1[i] = be64_at(&l1[i]);
+    return g_steal_pointer(&l1);
+}
+
+static int table_order(const void *a, const void *b)
+{
+    const TreeTable *x = a, *y = b;
+
+    if (x->off != y->off)
+        return x->off < y->off ? -1 : 1;
+    return x->guest < y->guest ? -1 : x->guest > y->guest;
+}
+
+GArray *tree_tables(const Qcow2 *q, const uint64_t *l1, uint32_t len)
+{
+    GArray *all = g_array_new(FALSE, FALSE, sizeof(TreeTable));
+    guint kept = 0;
+
+    for (uint32_t i = 0; i < len; i++) {
+        TreeTable t = { .off = l1[i] & ENTRY_OFFSET, .times = 1,
+                        .guest = (uint64_t)i << (q->l2_bits + q->cluster_bits) };
+
+        if (t.off && !qcow2_within(q, t.off))
+            g_array_append_val(all, t);
+    }
+    g_array_sort(all, table_order);
+    for (guint i = 0; i < all->len; i++) {
+        TreeTable *t = &g_array_index(all, TreeTable, i);
+        TreeTable *last = kept ? &g_array_index(all, TreeTable, kept - 1) : NULL;
+
+        if (last && last->off == t->off)
+            last->times++;
+        else
+            g_array_index(all, TreeTable, kept++) = *t;
+    }
+    g_array_set_size(all, kept);
+    return all;
+}
+
+/* Visits the @n tables at @t, which are adjacent and have been read to @buf. */
+static CO int visit_run(Qcow2 *q, const TreeTable *t, guint n, uint8_t *buf, TreeVisit *visit,
+                        void *arg)
+{
+    for (guint i = 0; i < n; i++) {
+        uint8_t *entries = buf + i * q->cluster;
+        bool changed = false;
+        int r = visit(q, &t[i], entries, &changed, arg);
+
+        if (r >= 0 && changed) {
+            edge_event(q->storage, EV_L2_UPDATE);
+            r = qcow2_overlap_check(q, OVERLAP_L2 | OVERLAP_INACTIVE_L2, t[i].off, q->cluster);
+            if (r >= 0)
+                r = edge_pwrite_buf(q->storage, t[i].off, entries, q->cluster);
+        }
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+CO int tree_walk(Qcow2 *q, const GArray *tables, TreeVisit *visit, void *arg)
+{
+    guint max = MAX(READ_MAX / q->cluster, 1);
+    g_autoptr(Aligned) buf = aligned_try_alloc(MIN(max, MAX(tables->len, 1)) * q->cluster);
+
+    if (!buf)
+        return -ENOMEM;
+    for (guint i = 0, n; i < tables->len; i += n) {
+        const TreeTable *t = &g_array_index(tables, TreeTable, i);
+        int r;
+
+        for (n = 1; n < max && i + n < tables->len && t[n].off == t->off + n * q->cluster; n++)
+            ;
+        r = qcow2_file_read(q, t->off, buf, n * q->cluster);
+        if (r >= 0)
+            r = visit_run(q, t, n, buf, visit, arg);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- counting ------------------------------------------------------------------------------- */
+
+static int count_range(const Qcow2 *q, Counts *c, uint64_t off, uint64_t len, uint32_t times)
+{
+    for (uint64_t i = off >> q->cluster_bits; i <= (off + len - 1) >> q->cluster_bits; i++) {
+        if (i >= c->n)
+            return -EIO;
+        if (!counts_add(c, i, times))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+typedef struct {
+    Counts *counts;
+} CountVisit;
+
+static CO int count_visit(Qcow2 *q, const TreeTable *t, uint8_t *entries, bool *changed, void *arg)
+{
+    CountVisit *v = arg;
+    int r = count_range(q, v->counts, t->off, q->cluster, t->times);
+
+    for (uint64_t i = 0; i < UINT64_C(1) << q->l2_bits && r >= 0; i++) {
+        uint64_t desc = be64_at(entries + (i << q->entry_bits)), off, len;
+
+        if (desc & ENTRY_COMPRESSED) {
+            qcow2_compressed_span(q, desc, &off, &len);
+            r = count_range(q, v->counts, off, len, t->times);
+        } else if (desc & ENTRY_OFFSET) {
+            if (qcow2_within(q, desc & ENTRY_OFFSET))
+                return qcow2_corrupt(q, true, "Cluster allocation offset 0x%" PRIx64
+                                     " unaligned (L2 offset: 0x%" PRIx64 ", L2 index: 0x%" PRIx64
+                                     ")", (uint64_t)(desc & ENTRY_OFFSET), t->off, i);
+            r = count_range(q, v->counts, desc & ENTRY_OFFSET, q->cluster, t->times);
+        }
+    }
+    return r;
+}
+
+CO int tree_count(Qcow2 *q, const uint64_t *l1, uint32_t len, Counts *c)
+{
+    g_autoptr(GArray) tables = tree_tables(q, l1, len);
+    CountVisit v = { c };
+
+    return tree_walk(q, tables, count_visit, &v);
+}
+
+/* ---- applying ------------------------------------------------------------------------------- */
+
+typedef struct {
+    Qcow2 *q;
+    Counts *c;
+    int sign;
+    FreeKind kind;
+    uint64_t free_from, free_to;   /* bytes that became free and are not passed down yet */
+} Apply;
+
+static CO void pass_down(Apply *a)
+{
+    if (a->free_to > a->free_from && a->q->pass_discard[a->kind])
+        edge_discard(a->q->storage, a->free_from, a->free_to - a->free_from);
+    a->free_from = a->free_to = 0;
+}
+
+static bool chunk_fits(const Apply *a, uint64_t i, uint64_t now)
+{
+    uint32_t by = counts_get(a->c, i);
+
+    return a->sign < 0 ? now >= by : now <= a->q->refcount_max && by <= a->q->refcount_max - now;
+}
+
+/* Counts of one chunk of clusters: @check only looks whether they can change. */
+static CO int chunk_apply(Apply *a, uint64_t first, bool check)
+{
+    Qcow2 *q = a->q;
+
+    for (uint64_t i = first; i < MIN(first + COUNTS_CHUNK, a->c->n); i++) {
+        uint32_t by = counts_get(a->c, i);
+        uint64_t now;
+        int r;
+
+        if (!by)
+            continue;
+        r = qcow2_refcount_get(q, i, &now);
+        if (r < 0)
+            return r;
+        if (check) {
+            if (!chunk_fits(a, i, now))
+                return a->sign < 0 ? -EIO : -EOVERFLOW;
+            continue;
+        }
+        r = qcow2_refcount_add(q, i, 1, (int64_t)a->sign * by);
+        if (r < 0)
+            return r;
+        now += (int64_t)a->sign * by;
+        counts_set(a->c, i, MIN(now, UINT32_MAX - 1) + 1);
+        if (now)
+            continue;
+        if (a->free_to != i << q->cluster_bits) {
+            pass_down(a);
+            a->free_from = i << q->cluster_bits;
+        }
+        a->free_to = (i + 1) << q->cluster_bits;
+    }
+    return 0;
+}
+
+CO int tree_apply(Qcow2 *q, Counts *c, int sign, FreeKind kind)
+{
+    Apply a = { .q = q, .c = c, .sign = sign, .kind = kind };
+    int r = 0;
+
+    /* Compressed clusters may be among those that become free. */
+    qcow2_compressed_forget(q);
+    q->bytes_off = 0;
+
+    for (int check = 1; check >= 0; check--)
+        for (uint64_t first = 0; first < c->n && r >= 0; first += COUNTS_CHUNK)
+            if (c->chunks[first >> COUNTS_CHUNK_BITS])
+                r = chunk_apply(&a, first, check);
+    pass_down(&a);
+    return r;
+}
