@@ -288,7 +288,7 @@ Limits *node_limits(Node *n)
 
 void node_set_size(Node *n, uint64_t size)
 {
-    n->size = size > INT64_MAX - SECTOR ? size : round_up(size, SECTOR);
+    n->size = size > INT64_MAX ? round_down(size, SECTOR) : round_up(size, SECTOR);
 }
 
 void node_set_identity(Node *n, uint64_t device, uint64_t inode)
