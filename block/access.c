@@ -7,6 +7,7 @@
  * inside this process; the file driver's locks say the same to other processes.
  */
 #include "block/internal.h"
+#include <inttypes.h>
 
 static const char *const access_names[] = { "consistent read", "write", "write unchanged",
                                             "resize" };
@@ -81,13 +82,26 @@ static void access_of_child(Node *n, const Edge *e, unsigned parent_needs, unsig
         *shares = ACCESS_ALL;
 }
 
+/* True if @n is able to give its parents what they need. */
+static bool access_is_possible(const Node *n, unsigned needs, GError **err)
+{
+    if (needs & (ACCESS_WRITE | ACCESS_UNCHANGED | ACCESS_RESIZE) && node_is_read_only(n))
+        return err_set(err, EACCES, "'%s' is read-only", node_filename(n));
+    if (needs & ACCESS_WRITE && !(needs & ACCESS_RESIZE) &&
+        !is_aligned(n->size, n->limits.request_alignment))
+        return err_set(err, EINVAL, "'%s' ends inside a block of %" PRIu32
+                       " bytes, so it cannot be written by who may not resize it",
+                       node_filename(n), n->limits.request_alignment);
+    return true;
+}
+
 CO bool access_refresh(Node *n, GError **err)
 {
     unsigned needs, shares;
 
-    if (!access_check(n, err))
-        return false;
     access_sum(n, &needs, &shares);
+    if (!access_check(n, err) || !access_is_possible(n, needs, err))
+        return false;
     if (n->drv->lock && !n->drv->lock(n, needs, shares, err))
         return false;
     for (guint i = 0; i < n->children->len; i++) {

@@ -25,7 +25,12 @@ typedef enum {
 } BlockKind;
 
 /* What a child is to its parent. */
-typedef enum { ROLE_STORAGE, ROLE_DATA, ROLE_BACKING, ROLE_FILTERED, ROLE_METADATA } Role;
+typedef enum {
+    ROLE_STORAGE, ROLE_DATA, ROLE_METADATA, /* files */
+    ROLE_BACKING,
+    ROLE_FILTERED,
+    ROLE_IMAGE, /* a whole image, beside others */
+} Role;
 
 /* What requests must look like for a driver. Bytes; 0 means no limit, or 1 for alignments. */
 typedef struct {
@@ -93,8 +98,13 @@ struct BlockDriver {
     CO int (*discard)(Node *n, uint64_t off, uint64_t len);  /* NULL: nothing happens */
     /* Moves everything cached in the driver to its children. NULL: nothing to move. */
     CO int (*flush)(Node *n);
-    /* Makes the children's content durable. NULL: flushes every child written since. Protocols only. */
+    /*
+     * Makes what is not a child's durable, after .flush and only if @n was written since the last
+     * flush; then the core flushes every child. NULL: nothing.
+     */
     CO int (*sync)(Node *n);
+    /* In place of all that, for who flushes its children its own way. NULL: the core does it. */
+    CO int (*flush_all)(Node *n);
     /* At least one byte; see Extent. NULL: all data, allocated (filters: pass on). */
     CO int (*extent)(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
     /* Host-side copy from @src_off of edge @src, which ends in a protocol node. NULL: -ENOTSUP. */
@@ -142,14 +152,21 @@ const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filen
 
 void *node_state(const Node *n);
 Limits *node_limits(Node *n);
-/* Sets the size in bytes; rounded up to nothing. */
+/*
+ * Sets the size in bytes; rounded up to a multiple of 512, as images are seen everywhere. Reads past
+ * the end of a file give zeroes.
+ */
 void node_set_size(Node *n, uint64_t size);
 /* Says which file of this machine @n is, so that loops are found. Protocols. */
 void node_set_identity(Node *n, uint64_t device, uint64_t inode);
+/* The options @n was opened with, typed. */
+const json_t *node_options(const Node *n);
 /* True if @n is raw only because its content looked like no known format. */
 bool node_is_probed_raw(const Node *n);
 /* True if no option was given to @n that a json:{} name would have to tell. */
 bool node_is_plain(const Node *n);
+/* The same if @option does not count. */
+bool node_is_plain_but(const Node *n, const char *option);
 /* The OpenFlags in force for @n: OPEN_RDWR, OPEN_DIRECT, OPEN_NO_FLUSH, OPEN_UNMAP, ... */
 OpenFlags node_flags(const Node *n);
 /*
@@ -166,6 +183,11 @@ bool node_fall_back_read_only(Node *n, const char *why, GError **err);
  */
 CO Edge *node_open_child(Node *n, const char *key, const char *filename, const json_t *options,
                          Role role, bool optional, GError **err);
+/*
+ * Puts what @filename means (a name, PROTOCOL:..., json:{...}) into member @key of @options, as the
+ * options of a node that has no format on top, unless there are such options. For parse_filename.
+ */
+bool node_describe_child(json_t *options, const char *key, const char *filename, GError **err);
 /* Drops a child before the node is closed. */
 CO void node_close_child(Node *n, Edge *e);
 
@@ -200,7 +222,7 @@ static inline CO int edge_pwrite_buf(Edge *e, uint64_t off, const void *buf, siz
     return edge_pwrite(e, off, span_of_const(buf, len), 0);
 }
 
-/* Tells blkdebug, if it is the child @e, that @event is about to happen. May suspend there. */
+/* Tells the child @e, if it is a blkdebug, that @event is about to happen. May suspend there. */
 CO void edge_event(Edge *e, BlockEvent event);
 
 /*

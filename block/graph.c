@@ -8,6 +8,8 @@
 #include "block/internal.h"
 #include <string.h>
 
+enum { SECTOR = 512 };
+
 static GHashTable *nodes_by_name;   /* name -> Node, neither owned */
 
 Node *node_find(const char *name)
@@ -71,8 +73,6 @@ static CO Node *node_close(Node *n)
     n->is_closing = true;
     if (n->is_open && n->drv->close)
         n->drv->close(n);
-    if (n->is_open && n->drv->event)
-        node_event_listen(-1);
     while (n->bitmaps)
         dirty_remove(n, n->bitmaps);
     if (e) {
@@ -288,7 +288,7 @@ Limits *node_limits(Node *n)
 
 void node_set_size(Node *n, uint64_t size)
 {
-    n->size = size;
+    n->size = size > INT64_MAX ? round_down(size, SECTOR) : round_up(size, SECTOR);
 }
 
 void node_set_identity(Node *n, uint64_t device, uint64_t inode)
@@ -301,6 +301,11 @@ void node_set_identity(Node *n, uint64_t device, uint64_t inode)
 bool node_is_probed_raw(const Node *n)
 {
     return n->probed_raw;
+}
+
+const json_t *node_options(const Node *n)
+{
+    return n->options;
 }
 
 OpenFlags node_flags(const Node *n)
@@ -357,8 +362,8 @@ bool node_has_zero_init(const Node *n)
 }
 
 /*
- * What the children ask for holds for the parents too, unless the driver knows better: bytes pass
- * through filters, and formats read and write whole blocks of their storage themselves.
+ * Requests of any alignment pass through a node, unless its driver knows better: the child that is
+ * choosy straightens them out. Memory is another matter: it is copied once, at the top.
  */
 void node_refresh_limits(Node *n)
 {
@@ -374,9 +379,6 @@ void node_refresh_limits(Node *n)
             l->memory_alignment = below->memory_alignment;
             l->opt_transfer = below->opt_transfer;
             l->max_iov = below->max_iov;
-            if (n->drv->kind == BLK_FILTER) {
-                *l = *below;
-            }
         }
     }
     if (n->drv->refresh_limits)

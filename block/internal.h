@@ -31,7 +31,7 @@ struct Node {
     char *name;             /* node-name; "#blockN" when it was not given */
     char *filename;         /* shown to people; see name.c */
     json_t *options;        /* what it was opened with, children excluded, typed */
-    json_t *given;          /* the same as they were written, for names */
+    json_t *given;          /* of those, what drv->strong_options names, as it was written */
     OpenFlags flags;
     bool is_closing;
     bool is_open;           /* drv->open has succeeded */
@@ -96,6 +96,7 @@ CO void gate_close_above(Node *n);     /* and wait until no request is in flight
 void gate_open_above(Node *n);
 
 /* name.c */
+json_t *options_strong(const BlockDriver *d, const json_t *o); /* a copy of those; new reference */
 void node_refresh_filename(Node *n);   /* after opening and after a change of children */
 json_t *node_full_options(Node *n);    /* all that reopens @n; new reference */
 
@@ -106,7 +107,6 @@ CO int node_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
 CO int node_discard(Node *n, uint64_t off, uint64_t len);
 CO int node_flush(Node *n);
 CO void node_event(Node *n, BlockEvent event);
-void node_event_listen(int change);    /* +1, -1: nodes with an event operation come and go */
 /* copy.c: host-side copy between the protocol nodes below; -ENOTSUP when that cannot be done */
 CO int node_copy(Node *src, uint64_t src_off, Node *dst, uint64_t dst_off, uint64_t len);
 /* copy-on-read.c */

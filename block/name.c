@@ -6,26 +6,48 @@
 #include "block/internal.h"
 #include <string.h>
 
-/* Options of @n that change what it shows, besides its children; into @into. */
-static unsigned strong_options(const Node *n, json_t *into)
+json_t *options_strong(const BlockDriver *d, const json_t *o)
 {
-    unsigned count = 0;
+    json_t *strong = json_object();
 
-    for (const char *const *key = n->drv->strong_options; key && *key; key++) {
-        json_t *v = json_get(n->given, *key);
+    for (const char *const *key = d->strong_options; key && *key; key++) {
+        json_t *v = json_get(o, *key);
 
-        if (v) {
-            count++;
-            if (into)
-                json_object_set(into, *key, v);
-        }
+        if (v)
+            json_put(strong, *key, json_deep_copy(v));
     }
-    return count;
+    return strong;
 }
 
 bool node_is_plain(const Node *n)
 {
-    return strong_options(n, NULL) == 0;
+    return json_object_size(n->given) == 0;
+}
+
+bool node_is_plain_but(const Node *n, const char *option)
+{
+    return json_object_size(n->given) == json_has(n->given, option);
+}
+
+/* Puts @v, the value at @key, into @into: what is inside of objects and lists by dotted names. */
+static void strong_put(json_t *into, const char *key, json_t *v)
+{
+    const char *name;
+    json_t *member;
+    size_t i;
+
+    json_object_foreach(v, name, member) {
+        g_autofree char *path = g_strdup_printf("%s.%s", key, name);
+
+        strong_put(into, path, member);
+    }
+    json_array_foreach(v, i, member) {
+        g_autofree char *path = g_strdup_printf("%s.%zu", key, i);
+
+        strong_put(into, path, member);
+    }
+    if (!json_is_object(v) && !json_is_array(v))
+        json_object_set(into, key, v);
 }
 
 /* The name that reopens @n by itself, or NULL. Caller frees. */
@@ -61,9 +83,11 @@ static void child_put(json_t *o, const char *key, json_t *child)
 
 json_t *node_full_options(Node *n)
 {
-    json_t *o = json_object();
+    json_t *o = json_object(), *v;
+    const char *key;
 
-    strong_options(n, o);
+    json_object_foreach(n->given, key, v)
+        strong_put(o, key, v);
     json_put_str(o, "driver", n->drv->name);
     if (n->drv->kind == BLK_PROTOCOL && json_has(n->options, "filename"))
         json_put_str(o, "filename", json_get_str(n->options, "filename", ""));

@@ -81,7 +81,7 @@ OpenFlags node_child_flags(const Node *n, Role role)
     if (role == ROLE_BACKING)
         return flags | (n->flags & OPEN_NO_IO);
     flags |= n->flags & (OPEN_RDWR | OPEN_RESIZE | OPEN_AUTO_RDONLY | OPEN_NO_IO);
-    if (role == ROLE_FILTERED)
+    if (role == ROLE_FILTERED || role == ROLE_IMAGE)
         return flags | (n->flags & (OPEN_UNMAP | OPEN_NO_BACKING | OPEN_CHECK));
     /* Whether a discard reaches the file is decided above it. */
     return flags | OPEN_UNMAP;
@@ -166,6 +166,18 @@ static bool options_from_json_name(const char *filename, json_t *o, GError **err
     return true;
 }
 
+bool node_describe_child(json_t *options, const char *key, const char *filename, GError **err)
+{
+    json_t *child = json_get(options, key);
+
+    if (json_is_string(child))
+        return err_set(err, EINVAL, "Both a file name and a node are given for '%s'", key);
+    if (!child)
+        json_put(options, key, child = json_object());
+    return g_str_has_prefix(filename, "json:") ? options_from_json_name(filename, child, err)
+                                               : options_from_filename(filename, child, err);
+}
+
 /* Members of options that describe a child, or a list of them. */
 static const char *const child_keys[] = { "file", "backing", "data-file", "image", "test", "raw",
                                           "log", "header", "children" };
@@ -224,7 +236,7 @@ bool node_fall_back_read_only(Node *n, const char *why, GError **err)
 /* A node of driver @d with checked options @o; its backing file is not opened yet. */
 static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flags, GError **err)
 {
-    g_autoptr(json_t) given = json_copy(o);
+    g_autoptr(json_t) given = options_strong(d, o);
     g_autoptr(Node) n = NULL;
     DetectZeroes detect;
 
@@ -241,8 +253,6 @@ static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flag
     if (!d->open(n, o, flags, err))
         return NULL;
     n->is_open = true;
-    if (d->event)
-        node_event_listen(1);
     node_refresh_limits(n);
     node_refresh_filename(n);
     return g_steal_pointer(&n);
@@ -539,7 +549,7 @@ CO Edge *node_open_child(Node *n, const char *key, const char *filename, const j
             err_set(err, EINVAL, "Node of driver '%s' needs the option '%s'", n->drv->name, key);
         return NULL;
     }
-    if (role == ROLE_STORAGE || role == ROLE_DATA || role == ROLE_METADATA)
+    if (role != ROLE_IMAGE && role != ROLE_BACKING)
         flags |= OPEN_PROTOCOL;
     child = child_open(n, value, filename, flags, err);
     if (!child)

@@ -25,27 +25,68 @@ static void reopen_free(Reopen *r)
     g_free(r);
 }
 
-/* Adds @n and the nodes below it, with the flags they inherit. */
-static bool reopen_plan(GPtrArray *plan, Node *n, json_t *options, OpenFlags flags, GError **err)
+/* The options of @n with those of @changes in place of them; what concerns children is left out. */
+static json_t *options_changed(Node *n, const json_t *changes)
+{
+    json_t *o = json_deep_copy(n->options), *v;
+    const char *key;
+
+    json_object_foreach((json_t *)changes, key, v) {
+        json_t *old = json_get(o, key);
+        bool is_child = false;
+
+        for (guint i = 0; i < n->children->len; i++)
+            is_child |= !strcmp(((Edge *)n->children->pdata[i])->key, key);
+        if (is_child)
+            continue;
+        if (json_is_object(v) && json_is_object(old))
+            json_object_update(old, v);
+        else
+            json_object_set_new(o, key, json_deep_copy(v));
+    }
+    return o;
+}
+
+static bool plan_has(const GPtrArray *plan, const Node *n)
+{
+    for (guint i = 0; i < plan->len; i++)
+        if (((const Reopen *)plan->pdata[i])->node == n)
+            return true;
+    return false;
+}
+
+/*
+ * Adds @n, changed by @changes (NULL: nothing), and the nodes below it, with the flags they inherit
+ * and what @changes says of them.
+ */
+static bool reopen_plan(GPtrArray *plan, Node *n, const json_t *changes, OpenFlags flags,
+                        GError **err)
 {
     Reopen *r = g_new0(Reopen, 1);
 
-    *r = (Reopen){ .node = n, .options = options, .flags = flags, .old_flags = n->flags };
-    r->given = json_copy(options);
+    *r = (Reopen){
+        .node = n,
+        .options = options_changed(n, changes),
+        .given = options_strong(n->drv, changes),
+        .flags = flags,
+        .old_flags = n->flags,
+    };
+    json_object_update_missing(r->given, n->given);
     g_ptr_array_add(plan, r);
-    if (!options_check(n->drv, options, err) ||
-        !flags_from_options(options, &r->flags, &r->detect, err))
+    if (!options_check(n->drv, r->options, err) ||
+        !flags_from_options(r->options, &r->flags, &r->detect, err))
         return false;
     for (guint i = 0; i < n->children->len; i++) {
         const Edge *e = n->children->pdata[i];
+        const json_t *more = json_get(changes, e->key);
         Node shape = { .flags = r->flags };
         OpenFlags settable = OPEN_RDWR | OPEN_DIRECT | OPEN_NO_FLUSH | OPEN_UNMAP;
         OpenFlags child = e->node->flags;
 
-        if (e->role == ROLE_BACKING)
+        if (e->role == ROLE_BACKING || plan_has(plan, e->node))
             continue;
         child = (child & ~settable) | (node_child_flags(&shape, e->role) & settable);
-        if (!reopen_plan(plan, e->node, json_copy(e->node->options), child, err))
+        if (!reopen_plan(plan, e->node, json_is_object(more) ? more : NULL, child, err))
             return false;
     }
     return true;
@@ -126,36 +167,15 @@ static CO void plan_commit(GPtrArray *plan)
     }
 }
 
-/* Puts the members of @changes over those of @n's options. New reference, or NULL with @err. */
-static json_t *options_changed(Node *n, json_t *changes, GError **err)
-{
-    g_autoptr(json_t) o = json_deep_copy(n->options);
-    g_autoptr(json_t) c = changes ? changes : json_object();
-    const char *key;
-    json_t *v;
-
-    if (!keyval_nest(c, err))
-        return NULL;
-    json_object_foreach(c, key, v) {
-        json_t *old = json_get(o, key);
-
-        if (json_is_object(v) && json_is_object(old))
-            json_object_update(old, v);
-        else
-            json_object_set(o, key, v);
-    }
-    return g_steal_pointer(&o);
-}
-
 CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err)
 {
     Node *n = h->root->node;
     g_autoptr(GPtrArray) plan = g_ptr_array_new_with_free_func((GDestroyNotify)reopen_free);
-    json_t *o = options_changed(n, options, err);
+    g_autoptr(json_t) changes = options ? options : json_object();
     unsigned old_needs = h->root->needs;
     bool ok;
 
-    if (!o || !reopen_plan(plan, n, o, flags, err))
+    if (!keyval_nest(changes, err) || !reopen_plan(plan, n, changes, flags, err))
         return false;
     if (handle_flush(h) < 0)
         return err_set(err, EIO, "Could not write back what is cached of '%s'", node_filename(n));

@@ -126,52 +126,57 @@ static void node_written(Node *n, uint64_t off, uint64_t len)
     n->writes++;
     dirty_mark(n, off, len);
     if (off + len > n->size && (n->drv->kind != BLK_FORMAT || n->drv->write_grows))
-        n->size = off + len;
+        node_set_size(n, off + len);
 }
 
-/* An aligned write of any length. */
-static CO int pwrite_split(Node *n, uint64_t off, Span buf, ReqFlags flags)
+/* True if @n and all below it that bytes pass through make a write with REQ_FUA durable. */
+static bool fua_is_native(const Node *n, bool zero)
 {
-    ReqFlags pass = flags & (n->drv->write_flags | (n->drv->is_compressing ? REQ_COMPRESSED : 0));
-    uint64_t max = transfer_max(n);
-    int r = 0;
+    while (n) {
+        bool passes_on = n->drv->kind == BLK_FILTER && !n->drv->pwrite;
+        unsigned known = n->drv->write_flags & (zero ? n->drv->zero_flags : ~0u);
 
-    if (!n->drv->pwrite && n->drv->kind == BLK_FILTER)
-        return edge_pwrite(node_edge(n, ROLE_FILTERED), off, buf, flags);
-    if (!n->drv->pwrite || (flags & REQ_COMPRESSED && !n->drv->is_compressing))
-        return -ENOTSUP;
-    node_event(n, EV_PWRITEV);
-    for (uint64_t done = 0; done < buf.len && r == 0;) {
-        uint64_t len = MIN(buf.len - done, max);
-
-        r = n->drv->pwrite(n, off + done, span_slice(buf, done, len), pass);
-        done += len;
+        if (!passes_on && !(known & REQ_FUA))
+            return false;
+        if (n->drv->kind == BLK_PROTOCOL)
+            return true;
+        n = n->drv->kind == BLK_FILTER ? node_filtered(n) : node_storage(n);
     }
-    node_written(n, off, buf.len);
-    if (r == 0 && flags & REQ_FUA && !(n->drv->write_flags & REQ_FUA))
+    return false;
+}
+
+/*
+ * Ends a change of content: remembers it, and flushes if that is how @n makes it durable. Nodes
+ * above others count it after the flush, in which they only have to move what they cached.
+ */
+static CO int write_end(Node *n, uint64_t off, uint64_t len, bool flush, int r)
+{
+    if (n->drv->kind == BLK_PROTOCOL)
+        node_written(n, off, len);
+    if (r == 0 && flush)
         r = node_flush(n);
+    if (n->drv->kind != BLK_PROTOCOL)
+        node_written(n, off, len);
     node_event(n, EV_PWRITEV_DONE);
     return r;
 }
 
-/* Changes part of one aligned block: reads it, puts @buf in, writes it back. */
-static CO int pwrite_block(Node *n, uint64_t off, Span buf, ReqFlags flags, bool is_head)
+/* An aligned write in pieces the driver can take. */
+static CO int pwrite_split(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
-    uint64_t align = n->limits.request_alignment, start = round_down(off, align);
-    g_autoptr(Aligned) block = aligned_try_alloc(align);
-    uint64_t have = start < n->size ? MIN(align, n->size - start) : 0;
-    int r;
+    uint64_t max = transfer_max(n);
 
-    if (!block)
-        return -ENOMEM;
-    node_event(n, is_head ? EV_PWRITEV_RMW_HEAD : EV_PWRITEV_RMW_TAIL);
-    memset((uint8_t *)block + have, 0, align - have);
-    r = have ? pread_split(n, start, span_of(block, align), 0) : 0;
-    if (r < 0)
-        return r;
-    node_event(n, is_head ? EV_PWRITEV_RMW_AFTER_HEAD : EV_PWRITEV_RMW_AFTER_TAIL);
-    span_read(buf, (uint8_t *)block + (off - start));
-    return pwrite_split(n, start, span_of(block, align), flags);
+    if (flags & REQ_COMPRESSED && !n->drv->is_compressing)
+        return -ENOTSUP;
+    for (uint64_t done = 0; done < buf.len;) {
+        uint64_t len = MIN(buf.len - done, max);
+        int r = n->drv->pwrite(n, off + done, span_slice(buf, done, len), flags);
+
+        if (r < 0)
+            return r;
+        done += len;
+    }
+    return 0;
 }
 
 /* An aligned write from memory that does not suit the node. */
@@ -195,26 +200,142 @@ static CO int pwrite_bounce(Node *n, uint64_t off, Span buf, ReqFlags flags)
     return 0;
 }
 
-/* A write whose range is held already, at any alignment. */
+/* What of @flags a driver that knows @known is told. */
+static ReqFlags flags_for(const Node *n, ReqFlags flags, unsigned known, bool native_fua)
+{
+    known |= n->drv->is_compressing ? REQ_COMPRESSED : 0;
+    return flags & (native_fua ? known : known & ~REQ_FUA);
+}
+
+static CO int zero_aligned(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
+
+/* An aligned write of any length whose range is held. */
+static CO int pwrite_aligned(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    bool native = flags & REQ_FUA && fua_is_native(n, false);
+    int r;
+
+    if (!n->drv->pwrite && n->drv->kind == BLK_FILTER) {
+        r = edge_pwrite(node_edge(n, ROLE_FILTERED), off, buf, flags);
+        return write_end(n, off, buf.len, false, r);
+    }
+    if (!n->drv->pwrite)
+        return -ENOTSUP;
+    if (n->detect_zeroes && !(flags & REQ_COMPRESSED) && span_is_zero(buf)) {
+        flags |= n->detect_zeroes == DETECT_ZEROES_UNMAP ? REQ_MAY_UNMAP : 0;
+        return zero_aligned(n, off, buf.len, flags);
+    }
+    node_event(n, EV_PWRITEV);
+    if (span_is_aligned(buf, n->limits.memory_alignment))
+        r = pwrite_split(n, off, buf, flags_for(n, flags, n->drv->write_flags, native));
+    else
+        r = pwrite_bounce(n, off, buf, flags_for(n, flags, n->drv->write_flags, native));
+    return write_end(n, off, buf.len, flags & REQ_FUA && !native, r);
+}
+
+/* ---- writes that do not fill blocks --------------------------------------------------------- */
+
+/* Reads the block, or blocks, at @off to be changed; zeroes beyond the end of the node. */
+static CO int rmw_read(Node *n, uint64_t off, void *block, uint64_t len)
+{
+    uint64_t have = off < n->size ? MIN(len, round_up(n->size - off, n->limits.request_alignment)) : 0;
+
+    memset((uint8_t *)block + have, 0, len - have);
+    return have ? pread_split(n, off, span_of(block, have), 0) : 0;
+}
+
+/* How a request lies on the blocks of its node. */
+typedef struct {
+    uint64_t start, end;  /* widened to whole blocks */
+    bool head, tail;      /* part of the first, the last block stays as it is */
+    bool at_once;         /* nothing lies between them: they are read as one */
+} Blocks;
+
+static Blocks blocks_of(const Node *n, uint64_t off, uint64_t len)
+{
+    uint64_t align = n->limits.request_alignment;
+    Blocks b = { .start = round_down(off, align), .end = round_up(off + len, align) };
+
+    b.head = off > b.start;
+    b.tail = off + len < b.end;
+    b.at_once = b.end - b.start == align || (b.head && b.tail && b.end - b.start == 2 * align);
+    return b;
+}
+
+/* Reads the blocks of which part stays: the first to @first, the last to @last. */
+static CO int rmw_read_ends(Node *n, const Blocks *b, uint8_t *first, uint8_t *last)
+{
+    uint64_t align = n->limits.request_alignment;
+    int r = 0;
+
+    if (b->head)
+        node_event(n, EV_PWRITEV_RMW_HEAD);
+    if (b->at_once) {
+        if (b->tail)
+            node_event(n, EV_PWRITEV_RMW_TAIL);
+        r = rmw_read(n, b->start, first, b->end - b->start);
+    } else if (b->head) {
+        r = rmw_read(n, b->start, first, align);
+    }
+    if (r < 0)
+        return r;
+    if (b->head)
+        node_event(n, EV_PWRITEV_RMW_AFTER_HEAD);
+    if (b->tail && !b->at_once) {
+        node_event(n, EV_PWRITEV_RMW_TAIL);
+        r = rmw_read(n, b->end - align, last, align);
+        if (r < 0)
+            return r;
+    }
+    if (b->tail)
+        node_event(n, EV_PWRITEV_RMW_AFTER_TAIL);
+    return 0;
+}
+
+/* A write, or zeroes with @buf NULL, that is widened to whole blocks in memory of ours. */
+static CO int pwrite_rmw(Node *n, uint64_t off, uint64_t len, const Span *buf, ReqFlags flags)
+{
+    Blocks b = blocks_of(n, off, len);
+    g_autoptr(Aligned) bounce = aligned_try_alloc(b.end - b.start);
+    uint8_t *at = bounce;
+    int r;
+
+    if (!bounce)
+        return -ENOMEM;
+    r = rmw_read_ends(n, &b, at, at + (b.end - b.start) - n->limits.request_alignment);
+    if (r < 0)
+        return r;
+    if (buf)
+        span_read(*buf, at + (off - b.start));
+    else
+        memset(at + (off - b.start), 0, len);
+    return pwrite_aligned(n, b.start, span_of(bounce, b.end - b.start), flags);
+}
+
+/*
+ * A write whose range is held already, at any alignment: at once if all of it fits into memory of
+ * ours or is aligned, else its ends apart from its middle.
+ */
 static CO int pwrite_fit(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
     uint64_t align = n->limits.request_alignment;
-    uint64_t first = round_up(off, align), end = round_down(off + buf.len, align);
     int r = 0;
 
-    if (first > end)
-        return pwrite_block(n, off, buf, flags, true);
-    if (first > off)
-        r = pwrite_block(n, off, span_slice(buf, 0, first - off), flags, true);
-    if (r == 0 && end > first) {
-        Span middle = span_slice(buf, first - off, end - first);
+    while (buf.len && r == 0) {
+        uint64_t len = MIN(buf.len, round_down(off, align) + MAX(BOUNCE_MAX, align) - off);
+        bool fits = is_aligned(off | buf.len, align);
 
-        r = span_is_aligned(middle, n->limits.memory_alignment)
-                ? pwrite_split(n, first, middle, flags)
-                : pwrite_bounce(n, first, middle, flags);
+        if (fits || (is_aligned(off, align) && buf.len > BOUNCE_MAX && buf.len > align)) {
+            len = round_down(buf.len, align);
+            r = pwrite_aligned(n, off, span_slice(buf, 0, len), flags);
+        } else {
+            Span part = span_slice(buf, 0, len);
+
+            r = pwrite_rmw(n, off, len, &part, flags);
+        }
+        off += len;
+        buf = span_slice(buf, len, buf.len - len);
     }
-    if (r == 0 && end < off + buf.len)
-        r = pwrite_block(n, end, span_slice(buf, end - off, off + buf.len - end), flags, false);
     return r;
 }
 
@@ -255,10 +376,6 @@ CO int node_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 
     if (r < 0 || !buf.len)
         return r;
-    if (n->detect_zeroes && !(flags & REQ_COMPRESSED) && span_is_zero(buf)) {
-        flags |= n->detect_zeroes == DETECT_ZEROES_UNMAP ? REQ_MAY_UNMAP : 0;
-        return node_zero(n, off, buf.len, flags);
-    }
     r = write_hold(n, &hold, off, buf.len, flags);
     return r < 0 ? r : pwrite_fit(n, off, buf, flags);
 }
@@ -268,11 +385,18 @@ CO int node_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 /* Zeroes written as data. */
 static CO int zero_as_data(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 {
-    flags &= ~(REQ_MAY_UNMAP | REQ_NO_FALLBACK);
+    flags &= n->drv->write_flags;
     while (len) {
-        uint64_t now = MIN(len, ZERO_BUFFER);
-        int r = pwrite_fit(n, off, span_of_const(zero_buffer(), now), flags);
+        uint64_t now = MIN(len, MAX(round_down(ZERO_BUFFER, n->limits.request_alignment),
+                                    n->limits.request_alignment));
+        g_autoptr(Aligned) big = now > ZERO_BUFFER ? aligned_try_alloc(now) : NULL;
+        int r;
 
+        if (now > ZERO_BUFFER && !big)
+            return -ENOMEM;
+        if (big)
+            memset(big, 0, now);
+        r = pwrite_split(n, off, span_of_const(big ? big : zero_buffer(), now), flags);
         if (r < 0)
             return r;
         off += now;
@@ -286,16 +410,9 @@ static CO int zero_piece(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 {
     int r = -ENOTSUP;
 
-    if (is_aligned(off | len, n->limits.request_alignment) && n->drv->zero) {
-        ReqFlags pass = flags & n->drv->zero_flags;
-
-        r = n->drv->zero(n, off, len, pass | (flags & REQ_NO_FALLBACK));
-        if (r == 0 && flags & REQ_FUA && !(n->drv->zero_flags & REQ_FUA)) {
-            node_written(n, off, len);
-            return node_flush(n);
-        }
-    }
-    if (r == -ENOTSUP && !(flags & REQ_NO_FALLBACK))
+    if (n->drv->zero)
+        r = n->drv->zero(n, off, len, flags);
+    if (r == -ENOTSUP && !(flags & REQ_NO_FALLBACK) && n->drv->pwrite)
         return zero_as_data(n, off, len, flags);
     return r;
 }
@@ -303,17 +420,17 @@ static CO int zero_piece(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 static CO int zero_split(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 {
     uint64_t align = MAX(n->limits.zero_alignment, n->limits.request_alignment);
-    uint64_t max = n->limits.max_zero ? round_down(n->limits.max_zero, align) : 0;
+    uint64_t max = n->limits.max_zero ? n->limits.max_zero : REQ_LEN_MAX;
 
-    max = max ? max : round_down(REQ_LEN_MAX, align);
+    max = MAX(max - max % align, align);
     while (len) {
-        uint64_t within = off & (align - 1), now = len;
+        uint64_t within = off % align, now = len;
         int r;
 
         if (within)
             now = MIN(len, align - within);
         else if (len >= align)
-            now = MIN(round_down(len, align), max);
+            now = MIN(len - len % align, max);
         r = zero_piece(n, off, now, flags);
         if (r < 0)
             return r;
@@ -321,6 +438,50 @@ static CO int zero_split(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
         len -= now;
     }
     return 0;
+}
+
+/* Whole blocks of zeroes whose range is held. */
+static CO int zero_aligned(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    bool native = flags & REQ_FUA && fua_is_native(n, true);
+    ReqFlags pass = flags_for(n, flags, n->drv->zero_flags | REQ_NO_FALLBACK, native);
+    int r;
+
+    node_event(n, EV_PWRITEV_ZERO);
+    r = zero_split(n, off, len, pass & ~REQ_COMPRESSED);
+    return write_end(n, off, len, flags & REQ_FUA && !native, r);
+}
+
+/* Zeroes that do not fill their first or last block: those are written as data. */
+static CO int zero_rmw(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    uint64_t align = n->limits.request_alignment, end = off + len;
+    Blocks b = blocks_of(n, off, len);
+    uint64_t middle = b.start + (b.head ? align : 0), stop = b.end - (b.tail ? align : 0);
+    ReqFlags data_flags = flags & ~(REQ_MAY_UNMAP | REQ_NO_FALLBACK);
+    g_autoptr(Aligned) ends = NULL;
+    uint8_t *first, *last;
+    int r;
+
+    if (b.at_once)
+        return pwrite_rmw(n, off, len, NULL, data_flags);
+    ends = aligned_try_alloc(2 * align);
+    if (!ends)
+        return -ENOMEM;
+    first = ends;
+    last = first + align;
+    r = rmw_read_ends(n, &b, first, last);
+    if (r == 0 && b.head) {
+        memset(first + (off - b.start), 0, middle - off);
+        r = pwrite_aligned(n, b.start, span_of(first, align), data_flags);
+    }
+    if (r == 0 && stop > middle)
+        r = zero_aligned(n, middle, stop - middle, flags);
+    if (r == 0 && b.tail) {
+        memset(last, 0, end - stop);
+        r = pwrite_aligned(n, stop, span_of(last, align), data_flags);
+    }
+    return r;
 }
 
 CO int node_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
@@ -334,15 +495,13 @@ CO int node_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
         flags &= ~REQ_MAY_UNMAP;
     if (!n->drv->zero && !n->drv->pwrite && n->drv->kind == BLK_FILTER) {
         r = edge_zero(node_edge(n, ROLE_FILTERED), off, len, flags);
-    } else {
-        r = write_hold(n, &hold, off, len, flags);
-        if (r < 0)
-            return r;
-        node_event(n, EV_PWRITEV_ZERO);
-        r = zero_split(n, off, len, flags);
+        return write_end(n, off, len, false, r);
     }
-    node_written(n, off, len);
-    return r;
+    r = write_hold(n, &hold, off, len, flags);
+    if (r < 0)
+        return r;
+    return is_aligned(off | len, n->limits.request_alignment) ? zero_aligned(n, off, len, flags)
+                                                              : zero_rmw(n, off, len, flags);
 }
 
 /* ---- discard and flush ---------------------------------------------------------------------- */
@@ -392,26 +551,32 @@ static CO int flush_children(Node *n)
     return result;
 }
 
+/* The usual order: what the driver caches, the node's own medium, the children. */
+static CO int flush_in_order(Node *n, bool is_dirty)
+{
+    Edge *e = node_edge(n, n->drv->kind == BLK_FILTER ? ROLE_FILTERED : ROLE_STORAGE);
+    int r = 0;
+
+    if (e)
+        edge_event(e, EV_FLUSH_TO_OS);
+    if (n->drv->flush)
+        r = n->drv->flush(n);
+    if (r == 0 && is_dirty && !(n->flags & OPEN_NO_FLUSH)) {
+        if (e)
+            edge_event(e, EV_FLUSH_TO_DISK);
+        if (n->drv->sync)
+            r = n->drv->sync(n);
+    }
+    return r < 0 ? r : flush_children(n);
+}
+
 CO int node_flush(Node *n)
 {
     CO_LOCKED(&n->flush_lock);
     uint64_t writes = n->writes;
-    int r = 0;
+    int r = n->drv->flush_all ? n->drv->flush_all(n) : flush_in_order(n, n->flushed != writes);
 
-    node_event(n, EV_FLUSH_TO_OS);
-    if (n->drv->flush)
-        r = n->drv->flush(n);
-    if (r < 0 || n->flags & OPEN_NO_FLUSH)
-        return r;
-    node_event(n, EV_FLUSH_TO_DISK);
-    if (n->drv->kind == BLK_PROTOCOL) {
-        if (n->flushed == writes || !n->drv->sync)
-            return 0;
-        r = n->drv->sync(n);
-    } else {
-        r = flush_children(n);
-    }
-    if (r == 0)
+    if (r == 0 && !(n->flags & OPEN_NO_FLUSH))
         n->flushed = writes;
     return r;
 }
@@ -490,23 +655,9 @@ CO int edge_copy(Edge *e, uint64_t off, Node *src, uint64_t src_off, uint64_t le
 
 /* ---- events --------------------------------------------------------------------------------- */
 
-static unsigned event_listeners; /* open nodes that want events */
-
-void node_event_listen(int change)
-{
-    event_listeners += change;
-}
-
 CO void node_event(Node *n, BlockEvent event)
 {
-    if (G_LIKELY(!event_listeners))
-        return;
-    while (n && !n->drv->event) {
-        Edge *e = node_edge(n, n->drv->kind == BLK_FILTER ? ROLE_FILTERED : ROLE_STORAGE);
-
-        n = e ? e->node : NULL;
-    }
-    if (n)
+    if (G_UNLIKELY(n->drv->event != NULL))
         n->drv->event(n, event);
 }
 

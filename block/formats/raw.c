@@ -157,17 +157,6 @@ static void raw_child_access(Node *n, Role role, unsigned parent_needs, unsigned
     *shares = parent_shares;
 }
 
-static void raw_refresh_limits(Node *n)
-{
-    Raw *s = node_state(n);
-    const Limits *below = node_limits(edge_node(node_edge(n, ROLE_STORAGE)));
-
-    *node_limits(n) = *below;
-    /* An oddly placed window shifts offsets; the file's node straightens them out. */
-    if (!is_aligned(s->offset, below->request_alignment))
-        node_limits(n)->request_alignment = 1;
-}
-
 static bool raw_has_zero_init(Node *n)
 {
     return node_has_zero_init(edge_node(node_edge(n, ROLE_STORAGE)));
@@ -210,5 +199,4 @@ const BlockDriver block_raw = {
     .measure = raw_measure,
     .has_zero_init = raw_has_zero_init,
     .child_access = raw_child_access,
-    .refresh_limits = raw_refresh_limits,
 };

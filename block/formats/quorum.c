@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * quorum: several images with the same content. Writes go to all; a read asks all and returns what
+ * enough of them agree on (or, with read-pattern=fifo, what the first one that answers says).
+ */
+#include "block/fan.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHILDREN_MAX = 256, READ_MAX = 2 << 20 };
+
+typedef struct {
+    unsigned count;     /* of children */
+    unsigned threshold; /* votes that decide */
+    bool blkverify;     /* any difference between the two children ends the program */
+    bool rewrite;       /* who is outvoted gets the winner's content written */
+    bool fifo;
+} Quorum;
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+static bool quorum_read_options(Quorum *s, const json_t *o, GError **err)
+{
+    int64_t threshold = json_get_int(o, "vote-threshold", 0);
+    size_t count = json_array_size(json_get(o, "children"));
+
+    s->blkverify = json_get_bool(o, "blkverify", false);
+    s->rewrite = json_get_bool(o, "rewrite-corrupted", false);
+    s->fifo = !strcmp(json_get_str(o, "read-pattern", "quorum"), "fifo");
+    if (count < 1 || count > CHILDREN_MAX)
+        return err_set(err, EINVAL, "quorum has 1 to %d children, not %zu", CHILDREN_MAX, count);
+    if (threshold < 1 || threshold > (int64_t)count)
+        return err_set(err, ERANGE, "'vote-threshold' lies between 1 and the number of children, "
+                       "%zu; it is %" PRId64, count, threshold);
+    if (!s->fifo && s->blkverify && (count != 2 || threshold != 2))
+        return err_set(err, EINVAL, "blkverify=on of quorum is for two children and a "
+                       "'vote-threshold' of 2");
+    if (!s->fifo && s->blkverify && s->rewrite)
+        return err_set(err, EINVAL, "blkverify=on and rewrite-corrupted=on of quorum exclude each "
+                       "other");
+    s->threshold = threshold;
+    s->count = count;
+    return true;
+}
+
+static CO bool quorum_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
+{
+    Quorum *s = node_state(n);
+    uint64_t size = 0;
+
+    if (!quorum_read_options(s, o, err))
+        return false;
+    for (unsigned i = 0; i < s->count; i++) {
+        g_autofree char *key = g_strdup_printf("children.%u", i);
+        Edge *e = node_open_child(n, key, NULL, o, ROLE_IMAGE, false, err);
+
+        if (!e)
+            return false;
+        if (i && edge_size(e) != size)
+            return err_set(err, EINVAL, "'%s' has %" PRIu64 " bytes, but the children of quorum "
+                           "before it have %" PRIu64, node_filename(edge_node(e)), edge_size(e),
+                           size);
+        size = edge_size(e);
+    }
+    node_set_size(n, size);
+    return true;
+}
+
+static void quorum_child_access(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
+                                unsigned *needs, unsigned *shares)
+{
+    const Quorum *s = node_state(n);
+
+    *needs = parent_needs & ~ACCESS_RESIZE;
+    if (s->rewrite && !s->fifo)
+        *needs |= ACCESS_WRITE;
+    *shares = parent_shares & (ACCESS_READ | ACCESS_UNCHANGED);
+}
+
+/* Every child's answer is kept until all have been compared. */
+static void quorum_refresh_limits(Node *n)
+{
+    node_limits(n)->max_transfer = READ_MAX;
+}
+
+/* ---- votes ---------------------------------------------------------------------------------- */
+
+static bool span_equal(Span a, Span b, size_t *differ_at)
+{
+    size_t done = 0;
+
+    while (a.len) {
+        size_t len, other;
+        const uint8_t *p = span_head(a, &len), *q = span_head(b, &other);
+
+        len = MIN(len, other);
+        if (memcmp(p, q, len)) {
+            for (*differ_at = done; *p == *q; p++, q++)
+                ++*differ_at;
+            return false;
+        }
+        done += len;
+        a = span_slice(a, len, a.len - len);
+        b = span_slice(b, len, b.len - len);
+    }
+    return true;
+}
+
+/* True if the answers @a and @b are the same: both failed alike, or both read the same. */
+static bool answers_agree(const FanRequest *a, const FanRequest *b)
+{
+    size_t at;
+
+    if (a->r != b->r)
+        return false;
+    return a->r < 0 || a->op != FAN_PREAD || span_equal(a->buf, b->buf, &at);
+}
+
+/* The answer that most of those with (or without) success gave; of several such, the last child's. */
+static const FanRequest *vote(const FanRequest *f, unsigned count, bool success, unsigned *votes)
+{
+    const FanRequest *winner = NULL;
+
+    *votes = 0;
+    for (unsigned i = count; i-- > 0;) {
+        unsigned same = 0;
+
+        if ((f[i].r == 0) != success)
+            continue;
+        for (unsigned j = 0; j < count; j++)
+            same += answers_agree(&f[i], &f[j]);
+        if (same > *votes) {
+            *votes = same;
+            winner = &f[i];
+        }
+    }
+    return winner;
+}
+
+/* The result of requests that carry no data: success if enough succeeded. */
+static int quorum_result(const Quorum *s, const FanRequest *f)
+{
+    unsigned good = 0, votes;
+    const FanRequest *failure;
+
+    for (unsigned i = 0; i < s->count; i++)
+        good += f[i].r == 0;
+    if (good >= s->threshold)
+        return 0;
+    failure = vote(f, s->count, false, &votes);
+    return failure->r;
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+static CO int quorum_read_first(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    const Quorum *s = node_state(n);
+    int r = -EIO;
+
+    for (unsigned i = 0; i < s->count && r < 0; i++)
+        r = edge_pread(node_edge_at(n, i), off, buf, flags);
+    return r;
+}
+
+/* Gives every child whose answer is not @winner's the winner's content. */
+static CO void quorum_rewrite(Node *n, FanRequest *f, const FanRequest *winner)
+{
+    const Quorum *s = node_state(n);
+
+    for (unsigned i = 0; i < s->count; i++)
+        if (f[i].r == 0 && !answers_agree(&f[i], winner))
+            edge_pwrite(f[i].to, f[i].off, winner->buf, 0);
+}
+
+/* Ends the program if the two answers differ. */
+static void quorum_verify(const FanRequest *f)
+{
+    size_t at;
+
+    if (f[0].r < 0 || f[1].r < 0 || span_equal(f[0].buf, f[1].buf, &at))
+        return;
+    fflush(stdout);
+    fprintf(stderr, "quorum: offset=%" PRIu64 " bytes=%zu contents mismatch at offset %" PRIu64
+            "\n", f[0].off, f[0].buf.len, f[0].off + at);
+    exit(1);
+}
+
+static CO int quorum_decide(Node *n, FanRequest *f, Span buf)
+{
+    const Quorum *s = node_state(n);
+    unsigned votes;
+    const FanRequest *winner;
+    int r = quorum_result(s, f);
+
+    if (r < 0)
+        return r;
+    if (s->blkverify)
+        quorum_verify(f);
+    winner = vote(f, s->count, true, &votes);
+    if (votes < s->threshold)
+        return -EIO;
+    if (s->rewrite)
+        quorum_rewrite(n, f, winner);
+    span_copy(buf, winner->buf);
+    return 0;
+}
+
+static CO int quorum_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    const Quorum *s = node_state(n);
+    g_autoptr(Aligned) memory = NULL;
+    g_autofree FanRequest *f = NULL;
+
+    if (s->fifo)
+        return quorum_read_first(n, off, buf, flags);
+    memory = aligned_try_alloc(round_up(buf.len, 4096) * s->count);
+    if (!memory)
+        return -ENOMEM;
+    f = g_new0(FanRequest, s->count);
+    for (unsigned i = 0; i < s->count; i++)
+        f[i] = (FanRequest){
+            .to = node_edge_at(n, i),
+            .op = FAN_PREAD,
+            .off = off,
+            .buf = span_of((uint8_t *)memory + round_up(buf.len, 4096) * i, buf.len),
+            .flags = flags,
+        };
+    fan_run(f, s->count);
+    return quorum_decide(n, f, buf);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------- */
+
+/* Sends @one to every child. */
+static CO int quorum_run(Node *n, const FanRequest *one)
+{
+    const Quorum *s = node_state(n);
+    g_autofree FanRequest *f = g_new(FanRequest, s->count);
+
+    for (unsigned i = 0; i < s->count; i++) {
+        f[i] = *one;
+        f[i].to = node_edge_at(n, i);
+    }
+    fan_run(f, s->count);
+    return quorum_result(s, f);
+}
+
+static CO int quorum_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    FanRequest one = { .op = FAN_PWRITE, .off = off, .buf = buf, .flags = flags };
+
+    return quorum_run(n, &one);
+}
+
+static CO int quorum_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    FanRequest one = { .op = FAN_ZERO, .off = off, .len = len, .flags = flags };
+
+    return quorum_run(n, &one);
+}
+
+static CO int quorum_flush_all(Node *n)
+{
+    FanRequest one = { .op = FAN_FLUSH };
+
+    return quorum_run(n, &one);
+}
+
+/* Zeroes where all children have zeroes, data wherever one of them has data. */
+static CO int quorum_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
+{
+    const Quorum *s = node_state(n);
+    uint64_t zeroes = len, data = 0;
+
+    for (unsigned i = 0; i < s->count; i++) {
+        Node *child = edge_node(node_edge_at(n, i));
+        Extent part;
+        int r = node_extent_above(child, NULL, off, len, precise, &part, NULL);
+
+        if (r < 0 || !part.len)
+            return r < 0 ? r : -EIO;
+        if (part.flags & EXTENT_ZERO)
+            zeroes = MIN(zeroes, part.len);
+        else
+            data = MAX(data, part.len);
+    }
+    *e = (Extent){
+        .len = data ? data : zeroes,
+        .flags = EXTENT_ALLOCATED | (data ? EXTENT_DATA : EXTENT_ZERO),
+    };
+    return 0;
+}
+
+static bool quorum_has_zero_init(Node *n)
+{
+    const Quorum *s = node_state(n);
+
+    for (unsigned i = 0; i < s->count; i++)
+        if (!node_has_zero_init(edge_node(node_edge_at(n, i))))
+            return false;
+    return true;
+}
+
+static char *quorum_plain_filename(Node *n)
+{
+    return NULL;
+}
+
+static const char *const quorum_strong_options[] = {
+    "vote-threshold", "blkverify", "rewrite-corrupted", "read-pattern", NULL,
+};
+
+const BlockDriver block_quorum = {
+    .name = "quorum",
+    .kind = BLK_FORMAT,
+    .state_size = sizeof(Quorum),
+    .zero_flags = REQ_MAY_UNMAP,
+    .strong_options = quorum_strong_options,
+    .open = quorum_open,
+    .child_access = quorum_child_access,
+    .refresh_limits = quorum_refresh_limits,
+    .pread = quorum_pread,
+    .pwrite = quorum_pwrite,
+    .zero = quorum_zero,
+    .flush_all = quorum_flush_all,
+    .extent = quorum_extent,
+    .has_zero_init = quorum_has_zero_init,
+    .plain_filename = quorum_plain_filename,
+};

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Limits on bytes and requests a second: buckets, turns, and the object throttle-group. */
+#include "block/throttle.h"
+#include "util/err.h"
+#include "util/object.h"
+#include <inttypes.h>
+#include <string.h>
+
+#define RATE_MAX INT64_C(1000000000000000)
+#define SECOND 1e9
+
+/* In the order in which the options are listed; every third one has bytes of "total" first. */
+typedef enum {
+    BPS_TOTAL, BPS_READ, BPS_WRITE, IOPS_TOTAL, IOPS_READ, IOPS_WRITE, BUCKETS,
+} BucketKind;
+
+typedef struct {
+    int64_t rate;         /* units a second; 0: no limit */
+    int64_t burst_rate;   /* units a second while a burst lasts; 0: no bursts */
+    int64_t burst_length; /* seconds */
+    double level;         /* units over what has leaked */
+    double burst_level;   /* the same at the burst rate */
+} Bucket;
+
+struct ThrottleGroup {
+    Bucket buckets[BUCKETS];
+    int64_t iops_size;    /* bytes; longer requests count as several; 0: every one counts as one */
+    int64_t leaked_ns;    /* when the buckets leaked last */
+    GPtrArray *members;   /* of ThrottleMember, not owned */
+    bool has_turn[2];     /* a read, a write is at the buckets */
+};
+
+static const char *const bucket_names[BUCKETS] = {
+    "bps-total", "bps-read", "bps-write", "iops-total", "iops-read", "iops-write",
+};
+
+/* ---- buckets -------------------------------------------------------------------------------- */
+
+static void buckets_leak(ThrottleGroup *g)
+{
+    int64_t now = clock_now_ns();
+    double seconds = (now - g->leaked_ns) / SECOND;
+
+    g->leaked_ns = now;
+    for (int i = 0; i < BUCKETS; i++) {
+        Bucket *b = &g->buckets[i];
+
+        b->level = MAX(b->level - b->rate * seconds, 0);
+        b->burst_level = MAX(b->burst_level - b->burst_rate * seconds, 0);
+    }
+}
+
+/* Nanoseconds until @b is no more over its brim. */
+static int64_t bucket_delay(const Bucket *b)
+{
+    double brim = b->burst_rate ? (double)b->burst_rate * b->burst_length : b->rate / 10.0;
+    double over = b->level - brim, seconds = 0;
+
+    if (!b->rate)
+        return 0;
+    if (over > 0)
+        seconds = over / b->rate;
+    /* During a long burst nobody may be faster than its rate either. */
+    over = b->burst_level - b->burst_rate / 10.0;
+    if (b->burst_rate && b->burst_length > 1 && over > 0)
+        seconds = MAX(seconds, over / b->burst_rate);
+    return (int64_t)(seconds * SECOND);
+}
+
+static const BucketKind buckets_of[2][4] = {
+    { BPS_TOTAL, BPS_READ, IOPS_TOTAL, IOPS_READ },
+    { BPS_TOTAL, BPS_WRITE, IOPS_TOTAL, IOPS_WRITE },
+};
+
+static int64_t group_delay(ThrottleGroup *g, bool is_write)
+{
+    int64_t delay = 0;
+
+    buckets_leak(g);
+    for (int i = 0; i < 4; i++)
+        delay = MAX(delay, bucket_delay(&g->buckets[buckets_of[is_write][i]]));
+    return delay;
+}
+
+static void group_account(ThrottleGroup *g, bool is_write, uint64_t len)
+{
+    double requests = g->iops_size && len > (uint64_t)g->iops_size ? (double)len / g->iops_size : 1;
+
+    for (int i = 0; i < 4; i++) {
+        Bucket *b = &g->buckets[buckets_of[is_write][i]];
+        double units = i < 2 ? (double)len : requests;
+
+        b->level += units;
+        b->burst_level += units;
+    }
+}
+
+/* ---- turns ---------------------------------------------------------------------------------- */
+
+/* Gives the turn to the next member after @m that has somebody waiting. False: nobody has. */
+static bool turn_pass(const ThrottleMember *m, bool is_write)
+{
+    GPtrArray *members = m->group->members;
+    guint at = 0;
+
+    if (!g_ptr_array_find(members, m, &at))
+        return false;
+    for (guint i = 1; i <= members->len; i++) {
+        ThrottleMember *next = members->pdata[(at + i) % members->len];
+
+        if (co_queue_wake_one(&next->waiting[is_write]))
+            return true;
+    }
+    return false;
+}
+
+CO void throttle_wait(ThrottleMember *m, bool is_write, uint64_t len)
+{
+    ThrottleGroup *g = m->group;
+    int64_t delay;
+
+    if (g->has_turn[is_write])
+        co_queue_wait(&m->waiting[is_write]);
+    g->has_turn[is_write] = true;
+    while ((delay = group_delay(g, is_write)) > 0)
+        co_sleep(delay);
+    group_account(g, is_write, len);
+    g->has_turn[is_write] = turn_pass(m, is_write);
+}
+
+void throttle_join(ThrottleMember *m, ThrottleGroup *group)
+{
+    m->group = group;
+    g_ptr_array_add(group->members, m);
+}
+
+void throttle_leave(ThrottleMember *m)
+{
+    g_ptr_array_remove(m->group->members, m);
+    m->group = NULL;
+}
+
+/* ---- the object ----------------------------------------------------------------------------- */
+
+static bool bucket_check(const Bucket *b, const char *name, GError **err)
+{
+    if (b->rate < 0 || b->burst_rate < 0 || b->rate > RATE_MAX || b->burst_rate > RATE_MAX)
+        return err_set(err, ERANGE, "'%s' and its maximum lie between 0 and %" PRId64, name, RATE_MAX);
+    if (b->burst_length <= 0 || b->burst_length > UINT32_MAX)
+        return err_set(err, ERANGE, "'%s-max-length' lies between 1 and %u", name, UINT32_MAX);
+    if (b->burst_length > 1 && !b->burst_rate)
+        return err_set(err, EINVAL, "'%s-max-length' was given without '%s-max'", name, name);
+    if (b->burst_rate && !b->rate)
+        return err_set(err, EINVAL, "'%s-max' was given without '%s'", name, name);
+    if (b->burst_rate && b->burst_rate < b->rate)
+        return err_set(err, EINVAL, "'%s-max' is less than '%s'", name, name);
+    return true;
+}
+
+static bool group_check(const ThrottleGroup *g, GError **err)
+{
+    bool has_iops = false;
+
+    for (int i = 0; i < BUCKETS; i++) {
+        const Bucket *total = &g->buckets[i - i % 3], *b = &g->buckets[i];
+
+        if (!bucket_check(b, bucket_names[i], err))
+            return false;
+        if (i % 3 && total->rate && b->rate)
+            return err_set(err, EINVAL, "'%s' and '%s' exclude each other", bucket_names[i - i % 3],
+                           bucket_names[i]);
+        has_iops |= i >= IOPS_TOTAL && b->rate;
+    }
+    if (g->iops_size < 0)
+        return err_set(err, ERANGE, "'iops-size' is negative");
+    if (g->iops_size && !has_iops)
+        return err_set(err, EINVAL, "'iops-size' was given without a limit on requests");
+    return true;
+}
+
+/* Takes what @o has of the limits, whose names are preceded by @prefix. */
+static void group_read(ThrottleGroup *g, const json_t *o, const char *prefix)
+{
+    g_autofree char *size = g_strconcat(prefix, "iops-size", NULL);
+
+    for (int i = 0; i < BUCKETS; i++) {
+        g_autofree char *rate = g_strconcat(prefix, bucket_names[i], NULL);
+        g_autofree char *max = g_strconcat(rate, "-max", NULL);
+        g_autofree char *length = g_strconcat(rate, "-max-length", NULL);
+        Bucket *b = &g->buckets[i];
+
+        b->rate = json_get_int(o, rate, b->rate);
+        b->burst_rate = json_get_int(o, max, b->burst_rate);
+        b->burst_length = json_get_int(o, length, b->burst_length);
+    }
+    g->iops_size = json_get_int(o, size, g->iops_size);
+}
+
+static bool group_create(void *state, const char *id, json_t *props, GError **err)
+{
+    ThrottleGroup *g = state;
+
+    g->members = g_ptr_array_new();
+    g->leaked_ns = clock_now_ns();
+    for (int i = 0; i < BUCKETS; i++)
+        g->buckets[i].burst_length = 1;
+    group_read(g, json_get(props, "limits"), "");
+    group_read(g, props, "x-");
+    return group_check(g, err) || err_prefix(err, "Throttle group '%s': ", id);
+}
+
+static void group_destroy(void *state)
+{
+    ThrottleGroup *g = state;
+
+    g_ptr_array_free(g->members, true);
+}
+
+#define LIMIT(prefix, name)                                                                        \
+    { prefix name, PROP_INT, false, NULL, NULL }, { prefix name "-max", PROP_INT, false, NULL, NULL }, \
+    { prefix name "-max-length", PROP_INT, false, NULL, NULL }
+#define LIMITS(prefix)                                                                             \
+    LIMIT(prefix, "bps-total"), LIMIT(prefix, "bps-read"), LIMIT(prefix, "bps-write"),             \
+    LIMIT(prefix, "iops-total"), LIMIT(prefix, "iops-read"), LIMIT(prefix, "iops-write"),          \
+    { prefix "iops-size", PROP_INT, false, NULL, NULL }
+
+static const ObjectProp limit_members[] = { LIMITS(""), {} };
+
+static const ObjectProp group_props[] = {
+    { "limits", PROP_OBJECT, false, "ThrottleLimits", limit_members },
+    LIMITS("x-"),
+    {},
+};
+
+const ObjectClass object_throttle_group = {
+    .name = "throttle-group",
+    .state_size = sizeof(ThrottleGroup),
+    .props = group_props,
+    .create = group_create,
+    .destroy = group_destroy,
+};
+
+ThrottleGroup *throttle_group_find(const char *id, GError **err)
+{
+    return object_find(id, &object_throttle_group, err);
+}

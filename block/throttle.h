@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Limits on bytes and requests a second, shared by the members of a group (object throttle-group).
+ *
+ * Each limit is a bucket that leaks at the allowed rate and into which requests are poured; a
+ * request waits while the bucket is over its brim. The brim is a tenth of a second of the rate or,
+ * with a burst rate, as much as a burst of full length pours. Members take turns. Main loop only.
+ */
+#ifndef BLOCK_THROTTLE_H
+#define BLOCK_THROTTLE_H
+
+#include "io/co-lock.h"
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct ThrottleGroup ThrottleGroup;
+
+/* Somebody whose requests count in a group. */
+typedef struct {
+    ThrottleGroup *group;
+    CoQueue waiting[2]; /* requests that wait for their turn: reads, writes */
+} ThrottleMember;
+
+/* The group with object id @id; NULL with @err. */
+ThrottleGroup *throttle_group_find(const char *id, GError **err);
+
+/* @m must not have requests waiting. */
+void throttle_join(ThrottleMember *m, ThrottleGroup *group);
+void throttle_leave(ThrottleMember *m);
+
+/* Waits until a request of @len bytes may go on. */
+CO void throttle_wait(ThrottleMember *m, bool is_write, uint64_t len);
+
+#endif
