@@ -142,7 +142,10 @@ const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filen
 
 void *node_state(const Node *n);
 Limits *node_limits(Node *n);
-/* Sets the size in bytes; rounded up to nothing. */
+/*
+ * Sets the size in bytes; rounded up to a multiple of 512, as images are seen everywhere. Reads past
+ * the end of a file give zeroes.
+ */
 void node_set_size(Node *n, uint64_t size);
 /* Says which file of this machine @n is, so that loops are found. Protocols. */
 void node_set_identity(Node *n, uint64_t device, uint64_t inode);

@@ -8,6 +8,8 @@
 #include "block/internal.h"
 #include <string.h>
 
+enum { SECTOR = 512 };
+
 static GHashTable *nodes_by_name;   /* name -> Node, neither owned */
 
 Node *node_find(const char *name)
@@ -288,7 +290,7 @@ Limits *node_limits(Node *n)
 
 void node_set_size(Node *n, uint64_t size)
 {
-    n->size = size;
+    n->size = size > INT64_MAX ? round_down(size, SECTOR) : round_up(size, SECTOR);
 }
 
 void node_set_identity(Node *n, uint64_t device, uint64_t inode)

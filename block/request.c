@@ -126,7 +126,7 @@ static void node_written(Node *n, uint64_t off, uint64_t len)
     n->writes++;
     dirty_mark(n, off, len);
     if (off + len > n->size && (n->drv->kind != BLK_FORMAT || n->drv->write_grows))
-        n->size = off + len;
+        node_set_size(n, off + len);
 }
 
 /* An aligned write of any length. */
