@@ -105,7 +105,7 @@ static CO int raw_extent(Node *n, uint64_t off, uint64_t len, bool precise, Exte
 
     *e = (Extent){
         .len = len,
-        .flags = EXTENT_RECURSE | EXTENT_ALLOCATED,
+        .flags = EXTENT_RECURSE,
         .host = edge_node(node_edge(n, ROLE_STORAGE)),
         .host_off = s->offset + off,
     };

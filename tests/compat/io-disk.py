@@ -125,9 +125,12 @@ t.io('map-qcow2/empty', 'map', opts='', image='e.qcow2', setup='empty')
 t.setup('empty', 'qemu-img create -q -f qcow2 e.qcow2 4M')
 t.io('map/file-without-format', 'map', 'alloc 0 1M', opts='--image-opts',
      image='driver=file,filename=a.img')
-for kind in ('', ',read-zeroes=on'):
-    t.row(f'map/null{kind[1:]}', 'qemu-io --image-opts -c map -c "alloc 0 1M" '
-          f'driver=null-co,size=1M{kind}')
+for name, more in {'unknown': '', 'zeroes': ',read-zeroes=on'}.items():
+    for over, opts in {'null': 'driver=null-co,size=1M',
+                       'raw-over-null': 'driver=raw,file.driver=null-co,file.size=1M'}.items():
+        where = 'file.' if over != 'null' and more else ''
+        t.row(f'map/{over}-{name}', 'qemu-io --image-opts -c map -c "alloc 0 1M" '
+              f'{opts}{more.replace("read", where + "read")}')
 t.io('info/raw', 'info', 'i')
 t.io('info/takes-no-words', 'info 1')
 t.io('info/probed', 'info', opts='')
