@@ -126,6 +126,36 @@ static CO void plan_commit(GPtrArray *plan)
     }
 }
 
+static Edge *edge_by_key(const Node *n, const char *key)
+{
+    for (guint i = 0; i < n->children->len; i++) {
+        Edge *e = n->children->pdata[i];
+
+        if (!strcmp(e->key, key))
+            return e;
+    }
+    return NULL;
+}
+
+/* True if @want, options for the child @e or the name of a node, say what holds already. */
+static bool child_stays(const Edge *e, const json_t *want, GError **err)
+{
+    const char *key;
+    json_t *v;
+
+    if (json_is_string(want)) {
+        if (strcmp(json_string_value(want), node_name(e->node)))
+            return err_set(err, EINVAL, "Child '%s' of '%s' cannot become node '%s'", e->key,
+                           node_filename(e->parent), json_string_value(want));
+        return true;
+    }
+    json_object_foreach((json_t *)want, key, v)
+        if (!json_equal(v, json_get(e->node->options, key)))
+            return err_set(err, EINVAL, "Option '%s.%s' of '%s' cannot change while it is open",
+                           e->key, key, node_filename(e->parent));
+    return true;
+}
+
 /* Puts the members of @changes over those of @n's options. New reference, or NULL with @err. */
 static json_t *options_changed(Node *n, json_t *changes, GError **err)
 {
@@ -138,7 +168,18 @@ static json_t *options_changed(Node *n, json_t *changes, GError **err)
         return NULL;
     json_object_foreach(c, key, v) {
         json_t *old = json_get(o, key);
+        const Edge *child = edge_by_key(n, key);
 
+        if (child) {
+            if (!child_stays(child, v, err))
+                return NULL;
+            continue;
+        }
+        if (!strcmp(key, "driver") && g_strcmp0(json_string_value(v), n->drv->name)) {
+            err_set(err, EINVAL, "The driver of '%s' cannot change while it is open",
+                    node_filename(n));
+            return NULL;
+        }
         if (json_is_object(v) && json_is_object(old))
             json_object_update(old, v);
         else
