@@ -52,11 +52,16 @@ static CO int extent_recurse(Extent *e, bool precise)
     return 0;
 }
 
-/* What no layer of @n decides: zeroes, unless a backing file reaches that far. */
+/*
+ * What @n does not decide: zeroes in formats with backing files, unless one reaches that far;
+ * unknown elsewhere (null-co).
+ */
 static void extent_unallocated(const Node *n, uint64_t off, Extent *e)
 {
     const Node *backing = node_backing(n);
 
+    if (!n->drv->takes_backing)
+        return;
     if (!backing) {
         if (!n->backing_stored || !(n->flags & OPEN_NO_BACKING))
             e->flags |= EXTENT_ZERO;

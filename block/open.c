@@ -441,6 +441,10 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
     Node *backing;
 
     *next = NULL;
+    if (json_is_string(given) && !*json_string_value(given)) {
+        block_warn("\"backing\": \"\" is an old way to say null");
+        return true;
+    }
     if (!n->drv->takes_backing || n->flags & OPEN_NO_BACKING || json_is_null(given) ||
         node_backing(n))
         return true;

@@ -40,8 +40,8 @@ extern const Command *const commands[];
 
 /* The command called @name or known by that alias; NULL: none. */
 const Command *command_find(const char *name);
-/* "NAME ARGUMENTS -- SUMMARY" on standard output. */
-void command_print_synopsis(const Command *c);
+/* "NAME ARGUMENTS -- SUMMARY" on standard output; @name is the name or alias of @c. */
+void command_print_synopsis(const Command *c, const char *name);
 
 /*
  * Reads option letters of @argv one by one as getopt does, complaining on its own; -1 at the end,

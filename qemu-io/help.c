@@ -11,7 +11,7 @@ static CommandResult help_one(const char *name)
         printf("command %s not found\n", name);
         return CMD_FAILED;
     }
-    command_print_synopsis(c);
+    command_print_synopsis(c, name);
     if (c->help)
         fputs(c->help, stdout);
     return CMD_OK;
@@ -22,7 +22,7 @@ static CO CommandResult help_run(Session *s, int argc, char **argv)
     if (argc > 1)
         return help_one(argv[1]);
     for (const Command *const *c = commands; *c; c++)
-        command_print_synopsis(*c);
+        command_print_synopsis(*c, (*c)->name);
     puts("\n'help NAME' tells more about a command.");
     return CMD_OK;
 }

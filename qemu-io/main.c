@@ -162,7 +162,6 @@ static OptionResult options_read(Job *j, int argc, char **argv)
     }
     j->file = argv[optind];
     if (argc - optind > 1) {
-        complain("One image at most, not '%s' too", argv[optind + 1]);
         print_help();
         return OPTION_BAD;
     }

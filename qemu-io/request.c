@@ -90,7 +90,7 @@ bool request_fill_from_file(Request *r, const char *name)
 
     if (!f)
         return file_failed(name, g_strerror(errno));
-    got = fread(r->data ? (char *)r->data : &byte, 1, r->data && r->len ? r->len : 1, f);
+    got = fread(r->data ? (char *)r->data : &byte, 1, r->data ? r->len : 1, f);
     if (ferror(f))
         return file_failed(name, g_strerror(errno));
     if (!got)

@@ -28,9 +28,9 @@ const Command *command_find(const char *name)
     return NULL;
 }
 
-void command_print_synopsis(const Command *c)
+void command_print_synopsis(const Command *c, const char *name)
 {
-    printf("%s%s%s -- %s\n", c->name, *c->synopsis ? " " : "", c->synopsis, c->summary);
+    printf("%s%s%s -- %s\n", name, *c->synopsis ? " " : "", c->synopsis, c->summary);
 }
 
 void command_options_begin(void)
@@ -128,7 +128,7 @@ CO bool shell_run_line(Session *s, const char *line)
         return false;
     result = c->run(s, count, argv);
     if (result == CMD_BAD_USAGE)
-        command_print_synopsis(c);
+        command_print_synopsis(c, c->name);
     return result == CMD_OK;
 }
 

@@ -5,13 +5,28 @@
 #include "tools/complain.h"
 #include "util/object.h"
 #include "util/trace.h"
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+/* A file opened later must not become standard input, output or error because those are closed. */
+static void keep_standard_fds(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
 
 void tool_begin(const char *argv0)
 {
+    keep_standard_fds();
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C");
     signal(SIGPIPE, SIG_IGN);

@@ -18,33 +18,63 @@ static int raw_probe(const uint8_t *head, size_t len, const char *filename)
     return 1;
 }
 
+/* Reads the window that @o asks for on @file into *@w, and its size. */
+static bool raw_window(const json_t *o, Edge *file, Raw *w, uint64_t *size, GError **err)
+{
+    uint64_t have = edge_size(file), end;
+
+    w->offset = json_get_int(o, "offset", 0);
+    w->has_size = json_has(o, "size");
+    if (w->offset > have)
+        return err_set(err, EINVAL, "Offset %" PRIu64 " is past the end of '%s' (%" PRIu64 " bytes)",
+                       w->offset, node_filename(edge_node(file)), have);
+    *size = w->has_size ? (uint64_t)json_get_int(o, "size", 0) : have - w->offset;
+    if (!size_add(w->offset, *size, &end) || end > have)
+        return err_set(err, EINVAL, "The window of %" PRIu64 " bytes at %" PRIu64
+                       " reaches past the end of '%s' (%" PRIu64 " bytes)",
+                       *size, w->offset, node_filename(edge_node(file)), have);
+    return true;
+}
+
 static CO bool raw_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
-    Raw *s = node_state(n);
     Edge *file = node_open_child(n, "file", NULL, o, ROLE_STORAGE, false, err);
-    uint64_t size, end;
+    uint64_t size;
 
-    if (!file)
+    if (!file || !raw_window(o, file, node_state(n), &size, err))
         return false;
-    s->offset = json_get_int(o, "offset", 0);
-    s->has_size = json_has(o, "size");
-    size = edge_size(file);
-    if (s->offset > size)
-        return err_set(err, EINVAL, "Offset %" PRIu64 " is past the end of '%s' (%" PRIu64 " bytes)",
-                       s->offset, node_filename(edge_node(file)), size);
-    if (s->has_size) {
-        uint64_t want = json_get_int(o, "size", 0);
-
-        if (!size_add(s->offset, want, &end) || end > size)
-            return err_set(err, EINVAL, "The window of %" PRIu64 " bytes at %" PRIu64
-                           " reaches past the end of '%s' (%" PRIu64 " bytes)",
-                           want, s->offset, node_filename(edge_node(file)), size);
-        size = want;
-    } else {
-        size -= s->offset;
-    }
     node_set_size(n, size);
     return true;
+}
+
+/* A window that comes into force with raw_reconfigure_commit. */
+typedef struct {
+    Raw window;
+    uint64_t size;
+} RawChange;
+
+static CO bool raw_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags, void **change,
+                                       GError **err)
+{
+    g_autofree RawChange *c = g_new0(RawChange, 1);
+
+    if (!raw_window(o, node_edge(n, ROLE_STORAGE), &c->window, &c->size, err))
+        return false;
+    *change = g_steal_pointer(&c);
+    return true;
+}
+
+static CO void raw_reconfigure_commit(Node *n, void *change)
+{
+    g_autofree RawChange *c = change;
+
+    *(Raw *)node_state(n) = c->window;
+    node_set_size(n, c->size);
+}
+
+static CO void raw_reconfigure_abort(Node *n, void *change)
+{
+    g_free(change);
 }
 
 static CO int raw_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
@@ -105,7 +135,7 @@ static CO int raw_extent(Node *n, uint64_t off, uint64_t len, bool precise, Exte
 
     *e = (Extent){
         .len = len,
-        .flags = EXTENT_RECURSE | EXTENT_ALLOCATED,
+        .flags = EXTENT_RECURSE,
         .host = edge_node(node_edge(n, ROLE_STORAGE)),
         .host_off = s->offset + off,
     };
@@ -186,6 +216,9 @@ const BlockDriver block_raw = {
     .strong_options = raw_strong_options,
     .probe = raw_probe,
     .open = raw_open,
+    .reconfigure_prepare = raw_reconfigure_prepare,
+    .reconfigure_commit = raw_reconfigure_commit,
+    .reconfigure_abort = raw_reconfigure_abort,
     .create_opts = raw_create_opts,
     .create = raw_create,
     .pread = raw_pread,

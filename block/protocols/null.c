@@ -65,7 +65,7 @@ static CO int null_extent(Node *n, uint64_t off, uint64_t len, bool precise, Ext
 
     *e = (Extent){
         .len = len,
-        .flags = EXTENT_ALLOCATED | EXTENT_HOST | (s->read_zeroes ? EXTENT_ZERO : EXTENT_DATA),
+        .flags = s->read_zeroes ? EXTENT_ZERO | EXTENT_ALLOCATED | EXTENT_HOST : 0,
         .host = n,
         .host_off = off,
     };
