@@ -312,7 +312,7 @@ bool object_add_text(const char *text, GError **err)
 {
     bool is_json = *text == '{';
     g_autoptr(json_t) desc = is_json ? json_parse(text, strlen(text), err)
-                                     : keyval_parse(text, "qom-type", err);
+                                     : keyval_parse_strict(text, "qom-type", err);
 
     bool ok = desc && object_make(desc, !is_json, err);
 

@@ -26,7 +26,7 @@ def schema_keys(schema):
 def random_objects(keys):
     yield keys
     yield keys[::-1]
-    for _ in range(150):
+    for _ in range(60):
         yield RANDOM.sample(keys, RANDOM.randint(2, 200))
 
 
