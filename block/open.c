@@ -337,6 +337,10 @@ static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags
             err_set(err, EINVAL, "Both a file name and a node are given for 'file'");
             return NULL;
         }
+        if (json_has(child, "filename")) {
+            err_set(err, EINVAL, "Both a file name and the option 'file.filename' are given");
+            return NULL;
+        }
         if (!child)
             json_put(o, "file", child = json_object());
         if (!options_from_filename(filename, child, err))

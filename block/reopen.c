@@ -62,8 +62,13 @@ static bool plan_has(const GPtrArray *plan, const Node *n)
 static bool reopen_plan(GPtrArray *plan, Node *n, const json_t *changes, OpenFlags flags,
                         GError **err)
 {
-    Reopen *r = g_new0(Reopen, 1);
+    const char *driver = json_get_str(changes, "driver", n->drv->name);
+    Reopen *r;
 
+    if (strcmp(driver, n->drv->name))
+        return err_set(err, EINVAL, "The driver of '%s' cannot become '%s' while it is open",
+                       node_filename(n), driver);
+    r = g_new0(Reopen, 1);
     *r = (Reopen){
         .node = n,
         .options = options_changed(n, changes),

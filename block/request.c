@@ -166,8 +166,6 @@ static CO int pwrite_split(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
     uint64_t max = transfer_max(n);
 
-    if (flags & REQ_COMPRESSED && !n->drv->is_compressing)
-        return -ENOTSUP;
     for (uint64_t done = 0; done < buf.len;) {
         uint64_t len = MIN(buf.len - done, max);
         int r = n->drv->pwrite(n, off + done, span_slice(buf, done, len), flags);
@@ -219,7 +217,7 @@ static CO int pwrite_aligned(Node *n, uint64_t off, Span buf, ReqFlags flags)
         r = edge_pwrite(node_edge(n, ROLE_FILTERED), off, buf, flags);
         return write_end(n, off, buf.len, false, r);
     }
-    if (!n->drv->pwrite)
+    if (!n->drv->pwrite || (flags & REQ_COMPRESSED && !n->drv->is_compressing))
         return -ENOTSUP;
     if (n->detect_zeroes && !(flags & REQ_COMPRESSED) && span_is_zero(buf)) {
         flags |= n->detect_zeroes == DETECT_ZEROES_UNMAP ? REQ_MAY_UNMAP : 0;

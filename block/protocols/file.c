@@ -111,6 +111,13 @@ static bool file_aio_mode(File *s, const char *name, OpenFlags flags, GError **e
     return true;
 }
 
+static bool file_wants_locks(int fd, const json_t *o)
+{
+    const char *locking = json_get_str(o, "locking", "auto");
+
+    return !strcmp(locking, "on") || (!strcmp(locking, "auto") && file_lock_is_supported(fd));
+}
+
 /* In whole sectors, as everywhere above: what the last one lacks reads as zeroes. */
 static uint64_t file_size(const File *s, const struct stat *st)
 {
@@ -147,7 +154,6 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
 {
     File *s = node_state(n);
     const char *name = json_get_str(o, "filename", "");
-    const char *locking = json_get_str(o, "locking", "auto");
     struct stat st;
 
     if (!file_aio_mode(s, json_get_str(o, "aio", NULL), flags, err))
@@ -162,8 +168,7 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
         return false;
     s->is_device = device;
     s->is_block = S_ISBLK(st.st_mode);
-    s->locking = !strcmp(locking, "on") ||
-                 (!strcmp(locking, "auto") && file_lock_is_supported(s->fd));
+    s->locking = file_wants_locks(s->fd, o);
     node_set_size(n, file_size(s, &st));
     node_set_identity(n, s->is_block ? st.st_rdev : st.st_dev, s->is_block ? 0 : st.st_ino);
     return true;
@@ -213,7 +218,13 @@ static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flag
 {
     File *s = node_state(n), *next = g_new(File, 1);
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
+    bool locking = file_wants_locks(s->fd, o);
 
+    if (locking != s->locking) {
+        g_free(next);
+        return err_set(err, EINVAL, "Locking of '%s' cannot change while it is open",
+                       node_filename(n));
+    }
     *next = *s;
     *change = next;
     next->fd = open(path, file_open_flags(flags) | O_CLOEXEC);
