@@ -37,17 +37,31 @@ struct CryptoBlock {
     void *essiv;
 };
 
-/* Memory that may be unaligned, by machine words. */
+/* Memory that may be unaligned, by words and by what every CPU handles at once. */
 typedef uint64_t Word __attribute__((aligned(1), may_alias));
+typedef uint64_t Pair __attribute__((vector_size(16), aligned(1), may_alias));
+typedef int32_t Quad __attribute__((vector_size(16), may_alias));
 
 /* dst = a ^ b. The regions are the same or apart; @len is a multiple of 8. */
 static void xor_words(void *dst, const void *a, const void *b, size_t len)
 {
-    Word *d = dst;
-    const Word *x = a, *y = b;
+    uint8_t *d = dst;
+    const uint8_t *x = a, *y = b;
+    size_t at = 0;
 
-    for (size_t i = 0; i < len / sizeof(Word); i++)
-        d[i] = x[i] ^ y[i];
+    for (; len - at >= 64; at += 64) {
+        Pair p = *(const Pair *)(x + at) ^ *(const Pair *)(y + at);
+        Pair q = *(const Pair *)(x + at + 16) ^ *(const Pair *)(y + at + 16);
+        Pair r = *(const Pair *)(x + at + 32) ^ *(const Pair *)(y + at + 32);
+        Pair s = *(const Pair *)(x + at + 48) ^ *(const Pair *)(y + at + 48);
+
+        *(Pair *)(d + at) = p;
+        *(Pair *)(d + at + 16) = q;
+        *(Pair *)(d + at + 32) = r;
+        *(Pair *)(d + at + 48) = s;
+    }
+    for (; at < len; at += 8)
+        *(Word *)(d + at) = *(const Word *)(x + at) ^ *(const Word *)(y + at);
 }
 
 /* The vectors of @n sectors from number @sector on, one block each, close together. */
@@ -65,37 +79,68 @@ static void block_ivs(const CryptoBlock *b, uint64_t sector, size_t n, uint8_t *
 
 /* ---- XTS (IEEE 1619) ------------------------------------------------------------------------ */
 
-/* A tweak as a number: multiplying by x is a shift to the left. */
-typedef struct {
-    uint64_t low, high;
-} Tweak;
+/* A tweak as a number of 128 bits, the low half first: multiplying by x is a shift to the left. */
+typedef Pair Tweak;
 
 static inline Tweak tweak_double(Tweak t)
 {
-    uint64_t carry = t.high >> 63;
+    enum { TOP = __BYTE_ORDER == __LITTLE_ENDIAN }; /* which half of a number has its top bit */
+    Quad halves = (Quad)t;
+    /* All ones where the other number loses a bit. */
+    Quad carry = __builtin_shufflevector(halves, halves, 2 + TOP, 2 + TOP, TOP, TOP) >> 31;
 
-    return (Tweak){ (t.low << 1) ^ (-carry & 0x87), (t.high << 1) | (t.low >> 63) };
+    return (t + t) ^ ((Pair)carry & (Pair){ 0x87, 1 });
+}
+
+/* Between a tweak and its 16 little-endian bytes. */
+static inline Tweak tweak_le(Tweak t)
+{
+#if __BYTE_ORDER == __LITTLE_ENDIAN
+    return t;
+#else
+    return (Tweak){ le64toh(t[0]), le64toh(t[1]) };
+#endif
+}
+
+static inline Tweak tweak_at(const uint8_t *p)
+{
+    return tweak_le(*(const Pair *)p);
+}
+
+/* Stores @t at @tweak, and at @dst the block at @src xor @t. */
+static inline void tweak_apply(Tweak t, uint8_t *tweak, const uint8_t *src, uint8_t *dst)
+{
+    t = tweak_le(t);
+    *(Pair *)tweak = t;
+    *(Pair *)dst = *(const Pair *)src ^ t;
 }
 
 /*
- * The tweaks of all blocks of @n sectors whose encrypted vectors are @ivs. Two sectors go side by
- * side, since doubling alone would wait for itself.
+ * The tweaks of all blocks of @n sectors whose encrypted vectors are @ivs, into @tweaks; @dst gets
+ * @src xor them. Two sectors go side by side, since doubling alone would wait for itself.
  */
-static void xts_tweaks(const uint8_t *ivs, size_t n, uint8_t *tweaks)
+static void xts_tweaks(const uint8_t *ivs, size_t n, uint8_t *tweaks, const uint8_t *src,
+                       uint8_t *dst)
 {
-    for (size_t s = 0; s < n; s += 2) {
-        size_t other = MIN(s + 1, n - 1);
-        uint8_t *p = tweaks + s * CRYPTO_SECTOR, *q = tweaks + other * CRYPTO_SECTOR;
-        Tweak t = { le64_at(ivs + s * BLOCK), le64_at(ivs + s * BLOCK + 8) };
-        Tweak u = { le64_at(ivs + other * BLOCK), le64_at(ivs + other * BLOCK + 8) };
+    size_t s = 0;
 
-        for (size_t k = 0; k < CRYPTO_SECTOR; k += BLOCK) {
-            le64_put(p + k, t.low);
-            le64_put(p + k + 8, t.high);
-            le64_put(q + k, u.low);
-            le64_put(q + k + 8, u.high);
+    for (; s + 1 < n; s += 2) {
+        Tweak t = tweak_at(ivs + s * BLOCK), u = tweak_at(ivs + (s + 1) * BLOCK);
+
+        for (size_t k = s * CRYPTO_SECTOR; k < (s + 1) * CRYPTO_SECTOR; k += BLOCK) {
+            tweak_apply(t, tweaks + k, src + k, dst + k);
+            tweak_apply(u, tweaks + k + CRYPTO_SECTOR, src + k + CRYPTO_SECTOR,
+                        dst + k + CRYPTO_SECTOR);
             t = tweak_double(t);
             u = tweak_double(u);
+        }
+    }
+    if (s < n) {
+        Tweak t = tweak_at(ivs + s * BLOCK);
+
+        for (size_t k = s * CRYPTO_SECTOR; k < (s + 1) * CRYPTO_SECTOR; k += BLOCK) {
+            tweak_apply(t, tweaks + k, src + k, dst + k);
+            t = tweak_double(t);
         }
     }
 }
@@ -107,8 +152,7 @@ static void xts_batch(const CryptoBlock *b, bool encrypt, uint8_t *ivs, const ui
     size_t len = n * CRYPTO_SECTOR;
 
     b->m->cipher_encrypt(b->spec.cipher, b->tweak, ivs, ivs, n * BLOCK);
-    xts_tweaks(ivs, n, tweaks);
-    xor_words(dst, src, tweaks, len);
+    xts_tweaks(ivs, n, tweaks, src, dst);
     if (encrypt)
         b->m->cipher_encrypt(b->spec.cipher, b->encrypt, dst, dst, len);
     else

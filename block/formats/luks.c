@@ -11,7 +11,7 @@
 #include "io/pool.h"
 #include <inttypes.h>
 
-enum { LUKS_CHUNK = 1 << 20, LUKS_SPARES = 4 };
+enum { LUKS_CHUNK = 1 << 20, LUKS_SPARES = 8 };
 
 typedef struct {
     Luks *header;

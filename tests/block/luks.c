@@ -207,6 +207,7 @@ static CO void test_detached_header(void)
     g_assert_cmpmem(got, 4, text, 4);
     g_clear_pointer(&h, handle_close);
     /* With payload 0 the data starts where its file starts; alone such a header is no image. */
+    g_clear_pointer(&raw, g_free);
     g_assert_true(g_file_get_contents(header, &raw, &len, NULL));
     memset(raw + 104, 0, 4);
     g_assert_true(g_file_set_contents(header, raw, len, NULL));
@@ -264,7 +265,8 @@ static CO void test_create_refused(void)
         "key-secret=s,cipher-alg=cast5-128", "key-secret=s,no-such-option=1",
         "key-secret=s,size=9223372036854775807",
     };
-    g_autofree char *first = make("a.luks", 1 * MiB, ""), *path = test_path("b.luks");
+    g_autofree char *first G_GNUC_UNUSED = make("a.luks", 1 * MiB, "");
+    g_autofree char *path = test_path("b.luks");
 
     for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++) {
         g_autoptr(json_t) o = options(wrong[i]);
