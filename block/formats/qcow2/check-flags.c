@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The COPIED flags of the active tables: set exactly where the refcount is 1, so that a write needs
+ * no copy. First all tables are looked at in the order of the file; those with wrong flags are then
+ * told of, and put right, in the order of the disk.
+ */
+#include "block/formats/qcow2/check.h"
+#include <inttypes.h>
+
+static uint64_t count_of(const Check *c, uint64_t off)
+{
+    uint64_t i = off >> c->q->cluster_bits;
+
+    return i < c->counts.n ? tally_get(&c->counts, i) : 0;
+}
+
+/* Is there a flag in the L2 entry, and is it wrong? */
+static bool entry_is_wrong(const Check *c, uint64_t desc, uint64_t *count)
+{
+    if (desc & ENTRY_COMPRESSED || !(desc & ENTRY_OFFSET) || qcow2_has_data_file(c->q))
+        return false;
+    *count = count_of(c, desc & ENTRY_OFFSET);
+    return check_flag_is_wrong(desc, *count);
+}
+
+static void look_at(Check *c, CheckTable *t, const uint8_t *entries)
+{
+    uint64_t count;
+
+    t->bad_flags = false;
+    for (unsigned i = 0; t->active && !t->bad_flags && i < 1u << c->q->l2_bits; i++)
+        t->bad_flags = entry_is_wrong(c, be64_at(entries + ((size_t)i << c->q->entry_bits)),
+                                      &count);
+}
+
+static void counted(Check *c, bool repaired)
+{
+    if (repaired)
+        c->result->corruptions_fixed++;
+    else
+        c->result->corruptions++;
+}
+
+static CO int table_flags(Check *c, CheckTable *t, bool repair, GError **err)
+{
+    Qcow2 *q = c->q;
+    g_autofree uint8_t *entries = g_malloc(q->cluster);
+    int r = qcow2_file_read(q, t->off, entries, q->cluster);
+    bool changed = false;
+
+    repair = repair && check_table_is_safe(c, t);
+    for (unsigned i = 0; r >= 0 && i < 1u << q->l2_bits; i++) {
+        uint8_t *at = entries + ((size_t)i << q->entry_bits);
+        uint64_t desc = be64_at(at), count;
+
+        if (!entry_is_wrong(c, desc, &count))
+            continue;
+        check_tell(c, "%s OFLAG_COPIED data cluster: l2_entry=%" PRIx64 " refcount=%" PRIu64 "\n",
+                   check_verb(repair), desc, count);
+        counted(c, repair);
+        be64_put(at, desc ^ ENTRY_COPIED);
+        changed = true;
+    }
+    if (r >= 0 && changed && repair) {
+        r = edge_pwrite_buf(q->storage, t->off, entries, q->cluster);
+        c->unflushed = true;
+        t->bad_flags = false;
+    }
+    if (r < 0)
+        err_set_errno(err, r, "L2 table at 0x%" PRIx64, t->off);
+    return r;
+}
+
+/* Writes the changed part of the active L1 table. */
+static CO int l1_write(Check *c, uint32_t from, uint32_t to, GError **err)
+{
+    Qcow2 *q = c->q;
+    uint64_t bytes = (to - from) * UINT64_C(8);
+    g_autofree uint8_t *buf = g_malloc(bytes);
+    int r;
+
+    for (uint32_t i = from; i < to; i++)
+        be64_put(buf + (i - from) * UINT64_C(8), q->l1[i]);
+    c->unflushed = true;
+    r = edge_pwrite_buf(q->storage, q->l1_off + from * UINT64_C(8), buf, bytes);
+    if (r < 0)
+        err_set_errno(err, r, "Could not write the L1 table");
+    return r;
+}
+
+CO int check_flags(Check *c, GError **err)
+{
+    Qcow2 *q = c->q;
+    const CheckResult *res = c->result;
+    bool repair = c->fix & CHECK_FIX_ERRORS ||
+                  (c->fix && !res->check_errors && !res->corruptions && !res->leaks);
+    bool repair_l1 = repair && q->l1_len &&
+                     check_range_is_single(c, q->l1_off, q->l1_len * UINT64_C(8));
+    uint32_t from = UINT32_MAX, to = 0;
+    int r = 0;
+
+    if (c->counts_changed)
+        r = check_tables_read(c, look_at, err);
+    for (uint32_t i = 0; r >= 0 && i < q->l1_len; i++) {
+        uint64_t off = q->l1[i] & ENTRY_OFFSET, count = count_of(c, off);
+        CheckTable *t;
+
+        if (!off)
+            continue;
+        if (check_flag_is_wrong(q->l1[i], count)) {
+            check_tell(c, "%s OFLAG_COPIED L2 cluster: l1_index=%" PRIu32 " l1_entry=%" PRIx64
+                       " refcount=%" PRIu64 "\n", check_verb(repair_l1), i, q->l1[i], count);
+            counted(c, repair_l1);
+            if (repair_l1) {
+                q->l1[i] ^= ENTRY_COPIED;
+                from = MIN(from, i);
+                to = i + 1;
+            }
+        }
+        t = check_table_find(c, off);
+        if (t && t->bad_flags)
+            r = table_flags(c, t, repair, err);
+    }
+    return r >= 0 && from < to ? l1_write(c, from, to, err) : r;
+}
