@@ -105,6 +105,7 @@ typedef enum {
     OPEN_AIO_THREADS = 1 << 15,   /* aio=threads by default; at most one of these three */
     OPEN_AIO_NATIVE = 1 << 16,    /* aio=native */
     OPEN_AIO_URING = 1 << 17,     /* aio=io_uring */
+    OPEN_UNCHANGED = 1 << 18,     /* writes change nothing that users above can see: commit */
 } OpenFlags;
 
 /* Sets in *@flags what cache mode @mode ("none", "writeback", ...) means. False: no such mode. */

@@ -153,8 +153,8 @@ unsigned handle_needs(OpenFlags flags)
     unsigned needs = flags & OPEN_NO_IO ? 0 : ACCESS_READ;
 
     if (flags & OPEN_RDWR)
-        needs |= ACCESS_WRITE;
-    if (flags & OPEN_RESIZE)
+        needs |= flags & OPEN_UNCHANGED ? ACCESS_UNCHANGED : ACCESS_WRITE;
+    if (flags & OPEN_RESIZE && !(flags & OPEN_UNCHANGED))
         needs |= ACCESS_RESIZE;
     return needs;
 }
