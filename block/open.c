@@ -314,6 +314,10 @@ static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags
         return NULL;
     }
     if (flags & OPEN_PROTOCOL || (d && (d->kind == BLK_PROTOCOL || d->prefix))) {
+        if (filename && json_has(o, "filename")) {
+            err_set(err, EINVAL, "Both the name '%s' and the option 'filename' are given", filename);
+            return NULL;
+        }
         if (filename && !options_from_filename(filename, o, err))
             return NULL;
         if (!filename && !d && json_has(o, "filename")) {
