@@ -146,8 +146,10 @@ static bool options_from_filename(const char *filename, json_t *o, GError **err)
     }
     if (d->parse_filename && (!d->prefix || filename_has_protocol(filename)))
         return d->parse_filename(filename, o, err);
-    if (!json_has(o, "filename"))
-        json_put_str(o, "filename", filename);
+    if (json_has(o, "filename"))
+        return err_set(err, EINVAL, "Both the name '%s' and the option 'filename' are given",
+                       filename);
+    json_put_str(o, "filename", filename);
     return true;
 }
 
@@ -314,10 +316,6 @@ static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags
         return NULL;
     }
     if (flags & OPEN_PROTOCOL || (d && (d->kind == BLK_PROTOCOL || d->prefix))) {
-        if (filename && json_has(o, "filename")) {
-            err_set(err, EINVAL, "Both the name '%s' and the option 'filename' are given", filename);
-            return NULL;
-        }
         if (filename && !options_from_filename(filename, o, err))
             return NULL;
         if (!filename && !d && json_has(o, "filename")) {
