@@ -146,8 +146,10 @@ static bool options_from_filename(const char *filename, json_t *o, GError **err)
     }
     if (d->parse_filename && (!d->prefix || filename_has_protocol(filename)))
         return d->parse_filename(filename, o, err);
-    if (!json_has(o, "filename"))
-        json_put_str(o, "filename", filename);
+    if (json_has(o, "filename"))
+        return err_set(err, EINVAL, "Both the name '%s' and the option 'filename' are given",
+                       filename);
+    json_put_str(o, "filename", filename);
     return true;
 }
 
