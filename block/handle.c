@@ -107,8 +107,10 @@ CO int handle_vmstate_pwrite(Handle *h, uint64_t off, Span buf)
 CO int handle_flush(Handle *h)
 {
     IN_GATE(h);
+    int r = h->root->node->flags & OPEN_RDWR ? node_flush(h->root->node) : 0;
 
-    return h->root->node->flags & OPEN_RDWR ? node_flush(h->root->node) : 0;
+    h->flush_failed = r < 0;
+    return r;
 }
 
 CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e)
@@ -195,7 +197,7 @@ CO void handle_close(Handle *h)
         Node *n = h->root->node;
         int r = n->flags & OPEN_RDWR && n->refs == 1 ? node_flush(n) : 0;
 
-        if (r < 0)
+        if (r < 0 && !h->flush_failed)
             block_warn("Could not write back what is cached of '%s': %s", node_filename(n),
                        strerror(-r));
         edge_free(h->root);

@@ -56,6 +56,7 @@ struct Handle {
     Edge *root;
     OpenFlags flags;
     bool is_gated;          /* new requests wait */
+    bool flush_failed;      /* the last flush did, and the user was told */
     unsigned in_flight;
     CoQueue gate;           /* requests that wait for it to open */
     CoQueue idle;           /* who waits for in_flight to be 0 */

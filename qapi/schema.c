@@ -166,9 +166,13 @@ static json_t *check_int(Check *c, const SchemaType *t, json_t *v)
     int64_t n;
 
     if (!int_of(v, is_size, &n)) {
-        return refuse(c, "must be %s, not %s%s%s",
+        refuse(c, "must be %s, not %s%s%s",
                       is_size ? "a size (a number, perhaps with one of k M G T P E)" : "an integer",
                       s ? "'" : "", s ? s : json_kind(v), s ? "'" : "");
+        if (is_size)
+            err_line(c->err, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, "
+                     "peta-\nand exabytes, respectively.");
+        return NULL;
     }
     if (n < t->min || n > t->max)
         return refuse(c, "is %" PRId64 ", which is not from %" PRId64 " to %" PRId64, n, t->min,
