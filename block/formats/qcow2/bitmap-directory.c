@@ -88,7 +88,7 @@ static bool directory_parse(Qcow2 *q, const uint8_t *bytes, uint64_t len, GArray
 
     while (len) {
         BitmapEntry e = {};
-        uint64_t used;
+        uint64_t used = 0;
         bool ok = entry_read(q, bytes, len, &e, &used, err);
 
         g_array_append_val(list, e);
