@@ -23,7 +23,9 @@ static uint64_t any_len(Pair *p, uint64_t max)
 {
     static const uint64_t scales[] = { 2, 100, 5000, 40000, MODEL_BITS };
 
-    return MIN(max, any(p, scales[any(p, G_N_ELEMENTS(scales))]) + 1);
+    uint64_t len = any(p, scales[any(p, G_N_ELEMENTS(scales))]) + 1;
+
+    return MIN(max, len);
 }
 
 static void expect_same(Pair *p)

@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { READ_MAX = 4 << 20, OVERFLOWS_TOLD = 1000 };
+enum { READ_MAX = 4 << 20, OVERFLOWS_TOLD = 1000, FAR_READS_MAX = 100000 };
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
@@ -100,6 +100,28 @@ CO int check_counts_read(Check *c, GError **err)
             block_load(c, b[k].index, (uint8_t *)buf + k * cluster);
     }
     return 0;
+}
+
+/* That of a cluster that the tally has no room for; 0 if it cannot be read. */
+static CO uint64_t count_read(Check *c, uint64_t i)
+{
+    Qcow2 *q = c->q;
+    uint64_t index = i >> q->refblock_bits, in_block = i & ((UINT64_C(1) << q->refblock_bits) - 1);
+    uint64_t off = index < c->reftable_len ? c->reftable[index] & REFTABLE_OFFSET : 0;
+    unsigned per_word = 64 >> q->refcount_order;
+    uint8_t word[8];
+
+    if (!off || qcow2_within(q, off) || c->far_reads >= FAR_READS_MAX)
+        return 0;
+    c->far_reads++;
+    if (qcow2_file_read(q, off + in_block / per_word * 8, word, sizeof(word)) < 0)
+        return 0;
+    return qcow2_count_at(q, word, in_block % per_word);
+}
+
+CO uint64_t check_count_of(Check *c, uint64_t i)
+{
+    return i < c->clusters ? tally_get(&c->counts, i) : count_read(c, i);
 }
 
 /* ---- references ----------------------------------------------------------------------------- */

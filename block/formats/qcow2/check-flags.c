@@ -7,23 +7,19 @@
 #include "block/formats/qcow2/check.h"
 #include <inttypes.h>
 
-static uint64_t count_of(const Check *c, uint64_t off)
-{
-    uint64_t i = off >> c->q->cluster_bits;
-
-    return i < c->counts.n ? tally_get(&c->counts, i) : 0;
-}
-
 /* Is there a flag in the L2 entry, and is it wrong? */
-static bool entry_is_wrong(const Check *c, uint64_t desc, uint64_t *count)
+static CO bool entry_is_wrong(Check *c, uint64_t desc, uint64_t *count)
 {
-    if (desc & ENTRY_COMPRESSED || !(desc & ENTRY_OFFSET) || qcow2_has_data_file(c->q))
+    uint64_t i = (desc & ENTRY_OFFSET) >> c->q->cluster_bits;
+
+    if (desc & ENTRY_COMPRESSED || !(desc & ENTRY_OFFSET) || qcow2_has_data_file(c->q) ||
+        check_is_unknown(c, i))
         return false;
-    *count = count_of(c, desc & ENTRY_OFFSET);
+    *count = check_count_of(c, i);
     return check_flag_is_wrong(desc, *count);
 }
 
-static void look_at(Check *c, CheckTable *t, const uint8_t *entries)
+static CO void look_at(Check *c, CheckTable *t, const uint8_t *entries)
 {
     uint64_t count;
 
@@ -102,12 +98,13 @@ CO int check_flags(Check *c, GError **err)
     if (c->counts_changed)
         r = check_tables_read(c, look_at, err);
     for (uint32_t i = 0; r >= 0 && i < q->l1_len; i++) {
-        uint64_t off = q->l1[i] & ENTRY_OFFSET, count = count_of(c, off);
+        uint64_t off = q->l1[i] & ENTRY_OFFSET, cluster = off >> q->cluster_bits, count;
         CheckTable *t;
 
         if (!off)
             continue;
-        if (check_flag_is_wrong(q->l1[i], count)) {
+        count = check_count_of(c, cluster);
+        if (check_flag_is_wrong(q->l1[i], count) && !check_is_unknown(c, cluster)) {
             check_tell(c, "%s OFLAG_COPIED L2 cluster: l1_index=%" PRIu32 " l1_entry=%" PRIx64
                        " refcount=%" PRIu64 "\n", check_verb(repair_l1), i, q->l1[i], count);
             counted(c, repair_l1);

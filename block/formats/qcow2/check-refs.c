@@ -150,14 +150,14 @@ static bool odd_entry(const Walk *w, unsigned i, uint64_t desc, uint64_t bits, L
     return false;
 }
 
-/* The refcount in the file that a flag in an active table must agree with. */
+/* Does a flag in an active table disagree with the refcount, or may it? */
 static bool flag_is_wrong(const Check *c, uint64_t desc)
 {
     uint64_t i = (desc & ENTRY_OFFSET) >> c->q->cluster_bits;
 
     if (desc & ENTRY_COMPRESSED || !i || qcow2_has_data_file(c->q))
         return false;
-    return check_flag_is_wrong(desc, i < c->counts.n ? tally_get(&c->counts, i) : 0);
+    return i >= c->clusters || check_flag_is_wrong(desc, tally_get(&c->counts, i));
 }
 
 static void layout_put(Check *c, const CheckTable *t, const Layout *l)
@@ -194,10 +194,7 @@ static void scan_table(Check *c, CheckTable *t, const uint8_t *entries)
             tally_add(&c->refs, cluster, w.times);
             layout_add(&l, cluster << cluster_bits, q->cluster);
         }
-        if (t->active && flag_is_wrong(c, desc)) {
-            t->bad_flags = true;
-            c->bad_flags++;
-        }
+        t->bad_flags |= t->active && flag_is_wrong(c, desc);
     }
     layout_put(c, t, &l);
     t->bad_entries = dropped || c->result->corruptions != found;

@@ -39,18 +39,13 @@ void check_tell(Check *c, const char *fmt, ...)
 
 /* ---- comparing ------------------------------------------------------------------------------ */
 
-static bool is_unknown(const Check *c, uint64_t i)
-{
-    return g_hash_table_contains(c->unknown, GUINT_TO_POINTER((guint)(i >> c->q->refblock_bits)));
-}
-
 /* Refcounts that nobody can read. */
 static CO void tell_unknown(Check *c)
 {
     for (uint64_t i = 0; g_hash_table_size(c->unknown) && i < c->clusters; i++) {
         uint64_t index = i >> c->q->refblock_bits;
 
-        if (!is_unknown(c, i))
+        if (!check_is_unknown(c, i))
             continue;
         if (!c->fix)
             qcow2_corrupt(c->q, false, "Refblock offset 0x%" PRIx64 " unaligned (reftable index: "
@@ -72,7 +67,7 @@ static void compare(Check *c, bool repairing)
         bool leak = refs < now;
         bool fixed = repairing && c->fix & (leak ? CHECK_FIX_LEAKS : CHECK_FIX_ERRORS);
 
-        if (is_unknown(c, i))
+        if (check_is_unknown(c, i))
             continue;
         c->rebuild |= !now;
         check_tell(c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64 "\n",
@@ -87,7 +82,7 @@ static uint64_t image_end(Check *c)
 {
     uint64_t end = MAX(tally_end(&c->refs), tally_end(&c->counts));
 
-    while (end && is_unknown(c, end - 1))
+    while (end && check_is_unknown(c, end - 1))
         end--;
     return MAX(end, 1) << c->q->cluster_bits;
 }
@@ -181,7 +176,7 @@ static CO int check_all(Check *c, GError **err)
     r = c->fix ? repair_refcounts(c, before, err) : 0;
     if (r >= 0)
         r = check_barrier(c);
-    if (r >= 0 && (c->bad_flags || c->counts_changed))
+    if (r >= 0)
         r = check_flags(c, err);
     return r < 0 ? r : check_barrier(c);
 }
@@ -206,7 +201,9 @@ static CO int mark_clean(Qcow2 *q, GError **err)
 static void forget(Qcow2 *q)
 {
     cache_drop_all(&q->l2);
-    qcow2_refcount_forget(q);
+    cache_drop_all(&q->refblocks);
+    g_clear_pointer(&q->reftable, g_free);
+    q->free_hint = q->bytes_off = 0;
     qcow2_overlap_free(q);
 }
 
@@ -219,6 +216,7 @@ static CO int check_exclusive(Qcow2 *q, CheckResult *res, CheckFix fix, FILE *ou
         err_set_errno(err, r, "Could not write what is cached");
         return r;
     }
+    q->dirty_found = q->incompatible & INCOMPAT_DIRTY;
     r = check_init(&c, err) ? check_all(&c, err) : -ENOMEM;
     if (r >= 0) {
         res->clusters.total = div_round_up(q->size, q->cluster);

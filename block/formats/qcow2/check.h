@@ -22,7 +22,7 @@ typedef struct {
     uint64_t off;            /* bytes */
     uint32_t active, snaps;  /* L1 entries, of the disk and of snapshots, that do */
     bool bad_entries;        /* has something to tell of */
-    bool bad_flags;          /* a COPIED flag is wrong */
+    bool bad_flags;          /* a COPIED flag may be wrong */
 } CheckTable;
 
 /* An L1 table. */
@@ -51,8 +51,8 @@ typedef struct {
     GArray *tables;          /* CheckTable by offset */
     GArray *roots;           /* CheckRoot of the snapshots */
     bool any_bad;            /* some table has bad entries */
-    uint64_t bad_flags;      /* COPIED flags found wrong */
     uint64_t told;           /* lines printed */
+    uint32_t far_reads;      /* refcounts of clusters behind the end of the file looked up */
 
     bool rebuild;            /* refcounts cannot be repaired where they are */
     bool counts_changed;     /* by repair */
@@ -72,7 +72,16 @@ static inline const char *check_verb(bool repairing)
 CO int check_snapshots_read(Check *c, GError **err);
 CO int check_snapshots_write(Check *c, GError **err);
 
+/* Is the block that counts cluster @i one that cannot be read? */
+static inline bool check_is_unknown(const Check *c, uint64_t i)
+{
+    return g_hash_table_size(c->unknown) &&
+           g_hash_table_contains(c->unknown, GUINT_TO_POINTER((guint)(i >> c->q->refblock_bits)));
+}
+
 /* check-counts.c */
+/* The refcount of any cluster, behind the end of the file too. */
+CO uint64_t check_count_of(Check *c, uint64_t i);
 /* Reads the refcounts of the file to c->counts. */
 CO int check_counts_read(Check *c, GError **err);
 /* Counts the references to refcount table and blocks, tells of what is wrong with them. */

@@ -250,6 +250,7 @@ const BlockDriver block_qcow2 = {
     .resize = qcow2_resize,
     .info = qcow2_info,
     .info_specific = qcow2_info_specific,
+    .check = qcow2_check,
     .has_zero_init = qcow2_has_zero_init,
     .refresh_limits = qcow2_refresh_limits,
     .snapshots = &qcow2_snapshot_ops,

@@ -475,8 +475,10 @@ void qcow2_bitmaps_free(Qcow2 *q);
 /* Adds the member "bitmaps" to @data if there are any. */
 CO bool qcow2_bitmaps_info(Qcow2 *q, json_t *data, GError **err);
 
-/* ---- repair.c ------------------------------------------------------------------------------- */
+/* ---- check.c, measure.c --------------------------------------------------------------------- */
 
+/* Prints findings to @out. With @fix the image must be writable; it is never worse afterwards. */
+CO int qcow2_check(Node *n, CheckResult *result, CheckFix fix, FILE *out, GError **err);
 /* Makes the refcounts of an image right that was not closed; clears the dirty bit. */
 CO bool qcow2_repair_dirty(Qcow2 *q, GError **err);
 
