@@ -5,8 +5,8 @@
  * A workload runs on a qcow2 image that lies on a memdisk. Then the disk is rebuilt as a cut after
  * each logged write could have left it: all writes so far in order, or everything flushed and a
  * random part, torn at 512 bytes, of what was not. Of each such image it must hold that it opens,
- * that checking finds no corruption, that repairing leaks leaves it clean, and that each guest sector
- * reads as what was last flushed there or something written later.
+ * that repairing no more than leaks leaves it clean, and that each guest sector reads as what was
+ * last flushed there or something written later.
  */
 #ifndef TESTS_LIB_POWER_CUT_H
 #define TESTS_LIB_POWER_CUT_H
