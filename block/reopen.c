@@ -55,6 +55,23 @@ static bool plan_has(const GPtrArray *plan, const Node *n)
     return false;
 }
 
+/* False if @changes would give @n another backing file, which reopening cannot do. */
+static bool backing_stays(Node *n, const json_t *changes, GError **err)
+{
+    const json_t *v = json_get(changes, "backing");
+    const Edge *e = node_edge(n, ROLE_BACKING);
+    const Node *wanted = json_is_string(v) ? node_find(json_string_value(v)) : NULL;
+
+    if (!json_is_string(v))
+        return true;
+    if (!wanted)
+        return err_set(err, ENOENT, "There is no node '%s'", json_string_value(v));
+    if (!e || e->node != wanted)
+        return err_set(err, ENOTSUP, "The backing file of '%s' cannot be changed by reopening it",
+                       node_filename(n));
+    return true;
+}
+
 /*
  * Adds @n, changed by @changes (NULL: nothing), and the nodes below it, with the flags they inherit
  * and what @changes says of them.
@@ -68,6 +85,8 @@ static bool reopen_plan(GPtrArray *plan, Node *n, const json_t *changes, OpenFla
     if (strcmp(driver, n->drv->name))
         return err_set(err, EINVAL, "The driver of '%s' cannot become '%s' while it is open",
                        node_filename(n), driver);
+    if (!backing_stays(n, changes, err))
+        return false;
     r = g_new0(Reopen, 1);
     *r = (Reopen){
         .node = n,
@@ -126,12 +145,13 @@ static CO bool reopen_prepare(Reopen *r, GError **err)
     return true;
 }
 
+/* A node that becomes read-only may write until it has agreed to the change. */
 static void plan_set_flags(GPtrArray *plan, bool back)
 {
     for (guint i = 0; i < plan->len; i++) {
         Reopen *r = plan->pdata[i];
 
-        r->node->flags = back ? r->old_flags : r->flags;
+        r->node->flags = back ? r->old_flags : r->flags | (r->old_flags & OPEN_RDWR);
     }
 }
 
@@ -160,6 +180,7 @@ static CO void plan_commit(GPtrArray *plan)
         Reopen *r = plan->pdata[i];
         Node *n = r->node;
 
+        n->flags = r->flags;
         if (n->drv->reconfigure_commit)
             n->drv->reconfigure_commit(n, r->change);
         json_decref(n->options);

@@ -62,8 +62,7 @@ static CO bool open_data_file(Qcow2 *q, const json_t *options, OpenFlags flags, 
     return q->data;
 }
 
-/* What a writable image has to be made ready for. */
-static CO bool open_for_writing(Qcow2 *q, OpenFlags flags, GError **err)
+CO bool qcow2_open_for_writing(Qcow2 *q, OpenFlags flags, GError **err)
 {
     int r;
 
@@ -99,7 +98,8 @@ static CO bool open_all(Qcow2 *q, const json_t *options, OpenFlags flags, GError
         return false;
     if (!qcow2_bitmaps_open(q, flags, err))
         return false;
-    return qcow2_is_writable(q) ? open_for_writing(q, flags, err) : true;
+    q->was_writable = qcow2_is_writable(q);
+    return q->was_writable ? qcow2_open_for_writing(q, flags, err) : true;
 }
 
 static CO void free_all(Qcow2 *q)
@@ -127,8 +127,7 @@ static CO bool qcow2_open(Node *n, const json_t *options, OpenFlags flags, GErro
     return false;
 }
 
-/* Everything to the file; the dirty bit goes when the refcounts are right again. */
-static CO int write_all(Qcow2 *q)
+CO int qcow2_write_all(Qcow2 *q)
 {
     int r;
 
@@ -151,7 +150,7 @@ static CO void qcow2_close(Node *n)
 
         if (!qcow2_bitmaps_store(q, &err))
             block_warn("Image '%s': %s", node_filename(n), err->message);
-        r = write_all(q);
+        r = qcow2_write_all(q);
         if (r < 0)
             block_warn("Image '%s': could not write all metadata: %s", node_filename(n),
                        g_strerror(-r));
@@ -239,6 +238,9 @@ const BlockDriver block_qcow2 = {
     .probe = qcow2_probe,
     .open = qcow2_open,
     .close = qcow2_close,
+    .reconfigure_prepare = qcow2_reconfigure_prepare,
+    .reconfigure_commit = qcow2_reconfigure_commit,
+    .reconfigure_abort = qcow2_reconfigure_abort,
     .create_opts = qcow2_create_opts,
     .create = qcow2_create,
     .pread = qcow2_pread,

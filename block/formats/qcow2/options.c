@@ -152,7 +152,7 @@ static CO void trim_run(void *arg)
     Qcow2 *q = arg;
 
     q->trimmer = co_self();
-    while (!q->closing && (q->l2.used || q->refblocks.used)) {
+    while (!q->closing && q->trim_interval_ns && (q->l2.used || q->refblocks.used)) {
         if (!co_sleep(q->trim_interval_ns) || q->closing)
             continue;
         cache_trim(&q->l2);

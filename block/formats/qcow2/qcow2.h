@@ -229,6 +229,7 @@ struct Qcow2 {
     bool trimming, closing;
     Co *trimmer;
 
+    bool was_writable;       /* since the last time it was (re)opened */
     bool dirty_found;        /* the image was dirty when opened, and is not repaired */
     bool is_corrupt;         /* found now: no more requests */
     bool corrupt_told;
@@ -433,6 +434,17 @@ CO int qcow2_clean_refblocks(void *q);
 CO void qcow2_reclaim_some(Qcow2 *q);
 /* Clusters in [@off, @off + @len) lost a reference that is, or may be, in the file. */
 void qcow2_free_later(Qcow2 *q, uint64_t off, uint64_t len, FreeKind kind);
+
+/* ---- driver.c, reconfigure.c ---------------------------------------------------------------- */
+
+/* Makes an image ready for writes: unknown features cleared, refcounts repaired if need be. */
+CO bool qcow2_open_for_writing(Qcow2 *q, OpenFlags flags, GError **err);
+/* Everything to the file, durably; the dirty bit goes when the refcounts are right again. */
+CO int qcow2_write_all(Qcow2 *q);
+CO bool qcow2_reconfigure_prepare(Node *n, const json_t *options, OpenFlags flags, void **change,
+                                  GError **err);
+CO void qcow2_reconfigure_commit(Node *n, void *change);
+CO void qcow2_reconfigure_abort(Node *n, void *change);
 
 /* ---- options.c, create.c -------------------------------------------------------------------- */
 
