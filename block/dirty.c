@@ -44,9 +44,22 @@ static bool dirty_check(Node *n, const char *name, uint32_t granularity, GError 
     return true;
 }
 
+static DirtyBitmap *dirty_append(Node *n, const char *name, uint32_t granularity)
+{
+    DirtyBitmap **end = &n->bitmaps, *b = g_new0(DirtyBitmap, 1);
+
+    b->name = g_strdup(name);
+    b->granularity = granularity;
+    b->size = node_size(n);
+    while (*end)
+        end = &(*end)->next;
+    *end = b;
+    return b;
+}
+
 DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError **err)
 {
-    DirtyBitmap **end = &n->bitmaps, *b;
+    DirtyBitmap *b;
     HBitmap *bits;
 
     if (!dirty_check(n, name, granularity, err))
@@ -56,15 +69,19 @@ DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError *
         err_set(err, ENOMEM, "No memory for bitmap '%s'", name);
         return NULL;
     }
-    b = g_new0(DirtyBitmap, 1);
-    b->name = g_strdup(name);
-    b->granularity = granularity;
-    b->size = node_size(n);
+    b = dirty_append(n, name, granularity);
     b->enabled = true;
     b->bits = bits;
-    while (*end)
-        end = &(*end)->next;
-    *end = b;
+    return b;
+}
+
+DirtyBitmap *dirty_add_inconsistent(Node *n, const char *name, uint32_t granularity, GError **err)
+{
+    DirtyBitmap *b = dirty_check(n, name, granularity, err) ? dirty_append(n, name, granularity)
+                                                            : NULL;
+
+    if (b)
+        b->inconsistent = true;
     return b;
 }
 

@@ -32,6 +32,8 @@ typedef struct {
 
 /* Adds a bitmap to @n, at the end of its list. NULL with @err. */
 DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError **err);
+/* The same for one whose bits nobody knows. */
+DirtyBitmap *dirty_add_inconsistent(Node *n, const char *name, uint32_t granularity, GError **err);
 DirtyBitmap *dirty_find(Node *n, const char *name);
 DirtyBitmap *dirty_first(Node *n);                    /* then ->next */
 void dirty_remove(Node *n, DirtyBitmap *b);

@@ -96,10 +96,10 @@ static CO bool open_all(Qcow2 *q, const json_t *options, OpenFlags flags, GError
         return false;
     if (!(flags & OPEN_NO_IO) && !qcow2_map_open(q, err))
         return false;
-    if (!qcow2_bitmaps_open(q, flags, err))
-        return false;
     q->was_writable = qcow2_is_writable(q);
-    return q->was_writable ? qcow2_open_for_writing(q, flags, err) : true;
+    if (q->was_writable && !qcow2_open_for_writing(q, flags, err))
+        return false;
+    return qcow2_bitmaps_open(q, flags, err);
 }
 
 static CO void free_all(Qcow2 *q)
@@ -255,6 +255,7 @@ const BlockDriver block_qcow2 = {
     .check = qcow2_check,
     .has_zero_init = qcow2_has_zero_init,
     .refresh_limits = qcow2_refresh_limits,
+    .bitmaps = &qcow2_bitmap_ops,
     .snapshots = &qcow2_snapshot_ops,
     .vmstate_pread = qcow2_vmstate_pread,
     .vmstate_pwrite = qcow2_vmstate_pwrite,

@@ -481,7 +481,10 @@ CO bool qcow2_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqF
 
 /* ---- bitmap.c ------------------------------------------------------------------------------- */
 
+extern const BitmapOps qcow2_bitmap_ops;
+/* Reads them and, if the image is writable, marks them as in use. */
 CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err);
+/* Stores those of the node's that are persistent, for the end of writing. */
 CO bool qcow2_bitmaps_store(Qcow2 *q, GError **err);
 void qcow2_bitmaps_free(Qcow2 *q);
 /* Adds the member "bitmaps" to @data if there are any. */

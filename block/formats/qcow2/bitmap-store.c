@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Storing bitmaps. Everything goes to new clusters:
+ *
+ *     bits; tables; directory; refcounts
+ *     header: extension and autoclear bit
+ *     old directory, tables and bits are free
+ *
+ * each line durable before the next. A cut before the header's write leaves the old directory, whose
+ * bitmaps are marked in use.
+ */
+#include "block/formats/qcow2/bitmap.h"
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- space ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint64_t off, len;
+} Taken;
+
+/* Takes clusters for @len bytes and writes @buf there. */
+static CO int put_new(Qcow2 *q, GArray *taken, const void *buf, uint64_t len, uint64_t *off)
+{
+    int r = qcow2_table_alloc(q, len, off);
+    Taken t = { *off, len };
+
+    if (r < 0)
+        return r;
+    g_array_append_val(taken, t);
+    r = qcow2_overlap_check(q, 0, *off, len);
+    if (r >= 0)
+        r = edge_pwrite_buf(q->storage, *off, buf, len);
+    q->unflushed = true;
+    return r;
+}
+
+static CO void give_back(Qcow2 *q, const GArray *taken)
+{
+    for (guint i = 0; i < taken->len; i++) {
+        const Taken *t = &g_array_index(taken, Taken, i);
+
+        qcow2_cluster_unalloc(q, t->off, t->len);
+    }
+}
+
+CO void bitmap_space_free(Qcow2 *q, const BitmapEntry *e)
+{
+    g_autofree uint64_t *table = bitmap_table_read(q, e, NULL);
+
+    for (uint32_t i = 0; table && i < e->table_len; i++)
+        if (table[i] > BITMAP_TABLE_ONES)
+            qcow2_free_later(q, table[i], q->cluster, FREE_OTHER);
+    if (table)
+        qcow2_free_later(q, e->table_off, e->table_len * UINT64_C(8), FREE_OTHER);
+}
+
+/* ---- directory ------------------------------------------------------------------------------ */
+
+/* The directory @bytes (NULL: none) becomes that of the header. What it refers to is durable. */
+static CO int directory_switch(Qcow2 *q, uint64_t off, uint64_t len, uint32_t count)
+{
+    uint64_t old_off = q->bitmap_directory_off, old_len = q->bitmap_directory_len;
+    uint64_t old_bits = q->autoclear;
+    uint32_t old_count = q->bitmap_count;
+    int r;
+
+    q->bitmap_directory_off = off;
+    q->bitmap_directory_len = len;
+    q->bitmap_count = count;
+    q->autoclear &= ~(uint64_t)AUTOCLEAR_BITMAPS;
+    q->autoclear |= count ? AUTOCLEAR_BITMAPS : 0;
+    q->head_stale = true;
+    r = qcow2_header_write_sync(q);
+    if (r < 0) {
+        q->bitmap_directory_off = old_off;
+        q->bitmap_directory_len = old_len;
+        q->bitmap_count = old_count;
+        q->autoclear = old_bits;
+        return r;
+    }
+    qcow2_overlap_remove(q, OVERLAP_BITMAPS, old_off, old_len);
+    qcow2_overlap_add(q, OVERLAP_BITMAPS, off, len);
+    if (old_count)
+        qcow2_free_later(q, old_off, old_len, FREE_OTHER);
+    return 0;
+}
+
+/* Like bitmap_directory_replace; clusters are noted in @taken. */
+static CO bool directory_replace(Qcow2 *q, GArray *entries, GArray *taken, GError **err)
+{
+    GByteArray *bytes = bitmap_directory_bytes(entries);
+    uint64_t off = 0;
+    int r = 0;
+
+    if (!bytes) {
+        g_array_unref(entries);
+        return err_set(err, EFBIG, "The bitmap directory would be too large");
+    }
+    if (bytes->len)
+        r = put_new(q, taken, bytes->data, bytes->len, &off);
+    if (r >= 0)
+        r = qcow2_commit(q);
+    if (r >= 0)
+        r = qcow2_barrier(q);
+    if (r >= 0)
+        r = directory_switch(q, off, bytes->len, entries->len);
+    g_byte_array_unref(bytes);
+    if (r < 0) {
+        g_array_unref(entries);
+        return err_set_errno(err, r, "Could not write the bitmap directory");
+    }
+    if (!q->bitmaps)
+        q->bitmaps = g_new0(Bitmaps, 1);
+    else
+        g_array_unref(q->bitmaps->stored);
+    q->bitmaps->stored = entries;
+    return true;
+}
+
+CO bool bitmap_directory_replace(Qcow2 *q, GArray *entries, GError **err)
+{
+    g_autoptr(GArray) taken = g_array_new(FALSE, FALSE, sizeof(Taken));
+
+    if (directory_replace(q, entries, taken, err))
+        return true;
+    give_back(q, taken);
+    return false;
+}
+
+CO bool bitmaps_mark_in_use(Qcow2 *q, GError **err)
+{
+    GByteArray *bytes;
+    bool changed = false;
+    int r;
+
+    for (guint i = 0; i < q->bitmaps->stored->len; i++) {
+        BitmapEntry *e = &g_array_index(q->bitmaps->stored, BitmapEntry, i);
+
+        changed |= !(e->flags & BITMAP_IN_USE);
+        e->flags |= BITMAP_IN_USE;
+    }
+    if (!changed)
+        return true;
+    bytes = bitmap_directory_bytes(q->bitmaps->stored);
+    if (bytes->len != q->bitmap_directory_len) {
+        g_byte_array_unref(bytes);
+        return err_set(err, EINVAL, "The bitmap directory has %" PRIu64 " bytes that belong to no "
+                       "bitmap", q->bitmap_directory_len);
+    }
+    r = edge_pwrite_buf(q->storage, q->bitmap_directory_off, bytes->data, bytes->len);
+    g_byte_array_unref(bytes);
+    if (r >= 0)
+        r = qcow2_barrier(q);
+    return r < 0 ? err_set_errno(err, r, "Could not mark the bitmaps as in use") : true;
+}
+
+/* ---- bits ----------------------------------------------------------------------------------- */
+
+/* Bits [@first, @first + @n) of @b: an entry for its table. */
+static CO int store_part(Qcow2 *q, GArray *taken, const HBitmap *b, uint64_t first, uint64_t n,
+                         uint8_t *buf, uint64_t *entry)
+{
+    *entry = 0;
+    if (hbitmap_next_set(b, first, first + n) == first + n)
+        return 0;
+    if (hbitmap_next_clear(b, first, first + n) == first + n) {
+        *entry = BITMAP_TABLE_ONES;
+        return 0;
+    }
+    hbitmap_store(b, first, buf, q->cluster);
+    return put_new(q, taken, buf, q->cluster, entry);
+}
+
+static CO int store_one(Qcow2 *q, GArray *taken, const DirtyBitmap *b, BitmapEntry *e)
+{
+    uint64_t bits = hbitmap_bits(b->bits), per_cluster = q->cluster * 8;
+    uint64_t len = bitmap_table_needed(q, bits);
+    g_autofree uint8_t *table = NULL, *buf = g_malloc(q->cluster);
+    int r = 0;
+
+    if (!len || len > QCOW2_BITMAP_TABLE_MAX)
+        return -EFBIG;
+    table = g_try_malloc0(len * 8);
+    if (!table)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < len && r >= 0; i++) {
+        uint64_t entry = 0, first = i * per_cluster;
+
+        r = store_part(q, taken, b->bits, first, MIN(per_cluster, bits - first), buf, &entry);
+        be64_put(table + i * 8, entry);
+    }
+    if (r >= 0)
+        r = put_new(q, taken, table, len * 8, &e->table_off);
+    *e = (BitmapEntry){
+        .table_off = e->table_off,
+        .table_len = (uint32_t)len,
+        .flags = b->enabled ? BITMAP_AUTO : 0,
+        .granularity_bits = (uint8_t)__builtin_ctz(b->granularity),
+        .name = g_strdup(b->name),
+    };
+    return r;
+}
+
+/* The entry for @b in the new directory: its bits stored, or as it is if nobody knows them. */
+static CO bool entry_make(Qcow2 *q, GArray *taken, const DirtyBitmap *b, GArray *entries,
+                          GError **err)
+{
+    guint index = bitmap_stored_index(q, b->name);
+    BitmapEntry e = {};
+    int r = 0;
+
+    if (!b->inconsistent) {
+        r = store_one(q, taken, b, &e);
+    } else if (index != UINT_MAX) {
+        e = g_array_index(q->bitmaps->stored, BitmapEntry, index);
+        e.name = g_strdup(e.name);
+    } else {
+        return true;
+    }
+    if (e.name)
+        g_array_append_val(entries, e);
+    return r < 0 ? err_set_errno(err, r, "Could not store bitmap '%s'", b->name) : true;
+}
+
+/* Bitmaps of the old directory whose space is not taken over by the new one. */
+static CO void free_replaced(Qcow2 *q, const GArray *old)
+{
+    for (guint i = 0; i < old->len; i++) {
+        const BitmapEntry *e = &g_array_index(old, BitmapEntry, i);
+        guint now = bitmap_stored_index(q, e->name);
+
+        if (now == UINT_MAX ||
+            g_array_index(q->bitmaps->stored, BitmapEntry, now).table_off != e->table_off)
+            bitmap_space_free(q, e);
+    }
+}
+
+CO bool qcow2_bitmaps_store(Qcow2 *q, GError **err)
+{
+    g_autoptr(GArray) taken = g_array_new(FALSE, FALSE, sizeof(Taken));
+    g_autoptr(GArray) old = q->bitmaps ? g_array_ref(q->bitmaps->stored) : bitmap_directory_new();
+    GArray *entries = bitmap_directory_new();
+    bool ok = true;
+
+    for (DirtyBitmap *b = dirty_first(q->node); b && ok; b = b->next)
+        if (b->persistent)
+            ok = entry_make(q, taken, b, entries, err);
+    if (ok && !entries->len && !old->len) {
+        g_array_unref(entries);
+        return true;
+    }
+    if (ok)
+        ok = directory_replace(q, entries, taken, err);
+    else
+        g_array_unref(entries);
+    if (ok)
+        free_replaced(q, old);
+    else
+        give_back(q, taken);
+    return ok;
+}
