@@ -47,6 +47,59 @@ MASKS = {
 SPACE = ['disk', 'actual']
 
 
+def images(table):
+    """Setups that many tables use."""
+    table.setup('raw', '''
+        qemu-img create -q -f raw r 1536k
+        qemu-io -f raw -c 'write -P 5 64k 128k' -c 'write -P 6 1M 4k' r >/dev/null
+        qemu-img create -q -f raw zero 1M
+        printf xx > odd
+    ''')
+    table.setup('qcow2', '''
+        qemu-img create -q -f qcow2 a.qcow2 10M
+        qemu-io -c 'write -P 1 0 1M' -c 'write -z 1M 64k' -c 'write -P 3 5M 300k' a.qcow2 >/dev/null
+        qemu-img create -q -f qcow2 empty.qcow2 1M
+    ''', 'raw')
+    table.setup('chain', '''
+        qemu-img create -q -f qcow2 base.qcow2 10M
+        qemu-io -c 'write -P 1 0 1M' -c 'write -z 1M 64k' -c 'write -P 3 5M 300k' base.qcow2 >/dev/null
+        qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 mid.qcow2
+        qemu-io -c 'write -P 2 512k 256k' -c 'write -z 5M 64k' mid.qcow2 >/dev/null
+        qemu-img create -q -f qcow2 -b mid.qcow2 -F qcow2 top.qcow2 12M
+        qemu-io -c 'write -P 4 11M 4k' -c 'write -P 4 640k 64k' top.qcow2 >/dev/null
+    ''', 'raw')
+    table.setup('snapshots', '''
+        qemu-img create -q -f qcow2 s.qcow2 10M
+        qemu-io -c 'write -P 1 0 1M' s.qcow2 >/dev/null
+        qemu-img snapshot -c first s.qcow2
+        qemu-io -c 'write -P 2 512k 1M' s.qcow2 >/dev/null
+        qemu-img snapshot -c 'a name much longer than the column it stands in' s.qcow2
+        qemu-io -c 'write -P 3 2M 64k' s.qcow2 >/dev/null
+    ''', 'raw')
+    table.setup('bitmaps', '''
+        qemu-img create -q -f qcow2 b.qcow2 10M
+        qemu-img bitmap --add b.qcow2 b0
+        qemu-img bitmap --add -g 4k b.qcow2 b1
+        qemu-io -c 'write -P 1 1M 64k' -c 'write -P 1 7M 300k' b.qcow2 >/dev/null
+        qemu-img bitmap --disable b.qcow2 b1
+        cp b.qcow2 c.qcow2
+    ''', 'raw')
+    table.setup('data-file', '''
+        qemu-img create -q -f qcow2 -o data_file=data.raw d.qcow2 1M
+        qemu-img create -q -f qcow2 -o data_file=data2.raw,data_file_raw=on d2.qcow2 1M
+        qemu-io -c 'write -P 7 128k 128k' d.qcow2 >/dev/null
+        qemu-io -c 'write -P 7 128k 128k' d2.qcow2 >/dev/null
+    ''')
+    table.setup('encrypted', '''
+        o=secret,id=s,data=abc
+        qemu-img create -q --object $o -f luks -o key-secret=s,iter-time=10 l.luks 1M
+        qemu-img create -q --object $o -f qcow2 \\
+            -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 e.qcow2 1M
+        qemu-img create -q --object $o -f qcow2 -o encryption=on,encrypt.key-secret=s aes.qcow2 1M
+        qemu-img create -q -f raw r 1536k
+    ''')
+
+
 def tool_path(folder, tool):
     return str(pathlib.Path(folder).resolve() / tool)
 
