@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { BUFFER = 1 << 20, SECTOR = 512, PAGE = 4096 };
+enum { BUFFER = 1 << 20, BUFFER_COMPRESS = 128 << 10, SECTOR = 512, PAGE = 4096 };
 
 typedef enum { RUN_DATA, RUN_ZERO, RUN_SKIP } RunKind;
 
@@ -468,7 +468,7 @@ static bool copy_complain(const Copy *c)
 bool copy_run(const CopyJob *job)
 {
     uint64_t unit = copy_unit(job);
-    Copy c = { .job = job, .offload = job->offload, .unit = unit, .room = MAX(BUFFER, unit) };
+    Copy c = { .job = job, .offload = job->offload, .unit = unit, .room = MAX(unit, job->compress ? BUFFER_COMPRESS : BUFFER) };
     CoGroup group = { 0 };
     int r = progress_is_shown() ? copy_count(&c) : 0;
 
