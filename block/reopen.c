@@ -55,6 +55,25 @@ static bool plan_has(const GPtrArray *plan, const Node *n)
     return false;
 }
 
+/* True unless @changes want another driver for @n or another node for its child. */
+static bool reopen_keeps_nodes(const Node *n, const json_t *changes, GError **err)
+{
+    const char *driver = json_get_str(changes, "driver", n->drv->name);
+
+    if (strcmp(driver, n->drv->name))
+        return err_set(err, EINVAL, "Driver '%s' of '%s' cannot become '%s'", n->drv->name,
+                       node_filename(n), driver);
+    for (guint i = 0; i < n->children->len; i++) {
+        const Edge *e = n->children->pdata[i];
+        const json_t *child = json_get(changes, e->key);
+
+        if (json_is_string(child) && strcmp(json_string_value(child), node_name(e->node)))
+            return err_set(err, EINVAL, "Child '%s' of '%s' cannot become node '%s'", e->key,
+                           node_filename(n), json_string_value(child));
+    }
+    return true;
+}
+
 /*
  * Adds @n, changed by @changes (NULL: nothing), and the nodes below it, with the flags they inherit
  * and what @changes says of them.
@@ -78,7 +97,7 @@ static bool reopen_plan(GPtrArray *plan, Node *n, const json_t *changes, OpenFla
     };
     json_object_update_missing(r->given, n->given);
     g_ptr_array_add(plan, r);
-    if (!options_check(n->drv, r->options, err) ||
+    if (!reopen_keeps_nodes(n, changes, err) || !options_check(n->drv, r->options, err) ||
         !flags_from_options(r->options, &r->flags, &r->detect, err))
         return false;
     for (guint i = 0; i < n->children->len; i++) {
@@ -111,10 +130,26 @@ static bool reopen_changes_driver(const Reopen *r)
     return !json_equal(a, b);
 }
 
+static bool reopen_keeps_fixed(const Reopen *r, GError **err)
+{
+    const Node *n = r->node;
+
+    for (const char *const *o = n->drv->fixed_options; o && *o; o++) {
+        const json_t *old = json_get(n->options, *o), *new = json_get(r->options, *o);
+
+        if (old != new && (!old || !new || !json_equal(old, new)))
+            return err_set(err, EINVAL, "Option '%s' of '%s' cannot change while it is open", *o,
+                           node_filename(n));
+    }
+    return true;
+}
+
 static CO bool reopen_prepare(Reopen *r, GError **err)
 {
     Node *n = r->node;
 
+    if (!reopen_keeps_fixed(r, err))
+        return false;
     if (n->drv->reconfigure_prepare) {
         if (!n->drv->reconfigure_prepare(n, r->options, r->flags, &r->change, err))
             return false;

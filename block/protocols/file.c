@@ -482,6 +482,9 @@ static CO int file_remove(const char *filename)
     return unlink(filename) < 0 ? -errno : 0;
 }
 
+static const char *const file_fixed_options[] = { "filename", "locking", "aio", "aio-max-batch",
+                                                 NULL };
+
 const BlockDriver block_file = {
     .name = "file",
     .kind = BLK_PROTOCOL,
@@ -495,6 +498,7 @@ const BlockDriver block_file = {
     .reconfigure_prepare = file_reconfigure_prepare,
     .reconfigure_commit = file_reconfigure_commit,
     .reconfigure_abort = file_reconfigure_abort,
+    .fixed_options = file_fixed_options,
     .create_opts = file_create_opts,
     .create = file_create_file,
     .file_exists = file_exists,
@@ -527,6 +531,7 @@ const BlockDriver block_host_device = {
     .reconfigure_prepare = file_reconfigure_prepare,
     .reconfigure_commit = file_reconfigure_commit,
     .reconfigure_abort = file_reconfigure_abort,
+    .fixed_options = file_fixed_options,
     .pread = file_pread,
     .pwrite = file_pwrite,
     .zero = file_zero,
