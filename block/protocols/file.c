@@ -105,9 +105,10 @@ static bool file_aio_mode(File *s, const char *name, OpenFlags flags, GError **e
     }
     if (!strcmp(name, "native") && !(flags & OPEN_DIRECT))
         return err_set(err, EINVAL, "aio=native was given without cache.direct=on, which it needs");
-    if (!loop_has_uring(&why))
+    if (loop_has_uring(&why))
+        s->aio = AIO_RING;
+    else if (!strcmp(name, "io_uring"))
         return err_set(err, ENOSYS, "aio=%s is not to be had here: %s", name, why);
-    s->aio = AIO_RING;
     return true;
 }
 
