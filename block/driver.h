@@ -78,6 +78,8 @@ struct BlockDriver {
                                    GError **err);
     CO void (*reconfigure_commit)(Node *n, void *change);
     CO void (*reconfigure_abort)(Node *n, void *change);
+    /* Options that reopening cannot change though there is a reconfigure; NULL-ended, NULL: none. */
+    const char *const *fixed_options;
 
     /* Create options for -o, ended by a NULL name; NULL: this driver cannot create. */
     const CreateOpt *create_opts;

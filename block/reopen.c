@@ -72,6 +72,25 @@ static bool backing_stays(Node *n, const json_t *changes, GError **err)
     return true;
 }
 
+/* True unless @changes want another driver for @n or another node for its child. */
+static bool reopen_keeps_nodes(const Node *n, const json_t *changes, GError **err)
+{
+    const char *driver = json_get_str(changes, "driver", n->drv->name);
+
+    if (strcmp(driver, n->drv->name))
+        return err_set(err, EINVAL, "Driver '%s' of '%s' cannot become '%s'", n->drv->name,
+                       node_filename(n), driver);
+    for (guint i = 0; i < n->children->len; i++) {
+        const Edge *e = n->children->pdata[i];
+        const json_t *child = json_get(changes, e->key);
+
+        if (json_is_string(child) && strcmp(json_string_value(child), node_name(e->node)))
+            return err_set(err, EINVAL, "Child '%s' of '%s' cannot become node '%s'", e->key,
+                           node_filename(n), json_string_value(child));
+    }
+    return true;
+}
+
 /*
  * Adds @n, changed by @changes (NULL: nothing), and the nodes below it, with the flags they inherit
  * and what @changes says of them.
@@ -79,13 +98,9 @@ static bool backing_stays(Node *n, const json_t *changes, GError **err)
 static bool reopen_plan(GPtrArray *plan, Node *n, const json_t *changes, OpenFlags flags,
                         GError **err)
 {
-    const char *driver = json_get_str(changes, "driver", n->drv->name);
     Reopen *r;
 
-    if (strcmp(driver, n->drv->name))
-        return err_set(err, EINVAL, "The driver of '%s' cannot become '%s' while it is open",
-                       node_filename(n), driver);
-    if (!backing_stays(n, changes, err))
+    if (!reopen_keeps_nodes(n, changes, err) || !backing_stays(n, changes, err))
         return false;
     r = g_new0(Reopen, 1);
     *r = (Reopen){
@@ -130,10 +145,26 @@ static bool reopen_changes_driver(const Reopen *r)
     return !json_equal(a, b);
 }
 
+static bool reopen_keeps_fixed(const Reopen *r, GError **err)
+{
+    const Node *n = r->node;
+
+    for (const char *const *o = n->drv->fixed_options; o && *o; o++) {
+        const json_t *old = json_get(n->options, *o), *new = json_get(r->options, *o);
+
+        if (old != new && (!old || !new || !json_equal(old, new)))
+            return err_set(err, EINVAL, "Option '%s' of '%s' cannot change while it is open", *o,
+                           node_filename(n));
+    }
+    return true;
+}
+
 static CO bool reopen_prepare(Reopen *r, GError **err)
 {
     Node *n = r->node;
 
+    if (!reopen_keeps_fixed(r, err))
+        return false;
     if (n->drv->reconfigure_prepare) {
         if (!n->drv->reconfigure_prepare(n, r->options, r->flags, &r->change, err))
             return false;

@@ -105,9 +105,10 @@ static bool file_aio_mode(File *s, const char *name, OpenFlags flags, GError **e
     }
     if (!strcmp(name, "native") && !(flags & OPEN_DIRECT))
         return err_set(err, EINVAL, "aio=native was given without cache.direct=on, which it needs");
-    if (!loop_has_uring(&why))
+    if (loop_has_uring(&why))
+        s->aio = AIO_RING;
+    else if (!strcmp(name, "io_uring"))
         return err_set(err, ENOSYS, "aio=%s is not to be had here: %s", name, why);
-    s->aio = AIO_RING;
     return true;
 }
 
@@ -482,6 +483,9 @@ static CO int file_remove(const char *filename)
     return unlink(filename) < 0 ? -errno : 0;
 }
 
+static const char *const file_fixed_options[] = { "filename", "locking", "aio", "aio-max-batch",
+                                                 NULL };
+
 const BlockDriver block_file = {
     .name = "file",
     .kind = BLK_PROTOCOL,
@@ -495,6 +499,7 @@ const BlockDriver block_file = {
     .reconfigure_prepare = file_reconfigure_prepare,
     .reconfigure_commit = file_reconfigure_commit,
     .reconfigure_abort = file_reconfigure_abort,
+    .fixed_options = file_fixed_options,
     .create_opts = file_create_opts,
     .create = file_create_file,
     .file_exists = file_exists,
@@ -527,6 +532,7 @@ const BlockDriver block_host_device = {
     .reconfigure_prepare = file_reconfigure_prepare,
     .reconfigure_commit = file_reconfigure_commit,
     .reconfigure_abort = file_reconfigure_abort,
+    .fixed_options = file_fixed_options,
     .pread = file_pread,
     .pwrite = file_pwrite,
     .zero = file_zero,

@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
-from compat_io import IoTable
+from compat_io import AIO_MODES, IoTable
 
 t = IoTable('io-aio')
 
@@ -77,7 +77,7 @@ for name, commands in {
         'fifty': ' '.join(f'-c "aio_write -P {i} {i}k 1k"' for i in range(50)),
 }.items():
     t.row(f'many/{name}', f'qemu-io -f raw {commands} a.img | sort', 'raw', mask=['speed'])
-for mode in ('threads', 'native', 'io_uring'):
+for mode in AIO_MODES:
     t.io(f'mode/{mode}', 'aio_write -P 4 0 4k', 'aio_flush', 'read -P 4 0 4k',
          opts=f'-n -i {mode} -f raw')
 t.each('qcow2', {

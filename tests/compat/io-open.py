@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
-from compat_io import IO_MASKS, IoTable
+from compat_io import AIO_MODES, IO_MASKS, IoTable
 
 t = IoTable('io-open')
 
@@ -42,7 +42,7 @@ line('cache/last-one-counts', '-n -t writeback -f raw -c length a.img')
 for mode in ('ignore', 'off', 'unmap', 'on'):
     line(f'discard/{mode}', f'-d {mode} -f raw -c "discard 0 128k" a.img')
 line('discard/unknown', '-d foo -f raw -c length a.img')
-for mode in ('threads', 'native', 'io_uring'):
+for mode in AIO_MODES:
     line(f'aio/{mode}', f'-n -i {mode} -f raw -c "write -P 1 0 4k" -c "read -P 1 0 4k" a.img')
     line(f'aio/{mode}-qcow2', f'-n -i {mode} -c "write -P 1 0 4k" -c "read -P 1 0 4k" b.qcow2',
          'qcow2')

@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
-from compat_io import IO_MASKS, IoTable
+from compat_io import IoTable
 
 t = IoTable('io-shell')
 NO_FILE = {'opts': '', 'image': ''}

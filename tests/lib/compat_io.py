@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Tables of qemu-io command lines beside the reference: what is masked, and short rows."""
+import os
 import shlex
 
 from compat import MASKS, Table
@@ -13,6 +14,8 @@ MASKS.update({
     'synopsis': (r'(?m)^([a-z_]+)( .*)? -- .*$', r'\1 -- #'),
     'driver-list': (r'(?m)^Supported formats:.*$', 'Supported formats: #'),
 })
+# What -i and aio= can be in this run: our loop may have been told to do without a ring.
+AIO_MODES = ['threads', 'native'] + ['io_uring'] * (os.environ.get('FERRY_LOOP') != 'epoll')
 IO_MASKS = ['speed', 'figures', 'synopsis', 'uuid', 'iters']
 
 

@@ -163,7 +163,7 @@ static CO int zero_new_part(Qcow2 *q, uint64_t size)
     if (r < 0 || seen <= full)
         return r;
     if (q->version > 2)
-        return qcow2_zero_range(q, full, round_up(seen, q->cluster) - full);
+        return qcow2_zero_range(q, full, end - full);
     q->size = size;       /* so that what the backing file has there counts */
     r = write_zeroes(q, full, seen - full);
     q->size = old;
