@@ -226,6 +226,8 @@ static CO int amend(const char *path, const char *text, bool force)
     g_autoptr(GError) err = NULL;
     const json_t *slot = json_get(o, "keyslot");
 
+    if (!strcmp(json_get_str(o, "state", ""), "active"))
+        json_put_int(o, "iter-time", 0);
     if (slot)
         json_put_int(o, "keyslot", g_ascii_strtoll(json_string_value(slot), NULL, 10));
     return driver_find("luks")->amend(handle_node(h), o, force, NULL, NULL, &err) ? 0 : err->code;
