@@ -455,7 +455,7 @@ bool qcow2_caches_make(Qcow2 *q, GError **err);
 /* Starts giving back memory of unused tables when there is enough of it to be worth it. */
 void qcow2_trim_start(Qcow2 *q);
 CO void qcow2_trim_stop(Qcow2 *q);
-extern const CreateOpt qcow2_create_opts[];
+extern const CreateOpt qcow2_create_opts[], qcow2_amend_opts[];
 /* Values of the options compat and preallocation. */
 bool qcow2_version_parse(const char *text, unsigned *version, GError **err);
 bool qcow2_prealloc_parse(const char *text, Prealloc *prealloc, GError **err);
@@ -496,6 +496,15 @@ CO bool qcow2_bitmaps_info(Qcow2 *q, json_t *data, GError **err);
 CO int qcow2_check(Node *n, CheckResult *result, CheckFix fix, FILE *out, GError **err);
 /* Makes the refcounts of an image right that was not closed; clears the dirty bit. */
 CO bool qcow2_repair_dirty(Qcow2 *q, GError **err);
+
+/* ---- amend.c, refcount-width.c -------------------------------------------------------------- */
+
+CO bool qcow2_amend(Node *n, json_t *opts, bool force,
+                    void (*progress)(uint64_t done, uint64_t total, void *arg), void *arg,
+                    GError **err);
+CO int qcow2_change_backing(Node *n, const char *name, const char *format);
+/* Refcounts of 1 << @order bits from now on. No requests meanwhile. */
+CO bool qcow2_refcount_width_change(Qcow2 *q, unsigned order, GError **err);
 
 /* ---- read.c, write.c, zero.c ---------------------------------------------------------------- */
 

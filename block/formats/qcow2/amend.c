@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Changing options of an image that exists. What cannot be done is refused before anything is
+ * changed; what is done is done in an order in which each step leaves a valid image: first to the
+ * newer version, last to the older.
+ */
+#include "block/formats/qcow2/crypt.h"
+#include "block/formats/qcow2/snapshot-table.h"
+#include "block/formats/qcow2/tree.h"
+#include <string.h>
+
+const CreateOpt qcow2_amend_opts[] = {
+    { "encrypt.state", OPT_STR, "LUKS: what key slots become, 'active' or 'inactive'" },
+    { "encrypt.keyslot", OPT_NUM, "LUKS: number of the key slot to change" },
+    { "encrypt.old-secret", OPT_STR, "LUKS: empty the key slots that this secret opens" },
+    { "encrypt.new-secret", OPT_STR, "LUKS: secret to fill a key slot with" },
+    { "encrypt.iter-time", OPT_NUM, "LUKS: milliseconds that opening a key slot shall take" },
+    { "size", OPT_SIZE, "Size of the disk" },
+    { "compat", OPT_STR, "Version of the format: 0.10 (v2) or 1.1 (v3)" },
+    { "backing_file", OPT_STR, "Image that shows through where nothing was written" },
+    { "backing_fmt", OPT_STR, "Format of the backing file" },
+    { "data_file", OPT_STR, "File for guest data, apart from the metadata" },
+    { "data_file_raw", OPT_BOOL, "Keep the data file readable as a raw image" },
+    { "lazy_refcounts", OPT_BOOL, "Write refcounts late, repair them after a crash" },
+    { "refcount_bits", OPT_NUM, "Width of a refcount: a power of two up to 64" },
+    {}
+};
+
+typedef struct {
+    unsigned version;
+    bool lazy, raw;
+    unsigned order;          /* of refcounts */
+    uint64_t size;
+    const char *data_name;   /* NULL: stays */
+    bool slots;              /* key slots are to be changed */
+} Wanted;
+
+/* ---- what is asked for ---------------------------------------------------------------------- */
+
+static bool same_text(const char *a, const char *b)
+{
+    return !g_strcmp0(a && *a ? a : NULL, b && *b ? b : NULL);
+}
+
+static bool check_names(const Qcow2 *q, const json_t *o, GError **err)
+{
+    const char *file = json_get_str(o, "backing_file", NULL);
+    const char *format = json_get_str(o, "backing_fmt", NULL);
+
+    if ((file && !same_text(file, q->backing_name)) ||
+        (format && !same_text(format, q->backing_format))) {
+        err_set(err, EINVAL, "The backing file is not changed by amending");
+        return err_line(err, "You can use 'qemu-img rebase' instead.");
+    }
+    if (json_has(o, "data_file") && !qcow2_has_data_file(q))
+        return err_set(err, EINVAL, "Option 'data_file' is for images that have a data file");
+    if (json_get_bool(o, "data_file_raw", false) && !qcow2_is_data_raw(q))
+        return err_set(err, EINVAL, "The data file of an existing image cannot become raw");
+    return true;
+}
+
+static bool read_wanted(const Qcow2 *q, const json_t *o, Wanted *w, GError **err)
+{
+    uint64_t bits = json_get_int(o, "refcount_bits", qcow2_refcount_bits(q));
+    const char *key;
+    json_t *v;
+
+    *w = (Wanted){ .version = q->version };
+    if (json_has(o, "compat") &&
+        !qcow2_version_parse(json_get_str(o, "compat", ""), &w->version, err))
+        return false;
+    if (!is_power_of_2(bits) || bits > 64)
+        return err_set(err, EINVAL, "Option 'refcount_bits' is %" PRIu64 ", not a power of two up "
+                       "to 64", bits);
+    w->order = __builtin_ctzll(bits);
+    w->lazy = json_get_bool(o, "lazy_refcounts",
+                            q->compatible & COMPAT_LAZY_REFCOUNTS && w->version > 2);
+    w->raw = json_get_bool(o, "data_file_raw", qcow2_is_data_raw(q));
+    w->size = round_up(json_get_int(o, "size", q->size), 512);
+    w->data_name = json_get_str(o, "data_file", NULL);
+    json_object_foreach((json_t *)o, key, v)
+        w->slots |= g_str_has_prefix(key, "encrypt.");
+    if (w->version < 3 && w->lazy)
+        return err_set(err, EINVAL, "Lazy refcounts need compat=1.1");
+    if (w->version < 3 && bits != 16)
+        return err_set(err, EINVAL, "Refcounts of %" PRIu64 " bits need compat=1.1; give "
+                       "refcount_bits=16 too", bits);
+    return check_names(q, o, err);
+}
+
+static bool check_downgrade(const Qcow2 *q, const Wanted *w, GError **err)
+{
+    if (w->version > 2 || q->version < 3)
+        return true;
+    if (q->incompatible & ~(uint64_t)INCOMPAT_DIRTY)
+        return err_set(err, ENOTSUP, "The image uses features (0x%" PRIx64 ") that version 2 does "
+                       "not have", q->incompatible);
+    if (q->bitmap_count)
+        return err_set(err, ENOTSUP, "The image has bitmaps, which version 2 does not have");
+    for (uint32_t i = 0; i < q->snapshot_count; i++)
+        if (q->snapshots[i].disk_size != w->size)
+            return err_set(err, ENOTSUP, "Snapshot '%s' has another size, which version 2 does not "
+                           "know", q->snapshots[i].name);
+    return true;
+}
+
+/* ---- zero clusters, which version 2 does not have ------------------------------------------- */
+
+typedef struct {
+    Counts *freed;           /* references that go */
+    bool found;
+    bool only_look;
+} Unzero;
+
+/* Unmaps the zero clusters of a table that snapshots share. */
+static CO int unzero_table(Qcow2 *q, const TreeTable *t, uint8_t *entries, bool *changed, void *arg)
+{
+    Unzero *u = arg;
+    uint64_t times;
+    int r = qcow2_refcount_get(q, t->off >> q->cluster_bits, &times);
+
+    for (uint64_t i = 0; i < UINT64_C(1) << q->l2_bits && r >= 0; i++) {
+        uint64_t desc = be64_at(entries + 8 * i), host = desc & ENTRY_OFFSET;
+
+        if (desc & ENTRY_COMPRESSED || !(desc & ENTRY_ZERO))
+            continue;
+        u->found = true;
+        if (u->only_look)
+            return 0;
+        if (host && !counts_add(u->freed, host >> q->cluster_bits, MIN(times, UINT32_MAX)))
+            r = -ENOMEM;
+        be64_put(entries + 8 * i, 0);
+        *changed = true;
+    }
+    return r;
+}
+
+/* Tables of the disk and of all snapshots, each once. */
+static CO GArray *all_tables(Qcow2 *q, int *r)
+{
+    g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    GArray *tables;
+
+    *r = 0;
+    g_array_append_vals(all, q->l1, q->l1_len);
+    for (uint32_t i = 0; i < q->snapshot_count && *r >= 0; i++) {
+        g_autofree uint64_t *l1 = tree_l1_read(q, q->snapshots[i].l1_off, q->snapshots[i].l1_len, r);
+
+        if (l1)
+            g_array_append_vals(all, l1, q->snapshots[i].l1_len);
+    }
+    tables = tree_tables(q, (uint64_t *)all->data, all->len);
+    return tables;
+}
+
+/* Without a backing file a cluster that is not mapped reads as zeroes too. */
+static CO int unzero_all(Qcow2 *q, bool only_look, bool *found)
+{
+    g_auto(Counts) freed = {};
+    g_autoptr(GArray) tables = NULL;
+    Unzero u = { .freed = &freed, .only_look = only_look };
+    int r;
+
+    if (!counts_init(&freed, div_round_up(edge_size(q->storage), q->cluster)))
+        return -ENOMEM;
+    tables = all_tables(q, &r);
+    if (r >= 0)
+        r = tree_walk(q, tables, unzero_table, &u);
+    cache_drop_all(&q->l2);
+    *found = u.found;
+    if (r < 0 || only_look)
+        return r;
+    r = qcow2_barrier(q);
+    return r < 0 ? r : tree_apply(q, &freed, -1, FREE_OTHER);
+}
+
+/* With a backing file zeroes must be written. */
+static CO int write_zero_clusters(Qcow2 *q)
+{
+    static const uint8_t zeroes[64 << 10];
+
+    for (uint64_t off = 0; off < q->size;) {
+        MapRun run;
+        int r = qcow2_map_run(q, off, q->size - off, &run);
+
+        if (r < 0)
+            return r;
+        if (run.kind != MAP_ZERO && run.kind != MAP_ZERO_ALLOCATED) {
+            off += run.len;
+            continue;
+        }
+        run.len = MIN(run.len, sizeof(zeroes));
+        r = qcow2_write(q, off, span_of_const(zeroes, run.len));
+        if (r < 0)
+            return r;
+        off += run.len;
+    }
+    return 0;
+}
+
+static CO bool expand_zeroes(Qcow2 *q, GError **err)
+{
+    bool found = false;
+    int r = qcow2_commit_all(q);
+
+    if (r >= 0 && !node_edge(q->node, ROLE_BACKING)) {
+        r = unzero_all(q, false, &found);
+    } else if (r >= 0) {
+        r = write_zero_clusters(q);
+        if (r >= 0)
+            r = qcow2_commit_all(q);
+        if (r >= 0)
+            r = unzero_all(q, true, &found);
+        if (r >= 0 && found)
+            return err_set(err, ENOTSUP, "Snapshots have zero clusters over a backing file, which "
+                           "version 2 does not have");
+    }
+    return r < 0 ? err_set_errno(err, r, "Could not expand zero clusters") : true;
+}
+
+/* ---- steps ---------------------------------------------------------------------------------- */
+
+static CO bool write_head(Qcow2 *q, GError **err)
+{
+    int r = qcow2_header_write_sync(q);
+
+    return r < 0 ? err_set_errno(err, r, "Could not write the header") : true;
+}
+
+static CO bool upgrade(Qcow2 *q, GError **err)
+{
+    int r = 0;
+
+    /* Version 3 wants more in each entry, which does no harm in version 2. */
+    for (uint32_t i = 0; i < q->snapshot_count && r >= 0; i++)
+        if (q->snapshots[i].extra_len < 16) {
+            r = snapshot_table_write(q);
+            break;
+        }
+    if (r < 0)
+        return err_set_errno(err, r, "Could not write the snapshot table");
+    q->version = 3;
+    q->head_stale = true;
+    if (write_head(q, err))
+        return true;
+    q->version = 2;
+    return false;
+}
+
+static CO bool downgrade(Qcow2 *q, GError **err)
+{
+    uint64_t compatible = q->compatible, autoclear = q->autoclear;
+
+    if (!expand_zeroes(q, err))
+        return false;
+    if (q->incompatible & INCOMPAT_DIRTY) {
+        int r = qcow2_write_all(q);
+
+        if (r < 0)
+            return err_set_errno(err, r, "Could not write all metadata");
+    }
+    q->lazy_refcounts = false;
+    q->version = 2;
+    q->compatible = q->autoclear = 0;
+    g_byte_array_set_size(q->unknown_fields, 0);
+    q->head_stale = true;
+    if (write_head(q, err))
+        return true;
+    q->version = 3;
+    q->compatible = compatible;
+    q->autoclear = autoclear;
+    return false;
+}
+
+static CO bool change_fields(Qcow2 *q, const Wanted *w, GError **err)
+{
+    if (!w->lazy && q->lazy_refcounts) {
+        int r = qcow2_write_all(q);
+
+        if (r < 0)
+            return err_set_errno(err, r, "Could not write all refcounts");
+    }
+    if (w->lazy)
+        q->compatible |= COMPAT_LAZY_REFCOUNTS;
+    else
+        q->compatible &= ~(uint64_t)COMPAT_LAZY_REFCOUNTS;
+    q->lazy_refcounts = w->lazy;
+    if (!w->raw)
+        q->autoclear &= ~(uint64_t)AUTOCLEAR_DATA_RAW;
+    if (w->data_name) {
+        g_free(q->data_name);
+        q->data_name = *w->data_name ? g_strdup(w->data_name) : NULL;
+        q->head_stale = true;
+    }
+    return q->version < 3 || write_head(q, err);
+}
+
+static CO bool amend_layout(Qcow2 *q, const Wanted *w, GError **err)
+{
+    if (w->version > q->version && !upgrade(q, err))
+        return false;
+    if (w->order != q->refcount_order && !qcow2_refcount_width_change(q, w->order, err))
+        return false;
+    return change_fields(q, w, err) && (w->version >= q->version || downgrade(q, err));
+}
+
+CO bool qcow2_amend(Node *n, json_t *opts, bool force,
+                    void (*progress)(uint64_t done, uint64_t total, void *arg), void *arg,
+                    GError **err)
+{
+    Qcow2 *q = qcow2_of(n);
+    Wanted w;
+    bool ok;
+
+    if (!read_wanted(q, opts, &w, err) || !check_downgrade(q, &w, err))
+        return false;
+    if (w.slots && !qcow2_crypt_amend(q, opts, force, err))
+        return false;
+    if (w.size != q->size && !qcow2_resize(n, w.size, false, PREALLOC_OFF, 0, err))
+        return false;
+    qcow2_exclusive_begin(q);
+    ok = amend_layout(q, &w, err);
+    qcow2_exclusive_end(q);
+    if (ok && progress)
+        progress(1, 1, arg);
+    return ok;
+}
+
+CO int qcow2_change_backing(Node *n, const char *name, const char *format)
+{
+    Qcow2 *q = qcow2_of(n);
+    char *old_name = q->backing_name, *old_format = q->backing_format;
+    int r;
+
+    if (name && (strlen(name) > QCOW2_NAME_MAX || qcow2_is_data_raw(q)))
+        return -EINVAL;
+    q->backing_name = name && *name ? g_strdup(name) : NULL;
+    q->backing_format = q->backing_name && format ? g_strdup(format) : NULL;
+    q->head_stale = true;
+    qcow2_exclusive_begin(q);
+    r = qcow2_commit_all(q);
+    if (r >= 0)
+        r = qcow2_header_write_sync(q);
+    qcow2_exclusive_end(q);
+    if (r < 0) {
+        g_free(q->backing_name);
+        g_free(q->backing_format);
+        q->backing_name = old_name;
+        q->backing_format = old_format;
+        return r;
+    }
+    g_free(old_name);
+    g_free(old_format);
+    node_set_backing_stored(n, q->backing_name, q->backing_format);
+    return 0;
+}
+
+CO int qcow2_make_empty(Node *n)
+{
+    Qcow2 *q = qcow2_of(n);
+    int r;
+
+    qcow2_exclusive_begin(q);
+    edge_event(q->storage, EV_EMPTY_IMAGE_PREPARE);
+    r = q->is_corrupt ? -ENOMEDIUM : qcow2_mark_dirty(q);
+    if (r >= 0)
+        r = qcow2_unmap_range(q, 0, round_up(q->size, q->cluster));
+    if (r >= 0)
+        r = qcow2_commit_all(q);
+    qcow2_exclusive_end(q);
+    return r;
+}
