@@ -93,7 +93,7 @@ def main():
         def both(line):
             args = ['measure', '-O', 'qcow2', *line]
             return run(OURS, args, cwd), run(REFERENCE, args, cwd)
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
             results = list(pool.map(both, lines))
         for line, (ours, reference) in zip(lines, results):
             name = '_'.join(x for x in line if x not in SECRET)

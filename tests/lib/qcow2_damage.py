@@ -432,7 +432,7 @@ def main(modes):
         cases = [(n, base, [m for m in own if m in modes], better, fn)
                  for n, base, own, better, fn in CASES
                  if not wanted or any(w in n for w in wanted)]
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
             jobs = [(c[0], pool.submit(try_case, *c, masters, folder)) for c in cases]
             for name, job in jobs:
                 try:
