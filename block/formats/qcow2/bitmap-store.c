@@ -164,7 +164,8 @@ static CO int store_part(Qcow2 *q, GArray *taken, const HBitmap *b, uint64_t fir
     *entry = 0;
     if (hbitmap_next_set(b, first, first + n) == first + n)
         return 0;
-    if (hbitmap_next_clear(b, first, first + n) == first + n) {
+    /* Not for the last, shorter part: there are programs that take bits behind the end for set. */
+    if (n == q->cluster * 8 && hbitmap_next_clear(b, first, first + n) == first + n) {
         *entry = BITMAP_TABLE_ONES;
         return 0;
     }

@@ -46,12 +46,20 @@ CO uint64_t *bitmap_table_read(Qcow2 *q, const BitmapEntry *e, GError **err)
     return g_steal_pointer(&table);
 }
 
-/* Bits still to be read before more clusters are named than the file has. */
-static bool data_is_plausible(Qcow2 *q, const uint64_t *table, uint32_t len, uint64_t *clusters)
+/* Of all bitmaps together, so that what a file of any size claims takes bounded memory. */
+#define BITS_MAX (UINT64_C(1) << 36)
+
+typedef struct {
+    uint64_t clusters;       /* with bits that the tables name */
+    uint64_t bits;
+} Sum;
+
+/* Can the file have the clusters that the tables up to this one name? */
+static bool data_is_plausible(Qcow2 *q, const uint64_t *table, uint32_t len, Sum *sum)
 {
     for (uint32_t i = 0; i < len; i++)
-        *clusters += table[i] > BITMAP_TABLE_ONES;
-    return *clusters <= edge_size(q->storage) >> q->cluster_bits;
+        sum->clusters += table[i] > BITMAP_TABLE_ONES;
+    return sum->clusters <= edge_size(q->storage) >> q->cluster_bits;
 }
 
 static CO bool load_bits(Qcow2 *q, HBitmap *bits, const uint64_t *table, uint32_t len,
@@ -76,8 +84,7 @@ static CO bool load_bits(Qcow2 *q, HBitmap *bits, const uint64_t *table, uint32_
     return true;
 }
 
-static CO bool load_one(Qcow2 *q, const BitmapEntry *e, uint64_t *clusters, bool check,
-                        GError **err)
+static CO bool load_one(Qcow2 *q, const BitmapEntry *e, Sum *sum, bool check, GError **err)
 {
     g_autofree uint64_t *table = NULL;
     uint64_t bits = div_round_up(q->size, UINT64_C(1) << e->granularity_bits);
@@ -95,6 +102,9 @@ static CO bool load_one(Qcow2 *q, const BitmapEntry *e, uint64_t *clusters, bool
         return err_set(err, EINVAL, "The table of bitmap '%s' has %u entries, not the %" PRIu64
                        " that the disk's size needs", e->name, e->table_len,
                        bitmap_table_needed(q, bits));
+    sum->bits += bits;
+    if (sum->bits > BITS_MAX)
+        return err_set(err, EFBIG, "The bitmaps of the image are too large");
     if (check && e->table_off >= edge_size(q->storage))
         return true;                   /* check tells of it */
     table = bitmap_table_read(q, e, err);
@@ -102,7 +112,7 @@ static CO bool load_one(Qcow2 *q, const BitmapEntry *e, uint64_t *clusters, bool
         return false;
     if (check)
         return true;
-    if (!data_is_plausible(q, table, e->table_len, clusters))
+    if (!data_is_plausible(q, table, e->table_len, sum))
         return err_set(err, EINVAL, "Bitmap '%s' has more data than there is room for in the file",
                        e->name);
     b = dirty_add(q->node, e->name, 1u << e->granularity_bits, err);
@@ -117,16 +127,16 @@ static CO bool load_one(Qcow2 *q, const BitmapEntry *e, uint64_t *clusters, bool
 CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err)
 {
     g_autoptr(GArray) list = NULL;
-    uint64_t clusters = 0;
+    Sum sum = {};
     bool check = flags & OPEN_CHECK;
 
-    if (flags & OPEN_NO_IO || !q->bitmap_count)
+    if (!q->bitmap_count)
         return true;
     list = bitmap_directory_read(q, err);
     if (!list)
         return false;
     for (guint i = 0; i < list->len; i++)
-        if (!load_one(q, &g_array_index(list, BitmapEntry, i), &clusters, check, err))
+        if (!load_one(q, &g_array_index(list, BitmapEntry, i), &sum, check, err))
             return false;
     if (check)
         return true;                   /* they stay as they are in the file */

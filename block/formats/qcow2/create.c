@@ -82,7 +82,7 @@ bool qcow2_prealloc_parse(const char *text, Prealloc *prealloc, GError **err)
                    "not '%s'", text);
 }
 
-static bool read_geometry(Qcow2 *q, const json_t *o, GError **err)
+bool qcow2_geometry_parse(Qcow2 *q, const json_t *o, GError **err)
 {
     uint64_t cluster = json_get_int(o, "cluster_size", 64 * KiB);
     uint64_t bits = json_get_int(o, "refcount_bits", 16);
@@ -166,7 +166,7 @@ static bool read_options(Create *c, const json_t *o, GError **err)
     q->unknown_fields = g_byte_array_new();
     if (!qcow2_version_parse(json_get_str(o, "compat", "1.1"), &q->version, err) ||
         !qcow2_prealloc_parse(json_get_str(o, "preallocation", "off"), &c->prealloc, err) ||
-        !read_geometry(q, o, err) || !read_features(q, o, err) || !read_names(c, o, err) ||
+        !qcow2_geometry_parse(q, o, err) || !read_features(q, o, err) || !read_names(c, o, err) ||
         !qcow2_crypt_create_options(&c->crypt, o, err))
         return false;
     if (size < 0 || size > INT64_MAX - 511)

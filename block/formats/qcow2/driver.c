@@ -257,6 +257,7 @@ const BlockDriver block_qcow2 = {
     .info = qcow2_info,
     .info_specific = qcow2_info_specific,
     .check = qcow2_check,
+    .measure = qcow2_measure,
     .has_zero_init = qcow2_has_zero_init,
     .refresh_limits = qcow2_refresh_limits,
     .bitmaps = &qcow2_bitmap_ops,

@@ -459,6 +459,8 @@ extern const CreateOpt qcow2_create_opts[], qcow2_amend_opts[];
 /* Values of the options compat and preallocation. */
 bool qcow2_version_parse(const char *text, unsigned *version, GError **err);
 bool qcow2_prealloc_parse(const char *text, Prealloc *prealloc, GError **err);
+/* cluster_size, refcount_bits and extended_l2, checked; the version is set. */
+bool qcow2_geometry_parse(Qcow2 *q, const json_t *o, GError **err);
 CO bool qcow2_create(const char *filename, json_t *opts, GError **err);
 
 /* ---- snapshot.c ----------------------------------------------------------------------------- */
@@ -494,6 +496,7 @@ CO bool qcow2_bitmaps_info(Qcow2 *q, json_t *data, GError **err);
 
 /* Prints findings to @out. With @fix the image must be writable; it is never worse afterwards. */
 CO int qcow2_check(Node *n, CheckResult *result, CheckFix fix, FILE *out, GError **err);
+CO bool qcow2_measure(json_t *opts, Handle *source, MeasureResult *result, GError **err);
 /* Makes the refcounts of an image right that was not closed; clears the dirty bit. */
 CO bool qcow2_repair_dirty(Qcow2 *q, GError **err);
 
