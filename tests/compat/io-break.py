@@ -29,7 +29,7 @@ t.each('raw', {
     'remove-lets-go-on': ['break write_aio A', 'aio_write 0 512', 'wait_break A', 'remove_break A',
                           'aio_flush'],
     'two': ['break write_aio A', 'break read_aio B', 'aio_write 0 512', 'wait_break A',
-            'aio_read 0 512', 'wait_break B', 'resume B', 'sleep 20', 'resume A', 'aio_flush'],
+            'aio_read 0 512', 'wait_break B', 'resume B', 'sleep 500', 'resume A', 'aio_flush'],
 }, image='blkdebug::a.img')
 t.each('qcow2', {
     'cluster-alloc': ['break cluster_alloc A', 'aio_write 1M 512', 'wait_break A', 'resume A',
