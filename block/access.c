@@ -58,15 +58,34 @@ static void access_pass(unsigned parent_needs, unsigned parent_shares, unsigned 
     *shares = parent_shares;
 }
 
-/* Formats read their metadata, and write it when they may; nobody else may write or resize. */
-static void access_format(const Node *n, Role role, unsigned *needs, unsigned *shares)
+/*
+ * Formats read their metadata, and write it when they may; nobody else may write or resize. Of what
+ * holds only data the format has no view of its own: who may write there is for its parents to say.
+ */
+static void access_format(const Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
+                          unsigned *needs, unsigned *shares)
 {
     bool io = !(n->flags & OPEN_NO_IO);
 
     *shares = ACCESS_READ | ACCESS_UNCHANGED;
-    *needs = io ? ACCESS_READ : 0;
-    if (role != ROLE_BACKING && (n->flags & OPEN_RDWR))
-        *needs |= ACCESS_READ | ACCESS_WRITE | ACCESS_RESIZE;
+    switch (role) {
+    case ROLE_BACKING:
+        *needs = parent_needs & ACCESS_READ;
+        if (parent_shares & ACCESS_WRITE)
+            *shares |= ACCESS_WRITE | ACCESS_RESIZE;
+        break;
+    case ROLE_DATA:
+        *needs = parent_needs;
+        if (parent_needs & ACCESS_WRITE)
+            *needs |= ACCESS_RESIZE;
+        *shares |= parent_shares & ACCESS_WRITE;
+        break;
+    default:
+        *needs = (io ? ACCESS_READ : 0) | (parent_needs & ACCESS_UNCHANGED);
+        if (n->flags & OPEN_RDWR)
+            *needs |= ACCESS_READ | ACCESS_WRITE | ACCESS_RESIZE;
+        break;
+    }
 }
 
 static void access_of_child(Node *n, const Edge *e, unsigned parent_needs, unsigned parent_shares,
@@ -77,7 +96,7 @@ static void access_of_child(Node *n, const Edge *e, unsigned parent_needs, unsig
     else if (n->drv->kind == BLK_FILTER)
         access_pass(parent_needs, parent_shares, needs, shares);
     else
-        access_format(n, e->role, needs, shares);
+        access_format(n, e->role, parent_needs, parent_shares, needs, shares);
     if (n->flags & OPEN_FORCE_SHARE)
         *shares = ACCESS_ALL;
 }
@@ -100,6 +119,8 @@ CO bool access_refresh(Node *n, GError **err)
     unsigned needs, shares;
 
     access_sum(n, &needs, &shares);
+    if (n->flags & OPEN_FORCE_SHARE)
+        shares = ACCESS_ALL;
     if (!access_check(n, err) || !access_is_possible(n, needs, err))
         return false;
     if (n->drv->lock && !n->drv->lock(n, needs, shares, err))

@@ -139,10 +139,11 @@ static void logwrites_child_access(Node *n, Role role, unsigned parent_needs,
                                    unsigned parent_shares, unsigned *needs, unsigned *shares)
 {
     *needs = parent_needs;
-    *shares = parent_shares & (ACCESS_READ | ACCESS_UNCHANGED);
-    if (role == ROLE_METADATA)
-        *needs = ACCESS_READ |
-                 (node_is_read_only(n) ? 0 : ACCESS_WRITE | ACCESS_RESIZE);
+    *shares = parent_shares;
+    if (role == ROLE_METADATA) {
+        *needs = ACCESS_READ | (node_is_read_only(n) ? 0 : ACCESS_WRITE | ACCESS_RESIZE);
+        *shares = ACCESS_READ | ACCESS_UNCHANGED;
+    }
 }
 
 static void logwrites_refresh_limits(Node *n)

@@ -54,6 +54,16 @@ static CO bool preallocate_open(Node *n, const json_t *o, OpenFlags flags, GErro
     return true;
 }
 
+/* While the file may be longer than it seems, nobody else can know what to make of it. */
+static void preallocate_child_access(Node *n, Role role, unsigned parent_needs,
+                                     unsigned parent_shares, unsigned *needs, unsigned *shares)
+{
+    *needs = parent_needs;
+    *shares = parent_shares;
+    if (parent_needs & ACCESS_RESIZE)
+        *shares &= ~(ACCESS_WRITE | ACCESS_RESIZE);
+}
+
 /* Cuts the file to what is seen of it. */
 static CO bool preallocate_cut(Node *n, GError **err)
 {
@@ -195,6 +205,7 @@ const BlockDriver block_preallocate = {
     .zero_flags = REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,
     .open = preallocate_open,
     .close = preallocate_close,
+    .child_access = preallocate_child_access,
     .reconfigure_prepare = preallocate_reconfigure_prepare,
     .reconfigure_commit = preallocate_reconfigure_commit,
     .reconfigure_abort = preallocate_reconfigure_abort,

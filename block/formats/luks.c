@@ -305,6 +305,14 @@ static const CreateOpt luks_amend_opts[] = {
 
 static const char *const luks_strong_options[] = { "key-secret", NULL };
 
+/* The bytes of the image are those of the file, only in another writing: access passes on. */
+static void luks_child_access(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
+                              unsigned *needs, unsigned *shares)
+{
+    *needs = parent_needs | (role == ROLE_METADATA ? ACCESS_READ : 0);
+    *shares = parent_shares;
+}
+
 const BlockDriver block_luks = {
     .name = "luks",
     .kind = BLK_FORMAT,
@@ -326,4 +334,5 @@ const BlockDriver block_luks = {
     .info_specific = luks_info_specific,
     .measure = luks_measure,
     .refresh_limits = luks_refresh_limits,
+    .child_access = luks_child_access,
 };

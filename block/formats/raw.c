@@ -179,12 +179,16 @@ static CO bool raw_measure(json_t *opts, Handle *source, MeasureResult *result, 
     return true;
 }
 
-/* Like a filter: what is asked of the window is asked of the file. */
+/* Like a filter: what is asked of the window is asked of the file. A window needs its file whole. */
 static void raw_child_access(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
                              unsigned *needs, unsigned *shares)
 {
+    const Raw *s = node_state(n);
+
     *needs = parent_needs;
     *shares = parent_shares;
+    if (s->has_size || s->offset)
+        *shares &= ~ACCESS_RESIZE;
 }
 
 static bool raw_has_zero_init(Node *n)

@@ -5,6 +5,7 @@ import shlex
 from compat import MASKS, Table
 
 MASKS.update({
+    'offset': (r', "offset": \d+', ''),
     # Times and speeds.
     'speed': (r'(?m)( ops; ).*ops/sec\)$', r'\1#'),
     'figures': (r'(?m)^(\d+,\d+),\d+:\d\d:\d\d\.\d\d,[\d.]+,[\d.]+$', r'\1,#'),
