@@ -56,7 +56,7 @@ struct BlockDriver {
     unsigned write_flags;   /* ReqFlags pwrite knows beyond COMPRESSED; FUA is emulated by a flush */
     unsigned zero_flags;    /* ReqFlags zero knows */
     const char *options;    /* schema type of its options, "BlockdevOptionsQcow2"; NULL: generic */
-    const char *const *strong_options; /* top-level option names kept in json:{} names; NULL-ended */
+    const char *const *strong_options; /* options ("a", "a.b") kept in json:{} names; NULL-ended */
 
     /* 0 to 100: how surely the first @len bytes of a file are of this format. Formats only. */
     int (*probe)(const uint8_t *head, size_t len, const char *filename);

@@ -6,12 +6,21 @@
 #include "block/internal.h"
 #include <string.h>
 
+/* The member of @o at @path, "a" or "a.b"; NULL if there is none. */
+static json_t *option_at(const json_t *o, const char *path)
+{
+    const char *dot = strchr(path, '.');
+    g_autofree char *first = dot ? g_strndup(path, dot - path) : NULL;
+
+    return dot ? json_get(json_get(o, first), dot + 1) : json_get(o, path);
+}
+
 json_t *options_strong(const BlockDriver *d, const json_t *o)
 {
     json_t *strong = json_object();
 
     for (const char *const *key = d->strong_options; key && *key; key++) {
-        json_t *v = json_get(o, *key);
+        json_t *v = option_at(o, *key);
 
         if (v)
             json_put(strong, *key, json_deep_copy(v));
@@ -50,6 +59,12 @@ static void strong_put(json_t *into, const char *key, json_t *v)
         json_object_set(into, key, v);
 }
 
+/* @name so that what it has before a colon is not taken for a protocol. */
+static char *plain_file_name(const char *name)
+{
+    return name && filename_has_protocol(name) ? g_strconcat("./", name, NULL) : g_strdup(name);
+}
+
 /* The name that reopens @n by itself, or NULL. Caller frees. */
 static char *node_plain_name(Node *n)
 {
@@ -60,8 +75,10 @@ static char *node_plain_name(Node *n)
     if (!node_is_plain(n))
         return NULL;
     if (n->drv->kind == BLK_PROTOCOL)
-        return g_strdup(json_get_str(n->options, "filename", NULL));
-    if (n->drv->kind == BLK_FORMAT && file && !n->backing_is_overridden)
+        return plain_file_name(json_get_str(n->options, "filename", NULL));
+    /* One format on top of another is nothing that opening by name would come to. */
+    if (n->drv->kind == BLK_FORMAT && file && file->node->drv->kind != BLK_FORMAT &&
+        !n->backing_is_overridden)
         return node_plain_name(file->node);
     return NULL;
 }

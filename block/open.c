@@ -74,15 +74,16 @@ static OpenFlags flag_if(OpenFlags flags, OpenFlags flag, bool on)
 
 OpenFlags node_child_flags(const Node *n, Role role)
 {
+    /* What a format has to read to be opened must be readable, whatever its user wants. */
     OpenFlags keep = OPEN_DIRECT | OPEN_NO_FLUSH | OPEN_FORCE_SHARE | OPEN_UNTRUSTED |
                      OPEN_AIO_THREADS | OPEN_AIO_NATIVE | OPEN_AIO_URING;
     OpenFlags flags = n->flags & keep;
 
     if (role == ROLE_BACKING)
         return flags | (n->flags & OPEN_NO_IO);
-    flags |= n->flags & (OPEN_RDWR | OPEN_RESIZE | OPEN_AUTO_RDONLY | OPEN_NO_IO);
+    flags |= n->flags & (OPEN_RDWR | OPEN_RESIZE | OPEN_AUTO_RDONLY);
     if (role == ROLE_FILTERED || role == ROLE_IMAGE)
-        return flags | (n->flags & (OPEN_UNMAP | OPEN_NO_BACKING | OPEN_CHECK));
+        return flags | (n->flags & (OPEN_UNMAP | OPEN_NO_BACKING | OPEN_NO_IO | OPEN_CHECK));
     /* Whether a discard reaches the file is decided above it. */
     return flags | OPEN_UNMAP;
 }
@@ -144,7 +145,7 @@ static bool options_from_filename(const char *filename, json_t *o, GError **err)
             return false;
         json_put_str(o, "driver", d->name);
     }
-    if (d->parse_filename && (!d->prefix || filename_has_protocol(filename)))
+    if (d->parse_filename && (d->kind == BLK_FILTER || filename_has_protocol(filename)))
         return d->parse_filename(filename, o, err);
     if (json_has(o, "filename"))
         return err_set(err, EINVAL, "Both the name '%s' and the option 'filename' are given",
@@ -376,6 +377,10 @@ static json_t *options_prepare(const char **filename, json_t *options, GError **
             return NULL;
         *filename = NULL;
     }
+    if (json_is_string(json_get(o, "backing")) && !*json_get_str(o, "backing", "")) {
+        block_warn("\"backing\": \"\" is an old way to say null");
+        json_put(o, "backing", json_null());
+    }
     return g_steal_pointer(&o);
 }
 
@@ -447,10 +452,9 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
     Node *backing;
 
     *next = NULL;
-    if (json_is_string(given) && !*json_string_value(given)) {
-        block_warn("\"backing\": \"\" is an old way to say null");
-        return true;
-    }
+    if (n->flags & OPEN_NO_BACKING && json_is_object(given))
+        return err_set(err, EINVAL, "Options for the backing file of '%s' were given where it is "
+                       "not opened", node_filename(n));
     if (!n->drv->takes_backing || n->flags & OPEN_NO_BACKING || json_is_null(given) ||
         node_backing(n))
         return true;

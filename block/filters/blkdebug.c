@@ -15,13 +15,17 @@ typedef struct {
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-/* blkdebug:[CONFIG]:IMAGE */
+/* blkdebug:[CONFIG]:IMAGE; without the prefix, the name of the image. */
 static bool blkdebug_parse_filename(const char *filename, json_t *o, GError **err)
 {
     const char *config = filename + strlen("blkdebug:");
-    size_t len = strcspn(config, ":");
-    g_autofree char *name = g_strndup(config, len);
+    g_autofree char *name = NULL;
+    size_t len;
 
+    if (!g_str_has_prefix(filename, "blkdebug:"))
+        return node_describe_child(o, "image", filename, err);
+    len = strcspn(config, ":");
+    name = g_strndup(config, len);
     if (config[len] != ':')
         return err_set(err, EINVAL, "'%s' should be blkdebug:[CONFIG]:IMAGE", filename);
     if (len && !json_has(o, "config"))
@@ -287,7 +291,7 @@ static char *blkdebug_plain_filename(Node *n)
 
 static const char *const blkdebug_strong_options[] = {
     "align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "max-discard",
-    "config", "inject-error", "set-state", "take-child-perms", "unshare-child-perms", NULL,
+    "config", "inject-error", "set-state", NULL,
 };
 
 const BlockDriver block_blkdebug = {

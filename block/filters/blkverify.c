@@ -21,7 +21,8 @@ static Edge *blkverify_edge(const Node *n, unsigned which)
 /* blkverify:RAW:TEST; the format of TEST is probed. */
 static bool blkverify_parse_filename(const char *filename, json_t *o, GError **err)
 {
-    const char *raw = filename + strlen("blkverify:");
+    bool has_prefix = g_str_has_prefix(filename, "blkverify:");
+    const char *raw = has_prefix ? filename + strlen("blkverify:") : "";
     size_t len = strcspn(raw, ":");
     g_autofree char *raw_name = g_strndup(raw, len);
 

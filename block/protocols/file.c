@@ -156,6 +156,8 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
     const char *name = json_get_str(o, "filename", "");
     struct stat st;
 
+    if (json_has(o, "pr-manager"))
+        return err_set(err, ENOTSUP, "There are no managers of persistent reservations here");
     if (!file_aio_mode(s, json_get_str(o, "aio", NULL), flags, err))
         return false;
     s->fd = file_open_fd(name, file_open_flags(flags), device, &st, err);

@@ -223,7 +223,7 @@ static bool qcow2_has_zero_init(Node *n)
 }
 
 static const char *const strong_options[] = {
-    "encrypt", "data-file", NULL
+    "encrypt.key-secret", NULL
 };
 
 const BlockDriver block_qcow2 = {
