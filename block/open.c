@@ -377,9 +377,10 @@ static json_t *options_prepare(const char **filename, json_t *options, GError **
             return NULL;
         *filename = NULL;
     }
-    /* "backing=" is how text says that there is none. */
-    if (json_string_length(json_get(o, "backing")) == 0 && json_is_string(json_get(o, "backing")))
+    if (json_is_string(json_get(o, "backing")) && !*json_get_str(o, "backing", "")) {
+        block_warn("\"backing\": \"\" is an old way to say null");
         json_put(o, "backing", json_null());
+    }
     return g_steal_pointer(&o);
 }
 
@@ -451,10 +452,6 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
     Node *backing;
 
     *next = NULL;
-    if (json_is_string(given) && !*json_string_value(given)) {
-        block_warn("\"backing\": \"\" is an old way to say null");
-        return true;
-    }
     if (n->flags & OPEN_NO_BACKING && json_is_object(given))
         return err_set(err, EINVAL, "Options for the backing file of '%s' were given where it is "
                        "not opened", node_filename(n));
