@@ -22,6 +22,8 @@ t.setup('luks', '''
 for try in 1 2 3 4 5 6 7 8; do
     qemu-img create -q -f luks --object secret,id=s,data=x -o key-secret=s,iter-time=50 l.luks 1M && break
 done
+qemu-io --object secret,id=s,data=x --image-opts -c 'write 0 4k' \\
+    driver=luks,key-secret=s,file.filename=l.luks >/dev/null
 ''')
 
 t.each('flush', {
@@ -164,5 +166,41 @@ t.each('truncate-qcow2', {
     'full': ['truncate -m full 5M', 'length'],
     'odd': ['truncate 3000001', 'length'],
 }, opts='', image='e.qcow2', setup='empty')
+
+# ---- filters and encryption --------------------------------------------------------------------
+
+QCOW2 = 'file.driver=qcow2,file.file.filename=b.qcow2'
+t.setup('log', 'cp --sparse=always a.img copy.img; truncate -s 4M log.img', 'raw')
+for name, setup, objects, options in [
+        ('blkdebug', 'raw', '', 'driver=blkdebug,image.driver=file,image.filename=a.img'),
+        ('blkverify', 'log', '', 'driver=blkverify,raw.driver=file,raw.filename=copy.img,'
+         'test.driver=raw,test.file.filename=a.img'),
+        ('throttle', 'qcow2', '--object throttle-group,id=g', 'driver=throttle,throttle-group=g,'
+         + QCOW2),
+        ('copy-on-read', 'qcow2', '', 'driver=copy-on-read,' + QCOW2),
+        ('compress', 'qcow2', '', 'driver=compress,' + QCOW2),
+        ('preallocate', 'raw', '', 'driver=preallocate,file.driver=file,file.filename=a.img'),
+        ('quorum', 'qcow2', '', 'driver=quorum,vote-threshold=1,children.0.driver=qcow2,'
+         'children.0.file.filename=b.qcow2'),
+        ('blklogwrites', 'log', '', 'driver=blklogwrites,file.driver=file,file.filename=a.img,'
+         'log.driver=file,log.filename=log.img')]:
+    line = f'qemu-io {objects} --image-opts %s {options}'
+    t.row(f'filter/{name}-info', line % '-r -c info', setup, mask='speed')
+    t.row(f'filter/{name}-map', line % '-r -c map -c "alloc 0 1M" -c length', setup)
+    t.row(f'filter/{name}-read', line % '-r -c "read -v 524280 16" -c "read -q 0 1M"', setup,
+          mask='speed')
+    t.row(f'filter/{name}-write', line % '-c "write -P 9 64k 64k" -c "read -P 9 64k 64k" -c flush',
+          setup, mask='speed', files=name not in ('blklogwrites', 'preallocate'))
+
+LUKS = '--object secret,id=s,data=x --image-opts %s driver=luks,key-secret=s,file.filename=l.luks'
+t.row('luks/read', 'qemu-io ' + LUKS % '-r -c "read -P 0xcd 0 4k" -c length -c map', 'luks',
+      mask='speed')
+t.row('luks/write', 'qemu-io ' + LUKS % '-c "write -P 7 100 5000" -c "read -P 7 100 5000"', 'luks',
+      mask='speed')
+t.row('luks/wrong-password', 'qemu-io --object secret,id=s,data=y --image-opts -c length '
+      'driver=luks,key-secret=s,file.filename=l.luks', 'luks')
+t.row('luks/no-password', 'qemu-io -c length l.luks', 'luks')
+t.row('luks/unknown-secret', 'qemu-io --image-opts -c length '
+      'driver=luks,key-secret=q,file.filename=l.luks', 'luks')
 
 t.main()

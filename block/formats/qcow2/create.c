@@ -300,11 +300,14 @@ static CO int write_head(Create *c)
 {
     uint32_t backing_off;
     GByteArray *head = qcow2_head_build(&c->q, &backing_off);
+    guint used;
     int r;
 
     if (!head)
         return -ENOSPC;
-    g_byte_array_set_size(head, MAX(head->len, c->q.cluster));
+    used = head->len;
+    g_byte_array_set_size(head, MAX(used, c->q.cluster));
+    memset(head->data + used, 0, head->len - used); /* no stray memory in the image */
     r = handle_pwrite(c->file, 0, span_of(head->data, head->len), 0);
     g_byte_array_unref(head);
     return r;
