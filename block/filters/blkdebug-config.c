@@ -11,6 +11,7 @@
 #include "util/fd.h"
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CONFIG_MAX = 1 << 20 };
@@ -155,9 +156,14 @@ static char *config_load(const char *filename, GError **err)
 {
     autofd int fd = open(filename, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     g_autofree char *text = g_malloc(CONFIG_MAX + 1);
+    struct stat st;
     size_t len = 0;
     ssize_t r = fd;
 
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode)) {
+        err_set(err, EINVAL, "'%s' is a pipe, not a configuration of blkdebug", filename);
+        return NULL;
+    }
     while (r >= 0 && len < CONFIG_MAX && (r = read(fd, text + len, CONFIG_MAX - len)) > 0)
         len += r;
     if (r < 0) {
