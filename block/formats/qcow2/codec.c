@@ -7,6 +7,7 @@
 #include "block/deflate.h"
 #include "util/module.h"
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -119,24 +120,27 @@ static ssize_t zstd_deflate(Codec *c, const void *in, size_t len, void *out, siz
     return ZSTD_isError(r) ? 0 : (ssize_t)r;
 }
 
-/* One or more frames, as many as fill @out. */
+/* One or more frames, as many as fill @out exactly. */
 static int zstd_inflate(Codec *c, const void *in, size_t len, void *out, size_t out_len)
 {
-    ZSTD_inBuffer from = { in, len, 0 };
-    ZSTD_outBuffer to = { out, out_len, 0 };
-    size_t r = 1;
+    const uint8_t *from = in;
+    uint8_t *to = out;
 
     if (!c->dctx)
         c->dctx = ZSTD_createDCtx();
     if (!c->dctx)
         return -ENOMEM;
-    ZSTD_DCtx_reset(c->dctx, ZSTD_reset_session_only);
-    while (to.pos < to.size || r) {
-        size_t before_in = from.pos, before_out = to.pos;
+    while (out_len) {
+        size_t frame = ZSTD_findFrameCompressedSize(from, len);
+        size_t made = ZSTD_isError(frame) ? frame
+                                          : ZSTD_decompressDCtx(c->dctx, to, out_len, from, frame);
 
-        r = ZSTD_decompressStream(c->dctx, &to, &from);
-        if (ZSTD_isError(r) || (from.pos == before_in && to.pos == before_out))
+        if (ZSTD_isError(made) || !made)
             return -EIO;
+        from += frame;
+        len -= frame;
+        to += made;
+        out_len -= made;
     }
     return 0;
 }

@@ -22,6 +22,7 @@ struct Qcow2Compress {
     uint8_t *kept;           /* content of the last cluster read in part; NULL: none yet */
     uint64_t kept_desc;      /* its L2 entry; 0: none */
     uint64_t generation;     /* of what is stored: changes when space may be reused */
+    CoSemaphore busy;        /* clusters inflated or deflated now: more than CPUs waste memory */
     uint64_t ticket, turn;
     CoQueue waiters;
 };
@@ -30,6 +31,7 @@ static Qcow2Compress *state(Qcow2 *q)
 {
     if (!q->compress) {
         q->compress = g_new0(Qcow2Compress, 1);
+        co_semaphore_init(&q->compress->busy, 2 * pool_cpus());
         q->compress->codecs = g_ptr_array_new_with_free_func((GDestroyNotify)codec_free);
     }
     return q->compress;
@@ -85,8 +87,7 @@ static int inflate_run(void *arg)
     return codec_inflate(i->codec, i->in, i->len, i->out, i->out_len);
 }
 
-/* All of the cluster that @desc describes, to @out. */
-static CO int cluster_read(Qcow2 *q, uint64_t desc, void *out)
+static CO int cluster_read_now(Qcow2 *q, uint64_t desc, void *out)
 {
     uint64_t off, len;
     g_autofree uint8_t *in = NULL;
@@ -105,6 +106,17 @@ static CO int cluster_read(Qcow2 *q, uint64_t desc, void *out)
                      .out_len = q->cluster };
     r = loop_is_alone() ? inflate_run(&job) : pool_compute(inflate_run, &job);
     codec_give(q, job.codec);
+    return r;
+}
+
+/* All of the cluster that @desc describes, to @out. */
+static CO int cluster_read(Qcow2 *q, uint64_t desc, void *out)
+{
+    int r;
+
+    co_semaphore_take(&state(q)->busy);
+    r = cluster_read_now(q, desc, out);
+    co_semaphore_give(&state(q)->busy);
     return r;
 }
 
@@ -174,6 +186,7 @@ static CO void deflate_one(void *arg)
     Deflate *d = arg;
     int r;
 
+    co_semaphore_take(&state(d->q)->busy);
     d->out = g_try_malloc(d->q->cluster);
     d->codec = codec_take(d->q);
     if (!d->out)
@@ -183,6 +196,7 @@ static CO void deflate_one(void *arg)
     if (r < 0)
         d->len = r;
     codec_give(d->q, d->codec);
+    co_semaphore_give(&state(d->q)->busy);
     g_clear_pointer(&d->in, g_free);
 }
 
