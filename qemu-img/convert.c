@@ -260,11 +260,17 @@ static Node *convert_base(Node *source, Node *target_backing)
     return node_backing_chain_next(source);
 }
 
-/* Makes the whole target zero at once, if that is cheap. */
+/* Makes what will be written to zero at once, if that is cheap. */
 static CO bool convert_zero_target(Convert *c)
 {
-    return handle_zero(c->job.target, 0, handle_size(c->job.target),
-                       REQ_MAY_UNMAP | REQ_NO_FALLBACK) >= 0;
+    return handle_zero(c->job.target, 0, c->job.len, REQ_MAY_UNMAP | REQ_NO_FALLBACK) >= 0;
+}
+
+/* True if the new target has its space already, so that more data than needed would take more. */
+static bool convert_has_space(const Convert *c)
+{
+    return strcmp(json_get_str(c->opts, "preallocation", "off"), "off") ||
+           json_get_bool(c->opts, "data_file_raw", false);
 }
 
 static CO void convert_plan(Convert *c)
@@ -280,7 +286,8 @@ static CO void convert_plan(Convert *c)
     } else if (!c->args->no_create && !j->target_is_zero) {
         j->target_is_zero = node_has_zero_init(target);
     }
-    if (!j->target_is_zero && !backing && j->min_sparse && handle_size(j->target) <= REQ_LEN_MAX)
+    j->fine = convert_has_space(c);
+    if (!j->target_is_zero && !backing && j->min_sparse && j->len && j->len <= REQ_LEN_MAX)
         j->target_is_zero = convert_zero_target(c);
 }
 
@@ -336,7 +343,7 @@ static CO int convert_run(const void *args, char **words, int count)
         .args = a,
         .format = a->format ? a->format : "raw",
         .opts = opts,
-        .source_flags = a->force_share ? OPEN_FORCE_SHARE : 0,
+        .source_flags = a->force_share ? OPEN_FORCE_SHARE : OPEN_DENY_WRITERS,
         .target_flags = OPEN_RDWR | OPEN_UNMAP,
         .job = {
             .compress = a->compress,

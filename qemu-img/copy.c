@@ -443,7 +443,7 @@ static CO uint64_t copy_unit(const CopyJob *j)
 
     while (unit * 2 <= j->min_sparse && unit < PAGE)
         unit *= 2;
-    if (node_info(handle_node(j->target), &info) >= 0) {
+    if (!j->fine && node_info(handle_node(j->target), &info) >= 0) {
         if (info.subcluster_size && !j->compress)
             unit = MAX(unit, info.subcluster_size);
         else if (info.cluster_size)

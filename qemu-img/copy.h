@@ -41,6 +41,7 @@ typedef struct {
     bool target_is_zero;    /* it reads as zeroes before we begin */
     bool write_all;         /* what is known to be zero is written as data too */
     uint64_t min_sparse;    /* zeroes in data for so many bytes become a hole; 0: never */
+    bool fine;              /* write no byte that need not be, even inside clusters of the target */
     bool compress;
     bool any_order;         /* writes may start in any order */
     bool offload;           /* let the host copy where it can */

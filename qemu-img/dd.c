@@ -61,16 +61,19 @@ static bool operand_read(Operands *o, const char *word)
     return true;
 }
 
-/* How many bytes of an input of @size bytes are copied, from *@from on. */
-static uint64_t dd_range(const Operands *o, uint64_t size, uint64_t *from)
+/*
+ * Where the part of an input of @size bytes that is copied begins and ends. As ever with this
+ * command, the blocks that are skipped count as well: it is where to stop, not how many to copy.
+ */
+static void dd_range(const Operands *o, uint64_t size, uint64_t *from, uint64_t *end)
 {
     uint64_t bytes;
 
     if (!size_mul(o->skip, o->bs, from))
         *from = UINT64_MAX;
-    if (o->has_count && size_mul(o->count, o->bs, &bytes) && size_add(bytes, *from, &bytes))
-        size = MIN(size, bytes);
-    return *from < size ? size - *from : 0;
+    *end = size;
+    if (o->has_count && size_mul(o->count, o->bs, &bytes))
+        *end = MIN(size, bytes);
 }
 
 static CO Handle *dd_create(const char *name, const char *fmt, uint64_t len)
@@ -96,16 +99,18 @@ static CO Handle *dd_create(const char *name, const char *fmt, uint64_t len)
 static CO bool dd_copy(const DdArgs *a, const Operands *o)
 {
     g_autoptr(Handle) in = tool_open(o->input, a->format, a->image_opts,
-                                     a->force_share ? OPEN_FORCE_SHARE : 0);
+                                     a->force_share ? OPEN_FORCE_SHARE : OPEN_DENY_WRITERS);
     CopySource source = { .h = in, .name = o->input };
     CopyJob job = { .sources = &source, .nsources = 1, .target_name = o->output,
                     .workers = WORKERS, .min_sparse = HOLE };
     g_autoptr(Handle) out = NULL;
+    uint64_t end;
 
     if (!in)
         return false;
-    job.len = source.len = dd_range(o, handle_size(in), &source.from);
-    if (source.from > handle_size(in))
+    dd_range(o, handle_size(in), &source.from, &end);
+    job.len = source.len = source.from < end ? end - source.from : 0;
+    if (source.from > end)
         complain("'%s' ends before the blocks that are not skipped", o->input);
     out = dd_create(o->output, a->target_format ? a->target_format : "raw", job.len);
     if (!out)
@@ -146,7 +151,7 @@ const Command cmd_dd = {
     .synopsis = "[OPTION]... [bs=BYTES] [count=BLOCKS] [skip=BLOCKS] if=INPUT of=OUTPUT",
     .summary = "Copies part of an image into a new one.",
     .notes = "  bs=BYTES      size of a block (512)\n"
-             "  count=BLOCKS  copy so many blocks\n"
+             "  count=BLOCKS  stop after so many blocks of INPUT, those left out included\n"
              "  skip=BLOCKS   leave out so many blocks of INPUT before\n",
     .options = dd_options,
     .args_size = sizeof(DdArgs),

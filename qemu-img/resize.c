@@ -38,9 +38,10 @@ static bool resize_read_size(const char *text, NewSize *s)
     s->sign = digits > text ? *text : 0;
     if (size_parse(digits, 1, &s->bytes, NULL) == 0)
         return true;
-    complain("'%s' is not a size; it is a number of bytes, or one", text);
-    complain("followed by k, M, G, T, P or E for kilobytes, megabytes, gigabytes, terabytes,");
-    return complain("petabytes and exabytes");
+    complain("'%s' is not a size", text);
+    fputs("Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
+          "and exabytes, respectively.\n", stderr);
+    return false;
 }
 
 static bool resize_read_preallocation(const char *text, Prealloc *p)

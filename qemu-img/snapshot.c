@@ -67,7 +67,7 @@ static CO bool snapshots_create(Snapshots *s, const char *name, GError **err)
         .date_nsec = (uint32_t)(now % G_USEC_PER_SEC) * 1000,
     };
 
-    return s->ops->create(s->node, &new, err);
+    return s->ops->create(s->node, &new, err) >= 0;
 }
 
 /* Applies @name, an id or a name; or deletes it, a name. */
@@ -78,8 +78,8 @@ static CO bool snapshots_change(Snapshots *s, const SnapshotArgs *a, GError **er
 
     if (!found)
         return err_set(err, ENOENT, "'%s' has no snapshot '%s'", node_filename(s->node), name);
-    return a->apply ? s->ops->apply(s->node, found->id, err)
-                    : s->ops->remove(s->node, found->id, err);
+    return (a->apply ? s->ops->apply(s->node, found->id, err)
+                     : s->ops->remove(s->node, found->id, err)) >= 0;
 }
 
 static CO bool snapshots_act(Snapshots *s, const SnapshotArgs *a)

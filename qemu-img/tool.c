@@ -149,7 +149,7 @@ static CO bool load_snapshot(Node *n, const char *param, GError **err)
     } else {
         s = snapshot_find(list, count, id, name);
     }
-    ok = s ? ops->load(n, s->id, err)
+    ok = s ? ops->load(n, s->id, err) >= 0
            : err_set(err, ENOENT, "'%s' has no snapshot '%s'", node_filename(n), param);
     snapshot_list_free(list, count);
     return ok;

@@ -203,7 +203,8 @@ static const CreateOpt raw_create_opts[] = {
 
 static CO bool raw_create(const char *filename, json_t *opts, GError **err)
 {
-    g_autoptr(Handle) h = file_create(filename, opts, json_get_int(opts, "size", 0), err);
+    uint64_t size = round_up((uint64_t)json_get_int(opts, "size", 0), 512);
+    g_autoptr(Handle) h = file_create(filename, opts, size, err);
 
     return h != NULL;
 }

@@ -86,7 +86,7 @@ for name, args in (('qcow2', '-f qcow2 -o help'), ('raw', '-f raw -o help'), ('f
                    ('raw-with-file', '-o help x'), ('beside-others', '-f qcow2 -o help,cluster_size=4k x 1M'),
                    ('second-list', '-f qcow2 -o cluster_size=4k -o help x 1M'), ('bad-format', '-f foo -o help'),
                    ('cannot', '-f null-co -o help'), ('bad-protocol', '-f qcow2 -o help foo:x')):
-    t.row(f'help/{name}', f'qemu-img create {args}')
+    t.row(f'help/{name}', f'qemu-img create {args}', mask='help')
 
 s = '--object secret,id=s,data=abc'
 fast = 'encrypt.iter-time=10'

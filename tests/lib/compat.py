@@ -46,6 +46,7 @@ MASKS = {
     'nsec': (r'("date-n?sec": )\d+', r'\1#'),
     'progress': (r'(    \(\d+\.\d\d/100%\)\r)+', '    (#/100%)\r'),
     'time': (r'\d+\.\d+ seconds', '# seconds'),
+    'help': (r'(=<.*> *- ).*', r'\1#'),
     'uuid': (r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '#'),
     'iters': (r'(iters"?: )\d+', r'\1#'),
 }
