@@ -115,7 +115,7 @@ CO int check_flags(Check *c, GError **err)
             }
         }
         t = check_table_find(c, off);
-        if (t && t->bad_flags)
+        if (t && t->bad_flags && t->visits++ < 2 * CHECK_VISITS_MAX)
             r = table_flags(c, t, repair, err);
     }
     return r >= 0 && from < to ? l1_write(c, from, to, err) : r;

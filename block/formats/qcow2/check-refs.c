@@ -312,7 +312,7 @@ static CO int walk_l1_entries(const Walk *w, const uint64_t *l1, uint32_t len, G
             finding(w, "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 entry "
                     "corrupted\n", off);
         t = w->tell && c->any_bad ? check_table_find(c, off) : NULL;
-        r = t && t->bad_entries ? tell_table(w, t, err) : 0;
+        r = t && t->bad_entries && t->visits++ < CHECK_VISITS_MAX ? tell_table(w, t, err) : 0;
         if (r < 0)
             return r;
     }

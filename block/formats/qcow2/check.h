@@ -21,9 +21,12 @@
 typedef struct {
     uint64_t off;            /* bytes */
     uint32_t active, snaps;  /* L1 entries, of the disk and of snapshots, that do */
+    uint32_t visits;         /* how often it was told of: not for every one of very many uses */
     bool bad_entries;        /* has something to tell of */
     bool bad_flags;          /* a COPIED flag may be wrong */
 } CheckTable;
+
+enum { CHECK_VISITS_MAX = 8 };
 
 /* An L1 table. */
 typedef struct {

@@ -45,6 +45,21 @@ static inline uint64_t tally_get(const Tally *t, uint64_t i)
                      : c->wide ? c->wide[i & (TALLY_CHUNK - 1)] : 0;
 }
 
+/* Eight counts from big-endian numbers of 16 bits at @from, if they are small; @i: multiple of 8. */
+static inline bool tally_load8(Tally *t, uint64_t i, const uint8_t *from)
+{
+    uint8_t *narrow = t->chunks[i >> TALLY_BITS].narrow;
+    uint8_t *to = narrow + (i & (TALLY_CHUNK - 1)), high = 0;
+
+    if (!narrow)
+        return false;
+    for (unsigned k = 0; k < 8; k++) {
+        high |= from[2 * k];
+        to[k] = from[2 * k + 1];
+    }
+    return !high;
+}
+
 /* Adds @by to the count of cluster @i, below n. */
 static inline void tally_add(Tally *t, uint64_t i, uint32_t by)
 {
