@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Limits of throttle groups: rates, bursts, sharing among members. */
+#include "block/block.h"
+#include "io/co-lock.h"
+#include "tests/lib/harness.h"
+#include "util/object.h"
+#include "util/size.h"
+
+#define MS INT64_C(1000000)
+
+static void add_group(const char *text)
+{
+    g_autoptr(GError) err = NULL;
+
+    object_add_text(text, &err);
+    g_assert_no_error(err);
+}
+
+static CO Handle *open_throttled(void)
+{
+    g_autoptr(GError) err = NULL;
+    Handle *h = handle_open("json:{'driver':'throttle','throttle-group':'g',"
+                            "'file':{'driver':'null-co','size':1048576}}", NULL, OPEN_RDWR, &err);
+
+    g_assert_no_error(err);
+    return h;
+}
+
+/* Milliseconds that @count writes of @len bytes take. */
+static CO int64_t write_ms(Handle *h, int count, size_t len)
+{
+    g_autofree uint8_t *buf = g_malloc0(len);
+    int64_t start = clock_now_ns();
+
+    for (int i = 0; i < count; i++)
+        g_assert_cmpint(handle_pwrite(h, 0, span_of(buf, len), 0), ==, 0);
+    return (clock_now_ns() - start) / MS;
+}
+
+static CO void test_rate(void)
+{
+    Handle *h;
+
+    add_group("throttle-group,id=g,x-iops-write=100");
+    h = open_throttled();
+    /* A tenth of a second's worth goes through at once. */
+    g_assert_cmpint(write_ms(h, 30, 512), >=, 180);
+    handle_close(h);
+}
+
+static CO void test_bytes(void)
+{
+    Handle *h;
+
+    add_group("throttle-group,id=g,x-bps-total=1000000");
+    h = open_throttled();
+    g_assert_cmpint(write_ms(h, 4, 100000), >=, 190);
+    handle_close(h);
+}
+
+static CO void test_large_requests_count_more(void)
+{
+    Handle *h;
+
+    add_group("throttle-group,id=g,x-iops-total=100,x-iops-size=1000");
+    h = open_throttled();
+    g_assert_cmpint(write_ms(h, 4, 10000), >=, 190);
+    handle_close(h);
+}
+
+static CO void test_burst(void)
+{
+    Handle *h;
+
+    add_group("throttle-group,id=g,limits.iops-total=10,limits.iops-total-max=1000,"
+              "limits.iops-total-max-length=10");
+    h = open_throttled();
+    /* At ten a second these would take twenty seconds. */
+    g_assert_cmpint(write_ms(h, 200, 512), <, test_is_slowed() ? 15000 : 5000);
+    handle_close(h);
+}
+
+static CO void test_reads_are_not_writes(void)
+{
+    Handle *h;
+
+    add_group("throttle-group,id=g,x-iops-read=1");
+    h = open_throttled();
+    g_assert_cmpint(write_ms(h, 200, 512), <, 5000);
+    handle_close(h);
+}
+
+typedef struct {
+    Handle *h;
+    int done;
+    bool *stop;
+} Member;
+
+static CO void member_run(void *arg)
+{
+    Member *m = arg;
+    uint8_t byte = 0;
+
+    while (!*m->stop) {
+        g_assert_cmpint(handle_pwrite(m->h, 0, span_of(&byte, 1), 0), ==, 0);
+        m->done++;
+    }
+}
+
+/* A member with many requests waiting does not starve one with few. */
+static CO void test_members_take_turns(void)
+{
+    bool stop = false;
+    Member greedy = { .stop = &stop }, modest = { .stop = &stop };
+    CoGroup group = {};
+
+    add_group("throttle-group,id=g,x-iops-total=200");
+    greedy.h = open_throttled();
+    modest.h = open_throttled();
+    for (int i = 0; i < 16; i++)
+        co_group_start(&group, member_run, &greedy);
+    co_group_start(&group, member_run, &modest);
+    co_sleep(400 * MS);
+    stop = true;
+    co_group_wait(&group);
+    g_assert_cmpint(modest.done, >=, 10);
+    g_assert_cmpint(modest.done * 3, >=, greedy.done - 36);
+    handle_close(greedy.h);
+    handle_close(modest.h);
+}
+
+const Test tests[] = {
+    { "/throttle/rate", test_rate },
+    { "/throttle/bytes", test_bytes },
+    { "/throttle/large-requests-count-more", test_large_requests_count_more },
+    { "/throttle/burst", test_burst },
+    { "/throttle/reads-are-not-writes", test_reads_are_not_writes },
+    { "/throttle/members-take-turns", test_members_take_turns },
+    {},
+};
