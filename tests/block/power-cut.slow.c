@@ -3,7 +3,7 @@
 #include "tests/lib/harness.h"
 #include "tests/lib/power-cut-workloads.h"
 
-enum { MOMENTS = 3000 };
+enum { MOMENTS = 1200 };
 
 static CO void test_power_cut_loses_nothing(void)
 {
