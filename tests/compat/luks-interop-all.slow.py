@@ -1,1 +1,0 @@
-luks-interop.py
