@@ -93,8 +93,8 @@ def main():
         def both(line):
             args = ['measure', '-O', 'qcow2', *line]
             return run(OURS, args, cwd), run(REFERENCE, args, cwd)
-    # The reference may derive keys for minutes where CPU time is counted coarsely.
-    lines = [line for line in lines if 'luks' not in str(line)]
+        # The reference may derive keys for minutes where CPU time is counted coarsely.
+        lines = [line for line in lines if 'luks' not in str(line)]
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             results = list(pool.map(both, lines))
         for line, (ours, reference) in zip(lines, results):
