@@ -167,6 +167,18 @@ static void layout_put(Check *c, const CheckTable *t, const Layout *l)
     c->result->clusters.compressed += l->compressed * t->active;
 }
 
+/* The counts around the last cluster, at hand: neighbours in a table are often neighbours there. */
+typedef struct {
+    uint64_t chunk;
+    uint8_t *refs;           /* NULL: not narrow */
+    const uint8_t *counts;
+} Near;
+
+static void near_move(Near *n, const Check *c, uint64_t chunk)
+{
+    *n = (Near){ chunk, c->refs.chunks[chunk].narrow, c->counts.chunks[chunk].narrow };
+}
+
 /* Counts what a table refers to. */
 static void scan_table(Check *c, CheckTable *t, const uint8_t *entries)
 {
@@ -177,25 +189,38 @@ static void scan_table(Check *c, CheckTable *t, const uint8_t *entries)
     const unsigned cluster_bits = q->cluster_bits;
     const bool extended = q->subs > 1, data_file = qcow2_has_data_file(q);
     int64_t found = c->result->corruptions;
-    bool dropped = false;
+    bool dropped = false, bad_flags = false;
+    Near near = { .chunk = UINT64_MAX };
     Layout l = {};
 
     for (unsigned i = 0; i < count; i++) {
         uint64_t desc = be64_at(entries + ((size_t)i << entry_bits));
         uint64_t bits = extended ? be64_at(entries + ((size_t)i << entry_bits) + 8) : 0;
-        uint64_t cluster = (desc & ENTRY_OFFSET) >> cluster_bits;
+        uint64_t cluster = (desc & ENTRY_OFFSET) >> cluster_bits, at;
 
         if (!(desc | bits))
             continue;
         if (desc & odd || !cluster || cluster >= c->clusters || data_file ||
             (uint32_t)bits & bits >> 32) {
             dropped |= odd_entry(&w, i, desc, bits, &l);
+            bad_flags |= t->active && flag_is_wrong(c, desc);
+            near.chunk = UINT64_MAX;    /* it may have moved the counts */
+            continue;
+        }
+        layout_add(&l, cluster << cluster_bits, q->cluster);
+        if (cluster >> TALLY_BITS != near.chunk)
+            near_move(&near, c, cluster >> TALLY_BITS);
+        at = cluster & (TALLY_CHUNK - 1);
+        if (near.refs && near.counts && near.refs[at] + (uint64_t)w.times <= TALLY_SMALL_MAX) {
+            near.refs[at] = (uint8_t)(near.refs[at] + w.times);
+            bad_flags |= t->active && check_flag_is_wrong(desc, near.counts[at]);
         } else {
             tally_add(&c->refs, cluster, w.times);
-            layout_add(&l, cluster << cluster_bits, q->cluster);
+            near.chunk = UINT64_MAX;
+            bad_flags |= t->active && flag_is_wrong(c, desc);
         }
-        t->bad_flags |= t->active && flag_is_wrong(c, desc);
     }
+    t->bad_flags = bad_flags;
     layout_put(c, t, &l);
     t->bad_entries = dropped || c->result->corruptions != found;
     c->any_bad |= t->bad_entries;

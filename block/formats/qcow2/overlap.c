@@ -36,8 +36,7 @@ void qcow2_overlap_free(Qcow2 *q)
 {
     if (q->overlap)
         g_free(q->overlap->slots);
-    g_free(q->overlap);
-    q->overlap = NULL;
+    g_clear_pointer(&q->overlap, g_free);
 }
 
 static uint64_t *slot_find(const Overlap *o, uint64_t cluster)
@@ -80,12 +79,18 @@ static void add(Overlap *o, uint64_t cluster, unsigned kind)
     *slot |= kind;
 }
 
-void qcow2_overlap_add(Qcow2 *q, OverlapKind kind, uint64_t off, uint64_t len)
+static void add_range(const Qcow2 *q, Overlap *o, unsigned kind, uint64_t off, uint64_t len)
 {
-    if (!q->overlap || !(q->overlap_mask & kind))
+    if (!(q->overlap_mask & kind))
         return;
     for (uint64_t at = round_down(off, q->cluster); at < off + len; at += q->cluster)
-        add(q->overlap, at >> q->cluster_bits, kind);
+        add(o, at >> q->cluster_bits, kind);
+}
+
+void qcow2_overlap_add(Qcow2 *q, OverlapKind kind, uint64_t off, uint64_t len)
+{
+    if (q->overlap)
+        add_range(q, q->overlap, kind, off, len);
 }
 
 void qcow2_overlap_remove(Qcow2 *q, OverlapKind kind, uint64_t off, uint64_t len)
@@ -100,55 +105,73 @@ void qcow2_overlap_remove(Qcow2 *q, OverlapKind kind, uint64_t off, uint64_t len
     }
 }
 
-static void add_l2_tables(Qcow2 *q, unsigned kind, const uint64_t *l1, uint32_t len)
+static void add_l2_tables(const Qcow2 *q, Overlap *o, unsigned kind, const uint64_t *l1,
+                          uint32_t len)
 {
     for (uint32_t i = 0; i < len; i++)
         if (l1[i] & ENTRY_OFFSET)
-            qcow2_overlap_add(q, kind, l1[i] & ENTRY_OFFSET, q->cluster);
+            add_range(q, o, kind, l1[i] & ENTRY_OFFSET, q->cluster);
 }
 
 /* Tables of snapshots; their L2 tables only when asked for, since their L1 tables must be read. */
-static CO int add_snapshots(Qcow2 *q)
+static CO int add_snapshots(Qcow2 *q, Overlap *o)
 {
     for (uint32_t i = 0; i < q->snapshot_count; i++) {
-        const Qcow2Snapshot *s = &q->snapshots[i];
-        uint64_t bytes = s->l1_len * UINT64_C(8);
+        uint32_t len = q->snapshots[i].l1_len;
+        uint64_t bytes = len * UINT64_C(8), off = q->snapshots[i].l1_off;
 
-        qcow2_overlap_add(q, OVERLAP_INACTIVE_L1, s->l1_off, bytes);
+        add_range(q, o, OVERLAP_INACTIVE_L1, off, bytes);
         if (q->overlap_mask & OVERLAP_INACTIVE_L2 && bytes <= QCOW2_L1_BYTES_MAX) {
             g_autofree uint64_t *l1 = g_try_malloc(MAX(bytes, 1));
-            int r = l1 ? qcow2_file_read(q, s->l1_off, l1, bytes) : -ENOMEM;
+            int r = l1 ? qcow2_file_read(q, off, l1, bytes) : -ENOMEM;
 
             if (r < 0)
                 return r;
-            for (uint32_t j = 0; j < s->l1_len; j++)
+            for (uint32_t j = 0; j < len; j++)
                 l1[j] = be64_at(&l1[j]);
-            add_l2_tables(q, OVERLAP_INACTIVE_L2, l1, s->l1_len);
+            add_l2_tables(q, o, OVERLAP_INACTIVE_L2, l1, len);
         }
     }
     return 0;
 }
 
+static void table_free(Overlap *o)
+{
+    g_free(o->slots);
+    g_free(o);
+}
+
+/*
+ * Makes the table. What suspends comes first: tables that are made meanwhile are among those that
+ * are added after it.
+ */
 static CO int build(Qcow2 *q)
 {
-    int r = qcow2_reftable_load(q);
+    CO_LOCKED(&q->overlap_lock);
+    Overlap *o;
+    int r;
 
-    if (r < 0)
+    if (q->overlap)
+        return 0;
+    o = g_new0(Overlap, 1);
+    table_grow(o);
+    r = qcow2_reftable_load(q);
+    if (r >= 0)
+        r = add_snapshots(q, o);
+    if (r < 0) {
+        table_free(o);
         return r;
-    q->overlap = g_new0(Overlap, 1);
-    table_grow(q->overlap);
-    qcow2_overlap_add(q, OVERLAP_L1, q->l1_off, q->l1_len * UINT64_C(8));
-    add_l2_tables(q, OVERLAP_L2, q->l1, q->l1_len);
-    qcow2_overlap_add(q, OVERLAP_REFTABLE, q->reftable_off, q->reftable_len * UINT64_C(8));
+    }
+    add_range(q, o, OVERLAP_L1, q->l1_off, q->l1_len * UINT64_C(8));
+    add_l2_tables(q, o, OVERLAP_L2, q->l1, q->l1_len);
+    add_range(q, o, OVERLAP_REFTABLE, q->reftable_off, q->reftable_clusters * q->cluster);
     for (uint32_t i = 0; i < q->reftable_len; i++)
         if (q->reftable[i] & REFTABLE_OFFSET)
-            qcow2_overlap_add(q, OVERLAP_REFBLOCK, q->reftable[i] & REFTABLE_OFFSET, q->cluster);
-    qcow2_overlap_add(q, OVERLAP_SNAPSHOTS, q->snapshots_off, q->snapshots_len);
-    qcow2_overlap_add(q, OVERLAP_BITMAPS, q->bitmap_directory_off, q->bitmap_directory_len);
-    r = add_snapshots(q);
-    if (r < 0)
-        qcow2_overlap_free(q);
-    return r;
+            add_range(q, o, OVERLAP_REFBLOCK, q->reftable[i] & REFTABLE_OFFSET, q->cluster);
+    add_range(q, o, OVERLAP_SNAPSHOTS, q->snapshots_off, q->snapshots_len);
+    add_range(q, o, OVERLAP_BITMAPS, q->bitmap_directory_off, q->bitmap_directory_len);
+    q->overlap = o;
+    return 0;
 }
 
 /* Kinds of metadata in the clusters that [@off, @off + @len) touches. */

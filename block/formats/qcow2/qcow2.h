@@ -216,6 +216,7 @@ struct Qcow2 {
     Qcow2Crypt *crypt;       /* NULL: not encrypted */
     char *key_secret;        /* name of the secret it was opened with */
     Overlap *overlap;        /* NULL: no check, or not built yet */
+    CoMutex overlap_lock;    /* building it */
     Bitmaps *bitmaps;
 
     /* options.c */
