@@ -48,11 +48,12 @@ static CO void expect_refused(const char *filename, int code)
 static CO void test_own_backing_file(void)
 {
     g_autofree char *a = make_image("a", "a", "qcow2"), *b = make_image("b", "./b", "qcow2");
-    g_autofree char *full = test_path("c"), *c = make_image("c", full, "qcow2");
+    g_autofree char *full = test_path("c");
 
     expect_refused(a, ELOOP);
     expect_refused(b, ELOOP);
-    expect_refused(c, ELOOP);
+    g_free(make_image("c", full, "qcow2"));
+    expect_refused(full, ELOOP);
 }
 
 static CO void test_backing_files_in_a_circle(void)
@@ -62,6 +63,7 @@ static CO void test_backing_files_in_a_circle(void)
 
     expect_refused(a, ELOOP);
     expect_refused(b, ELOOP);
+    expect_refused(c, ELOOP);
     expect_refused(d, ELOOP);
 }
 

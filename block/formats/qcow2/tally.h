@@ -64,9 +64,9 @@ static inline bool tally_load8(Tally *t, uint64_t i, const uint8_t *from)
 static inline void tally_add(Tally *t, uint64_t i, uint32_t by)
 {
     uint8_t *narrow = t->chunks[i >> TALLY_BITS].narrow;
-    uint8_t *at = narrow + (i & (TALLY_CHUNK - 1));
+    uint8_t *at = narrow ? narrow + (i & (TALLY_CHUNK - 1)) : NULL;
 
-    if (narrow && *at + (uint64_t)by <= TALLY_SMALL_MAX)
+    if (at && *at + (uint64_t)by <= TALLY_SMALL_MAX)
         *at = (uint8_t)(*at + by);
     else
         tally_add_slow(t, i, by);
