@@ -3,8 +3,9 @@
  * Files of this machine: regular files (file) and block or character devices (host_device).
  *
  * Every byte is read and written where it stands. What others do to the file is their business as
- * far as the image locks allow it, so only "this is data" is remembered about its holes, and that
- * not beyond our own writes of zeroes, discards and cuts.
+ * far as the image locks allow it. So "this is data", which never misleads, is remembered until our
+ * own writes of zeroes, discards and cuts; "this is a hole" only while the locks keep other writers
+ * away, and until our own writes end.
  */
 #include "block/driver.h"
 #include "block/protocols/file-lock.h"
@@ -23,6 +24,12 @@
 
 enum { IOV_AT_ONCE = 64, SECTOR = 512 };
 
+/* A range of the file that is all data, or all a hole; empty: nothing is known. */
+typedef struct {
+    uint64_t start, end;
+    bool hole;
+} Alike;
+
 typedef struct {
     int fd;
     AioMode aio;
@@ -33,7 +40,7 @@ typedef struct {
     bool no_zero_range;  /* the file system refused it once */
     bool no_punch_hole;
     FileLock lock;
-    uint64_t data_start, data_end; /* known to be data, home loop only; empty: nothing known */
+    Alike known;         /* home loop only */
 } File;
 
 /* ---- opening -------------------------------------------------------------------------------- */
@@ -259,6 +266,40 @@ static CO void file_reconfigure_abort(Node *n, void *change)
     close(next->fd);
 }
 
+/* ---- what is known of the holes -------------------------------------------------------------- */
+
+static void file_forget(File *s, bool hole, uint64_t off, uint64_t len)
+{
+    if (s->known.hole == hole && off < s->known.end && s->known.start < off + len)
+        s->known = (Alike){ 0 };
+}
+
+/* Where the next hole (or data) at or after @off begins; -1 with errno. */
+static int64_t file_seek(const File *s, uint64_t off, int whence)
+{
+    int64_t at = lseek(s->fd, off, whence);
+
+    /* Some file systems answer with what lies before: take it for no answer. */
+    if (at >= 0 && (uint64_t)at < off) {
+        errno = EINVAL;
+        return -1;
+    }
+    return at;
+}
+
+/* What begins at @off. */
+static Alike file_look(const File *s, uint64_t off)
+{
+    int64_t at = file_seek(s, off, SEEK_DATA);
+
+    if (at < 0)
+        return errno == ENXIO ? (Alike){ off, UINT64_MAX, true } : (Alike){ 0 };
+    if ((uint64_t)at > off)
+        return (Alike){ off, at, true };
+    at = file_seek(s, off, SEEK_HOLE);
+    return at > (int64_t)off ? (Alike){ off, at, false } : (Alike){ 0 };
+}
+
 /* ---- reading and writing -------------------------------------------------------------------- */
 
 static CO int file_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
@@ -283,10 +324,8 @@ static CO int file_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
     return 0;
 }
 
-static CO int file_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
+static CO int file_write_all(File *s, uint64_t off, Span buf, ReqFlags flags)
 {
-    File *s = node_state(n);
-
     while (buf.len) {
         struct iovec iov[IOV_AT_ONCE];
         int niov = span_to_iov(buf, iov, IOV_AT_ONCE, NULL);
@@ -302,6 +341,16 @@ static CO int file_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
     return 0;
 }
 
+static CO int file_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    File *s = node_state(n);
+    int r = file_write_all(s, off, buf, flags);
+
+    /* Whoever asked meanwhile may have seen the hole. */
+    file_forget(s, true, off, buf.len);
+    return r;
+}
+
 static CO int file_sync(Node *n)
 {
     File *s = node_state(n);
@@ -313,12 +362,6 @@ static CO int file_sync(Node *n)
 }
 
 /* ---- space ---------------------------------------------------------------------------------- */
-
-static void file_forget_data(File *s, uint64_t off, uint64_t len)
-{
-    if (off < s->data_end && s->data_start < off + len)
-        s->data_start = s->data_end = 0;
-}
 
 /* fallocate with errors that mean "not here" told apart. */
 static CO int file_fallocate(File *s, int mode, uint64_t off, uint64_t len)
@@ -341,7 +384,7 @@ static CO int file_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
     uint64_t end = off + len, size = node_size(n);
     int r = -ENOTSUP;
 
-    file_forget_data(s, off, len);
+    file_forget(s, false, off, len);
     if (!s->is_device && off >= size && flags & REQ_MAY_UNMAP)
         return file_zero_past_end(s, end);
     if (flags & REQ_MAY_UNMAP && !s->no_punch_hole && (s->is_device || end <= size)) {
@@ -360,27 +403,14 @@ static CO int file_discard(Node *n, uint64_t off, uint64_t len)
 {
     File *s = node_state(n);
 
-    file_forget_data(s, off, len);
+    file_forget(s, false, off, len);
     return file_fallocate(s, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
-}
-
-/* Where the next hole (or data) at or after @off begins; -1 with errno. */
-static int64_t file_seek(const File *s, uint64_t off, int whence)
-{
-    int64_t at = lseek(s->fd, off, whence);
-
-    /* Some file systems answer with what lies before: take it for no answer. */
-    if (at >= 0 && (uint64_t)at < off) {
-        errno = EINVAL;
-        return -1;
-    }
-    return at;
 }
 
 static CO int file_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
 {
     File *s = node_state(n);
-    int64_t data;
+    Alike a = s->known;
 
     *e = (Extent){
         .len = len,
@@ -390,35 +420,28 @@ static CO int file_extent(Node *n, uint64_t off, uint64_t len, bool precise, Ext
     };
     if (s->is_device || !precise)
         return 0;
-    if (off >= s->data_start && off < s->data_end) {
-        e->len = MIN(len, s->data_end - off);
-        return 0;
+    if (off < a.start || off >= a.end) {
+        a = file_look(s, off);
+        s->known = a.hole && !(s->lock.unshared & ACCESS_WRITE) ? (Alike){ 0 } : a;
     }
-    data = file_seek(s, off, SEEK_DATA);
-    if (data < 0 && errno != ENXIO)
-        return 0;
-    if (data < 0 || (uint64_t)data > off) {
+    if (a.hole)
         e->flags = EXTENT_ZERO | EXTENT_ALLOCATED | EXTENT_HOST;
-        e->len = data < 0 ? len : MIN(len, data - off);
-        return 0;
-    }
-    data = file_seek(s, off, SEEK_HOLE);
-    if (data > (int64_t)off) {
-        s->data_start = off;
-        s->data_end = data;
-        e->len = MIN(len, data - off);
-    }
+    if (a.end)
+        e->len = MIN(len, a.end - off);
     return 0;
 }
 
 static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len)
 {
     File *s = node_state(n), *from;
+    int r;
 
     if (node_driver(src) != node_driver(n) || s->is_device)
         return -ENOTSUP;
     from = node_state(src);
-    return file_space_copy(from->fd, src_off, s->fd, off, len);
+    r = file_space_copy(from->fd, src_off, s->fd, off, len);
+    file_forget(s, true, off, len);
+    return r;
 }
 
 static CO bool file_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
@@ -432,7 +455,7 @@ static CO bool file_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc
         return err_set(err, ENOTSUP, "Device '%s' has %" PRIu64 " bytes, which cannot change",
                        node_filename(n), node_size(n));
     }
-    s->data_start = s->data_end = 0;
+    s->known = (Alike){ 0 };
     if (!file_space_resize(s->fd, node_filename(n), node_size(n), size, prealloc, err))
         return false;
     node_set_size(n, round_up(size, SECTOR));

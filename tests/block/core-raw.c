@@ -2,8 +2,10 @@
 /* The core over raw files: requests of any alignment, ends of files, locks. */
 #include "block/block.h"
 #include "tests/lib/harness.h"
+#include "util/fd.h"
 #include "util/keyval.h"
 #include "util/size.h"
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -77,6 +79,29 @@ static CO void test_holes_are_zero_extents(void)
     temp_remove(path);
 }
 
+/* Without locks anybody may write: a hole that was seen must be looked at again. */
+static CO void test_unlocked_holes_are_not_remembered(void)
+{
+    char *path = temp_image(1 * MiB);
+    g_autoptr(GError) err = NULL;
+    g_autoptr(json_t) o = json_object();
+    autofd int other = open(path, O_WRONLY | O_CLOEXEC);
+    Extent e;
+    Handle *h;
+
+    json_put_str(o, "driver", "raw");
+    json_put_str(o, "file.locking", "off");
+    h = handle_open(path, g_steal_pointer(&o), 0, &err);
+    g_assert_no_error(err);
+    g_assert_cmpint(handle_extent(h, 0, MiB, true, &e), ==, 0);
+    g_assert_cmpuint(e.flags & EXTENT_ZERO, !=, 0);
+    g_assert_cmpint(pwrite(other, "x", 1, 0), ==, 1);
+    g_assert_cmpint(handle_extent(h, 0, MiB, true, &e), ==, 0);
+    g_assert_cmpuint(e.flags & EXTENT_DATA, !=, 0);
+    handle_close(h);
+    temp_remove(path);
+}
+
 static CO void test_guess_guards_first_block(void)
 {
     char *path = temp_image(1 * MiB);
@@ -93,6 +118,7 @@ static CO void test_guess_guards_first_block(void)
 const Test tests[] = {
     { "/core/raw/write-reads-back", test_write_reads_back },
     { "/core/raw/holes-are-zero-extents", test_holes_are_zero_extents },
+    { "/core/raw/unlocked-holes-are-not-remembered", test_unlocked_holes_are_not_remembered },
     { "/core/raw/ordinary-write-to-guessed-raw-passes", test_guess_guards_first_block },
     {}
 };

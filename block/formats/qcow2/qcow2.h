@@ -233,6 +233,7 @@ struct Qcow2 {
     bool was_writable;       /* since the last time it was (re)opened */
     bool dirty_found;        /* the image was dirty when opened, and is not repaired */
     bool is_corrupt;         /* found now: no more requests */
+    bool sparse_known, sparse;  /* is_sparse() has looked; its answer */
     bool corrupt_told;
 };
 

@@ -187,13 +187,20 @@ CO int qcow2_is_zero(Qcow2 *q, uint64_t off, uint64_t len)
 
 /* ---- extents -------------------------------------------------------------------------------- */
 
-/* Do data clusters perhaps lie in holes of the file, as preallocated metadata leaves them? */
+/*
+ * Do data clusters perhaps lie in holes of the file, as preallocated metadata leaves them? Asked
+ * once: a file that fills up later is looked into in vain, one that gains holes has them called data.
+ */
 static bool is_sparse(Qcow2 *q)
 {
-    bool known;
-    uint64_t there = node_allocated(edge_node(q->storage), &known);
+    if (!q->sparse_known) {
+        bool known;
+        uint64_t there = node_allocated(edge_node(q->storage), &known);
 
-    return known && there < edge_size(q->storage) / 10 * 9;
+        q->sparse = known && there < edge_size(q->storage) / 10 * 9;
+        q->sparse_known = true;
+    }
+    return q->sparse;
 }
 
 CO int qcow2_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
