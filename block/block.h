@@ -47,7 +47,8 @@ typedef enum {
     EXTENT_HOST = 1 << 3,       /* @host and @host_off say where the bytes lie as they are */
     EXTENT_COMPRESSED = 1 << 4,
     EXTENT_EOF = 1 << 5,        /* ends at the end of the node */
-    EXTENT_RECURSE = 1 << 6,    /* from drivers only: ask @host at @host_off for the rest */
+    EXTENT_PAST_BACKING = 1 << 6, /* zeroes only because the backing file below has ended here */
+    EXTENT_RECURSE = 1 << 7,    /* from drivers only: ask @host at @host_off for the rest */
 } ExtentFlags;
 
 typedef struct {

@@ -126,7 +126,10 @@ CO int node_extent_above(Node *n, Node *base, uint64_t off, uint64_t len, bool p
             break;
         if (off >= n->size) {
             /* A short backing file: zeroes, decided here. */
-            *e = (Extent){ .len = len, .flags = EXTENT_ZERO | EXTENT_ALLOCATED };
+            *e = (Extent){
+                .len = len,
+                .flags = EXTENT_ZERO | EXTENT_ALLOCATED | EXTENT_PAST_BACKING,
+            };
             break;
         }
         r = node_extent(n, off, len, precise, &layer);

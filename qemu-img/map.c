@@ -49,7 +49,7 @@ static CO int map_look(Node *n, uint64_t off, uint64_t len, MapEntry *e)
         .start = off,
         .len = x.len,
         .depth = depth,
-        .present = x.flags & EXTENT_ALLOCATED,
+        .present = x.flags & EXTENT_ALLOCATED && !(x.flags & EXTENT_PAST_BACKING),
         .zero = x.flags & EXTENT_ZERO,
         .data = x.flags & EXTENT_DATA,
         .has_offset = x.flags & EXTENT_HOST,
