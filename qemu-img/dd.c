@@ -9,7 +9,7 @@
 #include "util/size.h"
 #include <string.h>
 
-enum { WORKERS = 8, HOLE = 4096 };
+enum { WORKERS = 2, HOLE = 4096 };
 
 typedef struct {
     const char *format, *target_format, *progress;

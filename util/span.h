@@ -6,6 +6,7 @@
 #ifndef UTIL_SPAN_H
 #define UTIL_SPAN_H
 
+#include <glib.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,8 +34,14 @@ static inline Span span_of_const(const void *buf, size_t len)
 /* A window on all of @niov vectors (empty ones allowed). */
 Span span_of_iov(const struct iovec *iov, int niov);
 
+Span span_slice_iov(Span s, size_t off, size_t len);
+
 /* The window [@off, @off + @len) of @s; it must lie inside @s. */
-Span span_slice(Span s, size_t off, size_t len);
+static inline Span span_slice(Span s, size_t off, size_t len)
+{
+    g_assert(off <= s.len && len <= s.len - off);
+    return s.iov ? span_slice_iov(s, off, len) : span_of((uint8_t *)s.base + off, len);
+}
 
 /*
  * The first piece of contiguous memory of @s, *@len bytes long (0 for an empty Span). Walk a Span
@@ -72,7 +79,6 @@ void aligned_free(void *p);
 /* Owner for such memory: g_autoptr(Aligned) b = aligned_try_alloc(n); */
 typedef void Aligned;
 
-#include <glib.h>
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Aligned, aligned_free)
 
 #endif

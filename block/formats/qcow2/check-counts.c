@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { READ_MAX = 4 << 20, OVERFLOWS_TOLD = 1000, FAR_READS_MAX = 100000 };
+enum { READ_MAX = 2 << 20, OVERFLOWS_TOLD = 1000, FAR_READS_MAX = 100000 };
 
 /* ---- reading -------------------------------------------------------------------------------- */
 

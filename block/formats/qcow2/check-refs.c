@@ -16,7 +16,7 @@
 #include <string.h>
 
 enum {
-    READ_MAX = 4 << 20,
+    READ_MAX = 2 << 20,
     UNALIGNED_TABLES_MAX = 64,   /* that are looked into; what they hold is noise anyway */
 };
 

@@ -256,9 +256,11 @@ static CO int find_run(Qcow2 *q, uint64_t from, uint64_t min, uint64_t max, uint
         r = block_get(q, at >> q->refblock_bits, &block);
         if (r < 0)
             return r;
-        uint64_t used = block ? base + block_search(q, block, at - base, end - base, false) : end;
+        /* No further than is asked for, lest each cluster taken costs a walk over its block. */
+        uint64_t bound = MIN(end, at + (max - *len));
+        uint64_t used = block ? base + block_search(q, block, at - base, bound - base, false) : bound;
         *len = used - *start;
-        if (used == end)
+        if (used == bound)
             continue;
         if (*len >= min)
             break;
