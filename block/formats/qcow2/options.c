@@ -191,6 +191,7 @@ bool qcow2_options_read(Qcow2 *q, const json_t *o, OpenFlags flags, GError **err
     q->pass_discard[FREE_REQUEST] = json_get_bool(o, "pass-discard-request", flags & OPEN_UNMAP);
     q->pass_discard[FREE_SNAPSHOT] = json_get_bool(o, "pass-discard-snapshot", true);
     q->pass_discard[FREE_OTHER] = json_get_bool(o, "pass-discard-other", false);
+    q->pass_discard[FREE_ALWAYS] = true;
     q->discard_no_unref = json_get_bool(o, "discard-no-unref", false);
     if (q->discard_no_unref && q->version < 3)
         return err_set(err, EINVAL, "Option 'discard-no-unref' needs an image of version 3");

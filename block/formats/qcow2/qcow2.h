@@ -108,7 +108,12 @@ enum {
 /* ---- an open image -------------------------------------------------------------------------- */
 
 /* Who gives space back, for the pass-discard-* options. */
-typedef enum { FREE_REQUEST, FREE_SNAPSHOT, FREE_OTHER, FREE_NEVER, FREE_KINDS } FreeKind;
+typedef enum {
+    FREE_REQUEST, FREE_SNAPSHOT, FREE_OTHER,
+    FREE_ALWAYS,  /* whatever the options */
+    FREE_NEVER,
+    FREE_KINDS,
+} FreeKind;
 
 /* A run of clusters without a reference that is not counted down yet. */
 typedef struct {
