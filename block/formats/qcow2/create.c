@@ -143,6 +143,9 @@ static bool read_names(Create *c, const json_t *o, GError **err)
                        QCOW2_NAME_MAX);
     if (q->backing_format && !q->backing_name)
         return err_set(err, EINVAL, "Option 'backing_fmt' is given without 'backing_file'");
+    if (q->backing_format && !driver_find(q->backing_format))
+        return err_set(err, EINVAL, "The backing file has the unknown format '%s'",
+                       q->backing_format);
     if (q->data_name && q->version < 3)
         return err_set(err, EINVAL, "A data file needs compat=1.1");
     if (raw && !q->data_name)
