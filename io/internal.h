@@ -120,6 +120,7 @@ struct Loop {
     Co *running;
     Co *all;              /* every coroutine of this loop */
     unsigned n_co;        /* how many those are */
+    unsigned n_dozing;    /* of those, in co_doze */
     unsigned in_flight;   /* requests whose end touches the memory of a coroutine */
     bool stop;            /* loop_run returns */
     bool stop_when_empty; /* the same once no coroutine is left */
