@@ -129,6 +129,7 @@ struct Loop {
     TimerHeap timers;
     Ring *ring;           /* NULL until needed, or refused */
     bool no_ring;         /* refused */
+    unsigned max_batch;   /* requests that the ring queues before it submits them; 0: any number */
     Epoll *epoll;         /* NULL until needed */
     Co *free_stacks;
     unsigned n_free_stacks;

@@ -234,6 +234,14 @@ bool loop_is_alone(void)
     return l->n_co - l->n_dozing == 1;
 }
 
+void loop_limit_batch(unsigned n)
+{
+    Loop *l = loop_here();
+
+    if (n)
+        l->max_batch = l->max_batch ? MIN(l->max_batch, n) : n;
+}
+
 /* ---- coroutines of the calling thread -------------------------------------------------------- */
 
 void co_start(CoFn *fn, void *arg)

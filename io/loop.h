@@ -26,6 +26,12 @@ Loop *loop_self(void);
  */
 bool loop_is_alone(void);
 
+/*
+ * Hands at most @n requests at once to the kernel from the calling thread's loop; of several such
+ * limits the smallest counts; 0 is none. Without one all that are made in a round go together.
+ */
+void loop_limit_batch(unsigned n);
+
 /* From now on no loop of this process may use io_uring (before any ring exists). */
 void loop_forbid_uring(void);
 
