@@ -94,7 +94,7 @@ static CO bool open_all(Qcow2 *q, const json_t *options, OpenFlags flags, GError
         return false;
     if (!qcow2_snapshots_open(q, flags, err))
         return false;
-    if (!(flags & OPEN_NO_IO) && !qcow2_map_open(q, err))
+    if (!(flags & OPEN_NO_IO) && !qcow2_map_open(q, flags, err))
         return false;
     q->was_writable = qcow2_is_writable(q);
     return qcow2_bitmaps_open(q, flags, err) &&

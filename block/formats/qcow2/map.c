@@ -12,7 +12,18 @@
 #include "block/formats/qcow2/qcow2.h"
 #include <string.h>
 
-CO bool qcow2_map_open(Qcow2 *q, GError **err)
+bool qcow2_l1_check(const Qcow2 *q, const uint64_t *l1, uint32_t len, GError **err)
+{
+    uint64_t used = 0, room = div_round_up(edge_size(q->storage), q->cluster);
+
+    for (uint32_t i = 0; i < len; i++)
+        used += (l1[i] & ENTRY_OFFSET) != 0;
+    return used <= room ||
+           err_set(err, EINVAL, "An L1 table names %" PRIu64 " L2 tables, but the file has only %"
+                   PRIu64 " clusters", used, room);
+}
+
+CO bool qcow2_map_open(Qcow2 *q, OpenFlags flags, GError **err)
 {
     uint64_t bytes = q->l1_len * UINT64_C(8);
     int r;
@@ -25,7 +36,7 @@ CO bool qcow2_map_open(Qcow2 *q, GError **err)
         return err_set_errno(err, r, "Could not read the L1 table");
     for (uint32_t i = 0; i < q->l1_len; i++)
         q->l1[i] = be64_at(&q->l1[i]);
-    return true;
+    return flags & OPEN_CHECK || qcow2_l1_check(q, q->l1, q->l1_len, err);
 }
 
 void qcow2_map_close(Qcow2 *q)
