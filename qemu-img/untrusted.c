@@ -39,14 +39,14 @@ static void on_glib_message(const char *domain, GLogLevelFlags level, const char
 
 /* ---- limits --------------------------------------------------------------------------------- */
 
-/* Lowers the soft limit @what to @value. False: complained. */
-static bool limit_set(int what, uint64_t value)
+/* Lowers the soft limit @what to *@value, which becomes what holds from now on. False: complained. */
+static bool limit_set(int what, uint64_t *value)
 {
     struct rlimit limit;
 
     if (getrlimit(what, &limit) < 0)
         return complain_errno(errno, "Limits of this process cannot be read");
-    limit.rlim_cur = MIN(limit.rlim_max, value);
+    *value = limit.rlim_cur = MIN(limit.rlim_cur, *value);
     return setrlimit(what, &limit) == 0 ||
            complain_errno(errno, "Limits of this process cannot be set");
 }
@@ -64,8 +64,10 @@ static uint64_t memory_used(void)
 
 static bool limit_memory(void)
 {
+    uint64_t bytes = memory_used() + MEMORY_MAX;
+
     g_log_set_default_handler(on_glib_message, NULL);
-    return limit_set(RLIMIT_DATA, memory_used() + MEMORY_MAX);
+    return limit_set(RLIMIT_DATA, &bytes);
 }
 
 static bool limit_cpu(Handle *const *images, unsigned count)
@@ -79,12 +81,13 @@ static bool limit_cpu(Handle *const *images, unsigned count)
 
         bytes += node_allocated(handle_node(images[i]), &known);
     }
-    seconds = CPU_SECONDS + bytes / GiB * CPU_SECONDS_PER_GIB;
+    getrusage(RUSAGE_SELF, &used);
+    seconds = CPU_SECONDS + bytes / GiB * CPU_SECONDS_PER_GIB + (uint64_t)used.ru_utime.tv_sec;
+    if (!limit_set(RLIMIT_CPU, &seconds))
+        return false;
     snprintf(too_long, sizeof(too_long), "%s: --untrusted refuses more than %u seconds of CPU time "
              "for images of this size\n", tool_name(), (unsigned)seconds);
-    sigaction(SIGXCPU, &sa, NULL);
-    getrusage(RUSAGE_SELF, &used);
-    return limit_set(RLIMIT_CPU, seconds + (uint64_t)used.ru_utime.tv_sec + 1);
+    return sigaction(SIGXCPU, &sa, NULL) == 0;
 }
 
 /* ---- the sandbox ---------------------------------------------------------------------------- */
