@@ -202,6 +202,7 @@ static CO void compare_range(Compare *c, uint64_t off, uint64_t end)
 
 static int compare_verdict(const Compare *c, bool quiet)
 {
+    progress_hide();
     switch (c->found) {
     case FOUND_NOTHING:
         break;
