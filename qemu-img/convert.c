@@ -301,6 +301,8 @@ static CO void convert_plan(Convert *c)
         j->target_is_zero = node_has_zero_init(target);
     }
     j->fine = convert_has_space(c);
+    /* Space of its own is what these ask for. */
+    j->share = !j->fine && !j->compress && !j->salvage && !j->write_all;
     if (!j->target_is_zero && !backing && j->min_sparse && j->len && j->len <= REQ_LEN_MAX)
         j->target_is_zero = convert_zero_target(c);
 }

@@ -39,6 +39,7 @@ typedef struct {
     uint64_t cut;           /* long data is cut at multiples of this */
     uint64_t room;          /* bytes of a worker's buffer: whole units, and at least one cut */
     bool offload;           /* cleared when the host turns out not to */
+    bool share;             /* likewise */
 
     CoMutex taking;
     uint64_t next;          /* input handed out so far */
@@ -345,6 +346,25 @@ static uint64_t run_in_buffer(const Copy *c, const uint8_t *buf, uint64_t len, b
     return len;
 }
 
+/*
+ * Lets the target share the space of the data at @off with its source: what was read need not be
+ * written then. False: it has to be.
+ */
+static CO bool copy_shared(Copy *c, uint64_t off, uint64_t len)
+{
+    const CopySource *s = copy_source(c, off);
+    int r;
+
+    if (!c->share || off + len > s->start + s->len)
+        return false;
+    r = handle_copy(s->h, s->from + off - s->start, c->job->target, off, len, REQ_NO_FALLBACK);
+    if (r < 0)
+        TRACE(copy_share_refused, "off=%" PRIu64 " error=%d", off, r);
+    /* An end that is not aligned, such as that of the file, says nothing about the rest. */
+    c->share = c->share && (r == 0 || r == -EINVAL);
+    return r == 0;
+}
+
 static CO int copy_write_run(Copy *c, uint64_t off, Span buf, bool zero, bool is_last)
 {
     ReqFlags flags = c->job->compress ? REQ_COMPRESSED : 0;
@@ -353,6 +373,8 @@ static CO int copy_write_run(Copy *c, uint64_t off, Span buf, bool zero, bool is
         copy_pace(c, buf.len);
     if (is_last)
         copy_pass_turn(c);
+    if (!zero && copy_shared(c, off, buf.len))
+        return 0;
     if (!zero)
         return handle_pwrite(c->job->target, off, buf, flags);
     if (c->job->target_is_zero)
@@ -427,7 +449,7 @@ static CO bool copy_offloaded(Copy *c, const Piece *p)
     if (!copy_await_turn(c, p))
         return true;
     copy_pace(c, p->len);
-    r = handle_copy(s->h, s->from + p->off - s->start, c->job->target, p->off, p->len);
+    r = handle_copy(s->h, s->from + p->off - s->start, c->job->target, p->off, p->len, 0);
     if (r < 0) {
         TRACE(copy_offload_refused, "off=%" PRIu64 " error=%d", p->off, r);
         c->offload = false;
@@ -510,7 +532,7 @@ static bool copy_complain(const Copy *c)
 bool copy_run(const CopyJob *job)
 {
     uint64_t unit = copy_unit(job), cut = job->digest ? MAX(unit, digest_unit(job->digest)) : unit;
-    Copy c = { .job = job, .offload = job->offload, .unit = unit, .cut = cut,
+    Copy c = { .job = job, .offload = job->offload, .share = job->share, .unit = unit, .cut = cut,
                .room = copy_room(job, cut) };
     CoGroup group = { 0 };
     int r = progress_is_shown() ? copy_count(&c) : 0;

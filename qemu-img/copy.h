@@ -47,7 +47,8 @@ typedef struct {
     bool fine;              /* write no byte that need not be, even inside clusters of the target */
     bool compress;
     bool any_order;         /* writes may start in any order */
-    bool offload;           /* let the host copy where it can */
+    bool offload;           /* let the host copy where it can, without looking for zeroes */
+    bool share;             /* where the file system can, data shares the space of the source */
     bool salvage;           /* what cannot be read becomes zeroes */
     bool quiet;             /* about what was salvaged */
     unsigned workers;
