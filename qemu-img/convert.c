@@ -230,6 +230,7 @@ static CO bool convert_create(Convert *c, const char *name)
     if (c->args->compress && !format->is_compressing)
         return complain("Images of format '%s' cannot be compressed", format->name);
     opts = json_deep_copy(c->opts);
+    tool_say_when_killed("'%s' is incomplete: interrupted", name);
     if (!image_create(name, c->format, opts, &err)) {
         err_prefix(&err, "%s: ", name);
         return complain_err(err);
