@@ -646,9 +646,9 @@ CO bool edge_resize(Edge *e, uint64_t size, bool exact, Prealloc prealloc, ReqFl
     return node_resize(e->node, size, exact, prealloc, flags, err);
 }
 
-CO int edge_copy(Edge *e, uint64_t off, Node *src, uint64_t src_off, uint64_t len)
+CO int edge_copy(Edge *e, uint64_t off, Node *src, uint64_t src_off, uint64_t len, ReqFlags flags)
 {
-    return node_copy(src, src_off, e->node, off, len);
+    return node_copy(src, src_off, e->node, off, len, flags);
 }
 
 /* ---- events --------------------------------------------------------------------------------- */

@@ -437,7 +437,7 @@ static CO int file_extent(Node *n, uint64_t off, uint64_t len, bool precise, Ext
     return 0;
 }
 
-static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len)
+static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len, ReqFlags flags)
 {
     File *s = node_state(n), *from;
     int r;
@@ -445,7 +445,7 @@ static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint
     if (node_driver(src) != node_driver(n) || s->is_device)
         return -ENOTSUP;
     from = node_state(src);
-    r = file_space_copy(from->fd, src_off, s->fd, off, len);
+    r = file_space_copy(from->fd, src_off, s->fd, off, len, flags & REQ_NO_FALLBACK);
     file_forget(s, true, off, len);
     return r;
 }
