@@ -87,7 +87,7 @@ static uint64_t image_end(Check *c)
     return MAX(end, 1) << c->q->cluster_bits;
 }
 
-/* @before: corruptions that have nothing to do with refcounts. */
+/* @before: corruptions that writing refcounts does not mend. */
 static CO int repair_refcounts(Check *c, int64_t before, GError **err)
 {
     CheckResult *res = c->result;
@@ -168,6 +168,7 @@ static CO int check_all(Check *c, GError **err)
         r = check_counts_refs(c, err);
     if (r < 0)
         return r;
+    before += c->overflows;
     /* What is counted behind the end of the file is nobody's. */
     if (!tally_get(&c->refs, c->clusters))
         tally_set(&c->counts, c->clusters, 0);
