@@ -17,7 +17,7 @@
 #include "util/endian.h"
 #include <string.h>
 
-enum { OPS = 12, OP_LEN = 4, IMAGE_OFF = 2 + OPS * OP_LEN, DISK_MAX = 8 << 20, BUF_LEN = 128 << 10 };
+enum { OPS = 12, OP_LEN = 4, IMAGE_OFF = 2 + OPS * OP_LEN, DISK_MAX = 4 << 20, BUF_LEN = 32 << 10 };
 
 typedef struct {
     const uint8_t *data;

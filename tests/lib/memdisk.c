@@ -28,7 +28,8 @@ void memdisk_image_set(MemdiskImage *m, const uint8_t *data, size_t len)
 {
     m->len = 0;
     image_resize(m, len);
-    memcpy(m->data, data, len);
+    if (len)
+        memcpy(m->data, data, len);
 }
 
 static void image_put(MemdiskImage *m, uint64_t off, const uint8_t *data, size_t len)
