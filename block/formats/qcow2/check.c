@@ -211,9 +211,14 @@ static void forget(Qcow2 *q)
 static CO int check_exclusive(Qcow2 *q, CheckResult *res, CheckFix fix, FILE *out, GError **err)
 {
     Check c = { .q = q, .result = res, .fix = fix, .out = out };
-    int r = qcow2_is_writable(q) ? qcow2_commit_all(q) : 0;
+    bool lazy = q->lazy_refcounts;
+    int r;
 
+    /* What is compared, and what is clean afterwards, are the counts in the file. */
+    q->lazy_refcounts = false;
+    r = qcow2_is_writable(q) ? qcow2_commit_all(q) : 0;
     if (r < 0) {
+        q->lazy_refcounts = lazy;
         err_set_errno(err, r, "Could not write what is cached");
         return r;
     }
@@ -232,6 +237,7 @@ static CO int check_exclusive(Qcow2 *q, CheckResult *res, CheckFix fix, FILE *ou
             r = mark_clean(q, err);
     }
     check_fini(&c);
+    q->lazy_refcounts = lazy;
     return r;
 }
 
