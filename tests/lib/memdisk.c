@@ -8,6 +8,7 @@
 typedef struct {
     MemdiskImage now, origin;
     GArray *log;  /* of MemdiskEntry; NULL: none is kept */
+    bool beside;  /* the log is another disk's */
     uint64_t max; /* bytes it may grow to */
 } Memdisk;
 
@@ -70,7 +71,7 @@ void memdisk_image_clear(MemdiskImage *m)
 static int memdisk_do(Node *n, MemdiskOp op, uint64_t off, uint64_t len, Span data)
 {
     Memdisk *d = node_state(n);
-    MemdiskEntry e = { op, off, len, NULL };
+    MemdiskEntry e = { op, off, len, NULL, n };
 
     if (off > d->max || len > d->max - off)
         return -ENOSPC;
@@ -137,9 +138,9 @@ static CO void memdisk_close(Node *n)
 {
     Memdisk *d = node_state(n);
 
-    for (guint i = 0; d->log && i < d->log->len; i++)
+    for (guint i = 0; d->log && !d->beside && i < d->log->len; i++)
         g_free(g_array_index(d->log, MemdiskEntry, i).data);
-    if (d->log)
+    if (d->log && !d->beside)
         g_array_free(d->log, true);
     memdisk_image_clear(&d->now);
     memdisk_image_clear(&d->origin);
@@ -189,6 +190,17 @@ Node *memdisk_new(const char *name, const uint8_t *data, size_t len)
     Memdisk *d = node_state(n);
 
     d->log = g_array_new(false, false, sizeof(MemdiskEntry));
+    memdisk_image_set(&d->origin, data, len);
+    return n;
+}
+
+Node *memdisk_new_beside(Node *first, const char *name, const uint8_t *data, size_t len)
+{
+    Node *n = memdisk_new_scratch(name, data, len, UINT64_MAX);
+    Memdisk *d = node_state(n);
+
+    d->log = ((Memdisk *)node_state(first))->log;
+    d->beside = true;
     memdisk_image_set(&d->origin, data, len);
     return n;
 }
