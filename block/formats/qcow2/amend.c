@@ -274,7 +274,8 @@ static CO bool downgrade(Qcow2 *q, GError **err)
 
 static CO bool change_fields(Qcow2 *q, const Wanted *w, GError **err)
 {
-    if (!w->lazy && q->lazy_refcounts) {
+    /* Counts that are not written yet were made under the other rule. */
+    if (w->lazy != q->lazy_refcounts) {
         int r = qcow2_write_all(q);
 
         if (r < 0)
