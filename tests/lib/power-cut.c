@@ -17,6 +17,7 @@ struct PowerCut {
     const PowerCutWorkload *w;
     Node *disks[DISKS];
     Handle *h;
+    Handle *under;      /* with an overlay: what is below it */
     GRand *rand;
     Timeline *time;
     uint64_t stamp;
@@ -37,6 +38,18 @@ static uint64_t max_size(const PowerCutWorkload *w)
 Handle *power_cut_handle(PowerCut *pc)
 {
     return pc->h;
+}
+
+Handle *power_cut_under(PowerCut *pc)
+{
+    return pc->under;
+}
+
+const uint8_t *power_cut_base(const char *name)
+{
+    size_t len;
+
+    return memdisk_data(node_find(name), &len);
 }
 
 uint32_t power_cut_random(PowerCut *pc, uint32_t below)
@@ -210,19 +223,24 @@ static CO Handle *image_open(const PowerCutWorkload *w, const char *disk, const 
     return options_open(image_options(w, disk, data, backing), flags);
 }
 
+/* Opens the overlay on @second; @below describes or names what it lies on. */
+static CO Handle *overlay_open(const char *second, json_t *below, OpenFlags flags)
+{
+    json_t *o = json_object();
+
+    json_put_str(o, "driver", "qcow2");
+    json_put_str(o, "file", second);
+    json_put(o, "backing", below);
+    return options_open(o, flags);
+}
+
 /* Opens where requests of the guest enter. */
 static CO Handle *top_open(const PowerCutWorkload *w, const char *disk, const char *second,
                            OpenFlags flags)
 {
-    json_t *o;
-
-    if (!(w->kind & POWER_CUT_OVERLAY))
-        return image_open(w, disk, second, flags);
-    o = json_object();
-    json_put_str(o, "driver", "qcow2");
-    json_put_str(o, "file", second);
-    json_put(o, "backing", image_options(w, disk, NULL, NULL));
-    return options_open(o, flags);
+    return w->kind & POWER_CUT_OVERLAY
+               ? overlay_open(second, image_options(w, disk, NULL, NULL), flags)
+               : image_open(w, disk, second, flags);
 }
 
 static void file_take(const char *path, MemdiskImage *out)
@@ -436,16 +454,38 @@ static CO void disks_remove(PowerCut *pc)
     memdisk_free(pc->disks[0]);
 }
 
+/* Opens the image of the work disks, with a writable handle on what an overlay lies on. */
+static CO void work_open(PowerCut *pc, OpenFlags flags)
+{
+    json_t *o;
+
+    if (!(pc->w->kind & POWER_CUT_OVERLAY)) {
+        pc->h = image_open(pc->w, "work-0", "work-1", flags);
+        return;
+    }
+    o = image_options(pc->w, "work-0", NULL, NULL);
+    json_put_str(o, "node-name", "under");
+    pc->under = options_open(o, flags | OPEN_UNCHANGED);
+    pc->h = overlay_open("work-1", json_string("under"), flags);
+}
+
+static CO void work_close(PowerCut *pc)
+{
+    handle_close(g_steal_pointer(&pc->h));
+    if (pc->under)
+        handle_close(g_steal_pointer(&pc->under));
+}
+
 /* The state in which the log begins: @images are changed to it, and the timeline begins anew. */
 static CO void prepare(PowerCut *pc, MemdiskImage *images)
 {
     g_autofree SectorState *state = NULL;
 
     disks_insert(pc, images);
-    pc->h = top_open(pc->w, "work-0", "work-1", OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP);
+    work_open(pc, OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP);
     pc->w->prepare(pc);
     power_cut_flush(pc);
-    handle_close(pc->h);
+    work_close(pc);
     for (int i = 0; i < DISKS; i++) {
         size_t len;
         const uint8_t *data = memdisk_data(pc->disks[i], &len);
@@ -460,12 +500,14 @@ static CO void prepare(PowerCut *pc, MemdiskImage *images)
     pc->time = timeline_new(max_size(pc->w), state);
 }
 
-static SectorState *base_state(const PowerCutWorkload *w, uint64_t stamp)
+/* What a base has: every other piece of it is @own stamp, the others are the same in all. */
+static SectorState *base_state(const PowerCutWorkload *w, uint64_t own)
 {
+    enum { PIECE = 64 };
     SectorState *s = g_new0(SectorState, max_size(w) / SECTOR);
 
     for (uint64_t i = 0; i < w->size / SECTOR; i++)
-        s[i].stamp = stamp + i / 8;
+        s[i].stamp = (UINT64_C(1) << 40) + i / 8 * 4 + (i / PIECE % 2 ? own : 0);
     return s;
 }
 
@@ -492,8 +534,8 @@ static void secret_make(void)
 CO unsigned power_cut_run(const PowerCutWorkload *w, unsigned points, uint32_t seed)
 {
     bool backing = w->kind & POWER_CUT_BACKING, damaged = w->kind & POWER_CUT_DAMAGED;
-    g_autofree SectorState *a = base_state(w, UINT64_C(1) << 40);
-    g_autofree SectorState *b = base_state(w, (UINT64_C(1) << 40) + 1);
+    g_autofree SectorState *a = base_state(w, 1);
+    g_autofree SectorState *b = base_state(w, 2);
     PowerCut pc = { .w = w, .rand = g_rand_new_with_seed(seed) };
     Node *bases[] = { base_insert(POWER_CUT_BASE_A, w, a), base_insert(POWER_CUT_BASE_B, w, b) };
     MemdiskImage images[DISKS] = { { 0 } };
@@ -507,10 +549,10 @@ CO unsigned power_cut_run(const PowerCutWorkload *w, unsigned points, uint32_t s
     if (w->prepare)
         prepare(&pc, images);
     disks_insert(&pc, images);
-    pc.h = top_open(w, "work-0", "work-1", flags);
+    work_open(&pc, flags);
     w->run(&pc);
     power_cut_flush(&pc);
-    handle_close(pc.h);
+    work_close(&pc);
     done = verify_points(&pc, points);
     disks_remove(&pc);
     for (size_t i = 0; i < G_N_ELEMENTS(bases); i++)

@@ -46,6 +46,8 @@ typedef struct {
 
 /* For workloads: operations on the image, remembered by the model. They assert success. */
 Handle *power_cut_handle(PowerCut *pc);
+Handle *power_cut_under(PowerCut *pc);      /* what an overlay lies on; not remembered */
+const uint8_t *power_cut_base(const char *name);  /* the bytes of base-a or base-b */
 uint32_t power_cut_random(PowerCut *pc, uint32_t below);
 CO void power_cut_write(PowerCut *pc, uint64_t off, uint64_t len);
 CO void power_cut_zero(PowerCut *pc, uint64_t off, uint64_t len, bool unmap);
