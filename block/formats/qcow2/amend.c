@@ -127,6 +127,8 @@ static CO int unzero_table(Qcow2 *q, const TreeTable *t, uint8_t *entries, bool 
         u->found = true;
         if (u->only_look)
             return 0;
+        if (qcow2_within(q, host) || host >> q->cluster_bits >= u->freed->n)
+            return -EIO;
         if (host && !counts_add(u->freed, host >> q->cluster_bits, MIN(times, UINT32_MAX)))
             r = -ENOMEM;
         be64_put(entries + 8 * i, 0);
@@ -274,7 +276,8 @@ static CO bool downgrade(Qcow2 *q, GError **err)
 
 static CO bool change_fields(Qcow2 *q, const Wanted *w, GError **err)
 {
-    if (!w->lazy && q->lazy_refcounts) {
+    /* Counts that are not written yet were made under the other rule. */
+    if (w->lazy != q->lazy_refcounts) {
         int r = qcow2_write_all(q);
 
         if (r < 0)
