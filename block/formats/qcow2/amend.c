@@ -179,8 +179,6 @@ static CO int unzero_all(Qcow2 *q, bool only_look, bool *found)
 /* With a backing file zeroes must be written. */
 static CO int write_zero_clusters(Qcow2 *q)
 {
-    static const uint8_t zeroes[64 << 10];
-
     for (uint64_t off = 0; off < q->size;) {
         MapRun run;
         int r = qcow2_map_run(q, off, q->size - off, &run);
@@ -191,8 +189,8 @@ static CO int write_zero_clusters(Qcow2 *q)
             off += run.len;
             continue;
         }
-        run.len = MIN(run.len, sizeof(zeroes));
-        r = qcow2_write(q, off, span_of_const(zeroes, run.len));
+        run.len = MIN(run.len, (uint64_t)ZEROES_LEN);
+        r = qcow2_write(q, off, span_of_const(zero_bytes, run.len));
         if (r < 0)
             return r;
         off += run.len;
