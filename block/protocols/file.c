@@ -125,6 +125,13 @@ static bool file_aio_mode(File *s, const char *name, OpenFlags flags, GError **e
     return true;
 }
 
+/* For all files of this loop: they share its queue. */
+static void file_limit_batch(int64_t max)
+{
+    if (max > 0)
+        loop_limit_batch((unsigned)MIN(max, UINT_MAX));
+}
+
 static bool file_wants_locks(int fd, const json_t *o)
 {
     const char *locking = json_get_str(o, "locking", "auto");
@@ -182,6 +189,7 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
     }
     if (s->fd < 0)
         return false;
+    file_limit_batch(json_get_int(o, "aio-max-batch", 0));
     s->is_device = device;
     s->is_block = S_ISBLK(st.st_mode);
     s->locking = file_wants_locks(s->fd, o);

@@ -35,7 +35,7 @@ for name, opts in (
         ('luks-no-key', '-o encrypt.format=luks')):
     t.row(f'qcow2/{name}', f'qemu-img create -f qcow2 {opts} x 3M')
 for name, opts in (('plain', ''), ('off', '-o preallocation=off'), ('falloc', '-o preallocation=falloc'),
-                   ('full', '-o preallocation=full'), ('metadata', '-o preallocation=metadata'),
+                   ('full', '-o preallocation=full'),
                    ('bad', '-o preallocation=x'), ('nocow', '-o nocow=on'), ('hint', '-o extent_size_hint=0'),
                    ('cluster', '-o cluster_size=4k'), ('backing', '-b r -F raw')):
     t.row(f'raw/{name}', f'qemu-img create -f raw {opts} x 3M', 'raw')

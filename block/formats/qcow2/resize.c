@@ -192,6 +192,8 @@ static CO bool grow(Qcow2 *q, uint64_t size, bool exact, Prealloc mode, GError *
     uint64_t full = round_up(q->size, q->cluster);
     int r = qcow2_l1_grow(q, qcow2_l1_needed(q, size));
 
+    if (qcow2_is_data_raw(q) && mode == PREALLOC_OFF)
+        mode = PREALLOC_METADATA;      /* as in a new image */
     if (r >= 0)
         r = zero_new_part(q, size);
     if (r < 0)
