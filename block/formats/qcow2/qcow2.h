@@ -517,6 +517,7 @@ CO bool qcow2_refcount_width_change(Qcow2 *q, unsigned order, GError **err);
 /* ---- read.c, write.c, zero.c ---------------------------------------------------------------- */
 
 CO int qcow2_pread(Node *n, uint64_t off, Span buf, ReqFlags flags);
+CO int qcow2_reads_through(Node *n, uint64_t off, uint64_t len, Node **below);
 /* Without a pin of its own. */
 CO int qcow2_read(Qcow2 *q, uint64_t off, Span buf);
 CO int qcow2_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
