@@ -491,8 +491,12 @@ CO bool qcow2_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqF
 /* ---- bitmap.c ------------------------------------------------------------------------------- */
 
 extern const BitmapOps qcow2_bitmap_ops;
-/* Reads them and, if the image is writable, marks them as in use. */
+/* Reads them. */
 CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err);
+/* Marks them as in use in the file: writes may change what they should say. */
+CO bool qcow2_bitmaps_open_for_writing(Qcow2 *q, GError **err);
+/* False if there is one whose content is not known. */
+bool qcow2_bitmaps_can_resize(const Qcow2 *q, GError **err);
 /* Stores those of the node's that are persistent, for the end of writing. */
 CO bool qcow2_bitmaps_store(Qcow2 *q, GError **err);
 void qcow2_bitmaps_free(Qcow2 *q);

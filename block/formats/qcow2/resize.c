@@ -280,7 +280,7 @@ static bool check_size(const Qcow2 *q, uint64_t size, Prealloc mode, GError **er
                        PRIu64 " bytes", size, q->cluster);
     if (size < q->size && mode != PREALLOC_OFF)
         return err_set(err, EINVAL, "Preallocation cannot go with a smaller size");
-    return true;
+    return qcow2_bitmaps_can_resize(q, err);
 }
 
 CO bool qcow2_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
