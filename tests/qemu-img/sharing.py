@@ -100,6 +100,14 @@ def raw_copies_share_space_and_keep_holes():
 
 
 @on_both
+def dd_shares_space_too():
+    make_image('a.raw')
+    img('dd', '-f', 'raw', 'bs=1M', 'skip=1', 'if=a.raw', 'of=b.raw')
+    assert pathlib.Path('b.raw').read_bytes() == pathlib.Path('a.raw').read_bytes()[MIB:]
+    assert extents('b.raw') == (DATA - MIB, DATA - MIB)
+
+
+@on_both
 def data_of_qcow2_is_shared_too():
     make_image('a.raw')
     img('convert', '-f', 'raw', '-O', 'qcow2', 'a.raw', 'a.qcow2')

@@ -65,6 +65,20 @@ def planted_calls_fail():
 
 
 @case
+def what_the_kernel_lacks_is_told():
+    require(not SANITIZED, 'the old kernel is a preloaded library')
+    make_images()
+    plain = img('checksum', 'a.qcow2').stdout
+    for lacking, words in (('landlock', 'Landlock'), ('seccomp', 'seccomp'),
+                           ('landlock,seccomp', 'Landlock and seccomp')):
+        env = {'LD_PRELOAD': str(BUILD / 'preload/old-kernel.so'), 'OLD_KERNEL': lacking}
+        done = img('checksum', '--untrusted', 'a.qcow2', env=env)
+        assert done.stdout == plain and 'warning' in done.stderr and words in done.stderr, done.stderr
+        done = img('checksum', '--untrusted=strict', 'a.qcow2', env=env, code=1)
+        assert done.stdout == '' and words in done.stderr, done.stderr
+
+
+@case
 def threads_of_key_derivation_are_gone_before():
     require(not SANITIZED, 'the attacker is a preloaded library')
     secret = ['--object', 'secret,id=s,data=abc']
