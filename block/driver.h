@@ -235,6 +235,12 @@ CO void edge_event(Edge *e, BlockEvent event);
  * writing and resizing. NULL with @err.
  */
 CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError **err);
+/*
+ * The create operation of protocol @driver whose files are there already, devices for one: looks that
+ * @filename has room for "size" bytes and clears its first sector, lest it hold another format's header.
+ */
+CO bool protocol_create_existing(const char *driver, const char *filename, const json_t *opts,
+                                 GError **err);
 /* Removes what file_create made, after a failure; image_create does so by itself. */
 CO void file_create_undo(const char *filename, GError **err);
 

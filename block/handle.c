@@ -117,7 +117,7 @@ CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent
 {
     IN_GATE(h);
 
-    return node_extent(node_skip_filters(h->root->node), off, len, precise, e);
+    return node_extent(h->root->node, off, len, precise, e);
 }
 
 CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len,

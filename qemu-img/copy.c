@@ -430,8 +430,7 @@ static CO void copy_zeroes(Copy *c, const Piece *p)
     for (uint64_t done = 0; done < p->len && !copy_stopped(c);) {
         uint64_t len = MIN(p->len - done, REQ_LEN_MAX);
 
-        r = handle_zero(c->job->target, p->off + done, len,
-                        c->job->min_sparse ? REQ_MAY_UNMAP : 0);
+        r = handle_zero(c->job->target, p->off + done, len, REQ_MAY_UNMAP);
         if (r < 0)
             copy_fail(c, "written", p->off + done, r);
         done += len;

@@ -168,12 +168,11 @@ typedef struct {
 
 static int hash_job(void *arg)
 {
-    static const uint8_t zeroes[64 << 10];
     HashJob *j = arg;
 
     for (uint64_t n; j->len; j->len -= n) {
-        n = j->buf ? j->len : MIN(j->len, sizeof(zeroes));
-        hash_update(j->hash, j->buf ? j->buf : zeroes, n);
+        n = j->buf ? j->len : MIN(j->len, (uint64_t)ZEROES_LEN);
+        hash_update(j->hash, j->buf ? j->buf : zero_bytes, n);
     }
     return 0;
 }

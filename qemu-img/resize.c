@@ -93,7 +93,7 @@ static CO bool resize_image(const ResizeArgs *a, const char *name, const NewSize
     /* The format takes the size as it is given, so that it can refuse what it cannot have. */
     tool_say_when_killed("Interrupted: '%s' has its old size or its new one", name);
     work_listen(progress_update);
-    ok = handle_resize(h, size, false, p, &err);
+    ok = handle_resize(h, size, true, p, &err);
     work_listen(NULL);
     tool_say_when_killed(NULL);
     if (!ok)

@@ -174,7 +174,9 @@ static CO int raw_info(Node *n, NodeInfo *info)
 
 static CO bool raw_measure(json_t *opts, Handle *source, MeasureResult *result, GError **err)
 {
-    result->required = source ? handle_size(source) : (uint64_t)json_get_int(opts, "size", 0);
+    uint64_t size = source ? handle_size(source) : (uint64_t)json_get_int(opts, "size", 0);
+
+    result->required = round_up(size, 512);
     result->fully_allocated = result->required;
     return true;
 }
