@@ -65,7 +65,6 @@ static CO bool snapshots_create(Snapshots *s, const char *name, GError **err)
         .date_sec = now / G_USEC_PER_SEC,
         .date_nsec = (uint32_t)(now % G_USEC_PER_SEC) * 1000,
     };
-
     bool ok = s->ops->create(s->node, &new, err) >= 0;
 
     g_free(new.id);
