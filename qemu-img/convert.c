@@ -223,6 +223,7 @@ static CO bool convert_create(Convert *c, const char *name)
     const BlockDriver *format = createopts_format(c->format), *protocol;
     g_autoptr(GError) err = NULL;
     g_autoptr(json_t) opts = NULL;
+    bool created;
 
     if (!format || !(protocol = createopts_protocol(name)) ||
         !convert_create_opts(c, format, protocol))
@@ -231,7 +232,12 @@ static CO bool convert_create(Convert *c, const char *name)
         return complain("Images of format '%s' cannot be compressed", format->name);
     opts = json_deep_copy(c->opts);
     tool_say_when_killed("'%s' is incomplete: interrupted", name);
-    if (!image_create(name, c->format, opts, &err)) {
+    progress_phase("preallocate");
+    work_listen(progress_update_phase);
+    created = image_create(name, c->format, opts, &err);
+    work_listen(NULL);
+    progress_phase("convert");
+    if (!created) {
         err_prefix(&err, "%s: ", name);
         return complain_err(err);
     }

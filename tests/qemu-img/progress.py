@@ -182,6 +182,21 @@ def space_of_new_images_is_told_of():
 
 
 @case
+def preallocation_is_a_phase_of_its_own():
+    img('create', '-q', '-f', 'raw', 'a.raw', str(256 * MIB))
+    io('a.raw', 'write -P 1 0 1M')
+    command = ['convert', '-f', 'raw', '-O', 'raw', '-o', 'preallocation=full', 'a.raw', 't']
+    done = img(*with_option(command, '--progress=json'))
+    ticks = [json.loads(line) for line in done.stderr.splitlines()]
+    phases = [t['phase'] for t in ticks]
+    assert set(phases) == {'preallocate', 'convert'} and phases == sorted(phases, reverse=True), ticks
+    assert ticks[0]['total'] == 256 * MIB and ticks[-1]['done'] == ticks[-1]['total'], ticks
+    # The plain text knows one only.
+    shown = img(*with_option(command, '-p')).stdout
+    assert shown.count('(0.00/100%)') == 1, shown
+
+
+@case
 def findings_take_the_place_of_the_bar():
     make_images()
     # The header says where the refcount table is; its first block loses some counts.

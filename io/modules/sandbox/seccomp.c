@@ -74,7 +74,8 @@ static int sandbox_filter(void)
     if (r == 0)
         r = seccomp_load(ctx);
     seccomp_release(ctx);
-    return r == -EINVAL || r == -ECANCELED ? -ENOSYS : r;
+    /* How a kernel without filters, or without them for all threads at once, shows in the library. */
+    return r == -EINVAL || r == -ECANCELED || r == -EOPNOTSUPP ? -ENOSYS : r;
 }
 
 MODULE_EXPORT const SandboxModule ferry_module_sandbox = {
