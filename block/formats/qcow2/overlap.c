@@ -160,11 +160,11 @@ static GArray *snapshot_parts(const Qcow2 *q)
 /* The L2 tables that the L1 tables in @p refer to. */
 static CO int add_inactive_l2(Qcow2 *q, Overlap *o, const Part *p)
 {
-    g_autofree uint64_t *l1 = g_malloc(READ_MAX);
+    g_autofree uint64_t *l1 = g_try_malloc(READ_MAX);
 
     for (uint64_t at = p->off; at < p->end; at += READ_MAX) {
         uint32_t n = (uint32_t)(MIN(p->end - at, READ_MAX) / 8);
-        int r = qcow2_file_read(q, at, l1, n * UINT64_C(8));
+        int r = l1 ? qcow2_file_read(q, at, l1, n * UINT64_C(8)) : -ENOMEM;
 
         if (r < 0)
             return r;
