@@ -282,6 +282,12 @@ CO int qcow2_header_write(Qcow2 *q);
 /* The same, and durable when it returns. */
 CO int qcow2_header_write_sync(Qcow2 *q);
 /*
+ * The same for a header that names other tables than the one in the file. After a failure *@done
+ * says whether the file has it all the same: then @q goes on with the new tables, and neither these
+ * nor the old ones are given back.
+ */
+CO int qcow2_header_switch(Qcow2 *q, bool *done);
+/*
  * The whole header as it shall be, at least a sector; *@backing_off: where it has the name of the
  * backing file. NULL: it does not fit into a cluster.
  */
@@ -408,7 +414,8 @@ typedef struct {
     uint32_t clusters;       /* the table moves to off and has so many; 0: it does not */
     uint8_t *bytes;
 } ReftableWrite;
-void qcow2_reftable_capture(Qcow2 *q, ReftableWrite *w);
+/* False if there is no memory. */
+bool qcow2_reftable_capture(Qcow2 *q, ReftableWrite *w);
 /* Makes durable what was written before, then writes @w. */
 CO int qcow2_reftable_write(Qcow2 *q, const ReftableWrite *w);
 void qcow2_reftable_release(Qcow2 *q, ReftableWrite *w, bool written);
