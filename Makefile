@@ -179,7 +179,7 @@ $(patsubst $(B)/%,$(B)/obj/%.o,$(TEST_PROGRAMS)): | $(GEN_HEADERS)
 PRELOADS := $(patsubst $(SRC)/tests/%.c,$(B)/%.so,$(wildcard $(SRC)/tests/preload/*.c))
 $(PRELOADS): $(B)/preload/%.so: $(SRC)/tests/preload/%.c
 	@mkdir -p $(@D)
-	@$(CC) -O1 -D_GNU_SOURCE -fPIC -shared -o $@ $< -ldl
+	@$(CC) -O1 -D_GNU_SOURCE -fno-builtin -fPIC -shared -o $@ $< -ldl
 
 tests-build: programs $(UNIT_TESTS) $(TEST_PROGRAMS) $(PRELOADS)
 
