@@ -74,6 +74,8 @@ def what_the_kernel_lacks_is_told():
         assert done.stdout == plain and 'warning' in done.stderr and words in done.stderr, done.stderr
         done = img('checksum', '--untrusted=strict', 'a.qcow2', env=env, code=1)
         assert done.stdout == '' and words in done.stderr, done.stderr
+        img('convert', '--untrusted=strict', 'a.qcow2', 'out.raw', env=env, code=1)
+        assert not os.path.exists('out.raw')
 
 
 @case
