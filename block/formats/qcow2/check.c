@@ -23,6 +23,9 @@
 /* Clusters of the largest file that is checked: a tally for it takes 16 MiB for nothing. */
 #define CLUSTERS_MAX (UINT64_C(1) << 36)
 
+/* How far behind the end of a file references are noted: more than new refcounts for it take. */
+#define FAR_CLUSTERS(clusters) (4096 + (clusters) / 16)
+
 void check_tell(Check *c, const char *fmt, ...)
 {
     va_list ap;
@@ -136,7 +139,8 @@ static CO bool check_init(Check *c, GError **err)
     c->roots = g_array_new(FALSE, TRUE, sizeof(CheckRoot));
     c->old_blocks = g_array_new(FALSE, TRUE, sizeof(uint64_t));
     c->unknown = g_hash_table_new(NULL, NULL);
-    if (!tally_init(&c->refs, c->clusters + 1) || !tally_init(&c->counts, c->clusters + 1))
+    if (!tally_init(&c->refs, c->clusters + 1) || !tally_init(&c->counts, c->clusters + 1) ||
+        !tally_init(&c->far, FAR_CLUSTERS(c->clusters)))
         return err_set(err, ENOMEM, "No memory to count the references of %" PRIu64 " clusters",
                        c->clusters);
     return true;
@@ -145,6 +149,7 @@ static CO bool check_init(Check *c, GError **err)
 static void check_fini(Check *c)
 {
     tally_clear(&c->refs);
+    tally_clear(&c->far);
     tally_clear(&c->counts);
     g_free(c->reftable);
     g_clear_pointer(&c->tables, g_array_unref);

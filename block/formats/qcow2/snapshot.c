@@ -457,6 +457,11 @@ static CO int qcow2_snapshot_apply(Node *n, const char *id, GError **err)
         err_set(err, ENOENT, "There is no snapshot with id '%s'", id);
         return -ENOENT;
     }
+    if (dirty_first(n)) {
+        err_set(err, EBUSY, "Dirty bitmap '%s' cannot record what applying a snapshot changes",
+                dirty_first(n)->name);
+        return -EBUSY;
+    }
     if (!begin(q, err))
         return -EIO;
     ok = apply(q, s, err);
