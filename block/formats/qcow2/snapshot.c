@@ -428,7 +428,8 @@ static CO bool apply(Qcow2 *q, const Qcow2Snapshot *s, GError **err)
         return err_set(err, ENOMEM, "No memory for the L1 table of snapshot '%s'", s->name);
     l1 = longer;
     memset(l1 + s->l1_len, 0, (len - s->l1_len) * sizeof(*l1));
-    memcpy(old, q->l1, q->l1_len * sizeof(*old));
+    if (old_len)
+        memcpy(old, q->l1, old_len * sizeof(*old));
     if (!counts_of_tree(q, l1, len, &c, err))
         return false;
     r = tree_apply(q, &c, 1, FREE_NEVER);
