@@ -253,8 +253,11 @@ static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flag
     n->flags = flags;
     n->detect_zeroes = detect;
     n->filename = g_strdup(json_get_str(o, "filename", NULL));
-    if (!d->open(n, o, flags, err))
+    if (!d->open(n, o, flags, err)) {
+        if (d->kind == BLK_FORMAT && node_storage(n))
+            err_prefix(err, "Image '%s': ", node_filename(node_storage(n)));
         return NULL;
+    }
     n->is_open = true;
     node_refresh_limits(n);
     node_refresh_filename(n);
@@ -424,7 +427,8 @@ bool node_is_same_file(const Node *a, const Node *b)
 /* False if @n, the newest layer of the chain from @top, is one of the layers above it. */
 static bool chain_check_loop(Node *top, const Node *n, GError **err)
 {
-    for (Node *above = top; above && above != n; above = node_backing_chain_next(above))
+    for (Node *above = node_skip_filters(top); above && above != n;
+         above = node_skip_filters(node_backing_chain_next(above)))
         if (node_is_same_file(above, n))
             return err_set(err, ELOOP, "'%s' is its own backing file, directly or over others",
                            node_filename(n));

@@ -53,6 +53,7 @@ static int file_open_fd(const char *name, int flags, bool want_device, struct st
                         GError **err)
 {
     autofd int fd = open(name, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int mode;
 
     if (fd < 0) {
         int e = errno;
@@ -76,7 +77,8 @@ static int file_open_fd(const char *name, int flags, bool want_device, struct st
         err_set(err, EINVAL, "'%s' is not a regular file", name);
         return -EINVAL;
     }
-    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) < 0) {
+    mode = fcntl(fd, F_GETFL);
+    if (mode < 0 || fcntl(fd, F_SETFL, mode & ~O_NONBLOCK) < 0) {
         err_set_errno(err, errno, "Could not set up '%s'", name);
         return -EIO;
     }
@@ -445,7 +447,7 @@ static CO int file_extent(Node *n, uint64_t off, uint64_t len, bool precise, Ext
     return 0;
 }
 
-static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len)
+static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len, ReqFlags flags)
 {
     File *s = node_state(n), *from;
     int r;
@@ -453,7 +455,7 @@ static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint
     if (node_driver(src) != node_driver(n) || s->is_device)
         return -ENOTSUP;
     from = node_state(src);
-    r = file_space_copy(from->fd, src_off, s->fd, off, len);
+    r = file_space_copy(from->fd, src_off, s->fd, off, len, flags & REQ_NO_FALLBACK);
     file_forget(s, true, off, len);
     return r;
 }

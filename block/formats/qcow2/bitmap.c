@@ -65,9 +65,11 @@ static bool data_is_plausible(Qcow2 *q, const uint64_t *table, uint32_t len, Sum
 static CO bool load_bits(Qcow2 *q, HBitmap *bits, const uint64_t *table, uint32_t len,
                          const char *name, GError **err)
 {
-    g_autofree uint8_t *buf = g_malloc(q->cluster);
+    g_autofree uint8_t *buf = g_try_malloc(q->cluster);
     uint64_t per_cluster = q->cluster * 8;
 
+    if (!buf)
+        return err_set_errno(err, ENOMEM, "Could not read bitmap '%s'", name);
     for (uint32_t i = 0; i < len; i++) {
         uint64_t first = i * per_cluster, n = MIN(per_cluster, hbitmap_bits(bits) - first);
         int r;

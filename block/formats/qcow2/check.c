@@ -90,7 +90,7 @@ static uint64_t image_end(Check *c)
     return MAX(end, 1) << c->q->cluster_bits;
 }
 
-/* @before: corruptions that have nothing to do with refcounts. */
+/* @before: corruptions that writing refcounts does not mend. */
 static CO int repair_refcounts(Check *c, int64_t before, GError **err)
 {
     CheckResult *res = c->result;
@@ -173,6 +173,7 @@ static CO int check_all(Check *c, GError **err)
         r = check_counts_refs(c, err);
     if (r < 0)
         return r;
+    before += c->overflows;
     /* What is counted behind the end of the file is nobody's. */
     if (!tally_get(&c->refs, c->clusters))
         tally_set(&c->counts, c->clusters, 0);
@@ -215,9 +216,14 @@ static void forget(Qcow2 *q)
 static CO int check_exclusive(Qcow2 *q, CheckResult *res, CheckFix fix, FILE *out, GError **err)
 {
     Check c = { .q = q, .result = res, .fix = fix, .out = out };
-    int r = qcow2_is_writable(q) ? qcow2_commit_all(q) : 0;
+    bool lazy = q->lazy_refcounts;
+    int r;
 
+    /* What is compared, and what is clean afterwards, are the counts in the file. */
+    q->lazy_refcounts = false;
+    r = qcow2_is_writable(q) ? qcow2_commit_all(q) : 0;
     if (r < 0) {
+        q->lazy_refcounts = lazy;
         err_set_errno(err, r, "Could not write what is cached");
         return r;
     }
@@ -236,6 +242,7 @@ static CO int check_exclusive(Qcow2 *q, CheckResult *res, CheckFix fix, FILE *ou
             r = mark_clean(q, err);
     }
     check_fini(&c);
+    q->lazy_refcounts = lazy;
     return r;
 }
 

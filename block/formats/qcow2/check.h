@@ -58,6 +58,7 @@ typedef struct {
     uint64_t told;           /* lines printed */
     uint32_t far_reads;      /* refcounts of clusters behind the end of the file looked up */
 
+    int64_t overflows;       /* references that the refcounts are too narrow for */
     bool rebuild;            /* refcounts cannot be repaired where they are */
     bool counts_changed;     /* by repair */
     bool unflushed;          /* something was written */

@@ -245,6 +245,7 @@ const BlockDriver block_qcow2 = {
     .amend_opts = qcow2_amend_opts,
     .amend = qcow2_amend,
     .pread = qcow2_pread,
+    .reads_through = qcow2_reads_through,
     .pwrite = qcow2_pwrite,
     .zero = qcow2_zero,
     .discard = qcow2_discard,

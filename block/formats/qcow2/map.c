@@ -17,10 +17,10 @@ bool qcow2_l1_check(const Qcow2 *q, const uint64_t *l1, uint32_t len, GError **e
     uint64_t used = 0, room = div_round_up(edge_size(q->storage), q->cluster);
 
     for (uint32_t i = 0; i < len; i++)
-        used += (l1[i] & ENTRY_OFFSET) != 0;
+        used += l1[i] != 0;
     return used <= room ||
-           err_set(err, EINVAL, "An L1 table names %" PRIu64 " L2 tables, but the file has only %"
-                   PRIu64 " clusters", used, room);
+           err_set(err, EUCLEAN, "The L1 table (%" PRIu32 " entries) refers to more L2 tables than "
+                   "the file has clusters", len);
 }
 
 CO bool qcow2_map_open(Qcow2 *q, OpenFlags flags, GError **err)

@@ -282,6 +282,12 @@ CO int qcow2_header_write(Qcow2 *q);
 /* The same, and durable when it returns. */
 CO int qcow2_header_write_sync(Qcow2 *q);
 /*
+ * The same for a header that names other tables than the one in the file. After a failure *@done
+ * says whether the file has it all the same: then @q goes on with the new tables, and neither these
+ * nor the old ones are given back.
+ */
+CO int qcow2_header_switch(Qcow2 *q, bool *done);
+/*
  * The whole header as it shall be, at least a sector; *@backing_off: where it has the name of the
  * backing file. NULL: it does not fit into a cluster.
  */
@@ -414,7 +420,8 @@ typedef struct {
     uint32_t clusters;       /* the table moves to off and has so many; 0: it does not */
     uint8_t *bytes;
 } ReftableWrite;
-void qcow2_reftable_capture(Qcow2 *q, ReftableWrite *w);
+/* False if there is no memory. */
+bool qcow2_reftable_capture(Qcow2 *q, ReftableWrite *w);
 /* Makes durable what was written before, then writes @w. */
 CO int qcow2_reftable_write(Qcow2 *q, const ReftableWrite *w);
 void qcow2_reftable_release(Qcow2 *q, ReftableWrite *w, bool written);
@@ -519,9 +526,7 @@ CO bool qcow2_repair_dirty(Qcow2 *q, GError **err);
 
 /* ---- amend.c, refcount-width.c -------------------------------------------------------------- */
 
-CO bool qcow2_amend(Node *n, json_t *opts, bool force,
-                    void (*progress)(uint64_t done, uint64_t total, void *arg), void *arg,
-                    GError **err);
+CO bool qcow2_amend(Node *n, json_t *opts, bool force, GError **err);
 CO int qcow2_change_backing(Node *n, const char *name, const char *format);
 /* Refcounts of 1 << @order bits from now on. No requests meanwhile. */
 CO bool qcow2_refcount_width_change(Qcow2 *q, unsigned order, GError **err);
@@ -529,6 +534,7 @@ CO bool qcow2_refcount_width_change(Qcow2 *q, unsigned order, GError **err);
 /* ---- read.c, write.c, zero.c ---------------------------------------------------------------- */
 
 CO int qcow2_pread(Node *n, uint64_t off, Span buf, ReqFlags flags);
+CO int qcow2_reads_through(Node *n, uint64_t off, uint64_t len, Node **below);
 /* Without a pin of its own. */
 CO int qcow2_read(Qcow2 *q, uint64_t off, Span buf);
 CO int qcow2_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);

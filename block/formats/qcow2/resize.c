@@ -12,7 +12,6 @@
 #include "block/formats/qcow2/qcow2.h"
 #include <string.h>
 
-enum { ZERO_CHUNK = 64 << 10 };
 
 /* ---- L1 ------------------------------------------------------------------------------------- */
 
@@ -36,6 +35,7 @@ CO int qcow2_l1_grow(Qcow2 *q, uint64_t len)
     uint64_t old_off = q->l1_off, old_bytes = q->l1_len * UINT64_C(8), off;
     uint32_t old_len = q->l1_len;
     uint64_t *l1;
+    bool done;
     int r;
 
     if (len <= q->l1_len)
@@ -64,18 +64,18 @@ CO int qcow2_l1_grow(Qcow2 *q, uint64_t len)
     q->l1_off = off;
     q->l1_len = len;
     edge_event(q->storage, EV_L1_GROW_ACTIVATE_TABLE);
-    r = qcow2_header_write_sync(q);
-    if (r < 0) {
+    r = qcow2_header_switch(q, &done);
+    if (!done) {
         q->l1_off = old_off;
         q->l1_len = old_len;
         return r;
     }
-    if (old_bytes) {
+    if (old_bytes && r >= 0) {
         qcow2_overlap_remove(q, OVERLAP_L1, old_off, old_bytes);
         qcow2_free_later(q, old_off, old_bytes, FREE_OTHER);
     }
     qcow2_overlap_add(q, OVERLAP_L1, off, len * 8);
-    return 0;
+    return r;
 }
 
 /* ---- preallocation -------------------------------------------------------------------------- */
@@ -135,15 +135,14 @@ static CO bool preallocate(Qcow2 *q, uint64_t from, uint64_t to, Prealloc mode, 
 
 static CO int write_zeroes(Qcow2 *q, uint64_t off, uint64_t len)
 {
-    static const uint8_t zeroes[ZERO_CHUNK];
     int r = 0;
 
     while (len && r >= 0) {
-        uint64_t n = MIN(len, ZERO_CHUNK);
+        uint64_t n = MIN(len, (uint64_t)ZEROES_LEN);
 
         r = qcow2_is_zero(q, off, n);
         if (r == 0)
-            r = qcow2_write(q, off, span_of_const(zeroes, n));
+            r = qcow2_write(q, off, span_of_const(zero_bytes, n));
         off += n;
         len -= n;
     }
@@ -173,20 +172,20 @@ static CO int zero_new_part(Qcow2 *q, uint64_t size)
 static CO bool set_size(Qcow2 *q, uint64_t size, GError **err)
 {
     uint64_t old = q->size;
+    bool done = false;
     int r = qcow2_commit(q);
 
     if (r >= 0)
         r = qcow2_barrier(q);
     if (r >= 0) {
         q->size = size;
-        r = qcow2_header_write_sync(q);
+        r = qcow2_header_switch(q, &done);
     }
-    if (r < 0) {
+    if (done)
+        node_set_size(q->node, size);
+    else
         q->size = old;
-        return err_set_errno(err, r, "Could not write the new size");
-    }
-    node_set_size(q->node, size);
-    return true;
+    return r < 0 ? err_set_errno(err, r, "Could not write the new size") : true;
 }
 
 static CO bool grow(Qcow2 *q, uint64_t size, bool exact, Prealloc mode, GError **err)

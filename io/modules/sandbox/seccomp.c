@@ -8,6 +8,7 @@
 #include "io/sandbox-module.h"
 #include "util/module.h"
 #include <errno.h>
+#include <linux/fs.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
@@ -35,6 +36,9 @@ static const int allowed[] = {
     SCMP_SYS(sigaltstack), SCMP_SYS(tgkill),
 };
 
+/* Requests to open files and devices. */
+static const unsigned long allowed_ioctl[] = { BLKGETSIZE64, BLKSSZGET, FICLONERANGE };
+
 static int filter_fill(scmp_filter_ctx ctx)
 {
     int r;
@@ -45,11 +49,23 @@ static int filter_fill(scmp_filter_ctx ctx)
         if (r < 0 && r != -EDOM)
             return r;
     }
+    for (size_t i = 0; i < sizeof(allowed_ioctl) / sizeof(allowed_ioctl[0]); i++) {
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                             SCMP_A1(SCMP_CMP_EQ, allowed_ioctl[i]));
+        if (r < 0)
+            return r;
+    }
     r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
                          SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
     if (r == 0)
         r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     return r;
+}
+
+/* seccomp_api_get(3): from level 2 on filters for all threads at once. */
+static bool sandbox_is_available(void)
+{
+    return seccomp_api_get() >= 2;
 }
 
 static int sandbox_filter(void)
@@ -64,9 +80,10 @@ static int sandbox_filter(void)
     if (r == 0)
         r = seccomp_load(ctx);
     seccomp_release(ctx);
-    return r == -EINVAL || r == -ECANCELED ? -ENOSYS : r;
+    return r;
 }
 
 MODULE_EXPORT const SandboxModule ferry_module_sandbox = {
+    .is_available = sandbox_is_available,
     .filter = sandbox_filter,
 };
