@@ -6,6 +6,7 @@
  * graph). All nodes stand in one table by name. Main loop only.
  */
 #include "block/internal.h"
+#include "util/trace.h"
 #include <string.h>
 
 enum { SECTOR = 512 };
@@ -70,6 +71,7 @@ static CO Node *node_close(Node *n)
     Edge *e = node_edge(n, ROLE_BACKING);
     Node *backing = NULL;
 
+    TRACE(node_close, "%s '%s'", n->name, node_filename(n));
     n->is_closing = true;
     if (n->is_open && n->drv->close)
         n->drv->close(n);

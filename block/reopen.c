@@ -7,6 +7,7 @@
  */
 #include "block/internal.h"
 #include "util/keyval.h"
+#include "util/trace.h"
 #include <string.h>
 
 typedef struct {
@@ -225,6 +226,7 @@ CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err)
     unsigned old_needs = h->root->needs;
     bool ok;
 
+    TRACE(node_reopen, "%s flags=0x%x", n->name, flags);
     if (!keyval_nest(changes, err) || !reopen_plan(plan, n, changes, flags, err))
         return false;
     if (handle_flush(h) < 0)

@@ -155,7 +155,7 @@ static CO void trim_run(void *arg)
 
     q->trimmer = co_self();
     while (!q->closing && q->trim_interval_ns && (q->l2.used || q->refblocks.used)) {
-        if (!co_doze((int64_t)q->trim_interval_ns) || q->closing)
+        if (!co_sleep((int64_t)q->trim_interval_ns) || q->closing)
             continue;
         cache_trim(&q->l2);
         cache_trim(&q->refblocks);
@@ -170,7 +170,7 @@ void qcow2_trim_start(Qcow2 *q)
         return;
     q->trimming = true;
     q->trimmer = NULL;
-    co_start(trim_run, q);
+    co_start_keeper(trim_run, q);
 }
 
 CO void qcow2_trim_stop(Qcow2 *q)
