@@ -160,7 +160,7 @@ def caches(folder):
 def traces(folder):
     """Each trace point that a short session passes tells of it; points not asked for are silent."""
     file = pathlib.Path(folder, 'trace')
-    run('-T', '*,file=trace', '-c', 'write 0 4k', '-c', 'write -z 64k 64k', '-c', 'discard 0 4k',
+    run('-T', '*,file=trace', '-c', 'write 128k 4k', '-c', 'write -z 64k 64k', '-c', 'discard 0 4k',
         '-c', 'truncate 2M', '-c', 'map', '-c', 'reopen -r', '-c', 'aio_read 0 4k', '-c', 'aio_flush',
         'l2.qcow2', folder=folder)
     names = set(re.findall(r'(?m)^\d+@\d+\.\d{6}:(\w+) .', file.read_text()))
