@@ -74,6 +74,8 @@ static bool reopen_keeps_nodes(const Node *n, const json_t *changes, GError **er
     if (strcmp(driver, n->drv->name))
         return err_set(err, EINVAL, "Driver '%s' of '%s' cannot become '%s'", n->drv->name,
                        node_filename(n), driver);
+    if (strcmp(json_get_str(changes, "node-name", n->name), n->name))
+        return err_set(err, EINVAL, "The node-name of '%s' cannot change", node_filename(n));
     json_object_foreach((json_t *)changes, key, v) {
         const Edge *e = child_of(n, key);
         const char *wanted = json_string_value(v);

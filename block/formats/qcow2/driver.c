@@ -40,13 +40,10 @@ static CO bool open_data_file(Qcow2 *q, const json_t *options, OpenFlags flags, 
     bool given = json_has(options, "data-file");
 
     q->data = q->storage;
-    if (!qcow2_has_data_file(q)) {
-        if (given)
-            return err_set(err, EINVAL, "Option 'data-file' is given, but the image has none");
-        return true;
-    }
     if (flags & OPEN_NO_IO)
         return true;
+    if (!qcow2_has_data_file(q))
+        return !given || err_set(err, EINVAL, "Option 'data-file' is given, but the image has none");
     if (!given && !q->data_name)
         return err_set(err, EINVAL, "The image needs the option 'data-file'");
     if (!given && flags & OPEN_UNTRUSTED)
