@@ -130,7 +130,7 @@ CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err)
 {
     g_autoptr(GArray) list = NULL;
     Sum sum = {};
-    bool look = flags & (OPEN_CHECK | OPEN_NO_IO);
+    bool look = flags & OPEN_CHECK;
 
     if (!q->bitmap_count)
         return true;
