@@ -337,14 +337,14 @@ static CO bool convert_images(Convert *c, char **names, unsigned count)
     source = handle_node(c->job.sources[0].h);
     if (a->bitmaps && !bitmaps_can_copy(source, a->skip_broken))
         return false;
+    if (a->hash && !(c->job.digest = digest_new(a->hash, c->job.len, c->job.workers)))
+        return false;
     c->job.target_name = target;
     if (!(a->no_create ? convert_open_existing(c, target) : convert_create(c, target)))
         return false;
     if (a->bitmaps && !bitmaps_supported(handle_node(c->job.target)))
         return false;
     if (!convert_enter_sandbox(c))
-        return false;
-    if (a->hash && !(c->job.digest = digest_new(a->hash, c->job.len, c->job.workers)))
         return false;
     convert_plan(c);
     tool_watch_interrupts();

@@ -74,6 +74,8 @@ def what_the_kernel_lacks_is_told():
         assert done.stdout == plain and 'warning' in done.stderr and words in done.stderr, done.stderr
         done = img('checksum', '--untrusted=strict', 'a.qcow2', env=env, code=1)
         assert done.stdout == '' and words in done.stderr, done.stderr
+        img('convert', '--untrusted=strict', 'a.qcow2', 'out.raw', env=env, code=1)
+        assert not os.path.exists('out.raw')
 
 
 @case
@@ -166,7 +168,7 @@ def rings_are_refused_inside():
     make_images()
     opts = 'driver=raw,file.driver=file,file.filename=a.raw,file.aio=io_uring'
     done = img('checksum', '--untrusted', '--image-opts', opts, code=1, env=SANDBOXED)
-    assert 'sandbox' in done.stderr, done.stderr
+    assert 'aio=io_uring' in done.stderr, done.stderr
 
 
 @case
