@@ -77,6 +77,7 @@ static CO Node *node_close(Node *n)
         n->drv->close(n);
     while (n->bitmaps)
         dirty_remove(n, n->bitmaps);
+    g_clear_pointer(&n->bitmap_names, g_hash_table_unref);
     if (e) {
         backing = node_ref(e->node);
         edge_free(e);
