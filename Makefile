@@ -26,7 +26,7 @@ $(B)/config.mk: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed.
 
-ROOMS := util qapi crypto io block tools
+ROOMS := util qapi crypto io block nbd tools
 PROGRAMS := qemu-img qemu-io
 MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(PROGRAMS)))))
 MODULE_LIBS_crypto := $(NETTLE_LIBS)
@@ -78,7 +78,7 @@ $(B)/config.h: $(B)/config.mk ;
 TABLE := $(SRC)/scripts/make-table
 
 # The drivers, from the files of block/ that define one.
-BLOCK_DRIVER_FILES := $(foreach d,formats formats/* protocols filters,$(wildcard $(SRC)/block/$(d)/*.c))
+BLOCK_DRIVER_FILES := $(foreach d,formats formats/* protocols filters,$(wildcard $(SRC)/block/$(d)/*.c)) $(SRC)/nbd/driver.c
 $(GEN)/block-drivers.c: $(BLOCK_DRIVER_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) BlockDriver block_drivers block/driver.h $(BLOCK_DRIVER_FILES) > $@
@@ -136,7 +136,7 @@ MODULE_FILES := $(addprefix $(B)/modules/,$(addsuffix .so,$(MODULES)))
 endif
 
 # From the top of the house down, as the linker wants them.
-ROOM_LIBS := $(addprefix $(B)/lib/,tools.a block.a io.a crypto.a qapi.a util.a)
+ROOM_LIBS := $(addprefix $(B)/lib/,tools.a nbd.a block.a io.a crypto.a qapi.a util.a)
 LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
 
 define program_rule
