@@ -9,6 +9,7 @@
 #include "nbd/options.h"
 #include "nbd/uri.h"
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 
 typedef struct {
@@ -17,6 +18,7 @@ typedef struct {
     uint16_t flags;    /* NBD_FLAG_* of transmission */
     uint32_t align;    /* bytes, of every request */
     bool has_extents;  /* the server tells what is allocated */
+    bool is_depth;     /* in depths of a backing chain */
     json_t *options;   /* ours, with "server" */
 } Nbd;
 
@@ -45,6 +47,7 @@ static CO bool nbd_connect(Node *n, NbdTarget *t, GError **err)
     offer = nbd_remote_offer(s->remote);
     s->flags = offer->flags;
     s->has_extents = nbd_remote_has_context(s->remote);
+    s->is_depth = !strcmp(json_get_str(s->options, "x-dirty-bitmap", ""), NBD_CONTEXT_DEPTH);
     s->align = offer->block_min;
     s->size = round_down(offer->size, offer->block_min);
     if (wants_context && !s->has_extents)
@@ -181,10 +184,18 @@ static CO int nbd_discard(Node *n, uint64_t off, uint64_t len)
 
 /* ---- extents --------------------------------------------------------------------------------- */
 
-/* What the flags of base:allocation mean. Other contexts are read as if they were that. */
-static unsigned nbd_extent_flags(uint64_t status)
+/*
+ * What the flags of base:allocation mean. Other contexts are read as if they were that, of depths
+ * only whether it is none, the top, or below.
+ */
+static unsigned nbd_extent_flags(const Nbd *s, uint64_t status)
 {
-    return (status & NBD_STATE_HOLE ? 0 : EXTENT_DATA) | (status & NBD_STATE_ZERO ? EXTENT_ZERO : 0);
+    unsigned flags;
+
+    if (s->is_depth)
+        status = MIN(status, 2);
+    flags = (status & NBD_STATE_HOLE ? 0 : EXTENT_DATA) | (status & NBD_STATE_ZERO ? EXTENT_ZERO : 0);
+    return flags | (flags ? EXTENT_HOST : 0);
 }
 
 static CO int nbd_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
@@ -222,7 +233,7 @@ static CO int nbd_extent(Node *n, uint64_t off, uint64_t len, bool precise, Exte
     if (run.len <= off - start) /* less than was asked for, and nothing about @off */
         return -EIO;
     e->len = MIN(e->len, run.len - (off - start));
-    e->flags = nbd_extent_flags(run.flags) | EXTENT_HOST;
+    e->flags = nbd_extent_flags(s, run.flags);
     return 0;
 }
 
@@ -274,8 +285,10 @@ static bool nbd_parse_filename(const char *filename, json_t *o, GError **err)
 static char *nbd_plain_filename(Node *n)
 {
     Nbd *s = node_state(n);
+    g_autofree char *name = nbd_uri_print(s->options);
 
-    return nbd_uri_print(s->options);
+    /* Longer ones are no names to the reference, nor to what reads its output. */
+    return name && strlen(name) < PATH_MAX ? g_steal_pointer(&name) : NULL;
 }
 
 static uint64_t nbd_allocated(Node *n, bool *known)

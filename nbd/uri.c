@@ -80,8 +80,7 @@ static bool authority_take(const Scheme *s, GUri *uri, json_t *server, GError **
 static bool uri_parse(const char *name, json_t *o, GError **err)
 {
     g_autoptr(GError) why = NULL;
-    g_autoptr(GUri) uri = g_uri_parse(name, G_URI_FLAGS_PARSE_RELAXED | G_URI_FLAGS_ENCODED_QUERY,
-                                      &why);
+    g_autoptr(GUri) uri = g_uri_parse(name, G_URI_FLAGS_ENCODED_QUERY, &why);
     const Scheme *s = uri ? scheme_find(g_uri_get_scheme(uri)) : NULL;
     g_autoptr(json_t) server = json_object();
     const char *path;

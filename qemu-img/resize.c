@@ -88,7 +88,7 @@ static CO bool resize_image(const ResizeArgs *a, const char *name, const NewSize
     if (size <= old && p != PREALLOC_OFF)
         return complain("Only an image that grows can have its new space allocated beforehand");
     /* The format takes the size as it is given, so that it can refuse what it cannot have. */
-    if (!handle_resize(h, size, false, p, &err))
+    if (!handle_resize(h, size, true, p, &err))
         return complain_err(err);
     if (!tool_close(&h))
         return false;
