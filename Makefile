@@ -34,8 +34,8 @@ MODULE_LIBS_keyring := -lkeyutils
 MODULE_LIBS_sandbox := $(LIBSECCOMP_LIBS)
 MODULE_LIBS_edit := $(LIBEDIT_LIBS)
 MODULE_LIBS_deflate := $(LIBDEFLATE_LIBS)
-DISABLED_MODULES := $(if $(filter no,$(HAVE_LIBEDIT)),edit) $(if $(filter no,$(HAVE_KEYUTILS)),keyring) \
-    $(if $(filter no,$(HAVE_LIBDEFLATE)),deflate)
+MODULE_LIBS_tls := $(GNUTLS_LIBS)
+MODULE_LIBS_pam := -lpam
 MODULES := $(filter-out $(DISABLED_MODULES),$(MODULES))
 
 sources = $(filter-out $(SRC)/$(1)/modules/%,$(foreach p,* */* */*/*,$(wildcard $(SRC)/$(1)/$(p).c)))

@@ -35,9 +35,12 @@ bool tls_creds_need_hostname(const TlsCreds *c);
 /* False for anonymous credentials, which prove nothing about anybody. */
 bool tls_creds_authenticate(const TlsCreds *c);
 
-/* How a session reaches the other side: as send and recv, -errno for errors, -EAGAIN to wait. */
+/*
+ * How a session reaches the other side. push takes everything. pull is like recv: a count, 0 at the
+ * end, -EAGAIN when nothing is there yet, or another negative errno.
+ */
 typedef struct {
-    ssize_t (*push)(void *opaque, const void *buf, size_t len);
+    void (*push)(void *opaque, const void *buf, size_t len);
     ssize_t (*pull)(void *opaque, void *buf, size_t len);
     void *opaque;
 } TlsWire;
@@ -49,19 +52,18 @@ TlsSession *tls_session_new(TlsCreds *c, const char *hostname, const TlsWire *wi
 void tls_session_free(TlsSession *s);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TlsSession, tls_session_free)
 
-typedef enum { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_FAILED } TlsProgress;
+typedef enum { TLS_DONE, TLS_WANT_READ, TLS_FAILED } TlsProgress;
 
 /* One step of the handshake, peer verified at its end; TLS_FAILED with @err. */
 TlsProgress tls_session_handshake(TlsSession *s, GError **err);
 /*
- * Bytes of the peer, at least one; 0 at an orderly end; -EAGAIN: tls_session_wants_write tells what
- * to wait for; other negative errnos: the session is over (-EPIPE: it was cut without a goodbye).
+ * Bytes of the peer, at least one; 0 at an orderly end; -EAGAIN: nothing is there yet; other
+ * negative errnos: the session is over (-EPIPE: it was cut without a goodbye).
  */
 ssize_t tls_session_read(TlsSession *s, void *buf, size_t len);
-/* The same for sending; after -EAGAIN the same bytes must be offered again. */
-ssize_t tls_session_write(TlsSession *s, const void *buf, size_t len);
-bool tls_session_wants_write(const TlsSession *s);
-/* Says goodbye, once, if that does not need to wait. */
+/* Pushes @len bytes as records. 0 or a negative errno, then the session is over. */
+int tls_session_write(TlsSession *s, const void *buf, size_t len);
+/* Pushes the goodbye. */
 void tls_session_bye(TlsSession *s);
 /* Bytes already decrypted: reading them needs nothing from the wire. */
 size_t tls_session_pending(const TlsSession *s);
