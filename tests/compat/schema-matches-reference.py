@@ -26,7 +26,7 @@ UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'Bloc
           '[BlockChildInfo]'}
 # Types that are only bases: their members show in other types.
 BASES = {'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties', 'SecretCommonProperties',
-         'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase'}
+         'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties'}
 
 
 class Comparison:
