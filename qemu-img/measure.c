@@ -60,7 +60,7 @@ static CO bool measure_image(const MeasureArgs *a, const char *name, const Block
 
     if (name) {
         source = tool_open(name, a->format, a->image_opts, a->force_share ? OPEN_FORCE_SHARE : 0);
-        if (!source || (a->snapshot && !tool_load_snapshot(source, a->snapshot)))
+        if (!source || (a->snapshot && !image_load_snapshot(source, a->snapshot)))
             return false;
     }
     if (!create_opts_check(format, NULL, opts, &err) ||
