@@ -193,7 +193,7 @@ void nbd_task_check(NbdTask *t);
 /* Says why @t is not carried out. @reason is static. */
 void nbd_task_refuse(NbdTask *t, int error, const char *reason);
 /* Carries it out and answers. Takes @t over. */
-void nbd_task_start(NbdTask *t);
+CO void nbd_task_start(NbdTask *t);
 /* Back to where it was taken from, with its memory. */
 void nbd_task_give(NbdTask *t);
 /* A READ without the flag DF in a structured reply. 0 or a negative errno. */

@@ -265,8 +265,8 @@ static CO void task_run(void *arg)
     nbd_reply_send(t);
 }
 
-void nbd_task_start(NbdTask *t)
+CO void nbd_task_start(NbdTask *t)
 {
     t->client->requests++;
-    co_start(task_run, t);
+    co_start_now(task_run, t);
 }
