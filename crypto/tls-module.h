@@ -15,7 +15,7 @@ typedef struct {
     const char *priority; /* NULL: the library's default */
     const char *username; /* PSK clients */
     const char *password; /* of the private key, NULL: none */
-    bool verify_peer;     /* x509 servers: clients must show a certificate */
+    bool verify_peer;     /* x509: who shows no certificate, or a wrong one, is refused */
     bool sanity_check;    /* x509: look at our certificates now, not when a peer refuses them */
 } TlsSpec;
 

@@ -12,6 +12,7 @@ struct TlsCreds {
     unsigned refs;
     TlsKind kind;
     TlsEndpoint endpoint;
+    bool verify_peer;
     TlsKeys *keys;
 };
 
@@ -37,7 +38,13 @@ static TlsCreds *creds_new(const TlsSpec *spec, GError **err)
     if (!keys)
         return NULL;
     c = g_new0(TlsCreds, 1);
-    *c = (TlsCreds){ .refs = 1, .kind = spec->kind, .endpoint = spec->endpoint, .keys = keys };
+    *c = (TlsCreds){
+        .refs = 1,
+        .kind = spec->kind,
+        .endpoint = spec->endpoint,
+        .verify_peer = spec->verify_peer,
+        .keys = keys,
+    };
     return c;
 }
 
@@ -57,7 +64,8 @@ void tls_creds_unref(TlsCreds *c)
 
 TlsCreds *tls_creds_of_system(GError **err)
 {
-    return creds_new(&(TlsSpec){ .kind = TLS_X509, .endpoint = TLS_CLIENT }, err);
+    return creds_new(
+        &(TlsSpec){ .kind = TLS_X509, .endpoint = TLS_CLIENT, .verify_peer = true }, err);
 }
 
 TlsCreds *tls_creds_find(const char *id, TlsEndpoint endpoint, GError **err)
@@ -80,7 +88,7 @@ TlsCreds *tls_creds_find(const char *id, TlsEndpoint endpoint, GError **err)
 
 bool tls_creds_need_hostname(const TlsCreds *c)
 {
-    return c->kind == TLS_X509 && c->endpoint == TLS_CLIENT;
+    return c->kind == TLS_X509 && c->endpoint == TLS_CLIENT && c->verify_peer;
 }
 
 bool tls_creds_authenticate(const TlsCreds *c)

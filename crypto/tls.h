@@ -30,7 +30,7 @@ TlsCreds *tls_creds_of_system(GError **err);
 TlsCreds *tls_creds_ref(TlsCreds *c);
 void tls_creds_unref(TlsCreds *c);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TlsCreds, tls_creds_unref)
-/* Certificates are involved, so a client must know the name of its server. */
+/* The server's certificate will be verified, so its name must be known. */
 bool tls_creds_need_hostname(const TlsCreds *c);
 /* False for anonymous credentials, which prove nothing about anybody. */
 bool tls_creds_authenticate(const TlsCreds *c);
@@ -68,7 +68,7 @@ void tls_session_bye(TlsSession *s);
 /* Bytes already decrypted: reading them needs nothing from the wire. */
 size_t tls_session_pending(const TlsSession *s);
 /*
- * Who the peer is: the distinguished name of its certificate (RFC 4514) or its PSK identity; NULL
+ * Who the peer is: the distinguished name of its certificate, parts in its order, or its PSK identity; NULL
  * if it did not say. Owned by the session; after the handshake.
  */
 const char *tls_session_peer(const TlsSession *s);

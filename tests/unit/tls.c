@@ -367,7 +367,7 @@ typedef struct {
     const char *server, *client;              /* templates; NULL client: none */
     const char *server_signer, *client_signer; /* NULL: ca */
     const char *hostname;
-    const char *server_props;
+    const char *server_props, *client_props;
     bool sane; /* loading looks at the certificates */
     bool ok;
 } X509Case;
@@ -386,7 +386,7 @@ static void x509_run(const X509Case *c)
     c_dir = side_folder(TLS_CLIENT, c->client ? "cli" : NULL, "ca");
     object("tls-creds-x509,id=s,endpoint=server,sanity-check=%s,dir=%s%s", sane, s_dir,
            c->server_props ?: "");
-    object("tls-creds-x509,id=c,sanity-check=%s,dir=%s", sane, c_dir);
+    object("tls-creds-x509,id=c,sanity-check=%s,dir=%s%s", sane, c_dir, c->client_props ?: "");
     if (c->ok)
         pair_expect_success(&p);
     else
@@ -396,12 +396,32 @@ static void x509_run(const X509Case *c)
     g_assert_true(shell("rm -rf client server"));
 }
 
+/* The name that authorisation is asked about has its parts in the order of the certificate. */
+static void test_x509_tells_who_it_is(void)
+{
+    g_autofree char *s_dir = NULL, *c_dir = NULL;
+    Pair p = pair_new("disk.example.org");
+
+    need_certtool();
+    authority("ca");
+    certificate("srv", "ca", SERVER);
+    certificate("cli", "ca", CLIENT "country=GB\\nstate=London\\norganization=\"Ex, Org\"\\ncn=Joe\\n");
+    s_dir = side_folder(TLS_SERVER, "srv", "ca");
+    c_dir = side_folder(TLS_CLIENT, "cli", "ca");
+    object("tls-creds-x509,id=s,endpoint=server,dir=%s", s_dir);
+    object("tls-creds-x509,id=c,dir=%s", c_dir);
+    pair_expect_success(&p);
+    g_assert_cmpstr(channel_tls_peer(p.server.c), ==, "C=GB,ST=London,O=Ex\\, Org,CN=Joe");
+    pair_clear(&p);
+}
+
 static void test_x509_accepted(void)
 {
     static const X509Case cases[] = {
         { SERVER, CLIENT "cn=Joe\\n", .hostname = "disk.example.org", .sane = true, .ok = true },
         { SERVER, CLIENT, .hostname = "192.0.2.1", .ok = true },
         { SERVER, NULL, .hostname = "disk.example.org", .server_props = ",verify-peer=off", .ok = true },
+        { SERVER, CLIENT, .hostname = NULL, .client_props = ",verify-peer=off", .ok = true },
         { VALID "cn=old.example.org\\n", CLIENT, .hostname = "old.example.org", .ok = true },
     };
 
@@ -580,6 +600,7 @@ const Test tests[] = {
     { "/tls/clear-text-is-not-taken-for-data", test_clear_text_is_not_taken_for_data },
     { "/tls/silent-peer-ends-at-the-deadline", test_silent_peer_ends_at_the_deadline },
     { "/tls/x509/accepted", test_x509_accepted },
+    { "/tls/x509/tells-who-it-is", test_x509_tells_who_it_is },
     { "/tls/x509/refused", test_x509_refused },
     { "/tls/x509/revoked", test_x509_revoked },
     { "/tls/x509/sanity", test_x509_sanity },

@@ -125,12 +125,12 @@ static int session_use_keys(TlsSession *s, TlsKeys *k)
         r = gnutls_credentials_set(s->session, types[k->kind], k->x509);
     if (r < 0 || k->kind != TLS_X509)
         return r;
-    if (client || k->verify_peer)
+    if (k->verify_peer)
         gnutls_session_set_verify_function(s->session, verify_peer);
     if (!client)
         gnutls_certificate_server_set_request(s->session, k->verify_peer ? GNUTLS_CERT_REQUIRE
                                                                          : GNUTLS_CERT_IGNORE);
-    if (client && !is_address(s->hostname))
+    if (client && s->hostname && !is_address(s->hostname))
         r = gnutls_server_name_set(s->session, GNUTLS_NAME_DNS, s->hostname, strlen(s->hostname));
     return r;
 }
