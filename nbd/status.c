@@ -54,20 +54,26 @@ static uint32_t allocation_flags(const Extent *e)
            (e->flags & EXTENT_ZERO ? NBD_STATE_ZERO : 0);
 }
 
+/* The number of the layer that decides, 1 for the uppermost; 0: none does. */
+static uint32_t depth_flags(const Extent *e, int above)
+{
+    /* What a short backing file does not reach is its decision. */
+    return e->flags & EXTENT_ALLOCATED ? above + 1 + !!(e->flags & EXTENT_PAST_BACKING) : 0;
+}
+
 /* Contexts base:allocation, and with @depth qemu:allocation-depth. */
 static CO int find_allocation(NbdTask *t, bool depth, Extents *x)
 {
     for (uint64_t done = 0; done < t->length;) {
         Extent e;
-        int layers, r = handle_extent_above(t->client->export->handle, t->offset + done,
-                                            t->length - done, !depth, &e, &layers);
+        int above, r = handle_extent_above(t->client->export->handle, t->offset + done,
+                                            t->length - done, !depth, &e, &above);
 
         if (r < 0)
             return r;
         if (t->client->broken)
             return -ESHUTDOWN;
-        if (!extents_add(x, e.len, !depth                        ? allocation_flags(&e) :
-                                   e.flags & EXTENT_ALLOCATED ? (uint32_t)layers + 1 : 0))
+        if (!extents_add(x, e.len, depth ? depth_flags(&e, above) : allocation_flags(&e)))
             break;
         done += e.len;
     }
