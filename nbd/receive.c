@@ -79,10 +79,10 @@ static CO bool inbox_fill(NbdClient *c, size_t need)
 {
     while (c->in_len < need) {
         inbox_keep_head(c);
-        if (c->stop_receiving || receive_wait(c) < 0 || c->stop_receiving || !receive_some(c))
+        if (receive_wait(c) < 0 || c->stop_receiving || !receive_some(c))
             return false;
     }
-    return true;
+    return !c->stop_receiving;
 }
 
 /* Receives exactly @len bytes into @buf. */
@@ -119,24 +119,28 @@ static CO bool skip_payload(NbdClient *c, size_t len)
 
 /* ---- room ------------------------------------------------------------------------------------ */
 
-/* Waits until one more task with @len bytes may be under way. */
-static CO void wait_for_room(NbdClient *c, size_t len)
+/* Waits until one more task may be under way. False: it is too late for that. */
+static CO bool wait_for_task(NbdClient *c)
 {
-    while (c->in_flight >= NBD_TASKS_MAX || (c->bytes && c->bytes + len > NBD_BYTES_MAX)) {
+    while (c->in_flight >= NBD_TASKS_MAX && !c->stop_receiving) {
         inbox_keep(c);
         co_queue_wait(&c->room);
     }
+    return !c->stop_receiving;
 }
 
-/* Gets @t the memory for its @len bytes. */
+/* Gets @t the memory for its @len bytes, waiting until it may have so much. */
 static CO void task_buffer(NbdTask *t, size_t len)
 {
     NbdClient *c = t->client;
 
-    /* One task is ours already, but it has no bytes yet. */
-    while (c->bytes && c->bytes + len > NBD_BYTES_MAX) {
+    while (c->bytes && c->bytes + len > NBD_BYTES_MAX && !c->stop_receiving) {
         inbox_keep(c);
         co_queue_wait(&c->room);
+    }
+    if (c->stop_receiving) {
+        nbd_task_refuse(t, -ESHUTDOWN, "The server is being stopped");
+        return;
     }
     t->buf = nbd_buffer_take(&c->server->buffers, len);
     if (!t->buf) {
@@ -191,18 +195,15 @@ static CO bool task_payload(NbdTask *t)
 /* Receives one request and starts it. False: it was the last. */
 static CO bool receive_one(NbdClient *c)
 {
+    size_t header = c->style == NBD_EXTENDED ? sizeof(NbdExtendedRequest) : sizeof(NbdRequest);
     NbdTask *t;
     bool ok;
 
-    if (!inbox_fill(c, c->style == NBD_EXTENDED ? sizeof(NbdExtendedRequest) : sizeof(NbdRequest)))
+    if (!inbox_fill(c, header) || !wait_for_task(c))
         return false;
-    wait_for_room(c, 0);
     t = nbd_task_take(c);
-    ok = header_parse(t, c->in);
-    if (ok) {
-        inbox_use(c, c->style == NBD_EXTENDED ? sizeof(NbdExtendedRequest) : sizeof(NbdRequest));
-        ok = t->type != NBD_CMD_DISC;
-    }
+    ok = header_parse(t, c->in) && t->type != NBD_CMD_DISC;
+    inbox_use(c, header);
     if (ok) {
         nbd_task_check(t);
         if (t->payload)
