@@ -47,8 +47,8 @@ CO bool images_export(const Job *j, NbdServer *s);
 
 /* How many sockets the service manager has opened for us. To be asked once, before any fork. */
 unsigned listen_inherited(void);
-/* Listens where @j says. False: complained. */
-CO bool listen_start(const Job *j, NbdServer *s);
+/* Adds sockets (of int) that listen where @j says to @fds. False: complained. */
+CO bool listen_open(const Job *j, GArray *fds);
 /* Removes the socket's file, if there is one. */
 void listen_end(const Job *j);
 

@@ -30,7 +30,7 @@ unsigned listen_inherited(void)
     return n;
 }
 
-static bool listen_on_inherited(NbdServer *s, unsigned count)
+static bool inherited_add(unsigned count, GArray *fds)
 {
     for (unsigned i = 0; i < count; i++) {
         int fd = FIRST_INHERITED + i, listening = 0;
@@ -39,7 +39,7 @@ static bool listen_on_inherited(NbdServer *s, unsigned count)
         if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || !listening)
             return complain("Descriptor %d from the service manager is no listening socket", fd);
         fcntl(fd, F_SETFD, FD_CLOEXEC);
-        nbd_server_listen(s, fd);
+        g_array_append_val(fds, fd);
     }
     return true;
 }
@@ -59,10 +59,9 @@ static bool set_socket_label(const char *label)
     return true;
 }
 
-CO bool listen_start(const Job *j, NbdServer *s)
+CO bool listen_open(const Job *j, GArray *fds)
 {
     g_autoptr(GError) err = NULL;
-    g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
     NetAddress a = {
         .kind = j->socket ? NET_UNIX : NET_INET,
         .path = (char *)j->socket,
@@ -71,13 +70,11 @@ CO bool listen_start(const Job *j, NbdServer *s)
     };
 
     if (j->inherited)
-        return listen_on_inherited(s, j->inherited);
+        return inherited_add(j->inherited, fds);
     if (j->selinux_label && !set_socket_label(j->selinux_label))
         return false;
     if (!net_listen(&a, MAX(BACKLOG, j->shared), fds, &err))
         return complain_err(err);
-    for (guint i = 0; i < fds->len; i++)
-        nbd_server_listen(s, g_array_index(fds, int, i));
     return !j->selinux_label || set_socket_label(NULL);
 }
 

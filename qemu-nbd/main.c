@@ -7,6 +7,7 @@
 #include "tools/program.h"
 #include "util/object.h"
 #include "util/size.h"
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -317,7 +318,7 @@ static OptionResult option_apply(Line *l, int code)
 
 static OptionResult usage_hint(void)
 {
-    fputs("Try `qemu-nbd --help' for more information.\n", stderr);
+    fprintf(stderr, "Try `%s --help' for more information.\n", program_invocation_name);
     return OPTION_BAD;
 }
 
@@ -376,6 +377,8 @@ static OptionResult line_words(Line *l, char **words)
     unsigned n = g_strv_length(words);
     bool wants_word = l->mode != LIST && !l->job.exports->len;
 
+    if (n && l->mode == LIST)
+        return done_if(complain("-L takes no image"));
     if (n != wants_word) {
         complain("%s", n ? "Too many arguments" : "The image is missing");
         return usage_hint();

@@ -99,29 +99,30 @@ static bool tls_config(const Job *j, NbdServerConfig *config)
     return !err || complain_err(err);
 }
 
-/* Opens what is exported and listens. False: complained. */
-static CO bool service_start(Service *s)
+/* Opens what is exported on sockets @fds, and lets clients in. False: complained. */
+static CO bool service_start(Service *s, const GArray *fds)
 {
     const Job *j = s->job;
 
-    if (!images_export(j, s->server) || !listen_start(j, s->server))
+    if (!images_export(j, s->server) || !daemon_write_pid(j))
         return false;
-    if (!daemon_write_pid(j)) {
-        listen_end(j);
-        return false;
-    }
+    for (guint i = 0; i < fds->len; i++)
+        nbd_server_listen(s->server, g_array_index(fds, int, i));
     daemon_ready(j);
     return true;
 }
 
 static CO bool service_run(Service *s)
 {
-    bool ok = service_start(s);
+    g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
+    /* Clients that come before the images are open wait in the backlog. */
+    bool listens = listen_open(s->job, fds);
+    bool ok = listens && service_start(s, fds);
 
-    if (ok) {
+    if (ok)
         signals_obey(s);
+    if (listens)
         listen_end(s->job);
-    }
     if (!nbd_server_stop(s->server))
         ok = complain("The last data of an image could not be written");
     return ok;

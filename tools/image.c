@@ -53,8 +53,9 @@ static char *temporary_file(GError **err)
 static CO Handle *overlay_open(Handle *base, const char *name, OpenFlags flags, GError **err)
 {
     g_autoptr(json_t) create = json_pack("{s:I}", "size", (json_int_t)handle_size(base));
-    json_t *options = json_pack("{s:s, s:{s:s, s:s}, s:s}", "driver", "qcow2", "file", "driver",
-                                "file", "filename", name, "backing", node_name(handle_node(base)));
+    json_t *options = json_pack("{s:s, s:s, s:{s:s, s:s}, s:s}", "driver", "qcow2", "node-name",
+                                "snapshot-top", "file", "driver", "file", "filename", name,
+                                "backing", node_name(handle_node(base)));
 
     if (!image_create(name, "qcow2", create, err)) {
         json_decref(options);
