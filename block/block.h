@@ -27,7 +27,7 @@ typedef struct Handle Handle;
 typedef enum {
     REQ_FUA = 1 << 0,          /* durable when the request returns */
     REQ_MAY_UNMAP = 1 << 1,    /* zero: space may be given back */
-    REQ_NO_FALLBACK = 1 << 2,  /* zero: -ENOTSUP rather than writing zeroes as data */
+    REQ_NO_FALLBACK = 1 << 2,  /* zero: -ENOTSUP rather than writing zeroes as data; copy: share */
     REQ_COMPRESSED = 1 << 3,   /* pwrite: store compressed, whole clusters only */
     REQ_UNCHANGED = 1 << 4,    /* pwrite: the guest-visible content stays what it was */
     REQ_COPY_ON_READ = 1 << 5, /* pread: store what comes from the backing file */
@@ -79,9 +79,12 @@ CO int handle_flush(Handle *h);
 CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e);
 /*
  * Copies without the bytes passing through us, if the file systems can; -ENOTSUP otherwise, with
- * nothing promised about [@dst_off, @dst_off + @len).
+ * nothing promised about [@dst_off, @dst_off + @len). With REQ_NO_FALLBACK in @flags both files
+ * share the space afterwards, or nothing happens; -EINVAL then says that just this range cannot be
+ * shared.
  */
-CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len);
+CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len,
+                   ReqFlags flags);
 /* @exact: fail rather than be larger (a device). Grown space reads as zeroes. */
 CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, GError **err);
 

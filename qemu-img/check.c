@@ -2,6 +2,7 @@
 /* qemu-img check: is the metadata of an image consistent, and can it be made so? */
 #include "qemu-img/command.h"
 #include "qemu-img/tool.h"
+#include "qemu-img/untrusted.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 enum { CHECK_OK = 0, CHECK_FAILED = 1, CHECK_CORRUPT = 2, CHECK_LEAKS = 3, CHECK_UNSUPPORTED = 63 };
 
 typedef struct {
-    const char *format, *output, *repair, *cache;
+    const char *format, *output, *repair, *cache, *untrusted;
     bool image_opts, force_share, quiet;
 } CheckArgs;
 
@@ -25,6 +26,7 @@ static const Option check_options[] = {
     { 'U', "force-share", NULL, "open even if another program writes to the image", OPT_FLAG,
       offsetof(CheckArgs, force_share) },
     { 'q', "quiet", NULL, "print errors only", OPT_FLAG, offsetof(CheckArgs, quiet) },
+    OPTION_UNTRUSTED(CheckArgs),
     OPTION_OBJECT,
     OPTION_END
 };
@@ -125,7 +127,7 @@ static CO int check_image(const CheckArgs *a, const char *name, CheckFix fix, Op
     CheckResult r;
     int code;
 
-    if (!h)
+    if (!h || !untrusted_enter(a->untrusted, &h, 1))
         return CHECK_FAILED;
     code = check_once(h, &r, fix);
     if (!code && (r.corruptions_fixed || r.leaks_fixed)) {
@@ -167,7 +169,7 @@ static CO int check_run(const void *args, char **words, int count)
         return CHECK_FAILED;
     }
     if (!tool_output(a->output, &json) || !tool_check_image_opts(a->image_opts, a->format) ||
-        !tool_cache("source cache", a->cache, &flags))
+        !tool_cache("source cache", a->cache, &flags) || !untrusted_prepare(a->untrusted, &flags))
         return CHECK_FAILED;
     return check_image(a, words[0], fix, flags | (fix ? OPEN_RDWR : 0), json);
 }

@@ -85,6 +85,7 @@ static CO bool create_image(const CreateArgs *a, const char *filename, const Blo
 {
     const BlockDriver *protocol = createopts_protocol(filename);
     g_autoptr(GError) err = NULL;
+    bool ok;
 
     if (!protocol || !create_merge_backing(a, format, opts))
         return false;
@@ -97,7 +98,10 @@ static CO bool create_image(const CreateArgs *a, const char *filename, const Blo
         return complain("%s: The size of the new image is missing", filename);
     if (!a->quiet)
         createopts_print(filename, format, protocol, opts);
-    if (!image_create(filename, format->name, opts, &err)) {
+    tool_say_when_killed("'%s' is incomplete: interrupted", filename);
+    ok = image_create(filename, format->name, opts, &err);
+    tool_say_when_killed(NULL);
+    if (!ok) {
         err_prefix(&err, "%s: ", filename);
         return complain_err(err);
     }

@@ -25,6 +25,8 @@ void progress_update(uint64_t done, uint64_t total);
 void progress_done(void);
 /* Ends what progress_begin started, after success or failure. */
 void progress_end(void);
+/* Takes a bar off the terminal, so that lines can be printed there; it comes back. */
+void progress_hide(void);
 /* True if somebody is shown how far we are: worth working out a total beforehand. */
 bool progress_is_shown(void);
 

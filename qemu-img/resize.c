@@ -75,6 +75,7 @@ static CO bool resize_image(const ResizeArgs *a, const char *name, const NewSize
     g_autoptr(Handle) h = tool_open(name, a->format, a->image_opts, OPEN_RDWR | OPEN_RESIZE);
     g_autoptr(GError) err = NULL;
     uint64_t old, size;
+    bool ok;
 
     if (!h)
         return false;
@@ -88,7 +89,10 @@ static CO bool resize_image(const ResizeArgs *a, const char *name, const NewSize
     if (size <= old && p != PREALLOC_OFF)
         return complain("Only an image that grows can have its new space allocated beforehand");
     /* The format takes the size as it is given, so that it can refuse what it cannot have. */
-    if (!handle_resize(h, size, false, p, &err))
+    tool_say_when_killed("Interrupted: '%s' has its old size or its new one", name);
+    ok = handle_resize(h, size, true, p, &err);
+    tool_say_when_killed(NULL);
+    if (!ok)
         return complain_err(err);
     if (!tool_close(&h))
         return false;

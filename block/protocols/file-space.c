@@ -190,9 +190,35 @@ static int job_copy(void *arg)
     return 0;
 }
 
-CO int file_space_copy(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len)
+static int job_share(void *arg)
+{
+    const CopyJob *j = arg;
+    struct file_clone_range range = { .src_fd = j->from, .src_offset = j->from_off,
+                                      .src_length = j->len, .dest_offset = j->to_off };
+
+    if (ioctl(j->to, FICLONERANGE, &range) == 0)
+        return 0;
+    return errno == EXDEV || errno == EOPNOTSUPP || errno == ENOTTY ? -ENOTSUP : -errno;
+}
+
+/*
+ * False where sharing can be ruled out at once, which saves the way to the pool: a range of one byte
+ * is refused as such only by those who could share others.
+ */
+static bool may_share(int from, int to)
+{
+    struct file_clone_range range = { .src_fd = from, .src_offset = 1, .src_length = 1,
+                                      .dest_offset = 1 };
+
+    return ioctl(to, FICLONERANGE, &range) < 0 && errno == EINVAL;
+}
+
+CO int file_space_copy(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len,
+                       bool share)
 {
     CopyJob job = { from, to, from_off, to_off, len };
 
-    return pool_run(job_copy, &job);
+    if (share && !may_share(from, to))
+        return -ENOTSUP;
+    return pool_run(share ? job_share : job_copy, &job);
 }
