@@ -213,6 +213,16 @@ CO bool image_create(const char *filename, const char *fmt, json_t *opts, GError
 bool create_opts_check(const BlockDriver *format, const BlockDriver *protocol, json_t *opts,
                        GError **err);
 
+/* ---- long work ------------------------------------------------------------------------------ */
+
+/*
+ * @done of @total bytes: how far something has come that no request of ours tells of, such as a
+ * check, or the space of a new image. Called every few milliseconds.
+ */
+typedef void WorkListener(uint64_t done, uint64_t total);
+/* From now on @fn (NULL: nobody) is told. One per process. */
+void work_listen(WorkListener *fn);
+
 /* ---- finding drivers ------------------------------------------------------------------------ */
 
 extern const BlockDriver *const block_drivers[];

@@ -90,8 +90,7 @@ struct BlockDriver {
     CO int (*remove)(const char *filename);
     /* Options that amend knows, ended by a NULL name. */
     const CreateOpt *amend_opts;
-    CO bool (*amend)(Node *n, json_t *opts, bool force, void (*progress)(uint64_t done, uint64_t total,
-                     void *arg), void *arg, GError **err);
+    CO bool (*amend)(Node *n, json_t *opts, bool force, GError **err);
 
     CO int (*pread)(Node *n, uint64_t off, Span buf, ReqFlags flags);
     CO int (*pwrite)(Node *n, uint64_t off, Span buf, ReqFlags flags);
@@ -245,6 +244,8 @@ CO bool protocol_create_existing(const char *driver, const char *filename, const
 /* Removes what file_create made, after a failure; image_create does so by itself. */
 CO void file_create_undo(const char *filename, GError **err);
 
+/* Tells the WorkListener. Cheap. Main loop only. */
+void work_tell(uint64_t done, uint64_t total);
 
 /* A line on stderr that starts with the program's name: "NAME: warning: ...". */
 void block_warn(const char *fmt, ...) G_GNUC_PRINTF(1, 2);

@@ -29,6 +29,7 @@ static struct {
     FILE *out;               /* JSON */
     uint64_t done, total;
     int64_t began_ns, next_ns;
+    FILE *lines;             /* what progress_stderr gives out */
     int bar_width;
     bool bar_drawn;
 } progress;
@@ -245,6 +246,23 @@ void progress_hide(void)
     progress.bar_drawn = false;
 }
 
+static ssize_t lines_write(void *unused, const char *text, size_t len)
+{
+    progress_hide();
+    return (ssize_t)fwrite(text, 1, len, stderr);
+}
+
+FILE *progress_stderr(void)
+{
+    if (progress.style != SHOW_BAR)
+        return stderr;
+    if (!progress.lines) {
+        progress.lines = fopencookie(NULL, "w", (cookie_io_functions_t){ .write = lines_write });
+        setvbuf(progress.lines, NULL, _IOLBF, 0);
+    }
+    return progress.lines;
+}
+
 void progress_end(void)
 {
     if (!progress.active)
@@ -255,6 +273,9 @@ void progress_end(void)
         json_tick();
         fclose(progress.out);
     }
+    if (progress.lines)
+        fclose(progress.lines);
+    progress.lines = NULL;
     progress_hide();
     complain_after(NULL);
     progress.active = false;

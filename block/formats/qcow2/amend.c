@@ -185,6 +185,7 @@ static CO int write_zero_clusters(Qcow2 *q)
 
         if (r < 0)
             return r;
+        work_tell(off, q->size);
         if (run.kind != MAP_ZERO && run.kind != MAP_ZERO_ALLOCATED) {
             off += run.len;
             continue;
@@ -305,9 +306,7 @@ static CO bool amend_layout(Qcow2 *q, const Wanted *w, GError **err)
     return change_fields(q, w, err) && (w->version >= q->version || downgrade(q, err));
 }
 
-CO bool qcow2_amend(Node *n, json_t *opts, bool force,
-                    void (*progress)(uint64_t done, uint64_t total, void *arg), void *arg,
-                    GError **err)
+CO bool qcow2_amend(Node *n, json_t *opts, bool force, GError **err)
 {
     Qcow2 *q = qcow2_of(n);
     Wanted w;
@@ -322,8 +321,6 @@ CO bool qcow2_amend(Node *n, json_t *opts, bool force,
     qcow2_exclusive_begin(q);
     ok = amend_layout(q, &w, err);
     qcow2_exclusive_end(q);
-    if (ok && progress)
-        progress(1, 1, arg);
     return ok;
 }
 

@@ -593,6 +593,7 @@ CO int check_tables_read(Check *c, CheckVisit *visit, GError **err)
         }
         for (guint k = 0; k < n; k++)
             visit(c, &t[k], (uint8_t *)buf + k * cluster);
+        work_tell((i + n) * cluster, c->tables->len * cluster);
     }
     return 0;
 }

@@ -509,9 +509,7 @@ CO bool qcow2_repair_dirty(Qcow2 *q, GError **err);
 
 /* ---- amend.c, refcount-width.c -------------------------------------------------------------- */
 
-CO bool qcow2_amend(Node *n, json_t *opts, bool force,
-                    void (*progress)(uint64_t done, uint64_t total, void *arg), void *arg,
-                    GError **err);
+CO bool qcow2_amend(Node *n, json_t *opts, bool force, GError **err);
 CO int qcow2_change_backing(Node *n, const char *name, const char *format);
 /* Refcounts of 1 << @order bits from now on. No requests meanwhile. */
 CO bool qcow2_refcount_width_change(Qcow2 *q, unsigned order, GError **err);
