@@ -144,7 +144,7 @@ static CO void amend(PowerCut *pc, const char *name, const char *value)
 
     json_put_str(opts, name, value);
     if (create_opts_check(node_driver(n), NULL, opts, &err))
-        node_driver(n)->amend(n, opts, false, NULL, NULL, &err);
+        node_driver(n)->amend(n, opts, false, &err);
     g_assert_no_error(err);
 }
 
