@@ -48,6 +48,9 @@ CO void co_yield(void);
 /* Waits @ns nanoseconds; co_wake ends it early. Returns true if the time passed, false if woken. */
 CO bool co_sleep(int64_t ns);
 
+/* The same for one that does not mind to be late: meanwhile another may be alone on the loop. */
+CO bool co_doze(int64_t ns);
+
 /* Monotonic nanoseconds. */
 int64_t clock_now_ns(void);
 

@@ -245,7 +245,17 @@ Loop *loop_self(void)
 
 bool loop_is_alone(void)
 {
-    return loop_here()->n_co == 1;
+    Loop *l = loop_here();
+
+    return l->n_co - l->n_dozing == 1;
+}
+
+void loop_limit_batch(unsigned n)
+{
+    Loop *l = loop_here();
+
+    if (n)
+        l->max_batch = l->max_batch ? MIN(l->max_batch, n) : n;
 }
 
 /* ---- coroutines of the calling thread -------------------------------------------------------- */
@@ -367,6 +377,17 @@ bool co_sleep(int64_t ns)
     if (!s.passed)
         co->woken = false;
     return s.passed;
+}
+
+bool co_doze(int64_t ns)
+{
+    Loop *l = loop_here();
+    bool passed;
+
+    l->n_dozing++;
+    passed = co_sleep(ns);
+    l->n_dozing--;
+    return passed;
 }
 
 /* ---- calls between loops --------------------------------------------------------------------- */

@@ -220,6 +220,7 @@ static CO bool receive_one(NbdClient *c)
 
 CO void nbd_receive(NbdClient *c)
 {
+    c->in = c->head;
     c->drained = true;
     while (receive_one(c))
         ;

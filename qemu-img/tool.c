@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 bool complain_usage(const char *fmt, ...)
 {
@@ -130,13 +131,45 @@ static void on_interrupt(int sig)
     interrupted = 1;
 }
 
+/* @handler is called once; the next signal kills. What nohup(1) and the like ignore stays ignored. */
+static void handle_interrupts(void (*handler)(int))
+{
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+    struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_RESTART | SA_RESETHAND }, old;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(signals[i], &sa, NULL);
+}
+
 void tool_watch_interrupts(void)
 {
-    struct sigaction sa = { .sa_handler = on_interrupt, .sa_flags = SA_RESTART | SA_RESETHAND };
+    handle_interrupts(on_interrupt);
+}
 
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
-    sigaction(SIGHUP, &sa, NULL);
+static char *last_words;
+
+static void on_killed(int sig)
+{
+    if (write(STDERR_FILENO, last_words, strlen(last_words)) < 0)
+        _exit(1);
+    raise(sig);
+}
+
+void tool_say_when_killed(const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    handle_interrupts(SIG_DFL);
+    g_clear_pointer(&last_words, g_free);
+    if (!fmt)
+        return;
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    last_words = g_strdup_printf("%s: %s\n", tool_name(), text);
+    handle_interrupts(on_killed);
 }
 
 bool tool_interrupted(void)

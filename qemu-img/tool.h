@@ -55,6 +55,14 @@ CO bool tool_close(Handle **h);
  * tool_interrupted, ends, and says what it leaves behind. The second signal kills.
  */
 void tool_watch_interrupts(void);
+
+/*
+ * For work that cannot look: from now on these signals say @fmt as complain() does, then kill.
+ * NULL: they only kill again.
+ */
+void tool_say_when_killed(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+/* True once a signal has come that tool_watch_interrupts watches for. */
 bool tool_interrupted(void);
 
 /* ---- results -------------------------------------------------------------------------------- */

@@ -146,6 +146,29 @@ static void test_sleep_takes_its_time(void)
     g_assert_true(co_sleep(-5));
 }
 
+static void doze_long(void *arg)
+{
+    Co **self = arg;
+
+    *self = co_self();
+    g_assert_false(co_doze(INT64_MAX));
+    *self = NULL;
+}
+
+static void test_dozing_is_no_company(void)
+{
+    Co *other = NULL;
+
+    g_assert_true(loop_is_alone());
+    co_start(doze_long, &other);
+    g_assert_false(loop_is_alone());
+    co_yield();
+    g_assert_true(loop_is_alone());
+    co_wake(other);
+    g_assert_true(co_doze(1000));
+    g_assert_null(other);
+}
+
 static void test_sleep_woken_early(void)
 {
     int64_t began = clock_now_ns();
@@ -334,6 +357,7 @@ const Test tests[] = {
     { "/co/wake/kept-during-yield", test_wake_during_yield_is_kept },
     { "/co/self/stable", test_self_is_stable },
     { "/co/sleep/takes-its-time", test_sleep_takes_its_time },
+    { "/co/sleep/dozing-is-no-company", test_dozing_is_no_company },
     { "/co/sleep/woken-early", test_sleep_woken_early },
     { "/co/timers/fire-in-order", test_timers_fire_in_order },
     { "/co/many/at-once", test_thousands_at_once },
