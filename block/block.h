@@ -27,7 +27,7 @@ typedef struct Handle Handle;
 typedef enum {
     REQ_FUA = 1 << 0,          /* durable when the request returns */
     REQ_MAY_UNMAP = 1 << 1,    /* zero: space may be given back */
-    REQ_NO_FALLBACK = 1 << 2,  /* zero: -ENOTSUP rather than writing zeroes as data */
+    REQ_NO_FALLBACK = 1 << 2,  /* zero: -ENOTSUP rather than writing zeroes as data; copy: share */
     REQ_COMPRESSED = 1 << 3,   /* pwrite: store compressed, whole clusters only */
     REQ_UNCHANGED = 1 << 4,    /* pwrite: the guest-visible content stays what it was */
     REQ_COPY_ON_READ = 1 << 5, /* pread: store what comes from the backing file */
@@ -77,11 +77,17 @@ CO int handle_flush(Handle *h);
  * looked at. With @precise false, only EXTENT_ALLOCATED must be right: cheaper.
  */
 CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e);
+/* As node_extent_above with a whole chain. */
+CO int handle_extent_above(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e,
+                           int *depth);
 /*
  * Copies without the bytes passing through us, if the file systems can; -ENOTSUP otherwise, with
- * nothing promised about [@dst_off, @dst_off + @len).
+ * nothing promised about [@dst_off, @dst_off + @len). With REQ_NO_FALLBACK in @flags both files
+ * share the space afterwards, or nothing happens; -EINVAL then says that just this range cannot be
+ * shared.
  */
-CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len);
+CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len,
+                   ReqFlags flags);
 /* @exact: fail rather than be larger (a device). Grown space reads as zeroes. */
 CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, GError **err);
 
@@ -209,6 +215,16 @@ CO bool image_create(const char *filename, const char *fmt, json_t *opts, GError
 /* Gives string values the type of their option, refuses unknown names. */
 bool create_opts_check(const BlockDriver *format, const BlockDriver *protocol, json_t *opts,
                        GError **err);
+
+/* ---- long work ------------------------------------------------------------------------------ */
+
+/*
+ * @done of @total bytes: how far something has come that no request of ours tells of, such as a
+ * check, or the space of a new image. Called every few milliseconds.
+ */
+typedef void WorkListener(uint64_t done, uint64_t total);
+/* From now on @fn (NULL: nobody) is told. One per process. */
+void work_listen(WorkListener *fn);
 
 /* ---- finding drivers ------------------------------------------------------------------------ */
 

@@ -2,7 +2,8 @@
 /* Copying on the host's side, without the bytes passing through us. */
 #include "block/internal.h"
 
-CO int node_copy(Node *src, uint64_t src_off, Node *dst, uint64_t dst_off, uint64_t len)
+CO int node_copy(Node *src, uint64_t src_off, Node *dst, uint64_t dst_off, uint64_t len,
+                 ReqFlags flags)
 {
     RANGE_GUARD hold = {};
     int r = 0;
@@ -20,7 +21,7 @@ CO int node_copy(Node *src, uint64_t src_off, Node *dst, uint64_t dst_off, uint6
             return r;
         if (!e.len || !(e.flags & EXTENT_HOST) || e.flags & EXTENT_COMPRESSED)
             return -ENOTSUP;
-        r = dst->drv->copy(dst, dst_off + done, e.host, e.host_off, e.len);
+        r = dst->drv->copy(dst, dst_off + done, e.host, e.host_off, e.len, flags);
         done += e.len;
     }
     dst->writes++;

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+enum { SECTOR = 512 };
+
 static const CreateOpt *opt_find(const CreateOpt *table, const char *name)
 {
     for (; table && table->name; table++)
@@ -137,6 +139,26 @@ CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError
     if (!protocol->create(filename, below, err))
         return NULL;
     return handle_open(filename, NULL, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, err);
+}
+
+CO bool protocol_create_existing(const char *driver, const char *filename, const json_t *opts,
+                                 GError **err)
+{
+    const char *prealloc = json_get_str(opts, "preallocation", "off");
+    OpenFlags flags = OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL;
+    g_autoptr(Handle) h = NULL;
+    int r;
+
+    if (strcmp(prealloc, "off"))
+        return err_set(err, ENOTSUP, "Preallocation '%s' means nothing for '%s', which is there "
+                       "already", prealloc, filename);
+    h = handle_open(NULL, json_pack("{s:s, s:s}", "driver", driver, "filename", filename), flags, err);
+    if (!h || !handle_resize(h, json_get_int(opts, "size", 0), false, PREALLOC_OFF, err))
+        return false;
+    r = handle_zero(h, 0, MIN(handle_size(h), SECTOR), 0);
+    if (r >= 0)
+        r = handle_flush(h);
+    return r >= 0 || err_set_errno(err, r, "Could not clear the first sector of '%s'", filename);
 }
 
 CO void file_create_undo(const char *filename, GError **err)

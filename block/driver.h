@@ -91,8 +91,7 @@ struct BlockDriver {
     CO int (*remove)(const char *filename);
     /* Options that amend knows, ended by a NULL name. */
     const CreateOpt *amend_opts;
-    CO bool (*amend)(Node *n, json_t *opts, bool force, void (*progress)(uint64_t done, uint64_t total,
-                     void *arg), void *arg, GError **err);
+    CO bool (*amend)(Node *n, json_t *opts, bool force, GError **err);
 
     CO int (*pread)(Node *n, uint64_t off, Span buf, ReqFlags flags);
     CO int (*pwrite)(Node *n, uint64_t off, Span buf, ReqFlags flags);
@@ -110,8 +109,11 @@ struct BlockDriver {
     CO int (*flush_all)(Node *n);
     /* At least one byte; see Extent. NULL: all data, allocated (filters: pass on). */
     CO int (*extent)(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
-    /* Host-side copy from @src_off of edge @src, which ends in a protocol node. NULL: -ENOTSUP. */
-    CO int (*copy)(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len);
+    /*
+     * Host-side copy from @src_off of @src, a protocol node; see handle_copy. NULL: -ENOTSUP.
+     */
+    CO int (*copy)(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len,
+                   ReqFlags flags);
     CO bool (*resize)(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
                       GError **err);
     /* Looks at the size again, for protocols whose files others may change. */
@@ -210,7 +212,7 @@ CO int edge_zero(Edge *e, uint64_t off, uint64_t len, ReqFlags flags);
 CO int edge_discard(Edge *e, uint64_t off, uint64_t len);
 CO int edge_flush(Edge *e);
 CO int edge_extent(Edge *e, uint64_t off, uint64_t len, bool precise, Extent *ext);
-CO int edge_copy(Edge *e, uint64_t off, Node *src, uint64_t src_off, uint64_t len);
+CO int edge_copy(Edge *e, uint64_t off, Node *src, uint64_t src_off, uint64_t len, ReqFlags flags);
 CO bool edge_resize(Edge *e, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
                     GError **err);
 uint64_t edge_size(const Edge *e);
@@ -234,9 +236,17 @@ CO void edge_event(Edge *e, BlockEvent event);
  * writing and resizing. NULL with @err.
  */
 CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError **err);
+/*
+ * The create operation of protocol @driver whose files are there already, devices for one: looks that
+ * @filename has room for "size" bytes and clears its first sector, lest it hold another format's header.
+ */
+CO bool protocol_create_existing(const char *driver, const char *filename, const json_t *opts,
+                                 GError **err);
 /* Removes what file_create made, after a failure; image_create does so by itself. */
 CO void file_create_undo(const char *filename, GError **err);
 
+/* Tells the WorkListener. Cheap. Main loop only. */
+void work_tell(uint64_t done, uint64_t total);
 
 /* A line on stderr that starts with the program's name: "NAME: warning: ...". */
 void block_warn(const char *fmt, ...) G_GNUC_PRINTF(1, 2);

@@ -117,13 +117,11 @@ CO int node_extent_above(Node *n, Node *base, uint64_t off, uint64_t len, bool p
         return 0;
     }
     len = MIN(len, n->size - off);
-    for (; n && n != base; n = node_backing_chain_next(n)) {
+    base = node_skip_filters(base);
+    for (; n && node_skip_filters(n) != base; n = node_backing_chain_next(n)) {
         Extent layer;
         int r;
 
-        n = node_skip_filters(n);
-        if (n == base)
-            break;
         if (off >= n->size) {
             /* A short backing file: zeroes, decided here. */
             *e = (Extent){
@@ -158,12 +156,13 @@ CO int node_is_allocated_above(Node *n, Node *base, bool include_base, uint64_t 
 {
     uint64_t left = *len;
 
-    for (; n && (include_base || n != base); n = node_backing_chain_next(n)) {
+    base = node_skip_filters(base);
+    for (; n; n = node_backing_chain_next(n)) {
+        bool is_base = node_skip_filters(n) == base;
         Extent layer;
         int r;
 
-        n = node_skip_filters(n);
-        if (n == base && !include_base)
+        if (is_base && !include_base)
             break;
         r = node_extent(n, off, left, false, &layer);
         if (r < 0)
@@ -175,7 +174,7 @@ CO int node_is_allocated_above(Node *n, Node *base, bool include_base, uint64_t 
             *len = left;
             return 1;
         }
-        if (n == base)
+        if (is_base)
             break;
     }
     *len = left;

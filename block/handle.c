@@ -117,17 +117,27 @@ CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent
 {
     IN_GATE(h);
 
-    return node_extent(node_skip_filters(h->root->node), off, len, precise, e);
+    return node_extent(h->root->node, off, len, precise, e);
 }
 
-CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len)
+CO int handle_extent_above(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e,
+                           int *depth)
+{
+    IN_GATE(h);
+
+    return node_extent_above(h->root->node, NULL, off, len, precise, e, depth);
+}
+
+CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len,
+                   ReqFlags flags)
 {
     IN_GATE(dst);
     int r = handle_range(src, src_off, len);
 
     if (r == 0)
         r = handle_range(dst, dst_off, len);
-    return r < 0 ? r : node_copy(src->root->node, src_off, dst->root->node, dst_off, len);
+    return r < 0 ? r : node_copy(src->root->node, src_off, dst->root->node, dst_off, len,
+                                  flags);
 }
 
 CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, GError **err)

@@ -109,7 +109,8 @@ CO int node_discard(Node *n, uint64_t off, uint64_t len);
 CO int node_flush(Node *n);
 CO void node_event(Node *n, BlockEvent event);
 /* copy.c: host-side copy between the protocol nodes below; -ENOTSUP when that cannot be done */
-CO int node_copy(Node *src, uint64_t src_off, Node *dst, uint64_t dst_off, uint64_t len);
+CO int node_copy(Node *src, uint64_t src_off, Node *dst, uint64_t dst_off, uint64_t len,
+                 ReqFlags flags);
 /* copy-on-read.c */
 CO int copy_on_read(Node *n, uint64_t off, Span buf, ReqFlags flags);
 CO bool node_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,

@@ -424,7 +424,8 @@ bool node_is_same_file(const Node *a, const Node *b)
 /* False if @n, the newest layer of the chain from @top, is one of the layers above it. */
 static bool chain_check_loop(Node *top, const Node *n, GError **err)
 {
-    for (Node *above = top; above && above != n; above = node_backing_chain_next(above))
+    for (Node *above = node_skip_filters(top); above && above != n;
+         above = node_skip_filters(node_backing_chain_next(above)))
         if (node_is_same_file(above, n))
             return err_set(err, ELOOP, "'%s' is its own backing file, directly or over others",
                            node_filename(n));

@@ -121,11 +121,12 @@ CO int node_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 /* ---- writing -------------------------------------------------------------------------------- */
 
 /* What every change of content has to leave behind. */
-static void node_written(Node *n, uint64_t off, uint64_t len)
+static void node_written(Node *n, uint64_t off, uint64_t len, bool failed)
 {
     n->writes++;
     dirty_mark(n, off, len);
-    if (off + len > n->size && (n->drv->kind != BLK_FORMAT || n->drv->write_grows))
+    /* What a failed write may have left behind the end is nobody's. */
+    if (!failed && off + len > n->size && (n->drv->kind != BLK_FORMAT || n->drv->write_grows))
         node_set_size(n, off + len);
 }
 
@@ -152,11 +153,11 @@ static bool fua_is_native(const Node *n, bool zero)
 static CO int write_end(Node *n, uint64_t off, uint64_t len, bool flush, int r)
 {
     if (n->drv->kind == BLK_PROTOCOL)
-        node_written(n, off, len);
+        node_written(n, off, len, r < 0);
     if (r == 0 && flush)
         r = node_flush(n);
     if (n->drv->kind != BLK_PROTOCOL)
-        node_written(n, off, len);
+        node_written(n, off, len, r < 0);
     node_event(n, EV_PWRITEV_DONE);
     return r;
 }
@@ -508,12 +509,15 @@ CO int node_discard(Node *n, uint64_t off, uint64_t len)
 {
     uint64_t align = MAX(n->limits.discard_alignment, n->limits.request_alignment);
     uint64_t max = n->limits.max_discard ? round_down(n->limits.max_discard, align) : 0;
-    uint64_t first = round_up(off, align), end = off + len;
+    uint64_t first = round_up(off, align), end;
     RANGE_GUARD hold = {};
     int r = write_check(n, off, len);
 
     if (r < 0 || !(n->flags & OPEN_UNMAP))
         return r;
+    /* There is nothing to give back behind the end, and a node does not grow by that. */
+    end = MIN(off + len, n->size);
+    len = end - MIN(off, end);
     if (!n->drv->discard) {
         if (n->drv->kind != BLK_FILTER)
             return 0;
@@ -530,7 +534,7 @@ CO int node_discard(Node *n, uint64_t off, uint64_t len)
     max = max ? max : round_down(REQ_LEN_MAX, align);
     for (uint64_t at = first; at < end && r == 0; at += max)
         r = n->drv->discard(n, at, MIN(max, end - at));
-    node_written(n, first, end - first);
+    node_written(n, first, end - first, r < 0);
     return r == -ENOTSUP ? 0 : r;
 }
 
@@ -646,9 +650,9 @@ CO bool edge_resize(Edge *e, uint64_t size, bool exact, Prealloc prealloc, ReqFl
     return node_resize(e->node, size, exact, prealloc, flags, err);
 }
 
-CO int edge_copy(Edge *e, uint64_t off, Node *src, uint64_t src_off, uint64_t len)
+CO int edge_copy(Edge *e, uint64_t off, Node *src, uint64_t src_off, uint64_t len, ReqFlags flags)
 {
-    return node_copy(src, src_off, e->node, off, len);
+    return node_copy(src, src_off, e->node, off, len, flags);
 }
 
 /* ---- events --------------------------------------------------------------------------------- */

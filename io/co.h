@@ -24,6 +24,12 @@ typedef void CoFn(void *arg);
  */
 void co_start(CoFn *fn, void *arg);
 
+/*
+ * The same, and lets it run at once: the caller goes on when it first waits, or has returned. Many
+ * that need not wait then share one stack. From coroutines only.
+ */
+CO void co_start_now(CoFn *fn, void *arg);
+
 /* The running coroutine; NULL outside of one. */
 Co *co_self(void);
 
@@ -41,6 +47,9 @@ CO void co_yield(void);
 
 /* Waits @ns nanoseconds; co_wake ends it early. Returns true if the time passed, false if woken. */
 CO bool co_sleep(int64_t ns);
+
+/* The same for one that does not mind to be late: meanwhile another may be alone on the loop. */
+CO bool co_doze(int64_t ns);
 
 /* Monotonic nanoseconds. */
 int64_t clock_now_ns(void);

@@ -118,8 +118,10 @@ typedef struct Epoll Epoll;
 struct Loop {
     Co *ready_head, *ready_tail;
     Co *running;
+    Co *child;            /* to run before @running goes on */
     Co *all;              /* every coroutine of this loop */
     unsigned n_co;        /* how many those are */
+    unsigned n_dozing;    /* of those, in co_doze */
     unsigned in_flight;   /* requests whose end touches the memory of a coroutine */
     bool stop;            /* loop_run returns */
     bool stop_when_empty; /* the same once no coroutine is left */
@@ -128,6 +130,7 @@ struct Loop {
     TimerHeap timers;
     Ring *ring;           /* NULL until needed, or refused */
     bool no_ring;         /* refused */
+    unsigned max_batch;   /* requests that the ring queues before it submits them; 0: any number */
     Epoll *epoll;         /* NULL until needed */
     Co *free_stacks;
     unsigned n_free_stacks;

@@ -34,7 +34,8 @@ static void ready_push(Loop *l, Co *co)
     l->ready_tail = co;
 }
 
-Co *loop_start_co(Loop *l, CoFn *fn, void *arg)
+/* A coroutine that is in no queue yet. */
+static Co *loop_new_co(Loop *l, CoFn *fn, void *arg)
 {
     Co *co = l->free_stacks;
 
@@ -55,6 +56,13 @@ Co *loop_start_co(Loop *l, CoFn *fn, void *arg)
         l->all->all_prev = co;
     l->all = co;
     l->n_co++;
+    return co;
+}
+
+Co *loop_start_co(Loop *l, CoFn *fn, void *arg)
+{
+    Co *co = loop_new_co(l, fn, arg);
+
     ready_push(l, co);
     return co;
 }
@@ -83,12 +91,20 @@ static void loop_recycle_co(Loop *l, Co *co)
     l->n_free_stacks++;
 }
 
+/* Runs @co until it waits or ends, and whom it starts now in between. */
 static void loop_enter_co(Loop *l, Co *co)
 {
-    co->state = CO_RUNNING;
-    l->running = co;
-    co_enter(&l->home, co);
-    l->running = NULL;
+    Co *child;
+
+    do {
+        co->state = CO_RUNNING;
+        l->running = co;
+        co_enter(&l->home, co);
+        l->running = NULL;
+        child = g_steal_pointer(&l->child);
+        if (child)
+            loop_enter_co(l, child);
+    } while (child);
     if (co->state == CO_ENDED) {
         CoGroup *group = co->group;
 
@@ -229,7 +245,17 @@ Loop *loop_self(void)
 
 bool loop_is_alone(void)
 {
-    return loop_here()->n_co == 1;
+    Loop *l = loop_here();
+
+    return l->n_co - l->n_dozing == 1;
+}
+
+void loop_limit_batch(unsigned n)
+{
+    Loop *l = loop_here();
+
+    if (n)
+        l->max_batch = l->max_batch ? MIN(l->max_batch, n) : n;
 }
 
 /* ---- coroutines of the calling thread -------------------------------------------------------- */
@@ -242,6 +268,15 @@ void co_start(CoFn *fn, void *arg)
 Co *co_self(void)
 {
     return loop_current ? loop_current->running : NULL;
+}
+
+void co_start_now(CoFn *fn, void *arg)
+{
+    Loop *l = loop_here();
+    Co *co = l->running;
+
+    l->child = loop_new_co(l, fn, arg);
+    co_leave(&l->home, co);
 }
 
 /* Gives control to the scheduler until somebody makes the coroutine ready. */
@@ -342,6 +377,17 @@ bool co_sleep(int64_t ns)
     if (!s.passed)
         co->woken = false;
     return s.passed;
+}
+
+bool co_doze(int64_t ns)
+{
+    Loop *l = loop_here();
+    bool passed;
+
+    l->n_dozing++;
+    passed = co_sleep(ns);
+    l->n_dozing--;
+    return passed;
 }
 
 /* ---- calls between loops --------------------------------------------------------------------- */

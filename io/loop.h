@@ -21,10 +21,16 @@ void loop_run(CoFn *fn, void *arg);
 Loop *loop_self(void);
 
 /*
- * True while the running coroutine is the only one of its loop: then a short system call made
+ * True while the running coroutine is the only one of its loop but for dozing ones: then a short system call made
  * directly delays nobody and is cheaper than any queue.
  */
 bool loop_is_alone(void);
+
+/*
+ * Hands at most @n requests at once to the kernel from the calling thread's loop; of several such
+ * limits the smallest counts; 0 is none. Without one all that are made in a round go together.
+ */
+void loop_limit_batch(unsigned n);
 
 /* From now on no loop of this process may use io_uring (before any ring exists). */
 void loop_forbid_uring(void);

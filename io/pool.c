@@ -145,6 +145,19 @@ static void pool_end(void)
     pthread_mutex_unlock(&pool.lock);
 }
 
+void pool_dismiss(void)
+{
+    pthread_mutex_lock(&pool.lock);
+    if (pool.threads) {
+        pool.ending = true;
+        pthread_cond_broadcast(&pool.work);
+        while (pool.threads)
+            pthread_cond_wait(&pool.left, &pool.lock);
+        pool.ending = false;
+    }
+    pthread_mutex_unlock(&pool.lock);
+}
+
 static void pool_init(void)
 {
     pthread_condattr_t attr;

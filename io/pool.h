@@ -14,6 +14,9 @@ CO int pool_run(int (*fn)(void *arg), void *arg);
 /* The same for work that only computes: no more of these run at once than there are CPUs. */
 CO int pool_compute(int (*fn)(void *arg), void *arg);
 
+/* Ends all workers; no job may be queued or running. The next job starts new ones. */
+void pool_dismiss(void);
+
 /* CPUs this process may use, at least 1. */
 unsigned pool_cpus(void);
 

@@ -243,11 +243,14 @@ static void ring_reap(Ring *r)
     io_uring_cq_advance(&r->u, n);
 }
 
-/* A free entry of the submission queue; what is queued is submitted when there is none. */
+/* A free entry of the submission queue; what is queued is submitted when that is enough. */
 static struct io_uring_sqe *ring_sqe(Ring *r)
 {
+    unsigned max = loop_here()->max_batch;
     struct io_uring_sqe *sqe;
 
+    if (max && io_uring_sq_ready(&r->u) >= max)
+        io_uring_submit(&r->u);
     while (!(sqe = io_uring_get_sqe(&r->u))) {
         if (io_uring_submit(&r->u) < 0) {
             io_uring_get_events(&r->u);

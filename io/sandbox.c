@@ -6,6 +6,7 @@
  */
 #include "io/sandbox.h"
 #include "io/loop.h"
+#include "io/pool.h"
 #include "io/sandbox-module.h"
 #include "util/err.h"
 #include "util/fd.h"
@@ -18,9 +19,37 @@
 /* Every right over files that Landlock of ABI 1 knows; nothing is allowed back. */
 #define ALL_FILE_RIGHTS ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
 
+/* How long threads that have ended may be seen in /proc still. */
+enum { THREADS_LINGER_MS = 1000 };
+
 bool sandbox_prepare(GError **err)
 {
+    loop_forbid_uring();
     return module_load("sandbox", err) != NULL;
+}
+
+/* Threads of this process; 0 where that cannot be told. */
+static unsigned threads_count(void)
+{
+    g_autoptr(GDir) dir = g_dir_open("/proc/self/task", 0, NULL);
+    unsigned n = 0;
+
+    while (dir && g_dir_read_name(dir))
+        n++;
+    return n;
+}
+
+/* Landlock binds this thread and those it starts, so there must be no other. */
+static bool threads_end(GError **err)
+{
+    pool_dismiss();
+    for (int ms = 0; threads_count() > 1; ms++) {
+        if (ms == THREADS_LINGER_MS)
+            return err_set(err, EBUSY, "The sandbox cannot hold a program with other threads, such "
+                           "as those of objects of type iothread");
+        g_usleep(1000);
+    }
+    return true;
 }
 
 /* 0, -ENOSYS where the kernel has no Landlock (or it is off), or another negative errno. */
@@ -43,6 +72,8 @@ bool sandbox_enter(Sandbox *box, GError **err)
     if (!module)
         return false;
     loop_forbid_uring();
+    if (!threads_end(err))
+        return false;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_set_errno(err, errno, "Could not give up privileges for the sandbox");
     files = landlock_enter();

@@ -15,13 +15,16 @@ typedef struct {
     char *missing; /* what this kernel lacks, in words; NULL: nothing. Caller frees. */
 } Sandbox;
 
-/* Loads what sandbox_enter needs, since later no library can be opened. False with @err. */
+/*
+ * Call it first: forbids io_uring, whose operations no filter sees, and loads what sandbox_enter
+ * needs, since later no library can be opened. False with @err.
+ */
 bool sandbox_prepare(GError **err);
 
 /*
- * Shuts this thread and all later ones in. Call it when everything that will be used is open and
- * before any ring or second thread exists; it also forbids io_uring, whose operations no filter
- * sees. What the kernel lacks is told in @box; false with @err if it refuses what it has.
+ * Shuts this thread and all later ones in. Call it when everything that will be used is open and no
+ * job is in the pool, whose threads it ends; false with @err if there are other threads, or if the
+ * kernel refuses what it has. What the kernel lacks is told in @box.
  */
 bool sandbox_enter(Sandbox *box, GError **err);
 

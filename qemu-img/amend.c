@@ -64,11 +64,6 @@ static bool amend_check_opts(const BlockDriver *d, json_t *opts, GError **err)
     return create_opts_check(&amending, NULL, opts, err);
 }
 
-static void amend_progress(uint64_t done, uint64_t total, void *arg)
-{
-    progress_update(done, total);
-}
-
 static CO bool amend_node(const AmendArgs *a, Node *n, json_t *opts)
 {
     const BlockDriver *d = amend_supported(node_driver(n));
@@ -80,7 +75,9 @@ static CO bool amend_node(const AmendArgs *a, Node *n, json_t *opts)
     if (!amend_check_opts(d, opts, &err))
         return complain_err(err);
     progress_update(0, 1);
-    ok = d->amend(n, opts, a->force, amend_progress, NULL, &err) || complain_err(err);
+    work_listen(progress_update);
+    ok = d->amend(n, opts, a->force, &err) || complain_err(err);
+    work_listen(NULL);
     progress_done();
     return ok;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qemu-img check: is the metadata of an image consistent, and can it be made so? */
 #include "qemu-img/command.h"
+#include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
+#include "qemu-img/untrusted.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +12,7 @@
 enum { CHECK_OK = 0, CHECK_FAILED = 1, CHECK_CORRUPT = 2, CHECK_LEAKS = 3, CHECK_UNSUPPORTED = 63 };
 
 typedef struct {
-    const char *format, *output, *repair, *cache;
+    const char *format, *output, *repair, *cache, *progress, *untrusted;
     bool image_opts, force_share, quiet;
 } CheckArgs;
 
@@ -25,6 +27,8 @@ static const Option check_options[] = {
     { 'U', "force-share", NULL, "open even if another program writes to the image", OPT_FLAG,
       offsetof(CheckArgs, force_share) },
     { 'q', "quiet", NULL, "print errors only", OPT_FLAG, offsetof(CheckArgs, quiet) },
+    OPTION_UNTRUSTED(CheckArgs),
+    OPTION_PROGRESS_LONG(CheckArgs),
     OPTION_OBJECT,
     OPTION_END
 };
@@ -87,7 +91,10 @@ static CO int check_once(Handle *h, CheckResult *r, CheckFix fix)
 
     memset(r, 0, sizeof(*r));
     fflush(stdout);
-    ret = node_check(handle_node(h), r, fix, stderr, &err);
+    work_listen(progress_update);
+    ret = node_check(handle_node(h), r, fix, progress_stderr(), &err);
+    work_listen(NULL);
+    progress_hide();
     if (ret >= 0)
         return 0;
     if (ret == -ENOTSUP) {
@@ -125,7 +132,7 @@ static CO int check_image(const CheckArgs *a, const char *name, CheckFix fix, Op
     CheckResult r;
     int code;
 
-    if (!h)
+    if (!h || !untrusted_enter(a->untrusted, &h, 1))
         return CHECK_FAILED;
     code = check_once(h, &r, fix);
     if (!code && (r.corruptions_fixed || r.leaks_fixed)) {
@@ -153,6 +160,7 @@ static CO int check_run(const void *args, char **words, int count)
     OpenFlags flags = OPEN_CHECK | (a->force_share ? OPEN_FORCE_SHARE : 0);
     CheckFix fix = 0;
     bool json;
+    int code;
 
     if (a->repair && !strcmp(a->repair, "leaks")) {
         fix = CHECK_FIX_LEAKS;
@@ -167,9 +175,14 @@ static CO int check_run(const void *args, char **words, int count)
         return CHECK_FAILED;
     }
     if (!tool_output(a->output, &json) || !tool_check_image_opts(a->image_opts, a->format) ||
-        !tool_cache("source cache", a->cache, &flags))
+        !tool_cache("source cache", a->cache, &flags) || !untrusted_prepare(a->untrusted, &flags) ||
+        !progress_begin(a->progress, a->quiet, "check", 1))
         return CHECK_FAILED;
-    return check_image(a, words[0], fix, flags | (fix ? OPEN_RDWR : 0), json);
+    code = check_image(a, words[0], fix, flags | (fix ? OPEN_RDWR : 0), json);
+    if (code != CHECK_FAILED && code != CHECK_UNSUPPORTED)
+        progress_done();
+    progress_end();
+    return code;
 }
 
 const Command cmd_check = {

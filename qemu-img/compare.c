@@ -10,6 +10,7 @@
 #include "qemu-img/command.h"
 #include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
+#include "qemu-img/untrusted.h"
 #include "util/size.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@ enum { COMPARE_SAME, COMPARE_DIFFER, COMPARE_CANNOT_OPEN, COMPARE_CANNOT_LOOK, C
 enum { WORKERS = 8, PIECE = 256 << 10, SECTOR = 512 };
 
 typedef struct {
-    const char *format[2], *cache, *progress;
+    const char *format[2], *cache, *progress, *untrusted;
     bool image_opts, strict, force_share, quiet;
 } CompareArgs;
 
@@ -37,6 +38,7 @@ static const Option compare_options[] = {
       offsetof(CompareArgs, force_share) },
     OPTION_PROGRESS(CompareArgs),
     { 'q', "quiet", NULL, "print errors only", OPT_FLAG, offsetof(CompareArgs, quiet) },
+    OPTION_UNTRUSTED(CompareArgs),
     OPTION_OBJECT,
     OPTION_END
 };
@@ -200,6 +202,7 @@ static CO void compare_range(Compare *c, uint64_t off, uint64_t end)
 
 static int compare_verdict(const Compare *c, bool quiet)
 {
+    progress_hide();
     switch (c->found) {
     case FOUND_NOTHING:
         break;
@@ -259,6 +262,8 @@ static CO int compare_open(const CompareArgs *a, Compare *c, char **words, OpenF
             return COMPARE_CANNOT_OPEN;
         s->size = handle_size(s->h);
     }
+    if (!untrusted_enter(a->untrusted, (Handle *[]){ c->side[0].h, c->side[1].h }, 2))
+        return COMPARE_CANNOT_OPEN;
     code = compare_images(c, a->quiet);
     if (code == COMPARE_SAME) {
         progress_done();
@@ -281,6 +286,7 @@ static CO int compare_run(const void *args, char **words, int count)
     }
     if (!tool_check_image_opts(a->image_opts, a->format[0] ? a->format[0] : a->format[1]) ||
         !tool_cache("source cache", a->cache, &flags) ||
+        !untrusted_prepare(a->untrusted, &flags) ||
         !progress_begin(a->progress, a->quiet, "compare", 2))
         return COMPARE_CANNOT_OPEN;
     code = compare_open(a, &c, words, flags);

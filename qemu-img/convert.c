@@ -2,12 +2,14 @@
 /* qemu-img convert: copies images into a new one, or into one that is there. */
 #include "block/dirty.h"
 #include "block/driver.h"
+#include "io/pool.h"
 #include "qemu-img/bitmaps.h"
 #include "qemu-img/command.h"
 #include "qemu-img/copy.h"
 #include "qemu-img/createopts.h"
 #include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
+#include "qemu-img/untrusted.h"
 #include "util/size.h"
 #include <string.h>
 
@@ -16,7 +18,7 @@ enum { WORKERS_DEFAULT = 8, WORKERS_MAX = 16, SPARSE_DEFAULT = 4096, SPARSE_MAX 
 typedef struct {
     const char *source_format, *source_cache, *snapshot;
     const char *format, *target_cache, *backing, *backing_format;
-    const char *sparse, *rate, *workers, *progress;
+    const char *sparse, *rate, *workers, *progress, *hash, *expect, *untrusted;
     GArray *options;
     bool image_opts, target_image_opts, no_create, target_is_zero, compress, bitmaps, skip_broken,
         offload, any_order, salvage, force_share, quiet;
@@ -65,6 +67,10 @@ static const Option convert_options[] = {
       offsetof(ConvertArgs, rate) },
     { 0, "salvage", NULL, "take zeroes for what cannot be read", OPT_FLAG,
       offsetof(ConvertArgs, salvage) },
+    { 0, "hash", "sha256|tree", "print the digest of what was copied", OPT_TEXT,
+      offsetof(ConvertArgs, hash) },
+    OPTION_EXPECT(ConvertArgs),
+    OPTION_UNTRUSTED(ConvertArgs),
     OPTION_PROGRESS(ConvertArgs),
     { 'q', "quiet", NULL, "print errors only", OPT_FLAG, offsetof(ConvertArgs, quiet) },
     OPTION_OBJECT,
@@ -102,6 +108,9 @@ static bool convert_read_numbers(const ConvertArgs *a, CopyJob *j)
     if (a->workers &&
         !tool_number("number of pieces copied at a time", a->workers, 1, WORKERS_MAX, &workers))
         return false;
+    /* Each hashes a block at a time. */
+    if (!a->workers && a->hash)
+        workers = CLAMP(pool_cpus(), WORKERS_DEFAULT, WORKERS_MAX);
     j->workers = (unsigned)workers;
     if (!convert_read_sparse(a->sparse, &j->min_sparse))
         return false;
@@ -124,6 +133,8 @@ static bool convert_check_args(const ConvertArgs *a)
     if (a->offload && a->salvage)
         return complain("The host cannot skip what it fails to read: -C and --salvage exclude each "
                         "other");
+    if (a->offload && a->hash)
+        return complain("The host tells no digest: -C and --hash exclude each other");
     if (a->target_is_zero && !a->no_create)
         return complain("--target-is-zero needs a target that is there (-n)");
     if (a->skip_broken && !a->bitmaps)
@@ -131,7 +142,7 @@ static bool convert_check_args(const ConvertArgs *a)
     if (a->no_create && a->options)
         return complain("Options of a target that is there cannot be chosen: -n and -o exclude each "
                         "other");
-    return true;
+    return digest_check_args(a->hash, a->expect);
 }
 
 /* ---- sources -------------------------------------------------------------------------------- */
@@ -159,7 +170,7 @@ static CO bool convert_open_sources(Convert *c, char **names, unsigned count)
     }
     if (!a->snapshot)
         return true;
-    if (!tool_load_snapshot(j->sources[0].h, a->snapshot))
+    if (!image_load_snapshot(j->sources[0].h, a->snapshot))
         return false;
     j->len = j->sources[0].len = handle_size(j->sources[0].h);
     return true;
@@ -183,6 +194,9 @@ static bool convert_create_opts(Convert *c, const BlockDriver *format, const Blo
     if (!create_opts_check(format, protocol, c->opts, &err))
         return complain_err(err);
     c->has_backing = json_has(c->opts, BACKING_FILE);
+    if (c->has_backing && c->args->untrusted)
+        return complain("With --untrusted the backing file '%s' is not opened",
+                        json_get_str(c->opts, BACKING_FILE, ""));
     if (c->has_backing && c->job.nsources > 1)
         return complain("Several sources put together cannot share one backing file");
     if (c->has_backing && !json_has(c->opts, BACKING_FMT))
@@ -216,6 +230,7 @@ static CO bool convert_create(Convert *c, const char *name)
     if (c->args->compress && !format->is_compressing)
         return complain("Images of format '%s' cannot be compressed", format->name);
     opts = json_deep_copy(c->opts);
+    tool_say_when_killed("'%s' is incomplete: interrupted", name);
     if (!image_create(name, c->format, opts, &err)) {
         err_prefix(&err, "%s: ", name);
         return complain_err(err);
@@ -230,7 +245,7 @@ static CO bool convert_open_existing(Convert *c, const char *name)
 {
     const ConvertArgs *a = c->args;
     Handle *h = tool_open(name, a->target_image_opts ? NULL : c->format, a->target_image_opts,
-                          c->target_flags);
+                          c->target_flags | (c->source_flags & OPEN_UNTRUSTED));
 
     c->job.target = h;
     if (!h)
@@ -287,11 +302,23 @@ static CO void convert_plan(Convert *c)
         j->target_is_zero = node_has_zero_init(target);
     }
     j->fine = convert_has_space(c);
+    /* Space of its own is what these ask for. */
+    j->share = !j->fine && !j->compress && !j->salvage && !j->write_all;
     if (!j->target_is_zero && !backing && j->min_sparse && j->len && j->len <= REQ_LEN_MAX)
         j->target_is_zero = convert_zero_target(c);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
+
+static bool convert_enter_sandbox(const Convert *c)
+{
+    const CopyJob *j = &c->job;
+    g_autofree Handle **images = g_new(Handle *, j->nsources);
+
+    for (unsigned i = 0; i < j->nsources; i++)
+        images[i] = j->sources[i].h;
+    return untrusted_enter(c->args->untrusted, images, j->nsources);
+}
 
 static CO bool convert_images(Convert *c, char **names, unsigned count)
 {
@@ -308,6 +335,10 @@ static CO bool convert_images(Convert *c, char **names, unsigned count)
     if (!(a->no_create ? convert_open_existing(c, target) : convert_create(c, target)))
         return false;
     if (a->bitmaps && !bitmaps_supported(handle_node(c->job.target)))
+        return false;
+    if (!convert_enter_sandbox(c))
+        return false;
+    if (a->hash && !(c->job.digest = digest_new(a->hash, c->job.len, c->job.workers)))
         return false;
     convert_plan(c);
     tool_watch_interrupts();
@@ -327,11 +358,16 @@ static CO int convert_open(Convert *c, char **names, unsigned count)
     ok = convert_images(c, names, count);
     if (ok)
         progress_done();
+    progress_end();
+    if (ok && c->job.digest) {
+        digest_print(c->job.digest, names[count - 1]);
+        ok = digest_matches(c->job.digest, c->args->expect, names[count - 1]);
+    }
     handle_close(c->job.target);
     for (unsigned i = 0; i < c->job.nsources; i++)
         handle_close(c->job.sources[i].h);
     g_free(c->job.sources);
-    progress_end();
+    digest_free(c->job.digest);
     return ok ? 0 : 1;
 }
 
@@ -366,7 +402,8 @@ static CO int convert_run(const void *args, char **words, int count)
         return 1;
     }
     if (!tool_cache("cache", a->target_cache ? a->target_cache : "unsafe", &c.target_flags) ||
-        !tool_cache("source cache", a->source_cache, &c.source_flags))
+        !tool_cache("source cache", a->source_cache, &c.source_flags) ||
+        !untrusted_prepare(a->untrusted, &c.source_flags))
         return 1;
     return convert_open(&c, words, (unsigned)count);
 }

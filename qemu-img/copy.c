@@ -36,8 +36,10 @@ typedef struct {
 typedef struct {
     const CopyJob *job;
     uint64_t unit;          /* holes are made, and pieces cut, at multiples of this */
-    uint64_t room;          /* bytes of a worker's buffer: whole units */
+    uint64_t cut;           /* long data is cut at multiples of this */
+    uint64_t room;          /* bytes of a worker's buffer: whole units, and at least one cut */
     bool offload;           /* cleared when the host turns out not to */
+    bool share;             /* likewise */
 
     CoMutex taking;
     uint64_t next;          /* input handed out so far */
@@ -65,6 +67,8 @@ static void copy_fail(Copy *c, const char *what, uint64_t at, int r)
         c->error_what = what;
     }
     co_queue_wake_all(&c->turns);
+    if (c->job->digest)
+        digest_abandon(c->job->digest);
 }
 
 static bool copy_stopped(Copy *c)
@@ -146,7 +150,7 @@ static uint64_t whole_units(const Copy *c, uint64_t off, const Run *run, uint64_
  */
 static CO int copy_data_end(Copy *c, uint64_t off, uint64_t *end)
 {
-    uint64_t limit = MIN(off + c->room, c->job->len), at = off;
+    uint64_t limit = MIN(round_down(off + c->room, c->cut), c->job->len), at = off;
 
     while (at < limit) {
         uint64_t first, last;
@@ -168,10 +172,10 @@ static CO int copy_data_end(Copy *c, uint64_t off, uint64_t *end)
     return 0;
 }
 
-/* True if zeroes have to be written for a run of that kind. */
+/* True if there is something to do for a run of that kind. */
 static bool kind_needs_work(const Copy *c, RunKind kind)
 {
-    return kind == RUN_DATA || (kind == RUN_ZERO && !c->job->target_is_zero);
+    return c->job->digest || kind == RUN_DATA || (kind == RUN_ZERO && !c->job->target_is_zero);
 }
 
 /* The piece that begins at @off, of any kind. */
@@ -187,7 +191,8 @@ static CO int copy_piece_at(Copy *c, uint64_t off, Piece *p)
     if (run.kind != RUN_DATA) {
         whole_units(c, off, &run, &end);
         if (end > off) {
-            p->len = end - off;
+            /* What the target has already is read for the digest all the same. */
+            p->len = run.kind == RUN_SKIP && c->job->digest ? MIN(end - off, c->room) : end - off;
             return 0;
         }
         p->kind = RUN_DATA;
@@ -341,6 +346,25 @@ static uint64_t run_in_buffer(const Copy *c, const uint8_t *buf, uint64_t len, b
     return len;
 }
 
+/*
+ * Lets the target share the space of the data at @off with its source: what was read need not be
+ * written then. False: it has to be.
+ */
+static CO bool copy_shared(Copy *c, uint64_t off, uint64_t len)
+{
+    const CopySource *s = copy_source(c, off);
+    int r;
+
+    if (!c->share || off + len > s->start + s->len)
+        return false;
+    r = handle_copy(s->h, s->from + off - s->start, c->job->target, off, len, REQ_NO_FALLBACK);
+    if (r < 0)
+        TRACE(copy_share_refused, "off=%" PRIu64 " error=%d", off, r);
+    /* An end that is not aligned, such as that of the file, says nothing about the rest. */
+    c->share = c->share && (r == 0 || r == -EINVAL);
+    return r == 0;
+}
+
 static CO int copy_write_run(Copy *c, uint64_t off, Span buf, bool zero, bool is_last)
 {
     ReqFlags flags = c->job->compress ? REQ_COMPRESSED : 0;
@@ -349,11 +373,20 @@ static CO int copy_write_run(Copy *c, uint64_t off, Span buf, bool zero, bool is
         copy_pace(c, buf.len);
     if (is_last)
         copy_pass_turn(c);
+    if (!zero && copy_shared(c, off, buf.len))
+        return 0;
     if (!zero)
         return handle_pwrite(c->job->target, off, buf, flags);
     if (c->job->target_is_zero)
         return 0;
     return handle_zero(c->job->target, off, buf.len, REQ_MAY_UNMAP);
+}
+
+/* Tells the digest of the bytes of @p; @buf NULL: zeroes. */
+static CO void copy_digest(Copy *c, const Piece *p, const uint8_t *buf)
+{
+    if (c->job->digest)
+        digest_add(c->job->digest, p->off, buf, p->len);
 }
 
 static CO void copy_data(Copy *c, const Piece *p, uint8_t *buf)
@@ -364,8 +397,13 @@ static CO void copy_data(Copy *c, const Piece *p, uint8_t *buf)
         copy_fail(c, "read", p->off, r);
         return;
     }
+    copy_digest(c, p, buf);
     if (!copy_await_turn(c, p))
         return;
+    if (p->kind == RUN_SKIP || !c->job->target) {
+        copy_pass_turn(c);
+        return;
+    }
     for (uint64_t done = 0; done < p->len;) {
         bool zero;
         uint64_t len = run_in_buffer(c, buf + done, p->len - done, &zero);
@@ -383,14 +421,16 @@ static CO void copy_zeroes(Copy *c, const Piece *p)
 {
     int r;
 
+    copy_digest(c, p, NULL);
     if (!copy_await_turn(c, p))
         return;
     copy_pass_turn(c);
+    if (c->job->target_is_zero)
+        return;
     for (uint64_t done = 0; done < p->len && !copy_stopped(c);) {
         uint64_t len = MIN(p->len - done, REQ_LEN_MAX);
 
-        r = handle_zero(c->job->target, p->off + done, len,
-                        c->job->min_sparse ? REQ_MAY_UNMAP : 0);
+        r = handle_zero(c->job->target, p->off + done, len, REQ_MAY_UNMAP);
         if (r < 0)
             copy_fail(c, "written", p->off + done, r);
         done += len;
@@ -408,7 +448,7 @@ static CO bool copy_offloaded(Copy *c, const Piece *p)
     if (!copy_await_turn(c, p))
         return true;
     copy_pace(c, p->len);
-    r = handle_copy(s->h, s->from + p->off - s->start, c->job->target, p->off, p->len);
+    r = handle_copy(s->h, s->from + p->off - s->start, c->job->target, p->off, p->len, 0);
     if (r < 0) {
         TRACE(copy_offload_refused, "off=%" PRIu64 " error=%d", p->off, r);
         c->offload = false;
@@ -448,6 +488,8 @@ static CO uint64_t copy_unit(const CopyJob *j)
     NodeInfo info = { 0 };
     uint64_t unit = SECTOR;
 
+    if (!j->target)
+        return digest_unit(j->digest);
     while (unit * 2 <= j->min_sparse && unit < PAGE)
         unit *= 2;
     if (!j->fine && node_info(handle_node(j->target), &info) >= 0) {
@@ -459,21 +501,24 @@ static CO uint64_t copy_unit(const CopyJob *j)
     return unit;
 }
 
-static uint64_t copy_room(const CopyJob *j, uint64_t unit)
+static uint64_t copy_room(const CopyJob *j, uint64_t cut)
 {
-    OpenFlags flags = node_flags(handle_node(j->target));
+    OpenFlags flags = j->target ? node_flags(handle_node(j->target)) : 0;
     uint64_t room;
 
     for (unsigned i = 0; i < j->nsources; i++)
         flags |= node_flags(handle_node(j->sources[i].h));
     room = j->compress ? BUFFER_COMPRESS : flags & OPEN_DIRECT ? BUFFER_DIRECT : BUFFER;
-    return MAX(unit, room);
+    return MAX(cut, room);
 }
 
 static bool copy_complain(const Copy *c)
 {
     const CopySource *s = copy_source(c, MIN(c->error_at, c->job->len - 1));
 
+    if (!c->job->target)
+        return complain_errno(c->error, "'%s' could not be %s at offset %" PRIu64, s->name,
+                              c->error_what, s->from + c->error_at - s->start);
     if (c->error == -EINTR)
         return complain("'%s' is incomplete: interrupted", c->job->target_name);
     if (!strcmp(c->error_what, "written"))
@@ -485,8 +530,9 @@ static bool copy_complain(const Copy *c)
 
 bool copy_run(const CopyJob *job)
 {
-    uint64_t unit = copy_unit(job);
-    Copy c = { .job = job, .offload = job->offload, .unit = unit, .room = copy_room(job, unit) };
+    uint64_t unit = copy_unit(job), cut = job->digest ? MAX(unit, digest_unit(job->digest)) : unit;
+    Copy c = { .job = job, .offload = job->offload, .share = job->share, .unit = unit, .cut = cut,
+               .room = copy_room(job, cut) };
     CoGroup group = { 0 };
     int r = progress_is_shown() ? copy_count(&c) : 0;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Copying the content of images into another: what convert and dd do once everything is open.
+ * Copying the content of images into another: what convert and dd do once everything is open; and
+ * reading it for its digest.
  *
  * Workers share a cursor over the input. Each takes the next piece that needs work, reads it into
  * a buffer of its own and writes it; what the extents of the input call zero is never read. Writes
@@ -11,6 +12,7 @@
 #define QEMU_IMG_COPY_H
 
 #include "block/block.h"
+#include "qemu-img/digest.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,8 +31,9 @@ typedef struct {
     CopySource *sources;    /* one after the other they are the input */
     unsigned nsources;
     uint64_t len;           /* of the input; the target is at least as long */
-    Handle *target;
+    Handle *target;         /* NULL: nothing is written, the digest is what is wanted */
     const char *target_name;
+    Digest *digest;         /* gets the input as it is copied; NULL: not wanted */
     /*
      * With a backing file below the target: the node of the (only) source whose content that
      * file has. What the layers above @base do not hold is left out. @base may be the target
@@ -44,7 +47,8 @@ typedef struct {
     bool fine;              /* write no byte that need not be, even inside clusters of the target */
     bool compress;
     bool any_order;         /* writes may start in any order */
-    bool offload;           /* let the host copy where it can */
+    bool offload;           /* let the host copy where it can, without looking for zeroes */
+    bool share;             /* where the file system can, data shares the space of the source */
     bool salvage;           /* what cannot be read becomes zeroes */
     bool quiet;             /* about what was salvaged */
     unsigned workers;

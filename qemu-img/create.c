@@ -3,12 +3,13 @@
 #include "block/driver.h"
 #include "qemu-img/command.h"
 #include "qemu-img/createopts.h"
+#include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
 #include <stdio.h>
 #include <string.h>
 
 typedef struct {
-    const char *format, *backing, *backing_format;
+    const char *format, *backing, *backing_format, *progress;
     GArray *options;
     bool quiet, unsafe;
 } CreateArgs;
@@ -23,6 +24,7 @@ static const Option create_options[] = {
       offsetof(CreateArgs, backing_format) },
     { 'F', NULL, "FMT", "the same as -B", OPT_TEXT, offsetof(CreateArgs, backing_format) },
     { 'u', "backing-unsafe", NULL, "do not open BACKING", OPT_FLAG, offsetof(CreateArgs, unsafe) },
+    OPTION_PROGRESS_LONG(CreateArgs),
     { 'q', "quiet", NULL, "print errors only", OPT_FLAG, offsetof(CreateArgs, quiet) },
     OPTION_OBJECT,
     OPTION_END
@@ -85,6 +87,7 @@ static CO bool create_image(const CreateArgs *a, const char *filename, const Blo
 {
     const BlockDriver *protocol = createopts_protocol(filename);
     g_autoptr(GError) err = NULL;
+    bool ok;
 
     if (!protocol || !create_merge_backing(a, format, opts))
         return false;
@@ -97,7 +100,12 @@ static CO bool create_image(const CreateArgs *a, const char *filename, const Blo
         return complain("%s: The size of the new image is missing", filename);
     if (!a->quiet)
         createopts_print(filename, format, protocol, opts);
-    if (!image_create(filename, format->name, opts, &err)) {
+    tool_say_when_killed("'%s' is incomplete: interrupted", filename);
+    work_listen(progress_update);
+    ok = image_create(filename, format->name, opts, &err);
+    work_listen(NULL);
+    tool_say_when_killed(NULL);
+    if (!ok) {
         err_prefix(&err, "%s: ", filename);
         return complain_err(err);
     }
@@ -110,7 +118,7 @@ static CO int create_run(const void *args, char **words, int count)
     const char *fmt = a->format ? a->format : "raw";
     const BlockDriver *format;
     g_autoptr(json_t) opts = json_object();
-    bool help = false;
+    bool help = false, ok;
     uint64_t size;
 
     if (!createopts_read(a->options, opts, &help))
@@ -134,7 +142,13 @@ static CO int create_run(const void *args, char **words, int count)
         json_put_int(opts, "size", (int64_t)size);
     }
     format = createopts_format(fmt);
-    return format && create_image(a, words[0], format, opts) ? 0 : 1;
+    if (!format || !progress_begin(a->progress, a->quiet, "create", 1))
+        return 1;
+    ok = create_image(a, words[0], format, opts);
+    if (ok)
+        progress_done();
+    progress_end();
+    return ok ? 0 : 1;
 }
 
 const Command cmd_create = {

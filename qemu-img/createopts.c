@@ -70,7 +70,9 @@ const BlockDriver *createopts_protocol(const char *filename)
 
     if (!d)
         complain_err(err);
-    return d;
+    else if (!d->create)
+        complain("Protocol '%s' of '%s' cannot create files", d->name, filename);
+    return d && d->create ? d : NULL;
 }
 
 /* ---- tables --------------------------------------------------------------------------------- */

@@ -4,13 +4,14 @@
 #include "qemu-img/command.h"
 #include "qemu-img/describe.h"
 #include "qemu-img/tool.h"
+#include "qemu-img/untrusted.h"
 #include "util/err.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 typedef struct {
-    const char *format, *output;
+    const char *format, *output, *untrusted;
     bool image_opts, chain, force_share, limits, children;
 } InfoArgs;
 
@@ -25,6 +26,7 @@ static const Option info_options[] = {
     { 0, "output", "human|json", "kind of output", OPT_TEXT, offsetof(InfoArgs, output) },
     { 'U', "force-share", NULL, "open even if another program writes to the image", OPT_FLAG,
       offsetof(InfoArgs, force_share) },
+    OPTION_UNTRUSTED(InfoArgs),
     OPTION_OBJECT,
     OPTION_END
 };
@@ -48,19 +50,19 @@ typedef struct {
     json_t *list;         /* of images */
     GHashTable *seen;     /* of identities */
     char *next, *format;  /* the backing file to go on with; NULL: none */
+    OpenFlags flags;      /* to open all with */
 } Chain;
 
 /* Opens one image and appends what is known about it. */
 static CO bool info_one(const InfoArgs *a, Chain *c, const char *name, const char *format,
                         bool image_opts)
 {
-    OpenFlags flags = OPEN_NO_BACKING | OPEN_NO_IO | (a->force_share ? OPEN_FORCE_SHARE : 0);
     unsigned what = (a->limits ? DESCRIBE_LIMITS : 0) | (a->children ? DESCRIBE_CHILDREN : 0);
-    g_autoptr(Handle) h = tool_open(name, format, image_opts, flags);
+    g_autoptr(Handle) h = tool_open(name, format, image_opts, c->flags);
     g_autoptr(GError) err = NULL;
     json_t *image;
 
-    if (!h)
+    if (!h || !untrusted_enter(a->untrusted, &h, 1))
         return false;
     if (!g_hash_table_add(c->seen, node_identity(handle_node(h))))
         return complain("The backing chain is a loop: it comes back to '%s'", name);
@@ -82,6 +84,9 @@ static CO bool info_collect(const InfoArgs *a, Chain *c, const char *name)
     while (a->chain && c->next) {
         g_autofree char *next = g_steal_pointer(&c->next), *format = g_steal_pointer(&c->format);
 
+        if (a->untrusted)
+            return complain("Image '%s' has the backing file '%s', which was not named and is not "
+                            "opened with --untrusted", name, next);
         if (!info_one(a, c, next, format, false))
             return false;
     }
@@ -106,7 +111,11 @@ static CO int info_run(const void *args, char **words, int count)
     const InfoArgs *a = args;
     g_autoptr(json_t) list = json_array();
     g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    Chain chain = { .list = list, .seen = seen };
+    Chain chain = {
+        .list = list,
+        .seen = seen,
+        .flags = OPEN_NO_BACKING | OPEN_NO_IO | (a->force_share ? OPEN_FORCE_SHARE : 0),
+    };
     bool json, ok;
 
     if (!tool_output(a->output, &json) || !tool_check_image_opts(a->image_opts, a->format))
@@ -115,6 +124,8 @@ static CO int info_run(const void *args, char **words, int count)
         complain_usage("Exactly one image is needed");
         return 1;
     }
+    if (!untrusted_prepare(a->untrusted, &chain.flags))
+        return 1;
     ok = info_collect(a, &chain, words[0]);
     g_free(chain.next);
     g_free(chain.format);

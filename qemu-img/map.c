@@ -2,12 +2,13 @@
 /* qemu-img map: where the content of an image and of its backing chain lies. */
 #include "qemu-img/command.h"
 #include "qemu-img/tool.h"
+#include "qemu-img/untrusted.h"
 #include "util/size.h"
 #include <inttypes.h>
 #include <stdio.h>
 
 typedef struct {
-    const char *format, *output, *start, *max_length;
+    const char *format, *output, *start, *max_length, *untrusted;
     bool image_opts, force_share;
 } MapArgs;
 
@@ -20,6 +21,7 @@ static const Option map_options[] = {
     { 0, "output", "human|json", "kind of output", OPT_TEXT, offsetof(MapArgs, output) },
     { 'U', "force-share", NULL, "open even if another program writes to the image", OPT_FLAG,
       offsetof(MapArgs, force_share) },
+    OPTION_UNTRUSTED(MapArgs),
     OPTION_OBJECT,
     OPTION_END
 };
@@ -123,18 +125,21 @@ static CO bool map_walk(Node *n, uint64_t off, uint64_t end, MapOutput *o)
 
 static CO bool map_image(const MapArgs *a, const char *name, bool json, uint64_t off, uint64_t max)
 {
-    g_autoptr(Handle) h = tool_open(name, a->format, a->image_opts,
-                                    a->force_share ? OPEN_FORCE_SHARE : 0);
+    OpenFlags flags = a->force_share ? OPEN_FORCE_SHARE : 0;
+    g_autoptr(Handle) h = NULL;
     MapOutput out = { .json = json, .first = true };
     uint64_t end, size;
 
-    if (!h)
+    if (!untrusted_prepare(a->untrusted, &flags))
+        return false;
+    h = tool_open(name, a->format, a->image_opts, flags);
+    if (!h || !untrusted_enter(a->untrusted, &h, 1))
         return false;
     size = handle_size(h);
     end = off < size && max < size - off ? off + max : size;
     if (!json)
         printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
-    if (!map_walk(handle_node(h), off, end, &out))
+    if (!map_walk(node_skip_filters(handle_node(h)), off, end, &out))
         return false;
     if (json)
         puts("]");

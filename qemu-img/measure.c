@@ -4,11 +4,12 @@
 #include "qemu-img/command.h"
 #include "qemu-img/createopts.h"
 #include "qemu-img/tool.h"
+#include "qemu-img/untrusted.h"
 #include <inttypes.h>
 #include <stdio.h>
 
 typedef struct {
-    const char *format, *target_format, *output, *size, *snapshot;
+    const char *format, *target_format, *output, *size, *snapshot, *untrusted;
     GArray *options;
     bool image_opts, force_share;
 } MeasureArgs;
@@ -28,6 +29,7 @@ static const Option measure_options[] = {
     { 'U', "force-share", NULL, "open FILE even if another program writes to it", OPT_FLAG,
       offsetof(MeasureArgs, force_share) },
     { 0, "output", "human|json", "kind of output", OPT_TEXT, offsetof(MeasureArgs, output) },
+    OPTION_UNTRUSTED(MeasureArgs),
     OPTION_OBJECT,
     OPTION_END
 };
@@ -56,11 +58,15 @@ static CO bool measure_image(const MeasureArgs *a, const char *name, const Block
 {
     g_autoptr(Handle) source = NULL;
     g_autoptr(GError) err = NULL;
+    OpenFlags flags = a->force_share ? OPEN_FORCE_SHARE : 0;
     MeasureResult result = { 0 };
 
     if (name) {
-        source = tool_open(name, a->format, a->image_opts, a->force_share ? OPEN_FORCE_SHARE : 0);
-        if (!source || (a->snapshot && !tool_load_snapshot(source, a->snapshot)))
+        if (!untrusted_prepare(a->untrusted, &flags))
+            return false;
+        source = tool_open(name, a->format, a->image_opts, flags);
+        if (!source || !untrusted_enter(a->untrusted, &source, 1) ||
+             (a->snapshot && !image_load_snapshot(source, a->snapshot)))
             return false;
     }
     if (!create_opts_check(format, NULL, opts, &err) ||
@@ -74,8 +80,8 @@ static bool measure_check_args(const MeasureArgs *a, int count)
 {
     if (count > 1)
         return complain("Only one image can be measured at a time");
-    if (!count && (a->image_opts || a->format || a->snapshot))
-        return complain("--image-opts, -f and -l need an image");
+    if (!count && (a->image_opts || a->format || a->snapshot || a->untrusted))
+        return complain("--image-opts, -f, -l and --untrusted need an image");
     if (a->size && count)
         return complain("Measure an image, or a size: not both");
     if (!a->size && !count)

@@ -10,9 +10,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { BAR_WIDTH = 30 };
+/* Columns of the bar itself at most, and of all that stands around it. */
+enum { BAR_WIDTH = 30, BAR_FRAME = 48 };
 #define TICK_BAR_NS INT64_C(200000000)
 #define TICK_JSON_NS INT64_C(500000000)
 
@@ -27,6 +29,8 @@ static struct {
     FILE *out;               /* JSON */
     uint64_t done, total;
     int64_t began_ns, next_ns;
+    FILE *lines;             /* what progress_stderr gives out */
+    int bar_width;
     bool bar_drawn;
 } progress;
 
@@ -115,16 +119,26 @@ static char *seconds_text(double s)
                      : g_strdup_printf("%u:%02u", n / 60, n % 60);
 }
 
+/* The columns for the bar on this terminal. */
+static int bar_columns(void)
+{
+    struct winsize size;
+
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || !size.ws_col)
+        return BAR_WIDTH;
+    return CLAMP(size.ws_col - BAR_FRAME, 1, BAR_WIDTH);
+}
+
 /* "convert [#####.....] 51.2%  1.2 GiB/s  0:12 left" */
 static char *bar_text(void)
 {
     double bps = rate(), left = time_left(bps), now = percent();
     g_autofree char *speed = size_format((uint64_t)bps), *eta = seconds_text(left);
-    int filled = (int)(now * BAR_WIDTH / 100);
+    int filled = (int)(now * progress.bar_width / 100);
     GString *s = g_string_new(progress.phase);
 
     g_string_append(s, " [");
-    for (int i = 0; i < BAR_WIDTH; i++)
+    for (int i = 0; i < progress.bar_width; i++)
         g_string_append_c(s, i < filled ? '#' : '.');
     g_string_append_printf(s, "] %5.1f%%", now);
     if (bps > 0)
@@ -201,6 +215,8 @@ bool progress_begin(const char *how, bool quiet, const char *phase, double step)
         plain_print(0);
     } else if (!how && !quiet && isatty(STDERR_FILENO)) {
         progress.style = SHOW_BAR;
+        progress.bar_width = bar_columns();
+        complain_after(progress_hide);
         /* Quick jobs never show a bar. */
         progress.next_ns = progress.began_ns + TICK_JSON_NS;
     }
@@ -223,6 +239,30 @@ void progress_done(void)
         plain_print(100);
 }
 
+void progress_hide(void)
+{
+    if (progress.bar_drawn)
+        fputs("\r\033[K", stderr);
+    progress.bar_drawn = false;
+}
+
+static ssize_t lines_write(void *unused, const char *text, size_t len)
+{
+    progress_hide();
+    return (ssize_t)fwrite(text, 1, len, stderr);
+}
+
+FILE *progress_stderr(void)
+{
+    if (progress.style != SHOW_BAR)
+        return stderr;
+    if (!progress.lines) {
+        progress.lines = fopencookie(NULL, "w", (cookie_io_functions_t){ .write = lines_write });
+        setvbuf(progress.lines, NULL, _IOLBF, 0);
+    }
+    return progress.lines;
+}
+
 void progress_end(void)
 {
     if (!progress.active)
@@ -233,8 +273,11 @@ void progress_end(void)
         json_tick();
         fclose(progress.out);
     }
-    if (progress.bar_drawn)
-        fputs("\r\033[K", stderr);
+    if (progress.lines)
+        fclose(progress.lines);
+    progress.lines = NULL;
+    progress_hide();
+    complain_after(NULL);
     progress.active = false;
     progress.style = SHOW_NOTHING;
     progress.out = NULL;

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /*
  * Starts. @how is the value of -p or --progress: NULL not given, "" plain, else json[:FD].
@@ -25,12 +26,21 @@ void progress_update(uint64_t done, uint64_t total);
 void progress_done(void);
 /* Ends what progress_begin started, after success or failure. */
 void progress_end(void);
+/* Takes a bar off the terminal, so that lines can be printed there; it comes back. */
+void progress_hide(void);
+/* Standard error for lines that may come at any time: they take the bar away first. */
+FILE *progress_stderr(void);
 /* True if somebody is shown how far we are: worth working out a total beforehand. */
 bool progress_is_shown(void);
 
 /* Entry of option tables for -p and --progress. */
 #define OPTION_PROGRESS(type)                                                                      \
     { 'p', "progress", "json[:FD]",                                                                \
+      "print how much is done; as JSON lines on standard error, or on descriptor FD, when asked",  \
+      OPT_MAYBE, offsetof(type, progress) }
+/* The same for commands that have no -p. */
+#define OPTION_PROGRESS_LONG(type)                                                                 \
+    { 0, "progress", "json[:FD]",                                                                  \
       "print how much is done; as JSON lines on standard error, or on descriptor FD, when asked",  \
       OPT_MAYBE, offsetof(type, progress) }
 

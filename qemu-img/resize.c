@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qemu-img resize: makes an image larger or smaller. */
 #include "qemu-img/command.h"
+#include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
 #include "util/size.h"
 #include <inttypes.h>
@@ -8,7 +9,7 @@
 #include <string.h>
 
 typedef struct {
-    const char *format, *preallocation;
+    const char *format, *preallocation, *progress;
     bool image_opts, shrink, quiet;
 } ResizeArgs;
 
@@ -20,6 +21,7 @@ static const Option resize_options[] = {
       offsetof(ResizeArgs, preallocation) },
     { 0, "shrink", NULL, "losing what lies beyond the new end is fine", OPT_FLAG,
       offsetof(ResizeArgs, shrink) },
+    OPTION_PROGRESS_LONG(ResizeArgs),
     { 'q', "quiet", NULL, "print errors only", OPT_FLAG, offsetof(ResizeArgs, quiet) },
     OPTION_OBJECT,
     OPTION_END
@@ -75,6 +77,7 @@ static CO bool resize_image(const ResizeArgs *a, const char *name, const NewSize
     g_autoptr(Handle) h = tool_open(name, a->format, a->image_opts, OPEN_RDWR | OPEN_RESIZE);
     g_autoptr(GError) err = NULL;
     uint64_t old, size;
+    bool ok;
 
     if (!h)
         return false;
@@ -88,13 +91,14 @@ static CO bool resize_image(const ResizeArgs *a, const char *name, const NewSize
     if (size <= old && p != PREALLOC_OFF)
         return complain("Only an image that grows can have its new space allocated beforehand");
     /* The format takes the size as it is given, so that it can refuse what it cannot have. */
-    if (!handle_resize(h, size, true, p, &err))
+    tool_say_when_killed("Interrupted: '%s' has its old size or its new one", name);
+    work_listen(progress_update);
+    ok = handle_resize(h, size, true, p, &err);
+    work_listen(NULL);
+    tool_say_when_killed(NULL);
+    if (!ok)
         return complain_err(err);
-    if (!tool_close(&h))
-        return false;
-    if (!a->quiet)
-        puts("Image resized.");
-    return true;
+    return tool_close(&h);
 }
 
 static CO int resize_run(const void *args, char **words, int count)
@@ -102,6 +106,7 @@ static CO int resize_run(const void *args, char **words, int count)
     const ResizeArgs *a = args;
     Prealloc p;
     NewSize size;
+    bool ok;
 
     if (!tool_check_image_opts(a->image_opts, a->format) ||
         !resize_read_preallocation(a->preallocation, &p))
@@ -110,7 +115,16 @@ static CO int resize_run(const void *args, char **words, int count)
         complain_usage("An image and a size are needed");
         return 1;
     }
-    return resize_read_size(words[1], &size) && resize_image(a, words[0], &size, p) ? 0 : 1;
+    if (!resize_read_size(words[1], &size) ||
+        !progress_begin(a->progress, a->quiet, "resize", 1))
+        return 1;
+    ok = resize_image(a, words[0], &size, p);
+    if (ok)
+        progress_done();
+    progress_end();
+    if (ok && !a->quiet)
+        puts("Image resized.");
+    return ok ? 0 : 1;
 }
 
 const Command cmd_resize = {

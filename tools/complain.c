@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 static const char *program = "ferry";
+static void (*clear_line)(void);
 
 void tool_set_name(const char *argv0)
 {
@@ -22,10 +23,17 @@ const char *tool_name(void)
     return program;
 }
 
+void complain_after(void (*fn)(void))
+{
+    clear_line = fn;
+}
+
 bool complain_va(const char *fmt, va_list ap)
 {
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
 
+    if (clear_line)
+        clear_line();
     /* What was printed so far comes first where both streams end in one file. */
     fflush(stdout);
     fprintf(stderr, "%s: %s\n", program, text);

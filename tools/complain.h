@@ -11,6 +11,12 @@
 void tool_set_name(const char *argv0);
 const char *tool_name(void);
 
+/*
+ * @fn is called before a complaint is written, so that it can clear what it has drawn on the
+ * terminal. NULL: nobody has drawn anything.
+ */
+void complain_after(void (*fn)(void));
+
 /* One line on standard error behind the program's name. Always false. */
 bool complain(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 bool complain_va(const char *fmt, va_list ap) G_GNUC_PRINTF(1, 0);

@@ -7,11 +7,12 @@
  */
 #include "util/json-order.h"
 #include <glib.h>
+#include <stdint.h>
 #include <string.h>
 
 static const struct {
-    const char *key;
-    int rank;
+    char key[38]; /* in place: pointers would have to be relocated at every start */
+    uint16_t rank;
 } ranks[] = {
     { "0", 97 }, { "1", 190 }, { "10", 224 }, { "11", 82 }, { "12", 385 }, { "13", 250 },
     { "14", 111 }, { "15", 414 }, { "16", 278 }, { "17", 135 }, { "18", 441 }, { "19", 307 },

@@ -8,6 +8,8 @@
 /* Sixteen bytes at any address: what every machine we build for has registers for. */
 typedef uint64_t Vec __attribute__((vector_size(16), aligned(1), may_alias));
 
+_Alignas(4096) const uint8_t zero_bytes[ZEROES_LEN];
+
 bool buffer_is_zero(const void *buf, size_t len)
 {
     const uint8_t *p = buf;

@@ -69,6 +69,10 @@ static inline void span_zero(Span s)
 /* True if every piece starts at a multiple of @align and has a length that is one. */
 bool span_is_aligned(Span s, size_t align);
 
+/* Zeroes to write from, on a page boundary. */
+enum { ZEROES_LEN = 64 << 10 };
+extern const uint8_t zero_bytes[ZEROES_LEN];
+
 /* True if all @len bytes at @buf are zero. @buf may be unaligned. */
 bool buffer_is_zero(const void *buf, size_t len);
 

@@ -179,13 +179,19 @@ static char *config_load(const char *filename, GError **err)
     return g_steal_pointer(&text);
 }
 
-bool debug_rules_read(DebugRules *d, const char *filename, GError **err)
+bool debug_rules_parse(DebugRules *d, const char *filename, char *text, GError **err)
 {
-    g_autofree char *text = config_load(filename, err);
     g_autoptr(GHashTable) names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     Config c = { .filename = filename, .rules = d, .names = names };
-    bool ok = text && config_parse(&c, text, err);
+    bool ok = config_parse(&c, text, err);
 
     json_decref(c.section);
     return ok;
+}
+
+bool debug_rules_read(DebugRules *d, const char *filename, GError **err)
+{
+    g_autofree char *text = config_load(filename, err);
+
+    return text && debug_rules_parse(d, filename, text, err);
 }

@@ -34,6 +34,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(DebugRules, debug_rules_free)
 bool debug_rules_add(DebugRules *d, bool is_error, const json_t *o, GError **err);
 /* Adds the rules of the configuration file @filename. */
 bool debug_rules_read(DebugRules *d, const char *filename, GError **err);
+/* The same from @text, which is changed; @filename is for messages. */
+bool debug_rules_parse(DebugRules *d, const char *filename, char *text, GError **err);
 
 /* @event happens; returns when no breakpoint holds the caller any more. */
 CO void debug_rules_event(DebugRules *d, BlockEvent event);

@@ -265,21 +265,15 @@ static CO bool luks_create(const char *filename, json_t *opts, GError **err)
     return l;
 }
 
-static CO bool luks_driver_amend(Node *n, json_t *opts, bool force,
-                                 void (*progress)(uint64_t done, uint64_t total, void *arg),
-                                 void *arg, GError **err)
+static CO bool luks_driver_amend(Node *n, json_t *opts, bool force, GError **err)
 {
     LuksState *s = node_state(n);
     LuksIo io = crypt_luks_io(luks_header_edge(n));
     g_auto(SecretBytes) pass = { 0 };
     g_auto(LuksAmend) a = { 0 };
 
-    if (!luks_amend_options(&a, opts, "", err) || !luks_password(s->key_secret, &pass, err) ||
-        !luks_amend(s->header, &io, &a, &pass, force, err))
-        return false;
-    if (progress)
-        progress(1, 1, arg);
-    return true;
+    return luks_amend_options(&a, opts, "", err) && luks_password(s->key_secret, &pass, err) &&
+           luks_amend(s->header, &io, &a, &pass, force, err);
 }
 
 static const CreateOpt luks_create_opts[] = {

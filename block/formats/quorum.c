@@ -269,7 +269,7 @@ static CO int quorum_flush_all(Node *n)
     return quorum_run(n, &one);
 }
 
-/* Zeroes where all children have zeroes, data wherever one of them has data. */
+/* Zeroes where all children have zeroes, data wherever one of them has data or does not tell. */
 static CO int quorum_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
 {
     const Quorum *s = node_state(n);
@@ -281,8 +281,8 @@ static CO int quorum_extent(Node *n, uint64_t off, uint64_t len, bool precise, E
         int r = node_extent_above(child, NULL, off, len, precise, &part, NULL);
 
         if (r < 0 || !part.len)
-            return r < 0 ? r : -EIO;
-        if (part.flags & EXTENT_ZERO)
+            data = len;                /* the others may still agree on the content */
+        else if (part.flags & EXTENT_ZERO)
             zeroes = MIN(zeroes, part.len);
         else
             data = MAX(data, part.len);

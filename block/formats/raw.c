@@ -142,13 +142,13 @@ static CO int raw_extent(Node *n, uint64_t off, uint64_t len, bool precise, Exte
     return 0;
 }
 
-static CO int raw_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len)
+static CO int raw_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len, ReqFlags flags)
 {
     Raw *s = node_state(n);
 
     if (node_is_probed_raw(n) || (s->has_size && off + len > node_size(n)))
         return -ENOTSUP;
-    return edge_copy(node_edge(n, ROLE_STORAGE), s->offset + off, src, src_off, len);
+    return edge_copy(node_edge(n, ROLE_STORAGE), s->offset + off, src, src_off, len, flags);
 }
 
 static CO bool raw_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
@@ -174,7 +174,9 @@ static CO int raw_info(Node *n, NodeInfo *info)
 
 static CO bool raw_measure(json_t *opts, Handle *source, MeasureResult *result, GError **err)
 {
-    result->required = source ? handle_size(source) : (uint64_t)json_get_int(opts, "size", 0);
+    uint64_t size = source ? handle_size(source) : (uint64_t)json_get_int(opts, "size", 0);
+
+    result->required = round_up(size, 512);
     result->fully_allocated = result->required;
     return true;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Space of regular files. */
 #include "block/protocols/file-space.h"
+#include "block/driver.h"
 #include "block/protocols/file-lock.h"
 #include "io/pool.h"
 #include "util/err.h"
@@ -13,7 +14,8 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-enum { FILL_CHUNK = 1 << 20 };
+/* Zeroes are written in chunks; a job of the pool writes some of them. */
+enum { FILL_CHUNK = 1 << 20, FILL_JOB = 32 << 20 };
 
 /* ---- growing -------------------------------------------------------------------------------- */
 
@@ -45,7 +47,28 @@ static int job_write_zeroes(void *arg)
             return -errno;
         done += MAX(r, 0);
     }
+    return 0;
+}
+
+static int job_sync(void *arg)
+{
+    const FillJob *j = arg;
+
     return fsync(j->fd) < 0 ? -errno : 0;
+}
+
+static CO int write_zeroes(const FillJob *all)
+{
+    FillJob job = *all;
+    int r = 0;
+
+    for (uint64_t done = 0; done < all->len && r == 0; done += job.len) {
+        job.off = all->off + done;
+        job.len = MIN(all->len - done, FILL_JOB);
+        r = pool_run(job_write_zeroes, &job);
+        work_tell(done + job.len, all->len);
+    }
+    return r < 0 ? r : pool_run(job_sync, &job);
 }
 
 static CO bool space_grow(int fd, const char *name, uint64_t old, uint64_t size,
@@ -60,7 +83,7 @@ static CO bool space_grow(int fd, const char *name, uint64_t old, uint64_t size,
     if (prealloc == PREALLOC_FALLOC)
         r = pool_run(job_fallocate, &job);
     else if (prealloc == PREALLOC_FULL)
-        r = pool_run(job_write_zeroes, &job);
+        r = write_zeroes(&job);
     if (r == 0 && ftruncate(fd, size) < 0)
         r = -errno;
     if (r == 0)
@@ -190,9 +213,35 @@ static int job_copy(void *arg)
     return 0;
 }
 
-CO int file_space_copy(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len)
+static int job_share(void *arg)
+{
+    const CopyJob *j = arg;
+    struct file_clone_range range = { .src_fd = j->from, .src_offset = j->from_off,
+                                      .src_length = j->len, .dest_offset = j->to_off };
+
+    if (ioctl(j->to, FICLONERANGE, &range) == 0)
+        return 0;
+    return errno == EXDEV || errno == EOPNOTSUPP || errno == ENOTTY ? -ENOTSUP : -errno;
+}
+
+/*
+ * False where sharing can be ruled out at once, which saves the way to the pool: a range of one byte
+ * is refused as such only by those who could share others.
+ */
+static bool may_share(int from, int to)
+{
+    struct file_clone_range range = { .src_fd = from, .src_offset = 1, .src_length = 1,
+                                      .dest_offset = 1 };
+
+    return ioctl(to, FICLONERANGE, &range) < 0 && errno == EINVAL;
+}
+
+CO int file_space_copy(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len,
+                       bool share)
 {
     CopyJob job = { from, to, from_off, to_off, len };
 
-    return pool_run(job_copy, &job);
+    if (share && !may_share(from, to))
+        return -ENOTSUP;
+    return pool_run(share ? job_share : job_copy, &job);
 }

@@ -84,15 +84,26 @@ static int file_open_fd(const char *name, int flags, bool want_device, struct st
 }
 
 /* "file:NAME" */
+/* The path that @filename, with or without our prefix, means. */
+static const char *file_path(const char *filename)
+{
+    return filename_has_protocol(filename) ? strchr(filename, ':') + 1 : filename;
+}
+
 static bool file_parse_filename(const char *filename, json_t *o, GError **err)
 {
-    json_put_str(o, "filename", strchr(filename, ':') + 1);
+    json_put_str(o, "filename", file_path(filename));
     return true;
 }
 
 static int file_open_flags(OpenFlags flags)
 {
     return (flags & OPEN_RDWR ? O_RDWR : O_RDONLY) | (flags & OPEN_DIRECT ? O_DIRECT : 0);
+}
+
+static AioMode file_fastest_aio(const File *s, OpenFlags flags)
+{
+    return s->is_device || flags & OPEN_DIRECT ? AIO_AUTO : AIO_CACHED;
 }
 
 static bool file_aio_mode(File *s, const char *name, OpenFlags flags, GError **err)
@@ -103,7 +114,7 @@ static bool file_aio_mode(File *s, const char *name, OpenFlags flags, GError **e
         name = flags & OPEN_AIO_THREADS ? "threads" :
                flags & OPEN_AIO_NATIVE  ? "native" :
                flags & OPEN_AIO_URING   ? "io_uring" : NULL;
-    s->aio = AIO_AUTO;
+    s->aio = file_fastest_aio(s, flags);
     if (!name)
         return true;
     if (!strcmp(name, "threads")) {
@@ -117,6 +128,13 @@ static bool file_aio_mode(File *s, const char *name, OpenFlags flags, GError **e
     else if (!strcmp(name, "io_uring"))
         return err_set(err, ENOSYS, "aio=%s is not to be had here: %s", name, why);
     return true;
+}
+
+/* For all files of this loop: they share its queue. */
+static void file_limit_batch(int64_t max)
+{
+    if (max > 0)
+        loop_limit_batch((unsigned)MIN(max, UINT_MAX));
 }
 
 static bool file_wants_locks(int fd, const json_t *o)
@@ -166,6 +184,7 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
 
     if (json_has(o, "pr-manager"))
         return err_set(err, ENOTSUP, "There are no managers of persistent reservations here");
+    s->is_device = device;
     if (!file_aio_mode(s, json_get_str(o, "aio", NULL), flags, err))
         return false;
     s->fd = file_open_fd(name, file_open_flags(flags), device, &st, err);
@@ -176,7 +195,7 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
     }
     if (s->fd < 0)
         return false;
-    s->is_device = device;
+    file_limit_batch(json_get_int(o, "aio-max-batch", 0));
     s->is_block = S_ISBLK(st.st_mode);
     s->locking = file_wants_locks(s->fd, o);
     node_set_size(n, file_size(s, &st));
@@ -237,6 +256,8 @@ static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flag
     }
     *next = *s;
     *change = next;
+    if (s->aio == AIO_AUTO || s->aio == AIO_CACHED)
+        next->aio = file_fastest_aio(s, flags);
     next->fd = open(path, file_open_flags(flags) | O_CLOEXEC);
     if (next->fd < 0)
         err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
@@ -431,7 +452,7 @@ static CO int file_extent(Node *n, uint64_t off, uint64_t len, bool precise, Ext
     return 0;
 }
 
-static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len)
+static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len, ReqFlags flags)
 {
     File *s = node_state(n), *from;
     int r;
@@ -439,7 +460,7 @@ static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint
     if (node_driver(src) != node_driver(n) || s->is_device)
         return -ENOTSUP;
     from = node_state(src);
-    r = file_space_copy(from->fd, src_off, s->fd, off, len);
+    r = file_space_copy(from->fd, src_off, s->fd, off, len, flags & REQ_NO_FALLBACK);
     file_forget(s, true, off, len);
     return r;
 }
@@ -450,6 +471,8 @@ static CO bool file_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc
     File *s = node_state(n);
 
     if (s->is_device) {
+        if (prealloc != PREALLOC_OFF)
+            return err_set(err, ENOTSUP, "Device '%s' cannot be preallocated", node_filename(n));
         if (exact ? size == node_size(n) : size <= node_size(n))
             return true;
         return err_set(err, ENOTSUP, "Device '%s' has %" PRIu64 " bytes, which cannot change",
@@ -486,88 +509,84 @@ static CO int file_info(Node *n, NodeInfo *info)
 /* ---- creating ------------------------------------------------------------------------------- */
 
 static const CreateOpt file_create_opts[] = {
-    { "extent_size_hint", OPT_SIZE, "Size in which the file system should allocate, 0 for its own" },
+    { "size", OPT_SIZE, "Virtual disk size" },
     { "nocow", OPT_BOOL, "No copy on write for this file (btrfs)" },
     { "preallocation", OPT_STR, "How to get space at once: off, falloc or full" },
-    { "size", OPT_SIZE, "Virtual disk size" },
+    { "extent_size_hint", OPT_SIZE, "Size in which the file system should allocate, 0 for its own" },
     {},
 };
 
 static CO bool file_create_file(const char *filename, json_t *opts, GError **err)
 {
-    return file_space_create(filename, opts, err);
+    return file_space_create(file_path(filename), opts, err);
 }
 
 static bool file_exists(const char *filename)
 {
-    return access(filename, F_OK) == 0;
+    return access(file_path(filename), F_OK) == 0;
 }
 
 static CO int file_remove(const char *filename)
 {
-    return unlink(filename) < 0 ? -errno : 0;
+    return unlink(file_path(filename)) < 0 ? -errno : 0;
+}
+
+static const CreateOpt device_create_opts[] = {
+    { "size", OPT_SIZE, "Virtual disk size" },
+    { "preallocation", OPT_STR, "Only off: a device has its space" },
+    {},
+};
+
+static CO bool device_create(const char *filename, json_t *opts, GError **err)
+{
+    return protocol_create_existing("host_device", file_path(filename), opts, err);
 }
 
 static const char *const file_fixed_options[] = { "filename", "locking", "aio", "aio-max-batch",
                                                  NULL };
 
+/* What a file and a device have in common. */
+#define FILE_OPERATIONS                                                                            \
+    .kind = BLK_PROTOCOL,                                                                          \
+    .state_size = sizeof(File),                                                                    \
+    .write_flags = REQ_FUA,                                                                        \
+    .zero_flags = REQ_MAY_UNMAP,                                                                   \
+    .parse_filename = file_parse_filename,                                                         \
+    .close = file_close,                                                                           \
+    .reconfigure_prepare = file_reconfigure_prepare,                                               \
+    .reconfigure_commit = file_reconfigure_commit,                                                 \
+    .reconfigure_abort = file_reconfigure_abort,                                                   \
+    .fixed_options = file_fixed_options,                                                           \
+    .file_exists = file_exists,                                                                    \
+    .pread = file_pread,                                                                           \
+    .pwrite = file_pwrite,                                                                         \
+    .zero = file_zero,                                                                             \
+    .discard = file_discard,                                                                       \
+    .sync = file_sync,                                                                             \
+    .extent = file_extent,                                                                         \
+    .resize = file_resize,                                                                         \
+    .info = file_info,                                                                             \
+    .allocated = file_allocated,                                                                   \
+    .has_zero_init = file_has_zero_init,                                                           \
+    .lock = file_lock,                                                                             \
+    .refresh_limits = file_refresh_limits
+
 const BlockDriver block_file = {
+    FILE_OPERATIONS,
     .name = "file",
-    .kind = BLK_PROTOCOL,
     .prefix = "file",
-    .state_size = sizeof(File),
-    .write_flags = REQ_FUA,
-    .zero_flags = REQ_MAY_UNMAP,
-    .parse_filename = file_parse_filename,
     .open = file_open,
-    .close = file_close,
-    .reconfigure_prepare = file_reconfigure_prepare,
-    .reconfigure_commit = file_reconfigure_commit,
-    .reconfigure_abort = file_reconfigure_abort,
-    .fixed_options = file_fixed_options,
     .create_opts = file_create_opts,
     .create = file_create_file,
-    .file_exists = file_exists,
     .remove = file_remove,
-    .pread = file_pread,
-    .pwrite = file_pwrite,
-    .zero = file_zero,
-    .discard = file_discard,
-    .sync = file_sync,
-    .extent = file_extent,
     .copy = file_copy,
-    .resize = file_resize,
-    .info = file_info,
-    .allocated = file_allocated,
-    .has_zero_init = file_has_zero_init,
-    .lock = file_lock,
-    .refresh_limits = file_refresh_limits,
 };
 
 const BlockDriver block_host_device = {
+    FILE_OPERATIONS,
     .name = "host_device",
-    .kind = BLK_PROTOCOL,
     .prefix = "host_device",
-    .state_size = sizeof(File),
-    .write_flags = REQ_FUA,
-    .zero_flags = REQ_MAY_UNMAP,
-    .parse_filename = file_parse_filename,
     .open = device_open,
-    .close = file_close,
-    .reconfigure_prepare = file_reconfigure_prepare,
-    .reconfigure_commit = file_reconfigure_commit,
-    .reconfigure_abort = file_reconfigure_abort,
-    .fixed_options = file_fixed_options,
-    .pread = file_pread,
-    .pwrite = file_pwrite,
-    .zero = file_zero,
-    .discard = file_discard,
-    .sync = file_sync,
-    .extent = file_extent,
-    .resize = file_resize,
-    .info = file_info,
-    .allocated = file_allocated,
-    .has_zero_init = file_has_zero_init,
-    .lock = file_lock,
-    .refresh_limits = file_refresh_limits,
+    .create_opts = device_create_opts,
+    .create = device_create,
 };

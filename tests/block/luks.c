@@ -230,7 +230,7 @@ static CO int amend(const char *path, const char *text, bool force)
         json_put_int(o, "iter-time", 0);
     if (slot)
         json_put_int(o, "keyslot", g_ascii_strtoll(json_string_value(slot), NULL, 10));
-    return driver_find("luks")->amend(handle_node(h), o, force, NULL, NULL, &err) ? 0 : err->code;
+    return driver_find("luks")->amend(handle_node(h), o, force, &err) ? 0 : err->code;
 }
 
 static CO void test_amend(void)

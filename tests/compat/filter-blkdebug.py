@@ -198,4 +198,10 @@ t.io('break/below-a-filter', 'break pwritev A', 'aio_write 0 1', 'wait_break A',
      'aio_flush', opts='--object throttle-group,id=t --image-opts',
      image='driver=throttle,throttle-group=t,file.driver=blkdebug,file.image.filename=a.img')
 
+# ---- memory of caches --------------------------------------------------------------------------
+
+t.setup('l2', 'qemu-img create -q -f qcow2 l2.qcow2 1M; qemu-io -c "write 0 64k" l2.qcow2 >/dev/null')
+t.io('cache-clean-interval/too-long', 'read 0 4k', opts='--image-opts', setup='l2',
+     image='driver=qcow2,cache-clean-interval=4294967296,file.filename=l2.qcow2')
+
 t.main()

@@ -163,6 +163,9 @@ for name, image in {'filter': COR, 'bottom': f'{NAMED},bottom=mid',
     if name != 'bottom-itself':
         opts(f'copy-on-read/{name}', image, *READS, setup='chain')
     opts(f'copy-on-read/{name}-read-only', image, *READS, setup='chain', more='-r')
+opts('copy-on-read/between-an-image-and-its-backing-file',
+     'driver=qcow2,file.filename=q.qcow2,backing.driver=copy-on-read,backing.read-only=on,'
+     'backing.file.driver=raw,backing.file.file.filename=1', 'read -P 1 0 4k', more='-r')
 t.io('copy-on-read/switch', *READS, opts='-C', image='top', setup='chain')
 t.io('copy-on-read/switch-read-only', *READS, opts='-C -r', image='top', setup='chain')
 t.row('copy-on-read/left', f'qemu-io -c "read 0 512k" --image-opts {COR}; qemu-io -c map top', 'chain',

@@ -36,7 +36,6 @@ t.row('progress-bad', 'qemu-img amend -p -o lazy_refcounts=on v2.qcow2', 'v2', m
 t.row('snapshots-v2', 'qemu-img amend -o compat=0.10 s.qcow2', 'snapshots')
 t.row('snapshots-refcount', 'qemu-img amend -o refcount_bits=4 s.qcow2', 'snapshots')
 t.row('snapshots-refcount-small', 'qemu-img amend -o refcount_bits=1 s.qcow2', 'snapshots')
-t.row('bitmaps-v2', 'qemu-img amend -o compat=0.10 b.qcow2', 'bitmaps')
 t.row('data-file-name', 'qemu-img amend -o data_file=data2.raw d.qcow2', 'data-file')
 s = '--object secret,id=s,data=abc --object secret,id=n,data=new --image-opts driver=luks,key-secret=s,file.filename=l.luks'
 t.row('luks/add', f'qemu-img amend -o state=active,new-secret=n,iter-time=10 {s}', 'encrypted', files=False)

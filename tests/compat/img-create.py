@@ -35,7 +35,7 @@ for name, opts in (
         ('luks-no-key', '-o encrypt.format=luks')):
     t.row(f'qcow2/{name}', f'qemu-img create -f qcow2 {opts} x 3M')
 for name, opts in (('plain', ''), ('off', '-o preallocation=off'), ('falloc', '-o preallocation=falloc'),
-                   ('full', '-o preallocation=full'), ('metadata', '-o preallocation=metadata'),
+                   ('full', '-o preallocation=full'),
                    ('bad', '-o preallocation=x'), ('nocow', '-o nocow=on'), ('hint', '-o extent_size_hint=0'),
                    ('cluster', '-o cluster_size=4k'), ('backing', '-b r -F raw')):
     t.row(f'raw/{name}', f'qemu-img create -f raw {opts} x 3M', 'raw')
@@ -113,6 +113,32 @@ t.row('file-format', 'qemu-img create -f file x 1M')
 t.row('name/comma', 'qemu-img create -f qcow2 a,b 1M')
 t.row('name/quotes', """qemu-img create -f qcow2 "a'b\\"c" 1M""")
 t.row('name/protocol', 'qemu-img create -f raw file:x 1M')
+for name, command in (('qcow2', 'create -f qcow2 file:y 1M; qemu-img create -f qcow2 -b file:y -F qcow2 q'),
+                      ('file', 'create -f file file:z 1M'), ('no-folder', 'create -f raw file:/nope/x 1M'),
+                      ('empty', 'create -f raw file: 1M'), ('device', 'create -f raw host_device:x 1M'),
+                      ('null', 'create -f raw null-co:// 1M'), ('debug', 'create -f raw blkdebug::b 1M'),
+                      ('help', 'create -f qcow2 -o help null-co://'), ('no-device', 'create -f host_device nope 1M'),
+                      ('convert', 'create -q -f raw x 1M; qemu-img convert -O qcow2 file:x file:v')):
+    t.row(f'name/protocol-{name}', f'qemu-img {command}')
+for name in 'file', 'raw', 'qcow2':
+    t.row(f'order/{name}', f'qemu-img create -f {name} -o extent_size_hint=0,nocow=on,preallocation=full x 64k')
+
+# Block devices, which only root can make.
+t.setup('device', 'head -c 8M /dev/zero | tr "\\0" x > disk')
+for name, command in (('qcow2', 'create -f qcow2 dev 100M; qemu-img info dev | grep size'), ('raw', 'create -f raw dev 1M'),
+                      ('itself', 'create -f host_device dev 1M'), ('too-large', 'create -f raw dev 9M'),
+                      ('preallocated', 'create -f host_device -o preallocation=full dev 1M'),
+                      ('raw-preallocated', 'create -f raw -o preallocation=full dev 1M'),
+                      ('file-option', 'create -f raw -o nocow=on dev 1M'),
+                      ('convert', 'create -q -f raw r 3M; qemu-io -f raw -c "write -qP 3 0 1M" r; qemu-img convert -O raw r dev'),
+                      ('convert-qcow2', 'create -q -f raw r 3M; qemu-img convert -O qcow2 r dev; qemu-img compare r dev'),
+                      ('dd', 'create -q -f raw r 3M; qemu-img dd if=r of=dev bs=1M'),
+                      ('smaller', 'resize -f raw --shrink dev 5M'), ('smaller-refused', 'resize -f raw dev 5M'),
+                      ('same', 'resize -f raw dev 8M'), ('larger', 'resize -f raw dev 9M'),
+                      ('map', 'map -f raw --output=json dev'), ('measure', 'measure dev')):
+    t.row(f'device/{name}', 'ln -s $(losetup -f --show disk) dev || exit; trap "losetup -d $(readlink dev); rm dev" EXIT; '
+          f'qemu-img {command}', 'device', stderr='shape')
+
 t.row('usage/no-value', 'qemu-img create -f')
 t.row('usage/after', 'qemu-img create x 1M -f qcow2')
 t.row('object/bad', 'qemu-img create --object foo,id=x x 1M')

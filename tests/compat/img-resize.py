@@ -38,6 +38,11 @@ t.row('chain/grow', 'qemu-img resize mid.qcow2 20M', 'chain')
 t.row('chain/shrink', 'qemu-img resize --shrink top.qcow2 2M', 'chain')
 t.row('data-file/grow', 'qemu-img resize d.qcow2 2M', 'data-file')
 t.row('data-file/shrink', 'qemu-img resize --shrink d.qcow2 512k', 'data-file')
+raw = 'qemu-img create -q -f qcow2 -o data_file=raw,data_file_raw=on x 1M'
+shown = 'qemu-img map --output=json x'
+t.row('data-file-raw/new-is-mapped', f'{raw}; {shown}; printf abc | dd of=raw conv=notrunc status=none; qemu-io -c "read -v 0 16" x | grep 0000')
+t.row('data-file-raw/grown-is-mapped', f'{raw}; qemu-img resize x 2M; {shown}; qemu-img resize --shrink x 1500k; {shown}')
+t.row('data-file-raw/discarded', f'{raw}; qemu-io -c "discard 64k 64k" x >/dev/null; {shown}')
 t.row('data-file-raw/grow', 'qemu-img resize d2.qcow2 2M', 'data-file')
 t.row('luks/grow', 'qemu-img resize --object secret,id=s,data=abc --image-opts '
       'driver=luks,key-secret=s,file.filename=l.luks 2M', 'encrypted')

@@ -2,11 +2,14 @@
 /* A disk in memory with a log. */
 #include "tests/lib/memdisk.h"
 #include "block/internal.h"
+#include <inttypes.h>
 #include <string.h>
 
 typedef struct {
     MemdiskImage now, origin;
-    GArray *log; /* of MemdiskEntry */
+    GArray *log;  /* of MemdiskEntry; NULL: none is kept */
+    bool beside;  /* the log is another disk's */
+    uint64_t max; /* bytes it may grow to */
 } Memdisk;
 
 /* ---- images --------------------------------------------------------------------------------- */
@@ -26,7 +29,8 @@ void memdisk_image_set(MemdiskImage *m, const uint8_t *data, size_t len)
 {
     m->len = 0;
     image_resize(m, len);
-    memcpy(m->data, data, len);
+    if (len)
+        memcpy(m->data, data, len);
 }
 
 static void image_put(MemdiskImage *m, uint64_t off, const uint8_t *data, size_t len)
@@ -63,39 +67,49 @@ void memdisk_image_clear(MemdiskImage *m)
 
 /* ---- the driver ----------------------------------------------------------------------------- */
 
-static void memdisk_did(Node *n, MemdiskOp op, uint64_t off, uint64_t len, Span data)
+/* Does it, and remembers it if there is a log. -ENOSPC: the disk would grow too large. */
+static int memdisk_do(Node *n, MemdiskOp op, uint64_t off, uint64_t len, Span data)
 {
     Memdisk *d = node_state(n);
-    MemdiskEntry e = { op, off, len, NULL };
+    MemdiskEntry e = { op, off, len, NULL, n };
 
+    if (off > d->max || len > d->max - off)
+        return -ENOSPC;
     if (op == MEMDISK_WRITE) {
         e.data = g_malloc(len);
         span_read(data, e.data);
     }
-    g_array_append_val(d->log, e);
     memdisk_image_apply(&d->now, &e, NULL, NULL);
+    if (d->log)
+        g_array_append_val(d->log, e);
+    else
+        g_free(e.data);
+    return 0;
 }
 
 static CO int memdisk_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
     Memdisk *d = node_state(n);
+    uint64_t there = off < d->now.len ? MIN(buf.len, d->now.len - off) : 0;
 
-    span_write(buf, d->now.data + off);
+    /* The node's size is a multiple of 512, ours need not be. */
+    span_write(span_slice(buf, 0, there), d->now.data + off);
+    span_zero(span_slice(buf, there, buf.len - there));
     co_yield();
     return 0;
 }
 
 static CO int memdisk_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
-    memdisk_did(n, MEMDISK_WRITE, off, buf.len, buf);
+    int r = memdisk_do(n, MEMDISK_WRITE, off, buf.len, buf);
+
     co_yield();
-    return 0;
+    return r;
 }
 
 static CO int memdisk_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 {
-    memdisk_did(n, MEMDISK_ZERO, off, len, span_of(NULL, 0));
-    return 0;
+    return memdisk_do(n, MEMDISK_ZERO, off, len, span_of(NULL, 0));
 }
 
 static CO int memdisk_discard(Node *n, uint64_t off, uint64_t len)
@@ -106,14 +120,16 @@ static CO int memdisk_discard(Node *n, uint64_t off, uint64_t len)
 static CO int memdisk_sync(Node *n)
 {
     co_yield();
-    memdisk_did(n, MEMDISK_FLUSH, 0, 0, span_of(NULL, 0));
-    return 0;
+    return memdisk_do(n, MEMDISK_FLUSH, 0, 0, span_of(NULL, 0));
 }
 
 static CO bool memdisk_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc,
                               ReqFlags flags, GError **err)
 {
-    memdisk_did(n, MEMDISK_RESIZE, 0, size, span_of(NULL, 0));
+    int r = memdisk_do(n, MEMDISK_RESIZE, 0, size, span_of(NULL, 0));
+
+    if (r < 0)
+        return err_set_errno(err, r, "The disk cannot have %" PRIu64 " bytes", size);
     node_set_size(n, size);
     return true;
 }
@@ -122,9 +138,10 @@ static CO void memdisk_close(Node *n)
 {
     Memdisk *d = node_state(n);
 
-    for (guint i = 0; i < d->log->len; i++)
+    for (guint i = 0; d->log && !d->beside && i < d->log->len; i++)
         g_free(g_array_index(d->log, MemdiskEntry, i).data);
-    g_array_free(d->log, true);
+    if (d->log && !d->beside)
+        g_array_free(d->log, true);
     memdisk_image_clear(&d->now);
     memdisk_image_clear(&d->origin);
 }
@@ -149,7 +166,7 @@ static const BlockDriver block_memdisk = {
     .has_zero_init = memdisk_has_zero_init,
 };
 
-Node *memdisk_new(const char *name, const uint8_t *data, size_t len)
+Node *memdisk_new_scratch(const char *name, const uint8_t *data, size_t len, uint64_t max)
 {
     g_autoptr(GError) err = NULL;
     Node *n = node_new(&block_memdisk, name, &err);
@@ -157,14 +174,34 @@ Node *memdisk_new(const char *name, const uint8_t *data, size_t len)
 
     g_assert_no_error(err);
     d = node_state(n);
-    d->log = g_array_new(false, false, sizeof(MemdiskEntry));
+    d->max = max;
     memdisk_image_set(&d->now, data, len);
-    memdisk_image_set(&d->origin, data, len);
     n->flags = OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP;
     n->options = json_object();
     n->filename = g_strdup(name);
     n->is_open = true;
     node_set_size(n, len);
+    return n;
+}
+
+Node *memdisk_new(const char *name, const uint8_t *data, size_t len)
+{
+    Node *n = memdisk_new_scratch(name, data, len, UINT64_MAX);
+    Memdisk *d = node_state(n);
+
+    d->log = g_array_new(false, false, sizeof(MemdiskEntry));
+    memdisk_image_set(&d->origin, data, len);
+    return n;
+}
+
+Node *memdisk_new_beside(Node *first, const char *name, const uint8_t *data, size_t len)
+{
+    Node *n = memdisk_new_scratch(name, data, len, UINT64_MAX);
+    Memdisk *d = node_state(n);
+
+    d->log = ((Memdisk *)node_state(first))->log;
+    d->beside = true;
+    memdisk_image_set(&d->origin, data, len);
     return n;
 }
 

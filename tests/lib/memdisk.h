@@ -14,6 +14,7 @@ typedef struct {
     MemdiskOp op;
     uint64_t off, len;  /* RESIZE: @len is the new size */
     uint8_t *data;      /* WRITE */
+    Node *disk;
 } MemdiskEntry;
 
 /*
@@ -21,8 +22,12 @@ typedef struct {
  * "file": NAME. One reference, the caller's. Grows when written past its end.
  */
 Node *memdisk_new(const char *name, const uint8_t *data, size_t len);
+/* The same, writing to the log of @first, which lives longer: so the order of all is known. */
+Node *memdisk_new_beside(Node *first, const char *name, const uint8_t *data, size_t len);
+/* The same without a log and an origin; writes beyond @max bytes fail with ENOSPC. */
+Node *memdisk_new_scratch(const char *name, const uint8_t *data, size_t len, uint64_t max);
 
-/* Drops the reference that memdisk_new gave. */
+/* Drops the reference that the maker gave. */
 CO void memdisk_free(Node *disk);
 
 /* Entries logged so far. */

@@ -1,38 +1,55 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Power cuts: workload, model and verdict. */
+/* Power cuts: workload and verdict. */
 #include "tests/lib/power-cut.h"
 #include "block/driver.h"
 #include "tests/lib/harness.h"
 #include "tests/lib/memdisk.h"
+#include "tests/lib/power-cut-model.h"
 #include "util/keyval.h"
+#include "util/object.h"
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { SECTOR = 512 };
-
-/* Sector contents are the number of the write that made them, repeated; 0 for zeroes. */
-typedef enum { EVENT_WRITE, EVENT_MAY_ZERO, EVENT_FLUSHED } EventKind;
-
-typedef struct {
-    EventKind kind;
-    size_t position;     /* of the disk's log when it began (FLUSHED: when it was done) */
-    uint64_t first, count; /* sectors */
-    uint64_t stamp;
-} Event;
+enum { DISKS = 2 };
 
 struct PowerCut {
     const PowerCutWorkload *w;
-    Node *disk;
+    Node *disks[DISKS];
     Handle *h;
+    Handle *under;      /* with an overlay: what is below it */
     GRand *rand;
-    GArray *events;      /* of Event */
+    Timeline *time;
     uint64_t stamp;
 };
+
+struct PowerCutSnapshot {
+    char *id;
+    SectorState *state;
+};
+
+static uint64_t max_size(const PowerCutWorkload *w)
+{
+    return MAX(w->size, w->max_size);
+}
+
+/* ---- what workloads do ---------------------------------------------------------------------- */
 
 Handle *power_cut_handle(PowerCut *pc)
 {
     return pc->h;
+}
+
+Handle *power_cut_under(PowerCut *pc)
+{
+    return pc->under;
+}
+
+const uint8_t *power_cut_base(const char *name)
+{
+    size_t len;
+
+    return memdisk_data(node_find(name), &len);
 }
 
 uint32_t power_cut_random(PowerCut *pc, uint32_t below)
@@ -40,11 +57,15 @@ uint32_t power_cut_random(PowerCut *pc, uint32_t below)
     return g_rand_int_range(pc->rand, 0, below);
 }
 
-static void event_add(PowerCut *pc, EventKind kind, uint64_t off, uint64_t len, uint64_t stamp)
+static size_t position(const PowerCut *pc)
 {
-    Event e = { kind, memdisk_log_len(pc->disk), off / SECTOR, len / SECTOR, stamp };
+    return memdisk_log_len(pc->disks[0]);
+}
 
-    g_array_append_val(pc->events, e);
+static void written(PowerCut *pc)
+{
+    if (pc->w->kind & POWER_CUT_WRITETHROUGH)
+        timeline_flushed(pc->time, position(pc));
 }
 
 CO void power_cut_write(PowerCut *pc, uint64_t off, uint64_t len)
@@ -54,31 +75,41 @@ CO void power_cut_write(PowerCut *pc, uint64_t off, uint64_t len)
 
     for (uint64_t i = 0; i < len / 8; i++)
         buf[i] = stamp;
-    event_add(pc, EVENT_WRITE, off, len, stamp);
+    timeline_write(pc->time, position(pc), off, len, stamp);
     g_assert_cmpint(handle_pwrite(pc->h, off, span_of(buf, len), 0), ==, 0);
+    written(pc);
 }
 
 CO void power_cut_zero(PowerCut *pc, uint64_t off, uint64_t len, bool unmap)
 {
-    event_add(pc, EVENT_WRITE, off, len, 0);
+    timeline_write(pc->time, position(pc), off, len, 0);
     g_assert_cmpint(handle_zero(pc->h, off, len, unmap ? REQ_MAY_UNMAP : 0), ==, 0);
-}
-
-void power_cut_forget(PowerCut *pc, uint64_t off, uint64_t len)
-{
-    event_add(pc, EVENT_MAY_ZERO, off, len, 0);
+    written(pc);
 }
 
 CO void power_cut_discard(PowerCut *pc, uint64_t off, uint64_t len)
 {
-    power_cut_forget(pc, off, len);
+    timeline_forget(pc->time, position(pc), off, len);
     g_assert_cmpint(handle_discard(pc->h, off, len), ==, 0);
 }
 
 CO void power_cut_flush(PowerCut *pc)
 {
     g_assert_cmpint(handle_flush(pc->h), ==, 0);
-    event_add(pc, EVENT_FLUSHED, 0, 0, 0);
+    timeline_flushed(pc->time, position(pc));
+}
+
+CO void power_cut_resize(PowerCut *pc, uint64_t size)
+{
+    uint64_t old = handle_size(pc->h);
+    g_autoptr(GError) err = NULL;
+
+    if (size < old)
+        timeline_forget(pc->time, position(pc), size, old - size);
+    else
+        timeline_write(pc->time, position(pc), old, size - old, 0);
+    handle_resize(pc->h, size, false, PREALLOC_OFF, &err);
+    g_assert_no_error(err);
 }
 
 CO void power_cut_mix(PowerCut *pc, unsigned ops, uint64_t max)
@@ -101,127 +132,195 @@ CO void power_cut_mix(PowerCut *pc, unsigned ops, uint64_t max)
     }
 }
 
-/* ---- the model ------------------------------------------------------------------------------ */
-
-typedef struct {
-    GArray **allowed;     /* per sector, of uint64_t: what it may read as; the last is the newest */
-    uint64_t sectors;
-    size_t next_event;
-} Model;
-
-static void model_init(Model *m, uint64_t size)
+CO PowerCutSnapshot *power_cut_snapshot(PowerCut *pc, const char *name)
 {
-    uint64_t zero = 0;
+    Node *n = handle_node(pc->h);
+    Snapshot s = { .name = (char *)name, .icount = UINT64_MAX };
+    PowerCutSnapshot *taken = g_new(PowerCutSnapshot, 1);
+    g_autoptr(GError) err = NULL;
 
-    *m = (Model){ .sectors = size / SECTOR };
-    m->allowed = g_new(GArray *, m->sectors);
-    for (uint64_t i = 0; i < m->sectors; i++) {
-        m->allowed[i] = g_array_new(false, false, sizeof(uint64_t));
-        g_array_append_val(m->allowed[i], zero);
-    }
+    g_assert_cmpint(node_driver(n)->snapshots->create(n, &s, &err), ==, 0);
+    g_assert_no_error(err);
+    *taken = (PowerCutSnapshot){ s.id, timeline_now(pc->time) };
+    return taken;
 }
 
-static void model_clear(Model *m)
+CO void power_cut_snapshot_apply(PowerCut *pc, const PowerCutSnapshot *s)
 {
-    for (uint64_t i = 0; i < m->sectors; i++)
-        g_array_free(m->allowed[i], true);
-    g_free(m->allowed);
+    Node *n = handle_node(pc->h);
+    g_autoptr(GError) err = NULL;
+
+    timeline_restore(pc->time, position(pc), s->state);
+    g_assert_cmpint(node_driver(n)->snapshots->apply(n, s->id, &err), ==, 0);
+    g_assert_no_error(err);
+    timeline_flushed(pc->time, position(pc));
 }
 
-/* What is durable now is what was newest; a discarded sector stays undecided. */
-static void model_flush(Model *m)
+CO void power_cut_snapshot_remove(PowerCut *pc, PowerCutSnapshot *s)
 {
-    for (uint64_t i = 0; i < m->sectors; i++) {
-        GArray *a = m->allowed[i];
-        uint64_t last = g_array_index(a, uint64_t, a->len - 1);
+    Node *n = handle_node(pc->h);
+    g_autoptr(GError) err = NULL;
 
-        if (last != UINT64_MAX && a->len > 1) {
-            g_array_set_size(a, 0);
-            g_array_append_val(a, last);
-        }
-    }
+    g_assert_cmpint(node_driver(n)->snapshots->remove(n, s->id, &err), ==, 0);
+    g_assert_no_error(err);
+    g_free(s->id);
+    g_free(s->state);
+    g_free(s);
 }
 
-static void model_apply(Model *m, const Event *e)
-{
-    /* UINT64_MAX stands for: zero, or what was there. */
-    uint64_t value = e->kind == EVENT_WRITE ? e->stamp : UINT64_MAX;
+/* ---- images --------------------------------------------------------------------------------- */
 
-    if (e->kind == EVENT_FLUSHED)
-        model_flush(m);
-    for (uint64_t i = e->first; i < MIN(e->first + e->count, m->sectors); i++)
-        g_array_append_val(m->allowed[i], value);
-}
-
-/* Moves on to what was known when the log had @position entries. */
-static void model_advance(Model *m, const PowerCut *pc, size_t position)
-{
-    for (; m->next_event < pc->events->len; m->next_event++) {
-        const Event *e = &g_array_index(pc->events, Event, m->next_event);
-
-        if (e->kind == EVENT_FLUSHED ? e->position > position : e->position >= position)
-            break;
-        model_apply(m, e);
-    }
-}
-
-static bool model_allows(const Model *m, uint64_t sector, uint64_t stamp)
-{
-    const GArray *a = m->allowed[sector];
-
-    for (guint i = 0; i < a->len; i++) {
-        uint64_t v = g_array_index(a, uint64_t, i);
-
-        if (v == stamp || (v == UINT64_MAX && stamp == 0))
-            return true;
-    }
-    return false;
-}
-
-/* ---- verdict -------------------------------------------------------------------------------- */
-
-static CO Handle *image_open(const PowerCutWorkload *w, const char *node, OpenFlags flags)
+static json_t *image_options(const PowerCutWorkload *w, const char *disk, const char *data,
+                             const char *backing)
 {
     g_autoptr(GError) err = NULL;
     json_t *o = w->open_options ? keyval_parse(w->open_options, NULL, &err) : json_object();
-    Handle *h;
 
     g_assert_no_error(err);
     json_put_str(o, "driver", "qcow2");
-    json_put_str(o, "file", node);
-    h = handle_open(NULL, o, flags, &err);
+    json_put_str(o, "file", disk);
+    if (w->kind & POWER_CUT_DATA_FILE)
+        json_put_str(o, "data-file", data);
+    if (w->kind & POWER_CUT_LUKS) {
+        json_t *encrypt = json_object();
+
+        json_put_str(encrypt, "format", "luks");
+        json_put_str(encrypt, "key-secret", "power-cut");
+        json_put(o, "encrypt", encrypt);
+    }
+    if (backing)
+        json_put_str(o, "backing", backing);
+    else
+        json_put(o, "backing", json_null());
+    return o;
+}
+
+static CO Handle *options_open(json_t *o, OpenFlags flags)
+{
+    g_autoptr(GError) err = NULL;
+    Handle *h = handle_open(NULL, o, flags, &err);
+
     g_assert_no_error(err);
     return h;
 }
 
-static CO void repair_leaks(Handle *h)
+/* The name of the backing file that the image on @disk stores, NULL if none; the caller frees. */
+static CO char *stored_backing(const PowerCutWorkload *w, const char *disk, const char *data)
+{
+    Handle *h = options_open(image_options(w, disk, data, NULL), OPEN_NO_IO);
+    char *name = g_strdup(node_backing_stored(handle_node(h)));
+
+    handle_close(h);
+    return name;
+}
+
+/* Opens the image on @disk, not what lies above it. */
+static CO Handle *image_open(const PowerCutWorkload *w, const char *disk, const char *data,
+                             OpenFlags flags)
+{
+    g_autofree char *backing = w->kind & POWER_CUT_BACKING ? stored_backing(w, disk, data) : NULL;
+
+    return options_open(image_options(w, disk, data, backing), flags);
+}
+
+/* Opens the overlay on @second; @below describes or names what it lies on. */
+static CO Handle *overlay_open(const char *second, json_t *below, OpenFlags flags)
+{
+    json_t *o = json_object();
+
+    json_put_str(o, "driver", "qcow2");
+    json_put_str(o, "file", second);
+    json_put(o, "backing", below);
+    return options_open(o, flags);
+}
+
+/* Opens where requests of the guest enter. */
+static CO Handle *top_open(const PowerCutWorkload *w, const char *disk, const char *second,
+                           OpenFlags flags)
+{
+    return w->kind & POWER_CUT_OVERLAY
+               ? overlay_open(second, image_options(w, disk, NULL, NULL), flags)
+               : image_open(w, disk, second, flags);
+}
+
+static void file_take(const char *path, MemdiskImage *out)
+{
+    g_autofree char *data = NULL;
+    gsize len;
+
+    g_assert_true(g_file_get_contents(path, &data, &len, NULL));
+    memdisk_image_set(out, (uint8_t *)data, len);
+    g_assert_cmpint(unlink(path), ==, 0);
+}
+
+/* A freshly created image as bytes. @data: path of its data file, or NULL. */
+static CO void image_make(const PowerCutWorkload *w, const char *options, const char *data,
+                          const char *backing, const char *backing_fmt, MemdiskImage *out)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(json_t) opts = json_object();
+    g_autofree char *path = test_path("power-cut.qcow2");
+
+    g_assert_true(keyval_parse_flat(options, NULL, opts, &err));
+    if (data)
+        json_put_str(opts, "data_file", data);
+    if (backing) {
+        json_put_str(opts, "backing_file", backing);
+        json_put_str(opts, "backing_fmt", backing_fmt);
+    }
+    if (w->kind & POWER_CUT_LUKS) {
+        json_put_str(opts, "encrypt.format", "luks");
+        json_put_str(opts, "encrypt.key-secret", "power-cut");
+        json_put_int(opts, "encrypt.iter-time", 10);
+    }
+    json_put_int(opts, "size", w->size);
+    image_create(path, "qcow2", opts, &err);
+    g_assert_no_error(err);
+    file_take(path, out);
+}
+
+static CO void images_make(const PowerCutWorkload *w, MemdiskImage *images)
+{
+    g_autofree char *data = w->kind & POWER_CUT_DATA_FILE ? test_path("power-cut.data") : NULL;
+    bool backing = w->kind & POWER_CUT_BACKING;
+
+    image_make(w, w->options, data, backing ? POWER_CUT_BASE_A : NULL, "raw", &images[0]);
+    if (data)
+        file_take(data, &images[1]);
+    if (w->kind & POWER_CUT_OVERLAY)
+        image_make(w, w->options, NULL, "under", "qcow2", &images[1]);
+}
+
+/* ---- verdict -------------------------------------------------------------------------------- */
+
+static CO void repair(Handle *h, CheckFix fix, const char *what)
 {
     g_autoptr(GError) err = NULL;
     FILE *out = fopen("/dev/null", "w");
-    CheckResult r;
-    int code = node_check(handle_node(h), &r, CHECK_FIX_LEAKS, out, &err);
+    CheckResult r = { 0 };
+    int code = node_check(handle_node(h), &r, fix, out, &err);
 
     fclose(out);
-    g_assert_no_error(err);
-    g_assert_cmpint(code, ==, 0);
+    if (code < 0)
+        g_error("%s: repair: %s", what, err ? err->message : g_strerror(-code));
 }
 
 static CO void verify_clean(Handle *h, const char *what)
 {
     g_autoptr(GError) err = NULL;
-    CheckResult r;
+    CheckResult r = { 0 };
     int code = node_check(handle_node(h), &r, 0, stderr, &err);
 
     g_assert_no_error(err);
     g_assert_cmpint(code, ==, 0);
     if (r.corruptions || r.check_errors || r.leaks)
-        g_error("%s: after repairing leaks: %" PRId64 " corruptions, %" PRId64 " leaks, %" PRId64
+        g_error("%s: after the repair: %" PRId64 " corruptions, %" PRId64 " leaks, %" PRId64
                 " check errors", what, r.corruptions, r.leaks, r.check_errors);
 }
 
-static CO void verify_content(Handle *h, const Model *m, const char *what)
+static CO void verify_content(Handle *h, const Model *m, uint64_t max, const char *what)
 {
-    uint64_t size = MIN(handle_size(h), m->sectors * SECTOR);
+    uint64_t size = MIN(handle_size(h), max);
     g_autofree uint8_t *buf = g_malloc(size);
 
     g_assert_cmpint(handle_pread(h, 0, span_of(buf, size), 0), ==, 0);
@@ -234,22 +333,45 @@ static CO void verify_content(Handle *h, const Model *m, const char *what)
                 g_error("%s: sector %" PRIu64 " is torn", what, s);
         if (!model_allows(m, s, v[0]))
             g_error("%s: sector %" PRIu64 " reads %" PRIu64 ", last durable was %" PRIu64, what, s,
-                    v[0], g_array_index(m->allowed[s], uint64_t, 0));
+                    v[0], model_oldest(m, s));
     }
 }
 
-/* Judges one image that a cut could have left. */
-static CO void verify(const PowerCutWorkload *w, const MemdiskImage *image, const Model *m,
+/* Repairs as much as the workload allows; then nothing may be wrong. Returns it open. */
+static CO Handle *sound_open(const PowerCutWorkload *w, const char *what, bool top)
+{
+    bool damaged = w->kind & POWER_CUT_DAMAGED;
+    OpenFlags flags = OPEN_RDWR | OPEN_RESIZE | (damaged ? OPEN_CHECK : 0);
+    Handle *h = top ? top_open(w, "cut-0", "cut-1", flags)
+                    : image_open(w, "cut-0", "cut-1", flags);
+
+    repair(h, CHECK_FIX_LEAKS | (damaged ? CHECK_FIX_ERRORS : 0), what);
+    verify_clean(h, what);
+    if (!damaged)
+        return h;
+    handle_close(h);
+    return top_open(w, "cut-0", "cut-1", OPEN_RDWR);
+}
+
+/* Judges what a cut could have left. */
+static CO void verify(const PowerCutWorkload *w, const MemdiskImage *images, const Model *m,
                       const char *what)
 {
-    Node *disk = memdisk_new("cut", image->data, image->len);
-    Handle *h = image_open(w, "cut", OPEN_RDWR | OPEN_RESIZE);
+    Node *disks[DISKS] = {
+        memdisk_new_scratch("cut-0", images[0].data, images[0].len, UINT64_MAX),
+        memdisk_new_scratch("cut-1", images[1].data, images[1].len, UINT64_MAX),
+    };
+    Handle *h;
 
-    repair_leaks(h);
-    verify_clean(h, what);
-    verify_content(h, m, what);
+    if (w->kind & POWER_CUT_OVERLAY)
+        handle_close(sound_open(w, what, false));
+    h = sound_open(w, what, true);
+    verify_content(h, m, max_size(w), what);
+    if (w->verify)
+        w->verify(h);
     handle_close(h);
-    memdisk_free(disk);
+    for (int i = 0; i < DISKS; i++)
+        memdisk_free(disks[i]);
 }
 
 typedef struct {
@@ -264,89 +386,180 @@ static bool tear_keep(void *arg, size_t sector)
     return t->mode == 1 || (t->mode == 2 && g_rand_boolean(t->rand));
 }
 
-/* The image of a cut after entry @end - 1: all that was flushed, and some of the rest. */
-static void image_cut(MemdiskImage *m, Node *disk, size_t end, bool in_order, GRand *rand)
+/* The images of a cut after entry @end - 1: all that was flushed, and some of the rest. */
+static void images_cut(const PowerCut *pc, MemdiskImage *images, size_t end, bool in_order)
 {
-    size_t flushed = 0, len;
-    const uint8_t *origin = memdisk_origin(disk, &len);
+    size_t flushed[DISKS] = { 0, 0 };
 
-    for (size_t i = 0; i < end; i++)
-        if (memdisk_log(disk, i)->op == MEMDISK_FLUSH)
-            flushed = i;
-    memdisk_image_set(m, origin, len);
     for (size_t i = 0; i < end; i++) {
-        Tear t = { rand, in_order || i < flushed ? 1 : g_rand_int_range(rand, 0, 3) };
+        const MemdiskEntry *e = memdisk_log(pc->disks[0], i);
 
-        memdisk_image_apply(m, memdisk_log(disk, i), tear_keep, &t);
+        if (e->op == MEMDISK_FLUSH)
+            flushed[e->disk == pc->disks[1]] = i;
     }
-}
+    for (int d = 0; d < DISKS; d++) {
+        size_t len;
+        const uint8_t *origin = memdisk_origin(pc->disks[d], &len);
 
-/* ---- running -------------------------------------------------------------------------------- */
+        memdisk_image_set(&images[d], origin, len);
+    }
+    for (size_t i = 0; i < end; i++) {
+        const MemdiskEntry *e = memdisk_log(pc->disks[0], i);
+        int d = e->disk == pc->disks[1];
+        Tear t = { pc->rand, in_order || i < flushed[d] ? 1 : g_rand_int_range(pc->rand, 0, 3) };
 
-/* The freshly created image as bytes. */
-static CO void image_make(const PowerCutWorkload *w, MemdiskImage *out)
-{
-    g_autoptr(GError) err = NULL;
-    g_autoptr(json_t) opts = json_object();
-    g_autofree char *path = test_path("power-cut.qcow2"), *data = NULL;
-    gsize len;
-
-    g_assert_true(keyval_parse_flat(w->options, NULL, opts, &err));
-    json_put_int(opts, "size", w->size);
-    image_create(path, "qcow2", opts, &err);
-    g_assert_no_error(err);
-    g_assert_true(g_file_get_contents(path, &data, &len, NULL));
-    memdisk_image_set(out, (uint8_t *)data, len);
-    g_assert_cmpint(unlink(path), ==, 0);
+        if (t.mode || e->op != MEMDISK_RESIZE)
+            memdisk_image_apply(&images[d], e, tear_keep, &t);
+    }
 }
 
 static CO unsigned verify_points(PowerCut *pc, unsigned points)
 {
-    size_t total = memdisk_log_len(pc->disk);
+    size_t total = position(pc);
     unsigned done = 0;
-    MemdiskImage image = { 0 };
-    Model model;
+    MemdiskImage images[DISKS] = { { 0 } };
+    Model *model = model_new(pc->time);
 
-    model_init(&model, pc->w->size);
     for (size_t end = 0; end <= total; end++) {
         /* In order at every boundary, then random subsets spread over all of them. */
         unsigned here = 1 + (points > total ? (points - total) / (total + 1) : 0);
 
-        model_advance(&model, pc, end);
+        model_advance(model, end);
         for (unsigned i = 0; i < here; i++) {
             g_autofree char *what = g_strdup_printf("%s, cut after write %zu of %zu, variant %u",
                                                     pc->w->name, end, total, i);
 
-            image_cut(&image, pc->disk, end, i == 0, pc->rand);
-            verify(pc->w, &image, &model, what);
+            images_cut(pc, images, end, i == 0);
+            verify(pc->w, images, model, what);
             done++;
         }
     }
-    model_clear(&model);
-    memdisk_image_clear(&image);
+    model_free(model);
+    for (int i = 0; i < DISKS; i++)
+        memdisk_image_clear(&images[i]);
     return done;
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+static void disks_insert(PowerCut *pc, const MemdiskImage *images)
+{
+    pc->disks[0] = memdisk_new("work-0", images[0].data, images[0].len);
+    pc->disks[1] = memdisk_new_beside(pc->disks[0], "work-1", images[1].data, images[1].len);
+}
+
+static CO void disks_remove(PowerCut *pc)
+{
+    memdisk_free(pc->disks[1]);
+    memdisk_free(pc->disks[0]);
+}
+
+/* Opens the image of the work disks, with a writable handle on what an overlay lies on. */
+static CO void work_open(PowerCut *pc, OpenFlags flags)
+{
+    json_t *o;
+
+    if (!(pc->w->kind & POWER_CUT_OVERLAY)) {
+        pc->h = image_open(pc->w, "work-0", "work-1", flags);
+        return;
+    }
+    o = image_options(pc->w, "work-0", NULL, NULL);
+    json_put_str(o, "node-name", "under");
+    pc->under = options_open(o, flags | OPEN_UNCHANGED);
+    pc->h = overlay_open("work-1", json_string("under"), flags);
+}
+
+static CO void work_close(PowerCut *pc)
+{
+    handle_close(g_steal_pointer(&pc->h));
+    if (pc->under)
+        handle_close(g_steal_pointer(&pc->under));
+}
+
+/* The state in which the log begins: @images are changed to it, and the timeline begins anew. */
+static CO void prepare(PowerCut *pc, MemdiskImage *images)
+{
+    g_autofree SectorState *state = NULL;
+
+    disks_insert(pc, images);
+    work_open(pc, OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP);
+    pc->w->prepare(pc);
+    power_cut_flush(pc);
+    work_close(pc);
+    for (int i = 0; i < DISKS; i++) {
+        size_t len;
+        const uint8_t *data = memdisk_data(pc->disks[i], &len);
+
+        memdisk_image_set(&images[i], data, len);
+    }
+    disks_remove(pc);
+    if (pc->w->damage)
+        pc->w->damage(images[0].data, images[0].len);
+    state = timeline_now(pc->time);
+    timeline_free(pc->time);
+    pc->time = timeline_new(max_size(pc->w), state);
+}
+
+/* What a base has: every other piece of it is @own stamp, the others are the same in all. */
+static SectorState *base_state(const PowerCutWorkload *w, uint64_t own)
+{
+    enum { PIECE = 64 };
+    SectorState *s = g_new0(SectorState, max_size(w) / SECTOR);
+
+    for (uint64_t i = 0; i < w->size / SECTOR; i++)
+        s[i].stamp = (UINT64_C(1) << 40) + i / 8 * 4 + (i / PIECE % 2 ? own : 0);
+    return s;
+}
+
+static Node *base_insert(const char *name, const PowerCutWorkload *w, const SectorState *s)
+{
+    g_autofree uint64_t *data = g_malloc(w->size);
+
+    for (uint64_t i = 0; i < w->size / 8; i++)
+        data[i] = s[i / (SECTOR / 8)].stamp;
+    return memdisk_new_scratch(name, (uint8_t *)data, w->size, UINT64_MAX);
+}
+
+static void secret_make(void)
+{
+    static bool made;
+    g_autoptr(GError) err = NULL;
+
+    if (made)
+        return;
+    made = object_add_text("secret,id=power-cut,data=x", &err);
+    g_assert_no_error(err);
 }
 
 CO unsigned power_cut_run(const PowerCutWorkload *w, unsigned points, uint32_t seed)
 {
-    PowerCut pc = {
-        .w = w,
-        .rand = g_rand_new_with_seed(seed),
-        .events = g_array_new(false, false, sizeof(Event)),
-    };
-    MemdiskImage image = { 0 };
+    bool backing = w->kind & POWER_CUT_BACKING, damaged = w->kind & POWER_CUT_DAMAGED;
+    g_autofree SectorState *a = base_state(w, 1);
+    g_autofree SectorState *b = base_state(w, 2);
+    PowerCut pc = { .w = w, .rand = g_rand_new_with_seed(seed) };
+    Node *bases[] = { base_insert(POWER_CUT_BASE_A, w, a), base_insert(POWER_CUT_BASE_B, w, b) };
+    MemdiskImage images[DISKS] = { { 0 } };
+    OpenFlags flags = OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP | (damaged ? OPEN_CHECK : 0) |
+                      (w->kind & POWER_CUT_WRITETHROUGH ? OPEN_WRITETHROUGH : 0);
     unsigned done;
 
-    image_make(w, &image);
-    pc.disk = memdisk_new("workload", image.data, image.len);
-    pc.h = image_open(w, "workload", OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP);
+    secret_make();
+    images_make(w, images);
+    pc.time = timeline_new(max_size(w), backing ? a : NULL);
+    if (w->prepare)
+        prepare(&pc, images);
+    disks_insert(&pc, images);
+    work_open(&pc, flags);
     w->run(&pc);
     power_cut_flush(&pc);
-    handle_close(pc.h);
+    work_close(&pc);
     done = verify_points(&pc, points);
-    memdisk_free(pc.disk);
-    g_array_free(pc.events, true);
+    disks_remove(&pc);
+    for (size_t i = 0; i < G_N_ELEMENTS(bases); i++)
+        memdisk_free(bases[i]);
+    for (int i = 0; i < DISKS; i++)
+        memdisk_image_clear(&images[i]);
+    timeline_free(pc.time);
     g_rand_free(pc.rand);
-    memdisk_image_clear(&image);
     return done;
 }

@@ -223,6 +223,8 @@ def _(q):
 simple('file-cut-in-last-cluster', lambda q: q.f.truncate(q.end - 100))
 simple('file-cut-by-a-cluster', lambda q: q.f.truncate(q.end - q.cluster))
 simple('file-cut-to-l2', lambda q: q.f.truncate(5 * q.cluster))
+# The reference puts new refcounts where the lost L1 table was, and gives up when it notices.
+simple('file-cut-to-refcounts', lambda q: q.f.truncate(q.cluster * 3 // 2), better=True)
 simple('file-longer', lambda q: q.f.truncate(q.end + 3 * q.cluster))
 
 # ---- compressed clusters

@@ -143,6 +143,20 @@ def cleanliness(folder):
     judge('long-lines', '' if done.returncode == 0 and '1 MiB' in done.stdout else f'{done}')
 
 
+def caches(folder):
+    """Loading an L2 table fails the second time: it was dropped in between, or it was not."""
+    subprocess.run([TOOL.with_name('qemu-img'), 'create', '-q', '-f', 'qcow2', 'l2.qcow2', '1M'],
+                   cwd=folder, check=True)
+    run('-c', 'write 0 64k', 'l2.qcow2', folder=folder)
+    for name, interval, code in ('given-back', 1, 1), ('kept', 0, 0):
+        done = run('-c', 'read 0 4k', '-c', 'sleep 3500', '-c', 'read 0 4k', '--image-opts',
+                   f'driver=qcow2,cache-clean-interval={interval},file.driver=blkdebug,'
+                   'file.image.filename=l2.qcow2,file.set-state.0.event=l2_load,'
+                   'file.set-state.0.new_state=2,file.inject-error.0.event=l2_load,'
+                   'file.inject-error.0.state=2', folder=folder)
+        judge(f'idle-tables-are-{name}', '' if done.returncode == code else f'{done}')
+
+
 def main():
     if not TOOL.exists():
         print('qemu-io is not built')
@@ -154,6 +168,7 @@ def main():
         background(folder)
         breakpoints(folder)
         cleanliness(folder)
+        caches(folder)
     return 1 if FAILED else 0
 
 

@@ -204,6 +204,14 @@ static void test_many_at_once(void)
     in_all_modes(many);
 }
 
+static void test_many_in_small_batches(void)
+{
+    loop_limit_batch(0);
+    loop_limit_batch(3);
+    loop_limit_batch(100);
+    in_all_modes(many);
+}
+
 static void test_forbidden_ring(void)
 {
     const char *why = NULL;
@@ -323,6 +331,7 @@ const Test tests[] = {
     { "/aio/errors", test_errors },
     { "/aio/fallocate", test_fallocate },
     { "/aio/many-at-once", test_many_at_once },
+    { "/aio/many-in-small-batches", test_many_in_small_batches },
     { "/aio/forbidden-ring", test_forbidden_ring },
     { "/aio/poll/ready", test_poll_ready },
     { "/aio/poll/times-out", test_poll_times_out },

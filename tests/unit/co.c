@@ -41,6 +41,33 @@ static void test_start_order(void)
     expect_trace("main abc");
 }
 
+static void test_start_now_runs_until_the_first_wait(void)
+{
+    trace = g_string_new("");
+    start(note, "a");
+    co_start_now(note, (void *)"b");
+    g_string_append(trace, " ");
+    co_yield();
+    expect_trace("b a");
+}
+
+static void nest(void *arg)
+{
+    note(arg);
+    co_start_now(note, (void *)"inner");
+    co_yield();
+    note(arg);
+}
+
+static void test_start_now_nests(void)
+{
+    trace = g_string_new("");
+    co_start_now(nest, (void *)"<");
+    g_string_append(trace, " main ");
+    co_yield();
+    expect_trace("<inner main <");
+}
+
 static void say_twice(void *arg)
 {
     note(arg);
@@ -117,6 +144,29 @@ static void test_sleep_takes_its_time(void)
     g_assert_cmpint(clock_now_ns() - began, >=, 20 * 1000 * 1000);
     g_assert_true(co_sleep(0));
     g_assert_true(co_sleep(-5));
+}
+
+static void doze_long(void *arg)
+{
+    Co **self = arg;
+
+    *self = co_self();
+    g_assert_false(co_doze(INT64_MAX));
+    *self = NULL;
+}
+
+static void test_dozing_is_no_company(void)
+{
+    Co *other = NULL;
+
+    g_assert_true(loop_is_alone());
+    co_start(doze_long, &other);
+    g_assert_false(loop_is_alone());
+    co_yield();
+    g_assert_true(loop_is_alone());
+    co_wake(other);
+    g_assert_true(co_doze(1000));
+    g_assert_null(other);
 }
 
 static void test_sleep_woken_early(void)
@@ -298,6 +348,8 @@ static void test_registers_survive(void)
 }
 
 const Test tests[] = {
+    { "/co/start-now/runs-until-the-first-wait", test_start_now_runs_until_the_first_wait },
+    { "/co/start-now/nests", test_start_now_nests },
     { "/co/start/order", test_start_order },
     { "/co/yield/alternates", test_yield_alternates },
     { "/co/suspend/until-woken", test_suspend_until_woken },
@@ -305,6 +357,7 @@ const Test tests[] = {
     { "/co/wake/kept-during-yield", test_wake_during_yield_is_kept },
     { "/co/self/stable", test_self_is_stable },
     { "/co/sleep/takes-its-time", test_sleep_takes_its_time },
+    { "/co/sleep/dozing-is-no-company", test_dozing_is_no_company },
     { "/co/sleep/woken-early", test_sleep_woken_early },
     { "/co/timers/fire-in-order", test_timers_fire_in_order },
     { "/co/many/at-once", test_thousands_at_once },

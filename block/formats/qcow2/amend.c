@@ -127,6 +127,8 @@ static CO int unzero_table(Qcow2 *q, const TreeTable *t, uint8_t *entries, bool 
         u->found = true;
         if (u->only_look)
             return 0;
+        if (qcow2_within(q, host) || host >> q->cluster_bits >= u->freed->n)
+            return -EIO;
         if (host && !counts_add(u->freed, host >> q->cluster_bits, MIN(times, UINT32_MAX)))
             r = -ENOMEM;
         be64_put(entries + 8 * i, 0);
@@ -177,20 +179,19 @@ static CO int unzero_all(Qcow2 *q, bool only_look, bool *found)
 /* With a backing file zeroes must be written. */
 static CO int write_zero_clusters(Qcow2 *q)
 {
-    static const uint8_t zeroes[64 << 10];
-
     for (uint64_t off = 0; off < q->size;) {
         MapRun run;
         int r = qcow2_map_run(q, off, q->size - off, &run);
 
         if (r < 0)
             return r;
+        work_tell(off, q->size);
         if (run.kind != MAP_ZERO && run.kind != MAP_ZERO_ALLOCATED) {
             off += run.len;
             continue;
         }
-        run.len = MIN(run.len, sizeof(zeroes));
-        r = qcow2_write(q, off, span_of_const(zeroes, run.len));
+        run.len = MIN(run.len, (uint64_t)ZEROES_LEN);
+        r = qcow2_write(q, off, span_of_const(zero_bytes, run.len));
         if (r < 0)
             return r;
         off += run.len;
@@ -274,7 +275,8 @@ static CO bool downgrade(Qcow2 *q, GError **err)
 
 static CO bool change_fields(Qcow2 *q, const Wanted *w, GError **err)
 {
-    if (!w->lazy && q->lazy_refcounts) {
+    /* Counts that are not written yet were made under the other rule. */
+    if (w->lazy != q->lazy_refcounts) {
         int r = qcow2_write_all(q);
 
         if (r < 0)
@@ -304,9 +306,7 @@ static CO bool amend_layout(Qcow2 *q, const Wanted *w, GError **err)
     return change_fields(q, w, err) && (w->version >= q->version || downgrade(q, err));
 }
 
-CO bool qcow2_amend(Node *n, json_t *opts, bool force,
-                    void (*progress)(uint64_t done, uint64_t total, void *arg), void *arg,
-                    GError **err)
+CO bool qcow2_amend(Node *n, json_t *opts, bool force, GError **err)
 {
     Qcow2 *q = qcow2_of(n);
     Wanted w;
@@ -321,8 +321,6 @@ CO bool qcow2_amend(Node *n, json_t *opts, bool force,
     qcow2_exclusive_begin(q);
     ok = amend_layout(q, &w, err);
     qcow2_exclusive_end(q);
-    if (ok && progress)
-        progress(1, 1, arg);
     return ok;
 }
 

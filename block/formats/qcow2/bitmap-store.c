@@ -50,7 +50,7 @@ CO void bitmap_space_free(Qcow2 *q, const BitmapEntry *e)
 
     for (uint32_t i = 0; table && i < e->table_len; i++)
         if (table[i] > BITMAP_TABLE_ONES)
-            qcow2_free_later(q, table[i], q->cluster, FREE_OTHER);
+            qcow2_free_later(q, table[i], q->cluster, FREE_ALWAYS);
     if (table)
         qcow2_free_later(q, e->table_off, e->table_len * UINT64_C(8), FREE_OTHER);
 }

@@ -187,10 +187,11 @@ static void clip_counts(Check *c)
             check_tell(c, "ERROR: overflow cluster offset=0x%" PRIx64 "\nUse qemu-img amend to "
                        "increase the refcount entry width or qemu-img convert to create a clean "
                        "copy if the image cannot be opened for writing\n", i << c->q->cluster_bits);
-        c->result->corruptions += (int64_t)MIN(over, INT32_MAX);
+        c->overflows += (int64_t)MIN(over, INT32_MAX);
         if (over)
             tally_set(&c->refs, i, max);
     }
+    c->result->corruptions += c->overflows;
 }
 
 CO int check_counts_refs(Check *c, GError **err)

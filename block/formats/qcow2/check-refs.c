@@ -43,6 +43,17 @@ static void finding(const Walk *w, const char *fmt, ...)
     check_tell(w->c, "%s", text);
 }
 
+/* Notes which clusters behind the end of the file [@off, @end) refers to. */
+static void far_region(const Walk *w, uint64_t off, uint64_t end)
+{
+    Check *c = w->c;
+    uint64_t first = c->refs.n, bits = c->q->cluster_bits;
+    uint64_t stop = MIN(div_round_up(end, c->q->cluster), first + c->far.n);
+
+    for (uint64_t i = MAX(off >> bits, first); i < stop && !w->tell; i++)
+        tally_add(&c->far, i - first, w->times);
+}
+
 /* A reference to [@off, @off + @len) of the file. False: it reaches too far. */
 static bool region(const Walk *w, uint64_t off, uint64_t len)
 {
@@ -52,6 +63,8 @@ static bool region(const Walk *w, uint64_t off, uint64_t len)
     if (!len)
         return true;
     if (!size_add(off, len, &end) || (end > c->file_len && end - c->file_len >= c->q->cluster)) {
+        if (end > off)
+            far_region(w, off, end);
         finding(w, "ERROR: counting reference for region exceeding the end of the file by one "
                 "cluster or more: offset 0x%" PRIx64 " size 0x%" PRIx64 "\n", off, len);
         return false;
@@ -580,6 +593,7 @@ CO int check_tables_read(Check *c, CheckVisit *visit, GError **err)
         }
         for (guint k = 0; k < n; k++)
             visit(c, &t[k], (uint8_t *)buf + k * cluster);
+        work_tell((i + n) * cluster, c->tables->len * cluster);
     }
     return 0;
 }

@@ -23,6 +23,9 @@
 /* Clusters of the largest file that is checked: a tally for it takes 16 MiB for nothing. */
 #define CLUSTERS_MAX (UINT64_C(1) << 36)
 
+/* How far behind the end of a file references are noted: more than new refcounts for it take. */
+#define FAR_CLUSTERS(clusters) (4096 + (clusters) / 16)
+
 void check_tell(Check *c, const char *fmt, ...)
 {
     va_list ap;
@@ -87,7 +90,7 @@ static uint64_t image_end(Check *c)
     return MAX(end, 1) << c->q->cluster_bits;
 }
 
-/* @before: corruptions that have nothing to do with refcounts. */
+/* @before: corruptions that writing refcounts does not mend. */
 static CO int repair_refcounts(Check *c, int64_t before, GError **err)
 {
     CheckResult *res = c->result;
@@ -136,7 +139,8 @@ static CO bool check_init(Check *c, GError **err)
     c->roots = g_array_new(FALSE, TRUE, sizeof(CheckRoot));
     c->old_blocks = g_array_new(FALSE, TRUE, sizeof(uint64_t));
     c->unknown = g_hash_table_new(NULL, NULL);
-    if (!tally_init(&c->refs, c->clusters + 1) || !tally_init(&c->counts, c->clusters + 1))
+    if (!tally_init(&c->refs, c->clusters + 1) || !tally_init(&c->counts, c->clusters + 1) ||
+        !tally_init(&c->far, FAR_CLUSTERS(c->clusters)))
         return err_set(err, ENOMEM, "No memory to count the references of %" PRIu64 " clusters",
                        c->clusters);
     return true;
@@ -145,6 +149,7 @@ static CO bool check_init(Check *c, GError **err)
 static void check_fini(Check *c)
 {
     tally_clear(&c->refs);
+    tally_clear(&c->far);
     tally_clear(&c->counts);
     g_free(c->reftable);
     g_clear_pointer(&c->tables, g_array_unref);
@@ -168,6 +173,7 @@ static CO int check_all(Check *c, GError **err)
         r = check_counts_refs(c, err);
     if (r < 0)
         return r;
+    before += c->overflows;
     /* What is counted behind the end of the file is nobody's. */
     if (!tally_get(&c->refs, c->clusters))
         tally_set(&c->counts, c->clusters, 0);
@@ -210,9 +216,14 @@ static void forget(Qcow2 *q)
 static CO int check_exclusive(Qcow2 *q, CheckResult *res, CheckFix fix, FILE *out, GError **err)
 {
     Check c = { .q = q, .result = res, .fix = fix, .out = out };
-    int r = qcow2_is_writable(q) ? qcow2_commit_all(q) : 0;
+    bool lazy = q->lazy_refcounts;
+    int r;
 
+    /* What is compared, and what is clean afterwards, are the counts in the file. */
+    q->lazy_refcounts = false;
+    r = qcow2_is_writable(q) ? qcow2_commit_all(q) : 0;
     if (r < 0) {
+        q->lazy_refcounts = lazy;
         err_set_errno(err, r, "Could not write what is cached");
         return r;
     }
@@ -231,6 +242,7 @@ static CO int check_exclusive(Qcow2 *q, CheckResult *res, CheckFix fix, FILE *ou
             r = mark_clean(q, err);
     }
     check_fini(&c);
+    q->lazy_refcounts = lazy;
     return r;
 }
 

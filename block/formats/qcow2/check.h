@@ -44,6 +44,7 @@ typedef struct {
     uint64_t file_len;       /* bytes */
     uint64_t clusters;       /* of the file, the last one perhaps not whole */
     Tally refs;              /* references found; has room for one cluster behind the file */
+    Tally far;               /* the same for clusters behind those: they may come back */
     Tally counts;            /* refcounts as they are in the file */
     GHashTable *unknown;     /* indices of refcount blocks that could not be read */
     uint64_t *reftable;      /* host byte order */
@@ -57,6 +58,7 @@ typedef struct {
     uint64_t told;           /* lines printed */
     uint32_t far_reads;      /* refcounts of clusters behind the end of the file looked up */
 
+    int64_t overflows;       /* references that the refcounts are too narrow for */
     bool rebuild;            /* refcounts cannot be repaired where they are */
     bool counts_changed;     /* by repair */
     bool unflushed;          /* something was written */

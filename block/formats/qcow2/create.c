@@ -143,10 +143,16 @@ static bool read_names(Create *c, const json_t *o, GError **err)
                        QCOW2_NAME_MAX);
     if (q->backing_format && !q->backing_name)
         return err_set(err, EINVAL, "Option 'backing_fmt' is given without 'backing_file'");
+    if (q->backing_format && !driver_find(q->backing_format))
+        return err_set(err, EINVAL, "The backing file has the unknown format '%s'",
+                       q->backing_format);
     if (q->data_name && q->version < 3)
         return err_set(err, EINVAL, "A data file needs compat=1.1");
     if (raw && !q->data_name)
         return err_set(err, EINVAL, "Option 'data_file_raw' needs 'data_file'");
+    /* All is mapped, so that what others write to the raw file shows. */
+    if (raw && c->prealloc == PREALLOC_OFF)
+        c->prealloc = PREALLOC_METADATA;
     if (raw && q->backing_name)
         return err_set(err, EINVAL, "A raw data file and a backing file exclude each other");
     if (c->prealloc != PREALLOC_OFF && q->backing_name && q->subs == 1)

@@ -10,6 +10,9 @@
  *     2. everything behind the first sector; the backing file's name moves to a free place
  *     3. first sector as it shall be
  *
+ * The first sector refers to the old name of the backing file until the last step: it is kept where
+ * it is, or moved out of the way of longer extensions before.
+ *
  * Extensions that must not be missed come first, so that they lie in the first sector.
  */
 #include "block/formats/qcow2/qcow2.h"
@@ -130,6 +133,26 @@ static uint32_t place_backing_name(const Qcow2 *q, uint32_t exts_end)
     return at;
 }
 
+/* The name in the file, where it lies behind the first sector: [*@from, *@end), or nothing. */
+static bool old_name_behind(const Qcow2 *q, uint32_t *from, uint32_t *end)
+{
+    if (!q->backing_off || q->head->len < SECTOR)
+        return false;
+    *from = MAX(q->backing_off, SECTOR);
+    *end = MIN(q->backing_off + be32_at(q->head->data + 16), q->head->len);
+    return *from < *end;
+}
+
+/* Old and new name side by side, if the old one is in the way of nothing. */
+static void keep_old_name(const Qcow2 *q, GByteArray *out, uint32_t exts_end, uint32_t backing_off)
+{
+    uint32_t from, end;
+
+    if (old_name_behind(q, &from, &end) && from >= exts_end && from < out->len &&
+        (!backing_off || end <= backing_off))
+        memcpy(out->data + from, q->head->data + from, MIN(end, out->len) - from);
+}
+
 static GByteArray *head_build(const Qcow2 *q, bool names, uint32_t *backing_off)
 {
     GByteArray *out = g_byte_array_new();
@@ -146,6 +169,7 @@ static GByteArray *head_build(const Qcow2 *q, bool names, uint32_t *backing_off)
     exts_end = out->len;
     g_byte_array_set_size(out, MAX(MAX(exts_end, *backing_off + name_len), SECTOR));
     memset(out->data + exts_end, 0, out->len - exts_end);
+    keep_old_name(q, out, exts_end, *backing_off);
     if (name_len)
         memcpy(out->data + *backing_off, q->backing_name, name_len);
     return out;
@@ -236,16 +260,75 @@ static CO int head_write_steps(Qcow2 *q, const GByteArray *head)
     return r < 0 ? r : edge_pwrite_buf(q->storage, 0, head->data, SECTOR);
 }
 
+/* True if writing @head would destroy the old name before the first sector refers to another. */
+static bool old_name_in_way(const Qcow2 *q, const GByteArray *head)
+{
+    uint32_t from, end;
+
+    return old_name_behind(q, &from, &end) && from < head->len &&
+           memcmp(q->head->data + from, head->data + from, MIN(end, head->len) - from);
+}
+
+/* Moves the old name, as it is, to where @head does not reach. -ENOSPC: the cluster is full. */
+static CO int old_name_move(Qcow2 *q, const GByteArray *head)
+{
+    uint32_t len = be32_at(q->head->data + 16), have = q->head->len;
+    uint32_t to = round_up(MAX(have, head->len), 8);
+    int r;
+
+    if (to + len > q->cluster)
+        return -ENOSPC;
+    g_byte_array_set_size(q->head, to + len);
+    memset(q->head->data + have, 0, to - have);
+    memcpy(q->head->data + to, q->head->data + q->backing_off, len);
+    r = edge_pwrite_buf(q->storage, have, q->head->data + have, to + len - have);
+    if (r >= 0)
+        r = qcow2_barrier(q);
+    if (r < 0) {
+        g_byte_array_set_size(q->head, have);
+        return r;
+    }
+    be64_put(q->head->data + 8, to);
+    r = edge_pwrite_buf(q->storage, 0, q->head->data, SECTOR);
+    if (r >= 0)
+        r = qcow2_barrier(q);
+    if (r < 0)
+        be64_put(q->head->data + 8, q->backing_off);
+    else
+        q->backing_off = to;
+    return r;
+}
+
+/* The header as it shall be, when nothing it would overwrite is needed still. NULL with *@r. */
+static CO GByteArray *head_make(Qcow2 *q, uint32_t *backing_off, int *r)
+{
+    GByteArray *head = qcow2_head_build(q, backing_off);
+
+    *r = head ? 0 : -ENOSPC;
+    if (!head || !old_name_in_way(q, head))
+        return head;
+    *r = old_name_move(q, head);
+    g_byte_array_unref(head);
+    if (*r < 0 && *r != -ENOSPC)
+        return NULL;
+    /* Without the names of features there is room again. */
+    head = *r < 0 ? head_build(q, false, backing_off) : qcow2_head_build(q, backing_off);
+    *r = !head || head->len > q->cluster || old_name_in_way(q, head) ? -ENOSPC : 0;
+    if (*r < 0 && head)
+        g_clear_pointer(&head, g_byte_array_unref);
+    return head;
+}
+
 CO int qcow2_header_write(Qcow2 *q)
 {
     CO_LOCKED(&q->head_lock);
     uint32_t backing_off = q->backing_off;
     bool stale = q->head_stale || q->head->len < SECTOR;
-    GByteArray *head = stale ? qcow2_head_build(q, &backing_off) : head_patch(q);
-    int r;
+    int r = 0;
+    GByteArray *head = stale ? head_make(q, &backing_off, &r) : head_patch(q);
 
     if (!head)
-        return -ENOSPC;
+        return r;
     r = head_write_steps(q, head);
     if (r < 0) {
         g_byte_array_unref(head);

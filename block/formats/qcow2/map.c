@@ -80,6 +80,7 @@ CO int qcow2_slice_get(Qcow2 *q, uint64_t off, SliceRef *s)
         r = cache_get(&q->l2, slice_off(q, table, i), &data);
         if (r < 0)
             return r;
+        qcow2_trim_start(q);
     }
     slice_set(q, s, data, i);
     return 0;

@@ -14,7 +14,6 @@ enum {
     L2_PARTS_MIN = 2,
     REFBLOCKS_MIN = 4,
     TRIM_SECONDS_DEFAULT = 600,
-    TRIM_BYTES_MIN = 4 << 20,
 };
 
 /* ---- overlap checks ------------------------------------------------------------------------- */
@@ -107,7 +106,7 @@ static bool cache_sizes_split(Qcow2 *q, const json_t *o, GError **err)
 
 static bool cache_options_read(Qcow2 *q, const json_t *o, GError **err)
 {
-    uint64_t part;
+    uint64_t part, seconds;
 
     if (!cache_sizes_split(q, o, err))
         return false;
@@ -121,8 +120,11 @@ static bool cache_options_read(Qcow2 *q, const json_t *o, GError **err)
     if (q->l2_cache_bytes / part > INT32_MAX || q->refcount_cache_bytes / q->cluster > INT32_MAX)
         return err_set(err, EINVAL, "The sizes of the caches, %" PRIu64 " and %" PRIu64
                        ", are too large", q->l2_cache_bytes, q->refcount_cache_bytes);
-    q->trim_interval_ns = (uint64_t)json_get_int(o, "cache-clean-interval", TRIM_SECONDS_DEFAULT) *
-                          UINT64_C(1000000000);
+    seconds = (uint64_t)json_get_int(o, "cache-clean-interval", TRIM_SECONDS_DEFAULT);
+    if (seconds > UINT32_MAX)
+        return err_set(err, EINVAL, "Option 'cache-clean-interval' is %" PRIu64 " seconds, more than %u",
+                       seconds, UINT32_MAX);
+    q->trim_interval_ns = seconds * UINT64_C(1000000000);
     return true;
 }
 
@@ -153,7 +155,7 @@ static CO void trim_run(void *arg)
 
     q->trimmer = co_self();
     while (!q->closing && q->trim_interval_ns && (q->l2.used || q->refblocks.used)) {
-        if (!co_sleep(q->trim_interval_ns) || q->closing)
+        if (!co_doze((int64_t)q->trim_interval_ns) || q->closing)
             continue;
         cache_trim(&q->l2);
         cache_trim(&q->refblocks);
@@ -164,8 +166,7 @@ static CO void trim_run(void *arg)
 
 void qcow2_trim_start(Qcow2 *q)
 {
-    if (q->trimming || q->closing || !q->trim_interval_ns ||
-        (uint64_t)q->l2.used * q->l2.part < TRIM_BYTES_MIN)
+    if (q->trimming || q->closing || !q->trim_interval_ns)
         return;
     q->trimming = true;
     q->trimmer = NULL;
@@ -191,6 +192,7 @@ bool qcow2_options_read(Qcow2 *q, const json_t *o, OpenFlags flags, GError **err
     q->pass_discard[FREE_REQUEST] = json_get_bool(o, "pass-discard-request", flags & OPEN_UNMAP);
     q->pass_discard[FREE_SNAPSHOT] = json_get_bool(o, "pass-discard-snapshot", true);
     q->pass_discard[FREE_OTHER] = json_get_bool(o, "pass-discard-other", false);
+    q->pass_discard[FREE_ALWAYS] = true;
     q->discard_no_unref = json_get_bool(o, "discard-no-unref", false);
     if (q->discard_no_unref && q->version < 3)
         return err_set(err, EINVAL, "Option 'discard-no-unref' needs an image of version 3");

@@ -10,7 +10,7 @@
 #include "block/formats/qcow2/qcow2.h"
 #include <string.h>
 
-enum { KIND_BITS = 9, KIND_MASK = (1 << KIND_BITS) - 1 };
+enum { KIND_BITS = 9, KIND_MASK = (1 << KIND_BITS) - 1, READ_MAX = 1 << 20 };
 
 struct Overlap {
     uint64_t *slots;
@@ -113,27 +113,85 @@ static void add_l2_tables(const Qcow2 *q, Overlap *o, unsigned kind, const uint6
             add_range(q, o, kind, l1[i] & ENTRY_OFFSET, q->cluster);
 }
 
-/* Tables of snapshots; their L2 tables only when asked for, since their L1 tables must be read. */
-static CO int add_snapshots(Qcow2 *q, Overlap *o)
+/* ---- snapshots ------------------------------------------------------------------------------ */
+
+typedef struct {
+    uint64_t off, end;
+} Part;
+
+static int part_order(const void *a, const void *b)
 {
+    const Part *x = a, *y = b;
+
+    return x->off < y->off ? -1 : x->off > y->off;
+}
+
+/*
+ * Where in the file the L1 tables of snapshots lie: in order and each byte once, whatever the
+ * snapshots claim, so that the work is bounded by the size of the file.
+ */
+static GArray *snapshot_parts(const Qcow2 *q)
+{
+    GArray *parts = g_array_new(FALSE, FALSE, sizeof(Part));
+    uint64_t file_len = edge_size(q->storage);
+    guint kept = 0;
+
     for (uint32_t i = 0; i < q->snapshot_count; i++) {
-        uint32_t len = q->snapshots[i].l1_len;
-        uint64_t bytes = len * UINT64_C(8), off = q->snapshots[i].l1_off;
+        uint64_t off = q->snapshots[i].l1_off, len = q->snapshots[i].l1_len * UINT64_C(8);
+        Part p = { off, off < file_len ? off + MIN(len, file_len - off) : off };
 
-        add_range(q, o, OVERLAP_INACTIVE_L1, off, bytes);
-        if (q->overlap_mask & OVERLAP_INACTIVE_L2 && bytes <= QCOW2_L1_BYTES_MAX) {
-            g_autofree uint64_t *l1 = g_try_malloc(MAX(bytes, 1));
-            int r = l1 ? qcow2_file_read(q, off, l1, bytes) : -ENOMEM;
+        if (p.off < p.end && !qcow2_within(q, off))
+            g_array_append_val(parts, p);
+    }
+    g_array_sort(parts, part_order);
+    for (guint i = 0; i < parts->len; i++) {
+        Part p = g_array_index(parts, Part, i);
+        Part *last = kept ? &g_array_index(parts, Part, kept - 1) : NULL;
 
-            if (r < 0)
-                return r;
-            for (uint32_t j = 0; j < len; j++)
-                l1[j] = be64_at(&l1[j]);
-            add_l2_tables(q, o, OVERLAP_INACTIVE_L2, l1, len);
-        }
+        if (last && p.off <= last->end)
+            last->end = MAX(last->end, p.end);
+        else
+            g_array_index(parts, Part, kept++) = p;
+    }
+    g_array_set_size(parts, kept);
+    return parts;
+}
+
+/* The L2 tables that the L1 tables in @p refer to. */
+static CO int add_inactive_l2(Qcow2 *q, Overlap *o, const Part *p)
+{
+    g_autofree uint64_t *l1 = g_malloc(READ_MAX);
+
+    for (uint64_t at = p->off; at < p->end; at += READ_MAX) {
+        uint32_t n = (uint32_t)(MIN(p->end - at, READ_MAX) / 8);
+        int r = qcow2_file_read(q, at, l1, n * UINT64_C(8));
+
+        if (r < 0)
+            return r;
+        for (uint32_t i = 0; i < n; i++)
+            l1[i] = be64_at(&l1[i]);
+        add_l2_tables(q, o, OVERLAP_INACTIVE_L2, l1, n);
     }
     return 0;
 }
+
+/* Tables of snapshots; their L2 tables only when asked for, since their L1 tables must be read. */
+static CO int add_snapshots(Qcow2 *q, Overlap *o)
+{
+    g_autoptr(GArray) parts = snapshot_parts(q);
+    int r = 0;
+
+    for (guint i = 0; i < parts->len && r >= 0; i++) {
+        const Part *p = &g_array_index(parts, Part, i);
+
+        add_range(q, o, OVERLAP_INACTIVE_L1, p->off, p->end - p->off);
+        if (q->overlap_mask & OVERLAP_INACTIVE_L2)
+            r = add_inactive_l2(q, o, p);
+    }
+    return r;
+}
+
+/* ---- building and asking -------------------------------------------------------------------- */
 
 static void table_free(Overlap *o)
 {

@@ -108,7 +108,12 @@ enum {
 /* ---- an open image -------------------------------------------------------------------------- */
 
 /* Who gives space back, for the pass-discard-* options. */
-typedef enum { FREE_REQUEST, FREE_SNAPSHOT, FREE_OTHER, FREE_NEVER, FREE_KINDS } FreeKind;
+typedef enum {
+    FREE_REQUEST, FREE_SNAPSHOT, FREE_OTHER,
+    FREE_ALWAYS,  /* whatever the options */
+    FREE_NEVER,
+    FREE_KINDS,
+} FreeKind;
 
 /* A run of clusters without a reference that is not counted down yet. */
 typedef struct {
@@ -454,7 +459,7 @@ CO void qcow2_reconfigure_abort(Node *n, void *change);
 bool qcow2_options_read(Qcow2 *q, const json_t *options, OpenFlags flags, GError **err);
 /* Makes the caches; they must not exist. */
 bool qcow2_caches_make(Qcow2 *q, GError **err);
-/* Starts giving back memory of unused tables when there is enough of it to be worth it. */
+/* From now on memory of tables that nobody uses is given back, until no table is left in it. */
 void qcow2_trim_start(Qcow2 *q);
 CO void qcow2_trim_stop(Qcow2 *q);
 extern const CreateOpt qcow2_create_opts[], qcow2_amend_opts[];
@@ -504,9 +509,7 @@ CO bool qcow2_repair_dirty(Qcow2 *q, GError **err);
 
 /* ---- amend.c, refcount-width.c -------------------------------------------------------------- */
 
-CO bool qcow2_amend(Node *n, json_t *opts, bool force,
-                    void (*progress)(uint64_t done, uint64_t total, void *arg), void *arg,
-                    GError **err);
+CO bool qcow2_amend(Node *n, json_t *opts, bool force, GError **err);
 CO int qcow2_change_backing(Node *n, const char *name, const char *format);
 /* Refcounts of 1 << @order bits from now on. No requests meanwhile. */
 CO bool qcow2_refcount_width_change(Qcow2 *q, unsigned order, GError **err);

@@ -30,7 +30,8 @@ static CO bool settle(Qcow2 *q, const Change *c, GError **err)
         return true;
     if (!c->is_writable && !qcow2_bitmaps_store(q, err))
         return false;
-    if (!c->is_writable || (q->lazy_refcounts && !c->next.lazy_refcounts))
+    /* Counts that are not written yet were made under the other rule. */
+    if (!c->is_writable || q->lazy_refcounts != c->next.lazy_refcounts)
         r = qcow2_write_all(q);
     else if (c->has_caches)
         r = qcow2_commit_all(q);

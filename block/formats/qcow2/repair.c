@@ -3,8 +3,8 @@
  * Writing refcounts that agree with the references found.
  *
  * Where blocks exist for all that is referred to, they are changed where they are. Otherwise new
- * ones and a new table are written behind the end of the file, where nothing can be lost; when they
- * are durable one write of the header's sector switches to them, and only then the old ones are
+ * ones and a new table are written behind the end of the file, where nothing can be lost and nothing
+ * refers to (a file that was cut may have lost what it refers to there); when they are durable one write of the header's sector switches to them, and only then the old ones are
  * free. A cut at any point leaves the old refcounts or the new ones.
  */
 #include "block/formats/qcow2/check.h"
@@ -104,13 +104,35 @@ typedef struct {
     uint64_t table_len;
 } Plan;
 
+/* References to cluster @i, be it behind the end of the file. */
+static uint64_t refs_to(const Check *c, uint64_t i)
+{
+    if (i < c->refs.n)
+        return tally_get(&c->refs, i);
+    return i - c->refs.n < c->far.n ? MIN(tally_get(&c->far, i - c->refs.n), c->q->refcount_max) : 0;
+}
+
+/* Moves @p to where nothing refers to. False: no such place was found. */
+static bool plan_place(const Check *c, Plan *p)
+{
+    uint64_t i = p->first, end = c->refs.n + c->far.n;
+
+    for (; i < p->first + p->blocks + p->table_clusters && i < end; i++)
+        if (refs_to(c, i))
+            p->first = i + 1;
+    return i < end;
+}
+
+/* Does block @index count anything? */
 static bool block_is_needed(const Check *c, const Plan *p, uint64_t index)
 {
-    uint64_t first = index << c->q->refblock_bits, n = UINT64_C(1) << c->q->refblock_bits;
+    uint64_t n = UINT64_C(1) << c->q->refblock_bits, first = index * n, behind = c->refs.n;
     uint64_t end = p->first + p->blocks + p->table_clusters;
+    uint64_t far = MAX(first, behind), far_end = MIN(first + n, p->first);
 
     return (first < end && first + n > p->first) ||
-           (first < c->refs.n && !tally_is_zero(&c->refs, first, n));
+           (first < behind && !tally_is_zero(&c->refs, first, n)) ||
+           (far < far_end && !tally_is_zero(&c->far, far - behind, far_end - far));
 }
 
 /* How many blocks and how long a table: each counts itself, so it grows until it fits. */
@@ -118,8 +140,8 @@ static int plan_make(Check *c, Plan *p)
 {
     Qcow2 *q = c->q;
 
-    p->first = MAX(div_round_up(edge_size(q->storage), q->cluster), c->refs.n);
-    for (;;) {
+    p->first = MAX(div_round_up(edge_size(q->storage), q->cluster), c->clusters);
+    while (plan_place(c, p)) {
         uint64_t end = p->first + p->blocks + p->table_clusters, blocks = 0;
         uint64_t table_clusters;
 
@@ -134,14 +156,15 @@ static int plan_make(Check *c, Plan *p)
         p->blocks = MAX(blocks, p->blocks);
         p->table_clusters = MAX(table_clusters, p->table_clusters);
     }
+    return -ENOSPC;
 }
 
-/* The count that cluster @i will have. */
+/* The count that cluster @i will have. The file grows over what is before the new tables. */
 static uint64_t planned_count(const Check *c, const Plan *p, uint64_t i)
 {
-    if (i >= p->first && i < p->first + p->blocks + p->table_clusters)
-        return 1;
-    return i < c->refs.n ? tally_get(&c->refs, i) : 0;
+    if (i < p->first)
+        return refs_to(c, i);
+    return i < p->first + p->blocks + p->table_clusters;
 }
 
 static CO int plan_write_blocks(Check *c, Plan *p)
@@ -201,24 +224,20 @@ static CO int plan_switch(Check *c, const Plan *p)
 /* The tallies become what the new blocks say. */
 static int tallies_grow(Check *c, const Plan *p)
 {
-    uint64_t end = p->first + p->blocks + p->table_clusters, from = 0;
+    uint64_t end = p->first + p->blocks + p->table_clusters;
     Tally grown[2] = {};
 
     if (!tally_init(&grown[0], end) || !tally_init(&grown[1], end)) {
         tally_clear(&grown[0]);
         return -ENOMEM;
     }
-    for (uint64_t n = tally_end(&c->refs); from < n; from++) {
-        uint64_t v = tally_get(&c->refs, from);
+    for (uint64_t i = 0; i < end; i++) {
+        uint64_t v = planned_count(c, p, i);
 
         if (v) {
-            tally_set(&grown[0], from, v);
-            tally_set(&grown[1], from, v);
+            tally_set(&grown[0], i, v);
+            tally_set(&grown[1], i, v);
         }
-    }
-    for (uint64_t i = p->first; i < end; i++) {
-        tally_set(&grown[0], i, 1);
-        tally_set(&grown[1], i, 1);
     }
     tally_clear(&c->refs);
     tally_clear(&c->counts);
@@ -249,6 +268,9 @@ static CO int old_release(Check *c, GError **err)
             continue;
         check_tell(c, "Repairing cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64 "\n",
                    cluster, tally_get(&c->counts, cluster), tally_get(&c->refs, cluster));
+        /* Only space: an error changes nothing else. */
+        if (!tally_get(&c->refs, cluster))
+            edge_discard(c->q->storage, cluster << c->q->cluster_bits, c->q->cluster);
     }
     return repair_counts(c, err);
 }

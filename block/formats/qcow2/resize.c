@@ -12,7 +12,6 @@
 #include "block/formats/qcow2/qcow2.h"
 #include <string.h>
 
-enum { ZERO_CHUNK = 64 << 10 };
 
 /* ---- L1 ------------------------------------------------------------------------------------- */
 
@@ -135,15 +134,14 @@ static CO bool preallocate(Qcow2 *q, uint64_t from, uint64_t to, Prealloc mode, 
 
 static CO int write_zeroes(Qcow2 *q, uint64_t off, uint64_t len)
 {
-    static const uint8_t zeroes[ZERO_CHUNK];
     int r = 0;
 
     while (len && r >= 0) {
-        uint64_t n = MIN(len, ZERO_CHUNK);
+        uint64_t n = MIN(len, (uint64_t)ZEROES_LEN);
 
         r = qcow2_is_zero(q, off, n);
         if (r == 0)
-            r = qcow2_write(q, off, span_of_const(zeroes, n));
+            r = qcow2_write(q, off, span_of_const(zero_bytes, n));
         off += n;
         len -= n;
     }
@@ -194,6 +192,8 @@ static CO bool grow(Qcow2 *q, uint64_t size, bool exact, Prealloc mode, GError *
     uint64_t full = round_up(q->size, q->cluster);
     int r = qcow2_l1_grow(q, qcow2_l1_needed(q, size));
 
+    if (qcow2_is_data_raw(q) && mode == PREALLOC_OFF)
+        mode = PREALLOC_METADATA;      /* as in a new image */
     if (r >= 0)
         r = zero_new_part(q, size);
     if (r < 0)

@@ -405,18 +405,19 @@ static CO int switch_l1(Qcow2 *q, uint64_t *l1, uint32_t len, uint64_t size)
 
 static CO bool apply(Qcow2 *q, const Qcow2Snapshot *s, GError **err)
 {
-    uint32_t len = MAX(s->l1_len, qcow2_l1_needed(q, s->disk_size)), old_len = q->l1_len;
     g_autofree uint64_t *l1 = snapshot_l1(q, s, err);
-    g_autofree uint64_t *old = g_memdup2(q->l1, old_len * sizeof(*q->l1));
+    g_autofree uint64_t *old = g_memdup2(q->l1, q->l1_len * sizeof(*q->l1));
     uint64_t old_off = q->l1_off;
+    uint32_t old_len = q->l1_len, len;
     g_auto(Counts) c = {};
     int r;
 
     if (!l1)
         return false;
-    if (s->disk_size > INT64_MAX || len * UINT64_C(8) > QCOW2_L1_BYTES_MAX)
+    if (s->disk_size > INT64_MAX || qcow2_l1_needed(q, s->disk_size) > QCOW2_L1_BYTES_MAX / 8)
         return err_set(err, EFBIG, "Snapshot '%s' has a disk of %" PRIu64 " bytes, which is too "
                        "large", s->name, s->disk_size);
+    len = MAX(s->l1_len, (uint32_t)qcow2_l1_needed(q, s->disk_size));
     l1 = g_renew(uint64_t, l1, MAX(len, 1));
     memset(l1 + s->l1_len, 0, (len - s->l1_len) * sizeof(*l1));
     if (!counts_of_tree(q, l1, len, &c, err))
@@ -446,6 +447,11 @@ static CO int qcow2_snapshot_apply(Node *n, const char *id, GError **err)
     if (!s) {
         err_set(err, ENOENT, "There is no snapshot with id '%s'", id);
         return -ENOENT;
+    }
+    if (dirty_first(n)) {
+        err_set(err, EBUSY, "Dirty bitmap '%s' cannot record what applying a snapshot changes",
+                dirty_first(n)->name);
+        return -EBUSY;
     }
     if (!begin(q, err))
         return -EIO;

@@ -49,10 +49,11 @@ static inline uint64_t tally_get(const Tally *t, uint64_t i)
 static inline bool tally_load8(Tally *t, uint64_t i, const uint8_t *from)
 {
     uint8_t *narrow = t->chunks[i >> TALLY_BITS].narrow;
-    uint8_t *to = narrow + (i & (TALLY_CHUNK - 1)), high = 0;
+    uint8_t *to, high = 0;
 
     if (!narrow)
         return false;
+    to = narrow + (i & (TALLY_CHUNK - 1));
     for (unsigned k = 0; k < 8; k++) {
         high |= from[2 * k];
         to[k] = from[2 * k + 1];

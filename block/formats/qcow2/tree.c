@@ -102,6 +102,7 @@ CO int tree_walk(Qcow2 *q, const GArray *tables, TreeVisit *visit, void *arg)
             r = visit_run(q, t, n, buf, visit, arg);
         if (r < 0)
             return r;
+        work_tell((uint64_t)(i + n) * q->cluster, (uint64_t)tables->len * q->cluster);
     }
     return 0;
 }

@@ -225,20 +225,19 @@ typedef struct {
     uint64_t len;    /* 0: nothing to be written */
 } Side;
 
-enum { SIDE_IOV_MAX = 2 * MiB / (64 * KiB) };
+enum { SIDE_IOV_MAX = 2 * MiB / ZEROES_LEN };
 
-/* Vectors for @side; zeroes are one page again and again. */
+/* Vectors for @side; zeroes are the same bytes again and again. */
 static int side_iov(Side side, struct iovec *iov)
 {
-    static const uint8_t zeroes[64 * KiB];
     int n = 0;
 
     if (side.copy && side.len)
         iov[n++] = (struct iovec){ side.copy, side.len };
     for (uint64_t done = 0; !side.copy && done < side.len; n++) {
-        uint64_t part = MIN(side.len - done, sizeof(zeroes));
+        uint64_t part = MIN(side.len - done, (uint64_t)ZEROES_LEN);
 
-        iov[n] = (struct iovec){ (void *)zeroes, part };
+        iov[n] = (struct iovec){ (void *)zero_bytes, part };
         done += part;
     }
     return n;

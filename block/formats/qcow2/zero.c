@@ -135,7 +135,8 @@ static CO int clear_slice(Qcow2 *q, uint64_t off, uint64_t len, Clear how, uint6
             continue;
         qcow2_entry_set(q, &s, i, new);
         if (freed)
-            qcow2_entry_free(q, off + ((uint64_t)i << q->cluster_bits), old, FREE_REQUEST);
+            qcow2_entry_free(q, off + ((uint64_t)i << q->cluster_bits), old,
+                             how == CLEAR_UNMAP ? FREE_ALWAYS : FREE_REQUEST);
     }
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "io/sandbox-module.h"
 #include "util/module.h"
 #include <errno.h>
+#include <linux/fs.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
@@ -35,6 +36,9 @@ static const int allowed[] = {
     SCMP_SYS(sigaltstack), SCMP_SYS(tgkill),
 };
 
+/* Requests to open files and devices. */
+static const unsigned long allowed_ioctl[] = { BLKGETSIZE64, BLKSSZGET, FICLONERANGE };
+
 static int filter_fill(scmp_filter_ctx ctx)
 {
     int r;
@@ -43,6 +47,12 @@ static int filter_fill(scmp_filter_ctx ctx)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
         /* An architecture may lack some of them. */
         if (r < 0 && r != -EDOM)
+            return r;
+    }
+    for (size_t i = 0; i < sizeof(allowed_ioctl) / sizeof(allowed_ioctl[0]); i++) {
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                             SCMP_A1(SCMP_CMP_EQ, allowed_ioctl[i]));
+        if (r < 0)
             return r;
     }
     r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where qemu-img differs from the reference on purpose, and why."""
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+TOOL = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve() / 'qemu-img'
+
+
+def run(*args):
+    done = subprocess.run([TOOL, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=60, text=True)
+    return done.returncode, done.stdout
+
+
+def amend_to_v2_keeps_bitmaps():
+    """The reference makes a version 2 image with useless bitmaps and leaks their clusters."""
+    run('create', '-q', '-f', 'qcow2', 'b', '1M')
+    run('bitmap', '--add', 'b', 'kept')
+    code, text = run('amend', '-o', 'compat=0.10', 'b')
+    _, after = run('info', 'b')
+    return code == 1 and 'bitmaps' in text and 'name: kept' in after and 'compat: 1.1' in after, text
+
+
+def failed_create_leaves_nothing():
+    """The reference leaves an empty file, which looks like an image to those who do not check."""
+    code, text = run('create', '-f', 'raw', '-o', 'preallocation=metadata', 'x', '1M')
+    return code == 1 and 'metadata' in text and not os.path.exists('x'), text
+
+
+def failed_create_keeps_what_was_there():
+    """The reference empties the file first and looks at the options then."""
+    pathlib.Path('old').write_text('kept')
+    code, text = run('create', '-f', 'raw', '-o', 'preallocation=metadata', 'old', '1M')
+    return code == 1 and pathlib.Path('old').read_text() == 'kept', text
+
+
+def main():
+    bad = 0
+    for test in (amend_to_v2_keeps_bitmaps, failed_create_leaves_nothing,
+                 failed_create_keeps_what_was_there):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            ok, text = test()
+            name = 'qemu-img/better/' + test.__name__.replace('_', '-')
+            print(f'ok {name}' if ok else f'not ok {name} {text!r}', flush=True)
+            bad += not ok
+            os.chdir('/')
+    return bad > 0
+
+
+sys.exit(main())

@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""--untrusted: nothing but the named files, a sandbox, bounded memory and time."""
+import errno
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from cases import BUILD, IMG, SANITIZED, case, img, io, main, require, run
+
+MIB = 1 << 20
+# The leak checker of a sanitizer starts a process at the end, which no sandbox lets it.
+ENV = {'ASAN_OPTIONS': 'detect_leaks=0'}
+PLANT = dict(ENV, LD_PRELOAD=str(BUILD / 'preload/plant.so'))
+
+
+def make_images():
+    img('create', '-q', '-f', 'raw', 'a.raw', '4M')
+    io('a.raw', 'write -P 1 512 1M', 'write -P 2 2M 300k')
+    img('convert', '-O', 'qcow2', '-c', 'a.raw', 'a.qcow2')
+    img('convert', '-O', 'qcow2', '-c', '-o', 'compression_type=zstd', 'a.raw', 'z.qcow2')
+
+
+def commands(image='a.qcow2'):
+    return [['info', image], ['check', image], ['map', '--output=json', image],
+            ['measure', '-O', 'qcow2', image], ['compare', image, 'z.qcow2'],
+            ['checksum', '--hash=tree', '-T', 'none', image],
+            ['convert', '-O', 'raw', '--hash=sha256', image, 'out.raw'],
+            ['convert', '-O', 'qcow2', '-c', image, 'out.qcow2']]
+
+
+def limited(limit, *command):
+    """Runs one that has to fail below a limit of ulimit(1)."""
+    return run('bash', '-c', f'ulimit -S {limit}; exec "$@"', '-', IMG, *command, code=1, env=ENV)
+
+
+def untrusted(command, how='--untrusted', **more):
+    return img(command[0], how, *command[1:], env=dict(ENV, **more.pop('env', {})), **more)
+
+
+@case
+def gives_the_same_results():
+    make_images()
+    for command in commands():
+        assert untrusted(command).stdout == img(*command).stdout, command
+    img('compare', 'out.raw', 'a.raw')
+    img('compare', 'out.qcow2', 'a.raw')
+
+
+@case
+def planted_calls_fail():
+    require(not SANITIZED, 'the attacker is a preloaded library')
+    make_images()
+    denied = f'openat {errno.EPERM} connect {errno.EPERM} execve {errno.EPERM}'
+    workers = 0
+    for command in commands():
+        told = img(*command, env=PLANT).stderr
+        assert 'planted main openat 0' in told, told
+        done = untrusted(command, '--untrusted=strict', env=PLANT)
+        assert f'planted main {denied}' in done.stderr, done.stderr
+        assert done.stderr.count('planted') == done.stderr.count(denied), done.stderr
+        workers += done.stderr.count('planted worker')
+    assert workers
+
+
+@case
+def threads_of_key_derivation_are_gone_before():
+    require(not SANITIZED, 'the attacker is a preloaded library')
+    secret = ['--object', 'secret,id=s,data=abc']
+    img('create', '-q', *secret, '-f', 'luks', '-o', 'key-secret=s,iter-time=10', 'l.luks', '1M')
+    done = img('checksum', '--untrusted=strict', *secret, '--image-opts',
+               'driver=luks,key-secret=s,file.filename=l.luks', env=PLANT)
+    assert f'planted main openat {errno.EPERM}' in done.stderr, done.stderr
+    img('create', '-q', '-f', 'raw', 'a.raw', '1M')
+    done = img('info', '--untrusted', '--object', 'iothread,id=t', 'a.raw', code=1, env=ENV)
+    assert 'iothread' in done.stderr, done.stderr
+
+
+def refused(*command, names):
+    done = img(*command, code=None, env=ENV)
+    assert done.returncode in (1, 2), done.returncode
+    assert names in done.stderr, done.stderr
+    assert done.stdout == '', done.stdout
+
+
+def refused_everywhere(image, names):
+    for command in commands(image):
+        if command[0] != 'info':
+            refused(command[0], '--untrusted', *command[1:], names=names)
+
+
+@case
+def backing_files_are_refused_by_name():
+    make_images()
+    img('create', '-q', '-f', 'qcow2', '-b', 'a.raw', '-F', 'raw', 'top.qcow2')
+    refused_everywhere('top.qcow2', 'a.raw')
+    told = img('info', '--untrusted', 'top.qcow2', env=ENV)
+    assert 'backing file: a.raw' in told.stdout
+    refused('info', '--backing-chain', '--untrusted', 'top.qcow2', names='a.raw')
+    # One that the user names is opened.
+    opts = 'driver=qcow2,file.filename=top.qcow2,backing.driver=raw,backing.file.filename=a.raw'
+    assert img('checksum', '--untrusted', '--image-opts', opts, env=ENV).stdout.split()[0] == \
+        img('checksum', 'a.qcow2').stdout.split()[0]
+
+
+@case
+def data_files_are_refused_by_name():
+    make_images()
+    img('create', '-q', '-f', 'qcow2', '-o', 'data_file=d.raw', 'd.qcow2', '1M')
+    refused_everywhere('d.qcow2', 'd.raw')
+    assert 'data file: d.raw' in img('info', '--untrusted', 'd.qcow2', env=ENV).stdout
+
+
+@case
+def described_backing_files_are_refused_by_name():
+    make_images()
+    evil = 'json:{"driver":"raw","file":{"driver":"file","filename":"/etc/passwd"}}'
+    img('create', '-q', '-f', 'qcow2', '-u', '-b', evil, '-F', 'raw', 'top.qcow2', '1M')
+    refused_everywhere('top.qcow2', '/etc/passwd')
+    refused('info', '--backing-chain', '--untrusted', 'top.qcow2', names='/etc/passwd')
+
+
+@case
+def targets_have_no_other_files_either():
+    make_images()
+    img('create', '-q', '-f', 'qcow2', '-b', 'a.raw', '-F', 'raw', 'top.qcow2')
+    before = pathlib.Path('top.qcow2').read_bytes()
+    refused('convert', '--untrusted', '-n', '-O', 'qcow2', 'a.qcow2', 'top.qcow2', names='a.raw')
+    assert pathlib.Path('top.qcow2').read_bytes() == before
+    refused('convert', '--untrusted', '-B', 'a.raw', '-F', 'raw', '-O', 'qcow2', 'a.qcow2', 'n',
+            names='a.raw')
+    assert not os.path.exists('n')
+
+
+@case
+def repairs_inside_the_sandbox():
+    make_images()
+    img('create', '-q', '-f', 'qcow2', '-o', 'lazy_refcounts=on', 'l.qcow2', '4M')
+    io('l.qcow2', 'write -P 3 0 1M', 'abort', code=None)
+    untrusted(['check', '-r', 'all', 'l.qcow2'], '--untrusted=strict')
+    assert img('check', 'l.qcow2').stdout.startswith('No errors')
+
+
+@case
+def other_words_are_refused():
+    make_images()
+    for command in commands():
+        assert 'lenient' in untrusted(command, '--untrusted=lenient', code=None).stderr, command
+
+
+@case
+def rings_are_refused_inside():
+    make_images()
+    opts = 'driver=raw,file.driver=file,file.filename=a.raw,file.aio=io_uring'
+    done = img('checksum', '--untrusted', '--image-opts', opts, code=1, env=ENV)
+    assert 'sandbox' in done.stderr, done.stderr
+
+
+@case
+def dates_are_those_of_the_local_time_zone():
+    make_images()
+    img('snapshot', '-c', 's', 'a.qcow2')
+    zone = {'TZ': 'Asia/Kolkata'}
+    assert untrusted(['info', 'a.qcow2'], env=zone).stdout == img('info', 'a.qcow2', env=zone).stdout
+
+
+@case
+def time_is_bounded():
+    # Nothing on disk, and days of work.
+    img('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=2M', 'a.qcow2', '60T')
+    done = limited('-t 1', 'checksum', '--untrusted', 'a.qcow2')
+    assert 'CPU time' in done.stderr and done.stdout == '', done.stderr
+
+
+@case
+def memory_is_bounded():
+    require(not SANITIZED, 'a sanitizer takes memory of its own')
+    img('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=64k,preallocation=metadata', 'a.qcow2',
+        '256G')
+    done = limited('-d 6000', 'check', '--untrusted', 'a.qcow2')
+    assert 'memory' in done.stderr.lower(), done.stderr
+
+
+main('untrusted')
