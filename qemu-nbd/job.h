@@ -68,4 +68,16 @@ CO void serve_run(void *arg);
 /* To be called before anything that may start threads. */
 void serve_block_signals(void);
 
+/* ---- list.c ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    const Job *job;            /* where the server is */
+    const char *tls_hostname;  /* NULL: not given */
+    bool json;
+    int exit_code;
+} ListJob;
+
+/* Prints what a server exports; @arg is a ListJob. */
+CO void list_run(void *arg);
+
 #endif

@@ -422,11 +422,21 @@ static int serve(Job *j)
     return j->exit_code;
 }
 
-/* The jobs of a client, -L, -c and -d, come to this place. */
+static int list(const Line *l)
+{
+    ListJob job = { .job = &l->job, .tls_hostname = l->tls_hostname, .json = l->json };
+
+    loop_run(list_run, &job);
+    return job.exit_code;
+}
+
+/* The kernel's part, -c and -d, comes to this place. */
 static int run(Line *l)
 {
     if (l->mode == SERVE)
         return serve(&l->job);
+    if (l->mode == LIST)
+        return list(l);
     complain("Listing and kernel devices are not part of this build");
     return 1;
 }
