@@ -26,8 +26,8 @@ $(B)/config.mk: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed.
 
-ROOMS := util qapi crypto io block tools
-PROGRAMS := qemu-img qemu-io
+ROOMS := util qapi crypto io block nbd tools
+PROGRAMS := qemu-img qemu-io qemu-nbd
 MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(PROGRAMS)))))
 MODULE_LIBS_crypto := $(NETTLE_LIBS)
 MODULE_LIBS_keyring := -lkeyutils
@@ -136,11 +136,11 @@ MODULE_FILES := $(addprefix $(B)/modules/,$(addsuffix .so,$(MODULES)))
 endif
 
 # From the top of the house down, as the linker wants them.
-ROOM_LIBS := $(addprefix $(B)/lib/,tools.a block.a io.a crypto.a qapi.a util.a)
+ROOM_LIBS := $(addprefix $(B)/lib/,tools.a nbd.a block.a io.a crypto.a qapi.a util.a)
 LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
 
 define program_rule
-$(B)/$(1): $(call objects,$(1)) $(B)/obj/gen/$(1)-commands.o $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+$(B)/$(1): $(call objects,$(1)) $(if $(wildcard $(SRC)/$(1)/command.h),$(B)/obj/gen/$(1)-commands.o) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@echo "  LINK $(1)"
 	@$$(LINK)
 endef
@@ -151,7 +151,7 @@ programs: $(BUILT_PROGRAMS) $(MODULE_FILES)
 
 # ---- tests -------------------------------------------------------------------------------------
 
-UNIT_SOURCES := $(wildcard $(SRC)/tests/unit/*.c $(SRC)/tests/block/*.c)
+UNIT_SOURCES := $(wildcard $(SRC)/tests/unit/*.c $(SRC)/tests/block/*.c $(SRC)/tests/nbd/*.c)
 UNIT_TESTS := $(patsubst $(SRC)/tests/%.c,$(B)/tests/%,$(UNIT_SOURCES))
 TEST_LIB := $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(wildcard $(SRC)/tests/lib/*.c))
 $(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)

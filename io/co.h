@@ -24,6 +24,12 @@ typedef void CoFn(void *arg);
  */
 void co_start(CoFn *fn, void *arg);
 
+/*
+ * The same, and lets it run at once: the caller goes on when it first waits, or has returned. Many
+ * that need not wait then share one stack. From coroutines only.
+ */
+CO void co_start_now(CoFn *fn, void *arg);
+
 /* The running coroutine; NULL outside of one. */
 Co *co_self(void);
 
