@@ -38,17 +38,23 @@ bool node_is_plain_but(const Node *n, const char *option)
     return json_object_size(n->given) == json_has(n->given, option);
 }
 
-/* Puts @v, the value at @key, into @into: what is inside of objects and lists by dotted names. */
+/*
+ * Puts @v, the value at @key, into @into: what is inside of objects and lists by dotted names. The
+ * last member goes first, as in the reference, where that shows.
+ */
 static void strong_put(json_t *into, const char *key, json_t *v)
 {
+    g_autofree const char **names = g_new(const char *, json_object_size(v));
     const char *name;
     json_t *member;
-    size_t i;
+    size_t i, n = 0;
 
-    json_object_foreach(v, name, member) {
-        g_autofree char *path = g_strdup_printf("%s.%s", key, name);
+    json_object_foreach(v, name, member)
+        names[n++] = name;
+    while (n) {
+        g_autofree char *path = g_strdup_printf("%s.%s", key, names[--n]);
 
-        strong_put(into, path, member);
+        strong_put(into, path, json_object_get(v, names[n]));
     }
     json_array_foreach(v, i, member) {
         g_autofree char *path = g_strdup_printf("%s.%zu", key, i);
