@@ -179,7 +179,7 @@ $(patsubst $(B)/%,$(B)/obj/%.o,$(TEST_PROGRAMS)): | $(GEN_HEADERS)
 PRELOADS := $(patsubst $(SRC)/tests/%.c,$(B)/%.so,$(wildcard $(SRC)/tests/preload/*.c))
 $(PRELOADS): $(B)/preload/%.so: $(SRC)/tests/preload/%.c
 	@mkdir -p $(@D)
-	@$(CC) -O1 -D_GNU_SOURCE -fPIC -shared -o $@ $< -ldl
+	@$(CC) -O1 -D_GNU_SOURCE -fno-builtin -fPIC -shared -o $@ $< -ldl
 
 tests-build: programs $(UNIT_TESTS) $(TEST_PROGRAMS) $(PRELOADS)
 
@@ -231,7 +231,9 @@ install: programs
 	@for p in $(notdir $(BUILT_PROGRAMS)); do $(INSTALL) -m755 $(B)/$$p $(DESTDIR)$(PREFIX)/bin/$(PROGRAM_PREFIX)$$p; done
 	@for m in $(notdir $(MODULE_FILES)); do $(INSTALL) -m644 $(B)/modules/$$m $(DESTDIR)$(PREFIX)/lib/ferry/$$m; done
 	@for m in $(MAN_PAGES); do $(INSTALL) -m644 $$m $(DESTDIR)$(PREFIX)/share/man/man1/$(PROGRAM_PREFIX)$$(basename $$m); done
-	@for c in $(COMPLETIONS); do $(INSTALL) -m644 $$c $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$(PROGRAM_PREFIX)$$(basename $$c); done
+	@for c in $(COMPLETIONS); do \
+	    to=$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$(PROGRAM_PREFIX)$$(basename $$c); \
+	    $(INSTALL) -m644 $$c $$to && sed -i 's/^\(complete .* \)/\1$(PROGRAM_PREFIX)/' $$to; done
 
 uninstall:
 	@rm -f $(foreach p,$(PROGRAMS),$(DESTDIR)$(PREFIX)/bin/$(PROGRAM_PREFIX)$(p)) \
@@ -245,7 +247,7 @@ dist:
 	@echo $(B)/ferry-$(VERSION).tar.gz
 
 deb: programs
-	@$(SRC)/scripts/make-deb $(abspath $(SRC)) $(abspath $(B)) $(VERSION)
+	+@$(SRC)/scripts/make-deb $(abspath $(SRC)) $(abspath $(B)) $(VERSION)
 
 clean:
 	@rm -rf $(B)/obj $(B)/pic $(B)/lib $(B)/gen $(B)/modules $(B)/tests $(addprefix $(B)/,$(PROGRAMS))

@@ -85,6 +85,14 @@ DirtyBitmap *dirty_add_inconsistent(Node *n, const char *name, uint32_t granular
     return b;
 }
 
+bool dirty_check_known(const DirtyBitmap *b, GError **err)
+{
+    if (!b->inconsistent)
+        return true;
+    err_set(err, EINVAL, "Bitmap '%s' is inconsistent and can only be removed", b->name);
+    return err_line(err, "Try block-dirty-bitmap-remove to delete this bitmap from disk");
+}
+
 DirtyBitmap *dirty_find(Node *n, const char *name)
 {
     DirtyBitmap *b = n->bitmaps;

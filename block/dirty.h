@@ -16,8 +16,7 @@ typedef struct DirtyBitmap {
     bool enabled;           /* records writes */
     bool persistent;        /* stored in the image at close */
     bool inconsistent;      /* found in use in the image: content unknown, may only be removed */
-    bool read_only;         /* the image is: nothing may change */
-    bool busy;              /* in use by an operation */
+    bool busy;              /* in use by an export: only one at a time */
     HBitmap *bits;          /* one bit a granule; NULL when inconsistent */
     struct DirtyBitmap *next;
 } DirtyBitmap;
@@ -34,6 +33,8 @@ typedef struct {
 DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError **err);
 /* The same for one whose bits nobody knows. */
 DirtyBitmap *dirty_add_inconsistent(Node *n, const char *name, uint32_t granularity, GError **err);
+/* False with @err if it is one of those. */
+bool dirty_check_known(const DirtyBitmap *b, GError **err);
 DirtyBitmap *dirty_find(Node *n, const char *name);
 DirtyBitmap *dirty_first(Node *n);                    /* then ->next */
 void dirty_remove(Node *n, DirtyBitmap *b);

@@ -94,6 +94,12 @@ struct BlockDriver {
     CO bool (*amend)(Node *n, json_t *opts, bool force, GError **err);
 
     CO int (*pread)(Node *n, uint64_t off, Span buf, ReqFlags flags);
+    /*
+     * Does all of [@off, @off + @len) come from one child, byte for byte at the same offsets? Then
+     * *@below is it, and all that a read does here has been done. The core goes on there, so that a
+     * chain of any length costs no stack. 0 or a negative errno. NULL: pread decides.
+     */
+    CO int (*reads_through)(Node *n, uint64_t off, uint64_t len, Node **below);
     CO int (*pwrite)(Node *n, uint64_t off, Span buf, ReqFlags flags);
     /* -ENOTSUP: the core writes zeroes instead (unless REQ_NO_FALLBACK). NULL: the same. */
     CO int (*zero)(Node *n, uint64_t off, uint64_t len, ReqFlags flags);

@@ -253,8 +253,11 @@ static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flag
     n->flags = flags;
     n->detect_zeroes = detect;
     n->filename = g_strdup(json_get_str(o, "filename", NULL));
-    if (!d->open(n, o, flags, err))
+    if (!d->open(n, o, flags, err)) {
+        if (d->kind == BLK_FORMAT && node_storage(n))
+            err_prefix(err, "Image '%s': ", node_filename(node_storage(n)));
         return NULL;
+    }
     n->is_open = true;
     node_refresh_limits(n);
     node_refresh_filename(n);

@@ -25,6 +25,18 @@ static void reopen_free(Reopen *r)
     g_free(r);
 }
 
+/* The child of @n that its option @key describes, NULL if there is none. */
+static const Edge *child_of(const Node *n, const char *key)
+{
+    for (guint i = 0; i < n->children->len; i++) {
+        const Edge *e = n->children->pdata[i];
+
+        if (!strcmp(e->key, key))
+            return e;
+    }
+    return NULL;
+}
+
 /* The options of @n with those of @changes in place of them; what concerns children is left out. */
 static json_t *options_changed(Node *n, const json_t *changes)
 {
@@ -33,11 +45,8 @@ static json_t *options_changed(Node *n, const json_t *changes)
 
     json_object_foreach((json_t *)changes, key, v) {
         json_t *old = json_get(o, key);
-        bool is_child = false;
 
-        for (guint i = 0; i < n->children->len; i++)
-            is_child |= !strcmp(((Edge *)n->children->pdata[i])->key, key);
-        if (is_child)
+        if (child_of(n, key))
             continue;
         if (json_is_object(v) && json_is_object(old))
             json_object_update(old, v);
@@ -55,38 +64,22 @@ static bool plan_has(const GPtrArray *plan, const Node *n)
     return false;
 }
 
-/* False if @changes would give @n another backing file, which reopening cannot do. */
-static bool backing_stays(Node *n, const json_t *changes, GError **err)
-{
-    const json_t *v = json_get(changes, "backing");
-    const Edge *e = node_edge(n, ROLE_BACKING);
-    const Node *wanted = json_is_string(v) ? node_find(json_string_value(v)) : NULL;
-
-    if (!json_is_string(v))
-        return true;
-    if (!wanted)
-        return err_set(err, ENOENT, "There is no node '%s'", json_string_value(v));
-    if (!e || e->node != wanted)
-        return err_set(err, ENOTSUP, "The backing file of '%s' cannot be changed by reopening it",
-                       node_filename(n));
-    return true;
-}
-
-/* True unless @changes want another driver for @n or another node for its child. */
+/* True unless @changes want another driver for @n or another node below it. */
 static bool reopen_keeps_nodes(const Node *n, const json_t *changes, GError **err)
 {
-    const char *driver = json_get_str(changes, "driver", n->drv->name);
+    const char *driver = json_get_str(changes, "driver", n->drv->name), *key;
+    json_t *v;
 
     if (strcmp(driver, n->drv->name))
         return err_set(err, EINVAL, "Driver '%s' of '%s' cannot become '%s'", n->drv->name,
                        node_filename(n), driver);
-    for (guint i = 0; i < n->children->len; i++) {
-        const Edge *e = n->children->pdata[i];
-        const json_t *child = json_get(changes, e->key);
+    json_object_foreach((json_t *)changes, key, v) {
+        const Edge *e = child_of(n, key);
+        const char *wanted = json_string_value(v);
 
-        if (json_is_string(child) && strcmp(json_string_value(child), node_name(e->node)))
-            return err_set(err, EINVAL, "Child '%s' of '%s' cannot become node '%s'", e->key,
-                           node_filename(n), json_string_value(child));
+        if (wanted && (e ? strcmp(wanted, node_name(e->node)) : !strcmp(key, "backing")))
+            return err_set(err, EINVAL, "Child '%s' of '%s' cannot become node '%s'", key,
+                           node_filename(n), wanted);
     }
     return true;
 }
@@ -100,7 +93,7 @@ static bool reopen_plan(GPtrArray *plan, Node *n, const json_t *changes, OpenFla
 {
     Reopen *r;
 
-    if (!reopen_keeps_nodes(n, changes, err) || !backing_stays(n, changes, err))
+    if (!reopen_keeps_nodes(n, changes, err))
         return false;
     r = g_new0(Reopen, 1);
     *r = (Reopen){

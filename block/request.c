@@ -98,8 +98,24 @@ static CO int pread_fit(Node *n, uint64_t off, Span buf, ReqFlags flags)
     return r;
 }
 
+/* The node at or below *@n that a read of the range comes from as a whole. 0 or a negative errno. */
+static CO int pread_descend(Node **n, uint64_t off, uint64_t len)
+{
+    while ((*n)->drv->reads_through) {
+        Node *below = NULL;
+        int r = (*n)->drv->reads_through(*n, off, len, &below);
+
+        if (r < 0 || !below)
+            return r;
+        *n = below;
+    }
+    return 0;
+}
+
 CO int node_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
+    int r;
+
     /* Beyond the end there are zeroes: a file may end inside its last cluster. */
     if (off >= n->size) {
         span_zero(buf);
@@ -115,7 +131,8 @@ CO int node_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
         if (n->drv->kind != BLK_FILTER)
             return copy_on_read(n, off, buf, flags);
     }
-    return pread_fit(n, off, buf, flags);
+    r = pread_descend(&n, off, buf.len);
+    return r < 0 ? r : pread_fit(n, off, buf, flags);
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */

@@ -3,8 +3,12 @@
 #ifndef IO_SANDBOX_MODULE_H
 #define IO_SANDBOX_MODULE_H
 
+#include <stdbool.h>
+
 typedef struct {
-    /* Installs the system call filter for all threads. 0, or a negative errno (-ENOSYS: none here). */
+    /* Can this kernel filter the system calls of all threads? */
+    bool (*is_available)(void);
+    /* Installs the filter. 0, or a negative errno. */
     int (*filter)(void);
 } SandboxModule;
 

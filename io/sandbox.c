@@ -52,40 +52,45 @@ static bool threads_end(GError **err)
     return true;
 }
 
-/* 0, -ENOSYS where the kernel has no Landlock (or it is off), or another negative errno. */
-static int landlock_enter(void)
+static bool has_landlock(void)
+{
+    return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
+}
+
+static const SandboxModule *seccomp_module(void)
+{
+    const SandboxModule *m = module_load("sandbox", NULL);
+
+    return m && m->is_available() ? m : NULL;
+}
+
+const char *sandbox_missing(void)
+{
+    bool files = has_landlock(), calls = seccomp_module();
+
+    return files && calls ? NULL : calls ? "Landlock" : files ? "seccomp" : "Landlock and seccomp";
+}
+
+static bool landlock_enter(GError **err)
 {
     struct landlock_ruleset_attr attr = { .handled_access_fs = ALL_FILE_RIGHTS };
     autofd int fd = syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
 
-    if (fd < 0)
-        return errno == ENOSYS || errno == EOPNOTSUPP ? -ENOSYS : -errno;
-    return syscall(SYS_landlock_restrict_self, fd, 0) < 0 ? -errno : 0;
+    return (fd >= 0 && syscall(SYS_landlock_restrict_self, fd, 0) == 0) ||
+           err_set_errno(err, errno, "Could not enter the Landlock sandbox");
 }
 
-bool sandbox_enter(Sandbox *box, GError **err)
+bool sandbox_enter(GError **err)
 {
-    const SandboxModule *module = module_load("sandbox", err);
-    int files, calls;
+    const SandboxModule *seccomp = seccomp_module();
+    int r;
 
-    *box = (Sandbox){ 0 };
-    if (!module)
-        return false;
-    loop_forbid_uring();
     if (!threads_end(err))
         return false;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return err_set_errno(err, errno, "Could not give up privileges for the sandbox");
-    files = landlock_enter();
-    if (files < 0 && files != -ENOSYS)
-        return err_set_errno(err, files, "Could not enter the Landlock sandbox");
-    calls = module->filter();
-    if (calls < 0 && calls != -ENOSYS)
-        return err_set_errno(err, calls, "Could not install the system call filter");
-    box->files = files == 0;
-    box->calls = calls == 0;
-    if (!box->files || !box->calls)
-        box->missing = g_strdup(box->calls ? "Landlock" : box->files ? "seccomp"
-                                                                     : "Landlock and seccomp");
-    return true;
+    if (has_landlock() && !landlock_enter(err))
+        return false;
+    r = seccomp ? seccomp->filter() : 0;
+    return r >= 0 || err_set_errno(err, r, "Could not install the system call filter");
 }

@@ -9,12 +9,6 @@
 #include <glib.h>
 #include <stdbool.h>
 
-typedef struct {
-    bool files;    /* the kernel lets no path be opened (Landlock) */
-    bool calls;    /* only harmless system calls pass (seccomp) */
-    char *missing; /* what this kernel lacks, in words; NULL: nothing. Caller frees. */
-} Sandbox;
-
 /*
  * Call it first: forbids io_uring, whose operations no filter sees, and loads what sandbox_enter
  * needs, since later no library can be opened. False with @err.
@@ -22,10 +16,16 @@ typedef struct {
 bool sandbox_prepare(GError **err);
 
 /*
+ * What this kernel lacks: "Landlock", without which paths can be opened but for the filter of system
+ * calls, "seccomp", that filter, or both, in words; NULL: nothing. After sandbox_prepare.
+ */
+const char *sandbox_missing(void);
+
+/*
  * Shuts this thread and all later ones in. Call it when everything that will be used is open and no
  * job is in the pool, whose threads it ends; false with @err if there are other threads, or if the
- * kernel refuses what it has. What the kernel lacks is told in @box.
+ * kernel refuses what it has. What it lacks is left out.
  */
-bool sandbox_enter(Sandbox *box, GError **err);
+bool sandbox_enter(GError **err);
 
 #endif

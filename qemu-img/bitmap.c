@@ -47,10 +47,7 @@ static DirtyBitmap *bitmap_usable(Node *n, const char *name, GError **err)
 
     if (!b)
         err_set(err, ENOENT, "'%s' has no bitmap '%s'", node_filename(n), name);
-    else if (b->inconsistent)
-        err_set(err, EINVAL, "Bitmap '%s' of '%s' is inconsistent and can only be removed", name,
-                node_filename(n));
-    return b && !b->inconsistent ? b : NULL;
+    return b && dirty_check_known(b, err) ? b : NULL;
 }
 
 static CO bool bitmap_add(BitmapJob *j, const char *value, GError **err)

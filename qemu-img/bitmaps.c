@@ -6,13 +6,17 @@
 
 bool bitmaps_can_copy(Node *n, bool skip_broken)
 {
+    g_autoptr(GError) err = NULL;
+
     if (!node_driver(n)->bitmaps)
         return complain("'%s' has no bitmaps that could be copied: its format is '%s'",
                         node_filename(n), node_format(n));
     for (const DirtyBitmap *b = dirty_first(n); b; b = b->next)
-        if (b->persistent && b->inconsistent && !skip_broken)
-            return complain("Bitmap '%s' of '%s' is inconsistent: leave it out with "
-                            "--skip-broken-bitmaps, or remove it", b->name, node_filename(n));
+        if (b->persistent && b->inconsistent && !skip_broken) {
+            err_set(&err, EINVAL, "Bitmap '%s' of '%s' is inconsistent", b->name, node_filename(n));
+            err_line(&err, "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it");
+            return complain_err(err);
+        }
     return true;
 }
 
@@ -67,8 +71,12 @@ bool bitmaps_copy(Node *from, Node *to, bool skip_broken)
         g_autoptr(GError) err = NULL;
         DirtyBitmap *copy;
 
-        if (!b->persistent || (b->inconsistent && skip_broken))
+        if (!b->persistent)
             continue;
+        if (b->inconsistent && skip_broken) {
+            block_warn("Bitmap '%s' is inconsistent and left out", b->name);
+            continue;
+        }
         copy = bitmaps_add(to, b->name, b->granularity, b->enabled, &err);
         if (!copy) {
             err_prefix(&err, "Bitmap '%s' could not be copied: ", b->name);

@@ -9,6 +9,7 @@
 #include "io/co-lock.h"
 #include "qemu-img/command.h"
 #include "qemu-img/progress.h"
+#include "qemu-img/plausible.h"
 #include "qemu-img/tool.h"
 #include "qemu-img/untrusted.h"
 #include "util/size.h"
@@ -51,6 +52,7 @@ typedef struct {
     uint64_t size;
     Extent extent;        /* what lies before @known; from where it was asked on */
     uint64_t known;       /* the end of @extent */
+    Plausible plausible;
 } Side;
 
 typedef struct {
@@ -90,6 +92,8 @@ static CO int side_look(Side *s, uint64_t off)
         return 0;
     r = node_extent_above(handle_node(s->h), NULL, off, MIN(s->size - off, REQ_LEN_MAX), true,
                           &s->extent, NULL);
+    if (r >= 0)
+        r = plausible_add(&s->plausible, handle_node(s->h), &s->extent);
     s->known = r < 0 ? off : off + s->extent.len;
     return r;
 }

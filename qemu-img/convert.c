@@ -223,6 +223,7 @@ static CO bool convert_create(Convert *c, const char *name)
     const BlockDriver *format = createopts_format(c->format), *protocol;
     g_autoptr(GError) err = NULL;
     g_autoptr(json_t) opts = NULL;
+    bool created;
 
     if (!format || !(protocol = createopts_protocol(name)) ||
         !convert_create_opts(c, format, protocol))
@@ -231,7 +232,12 @@ static CO bool convert_create(Convert *c, const char *name)
         return complain("Images of format '%s' cannot be compressed", format->name);
     opts = json_deep_copy(c->opts);
     tool_say_when_killed("'%s' is incomplete: interrupted", name);
-    if (!image_create(name, c->format, opts, &err)) {
+    progress_phase("preallocate");
+    work_listen(progress_update_phase);
+    created = image_create(name, c->format, opts, &err);
+    work_listen(NULL);
+    progress_phase("convert");
+    if (!created) {
         err_prefix(&err, "%s: ", name);
         return complain_err(err);
     }
@@ -331,14 +337,14 @@ static CO bool convert_images(Convert *c, char **names, unsigned count)
     source = handle_node(c->job.sources[0].h);
     if (a->bitmaps && !bitmaps_can_copy(source, a->skip_broken))
         return false;
+    if (a->hash && !(c->job.digest = digest_new(a->hash, c->job.len, c->job.workers)))
+        return false;
     c->job.target_name = target;
     if (!(a->no_create ? convert_open_existing(c, target) : convert_create(c, target)))
         return false;
     if (a->bitmaps && !bitmaps_supported(handle_node(c->job.target)))
         return false;
     if (!convert_enter_sandbox(c))
-        return false;
-    if (a->hash && !(c->job.digest = digest_new(a->hash, c->job.len, c->job.workers)))
         return false;
     convert_plan(c);
     tool_watch_interrupts();

@@ -11,6 +11,7 @@
 #ifndef QEMU_IMG_COPY_H
 #define QEMU_IMG_COPY_H
 
+#include "qemu-img/plausible.h"
 #include "block/block.h"
 #include "qemu-img/digest.h"
 #include <glib.h>
@@ -25,6 +26,7 @@ typedef struct {
     /* internal: what the input is made of from some offset up to @known */
     Extent extent;
     uint64_t known;
+    Plausible plausible;
 } CopySource;
 
 typedef struct {

@@ -102,7 +102,7 @@ static CO bool dd_copy(const DdArgs *a, const Operands *o)
                                      a->force_share ? OPEN_FORCE_SHARE : OPEN_DENY_WRITERS);
     CopySource source = { .h = in, .name = o->input };
     CopyJob job = { .sources = &source, .nsources = 1, .target_name = o->output,
-                    .workers = WORKERS, .min_sparse = HOLE };
+                    .workers = WORKERS, .min_sparse = HOLE, .share = true };
     g_autoptr(Handle) out = NULL;
     uint64_t end;
 

@@ -232,6 +232,20 @@ void progress_update(uint64_t done, uint64_t total)
         answer_signal();
 }
 
+void progress_update_phase(uint64_t done, uint64_t total)
+{
+    if (progress.style != SHOW_PLAIN)
+        progress_update(done, total);
+}
+
+void progress_phase(const char *phase)
+{
+    progress.phase = phase;
+    progress.began_ns = clock_now_ns();
+    progress.done = 0;
+    progress.total = 1;
+}
+
 void progress_done(void)
 {
     progress.done = progress.total;

@@ -22,6 +22,13 @@
 bool progress_begin(const char *how, bool quiet, const char *phase, double step);
 /* @done of @total bytes. Cheap; call it as often as wanted. */
 void progress_update(uint64_t done, uint64_t total);
+/*
+ * The same for parts of the work that the plain text does not count: they only show where there is
+ * a phase to tell.
+ */
+void progress_update_phase(uint64_t done, uint64_t total);
+/* Another part of the work begins, with bytes of its own. Means nothing to the plain text. */
+void progress_phase(const char *phase);
 /* All is done. */
 void progress_done(void);
 /* Ends what progress_begin started, after success or failure. */

@@ -61,13 +61,14 @@ static CO bool snapshots_create(Snapshots *s, const char *name, GError **err)
 {
     gint64 now = g_get_real_time();
     Snapshot new = {
-        .id = (char *)"",
         .name = (char *)name,
         .date_sec = now / G_USEC_PER_SEC,
         .date_nsec = (uint32_t)(now % G_USEC_PER_SEC) * 1000,
     };
+    bool ok = s->ops->create(s->node, &new, err) >= 0;
 
-    return s->ops->create(s->node, &new, err) >= 0;
+    g_free(new.id);
+    return ok;
 }
 
 /* Applies @name, an id or a name; or deletes it, a name. */

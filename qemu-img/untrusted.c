@@ -95,6 +95,7 @@ static bool limit_cpu(Handle *const *images, unsigned count)
 bool untrusted_prepare(const char *how, OpenFlags *flags)
 {
     g_autoptr(GError) err = NULL;
+    const char *missing;
 
     if (!how)
         return true;
@@ -103,6 +104,11 @@ bool untrusted_prepare(const char *how, OpenFlags *flags)
     *flags |= OPEN_UNTRUSTED;
     if (!sandbox_prepare(&err))
         return complain_err(err);
+    missing = sandbox_missing();
+    if (missing && *how)
+        return complain("--untrusted=strict: this kernel lacks %s", missing);
+    if (missing)
+        complain("warning: --untrusted makes do without %s, which this kernel lacks", missing);
     /* What may be needed inside. Without "deflate" zlib does its work. */
     module_load("deflate", NULL);
     tzset();
@@ -111,20 +117,9 @@ bool untrusted_prepare(const char *how, OpenFlags *flags)
 
 bool untrusted_enter(const char *how, Handle *const *images, unsigned count)
 {
-    g_autofree char *missing = NULL;
     g_autoptr(GError) err = NULL;
-    Sandbox box;
 
     if (!how)
         return true;
-    if (!limit_memory() || !limit_cpu(images, count))
-        return false;
-    if (!sandbox_enter(&box, &err))
-        return complain_err(err);
-    missing = box.missing;
-    if (missing && *how)
-        return complain("--untrusted=strict: this kernel lacks %s", missing);
-    if (missing)
-        complain("warning: --untrusted makes do without %s, which this kernel lacks", missing);
-    return true;
+    return limit_memory() && limit_cpu(images, count) && (sandbox_enter(&err) || complain_err(err));
 }

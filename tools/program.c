@@ -24,9 +24,24 @@ static void keep_standard_fds(void)
         close(fd);
 }
 
+/*
+ * What GLib or a loop cannot go on without, memory or a file descriptor, ends the program like any
+ * failure and not as if it had crashed. What was not flushed is lost, as in a power cut.
+ */
+static void on_log(const char *domain, GLogLevelFlags level, const char *text, gpointer unused)
+{
+    if (!(level & G_LOG_LEVEL_ERROR)) {
+        g_log_default_handler(domain, level, text, unused);
+        return;
+    }
+    complain("%s", text);
+    _exit(1);
+}
+
 void tool_begin(const char *argv0)
 {
     keep_standard_fds();
+    g_log_set_default_handler(on_log, NULL);
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C");
     signal(SIGPIPE, SIG_IGN);

@@ -53,6 +53,7 @@ static int file_open_fd(const char *name, int flags, bool want_device, struct st
                         GError **err)
 {
     autofd int fd = open(name, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int mode;
 
     if (fd < 0) {
         int e = errno;
@@ -76,7 +77,8 @@ static int file_open_fd(const char *name, int flags, bool want_device, struct st
         err_set(err, EINVAL, "'%s' is not a regular file", name);
         return -EINVAL;
     }
-    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) < 0) {
+    mode = fcntl(fd, F_GETFL);
+    if (mode < 0 || fcntl(fd, F_SETFL, mode & ~O_NONBLOCK) < 0) {
         err_set_errno(err, errno, "Could not set up '%s'", name);
         return -EIO;
     }

@@ -85,40 +85,31 @@ static char *null_plain_filename(Node *n)
 
 static const char *const null_strong_options[] = { "size", "read-zeroes", NULL };
 
+/* The two differ in their names only. */
+#define NULL_OPERATIONS                                                                            \
+    .kind = BLK_PROTOCOL,                                                                          \
+    .state_size = sizeof(Null),                                                                    \
+    .write_flags = REQ_FUA,                                                                        \
+    .zero_flags = REQ_FUA | REQ_MAY_UNMAP,                                                         \
+    .strong_options = null_strong_options,                                                         \
+    .parse_filename = null_parse_filename,                                                         \
+    .open = null_open,                                                                             \
+    .pread = null_pread,                                                                           \
+    .pwrite = null_pwrite,                                                                         \
+    .zero = null_zero,                                                                             \
+    .sync = null_wait,                                                                             \
+    .extent = null_extent,                                                                         \
+    .allocated = null_allocated,                                                                   \
+    .plain_filename = null_plain_filename
+
 const BlockDriver block_null_co = {
+    NULL_OPERATIONS,
     .name = "null-co",
-    .kind = BLK_PROTOCOL,
     .prefix = "null-co",
-    .state_size = sizeof(Null),
-    .write_flags = REQ_FUA,
-    .zero_flags = REQ_FUA | REQ_MAY_UNMAP,
-    .strong_options = null_strong_options,
-    .parse_filename = null_parse_filename,
-    .open = null_open,
-    .pread = null_pread,
-    .pwrite = null_pwrite,
-    .zero = null_zero,
-    .sync = null_wait,
-    .extent = null_extent,
-    .allocated = null_allocated,
-    .plain_filename = null_plain_filename,
 };
 
 const BlockDriver block_null_aio = {
+    NULL_OPERATIONS,
     .name = "null-aio",
-    .kind = BLK_PROTOCOL,
     .prefix = "null-aio",
-    .state_size = sizeof(Null),
-    .write_flags = REQ_FUA,
-    .zero_flags = REQ_FUA | REQ_MAY_UNMAP,
-    .strong_options = null_strong_options,
-    .parse_filename = null_parse_filename,
-    .open = null_open,
-    .pread = null_pread,
-    .pwrite = null_pwrite,
-    .zero = null_zero,
-    .sync = null_wait,
-    .extent = null_extent,
-    .allocated = null_allocated,
-    .plain_filename = null_plain_filename,
 };

@@ -36,4 +36,22 @@ t.row('missing', 'qemu-img bitmap --add nope b')
 t.row('v2', 'qemu-img create -q -f qcow2 -o compat=0.10 v2 1M; qemu-img bitmap --add v2 b')
 t.row('snapshots', 'qemu-img bitmap --add s.qcow2 b && qemu-img info s.qcow2', 'snapshots', mask=('disk', 'date'))
 
+# A killed program leaves bitmaps in use, which nobody can trust any more.
+KILLED = '-c "sigraise 9" b.qcow2 >/dev/null; } 2>/dev/null; '
+t.row('in-use/opened', f'{{ qemu-io {KILLED} qemu-img info b.qcow2', 'bitmaps', mask=['disk'])
+t.row('in-use/read-only', f'{{ qemu-io -r {KILLED} qemu-img info b.qcow2', 'bitmaps', mask=['disk'])
+t.row('in-use/reopened', f'{{ qemu-io -r -c "reopen -w" {KILLED} qemu-img info b.qcow2', 'bitmaps', mask=['disk'])
+t.row('in-use/reopened-twice', f'{{ qemu-io -c "write -q 1M 64k" -c "reopen -r" -c "reopen -w" {KILLED} qemu-img info b.qcow2',
+      'bitmaps', mask=['disk'])
+t.row('in-use/reopened-read-only', f'{{ qemu-io -c "write -q 1M 64k" -c "reopen -r" {KILLED} qemu-img info b.qcow2',
+      'bitmaps', mask=['disk'])
+for name, command in (('grow', 'resize b.qcow2 20M'), ('shrink', 'resize --shrink b.qcow2 5M'),
+                      ('clear', 'bitmap --clear b.qcow2 b0'), ('remove', 'bitmap --remove b.qcow2 b0'),
+                      ('enable', 'bitmap --enable b.qcow2 b0'), ('merge-from', 'bitmap --merge b0 b.qcow2 b1'),
+                      ('convert', 'convert --bitmaps -O qcow2 b.qcow2 o'),
+                      ('convert-skip', 'convert --bitmaps --skip-broken-bitmaps -O qcow2 b.qcow2 o'),
+                      ('snapshot', 'snapshot -c x b.qcow2'), ('check', 'check b.qcow2'),
+                      ('apply', 'snapshot -c x b.qcow2; qemu-img snapshot -a x b.qcow2')):
+    t.row(f'in-use/{name}', f'{{ qemu-io {KILLED} qemu-img {command}', 'bitmaps')
+
 t.main()

@@ -2,30 +2,43 @@
 /*
  * Preloaded into a program: makes its Nth call of one kind fail.
  *
- * FAIL_CALL names the function, FAIL_NTH counts from 1 (0: none fails), FAIL_ERRNO is what it fails
- * with. The number of calls seen is written to the file FAIL_COUNT names when the program exits.
+ * FAIL_CALL names the function, or "any" for every system call below, or "memory" for every
+ * allocation of FAIL_SIZE bytes and more (32 KiB; smaller ones are GLib's own, which ends the
+ * program when it has no memory). FAIL_NTH counts from 1 (0: none fails), FAIL_ERRNO is what it fails
+ * with; FAIL_TELL says so. The number of calls seen is written to the file FAIL_COUNT names when the program exits.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+struct io_uring;
+struct io_uring_params;
+
 static atomic_int seen;
 
-/* True if this call of @name is the one to fail; errno is set then. */
-static int fails(const char *name)
+/* True if this call, one of @kind and named @name, is the one to fail; errno is set then. */
+static int fails(const char *kind, const char *name)
 {
     const char *call = getenv("FAIL_CALL"), *nth = getenv("FAIL_NTH"), *e = getenv("FAIL_ERRNO");
 
-    if (!call || strcmp(call, name))
+    if (!call || (strcmp(call, name) && strcmp(call, kind)))
         return 0;
     if (atomic_fetch_add(&seen, 1) + 1 != (nth ? atoi(nth) : 0))
         return 0;
+    if (getenv("FAIL_TELL"))
+        fprintf(stderr, "%s fails\n", name);
     errno = e ? atoi(e) : EIO;
     return 1;
 }
@@ -41,16 +54,22 @@ __attribute__((destructor)) static void report(void)
     }
 }
 
-#define WRAP(type, name, params, args)                                                             \
+/* ---- system calls --------------------------------------------------------------------------- */
+
+#define REAL(type, name, params)                                                                   \
+    static type(*real) params;                                                                     \
+    if (!real)                                                                                     \
+        real = (type(*) params)dlsym(RTLD_NEXT, #name)
+
+/* @failed: what a call that fails returns. */
+#define WRAP_AS(type, name, params, args, failed)                                                  \
     type name params;                                                                              \
     type name params                                                                               \
     {                                                                                              \
-        static type(*real) params;                                                                 \
-                                                                                                   \
-        if (!real)                                                                                 \
-            real = (type(*) params)dlsym(RTLD_NEXT, #name);                                        \
-        return fails(#name) ? (type)-1 : real args;                                                \
+        REAL(type, name, params);                                                                  \
+        return fails("any", #name) ? (failed) : real args;                                         \
     }
+#define WRAP(type, name, params, args) WRAP_AS(type, name, params, args, (type)-1)
 
 WRAP(ssize_t, preadv, (int fd, const struct iovec *v, int n, off_t o), (fd, v, n, o))
 WRAP(ssize_t, preadv64, (int fd, const struct iovec *v, int n, off64_t o), (fd, v, n, o))
@@ -62,20 +81,83 @@ WRAP(ssize_t, preadv64v2, (int fd, const struct iovec *v, int n, off64_t o, int 
 WRAP(ssize_t, pwritev2, (int fd, const struct iovec *v, int n, off_t o, int f), (fd, v, n, o, f))
 WRAP(ssize_t, pwritev64v2, (int fd, const struct iovec *v, int n, off64_t o, int f),
      (fd, v, n, o, f))
+WRAP(ssize_t, pwrite64, (int fd, const void *b, size_t n, off64_t o), (fd, b, n, o))
+WRAP(ssize_t, pread64, (int fd, void *b, size_t n, off64_t o), (fd, b, n, o))
+WRAP(ssize_t, copy_file_range, (int i, off64_t *io, int o, off64_t *oo, size_t n, unsigned f),
+     (i, io, o, oo, n, f))
 WRAP(int, fdatasync, (int fd), (fd))
 WRAP(int, fsync, (int fd), (fd))
 WRAP(int, ftruncate, (int fd, off_t len), (fd, len))
 WRAP(int, ftruncate64, (int fd, off64_t len), (fd, len))
 WRAP(int, fallocate, (int fd, int m, off_t o, off_t l), (fd, m, o, l))
 WRAP(int, fallocate64, (int fd, int m, off64_t o, off64_t l), (fd, m, o, l))
+WRAP(int, fstat64, (int fd, struct stat64 *st), (fd, st))
+WRAP(int, stat64, (const char *path, struct stat64 *st), (path, st))
+WRAP(off64_t, lseek64, (int fd, off64_t o, int w), (fd, o, w))
+WRAP(int, eventfd, (unsigned n, int f), (n, f))
+WRAP(int, epoll_create1, (int f), (f))
+WRAP_AS(int, posix_fallocate64, (int fd, off64_t o, off64_t l), (fd, o, l), errno)
+WRAP_AS(int, pthread_create,
+        (pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg), (t, a, fn, arg),
+        errno)
+WRAP_AS(int, io_uring_queue_init_params, (unsigned n, struct io_uring *r, struct io_uring_params *p),
+        (n, r, p), -errno)
 
-/* Returns its error instead of setting errno. */
+/* The one argument behind @last, whatever it is, passed on. */
+#define WRAP_VARIADIC(name, params, ...)                                                           \
+    int name params;                                                                               \
+    int name params                                                                                \
+    {                                                                                              \
+        va_list ap;                                                                                \
+        void *more;                                                                                \
+                                                                                                   \
+        REAL(int, name, params);                                                                   \
+        va_start(ap, last);                                                                        \
+        more = va_arg(ap, void *);                                                                 \
+        va_end(ap);                                                                                \
+        return fails("any", #name) ? -1 : real(__VA_ARGS__, more);                                 \
+    }
+
+WRAP_VARIADIC(open64, (const char *path, int last, ...), path, last)
+WRAP_VARIADIC(openat64, (int dir, const char *path, int last, ...), dir, path, last)
+WRAP_VARIADIC(fcntl64, (int fd, int last, ...), fd, last)
+WRAP_VARIADIC(ioctl, (int fd, unsigned long last, ...), fd, last)
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t size);
+void *__libc_memalign(size_t align, size_t size);
+
+static int memory_fails(size_t size)
+{
+    const char *least = size >= 512 ? getenv("FAIL_SIZE") : NULL;
+
+    if (size < (least ? (size_t)atol(least) : 32 << 10) || !fails("memory", "memory"))
+        return 0;
+    errno = ENOMEM;
+    return 1;
+}
+
+void *malloc(size_t size)
+{
+    return memory_fails(size) ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    return (!size || n <= SIZE_MAX / size) && memory_fails(n * size) ? NULL
+                                                                     : __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t size)
+{
+    return memory_fails(size) ? NULL : __libc_realloc(p, size);
+}
+
 int posix_memalign(void **p, size_t align, size_t size)
 {
-    static int (*real)(void **, size_t, size_t);
-
-    if (!real)
-        real = (int (*)(void **, size_t, size_t))dlsym(RTLD_NEXT, "posix_memalign");
-    /* Small ones are GLib's own, which ends the program when it has no memory. */
-    return size > 8192 && fails("posix_memalign") ? ENOMEM : real(p, align, size);
+    *p = memory_fails(size) ? NULL : __libc_memalign(align, size);
+    return *p ? 0 : ENOMEM;
 }

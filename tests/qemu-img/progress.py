@@ -56,8 +56,6 @@ SLOW = {
     'check': ['check', *GROUP, '--image-opts', 'driver=qcow2,file.driver=throttle,'
               'file.throttle-group=slow,file.file.driver=file,file.file.filename=large.qcow2'],
 }
-# Those without -p.
-LONG_ONLY = ('check',)
 
 
 def with_option(command, *options):
@@ -109,9 +107,7 @@ def a_bar_on_a_terminal():
 @case
 def no_bar_if_told_so():
     for name, command in SLOW.items():
-        for option in ('-p', '-q', '--progress=json:1'):
-            if option == '-q' and name == 'dd' or option == '-p' and name in LONG_ONLY:
-                continue
+        for option in ('-p', '-q', '--progress=json:1') if name == 'convert' else ('--progress=json:1',):
             make_images()
             seen, _ = on_terminal(with_option(command, option))
             assert not bars(seen) and '\033' not in seen, (name, option, seen)
@@ -179,6 +175,21 @@ def space_of_new_images_is_told_of():
         assert 0 < ticks[0]['done'] < ticks[-1]['done'] == size, (name, ticks)
         assert ticks[0]['phase'] == name
     assert os.stat('t').st_blocks * 512 >= 2 * size
+
+
+@case
+def preallocation_is_a_phase_of_its_own():
+    img('create', '-q', '-f', 'raw', 'a.raw', str(256 * MIB))
+    io('a.raw', 'write -P 1 0 1M')
+    command = ['convert', '-f', 'raw', '-O', 'raw', '-o', 'preallocation=full', 'a.raw', 't']
+    done = img(*with_option(command, '--progress=json'))
+    ticks = [json.loads(line) for line in done.stderr.splitlines()]
+    phases = [t['phase'] for t in ticks]
+    assert set(phases) == {'preallocate', 'convert'} and phases == sorted(phases, reverse=True), ticks
+    assert ticks[0]['total'] == 256 * MIB and ticks[-1]['done'] == ticks[-1]['total'], ticks
+    # The plain text knows one only.
+    shown = img(*with_option(command, '-p')).stdout
+    assert shown.count('(0.00/100%)') == 1, shown
 
 
 @case

@@ -12,7 +12,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import case, img, io, main, require, require_root, run
+from cases import SANDBOXED, case, img, io, main, require, require_root, run
 
 MIB = 1 << 20
 FS_IOC_FIEMAP, FIEMAP_EXTENT_SHARED, FIEMAP_FLAG_SYNC = 0xC020660B, 0x2000, 1
@@ -93,10 +93,18 @@ def raw_copies_share_space_and_keep_holes():
     make_image('a.raw')
     for options in ([], ['-W'], ['-m', '1'], ['-m', '16'], ['-t', 'none', '-T', 'none'],
                     ['-r', '100M'], ['--hash=tree'], ['--untrusted']):
-        img('convert', *options, '-f', 'raw', '-O', 'raw', 'a.raw', 'b.raw')
+        img('convert', *options, '-f', 'raw', '-O', 'raw', 'a.raw', 'b.raw', env=SANDBOXED)
         assert same_content('a.raw', 'b.raw'), options
         whole, shared = extents('b.raw')
         assert whole == shared == DATA, (options, whole, shared)
+
+
+@on_both
+def dd_shares_space_too():
+    make_image('a.raw')
+    img('dd', '-f', 'raw', 'bs=1M', 'skip=1', 'if=a.raw', 'of=b.raw')
+    assert pathlib.Path('b.raw').read_bytes() == pathlib.Path('a.raw').read_bytes()[MIB:]
+    assert extents('b.raw') == (DATA - MIB, DATA - MIB)
 
 
 @on_both

@@ -7,6 +7,7 @@
 #include "tests/lib/harness.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -22,14 +23,14 @@ const char *__asan_default_options(void)
 static void enter(void)
 {
     g_autoptr(GError) err = NULL;
-    Sandbox box;
+    const char *missing;
 
     g_assert_true(sandbox_prepare(&err));
     g_assert_no_error(err);
-    g_assert_true(sandbox_enter(&box, &err));
+    missing = sandbox_missing();
+    g_assert_true(sandbox_enter(&err));
     g_assert_no_error(err);
-    g_free(box.missing);
-    if (!box.calls)
+    if (missing && strstr(missing, "seccomp"))
         test_skip("this kernel has no seccomp");
 }
 

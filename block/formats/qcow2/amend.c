@@ -328,6 +328,7 @@ CO int qcow2_change_backing(Node *n, const char *name, const char *format)
 {
     Qcow2 *q = qcow2_of(n);
     char *old_name = q->backing_name, *old_format = q->backing_format;
+    bool done = false;
     int r;
 
     if (name && (strlen(name) > QCOW2_NAME_MAX || qcow2_is_data_raw(q)))
@@ -338,9 +339,9 @@ CO int qcow2_change_backing(Node *n, const char *name, const char *format)
     qcow2_exclusive_begin(q);
     r = qcow2_commit_all(q);
     if (r >= 0)
-        r = qcow2_header_write_sync(q);
+        r = qcow2_header_switch(q, &done);
     qcow2_exclusive_end(q);
-    if (r < 0) {
+    if (!done) {
         g_free(q->backing_name);
         g_free(q->backing_format);
         q->backing_name = old_name;
@@ -350,7 +351,7 @@ CO int qcow2_change_backing(Node *n, const char *name, const char *format)
     g_free(old_name);
     g_free(old_format);
     node_set_backing_stored(n, q->backing_name, q->backing_format);
-    return 0;
+    return r;
 }
 
 CO int qcow2_make_empty(Node *n)

@@ -57,8 +57,11 @@ CO void bitmap_space_free(Qcow2 *q, const BitmapEntry *e)
 
 /* ---- directory ------------------------------------------------------------------------------ */
 
-/* The directory @bytes (NULL: none) becomes that of the header. What it refers to is durable. */
-static CO int directory_switch(Qcow2 *q, uint64_t off, uint64_t len, uint32_t count)
+/*
+ * The directory at @off becomes that of the header; *@done as of qcow2_header_switch. What it refers
+ * to is durable.
+ */
+static CO int directory_switch(Qcow2 *q, uint64_t off, uint64_t len, uint32_t count, bool *done)
 {
     uint64_t old_off = q->bitmap_directory_off, old_len = q->bitmap_directory_len;
     uint64_t old_bits = q->autoclear;
@@ -71,8 +74,8 @@ static CO int directory_switch(Qcow2 *q, uint64_t off, uint64_t len, uint32_t co
     q->autoclear &= ~(uint64_t)AUTOCLEAR_BITMAPS;
     q->autoclear |= count ? AUTOCLEAR_BITMAPS : 0;
     q->head_stale = true;
-    r = qcow2_header_write_sync(q);
-    if (r < 0) {
+    r = qcow2_header_switch(q, done);
+    if (!*done) {
         q->bitmap_directory_off = old_off;
         q->bitmap_directory_len = old_len;
         q->bitmap_count = old_count;
@@ -81,16 +84,17 @@ static CO int directory_switch(Qcow2 *q, uint64_t off, uint64_t len, uint32_t co
     }
     qcow2_overlap_remove(q, OVERLAP_BITMAPS, old_off, old_len);
     qcow2_overlap_add(q, OVERLAP_BITMAPS, off, len);
-    if (old_count)
+    if (old_count && r >= 0)
         qcow2_free_later(q, old_off, old_len, FREE_OTHER);
-    return 0;
+    return r;
 }
 
-/* Like bitmap_directory_replace; clusters are noted in @taken. */
+/* Like bitmap_directory_replace; @taken has the clusters to be given back after a failure. */
 static CO bool directory_replace(Qcow2 *q, GArray *entries, GArray *taken, GError **err)
 {
     GByteArray *bytes = bitmap_directory_bytes(entries);
     uint64_t off = 0;
+    bool done = false;
     int r = 0;
 
     if (!bytes) {
@@ -104,18 +108,19 @@ static CO bool directory_replace(Qcow2 *q, GArray *entries, GArray *taken, GErro
     if (r >= 0)
         r = qcow2_barrier(q);
     if (r >= 0)
-        r = directory_switch(q, off, bytes->len, entries->len);
+        r = directory_switch(q, off, bytes->len, entries->len, &done);
     g_byte_array_unref(bytes);
-    if (r < 0) {
+    if (!done) {
         g_array_unref(entries);
         return err_set_errno(err, r, "Could not write the bitmap directory");
     }
+    g_array_set_size(taken, 0);
     if (!q->bitmaps)
         q->bitmaps = g_new0(Bitmaps, 1);
     else
         g_array_unref(q->bitmaps->stored);
     q->bitmaps->stored = entries;
-    return true;
+    return r >= 0 || err_set_errno(err, r, "Could not make the bitmap directory durable");
 }
 
 CO bool bitmap_directory_replace(Qcow2 *q, GArray *entries, GError **err)
@@ -177,13 +182,13 @@ static CO int store_one(Qcow2 *q, GArray *taken, const DirtyBitmap *b, BitmapEnt
 {
     uint64_t bits = hbitmap_bits(b->bits), per_cluster = q->cluster * 8;
     uint64_t len = bitmap_table_needed(q, bits);
-    g_autofree uint8_t *table = NULL, *buf = g_malloc(q->cluster);
+    g_autofree uint8_t *table = NULL, *buf = g_try_malloc(q->cluster);
     int r = 0;
 
     if (!len || len > QCOW2_BITMAP_TABLE_MAX)
         return -EFBIG;
     table = g_try_malloc0(len * 8);
-    if (!table)
+    if (!table || !buf)
         return -ENOMEM;
     for (uint64_t i = 0; i < len && r >= 0; i++) {
         uint64_t entry = 0, first = i * per_cluster;

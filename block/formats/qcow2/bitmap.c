@@ -65,9 +65,11 @@ static bool data_is_plausible(Qcow2 *q, const uint64_t *table, uint32_t len, Sum
 static CO bool load_bits(Qcow2 *q, HBitmap *bits, const uint64_t *table, uint32_t len,
                          const char *name, GError **err)
 {
-    g_autofree uint8_t *buf = g_malloc(q->cluster);
+    g_autofree uint8_t *buf = g_try_malloc(q->cluster);
     uint64_t per_cluster = q->cluster * 8;
 
+    if (!buf)
+        return err_set_errno(err, ENOMEM, "Could not read bitmap '%s'", name);
     for (uint32_t i = 0; i < len; i++) {
         uint64_t first = i * per_cluster, n = MIN(per_cluster, hbitmap_bits(bits) - first);
         int r;
@@ -120,7 +122,6 @@ static CO bool load_one(Qcow2 *q, const BitmapEntry *e, Sum *sum, bool check, GE
         return false;
     b->persistent = true;
     b->enabled = e->flags & BITMAP_AUTO;
-    b->read_only = !qcow2_is_writable(q);
     return load_bits(q, b->bits, table, e->table_len, e->name, err);
 }
 
@@ -142,7 +143,20 @@ CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err)
         return true;                   /* they stay as they are in the file */
     q->bitmaps = g_new0(Bitmaps, 1);
     q->bitmaps->stored = g_steal_pointer(&list);
-    return !qcow2_is_writable(q) || bitmaps_mark_in_use(q, err);
+    return true;
+}
+
+CO bool qcow2_bitmaps_open_for_writing(Qcow2 *q, GError **err)
+{
+    return !q->bitmaps || bitmaps_mark_in_use(q, err);
+}
+
+bool qcow2_bitmaps_can_resize(const Qcow2 *q, GError **err)
+{
+    for (const DirtyBitmap *b = dirty_first(q->node); b; b = b->next)
+        if (b->persistent && !dirty_check_known(b, err))
+            return false;
+    return true;
 }
 
 void qcow2_bitmaps_free(Qcow2 *q)

@@ -40,8 +40,8 @@ static void counted(Check *c, bool repaired)
 static CO int table_flags(Check *c, CheckTable *t, bool repair, GError **err)
 {
     Qcow2 *q = c->q;
-    g_autofree uint8_t *entries = g_malloc(q->cluster);
-    int r = qcow2_file_read(q, t->off, entries, q->cluster);
+    g_autofree uint8_t *entries = g_try_malloc(q->cluster);
+    int r = entries ? qcow2_file_read(q, t->off, entries, q->cluster) : -ENOMEM;
     bool changed = false;
 
     repair = repair && check_table_is_safe(c, t);
@@ -72,13 +72,14 @@ static CO int l1_write(Check *c, uint32_t from, uint32_t to, GError **err)
 {
     Qcow2 *q = c->q;
     uint64_t bytes = (to - from) * UINT64_C(8);
-    g_autofree uint8_t *buf = g_malloc(bytes);
-    int r;
+    g_autofree uint8_t *buf = g_try_malloc(bytes);
+    int r = buf ? 0 : -ENOMEM;
 
-    for (uint32_t i = from; i < to; i++)
+    for (uint32_t i = from; i < to && buf; i++)
         be64_put(buf + (i - from) * UINT64_C(8), q->l1[i]);
     c->unflushed = true;
-    r = edge_pwrite_buf(q->storage, q->l1_off + from * UINT64_C(8), buf, bytes);
+    if (r >= 0)
+        r = edge_pwrite_buf(q->storage, q->l1_off + from * UINT64_C(8), buf, bytes);
     if (r < 0)
         err_set_errno(err, r, "Could not write the L1 table");
     return r;

@@ -279,11 +279,11 @@ static CO int tell_table(const Walk *w, CheckTable *t, GError **err)
 {
     Check *c = w->c;
     Qcow2 *q = c->q;
-    g_autofree uint8_t *entries = g_malloc(q->cluster);
+    g_autofree uint8_t *entries = g_try_malloc(q->cluster);
     bool safe = check_table_is_safe(c, t), changed = false;
     Walk plain = { .c = c, .times = w->times, .tell = true };
     Layout l = {};
-    int r = qcow2_file_read(q, t->off, entries, q->cluster);
+    int r = entries ? qcow2_file_read(q, t->off, entries, q->cluster) : -ENOMEM;
 
     for (unsigned i = 0; i < 1u << q->l2_bits && r >= 0; i++) {
         uint8_t *at = entries + ((size_t)i << q->entry_bits);
@@ -402,13 +402,13 @@ static CO int walk_bitmap_table(const Walk *w, const BitmapEntry *e, GError **er
 {
     Check *c = w->c;
     uint64_t len = e->table_len * UINT64_C(8), at = 0;
-    g_autofree uint8_t *buf = g_malloc(READ_MAX);
+    g_autofree uint8_t *buf = g_try_malloc(READ_MAX);
 
     if (!region(w, e->table_off, len))
         return 0;
     while (at < len) {
         uint64_t part = MIN(len - at, READ_MAX);
-        int r = qcow2_file_read(c->q, e->table_off + at, buf, part);
+        int r = buf ? qcow2_file_read(c->q, e->table_off + at, buf, part) : -ENOMEM;
 
         if (r < 0) {
             err_set_errno(err, r, "Could not read the table of bitmap '%s'", e->name);

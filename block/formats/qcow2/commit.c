@@ -204,18 +204,21 @@ typedef struct {
     GArray *frees;
 } Capture;
 
-static void capture_l1(Qcow2 *q, Capture *c)
+static bool capture_l1(Qcow2 *q, Capture *c)
 {
     uint64_t per_sector = 512 / 8;
 
     if (q->l1_dirty_from == q->l1_dirty_to)
-        return;
+        return true;
     c->l1_from = round_down(q->l1_dirty_from, per_sector);
     c->l1_to = round_up(q->l1_dirty_to, per_sector);
+    c->l1 = g_try_malloc0((c->l1_to - c->l1_from) * UINT64_C(8));
+    if (!c->l1)
+        return false;
     q->l1_dirty_from = q->l1_dirty_to = 0;
-    c->l1 = g_malloc0((c->l1_to - c->l1_from) * 8);
     for (uint32_t i = c->l1_from; i < MIN(c->l1_to, q->l1_len); i++)
         be64_put(c->l1 + (i - c->l1_from) * UINT64_C(8), q->l1[i]);
+    return true;
 }
 
 static bool capture_slices(Qcow2 *q, Capture *c)
@@ -254,12 +257,11 @@ static bool capture_slices(Qcow2 *q, Capture *c)
 /* Does not suspend, so all parts belong together. */
 static bool capture(Qcow2 *q, Capture *c)
 {
-    if (!capture_slices(q, c))
+    if (!capture_slices(q, c) || !capture_l1(q, c))
         return false;
-    capture_l1(q, c);
+    if (q->reftable && !q->lazy_refcounts && !qcow2_reftable_capture(q, &c->reftable))
+        return false;
     c->frees = g_steal_pointer(&q->frees_open);
-    if (q->reftable && !q->lazy_refcounts)
-        qcow2_reftable_capture(q, &c->reftable);
     return true;
 }
 

@@ -74,9 +74,9 @@ CO bool qcow2_open_for_writing(Qcow2 *q, OpenFlags flags, GError **err)
         if (r < 0)
             return err_set_errno(err, r, "Could not clear unknown feature bits");
     }
-    if (q->incompatible & INCOMPAT_DIRTY && !(flags & OPEN_CHECK))
-        return qcow2_repair_dirty(q, err);
-    return true;
+    if (q->incompatible & INCOMPAT_DIRTY && !(flags & OPEN_CHECK) && !qcow2_repair_dirty(q, err))
+        return false;
+    return qcow2_bitmaps_open_for_writing(q, err);
 }
 
 static CO bool open_all(Qcow2 *q, const json_t *options, OpenFlags flags, GError **err)
@@ -97,9 +97,8 @@ static CO bool open_all(Qcow2 *q, const json_t *options, OpenFlags flags, GError
     if (!(flags & OPEN_NO_IO) && !qcow2_map_open(q, err))
         return false;
     q->was_writable = qcow2_is_writable(q);
-    if (q->was_writable && !qcow2_open_for_writing(q, flags, err))
-        return false;
-    return qcow2_bitmaps_open(q, flags, err);
+    return qcow2_bitmaps_open(q, flags, err) &&
+           (!q->was_writable || qcow2_open_for_writing(q, flags, err));
 }
 
 static CO void free_all(Qcow2 *q)
@@ -246,6 +245,7 @@ const BlockDriver block_qcow2 = {
     .amend_opts = qcow2_amend_opts,
     .amend = qcow2_amend,
     .pread = qcow2_pread,
+    .reads_through = qcow2_reads_through,
     .pwrite = qcow2_pwrite,
     .zero = qcow2_zero,
     .discard = qcow2_discard,

@@ -341,9 +341,17 @@ CO int qcow2_header_write(Qcow2 *q)
     return 0;
 }
 
-CO int qcow2_header_write_sync(Qcow2 *q)
+CO int qcow2_header_switch(Qcow2 *q, bool *done)
 {
     int r = qcow2_header_write(q);
 
+    *done = r >= 0;
     return r < 0 ? r : qcow2_barrier(q);
+}
+
+CO int qcow2_header_write_sync(Qcow2 *q)
+{
+    bool done;
+
+    return qcow2_header_switch(q, &done);
 }

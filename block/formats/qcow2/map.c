@@ -12,6 +12,19 @@
 #include "block/formats/qcow2/qcow2.h"
 #include <string.h>
 
+/*
+ * True if the entries of the L1 table can all have an L2 table of their own. Work on an image in
+ * which a few tables are used again and again would not end.
+ */
+static bool tables_are_plausible(const Qcow2 *q)
+{
+    uint64_t used = 0;
+
+    for (uint32_t i = 0; i < q->l1_len; i++)
+        used += q->l1[i] != 0;
+    return used <= div_round_up(edge_size(q->storage), q->cluster);
+}
+
 CO bool qcow2_map_open(Qcow2 *q, GError **err)
 {
     uint64_t bytes = q->l1_len * UINT64_C(8);
@@ -25,6 +38,9 @@ CO bool qcow2_map_open(Qcow2 *q, GError **err)
         return err_set_errno(err, r, "Could not read the L1 table");
     for (uint32_t i = 0; i < q->l1_len; i++)
         q->l1[i] = be64_at(&q->l1[i]);
+    if (!(node_flags(q->node) & OPEN_CHECK) && !tables_are_plausible(q))
+        return err_set(err, EUCLEAN, "The L1 table (%" PRIu32 " entries) refers to more L2 tables "
+                       "than the file has clusters", q->l1_len);
     return true;
 }
 

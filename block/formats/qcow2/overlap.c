@@ -81,10 +81,12 @@ static void add(Overlap *o, uint64_t cluster, unsigned kind)
 
 static void add_range(const Qcow2 *q, Overlap *o, unsigned kind, uint64_t off, uint64_t len)
 {
-    if (!(q->overlap_mask & kind))
+    uint64_t end;
+
+    if (!(q->overlap_mask & kind) || !len || !size_add(off, len, &end))
         return;
-    for (uint64_t at = round_down(off, q->cluster); at < off + len; at += q->cluster)
-        add(o, at >> q->cluster_bits, kind);
+    for (uint64_t c = off >> q->cluster_bits; c <= (end - 1) >> q->cluster_bits; c++)
+        add(o, c, kind);
 }
 
 void qcow2_overlap_add(Qcow2 *q, OverlapKind kind, uint64_t off, uint64_t len)
@@ -95,14 +97,13 @@ void qcow2_overlap_add(Qcow2 *q, OverlapKind kind, uint64_t off, uint64_t len)
 
 void qcow2_overlap_remove(Qcow2 *q, OverlapKind kind, uint64_t off, uint64_t len)
 {
-    if (!q->overlap || !q->overlap->slots)
-        return;
-    for (uint64_t at = round_down(off, q->cluster); at < off + len; at += q->cluster) {
-        uint64_t *slot = slot_find(q->overlap, at >> q->cluster_bits);
+    uint64_t end;
 
-        if (at)
-            *slot &= ~(uint64_t)kind;
-    }
+    if (!q->overlap || !q->overlap->slots || !len || !size_add(off, len, &end))
+        return;
+    for (uint64_t c = off >> q->cluster_bits; c <= (end - 1) >> q->cluster_bits; c++)
+        if (c)
+            *slot_find(q->overlap, c) &= ~(uint64_t)kind;
 }
 
 static void add_l2_tables(const Qcow2 *q, Overlap *o, unsigned kind, const uint64_t *l1,
@@ -160,11 +161,11 @@ static GArray *snapshot_parts(const Qcow2 *q)
 /* The L2 tables that the L1 tables in @p refer to. */
 static CO int add_inactive_l2(Qcow2 *q, Overlap *o, const Part *p)
 {
-    g_autofree uint64_t *l1 = g_malloc(READ_MAX);
+    g_autofree uint64_t *l1 = g_try_malloc(READ_MAX);
 
     for (uint64_t at = p->off; at < p->end; at += READ_MAX) {
         uint32_t n = (uint32_t)(MIN(p->end - at, READ_MAX) / 8);
-        int r = qcow2_file_read(q, at, l1, n * UINT64_C(8));
+        int r = l1 ? qcow2_file_read(q, at, l1, n * UINT64_C(8)) : -ENOMEM;
 
         if (r < 0)
             return r;

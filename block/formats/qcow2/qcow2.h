@@ -282,6 +282,12 @@ CO int qcow2_header_write(Qcow2 *q);
 /* The same, and durable when it returns. */
 CO int qcow2_header_write_sync(Qcow2 *q);
 /*
+ * The same for a header that names other tables than the one in the file. After a failure *@done
+ * says whether the file has it all the same: then @q goes on with the new tables, and neither these
+ * nor the old ones are given back.
+ */
+CO int qcow2_header_switch(Qcow2 *q, bool *done);
+/*
  * The whole header as it shall be, at least a sector; *@backing_off: where it has the name of the
  * backing file. NULL: it does not fit into a cluster.
  */
@@ -408,7 +414,8 @@ typedef struct {
     uint32_t clusters;       /* the table moves to off and has so many; 0: it does not */
     uint8_t *bytes;
 } ReftableWrite;
-void qcow2_reftable_capture(Qcow2 *q, ReftableWrite *w);
+/* False if there is no memory. */
+bool qcow2_reftable_capture(Qcow2 *q, ReftableWrite *w);
 /* Makes durable what was written before, then writes @w. */
 CO int qcow2_reftable_write(Qcow2 *q, const ReftableWrite *w);
 void qcow2_reftable_release(Qcow2 *q, ReftableWrite *w, bool written);
@@ -491,8 +498,12 @@ CO bool qcow2_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqF
 /* ---- bitmap.c ------------------------------------------------------------------------------- */
 
 extern const BitmapOps qcow2_bitmap_ops;
-/* Reads them and, if the image is writable, marks them as in use. */
+/* Reads them. */
 CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err);
+/* Marks them as in use in the file: writes may change what they should say. */
+CO bool qcow2_bitmaps_open_for_writing(Qcow2 *q, GError **err);
+/* False if there is one whose content is not known. */
+bool qcow2_bitmaps_can_resize(const Qcow2 *q, GError **err);
 /* Stores those of the node's that are persistent, for the end of writing. */
 CO bool qcow2_bitmaps_store(Qcow2 *q, GError **err);
 void qcow2_bitmaps_free(Qcow2 *q);
@@ -517,6 +528,7 @@ CO bool qcow2_refcount_width_change(Qcow2 *q, unsigned order, GError **err);
 /* ---- read.c, write.c, zero.c ---------------------------------------------------------------- */
 
 CO int qcow2_pread(Node *n, uint64_t off, Span buf, ReqFlags flags);
+CO int qcow2_reads_through(Node *n, uint64_t off, uint64_t len, Node **below);
 /* Without a pin of its own. */
 CO int qcow2_read(Qcow2 *q, uint64_t off, Span buf);
 CO int qcow2_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);

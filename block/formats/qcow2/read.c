@@ -164,6 +164,24 @@ CO int qcow2_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
     return r;
 }
 
+CO int qcow2_reads_through(Node *n, uint64_t off, uint64_t len, Node **below)
+{
+    Qcow2 *q = qcow2_of(n);
+    Edge *backing = node_edge(n, ROLE_BACKING);
+    MapRun run;
+    int r;
+
+    if (!backing || q->is_corrupt || off + len > backing_end(q, backing))
+        return 0;
+    r = qcow2_map_run(q, off, len, &run);
+    if (r < 0 || run.len < len ||
+        (run.kind != MAP_UNALLOCATED && run.kind != MAP_UNALLOCATED_ALLOCATED))
+        return r;
+    edge_event(q->storage, EV_READ_BACKING_AIO);
+    *below = edge_node(backing);
+    return 0;
+}
+
 CO int qcow2_is_zero(Qcow2 *q, uint64_t off, uint64_t len)
 {
     Edge *backing = node_edge(q->node, ROLE_BACKING);

@@ -115,13 +115,14 @@ static CO int switch_over(Qcow2 *q, const Qcow2 *new, Widening *w)
     uint64_t old_off = q->reftable_off;
     uint32_t old_clusters = q->reftable_clusters;
     unsigned old_order = q->refcount_order;
+    bool done;
     int r;
 
     q->reftable_off = (w->first + w->blocks) << q->cluster_bits;
     q->reftable_clusters = w->table_clusters;
     q->refcount_order = new->refcount_order;
-    r = qcow2_header_write_sync(q);
-    if (r < 0) {
+    r = qcow2_header_switch(q, &done);
+    if (!done) {
         q->reftable_off = old_off;
         q->reftable_clusters = old_clusters;
         q->refcount_order = old_order;
@@ -135,7 +136,7 @@ static CO int switch_over(Qcow2 *q, const Qcow2 *new, Widening *w)
     q->free_hint = q->bytes_off = 0;
     cache_drop_all(&q->refblocks);
     qcow2_overlap_free(q);
-    return 0;
+    return r;
 }
 
 CO bool qcow2_refcount_width_change(Qcow2 *q, unsigned order, GError **err)

@@ -543,7 +543,7 @@ CO int qcow2_refblocks_write(Qcow2 *q)
     return r;
 }
 
-void qcow2_reftable_capture(Qcow2 *q, ReftableWrite *w)
+bool qcow2_reftable_capture(Qcow2 *q, ReftableWrite *w)
 {
     uint64_t per_sector = 512 / 8;
 
@@ -552,15 +552,20 @@ void qcow2_reftable_capture(Qcow2 *q, ReftableWrite *w)
         w->off = q->reftable_next_off;
         w->clusters = q->reftable_next_clusters;
         w->to = w->clusters * (q->cluster / 8);
-        q->reftable_moving = true;
     } else if (q->reftable_dirty_from < q->reftable_dirty_to) {
         w->from = round_down(q->reftable_dirty_from, per_sector);
         w->to = round_up(q->reftable_dirty_to, per_sector);
     }
+    w->bytes = g_try_malloc(MAX(w->to - w->from, 1) * UINT64_C(8));
+    if (!w->bytes) {
+        *w = (ReftableWrite){};
+        return false;
+    }
+    q->reftable_moving = q->reftable_next_off;
     q->reftable_dirty_from = q->reftable_dirty_to = 0;
-    w->bytes = g_malloc(MAX(w->to - w->from, 1) * UINT64_C(8));
     for (uint32_t i = w->from; i < w->to; i++)
         be64_put(w->bytes + (i - w->from) * UINT64_C(8), q->reftable[i]);
+    return true;
 }
 
 /* The new table is in the file: the header says so from now on, then the old one is free. */

@@ -43,8 +43,8 @@ static CO int block_rewrite(Check *c, uint64_t index, GError **err)
     Qcow2 *q = c->q;
     uint64_t off = c->reftable[index] & REFTABLE_OFFSET, first = index << q->refblock_bits;
     uint64_t n = MIN(UINT64_C(1) << q->refblock_bits, c->counts.n - first);
-    g_autofree uint8_t *block = g_malloc(q->cluster);
-    int r = qcow2_file_read(q, off, block, q->cluster);
+    g_autofree uint8_t *block = g_try_malloc(q->cluster);
+    int r = block ? qcow2_file_read(q, off, block, q->cluster) : -ENOMEM;
 
     for (uint64_t i = 0; r >= 0 && i < n; i++) {
         uint64_t v = count_wanted(c, first + i);
@@ -65,13 +65,14 @@ static CO int reftable_rewrite(Check *c, GError **err)
 {
     Qcow2 *q = c->q;
     uint64_t bytes = c->reftable_len * UINT64_C(8);
-    g_autofree uint8_t *buf = g_malloc(MAX(bytes, 1));
-    int r;
+    g_autofree uint8_t *buf = g_try_malloc(MAX(bytes, 1));
+    int r = buf ? 0 : -ENOMEM;
 
-    for (uint32_t i = 0; i < c->reftable_len; i++)
+    for (uint32_t i = 0; i < c->reftable_len && buf; i++)
         be64_put(buf + i * UINT64_C(8), c->reftable[i]);
     c->unflushed = true;
-    r = edge_pwrite_buf(q->storage, q->reftable_off, buf, bytes);
+    if (r >= 0)
+        r = edge_pwrite_buf(q->storage, q->reftable_off, buf, bytes);
     return r < 0 ? failed(err, r, "the refcount table") : 0;
 }
 
@@ -170,9 +171,11 @@ static uint64_t planned_count(const Check *c, const Plan *p, uint64_t i)
 static CO int plan_write_blocks(Check *c, Plan *p)
 {
     Qcow2 *q = c->q;
-    g_autofree uint8_t *block = g_malloc(q->cluster);
+    g_autofree uint8_t *block = g_try_malloc(q->cluster);
     uint64_t next = p->first;
 
+    if (!block)
+        return -ENOMEM;
     for (uint64_t index = 0; index < p->table_len; index++) {
         uint64_t first = index << q->refblock_bits;
         int r;
@@ -194,8 +197,10 @@ static CO int plan_write_table(Check *c, const Plan *p)
 {
     Qcow2 *q = c->q;
     uint64_t bytes = p->table_clusters * q->cluster;
-    g_autofree uint8_t *buf = g_malloc0(bytes);
+    g_autofree uint8_t *buf = g_try_malloc0(bytes);
 
+    if (!buf)
+        return -ENOMEM;
     for (uint64_t i = 0; i < p->table_len; i++)
         be64_put(buf + i * 8, p->table[i]);
     return edge_pwrite_buf(q->storage, (p->first + p->blocks) << q->cluster_bits, buf, bytes);
@@ -207,14 +212,15 @@ static CO int plan_switch(Check *c, const Plan *p)
     Qcow2 *q = c->q;
     uint64_t old_off = q->reftable_off;
     uint32_t old_clusters = q->reftable_clusters;
+    bool done;
     int r = qcow2_barrier(q);
 
     if (r < 0)
         return r;
     q->reftable_off = (p->first + p->blocks) << q->cluster_bits;
     q->reftable_clusters = (uint32_t)p->table_clusters;
-    r = qcow2_header_write_sync(q);
-    if (r < 0) {
+    r = qcow2_header_switch(q, &done);
+    if (!done) {
         q->reftable_off = old_off;
         q->reftable_clusters = old_clusters;
     }
@@ -287,8 +293,8 @@ CO int repair_rebuild(Check *c, GError **err)
         r = plan_make(c, &p);
     if (r < 0)
         return failed(err, r, "new refcounts");
-    p.table = table = g_new0(uint64_t, p.table_len);
-    r = plan_write_blocks(c, &p);
+    p.table = table = g_try_new0(uint64_t, MAX(p.table_len, 1));
+    r = table ? plan_write_blocks(c, &p) : -ENOMEM;
     if (r >= 0)
         r = plan_write_table(c, &p);
     if (r >= 0)

@@ -35,6 +35,7 @@ CO int qcow2_l1_grow(Qcow2 *q, uint64_t len)
     uint64_t old_off = q->l1_off, old_bytes = q->l1_len * UINT64_C(8), off;
     uint32_t old_len = q->l1_len;
     uint64_t *l1;
+    bool done;
     int r;
 
     if (len <= q->l1_len)
@@ -63,18 +64,18 @@ CO int qcow2_l1_grow(Qcow2 *q, uint64_t len)
     q->l1_off = off;
     q->l1_len = len;
     edge_event(q->storage, EV_L1_GROW_ACTIVATE_TABLE);
-    r = qcow2_header_write_sync(q);
-    if (r < 0) {
+    r = qcow2_header_switch(q, &done);
+    if (!done) {
         q->l1_off = old_off;
         q->l1_len = old_len;
         return r;
     }
-    if (old_bytes) {
+    if (old_bytes && r >= 0) {
         qcow2_overlap_remove(q, OVERLAP_L1, old_off, old_bytes);
         qcow2_free_later(q, old_off, old_bytes, FREE_OTHER);
     }
     qcow2_overlap_add(q, OVERLAP_L1, off, len * 8);
-    return 0;
+    return r;
 }
 
 /* ---- preallocation -------------------------------------------------------------------------- */
@@ -171,20 +172,20 @@ static CO int zero_new_part(Qcow2 *q, uint64_t size)
 static CO bool set_size(Qcow2 *q, uint64_t size, GError **err)
 {
     uint64_t old = q->size;
+    bool done = false;
     int r = qcow2_commit(q);
 
     if (r >= 0)
         r = qcow2_barrier(q);
     if (r >= 0) {
         q->size = size;
-        r = qcow2_header_write_sync(q);
+        r = qcow2_header_switch(q, &done);
     }
-    if (r < 0) {
+    if (done)
+        node_set_size(q->node, size);
+    else
         q->size = old;
-        return err_set_errno(err, r, "Could not write the new size");
-    }
-    node_set_size(q->node, size);
-    return true;
+    return r < 0 ? err_set_errno(err, r, "Could not write the new size") : true;
 }
 
 static CO bool grow(Qcow2 *q, uint64_t size, bool exact, Prealloc mode, GError **err)
@@ -280,7 +281,7 @@ static bool check_size(const Qcow2 *q, uint64_t size, Prealloc mode, GError **er
                        PRIu64 " bytes", size, q->cluster);
     if (size < q->size && mode != PREALLOC_OFF)
         return err_set(err, EINVAL, "Preallocation cannot go with a smaller size");
-    return true;
+    return qcow2_bitmaps_can_resize(q, err);
 }
 
 CO bool qcow2_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,

@@ -14,7 +14,7 @@
 #include "block/formats/qcow2/snapshot-table.h"
 #include <string.h>
 
-enum { ENTRY_LEN = 40, EXTRA_KNOWN = 24, WINDOW = 64 << 10 };
+enum { ENTRY_LEN = 40, EXTRA_KNOWN = 24, WINDOW = 16 << 10 };
 
 typedef struct {
     uint8_t bytes[ENTRY_LEN];
@@ -204,6 +204,7 @@ CO int snapshot_table_write(Qcow2 *q)
     GByteArray *bytes = g_byte_array_new();
     uint64_t old_off = q->snapshots_off, old_len = q->snapshots_len, off = 0;
     uint32_t old_count = q->header_snapshots;
+    bool done = false;
     int r = 0;
 
     for (uint32_t i = 0; i < q->snapshot_count && bytes->len <= QCOW2_SNAPSHOT_TABLE_MAX; i++)
@@ -216,19 +217,19 @@ CO int snapshot_table_write(Qcow2 *q)
         q->snapshots_off = off;
         q->snapshots_len = bytes->len;
         q->header_snapshots = q->snapshot_count;
-        r = qcow2_header_write_sync(q);
-        if (r < 0) {
+        r = qcow2_header_switch(q, &done);
+        if (!done) {
             q->snapshots_off = old_off;
             q->snapshots_len = old_len;
             q->header_snapshots = old_count;
         }
     }
     g_byte_array_unref(bytes);
-    if (r < 0)
+    if (!done)
         return r;
     qcow2_overlap_remove(q, OVERLAP_SNAPSHOTS, old_off, old_len);
     qcow2_overlap_add(q, OVERLAP_SNAPSHOTS, q->snapshots_off, q->snapshots_len);
-    if (old_len)
+    if (old_len && r >= 0)
         qcow2_free_later(q, old_off, old_len, FREE_SNAPSHOT);
-    return 0;
+    return r;
 }

@@ -372,11 +372,15 @@ static CO int qcow2_snapshot_remove(Node *n, const char *id, GError **err)
 
 /* ---- apply ---------------------------------------------------------------------------------- */
 
-/* Makes @l1 (@len entries, taken over) the active table of a disk of @size bytes, durably. */
-static CO int switch_l1(Qcow2 *q, uint64_t *l1, uint32_t len, uint64_t size)
+/*
+ * Makes *@table (@len entries) the active table of a disk of @size bytes, durably. It is taken over,
+ * and NULL then, once the file has it.
+ */
+static CO int switch_l1(Qcow2 *q, uint64_t **table, uint32_t len, uint64_t size)
 {
-    uint64_t old_off = q->l1_off, old_size = q->size, off;
+    uint64_t old_off = q->l1_off, old_size = q->size, off, *l1 = *table;
     uint32_t old_len = q->l1_len;
+    bool done;
     int r = l1_copy(q, l1, len, &off);
 
     if (r >= 0)
@@ -386,8 +390,8 @@ static CO int switch_l1(Qcow2 *q, uint64_t *l1, uint32_t len, uint64_t size)
     q->l1_off = off;
     q->l1_len = len;
     q->size = size;
-    r = qcow2_header_write_sync(q);
-    if (r < 0) {
+    r = qcow2_header_switch(q, &done);
+    if (!done) {
         q->l1_off = old_off;
         q->l1_len = old_len;
         q->size = old_size;
@@ -398,15 +402,16 @@ static CO int switch_l1(Qcow2 *q, uint64_t *l1, uint32_t len, uint64_t size)
     for (uint32_t i = 0; i < len; i++)
         l1[i] &= ~ENTRY_COPIED;
     g_free(q->l1);
-    q->l1 = l1;
+    q->l1 = g_steal_pointer(table);
     node_set_size(q->node, size);
-    return 0;
+    return r;
 }
 
 static CO bool apply(Qcow2 *q, const Qcow2Snapshot *s, GError **err)
 {
     g_autofree uint64_t *l1 = snapshot_l1(q, s, err);
-    g_autofree uint64_t *old = g_memdup2(q->l1, q->l1_len * sizeof(*q->l1));
+    g_autofree uint64_t *old = g_try_new(uint64_t, MAX(q->l1_len, 1));
+    uint64_t *longer;
     uint64_t old_off = q->l1_off;
     uint32_t old_len = q->l1_len, len;
     g_auto(Counts) c = {};
@@ -418,8 +423,13 @@ static CO bool apply(Qcow2 *q, const Qcow2Snapshot *s, GError **err)
         return err_set(err, EFBIG, "Snapshot '%s' has a disk of %" PRIu64 " bytes, which is too "
                        "large", s->name, s->disk_size);
     len = MAX(s->l1_len, (uint32_t)qcow2_l1_needed(q, s->disk_size));
-    l1 = g_renew(uint64_t, l1, MAX(len, 1));
+    longer = g_try_renew(uint64_t, l1, MAX(len, 1));
+    if (!longer || !old)
+        return err_set(err, ENOMEM, "No memory for the L1 table of snapshot '%s'", s->name);
+    l1 = longer;
     memset(l1 + s->l1_len, 0, (len - s->l1_len) * sizeof(*l1));
+    if (old_len)
+        memcpy(old, q->l1, old_len * sizeof(*old));
     if (!counts_of_tree(q, l1, len, &c, err))
         return false;
     r = tree_apply(q, &c, 1, FREE_NEVER);
@@ -431,10 +441,9 @@ static CO bool apply(Qcow2 *q, const Qcow2Snapshot *s, GError **err)
     if (r >= 0)
         r = tree_flags(q, l1, len, flags_off, NULL);
     if (r >= 0)
-        r = switch_l1(q, l1, len, s->disk_size);
+        r = switch_l1(q, &l1, len, s->disk_size);
     if (r < 0)
         return err_set_errno(err, r, "Could not make snapshot '%s' the active disk", s->name);
-    g_steal_pointer(&l1);
     return release_tree(q, old, old_len, old_off, err);
 }
 

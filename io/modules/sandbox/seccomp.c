@@ -62,6 +62,12 @@ static int filter_fill(scmp_filter_ctx ctx)
     return r;
 }
 
+/* seccomp_api_get(3): from level 2 on filters for all threads at once. */
+static bool sandbox_is_available(void)
+{
+    return seccomp_api_get() >= 2;
+}
+
 static int sandbox_filter(void)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
@@ -74,9 +80,10 @@ static int sandbox_filter(void)
     if (r == 0)
         r = seccomp_load(ctx);
     seccomp_release(ctx);
-    return r == -EINVAL || r == -ECANCELED ? -ENOSYS : r;
+    return r;
 }
 
 MODULE_EXPORT const SandboxModule ferry_module_sandbox = {
+    .is_available = sandbox_is_available,
     .filter = sandbox_filter,
 };
