@@ -4,6 +4,7 @@
 #define QEMU_NBD_JOB_H
 
 #include "block/block.h"
+#include "io/co-lock.h"
 #include "nbd/server.h"
 
 typedef struct {
@@ -34,6 +35,8 @@ typedef struct {
     /* How. */
     bool persistent, verbose, fork;
     const char *pid_file;
+
+    const char *device;        /* -c: attached to the kernel; NULL: not given */
 
     int exit_code;
 } Job;
@@ -67,6 +70,17 @@ void daemon_ready(const Job *j);
 CO void serve_run(void *arg);
 /* To be called before anything that may start threads. */
 void serve_block_signals(void);
+
+/* ---- device.c -------------------------------------------------------------------------------- */
+
+typedef struct Device Device;
+
+/* Attaches the export of @s to device @j->device. NULL: complained. */
+CO Device *device_start(const Job *j, NbdServer *s);
+/* Detaches it if it still is attached. NULL is fine. */
+CO void device_stop(Device *d);
+/* -d. False: complained. */
+bool device_disconnect(const char *path);
 
 /* ---- list.c ---------------------------------------------------------------------------------- */
 
