@@ -42,24 +42,30 @@ static bool device_index(const struct stat *st, const char *path, uint32_t *inde
     return true;
 }
 
-bool nbd_device_open(NbdDevice *d, const char *path, GError **err)
+bool nbd_device_find(NbdDevice *d, const char *path, GError **err)
 {
     struct stat st;
 
-    *d = (NbdDevice){ .path = path, .fd = open(path, O_RDWR | O_CLOEXEC) };
-    if (d->fd < 0) {
-        err_set_errno(err, errno, "Cannot open '%s'", path);
-        if (errno == ENOENT)
+    *d = (NbdDevice){ .path = path, .fd = -1 };
+    if (stat(path, &st) < 0) {
+        int code = errno;
+
+        err_set_errno(err, code, "Cannot find '%s'", path);
+        if (code == ENOENT)
             err_hint(err, "'modprobe nbd' makes the kernel's NBD devices appear.");
         return false;
     }
-    if (fstat(d->fd, &st) == 0 && S_ISBLK(st.st_mode) && major(st.st_rdev) == NBD_MAJOR &&
-        device_index(&st, path, &d->index, err))
-        return true;
-    if (err && !*err)
-        err_set(err, ENODEV, "'%s' is not an NBD device of the kernel", path);
-    nbd_device_close(d);
-    return false;
+    if (!S_ISBLK(st.st_mode) || major(st.st_rdev) != NBD_MAJOR)
+        return err_set(err, ENODEV, "'%s' is not an NBD device of the kernel", path);
+    return device_index(&st, path, &d->index, err);
+}
+
+/* Opens @d for ioctl, once. */
+static bool device_open(NbdDevice *d, GError **err)
+{
+    if (d->fd < 0)
+        d->fd = open(d->path, O_RDWR | O_CLOEXEC);
+    return d->fd >= 0 || err_set_errno(err, errno, "Cannot open '%s'", d->path);
 }
 
 void nbd_device_close(NbdDevice *d)
@@ -97,9 +103,9 @@ static bool device_ioctl(const NbdDevice *d, unsigned long request, unsigned lon
 }
 
 /* All of attaching but nbd_device_serve. */
-static bool attach_by_ioctl(const NbdDevice *d, int sock, const NbdKernelExport *e, GError **err)
+static bool attach_by_ioctl(NbdDevice *d, int sock, const NbdKernelExport *e, GError **err)
 {
-    if (!device_ioctl(d, DEVICE_SET_SOCK, sock, "socket", err))
+    if (!device_open(d, err) || !device_ioctl(d, DEVICE_SET_SOCK, sock, "socket", err))
         return false;
     if (device_ioctl(d, DEVICE_SET_BLOCK, e->block, "block size", err) &&
         device_ioctl(d, DEVICE_SET_BLOCKS, e->size / e->block, "size", err) &&
@@ -109,7 +115,7 @@ static bool attach_by_ioctl(const NbdDevice *d, int sock, const NbdKernelExport 
     return false;
 }
 
-bool nbd_device_attach(const NbdDevice *d, int sock, const NbdKernelExport *e, bool *serve,
+bool nbd_device_attach(NbdDevice *d, int sock, const NbdKernelExport *e, bool *serve,
                        GError **err)
 {
     uint8_t message[NBD_NETLINK_MAX];
@@ -142,7 +148,7 @@ void nbd_device_scan(const NbdDevice *d)
     autofd int fd = open(d->path, O_RDONLY | O_CLOEXEC);
 }
 
-bool nbd_device_detach(const NbdDevice *d, GError **err)
+bool nbd_device_detach(NbdDevice *d, GError **err)
 {
     uint8_t message[NBD_NETLINK_MAX];
     uint16_t family;
@@ -150,6 +156,8 @@ bool nbd_device_detach(const NbdDevice *d, GError **err)
     if (nbd_netlink_family(&family) == 0 &&
         nbd_netlink_ask(message, nbd_netlink_disconnect(message, family, d->index)) == 0)
         return true;
+    if (!device_open(d, err))
+        return false;
     if (ioctl(d->fd, DEVICE_DISCONNECT) < 0)
         return err_set_errno(err, errno, "Cannot detach '%s'", d->path);
     ioctl(d->fd, DEVICE_CLEAR_SOCK);

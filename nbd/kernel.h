@@ -14,12 +14,13 @@
 /* A device being attached or detached. */
 typedef struct {
     const char *path;      /* /dev/nbd3 */
-    int fd;                /* of the device */
     uint32_t index;        /* 3 */
+    int fd;                /* while it is used by ioctl; else -1: netlink wants it closed */
 } NbdDevice;
 
-/* Opens device @path, which must be a whole device of module nbd. */
-bool nbd_device_open(NbdDevice *d, const char *path, GError **err);
+/* Looks at device @path, which must be a whole device of module nbd. */
+bool nbd_device_find(NbdDevice *d, const char *path, GError **err);
+/* After everything else. */
 void nbd_device_close(NbdDevice *d);
 
 /* What the kernel has to know of an export. */
@@ -36,14 +37,14 @@ bool nbd_kernel_export(const NbdOffer *offer, NbdKernelExport *e, GError **err);
  * Attaches @d to socket @sock. With netlink it is attached when this returns true; the kernel keeps
  * the socket. Where netlink is not there, *@serve is set: nbd_device_serve must be called then.
  */
-bool nbd_device_attach(const NbdDevice *d, int sock, const NbdKernelExport *e, bool *serve,
+bool nbd_device_attach(NbdDevice *d, int sock, const NbdKernelExport *e, bool *serve,
                        GError **err);
 /* Lives for as long as the device is attached by ioctl. In a thread of its own. */
 bool nbd_device_serve(const NbdDevice *d, GError **err);
 /* Makes the kernel look for partitions. Reads from the device. */
 void nbd_device_scan(const NbdDevice *d);
 /* Detaches @d; requests under way fail. */
-bool nbd_device_detach(const NbdDevice *d, GError **err);
+bool nbd_device_detach(NbdDevice *d, GError **err);
 
 /* ---- netlink, apart for its tests ------------------------------------------------------------ */
 

@@ -101,7 +101,7 @@ Device *device_start(const Job *j, NbdServer *s)
     g_autoptr(GError) err = NULL;
 
     d->sock = d->kernel.fd = -1;
-    if (!nbd_device_open(&d->kernel, j->device, &err) || !device_attach(d, j, s, &err)) {
+    if (!nbd_device_find(&d->kernel, j->device, &err) || !device_attach(d, j, s, &err)) {
         complain_err(err);
         device_stop(d);
         return NULL;
@@ -136,7 +136,7 @@ bool device_disconnect(const char *path)
 {
     g_autoptr(GError) err = NULL;
     NbdDevice d;
-    bool ok = nbd_device_open(&d, path, &err);
+    bool ok = nbd_device_find(&d, path, &err);
 
     if (ok) {
         ok = nbd_device_detach(&d, &err);
