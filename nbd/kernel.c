@@ -4,7 +4,6 @@
 #include "nbd/netlink.h"
 #include "nbd/proto.h"
 #include "util/err.h"
-#include "util/fd.h"
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 /* linux/nbd.h, whose names are those of proto.h. */
 enum {
@@ -145,7 +145,10 @@ bool nbd_device_serve(const NbdDevice *d, GError **err)
 void nbd_device_scan(const NbdDevice *d)
 {
     /* Opening a device whose size is new is what makes the kernel read its partition table. */
-    autofd int fd = open(d->path, O_RDONLY | O_CLOEXEC);
+    int fd = open(d->path, O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0)
+        close(fd);
 }
 
 bool nbd_device_detach(NbdDevice *d, GError **err)
