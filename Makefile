@@ -224,20 +224,20 @@ demo: programs
 
 INSTALL = install -D
 installed = $(DESTDIR)$(PREFIX)/bin/$(PROGRAM_PREFIX)$(1)
-MAN_PAGES := $(wildcard $(SRC)/docs/man/*.1)
+MAN_PAGES := $(wildcard $(SRC)/docs/man/*.[18])
 COMPLETIONS := $(wildcard $(SRC)/scripts/completion/*)
 
 install: programs
 	@for p in $(notdir $(BUILT_PROGRAMS)); do $(INSTALL) -m755 $(B)/$$p $(DESTDIR)$(PREFIX)/bin/$(PROGRAM_PREFIX)$$p; done
 	@for m in $(notdir $(MODULE_FILES)); do $(INSTALL) -m644 $(B)/modules/$$m $(DESTDIR)$(PREFIX)/lib/ferry/$$m; done
-	@for m in $(MAN_PAGES); do $(INSTALL) -m644 $$m $(DESTDIR)$(PREFIX)/share/man/man1/$(PROGRAM_PREFIX)$$(basename $$m); done
+	@for m in $(MAN_PAGES); do $(INSTALL) -m644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$(PROGRAM_PREFIX)$$(basename $$m); done
 	@for c in $(COMPLETIONS); do \
 	    to=$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$(PROGRAM_PREFIX)$$(basename $$c); \
 	    $(INSTALL) -m644 $$c $$to && sed -i 's/^\(complete .* \)/\1$(PROGRAM_PREFIX)/' $$to; done
 
 uninstall:
 	@rm -f $(foreach p,$(PROGRAMS),$(DESTDIR)$(PREFIX)/bin/$(PROGRAM_PREFIX)$(p)) \
-	    $(foreach m,$(MAN_PAGES),$(DESTDIR)$(PREFIX)/share/man/man1/$(PROGRAM_PREFIX)$(notdir $(m))) \
+	    $(foreach m,$(MAN_PAGES),$(DESTDIR)$(PREFIX)/share/man/man$(patsubst .%,%,$(suffix $(m)))/$(PROGRAM_PREFIX)$(notdir $(m))) \
 	    $(foreach c,$(COMPLETIONS),$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$(PROGRAM_PREFIX)$(notdir $(c)))
 	@rm -rf $(DESTDIR)$(PREFIX)/lib/ferry
 

@@ -99,6 +99,7 @@ static void print_help(void)
          "  -d, --disconnect          undo that\n"
          "\n"
          "SIGUSR1 makes a server print a line about each client on standard error.");
+    tool_print_formats();
 }
 
 /* ---- options -------------------------------------------------------------------------------- */
