@@ -24,6 +24,8 @@
 enum {
     NBD_SCRATCH_LEN = 256 << 10, /* what one system call receives at most, of small requests */
     NBD_HEADER_MAX = sizeof(NbdExtendedRequest),
+    /* Answers ready and not sent: beyond it no more are prepared, since they would only get cold. */
+    NBD_UNSENT_MAX = 1 << 20,
 };
 
 /* ---- memory for data ------------------------------------------------------------------------- */
@@ -93,6 +95,7 @@ struct NbdClient {
     size_t bytes;           /* of their buffers */
     CoQueue room;           /* the receiver waits here for those to fall, or sending to end */
     NbdTask *done, **done_tail; /* answers that wait to be sent */
+    size_t unsent;          /* bytes of answers that are not sent yet */
     bool sending;
     uint64_t requests, bytes_read, bytes_written;
 };
@@ -106,6 +109,7 @@ struct NbdTask {
     uint16_t type, flags;
     uint32_t payload;       /* bytes that follow the request */
     uint64_t cookie, offset, length;
+    size_t answer;          /* bytes of the reply */
     int refusal;            /* negative errno found on receipt, with its reason */
     const char *reason;     /* static */
     void *buf;

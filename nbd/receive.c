@@ -122,7 +122,7 @@ static CO bool skip_payload(NbdClient *c, size_t len)
 /* Waits until one more task may be under way. False: it is too late for that. */
 static CO bool wait_for_task(NbdClient *c)
 {
-    while (c->in_flight >= NBD_TASKS_MAX && !c->stop_receiving) {
+    while ((c->in_flight >= NBD_TASKS_MAX || c->unsent >= NBD_UNSENT_MAX) && !c->stop_receiving) {
         inbox_keep(c);
         co_queue_wait(&c->room);
     }

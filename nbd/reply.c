@@ -7,7 +7,10 @@
 #include "nbd/internal.h"
 #include <string.h>
 
-enum { IOV_MAX_AT_ONCE = 64 };
+enum {
+    IOV_MAX_AT_ONCE = 64,
+    WORTH_SENDING = 64 << 10, /* bytes that need not wait for company */
+};
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
@@ -131,6 +134,10 @@ void nbd_reply_data(NbdTask *t)
 
 static void done_push(NbdClient *c, NbdTask *t)
 {
+    t->answer = 0;
+    for (int i = 0; i < t->niov; i++)
+        t->answer += t->iov[i].iov_len;
+    c->unsent += t->answer;
     t->next = NULL;
     *c->done_tail = t;
     c->done_tail = &t->next;
@@ -173,6 +180,7 @@ static CO void send_batch(NbdClient *c)
         NbdTask *t = sent;
 
         sent = t->next;
+        c->unsent -= t->answer;
         nbd_task_give(t);
     }
 }
@@ -185,7 +193,8 @@ CO void nbd_reply_send(NbdTask *t)
     if (c->sending)
         return;
     c->sending = true;
-    co_yield();
+    if (c->unsent < WORTH_SENDING)
+        co_yield();
     while (c->done)
         send_batch(c);
     c->sending = false;
