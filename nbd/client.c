@@ -25,6 +25,7 @@ NbdConn *nbd_conn_new(Channel *channel, const NbdWish *wish, GError **err)
     c->channel = channel;
     c->queue_tail = &c->queue;
     if (!nbd_haggle_start(&h, channel, wish->creds, wish->hostname, err) ||
+        !nbd_haggle_replies(&h, true, err) ||
         (wish->context && !h.oldstyle &&
          !nbd_haggle_context(&h, wish->export_name, wish->context, &c->has_context,
                              &c->context_id, err)) ||

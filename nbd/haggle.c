@@ -256,13 +256,15 @@ bool nbd_haggle_start(NbdHaggle *h, Channel *channel, TlsCreds *creds, const cha
     *h = (NbdHaggle){ .channel = channel };
     if (!greeting_read(h, creds, err))
         return false;
-    if (h->oldstyle)
-        return true;
-    if (creds && !haggle_tls(h, creds, hostname, err))
-        return false;
+    return !creds || haggle_tls(h, creds, hostname, err);
+}
+
+bool nbd_haggle_replies(NbdHaggle *h, bool extended, GError **err)
+{
     if (!h->fixed)
         return true;
-    if (!option_try(h, NBD_OPT_EXTENDED_HEADERS, "Extended headers", &h->extended, err))
+    if (extended &&
+        !option_try(h, NBD_OPT_EXTENDED_HEADERS, "Extended headers", &h->extended, err))
         return false;
     h->structured = h->extended;
     return h->extended || option_try(h, NBD_OPT_STRUCTURED_REPLY, "Structured replies",

@@ -36,11 +36,13 @@ typedef struct {
 } NbdHaggle;
 
 /*
- * Reads the greeting, starts TLS if there are @creds, agrees on replies. With @creds a server that
- * cannot do TLS is refused. @hostname: as for channel_start_tls.
+ * Reads the greeting and starts TLS if there are @creds: a server that cannot do that is refused.
+ * @hostname: as for channel_start_tls.
  */
 CO bool nbd_haggle_start(NbdHaggle *h, Channel *channel, TlsCreds *creds, const char *hostname,
                          GError **err);
+/* Agrees on structured replies or, if @extended, on the extended headers that include them. */
+CO bool nbd_haggle_replies(NbdHaggle *h, bool extended, GError **err);
 /* Asks for metadata context @context of export @name: is there one, and its number in replies. */
 CO bool nbd_haggle_context(NbdHaggle *h, const char *name, const char *context, bool *has,
                            uint32_t *id, GError **err);

@@ -4,6 +4,7 @@
 #define QEMU_NBD_JOB_H
 
 #include "block/block.h"
+#include "io/co-lock.h"
 #include "nbd/server.h"
 
 typedef struct {
@@ -34,6 +35,8 @@ typedef struct {
     /* How. */
     bool persistent, verbose, fork;
     const char *pid_file;
+
+    const char *device;        /* -c: attached to the kernel; NULL: not given */
 
     int exit_code;
 } Job;
@@ -67,5 +70,28 @@ void daemon_ready(const Job *j);
 CO void serve_run(void *arg);
 /* To be called before anything that may start threads. */
 void serve_block_signals(void);
+
+/* ---- device.c -------------------------------------------------------------------------------- */
+
+typedef struct Device Device;
+
+/* Attaches the export of @s to device @j->device. NULL: complained. */
+CO Device *device_start(const Job *j, NbdServer *s);
+/* Detaches it if it still is attached. NULL is fine. */
+CO void device_stop(Device *d);
+/* -d. False: complained. */
+bool device_disconnect(const char *path);
+
+/* ---- list.c ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    const Job *job;            /* where the server is */
+    const char *tls_hostname;  /* NULL: not given */
+    bool json;
+    int exit_code;
+} ListJob;
+
+/* Prints what a server exports; @arg is a ListJob. */
+CO void list_run(void *arg);
 
 #endif

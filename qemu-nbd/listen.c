@@ -71,6 +71,8 @@ CO bool listen_open(const Job *j, GArray *fds)
 
     if (j->inherited)
         return inherited_add(j->inherited, fds);
+    if (j->device && !j->socket && !j->bind && !j->port)
+        return true;
     if (j->selinux_label && !set_socket_label(j->selinux_label))
         return false;
     if (!net_listen(&a, MAX(BACKLOG, j->shared), fds, &err))

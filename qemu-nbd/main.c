@@ -26,7 +26,7 @@ typedef struct {
     Job job;
     GPtrArray *bitmaps;       /* of const char * */
     Mode mode;
-    const char *device;       /* -c, -d */
+    const char *disconnect;   /* -d */
     const char *tls_hostname;
     bool json;                /* --output */
     bool cache_given, aio_given, discard_given;
@@ -307,7 +307,7 @@ static OptionResult option_apply(Line *l, int code)
         return done_if(option_output(l));
     case 'c':
         l->mode = CONNECT;
-        l->device = optarg;
+        j->device = optarg;
         return OPTION_DONE;
     case 'd':
         l->mode = DISCONNECT;
@@ -344,6 +344,10 @@ static bool line_is_clear(const Line *l)
 {
     const Job *j = &l->job;
 
+    if (j->device && l->mode != CONNECT)
+        return complain("-c excludes -d and -L");
+    if (j->device && (j->tls_creds || j->exports->len))
+        return complain("A device of the kernel shows FILE, without TLS");
     if (l->tls_hostname && l->mode != LIST)
         return complain("--tls-hostname is for -L: only a client looks for a name");
     if (l->json && l->mode != LIST)
@@ -385,7 +389,7 @@ static OptionResult line_words(Line *l, char **words)
         return usage_hint();
     }
     if (l->mode == DISCONNECT)
-        l->device = words[0];
+        l->disconnect = words[0];
     else
         l->job.file = words[0];
     return OPTION_DONE;
@@ -423,13 +427,36 @@ static int serve(Job *j)
     return j->exit_code;
 }
 
-/* The jobs of a client, -L, -c and -d, come to this place. */
+static int list(const Line *l)
+{
+    ListJob job = { .job = &l->job, .tls_hostname = l->tls_hostname, .json = l->json };
+
+    loop_run(list_run, &job);
+    return job.exit_code;
+}
+
+static int connect_device(Job *j)
+{
+    bool listens = j->socket || j->bind || j->port || j->inherited;
+
+    /* Without other clients there is nothing left to serve once the device is detached. */
+    j->persistent = j->persistent && listens;
+    j->fork = j->fork || !j->verbose;
+    return serve(j);
+}
+
 static int run(Line *l)
 {
-    if (l->mode == SERVE)
+    switch (l->mode) {
+    case LIST:
+        return list(l);
+    case CONNECT:
+        return connect_device(&l->job);
+    case DISCONNECT:
+        return device_disconnect(l->disconnect) ? 0 : 1;
+    default:
         return serve(&l->job);
-    complain("Listing and kernel devices are not part of this build");
-    return 1;
+    }
 }
 
 int main(int argc, char **argv)

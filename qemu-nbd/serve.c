@@ -14,6 +14,7 @@ typedef struct {
     const Job *job;
     NbdServer *server;
     Channel *signals;
+    Device *device; /* -c; NULL: none */
     bool stop;
 } Service;
 
@@ -108,6 +109,8 @@ static CO bool service_start(Service *s, const GArray *fds)
         return false;
     for (guint i = 0; i < fds->len; i++)
         nbd_server_listen(s->server, g_array_index(fds, int, i));
+    if (j->device && !(s->device = device_start(j, s->server)))
+        return false;
     daemon_ready(j);
     return true;
 }
@@ -123,6 +126,7 @@ static CO bool service_run(Service *s)
         signals_obey(s);
     if (listens)
         listen_end(s->job);
+    device_stop(s->device);
     if (!nbd_server_stop(s->server))
         ok = complain("The last data of an image could not be written");
     return ok;
