@@ -39,23 +39,23 @@ bool node_is_plain_but(const Node *n, const char *option)
 }
 
 /*
- * Puts @v, the value at @key, into @into: what is inside of objects and lists by dotted names. As in
- * the reference, where the order shows, the last member of an object goes first, but not in a list.
+ * Puts @v, the value at @key, into @into: what is inside of objects and lists by dotted names. The
+ * last member of an object goes first, unless the object is in a list: as in the reference, where
+ * that shows.
  */
 static void strong_put(json_t *into, const char *key, json_t *v, bool in_list)
 {
-    g_autofree const char **names = g_new(const char *, json_object_size(v));
+    size_t i, n = json_object_size(v), at = in_list ? 0 : n;
+    g_autofree const char **names = g_new(const char *, n);
     const char *name;
     json_t *member;
-    size_t i, n = 0;
 
     json_object_foreach(v, name, member)
-        names[n++] = name;
+        names[in_list ? at++ : --at] = name;
     for (i = 0; i < n; i++) {
-        const char *member_name = names[in_list ? i : n - 1 - i];
-        g_autofree char *path = g_strdup_printf("%s.%s", key, member_name);
+        g_autofree char *path = g_strdup_printf("%s.%s", key, names[i]);
 
-        strong_put(into, path, json_object_get(v, member_name), in_list);
+        strong_put(into, path, json_object_get(v, names[i]), false);
     }
     json_array_foreach(v, i, member) {
         g_autofree char *path = g_strdup_printf("%s.%zu", key, i);

@@ -201,6 +201,45 @@ def test_bytes_in_clear_behind_starttls_are_not_taken_for_data():
             assert s.client().greet().option(OPT_ABORT)
 
 
+def test_tls_handshakes_have_the_same_limit():
+    with folder() as where:
+        make_disk(where / 'disk', MIB)
+        with serve('-e', '0', '--handshake-limit=1', *psk(where), '-f', 'raw', 'disk',
+                   where=where) as s:
+            c = s.client().greet()
+            assert c.option(OPT_STARTTLS) == [(REP_ACK, b'')]
+            began = time.monotonic()
+            assert c.is_dropped() and time.monotonic() - began < 10
+
+
+def test_stop_with_clients_in_a_tls_handshake():
+    with folder() as where:
+        make_disk(where / 'disk', MIB)
+        with serve('-e', '0', *psk(where), '-f', 'raw', 'disk', where=where) as s:
+            silent, half = s.client().greet(), s.client().greet()
+            for c in (silent, half):
+                assert c.option(OPT_STARTTLS) == [(REP_ACK, b'')]
+            half.send(b'\x16\x03\x01\x02\x00\x01')
+            time.sleep(0.1)
+            began = time.monotonic()
+            assert s.stop() == 0 and time.monotonic() - began < 3
+
+
+@needs('nbdcopy')
+def test_tls_clients_cut_off_in_the_middle():
+    with folder() as where:
+        make_disk(where / 'disk', 64 * MIB, pattern(MIB))
+        with serve('-e', '0', *psk(where), '-f', 'raw', 'disk', where=where) as s:
+            for i in range(10):
+                p = subprocess.Popen(['nbdcopy', tls_uri(s, where), 'null:'],
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                time.sleep(0.01 * (i + 1))
+                p.kill()
+                p.wait()
+            run_ok('nbdcopy', tls_uri(s, where), where / 'out')
+            assert (where / 'out').read_bytes() == (where / 'disk').read_bytes()
+
+
 def test_anonymous_credentials_are_refused():
     with folder() as where:
         make_disk(where / 'disk', MIB)
