@@ -4,6 +4,8 @@
  * clusters, while no other write touches them.
  */
 #include "block/internal.h"
+#include "util/trace.h"
+#include <inttypes.h>
 
 enum { COPY_MAX = 1 << 20 };
 
@@ -54,6 +56,7 @@ CO int copy_on_read(Node *n, uint64_t off, Span buf, ReqFlags flags)
         if (r < 0)
             return r;
         if (!(e.flags & EXTENT_ALLOCATED)) {
+            TRACE(copy_on_read, "%s off=%" PRIu64 " len=%" PRIu64, n->name, start, e.len);
             r = copy_up(n, start, e.len);
             if (r < 0)
                 return r;

@@ -46,14 +46,16 @@ static bool dirty_check(Node *n, const char *name, uint32_t granularity, GError 
 
 static DirtyBitmap *dirty_append(Node *n, const char *name, uint32_t granularity)
 {
-    DirtyBitmap **end = &n->bitmaps, *b = g_new0(DirtyBitmap, 1);
+    DirtyBitmap *b = g_new0(DirtyBitmap, 1);
 
     b->name = g_strdup(name);
     b->granularity = granularity;
     b->size = node_size(n);
-    while (*end)
-        end = &(*end)->next;
-    *end = b;
+    if (!n->bitmap_names)
+        n->bitmap_names = g_hash_table_new(g_str_hash, g_str_equal);
+    g_hash_table_insert(n->bitmap_names, b->name, b);
+    *(n->last_bitmap ? &n->last_bitmap->next : &n->bitmaps) = b;
+    n->last_bitmap = b;
     return b;
 }
 
@@ -95,11 +97,7 @@ bool dirty_check_known(const DirtyBitmap *b, GError **err)
 
 DirtyBitmap *dirty_find(Node *n, const char *name)
 {
-    DirtyBitmap *b = n->bitmaps;
-
-    while (b && strcmp(b->name, name))
-        b = b->next;
-    return b;
+    return n->bitmap_names ? g_hash_table_lookup(n->bitmap_names, name) : NULL;
 }
 
 DirtyBitmap *dirty_first(Node *n)
@@ -109,11 +107,14 @@ DirtyBitmap *dirty_first(Node *n)
 
 void dirty_remove(Node *n, DirtyBitmap *b)
 {
-    DirtyBitmap **at = &n->bitmaps;
+    DirtyBitmap **at = &n->bitmaps, *before = NULL;
 
-    while (*at != b)
-        at = &(*at)->next;
+    for (; *at != b; at = &before->next)
+        before = *at;
     *at = b->next;
+    if (n->last_bitmap == b)
+        n->last_bitmap = before;
+    g_hash_table_remove(n->bitmap_names, b->name);
     hbitmap_free(b->bits);
     g_free(b->name);
     g_free(b);

@@ -156,7 +156,7 @@ struct BlockDriver {
 };
 
 /* How much of a file probe looks at, and the driver that is surest of it (raw at least). */
-enum { PROBE_LEN = 2048 };
+enum { PROBE_LEN = 512 };
 const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename);
 
 /* ---- a driver's view of its node ------------------------------------------------------------ */

@@ -5,6 +5,8 @@
  * An answer says no more than the driver knows for certain: what it calls zero reads as zeroes.
  */
 #include "block/internal.h"
+#include "util/trace.h"
+#include <inttypes.h>
 
 /* The answer of a driver without an extent operation. */
 static CO int extent_default(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
@@ -101,6 +103,7 @@ CO int node_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
         extent_unallocated(n, off, e);
     if (off + e->len == n->size)
         e->flags |= EXTENT_EOF;
+    TRACE(node_extent, "%s off=%" PRIu64 " len=%" PRIu64 " flags=0x%x", n->name, off, e->len, e->flags);
     return 0;
 }
 

@@ -6,6 +6,7 @@
  * graph). All nodes stand in one table by name. Main loop only.
  */
 #include "block/internal.h"
+#include "util/trace.h"
 #include <string.h>
 
 enum { SECTOR = 512 };
@@ -70,11 +71,13 @@ static CO Node *node_close(Node *n)
     Edge *e = node_edge(n, ROLE_BACKING);
     Node *backing = NULL;
 
+    TRACE(node_close, "%s '%s'", n->name, node_filename(n));
     n->is_closing = true;
     if (n->is_open && n->drv->close)
         n->drv->close(n);
     while (n->bitmaps)
         dirty_remove(n, n->bitmaps);
+    g_clear_pointer(&n->bitmap_names, g_hash_table_unref);
     if (e) {
         backing = node_ref(e->node);
         edge_free(e);

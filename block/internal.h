@@ -49,7 +49,8 @@ struct Node {
     RangeLock ranges;       /* writes in flight; exclusive: read-modify-write, copy on read */
     CoMutex flush_lock;
     uint64_t writes, flushed; /* writes so far, and how many of them the last flush covered */
-    DirtyBitmap *bitmaps;
+    DirtyBitmap *bitmaps, *last_bitmap;
+    GHashTable *bitmap_names; /* DirtyBitmap by name; NULL: there was none yet */
 };
 
 struct Handle {

@@ -10,6 +10,7 @@
 #include "block/internal.h"
 #include "qapi/schema.h"
 #include "util/keyval.h"
+#include "util/trace.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -404,6 +405,9 @@ static CO Node *node_open_alone(const char *filename, json_t *options, OpenFlags
     nesting++;
     n = node_open_layer(filename, o, flags, err);
     nesting--;
+    if (n)
+        TRACE(node_open, "%s '%s' driver=%s size=%" PRIu64 " flags=0x%x", n->name, node_filename(n),
+              n->drv->name, n->size, n->flags);
     return n;
 }
 

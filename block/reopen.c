@@ -7,6 +7,7 @@
  */
 #include "block/internal.h"
 #include "util/keyval.h"
+#include "util/trace.h"
 #include <string.h>
 
 typedef struct {
@@ -73,6 +74,8 @@ static bool reopen_keeps_nodes(const Node *n, const json_t *changes, GError **er
     if (strcmp(driver, n->drv->name))
         return err_set(err, EINVAL, "Driver '%s' of '%s' cannot become '%s'", n->drv->name,
                        node_filename(n), driver);
+    if (strcmp(json_get_str(changes, "node-name", n->name), n->name))
+        return err_set(err, EINVAL, "The node-name of '%s' cannot change", node_filename(n));
     json_object_foreach((json_t *)changes, key, v) {
         const Edge *e = child_of(n, key);
         const char *wanted = json_string_value(v);
@@ -225,6 +228,7 @@ CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err)
     unsigned old_needs = h->root->needs;
     bool ok;
 
+    TRACE(node_reopen, "%s flags=0x%x", n->name, flags);
     if (!keyval_nest(changes, err) || !reopen_plan(plan, n, changes, flags, err))
         return false;
     if (handle_flush(h) < 0)

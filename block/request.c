@@ -10,6 +10,7 @@
  * Head and tail of a write are read, changed and written back while no other write overlaps them.
  */
 #include "block/internal.h"
+#include "util/trace.h"
 #include <inttypes.h>
 #include <sys/mman.h>
 
@@ -116,6 +117,7 @@ CO int node_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
     int r;
 
+    TRACE(node_read, "%s off=%" PRIu64 " len=%zu flags=0x%x", n->name, off, buf.len, flags);
     /* Beyond the end there are zeroes: a file may end inside its last cluster. */
     if (off >= n->size) {
         span_zero(buf);
@@ -390,6 +392,7 @@ CO int node_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
     RANGE_GUARD hold = {};
     int r = write_check(n, off, buf.len);
 
+    TRACE(node_write, "%s off=%" PRIu64 " len=%zu flags=0x%x", n->name, off, buf.len, flags);
     if (r < 0 || !buf.len)
         return r;
     r = write_hold(n, &hold, off, buf.len, flags);
@@ -505,6 +508,7 @@ CO int node_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
     RANGE_GUARD hold = {};
     int r = write_check(n, off, len);
 
+    TRACE(node_zero, "%s off=%" PRIu64 " len=%" PRIu64 " flags=0x%x", n->name, off, len, flags);
     if (r < 0 || !len)
         return r;
     if (!(n->flags & OPEN_UNMAP))
@@ -530,6 +534,7 @@ CO int node_discard(Node *n, uint64_t off, uint64_t len)
     RANGE_GUARD hold = {};
     int r = write_check(n, off, len);
 
+    TRACE(node_discard, "%s off=%" PRIu64 " len=%" PRIu64, n->name, off, len);
     if (r < 0 || !(n->flags & OPEN_UNMAP))
         return r;
     /* There is nothing to give back behind the end, and a node does not grow by that. */
@@ -597,6 +602,7 @@ CO int node_flush(Node *n)
 
     if (r == 0 && !(n->flags & OPEN_NO_FLUSH))
         n->flushed = writes;
+    TRACE(node_flush, "%s result=%d", n->name, r);
     return r;
 }
 
@@ -608,6 +614,7 @@ CO bool node_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFl
     RANGE_GUARD hold = {};
     uint64_t old = n->size;
 
+    TRACE(node_resize, "%s from=%" PRIu64 " to=%" PRIu64, n->name, old, size);
     if (!(n->flags & OPEN_RDWR))
         return err_set(err, EACCES, "Image '%s' is read-only", node_filename(n));
     if (size > INT64_MAX)

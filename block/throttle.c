@@ -3,6 +3,7 @@
 #include "block/throttle.h"
 #include "util/err.h"
 #include "util/object.h"
+#include "util/trace.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -122,8 +123,10 @@ CO void throttle_wait(ThrottleMember *m, bool is_write, uint64_t len)
     if (g->has_turn[is_write])
         co_queue_wait(&m->waiting[is_write]);
     g->has_turn[is_write] = true;
-    while ((delay = group_delay(g, is_write)) > 0)
+    while ((delay = group_delay(g, is_write)) > 0) {
+        TRACE(throttle_wait, "%s len=%" PRIu64 " ns=%" PRId64, is_write ? "write" : "read", len, delay);
         co_sleep(delay);
+    }
     group_account(g, is_write, len);
     g->has_turn[is_write] = turn_pass(m, is_write);
 }

@@ -30,6 +30,12 @@ void co_start(CoFn *fn, void *arg);
  */
 CO void co_start_now(CoFn *fn, void *arg);
 
+/*
+ * As co_start for one that keeps house: it mostly sleeps and does not mind to be late, so that
+ * another counts as alone on the loop beside it.
+ */
+void co_start_keeper(CoFn *fn, void *arg);
+
 /* The running coroutine; NULL outside of one. */
 Co *co_self(void);
 
@@ -47,9 +53,6 @@ CO void co_yield(void);
 
 /* Waits @ns nanoseconds; co_wake ends it early. Returns true if the time passed, false if woken. */
 CO bool co_sleep(int64_t ns);
-
-/* The same for one that does not mind to be late: meanwhile another may be alone on the loop. */
-CO bool co_doze(int64_t ns);
 
 /* Monotonic nanoseconds. */
 int64_t clock_now_ns(void);

@@ -46,6 +46,7 @@ struct Co {
     CoFn *fn;
     void *arg;
     CoGroup *group;       /* it is a member of, or NULL */
+    bool is_keeper;       /* started by co_start_keeper */
     char *stack;          /* lowest usable address */
     size_t stack_len;
     Mail wake_mail;       /* any thread: carries co_wake_from_thread */
@@ -121,7 +122,7 @@ struct Loop {
     Co *child;            /* to run before @running goes on */
     Co *all;              /* every coroutine of this loop */
     unsigned n_co;        /* how many those are */
-    unsigned n_dozing;    /* of those, in co_doze */
+    unsigned n_keepers;   /* of those, started by co_start_keeper */
     unsigned in_flight;   /* requests whose end touches the memory of a coroutine */
     bool stop;            /* loop_run returns */
     bool stop_when_empty; /* the same once no coroutine is left */

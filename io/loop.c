@@ -49,6 +49,7 @@ static Co *loop_new_co(Loop *l, CoFn *fn, void *arg)
     co->fn = fn;
     co->arg = arg;
     co->group = NULL;
+    co->is_keeper = false;
     co->woken = false;
     co->all_prev = NULL;
     co->all_next = l->all;
@@ -76,6 +77,7 @@ static void loop_unlink_co(Loop *l, Co *co)
     if (co->all_next)
         co->all_next->all_prev = co->all_prev;
     l->n_co--;
+    l->n_keepers -= co->is_keeper;
 }
 
 /* @co has ended: its stack may serve the next one. */
@@ -247,7 +249,7 @@ bool loop_is_alone(void)
 {
     Loop *l = loop_here();
 
-    return l->n_co - l->n_dozing == 1;
+    return l->n_co - l->n_keepers == 1;
 }
 
 void loop_limit_batch(unsigned n)
@@ -263,6 +265,14 @@ void loop_limit_batch(unsigned n)
 void co_start(CoFn *fn, void *arg)
 {
     loop_start_co(loop_here(), fn, arg);
+}
+
+void co_start_keeper(CoFn *fn, void *arg)
+{
+    Loop *l = loop_here();
+
+    loop_start_co(l, fn, arg)->is_keeper = true;
+    l->n_keepers++;
 }
 
 Co *co_self(void)
@@ -377,17 +387,6 @@ bool co_sleep(int64_t ns)
     if (!s.passed)
         co->woken = false;
     return s.passed;
-}
-
-bool co_doze(int64_t ns)
-{
-    Loop *l = loop_here();
-    bool passed;
-
-    l->n_dozing++;
-    passed = co_sleep(ns);
-    l->n_dozing--;
-    return passed;
 }
 
 /* ---- calls between loops --------------------------------------------------------------------- */

@@ -21,7 +21,7 @@ void loop_run(CoFn *fn, void *arg);
 Loop *loop_self(void);
 
 /*
- * True while the running coroutine is the only one of its loop but for dozing ones: then a short system call made
+ * True while the running coroutine is the only one of its loop but for keepers: then a short system call made
  * directly delays nobody and is cheaper than any queue.
  */
 bool loop_is_alone(void);

@@ -8,6 +8,7 @@
  * kinds apart.
  */
 #include "io/internal.h"
+#include "util/trace.h"
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
@@ -181,6 +182,7 @@ Ring *ring_get(Loop *l)
 {
     if (!l->ring && !l->epoll && !l->no_ring) {
         l->ring = ring_try();
+        TRACE(loop_choice, "%s", l->ring ? "io_uring" : "epoll and threads");
         l->no_ring = !l->ring;
     }
     return l->ring;

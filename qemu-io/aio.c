@@ -33,33 +33,14 @@ static void background_start(Session *s, Request *r)
 static CO CommandResult aio_read_run(Session *s, int argc, char **argv)
 {
     g_auto(Request) r = { .kind = REQUEST_READ, .failed_name = "readv" };
-    int c;
+    CommandResult result = request_options(&r, "CiP:qv", argc, argv);
 
-    command_options_begin();
-    while ((c = command_option(argc, argv, "CiP:qv")) != -1)
-        switch (c) {
-        case 'C':
-            r.stats = MAX(r.stats, STATS_MACHINE);
-            break;
-        case 'i':
-            puts("injecting invalid read request");
-            return CMD_OK;
-        case 'P':
-            r.has_pattern = true;
-            if (!arg_pattern(optarg, &r.pattern))
-                return CMD_FAILED;
-            break;
-        case 'q':
-            r.stats = STATS_NONE;
-            break;
-        case 'v':
-            r.dump = true;
-            break;
-        default:
-            return CMD_BAD_USAGE;
-        }
-    if (optind > argc - 2)
-        return CMD_BAD_USAGE;
+    if (result != CMD_OK)
+        return result;
+    if (r.invalid) {
+        puts("injecting invalid read request");
+        return CMD_OK;
+    }
     if (!arg_size(argv[optind], &r.off) ||
         !request_take_pieces(s, &r, argv + optind + 1, argc - optind - 1))
         return CMD_FAILED;
@@ -85,39 +66,14 @@ static bool aio_write_range(Session *s, Request *r, char **words, int count)
 static CO CommandResult aio_write_run(Session *s, int argc, char **argv)
 {
     g_auto(Request) r = { .kind = REQUEST_WRITE, .failed_name = "aio_write" };
-    int c;
+    CommandResult result = request_options(&r, "CfiP:quz", argc, argv);
 
-    command_options_begin();
-    while ((c = command_option(argc, argv, "CfiP:quz")) != -1)
-        switch (c) {
-        case 'C':
-            r.stats = MAX(r.stats, STATS_MACHINE);
-            break;
-        case 'f':
-            r.flags |= REQ_FUA;
-            break;
-        case 'i':
-            puts("injecting invalid write request");
-            return CMD_OK;
-        case 'P':
-            r.has_pattern = true;
-            if (!arg_pattern(optarg, &r.pattern))
-                return CMD_FAILED;
-            break;
-        case 'q':
-            r.stats = STATS_NONE;
-            break;
-        case 'u':
-            r.flags |= REQ_MAY_UNMAP;
-            break;
-        case 'z':
-            r.kind = REQUEST_ZERO;
-            break;
-        default:
-            return CMD_BAD_USAGE;
-        }
-    if (optind > argc - 2)
-        return CMD_BAD_USAGE;
+    if (result != CMD_OK)
+        return result;
+    if (r.invalid) {
+        puts("injecting invalid write request");
+        return CMD_OK;
+    }
     if (r.flags & REQ_MAY_UNMAP && r.kind != REQUEST_ZERO) {
         puts("-u requires -z to be specified");
         return CMD_FAILED;

@@ -16,12 +16,6 @@ static Node *debug_node(Node *n)
     return n;
 }
 
-/* What scripts know of a failure: the text of its errno. */
-static const char *reason(const GError *err)
-{
-    return g_strerror(-err_errno(err));
-}
-
 /* The operations for the image of @s and the node in *@n; NULL with @err. */
 static const DebugOps *debug_ops(Session *s, Node **n, GError **err)
 {
@@ -31,18 +25,24 @@ static const DebugOps *debug_ops(Session *s, Node **n, GError **err)
     return *n ? node_driver(*n)->debug : NULL;
 }
 
+/* The end of a command that was to do @what. Scripts know the text of the error's errno. */
+static CommandResult break_end(bool ok, const char *what, const GError *err)
+{
+    if (!ok)
+        printf("Could not %s: %s\n", what, g_strerror(-err_errno(err)));
+    return ok ? CMD_OK : CMD_FAILED;
+}
+
 static CO CommandResult break_run(Session *s, int argc, char **argv)
 {
     g_autoptr(GError) err = NULL;
     Node *n;
     const DebugOps *ops = debug_ops(s, &n, &err);
+    bool ok = ops && ops->add_break(n, argv[1], argv[2], &err);
 
-    if (!ops || !ops->add_break(n, argv[1], argv[2], &err)) {
-        printf("Could not set breakpoint: %s\n", reason(err));
-        return CMD_FAILED;
-    }
-    g_ptr_array_add(s->break_tags, g_strdup(argv[2]));
-    return CMD_OK;
+    if (ok)
+        g_ptr_array_add(s->break_tags, g_strdup(argv[2]));
+    return break_end(ok, "set breakpoint", err);
 }
 
 static CO CommandResult resume_run(Session *s, int argc, char **argv)
@@ -50,25 +50,20 @@ static CO CommandResult resume_run(Session *s, int argc, char **argv)
     g_autoptr(GError) err = NULL;
     Node *n;
     const DebugOps *ops = debug_ops(s, &n, &err);
+    bool ok = ops && ops->resume(n, argv[1], &err);
 
-    if (!ops || !ops->resume(n, argv[1], &err)) {
-        printf("Could not resume request: %s\n", reason(err));
-        return CMD_FAILED;
-    }
-    return CMD_OK;
+    return break_end(ok, "resume request", err);
 }
 
 static CO CommandResult remove_break_run(Session *s, int argc, char **argv)
 {
+    g_autofree char *what = g_strdup_printf("remove breakpoint %s", argv[1]);
     g_autoptr(GError) err = NULL;
     Node *n;
     const DebugOps *ops = debug_ops(s, &n, &err);
+    bool ok = ops && ops->remove_break(n, argv[1], &err);
 
-    if (!ops || !ops->remove_break(n, argv[1], &err)) {
-        printf("Could not remove breakpoint %s: %s\n", argv[1], reason(err));
-        return CMD_FAILED;
-    }
-    return CMD_OK;
+    return break_end(ok, what, err);
 }
 
 static CO CommandResult wait_break_run(Session *s, int argc, char **argv)

@@ -8,61 +8,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* Which of the options that need others were given. */
-typedef struct {
-    bool check_off, check_len;
-} Given;
-
-static CommandResult read_options(Request *r, Given *given, int argc, char **argv)
-{
-    int c;
-
-    command_options_begin();
-    while ((c = command_option(argc, argv, "bCl:pP:qs:v")) != -1)
-        switch (c) {
-        case 'b':
-            r->vmstate = true;
-            break;
-        case 'C':
-            r->stats = MAX(r->stats, STATS_MACHINE);
-            break;
-        case 'l':
-            given->check_len = true;
-            if (!arg_size(optarg, &r->check_len))
-                return CMD_FAILED;
-            break;
-        case 'p': /* older scripts give it */
-            break;
-        case 'P':
-            r->has_pattern = true;
-            if (!arg_pattern(optarg, &r->pattern))
-                return CMD_FAILED;
-            break;
-        case 'q':
-            r->stats = STATS_NONE;
-            break;
-        case 's':
-            given->check_off = true;
-            if (!arg_size(optarg, &r->check_off))
-                return CMD_FAILED;
-            break;
-        case 'v':
-            r->dump = true;
-            break;
-        default:
-            return CMD_BAD_USAGE;
-        }
-    return optind == argc - 2 ? CMD_OK : CMD_BAD_USAGE;
-}
-
 /* The part of the data to compare lies inside it. */
-static CommandResult read_check_range(Request *r, Given given)
+static CommandResult read_check_range(Request *r)
 {
     uint64_t end;
 
-    if (!r->has_pattern && (given.check_off || given.check_len))
+    if (!r->has_pattern && (r->has_check_off || r->has_check_len))
         return CMD_BAD_USAGE;
-    if (!given.check_len)
+    if (!r->has_check_len)
         r->check_len = r->len - MIN(r->check_off, r->len);
     if (r->check_off > r->len || !size_add(r->check_off, r->check_len, &end) || end > r->len) {
         puts("pattern verification range exceeds end of read data");
@@ -74,18 +27,19 @@ static CommandResult read_check_range(Request *r, Given given)
 static CO CommandResult read_run(Session *s, int argc, char **argv)
 {
     g_auto(Request) r = { .kind = REQUEST_READ, .failed_name = "read" };
-    Given given = { false };
-    CommandResult result = read_options(&r, &given, argc, argv);
+    CommandResult result = request_options(&r, "bCl:pP:qs:v", argc, argv);
 
     if (result != CMD_OK)
         return result;
+    if (optind != argc - 2)
+        return CMD_BAD_USAGE;
     if (!arg_size(argv[optind], &r.off) || !arg_size(argv[optind + 1], &r.len))
         return CMD_FAILED;
     if (r.len > REQUEST_MAX) {
         printf("length cannot exceed %" PRIu64 ", given %s\n", REQUEST_MAX, argv[optind + 1]);
         return CMD_FAILED;
     }
-    result = read_check_range(&r, given);
+    result = read_check_range(&r);
     if (result != CMD_OK)
         return result;
     if (r.vmstate && (!arg_is_aligned(r.off, "offset") || !arg_is_aligned(r.len, "count")))
@@ -98,30 +52,10 @@ static CO CommandResult read_run(Session *s, int argc, char **argv)
 static CO CommandResult readv_run(Session *s, int argc, char **argv)
 {
     g_auto(Request) r = { .kind = REQUEST_READ, .failed_name = "readv" };
-    int c;
+    CommandResult result = request_options(&r, "CP:qv", argc, argv);
 
-    command_options_begin();
-    while ((c = command_option(argc, argv, "CP:qv")) != -1)
-        switch (c) {
-        case 'C':
-            r.stats = MAX(r.stats, STATS_MACHINE);
-            break;
-        case 'P':
-            r.has_pattern = true;
-            if (!arg_pattern(optarg, &r.pattern))
-                return CMD_FAILED;
-            break;
-        case 'q':
-            r.stats = STATS_NONE;
-            break;
-        case 'v':
-            r.dump = true;
-            break;
-        default:
-            return CMD_BAD_USAGE;
-        }
-    if (optind > argc - 2)
-        return CMD_BAD_USAGE;
+    if (result != CMD_OK)
+        return result;
     if (!arg_size(argv[optind], &r.off) ||
         !request_take_pieces(s, &r, argv + optind + 1, argc - optind - 1))
         return CMD_FAILED;

@@ -5,6 +5,7 @@
 #include "tools/complain.h"
 #include "util/size.h"
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,79 @@
 enum { DEFAULT_PATTERN = 0xcd, MISALIGN = 16 };
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FILE, fclose)
+
+/* ---- options -------------------------------------------------------------------------------- */
+
+/* The value of option @letter. False: complained. */
+static bool option_value(Request *r, int letter)
+{
+    switch (letter) {
+    case 'l':
+        r->has_check_len = true;
+        return arg_size(optarg, &r->check_len);
+    case 'P':
+        r->has_pattern = true;
+        return arg_pattern(optarg, &r->pattern);
+    default: /* 's' */
+        if (r->kind == REQUEST_READ) {
+            r->has_check_off = true;
+            return arg_size(optarg, &r->check_off);
+        }
+        r->source = optarg;
+        return true;
+    }
+}
+
+CommandResult request_options(Request *r, const char *letters, int argc, char **argv)
+{
+    int c;
+
+    command_options_begin();
+    while (!r->invalid && (c = command_option(argc, argv, letters)) != -1)
+        switch (c) {
+        case 'b':
+            r->vmstate = true;
+            break;
+        case 'c':
+            r->flags |= REQ_COMPRESSED;
+            break;
+        case 'C':
+            r->stats = MAX(r->stats, STATS_MACHINE);
+            break;
+        case 'f':
+            r->flags |= REQ_FUA;
+            break;
+        case 'i':
+            r->invalid = true;
+            break;
+        case 'n':
+            r->flags |= REQ_NO_FALLBACK;
+            break;
+        case 'p': /* older scripts give it */
+            break;
+        case 'q':
+            r->stats = STATS_NONE;
+            break;
+        case 'u':
+            r->flags |= REQ_MAY_UNMAP;
+            break;
+        case 'v':
+            r->dump = true;
+            break;
+        case 'z':
+            r->kind = REQUEST_ZERO;
+            break;
+        case 'l':
+        case 'P':
+        case 's':
+            if (!option_value(r, c))
+                return CMD_FAILED;
+            break;
+        default:
+            return CMD_BAD_USAGE;
+        }
+    return r->invalid || optind <= argc - 2 ? CMD_OK : CMD_BAD_USAGE;
+}
 
 /* ---- memory --------------------------------------------------------------------------------- */
 

@@ -3,6 +3,7 @@
 #ifndef QEMU_IO_REQUEST_H
 #define QEMU_IO_REQUEST_H
 
+#include "qemu-io/command.h"
 #include "qemu-io/report.h"
 #include "qemu-io/session.h"
 #include "util/span.h"
@@ -18,8 +19,11 @@ typedef struct {
     Stats stats;
     bool dump;
 
+    bool invalid;            /* only pretend */
     bool has_pattern;        /* reads: compare with it; writes: fill with it */
     uint8_t pattern;
+    const char *source;      /* writes: fill with this file's content; NULL: none */
+    bool has_check_off, has_check_len;
     uint64_t check_off;      /* what part of a read to compare, from its start */
     uint64_t check_len;
 
@@ -31,6 +35,11 @@ typedef struct {
     int64_t started;
 } Request;
 
+/*
+ * Reads the options of a read or write command, those of @letters as getopt has them, which mean the
+ * same to all of them; optind is then where the other words begin. Nothing behind -i counts.
+ */
+CommandResult request_options(Request *r, const char *letters, int argc, char **argv);
 /*
  * Takes memory for @r->len bytes, filled for a write with the pattern. A request that reaches past
  * the end of the image, and so will fail, gets none. False: complained.

@@ -7,55 +7,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static CommandResult write_options(Request *r, const char **source, int argc, char **argv)
-{
-    int c;
-
-    command_options_begin();
-    while ((c = command_option(argc, argv, "bcCfnpP:qs:uz")) != -1)
-        switch (c) {
-        case 'b':
-            r->vmstate = true;
-            break;
-        case 'c':
-            r->flags |= REQ_COMPRESSED;
-            break;
-        case 'C':
-            r->stats = MAX(r->stats, STATS_MACHINE);
-            break;
-        case 'f':
-            r->flags |= REQ_FUA;
-            break;
-        case 'n':
-            r->flags |= REQ_NO_FALLBACK;
-            break;
-        case 'p': /* older scripts give it */
-            break;
-        case 'P':
-            r->has_pattern = true;
-            if (!arg_pattern(optarg, &r->pattern))
-                return CMD_FAILED;
-            break;
-        case 'q':
-            r->stats = STATS_NONE;
-            break;
-        case 's':
-            *source = optarg;
-            break;
-        case 'u':
-            r->flags |= REQ_MAY_UNMAP;
-            break;
-        case 'z':
-            r->kind = REQUEST_ZERO;
-            break;
-        default:
-            return CMD_BAD_USAGE;
-        }
-    return optind == argc - 2 ? CMD_OK : CMD_BAD_USAGE;
-}
-
 /* What is wrong with the options of @r together; NULL: nothing. */
-static const char *write_clash(const Request *r, const char *source)
+static const char *write_clash(const Request *r)
 {
     bool zero = r->kind == REQUEST_ZERO;
 
@@ -67,7 +20,7 @@ static const char *write_clash(const Request *r, const char *source)
         return "-n requires -z to be specified";
     if (r->flags & REQ_MAY_UNMAP && !zero)
         return "-u requires -z to be specified";
-    if (zero + r->has_pattern + !!source > 1)
+    if (zero + r->has_pattern + !!r->source > 1)
         return "Only one of -z, -P, and -s can be specified at the same time";
     return NULL;
 }
@@ -89,18 +42,20 @@ static bool write_range(Request *r, char **words)
 static CO CommandResult write_run(Session *s, int argc, char **argv)
 {
     g_auto(Request) r = { .kind = REQUEST_WRITE, .failed_name = "write" };
-    const char *source = NULL, *clash;
-    CommandResult result = write_options(&r, &source, argc, argv);
+    const char *clash;
+    CommandResult result = request_options(&r, "bcCfnpP:qs:uz", argc, argv);
 
     if (result != CMD_OK)
         return result;
-    clash = write_clash(&r, source);
+    if (optind != argc - 2)
+        return CMD_BAD_USAGE;
+    clash = write_clash(&r);
     if (clash) {
         puts(clash);
         return CMD_FAILED;
     }
     if (!write_range(&r, argv + optind) || !request_take_memory(s, &r) ||
-        (source && !request_fill_from_file(&r, source)))
+        (r.source && !request_fill_from_file(&r, r.source)))
         return CMD_FAILED;
     if (r.kind == REQUEST_ZERO)
         r.flags &= ~(unsigned)REQ_COMPRESSED; /* zeroes have no data to compress */
@@ -110,30 +65,10 @@ static CO CommandResult write_run(Session *s, int argc, char **argv)
 static CO CommandResult writev_run(Session *s, int argc, char **argv)
 {
     g_auto(Request) r = { .kind = REQUEST_WRITE, .failed_name = "writev" };
-    int c;
+    CommandResult result = request_options(&r, "CfP:q", argc, argv);
 
-    command_options_begin();
-    while ((c = command_option(argc, argv, "CfP:q")) != -1)
-        switch (c) {
-        case 'C':
-            r.stats = MAX(r.stats, STATS_MACHINE);
-            break;
-        case 'f':
-            r.flags |= REQ_FUA;
-            break;
-        case 'P':
-            r.has_pattern = true;
-            if (!arg_pattern(optarg, &r.pattern))
-                return CMD_FAILED;
-            break;
-        case 'q':
-            r.stats = STATS_NONE;
-            break;
-        default:
-            return CMD_BAD_USAGE;
-        }
-    if (optind > argc - 2)
-        return CMD_BAD_USAGE;
+    if (result != CMD_OK)
+        return result;
     if (!arg_size(argv[optind], &r.off) ||
         !request_take_pieces(s, &r, argv + optind + 1, argc - optind - 1))
         return CMD_FAILED;

@@ -29,6 +29,9 @@ static bool raw_window(const json_t *o, Edge *file, Raw *w, uint64_t *size, GErr
         return err_set(err, EINVAL, "Offset %" PRIu64 " is past the end of '%s' (%" PRIu64 " bytes)",
                        w->offset, node_filename(edge_node(file)), have);
     *size = w->has_size ? (uint64_t)json_get_int(o, "size", 0) : have - w->offset;
+    if (w->has_size && *size % 512)
+        return err_set(err, EINVAL, "The size of a window, %" PRIu64 " bytes, is not a multiple of 512",
+                       *size);
     if (!size_add(w->offset, *size, &end) || end > have)
         return err_set(err, EINVAL, "The window of %" PRIu64 " bytes at %" PRIu64
                        " reaches past the end of '%s' (%" PRIu64 " bytes)",

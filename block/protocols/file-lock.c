@@ -3,6 +3,7 @@
 #include "block/protocols/file-lock.h"
 #include "block/block.h"
 #include "util/err.h"
+#include "util/trace.h"
 #include <fcntl.h>
 
 enum { LOCK_NEEDED = 100, LOCK_UNSHARED = 200 };
@@ -70,6 +71,7 @@ bool file_lock_change(int fd, FileLock *held, unsigned needs, unsigned unshared,
 {
     unsigned new_needs = needs & ~held->needs, new_unshared = unshared & ~held->unshared;
 
+    TRACE(file_lock, "'%s' needs=0x%x unshared=0x%x", name, needs, unshared);
     if (!lock_take(fd, new_needs, new_unshared, name, err) ||
         !locks_test(fd, LOCK_UNSHARED, new_needs, "", name, err) ||
         !locks_test(fd, LOCK_NEEDED, new_unshared, "shared ", name, err)) {

@@ -214,4 +214,21 @@ t.each('reopen-qcow2', {
     'last-one-counts': 'reopen -o lazy-refcounts=off,lazy-refcounts=on',
 }, opts='', image='b.qcow2', setup='qcow2')
 
+# What was found by going through the options one by one.
+t.setup('options', 'truncate -s 1M r; qemu-img create -q -f qcow2 a 1M')
+for name, args in {
+        'raw-odd-window': '-r -c length --image-opts driver=raw,file.filename=r,size=1000',
+        'raw-odd-window-reopened': '-c "reopen -o size=1000" -c length --image-opts driver=raw,file.filename=r,size=1024',
+        'node-name-set': '-c "reopen -o node-name=x" a', 'node-name-none': '-c "reopen -o node-name=" a',
+        'node-name-changed': '-c "reopen -o node-name=x" --image-opts driver=qcow2,file.filename=a,node-name=y',
+        'node-name-kept': '-c "reopen -o node-name=y" --image-opts driver=qcow2,file.filename=a,node-name=y',
+        'node-name-of-file': '-c "reopen -o file.node-name=y" a',
+        'not-encrypted': '-c "reopen -o encrypt.format=luks" a',
+        'no-data-file': '-c length --image-opts driver=qcow2,file.filename=a,data-file.filename=r',
+}.items():
+    t.row(f'options/{name}', f'qemu-io {args}', 'options')
+t.row('options/no-data-file-info', 'qemu-img info --image-opts driver=qcow2,file.filename=a,data-file.filename=r', 'options',
+      mask='disk')
+t.row('options/probe-length', 'qemu-io -c length blkverify:r:a', 'options')
+
 t.main()

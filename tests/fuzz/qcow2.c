@@ -157,7 +157,7 @@ static CO void do_amend(Fuzz *f, const Op *op)
 
     json_put_str(opts, o[0], o[1]);
     if (create_opts_check(node_driver(f->n), NULL, opts, &err))
-        (void)node_driver(f->n)->amend(f->n, opts, false, NULL, NULL, &err);
+        (void)node_driver(f->n)->amend(f->n, opts, false, &err);
 }
 
 static CO void do_measure(Fuzz *f)

@@ -3,6 +3,7 @@
 """Where qemu-img differs from the reference on purpose, and why."""
 import os
 import pathlib
+import struct
 import subprocess
 import sys
 import tempfile
@@ -38,10 +39,25 @@ def failed_create_keeps_what_was_there():
     return code == 1 and pathlib.Path('old').read_text() == 'kept', text
 
 
+def one_table_for_everything_is_refused():
+    """The reference maps a small file with one L2 table named millions of times for minutes."""
+    run('create', '-q', '-f', 'qcow2', 'shared', '1T')
+    with open('shared', 'r+b') as f:
+        f.seek(40)
+        l1 = int.from_bytes(f.read(8), 'big')
+        f.seek(l1)
+        f.write(struct.pack('>Q', l1 + 65536) * 2048)
+        f.truncate(l1 + 2 * 65536)
+    refused = [run(*command.split(), 'shared') for command in ('map', 'measure -O raw')]
+    checked = run('check', '-q', 'shared')
+    told = all(code == 1 and 'more L2 tables than' in text for code, text in refused)
+    return told and checked[0] == 2, f'{refused} {checked[0]}'
+
+
 def main():
     bad = 0
     for test in (amend_to_v2_keeps_bitmaps, failed_create_leaves_nothing,
-                 failed_create_keeps_what_was_there):
+                 failed_create_keeps_what_was_there, one_table_for_everything_is_refused):
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
             ok, text = test()

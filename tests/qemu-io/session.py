@@ -157,6 +157,22 @@ def caches(folder):
         judge(f'idle-tables-are-{name}', '' if done.returncode == code else f'{done}')
 
 
+def traces(folder):
+    """Each trace point that a short session passes tells of it; points not asked for are silent."""
+    file = pathlib.Path(folder, 'trace')
+    run('-T', '*,file=trace', '-c', 'write 128k 4k', '-c', 'write -z 64k 64k', '-c', 'discard 0 4k',
+        '-c', 'truncate 2M', '-c', 'map', '-c', 'reopen -r', '-c', 'aio_read 0 4k', '-c', 'aio_flush',
+        'l2.qcow2', folder=folder)
+    names = set(re.findall(r'(?m)^\d+@\d+\.\d{6}:(\w+) .', file.read_text()))
+    known = set(run('-T', 'help', folder=folder).stdout.split())
+    missing = known - names - {'throttle_wait', 'copy_on_read', 'qcow2_alloc_table', 'qcow2_free',
+                               'loop_choice'}
+    judge('trace-points', ' '.join(missing | names - known))
+    run('-T', 'node_write,file=trace', '-c', 'write 0 4k', 'l2.qcow2', folder=folder)
+    names = set(re.findall(r':(\w+) ', file.read_text()))
+    judge('trace-pattern', '' if names == {'node_write'} else f'{names}')
+
+
 def main():
     if not TOOL.exists():
         print('qemu-io is not built')
@@ -169,6 +185,7 @@ def main():
         breakpoints(folder)
         cleanliness(folder)
         caches(folder)
+        traces(folder)
     return 1 if FAILED else 0
 
 

@@ -146,26 +146,31 @@ static void test_sleep_takes_its_time(void)
     g_assert_true(co_sleep(-5));
 }
 
-static void doze_long(void *arg)
+static void keep_house(void *arg)
 {
     Co **self = arg;
 
     *self = co_self();
-    g_assert_false(co_doze(INT64_MAX));
+    g_assert_false(co_sleep(INT64_MAX));
     *self = NULL;
 }
 
-static void test_dozing_is_no_company(void)
+static void test_keeper_is_no_company(void)
 {
-    Co *other = NULL;
+    Co *keeper = NULL, *other = NULL;
 
     g_assert_true(loop_is_alone());
-    co_start(doze_long, &other);
-    g_assert_false(loop_is_alone());
-    co_yield();
+    co_start_keeper(keep_house, &keeper);
     g_assert_true(loop_is_alone());
+    co_yield();
+    co_start(keep_house, &other);
+    g_assert_false(loop_is_alone());
+    co_wake(keeper);
+    co_yield();
+    g_assert_null(keeper);
+    g_assert_false(loop_is_alone());
     co_wake(other);
-    g_assert_true(co_doze(1000));
+    co_yield();
     g_assert_null(other);
 }
 
@@ -357,7 +362,7 @@ const Test tests[] = {
     { "/co/wake/kept-during-yield", test_wake_during_yield_is_kept },
     { "/co/self/stable", test_self_is_stable },
     { "/co/sleep/takes-its-time", test_sleep_takes_its_time },
-    { "/co/sleep/dozing-is-no-company", test_dozing_is_no_company },
+    { "/co/keeper-is-no-company", test_keeper_is_no_company },
     { "/co/sleep/woken-early", test_sleep_woken_early },
     { "/co/timers/fire-in-order", test_timers_fire_in_order },
     { "/co/many/at-once", test_thousands_at_once },

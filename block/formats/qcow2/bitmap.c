@@ -86,13 +86,14 @@ static CO bool load_bits(Qcow2 *q, HBitmap *bits, const uint64_t *table, uint32_
     return true;
 }
 
-static CO bool load_one(Qcow2 *q, const BitmapEntry *e, Sum *sum, bool check, GError **err)
+/* @look: only see whether it is sound. */
+static CO bool load_one(Qcow2 *q, const BitmapEntry *e, Sum *sum, bool look, GError **err)
 {
     g_autofree uint64_t *table = NULL;
     uint64_t bits = div_round_up(q->size, UINT64_C(1) << e->granularity_bits);
     DirtyBitmap *b;
 
-    if (e->flags & BITMAP_IN_USE && check)
+    if (e->flags & BITMAP_IN_USE && look)
         return true;
     if (e->flags & BITMAP_IN_USE) {
         b = dirty_add_inconsistent(q->node, e->name, 1u << e->granularity_bits, err);
@@ -107,12 +108,12 @@ static CO bool load_one(Qcow2 *q, const BitmapEntry *e, Sum *sum, bool check, GE
     sum->bits += bits;
     if (sum->bits > BITS_MAX)
         return err_set(err, EFBIG, "The bitmaps of the image are too large");
-    if (check && e->table_off >= edge_size(q->storage))
+    if (look && e->table_off >= edge_size(q->storage))
         return true;                   /* check tells of it */
     table = bitmap_table_read(q, e, err);
     if (!table)
         return false;
-    if (check)
+    if (look)
         return true;
     if (!data_is_plausible(q, table, e->table_len, sum))
         return err_set(err, EINVAL, "Bitmap '%s' has more data than there is room for in the file",
@@ -129,7 +130,7 @@ CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err)
 {
     g_autoptr(GArray) list = NULL;
     Sum sum = {};
-    bool check = flags & OPEN_CHECK;
+    bool look = flags & OPEN_CHECK;
 
     if (!q->bitmap_count)
         return true;
@@ -137,9 +138,9 @@ CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err)
     if (!list)
         return false;
     for (guint i = 0; i < list->len; i++)
-        if (!load_one(q, &g_array_index(list, BitmapEntry, i), &sum, check, err))
+        if (!load_one(q, &g_array_index(list, BitmapEntry, i), &sum, look, err))
             return false;
-    if (check)
+    if (flags & OPEN_CHECK)
         return true;                   /* they stay as they are in the file */
     q->bitmaps = g_new0(Bitmaps, 1);
     q->bitmaps->stored = g_steal_pointer(&list);

@@ -17,6 +17,7 @@
  * a pin of one of two generations; a new generation starts and the old one runs empty.
  */
 #include "block/formats/qcow2/qcow2.h"
+#include "util/trace.h"
 #include <string.h>
 
 /* ---- pins ----------------------------------------------------------------------------------- */
@@ -121,6 +122,7 @@ static CO void free_apply(Qcow2 *q, const FreeRun *run)
 {
     uint64_t end = run->off + run->len, from = run->off;
 
+    TRACE(qcow2_free, "host=%" PRIu64 " len=%" PRIu64 " kind=%d", run->off, run->len, (int)run->kind);
     for (uint64_t at = run->off; at < end; at += q->cluster) {
         uint64_t count = 0;
         int r = qcow2_refcount_free(q, at >> q->cluster_bits, &count);
@@ -163,6 +165,7 @@ CO int qcow2_barrier(Qcow2 *q)
     GArray *written = g_steal_pointer(&q->frees_written);
     int r;
 
+    TRACE(qcow2_barrier, "'%s'", node_filename(q->node));
     q->unflushed = false;
     r = edge_flush(q->storage);
     if (r >= 0 && q->data != q->storage)

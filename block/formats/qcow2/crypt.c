@@ -202,11 +202,8 @@ CO bool qcow2_crypt_open(Qcow2 *q, const json_t *options, OpenFlags flags, GErro
 {
     LuksIo io = luks_io(q);
 
-    if (q->crypt_method == QCOW2_CRYPT_NONE) {
-        if (json_has(options, "encrypt"))
-            return err_set(err, EINVAL, "The image is not encrypted, but options for that are given");
+    if (q->crypt_method == QCOW2_CRYPT_NONE)
         return true;
-    }
     q->crypt = g_new0(Qcow2Crypt, 1);
     if (q->crypt_method == QCOW2_CRYPT_LUKS) {
         q->crypt->luks = luks_load(&io, q->crypt_len, err);

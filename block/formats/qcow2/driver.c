@@ -40,13 +40,10 @@ static CO bool open_data_file(Qcow2 *q, const json_t *options, OpenFlags flags, 
     bool given = json_has(options, "data-file");
 
     q->data = q->storage;
-    if (!qcow2_has_data_file(q)) {
-        if (given)
-            return err_set(err, EINVAL, "Option 'data-file' is given, but the image has none");
-        return true;
-    }
     if (flags & OPEN_NO_IO)
         return true;
+    if (!qcow2_has_data_file(q))
+        return !given || err_set(err, EINVAL, "Option 'data-file' is given, but the image has none");
     if (!given && !q->data_name)
         return err_set(err, EINVAL, "The image needs the option 'data-file'");
     if (!given && flags & OPEN_UNTRUSTED)
@@ -94,7 +91,7 @@ static CO bool open_all(Qcow2 *q, const json_t *options, OpenFlags flags, GError
         return false;
     if (!qcow2_snapshots_open(q, flags, err))
         return false;
-    if (!(flags & OPEN_NO_IO) && !qcow2_map_open(q, err))
+    if (!(flags & OPEN_NO_IO) && !qcow2_map_open(q, flags, err))
         return false;
     q->was_writable = qcow2_is_writable(q);
     return qcow2_bitmaps_open(q, flags, err) &&

@@ -12,20 +12,18 @@
 #include "block/formats/qcow2/qcow2.h"
 #include <string.h>
 
-/*
- * True if the entries of the L1 table can all have an L2 table of their own. Work on an image in
- * which a few tables are used again and again would not end.
- */
-static bool tables_are_plausible(const Qcow2 *q)
+bool qcow2_l1_check(const Qcow2 *q, const uint64_t *l1, uint32_t len, GError **err)
 {
-    uint64_t used = 0;
+    uint64_t used = 0, room = div_round_up(edge_size(q->storage), q->cluster);
 
-    for (uint32_t i = 0; i < q->l1_len; i++)
-        used += q->l1[i] != 0;
-    return used <= div_round_up(edge_size(q->storage), q->cluster);
+    for (uint32_t i = 0; i < len; i++)
+        used += l1[i] != 0;
+    return used <= room ||
+           err_set(err, EUCLEAN, "The L1 table (%" PRIu32 " entries) refers to more L2 tables than "
+                   "the file has clusters", len);
 }
 
-CO bool qcow2_map_open(Qcow2 *q, GError **err)
+CO bool qcow2_map_open(Qcow2 *q, OpenFlags flags, GError **err)
 {
     uint64_t bytes = q->l1_len * UINT64_C(8);
     int r;
@@ -38,10 +36,7 @@ CO bool qcow2_map_open(Qcow2 *q, GError **err)
         return err_set_errno(err, r, "Could not read the L1 table");
     for (uint32_t i = 0; i < q->l1_len; i++)
         q->l1[i] = be64_at(&q->l1[i]);
-    if (!(node_flags(q->node) & OPEN_CHECK) && !tables_are_plausible(q))
-        return err_set(err, EUCLEAN, "The L1 table (%" PRIu32 " entries) refers to more L2 tables "
-                       "than the file has clusters", q->l1_len);
-    return true;
+    return flags & OPEN_CHECK || qcow2_l1_check(q, q->l1, q->l1_len, err);
 }
 
 void qcow2_map_close(Qcow2 *q)

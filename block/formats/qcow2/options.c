@@ -155,7 +155,7 @@ static CO void trim_run(void *arg)
 
     q->trimmer = co_self();
     while (!q->closing && q->trim_interval_ns && (q->l2.used || q->refblocks.used)) {
-        if (!co_doze((int64_t)q->trim_interval_ns) || q->closing)
+        if (!co_sleep((int64_t)q->trim_interval_ns) || q->closing)
             continue;
         cache_trim(&q->l2);
         cache_trim(&q->refblocks);
@@ -170,7 +170,7 @@ void qcow2_trim_start(Qcow2 *q)
         return;
     q->trimming = true;
     q->trimmer = NULL;
-    co_start(trim_run, q);
+    co_start_keeper(trim_run, q);
 }
 
 CO void qcow2_trim_stop(Qcow2 *q)
@@ -196,5 +196,7 @@ bool qcow2_options_read(Qcow2 *q, const json_t *o, OpenFlags flags, GError **err
     q->discard_no_unref = json_get_bool(o, "discard-no-unref", false);
     if (q->discard_no_unref && q->version < 3)
         return err_set(err, EINVAL, "Option 'discard-no-unref' needs an image of version 3");
+    if (json_has(o, "encrypt") && q->crypt_method == QCOW2_CRYPT_NONE)
+        return err_set(err, EINVAL, "The image is not encrypted, but options for that are given");
     return overlap_read(q, json_get(o, "overlap-check"), err) && cache_options_read(q, o, err);
 }

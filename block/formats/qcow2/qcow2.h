@@ -359,7 +359,13 @@ typedef struct {
     uint64_t bits;         /* subclusters: allocated 0-31, zero 32-63; 0 without them */
 } L2Entry;
 
-CO bool qcow2_map_open(Qcow2 *q, GError **err);
+/* Reads the L1 table. With OPEN_CHECK it may be as wrong as it is. */
+CO bool qcow2_map_open(Qcow2 *q, OpenFlags flags, GError **err);
+/*
+ * Can the file hold all L2 tables that @l1 names? More of them are one table many times over: with
+ * it a small file is made to take for ever.
+ */
+bool qcow2_l1_check(const Qcow2 *q, const uint64_t *l1, uint32_t len, GError **err);
 void qcow2_map_close(Qcow2 *q);
 /* The longest run at @off of at most @len bytes; at least a byte. */
 CO int qcow2_map_run(Qcow2 *q, uint64_t off, uint64_t len, MapRun *run);

@@ -12,6 +12,7 @@
  * qcow2_reftable_write has switched the header over.
  */
 #include "block/formats/qcow2/qcow2.h"
+#include "util/trace.h"
 #include <string.h>
 
 /* ---- counts in a block ---------------------------------------------------------------------- */
@@ -427,6 +428,7 @@ CO int qcow2_cluster_alloc(Qcow2 *q, uint64_t *clusters, uint64_t *host)
     *host <<= q->cluster_bits;
     if (r >= 0 && !*host)
         r = qcow2_corrupt(q, true, "Preventing invalid allocation of data cluster at offset 0");
+    TRACE(qcow2_alloc_data, "host=%" PRIu64 " clusters=%" PRIu64 " result=%d", *host, *clusters, r);
     return r;
 }
 
@@ -441,6 +443,7 @@ CO int qcow2_table_alloc(Qcow2 *q, uint64_t bytes, uint64_t *host)
     *host <<= q->cluster_bits;
     if (r >= 0 && !*host)
         r = qcow2_corrupt(q, true, "Preventing invalid allocation of L2 table at offset 0");
+    TRACE(qcow2_alloc_table, "host=%" PRIu64 " clusters=%" PRIu64 " result=%d", *host, clusters, r);
     return r;
 }
 

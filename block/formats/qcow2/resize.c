@@ -149,22 +149,29 @@ static CO int write_zeroes(Qcow2 *q, uint64_t off, uint64_t len)
     return MIN(r, 0);
 }
 
-/* What lies between the old end and @size shall read as zeroes. */
-static CO int zero_new_part(Qcow2 *q, uint64_t size)
+/* What lies between @old, where the disk ended, and its end shall read as zeroes. */
+static CO int zero_from(Qcow2 *q, uint64_t old)
 {
     Edge *backing = node_edge(q->node, ROLE_BACKING);
-    uint64_t full = round_up(q->size, q->cluster), end = round_up(size, q->cluster);
-    uint64_t seen = backing ? MIN(edge_size(backing), size) : 0, old = q->size;
-    int r = write_zeroes(q, q->size, MIN(full, size) - q->size);
+    uint64_t full = round_up(old, q->cluster), end = round_up(q->size, q->cluster);
+    uint64_t seen = backing ? MIN(edge_size(backing), q->size) : 0;
+    int r = write_zeroes(q, old, MIN(full, q->size) - old);
 
     if (r >= 0 && full < end)
         r = qcow2_unmap_range(q, full, end - full);
     if (r < 0 || seen <= full)
         return r;
-    if (q->version > 2)
-        return qcow2_zero_range(q, full, end - full);
+    return q->version > 2 ? qcow2_zero_range(q, full, end - full)
+                          : write_zeroes(q, full, seen - full);
+}
+
+static CO int zero_new_part(Qcow2 *q, uint64_t size)
+{
+    uint64_t old = q->size;
+    int r;
+
     q->size = size;       /* so that what the backing file has there counts */
-    r = write_zeroes(q, full, seen - full);
+    r = zero_from(q, old);
     q->size = old;
     return r;
 }

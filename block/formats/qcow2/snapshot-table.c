@@ -95,8 +95,12 @@ static CO bool read_entry(Reader *rd, uint32_t number, Qcow2Snapshot *s, GError 
     EntryHead h;
     uint64_t start = rd->at;
     uint32_t extra;
-    int r = reader_get(rd, &h, sizeof(h));
+    int r;
 
+    if (start >= edge_size(rd->q->storage))
+        return err_set(err, EINVAL, "Entry %" PRIu32 " of the snapshot table is at 0x%" PRIx64
+                       ", behind the end of the file", number, start);
+    r = reader_get(rd, &h, sizeof(h));
     if (r < 0)
         return err_set_errno(err, r, "Could not read the snapshot table");
     extra = be32_at(h.bytes + 36);

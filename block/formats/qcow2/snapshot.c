@@ -510,8 +510,10 @@ static CO int qcow2_snapshot_load(Node *n, const char *id, GError **err)
         return -EINVAL;
     }
     l1 = snapshot_l1(q, s, err);
-    if (!l1)
+    if (!l1 || !qcow2_l1_check(q, l1, s->l1_len, err)) {
+        g_free(l1);
         return -EIO;
+    }
     qcow2_exclusive_begin(q);
     cache_drop_all(&q->l2);
     g_free(q->l1);
