@@ -47,20 +47,6 @@ void net_address_clear(NetAddress *a)
     *a = (NetAddress){ 0 };
 }
 
-void net_address_copy(NetAddress *to, const NetAddress *from)
-{
-    *to = *from;
-    to->host = g_strdup(from->host);
-    to->port = g_strdup(from->port);
-    to->path = g_strdup(from->path);
-}
-
-bool net_address_equal(const NetAddress *a, const NetAddress *b)
-{
-    return a->kind == b->kind && !g_strcmp0(a->host, b->host) && !g_strcmp0(a->port, b->port) &&
-           !g_strcmp0(a->path, b->path) && a->abstract == b->abstract && a->loose == b->loose;
-}
-
 char *net_address_text(const NetAddress *a)
 {
     switch (a->kind) {
@@ -354,33 +340,6 @@ bool net_listen(const NetAddress *a, int backlog, GArray *fds, GError **err)
         return err_set_errno(err, failure, "Cannot listen on '%s'", text);
     }
     return true;
-}
-
-/* The other end went away, or the system is short of something for a moment. */
-static bool accept_may_go_on(int error)
-{
-    return error == ECONNABORTED || error == EINTR || error == EPROTO || error == EPERM;
-}
-
-int net_accept(int fd, GError **err)
-{
-    for (;;) {
-        int r, conn = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-        if (conn >= 0)
-            return conn;
-        if (errno != EAGAIN) {
-            if (accept_may_go_on(errno))
-                continue;
-            err_set_errno(err, errno, "Cannot accept a connection");
-            return -1;
-        }
-        r = aio_poll(fd, POLLIN, 0);
-        if (r < 0) {
-            err_set_errno(err, r, "Cannot wait for a connection");
-            return -1;
-        }
-    }
 }
 
 char *net_peer_text(int fd)

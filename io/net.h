@@ -34,9 +34,6 @@ typedef struct {
 
 void net_address_clear(NetAddress *a);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(NetAddress, net_address_clear)
-void net_address_copy(NetAddress *to, const NetAddress *from);
-/* True if both name the same place in the same words. */
-bool net_address_equal(const NetAddress *a, const NetAddress *b);
 /* "host:port", "[::1]:port", "unix:path", "vsock:cid:port", "fd:n" for messages. Caller frees. */
 char *net_address_text(const NetAddress *a);
 
@@ -52,9 +49,6 @@ CO int net_connect(const NetAddress *a, int64_t deadline_ns, GError **err);
  * A socket file at a NET_UNIX path is replaced, as users of such servers expect of a restart.
  */
 CO bool net_listen(const NetAddress *a, int backlog, GArray *fds, GError **err);
-
-/* The next connection of listening @fd; -1 with @err. ECONNABORTED and the like are retried. */
-CO int net_accept(int fd, GError **err);
 
 /* Who is at the other end of @fd: "127.0.0.1:4711", "unix", "vsock:3:1024". Caller frees. */
 char *net_peer_text(int fd);
