@@ -44,6 +44,16 @@ char *net_address_text(const NetAddress *a);
  */
 CO int net_connect(const NetAddress *a, int64_t deadline_ns, GError **err);
 
+/* A connection in the making that somebody else may give up. Zeroed at first. */
+typedef struct {
+    void *wait;     /* of the loop, while there is one */
+    bool cancelled;
+} NetAttempt;
+
+/* The same; after net_attempt_cancel it soon fails with ECANCELED (a name look-up goes on first). */
+CO int net_connect_attempt(const NetAddress *a, int64_t deadline_ns, NetAttempt *t, GError **err);
+void net_attempt_cancel(NetAttempt *t);
+
 /*
  * Listens on every address that the name stands for. The descriptors are added to @fds (of int).
  * A socket file at a NET_UNIX path is replaced, as users of such servers expect of a restart.
