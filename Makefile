@@ -189,8 +189,13 @@ RUN_TESTS = FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) FERRY_SANIT
 check: tests-build check-layers check-headers
 	@$(RUN_TESTS) $(TESTS)
 
-check-slow: tests-build
-	@$(RUN_TESTS) --slow $(TESTS)
+# A kernel for emulated machines; tests that need it skip with the reason where it cannot be had.
+TEST_KERNEL := $(B)/test-kernel
+$(TEST_KERNEL)/vmlinuz:
+	-@$(SRC)/scripts/fetch-test-kernel $(TEST_KERNEL)
+
+check-slow: tests-build $(TEST_KERNEL)/vmlinuz
+	@FERRY_TEST_KERNEL=$${FERRY_TEST_KERNEL:-$(abspath $(TEST_KERNEL))} $(RUN_TESTS) --slow $(TESTS)
 
 check-asan check-tsan:
 	@mkdir -p build-$(@:check-%=%)
