@@ -93,6 +93,7 @@ static void test_names_of_ours(void)
 static void test_names_refused(void)
 {
     static const char *const names[] = {
+        "nbd:exportname=x", "nbd::exportname=x",
         "nbd://h/?tls-creds=t", "nbd+unix:///?socket=s&tls-creds=t", "nbds://h?tls-creds=a&tls-creds=b",
         "nbds://", "nbd+vsock:///e", "nbd+vsock://1/?socket=s", "nbd://h:port", "nbd:h", "nbd:[::1]7",
         "nbd+unix:///%00?socket=s", "nbd+unix://h/?socket=s", "nbd+unix:///e", "http://h/e",
