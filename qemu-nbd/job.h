@@ -31,6 +31,7 @@ typedef struct {
     unsigned handshake_limit;  /* seconds; 0: none */
     unsigned inherited;        /* sockets the service manager has opened, from descriptor 3 on */
     const char *tls_creds, *tls_authz;
+    bool tls_optional, tls_anonymous;
 
     /* How. */
     bool persistent, verbose, fork;

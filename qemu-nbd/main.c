@@ -15,7 +15,7 @@
 
 enum {
     CODE_OBJECT = 256, CODE_IMAGE_OPTS, CODE_CACHE, CODE_AIO, CODE_DISCARD, CODE_DETECT_ZEROES,
-    CODE_TLS_CREDS, CODE_TLS_HOSTNAME, CODE_TLS_AUTHZ, CODE_FORK, CODE_PID_FILE, CODE_SELINUX,
+    CODE_TLS_CREDS, CODE_TLS_OPTIONAL, CODE_TLS_ANONYMOUS, CODE_TLS_HOSTNAME, CODE_TLS_AUTHZ, CODE_FORK, CODE_PID_FILE, CODE_SELINUX,
     CODE_EXPORT, CODE_HANDSHAKE_LIMIT, CODE_OUTPUT,
 };
 
@@ -83,6 +83,8 @@ static void print_help(void)
          "                            ('help' lists them)\n"
          "      --tls-creds=ID        demand TLS, with the credentials of object ID; with -L, use it\n"
          "      --tls-authz=ID        object that decides who may connect\n"
+         "      --tls-optional        clients may do without TLS\n"
+         "      --tls-anonymous       credentials that prove nothing about the server are fine\n"
          "      --tls-hostname=NAME   with -L: the name in the server's certificate\n"
          "      --selinux-label=LABEL SELinux label of the listening socket\n"
          "\n"
@@ -133,6 +135,8 @@ static const struct option long_options[] = {
     { "object", required_argument, NULL, CODE_OBJECT },
     { "tls-creds", required_argument, NULL, CODE_TLS_CREDS },
     { "tls-authz", required_argument, NULL, CODE_TLS_AUTHZ },
+    { "tls-optional", no_argument, NULL, CODE_TLS_OPTIONAL },
+    { "tls-anonymous", no_argument, NULL, CODE_TLS_ANONYMOUS },
     { "tls-hostname", required_argument, NULL, CODE_TLS_HOSTNAME },
     { "selinux-label", required_argument, NULL, CODE_SELINUX },
     { "fork", no_argument, NULL, CODE_FORK },
@@ -288,6 +292,12 @@ static OptionResult option_apply(Line *l, int code)
     case CODE_TLS_AUTHZ:
         j->tls_authz = optarg;
         return OPTION_DONE;
+    case CODE_TLS_OPTIONAL:
+        j->tls_optional = true;
+        return OPTION_DONE;
+    case CODE_TLS_ANONYMOUS:
+        j->tls_anonymous = true;
+        return OPTION_DONE;
     case CODE_TLS_HOSTNAME:
         l->tls_hostname = optarg;
         return OPTION_DONE;
@@ -356,8 +366,12 @@ static bool line_is_clear(const Line *l)
         return complain("-L shows what another server exports: nothing can be said about an image");
     if (j->tls_authz && !j->tls_creds)
         return complain("--tls-authz decides about who TLS proved to be: it needs --tls-creds");
-    if (j->tls_authz && l->mode == LIST)
-        return complain("--tls-authz is for servers");
+    if ((j->tls_optional || j->tls_anonymous) && !j->tls_creds)
+        return complain("--tls-optional and --tls-anonymous need --tls-creds");
+    if (j->tls_authz && j->tls_optional)
+        return complain("--tls-authz keeps nobody out who does without TLS: it excludes --tls-optional");
+    if ((j->tls_authz || j->tls_optional || j->tls_anonymous) && l->mode == LIST)
+        return complain("--tls-authz, --tls-optional and --tls-anonymous are for servers");
     if (j->socket && (j->bind || j->port))
         return complain("-k excludes -b and -p");
     if (j->inherited && (j->socket || j->bind || j->port))

@@ -92,9 +92,9 @@ static bool tls_config(const Job *j, NbdServerConfig *config)
     if (!j->tls_creds)
         return true;
     config->tls = tls_creds_find(j->tls_creds, TLS_SERVER, &err);
-    if (config->tls && !tls_creds_authenticate(config->tls))
-        err_set(&err, EINVAL, "Credentials '%s' are anonymous: anybody could be in between",
-                j->tls_creds);
+    if (config->tls && !j->tls_anonymous && !tls_creds_authenticate(config->tls))
+        err_set(&err, EINVAL, "Credentials '%s' are anonymous: anybody could be in between; "
+                "--tls-anonymous takes them all the same", j->tls_creds);
     if (!err && j->tls_authz)
         authz_exists(j->tls_authz, &err);
     return !err || complain_err(err);
@@ -141,6 +141,7 @@ CO void serve_run(void *arg)
     NbdServerConfig config = {
         .max_clients = j->shared,
         .handshake_ns = (int64_t)j->handshake_limit * 1000000000,
+        .tls_optional = j->tls_optional,
         .tls_authz = j->tls_authz,
         .client_left = on_client_left,
         .report = j->verbose ? on_report : NULL,

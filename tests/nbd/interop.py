@@ -249,4 +249,25 @@ def test_anonymous_credentials_are_refused():
         assert done.returncode == 1 and 'anonymous' in done.stderr
 
 
+def test_anonymous_credentials_are_taken_when_told():
+    with folder() as where:
+        make_disk(where / 'disk', MIB)
+        with serve('-e', '0', '--object', 'tls-creds-anon,id=t,endpoint=server', '--tls-creds', 't',
+                   '--tls-anonymous', '-f', 'raw', 'disk', where=where) as s:
+            ours = str(OURS.parent / 'qemu-img')
+            run_ok(ours, 'info', '--object', 'tls-creds-anon,id=c', '--image-opts',
+                   f'driver=nbd,server.type=unix,server.path={s.socket},tls-creds=c')
+            assert subprocess.run([ours, 'info', s.uri()], stderr=subprocess.DEVNULL,
+                                  timeout=PATIENCE).returncode == 1
+
+
+@needs('nbdinfo')
+def test_optional_tls_serves_both():
+    with folder() as where:
+        make_disk(where / 'disk', MIB)
+        with serve('-e', '0', *psk(where), '--tls-optional', '-f', 'raw', 'disk', where=where) as s:
+            run_ok('nbdinfo', tls_uri(s, where))
+            run_ok('nbdinfo', s.uri())
+
+
 sys.exit(run('interop', globals()))
