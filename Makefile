@@ -26,16 +26,16 @@ $(B)/config.mk: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed.
 
-ROOMS := util qapi crypto io block tools
-PROGRAMS := qemu-img qemu-io
+ROOMS := util qapi crypto io block nbd tools
+PROGRAMS := qemu-img qemu-io qemu-nbd
 MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(PROGRAMS)))))
 MODULE_LIBS_crypto := $(NETTLE_LIBS)
 MODULE_LIBS_keyring := -lkeyutils
 MODULE_LIBS_sandbox := $(LIBSECCOMP_LIBS)
 MODULE_LIBS_edit := $(LIBEDIT_LIBS)
 MODULE_LIBS_deflate := $(LIBDEFLATE_LIBS)
-DISABLED_MODULES := $(if $(filter no,$(HAVE_LIBEDIT)),edit) $(if $(filter no,$(HAVE_KEYUTILS)),keyring) \
-    $(if $(filter no,$(HAVE_LIBDEFLATE)),deflate)
+MODULE_LIBS_tls := $(GNUTLS_LIBS)
+MODULE_LIBS_pam := -lpam
 MODULES := $(filter-out $(DISABLED_MODULES),$(MODULES))
 
 sources = $(filter-out $(SRC)/$(1)/modules/%,$(foreach p,* */* */*/*,$(wildcard $(SRC)/$(1)/$(p).c)))
@@ -78,7 +78,7 @@ $(B)/config.h: $(B)/config.mk ;
 TABLE := $(SRC)/scripts/make-table
 
 # The drivers, from the files of block/ that define one.
-BLOCK_DRIVER_FILES := $(foreach d,formats formats/* protocols filters,$(wildcard $(SRC)/block/$(d)/*.c))
+BLOCK_DRIVER_FILES := $(foreach d,formats formats/* protocols filters,$(wildcard $(SRC)/block/$(d)/*.c)) $(SRC)/nbd/driver.c
 $(GEN)/block-drivers.c: $(BLOCK_DRIVER_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) BlockDriver block_drivers block/driver.h $(BLOCK_DRIVER_FILES) > $@
@@ -136,11 +136,11 @@ MODULE_FILES := $(addprefix $(B)/modules/,$(addsuffix .so,$(MODULES)))
 endif
 
 # From the top of the house down, as the linker wants them.
-ROOM_LIBS := $(addprefix $(B)/lib/,tools.a block.a io.a crypto.a qapi.a util.a)
+ROOM_LIBS := $(addprefix $(B)/lib/,tools.a nbd.a block.a io.a crypto.a qapi.a util.a)
 LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
 
 define program_rule
-$(B)/$(1): $(call objects,$(1)) $(B)/obj/gen/$(1)-commands.o $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+$(B)/$(1): $(call objects,$(1)) $(if $(wildcard $(SRC)/$(1)/command.h),$(B)/obj/gen/$(1)-commands.o) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@echo "  LINK $(1)"
 	@$$(LINK)
 endef
@@ -151,7 +151,7 @@ programs: $(BUILT_PROGRAMS) $(MODULE_FILES)
 
 # ---- tests -------------------------------------------------------------------------------------
 
-UNIT_SOURCES := $(wildcard $(SRC)/tests/unit/*.c $(SRC)/tests/block/*.c)
+UNIT_SOURCES := $(wildcard $(SRC)/tests/unit/*.c $(SRC)/tests/block/*.c $(SRC)/tests/nbd/*.c)
 UNIT_TESTS := $(patsubst $(SRC)/tests/%.c,$(B)/tests/%,$(UNIT_SOURCES))
 TEST_LIB := $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(wildcard $(SRC)/tests/lib/*.c))
 $(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
@@ -189,8 +189,13 @@ RUN_TESTS = FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) FERRY_SANIT
 check: tests-build check-layers check-headers
 	@$(RUN_TESTS) $(TESTS)
 
-check-slow: tests-build
-	@$(RUN_TESTS) --slow $(TESTS)
+# A kernel for emulated machines; tests that need it skip with the reason where it cannot be had.
+TEST_KERNEL := $(B)/test-kernel
+$(TEST_KERNEL)/vmlinuz:
+	-@$(SRC)/scripts/fetch-test-kernel $(TEST_KERNEL)
+
+check-slow: tests-build $(TEST_KERNEL)/vmlinuz
+	@FERRY_TEST_KERNEL=$${FERRY_TEST_KERNEL:-$(abspath $(TEST_KERNEL))} $(RUN_TESTS) --slow $(TESTS)
 
 check-asan check-tsan:
 	@mkdir -p build-$(@:check-%=%)
@@ -224,20 +229,20 @@ demo: programs
 
 INSTALL = install -D
 installed = $(DESTDIR)$(PREFIX)/bin/$(PROGRAM_PREFIX)$(1)
-MAN_PAGES := $(wildcard $(SRC)/docs/man/*.1)
+MAN_PAGES := $(wildcard $(SRC)/docs/man/*.[18])
 COMPLETIONS := $(wildcard $(SRC)/scripts/completion/*)
 
 install: programs
 	@for p in $(notdir $(BUILT_PROGRAMS)); do $(INSTALL) -m755 $(B)/$$p $(DESTDIR)$(PREFIX)/bin/$(PROGRAM_PREFIX)$$p; done
 	@for m in $(notdir $(MODULE_FILES)); do $(INSTALL) -m644 $(B)/modules/$$m $(DESTDIR)$(PREFIX)/lib/ferry/$$m; done
-	@for m in $(MAN_PAGES); do $(INSTALL) -m644 $$m $(DESTDIR)$(PREFIX)/share/man/man1/$(PROGRAM_PREFIX)$$(basename $$m); done
+	@for m in $(MAN_PAGES); do $(INSTALL) -m644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$(PROGRAM_PREFIX)$$(basename $$m); done
 	@for c in $(COMPLETIONS); do \
 	    to=$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$(PROGRAM_PREFIX)$$(basename $$c); \
 	    $(INSTALL) -m644 $$c $$to && sed -i 's/^\(complete .* \)/\1$(PROGRAM_PREFIX)/' $$to; done
 
 uninstall:
 	@rm -f $(foreach p,$(PROGRAMS),$(DESTDIR)$(PREFIX)/bin/$(PROGRAM_PREFIX)$(p)) \
-	    $(foreach m,$(MAN_PAGES),$(DESTDIR)$(PREFIX)/share/man/man1/$(PROGRAM_PREFIX)$(notdir $(m))) \
+	    $(foreach m,$(MAN_PAGES),$(DESTDIR)$(PREFIX)/share/man/man$(patsubst .%,%,$(suffix $(m)))/$(PROGRAM_PREFIX)$(notdir $(m))) \
 	    $(foreach c,$(COMPLETIONS),$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$(PROGRAM_PREFIX)$(notdir $(c)))
 	@rm -rf $(DESTDIR)$(PREFIX)/lib/ferry
 

@@ -77,6 +77,9 @@ CO int handle_flush(Handle *h);
  * looked at. With @precise false, only EXTENT_ALLOCATED must be right: cheaper.
  */
 CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e);
+/* As node_extent_above with a whole chain. */
+CO int handle_extent_above(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e,
+                           int *depth);
 /*
  * Copies without the bytes passing through us, if the file systems can; -ENOTSUP otherwise, with
  * nothing promised about [@dst_off, @dst_off + @len). With REQ_NO_FALLBACK in @flags both files

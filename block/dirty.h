@@ -16,6 +16,7 @@ typedef struct DirtyBitmap {
     bool enabled;           /* records writes */
     bool persistent;        /* stored in the image at close */
     bool inconsistent;      /* found in use in the image: content unknown, may only be removed */
+    bool busy;              /* in use by an export: only one at a time */
     HBitmap *bits;          /* one bit a granule; NULL when inconsistent */
     struct DirtyBitmap *next;
 } DirtyBitmap;

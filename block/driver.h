@@ -49,6 +49,7 @@ struct BlockDriver {
     const char *name;       /* "qcow2", also the value of driver= */
     BlockKind kind;
     const char *prefix;     /* "nbd" of nbd:...; NULL: none */
+    const char *const *more_prefixes; /* "nbd+unix", ...; NULL-ended, NULL: no others */
     size_t state_size;      /* zeroed memory for node_state */
     bool takes_backing;     /* opens a backing file */
     bool is_compressing;    /* pwrite knows REQ_COMPRESSED */

@@ -19,12 +19,20 @@ const BlockDriver *driver_find(const char *name)
     return NULL;
 }
 
+static bool driver_has_prefix(const BlockDriver *d, const char *prefix)
+{
+    for (const char *const *p = d->more_prefixes; p && *p; p++)
+        if (!strcmp(*p, prefix))
+            return true;
+    return d->prefix && !strcmp(d->prefix, prefix);
+}
+
 static const BlockDriver *driver_by_prefix(const char *filename)
 {
-    size_t n = strcspn(filename, ":");
+    g_autofree char *prefix = g_strndup(filename, strcspn(filename, ":"));
 
     for (const BlockDriver *const *d = block_drivers; *d; d++)
-        if ((*d)->prefix && strlen((*d)->prefix) == n && !strncmp((*d)->prefix, filename, n))
+        if (driver_has_prefix(*d, prefix))
             return *d;
     return NULL;
 }

@@ -120,6 +120,14 @@ CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent
     return node_extent(h->root->node, off, len, precise, e);
 }
 
+CO int handle_extent_above(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e,
+                           int *depth)
+{
+    IN_GATE(h);
+
+    return node_extent_above(h->root->node, NULL, off, len, precise, e, depth);
+}
+
 CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len,
                    ReqFlags flags)
 {

@@ -38,22 +38,28 @@ bool node_is_plain_but(const Node *n, const char *option)
     return json_object_size(n->given) == json_has(n->given, option);
 }
 
-/* Puts @v, the value at @key, into @into: what is inside of objects and lists by dotted names. */
-static void strong_put(json_t *into, const char *key, json_t *v)
+/*
+ * Puts @v, the value at @key, into @into: what is inside of objects and lists by dotted names. As in
+ * the reference, where the order shows, the last member of an object goes first, but not in a list.
+ */
+static void strong_put(json_t *into, const char *key, json_t *v, bool in_list)
 {
+    size_t i, n = json_object_size(v), at = in_list ? 0 : n;
+    g_autofree const char **names = g_new(const char *, n);
     const char *name;
     json_t *member;
-    size_t i;
 
-    json_object_foreach(v, name, member) {
-        g_autofree char *path = g_strdup_printf("%s.%s", key, name);
+    json_object_foreach(v, name, member)
+        names[in_list ? at++ : --at] = name;
+    for (i = 0; i < n; i++) {
+        g_autofree char *path = g_strdup_printf("%s.%s", key, names[i]);
 
-        strong_put(into, path, member);
+        strong_put(into, path, json_object_get(v, names[i]), in_list);
     }
     json_array_foreach(v, i, member) {
         g_autofree char *path = g_strdup_printf("%s.%zu", key, i);
 
-        strong_put(into, path, member);
+        strong_put(into, path, member, true);
     }
     if (!json_is_object(v) && !json_is_array(v))
         json_object_set(into, key, v);
@@ -104,7 +110,7 @@ json_t *node_full_options(Node *n)
     const char *key;
 
     json_object_foreach(n->given, key, v)
-        strong_put(o, key, v);
+        strong_put(o, key, v, false);
     json_put_str(o, "driver", n->drv->name);
     if (n->drv->kind == BLK_PROTOCOL && json_has(n->options, "filename"))
         json_put_str(o, "filename", json_get_str(n->options, "filename", ""));

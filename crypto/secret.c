@@ -189,10 +189,9 @@ static void secret_destroy(void *state)
 
 bool secret_get(const char *id, SecretBytes *out, GError **err)
 {
-    const Secret *s = object_find(id, &object_secret_keyring, NULL);
+    static const ObjectClass *const classes[] = { &object_secret, &object_secret_keyring, NULL };
+    const Secret *s = object_find_any(id, classes, "secret", NULL, err);
 
-    if (!s)
-        s = object_find(id, &object_secret, err);
     if (!s)
         return false;
     *out = secret_bytes_copy(s->content.data, s->content.len);

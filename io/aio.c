@@ -6,6 +6,7 @@
 #include "io/aio.h"
 #include "io/internal.h"
 #include "io/pool.h"
+#include "util/span.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -98,26 +99,59 @@ static CO ssize_t request_in_pool(Request *q)
     return q->result;
 }
 
-/*
- * What is in the page cache is read at once; -EAGAIN if that cannot be known or done. With O_DIRECT
- * the kernel would wait for the disk in spite of RWF_NOWAIT.
- */
-static ssize_t request_cached(const Request *q)
+/* ---- the page cache -------------------------------------------------------------------------- */
+
+enum {
+    SHORT_WRITE = 64 << 10,
+    SLOW_WRITE_NS = 10000000, /* longer than copying takes: the kernel made us wait for the disk */
+    SLOW_PAUSE = 10,          /* times as long no more writes are made directly */
+};
+
+/* What is in the page cache is read at once; -EAGAIN if that cannot be known or done. */
+static ssize_t read_cached(const Request *q)
 {
     Request now = *q;
     ssize_t r;
 
-    if (q->op != &op_read || fcntl(q->fd, F_GETFL) & O_DIRECT)
-        return -EAGAIN;
     now.flags |= RWF_NOWAIT;
     r = read_call(&now);
     return r == -EOPNOTSUPP || r == -EINVAL || r == -EINTR ? -EAGAIN : r;
 }
 
-static CO ssize_t request_without_ring(Request *q)
+/*
+ * A short write only copies into the page cache, for a tenth of what handing it to a worker costs:
+ * until too much there waits for the disk and the kernel makes writers wait too. -EAGAIN then.
+ */
+static ssize_t write_cached(const Request *q)
 {
-    ssize_t r = request_cached(q);
+    static _Thread_local int64_t slow_until_ns;
+    int64_t start = clock_now_ns(), took;
+    ssize_t r;
 
+    if (q->flags || start < slow_until_ns || span_of_iov(q->iov, q->niov).len > SHORT_WRITE)
+        return -EAGAIN;
+    r = write_call(q);
+    took = clock_now_ns() - start;
+    if (took > SLOW_WRITE_NS)
+        slow_until_ns = start + took + SLOW_PAUSE * took;
+    return r == -EINTR ? -EAGAIN : r;
+}
+
+/* What needs nothing but the page cache; -EAGAIN if it needs more. */
+static ssize_t request_cached(const Request *q)
+{
+    return q->op == &op_read ? read_cached(q) : q->op == &op_write ? write_cached(q) : -EAGAIN;
+}
+
+/* ---- the way --------------------------------------------------------------------------------- */
+
+/* With O_DIRECT the kernel would wait for the disk in spite of RWF_NOWAIT. */
+static CO ssize_t request_without_ring(Request *q, AioMode mode)
+{
+    ssize_t r = -EAGAIN;
+
+    if (mode != AIO_CACHED && q->op == &op_read && !(fcntl(q->fd, F_GETFL) & O_DIRECT))
+        r = read_cached(q);
     return r == -EAGAIN ? request_in_pool(q) : r;
 }
 
@@ -128,12 +162,17 @@ static CO ssize_t request_try(Request *q, AioMode mode)
 
     if (mode == AIO_THREADS)
         return request_in_pool(q);
-    if (mode == AIO_AUTO && loop_is_alone())
+    if (mode != AIO_RING && loop_is_alone())
         return q->op->call(q);
+    if (mode == AIO_CACHED) {
+        r = request_cached(q);
+        if (r != -EAGAIN)
+            return r;
+    }
     ring = ring_get(loop_here());
     g_assert(ring || mode != AIO_RING);
     if (!ring)
-        return request_without_ring(q);
+        return request_without_ring(q, mode);
     if (!ring_can(ring, q->op->opcode))
         return request_in_pool(q);
     r = q->op->on_ring(ring, q);

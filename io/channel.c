@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Channels over descriptors: a system call that does not block, and a wait for readiness when it
- * would have.
+ * would have. With TLS the calls are made in channel-tls.c.
  */
 #include "io/channel.h"
+#include "io/channel-tls.h"
 #include "io/co-lock.h"
 #include "io/internal.h"
+#include "util/err.h"
 #include "util/span.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +21,8 @@ struct Channel {
     int fd;
     bool is_socket;
     bool shut;
+    int64_t deadline_ns; /* of every wait; 0: none */
+    ChannelTls *tls;     /* NULL: in clear */
     PollWait *reader, *writer; /* who waits for the descriptor, or NULL */
 };
 
@@ -49,39 +53,88 @@ void channel_free(Channel *c)
     if (!c)
         return;
     g_assert(!c->reader && !c->writer);
+    channel_tls_free(c->tls, !c->shut);
     close(c->fd);
     g_free(c);
 }
 
-/* Waits at @place of the channel. 0 or a negative errno. */
-static CO int channel_wait(Channel *c, PollWait **place, int event)
+int channel_fd(const Channel *c)
 {
+    return c->fd;
+}
+
+void channel_set_deadline(Channel *c, int64_t deadline_ns)
+{
+    c->deadline_ns = deadline_ns;
+}
+
+/* Waits for POLLIN or POLLOUT. 0 or a negative errno. */
+static CO int channel_wait(Channel *c, int event)
+{
+    PollWait **place = event == POLLIN ? &c->reader : &c->writer;
     PollWait w;
     int r;
 
     g_assert(!*place);
     *place = &w;
-    r = poll_wait(&w, c->fd, event, 0);
+    r = poll_wait(&w, c->fd, event, c->deadline_ns);
     *place = NULL;
     return MIN(r, 0);
 }
 
+/* One system call each: a count or a negative errno, -EAGAIN when it would have waited. */
+static ssize_t wire_read(Channel *c, void *buf, size_t len)
+{
+    ssize_t n;
+
+    do {
+        n = read(c->fd, buf, len);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+static ssize_t wire_writev(Channel *c, struct iovec *iov, int niov)
+{
+    struct msghdr msg = { .msg_iov = iov, .msg_iovlen = niov };
+    ssize_t n;
+
+    do {
+        n = c->is_socket ? sendmsg(c->fd, &msg, MSG_NOSIGNAL) : writev(c->fd, iov, niov);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+ssize_t channel_try_read(Channel *c, void *buf, size_t len)
+{
+    if (c->shut)
+        return 0;
+    return c->tls ? channel_tls_read(c->tls, buf, len) : wire_read(c, buf, len);
+}
+
+int channel_wait_readable(Channel *c)
+{
+    int r;
+
+    if (c->shut || (c->tls && channel_tls_has_input(c->tls)))
+        return 0;
+    r = channel_wait(c, POLLIN);
+    return c->shut ? 0 : r;
+}
+
 ssize_t channel_read(Channel *c, void *buf, size_t len)
 {
-    while (!c->shut) {
-        ssize_t n = read(c->fd, buf, len);
-        int r = 0;
+    for (;;) {
+        ssize_t n = channel_try_read(c, buf, len);
+        int r;
 
-        if (n >= 0)
+        if (n != -EAGAIN)
             return n;
-        if (errno == EAGAIN)
-            r = channel_wait(c, &c->reader, POLLIN);
-        else if (errno != EINTR)
-            return -errno;
+        r = channel_wait(c, POLLIN);
         if (r < 0 && !c->shut)
             return r;
     }
-    return 0;
 }
 
 int channel_read_all(Channel *c, void *buf, size_t len)
@@ -98,34 +151,41 @@ int channel_read_all(Channel *c, void *buf, size_t len)
     return 0;
 }
 
-static ssize_t channel_write_once(Channel *c, struct iovec *iov, int niov)
-{
-    struct msghdr msg = { .msg_iov = iov, .msg_iovlen = niov };
+/* ---- writing --------------------------------------------------------------------------------- */
 
-    return c->is_socket ? sendmsg(c->fd, &msg, MSG_NOSIGNAL) : writev(c->fd, iov, niov);
+/* How many bytes of @s were taken at once, or a negative errno. */
+static ssize_t channel_try_write(Channel *c, Span s)
+{
+    struct iovec iov[IOV_AT_ONCE];
+    int niov;
+
+    if (c->shut)
+        return -EPIPE;
+    if (!s.len)
+        return c->tls ? channel_tls_flush(c->tls) : 0;
+    if (c->tls)
+        return channel_tls_write(c->tls, s);
+    niov = span_to_iov(s, iov, IOV_AT_ONCE, NULL);
+    return wire_writev(c, iov, niov);
 }
 
 static CO int channel_write_span(Channel *c, Span s)
 {
-    while (s.len) {
-        struct iovec iov[IOV_AT_ONCE];
-        int niov = span_to_iov(s, iov, IOV_AT_ONCE, NULL);
-        ssize_t n;
+    for (;;) {
+        ssize_t n = channel_try_write(c, s);
         int r = 0;
 
-        if (c->shut)
-            return -EPIPE;
-        n = channel_write_once(c, iov, niov);
+        if (n >= 0 && !s.len)
+            return 0;
         if (n >= 0)
             s = span_slice(s, n, s.len - n);
-        else if (errno == EAGAIN)
-            r = channel_wait(c, &c->writer, POLLOUT);
-        else if (errno != EINTR)
-            return -errno;
+        else if (n == -EAGAIN)
+            r = channel_wait(c, POLLOUT);
+        else
+            return n;
         if (r < 0 && !c->shut)
             return r;
     }
-    return 0;
 }
 
 int channel_writev_all(Channel *c, const struct iovec *iov, int niov)
@@ -149,4 +209,39 @@ void channel_shutdown(Channel *c)
         poll_wait_cancel(c->reader, -ECANCELED);
     if (c->writer)
         poll_wait_cancel(c->writer, -ECANCELED);
+}
+
+/* ---- TLS ------------------------------------------------------------------------------------- */
+
+bool channel_start_tls(Channel *c, TlsCreds *creds, const char *hostname, GError **err)
+{
+    g_assert(c->is_socket && !c->tls);
+    c->tls = channel_tls_new(c->fd, creds, hostname, err);
+    if (!c->tls)
+        return err_prefix(err, "TLS: ");
+    for (;;) {
+        TlsProgress p = channel_tls_handshake(c->tls, err);
+        int r = 0;
+
+        if (p == TLS_FAILED)
+            return err_prefix(err, "TLS: ");
+        while (r == 0 && channel_tls_flush(c->tls) == -EAGAIN)
+            r = channel_wait(c, POLLOUT);
+        if (p == TLS_DONE && r == 0)
+            return true;
+        if (r == 0)
+            r = channel_wait(c, POLLIN);
+        if (r < 0 || c->shut)
+            return err_set_errno(err, c->shut ? -ECANCELED : r, "TLS: the handshake did not end");
+    }
+}
+
+bool channel_is_tls(const Channel *c)
+{
+    return c->tls;
+}
+
+const char *channel_tls_peer(const Channel *c)
+{
+    return c->tls ? channel_tls_identity(c->tls) : NULL;
 }

@@ -25,8 +25,14 @@ typedef void CoFn(void *arg);
 void co_start(CoFn *fn, void *arg);
 
 /*
- * The same for one that keeps house: it mostly sleeps and does not mind to be late, so that another
- * counts as alone on the loop beside it.
+ * The same, and lets it run at once: the caller goes on when it first waits, or has returned. Many
+ * that need not wait then share one stack. From coroutines only.
+ */
+CO void co_start_now(CoFn *fn, void *arg);
+
+/*
+ * As co_start for one that keeps house: it mostly sleeps and does not mind to be late, so that
+ * another counts as alone on the loop beside it.
  */
 void co_start_keeper(CoFn *fn, void *arg);
 

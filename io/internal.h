@@ -119,6 +119,7 @@ typedef struct Epoll Epoll;
 struct Loop {
     Co *ready_head, *ready_tail;
     Co *running;
+    Co *child;            /* to run before @running goes on */
     Co *all;              /* every coroutine of this loop */
     unsigned n_co;        /* how many those are */
     unsigned n_keepers;   /* of those, started by co_start_keeper */

@@ -34,7 +34,8 @@ static void ready_push(Loop *l, Co *co)
     l->ready_tail = co;
 }
 
-Co *loop_start_co(Loop *l, CoFn *fn, void *arg)
+/* A coroutine that is in no queue yet. */
+static Co *loop_new_co(Loop *l, CoFn *fn, void *arg)
 {
     Co *co = l->free_stacks;
 
@@ -56,6 +57,13 @@ Co *loop_start_co(Loop *l, CoFn *fn, void *arg)
         l->all->all_prev = co;
     l->all = co;
     l->n_co++;
+    return co;
+}
+
+Co *loop_start_co(Loop *l, CoFn *fn, void *arg)
+{
+    Co *co = loop_new_co(l, fn, arg);
+
     ready_push(l, co);
     return co;
 }
@@ -85,12 +93,20 @@ static void loop_recycle_co(Loop *l, Co *co)
     l->n_free_stacks++;
 }
 
+/* Runs @co until it waits or ends, and whom it starts now in between. */
 static void loop_enter_co(Loop *l, Co *co)
 {
-    co->state = CO_RUNNING;
-    l->running = co;
-    co_enter(&l->home, co);
-    l->running = NULL;
+    Co *child;
+
+    do {
+        co->state = CO_RUNNING;
+        l->running = co;
+        co_enter(&l->home, co);
+        l->running = NULL;
+        child = g_steal_pointer(&l->child);
+        if (child)
+            loop_enter_co(l, child);
+    } while (child);
     if (co->state == CO_ENDED) {
         CoGroup *group = co->group;
 
@@ -262,6 +278,15 @@ void co_start_keeper(CoFn *fn, void *arg)
 Co *co_self(void)
 {
     return loop_current ? loop_current->running : NULL;
+}
+
+void co_start_now(CoFn *fn, void *arg)
+{
+    Loop *l = loop_here();
+    Co *co = l->running;
+
+    l->child = loop_new_co(l, fn, arg);
+    co_leave(&l->home, co);
 }
 
 /* Gives control to the scheduler until somebody makes the coroutine ready. */

@@ -64,7 +64,7 @@ static CO bool checksum_image(const ChecksumArgs *a, const char *name, OpenFlags
     g_autoptr(Digest) digest = NULL;
 
     if (!h || !untrusted_enter(a->untrusted, &h, 1) ||
-        (a->snapshot && !tool_load_snapshot(h, a->snapshot)))
+        (a->snapshot && !image_load_snapshot(h, a->snapshot)))
         return false;
     job.len = source.len = handle_size(h);
     job.digest = digest = digest_new(kind, job.len, job.workers);

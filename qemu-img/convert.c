@@ -170,7 +170,7 @@ static CO bool convert_open_sources(Convert *c, char **names, unsigned count)
     }
     if (!a->snapshot)
         return true;
-    if (!tool_load_snapshot(j->sources[0].h, a->snapshot))
+    if (!image_load_snapshot(j->sources[0].h, a->snapshot))
         return false;
     j->len = j->sources[0].len = handle_size(j->sources[0].h);
     return true;

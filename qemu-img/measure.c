@@ -66,7 +66,7 @@ static CO bool measure_image(const MeasureArgs *a, const char *name, const Block
             return false;
         source = tool_open(name, a->format, a->image_opts, flags);
         if (!source || !untrusted_enter(a->untrusted, &source, 1) ||
-             (a->snapshot && !tool_load_snapshot(source, a->snapshot)))
+             (a->snapshot && !image_load_snapshot(source, a->snapshot)))
             return false;
     }
     if (!create_opts_check(format, NULL, opts, &err) ||

@@ -106,63 +106,6 @@ Handle *tool_open(const char *name, const char *format, bool image_opts, OpenFla
     return h;
 }
 
-/* What @param names: *@id and *@name (one of them NULL), or both the same for either. */
-static bool snapshot_param_parse(const char *param, char **id, char **name, GError **err)
-{
-    g_autoptr(json_t) o = NULL;
-
-    if (!g_str_has_prefix(param, "snapshot.")) {
-        *id = g_strdup(param);
-        *name = g_strdup(param);
-        return true;
-    }
-    o = json_object();
-    if (!keyval_parse_flat(param, NULL, o, err))
-        return false;
-    *id = g_strdup(json_get_str(o, "snapshot.id", NULL));
-    *name = g_strdup(json_get_str(o, "snapshot.name", NULL));
-    if (json_object_size(o) != !!*id + !!*name)
-        return err_set(err, EINVAL, "'%s' has more than snapshot.id and snapshot.name", param);
-    return true;
-}
-
-static CO bool load_snapshot(Node *n, const char *param, GError **err)
-{
-    const SnapshotOps *ops = node_driver(n)->snapshots;
-    g_autofree char *id = NULL, *name = NULL;
-    const Snapshot *s = NULL;
-    Snapshot *list = NULL;
-    size_t count = 0;
-    bool ok;
-    int r;
-
-    if (!snapshot_param_parse(param, &id, &name, err))
-        return false;
-    if (!ops || !ops->load)
-        return err_set(err, ENOTSUP, "Images of format '%s' have no snapshots", node_format(n));
-    r = ops->list(n, &list, &count);
-    if (r < 0)
-        return err_set_errno(err, r, "Snapshots of '%s' cannot be listed", node_filename(n));
-    if (id && name && strcmp(id, name)) {
-        for (size_t i = 0; i < count && !s; i++)
-            if (!strcmp(list[i].id, id) && !strcmp(list[i].name, name))
-                s = &list[i];
-    } else {
-        s = snapshot_find(list, count, id, name);
-    }
-    ok = s ? ops->load(n, s->id, err) >= 0
-           : err_set(err, ENOENT, "'%s' has no snapshot '%s'", node_filename(n), param);
-    snapshot_list_free(list, count);
-    return ok;
-}
-
-bool tool_load_snapshot(Handle *h, const char *param)
-{
-    g_autoptr(GError) err = NULL;
-
-    return load_snapshot(node_skip_filters(handle_node(h)), param, &err) || complain_err(err);
-}
-
 /*
  * Bitmaps are stored when an image stops being writable, which a close does without a way to tell of
  * a failure.

@@ -6,6 +6,7 @@
 #include "block/block.h"
 #include "block/snapshot.h"
 #include "tools/complain.h"
+#include "tools/image.h"
 #include "tools/program.h"
 #include "util/err.h"
 #include "util/json.h"
@@ -44,11 +45,6 @@ CO Handle *tool_open_err(const char *name, const char *format, bool image_opts, 
                          GError **err);
 /* --image-opts and a format exclude each other. False: complained. */
 bool tool_check_image_opts(bool image_opts, const char *format);
-/*
- * Makes read-only @h show the internal snapshot that @param names: an id, a name, or
- * "snapshot.id=ID,snapshot.name=NAME". False: complained.
- */
-CO bool tool_load_snapshot(Handle *h, const char *param);
 /* Flushes, then closes *@h and clears it. False: complained. Fine with NULL. */
 CO bool tool_close(Handle **h);
 

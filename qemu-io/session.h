@@ -5,6 +5,7 @@
 
 #include "block/block.h"
 #include "io/co-lock.h"
+#include "tools/image.h"
 #include <glib.h>
 #include <stdbool.h>
 
@@ -27,11 +28,6 @@ typedef struct {
 
 /* What qemu-io opens images with unless told otherwise. */
 #define OPEN_DEFAULTS (OPEN_RDWR | OPEN_UNMAP | OPEN_WRITETHROUGH)
-
-/* Adds to *@flags what -t, -d and -i values mean. False: complained. */
-bool open_cache_mode(const char *mode, OpenFlags *flags);
-bool open_discard_mode(const char *mode, OpenFlags *flags);
-bool open_aio_mode(const char *mode, OpenFlags *flags);
 
 /* Opens the image of @s, which has none. False: complained. */
 CO bool session_open(Session *s, OpenRequest *r);

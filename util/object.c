@@ -53,6 +53,7 @@ static const char *prop_type_name(const ObjectProp *p)
     static const char *const words[] = {
         [PROP_STR] = "string", [PROP_BOOL] = "bool", [PROP_INT] = "int",
         [PROP_UINT] = "int",   [PROP_SIZE] = "size", [PROP_OBJECT] = "object",
+        [PROP_LIST] = "list",
     };
 
     return p->type_name ? p->type_name : words[p->type];
@@ -161,6 +162,8 @@ static bool prop_type_fits(PropType type, const json_t *v)
     case PROP_UINT:
     case PROP_SIZE:
         return json_is_integer(v) && json_integer_value(v) >= 0;
+    case PROP_LIST:
+        return json_is_array(v);
     default:
         return json_is_object(v);
     }
@@ -171,6 +174,51 @@ static const ObjectProp *prop_find(const ObjectProp *props, const char *name)
     for (const ObjectProp *p = props; p && p->name; p++)
         if (!strcmp(p->name, name))
             return p;
+    return NULL;
+}
+
+static json_t *props_check(const ObjectProp *props, const json_t *in, bool from_text,
+                           const char *where, GError **err);
+
+/* Each member of the list @in, as props_check. */
+static json_t *list_check(const ObjectProp *members, const json_t *in, bool from_text,
+                          const char *where, GError **err)
+{
+    g_autoptr(json_t) out = json_array();
+    size_t i;
+    json_t *value;
+
+    json_array_foreach(in, i, value) {
+        g_autofree char *below = g_strdup_printf("%s%zu.", where, i);
+        json_t *v = props_check(members, value, from_text, below, err);
+
+        if (!v)
+            return NULL;
+        json_array_append_new(out, v);
+    }
+    return g_steal_pointer(&out);
+}
+
+/* @value with the type of @p; new reference or NULL with @err. */
+static json_t *prop_check(const ObjectProp *p, json_t *value, bool from_text, const char *where,
+                          GError **err)
+{
+    g_autofree char *below = g_strconcat(where, p->name, ".", NULL);
+    json_t *v = NULL;
+
+    if (p->type == PROP_OBJECT && json_is_object(value))
+        return props_check(p->members, value, from_text, below, err);
+    if (p->type == PROP_LIST && json_is_array(value))
+        return list_check(p->members, value, from_text, below, err);
+    if (from_text && json_is_string(value))
+        v = prop_from_text(p->type, json_string_value(value));
+    else
+        v = json_incref(value);
+    if (v && prop_type_fits(p->type, v))
+        return v;
+    json_decref(v);
+    err_set(err, EINVAL, "Property '%s%s' takes a value of type %s", where, p->name,
+            prop_type_name(p));
     return NULL;
 }
 
@@ -185,31 +233,19 @@ static json_t *props_check(const ObjectProp *props, const json_t *in, bool from_
     const char *key;
     json_t *value;
 
+    if (!json_is_object(in)) {
+        err_set(err, EINVAL, "Property '%.*s' takes an object", (int)strlen(where) - 1, where);
+        return NULL;
+    }
     json_object_foreach((json_t *)in, key, value) {
         const ObjectProp *p = prop_find(props, key);
-        g_autoptr(json_t) v = NULL;
+        json_t *v = p ? prop_check(p, value, from_text, where, err) : NULL;
 
-        if (!p) {
+        if (!p)
             err_set(err, EINVAL, "There is no property '%s%s'", where, key);
+        if (!v)
             return NULL;
-        }
-        if (p->type == PROP_OBJECT && json_is_object(value)) {
-            g_autofree char *below = g_strconcat(where, key, ".", NULL);
-
-            v = props_check(p->members, value, from_text, below, err);
-            if (!v)
-                return NULL;
-        } else if (from_text && json_is_string(value)) {
-            v = prop_from_text(p->type, json_string_value(value));
-        } else {
-            v = json_incref(value);
-        }
-        if (!v || !prop_type_fits(p->type, v)) {
-            err_set(err, EINVAL, "Property '%s%s' takes a value of type %s", where, key,
-                    prop_type_name(p));
-            return NULL;
-        }
-        json_object_set_new(out, key, g_steal_pointer(&v));
+        json_object_set_new(out, key, v);
     }
     for (const ObjectProp *p = props; p && p->name; p++) {
         if (p->required && !json_has(out, p->name)) {
@@ -320,20 +356,32 @@ bool object_add_text(const char *text, GError **err)
     return ok;
 }
 
-void *object_find(const char *id, const ObjectClass *cls, GError **err)
+void *object_find_any(const char *id, const ObjectClass *const *classes, const char *what,
+                      const ObjectClass **cls, GError **err)
 {
     const GList *l = object_link(id);
     const Object *o = l ? l->data : NULL;
 
     if (!o) {
-        err_set(err, ENOENT, "There is no %s '%s'", cls->name, id);
+        err_set(err, ENOENT, "There is no %s '%s'", what, id);
         return NULL;
     }
-    if (o->cls != cls) {
-        err_set(err, ENOENT, "Object '%s' is of type %s, not %s", id, o->cls->name, cls->name);
-        return NULL;
+    for (const ObjectClass *const *c = classes; *c; c++) {
+        if (*c == o->cls) {
+            if (cls)
+                *cls = o->cls;
+            return o->state;
+        }
     }
-    return o->state;
+    err_set(err, ENOENT, "Object '%s' is of type %s, not %s", id, o->cls->name, what);
+    return NULL;
+}
+
+void *object_find(const char *id, const ObjectClass *cls, GError **err)
+{
+    const ObjectClass *const classes[] = { cls, NULL };
+
+    return object_find_any(id, classes, cls->name, NULL, err);
 }
 
 void object_foreach(void (*fn)(const char *id, const ObjectClass *cls, void *state, void *arg),

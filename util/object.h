@@ -18,6 +18,7 @@ typedef enum {
     PROP_UINT,   /* 0 to INT64_MAX */
     PROP_SIZE,   /* PROP_UINT that as text may have a suffix */
     PROP_OBJECT, /* an object of .members; as text a.b=1 */
+    PROP_LIST,   /* a list of such objects; as text a.0.b=1 */
 } PropType;
 
 /* A property. Tables of them end with a NULL name. */
@@ -26,7 +27,7 @@ typedef struct ObjectProp {
     PropType type;
     bool required;
     const char *type_name; /* what help says between <>; NULL: the usual word for .type */
-    const struct ObjectProp *members; /* of PROP_OBJECT */
+    const struct ObjectProp *members; /* of PROP_OBJECT and of each in a PROP_LIST */
 } ObjectProp;
 
 typedef struct ObjectClass {
@@ -61,6 +62,13 @@ bool object_add(const json_t *desc, GError **err);
 
 /* The state of object @id if it is of class @cls; NULL with @err (ENOENT) otherwise. */
 void *object_find(const char *id, const ObjectClass *cls, GError **err);
+
+/*
+ * The same for any of @classes (NULL-ended), which together are called @what: "secret". *@cls, unless
+ * @cls is NULL, is the one it is of.
+ */
+void *object_find_any(const char *id, const ObjectClass *const *classes, const char *what,
+                      const ObjectClass **cls, GError **err);
 
 /* Calls @fn for each object, in the order they were made; @fn must not add or delete. */
 void object_foreach(void (*fn)(const char *id, const ObjectClass *cls, void *state, void *arg),

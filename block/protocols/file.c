@@ -103,6 +103,11 @@ static int file_open_flags(OpenFlags flags)
     return (flags & OPEN_RDWR ? O_RDWR : O_RDONLY) | (flags & OPEN_DIRECT ? O_DIRECT : 0);
 }
 
+static AioMode file_fastest_aio(const File *s, OpenFlags flags)
+{
+    return s->is_device || flags & OPEN_DIRECT ? AIO_AUTO : AIO_CACHED;
+}
+
 static bool file_aio_mode(File *s, const char *name, OpenFlags flags, GError **err)
 {
     const char *why;
@@ -111,7 +116,7 @@ static bool file_aio_mode(File *s, const char *name, OpenFlags flags, GError **e
         name = flags & OPEN_AIO_THREADS ? "threads" :
                flags & OPEN_AIO_NATIVE  ? "native" :
                flags & OPEN_AIO_URING   ? "io_uring" : NULL;
-    s->aio = AIO_AUTO;
+    s->aio = file_fastest_aio(s, flags);
     if (!name)
         return true;
     if (!strcmp(name, "threads")) {
@@ -181,6 +186,7 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
 
     if (json_has(o, "pr-manager"))
         return err_set(err, ENOTSUP, "There are no managers of persistent reservations here");
+    s->is_device = device;
     if (!file_aio_mode(s, json_get_str(o, "aio", NULL), flags, err))
         return false;
     s->fd = file_open_fd(name, file_open_flags(flags), device, &st, err);
@@ -192,7 +198,6 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
     if (s->fd < 0)
         return false;
     file_limit_batch(json_get_int(o, "aio-max-batch", 0));
-    s->is_device = device;
     s->is_block = S_ISBLK(st.st_mode);
     s->locking = file_wants_locks(s->fd, o);
     node_set_size(n, file_size(s, &st));
@@ -253,6 +258,8 @@ static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flag
     }
     *next = *s;
     *change = next;
+    if (s->aio == AIO_AUTO || s->aio == AIO_CACHED)
+        next->aio = file_fastest_aio(s, flags);
     next->fd = open(path, file_open_flags(flags) | O_CLOEXEC);
     if (next->fd < 0)
         err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));

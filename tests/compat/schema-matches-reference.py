@@ -15,10 +15,13 @@ from functions import Daemon, Show, judge
 ADDED = {
     'BlockdevOptionsQcow2.discard-no-unref', 'BlockdevOptionsLUKS.header',
     'BlockdevCreateOptionsLUKS.header', 'QCryptoBlockInfoLUKS.detached-header',
+    'BlockdevOptionsNbd.tls', 'BlockdevOptionsNbd.connections',
     'BlkdebugInjectErrorOptions.delay-ns', 'ImageInfo.limits', 'ImageInfo.children',
 }
-# Optional since a newer release, mandatory in the reference.
-LOOSENED = {'BlockdevCreateOptionsLUKS.file'}
+# Taken by the reference, too, but not told in its schema.
+ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path'}
+# Optional since a newer release or in fact, mandatory in the reference's schema.
+LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server'}
 # Enums of what exists: ours may have fewer values, and unions over them fewer cases.
 SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind'}
 # Types that the reference's daemon does not tell, its manual does.
@@ -26,7 +29,7 @@ UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'Bloc
           '[BlockChildInfo]'}
 # Types that are only bases: their members show in other types.
 BASES = {'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties', 'SecretCommonProperties',
-         'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase'}
+         'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties'}
 
 
 class Comparison:

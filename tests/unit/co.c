@@ -41,6 +41,33 @@ static void test_start_order(void)
     expect_trace("main abc");
 }
 
+static void test_start_now_runs_until_the_first_wait(void)
+{
+    trace = g_string_new("");
+    start(note, "a");
+    co_start_now(note, (void *)"b");
+    g_string_append(trace, " ");
+    co_yield();
+    expect_trace("b a");
+}
+
+static void nest(void *arg)
+{
+    note(arg);
+    co_start_now(note, (void *)"inner");
+    co_yield();
+    note(arg);
+}
+
+static void test_start_now_nests(void)
+{
+    trace = g_string_new("");
+    co_start_now(nest, (void *)"<");
+    g_string_append(trace, " main ");
+    co_yield();
+    expect_trace("<inner main <");
+}
+
 static void say_twice(void *arg)
 {
     note(arg);
@@ -326,6 +353,8 @@ static void test_registers_survive(void)
 }
 
 const Test tests[] = {
+    { "/co/start-now/runs-until-the-first-wait", test_start_now_runs_until_the_first_wait },
+    { "/co/start-now/nests", test_start_now_nests },
     { "/co/start/order", test_start_order },
     { "/co/yield/alternates", test_yield_alternates },
     { "/co/suspend/until-woken", test_suspend_until_woken },

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The block driver nbd: an export of an NBD server as a node.
+ *
+ * Nodes are seen in whole sectors, exports may end inside of one: what is past their end reads as
+ * zeroes and cannot be written.
+ */
+#include "block/driver.h"
+#include "nbd/options.h"
+#include "nbd/uri.h"
+#include <inttypes.h>
+#include <limits.h>
+#include <string.h>
+
+typedef struct {
+    NbdRemote *remote;
+    uint64_t size;     /* bytes of the export */
+    uint16_t flags;    /* NBD_FLAG_* of transmission */
+    uint32_t align;    /* bytes, of every request */
+    bool has_extents;  /* the server tells what is allocated */
+    bool is_depth;     /* in depths of a backing chain */
+    json_t *options;   /* ours, with "server" */
+} Nbd;
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static void nbd_limits(Node *n, const NbdOffer *o)
+{
+    Limits *l = node_limits(n);
+
+    l->request_alignment = o->block_min;
+    l->memory_alignment = 1;
+    l->max_transfer = round_down(MIN(o->block_max, NBD_PAYLOAD_MAX), o->block_min);
+    l->opt_transfer = o->has_blocks ? o->block_preferred : 0;
+}
+
+static CO bool nbd_connect(Node *n, NbdTarget *t, GError **err)
+{
+    Nbd *s = node_state(n);
+    const NbdOffer *offer;
+    bool wants_context = json_has(s->options, "x-dirty-bitmap");
+    g_autofree char *name = g_strdup(t->export_name);
+
+    s->remote = nbd_remote_open(t, err);
+    if (!s->remote)
+        return false;
+    offer = nbd_remote_offer(s->remote);
+    s->flags = offer->flags;
+    s->has_extents = nbd_remote_has_context(s->remote);
+    s->is_depth = !strcmp(json_get_str(s->options, "x-dirty-bitmap", ""), NBD_CONTEXT_DEPTH);
+    s->align = offer->block_min;
+    s->size = round_down(offer->size, offer->block_min);
+    if (wants_context && !s->has_extents)
+        return err_set(err, EINVAL, "The server has no metadata context '%s' for export '%s'",
+                       json_get_str(s->options, "x-dirty-bitmap", ""), name);
+    nbd_limits(n, offer);
+    node_set_size(n, s->size);
+    if (s->flags & NBD_FLAG_READ_ONLY) {
+        g_autofree char *why = g_strdup_printf("The server's export '%s' is read-only", name);
+
+        return node_fall_back_read_only(n, why, err);
+    }
+    return true;
+}
+
+static CO void nbd_close(Node *n)
+{
+    Nbd *s = node_state(n);
+
+    nbd_remote_close(s->remote);
+    json_decref(s->options);
+}
+
+static CO bool nbd_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
+{
+    Nbd *s = node_state(n);
+    NbdTarget target = { 0 };
+
+    s->options = nbd_options_modern(o, err);
+    if (s->options && nbd_target_read(s->options, &target, err) && nbd_connect(n, &target, err))
+        return true;
+    nbd_close(n);
+    return false;
+}
+
+static CO bool nbd_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags, void **change,
+                                       GError **err)
+{
+    Nbd *s = node_state(n);
+
+    if (flags & OPEN_RDWR && s->flags & NBD_FLAG_READ_ONLY)
+        return err_set(err, EACCES, "The server's export '%s' is read-only",
+                       json_get_str(s->options, "export", ""));
+    return true;
+}
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+static CO int nbd_call(Node *n, NbdCall *q)
+{
+    Nbd *s = node_state(n);
+
+    return nbd_remote_call(s->remote, q);
+}
+
+/* Is [@off, @off + @len) of the node inside of the export? */
+static bool nbd_holds(const Nbd *s, uint64_t off, uint64_t len)
+{
+    return off <= s->size && len <= s->size - off;
+}
+
+static CO int nbd_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    Nbd *s = node_state(n);
+    uint64_t have = off < s->size ? MIN(buf.len, s->size - off) : 0;
+    NbdCall q = {
+        .type = NBD_CMD_READ,
+        .off = off,
+        .len = have,
+        .buf = span_slice(buf, 0, have),
+    };
+
+    if (have < buf.len)
+        span_zero(span_slice(buf, have, buf.len - have));
+    return have ? nbd_call(n, &q) : 0;
+}
+
+static CO int nbd_sync(Node *n)
+{
+    Nbd *s = node_state(n);
+    NbdCall q = { .type = NBD_CMD_FLUSH };
+
+    return s->flags & NBD_FLAG_SEND_FLUSH ? nbd_call(n, &q) : 0;
+}
+
+/* A change that is durable when this returns, if @flags say so. */
+static CO int nbd_change(Node *n, NbdCall *q, ReqFlags flags)
+{
+    Nbd *s = node_state(n);
+    bool fua = flags & REQ_FUA, native = s->flags & NBD_FLAG_SEND_FUA;
+    int r;
+
+    if (!nbd_holds(s, q->off, q->len))
+        return -ENOSPC;
+    if (fua && native)
+        q->flags |= NBD_CMD_FLAG_FUA;
+    r = nbd_call(n, q);
+    return r == 0 && fua && !native ? nbd_sync(n) : r;
+}
+
+static CO int nbd_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    NbdCall q = { .type = NBD_CMD_WRITE, .off = off, .len = buf.len, .buf = buf };
+
+    return nbd_change(n, &q, flags);
+}
+
+static CO int nbd_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    Nbd *s = node_state(n);
+    NbdCall q = { .type = NBD_CMD_WRITE_ZEROES, .off = off, .len = len };
+
+    if (!(s->flags & NBD_FLAG_SEND_WRITE_ZEROES))
+        return -ENOTSUP;
+    if (flags & REQ_NO_FALLBACK) {
+        if (!(s->flags & NBD_FLAG_SEND_FAST_ZERO))
+            return -ENOTSUP;
+        q.flags |= NBD_CMD_FLAG_FAST_ZERO;
+    }
+    if (!(flags & REQ_MAY_UNMAP))
+        q.flags |= NBD_CMD_FLAG_NO_HOLE;
+    return nbd_change(n, &q, flags);
+}
+
+static CO int nbd_discard(Node *n, uint64_t off, uint64_t len)
+{
+    Nbd *s = node_state(n);
+    NbdCall q = { .type = NBD_CMD_TRIM, .off = off, .len = len };
+
+    if (!(s->flags & NBD_FLAG_SEND_TRIM))
+        return -ENOTSUP;
+    return nbd_holds(s, off, len) ? nbd_call(n, &q) : -EINVAL;
+}
+
+/* ---- extents --------------------------------------------------------------------------------- */
+
+/*
+ * What the flags of base:allocation mean. Other contexts are read as if they were that, of depths
+ * only whether it is none, the top, or below.
+ */
+static unsigned nbd_extent_flags(const Nbd *s, uint64_t status)
+{
+    unsigned flags;
+
+    if (s->is_depth)
+        status = MIN(status, 2);
+    flags = (status & NBD_STATE_HOLE ? 0 : EXTENT_DATA) | (status & NBD_STATE_ZERO ? EXTENT_ZERO : 0);
+    return flags | (flags ? EXTENT_HOST : 0);
+}
+
+static CO int nbd_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
+{
+    Nbd *s = node_state(n);
+    uint64_t start = round_down(off, s->align);
+    NbdRun run;
+    NbdCall q = {
+        .type = NBD_CMD_BLOCK_STATUS,
+        .flags = NBD_CMD_FLAG_REQ_ONE,
+        .off = start,
+        .runs = &run,
+        .max_runs = 1,
+    };
+    int r;
+
+    if (off >= s->size) {
+        *e = (Extent){ .len = len, .flags = EXTENT_ZERO | EXTENT_ALLOCATED };
+        return 0;
+    }
+    *e = (Extent){
+        .len = MIN(len, s->size - off),
+        .flags = EXTENT_DATA | EXTENT_HOST,
+        .host = n,
+        .host_off = off,
+    };
+    if (!s->has_extents)
+        return 0;
+    q.len = MIN(round_up(off - start + e->len, s->align), round_down(REQ_LEN_MAX, s->align));
+    r = nbd_call(n, &q);
+    if (r == -ENOTSUP)
+        return 0;
+    if (r < 0)
+        return r;
+    if (run.len <= off - start) /* less than was asked for, and nothing about @off */
+        return -EIO;
+    e->len = MIN(e->len, run.len - (off - start));
+    e->flags = nbd_extent_flags(s, run.flags);
+    return 0;
+}
+
+/* ---- size ------------------------------------------------------------------------------------ */
+
+static CO bool nbd_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
+                          GError **err)
+{
+    uint64_t have = node_size(n);
+
+    if (prealloc != PREALLOC_OFF)
+        return err_set(err, ENOTSUP, "NBD exports cannot be preallocated");
+    if (exact ? size != have : size > have)
+        return err_set(err, ENOTSUP, "An NBD export keeps its size, here %" PRIu64 " bytes, not %"
+                       PRIu64, have, size);
+    return true;
+}
+
+static const CreateOpt nbd_create_opts[] = {
+    { "preallocation", OPT_STR, "Only off" },
+    { "size", OPT_SIZE, "Virtual disk size" },
+    {},
+};
+
+/* "Creates" an export that is there: it must be large enough, and forgets what its start said. */
+static CO bool nbd_create(const char *filename, json_t *o, GError **err)
+{
+    uint64_t size = json_get_int(o, "size", 0);
+    const char *prealloc = json_get_str(o, "preallocation", "off");
+    g_autoptr(Handle) h = NULL;
+    int r;
+
+    if (strcmp(prealloc, "off"))
+        return err_set(err, ENOTSUP, "NBD exports cannot be preallocated with '%s'", prealloc);
+    h = handle_open(filename, NULL, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, err);
+    if (!h || !handle_resize(h, size, false, PREALLOC_OFF, err))
+        return false;
+    r = handle_zero(h, 0, MIN(handle_size(h), 512), REQ_MAY_UNMAP);
+    return r == 0 || err_set_errno(err, r, "Cannot clear the start of '%s'", filename);
+}
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+static bool nbd_parse_filename(const char *filename, json_t *o, GError **err)
+{
+    return nbd_uri_parse(filename, o, err);
+}
+
+static char *nbd_plain_filename(Node *n)
+{
+    Nbd *s = node_state(n);
+    g_autofree char *name = nbd_uri_print(s->options);
+
+    /* Longer ones are no names to the reference, nor to what reads its output. */
+    return name && strlen(name) < PATH_MAX ? g_steal_pointer(&name) : NULL;
+}
+
+static uint64_t nbd_allocated(Node *n, bool *known)
+{
+    *known = false;
+    return 0;
+}
+
+static const char *const nbd_strong_options[] = {
+    "path", "host", "port", "export", "tls", "tls-creds", "tls-hostname", "server", NULL,
+};
+
+static const char *const nbd_fixed_options[] = {
+    "path", "host", "port", "export", "tls", "tls-creds", "tls-hostname", "server",
+    "x-dirty-bitmap", "connections", "reconnect-delay", "open-timeout", NULL,
+};
+
+static const char *const nbd_more_prefixes[] = {
+    "nbd+tcp", "nbd+unix", "nbd+vsock", "nbds", "nbds+tcp", "nbds+unix", "nbds+vsock", NULL,
+};
+
+const BlockDriver block_nbd = {
+    .name = "nbd",
+    .kind = BLK_PROTOCOL,
+    .prefix = "nbd",
+    .more_prefixes = nbd_more_prefixes,
+    .state_size = sizeof(Nbd),
+    .write_flags = REQ_FUA,
+    .zero_flags = REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,
+    .strong_options = nbd_strong_options,
+    .fixed_options = nbd_fixed_options,
+    .parse_filename = nbd_parse_filename,
+    .open = nbd_open,
+    .close = nbd_close,
+    .reconfigure_prepare = nbd_reconfigure_prepare,
+    .create_opts = nbd_create_opts,
+    .create = nbd_create,
+    .pread = nbd_pread,
+    .pwrite = nbd_pwrite,
+    .zero = nbd_zero,
+    .discard = nbd_discard,
+    .sync = nbd_sync,
+    .extent = nbd_extent,
+    .resize = nbd_resize,
+    .allocated = nbd_allocated,
+    .plain_filename = nbd_plain_filename,
+};

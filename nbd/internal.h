@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The server from inside: what its files share. Everything belongs to the server's loop.
+ *
+ *     server.c     listening, life of clients, stopping
+ *     handshake.c  options of a client            meta.c     its metadata contexts
+ *     receive.c    requests as they come in       task.c     one request: checked and carried out
+ *     reply.c      answers as they go out         status.c   block status
+ *     read.c       reads that leave out holes     export.c   what is offered
+ *     buffer.c     memory for data
+ *
+ * A client has one coroutine that receives and one for each request under way. Whichever of these
+ * finds nobody sending becomes the sender of all answers that are ready.
+ */
+#ifndef NBD_INTERNAL_H
+#define NBD_INTERNAL_H
+
+#include "block/dirty.h"
+#include "io/channel.h"
+#include "io/co-lock.h"
+#include "nbd/proto.h"
+#include "nbd/server.h"
+
+enum {
+    NBD_SCRATCH_LEN = 256 << 10, /* what one system call receives at most, of small requests */
+    NBD_HEADER_MAX = sizeof(NbdExtendedRequest),
+    /* Answers ready and not sent: beyond it no more are prepared, since they would only get cold. */
+    NBD_UNSENT_MAX = 1 << 20,
+};
+
+/* ---- memory for data ------------------------------------------------------------------------- */
+
+enum { NBD_BUFFER_CLASSES = 14 }; /* 4 KiB << class, the last 32 MiB */
+
+typedef struct NbdFreeBuffer NbdFreeBuffer;
+
+/* Buffers that wait to be used again. */
+typedef struct {
+    NbdFreeBuffer *free[NBD_BUFFER_CLASSES];
+    size_t bytes; /* in all of them */
+} NbdBuffers;
+
+/* Page-aligned memory for @len (at most NBD_PAYLOAD_MAX) bytes; NULL if there is none. */
+void *nbd_buffer_take(NbdBuffers *b, size_t len);
+/* Gives back what nbd_buffer_take gave for @len. NULL is fine. */
+void nbd_buffer_give(NbdBuffers *b, void *p, size_t len);
+void nbd_buffers_trim(NbdBuffers *b);
+
+/* ---- the objects ----------------------------------------------------------------------------- */
+
+typedef struct NbdClient NbdClient;
+typedef struct NbdTask NbdTask;
+
+/* Numbers of metadata contexts on the wire, and bits of NbdClient.contexts. */
+enum { NBD_ID_ALLOCATION = 0, NBD_ID_DEPTH = 1, NBD_ID_BITMAP = 2 /* and on */ };
+
+struct NbdExport {
+    unsigned refs;          /* the server's, and one for each client */
+    NbdServer *server;
+    char *name, *description;
+    Handle *handle;
+    uint64_t size;          /* bytes */
+    bool read_only;
+    bool depth;
+    bool removed;           /* no longer the server's; requests fail */
+    GPtrArray *bitmaps;     /* of DirtyBitmap, busy with us */
+};
+
+typedef enum { NBD_SIMPLE, NBD_STRUCTURED, NBD_EXTENDED } NbdReplyStyle;
+
+struct NbdClient {
+    NbdServer *server;
+    NbdClient *prev, *next; /* in the server's list */
+    Channel *channel;
+    char *peer;
+    int64_t since_ns;
+    NbdExport *export;      /* NULL during the handshake */
+    NbdReplyStyle style;
+    bool fixed, no_zeroes;  /* the client's handshake flags */
+    bool served;            /* the handshake has succeeded */
+    bool stop_receiving;
+    bool broken;            /* nothing can be sent any more */
+    NbdExport *context_export; /* that @contexts were chosen for, or NULL; a reference */
+    uint64_t contexts;      /* a bit for each chosen one */
+
+    /* Received and not yet used: in the server's scratch memory, or in @kept. */
+    const uint8_t *in;
+    size_t in_len;
+    uint8_t *kept;          /* while the receiver waits with bytes left; NULL: none */
+    uint8_t head[NBD_HEADER_MAX]; /* the same for less than a header */
+    bool sends_much;        /* its last write was large: do not receive far past the header */
+    bool drained;           /* the last system call got all that was there */
+
+    unsigned in_flight;     /* tasks */
+    size_t bytes;           /* of their buffers */
+    CoQueue room;           /* the receiver waits here for those to fall, or sending to end */
+    NbdTask *done, **done_tail; /* answers that wait to be sent */
+    size_t unsent;          /* bytes of answers that are not sent yet */
+    bool sending;
+    uint64_t requests, bytes_read, bytes_written;
+};
+
+/* Room for the header of a reply and what precedes data in its first chunk. */
+enum { NBD_REPLY_HEAD = sizeof(NbdExtendedReply) + 16 };
+
+struct NbdTask {
+    NbdTask *next;          /* free, or waiting to be sent */
+    NbdClient *client;
+    uint16_t type, flags;
+    uint32_t payload;       /* bytes that follow the request */
+    uint64_t cookie, offset, length;
+    size_t answer;          /* bytes of the reply */
+    int refusal;            /* negative errno found on receipt, with its reason */
+    const char *reason;     /* static */
+    void *buf;
+    size_t buf_len;
+    struct iovec few[2], *iov; /* the reply; @iov is @few or allocated */
+    int niov;
+    uint8_t *more;          /* allocated memory that @iov points to; NULL: none */
+    uint8_t head[NBD_REPLY_HEAD];
+};
+
+struct NbdServer {
+    NbdServerConfig config;
+    char *authz;
+    GPtrArray *exports;     /* of NbdExport */
+    GPtrArray *listeners;   /* of Channel */
+    CoGroup accepting;
+    NbdClient *clients;
+    unsigned n_clients;
+    CoQueue room;           /* listeners that wait for n_clients to fall */
+    Co *stopper;            /* who waits for all clients to leave; NULL: nobody */
+    CoGroup closing;        /* images being closed */
+    bool stopping;
+    bool flush_failed;
+    NbdBuffers buffers;
+    NbdTask *free_tasks;
+    uint8_t *scratch;       /* NBD_SCRATCH_LEN bytes; used by who does not suspend */
+};
+
+/* ---- server.c -------------------------------------------------------------------------------- */
+
+/* Tells whoever wants to know, with the client's address in front. */
+void nbd_report(NbdClient *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+/* Ends both directions: receiver and sender find out. */
+void nbd_client_cut(NbdClient *c);
+/* Requests that were not received yet will not be. */
+void nbd_client_stop_receiving(NbdClient *c);
+
+/* ---- export.c -------------------------------------------------------------------------------- */
+
+NbdExport *nbd_export_ref(NbdExport *e);
+void nbd_export_unref(NbdExport *e);
+/* Transmission flags for a client of that style. */
+uint16_t nbd_export_flags(const NbdExport *e, NbdReplyStyle style);
+uint32_t nbd_export_preferred_block(const NbdExport *e);
+/* The export called @name, @len bytes, no NUL needed; NULL if there is none. */
+NbdExport *nbd_export_lookup(NbdServer *s, const char *name, size_t len);
+
+/* ---- handshake.c, meta.c --------------------------------------------------------------------- */
+
+/* From the greeting to an agreed export (true), or the end of it. */
+CO bool nbd_handshake(NbdClient *c, GError **err);
+
+/* Reads the data of an option piece by piece; every length is checked. */
+typedef struct {
+    const uint8_t *at;
+    size_t left;
+} NbdData;
+
+bool nbd_data_u16(NbdData *d, uint16_t *v);
+bool nbd_data_u32(NbdData *d, uint32_t *v);
+/* A be32 length and that many bytes, which stay where they are. */
+bool nbd_data_string(NbdData *d, const char **s, uint32_t *len);
+
+/* One reply to option @option. 0 or a negative errno. */
+CO int nbd_option_reply(NbdClient *c, uint32_t option, uint32_t type, const void *data, size_t len);
+/* The same with a text for people; @type is an error. */
+CO int nbd_option_refuse(NbdClient *c, uint32_t option, uint32_t type, const char *fmt, ...)
+    G_GNUC_PRINTF(4, 5);
+/* Chosen so far: nothing. */
+void nbd_contexts_forget(NbdClient *c);
+/* Answers LIST_META_CONTEXT or SET_META_CONTEXT. 0 or a negative errno: drop the client. */
+CO int nbd_option_meta(NbdClient *c, uint32_t option, NbdData d);
+
+/* ---- receive.c ------------------------------------------------------------------------------- */
+
+/* Receives and starts requests until the client, or an error, ends it. */
+CO void nbd_receive(NbdClient *c);
+
+/* ---- task.c, read.c, status.c ---------------------------------------------------------------- */
+
+/* A task of @c with nothing in it. */
+NbdTask *nbd_task_take(NbdClient *c);
+/* Refuses what need not be carried out, by setting @t->refusal. Before its payload is received. */
+void nbd_task_check(NbdTask *t);
+/* Bytes of memory that @t needs besides its payload. */
+uint64_t nbd_task_room(const NbdTask *t);
+/* Says why @t is not carried out. @reason is static. */
+void nbd_task_refuse(NbdTask *t, int error, const char *reason);
+/* Carries it out and answers. Takes @t over. */
+CO void nbd_task_start(NbdTask *t);
+/* Back to where it was taken from, with its memory. */
+void nbd_task_give(NbdTask *t);
+/* A READ without the flag DF in a structured reply. 0 or a negative errno. */
+CO int nbd_task_read_sparse(NbdTask *t);
+/* A BLOCK_STATUS for the contexts of @wanted, which may be none. 0 or a negative errno. */
+CO int nbd_task_status(NbdTask *t, uint64_t wanted);
+
+/* ---- reply.c --------------------------------------------------------------------------------- */
+
+/* Make the whole reply of @t: success without data, an error, data that is @t->buf. */
+void nbd_reply_done(NbdTask *t);
+void nbd_reply_error(NbdTask *t, int error, const char *text);
+void nbd_reply_data(NbdTask *t);
+/* One piece of a structured or extended reply in @head; returns its length. */
+size_t nbd_chunk_head(const NbdTask *t, uint8_t *head, uint16_t type, bool last, uint64_t payload);
+/* Sends @t's reply, together with others that are ready, and gives @t back. */
+CO void nbd_reply_send(NbdTask *t);
+
+#endif

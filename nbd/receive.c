@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Requests as they come in. One system call takes as many as are there, into scratch memory that
+ * all clients of a server share; only who has to wait in the middle keeps the rest in memory of its
+ * own. The data of large writes goes straight into their buffers.
+ *
+ * A client with too much under way is not read from: the rest waits in its socket.
+ */
+#include "nbd/internal.h"
+#include "util/size.h"
+#include <inttypes.h>
+#include <string.h>
+
+enum {
+    LARGE_WRITE = 32 << 10,    /* whose sender is not read far ahead ... */
+    SHORT_SCRATCH = 4 << 10,   /* ... but so far */
+    SKIP_MAX = 2 * NBD_PAYLOAD_MAX, /* payloads no larger are skipped, larger ones end it all */
+};
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
+
+static void inbox_use(NbdClient *c, size_t n)
+{
+    c->in += n;
+    c->in_len -= n;
+    if (!c->in_len && c->kept)
+        g_clear_pointer(&c->kept, g_free);
+}
+
+/* To be called before waiting: from then on the scratch memory is somebody else's. */
+static void inbox_keep(NbdClient *c)
+{
+    if (!c->in_len || c->kept || c->in == c->head)
+        return;
+    c->kept = g_memdup2(c->in, c->in_len);
+    c->in = c->kept;
+}
+
+/* Moves what is less than a header to where it may stay. */
+static void inbox_keep_head(NbdClient *c)
+{
+    memmove(c->head, c->in, c->in_len);
+    c->in = c->head;
+    g_clear_pointer(&c->kept, g_free);
+}
+
+/* Waits until there is something to receive, and lets others have their turn in any case. */
+static CO int receive_wait(NbdClient *c)
+{
+    if (c->drained)
+        return channel_wait_readable(c->channel);
+    co_yield();
+    return 0;
+}
+
+/* One system call behind the @c->in_len bytes in @c->head. False at the end of it all. */
+static bool receive_some(NbdClient *c)
+{
+    uint8_t *scratch = c->server->scratch;
+    size_t room = (c->sends_much ? SHORT_SCRATCH : NBD_SCRATCH_LEN) - c->in_len;
+    ssize_t n = channel_try_read(c->channel, scratch + c->in_len, room);
+
+    c->drained = n != (ssize_t)room;
+    if (n == -EAGAIN)
+        return true;
+    if (n <= 0) {
+        if (n < 0 || c->in_len)
+            nbd_report(c, "connection lost: %s", n < 0 ? g_strerror(-n) : "half a request");
+        return false;
+    }
+    memcpy(scratch, c->head, c->in_len);
+    c->in = scratch;
+    c->in_len += n;
+    return true;
+}
+
+/* Makes sure that the inbox has at least @need bytes, no more than a header. False at the end. */
+static CO bool inbox_fill(NbdClient *c, size_t need)
+{
+    while (c->in_len < need) {
+        inbox_keep_head(c);
+        if (receive_wait(c) < 0 || c->stop_receiving || !receive_some(c))
+            return false;
+    }
+    return !c->stop_receiving;
+}
+
+/* Receives exactly @len bytes into @buf. */
+static CO bool receive_payload(NbdClient *c, uint8_t *buf, size_t len)
+{
+    size_t n = MIN(len, c->in_len);
+
+    memcpy(buf, c->in, n);
+    inbox_use(c, n);
+    c->sends_much = len >= LARGE_WRITE;
+    if (n == len)
+        return true;
+    c->drained = false;
+    return channel_read_all(c->channel, buf + n, len - n) == 0;
+}
+
+/* Receives @len bytes that nobody wants. */
+static CO bool skip_payload(NbdClient *c, size_t len)
+{
+    size_t n = MIN(len, c->in_len);
+
+    inbox_use(c, n);
+    for (len -= n; len; len -= n) {
+        int r = channel_wait_readable(c->channel);
+        ssize_t got = r < 0 ? r : channel_try_read(c->channel, c->server->scratch,
+                                                   MIN(len, NBD_SCRATCH_LEN));
+
+        if (got == 0 || (got < 0 && got != -EAGAIN))
+            return false;
+        n = MAX(got, 0);
+    }
+    return true;
+}
+
+/* ---- room ------------------------------------------------------------------------------------ */
+
+/* Waits until one more task may be under way. False: it is too late for that. */
+static CO bool wait_for_task(NbdClient *c)
+{
+    while ((c->in_flight >= NBD_TASKS_MAX || c->unsent >= NBD_UNSENT_MAX) && !c->stop_receiving) {
+        inbox_keep(c);
+        co_queue_wait(&c->room);
+    }
+    return !c->stop_receiving;
+}
+
+/* Gets @t the memory for its @len bytes, waiting until it may have so much. */
+static CO void task_buffer(NbdTask *t, size_t len)
+{
+    NbdClient *c = t->client;
+
+    while (c->bytes && c->bytes + len > NBD_BYTES_MAX && !c->stop_receiving) {
+        inbox_keep(c);
+        co_queue_wait(&c->room);
+    }
+    if (c->stop_receiving) {
+        nbd_task_refuse(t, -ESHUTDOWN, "The server is being stopped");
+        return;
+    }
+    t->buf = nbd_buffer_take(&c->server->buffers, len);
+    if (!t->buf) {
+        nbd_task_refuse(t, -ENOMEM, "The server is short of memory");
+        return;
+    }
+    t->buf_len = len;
+    c->bytes += len;
+}
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+/* Reads the header at @p into @t. False: this is none, or one that cannot be followed. */
+static bool header_parse(NbdTask *t, const uint8_t *p)
+{
+    const NbdRequest *q = (const void *)p;
+    const NbdExtendedRequest *x = (const void *)p;
+    bool extended = t->client->style == NBD_EXTENDED;
+    uint64_t payload;
+
+    t->flags = be16_get(q->flags);
+    t->type = be16_get(q->type);
+    t->cookie = be64_get(q->cookie);
+    t->offset = be64_get(q->offset);
+    t->length = extended ? be64_get(x->length) : be32_get(q->length);
+    if (be32_get(q->magic) != (extended ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC)) {
+        nbd_report(t->client, "a request starts with the wrong magic number");
+        return false;
+    }
+    payload = extended ? (t->flags & NBD_CMD_FLAG_PAYLOAD_LEN ? t->length : 0)
+                       : (t->type == NBD_CMD_WRITE ? t->length : 0);
+    if (payload > SKIP_MAX) {
+        nbd_report(t->client, "a request has %" PRIu64 " bytes of data", payload);
+        return false;
+    }
+    t->payload = payload;
+    return true;
+}
+
+/* Receives the payload of @t, or throws it away if @t is refused. */
+static CO bool task_payload(NbdTask *t)
+{
+    NbdClient *c = t->client;
+
+    if (!t->refusal)
+        task_buffer(t, t->payload);
+    if (t->refusal)
+        return skip_payload(c, t->payload);
+    return receive_payload(c, t->buf, t->payload);
+}
+
+/* Receives one request and starts it. False: it was the last. */
+static CO bool receive_one(NbdClient *c)
+{
+    size_t header = c->style == NBD_EXTENDED ? sizeof(NbdExtendedRequest) : sizeof(NbdRequest);
+    NbdTask *t;
+    bool ok;
+
+    if (!inbox_fill(c, header) || !wait_for_task(c))
+        return false;
+    t = nbd_task_take(c);
+    ok = header_parse(t, c->in) && t->type != NBD_CMD_DISC;
+    inbox_use(c, header);
+    if (ok) {
+        nbd_task_check(t);
+        if (t->payload)
+            ok = task_payload(t);
+        else if (!t->refusal && nbd_task_room(t))
+            task_buffer(t, nbd_task_room(t));
+    }
+    if (ok)
+        nbd_task_start(t);
+    else
+        nbd_task_give(t);
+    return ok;
+}
+
+CO void nbd_receive(NbdClient *c)
+{
+    c->in = c->head;
+    c->drained = true;
+    while (receive_one(c))
+        ;
+    g_clear_pointer(&c->kept, g_free);
+}

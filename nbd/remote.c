@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Connections to an export, kept up. Each has a lane; when a lane has lost its connection, a
+ * coroutine of its own, the lane's connector, tries to make a new one until it succeeds or all is
+ * closed.
+ */
+#include "nbd/remote.h"
+#include "io/co-lock.h"
+#include "util/err.h"
+#include <errno.h>
+#include <string.h>
+
+#define SECOND_NS INT64_C(1000000000)
+
+enum {
+    HANDSHAKE_SECONDS = 60, /* for connecting and handshake together */
+    PAUSE_MAX_SECONDS = 16, /* between two attempts; the first pause is a tenth of a second */
+};
+
+typedef struct Lane Lane;
+struct Lane {
+    NbdRemote *remote;
+    NbdConn *conn;       /* NULL: none */
+    bool connecting;     /* its connector runs */
+    NetAttempt attempt;  /* the connector's, while it connects ... */
+    Channel *haggling;   /* ... and in its handshake */
+    Co *sleeper;         /* the connector, between attempts */
+};
+
+/* A call that waits for a connection. */
+typedef struct Waiter Waiter;
+struct Waiter {
+    Waiter *prev, *next;
+    Co *co; /* NULL: woken */
+};
+
+struct NbdRemote {
+    NbdTarget target;
+    NbdOffer offer;
+    bool has_context;
+    Lane lanes[NBD_CONNECTIONS_MAX];
+    unsigned n_lanes;
+    Waiter *waiters;
+    int64_t give_up_ns;  /* without a connection: calls wait for one until then */
+    CoGroup connectors;
+    bool closing;
+};
+
+void nbd_target_clear(NbdTarget *t)
+{
+    net_address_clear(&t->address);
+    g_free(t->export_name);
+    g_free(t->context);
+    tls_creds_unref(t->creds);
+    g_free(t->hostname);
+    *t = (NbdTarget){ 0 };
+}
+
+const NbdOffer *nbd_remote_offer(const NbdRemote *r)
+{
+    return &r->offer;
+}
+
+bool nbd_remote_has_context(const NbdRemote *r)
+{
+    return r->has_context;
+}
+
+/* ---- connecting ------------------------------------------------------------------------------ */
+
+/* One attempt, over by @deadline_ns. */
+static CO NbdConn *lane_attempt(Lane *l, int64_t deadline_ns, GError **err)
+{
+    const NbdTarget *t = &l->remote->target;
+    NbdWish wish = {
+        .export_name = t->export_name,
+        .context = t->context,
+        .creds = t->creds,
+        .hostname = t->hostname,
+    };
+    int fd = net_connect_attempt(&t->address, deadline_ns, &l->attempt, err);
+    NbdConn *c;
+
+    if (fd < 0)
+        return NULL;
+    net_set_nodelay(fd);
+    l->haggling = channel_new_socket(fd);
+    channel_set_deadline(l->haggling, deadline_ns);
+    if (l->remote->closing)
+        channel_shutdown(l->haggling);
+    c = nbd_conn_new(l->haggling, &wish, err);
+    l->haggling = NULL;
+    return c;
+}
+
+static void remote_wake_waiters(NbdRemote *r)
+{
+    for (Waiter *w = r->waiters; w; w = w->next)
+        if (w->co) {
+            co_wake(w->co);
+            w->co = NULL;
+        }
+}
+
+static void lane_take(Lane *l, NbdConn *c)
+{
+    l->conn = c;
+    remote_wake_waiters(l->remote);
+}
+
+/* Does @now offer what calls made for @before need? */
+static bool offer_suits(const NbdOffer *before, const NbdOffer *now)
+{
+    unsigned any = NBD_FLAG_ROTATIONAL | NBD_FLAG_CAN_MULTI_CONN | NBD_FLAG_READ_ONLY;
+    bool needs_write = !(before->flags & NBD_FLAG_READ_ONLY);
+
+    return now->size == before->size && !(before->flags & ~now->flags & ~any) &&
+           !(needs_write && now->flags & NBD_FLAG_READ_ONLY) &&
+           now->block_min <= before->block_min && now->block_max >= before->block_max;
+}
+
+/* Sleeps until it is time, or the remote is closed. */
+static CO void lane_pause(Lane *l, int64_t ns)
+{
+    l->sleeper = co_self();
+    co_sleep(ns);
+    l->sleeper = NULL;
+}
+
+/* A pause that grows from one attempt to the next. */
+static int64_t pause_next(int64_t *pause)
+{
+    int64_t now = *pause;
+
+    *pause = MIN(now * 2, PAUSE_MAX_SECONDS * SECOND_NS);
+    return now;
+}
+
+/* The connector. */
+static CO void lane_connect(void *arg)
+{
+    Lane *l = arg;
+    int64_t pause = SECOND_NS / 10;
+
+    while (!l->remote->closing && !l->conn) {
+        int64_t deadline = clock_now_ns() + HANDSHAKE_SECONDS * SECOND_NS;
+        NbdConn *c = lane_attempt(l, deadline, NULL);
+
+        if (c && offer_suits(&l->remote->offer, nbd_conn_offer(c))) {
+            lane_take(l, c);
+            break;
+        }
+        nbd_conn_free(c);
+        if (!l->remote->closing)
+            lane_pause(l, pause_next(&pause));
+    }
+    l->connecting = false;
+}
+
+static void lane_start_connecting(Lane *l)
+{
+    if (l->connecting || l->remote->closing)
+        return;
+    l->connecting = true;
+    co_group_start(&l->remote->connectors, lane_connect, l);
+}
+
+/* ---- opening and closing --------------------------------------------------------------------- */
+
+/* The first connection, tried for as long as the target says. */
+static CO NbdConn *remote_connect(NbdRemote *r, GError **err)
+{
+    int64_t start = clock_now_ns(), pause = SECOND_NS / 10;
+    int64_t limit = r->target.open_ns ? r->target.open_ns : HANDSHAKE_SECONDS * SECOND_NS;
+    int64_t deadline = start + limit;
+
+    for (;;) {
+        g_autoptr(GError) why = NULL;
+        NbdConn *c = lane_attempt(&r->lanes[0], deadline, &why);
+        int64_t left = deadline - clock_now_ns();
+
+        if (c)
+            return c;
+        if (!r->target.open_ns || left <= 0) {
+            g_propagate_error(err, g_steal_pointer(&why));
+            return NULL;
+        }
+        co_sleep(MIN(left, pause_next(&pause)));
+    }
+}
+
+static void offer_copy(NbdOffer *to, const NbdOffer *from)
+{
+    *to = *from;
+    to->name = g_strdup(from->name);
+    to->description = g_strdup(from->description);
+}
+
+NbdRemote *nbd_remote_open(NbdTarget *target, GError **err)
+{
+    NbdRemote *r = g_new0(NbdRemote, 1);
+    NbdConn *c;
+
+    r->target = *target;
+    *target = (NbdTarget){ 0 };
+    for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++)
+        r->lanes[i].remote = r;
+    c = remote_connect(r, err);
+    if (!c) {
+        nbd_remote_close(r);
+        return NULL;
+    }
+    offer_copy(&r->offer, nbd_conn_offer(c));
+    r->has_context = nbd_conn_has_context(c);
+    lane_take(&r->lanes[0], c);
+    r->n_lanes = r->offer.flags & NBD_FLAG_CAN_MULTI_CONN ? r->target.connections : 1;
+    for (unsigned i = 1; i < r->n_lanes; i++)
+        lane_start_connecting(&r->lanes[i]);
+    return r;
+}
+
+void nbd_remote_close(NbdRemote *r)
+{
+    if (!r)
+        return;
+    r->closing = true;
+    for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++) {
+        if (r->lanes[i].sleeper)
+            co_wake(r->lanes[i].sleeper);
+        net_attempt_cancel(&r->lanes[i].attempt);
+        if (r->lanes[i].haggling)
+            channel_shutdown(r->lanes[i].haggling);
+    }
+    co_group_wait(&r->connectors);
+    for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++)
+        nbd_conn_free(r->lanes[i].conn);
+    nbd_target_clear(&r->target);
+    nbd_offer_clear(&r->offer);
+    g_free(r);
+}
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+/* The lane with the least to do, NULL if none is connected. */
+static Lane *remote_best(NbdRemote *r)
+{
+    Lane *best = NULL;
+
+    for (unsigned i = 0; i < r->n_lanes; i++) {
+        Lane *l = &r->lanes[i];
+
+        if (l->conn && (!best || nbd_conn_calls(l->conn) < nbd_conn_calls(best->conn)))
+            best = l;
+    }
+    return best;
+}
+
+static CO void remote_wait(NbdRemote *r, int64_t ns)
+{
+    Waiter w = { .co = co_self(), .next = r->waiters };
+
+    if (w.next)
+        w.next->prev = &w;
+    r->waiters = &w;
+    co_sleep(ns);
+    if (w.next)
+        w.next->prev = w.prev;
+    if (w.prev)
+        w.prev->next = w.next;
+    else
+        r->waiters = w.next;
+}
+
+/* A connected lane; waits for one while calls may, and until @give_up_ns. NULL: too late. */
+static CO Lane *remote_lane(NbdRemote *r, int64_t give_up_ns)
+{
+    for (;;) {
+        Lane *l = remote_best(r);
+        int64_t left;
+
+        if (l)
+            return l;
+        left = MIN(give_up_ns, r->give_up_ns) - clock_now_ns();
+        if (left <= 0)
+            return NULL;
+        remote_wait(r, left);
+    }
+}
+
+/* @c, which was @l's, is over: sees to another one. Who made the last call frees it. */
+static CO void lane_lost(Lane *l, NbdConn *c)
+{
+    NbdRemote *r = l->remote;
+
+    if (l->conn == c) {
+        l->conn = NULL;
+        if (!remote_best(r))
+            r->give_up_ns = clock_now_ns() + r->target.reconnect_ns;
+        lane_start_connecting(l);
+    }
+    if (!nbd_conn_calls(c))
+        nbd_conn_free(c);
+}
+
+/* Clears what an attempt left in @q. */
+static void call_reset(NbdCall *q)
+{
+    *q = (NbdCall){
+        .type = q->type,
+        .flags = q->flags,
+        .off = q->off,
+        .len = q->len,
+        .buf = q->buf,
+        .runs = q->runs,
+        .max_runs = q->max_runs,
+    };
+}
+
+int nbd_remote_call(NbdRemote *r, NbdCall *q)
+{
+    int64_t give_up_ns = INT64_MAX;
+
+    /* With no delay, a lost call may still be made on each of the other connections. */
+    for (unsigned attempts = 0;; attempts++) {
+        Lane *l = remote_lane(r, give_up_ns);
+        NbdConn *c;
+        int result;
+
+        if (!l || (attempts > r->n_lanes && clock_now_ns() >= give_up_ns))
+            return -EIO;
+        c = l->conn;
+        result = nbd_conn_call(c, q);
+        if (nbd_conn_is_over(c))
+            lane_lost(l, c);
+        if (result != NBD_LOST)
+            return result;
+        if (give_up_ns == INT64_MAX)
+            give_up_ns = clock_now_ns() + r->target.reconnect_ns;
+        call_reset(q);
+    }
+}

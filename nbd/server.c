@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A server: who listens, the life of its clients, its end.
+ *
+ * The handshake of a client runs in a coroutine that ends with it. Serving starts in a new one: the
+ * stack of the first has been in many places, while that of a client which only waits shall cost
+ * no more than a page.
+ */
+#include "nbd/internal.h"
+#include "io/net.h"
+#include "util/err.h"
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    MS = 1000000,
+    ACCEPT_PAUSE_MS = 100,           /* when there are no descriptors or no memory */
+    CUT_MS = NBD_STOP_MS - 1000,     /* clients that took no answer until then are cut off */
+};
+
+/* ---- clients --------------------------------------------------------------------------------- */
+
+void nbd_report(NbdClient *c, const char *fmt, ...)
+{
+    const NbdServerConfig *config = &c->server->config;
+    g_autofree char *text = NULL, *line = NULL;
+    va_list ap;
+
+    if (!config->report)
+        return;
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    line = g_strdup_printf("%s: %s", c->peer, text);
+    config->report(config->opaque, line);
+}
+
+void nbd_client_cut(NbdClient *c)
+{
+    c->stop_receiving = true;
+    c->broken = true;
+    channel_shutdown(c->channel);
+}
+
+/* The end of its stream is what wakes a receiver; answers can still leave. */
+void nbd_client_stop_receiving(NbdClient *c)
+{
+    c->stop_receiving = true;
+    shutdown(channel_fd(c->channel), SHUT_RD);
+}
+
+static void client_unlink(NbdClient *c)
+{
+    NbdServer *s = c->server;
+
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        s->clients = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    s->n_clients--;
+}
+
+/* Nothing of @c runs any more. */
+static void client_end(NbdClient *c)
+{
+    NbdServer *s = c->server;
+    bool served = c->served;
+
+    client_unlink(c);
+    channel_free(c->channel);
+    nbd_contexts_forget(c);
+    nbd_export_unref(c->export);
+    g_free(c->peer);
+    g_free(c);
+    if (!s->clients)
+        nbd_buffers_trim(&s->buffers);
+    co_queue_wake_all(&s->room);
+    if (s->stopper)
+        co_wake(s->stopper);
+    if (s->config.client_left)
+        s->config.client_left(s->config.opaque, served);
+}
+
+static CO void client_serve(void *arg)
+{
+    NbdClient *c = arg;
+
+    nbd_receive(c);
+    while (c->in_flight || c->sending)
+        co_queue_wait(&c->room);
+    nbd_report(c, "left");
+    client_end(c);
+}
+
+static CO void client_greet(void *arg)
+{
+    NbdClient *c = arg;
+    int64_t limit = c->server->config.handshake_ns;
+    g_autoptr(GError) err = NULL;
+
+    if (limit)
+        channel_set_deadline(c->channel, c->since_ns + limit);
+    if (!nbd_handshake(c, &err)) {
+        nbd_report(c, "%s", err ? err->message : "left in the handshake");
+        client_end(c);
+        return;
+    }
+    channel_set_deadline(c->channel, 0);
+    c->served = true;
+    nbd_report(c, "uses export '%s'", c->export->name);
+    co_start(client_serve, c);
+}
+
+void nbd_server_serve(NbdServer *s, int fd)
+{
+    NbdClient *c = g_new0(NbdClient, 1);
+
+    net_set_nodelay(fd);
+    c->server = s;
+    c->channel = channel_new_socket(fd);
+    c->peer = net_peer_text(fd);
+    c->since_ns = clock_now_ns();
+    c->done_tail = &c->done;
+    c->next = s->clients;
+    if (c->next)
+        c->next->prev = c;
+    s->clients = c;
+    s->n_clients++;
+    co_start(client_greet, c);
+}
+
+/* ---- listening ------------------------------------------------------------------------------- */
+
+typedef struct {
+    NbdServer *server;
+    Channel *channel; /* only to wait for its descriptor, and to stop that */
+} Listener;
+
+static bool server_is_full(const NbdServer *s)
+{
+    return s->config.max_clients && s->n_clients >= s->config.max_clients;
+}
+
+/* Takes a client if one is there. What goes wrong with one must not keep out the others. */
+static CO void accept_one(NbdServer *s, int listener)
+{
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd >= 0)
+        nbd_server_serve(s, fd);
+    else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+        co_sleep(ACCEPT_PAUSE_MS * MS);
+}
+
+static CO void listener_run(void *arg)
+{
+    g_autofree Listener *l = arg;
+    NbdServer *s = l->server;
+
+    while (!s->stopping) {
+        if (server_is_full(s))
+            co_queue_wait(&s->room);
+        else if (channel_wait_readable(l->channel) < 0)
+            break;
+        else if (!s->stopping && !server_is_full(s))
+            accept_one(s, channel_fd(l->channel));
+    }
+}
+
+void nbd_server_listen(NbdServer *s, int fd)
+{
+    Listener *l = g_new(Listener, 1);
+    /* Not as a socket: shutting that down would end it for other processes that have it too. */
+    Channel *channel = channel_new_fd(fd);
+
+    *l = (Listener){ s, channel };
+    g_ptr_array_add(s->listeners, channel);
+    co_group_start(&s->accepting, listener_run, l);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+NbdServer *nbd_server_new(const NbdServerConfig *config)
+{
+    NbdServer *s = g_new0(NbdServer, 1);
+
+    s->config = *config;
+    if (config->tls)
+        tls_creds_ref(config->tls);
+    s->authz = g_strdup(config->tls_authz);
+    s->exports = g_ptr_array_new();
+    s->listeners = g_ptr_array_new_with_free_func((GDestroyNotify)channel_free);
+    s->scratch = g_malloc(NBD_SCRATCH_LEN);
+    return s;
+}
+
+static CO void server_free(NbdServer *s)
+{
+    while (s->free_tasks) {
+        NbdTask *t = s->free_tasks;
+
+        s->free_tasks = t->next;
+        g_free(t);
+    }
+    nbd_buffers_trim(&s->buffers);
+    g_ptr_array_unref(s->listeners);
+    g_ptr_array_unref(s->exports);
+    if (s->config.tls)
+        tls_creds_unref(s->config.tls);
+    g_free(s->authz);
+    g_free(s->scratch);
+    g_free(s);
+}
+
+/* Waits for all clients to have left; the stubborn are cut off. */
+static CO void clients_leave(NbdServer *s)
+{
+    int64_t deadline = clock_now_ns() + (int64_t)CUT_MS * MS;
+
+    for (NbdClient *c = s->clients; c; c = c->next) {
+        if (c->served)
+            nbd_client_stop_receiving(c);
+        else
+            nbd_client_cut(c);
+    }
+    s->stopper = co_self();
+    while (s->clients) {
+        bool late = co_sleep(deadline - clock_now_ns());
+
+        for (NbdClient *c = s->clients; late && c; c = c->next)
+            nbd_client_cut(c);
+        if (late)
+            deadline = INT64_MAX;
+    }
+    s->stopper = NULL;
+}
+
+CO bool nbd_server_stop(NbdServer *s)
+{
+    bool ok;
+
+    s->stopping = true;
+    for (guint i = 0; i < s->listeners->len; i++)
+        channel_shutdown(s->listeners->pdata[i]);
+    co_queue_wake_all(&s->room);
+    clients_leave(s);
+    co_group_wait(&s->accepting);
+    for (guint i = 0; i < s->exports->len; i++)
+        nbd_export_unref(s->exports->pdata[i]);
+    co_group_wait(&s->closing);
+    ok = !s->flush_failed;
+    server_free(s);
+    return ok;
+}
+
+/* ---- looking at it --------------------------------------------------------------------------- */
+
+unsigned nbd_server_clients(const NbdServer *s)
+{
+    return s->n_clients;
+}
+
+void nbd_server_foreach_client(const NbdServer *s,
+                               void (*fn)(const NbdClientStatus *st, void *arg), void *arg)
+{
+    int64_t now = clock_now_ns();
+
+    for (const NbdClient *c = s->clients; c; c = c->next) {
+        NbdClientStatus st = {
+            .peer = c->peer,
+            .identity = channel_tls_peer(c->channel),
+            .export_name = c->export ? c->export->name : NULL,
+            .requests = c->requests,
+            .bytes_read = c->bytes_read,
+            .bytes_written = c->bytes_written,
+            .in_flight = c->in_flight,
+            .connected_ns = now - c->since_ns,
+        };
+
+        fn(&st, arg);
+    }
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One request: is it right, what it does, what it answers. Each runs as a coroutine of its own. */
+#include "nbd/internal.h"
+#include "util/size.h"
+#include <string.h>
+
+enum {
+    PIECE = 1 << 30,       /* long effects are cut, so that a client that left is noticed */
+    CACHE_PIECE = 1 << 20, /* bytes read ahead at once */
+    STATUS_PAYLOAD_MAX = 8 + 4 * (NBD_BITMAPS_MAX + NBD_ID_BITMAP),
+};
+
+/* ---- taking and giving back ------------------------------------------------------------------ */
+
+NbdTask *nbd_task_take(NbdClient *c)
+{
+    NbdServer *s = c->server;
+    NbdTask *t = s->free_tasks;
+
+    if (t)
+        s->free_tasks = t->next;
+    else
+        t = g_new(NbdTask, 1);
+    t->client = c;
+    t->refusal = 0;
+    t->payload = 0;
+    t->buf = NULL;
+    t->buf_len = 0;
+    t->more = NULL;
+    c->in_flight++;
+    return t;
+}
+
+void nbd_task_give(NbdTask *t)
+{
+    NbdClient *c = t->client;
+    NbdServer *s = c->server;
+
+    nbd_buffer_give(&s->buffers, t->buf, t->buf_len);
+    c->bytes -= t->buf_len;
+    if (t->more) {
+        g_free(t->more);
+        if (t->iov != t->few)
+            g_free(t->iov);
+    }
+    c->in_flight--;
+    t->next = s->free_tasks;
+    s->free_tasks = t;
+    co_queue_wake_all(&c->room);
+}
+
+/* ---- checking -------------------------------------------------------------------------------- */
+
+void nbd_task_refuse(NbdTask *t, int error, const char *reason)
+{
+    t->refusal = error;
+    t->reason = reason;
+}
+
+/* The flags that mean something with command @type. */
+static unsigned flags_known(const NbdTask *t)
+{
+    NbdReplyStyle style = t->client->style;
+    unsigned known = NBD_CMD_FLAG_FUA; /* is to be accepted everywhere */
+
+    switch (t->type) {
+    case NBD_CMD_READ:
+        return known | (style >= NBD_STRUCTURED ? NBD_CMD_FLAG_DF : 0);
+    case NBD_CMD_WRITE:
+        return known | (style == NBD_EXTENDED ? NBD_CMD_FLAG_PAYLOAD_LEN : 0);
+    case NBD_CMD_WRITE_ZEROES:
+        return known | NBD_CMD_FLAG_NO_HOLE | NBD_CMD_FLAG_FAST_ZERO;
+    case NBD_CMD_BLOCK_STATUS:
+        return known | NBD_CMD_FLAG_REQ_ONE | (style == NBD_EXTENDED ? NBD_CMD_FLAG_PAYLOAD_LEN : 0);
+    default:
+        return known;
+    }
+}
+
+static bool changes_data(uint16_t type)
+{
+    return type == NBD_CMD_WRITE || type == NBD_CMD_TRIM || type == NBD_CMD_WRITE_ZEROES;
+}
+
+static void check_range(NbdTask *t)
+{
+    uint64_t size = t->client->export->size;
+
+    if (t->offset <= size && t->length <= size - t->offset)
+        return;
+    nbd_task_refuse(t, t->type == NBD_CMD_WRITE || t->type == NBD_CMD_WRITE_ZEROES ? -ENOSPC
+                                                                                  : -EINVAL,
+                    "The request reaches past the end of the export");
+}
+
+static void check_status(NbdTask *t)
+{
+    if (t->payload > STATUS_PAYLOAD_MAX || (t->payload && (t->payload < 8 || t->payload % 4)))
+        nbd_task_refuse(t, -EINVAL, "This is no list of contexts");
+    else if (t->payload)
+        return; /* its length is in the payload */
+    else if (t->flags & NBD_CMD_FLAG_PAYLOAD_LEN)
+        nbd_task_refuse(t, -EINVAL, "The payload is missing");
+    else if (!t->client->contexts)
+        nbd_task_refuse(t, -EINVAL, "No metadata context was chosen");
+    else if (!t->length)
+        nbd_task_refuse(t, -EINVAL, "The length must not be zero");
+    else
+        check_range(t);
+}
+
+void nbd_task_check(NbdTask *t)
+{
+    const NbdExport *e = t->client->export;
+
+    if (e->removed)
+        nbd_task_refuse(t, -ESHUTDOWN, "The export is being removed");
+    else if (t->type > NBD_CMD_BLOCK_STATUS)
+        nbd_task_refuse(t, -EINVAL, "There is no such command");
+    else if (t->flags & ~flags_known(t))
+        nbd_task_refuse(t, -EINVAL, "A flag does not belong to this command");
+    else if (e->read_only && changes_data(t->type))
+        nbd_task_refuse(t, -EPERM, "The export is read-only");
+    else if ((t->type == NBD_CMD_READ && t->length > NBD_PAYLOAD_MAX) || t->payload > NBD_PAYLOAD_MAX)
+        nbd_task_refuse(t, -EINVAL, "More data than a request may have");
+    else if (t->type == NBD_CMD_WRITE && t->length && !t->payload)
+        nbd_task_refuse(t, -EINVAL, "The payload is missing");
+    else if (t->type == NBD_CMD_BLOCK_STATUS)
+        check_status(t);
+    else if (t->type != NBD_CMD_FLUSH)
+        check_range(t);
+}
+
+/* ---- carrying out ---------------------------------------------------------------------------- */
+
+static bool is_abandoned(const NbdTask *t)
+{
+    return t->client->broken || t->client->server->stopping;
+}
+
+static ReqFlags fua_of(const NbdTask *t)
+{
+    return t->flags & NBD_CMD_FLAG_FUA ? REQ_FUA : 0;
+}
+
+static CO int task_read(NbdTask *t)
+{
+    Handle *h = t->client->export->handle;
+    int r;
+
+    t->client->bytes_read += t->length;
+    if (t->client->style != NBD_SIMPLE && !(t->flags & NBD_CMD_FLAG_DF))
+        return nbd_task_read_sparse(t);
+    r = handle_pread(h, t->offset, span_of(t->buf, t->length), 0);
+    if (r == 0)
+        nbd_reply_data(t);
+    return r;
+}
+
+static CO int task_write(NbdTask *t)
+{
+    t->client->bytes_written += t->length;
+    return handle_pwrite(t->client->export->handle, t->offset, span_of(t->buf, t->length),
+                         fua_of(t));
+}
+
+static CO int task_zero(NbdTask *t)
+{
+    ReqFlags flags = fua_of(t) | (t->flags & NBD_CMD_FLAG_NO_HOLE ? 0 : REQ_MAY_UNMAP) |
+                     (t->flags & NBD_CMD_FLAG_FAST_ZERO ? REQ_NO_FALLBACK : 0);
+    int r = 0;
+
+    for (uint64_t done = 0; done < t->length && r == 0; done += PIECE)
+        r = is_abandoned(t) ? -ESHUTDOWN
+                            : handle_zero(t->client->export->handle, t->offset + done,
+                                          MIN(PIECE, t->length - done), flags);
+    return r;
+}
+
+static CO int task_trim(NbdTask *t)
+{
+    Handle *h = t->client->export->handle;
+    int r = 0;
+
+    for (uint64_t done = 0; done < t->length && r == 0; done += PIECE)
+        r = is_abandoned(t) ? -ESHUTDOWN
+                            : handle_discard(h, t->offset + done, MIN(PIECE, t->length - done));
+    return r == 0 && t->flags & NBD_CMD_FLAG_FUA ? handle_flush(h) : r;
+}
+
+/* Reads what will be asked for, so that it is in the caches below. */
+static CO int task_cache(NbdTask *t)
+{
+    int r = 0;
+
+    for (uint64_t done = 0, n; done < t->length && r == 0; done += n) {
+        n = MIN(t->buf_len, t->length - done);
+        r = is_abandoned(t) ? -ESHUTDOWN
+                            : handle_pread(t->client->export->handle, t->offset + done,
+                                           span_of(t->buf, n), 0);
+    }
+    return r;
+}
+
+uint64_t nbd_task_room(const NbdTask *t)
+{
+    return t->type == NBD_CMD_READ    ? t->length
+           : t->type == NBD_CMD_CACHE ? MIN(t->length, CACHE_PIECE)
+                                      : 0;
+}
+
+/* The length and the contexts that the payload of a BLOCK_STATUS asks for. */
+static CO int task_status_selected(NbdTask *t)
+{
+    const uint8_t *p = t->buf;
+    uint64_t chosen = t->client->contexts, wanted = 0;
+
+    for (const uint8_t *id = p + 8; id < p + t->payload; id += 4) {
+        uint32_t n = be32_at(id);
+
+        if (n >= 64 || !(chosen >> n & 1)) {
+            nbd_task_refuse(t, -EINVAL, "A metadata context was not chosen in the handshake");
+            return t->refusal;
+        }
+        wanted |= UINT64_C(1) << n;
+    }
+    t->length = be64_at(p);
+    check_range(t);
+    if (!t->length)
+        nbd_task_refuse(t, -EINVAL, "The length must not be zero");
+    return t->refusal ? t->refusal : nbd_task_status(t, wanted);
+}
+
+/* 0 with the reply made if there is data in it, or a negative errno. */
+static CO int task_execute(NbdTask *t)
+{
+    switch (t->type) {
+    case NBD_CMD_READ:
+        return t->length ? task_read(t) : 0;
+    case NBD_CMD_WRITE:
+        return t->length ? task_write(t) : 0;
+    case NBD_CMD_FLUSH:
+        return handle_flush(t->client->export->handle);
+    case NBD_CMD_TRIM:
+        return task_trim(t);
+    case NBD_CMD_CACHE:
+        return task_cache(t);
+    case NBD_CMD_WRITE_ZEROES:
+        return task_zero(t);
+    default:
+        return t->payload ? task_status_selected(t) : nbd_task_status(t, t->client->contexts);
+    }
+}
+
+static CO void task_run(void *arg)
+{
+    NbdTask *t = arg;
+    int r;
+
+    t->niov = 0;
+    r = t->refusal ? t->refusal : task_execute(t);
+    if (r < 0)
+        nbd_reply_error(t, r, t->refusal ? t->reason : g_strerror(-r));
+    else if (!t->niov)
+        nbd_reply_done(t);
+    nbd_reply_send(t);
+}
+
+CO void nbd_task_start(NbdTask *t)
+{
+    t->client->requests++;
+    co_start_now(task_run, t);
+}

@@ -1,0 +1,293 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Clients that mean harm, or break: our server stays up, bounded, and quick for everybody else."""
+import os
+import pathlib
+import random
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from nbd_frames import *
+
+MIB = 1 << 20
+LINGER_NOT = struct.pack('ii', 1, 0)
+
+
+def conversation(style):
+    """All that a client sends from its first byte on, as one text."""
+    c = Client(socket.socket())
+    c.extended = style == 'extended'
+    head = {'structured': OPT_STRUCTURED_REPLY, 'extended': OPT_EXTENDED_HEADERS}[style]
+
+    def option(number, data=b''):
+        return OPTION_MAGIC + struct.pack('>LL', number, len(data)) + data
+
+    flags = PAYLOAD_LEN if c.extended else 0
+    return (struct.pack('>L', 3) + option(OPT_LIST) + option(head) +
+            option(OPT_SET_META, meta('', 'base:allocation')) +
+            option(OPT_INFO, go('', INFO_NAME)) + option(OPT_GO, go('')) +
+            c.header(READ, 0, 4096) + c.header(WRITE, 4096, 64, flags) + bytes(64) +
+            c.header(STATUS, 0, MIB) + c.header(ZEROES, 8192, 4096) + c.header(DISC, 0, 0))
+
+
+def still_serves(s):
+    c = s.client().start('structured')
+    assert c.read(0, 4096) == pattern(4096)
+    c.request(DISC)
+    c.close()
+
+
+def test_disconnect_at_every_byte():
+    with disk(MIB, content=pattern(4096)) as s:
+        for style in ('structured', 'extended'):
+            whole = conversation(style)
+            for end in range(len(whole) + 1):
+                for how in ('close', 'half', 'reset'):
+                    sock = s.connect()
+                    sock.sendall(whole[:end])
+                    if how == 'half':
+                        sock.shutdown(socket.SHUT_WR)
+                        sock.settimeout(PATIENCE)
+                        while sock.recv(65536):
+                            pass
+                    elif how == 'reset':
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+                    sock.close()
+            still_serves(s)
+
+
+def test_one_byte_at_a_time():
+    with disk(MIB, content=pattern(4096)) as s:
+        for style in ('structured', 'extended'):
+            sock = s.connect()
+            for byte in conversation(style):
+                sock.sendall(bytes([byte]))
+            sock.settimeout(PATIENCE)
+            got = 0
+            while piece := sock.recv(65536):
+                got += len(piece)
+            assert got > 4096
+        still_serves(s)
+
+
+def test_everything_in_one_write():
+    with disk(MIB, content=pattern(4096)) as s:
+        for style in ('structured', 'extended'):
+            c = s.client()
+            c.send(conversation(style))
+            assert c.is_dropped()
+        still_serves(s)
+
+
+def test_clients_gone_while_the_server_sends():
+    with disk(64 * MIB, content=pattern(4096)) as s:
+        for _ in range(20):
+            c = s.client().start()
+            for i in range(16):
+                c.request(READ, 0, 4 * MIB, cookie=i)
+            c.receive(100)
+            c.close()
+        still_serves(s)
+
+
+def test_wrong_request_magic_ends_it():
+    with disk(MIB, content=pattern(4096)) as s:
+        for style in ('simple', 'structured', 'extended'):
+            c = s.client().start(style)
+            c.send(bytes(32))
+            assert c.is_dropped()
+            c = s.client().start(style)
+            c.extended = not c.extended
+            c.send(c.header(READ, 0, 512) * 2)
+            assert c.is_dropped()
+        still_serves(s)
+
+
+def test_noise():
+    noise = random.Random(7)
+    with disk(MIB, content=pattern(4096)) as s:
+        for i in range(300):
+            whole = conversation('structured')
+            start = noise.randrange(len(whole))
+            sock = s.connect()
+            sock.sendall(whole[:start] + noise.randbytes(noise.randrange(400)))
+            sock.close()
+        still_serves(s)
+
+
+def test_changed_bytes():
+    noise = random.Random(11)
+    with disk(MIB, content=pattern(4096)) as s:
+        for style in ('structured', 'extended'):
+            whole = conversation(style)
+            for _ in range(400):
+                bad = bytearray(whole)
+                for _ in range(noise.randrange(1, 4)):
+                    bad[noise.randrange(len(bad))] = noise.choice((0, 1, 127, 128, 255))
+                sock = s.connect()
+                try:
+                    sock.sendall(bad)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass
+                sock.close()
+        c = s.client().start()
+        assert len(c.read(0, 4096)) == 4096
+
+
+def test_pipelined_reads_nobody_collects_take_bounded_memory():
+    with disk(64 * MIB, content=pattern(4096)) as s:
+        before = s.resident()
+        for style in ('simple', 'structured'):
+            c = s.client().start(style)
+            c.sock.settimeout(0.5)
+            try:
+                for i in range(100000):
+                    c.request(READ, 1, 32 * MIB, flags=DF if style == 'structured' else 0, cookie=i)
+            except socket.timeout:
+                pass
+            still_serves(s)
+            assert s.resident() - before < 2 * 80 * 1024, (before, s.resident())
+
+
+def test_half_sent_writes_take_bounded_memory_and_keep_nobody():
+    with disk(64 * MIB, content=pattern(4096)) as s:
+        before, lame = s.resident(), []
+        for _ in range(50):
+            c = s.client().start()
+            c.request(WRITE, 0, 32 * MIB, data=bytes(100))
+            lame.append(c)
+        began = time.monotonic()
+        for _ in range(20):
+            still_serves(s)
+        assert time.monotonic() - began < 5
+        assert s.resident() - before < 20 * 1024, (before, s.resident())
+
+
+def test_a_greedy_client_does_not_starve_others():
+    with disk(64 * MIB, content=pattern(64 * 1024)) as s:
+        greedy = s.client().start()
+        until = time.monotonic() + 3
+
+        def take_all():
+            for i in range(64):
+                greedy.request(READ, 0, MIB, cookie=i)
+            while time.monotonic() < until:
+                greedy.reply(MIB)
+                greedy.request(READ, 0, MIB)
+
+        taker = threading.Thread(target=take_all)
+        taker.start()
+        modest = s.client().start()
+        slowest = 0
+        while time.monotonic() < until - 0.5:
+            began = time.monotonic()
+            assert modest.read(0, 4096) == pattern(4096)
+            slowest = max(slowest, time.monotonic() - began)
+        taker.join()
+        assert slowest < 1, slowest
+
+
+def test_handshakes_have_a_limit():
+    with disk(MIB, '--handshake-limit=1', content=pattern(4096)) as s:
+        idle, slow, talker = s.client(), s.client(), s.client().greet()
+        slow.send(b'\0\0')
+        done = s.client().start()
+        began = time.monotonic()
+        while time.monotonic() - began < 0.8:
+            talker.option(OPT_LIST)
+            time.sleep(0.05)
+        for c in (idle, slow, talker):
+            c.sock.settimeout(5)
+            assert c.is_dropped()
+        assert 0.5 < time.monotonic() - began < 5
+        assert done.read(0, 10) == pattern(10), 'no limit once an export is agreed'
+
+
+def test_handshakes_without_a_limit():
+    with disk(MIB, '--handshake-limit=0', content=pattern(4096)) as s:
+        c = s.client()
+        time.sleep(1.2)
+        c.start()
+
+
+def test_clients_beyond_the_limit_wait_in_the_backlog():
+    with disk(MIB, '-e', '2', content=pattern(4096)) as s:
+        first, second = s.client().start(), s.client().start()
+        third = s.client()
+        third.sock.settimeout(0.3)
+        try:
+            third.receive(1)
+            assert False, 'nobody is to be served beyond the limit'
+        except socket.timeout:
+            pass
+        third.sock.settimeout(PATIENCE)
+        first.close()
+        third.start()
+        assert second.read(0, 4) == third.read(0, 4) == pattern(4)
+
+
+def stop_within(s, seconds):
+    began = time.monotonic()
+    assert s.stop() == 0
+    assert time.monotonic() - began < seconds, time.monotonic() - began
+
+
+def test_stop_with_clients_in_every_state():
+    with disk(64 * MIB, content=pattern(4096)) as s:
+        silent, greeted = s.client(), s.client().greet()
+        half = s.client().greet()
+        half.send(OPTION_MAGIC + b'\0')
+        idle = s.client().start()
+        writing = s.client().start()
+        writing.request(WRITE, 0, MIB, data=bytes(1000))
+        stop_within(s, 2)
+        assert all(c.is_dropped() for c in (silent, greeted, half, idle, writing))
+
+
+def test_stop_with_clients_that_take_no_answers():
+    with disk(64 * MIB, content=pattern(4096)) as s:
+        stuck = s.client().start()
+        for i in range(64):
+            stuck.request(READ, 0, 16 * MIB, cookie=i)
+        time.sleep(0.3)
+        stop_within(s, 5.5)
+
+
+def test_stop_answers_what_runs():
+    with folder() as where:
+        with serve('--image-opts', 'driver=null-co,size=1M,latency-ns=1000000000,read-zeroes=on',
+                   where=where) as s:
+            c = s.client().start()
+            c.request(READ, 0, 4096, cookie=5)
+            time.sleep(0.3)
+            s.process.send_signal(signal.SIGTERM)
+            assert c.reply(4096) == (5, 0, [(DATA, bytes(4096))])
+            assert c.is_dropped()
+
+
+def test_signals_are_safe_at_any_time():
+    with disk(MIB, content=pattern(4096)) as s:
+        c = s.client().start()
+        for i in range(200):
+            s.process.send_signal(signal.SIGUSR1)
+            assert c.read(0, 4096) == pattern(4096)
+
+
+def test_out_of_descriptors_is_survived():
+    with disk(MIB, content=pattern(4096)) as s:
+        import resource
+        limit = len(os.listdir(f'/proc/{s.process.pid}/fd')) + 5
+        resource.prlimit(s.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        crowd = [s.connect() for _ in range(20)]
+        time.sleep(0.3)
+        for sock in crowd:
+            sock.close()
+        still_serves(s)
+
+
+sys.exit(run('hostile', globals()))

@@ -1,0 +1,384 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the client asks of a server, over several connections, and when connections are lost and come
+back: nothing lost, nothing told that did not happen, nothing waited for longer than was said."""
+import os
+import pathlib
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
+import nbd_server as nbd
+from nbd_server import Cut, Server
+
+BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
+TIMEOUT = 120
+MIB = 1 << 20
+
+
+def run(*args):
+    done = subprocess.run([BUILD / args[0], *map(str, args[1:])], stdin=subprocess.DEVNULL,
+                          timeout=TIMEOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.returncode, done.stdout.decode(errors='replace')
+
+
+def options(server, **more):
+    text = f'driver=nbd,server.type=unix,server.path={server.path}'
+    return text + ''.join(f',{k.replace("_", "-")}={v}' for k, v in more.items())
+
+
+def io(server, *commands, **more):
+    args = [a for c in commands for a in ('-c', c)]
+    return run('qemu-io', '--image-opts', *args, options(server, **more))
+
+
+def good_io(server, *commands, **more):
+    code, text = io(server, *commands, **more)
+    assert code == 0 and 'failed' not in text, text
+    return text
+
+
+def kinds(server, *wanted):
+    return [q for q in server.requests if q.kind in wanted]
+
+
+# ---- what is asked -----------------------------------------------------------------------------
+
+def test_flags_follow_what_the_server_can():
+    with Server() as s:
+        good_io(s, 'write -z 0 4k', 'write -z -u 4k 4k', 'write -f 8k 4k', 'discard 0 64k', 'flush',
+                discard='unmap')
+        zeroes = kinds(s, nbd.ZEROES)
+        assert [q.flags & ~nbd.FUA for q in zeroes] == [nbd.NO_HOLE, 0]
+        assert [q.flags for q in kinds(s, nbd.WRITE)] == [nbd.FUA]
+        assert len(kinds(s, nbd.TRIM)) == 1 and kinds(s, nbd.FLUSH)
+
+
+def test_server_that_can_do_nothing():
+    """No flush, no FUA, no zeroes, no trim: zeroes go as data, the rest not at all."""
+    with Server() as s:
+        s.flags = nbd.HAS_FLAGS
+        good_io(s, 'write -z 0 4k', 'write -f 8k 4k', 'discard 0 64k', 'flush', discard='unmap')
+        assert {q.kind for q in s.requests} == {nbd.WRITE}
+
+
+def test_fua_is_a_flush_where_there_is_none():
+    with Server() as s:
+        s.flags = nbd.ALL & ~nbd.CAN_FUA
+        good_io(s, 'write -f 8k 4k')
+        assert [q.kind for q in s.requests][:2] == [nbd.WRITE, nbd.FLUSH]
+        assert s.requests[0].flags == 0
+
+
+def test_block_sizes_are_kept():
+    """Every request is a multiple of the smallest block and not longer than the largest."""
+    for minimum, maximum in (1, 65536), (512, 65536), (4096, 8192), (65536, 1 << 20):
+        with Server(data=os.urandom(4 * MIB)) as s:
+            s.blocks = minimum, max(minimum, 4096), maximum
+            good_io(s, 'read 1 100', 'write -P 3 1000 300k', 'write -z 2000003 70000', 'read 0 4M',
+                    'write -P 4 4194300 4')
+            for q in kinds(s, nbd.READ, nbd.WRITE, nbd.ZEROES):
+                assert q.offset % minimum == 0 and q.length % minimum == 0, (minimum, q.offset)
+            assert all(q.length <= maximum for q in kinds(s, nbd.READ, nbd.WRITE))
+            assert s.data[1000:1000 + (300 << 10)] == b'\3' * (300 << 10)
+            assert s.data[4194300:] == b'\4' * 4
+
+
+def test_extended_headers():
+    with Server(data=b'\xa5' * MIB) as s:
+        s.can_extended = True
+        good_io(s, 'read -P 0xa5 0 1M', 'write -P 1 4k 4k', 'write -z 64k 64k', 'read -P 1 4k 4k')
+        write, = kinds(s, nbd.WRITE)
+        assert write.flags & nbd.PAYLOAD_LEN and write.payload == b'\1' * 4096
+        assert not any(q.flags & nbd.PAYLOAD_LEN for q in kinds(s, nbd.READ, nbd.ZEROES))
+
+
+def test_oldstyle():
+    with Server(data=b'\xa5' * MIB) as s:
+        s.oldstyle = True
+        good_io(s, 'read -P 0xa5 0 1M', 'write -P 1 4k 4k', 'read -P 1 4k 4k', 'map')
+        assert s.data[4096:8192] == b'\1' * 4096
+        code, text = run('qemu-img', 'info', s.uri('name'))
+        assert code == 1, 'took an export by name'
+
+
+def test_servers_of_old():
+    """Without options beyond EXPORT_NAME, without GO, with zeroes."""
+    for members in ({'fixed': False, 'no_zeroes': False}, {'fixed': False}, {'can_go': False},
+                    {'can_go': False, 'no_zeroes': False, 'can_structured': False}):
+        with Server(data=b'\xa5' * MIB) as s:
+            s.name = 'e'
+            vars(s).update(members)
+            good_io(s, 'read -P 0xa5 0 1M', 'write -P 1 4k 4k', export='e')
+
+
+def test_context_is_refused():
+    """Without block status everything is data; with one that is always an error, copying fails."""
+    with Server(data=b'\xa5' * MIB) as s:
+        s.can_context = False
+        code, text = run('qemu-img', 'map', '--output=json', s.uri())
+        assert code == 0 and '"length": 1048576' in text and not kinds(s, nbd.STATUS), text
+
+
+# ---- several connections -----------------------------------------------------------------------
+
+def test_connections_only_if_they_agree():
+    for flags, wanted in (nbd.ALL, 1), (nbd.ALL | nbd.MULTI, 4):
+        with Server(size=8 * MIB) as s:
+            s.flags = flags
+            code, text = run('qemu-img', 'bench', '-c', 400, '-d', 32, '--image-opts',
+                             options(s, connections=4))
+            assert code == 0, text
+            assert s.connections == wanted, s.connections
+
+
+def test_connections_share_the_work():
+    with Server(data=os.urandom(16 * MIB)) as s:
+        s.flags = nbd.ALL | nbd.MULTI
+        with s_file() as out:
+            code, text = run('qemu-img', 'convert', '-n', '--image-opts', '-O', 'raw', '-m', 16,
+                             options(s, connections=4), out)
+            assert code == 0, text
+            assert pathlib.Path(out).read_bytes() == s.data
+        assert len({q.conn.number for q in kinds(s, nbd.READ)}) > 1
+
+
+def test_other_connections_carry_on():
+    """One of four is lost while it reads: its request is made on another one, without any delay."""
+    class Loses(Server):
+        def answer(self, q):
+            if q.conn.number == 2:
+                raise Cut
+            return super().answer(q)
+
+    with Loses(data=b'\xa5' * (8 * MIB)) as s:
+        s.flags = nbd.ALL | nbd.MULTI
+        commands = [f'aio_read -P 0xa5 {n * 4096} 4096' for n in range(64)]
+        good_io(s, 'sleep 300', *commands, 'aio_flush', *commands, 'aio_flush', connections=4)
+
+
+# ---- losing and finding connections ------------------------------------------------------------
+
+class Flaky(Server):
+    """Hangs up after a number of answers, in the middle of one now and then."""
+
+    def __init__(self, every, **how):
+        super().__init__(**how)
+        self.every, self.count, self.cuts = every, 0, 0
+        self.count_lock = threading.Lock()
+
+    def answer(self, q):
+        with self.count_lock:
+            self.count += 1
+            cut = self.count % self.every == 0
+            self.cuts += cut
+        for frame in super().answer(q):
+            if cut:
+                if self.count % 2:
+                    q.conn.send(frame[:len(frame) // 2])
+                q.conn.sock.shutdown(socket.SHUT_RDWR)
+                raise Cut
+            yield frame
+
+
+def s_file():
+    import contextlib
+    import tempfile
+
+    @contextlib.contextmanager
+    def made():
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'out')
+            pathlib.Path(path).write_bytes(b'')
+            os.truncate(path, 16 * MIB)
+            yield path
+    return made()
+
+
+def test_convert_through_lost_connections():
+    """Reading and writing a whole image while connections are lost all the time."""
+    content = os.urandom(8 * MIB)
+    for members in {}, {'can_extended': True}, {'can_structured': False}:
+        with Flaky(7, data=content) as s, s_file() as out:
+            vars(s).update(members)
+            os.truncate(out, 8 * MIB)
+            code, text = run('qemu-img', 'convert', '-n', '--image-opts', '-O', 'raw',
+                             options(s, reconnect_delay=60), out)
+            assert code == 0, text
+            assert pathlib.Path(out).read_bytes() == content and s.cuts
+        with Flaky(7, size=8 * MIB) as s, s_file() as source:
+            vars(s).update(members)
+            pathlib.Path(source).write_bytes(content)
+            code, text = run('qemu-img', 'convert', '-n', '-f', 'raw', '--target-image-opts', source,
+                             options(s, reconnect_delay=60))
+            assert code == 0, text
+            assert s.data == content and s.cuts
+
+
+def test_no_delay_means_failure_at_once():
+    with Server(data=b'\xa5' * MIB) as s:
+        s.limits = {0: 400}
+        began = time.monotonic()
+        code, text = io(s, 'read 0 4k', 'read 0 4k')
+        assert text.count('read failed: Input/output error') == 2, text
+        assert time.monotonic() - began < 10
+
+
+def test_without_delay_it_comes_back():
+    """The first request after a loss fails; once there is a connection again, they work."""
+    with Server(data=b'\xa5' * MIB) as s:
+        s.limits = {0: 400}
+        code, text = io(s, 'read 0 4k', 'sleep 1500', 'read -P 0xa5 0 4k')
+        assert text.count('read failed') == 1 and 'read 4096/4096' in text, text
+
+
+def test_delay_is_the_limit():
+    """A server that never comes back: requests fail after the delay, later ones at once."""
+    with Server(data=b'\xa5' * MIB) as s:
+        s.limits = {n: 400 if n == 0 else 0 for n in range(100)}
+        began = time.monotonic()
+        code, text = io(s, 'read 0 4k', 'read 4k 4k', reconnect_delay=2)
+        took = time.monotonic() - began
+        assert text.count('read failed: Input/output error') == 2, text
+        assert 1.9 < took < 12, took
+
+
+def test_server_that_loses_every_request():
+    """It accepts again and again and answers nothing: no request is repeated past the delay."""
+    class Never(Server):
+        def answer(self, q):
+            raise Cut
+
+    with Never(data=b'\xa5' * MIB) as s:
+        began = time.monotonic()
+        code, text = io(s, 'read 0 4k', reconnect_delay=2)
+        took = time.monotonic() - began
+        assert 'read failed: Input/output error' in text, text
+        assert took < 20, took
+
+
+def test_open_timeout_waits_for_a_server():
+    with Server(data=b'\xa5' * MIB) as s:
+        hidden = s.path + '.away'
+        os.rename(s.path, hidden)
+        threading.Timer(1.0, os.rename, (hidden, s.path)).start()
+        good_io(s, 'read -P 0xa5 0 4k', open_timeout=30)
+
+
+def test_open_timeout_is_the_limit():
+    with Server() as s:
+        path = s.path
+    began = time.monotonic()
+    code, text = run('qemu-img', 'info', '--image-opts',
+                     f'driver=nbd,server.type=unix,server.path={path},open-timeout=1')
+    assert code == 1 and 0.9 < time.monotonic() - began < 15, text
+
+
+def test_other_export_is_not_taken_for_the_same():
+    """The server comes back with an export of another size, or read-only: it is not used."""
+    for change in {'size': 2 * MIB}, {'flags': nbd.ALL | nbd.READ_ONLY}, {'flags': nbd.HAS_FLAGS}:
+        class Changes(Server):
+            def handshake(self, c):
+                if c.number > 0:
+                    vars(self).update(change)
+                return super().handshake(c)
+
+        with Changes(data=b'\xa5' * MIB) as s:
+            s.limits = {0: 400}
+            code, text = io(s, 'read 0 4k', reconnect_delay=2)
+            assert 'read failed: Input/output error' in text, (change, text)
+            assert s.connections > 1
+
+
+def test_closing_does_not_wait_for_connections():
+    """Further connections that never come about, and a handshake that stops, do not hold up the end."""
+    class Stops(Server):
+        def handshake(self, c):
+            if c.number > 0:
+                c.receive(1 << 20)
+            return super().handshake(c)
+
+    with Stops(size=MIB) as s:
+        s.flags = nbd.ALL | nbd.MULTI
+        began = time.monotonic()
+        good_io(s, 'read 0 4k', connections=4)
+        assert time.monotonic() - began < 10
+
+
+def test_closing_does_not_wait_for_a_host_that_is_gone():
+    """Connecting again to an address that swallows everything goes on until the end, not longer."""
+    with Server(size=MIB) as s, socket.create_server(('127.0.0.1', 0), backlog=0) as listener:
+        s.limits = {0: 400}
+        fillers = [socket.socket() for _ in range(8)]
+
+        def relay():
+            one, other = listener.accept()[0], socket.socket(socket.AF_UNIX)
+            for filler in fillers:  # the backlog is full from now on: nobody gets through
+                filler.setblocking(False)
+                filler.connect_ex(listener.getsockname())
+            other.connect(s.path)
+            threading.Thread(target=pump, args=(one, other), daemon=True).start()
+            pump(other, one)
+
+        threading.Thread(target=relay, daemon=True).start()
+        began = time.monotonic()
+        code, text = run('qemu-io', '--image-opts', '-c', 'read 0 4k', '-c', 'sleep 500', '-c',
+                         'read 0 4k', 'driver=nbd,server.type=inet,server.host=127.0.0.1,server.port='
+                         f'{listener.getsockname()[1]}')
+        assert code == 1 and text.count('read failed') == 2, text
+        assert time.monotonic() - began < 10
+        for filler in fillers:
+            filler.close()
+
+
+def pump(source, sink):
+    """Copies until one of the two ends."""
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+    except OSError:
+        pass
+    for sock in source, sink:
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
+def test_early_refusal_of_a_large_write():
+    """The server answers before it has read the data: the connection goes on all the same."""
+    class Early(Server):
+        def receive(self, c):
+            head = c.receive(28)
+            magic, flags, kind, cookie, offset, length = struct.unpack('>IHHQQI', head)
+            q = nbd.Request(kind, flags, cookie, offset, length)
+            q.conn = c
+            if kind == nbd.WRITE:
+                c.send(self.simple(q, nbd.ENOSPC))
+                q.payload = c.receive(length)
+            return q
+
+        def answer(self, q):
+            return iter(()) if q.kind == nbd.WRITE else super().answer(q)
+
+    with Early(size=4 * MIB) as s:
+        code, text = io(s, 'write 0 4M', 'read -P 0 0 4M')
+        assert 'write failed: No space left on device' in text and 'read 4194304/4194304' in text, text
+
+
+def main():
+    for name, fn in list(globals().items()):
+        if name.startswith('test_'):
+            try:
+                fn()
+                print(f'ok {name[5:]}', flush=True)
+            except (AssertionError, subprocess.TimeoutExpired) as e:
+                print(f'not ok {name[5:]} {str(e)[:300]!r}', flush=True)
+
+
+if __name__ == '__main__':
+    main()

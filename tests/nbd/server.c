@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The server as its users see it: exports that come and go while clients are there. */
+#include "nbd/server.h"
+#include "io/channel.h"
+#include "nbd/proto.h"
+#include "tests/lib/harness.h"
+#include "util/err.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum { DISK = 1 << 20 };
+
+static CO Handle *disk_open(void)
+{
+    g_autoptr(GError) err = NULL;
+    Handle *h = handle_open(NULL, json_pack("{s:s, s:i, s:b}", "driver", "null-co", "size", DISK,
+                                            "read-zeroes", 1), OPEN_RDWR, &err);
+
+    g_assert_no_error(err);
+    return h;
+}
+
+static CO NbdExport *add(NbdServer *s, const char *name, GError **err)
+{
+    NbdExportConfig config = { .name = name };
+
+    return nbd_export_add(s, &config, disk_open(), err);
+}
+
+static NbdServer *server_new(void)
+{
+    NbdServerConfig config = { 0 };
+
+    return nbd_server_new(&config);
+}
+
+/* ---- a client -------------------------------------------------------------------------------- */
+
+static CO Channel *connect_to(NbdServer *s)
+{
+    be32 flags = be32_of(NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
+    NbdGreeting hello;
+    Channel *c;
+    int ends[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), ==, 0);
+    nbd_server_serve(s, ends[0]);
+    c = channel_new_socket(ends[1]);
+    g_assert_cmpint(channel_read_all(c, &hello, sizeof(hello)), ==, 0);
+    g_assert_cmpint(channel_write_all(c, &flags, sizeof(flags)), ==, 0);
+    return c;
+}
+
+/* Asks for export @name; true if it was granted. */
+static CO bool agree(Channel *c, const char *name)
+{
+    size_t len = strlen(name);
+    NbdOption o = { be64_of(NBD_OPTS_MAGIC), be32_of(NBD_OPT_GO), be32_of(6 + len) };
+    be32 name_len = be32_of(len);
+    be16 none = be16_of(0);
+    struct iovec iov[] = {
+        { &o, sizeof(o) }, { &name_len, 4 }, { (void *)name, len }, { &none, 2 },
+    };
+
+    g_assert_cmpint(channel_writev_all(c, iov, G_N_ELEMENTS(iov)), ==, 0);
+    for (;;) {
+        NbdOptionReply r;
+        uint8_t data[4096];
+
+        g_assert_cmpint(channel_read_all(c, &r, sizeof(r)), ==, 0);
+        g_assert_cmpuint(be32_get(r.length), <=, sizeof(data));
+        g_assert_cmpint(channel_read_all(c, data, be32_get(r.length)), ==, 0);
+        if (be32_get(r.type) != NBD_REP_INFO)
+            return be32_get(r.type) == NBD_REP_ACK;
+    }
+}
+
+static CO Channel *user_of(NbdServer *s, const char *name)
+{
+    Channel *c = connect_to(s);
+
+    g_assert_true(agree(c, name));
+    return c;
+}
+
+/* The error a FLUSH ends with; -1: the connection does. */
+static CO int flush(Channel *c)
+{
+    NbdRequest q = { .magic = be32_of(NBD_REQUEST_MAGIC), .type = be16_of(NBD_CMD_FLUSH) };
+    NbdSimpleReply r;
+
+    if (channel_write_all(c, &q, sizeof(q)) < 0 || channel_read_all(c, &r, sizeof(r)) < 0)
+        return -1;
+    return be32_get(r.error);
+}
+
+/* ---- tests ----------------------------------------------------------------------------------- */
+
+static CO void test_names_are_unique(void)
+{
+    NbdServer *s = server_new();
+    g_autoptr(GError) err = NULL;
+
+    g_assert_nonnull(add(s, "a", &err));
+    g_assert_null(add(s, "a", &err));
+    g_assert_cmpint(err->code, ==, EEXIST);
+    g_assert_true(nbd_server_stop(s));
+}
+
+static CO void test_safe_removal_needs_an_unused_export(void)
+{
+    NbdServer *s = server_new();
+    NbdExport *e = add(s, "a", NULL);
+    Channel *c = user_of(s, "a");
+    g_autoptr(GError) err = NULL;
+
+    g_assert_false(nbd_export_remove(e, NBD_REMOVE_SAFE, &err));
+    g_assert_cmpint(err->code, ==, EBUSY);
+    g_assert_cmpint(flush(c), ==, 0);
+    channel_free(c);
+    while (nbd_server_clients(s))
+        co_yield();
+    g_assert_true(nbd_export_remove(e, NBD_REMOVE_SAFE, NULL));
+    g_assert_null(nbd_export_find(s, "a"));
+    g_assert_true(nbd_server_stop(s));
+}
+
+static CO void test_soft_removal_hides_and_refuses(void)
+{
+    NbdServer *s = server_new();
+    Channel *user, *other, *late;
+
+    add(s, "a", NULL);
+    add(s, "b", NULL);
+    user = user_of(s, "a");
+    other = user_of(s, "b");
+    g_assert_true(nbd_export_remove(nbd_export_find(s, "a"), NBD_REMOVE_SOFT, NULL));
+    g_assert_cmpint(flush(user), ==, NBD_ESHUTDOWN);
+    g_assert_cmpint(flush(other), ==, 0);
+    late = connect_to(s);
+    g_assert_false(agree(late, "a"));
+    g_assert_nonnull(add(s, "a", NULL));
+    g_assert_true(agree(late, "a"));
+    g_assert_cmpint(flush(late), ==, 0);
+    g_assert_cmpint(flush(user), ==, NBD_ESHUTDOWN);
+    channel_free(user);
+    channel_free(other);
+    channel_free(late);
+    g_assert_true(nbd_server_stop(s));
+}
+
+static CO void test_hard_removal_cuts_its_clients_off(void)
+{
+    NbdServer *s = server_new();
+    Channel *user, *other;
+
+    add(s, "a", NULL);
+    add(s, "b", NULL);
+    user = user_of(s, "a");
+    other = user_of(s, "b");
+    g_assert_true(nbd_export_remove(nbd_export_find(s, "a"), NBD_REMOVE_HARD, NULL));
+    g_assert_cmpint(flush(user), ==, -1);
+    g_assert_cmpint(flush(other), ==, 0);
+    channel_free(user);
+    channel_free(other);
+    g_assert_true(nbd_server_stop(s));
+}
+
+static void count(const NbdClientStatus *st, void *arg)
+{
+    unsigned *n = arg;
+
+    g_assert_cmpstr(st->export_name, ==, "a");
+    g_assert_cmpuint(st->requests, ==, 2);
+    ++*n;
+}
+
+static CO void test_clients_can_be_watched(void)
+{
+    NbdServer *s = server_new();
+    unsigned n = 0;
+    Channel *c;
+
+    add(s, "a", NULL);
+    c = user_of(s, "a");
+    g_assert_cmpint(flush(c), ==, 0);
+    g_assert_cmpint(flush(c), ==, 0);
+    nbd_server_foreach_client(s, count, &n);
+    g_assert_cmpuint(n, ==, 1);
+    channel_free(c);
+    g_assert_true(nbd_server_stop(s));
+}
+
+const Test tests[] = {
+    { "/nbd/server/names-are-unique", test_names_are_unique },
+    { "/nbd/server/safe-removal-needs-an-unused-export", test_safe_removal_needs_an_unused_export },
+    { "/nbd/server/soft-removal-hides-and-refuses", test_soft_removal_hides_and_refuses },
+    { "/nbd/server/hard-removal-cuts-its-clients-off", test_hard_removal_cuts_its_clients_off },
+    { "/nbd/server/clients-can-be-watched", test_clients_can_be_watched },
+    {}
+};

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the programs do alike when they open images. */
+#ifndef TOOLS_IMAGE_H
+#define TOOLS_IMAGE_H
+
+#include "block/block.h"
+
+/* Adds to *@flags what the value of a cache, discard or AIO option means. False: complained. */
+bool open_cache_mode(const char *mode, OpenFlags *flags);
+bool open_discard_mode(const char *mode, OpenFlags *flags);
+bool open_aio_mode(const char *mode, OpenFlags *flags);
+
+/*
+ * As handle_open, but read-only below an image in a temporary file that takes all writes and is
+ * gone with the handle.
+ */
+CO Handle *image_open_snapshot(const char *name, json_t *options, OpenFlags flags, GError **err);
+
+/*
+ * Makes read-only @h show the internal snapshot that @param names: an id, a name, or
+ * "snapshot.id=ID,snapshot.name=NAME". False: complained.
+ */
+CO bool image_load_snapshot(Handle *h, const char *param);
+
+#endif
