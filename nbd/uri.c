@@ -125,8 +125,8 @@ static bool host_take(const char *text, json_t *server, GError **err)
 
 static bool old_parse(const char *name, json_t *o, GError **err)
 {
-    const char *mark = strstr(name, EXPORT_MARK);
     const char *rest = g_str_has_prefix(name, "nbd:") ? name + strlen("nbd:") : NULL;
+    const char *mark = rest ? strstr(rest, EXPORT_MARK) : NULL;
     g_autoptr(json_t) server = json_object();
     g_autofree char *where = NULL;
 
