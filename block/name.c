@@ -39,9 +39,8 @@ bool node_is_plain_but(const Node *n, const char *option)
 }
 
 /*
- * Puts @v, the value at @key, into @into: what is inside of objects and lists by dotted names. The
- * last member of an object goes first, unless the object is in a list: as in the reference, where
- * that shows.
+ * Puts @v, the value at @key, into @into: what is inside of objects and lists by dotted names. As in
+ * the reference, where the order shows, the last member of an object goes first, but not in a list.
  */
 static void strong_put(json_t *into, const char *key, json_t *v, bool in_list)
 {
@@ -55,7 +54,7 @@ static void strong_put(json_t *into, const char *key, json_t *v, bool in_list)
     for (i = 0; i < n; i++) {
         g_autofree char *path = g_strdup_printf("%s.%s", key, names[i]);
 
-        strong_put(into, path, json_object_get(v, names[i]), false);
+        strong_put(into, path, json_object_get(v, names[i]), in_list);
     }
     json_array_foreach(v, i, member) {
         g_autofree char *path = g_strdup_printf("%s.%zu", key, i);

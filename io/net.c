@@ -5,6 +5,7 @@
  */
 #include "io/net.h"
 #include "io/aio.h"
+#include "io/internal.h"
 #include "io/pool.h"
 #include "util/err.h"
 #include "util/fd.h"
@@ -45,20 +46,6 @@ void net_address_clear(NetAddress *a)
     g_free(a->port);
     g_free(a->path);
     *a = (NetAddress){ 0 };
-}
-
-void net_address_copy(NetAddress *to, const NetAddress *from)
-{
-    *to = *from;
-    to->host = g_strdup(from->host);
-    to->port = g_strdup(from->port);
-    to->path = g_strdup(from->path);
-}
-
-bool net_address_equal(const NetAddress *a, const NetAddress *b)
-{
-    return a->kind == b->kind && !g_strcmp0(a->host, b->host) && !g_strcmp0(a->port, b->port) &&
-           !g_strcmp0(a->path, b->path) && a->abstract == b->abstract && a->loose == b->loose;
 }
 
 char *net_address_text(const NetAddress *a)
@@ -230,8 +217,27 @@ static int fd_duplicate(const NetAddress *a, GError **err)
 
 /* ---- connecting ------------------------------------------------------------------------------ */
 
+/* Waits until @fd is connected, or not. 0 or a negative errno. */
+static CO int attempt_wait(NetAttempt *t, int fd, int64_t deadline_ns)
+{
+    PollWait w;
+    int r;
+
+    t->wait = &w;
+    r = poll_wait(&w, fd, POLLOUT, deadline_ns);
+    t->wait = NULL;
+    return MIN(r, 0);
+}
+
+void net_attempt_cancel(NetAttempt *t)
+{
+    t->cancelled = true;
+    if (t->wait)
+        poll_wait_cancel(t->wait, -ECANCELED);
+}
+
 /* A connected socket or a negative errno. */
-static CO int place_connect(const NetAddress *a, const Place *p, int64_t deadline_ns)
+static CO int place_connect(const NetAddress *a, const Place *p, int64_t deadline_ns, NetAttempt *t)
 {
     autofd int fd = place_socket(a, p);
     int r = 0;
@@ -244,7 +250,7 @@ static CO int place_connect(const NetAddress *a, const Place *p, int64_t deadlin
             return -ECONNREFUSED;
         if (errno != EINPROGRESS && errno != EINTR)
             return -errno;
-        r = aio_poll(fd, POLLOUT, deadline_ns);
+        r = attempt_wait(t, fd, deadline_ns);
         if (r < 0)
             return r;
         if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &r, &len) < 0)
@@ -257,6 +263,13 @@ static CO int place_connect(const NetAddress *a, const Place *p, int64_t deadlin
 
 int net_connect(const NetAddress *a, int64_t deadline_ns, GError **err)
 {
+    NetAttempt t = { 0 };
+
+    return net_connect_attempt(a, deadline_ns, &t, err);
+}
+
+int net_connect_attempt(const NetAddress *a, int64_t deadline_ns, NetAttempt *t, GError **err)
+{
     g_autoptr(GArray) places = g_array_new(FALSE, FALSE, sizeof(Place));
     g_autofree char *text = net_address_text(a);
     int fd = -EHOSTUNREACH;
@@ -265,8 +278,10 @@ int net_connect(const NetAddress *a, int64_t deadline_ns, GError **err)
         return fd_duplicate(a, err);
     if (!places_of(a, false, places, err))
         return -1;
-    for (guint i = 0; i < places->len && fd < 0; i++)
-        fd = place_connect(a, &g_array_index(places, Place, i), deadline_ns);
+    for (guint i = 0; i < places->len && fd < 0 && !t->cancelled; i++)
+        fd = place_connect(a, &g_array_index(places, Place, i), deadline_ns, t);
+    if (fd < 0 && t->cancelled)
+        fd = -ECANCELED;
     if (fd < 0) {
         err_set_errno(err, fd, "Cannot connect to '%s'", text);
         return -1;
@@ -354,33 +369,6 @@ bool net_listen(const NetAddress *a, int backlog, GArray *fds, GError **err)
         return err_set_errno(err, failure, "Cannot listen on '%s'", text);
     }
     return true;
-}
-
-/* The other end went away, or the system is short of something for a moment. */
-static bool accept_may_go_on(int error)
-{
-    return error == ECONNABORTED || error == EINTR || error == EPROTO || error == EPERM;
-}
-
-int net_accept(int fd, GError **err)
-{
-    for (;;) {
-        int r, conn = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-        if (conn >= 0)
-            return conn;
-        if (errno != EAGAIN) {
-            if (accept_may_go_on(errno))
-                continue;
-            err_set_errno(err, errno, "Cannot accept a connection");
-            return -1;
-        }
-        r = aio_poll(fd, POLLIN, 0);
-        if (r < 0) {
-            err_set_errno(err, r, "Cannot wait for a connection");
-            return -1;
-        }
-    }
 }
 
 char *net_peer_text(int fd)

@@ -34,9 +34,6 @@ typedef struct {
 
 void net_address_clear(NetAddress *a);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(NetAddress, net_address_clear)
-void net_address_copy(NetAddress *to, const NetAddress *from);
-/* True if both name the same place in the same words. */
-bool net_address_equal(const NetAddress *a, const NetAddress *b);
 /* "host:port", "[::1]:port", "unix:path", "vsock:cid:port", "fd:n" for messages. Caller frees. */
 char *net_address_text(const NetAddress *a);
 
@@ -47,14 +44,21 @@ char *net_address_text(const NetAddress *a);
  */
 CO int net_connect(const NetAddress *a, int64_t deadline_ns, GError **err);
 
+/* A connection in the making that somebody else may give up. Zeroed at first. */
+typedef struct {
+    void *wait;     /* of the loop, while there is one */
+    bool cancelled;
+} NetAttempt;
+
+/* The same; after net_attempt_cancel it soon fails with ECANCELED (a name look-up goes on first). */
+CO int net_connect_attempt(const NetAddress *a, int64_t deadline_ns, NetAttempt *t, GError **err);
+void net_attempt_cancel(NetAttempt *t);
+
 /*
  * Listens on every address that the name stands for. The descriptors are added to @fds (of int).
  * A socket file at a NET_UNIX path is replaced, as users of such servers expect of a restart.
  */
 CO bool net_listen(const NetAddress *a, int backlog, GArray *fds, GError **err);
-
-/* The next connection of listening @fd; -1 with @err. ECONNABORTED and the like are retried. */
-CO int net_accept(int fd, GError **err);
 
 /* Who is at the other end of @fd: "127.0.0.1:4711", "unix", "vsock:3:1024". Caller frees. */
 char *net_peer_text(int fd);

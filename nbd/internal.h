@@ -194,6 +194,8 @@ CO void nbd_receive(NbdClient *c);
 NbdTask *nbd_task_take(NbdClient *c);
 /* Refuses what need not be carried out, by setting @t->refusal. Before its payload is received. */
 void nbd_task_check(NbdTask *t);
+/* Bytes of memory that @t needs besides its payload. */
+uint64_t nbd_task_room(const NbdTask *t);
 /* Says why @t is not carried out. @reason is static. */
 void nbd_task_refuse(NbdTask *t, int error, const char *reason);
 /* Carries it out and answers. Takes @t over. */

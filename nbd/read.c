@@ -47,6 +47,8 @@ static CO int pieces_find(NbdTask *t, Pieces *p)
 
             if (r < 0)
                 return r;
+            if (!e.len) /* the image has become smaller */
+                return -EIO;
         }
         pieces_add(p, done, e.len, e.flags & EXTENT_ZERO);
         done += e.len;

@@ -208,8 +208,8 @@ static CO bool receive_one(NbdClient *c)
         nbd_task_check(t);
         if (t->payload)
             ok = task_payload(t);
-        else if (t->type == NBD_CMD_READ && !t->refusal && t->length)
-            task_buffer(t, t->length);
+        else if (!t->refusal && nbd_task_room(t))
+            task_buffer(t, nbd_task_room(t));
     }
     if (ok)
         nbd_task_start(t);

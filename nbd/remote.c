@@ -22,7 +22,8 @@ struct Lane {
     NbdRemote *remote;
     NbdConn *conn;       /* NULL: none */
     bool connecting;     /* its connector runs */
-    Channel *haggling;   /* the connector's, in its handshake */
+    NetAttempt attempt;  /* the connector's, while it connects ... */
+    Channel *haggling;   /* ... and in its handshake */
     Co *sleeper;         /* the connector, between attempts */
 };
 
@@ -77,7 +78,7 @@ static CO NbdConn *lane_attempt(Lane *l, int64_t deadline_ns, GError **err)
         .creds = t->creds,
         .hostname = t->hostname,
     };
-    int fd = net_connect(&t->address, deadline_ns, err);
+    int fd = net_connect_attempt(&t->address, deadline_ns, &l->attempt, err);
     NbdConn *c;
 
     if (fd < 0)
@@ -226,6 +227,7 @@ void nbd_remote_close(NbdRemote *r)
     for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++) {
         if (r->lanes[i].sleeper)
             co_wake(r->lanes[i].sleeper);
+        net_attempt_cancel(&r->lanes[i].attempt);
         if (r->lanes[i].haggling)
             channel_shutdown(r->lanes[i].haggling);
     }

@@ -191,21 +191,22 @@ static CO int task_trim(NbdTask *t)
 /* Reads what will be asked for, so that it is in the caches below. */
 static CO int task_cache(NbdTask *t)
 {
-    uint64_t room = MIN(t->length, CACHE_PIECE);
     int r = 0;
 
-    if (!room)
-        return 0;
-    t->buf = nbd_buffer_take(&t->client->server->buffers, room);
-    if (!t->buf)
-        return -ENOMEM;
-    t->buf_len = room;
-    t->client->bytes += room;
-    for (uint64_t done = 0; done < t->length && r == 0; done += room)
+    for (uint64_t done = 0, n; done < t->length && r == 0; done += n) {
+        n = MIN(t->buf_len, t->length - done);
         r = is_abandoned(t) ? -ESHUTDOWN
                             : handle_pread(t->client->export->handle, t->offset + done,
-                                           span_of(t->buf, MIN(room, t->length - done)), 0);
+                                           span_of(t->buf, n), 0);
+    }
     return r;
+}
+
+uint64_t nbd_task_room(const NbdTask *t)
+{
+    return t->type == NBD_CMD_READ    ? t->length
+           : t->type == NBD_CMD_CACHE ? MIN(t->length, CACHE_PIECE)
+                                      : 0;
 }
 
 /* The length and the contexts that the payload of a BLOCK_STATUS asks for. */

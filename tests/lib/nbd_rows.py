@@ -3,7 +3,7 @@
 SOCKET = 'nbd+unix:///?socket=s'
 # What starts each; the reference's server has the paths of our build in front of it.
 SERVERS = {
-    'nbdkit': 'nbdkit -U s -P pid {0}; while [ ! -s pid ]; do sleep 0.01; done',
+    'nbdkit': 'nbdkit -U s -P pid {0} || exit 99; while [ ! -s pid ]; do sleep 0.01; done',
     'qemu': '"${{FERRY_REFERENCE:-/usr/bin}}"/qemu-nbd -t -e 8 -k "$PWD/s" --fork --pid-file=pid {0}',
 }
 # The server ends with the row's shell; nbdkit has nothing to write back.

@@ -244,6 +244,21 @@ def test_contexts_say_what_the_reference_says():
         assert len(theirs) == 3 and ours == theirs, (ours, theirs)
 
 
+@needs('qemu-nbd', 'qemu-img', 'qemu-io')
+def test_bitmaps_record_what_clients_write():
+    with folder() as where:
+        chain(where)
+        tool('qemu-img', 'bitmap', '--enable', 'top', 'b', cwd=where)
+        with serve('-B', 'b', '-f', 'qcow2', 'top', where=where) as s:
+            c = s.client().start('structured', ['qemu:dirty-bitmap:b'])
+            assert c.call(WRITE, 4 * MIB, 3, data=b'new') == 0
+            assert (65536, 1) in c.status(4 * MIB, MIB)[c.ids['qemu:dirty-bitmap:b']]
+        with serve('-r', '-A', '-B', 'b', '-f', 'qcow2', 'top', where=where,
+                   tool=REFERENCE / 'qemu-nbd') as s:
+            dirty = contexts_of(s)['qemu:dirty-bitmap:b']
+        assert dirty[-2:] == [[65536, 1], [MIB - 65536, 0]], dirty
+
+
 def test_status_with_chosen_contexts_in_the_payload():
     with folder() as where:
         chain(where)

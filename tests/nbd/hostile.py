@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
@@ -165,6 +166,30 @@ def test_half_sent_writes_take_bounded_memory_and_keep_nobody():
             still_serves(s)
         assert time.monotonic() - began < 5
         assert s.resident() - before < 20 * 1024, (before, s.resident())
+
+
+def test_a_greedy_client_does_not_starve_others():
+    with disk(64 * MIB, content=pattern(64 * 1024)) as s:
+        greedy = s.client().start()
+        until = time.monotonic() + 3
+
+        def take_all():
+            for i in range(64):
+                greedy.request(READ, 0, MIB, cookie=i)
+            while time.monotonic() < until:
+                greedy.reply(MIB)
+                greedy.request(READ, 0, MIB)
+
+        taker = threading.Thread(target=take_all)
+        taker.start()
+        modest = s.client().start()
+        slowest = 0
+        while time.monotonic() < until - 0.5:
+            began = time.monotonic()
+            assert modest.read(0, 4096) == pattern(4096)
+            slowest = max(slowest, time.monotonic() - began)
+        taker.join()
+        assert slowest < 1, slowest
 
 
 def test_handshakes_have_a_limit():

@@ -294,6 +294,61 @@ def test_other_export_is_not_taken_for_the_same():
             assert s.connections > 1
 
 
+def test_closing_does_not_wait_for_connections():
+    """Further connections that never come about, and a handshake that stops, do not hold up the end."""
+    class Stops(Server):
+        def handshake(self, c):
+            if c.number > 0:
+                c.receive(1 << 20)
+            return super().handshake(c)
+
+    with Stops(size=MIB) as s:
+        s.flags = nbd.ALL | nbd.MULTI
+        began = time.monotonic()
+        good_io(s, 'read 0 4k', connections=4)
+        assert time.monotonic() - began < 10
+
+
+def test_closing_does_not_wait_for_a_host_that_is_gone():
+    """Connecting again to an address that swallows everything goes on until the end, not longer."""
+    with Server(size=MIB) as s, socket.create_server(('127.0.0.1', 0), backlog=0) as listener:
+        s.limits = {0: 400}
+        fillers = [socket.socket() for _ in range(8)]
+
+        def relay():
+            one, other = listener.accept()[0], socket.socket(socket.AF_UNIX)
+            for filler in fillers:  # the backlog is full from now on: nobody gets through
+                filler.setblocking(False)
+                filler.connect_ex(listener.getsockname())
+            other.connect(s.path)
+            threading.Thread(target=pump, args=(one, other), daemon=True).start()
+            pump(other, one)
+
+        threading.Thread(target=relay, daemon=True).start()
+        began = time.monotonic()
+        code, text = run('qemu-io', '--image-opts', '-c', 'read 0 4k', '-c', 'sleep 500', '-c',
+                         'read 0 4k', 'driver=nbd,server.type=inet,server.host=127.0.0.1,server.port='
+                         f'{listener.getsockname()[1]}')
+        assert code == 1 and text.count('read failed') == 2, text
+        assert time.monotonic() - began < 10
+        for filler in fillers:
+            filler.close()
+
+
+def pump(source, sink):
+    """Copies until one of the two ends."""
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+    except OSError:
+        pass
+    for sock in source, sink:
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
 def test_early_refusal_of_a_large_write():
     """The server answers before it has read the data: the connection goes on all the same."""
     class Early(Server):

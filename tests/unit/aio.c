@@ -51,6 +51,7 @@ static void in_all_modes(void (*fn)(AioMode mode))
             co_start(sleep_long, NULL);
         g_assert_true(loop_is_alone() == !others);
         fn(AIO_AUTO);
+        fn(AIO_CACHED);
         fn(AIO_THREADS);
         if (loop_has_uring(NULL))
             fn(AIO_RING);
