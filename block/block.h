@@ -243,6 +243,7 @@ typedef struct {
     uint64_t cluster_size;      /* bytes, 0: no clusters */
     uint64_t vm_state_offset;
     uint64_t subcluster_size;   /* bytes, granularity of allocation; 0 as cluster_size */
+    uint64_t expansion;         /* bytes that one byte of a compressed cluster can become; 0: none */
     bool is_dirty;
 } NodeInfo;
 

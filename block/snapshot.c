@@ -2,15 +2,6 @@
 /* Lists of internal snapshots. */
 #include "block/snapshot.h"
 
-void snapshot_list_free(Snapshot *list, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        g_free(list[i].id);
-        g_free(list[i].name);
-    }
-    g_free(list);
-}
-
 const Snapshot *snapshot_find(const Snapshot *list, size_t count, const char *id, const char *name)
 {
     for (size_t i = 0; id && i < count; i++)

@@ -16,7 +16,10 @@ typedef struct {
 } Snapshot;
 
 typedef struct {
-    /* All snapshots in the image's order: array of Snapshot, freed with snapshot_list_free. */
+    /*
+     * All snapshots in the image's order: an array that the caller frees. The texts are the node's
+     * and last until its snapshots change: names of many snapshots are a lot of memory.
+     */
     CO int (*list)(Node *n, Snapshot **list, size_t *count);
     /* @s->id is chosen by the driver when empty. */
     CO int (*create)(Node *n, Snapshot *s, GError **err);
@@ -26,7 +29,6 @@ typedef struct {
     CO int (*load)(Node *n, const char *id, GError **err);
 } SnapshotOps;
 
-void snapshot_list_free(Snapshot *list, size_t count);
 /* The first with that @id, else with that @name; either may be NULL. NULL if none. */
 const Snapshot *snapshot_find(const Snapshot *list, size_t count, const char *id, const char *name);
 

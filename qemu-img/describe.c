@@ -31,26 +31,38 @@ static json_t *snapshot_object(const Snapshot *s)
     return o;
 }
 
-static CO bool collect_snapshots(Node *n, json_t *image, GError **err)
+static void snapshot_list_clear(void *list)
+{
+    g_free(((SnapshotList *)list)->list);
+}
+
+GArray *snapshot_lists_new(void)
+{
+    GArray *lists = g_array_new(FALSE, FALSE, sizeof(SnapshotList));
+
+    g_array_set_clear_func(lists, snapshot_list_clear);
+    return lists;
+}
+
+static CO bool collect_snapshots(Node *n, json_t *image, GArray *lists, GError **err)
 {
     const SnapshotOps *ops = node_driver(n)->snapshots;
-    g_autoptr(json_t) array = json_array();
-    Snapshot *list = NULL;
-    size_t count = 0;
+    SnapshotList found = { 0 };
     int r;
 
     if (!ops)
         return true;
-    r = ops->list(n, &list, &count);
+    r = ops->list(n, &found.list, &found.count);
     if (r == -ENOTSUP || r == -ENOMEDIUM)
         return true;
     if (r < 0)
         return err_set_errno(err, r, "Snapshots of '%s' cannot be listed", node_filename(n));
-    for (size_t i = 0; i < count; i++)
-        json_array_append_new(array, snapshot_object(&list[i]));
-    snapshot_list_free(list, count);
-    if (json_array_size(array))
-        json_put(image, "snapshots", json_incref(array));
+    if (!found.count) {
+        g_free(found.list);
+        return true;
+    }
+    json_put_int(image, "snapshots", lists->len);
+    g_array_append_val(lists, found);
     return true;
 }
 
@@ -95,16 +107,16 @@ static json_t *limits_object(Node *n)
     return o;
 }
 
-static CO json_t *collect(Node *n, unsigned what, GError **err);
+static CO json_t *collect(Node *n, unsigned what, GArray *lists, GError **err);
 
-static CO bool collect_children(Node *n, unsigned what, json_t *image, GError **err)
+static CO bool collect_children(Node *n, unsigned what, json_t *image, GArray *lists, GError **err)
 {
     json_t *array = json_array();
     Edge *e;
 
     json_put(image, "children", array);
     for (unsigned i = 0; (e = node_edge_at(n, i)); i++) {
-        json_t *child = json_object(), *info = collect(edge_node(e), what, err);
+        json_t *child = json_object(), *info = collect(edge_node(e), what, lists, err);
 
         json_array_append_new(array, child);
         if (!info)
@@ -133,7 +145,7 @@ static CO bool collect_specific(Node *n, json_t *image, GError **err)
 }
 
 /* What @n itself knows, and with DESCRIBE_CHILDREN those below it. */
-static CO json_t *collect(Node *n, unsigned what, GError **err)
+static CO json_t *collect(Node *n, unsigned what, GArray *lists, GError **err)
 {
     g_autoptr(json_t) image = json_object();
     NodeInfo info = { 0 };
@@ -152,18 +164,18 @@ static CO json_t *collect(Node *n, unsigned what, GError **err)
         json_put_bool(image, "dirty-flag", info.is_dirty);
     }
     if (!collect_specific(n, image, err) || !collect_backing(n, image) ||
-        !collect_snapshots(n, image, err))
+        !collect_snapshots(n, image, lists, err))
         return NULL;
     if (what & DESCRIBE_LIMITS)
         json_put(image, "limits", limits_object(n));
-    if (what & DESCRIBE_CHILDREN && !collect_children(n, what, image, err))
+    if (what & DESCRIBE_CHILDREN && !collect_children(n, what, image, lists, err))
         return NULL;
     return g_steal_pointer(&image);
 }
 
-json_t *describe_image(Node *n, unsigned what, GError **err)
+json_t *describe_image(Node *n, unsigned what, GArray *lists, GError **err)
 {
-    return collect(n, what, err);
+    return collect(n, what, lists, err);
 }
 
 /* ---- printing ------------------------------------------------------------------------------- */
@@ -197,26 +209,6 @@ void describe_snapshots(const Snapshot *list, size_t count)
     print_snapshot_row("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
     for (size_t i = 0; i < count; i++)
         print_snapshot(&list[i]);
-}
-
-static void print_snapshots(const json_t *array)
-{
-    g_autofree Snapshot *list = g_new0(Snapshot, json_array_size(array));
-
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        const json_t *o = json_array_get(array, i);
-
-        list[i] = (Snapshot){
-            .id = (char *)json_get_str(o, "id", ""),
-            .name = (char *)json_get_str(o, "name", ""),
-            .vm_state_size = (uint64_t)json_get_int(o, "vm-state-size", 0),
-            .date_sec = json_get_int(o, "date-sec", 0),
-            .vm_clock_nsec = (uint64_t)json_get_int(o, "vm-clock-sec", 0) * 1000000000 +
-                             (uint64_t)json_get_int(o, "vm-clock-nsec", 0),
-            .icount = json_has(o, "icount") ? (uint64_t)json_get_int(o, "icount", 0) : UINT64_MAX,
-        };
-    }
-    describe_snapshots(list, json_array_size(array));
 }
 
 static void print_backing(const json_t *image)
@@ -269,7 +261,7 @@ static void print_children(const json_t *image, const char *path)
     }
 }
 
-void describe_print(const json_t *image)
+void describe_print(const json_t *image, const GArray *lists)
 {
     const json_t *snapshots = json_get(image, "snapshots");
 
@@ -283,10 +275,27 @@ void describe_print(const json_t *image)
     if (json_get_bool(image, "dirty-flag", false))
         puts("cleanly shut down: no");
     print_backing(image);
-    if (snapshots)
-        print_snapshots(snapshots);
+    if (snapshots) {
+        const SnapshotList *s = &g_array_index(lists, SnapshotList, json_integer_value(snapshots));
+
+        describe_snapshots(s->list, s->count);
+    }
     print_section(json_get(json_get(image, "format-specific"), "data"),
                   "Format specific information", 0);
     print_section(json_get(image, "limits"), "Block limits", 0);
     print_children(image, "");
+}
+
+static json_t *snapshot_element(void *arg, int64_t n, size_t i)
+{
+    const SnapshotList *s = &g_array_index((GArray *)arg, SnapshotList, n);
+
+    return i < s->count ? snapshot_object(&s->list[i]) : NULL;
+}
+
+void describe_print_json(const json_t *v, GArray *lists)
+{
+    const JsonLazy lazy = { "snapshots", snapshot_element, lists };
+
+    json_write_pretty(stdout, v, &lazy);
 }

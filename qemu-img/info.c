@@ -49,6 +49,8 @@ static char *node_identity(Node *n)
 typedef struct {
     json_t *list;         /* of images */
     GHashTable *seen;     /* of identities */
+    GArray *snapshots;    /* of what is in the list, see describe.h */
+    GPtrArray *open;      /* Handles of the images that these belong to */
     char *next, *format;  /* the backing file to go on with; NULL: none */
     OpenFlags flags;      /* to open all with */
 } Chain;
@@ -60,16 +62,19 @@ static CO bool info_one(const InfoArgs *a, Chain *c, const char *name, const cha
     unsigned what = (a->limits ? DESCRIBE_LIMITS : 0) | (a->children ? DESCRIBE_CHILDREN : 0);
     g_autoptr(Handle) h = tool_open(name, format, image_opts, c->flags);
     g_autoptr(GError) err = NULL;
+    guint before = c->snapshots->len;
     json_t *image;
 
     if (!h || !untrusted_enter(a->untrusted, &h, 1))
         return false;
     if (!g_hash_table_add(c->seen, node_identity(handle_node(h))))
         return complain("The backing chain is a loop: it comes back to '%s'", name);
-    image = describe_image(handle_node(h), what, &err);
+    image = describe_image(handle_node(h), what, c->snapshots, &err);
     if (!image)
         return complain_err(err);
     json_array_append_new(c->list, image);
+    if (c->snapshots->len > before)
+        g_ptr_array_add(c->open, g_steal_pointer(&h));
     g_free(c->next);
     g_free(c->format);
     c->next = g_strdup(json_get_str(image, "full-backing-filename", NULL));
@@ -93,16 +98,16 @@ static CO bool info_collect(const InfoArgs *a, Chain *c, const char *name)
     return true;
 }
 
-static void info_print(const InfoArgs *a, const json_t *list, bool json)
+static void info_print(const InfoArgs *a, const json_t *list, GArray *snapshots, bool json)
 {
     if (json) {
-        tool_print_json(a->chain ? list : json_array_get(list, 0));
+        describe_print_json(a->chain ? list : json_array_get(list, 0), snapshots);
         return;
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
         if (i)
             putchar('\n');
-        describe_print(json_array_get(list, i));
+        describe_print(json_array_get(list, i), snapshots);
     }
 }
 
@@ -111,9 +116,13 @@ static CO int info_run(const void *args, char **words, int count)
     const InfoArgs *a = args;
     g_autoptr(json_t) list = json_array();
     g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_autoptr(GPtrArray) open = g_ptr_array_new_with_free_func((GDestroyNotify)handle_close);
+    g_autoptr(GArray) snapshots = snapshot_lists_new();
     Chain chain = {
         .list = list,
         .seen = seen,
+        .snapshots = snapshots,
+        .open = open,
         .flags = OPEN_NO_BACKING | OPEN_NO_IO | (a->force_share ? OPEN_FORCE_SHARE : 0),
     };
     bool json, ok;
@@ -131,7 +140,7 @@ static CO int info_run(const void *args, char **words, int count)
     g_free(chain.format);
     if (!ok)
         return 1;
-    info_print(a, list, json);
+    info_print(a, list, snapshots, json);
     return 0;
 }
 

@@ -106,7 +106,7 @@ static CO bool snapshot_image(const SnapshotArgs *a, const char *name, bool writ
         return complain_errno(r, "Snapshots of '%s' (format '%s') cannot be %s", name,
                               node_format(s.node), write ? "changed" : "listed");
     ok = write ? snapshots_act(&s, a) : snapshots_list(&s);
-    snapshot_list_free(s.list, s.count);
+    g_free(s.list);
     return ok && tool_close(&h);
 }
 

@@ -201,7 +201,5 @@ bool tool_interrupted(void)
 
 void tool_print_json(const json_t *v)
 {
-    g_autofree char *text = json_print_pretty(v);
-
-    puts(text);
+    json_write_pretty(stdout, v, NULL);
 }

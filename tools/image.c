@@ -113,7 +113,7 @@ static CO bool load_snapshot(Node *n, const char *param, GError **err)
     const SnapshotOps *ops = node_driver(n)->snapshots;
     g_autofree char *id = NULL, *name = NULL;
     const Snapshot *s = NULL;
-    Snapshot *list = NULL;
+    g_autofree Snapshot *list = NULL;
     size_t count = 0;
     bool ok;
     int r;
@@ -134,7 +134,6 @@ static CO bool load_snapshot(Node *n, const char *param, GError **err)
     }
     ok = s ? ops->load(n, s->id, err) >= 0
            : err_set(err, ENOENT, "'%s' has no snapshot '%s'", node_filename(n), param);
-    snapshot_list_free(list, count);
     return ok;
 }
 

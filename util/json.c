@@ -110,9 +110,13 @@ json_t *json_parse(const char *text, size_t len, GError **err)
 
 /* ---- writing ---- */
 
+enum { WRITE_AT_ONCE = 64 << 10 };
+
 typedef struct {
     GString *out;
     int indent; /* spaces at the current depth; negative: all on one line */
+    FILE *file; /* where @out is moved to when it is long; NULL: it holds all */
+    const JsonLazy *lazy;
 } Writer;
 
 /*
@@ -175,6 +179,12 @@ static void write_string(Writer *w, const char *s, size_t len)
 
 static void write_value(Writer *w, const json_t *v);
 
+static void write_to_file(Writer *w)
+{
+    fwrite(w->out->str, 1, w->out->len, w->file);
+    g_string_truncate(w->out, 0);
+}
+
 /* Starts the next member: a comma unless @first, then a new line or a space. */
 static void write_separator(Writer *w, bool first)
 {
@@ -235,6 +245,21 @@ static Member *members_sorted(const json_t *o)
     return members;
 }
 
+static void write_lazy_array(Writer *w, int64_t n)
+{
+    json_t *v;
+
+    write_open(w, '[');
+    for (size_t i = 0; (v = w->lazy->element(w->lazy->arg, n, i)); i++) {
+        write_separator(w, i == 0);
+        write_value(w, v);
+        json_decref(v);
+        if (w->file && w->out->len > WRITE_AT_ONCE)
+            write_to_file(w);
+    }
+    write_close(w, ']');
+}
+
 static void write_object(Writer *w, const json_t *o)
 {
     g_autofree Member *members = members_sorted(o);
@@ -244,7 +269,10 @@ static void write_object(Writer *w, const json_t *o)
         write_separator(w, i == 0);
         write_string(w, members[i].key, strlen(members[i].key));
         g_string_append(w->out, ": ");
-        write_value(w, members[i].value);
+        if (w->lazy && !strcmp(members[i].key, w->lazy->key))
+            write_lazy_array(w, json_integer_value(members[i].value));
+        else
+            write_value(w, members[i].value);
     }
     write_close(w, '}');
 }
@@ -310,6 +338,16 @@ char *json_print_pretty(const json_t *v)
 
     write_value(&w, v);
     return g_string_free(w.out, FALSE);
+}
+
+void json_write_pretty(FILE *f, const json_t *v, const JsonLazy *lazy)
+{
+    Writer w = { .out = g_string_new(NULL), .indent = 0, .file = f, .lazy = lazy };
+
+    write_value(&w, v);
+    g_string_append_c(w.out, '\n');
+    write_to_file(&w);
+    g_string_free(w.out, TRUE);
 }
 
 const char **json_visible_keys(const json_t *o)

@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Bounds on text from outside. */
 enum { JSON_DEPTH_MAX = 1024, JSON_TEXT_MAX = 64 << 20 };
@@ -29,6 +30,19 @@ char *json_print(const json_t *v);
 
 /* Four-space indented, as the tools' --output=json. No newline at the end. Caller frees. */
 char *json_print_pretty(const json_t *v);
+
+/*
+ * An array that is not held as a whole: @element makes its element @i, or returns NULL behind the
+ * last. In the value to write, the member @key holds the integer @n instead.
+ */
+typedef struct {
+    const char *key;
+    json_t *(*element)(void *arg, int64_t n, size_t i);
+    void *arg;
+} JsonLazy;
+
+/* As json_print_pretty and a newline, to @f piece by piece. @lazy may be NULL. */
+void json_write_pretty(FILE *f, const json_t *v, const JsonLazy *lazy);
 
 /* The keys of object @o in that order, ended by NULL; owned by @o. Caller frees the array. */
 const char **json_visible_keys(const json_t *o);

@@ -57,6 +57,7 @@ NAMES = {
     'old-unix': 'nbd:unix:s',
     'old-unix-export': 'nbd:unix:s:exportname=a/b:c',
     'old-unix-empty-export': 'nbd:unix:s:exportname=',
+    'old-only-export': 'nbd:exportname=s:x',
     'host-with-unix': 'nbd+unix://host/x?socket=s',
     'no-socket': 'nbd+unix:///x',
     'socket-twice': 'nbd+unix:///x?socket=s&socket=s',

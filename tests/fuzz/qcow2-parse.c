@@ -38,13 +38,12 @@ static CO void look(Node *n)
     g_autoptr(GError) err = NULL;
     g_autoptr(json_t) specific = node_info_specific(n, &err);
     NodeInfo info = { 0 };
-    Snapshot *list = NULL;
+    g_autofree Snapshot *list = NULL;
     size_t count = 0;
 
     g_assert_true(specific || err);
     (void)node_info(n, &info);
-    if (node_driver(n)->snapshots->list(n, &list, &count) >= 0)
-        snapshot_list_free(list, count);
+    (void)node_driver(n)->snapshots->list(n, &list, &count);
 }
 
 static CO void walk(Handle *h)

@@ -93,7 +93,7 @@ static CO void do_snapshot(Fuzz *f, const Op *op)
 {
     const SnapshotOps *ops = node_driver(f->n)->snapshots;
     g_autoptr(GError) err = NULL;
-    Snapshot *list = NULL;
+    g_autofree Snapshot *list = NULL;
     size_t count = 0;
     int r = ops->list(f->n, &list, &count);
     const char *id = r >= 0 && count ? list[op->where % count].id : "1";
@@ -111,7 +111,6 @@ static CO void do_snapshot(Fuzz *f, const Op *op)
     } else {
         (void)ops->remove(f->n, id, &err);
     }
-    snapshot_list_free(list, count);
 }
 
 static CO void do_bitmap(Fuzz *f, const Op *op)

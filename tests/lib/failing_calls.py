@@ -24,7 +24,7 @@ BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
 IMG, IO = str(BUILD / 'qemu-img'), str(BUILD / 'qemu-io')
 PRELOAD = BUILD / 'preload/fail.so'
 EIO, ENOSPC, ENOMEM = 5, 28, 12
-FATAL = r'failed to allocate|eventfd: |epoll: |stack of a coroutine'
+FATAL = r'failed to allocate|eventfd: |epoll: |stack of a coroutine|io_uring cannot be used'
 
 SETUP = '''
 qemu-img create -q -f raw base 2M

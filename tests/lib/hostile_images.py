@@ -358,11 +358,26 @@ def compressed_entry(bits, at, length):
 def compressed_bombs_everywhere():
     """Every cluster of 2 MiB is the same few hundred bytes."""
     q = Writer(bits=21, order=6)
+    q.refcounts()
     packed = bomb(2 * MiB)
     at = q.put(packed)
     l2 = q.words([compressed_entry(21, at, len(packed))] * (2 * MiB // 8))
     q.l1([COPIED | l2] * (2 * MiB // 8))
     q.size = (2 * MiB // 8) << 39
+    return q
+
+
+@case
+def compressed_bombs_in_tables_of_their_own():
+    """The same, but the L1 table alone looks sound."""
+    q = Writer(bits=21, order=6)
+    q.refcounts()
+    packed = bomb(2 * MiB)
+    at = q.put(packed)
+    table = struct.pack('>Q', compressed_entry(21, at, len(packed))) * (2 * MiB // 8)
+    tables = [q.put(table) for _ in range(q.room // q.cluster - 1)]
+    q.l1([COPIED | t for t in tables])
+    q.size = len(tables) << 39
     return q
 
 

@@ -151,6 +151,35 @@ static void test_pretty_forms(void)
     g_assert_true(g_str_has_suffix(text, "\n}"));
 }
 
+/* More elements than are written at once. */
+enum { ELEMENTS = 10000 };
+
+static json_t *element(void *arg, int64_t n, size_t i)
+{
+    g_assert_cmpint(n, ==, 7);
+    return i < ELEMENTS ? json_pack("{s:I}", "size", (json_int_t)i) : NULL;
+}
+
+static void test_lazy_arrays(void)
+{
+    const JsonLazy lazy = { "snapshots", element, NULL };
+    g_autoptr(json_t) held = parse("[{\"filename\":\"x\"}]"), lazily = json_deep_copy(held);
+    json_t *array = json_array();
+    g_autofree char *want = NULL, *got = NULL;
+    size_t len;
+    FILE *f = open_memstream(&got, &len);
+
+    for (size_t i = 0; i < ELEMENTS; i++)
+        json_array_append_new(array, element(NULL, 7, i));
+    json_put(json_array_get(held, 0), "snapshots", array);
+    json_put_int(json_array_get(lazily, 0), "snapshots", 7);
+    json_write_pretty(f, lazily, &lazy);
+    fclose(f);
+    want = json_print_pretty(held);
+    g_assert_cmpint(len, ==, strlen(want) + 1);
+    g_assert_true(!strncmp(got, want, len - 1) && got[len - 1] == '\n');
+}
+
 /* Learnt keys come in their order whatever the order of insertion, others last as inserted. */
 static void test_key_order(void)
 {
@@ -208,6 +237,7 @@ const Test tests[] = {
     { "/json/print/bytes-that-are-not-utf8", test_bytes_that_are_not_utf8 },
     { "/json/print/numbers", test_numbers },
     { "/json/print/pretty-forms", test_pretty_forms },
+    { "/json/print/lazy-arrays", test_lazy_arrays },
     { "/json/print/key-order", test_key_order },
     { "/json/print/equal-ranks-last-first", test_equal_ranks_last_first },
     { "/json/visible-keys", test_visible_keys },

@@ -30,7 +30,6 @@ typedef struct {
 static void finding(const Walk *w, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 static void finding(const Walk *w, const char *fmt, ...)
 {
-    g_autofree char *text = NULL;
     va_list ap;
 
     if (!w->tell) {
@@ -38,9 +37,8 @@ static void finding(const Walk *w, const char *fmt, ...)
         return;
     }
     va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
+    check_tell_va(w->c, fmt, ap);
     va_end(ap);
-    check_tell(w->c, "%s", text);
 }
 
 /* Notes which clusters behind the end of the file [@off, @end) refers to. */

@@ -26,17 +26,22 @@
 /* How far behind the end of a file references are noted: more than new refcounts for it take. */
 #define FAR_CLUSTERS(clusters) (4096 + (clusters) / 16)
 
-void check_tell(Check *c, const char *fmt, ...)
+void check_tell_va(Check *c, const char *fmt, va_list ap)
 {
-    va_list ap;
-
     if (c->told++ >= TELL_MAX) {
         if (c->told == TELL_MAX + 1)
             fprintf(c->out, "There is more, which is counted but not shown.\n");
         return;
     }
-    va_start(ap, fmt);
     vfprintf(c->out, fmt, ap);
+}
+
+void check_tell(Check *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    check_tell_va(c, fmt, ap);
     va_end(ap);
 }
 

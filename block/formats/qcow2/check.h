@@ -68,6 +68,7 @@ typedef struct {
 
 /* Prints a finding, unless there have been very many. */
 void check_tell(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+void check_tell_va(Check *c, const char *fmt, va_list ap) G_GNUC_PRINTF(2, 0);
 static inline const char *check_verb(bool repairing)
 {
     return repairing ? "Repairing" : "ERROR";

@@ -70,6 +70,19 @@ static void codec_give(Qcow2 *q, Codec *c)
         codec_free(c);
 }
 
+/*
+ * Deflate: a match of 258 bytes takes two bits at least. Zstandard: a magic number, a header, and for
+ * each block of 128 KiB a header and a byte to repeat; to which the L2 entry adds eight.
+ */
+uint64_t qcow2_expansion(const Qcow2 *q)
+{
+    enum { DEFLATE = 1032, FRAME = 6, BLOCK = 128 << 10, BLOCK_LEN = 4, ENTRY = 8 };
+
+    if (q->compression != QCOW2_ZSTD)
+        return DEFLATE;
+    return q->cluster / (FRAME + ENTRY + BLOCK_LEN * div_round_up(q->cluster, BLOCK));
+}
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
 typedef struct {

@@ -16,4 +16,7 @@ CO int qcow2_compressed_write(Qcow2 *q, uint64_t off, Span buf);
 void qcow2_compressed_forget(Qcow2 *q);
 void qcow2_compress_close(Qcow2 *q);
 
+/* How many bytes of the disk one byte of the file can hold, compressed as the image has it. */
+uint64_t qcow2_expansion(const Qcow2 *q);
+
 #endif

@@ -174,6 +174,7 @@ static CO int qcow2_info(Node *n, NodeInfo *info)
     info->cluster_size = q->cluster;
     info->subcluster_size = UINT64_C(1) << q->sub_bits;
     info->vm_state_offset = qcow2_vmstate_offset(q);
+    info->expansion = qcow2_expansion(q);
     info->is_dirty = q->incompatible & INCOMPAT_DIRTY;
     return 0;
 }

@@ -481,7 +481,7 @@ static CO int qcow2_snapshot_list(Node *n, Snapshot **list, size_t *count)
         const Qcow2Snapshot *s = &q->snapshots[i];
 
         (*list)[i] = (Snapshot){
-            .id = g_strdup(s->id), .name = g_strdup(s->name), .vm_state_size = s->vm_state_size,
+            .id = s->id, .name = s->name, .vm_state_size = s->vm_state_size,
             .date_sec = s->date_sec, .date_nsec = s->date_nsec,
             .vm_clock_nsec = s->vm_clock_nsec, .icount = s->icount,
         };
