@@ -183,7 +183,7 @@ $(PRELOADS): $(B)/preload/%.so: $(SRC)/tests/preload/%.c
 
 tests-build: programs $(UNIT_TESTS) $(TEST_PROGRAMS) $(PRELOADS)
 
-RUN_TESTS = FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) FERRY_SANITIZED=$(SANITIZED) \
+RUN_TESTS = FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) FERRY_WATCHED=$(SANITIZED) \
     $(if $(LOOP),FERRY_LOOP=$(LOOP)) python3 -B $(SRC)/tests/run
 
 check: tests-build check-layers check-headers
@@ -203,7 +203,7 @@ check-asan check-tsan:
 	    $(MAKE) --no-print-directory check TESTS="$(TESTS)"
 
 check-valgrind: tests-build
-	@FERRY_VALGRIND=1 $(RUN_TESTS) --valgrind $(TESTS)
+	@$(RUN_TESTS) --valgrind $(TESTS)
 
 check-fuzz:
 	@FERRY_REFERENCE=$(REFERENCE) python3 -B $(SRC)/tests/fuzz/run $(or $(FUZZ_RUNS),20000)

@@ -43,7 +43,7 @@ const void *module_load(const char *name, GError **err)
 {
     static GMutex lock;
     static GHashTable *loaded;
-    G_GNUC_UNUSED G_GNUC_UNUSED g_autoptr(GMutexLocker) guard = g_mutex_locker_new(&lock);
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) guard = g_mutex_locker_new(&lock);
     g_autofree char *symbol = g_strconcat("ferry_module_", name, NULL);
     const void *table;
     void *lib;

@@ -20,10 +20,11 @@ import traceback
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', TOP / 'build')).resolve()
 REFERENCE = pathlib.Path(os.environ.get('FERRY_REFERENCE', '/usr/bin'))
-SANITIZED = os.environ.get('FERRY_SANITIZED') == 'yes'
+WATCHED = os.environ.get('FERRY_WATCHED') == 'yes'
 IMG, IO = str(BUILD / 'qemu-img'), str(BUILD / 'qemu-io')
-# The leak checker of a sanitizer starts a process at the end, which no sandbox lets it.
-SANDBOXED = {'ASAN_OPTIONS': 'detect_leaks=0'}
+# The leak checker of a sanitizer starts a process at the end, and its report opens a file: no sandbox
+# lets it.
+SANDBOXED = {'ASAN_OPTIONS': f'{os.environ.get("ASAN_OPTIONS", "")}:detect_leaks=0:log_path=stderr'}
 TIMEOUT = 200
 CASES = []
 

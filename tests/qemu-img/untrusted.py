@@ -7,7 +7,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import BUILD, IMG, SANDBOXED, SANITIZED, case, img, io, main, require, run
+from cases import BUILD, IMG, SANDBOXED, WATCHED, case, img, io, main, require, run
 
 MIB = 1 << 20
 PLANT = dict(SANDBOXED, LD_PRELOAD=str(BUILD / 'preload/plant.so'))
@@ -48,7 +48,7 @@ def gives_the_same_results():
 
 @case
 def planted_calls_fail():
-    require(not SANITIZED, 'the attacker is a preloaded library')
+    require(not WATCHED, 'the attacker is a preloaded library')
     make_images()
     denied = f'openat {errno.EPERM} connect {errno.EPERM} execve {errno.EPERM}'
     workers = 0
@@ -64,7 +64,7 @@ def planted_calls_fail():
 
 @case
 def what_the_kernel_lacks_is_told():
-    require(not SANITIZED, 'the old kernel is a preloaded library')
+    require(not WATCHED, 'the old kernel is a preloaded library')
     make_images()
     plain = img('checksum', 'a.qcow2').stdout
     for lacking, words in (('landlock', 'Landlock'), ('seccomp', 'seccomp'),
@@ -80,7 +80,7 @@ def what_the_kernel_lacks_is_told():
 
 @case
 def threads_of_key_derivation_are_gone_before():
-    require(not SANITIZED, 'the attacker is a preloaded library')
+    require(not WATCHED, 'the attacker is a preloaded library')
     secret = ['--object', 'secret,id=s,data=abc']
     img('create', '-q', *secret, '-f', 'luks', '-o', 'key-secret=s,iter-time=10', 'l.luks', '1M')
     done = img('checksum', '--untrusted=strict', *secret, '--image-opts',
@@ -189,7 +189,7 @@ def time_is_bounded():
 
 @case
 def memory_is_bounded():
-    require(not SANITIZED, 'a sanitizer takes memory of its own')
+    require(not WATCHED, 'a sanitizer takes memory of its own')
     img('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=64k,preallocation=metadata', 'a.qcow2',
         '256G')
     done = limited('-d 6000', 'check', '--untrusted', 'a.qcow2')
