@@ -20,7 +20,8 @@ import traceback
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', TOP / 'build')).resolve()
 REFERENCE = pathlib.Path(os.environ.get('FERRY_REFERENCE', '/usr/bin'))
-WATCHED = os.environ.get('FERRY_WATCHED') == 'yes'
+WATCHED = os.environ.get('FERRY_WATCHED')
+PRELOADABLE = WATCHED in (None, '', 'address')      # other watchers have to come first
 IMG, IO = str(BUILD / 'qemu-img'), str(BUILD / 'qemu-io')
 # The leak checker of a sanitizer starts a process at the end, and its report opens a file: no sandbox
 # lets it.

@@ -13,7 +13,7 @@ import nbd_server as nbd
 from nbd_server import Cut, Server
 
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
-TIMEOUT = 60 if os.environ.get('FERRY_WATCHED') == 'yes' else 20
+TIMEOUT = 60 if os.environ.get('FERRY_WATCHED') else 20
 GOOD = b'\xa5'
 K64 = 64 << 10
 

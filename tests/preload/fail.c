@@ -125,10 +125,19 @@ WRAP_VARIADIC(ioctl, (int fd, unsigned long last, ...), fd, last)
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t size);
-void *__libc_memalign(size_t align, size_t size);
+/* The C library's, or in their place those of the address sanitizer. */
+#define ALLOCATOR(type, name, params, args)                                                        \
+    type __libc_##name params;                                                                     \
+    type __interceptor_##name params __attribute__((weak));                                        \
+    static type real_##name params                                                                 \
+    {                                                                                              \
+        return __interceptor_##name ? __interceptor_##name args : __libc_##name args;              \
+    }
+
+ALLOCATOR(void *, malloc, (size_t size), (size))
+ALLOCATOR(void *, calloc, (size_t n, size_t size), (n, size))
+ALLOCATOR(void *, realloc, (void *p, size_t size), (p, size))
+ALLOCATOR(void *, memalign, (size_t align, size_t size), (align, size))
 
 static int memory_fails(size_t size)
 {
@@ -142,22 +151,21 @@ static int memory_fails(size_t size)
 
 void *malloc(size_t size)
 {
-    return memory_fails(size) ? NULL : __libc_malloc(size);
+    return memory_fails(size) ? NULL : real_malloc(size);
 }
 
 void *calloc(size_t n, size_t size)
 {
-    return (!size || n <= SIZE_MAX / size) && memory_fails(n * size) ? NULL
-                                                                     : __libc_calloc(n, size);
+    return (!size || n <= SIZE_MAX / size) && memory_fails(n * size) ? NULL : real_calloc(n, size);
 }
 
 void *realloc(void *p, size_t size)
 {
-    return memory_fails(size) ? NULL : __libc_realloc(p, size);
+    return memory_fails(size) ? NULL : real_realloc(p, size);
 }
 
 int posix_memalign(void **p, size_t align, size_t size)
 {
-    *p = memory_fails(size) ? NULL : __libc_memalign(align, size);
+    *p = memory_fails(size) ? NULL : real_memalign(align, size);
     return *p ? 0 : ENOMEM;
 }

@@ -10,7 +10,7 @@ import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import BUILD, WATCHED, TOP, case, img, io, main, require, run
+from cases import BUILD, PRELOADABLE, TOP, case, img, io, main, require, run
 
 MIB = 1 << 20
 
@@ -223,7 +223,7 @@ def reads_of_convert(*options):
 
 @case
 def a_copy_is_read_once():
-    require(not WATCHED, 'calls are counted by a preloaded library')
+    require(PRELOADABLE, 'calls are counted by a preloaded library')
     make_image('a.raw', 8 * MIB, 10)
     plain = reads_of_convert()
     assert plain > 10

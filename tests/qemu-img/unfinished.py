@@ -15,7 +15,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import BUILD, IMG, WATCHED, case, img, io, main, require, require_root, run
+from cases import BUILD, IMG, PRELOADABLE, case, img, io, main, require, require_root, run
 
 MIB = 1 << 20
 INCOMPLETE = re.compile(r"qemu-img: '([^']*)' is incomplete: ")
@@ -187,7 +187,7 @@ def unwritable_targets_are_told_by_place():
 
 @case
 def a_flush_that_fails_is_a_failure():
-    require(not WATCHED, 'calls are made to fail by a preloaded library')
+    require(PRELOADABLE, 'calls are made to fail by a preloaded library')
     make_chain()
     img('create', '-q', '-f', 'raw', 't', '8M')
     env = {'LD_PRELOAD': str(BUILD / 'preload/fail.so'), 'FAIL_CALL': 'fdatasync', 'FAIL_NTH': '1',

@@ -7,7 +7,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import BUILD, IMG, SANDBOXED, WATCHED, case, img, io, main, require, run
+from cases import BUILD, IMG, PRELOADABLE, SANDBOXED, WATCHED, case, img, io, main, require, run
 
 MIB = 1 << 20
 PLANT = dict(SANDBOXED, LD_PRELOAD=str(BUILD / 'preload/plant.so'))
@@ -48,7 +48,7 @@ def gives_the_same_results():
 
 @case
 def planted_calls_fail():
-    require(not WATCHED, 'the attacker is a preloaded library')
+    require(PRELOADABLE, 'the attacker is a preloaded library')
     make_images()
     denied = f'openat {errno.EPERM} connect {errno.EPERM} execve {errno.EPERM}'
     workers = 0
@@ -64,12 +64,12 @@ def planted_calls_fail():
 
 @case
 def what_the_kernel_lacks_is_told():
-    require(not WATCHED, 'the old kernel is a preloaded library')
+    require(PRELOADABLE, 'the old kernel is a preloaded library')
     make_images()
     plain = img('checksum', 'a.qcow2').stdout
     for lacking, words in (('landlock', 'Landlock'), ('seccomp', 'seccomp'),
                            ('landlock,seccomp', 'Landlock and seccomp')):
-        env = {'LD_PRELOAD': str(BUILD / 'preload/old-kernel.so'), 'OLD_KERNEL': lacking}
+        env = dict(SANDBOXED, LD_PRELOAD=str(BUILD / 'preload/old-kernel.so'), OLD_KERNEL=lacking)
         done = img('checksum', '--untrusted', 'a.qcow2', env=env)
         assert done.stdout == plain and 'warning' in done.stderr and words in done.stderr, done.stderr
         done = img('checksum', '--untrusted=strict', 'a.qcow2', env=env, code=1)
@@ -80,7 +80,7 @@ def what_the_kernel_lacks_is_told():
 
 @case
 def threads_of_key_derivation_are_gone_before():
-    require(not WATCHED, 'the attacker is a preloaded library')
+    require(PRELOADABLE, 'the attacker is a preloaded library')
     secret = ['--object', 'secret,id=s,data=abc']
     img('create', '-q', *secret, '-f', 'luks', '-o', 'key-secret=s,iter-time=10', 'l.luks', '1M')
     done = img('checksum', '--untrusted=strict', *secret, '--image-opts',
