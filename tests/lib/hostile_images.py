@@ -410,8 +410,15 @@ def compressed_with_small_clusters_overlapping():
 
 # ---- running
 
+# Watchers take memory of their own without bound, and time in bounds.
+WATCHED = bool(os.environ.get('FERRY_WATCHED'))
+
+
 def run(command, cwd, cpu, memory):
     """(what is wrong or None, seconds, MiB) of one job."""
+    if WATCHED:
+        cpu, memory = 30 * cpu, float('inf')
+
     def limit():
         resource.setrlimit(resource.RLIMIT_CPU, (int(cpu * 2) + 2, int(cpu * 2) + 3))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -453,9 +460,6 @@ def run_case(name, jobs, folder):
 
 def main(cases=None, jobs=None):
     """Those of @cases (all) under those of @jobs (all)."""
-    if os.environ.get('FERRY_WATCHED'):
-        print('sanitizers take time and memory of their own')
-        return 77
     wanted = sys.argv[1:] or cases
     names = [n for n in CASES if not wanted or n in wanted]
     bad = 0
