@@ -5,7 +5,7 @@
 SRC ?= $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
 B := build
 MAKEFLAGS += --no-builtin-rules
-ifndef MAKE_JOBS_SET
+ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 

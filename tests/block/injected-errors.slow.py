@@ -7,7 +7,6 @@ image stays sound by the reference's check; and where nothing is said to have fa
 import concurrent.futures
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys

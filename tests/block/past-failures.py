@@ -11,9 +11,9 @@ import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from hostile_images import BUILD, COMPRESSED, COPIED, Writer, compressed_entry, snapshot  # noqa: E402
+from this_run import PRELOADABLE, SLOWER
 
 IMG, IO = BUILD / 'qemu-img', BUILD / 'qemu-io'
-WATCHED = os.environ.get('FERRY_WATCHED')
 TESTS = []
 
 
@@ -30,9 +30,8 @@ def run(*words, preload=None, **env):
     """(exit code, standard output, standard error); what waits longer than 10 s fails the test."""
     if preload:
         env['LD_PRELOAD'] = str(BUILD / f'preload/{preload}.so')
-    slow = 10 if WATCHED else 1
     done = subprocess.run([str(w) for w in words], stdin=subprocess.DEVNULL, capture_output=True,
-                          timeout=10 * slow, env=dict(os.environ, LC_ALL='C', **env), check=False)
+                          timeout=10 * SLOWER, env=dict(os.environ, LC_ALL='C', **env), check=False)
     return done.returncode, done.stdout.decode(errors='replace'), done.stderr.decode(errors='replace')
 
 
@@ -169,7 +168,7 @@ def compressed_cluster_behind_the_end_is_an_error():
 
 def opened(*words):
     """Names of regular files that @words open, without libraries and the like."""
-    if WATCHED not in (None, '', 'address'):
+    if not PRELOADABLE:
         raise Skipped('other watchers have to be preloaded alone')
     run(*words, preload='opens', OPENS_LOG='log')
     names = pathlib.Path('log').read_text().splitlines()

@@ -6,6 +6,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
 from compat import Table, images
+from this_run import HAS_RINGS
 
 t = Table('img-bench')
 
@@ -18,7 +19,7 @@ for name, args in (('read', ''), ('write', '-w'), ('pattern', '-w --pattern=255'
                    ('over-end', '-o 1535k -c 2'), ('too-long', '-s 2M -c 1'), ('flush', '-w -d 4 --flush-interval=10'),
                    ('flush-no-drain', '-w -d 4 --flush-interval=10 --no-drain'), ('flush-read', '--flush-interval=100'),
                    ('flush-short', '-w --flush-interval=5'), ('no-drain', '-w --no-drain'), ('native', '-n'),
-                   ('native-direct', '-n -t none'), ('threads', '-i threads'), ('io_uring', '-i io_uring'), ('bad-aio', '-i foo'),
+                   ('native-direct', '-n -t none'), ('threads', '-i threads'), *[('io_uring', '-i io_uring')] * HAS_RINGS, ('bad-aio', '-i foo'),
                    ('quiet', '-q'), ('bad-cache', '-t foo'), ('cache', '-t none'), ('shared', '-U'), ('shared-write', '-U -w'),
                    ('bad-format', '-f foo')):
     t.row(f'raw/{name}', f'qemu-img bench -c 100 {"" if "-f foo" in args else "-f raw"} {args} r', 'raw', mask='time')

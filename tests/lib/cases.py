@@ -17,18 +17,13 @@ import sys
 import tempfile
 import traceback
 
+from this_run import MAY_ABORT, SLOWER
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', TOP / 'build')).resolve()
 REFERENCE = pathlib.Path(os.environ.get('FERRY_REFERENCE', '/usr/bin'))
-WATCHED = os.environ.get('FERRY_WATCHED')
-PRELOADABLE = WATCHED in (None, '', 'address')      # other watchers have to come first
 IMG, IO = str(BUILD / 'qemu-img'), str(BUILD / 'qemu-io')
-# The leak checker of a sanitizer starts a process at the end, and its report opens a file: no sandbox
-# lets it.
-SANDBOXED = {'ASAN_OPTIONS': f'{os.environ.get("ASAN_OPTIONS", "")}:detect_leaks=0:log_path=stderr'}
-# Where a program is told to abort, the address sanitizer shall not take offence.
-MAY_ABORT = {'ASAN_OPTIONS': f'{os.environ.get("ASAN_OPTIONS", "")}:handle_abort=0'}
-TIMEOUT = 200
+TIMEOUT = 200 * SLOWER
 CASES = []
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Tables of qemu-io command lines beside the reference: what is masked, and short rows."""
-import os
 import shlex
 
 from compat import MASKS, Table
+from this_run import HAS_RINGS, MAY_ABORT
 
 MASKS.update({
     'offset': (r', "offset": \d+', ''),
@@ -15,11 +15,16 @@ MASKS.update({
     'synopsis': (r'(?m)^([a-z_]+)( .*)? -- .*$', r'\1 -- #'),
     'driver-list': (r'(?m)^Supported formats:.*$', 'Supported formats: #'),
 })
-# What -i and aio= can be in this run: our loop may have been told to do without a ring.
-AIO_MODES = ['threads', 'native'] + ['io_uring'] * (os.environ.get('FERRY_LOOP') != 'epoll')
-# In front of qemu-io where it is told to abort: the address sanitizer shall not take offence.
-MAY_ABORT = 'ASAN_OPTIONS=$ASAN_OPTIONS:handle_abort=0 '
+# What -i and aio= can be in this run.
+AIO_MODES = ['threads', 'native'] + ['io_uring'] * HAS_RINGS
 IO_MASKS = ['speed', 'figures', 'synopsis', 'uuid', 'iters']
+
+
+def may_abort(commands):
+    """What stands in front of qemu-io where @commands end it by a signal."""
+    if 'abort' not in commands:
+        return ''
+    return ' '.join(f'{name}={shlex.quote(value)}' for name, value in MAY_ABORT.items()) + ' '
 
 
 class IoTable(Table):
@@ -39,12 +44,12 @@ class IoTable(Table):
     def io(self, name, *commands, opts='-f raw', image='a.img', setup='raw', **more):
         """Runs @commands by -c."""
         words = ' '.join('-c ' + shlex.quote(c) for c in commands)
-        before = MAY_ABORT if 'abort' in commands else ''
-        self.row(name, f'{before}qemu-io {opts} {words} {image}', setup, mask=IO_MASKS, **more)
+        self.row(name, f'{may_abort(commands)}qemu-io {opts} {words} {image}', setup, mask=IO_MASKS,
+                 **more)
 
     def pipe(self, name, text, opts='-f raw', image='a.img', setup='raw', **more):
         """Runs what is piped in."""
-        before = MAY_ABORT if 'abort' in text.splitlines() else ''
+        before = may_abort(text.splitlines())
         self.row(name, f'printf %b {shlex.quote(text)} | {before}qemu-io {opts} {image}', setup,
                  mask=IO_MASKS, **more)
 

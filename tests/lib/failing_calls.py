@@ -20,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 
+from this_run import PRELOADABLE
+
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
 IMG, IO = str(BUILD / 'qemu-img'), str(BUILD / 'qemu-io')
 PRELOAD = BUILD / 'preload/fail.so'
@@ -224,7 +226,7 @@ def run_job(job, template, kinds, limit):
 
 def main(kinds, limit, wanted=None):
     """@kinds: (call, errno, loop); at most @limit calls of each kind fail in turn."""
-    if os.environ.get('FERRY_WATCHED') not in (None, '', 'address'):
+    if not PRELOADABLE:
         print('other watchers have to be preloaded alone')
         return 77
     wanted = sys.argv[1:] or wanted

@@ -14,6 +14,8 @@ import sys
 import tempfile
 import zlib
 
+from this_run import WATCHED
+
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
 MiB = 1 << 20
 FILE_MAX = 32 * MiB
@@ -410,14 +412,10 @@ def compressed_with_small_clusters_overlapping():
 
 # ---- running
 
-# Watchers take memory of their own without bound, and time in bounds.
-WATCHED = bool(os.environ.get('FERRY_WATCHED'))
-
-
 def run(command, cwd, cpu, memory):
     """(what is wrong or None, seconds, MiB) of one job."""
     if WATCHED:
-        cpu, memory = 30 * cpu, float('inf')
+        cpu, memory = 30 * cpu, float('inf')    # watchers have memory of their own
 
     def limit():
         resource.setrlimit(resource.RLIMIT_CPU, (int(cpu * 2) + 2, int(cpu * 2) + 3))

@@ -20,10 +20,12 @@ import tempfile
 import time
 import traceback
 
+from this_run import SLOWER
+
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
 REFERENCE = pathlib.Path(os.environ.get('FERRY_REFERENCE', '/usr/bin'))
 OURS = BUILD / 'qemu-nbd'
-PATIENCE = 20   # seconds for anything that shall happen
+PATIENCE = 20 * SLOWER  # seconds for anything that shall happen
 
 # ---- numbers of the protocol document ------------------------------------------------------------
 

@@ -11,9 +11,10 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
 import nbd_server as nbd
 from nbd_server import Cut, Server
+from this_run import SLOWER
 
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
-TIMEOUT = 60 if os.environ.get('FERRY_WATCHED') else 20
+TIMEOUT = 20 * SLOWER
 GOOD = b'\xa5'
 K64 = 64 << 10
 

@@ -11,6 +11,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from nbd_frames import *
+from this_run import HAS_RINGS
 
 MIB = 1 << 20
 THEIRS = REFERENCE / 'qemu-nbd'
@@ -201,7 +202,7 @@ def test_image_opts_and_modes():
             with serve(*args, where=where) as s:
                 assert s.client().start().read(0, 512) == pattern(4096)[512:1024]
         for args in (['-n'], ['--cache=none'], ['--cache=directsync'], ['--cache=writethrough'],
-                     ['--aio=threads'], ['-n', '--aio=native'], ['--aio=io_uring'],
+                     ['--aio=threads'], ['-n', '--aio=native'], *[['--aio=io_uring']] * HAS_RINGS,
                      ['--discard=on', '--detect-zeroes=unmap'], ['--detect-zeroes=on']):
             with serve('-f', 'raw', *args, 'disk', where=where) as s:
                 c = s.client().start()

@@ -10,7 +10,8 @@ import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import BUILD, PRELOADABLE, TOP, case, img, io, main, require, run
+from cases import BUILD, TOP, case, img, io, main, require, run
+from this_run import PRELOADABLE
 
 MIB = 1 << 20
 

@@ -12,7 +12,8 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import SANDBOXED, case, img, io, main, require, require_root, run
+from cases import case, img, io, main, require, require_root, run
+from this_run import SANDBOXED
 
 MIB = 1 << 20
 FS_IOC_FIEMAP, FIEMAP_EXTENT_SHARED, FIEMAP_FLAG_SYNC = 0xC020660B, 0x2000, 1

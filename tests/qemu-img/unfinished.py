@@ -15,7 +15,8 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import BUILD, IMG, PRELOADABLE, case, img, io, main, require, require_root, run
+from cases import BUILD, IMG, case, img, io, main, require, require_root, run
+from this_run import PRELOADABLE
 
 MIB = 1 << 20
 INCOMPLETE = re.compile(r"qemu-img: '([^']*)' is incomplete: ")

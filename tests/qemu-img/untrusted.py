@@ -7,7 +7,8 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import BUILD, IMG, PRELOADABLE, SANDBOXED, WATCHED, case, img, io, main, require, run
+from cases import BUILD, IMG, case, img, io, main, require, run
+from this_run import PRELOADABLE, SANDBOXED, WATCHED
 
 MIB = 1 << 20
 PLANT = dict(SANDBOXED, LD_PRELOAD=str(BUILD / 'preload/plant.so'))

@@ -11,8 +11,11 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from this_run import SLOWER  # noqa: E402
+
 TOOL = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve() / 'qemu-io'
-PATIENCE = 20
+PATIENCE = 20 * SLOWER
 FAILED = []
 
 

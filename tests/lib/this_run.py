@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How this run of the tests differs from a plain one: who watches the programs, and which loop."""
+import os
+
+# Who watches them: address, thread or valgrind (see tests/run). Everything takes longer then.
+WATCHED = os.environ.get('FERRY_WATCHED', '')
+SLOWER = 10 if WATCHED else 1
+# Other watchers have to come before all libraries.
+PRELOADABLE = WATCHED in ('', 'address')
+# io_uring: the loop may have been told to do without, and valgrind cannot follow it.
+HAS_RINGS = os.environ.get('FERRY_LOOP') != 'epoll' and WATCHED != 'valgrind'
+
+
+def asan(options):
+    """An environment in which the address sanitizer has these @options too."""
+    return {'ASAN_OPTIONS': f'{os.environ.get("ASAN_OPTIONS", "")}:{options}'}
+
+
+# At the end the leak checker starts a process and a report opens a file: no sandbox lets them.
+SANDBOXED = asan('detect_leaks=0:log_path=stderr')
+# For a program that is told to abort: that is no finding.
+MAY_ABORT = asan('handle_abort=0')
