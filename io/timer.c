@@ -83,5 +83,10 @@ void timers_run(TimerHeap *h)
 
 int64_t timers_wait_ns(const TimerHeap *h)
 {
-    return h->len ? MAX(0, h->at[1]->deadline_ns - clock_now_ns()) : -1;
+    int64_t left;
+
+    if (!h->len)
+        return -1;
+    left = h->at[1]->deadline_ns - clock_now_ns();
+    return MAX(0, left);
 }

@@ -3,6 +3,7 @@
 #include "io/loop.h"
 #include "io/aio.h"
 #include "io/co-lock.h"
+#include "io/internal.h"
 #include "io/pool.h"
 #include "tests/lib/harness.h"
 #include <poll.h>
@@ -190,6 +191,22 @@ static void test_stop_waits(void)
     loop_call(loop_thread_loop(t), sleep_a_little, &done);
     stop_from(t);
     g_assert_true(done);
+}
+
+/* However close its deadline, a timer never makes the loop wait without end. */
+static void test_wait_for_a_timer_ends(void)
+{
+    for (int i = 0; i < (test_is_slowed() ? 10000 : 300000); i++) {
+        Timer t = {};
+        TimerHeap h = {};
+
+        t.deadline_ns = clock_now_ns() + i % 300;
+        timer_add(&h, &t);
+        g_assert_cmpint(timers_wait_ns(&h), >=, 0);
+        timer_remove(&h, &t);
+        g_assert_cmpint(timers_wait_ns(&h), ==, -1);
+        g_free(h.at);
+    }
 }
 
 /* ---- life of a loop -------------------------------------------------------------------------- */
@@ -392,6 +409,7 @@ const Test tests[] = {
     { "/loop/call/from-many-threads", test_calls_from_many_threads },
     { "/loop/wake/from-thread", test_wake_from_thread },
     { "/loop/wake/with-poller", test_wake_with_poller },
+    { "/loop/timer/wait-ends", test_wait_for_a_timer_ends },
     { "/loop/return/abandons-others", test_return_abandons_others },
     { "/loop/alone", test_alone },
     { "/loop/busy-loop-polls", test_busy_loop_polls },

@@ -23,15 +23,15 @@ struct Codec {
     ZSTD_DCtx *dctx;
 };
 
-/* NULL if it is not installed. Looked for once. */
+/* NULL if it is not installed. Threads that come at the same time all look, and find the same. */
 static const DeflateModule *fast_inflate(void)
 {
-    static const DeflateModule *module;
-    static gsize looked;
+    static _Atomic(const DeflateModule *) module;
+    static _Atomic bool looked;
 
-    if (g_once_init_enter(&looked)) {
+    if (!looked) {
         module = module_load("deflate", NULL);
-        g_once_init_leave(&looked, 1);
+        looked = true;
     }
     return module;
 }
