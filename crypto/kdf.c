@@ -6,6 +6,7 @@
 #include "util/err.h"
 #include "util/size.h"
 #include <inttypes.h>
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
@@ -100,18 +101,29 @@ static uint64_t kdf_measure(HashAlg alg, GError **err)
     }
 }
 
+/* Rounds of one block in a second; measured once. 0: failure. */
+static uint64_t kdf_per_second(HashAlg alg, GError **err)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static uint64_t known[HASH_COUNT]; /* under lock; 0: not measured */
+    uint64_t per_second;
+
+    pthread_mutex_lock(&lock);
+    if (!known[alg])
+        known[alg] = kdf_measure(alg, err);
+    per_second = known[alg];
+    pthread_mutex_unlock(&lock);
+    return per_second;
+}
+
 bool kdf_rounds_for_ms(HashAlg alg, size_t out_len, uint64_t ms, uint64_t *rounds, GError **err)
 {
-    static GMutex lock;
-    static uint64_t per_second[HASH_COUNT]; /* under lock; 0: not measured */
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) guard = g_mutex_locker_new(&lock);
     uint64_t blocks = MAX(div_round_up(out_len, hash_len(alg)), 1);
+    uint64_t per_second = kdf_per_second(alg, err);
 
-    if (!per_second[alg])
-        per_second[alg] = kdf_measure(alg, err);
-    if (!per_second[alg])
+    if (!per_second)
         return false;
-    if (!size_mul(per_second[alg] / blocks, ms, rounds))
+    if (!size_mul(per_second / blocks, ms, rounds))
         return err_set(err, ERANGE, "A key derivation of %" PRIu64 " ms is too long", ms);
     *rounds /= 1000;
     return true;

@@ -3,6 +3,7 @@
 #include "util/module.h"
 #include "util/err.h"
 #include <dlfcn.h>
+#include <pthread.h>
 
 #ifndef STATIC_MODULES
 /* Opens @file from the build folder the program is in, or from where programs are installed. */
@@ -39,11 +40,10 @@ static void *module_open(const char *file, GError **err)
 }
 #endif
 
-const void *module_load(const char *name, GError **err)
+/* One thread at a time. */
+static const void *module_find(const char *name, GError **err)
 {
-    static GMutex lock;
     static GHashTable *loaded;
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) guard = g_mutex_locker_new(&lock);
     g_autofree char *symbol = g_strconcat("ferry_module_", name, NULL);
     const void *table;
     void *lib;
@@ -67,5 +67,16 @@ const void *module_load(const char *name, GError **err)
         return NULL;
     }
     g_hash_table_insert(loaded, g_strdup(name), (void *)table);
+    return table;
+}
+
+const void *module_load(const char *name, GError **err)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    const void *table;
+
+    pthread_mutex_lock(&lock);
+    table = module_find(name, err);
+    pthread_mutex_unlock(&lock);
     return table;
 }

@@ -13,6 +13,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from nbd_frames import *
+from this_run import SLOWER
 
 MIB = 1 << 20
 LINGER_NOT = struct.pack('ii', 1, 0)
@@ -151,7 +152,7 @@ def test_pipelined_reads_nobody_collects_take_bounded_memory():
             except socket.timeout:
                 pass
             still_serves(s)
-            assert s.resident() - before < 2 * 80 * 1024, (before, s.resident())
+            assert s.resident() - before < 2 * 80 * 1024 * SLOWER, (before, s.resident())
 
 
 def test_half_sent_writes_take_bounded_memory_and_keep_nobody():
@@ -164,8 +165,8 @@ def test_half_sent_writes_take_bounded_memory_and_keep_nobody():
         began = time.monotonic()
         for _ in range(20):
             still_serves(s)
-        assert time.monotonic() - began < 5
-        assert s.resident() - before < 20 * 1024, (before, s.resident())
+        assert time.monotonic() - began < 5 * SLOWER
+        assert s.resident() - before < 20 * 1024 * SLOWER, (before, s.resident())
 
 
 def test_a_greedy_client_does_not_starve_others():
@@ -189,7 +190,7 @@ def test_a_greedy_client_does_not_starve_others():
             assert modest.read(0, 4096) == pattern(4096)
             slowest = max(slowest, time.monotonic() - began)
         taker.join()
-        assert slowest < 1, slowest
+        assert slowest < SLOWER, slowest
 
 
 def test_handshakes_have_a_limit():
