@@ -199,7 +199,8 @@ check-slow: tests-build $(TEST_KERNEL)/vmlinuz
 
 check-asan check-tsan:
 	@mkdir -p build-$(@:check-%=%)
-	@cd build-$(@:check-%=%) && $(abspath $(SRC))/configure --enable-$(@:check-%=%) >/dev/null && \
+	@cd build-$(@:check-%=%) && $(abspath $(SRC))/configure --cc=$(CC) --with-reference=$(REFERENCE) \
+	    --enable-$(@:check-%=%) >/dev/null && \
 	    $(MAKE) --no-print-directory check TESTS="$(TESTS)"
 
 check-valgrind: tests-build
@@ -264,7 +265,10 @@ help:
 	@echo 'all (default)     the programs and their modules, below build/'
 	@echo 'demo              install what is missing, build, show the main jobs on real input'
 	@echo 'check             install what is missing, build, run the tests (LOOP=epoll, TESTS=pattern)'
-	@echo 'check-slow        the long tests; check-asan check-tsan check-valgrind check-fuzz likewise'
+	@echo 'check-slow        the long tests'
+	@echo 'check-asan check-tsan   check, all programs built with sanitizers in a folder beside build/'
+	@echo 'check-valgrind    check, each of our programs under valgrind (an hour or more)'
+	@echo 'check-fuzz        the fuzzers (FUZZ_RUNS=number)'
 	@echo 'check-headers check-layers   rules of the house'
 	@echo 'bench             ratios of time, CPU and memory against the reference (BENCH=pattern)'
 	@echo 'install uninstall dist deb clean distclean   DESTDIR is honoured'
