@@ -78,7 +78,7 @@ struct NbdClient {
     NbdReplyStyle style;
     bool fixed, no_zeroes;  /* the client's handshake flags */
     bool served;            /* the handshake has succeeded */
-    bool stop_receiving;
+    bool stop_receiving;    /* no more requests: the client has left, or is to leave */
     bool broken;            /* nothing can be sent any more */
     NbdExport *context_export; /* that @contexts were chosen for, or NULL; a reference */
     uint64_t contexts;      /* a bit for each chosen one */
@@ -200,6 +200,11 @@ uint64_t nbd_task_room(const NbdTask *t);
 void nbd_task_refuse(NbdTask *t, int error, const char *reason);
 /* Carries it out and answers. Takes @t over. */
 CO void nbd_task_start(NbdTask *t);
+/*
+ * To be called between pieces of long work, which may be of exabytes and never wait for the image:
+ * others have their turn. 0, or -ESHUTDOWN if the client has left or is to leave.
+ */
+CO int nbd_task_pause(const NbdTask *t);
 /* Back to where it was taken from, with its memory. */
 void nbd_task_give(NbdTask *t);
 /* A READ without the flag DF in a structured reply. 0 or a negative errno. */

@@ -224,5 +224,6 @@ CO void nbd_receive(NbdClient *c)
     c->drained = true;
     while (receive_one(c))
         ;
+    c->stop_receiving = true;
     g_clear_pointer(&c->kept, g_free);
 }
