@@ -18,6 +18,7 @@
 #include "block/dirty.h"
 #include "io/channel.h"
 #include "io/co-lock.h"
+#include "io/errand.h"
 #include "nbd/proto.h"
 #include "nbd/server.h"
 
@@ -74,6 +75,7 @@ struct NbdClient {
     Channel *channel;
     char *peer;
     int64_t since_ns;
+    Errand *admission;      /* asks whether to let it in; NULL: not now */
     NbdExport *export;      /* NULL during the handshake */
     NbdReplyStyle style;
     bool fixed, no_zeroes;  /* the client's handshake flags */
@@ -142,6 +144,8 @@ struct NbdServer {
 
 /* Tells whoever wants to know, with the client's address in front. */
 void nbd_report(NbdClient *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+/* When its handshake has to be over, monotonic; 0: never. */
+int64_t nbd_handshake_deadline(const NbdClient *c);
 /* Ends both directions: receiver and sender find out. */
 void nbd_client_cut(NbdClient *c);
 /* Requests that were not received yet will not be. */

@@ -368,6 +368,9 @@ def run(name, tests, need=()):
         if missing:
             print(f'skip {label} {missing[0]} is not installed', flush=True)
             continue
+        if getattr(test, 'preloads', False) and os.environ.get('FERRY_SANITIZED') == 'yes':
+            print(f'skip {label} a library cannot be preloaded in front of a sanitizer', flush=True)
+            continue
         try:
             test()
             print(f'ok {label}', flush=True)
@@ -383,3 +386,9 @@ def needs(*tools):
         f.need = tools
         return f
     return mark
+
+
+def preloads(f):
+    """Marks a test that puts a library in front of a program."""
+    f.preloads = True
+    return f

@@ -7,6 +7,7 @@
 #include "crypto/tls.h"
 #include "io/channel.h"
 #include "io/co-lock.h"
+#include "io/errand.h"
 #include "tests/lib/harness.h"
 #include "util/object.h"
 #include <errno.h>
@@ -527,6 +528,10 @@ static int allows(const char *id, const char *identity)
     return authz_allows(id, identity, &err) ? 0 : err->code;
 }
 
+static void keep(void *arg)
+{
+}
+
 static void test_authz_simple(void)
 {
     object("authz-simple,id=a,identity=CN=joe,,O=x");
@@ -577,6 +582,43 @@ static void test_authz_list_file(void)
     g_assert_cmpint(allows("fixed", "ann"), ==, 0);
 }
 
+enum { ASKERS = 4, QUESTIONS = 3000 };
+
+static int ask_often(void *arg)
+{
+    int *left = arg;
+
+    for (int i = 0; i < QUESTIONS; i++) {
+        g_autoptr(GError) err = NULL;
+
+        g_assert_true(authz_allows("a", "ann", &err));
+    }
+    return __atomic_sub_fetch(left, 1, __ATOMIC_ACQ_REL);
+}
+
+/* Several clients are in their handshakes while an administrator changes the rules. */
+static void test_authz_list_file_asked_by_many(void)
+{
+    g_autofree char *path = test_path("rules.json"), *next = test_path("next.json");
+    g_autoptr(GPtrArray) askers = g_ptr_array_new_with_free_func((GDestroyNotify)errand_end);
+    int left = ASKERS;
+
+    write_file(path, "{\"rules\": [{\"match\": \"ann\", \"policy\": \"allow\"}]}");
+    object("authz-list-file,id=a,filename=%s", path);
+    for (int i = 0; i < ASKERS; i++)
+        g_ptr_array_add(askers, errand_start(ask_often, &left, keep));
+    while (__atomic_load_n(&left, __ATOMIC_ACQUIRE)) {
+        write_file(next, "{\"rules\": [{\"match\": \"b\", \"policy\": \"deny\"}, "
+                         "{\"match\": \"ann\", \"policy\": \"allow\"}]}");
+        g_assert_cmpint(g_rename(next, path), ==, 0);
+    }
+    for (int i = 0; i < ASKERS; i++) {
+        int result;
+
+        g_assert_cmpint(errand_wait(askers->pdata[i], 0, &result), ==, 0);
+    }
+}
+
 /* A service without rules of its own gets those of "other", which lets nobody in by itself. */
 static void test_authz_pam_asks_the_service(void)
 {
@@ -608,6 +650,7 @@ const Test tests[] = {
     { "/authz/simple", test_authz_simple },
     { "/authz/list", test_authz_list },
     { "/authz/list-file", test_authz_list_file },
+    { "/authz/list-file-asked-by-many", test_authz_list_file_asked_by_many },
     { "/authz/pam/asks-the-service", test_authz_pam_asks_the_service },
     {}
 };
