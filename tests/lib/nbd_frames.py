@@ -73,6 +73,10 @@ def meta(name, *queries):
 # ---- the client ----------------------------------------------------------------------------------
 
 
+class Skip(Exception):
+    """Raised by a test that cannot be run here, with the reason."""
+
+
 class Gone(Exception):
     """The server ended the connection."""
 
@@ -374,6 +378,8 @@ def run(name, tests, need=()):
         try:
             test()
             print(f'ok {label}', flush=True)
+        except Skip as e:
+            print(f'skip {label} {e}', flush=True)
         except Exception as e:
             traceback.print_exc(file=sys.stdout)
             print(f'not ok {label} {type(e).__name__}: {str(e)[:200]}'.replace('\n', ' '), flush=True)
