@@ -131,6 +131,24 @@ def test_nbd_client_lists():
             assert p.wait(PATIENCE) == 0
 
 
+@needs('cc', 'pkg-config')
+def test_libnbd_from_c():
+    """The same program with our server and with the reference's, which shows that it asks for what is right."""
+    flags = subprocess.run(['pkg-config', '--cflags', '--libs', 'libnbd'], text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if flags.returncode:
+        raise Skip('libnbd cannot be linked with')
+    with folder() as where:
+        run_ok('cc', '-Wall', '-Werror', '-O1', '-o', where / 'client',
+               pathlib.Path(__file__).resolve().parent / 'peers/libnbd-client.c', *flags.stdout.split())
+        for tool in OURS, REFERENCE / 'qemu-nbd':
+            if not tool.exists():
+                continue
+            make_disk(where / 'raw', 4 * MIB, b'\x11' * MIB)
+            with serve('-e', '0', '--discard=unmap', '-f', 'raw', 'raw', where=where, tool=tool) as s:
+                run_ok(where / 'client', s.uri())
+
+
 # ---- the reference's storage daemon ---------------------------------------------------------------
 
 
