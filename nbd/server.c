@@ -169,7 +169,7 @@ static CO void listener_run(void *arg)
     while (!s->stopping) {
         if (server_is_full(s))
             co_queue_wait(&s->room);
-        else if (channel_wait_readable(l->channel) < 0)
+        else if (channel_wait_readable(l->channel, 0) < 0)
             break;
         else if (!s->stopping && !server_is_full(s))
             accept_one(s, channel_fd(l->channel));

@@ -263,6 +263,25 @@ def test_handshakes_without_a_limit():
         c.start()
 
 
+def test_idle_clients_are_cut_off_when_asked_for():
+    with disk(MIB, '--idle-limit=1', content=pattern(4096)) as s:
+        idle, half, busy = (s.client().start() for _ in range(3))
+        half.send(half.header(READ, 0, 512)[:10])
+        began = time.monotonic()
+        while time.monotonic() - began < 2:
+            assert busy.read(0, 4096) == pattern(4096)
+            time.sleep(0.1)
+        assert idle.is_dropped() and half.is_dropped()
+        assert busy.read(0, 10) == pattern(10)
+    with folder() as where:
+        with serve('--idle-limit=1', '--image-opts',
+                   'driver=null-co,size=1M,latency-ns=2500000000,read-zeroes=on', where=where) as s:
+            waits = s.client().start()
+            assert waits.read(0, 512) == bytes(512), 'who waits for an answer is not idle'
+            began = time.monotonic()
+            assert waits.is_dropped() and time.monotonic() - began < 10
+
+
 def test_clients_beyond_the_limit_wait_in_the_backlog():
     with disk(MIB, '-e', '2', content=pattern(4096)) as s:
         first, second = s.client().start(), s.client().start()
