@@ -177,6 +177,17 @@ while True:
 '''
 
 
+def test_draining_waits_no_longer_than_the_delay():
+    """Reopening waits for requests under way, which wait for a server that does not come back."""
+    for point in 'greeting', nbd.GO:
+        with Silent(point, since=1) as s:
+            s.limits = {0: LOST}
+            code, text, took = io(options(s, reconnect_delay=2),
+                                  commands=('aio_read 0 4k', 'reopen', 'aio_flush', 'read 0 4k'))
+            assert code == 1 and 'Input/output error' in text, text
+            assert took < 4 + SLACK, took
+
+
 def test_an_answer_may_take_as_long_as_it_takes():
     """A connected server that is slow is no server that is lost: the delay does not end its requests."""
     class Slow(Server):

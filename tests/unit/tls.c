@@ -456,26 +456,33 @@ static void test_x509_refused(void)
         x509_run(&cases[i]);
 }
 
-/* A list of revoked certificates beside the authorities counts on both sides. */
-static void test_x509_revoked(void)
+/* Side @checks has a list of revoked certificates, which has the one of the other side. */
+static void revoked_run(const char *checks, const char *other)
 {
-    g_autofree char *s_dir = NULL, *c_dir = NULL;
+    g_autofree char *s_dir = side_folder(TLS_SERVER, "srv", "ca");
+    g_autofree char *c_dir = side_folder(TLS_CLIENT, "cli", "ca");
     Pair p = pair_new("disk.example.org");
 
-    need_certtool();
-    authority("ca");
-    certificate("srv", "ca", SERVER);
-    certificate("cli", "ca", CLIENT);
-    s_dir = side_folder(TLS_SERVER, "srv", "ca");
-    c_dir = side_folder(TLS_CLIENT, "cli", "ca");
     g_assert_true(shell("printf 'crl_next_update=30\\ncrl_number=1\\n' >crl.tmpl && certtool "
                         "--generate-crl --load-ca-privkey ca-key.pem --load-ca-certificate "
-                        "ca-cert.pem --load-certificate cli-cert.pem --template crl.tmpl "
-                        "--outfile server/ca-crl.pem"));
+                        "ca-cert.pem --load-certificate %s-cert.pem --template crl.tmpl "
+                        "--outfile %s/ca-crl.pem", other, checks));
     object("tls-creds-x509,id=s,endpoint=server,dir=%s", s_dir);
     object("tls-creds-x509,id=c,dir=%s", c_dir);
     pair_expect_refusal(&p);
     pair_clear(&p);
+    object_delete_all();
+    g_assert_true(shell("rm -rf client server"));
+}
+
+static void test_x509_revoked(void)
+{
+    need_certtool();
+    authority("ca");
+    certificate("srv", "ca", SERVER);
+    certificate("cli", "ca", CLIENT);
+    revoked_run("server", "cli");
+    revoked_run("client", "srv");
 }
 
 /* Mistakes in one's own certificates show when they are loaded. */
