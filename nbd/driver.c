@@ -350,8 +350,7 @@ static CO bool nbd_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc,
 {
     uint64_t have = node_size(n);
 
-    if (prealloc != PREALLOC_OFF)
-        return err_set(err, ENOTSUP, "NBD exports cannot be preallocated");
+    /* It never grows, so there is never anything to preallocate: any @prealloc is fine. */
     if (exact ? size != have : size > have)
         return err_set(err, ENOTSUP, "An NBD export keeps its size, here %" PRIu64 " bytes, not %"
                        PRIu64, have, size);

@@ -9,6 +9,7 @@
 #include "crypto/authz.h"
 #include "nbd/internal.h"
 #include "util/err.h"
+#include "util/trace.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -402,6 +403,7 @@ static CO Outcome option_receive(NbdClient *c, GError **err)
     }
     option = be32_get(head.option);
     len = be32_get(head.length);
+    TRACE(nbd_option, "%s option=%" PRIu32 " len=%" PRIu32, c->peer, option, len);
     if (be64_get(head.magic) != NBD_OPTS_MAGIC) {
         err_set(err, EPROTO, "An option starts with the wrong magic number");
         return LEAVE;

@@ -2,6 +2,8 @@
 /* One request: is it right, what it does, what it answers. Each runs as a coroutine of its own. */
 #include "nbd/internal.h"
 #include "util/size.h"
+#include "util/trace.h"
+#include <inttypes.h>
 #include <string.h>
 
 enum {
@@ -283,11 +285,14 @@ static CO void task_run(void *arg)
         nbd_reply_error(t, r, t->refusal ? t->reason : g_strerror(-r));
     else if (!t->niov)
         nbd_reply_done(t);
+    TRACE(nbd_reply, "%s cookie=0x%" PRIx64 " result=%d", t->client->peer, t->cookie, r);
     nbd_reply_send(t);
 }
 
 CO void nbd_task_start(NbdTask *t)
 {
+    TRACE(nbd_request, "%s type=%u flags=0x%x cookie=0x%" PRIx64 " off=%" PRIu64 " len=%" PRIu64,
+          t->client->peer, t->type, t->flags, t->cookie, t->offset, t->length);
     t->client->requests++;
     co_start_now(task_run, t);
 }
