@@ -23,7 +23,9 @@ import traceback
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
 REFERENCE = pathlib.Path(os.environ.get('FERRY_REFERENCE', '/usr/bin'))
 OURS = BUILD / 'qemu-nbd'
-PATIENCE = 20   # seconds for anything that shall happen
+VALGRIND = ['valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--errors-for-leak-kinds=definite',
+            '--show-leak-kinds=definite'] if os.environ.get('FERRY_VALGRIND') else []
+PATIENCE = 200 if VALGRIND else 20   # seconds for anything that shall happen
 
 # ---- numbers of the protocol document ------------------------------------------------------------
 
@@ -260,9 +262,9 @@ class Server:
     def __init__(self, folder, args, tool):
         self.socket = str(folder / 'nbd.sock')
         self.log = folder / 'log'
-        command = [str(tool), *map(str, args)]
-        if '-p' not in args:
-            command[1:1] = ['-k', self.socket]
+        command = [str(tool), *([] if '-p' in args else ['-k', self.socket]), *map(str, args)]
+        if tool == OURS:
+            command[:0] = VALGRIND
         self.log_file = open(self.log, 'wb')
         self.process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
                                         stdout=self.log_file, stderr=subprocess.STDOUT)
@@ -295,6 +297,8 @@ class Server:
 
     def resident(self):
         """KiB of memory in use."""
+        if VALGRIND:
+            raise Skip('valgrind needs memory of its own')
         for line in open(f'/proc/{self.process.pid}/status'):
             if line.startswith('VmRSS'):
                 return int(line.split()[1])
