@@ -194,8 +194,8 @@ def test_internal_snapshots():
         assert run_in(where, OURS, '-f', 'qcow2', '-l', 'none', 'disk').returncode == 1
 
 
-# Where the loop is told not to use rings nobody else gets one.
-RING = [['--aio=io_uring']] if os.environ.get('FERRY_LOOP') != 'epoll' else []
+# Where the loop is told not to use rings, or cannot, nobody else gets one.
+RING = [['--aio=io_uring']] if os.environ.get('FERRY_LOOP') != 'epoll' and not VALGRIND else []
 
 
 def test_image_opts_and_modes():
