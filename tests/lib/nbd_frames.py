@@ -20,7 +20,7 @@ import tempfile
 import time
 import traceback
 
-from this_run import SLOWER
+from this_run import SLOWER, WATCHED
 
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
 REFERENCE = pathlib.Path(os.environ.get('FERRY_REFERENCE', '/usr/bin'))
@@ -73,6 +73,10 @@ def meta(name, *queries):
 
 
 # ---- the client ----------------------------------------------------------------------------------
+
+
+class Skip(Exception):
+    """Raised by a test that cannot be run here, with the reason."""
 
 
 class Gone(Exception):
@@ -258,9 +262,7 @@ class Server:
     def __init__(self, folder, args, tool):
         self.socket = str(folder / 'nbd.sock')
         self.log = folder / 'log'
-        command = [str(tool), *map(str, args)]
-        if '-p' not in args:
-            command[1:1] = ['-k', self.socket]
+        command = [str(tool), *([] if '-p' in args else ['-k', self.socket]), *map(str, args)]
         self.log_file = open(self.log, 'wb')
         self.process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
                                         stdout=self.log_file, stderr=subprocess.STDOUT)
@@ -293,6 +295,8 @@ class Server:
 
     def resident(self):
         """KiB of memory in use."""
+        if WATCHED:
+            raise Skip('a watcher has memory of its own')
         for line in open(f'/proc/{self.process.pid}/status'):
             if line.startswith('VmRSS'):
                 return int(line.split()[1])
@@ -370,9 +374,14 @@ def run(name, tests, need=()):
         if missing:
             print(f'skip {label} {missing[0]} is not installed', flush=True)
             continue
+        if getattr(test, 'preloads', False) and os.environ.get('FERRY_SANITIZED') == 'yes':
+            print(f'skip {label} a library cannot be preloaded in front of a sanitizer', flush=True)
+            continue
         try:
             test()
             print(f'ok {label}', flush=True)
+        except Skip as e:
+            print(f'skip {label} {e}', flush=True)
         except Exception as e:
             traceback.print_exc(file=sys.stdout)
             print(f'not ok {label} {type(e).__name__}: {str(e)[:200]}'.replace('\n', ' '), flush=True)
@@ -385,3 +394,9 @@ def needs(*tools):
         f.need = tools
         return f
     return mark
+
+
+def preloads(f):
+    """Marks a test that puts a library in front of a program."""
+    f.preloads = True
+    return f

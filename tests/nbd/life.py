@@ -290,6 +290,16 @@ def test_exports_that_are_refused():
         assert run_in(where, OURS, '--export', f'name=a,{good}', '-x', 'b').returncode == 1
 
 
+def test_trace_shows_options_requests_and_replies():
+    with disk(MIB, '-T', 'nbd_*') as s:
+        c = s.client().start()
+        assert c.call(WRITE, 512, 1024, data=bytes(1024)) == 0
+        text = s.log.read_text()
+        assert ':nbd_option unix option=7 len=6' in text, text
+        assert ':nbd_request unix type=1 flags=0x0 cookie=0x4d off=512 len=1024' in text, text
+        assert ':nbd_reply unix cookie=0x4d result=0' in text, text
+
+
 def test_help_and_version():
     with folder() as where:
         for args in (['-h'], ['--help'], ['-V'], ['--version'], ['-T', 'help']):

@@ -132,7 +132,8 @@ CO bool snapshot_table_read(Qcow2 *q, GError **err)
     g_autoptr(GArray) list = g_array_new(FALSE, TRUE, sizeof(Qcow2Snapshot));
 
     rd->q = q;
-    rd->at = rd->window = q->snapshots_off;
+    rd->at = q->snapshots_off;
+    rd->window = rd->at;
     rd->have = 0;
     g_array_set_clear_func(list, (GDestroyNotify)snapshot_clear);
     for (uint32_t i = 0; i < q->snapshot_count; i++) {
