@@ -65,7 +65,7 @@ static void extent_unallocated(const Node *n, uint64_t off, Extent *e)
     if (!n->drv->takes_backing)
         return;
     if (!backing) {
-        if (!n->backing_stored || !(n->flags & OPEN_NO_BACKING))
+        if (!n->backing_stored || !(n->flags & (OPEN_NO_BACKING | OPEN_GIVEN_BACKING)))
             e->flags |= EXTENT_ZERO;
     } else if (off >= backing->size) {
         e->flags |= EXTENT_ZERO;

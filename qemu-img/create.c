@@ -125,16 +125,17 @@ static CO int create_run(const void *args, char **words, int count)
         return 1;
     if (help)
         return createopts_help(fmt, count ? words[0] : NULL) ? 0 : 1;
-    if (!count || count > 2) {
-        if (count)
-            complain_usage("Too much: '%s'", words[2]);
-        else
-            complain_usage("The name of the new image is missing");
+    if (!count) {
+        complain_usage("The name of the new image is missing");
+        return 1;
+    }
+    if (count > 1 && !tool_size("image size", words[1], INT64_MAX, &size))
+        return 1;
+    if (count > 2) {
+        complain_usage("Too much: '%s'", words[2]);
         return 1;
     }
     if (count == 2) {
-        if (!tool_size("image size", words[1], INT64_MAX, &size))
-            return 1;
         if (json_has(opts, "size")) {
             complain("%s: The size is given twice", words[0]);
             return 1;

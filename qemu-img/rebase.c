@@ -10,7 +10,6 @@
 #include "qemu-img/command.h"
 #include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
-#include "util/keyval.h"
 #include "util/size.h"
 #include "util/trace.h"
 #include <inttypes.h>
@@ -262,7 +261,7 @@ static CO bool rebase_copy(Rebase *rb)
 /* Options for the image: -T is for what lies below it. NULL: complained. */
 static json_t *rebase_top_options(const RebaseArgs *a, const char *name, GError **err)
 {
-    json_t *o = a->image_opts ? keyval_parse(name, NULL, err) : json_object();
+    json_t *o = a->image_opts ? image_opts_parse(name, err) : json_object();
     OpenFlags flags = 0;
 
     if (!o)

@@ -2,7 +2,6 @@
 /* What the subcommands share. */
 #include "qemu-img/tool.h"
 #include "block/driver.h"
-#include "util/keyval.h"
 #include "util/size.h"
 #include <inttypes.h>
 #include <signal.h>
@@ -88,7 +87,7 @@ Handle *tool_open_err(const char *name, const char *format, bool image_opts, Ope
         options = format ? json_pack("{s:s}", "driver", format) : NULL;
         return handle_open(name, options, flags, err);
     }
-    options = keyval_parse(name, NULL, err);
+    options = image_opts_parse(name, err);
     if (!options) {
         err_prefix(err, "Could not open '%s': ", name);
         return NULL;

@@ -45,6 +45,8 @@ void tool_begin(const char *argv0)
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C");
     signal(SIGPIPE, SIG_IGN);
+    /* A file over its limit is an error to tell of, not to die of. */
+    signal(SIGXFSZ, SIG_IGN);
     tool_set_name(argv0);
 }
 
