@@ -39,6 +39,9 @@ typedef enum {
 /* No single request is longer. */
 #define REQ_LEN_MAX ((uint64_t)INT32_MAX & ~(uint64_t)0xffff)
 
+/* What one question about extents is for; each is answered for as much as is alike. */
+#define EXTENT_LEN_MAX (UINT64_C(1) << 50)
+
 /* No node is larger: requests rounded up to any alignment must not leave what a file offset holds. */
 #define NODE_SIZE_MAX ((uint64_t)INT64_MAX & ~(uint64_t)0x3fffffff)
 

@@ -90,7 +90,7 @@ static CO int side_look(Side *s, uint64_t off)
 
     if (off >= s->size || off < s->known)
         return 0;
-    r = node_extent_above(handle_node(s->h), NULL, off, MIN(s->size - off, REQ_LEN_MAX), true,
+    r = node_extent_above(handle_node(s->h), NULL, off, MIN(s->size - off, EXTENT_LEN_MAX), true,
                           &s->extent, NULL);
     if (r >= 0)
         r = plausible_add(&s->plausible, handle_node(s->h), &s->extent);

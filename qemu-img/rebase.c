@@ -90,7 +90,7 @@ static CO int below_is_zero(Below *b, uint64_t off, uint64_t *end)
     if (!b->h || off >= b->size)
         return 1;
     if (off >= b->known) {
-        r = node_extent_above(handle_node(b->h), NULL, off, MIN(b->size - off, REQ_LEN_MAX), true,
+        r = node_extent_above(handle_node(b->h), NULL, off, MIN(b->size - off, EXTENT_LEN_MAX), true,
                               &b->extent, NULL);
         if (r < 0)
             return r;
@@ -118,7 +118,7 @@ static CO int old_decides(Rebase *rb, uint64_t off, uint64_t *end)
 static CO int rebase_look(Rebase *rb, uint64_t off, uint64_t *end)
 {
     Extent e;
-    int r = handle_extent(rb->top, off, MIN(*end - off, REQ_LEN_MAX), false, &e);
+    int r = handle_extent(rb->top, off, MIN(*end - off, EXTENT_LEN_MAX), false, &e);
 
     if (r < 0)
         return r;

@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { EXTENT_PIECE = 1 << 30 };
 
 typedef struct {
     Qcow2 q;                 /* only the geometry */
@@ -73,7 +72,7 @@ static CO bool data_size(const Qcow2 *q, Handle *source, uint64_t *sum, GError *
     while (off < size) {
         uint64_t start = round_down(off, q->cluster), end;
         Extent e;
-        int r = node_extent_above(handle_node(source), NULL, off, MIN(size - off, EXTENT_PIECE),
+        int r = node_extent_above(handle_node(source), NULL, off, MIN(size - off, EXTENT_LEN_MAX),
                                   true, &e, NULL);
 
         if (r < 0)
