@@ -100,11 +100,12 @@ static CO bool create_image(const CreateArgs *a, const char *filename, const Blo
         return complain("%s: The size of the new image is missing", filename);
     if (!a->quiet)
         createopts_print(filename, format, protocol, opts);
-    tool_say_when_killed("'%s' is incomplete: interrupted", filename);
+    complain_last_words_set("'%s' is incomplete: the work was not finished", filename);
+    tool_say_when_killed(true);
     work_listen(progress_update);
     ok = image_create(filename, format->name, opts, &err);
     work_listen(NULL);
-    tool_say_when_killed(NULL);
+    tool_say_when_killed(false);
     if (!ok) {
         err_prefix(&err, "%s: ", filename);
         return complain_err(err);

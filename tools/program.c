@@ -35,6 +35,8 @@ static void on_log(const char *domain, GLogLevelFlags level, const char *text, g
         return;
     }
     complain("%s", text);
+    if (complain_last_words())
+        fputs(complain_last_words(), stderr);
     _exit(1);
 }
 
