@@ -126,11 +126,10 @@ CO int node_extent_above(Node *n, Node *base, uint64_t off, uint64_t len, bool p
         int r;
 
         if (off >= n->size) {
-            /* A short backing file: zeroes, decided here. */
-            *e = (Extent){
-                .len = len,
-                .flags = EXTENT_ZERO | EXTENT_ALLOCATED | EXTENT_PAST_BACKING,
-            };
+            /* A short backing file: zeroes, decided here. The layer above may have space for them. */
+            e->len = len;
+            e->flags = EXTENT_ZERO | EXTENT_ALLOCATED | EXTENT_PAST_BACKING |
+                       (e->flags & EXTENT_HOST);
             break;
         }
         r = node_extent(n, off, len, precise, &layer);

@@ -269,11 +269,8 @@ static CO int compare_open(const CompareArgs *a, Compare *c, char **words, OpenF
     if (!untrusted_enter(a->untrusted, (Handle *[]){ c->side[0].h, c->side[1].h }, 2))
         return COMPARE_CANNOT_OPEN;
     code = compare_images(c, a->quiet);
-    if (code == COMPARE_SAME) {
-        progress_done();
-        if (!a->quiet)
-            puts("Images are identical.");
-    }
+    if (code == COMPARE_SAME && !a->quiet)
+        puts("Images are identical.");
     return code;
 }
 

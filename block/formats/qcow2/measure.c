@@ -112,8 +112,7 @@ CO bool qcow2_measure(json_t *opts, Handle *source, MeasureResult *result, GErro
         Node *n = node_skip_filters(handle_node(source));
         const BitmapOps *ops = node_driver(n)->bitmaps;
 
-        result->bitmaps_known = ops;
-        result->bitmaps = ops ? ops->measure(n, q->cluster) : 0;
+        result->bitmaps_known = ops && ops->measure(n, q->cluster, &result->bitmaps);
     }
     return true;
 }
