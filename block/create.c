@@ -100,7 +100,7 @@ CO bool image_create(const char *filename, const char *fmt, json_t *opts, GError
 {
     const BlockDriver *format = driver_find(fmt);
     const BlockDriver *protocol;
-    bool was_there;
+    uint64_t stamp;
 
     if (!format)
         return err_set(err, ENOENT, "Unknown format '%s'", fmt);
@@ -112,13 +112,13 @@ CO bool image_create(const char *filename, const char *fmt, json_t *opts, GError
     if (!create_opts_check(format, protocol, opts, err))
         return false;
     opts_split(format, protocol, opts);
-    was_there = protocol->file_exists && protocol->file_exists(filename);
+    stamp = protocol->file_stamp ? protocol->file_stamp(filename) : 0;
     if (format->create(filename, opts, err))
         return true;
-    if (was_there)
-        err_prefix(err, "'%s' was there before and may be incomplete now: ", filename);
-    else if (protocol->remove)
+    if (!stamp && protocol->remove)
         file_create_undo(filename, err);
+    else if (stamp && protocol->file_stamp(filename) != stamp)
+        err_prefix(err, "'%s' was there before and may be incomplete now: ", filename);
     return false;
 }
 

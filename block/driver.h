@@ -86,8 +86,11 @@ struct BlockDriver {
     const CreateOpt *create_opts;
     /* Protocols: makes the file. Formats: makes the file through file_create and writes the format. */
     CO bool (*create)(const char *filename, json_t *opts, GError **err);
-    /* Protocols: is there such a file; removes it again after a failed create. NULL: cannot. */
-    bool (*file_exists)(const char *filename);
+    /*
+     * Protocols: a number that is another one once the file was written to, 0 if there is no such
+     * file; removes it again after a failed create. NULL: cannot.
+     */
+    uint64_t (*file_stamp)(const char *filename);
     CO int (*remove)(const char *filename);
     /* Options that amend knows, ended by a NULL name. */
     const CreateOpt *amend_opts;

@@ -139,7 +139,8 @@ static CO bool bitmap_step(BitmapJob *j, const Given *given)
 
 static CO bool bitmap_image(const BitmapArgs *a, char **words, uint64_t granularity)
 {
-    g_autoptr(Handle) h = tool_open(words[0], a->format, a->image_opts, OPEN_RDWR);
+    g_autoptr(Handle) h = tool_open(words[0], a->format, a->image_opts,
+                                      OPEN_RDWR | OPEN_NO_BACKING);
     g_autoptr(Handle) source = NULL;
     BitmapJob j = { .name = words[1] };
 
@@ -148,7 +149,7 @@ static CO bool bitmap_image(const BitmapArgs *a, char **words, uint64_t granular
     j.node = j.source = node_skip_filters(handle_node(h));
     j.granularity = a->granularity ? (uint32_t)granularity : dirty_default_granularity(j.node);
     if (a->source) {
-        source = tool_open(a->source, a->source_format, false, OPEN_NO_IO);
+        source = tool_open(a->source, a->source_format, false, OPEN_NO_IO | OPEN_NO_BACKING);
         if (!source)
             return false;
         j.source = node_skip_filters(handle_node(source));

@@ -99,7 +99,7 @@ static CO bool commit_image(const CommitArgs *a, const char *name, OpenFlags fla
     g_autoptr(Handle) h = NULL;
     Node *base;
 
-    if (!top)
+    if (!top || !progress_begin(a->progress, a->quiet, "commit", 1))
         return false;
     base = commit_base(a, node_skip_filters(handle_node(top)));
     if (!base)
@@ -126,8 +126,7 @@ static CO int commit_run(const void *args, char **words, int count)
         return 1;
     }
     if (!tool_check_image_opts(a->image_opts, a->format) ||
-        !tool_cache("cache", a->cache, &flags) ||
-        !progress_begin(a->progress, a->quiet, "commit", 1))
+        !tool_cache("cache", a->cache, &flags))
         return 1;
     tool_watch_interrupts();
     ok = commit_image(a, words[0], flags, rate);

@@ -218,6 +218,11 @@ static json_t *created_options(const char *fmt, const json_t *opts)
     return o;
 }
 
+static bool convert_preallocates(const Convert *c)
+{
+    return strcmp(json_get_str(c->opts, "preallocation", "off"), "off");
+}
+
 static CO bool convert_create(Convert *c, const char *name)
 {
     const BlockDriver *format = createopts_format(c->format), *protocol;
@@ -228,6 +233,9 @@ static CO bool convert_create(Convert *c, const char *name)
     if (!format || !(protocol = createopts_protocol(name)) ||
         !convert_create_opts(c, format, protocol))
         return false;
+    if (c->args->compress && convert_preallocates(c))
+        return complain("Space cannot be taken beforehand for what gets compressed: -c and "
+                        "preallocation exclude each other");
     if (c->args->compress && !format->is_compressing)
         return complain("Images of format '%s' cannot be compressed", format->name);
     opts = json_deep_copy(c->opts);
@@ -290,8 +298,7 @@ static CO bool convert_zero_target(Convert *c)
 /* True if the new target has its space already, so that more data than needed would take more. */
 static bool convert_has_space(const Convert *c)
 {
-    return strcmp(json_get_str(c->opts, "preallocation", "off"), "off") ||
-           json_get_bool(c->opts, "data_file_raw", false);
+    return convert_preallocates(c) || json_get_bool(c->opts, "data_file_raw", false);
 }
 
 static CO void convert_plan(Convert *c)

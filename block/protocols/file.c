@@ -522,9 +522,18 @@ static CO bool file_create_file(const char *filename, json_t *opts, GError **err
     return file_space_create(file_path(filename), opts, err);
 }
 
-static bool file_exists(const char *filename)
+static uint64_t file_stamp(const char *filename)
 {
-    return access(file_path(filename), F_OK) == 0;
+    struct stat st;
+    uint64_t changed;
+
+    if (stat(file_path(filename), &st) < 0)
+        return 0;
+    /* Who writes to a device does not change its node: it may always have been written to. */
+    if (!S_ISREG(st.st_mode))
+        return (uint64_t)g_get_monotonic_time();
+    changed = (uint64_t)st.st_ctim.tv_sec * 1000000000 + (uint64_t)st.st_ctim.tv_nsec;
+    return (changed ^ (uint64_t)st.st_size << 32) | 1;
 }
 
 static CO int file_remove(const char *filename)
@@ -558,7 +567,7 @@ static const char *const file_fixed_options[] = { "filename", "locking", "aio", 
     .reconfigure_commit = file_reconfigure_commit,                                                 \
     .reconfigure_abort = file_reconfigure_abort,                                                   \
     .fixed_options = file_fixed_options,                                                           \
-    .file_exists = file_exists,                                                                    \
+    .file_stamp = file_stamp,                                                                      \
     .pread = file_pread,                                                                           \
     .pwrite = file_pwrite,                                                                         \
     .zero = file_zero,                                                                             \

@@ -20,6 +20,7 @@ for name, args in (('v2', '-o compat=0.10 top.qcow2'), ('v3', '-o compat=1.1 v2.
                    ('size', '-o size=20M top.qcow2'), ('size-shrink', '-o size=1M top.qcow2'), ('cluster', '-o cluster_size=4k top.qcow2'),
                    ('extended', '-o extended_l2=on top.qcow2'), ('preallocation', '-o preallocation=full top.qcow2'),
                    ('unknown', '-o foo=1 top.qcow2'), ('protocol', '-o nocow=on top.qcow2'), ('backing', '-o backing_file=r top.qcow2'),
+                   ('backing-none', '-o backing_file= top.qcow2'), ('backing-format', '-o backing_fmt=raw top.qcow2'),
                    ('data-file', '-o data_file=x top.qcow2'), ('data-file-raw', '-o data_file_raw=on top.qcow2'),
                    ('force', '--force -o compat=0.10 top.qcow2'), ('quiet', '-q -o compat=0.10 top.qcow2'),
                    ('cache', '-t none -o compat=0.10 top.qcow2'), ('bad-cache', '-t foo -o compat=0.10 top.qcow2'),

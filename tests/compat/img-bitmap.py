@@ -34,6 +34,9 @@ t.row('raw', 'qemu-img bitmap --add -f raw r b', 'raw')
 t.row('raw-probed', 'qemu-img bitmap --add r b', 'raw')
 t.row('missing', 'qemu-img bitmap --add nope b')
 t.row('v2', 'qemu-img create -q -f qcow2 -o compat=0.10 v2 1M; qemu-img bitmap --add v2 b')
+for step in ('--add -g 64k o.qcow2 new', '--disable o.qcow2 b0', '--merge b0 -b o.qcow2 -F qcow2 b.qcow2 b1'):
+    t.row(f'without-backing/{step.split()[0]}', 'cp b.qcow2 o.qcow2; qemu-img rebase -u -b gone -F raw o.qcow2; '
+          f'qemu-img bitmap {step}; qemu-img info b.qcow2; qemu-img info o.qcow2', 'bitmaps', mask=['disk'])
 t.row('snapshots', 'qemu-img bitmap --add s.qcow2 b && qemu-img info s.qcow2', 'snapshots', mask=('disk', 'date'))
 
 # A killed program leaves bitmaps in use, which nobody can trust any more.

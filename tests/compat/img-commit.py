@@ -17,6 +17,8 @@ for name, args in (('plain', ''), ('keep', '-d'), ('quiet', '-q'), ('base', '-b 
     t.row(f'top/{name}', f'qemu-img commit {args} top.qcow2', 'chain')
     t.row(f'mid/{name}', f'qemu-img commit {args} mid.qcow2', 'chain')
 t.row('progress', 'qemu-img commit -p top.qcow2', 'chain', mask='progress')
+t.row('progress-without-backing', 'qemu-img create -q -f qcow2 a 1M; qemu-img commit -p a')
+t.row('progress-unopened', 'qemu-img commit -p missing')
 t.row('image-opts', 'qemu-img commit --image-opts driver=qcow2,file.filename=top.qcow2', 'chain')
 t.row('two-steps', 'qemu-img commit top.qcow2 && qemu-img commit mid.qcow2', 'chain')
 t.row('no-backing', 'qemu-img commit a.qcow2', 'qcow2')

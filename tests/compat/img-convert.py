@@ -54,7 +54,9 @@ for name, args in (
     t.row(f'options/{name}', f'qemu-img convert {args} mixed out', 'all')
 for name, args in (
         ('format', '-O foo'), ('source-format', '-f foo'), ('cannot', '-O null-co'), ('option', '-O qcow2 -o foo=1'),
-        ('list', '-O qcow2 -o ,'), ('raw-packed', '-c'), ('sparse', '-S 1'), ('sparse-odd', '-S 511'), ('sparse-word', '-S x'),
+        ('list', '-O qcow2 -o ,'), ('raw-packed', '-c'),
+        ('packed-preallocated', '-c -O qcow2 -o preallocation=full'), ('packed-metadata', '-c -O qcow2 -o preallocation=metadata'),
+        ('packed-off', '-c -O qcow2 -o preallocation=off'), ('sparse', '-S 1'), ('sparse-odd', '-S 511'), ('sparse-word', '-S x'),
         ('sparse-large', '-S 3G'), ('coroutines-0', '-m 0'), ('coroutines-17', '-m 17'), ('coroutines-word', '-m x'),
         ('rate', '-r x'), ('offload-sparse', '-C -S 4k'), ('offload-packed', '-C -c -O qcow2'),
         ('offload-salvage', '-C --salvage'), ('snapshot', '-l nope'), ('zero-needs-n', '--target-is-zero'),

@@ -17,7 +17,8 @@
 #include "util/endian.h"
 #include <string.h>
 
-enum { OPS = 12, OP_LEN = 4, IMAGE_OFF = 2 + OPS * OP_LEN, DISK_MAX = 4 << 20, L1_MAX = 8192, BUF_LEN = 32 << 10 };
+enum { OPS = 12, OP_LEN = 4, IMAGE_OFF = 2 + OPS * OP_LEN, DISK_MAX = 2 << 20, L1_MAX = 1024,
+       SNAPSHOTS_MAX = 64, BUF_LEN = 32 << 10 };
 
 typedef struct {
     const uint8_t *data;
@@ -305,10 +306,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     const char *tell = g_getenv("FUZZ_TELL");
 
     nowhere = fopen(tell ? tell : "/dev/null", "w");
-    if (tell)
-        setvbuf(nowhere, NULL, _IOLBF, 0);
-    memset(buf, 0x5a, sizeof(buf) / 2);
     g_assert_nonnull(nowhere);
+    setvbuf(nowhere, NULL, tell ? _IOLBF : _IOFBF, 1 << 20);
+    memset(buf, 0x5a, sizeof(buf) / 2);
     return 0;
 }
 
@@ -316,8 +316,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     Fuzz f = { data, len, NULL, NULL };
 
-    /* Large L1 tables only take time; tests/block/hostile-images has them. */
-    if (len < IMAGE_OFF + 112 || be32_at(data + IMAGE_OFF + 36) > L1_MAX)
+    /* Large tables only take time; tests/block/hostile-images has them. */
+    if (len < IMAGE_OFF + 112 || be32_at(data + IMAGE_OFF + 36) > L1_MAX ||
+        be32_at(data + IMAGE_OFF + 60) > SNAPSHOTS_MAX)
         return -1;
     loop_run(fuzz_run, &f);
     return 0;

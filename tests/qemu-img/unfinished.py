@@ -283,6 +283,22 @@ def a_stopped_commit_loses_nothing():
 
 
 @case
+def an_old_file_is_called_incomplete_only_if_it_was_touched():
+    make_source()
+    img('create', '-q', '-f', 'qcow2', 'old', '1M')
+    before = digest('a.raw'), digest('old')
+    for command in (('convert', '-f', 'raw', '-O', 'qcow2', '-o', 'compression_type=lz4', 'a.raw', 'old'),
+                    ('convert', '-f', 'raw', '-O', 'qcow2', 'a.raw', 'a.raw'),
+                    ('create', '-f', 'qcow2', '-o', 'cluster_size=3', 'old', '1M')):
+        assert 'incomplete' not in fails(*command), command
+    assert (digest('a.raw'), digest('old')) == before
+    with small_disk():
+        img('create', '-q', '-f', 'qcow2', 'full/old', '1M')
+        text = fails('create', '-f', 'qcow2', '-o', 'preallocation=full', 'full/old', '1G')
+        assert "'full/old' was there before and may be incomplete now" in text, text
+
+
+@case
 def a_killed_copy_leaves_its_source():
     make_chain()
     before = [digest(p) for p in ('a.raw', 'base.qcow2', 'top.qcow2')]

@@ -37,18 +37,13 @@ typedef struct {
 
 /* ---- what is asked for ---------------------------------------------------------------------- */
 
-static bool same_text(const char *a, const char *b)
-{
-    return !g_strcmp0(a && *a ? a : NULL, b && *b ? b : NULL);
-}
-
 static bool check_names(const Qcow2 *q, const json_t *o, GError **err)
 {
     const char *file = json_get_str(o, "backing_file", NULL);
     const char *format = json_get_str(o, "backing_fmt", NULL);
 
-    if ((file && !same_text(file, q->backing_name)) ||
-        (format && !same_text(format, q->backing_format))) {
+    if ((file || format) &&
+        (g_strcmp0(file, q->backing_name) || g_strcmp0(format, q->backing_format))) {
         err_set(err, EINVAL, "The backing file is not changed by amending");
         return err_line(err, "You can use 'qemu-img rebase' instead.");
     }

@@ -83,16 +83,18 @@ CO int check_counts_read(Check *c, GError **err)
     uint64_t cluster = c->q->cluster;
     guint max = (guint)MAX(READ_MAX / cluster, 1);
     g_autoptr(GArray) list = NULL;
-    g_autoptr(Aligned) buf = aligned_try_alloc(max * cluster);
+    g_autoptr(Aligned) buf = NULL;
     int r = reftable_read(c, err);
 
     if (r < 0)
         return r;
+    list = blocks_list(c);
+    max = MIN(max, MAX(list->len, 1));
+    buf = aligned_try_alloc(max * cluster);
     if (!buf) {
         err_set(err, ENOMEM, "No memory to read refcount blocks");
         return -ENOMEM;
     }
-    list = blocks_list(c);
     for (guint i = 0, n; i < list->len; i += n) {
         const Block *b = &g_array_index(list, Block, i);
 

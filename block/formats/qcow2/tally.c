@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Reference counts in memory, in chunks of 65536 clusters. */
+/* Reference counts in memory, in chunks of 65536 clusters (the last has what is left). */
 #include "block/formats/qcow2/tally.h"
 #include "util/size.h"
 #include "util/span.h"
@@ -8,6 +8,12 @@
 static uint64_t chunk_count(const Tally *t)
 {
     return div_round_up(t->n, TALLY_CHUNK);
+}
+
+/* Clusters that the chunk of cluster @i stands for: fewer in the last. */
+static uint64_t chunk_len(const Tally *t, uint64_t i)
+{
+    return MIN(t->n - (i >> TALLY_BITS << TALLY_BITS), TALLY_CHUNK);
 }
 
 bool tally_init(Tally *t, uint64_t n)
@@ -27,12 +33,12 @@ void tally_clear(Tally *t)
     g_clear_pointer(&t->chunks, g_free);
 }
 
-static bool chunk_widen(TallyChunk *c)
+static bool chunk_widen(TallyChunk *c, uint64_t len)
 {
-    c->wide = g_try_new0(uint64_t, TALLY_CHUNK);
+    c->wide = g_try_new0(uint64_t, len);
     if (!c->wide)
         return false;
-    for (unsigned i = 0; c->narrow && i < TALLY_CHUNK; i++)
+    for (unsigned i = 0; c->narrow && i < len; i++)
         c->wide[i] = c->narrow[i];
     g_clear_pointer(&c->narrow, g_free);
     return true;
@@ -45,13 +51,13 @@ void tally_set(Tally *t, uint64_t i, uint64_t to)
     if (!c->narrow && !c->wide) {
         if (!to)
             return;
-        c->narrow = g_try_new0(uint8_t, TALLY_CHUNK);
+        c->narrow = g_try_new0(uint8_t, chunk_len(t, i));
         if (!c->narrow) {
             t->failed = true;
             return;
         }
     }
-    if (!c->wide && to > TALLY_SMALL_MAX && !chunk_widen(c)) {
+    if (!c->wide && to > TALLY_SMALL_MAX && !chunk_widen(c, chunk_len(t, i))) {
         t->failed = true;
         return;
     }
@@ -79,7 +85,7 @@ uint64_t tally_next_difference(const Tally *a, const Tally *b, uint64_t from)
         bool whole = !(from & (TALLY_CHUNK - 1));
 
         if ((chunk_is_empty(x) && chunk_is_empty(y)) ||
-            (whole && x->narrow && y->narrow && !memcmp(x->narrow, y->narrow, TALLY_CHUNK))) {
+            (whole && x->narrow && y->narrow && !memcmp(x->narrow, y->narrow, end - from))) {
             from = end;
             continue;
         }
@@ -111,11 +117,11 @@ uint64_t tally_end(const Tally *t)
 uint64_t tally_max(const Tally *t, uint64_t i)
 {
     const TallyChunk *c = &t->chunks[i >> TALLY_BITS];
-    uint64_t max = 0;
+    uint64_t len = chunk_len(t, i), max = 0;
 
-    for (unsigned k = 0; c->narrow && k < TALLY_CHUNK; k++)
+    for (unsigned k = 0; c->narrow && k < len; k++)
         max = MAX(max, c->narrow[k]);
-    for (unsigned k = 0; c->wide && k < TALLY_CHUNK; k++)
+    for (unsigned k = 0; c->wide && k < len; k++)
         max = MAX(max, c->wide[k]);
     return max;
 }
