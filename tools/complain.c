@@ -77,10 +77,10 @@ static char *last_words;
 
 void complain_last_words_set(const char *fmt, ...)
 {
-    g_autofree char *text = NULL, *old = last_words;
+    g_autofree char *text = NULL;
     va_list ap;
 
-    last_words = NULL;
+    g_clear_pointer(&last_words, g_free);
     if (!fmt)
         return;
     va_start(ap, fmt);
