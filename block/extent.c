@@ -22,36 +22,42 @@ static CO int extent_default(Node *n, uint64_t off, uint64_t len, bool precise, 
     return 0;
 }
 
-/* Carries out EXTENT_RECURSE: the child's answer instead of ours, or as a refinement of it. */
-static CO int extent_recurse(Extent *e, bool precise)
+/* What the file says of data in it: it may have a hole there, and there are zeroes past its end. */
+static CO int extent_refine(Extent *e, bool precise)
 {
-    Node *below = e->host;
-    bool refine = e->flags & EXTENT_DATA;
     Extent sub;
     int r;
 
-    e->flags &= ~EXTENT_RECURSE;
-    if (refine && !precise)
+    if (!precise)
         return 0;
-    r = node_extent(below, e->host_off, e->len, precise, &sub);
+    r = node_extent(e->host, e->host_off, e->len, precise, &sub);
     if (r < 0)
         return r;
-    if (!sub.len) {
-        /* Past the end of the file there are zeroes. */
-        e->flags |= EXTENT_ZERO | EXTENT_ALLOCATED;
-        if (!refine)
-            e->flags &= ~EXTENT_HOST;
-        return 0;
-    }
-    e->len = MIN(e->len, sub.len);
-    if (refine) {
-        e->flags |= sub.flags & EXTENT_ZERO;
-        return 0;
-    }
-    e->flags |= sub.flags & ~EXTENT_EOF;
-    e->host = sub.host;
-    e->host_off = sub.host_off;
+    e->flags |= sub.len ? sub.flags & EXTENT_ZERO : EXTENT_ZERO;
+    if (sub.len)
+        e->len = MIN(e->len, sub.len);
     return 0;
+}
+
+/*
+ * The answer of the node below instead of ours; what it leaves to its backing files is not allocated
+ * in it, but may be data.
+ */
+static CO int extent_take_below(Extent *e, bool precise)
+{
+    Node *below = e->host;
+    uint64_t off = e->host_off, len = e->len;
+    int r = node_extent(below, off, len, precise, e);
+
+    if (r >= 0 && !e->len) {
+        *e = (Extent){ .len = len, .flags = EXTENT_ZERO | EXTENT_ALLOCATED };
+    } else if (r >= 0 && !(e->flags & (EXTENT_ALLOCATED | EXTENT_ZERO)) &&
+               node_backing_chain_next(below)) {
+        r = node_extent_above(below, NULL, off, e->len, precise, e, NULL);
+        e->flags &= EXTENT_DATA | EXTENT_ZERO;
+    }
+    e->flags &= ~EXTENT_EOF;
+    return r;
 }
 
 /*
@@ -74,6 +80,35 @@ static void extent_unallocated(const Node *n, uint64_t off, Extent *e)
     }
 }
 
+/* Makes the answer of the driver whole. */
+static CO int extent_complete(const Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
+{
+    int r;
+
+    if (n->drv->kind == BLK_FILTER) {
+        /* The answer is that of the node below, which may be shorter: reading will tell. */
+        if (!e->len)
+            *e = (Extent){ .len = len, .flags = EXTENT_DATA | EXTENT_ALLOCATED };
+        e->flags &= ~EXTENT_EOF;
+        return 0;
+    }
+    g_assert(e->len > 0);
+    e->len = MIN(e->len, len);
+    if (e->flags & EXTENT_RECURSE) {
+        e->flags &= ~EXTENT_RECURSE;
+        if (!(e->flags & EXTENT_DATA))
+            return extent_take_below(e, precise);
+        r = extent_refine(e, precise);
+        if (r < 0)
+            return r;
+    }
+    if (e->flags & (EXTENT_DATA | EXTENT_ZERO))
+        e->flags |= EXTENT_ALLOCATED;
+    else if (!(e->flags & EXTENT_ALLOCATED))
+        extent_unallocated(n, off, e);
+    return 0;
+}
+
 CO int node_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
 {
     int r;
@@ -88,19 +123,10 @@ CO int node_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
         return 0;
     r = n->drv->extent ? n->drv->extent(n, off, len, precise, e)
                        : extent_default(n, off, len, precise, e);
+    if (r >= 0)
+        r = extent_complete(n, off, len, precise, e);
     if (r < 0)
         return r;
-    g_assert(e->len > 0);
-    e->len = MIN(e->len, len);
-    if (e->flags & EXTENT_RECURSE) {
-        r = extent_recurse(e, precise);
-        if (r < 0)
-            return r;
-    }
-    if (e->flags & (EXTENT_DATA | EXTENT_ZERO))
-        e->flags |= EXTENT_ALLOCATED;
-    else if (!(e->flags & EXTENT_ALLOCATED))
-        extent_unallocated(n, off, e);
     if (off + e->len == n->size)
         e->flags |= EXTENT_EOF;
     TRACE(node_extent, "%s off=%" PRIu64 " len=%" PRIu64 " flags=0x%x", n->name, off, e->len, e->flags);

@@ -80,16 +80,17 @@ OpenFlags node_child_flags(const Node *n, Role role)
                      OPEN_AIO_THREADS | OPEN_AIO_NATIVE | OPEN_AIO_URING;
     OpenFlags flags = n->flags & keep;
 
+    /* Whether a discard gets here is decided above. */
+    flags |= OPEN_UNMAP;
     if (role == ROLE_BACKING)
         return flags | (n->flags & OPEN_NO_IO);
     flags |= n->flags & (OPEN_RDWR | OPEN_RESIZE | OPEN_AUTO_RDONLY);
     if (role == ROLE_FILTERED || role == ROLE_IMAGE) {
         if (n->flags & (OPEN_NO_BACKING | OPEN_GIVEN_BACKING))
             flags |= OPEN_GIVEN_BACKING;
-        return flags | (n->flags & (OPEN_UNMAP | OPEN_NO_IO | OPEN_CHECK));
+        return flags | (n->flags & (OPEN_NO_IO | OPEN_CHECK));
     }
-    /* Whether a discard reaches the file is decided above it. */
-    return flags | OPEN_UNMAP;
+    return flags;
 }
 
 /* The generic options of @o, with @flags as what holds without them. */

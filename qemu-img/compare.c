@@ -98,10 +98,10 @@ static CO int side_look(Side *s, uint64_t off)
     return r;
 }
 
+/* Whatever is not known to be zero: a format in a format may leave open what its backing file has. */
 static bool side_needs_read(const Side *s, uint64_t off)
 {
-    return off < s->size && !(s->extent.flags & EXTENT_ZERO) &&
-           s->extent.flags & (EXTENT_DATA | EXTENT_ALLOCATED);
+    return off < s->size && !(s->extent.flags & EXTENT_ZERO);
 }
 
 /* Takes the next piece; false when there is none. */

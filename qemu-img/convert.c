@@ -154,6 +154,8 @@ static CO bool convert_open_sources(Convert *c, char **names, unsigned count)
 
     if (a->snapshot && count > 1)
         return complain("A snapshot can only be taken from a single source");
+    if (a->bitmaps && count > 1)
+        return complain("Bitmaps can only be copied from a single source");
     j->sources = g_new0(CopySource, count);
     for (unsigned i = 0; i < count; i++) {
         CopySource *s = &j->sources[i];

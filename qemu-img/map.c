@@ -139,7 +139,7 @@ static CO bool map_image(const MapArgs *a, const char *name, bool json, uint64_t
     end = off < size && max < size - off ? off + max : size;
     if (!json)
         printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
-    if (!map_walk(node_skip_filters(handle_node(h)), off, end, &out))
+    if (!map_walk(handle_node(h), off, end, &out))
         return false;
     if (json)
         puts("]");

@@ -52,6 +52,7 @@ verify('test-fails-to-write', R1, debug('test', '1', ',test.inject-error.0.iotyp
        'write 0 4k')
 verify('test-fails-to-flush', R1, debug('test', 'same', ',test.inject-error.0.iotype=flush'),
        'write 0 4k', 'flush', stderr='any')
+verify('detects-zeroes-below', R1 + ',raw.detect-zeroes=unmap', SAME, 'read 0 4k', 'length')
 verify('small', R1, child('test', 'raw', 'small'), 'length', 'read 0 512k')
 verify('nothing-to-test', R1, 'test.filename=1', 'length')
 for name, file in {'names': 'blkverify:1:same', 'qcow2': 'blkverify:1:q.qcow2',
@@ -245,5 +246,14 @@ for name, (more, log) in {
              setup='log')
 opts('blklogwrites/no-log', 'driver=blklogwrites,file.driver=file,file.filename=f', 'length',
      setup='log')
+
+# ---- what is allocated, as filters tell it -------------------------------------------------------
+
+for name, above in {'blkdebug': 'driver=blkdebug,image', 'copy-on-read': 'driver=copy-on-read,file',
+                    'raw': 'driver=raw,file', 'two': 'driver=copy-on-read,file.driver=blkdebug,file.image'}.items():
+    image = above.rsplit(',', 1)
+    below = f'{image[0]},{child(image[1], "qcow2", "q.qcow2")}'
+    opts(f'allocated/{name}', below, 'alloc 0 1M', 'write -P 3 512k 64k', 'alloc 512k 64k', 'map')
+    opts(f'allocated/{name}-without-backing', f'{below},{image[1]}.backing=', 'alloc 0 1M', 'map')
 
 t.main()

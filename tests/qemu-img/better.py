@@ -89,12 +89,37 @@ def much_data_in_few_compressed_bytes_is_read():
     return found == [(0, 'Images are identical.\n')] * 2, found
 
 
+def what_a_format_in_a_format_leaves_open_is_data():
+    """The reference takes what the overlay below raw has from its backing file for zeroes."""
+    pathlib.Path('base').write_bytes(b'x' * (256 << 10))
+    run('create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'raw', 'top')
+    name = 'driver=raw,file.driver=qcow2,file.file.driver=file,file.file.filename=top'
+    told = [run('compare', '--image-opts', name, 'driver=raw,file.filename=base'),
+            run('map', '--output=json', '--image-opts', name)]
+    same = run('measure', '-O', 'qcow2', '--image-opts', name) == run('measure', '-O', 'qcow2', '-f', 'raw', 'base')
+    return same and told == [(0, 'Images are identical.\n'),
+                             (0, '[{ "start": 0, "length": 262144, "depth": 0, "present": false, '
+                                 '"zero": false, "data": true}]\n')], told
+
+
+def a_filter_over_something_shorter_is_walked_to_its_end():
+    """The reference gives up with an assertion, or never ends."""
+    name = 'driver=blkverify,test.driver=null-co,test.size=1M,raw.driver=null-co,raw.size=64k'
+    told = [run('measure', '-O', 'qcow2', '--image-opts', name)[0],
+            run('map', '--output=json', '--image-opts', name)]
+    return told == [0, (0, '[{ "start": 0, "length": 65536, "depth": 0, "present": false, "zero": false, '
+                           '"data": false},\n{ "start": 65536, "length": 983040, "depth": 0, '
+                           '"present": true, "zero": false, "data": true}]\n')], told
+
+
 def main():
     bad = 0
     for test in (amend_to_v2_keeps_bitmaps, failed_create_leaves_nothing,
                  failed_create_keeps_what_was_there, one_table_for_everything_is_refused,
                  compressed_clusters_without_end_are_refused,
-                 much_data_in_few_compressed_bytes_is_read):
+                 much_data_in_few_compressed_bytes_is_read,
+                 what_a_format_in_a_format_leaves_open_is_data,
+                 a_filter_over_something_shorter_is_walked_to_its_end):
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
             ok, text = test()
