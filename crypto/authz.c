@@ -183,6 +183,7 @@ typedef struct {
     Authz face;
     char *path;
     bool refresh;
+    GMutex lock;      /* of what follows: several may ask at once */
     struct stat seen; /* the file whose rules these are */
     RuleList list;
 } AuthzListFile;
@@ -220,6 +221,7 @@ static bool file_has_changed(const AuthzListFile *a)
 static bool file_ask(void *state, const char *identity, bool *allowed, GError **err)
 {
     AuthzListFile *a = state;
+    G_GNUC_UNUSED g_autoptr(GMutexLocker) guard = g_mutex_locker_new(&a->lock);
 
     /* Rules that cannot be read let nobody in: the old ones may be what was to be changed. */
     if (a->refresh && file_has_changed(a) && !file_load(a, err))
@@ -233,6 +235,7 @@ static bool file_create(void *state, const char *id, json_t *props, GError **err
     AuthzListFile *a = state;
 
     a->face.ask = file_ask;
+    g_mutex_init(&a->lock);
     a->path = g_strdup(json_get_str(props, "filename", NULL));
     a->refresh = json_get_bool(props, "refresh", true);
     return file_load(a, err);
@@ -242,6 +245,7 @@ static void file_destroy(void *state)
 {
     AuthzListFile *a = state;
 
+    g_mutex_clear(&a->lock);
     g_free(a->path);
     rule_list_clear(&a->list);
 }

@@ -14,8 +14,8 @@ bool authz_exists(const char *id, GError **err);
 
 /*
  * Asks object @id about @identity (NULL: the peer has none, which is always refused). False with
- * @err, code EACCES for a refusal. authz-pam may take long: call it from a worker of the pool only
- * if nobody can delete the object meanwhile.
+ * @err, code EACCES for a refusal. authz-pam may take long, or never end: call
+ * it from another thread, several at once if need be, while nobody deletes the object.
  */
 bool authz_allows(const char *id, const char *identity, GError **err);
 

@@ -69,7 +69,7 @@ void channel_set_deadline(Channel *c, int64_t deadline_ns)
 }
 
 /* Waits for POLLIN or POLLOUT. 0 or a negative errno. */
-static CO int channel_wait(Channel *c, int event)
+static CO int channel_wait(Channel *c, int event, int64_t deadline_ns)
 {
     PollWait **place = event == POLLIN ? &c->reader : &c->writer;
     PollWait w;
@@ -77,7 +77,7 @@ static CO int channel_wait(Channel *c, int event)
 
     g_assert(!*place);
     *place = &w;
-    r = poll_wait(&w, c->fd, event, c->deadline_ns);
+    r = poll_wait(&w, c->fd, event, deadline_ns);
     *place = NULL;
     return MIN(r, 0);
 }
@@ -113,13 +113,13 @@ ssize_t channel_try_read(Channel *c, void *buf, size_t len)
     return c->tls ? channel_tls_read(c->tls, buf, len) : wire_read(c, buf, len);
 }
 
-int channel_wait_readable(Channel *c)
+int channel_wait_readable(Channel *c, int64_t deadline_ns)
 {
     int r;
 
     if (c->shut || (c->tls && channel_tls_has_input(c->tls)))
         return 0;
-    r = channel_wait(c, POLLIN);
+    r = channel_wait(c, POLLIN, deadline_ns ? deadline_ns : c->deadline_ns);
     return c->shut ? 0 : r;
 }
 
@@ -131,7 +131,7 @@ ssize_t channel_read(Channel *c, void *buf, size_t len)
 
         if (n != -EAGAIN)
             return n;
-        r = channel_wait(c, POLLIN);
+        r = channel_wait(c, POLLIN, c->deadline_ns);
         if (r < 0 && !c->shut)
             return r;
     }
@@ -180,7 +180,7 @@ static CO int channel_write_span(Channel *c, Span s)
         if (n >= 0)
             s = span_slice(s, n, s.len - n);
         else if (n == -EAGAIN)
-            r = channel_wait(c, POLLOUT);
+            r = channel_wait(c, POLLOUT, c->deadline_ns);
         else
             return n;
         if (r < 0 && !c->shut)
@@ -226,11 +226,11 @@ bool channel_start_tls(Channel *c, TlsCreds *creds, const char *hostname, GError
         if (p == TLS_FAILED)
             return err_prefix(err, "TLS: ");
         while (r == 0 && channel_tls_flush(c->tls) == -EAGAIN)
-            r = channel_wait(c, POLLOUT);
+            r = channel_wait(c, POLLOUT, c->deadline_ns);
         if (p == TLS_DONE && r == 0)
             return true;
         if (r == 0)
-            r = channel_wait(c, POLLIN);
+            r = channel_wait(c, POLLIN, c->deadline_ns);
         if (r < 0 || c->shut)
             return err_set_errno(err, c->shut ? -ECANCELED : r, "TLS: the handshake did not end");
     }

@@ -45,8 +45,11 @@ int channel_fd(const Channel *c);
 CO ssize_t channel_read(Channel *c, void *buf, size_t len);
 /* The same without waiting: -EAGAIN when nothing is there. Never suspends. */
 ssize_t channel_try_read(Channel *c, void *buf, size_t len);
-/* Waits until channel_try_read would find something, the end or an error. 0 or a negative errno. */
-CO int channel_wait_readable(Channel *c);
+/*
+ * Waits until channel_try_read would find something, the end or an error; to the monotonic time
+ * @deadline_ns at most, in place of the channel's unless 0. 0 or a negative errno.
+ */
+CO int channel_wait_readable(Channel *c, int64_t deadline_ns);
 /* Exactly @len bytes: 0, -EPIPE if the stream ended before the first byte, -EIO if inside. */
 CO int channel_read_all(Channel *c, void *buf, size_t len);
 /* All of @iov: 0 or a negative errno. */

@@ -5,8 +5,8 @@
  */
 #include "io/net.h"
 #include "io/aio.h"
+#include "io/errand.h"
 #include "io/internal.h"
-#include "io/pool.h"
 #include "util/err.h"
 #include "util/fd.h"
 #include <errno.h>
@@ -64,12 +64,11 @@ char *net_address_text(const NetAddress *a)
 
 /* ---- from an address to places --------------------------------------------------------------- */
 
-/* A name look-up in the making; the pool has it until it is done. */
+/* A name look-up, which may outlive who asked for it. */
 typedef struct {
-    const NetAddress *a;
-    bool passive;
-    struct addrinfo *found;
-    int error; /* errno of EAI_SYSTEM */
+    char *host, *port; /* @host NULL: every address */
+    struct addrinfo hints, *found;
+    int error;         /* errno of EAI_SYSTEM */
 } Lookup;
 
 static int lookup_family(const NetAddress *a)
@@ -79,41 +78,65 @@ static int lookup_family(const NetAddress *a)
     return AF_UNSPEC;
 }
 
+static Lookup *lookup_new(const NetAddress *a, bool passive)
+{
+    Lookup *l = g_new(Lookup, 1);
+
+    *l = (Lookup){
+        .host = passive && !*a->host ? NULL : g_strdup(a->host),
+        .port = g_strdup(a->port),
+        .hints = {
+            .ai_family = lookup_family(a),
+            .ai_socktype = SOCK_STREAM,
+            .ai_flags = (passive ? AI_PASSIVE : 0) |
+                        (a->numeric ? AI_NUMERICHOST | AI_NUMERICSERV : 0),
+        },
+    };
+    return l;
+}
+
+static void lookup_free(void *p)
+{
+    Lookup *l = p;
+
+    if (l->found)
+        freeaddrinfo(l->found);
+    g_free(l->host);
+    g_free(l->port);
+    g_free(l);
+}
+
 static int lookup_work(void *arg)
 {
     Lookup *l = arg;
-    struct addrinfo hints = {
-        .ai_family = lookup_family(l->a),
-        .ai_socktype = SOCK_STREAM,
-        .ai_flags = (l->passive ? AI_PASSIVE : 0) |
-                    (l->a->numeric ? AI_NUMERICHOST | AI_NUMERICSERV : 0),
-    };
-    const char *host = l->passive && !*l->a->host ? NULL : l->a->host;
-
-    int r = getaddrinfo(host, l->a->port, &hints, &l->found);
+    int r = getaddrinfo(l->host, l->port, &l->hints, &l->found);
 
     l->error = r == EAI_SYSTEM ? errno : EHOSTUNREACH;
     return r;
 }
 
-static CO bool places_of_inet(const NetAddress *a, bool passive, GArray *places, GError **err)
+static CO bool places_of_inet(const NetAddress *a, bool passive, int64_t deadline_ns, NetAttempt *t,
+                              GArray *places, GError **err)
 {
-    Lookup l = { .a = a, .passive = passive };
-    int r = pool_run(lookup_work, &l);
+    Lookup *l = lookup_new(a, passive);
+    g_autoptr(Errand) e = errand_start(lookup_work, l, lookup_free);
+    g_autofree char *text = net_address_text(a);
+    int found, r;
 
-    if (r) {
-        g_autofree char *text = net_address_text(a);
-
-        return err_set(err, l.error, "Cannot find the address '%s': %s", text,
-                       r == EAI_SYSTEM ? g_strerror(l.error) : gai_strerror(r));
-    }
-    for (struct addrinfo *i = l.found; i && places->len < PLACES_MAX; i = i->ai_next) {
+    t->lookup = e;
+    r = errand_wait(e, deadline_ns, &found);
+    t->lookup = NULL;
+    if (r < 0)
+        return err_set_errno(err, r, "Cannot find the address '%s'", text);
+    if (found)
+        return err_set(err, l->error, "Cannot find the address '%s': %s", text,
+                       found == EAI_SYSTEM ? g_strerror(l->error) : gai_strerror(found));
+    for (struct addrinfo *i = l->found; i && places->len < PLACES_MAX; i = i->ai_next) {
         Place p = { .len = i->ai_addrlen };
 
         memcpy(&p.addr, i->ai_addr, MIN(i->ai_addrlen, sizeof(p.addr)));
         g_array_append_val(places, p);
     }
-    freeaddrinfo(l.found);
     return true;
 }
 
@@ -158,7 +181,8 @@ static bool places_of_vsock(const NetAddress *a, GArray *places, GError **err)
     return true;
 }
 
-static CO bool places_of(const NetAddress *a, bool passive, GArray *places, GError **err)
+static CO bool places_of(const NetAddress *a, bool passive, int64_t deadline_ns, NetAttempt *t,
+                         GArray *places, GError **err)
 {
     switch (a->kind) {
     case NET_UNIX:
@@ -166,7 +190,7 @@ static CO bool places_of(const NetAddress *a, bool passive, GArray *places, GErr
     case NET_VSOCK:
         return places_of_vsock(a, places, err);
     default:
-        return places_of_inet(a, passive, places, err);
+        return places_of_inet(a, passive, deadline_ns, t, places, err);
     }
 }
 
@@ -232,6 +256,7 @@ static CO int attempt_wait(NetAttempt *t, int fd, int64_t deadline_ns)
 void net_attempt_cancel(NetAttempt *t)
 {
     t->cancelled = true;
+    errand_cancel(t->lookup);
     if (t->wait)
         poll_wait_cancel(t->wait, -ECANCELED);
 }
@@ -276,7 +301,7 @@ int net_connect_attempt(const NetAddress *a, int64_t deadline_ns, NetAttempt *t,
 
     if (a->kind == NET_FD)
         return fd_duplicate(a, err);
-    if (!places_of(a, false, places, err))
+    if (!places_of(a, false, deadline_ns, t, places, err))
         return -1;
     for (guint i = 0; i < places->len && fd < 0 && !t->cancelled; i++)
         fd = place_connect(a, &g_array_index(places, Place, i), deadline_ns, t);
@@ -343,6 +368,7 @@ static int place_listen_range(const NetAddress *a, Place *p, int backlog)
 bool net_listen(const NetAddress *a, int backlog, GArray *fds, GError **err)
 {
     g_autoptr(GArray) places = g_array_new(FALSE, FALSE, sizeof(Place));
+    NetAttempt t = { 0 };
     guint before = fds->len;
     int failure = -EADDRNOTAVAIL;
 
@@ -353,7 +379,7 @@ bool net_listen(const NetAddress *a, int backlog, GArray *fds, GError **err)
             g_array_append_val(fds, fd);
         return fd >= 0;
     }
-    if (!places_of(a, true, places, err))
+    if (!places_of(a, true, 0, &t, places, err))
         return false;
     for (guint i = 0; i < places->len; i++) {
         int fd = place_listen_range(a, &g_array_index(places, Place, i), backlog);

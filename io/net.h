@@ -2,7 +2,7 @@
 /*
  * Socket addresses, connecting and listening.
  *
- * Names are resolved in the pool, connecting waits on the loop: nothing here blocks a loop. All
+ * Names are resolved in threads, connecting waits on the loop: nothing here blocks a loop. All
  * descriptors returned are non-blocking and close on exec.
  */
 #ifndef IO_NET_H
@@ -46,11 +46,12 @@ CO int net_connect(const NetAddress *a, int64_t deadline_ns, GError **err);
 
 /* A connection in the making that somebody else may give up. Zeroed at first. */
 typedef struct {
-    void *wait;     /* of the loop, while there is one */
+    struct Errand *lookup; /* of the name, while there is one */
+    void *wait;            /* of the loop, while there is one */
     bool cancelled;
 } NetAttempt;
 
-/* The same; after net_attempt_cancel it soon fails with ECANCELED (a name look-up goes on first). */
+/* The same; after net_attempt_cancel it soon fails with ECANCELED. */
 CO int net_connect_attempt(const NetAddress *a, int64_t deadline_ns, NetAttempt *t, GError **err);
 void net_attempt_cancel(NetAttempt *t);
 

@@ -12,6 +12,25 @@
 #include <limits.h>
 #include <string.h>
 
+enum {
+    RUNS_MAX = 64 << 10,           /* remembered of one answer */
+    RUNS_AGE_NS = 1000 * 1000 * 1000,
+};
+
+/*
+ * What an answer told about the extents behind the one that was asked for. It counts for who goes on from
+ * there, once, for a second at most, and only until something is changed: others may write, too.
+ */
+typedef struct {
+    NbdRun *at;        /* RUNS_MAX of them, or NULL: none yet */
+    unsigned i, n;     /* those left are at[i] ... at[n - 1] ... */
+    uint64_t off;      /* ... from here on, in bytes */
+    int64_t until_ns;
+    bool asking;       /* a call fills them */
+    uint64_t changes;  /* begun and ended */
+    unsigned changing; /* under way */
+} Runs;
+
 typedef struct {
     NbdRemote *remote;
     uint64_t size;     /* bytes of the export */
@@ -19,6 +38,8 @@ typedef struct {
     uint32_t align;    /* bytes, of every request */
     bool has_extents;  /* the server tells what is allocated */
     bool is_depth;     /* in depths of a backing chain */
+    uint64_t next_extent; /* where the last answer about extents ended */
+    Runs runs;
     json_t *options;   /* ours, with "server" */
 } Nbd;
 
@@ -68,6 +89,7 @@ static CO void nbd_close(Node *n)
     Nbd *s = node_state(n);
 
     nbd_remote_close(s->remote);
+    g_free(s->runs.at);
     json_decref(s->options);
 }
 
@@ -133,6 +155,21 @@ static CO int nbd_sync(Node *n)
     return s->flags & NBD_FLAG_SEND_FLUSH ? nbd_call(n, &q) : 0;
 }
 
+/* Remembered extents do not outlive a change; answers that cross it are not remembered. */
+static CO int nbd_change_call(Node *n, NbdCall *q)
+{
+    Runs *k = &((Nbd *)node_state(n))->runs;
+    int r;
+
+    k->n = 0;
+    k->changes++;
+    k->changing++;
+    r = nbd_call(n, q);
+    k->changing--;
+    k->changes++;
+    return r;
+}
+
 /* A change that is durable when this returns, if @flags say so. */
 static CO int nbd_change(Node *n, NbdCall *q, ReqFlags flags)
 {
@@ -144,7 +181,7 @@ static CO int nbd_change(Node *n, NbdCall *q, ReqFlags flags)
         return -ENOSPC;
     if (fua && native)
         q->flags |= NBD_CMD_FLAG_FUA;
-    r = nbd_call(n, q);
+    r = nbd_change_call(n, q);
     return r == 0 && fua && !native ? nbd_sync(n) : r;
 }
 
@@ -179,7 +216,7 @@ static CO int nbd_discard(Node *n, uint64_t off, uint64_t len)
 
     if (!(s->flags & NBD_FLAG_SEND_TRIM))
         return -ENOTSUP;
-    return nbd_holds(s, off, len) ? nbd_call(n, &q) : -EINVAL;
+    return nbd_holds(s, off, len) ? nbd_change_call(n, &q) : -EINVAL;
 }
 
 /* ---- extents --------------------------------------------------------------------------------- */
@@ -198,18 +235,89 @@ static unsigned nbd_extent_flags(const Nbd *s, uint64_t status)
     return flags | (flags ? EXTENT_HOST : 0);
 }
 
-static CO int nbd_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
+/* Takes from what is remembered the run that @off is in, cut to start there. False: there is none. */
+static bool runs_take(const Nbd *s, Runs *k, uint64_t off, NbdRun *run)
 {
-    Nbd *s = node_state(n);
-    uint64_t start = round_down(off, s->align);
-    NbdRun run;
+    if (k->asking || off < k->off || clock_now_ns() > k->until_ns)
+        k->n = 0;
+    for (; k->i < k->n; k->i++) {
+        NbdRun here = k->at[k->i];
+        uint64_t len = MIN(here.len, s->size - k->off);
+
+        if (off - k->off < len) {
+            *run = (NbdRun){ len - (off - k->off), here.flags };
+            return true;
+        }
+        k->off += len;
+    }
+    return false;
+}
+
+/* One run of the status from @off on, which is aligned, looking @len bytes far. */
+static CO int runs_ask(Node *n, uint64_t off, uint64_t len, NbdRun *run)
+{
     NbdCall q = {
         .type = NBD_CMD_BLOCK_STATUS,
         .flags = NBD_CMD_FLAG_REQ_ONE,
-        .off = start,
-        .runs = &run,
+        .off = off,
+        .len = len,
+        .runs = run,
         .max_runs = 1,
     };
+
+    return nbd_call(n, &q);
+}
+
+/* The same, and remembers the runs behind it. */
+static CO int runs_ask_many(Node *n, uint64_t off, uint64_t len, NbdRun *run)
+{
+    Nbd *s = node_state(n);
+    Runs *k = &s->runs;
+    uint64_t changes = k->changes;
+    NbdCall q = { .type = NBD_CMD_BLOCK_STATUS, .off = off, .len = len, .max_runs = RUNS_MAX };
+    int r;
+
+    if (!k->at)
+        k->at = g_new(NbdRun, RUNS_MAX);
+    q.runs = k->at;
+    k->n = 0;
+    k->asking = true;
+    r = nbd_call(n, &q);
+    k->asking = false;
+    if (r < 0)
+        return r;
+    *run = k->at[0];
+    if (k->changes == changes && !k->changing) {
+        k->i = 0;
+        k->n = q.n_runs;
+        k->off = off;
+        k->until_ns = clock_now_ns() + RUNS_AGE_NS;
+    }
+    return 0;
+}
+
+/* The run that @off is in, cut to start there. */
+static CO int nbd_run(Node *n, uint64_t off, uint64_t len, NbdRun *run)
+{
+    Nbd *s = node_state(n);
+    uint64_t start = round_down(off, s->align);
+    bool goes_on = off && off == s->next_extent;
+    int r;
+
+    if (goes_on && runs_take(s, &s->runs, off, run))
+        return 0;
+    len = MIN(round_up(off - start + len, s->align), round_down(REQ_LEN_MAX, s->align));
+    r = goes_on && !s->runs.asking ? runs_ask_many(n, start, len, run) : runs_ask(n, start, len, run);
+    if (r == 0 && run->len <= off - start) /* less than was asked for, and nothing about @off */
+        r = -EIO;
+    run->len -= r == 0 ? off - start : 0;
+    return r;
+}
+
+static CO int nbd_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
+{
+    Nbd *s = node_state(n);
+    NbdRun run;
     int r;
 
     if (off >= s->size) {
@@ -224,16 +332,14 @@ static CO int nbd_extent(Node *n, uint64_t off, uint64_t len, bool precise, Exte
     };
     if (!s->has_extents)
         return 0;
-    q.len = MIN(round_up(off - start + e->len, s->align), round_down(REQ_LEN_MAX, s->align));
-    r = nbd_call(n, &q);
+    r = nbd_run(n, off, e->len, &run);
     if (r == -ENOTSUP)
         return 0;
     if (r < 0)
         return r;
-    if (run.len <= off - start) /* less than was asked for, and nothing about @off */
-        return -EIO;
-    e->len = MIN(e->len, run.len - (off - start));
+    e->len = MIN(e->len, run.len);
     e->flags = nbd_extent_flags(s, run.flags);
+    s->next_extent = off + e->len;
     return 0;
 }
 
@@ -244,8 +350,7 @@ static CO bool nbd_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc,
 {
     uint64_t have = node_size(n);
 
-    if (prealloc != PREALLOC_OFF)
-        return err_set(err, ENOTSUP, "NBD exports cannot be preallocated");
+    /* It never grows, so there is never anything to preallocate: any @prealloc is fine. */
     if (exact ? size != have : size > have)
         return err_set(err, ENOTSUP, "An NBD export keeps its size, here %" PRIu64 " bytes, not %"
                        PRIu64, have, size);

@@ -7,9 +7,9 @@
  * is absurdly long ends the connection; either way memory is bounded by OPTION_MAX.
  */
 #include "crypto/authz.h"
-#include "io/pool.h"
 #include "nbd/internal.h"
 #include "util/err.h"
+#include "util/trace.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -256,23 +256,50 @@ static CO Outcome option_style(NbdClient *c, uint32_t option, NbdData d)
 /* ---- TLS ------------------------------------------------------------------------------------- */
 
 typedef struct {
-    const char *id, *identity;
-    GError **err;
+    char *id, *identity;
+    GError *err;
 } Admission;
 
 static int admission_work(void *arg)
 {
     Admission *a = arg;
 
-    return authz_allows(a->id, a->identity, a->err) ? 0 : -EACCES;
+    return authz_allows(a->id, a->identity, &a->err) ? 0 : -EACCES;
 }
 
-/* Asks whether the peer that TLS proved is welcome; in a worker, since some objects ask others. */
+static void admission_free(void *p)
+{
+    Admission *a = p;
+
+    g_free(a->id);
+    g_free(a->identity);
+    g_clear_error(&a->err);
+    g_free(a);
+}
+
+/*
+ * Asks whether the peer that TLS proved is welcome, within the time of a handshake. Some objects ask
+ * others, which may never answer.
+ */
 static CO bool peer_is_admitted(NbdClient *c, GError **err)
 {
-    Admission a = { c->server->authz, channel_tls_peer(c->channel), err };
+    NbdServer *s = c->server;
+    Admission *a;
+    g_autoptr(Errand) asked = NULL;
+    int allowed, r;
 
-    return !a.id || pool_run(admission_work, &a) == 0;
+    if (!s->authz)
+        return true;
+    a = g_new(Admission, 1);
+    *a = (Admission){ g_strdup(s->authz), g_strdup(channel_tls_peer(c->channel)), NULL };
+    c->admission = asked = errand_start(admission_work, a, admission_free);
+    r = errand_wait(asked, nbd_handshake_deadline(c), &allowed);
+    c->admission = NULL;
+    if (r < 0)
+        return err_set_errno(err, r, "Object '%s' did not say whether to let a client in", s->authz);
+    if (allowed < 0)
+        g_propagate_error(err, g_steal_pointer(&a->err));
+    return allowed == 0;
 }
 
 static CO Outcome option_starttls(NbdClient *c, uint32_t option, NbdData d, GError **err)
@@ -376,6 +403,7 @@ static CO Outcome option_receive(NbdClient *c, GError **err)
     }
     option = be32_get(head.option);
     len = be32_get(head.length);
+    TRACE(nbd_option, "%s option=%" PRIu32 " len=%" PRIu32, c->peer, option, len);
     if (be64_get(head.magic) != NBD_OPTS_MAGIC) {
         err_set(err, EPROTO, "An option starts with the wrong magic number");
         return LEAVE;

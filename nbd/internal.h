@@ -18,6 +18,7 @@
 #include "block/dirty.h"
 #include "io/channel.h"
 #include "io/co-lock.h"
+#include "io/errand.h"
 #include "nbd/proto.h"
 #include "nbd/server.h"
 
@@ -74,11 +75,12 @@ struct NbdClient {
     Channel *channel;
     char *peer;
     int64_t since_ns;
+    Errand *admission;      /* asks whether to let it in; NULL: not now */
     NbdExport *export;      /* NULL during the handshake */
     NbdReplyStyle style;
     bool fixed, no_zeroes;  /* the client's handshake flags */
     bool served;            /* the handshake has succeeded */
-    bool stop_receiving;
+    bool stop_receiving;    /* no more requests: the client has left, or is to leave */
     bool broken;            /* nothing can be sent any more */
     NbdExport *context_export; /* that @contexts were chosen for, or NULL; a reference */
     uint64_t contexts;      /* a bit for each chosen one */
@@ -142,6 +144,8 @@ struct NbdServer {
 
 /* Tells whoever wants to know, with the client's address in front. */
 void nbd_report(NbdClient *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+/* When its handshake has to be over, monotonic; 0: never. */
+int64_t nbd_handshake_deadline(const NbdClient *c);
 /* Ends both directions: receiver and sender find out. */
 void nbd_client_cut(NbdClient *c);
 /* Requests that were not received yet will not be. */
@@ -200,6 +204,11 @@ uint64_t nbd_task_room(const NbdTask *t);
 void nbd_task_refuse(NbdTask *t, int error, const char *reason);
 /* Carries it out and answers. Takes @t over. */
 CO void nbd_task_start(NbdTask *t);
+/*
+ * To be called between pieces of long work, which may be of exabytes and never wait for the image:
+ * others have their turn. 0, or -ESHUTDOWN if the client has left or is to leave.
+ */
+CO int nbd_task_pause(const NbdTask *t);
 /* Back to where it was taken from, with its memory. */
 void nbd_task_give(NbdTask *t);
 /* A READ without the flag DF in a structured reply. 0 or a negative errno. */

@@ -44,11 +44,30 @@ static void inbox_keep_head(NbdClient *c)
     g_clear_pointer(&c->kept, g_free);
 }
 
+static bool is_busy(const NbdClient *c)
+{
+    return c->in_flight || c->sending;
+}
+
+/* Waits until there is something to receive; -ETIMEDOUT if the client was idle for too long. */
+static CO int wait_for_request(NbdClient *c)
+{
+    int64_t limit = c->server->config.idle_ns;
+    int r;
+
+    do {
+        r = channel_wait_readable(c->channel, limit ? clock_now_ns() + limit : 0);
+    } while (r == -ETIMEDOUT && is_busy(c));
+    if (r == -ETIMEDOUT)
+        nbd_report(c, "was idle for too long");
+    return r;
+}
+
 /* Waits until there is something to receive, and lets others have their turn in any case. */
 static CO int receive_wait(NbdClient *c)
 {
     if (c->drained)
-        return channel_wait_readable(c->channel);
+        return wait_for_request(c);
     co_yield();
     return 0;
 }
@@ -106,7 +125,7 @@ static CO bool skip_payload(NbdClient *c, size_t len)
 
     inbox_use(c, n);
     for (len -= n; len; len -= n) {
-        int r = channel_wait_readable(c->channel);
+        int r = channel_wait_readable(c->channel, 0);
         ssize_t got = r < 0 ? r : channel_try_read(c->channel, c->server->scratch,
                                                    MIN(len, NBD_SCRATCH_LEN));
 
@@ -224,5 +243,6 @@ CO void nbd_receive(NbdClient *c)
     c->drained = true;
     while (receive_one(c))
         ;
+    c->stop_receiving = true;
     g_clear_pointer(&c->kept, g_free);
 }

@@ -7,6 +7,7 @@
 #include "nbd/remote.h"
 #include "io/co-lock.h"
 #include "util/err.h"
+#include "util/trace.h"
 #include <errno.h>
 #include <string.h>
 
@@ -104,6 +105,7 @@ static void remote_wake_waiters(NbdRemote *r)
 
 static void lane_take(Lane *l, NbdConn *c)
 {
+    TRACE(nbd_connected, "connection %d", (int)(l - l->remote->lanes));
     l->conn = c;
     remote_wake_waiters(l->remote);
 }
@@ -293,6 +295,7 @@ static CO void lane_lost(Lane *l, NbdConn *c)
     NbdRemote *r = l->remote;
 
     if (l->conn == c) {
+        TRACE(nbd_lost, "connection %d", (int)(l - r->lanes));
         l->conn = NULL;
         if (!remote_best(r))
             r->give_up_ns = clock_now_ns() + r->target.reconnect_ns;

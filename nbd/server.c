@@ -36,10 +36,18 @@ void nbd_report(NbdClient *c, const char *fmt, ...)
     config->report(config->opaque, line);
 }
 
+int64_t nbd_handshake_deadline(const NbdClient *c)
+{
+    int64_t limit = c->server->config.handshake_ns;
+
+    return limit ? c->since_ns + limit : 0;
+}
+
 void nbd_client_cut(NbdClient *c)
 {
     c->stop_receiving = true;
     c->broken = true;
+    errand_cancel(c->admission);
     channel_shutdown(c->channel);
 }
 
@@ -98,11 +106,9 @@ static CO void client_serve(void *arg)
 static CO void client_greet(void *arg)
 {
     NbdClient *c = arg;
-    int64_t limit = c->server->config.handshake_ns;
     g_autoptr(GError) err = NULL;
 
-    if (limit)
-        channel_set_deadline(c->channel, c->since_ns + limit);
+    channel_set_deadline(c->channel, nbd_handshake_deadline(c));
     if (!nbd_handshake(c, &err)) {
         nbd_report(c, "%s", err ? err->message : "left in the handshake");
         client_end(c);
@@ -163,7 +169,7 @@ static CO void listener_run(void *arg)
     while (!s->stopping) {
         if (server_is_full(s))
             co_queue_wait(&s->room);
-        else if (channel_wait_readable(l->channel) < 0)
+        else if (channel_wait_readable(l->channel, 0) < 0)
             break;
         else if (!s->stopping && !server_is_full(s))
             accept_one(s, channel_fd(l->channel));

@@ -27,6 +27,7 @@ enum {
 typedef struct {
     unsigned max_clients;     /* at once; others wait in the backlog. 0: no limit */
     int64_t handshake_ns;     /* for all of it; 0: no limit */
+    int64_t idle_ns;          /* a client that asks for nothing so long is cut off; 0: no limit */
     TlsCreds *tls;            /* NULL: none; the server takes a reference of its own */
     bool tls_optional;        /* clients may do without */
     const char *tls_authz;    /* id of the object that admits peers; NULL: everybody. Copied */

@@ -5,7 +5,10 @@
 #include "util/size.h"
 #include <string.h>
 
-enum { EXTENTS_MAX = 8192 }; /* in one answer, all contexts together */
+enum {
+    EXTENTS_MAX = 8192,  /* in one answer, all contexts together */
+    PAUSE_EVERY = 256,   /* extents found, which may all be alike and become one */
+};
 
 /* The extents of one context, as they are found. */
 typedef struct {
@@ -64,15 +67,19 @@ static uint32_t depth_flags(const Extent *e, int above)
 /* Contexts base:allocation, and with @depth qemu:allocation-depth. */
 static CO int find_allocation(NbdTask *t, bool depth, Extents *x)
 {
+    unsigned found = 0;
+
     for (uint64_t done = 0; done < t->length;) {
         Extent e;
         int above, r = handle_extent_above(t->client->export->handle, t->offset + done,
                                             t->length - done, !depth, &e, &above);
 
+        if (r == 0 && !e.len) /* the image has become smaller */
+            r = -EIO;
+        if (r == 0 && ++found % PAUSE_EVERY == 0)
+            r = nbd_task_pause(t);
         if (r < 0)
             return r;
-        if (t->client->broken)
-            return -ESHUTDOWN;
         if (!extents_add(x, e.len, depth ? depth_flags(&e, above) : allocation_flags(&e)))
             break;
         done += e.len;

@@ -2,11 +2,13 @@
 /* One request: is it right, what it does, what it answers. Each runs as a coroutine of its own. */
 #include "nbd/internal.h"
 #include "util/size.h"
+#include "util/trace.h"
+#include <inttypes.h>
 #include <string.h>
 
 enum {
-    PIECE = 1 << 30,       /* long effects are cut, so that a client that left is noticed */
-    CACHE_PIECE = 1 << 20, /* bytes read ahead at once */
+    PIECE = 128 << 20,        /* long effects are cut, see nbd_task_pause */
+    CACHE_PIECE = 256 << 10,  /* bytes read ahead at once */
     STATUS_PAYLOAD_MAX = 8 + 4 * (NBD_BITMAPS_MAX + NBD_ID_BITMAP),
 };
 
@@ -133,9 +135,10 @@ void nbd_task_check(NbdTask *t)
 
 /* ---- carrying out ---------------------------------------------------------------------------- */
 
-static bool is_abandoned(const NbdTask *t)
+CO int nbd_task_pause(const NbdTask *t)
 {
-    return t->client->broken || t->client->server->stopping;
+    co_yield();
+    return t->client->broken || t->client->stop_receiving ? -ESHUTDOWN : 0;
 }
 
 static ReqFlags fua_of(const NbdTask *t)
@@ -164,40 +167,59 @@ static CO int task_write(NbdTask *t)
                          fua_of(t));
 }
 
-static CO int task_zero(NbdTask *t)
+static CO int zero_piece(NbdTask *t, uint64_t off, uint64_t len)
 {
-    ReqFlags flags = fua_of(t) | (t->flags & NBD_CMD_FLAG_NO_HOLE ? 0 : REQ_MAY_UNMAP) |
-                     (t->flags & NBD_CMD_FLAG_FAST_ZERO ? REQ_NO_FALLBACK : 0);
+    return handle_zero(t->client->export->handle, off, len,
+                       fua_of(t) | (t->flags & NBD_CMD_FLAG_NO_HOLE ? 0 : REQ_MAY_UNMAP) |
+                           (t->flags & NBD_CMD_FLAG_FAST_ZERO ? REQ_NO_FALLBACK : 0));
+}
+
+static CO int trim_piece(NbdTask *t, uint64_t off, uint64_t len)
+{
+    return handle_discard(t->client->export->handle, off, len);
+}
+
+/* Applies @piece to the range of @t, PIECE bytes at a time. */
+static CO int task_effect(NbdTask *t, CO int (*piece)(NbdTask *t, uint64_t off, uint64_t len))
+{
     int r = 0;
 
-    for (uint64_t done = 0; done < t->length && r == 0; done += PIECE)
-        r = is_abandoned(t) ? -ESHUTDOWN
-                            : handle_zero(t->client->export->handle, t->offset + done,
-                                          MIN(PIECE, t->length - done), flags);
+    for (uint64_t done = 0; done < t->length && r == 0; done += PIECE) {
+        if (done)
+            r = nbd_task_pause(t);
+        if (r == 0)
+            r = piece(t, t->offset + done, MIN(PIECE, t->length - done));
+    }
     return r;
 }
 
 static CO int task_trim(NbdTask *t)
 {
+    int r = task_effect(t, trim_piece);
+
+    return r == 0 && t->flags & NBD_CMD_FLAG_FUA ? handle_flush(t->client->export->handle) : r;
+}
+
+/* Reads what will be asked for, so that it is in the caches below. Of holes there is nothing. */
+static CO int task_cache(NbdTask *t)
+{
     Handle *h = t->client->export->handle;
     int r = 0;
 
-    for (uint64_t done = 0; done < t->length && r == 0; done += PIECE)
-        r = is_abandoned(t) ? -ESHUTDOWN
-                            : handle_discard(h, t->offset + done, MIN(PIECE, t->length - done));
-    return r == 0 && t->flags & NBD_CMD_FLAG_FUA ? handle_flush(h) : r;
-}
-
-/* Reads what will be asked for, so that it is in the caches below. */
-static CO int task_cache(NbdTask *t)
-{
-    int r = 0;
-
     for (uint64_t done = 0, n; done < t->length && r == 0; done += n) {
-        n = MIN(t->buf_len, t->length - done);
-        r = is_abandoned(t) ? -ESHUTDOWN
-                            : handle_pread(t->client->export->handle, t->offset + done,
-                                           span_of(t->buf, n), 0);
+        uint64_t off = t->offset + done;
+        Extent e;
+
+        r = handle_extent_above(h, off, t->length - done, true, &e, NULL);
+        if (r == 0 && !e.len) /* the image has become smaller */
+            r = -EIO;
+        if (r < 0)
+            return r;
+        n = e.flags & EXTENT_ZERO ? e.len : MIN(e.len, t->buf_len);
+        if (!(e.flags & EXTENT_ZERO))
+            r = handle_pread(h, off, span_of(t->buf, n), 0);
+        if (r == 0)
+            r = nbd_task_pause(t);
     }
     return r;
 }
@@ -246,7 +268,7 @@ static CO int task_execute(NbdTask *t)
     case NBD_CMD_CACHE:
         return task_cache(t);
     case NBD_CMD_WRITE_ZEROES:
-        return task_zero(t);
+        return task_effect(t, zero_piece);
     default:
         return t->payload ? task_status_selected(t) : nbd_task_status(t, t->client->contexts);
     }
@@ -263,11 +285,14 @@ static CO void task_run(void *arg)
         nbd_reply_error(t, r, t->refusal ? t->reason : g_strerror(-r));
     else if (!t->niov)
         nbd_reply_done(t);
+    TRACE(nbd_reply, "%s cookie=0x%" PRIx64 " result=%d", t->client->peer, t->cookie, r);
     nbd_reply_send(t);
 }
 
 CO void nbd_task_start(NbdTask *t)
 {
+    TRACE(nbd_request, "%s type=%u flags=0x%x cookie=0x%" PRIx64 " off=%" PRIu64 " len=%" PRIu64,
+          t->client->peer, t->type, t->flags, t->cookie, t->offset, t->length);
     t->client->requests++;
     co_start_now(task_run, t);
 }

@@ -29,6 +29,7 @@ typedef struct {
     const char *selinux_label;
     unsigned shared;           /* -e; 0: no limit */
     unsigned handshake_limit;  /* seconds; 0: none */
+    unsigned idle_limit;       /* seconds; 0: none */
     unsigned inherited;        /* sockets the service manager has opened, from descriptor 3 on */
     const char *tls_creds, *tls_authz;
     bool tls_optional, tls_anonymous;

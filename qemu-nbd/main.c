@@ -16,7 +16,7 @@
 enum {
     CODE_OBJECT = 256, CODE_IMAGE_OPTS, CODE_CACHE, CODE_AIO, CODE_DISCARD, CODE_DETECT_ZEROES,
     CODE_TLS_CREDS, CODE_TLS_OPTIONAL, CODE_TLS_ANONYMOUS, CODE_TLS_HOSTNAME, CODE_TLS_AUTHZ, CODE_FORK, CODE_PID_FILE, CODE_SELINUX,
-    CODE_EXPORT, CODE_HANDSHAKE_LIMIT, CODE_OUTPUT,
+    CODE_EXPORT, CODE_HANDSHAKE_LIMIT, CODE_IDLE_LIMIT, CODE_OUTPUT,
 };
 
 typedef enum { SERVE, LIST, CONNECT, DISCONNECT } Mode;
@@ -52,6 +52,7 @@ static void print_help(void)
          "  -t, --persistent          go on when the last client has left\n"
          "      --handshake-limit=SECONDS\n"
          "                            time a client has to agree on an export (10); 0: no limit\n"
+         "      --idle-limit=SECONDS  cut off clients that ask for nothing so long (0: never)\n"
          "  -v, --verbose             tell on standard error who comes and goes\n"
          "\n"
          "What is exported:\n"
@@ -115,6 +116,7 @@ static const struct option long_options[] = {
     { "shared", required_argument, NULL, 'e' },
     { "persistent", no_argument, NULL, 't' },
     { "handshake-limit", required_argument, NULL, CODE_HANDSHAKE_LIMIT },
+    { "idle-limit", required_argument, NULL, CODE_IDLE_LIMIT },
     { "verbose", no_argument, NULL, 'v' },
     { "export-name", required_argument, NULL, 'x' },
     { "description", required_argument, NULL, 'D' },
@@ -283,6 +285,8 @@ static OptionResult option_apply(Line *l, int code)
         return OPTION_DONE;
     case CODE_HANDSHAKE_LIMIT:
         return done_if(option_number("handshake limit", &j->handshake_limit));
+    case CODE_IDLE_LIMIT:
+        return done_if(option_number("idle limit", &j->idle_limit));
     case 'v':
         j->verbose = true;
         return OPTION_DONE;

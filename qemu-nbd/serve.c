@@ -141,6 +141,7 @@ CO void serve_run(void *arg)
     NbdServerConfig config = {
         .max_clients = j->shared,
         .handshake_ns = (int64_t)j->handshake_limit * 1000000000,
+        .idle_ns = (int64_t)j->idle_limit * 1000000000,
         .tls_optional = j->tls_optional,
         .tls_authz = j->tls_authz,
         .client_left = on_client_left,

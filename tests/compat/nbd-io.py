@@ -72,6 +72,8 @@ row('create-smaller', 'qemu', '-f raw r', f'qemu-img create -f raw "{SOCKET}" 1M
 row('create-larger', 'qemu', '-f raw r', f'qemu-img create -f raw "{SOCKET}" 2M')
 row('create-qcow2', 'qemu', '-f raw r', f'qemu-img create -f qcow2 "{SOCKET}" 1M && '
     f'qemu-io -c "write -P 3 64k 128k" "{SOCKET}" | grep -v ops; qemu-img check "{SOCKET}"')
+row('create-qcow2-preallocated', 'qemu', '-f raw r',
+    f'qemu-img create -f qcow2 -o preallocation=full "{SOCKET}" 1M && qemu-img check "{SOCKET}"')
 row('create-nbd', 'qemu', '-f raw r', 'qemu-img create -f nbd nbd:unix:s 1M')
 row('create-preallocated', 'qemu', '-f raw r',
     f'qemu-img create -f raw -o preallocation=full "{SOCKET}" 1M')

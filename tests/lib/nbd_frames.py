@@ -23,7 +23,9 @@ import traceback
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
 REFERENCE = pathlib.Path(os.environ.get('FERRY_REFERENCE', '/usr/bin'))
 OURS = BUILD / 'qemu-nbd'
-PATIENCE = 20   # seconds for anything that shall happen
+VALGRIND = ['valgrind', '-q', '--error-exitcode=99', '--leak-check=full', '--errors-for-leak-kinds=definite',
+            '--show-leak-kinds=definite'] if os.environ.get('FERRY_VALGRIND') else []
+PATIENCE = 200 if VALGRIND else 20   # seconds for anything that shall happen
 
 # ---- numbers of the protocol document ------------------------------------------------------------
 
@@ -71,6 +73,10 @@ def meta(name, *queries):
 
 
 # ---- the client ----------------------------------------------------------------------------------
+
+
+class Skip(Exception):
+    """Raised by a test that cannot be run here, with the reason."""
 
 
 class Gone(Exception):
@@ -256,9 +262,9 @@ class Server:
     def __init__(self, folder, args, tool):
         self.socket = str(folder / 'nbd.sock')
         self.log = folder / 'log'
-        command = [str(tool), *map(str, args)]
-        if '-p' not in args:
-            command[1:1] = ['-k', self.socket]
+        command = [str(tool), *([] if '-p' in args else ['-k', self.socket]), *map(str, args)]
+        if tool == OURS:
+            command[:0] = VALGRIND
         self.log_file = open(self.log, 'wb')
         self.process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
                                         stdout=self.log_file, stderr=subprocess.STDOUT)
@@ -291,6 +297,8 @@ class Server:
 
     def resident(self):
         """KiB of memory in use."""
+        if VALGRIND:
+            raise Skip('valgrind needs memory of its own')
         for line in open(f'/proc/{self.process.pid}/status'):
             if line.startswith('VmRSS'):
                 return int(line.split()[1])
@@ -368,9 +376,14 @@ def run(name, tests, need=()):
         if missing:
             print(f'skip {label} {missing[0]} is not installed', flush=True)
             continue
+        if getattr(test, 'preloads', False) and os.environ.get('FERRY_SANITIZED') == 'yes':
+            print(f'skip {label} a library cannot be preloaded in front of a sanitizer', flush=True)
+            continue
         try:
             test()
             print(f'ok {label}', flush=True)
+        except Skip as e:
+            print(f'skip {label} {e}', flush=True)
         except Exception as e:
             traceback.print_exc(file=sys.stdout)
             print(f'not ok {label} {type(e).__name__}: {str(e)[:200]}'.replace('\n', ' '), flush=True)
@@ -383,3 +396,9 @@ def needs(*tools):
         f.need = tools
         return f
     return mark
+
+
+def preloads(f):
+    """Marks a test that puts a library in front of a program."""
+    f.preloads = True
+    return f

@@ -4,9 +4,11 @@
 import os
 import pathlib
 import random
+import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -192,6 +194,52 @@ def test_a_greedy_client_does_not_starve_others():
         assert slowest < 1, slowest
 
 
+def test_effects_of_exabytes_keep_nobody_and_end_with_their_client():
+    """null-co never waits: whatever is as long as this has to give way by itself."""
+    size = 1 << 62
+    with folder() as where:
+        with serve('-e', '2', '--image-opts', f'driver=null-co,size={size},read-zeroes=on',
+                   where=where) as s:
+            for command in (CACHE, TRIM, ZEROES):
+                for _ in range(2):  # would take all places if it did not end
+                    endless = s.client().start('extended')
+                    for i in range(100):
+                        endless.request(command, 0, size, cookie=i)
+                    other = s.client().start()
+                    began = time.monotonic()
+                    for _ in range(10):
+                        assert other.read(0, 4096) == bytes(4096)
+                    assert time.monotonic() - began < 5, command
+                    endless.close()
+                    other.close()
+            endless = s.client().start('extended')
+            endless.request(TRIM, 0, size)
+            other = s.client().start('simple')
+            other.read(0, 4096)
+            stop_within(s, 2)
+
+
+@needs('qemu-img')
+def test_status_of_many_extents_keeps_nobody():
+    """Compressed clusters of 512 bytes: each is an extent, all are alike and become one."""
+    size, asked = 64 * MIB, 100
+    with folder() as where:
+        (where / 'raw').write_bytes(b'abcdefgh' * (size // 8))
+        subprocess.run([OURS.parent / 'qemu-img', 'convert', '-c', '-f', 'raw', '-O', 'qcow2', '-o',
+                        'cluster_size=512', 'raw', 'disk'], cwd=where, check=True)
+        with serve('-e', '0', '-r', '-f', 'qcow2', 'disk', where=where) as s:
+            asks = s.client().start('extended', ['base:allocation'])
+            other = s.client().start()
+            assert len(asks.status(0, size)[0]) == 1
+            asks.send(asks.header(STATUS, 0, size) * asked)
+            other.read(0, 512)
+            ready = len(asks.sock.recv(1 << 20, socket.MSG_PEEK | socket.MSG_DONTWAIT)) if \
+                select.select([asks.sock], [], [], 0)[0] else 0
+            for _ in range(asked):
+                assert asks.reply()[1] == 0
+            assert ready < asked * (32 + 8 + 16), 'all were answered before the other one'
+
+
 def test_handshakes_have_a_limit():
     with disk(MIB, '--handshake-limit=1', content=pattern(4096)) as s:
         idle, slow, talker = s.client(), s.client(), s.client().greet()
@@ -213,6 +261,25 @@ def test_handshakes_without_a_limit():
         c = s.client()
         time.sleep(1.2)
         c.start()
+
+
+def test_idle_clients_are_cut_off_when_asked_for():
+    with disk(MIB, '--idle-limit=1', content=pattern(4096)) as s:
+        idle, half, busy = (s.client().start() for _ in range(3))
+        half.send(half.header(READ, 0, 512)[:10])
+        began = time.monotonic()
+        while time.monotonic() - began < 2:
+            assert busy.read(0, 4096) == pattern(4096)
+            time.sleep(0.1)
+        assert idle.is_dropped() and half.is_dropped()
+        assert busy.read(0, 10) == pattern(10)
+    with folder() as where:
+        with serve('--idle-limit=1', '--image-opts',
+                   'driver=null-co,size=1M,latency-ns=2500000000,read-zeroes=on', where=where) as s:
+            waits = s.client().start()
+            assert waits.read(0, 512) == bytes(512), 'who waits for an answer is not idle'
+            began = time.monotonic()
+            assert waits.is_dropped() and time.monotonic() - began < 10
 
 
 def test_clients_beyond_the_limit_wait_in_the_backlog():

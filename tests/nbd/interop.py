@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Our server with the clients that others wrote: libnbd's tools, the reference, nbd-client."""
+import contextlib
 import json
 import pathlib
 import socket
@@ -128,6 +129,176 @@ def test_nbd_client_lists():
         finally:
             p.terminate()
             assert p.wait(PATIENCE) == 0
+
+
+@needs('cc', 'pkg-config')
+def test_libnbd_from_c():
+    """The same program with our server and with the reference's, which shows that it asks for what is right."""
+    flags = subprocess.run(['pkg-config', '--cflags', '--libs', 'libnbd'], text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    if flags.returncode:
+        raise Skip('libnbd cannot be linked with')
+    with folder() as where:
+        run_ok('cc', '-Wall', '-Werror', '-O1', '-o', where / 'client',
+               pathlib.Path(__file__).resolve().parent / 'peers/libnbd-client.c', *flags.stdout.split())
+        for tool in OURS, REFERENCE / 'qemu-nbd':
+            if not tool.exists():
+                continue
+            make_disk(where / 'raw', 4 * MIB, b'\x11' * MIB)
+            with serve('-e', '0', '--discard=unmap', '-f', 'raw', 'raw', where=where, tool=tool) as s:
+                run_ok(where / 'client', s.uri())
+
+
+# ---- the reference's storage daemon ---------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def storage_daemon(where, *args):
+    """One that serves at socket "qsd"; ends in order."""
+    ready = where / 'qsd.pid'
+    ready.unlink(missing_ok=True)
+    p = subprocess.Popen([REFERENCE / 'qemu-storage-daemon', '--pidfile', ready, *args], cwd=where, stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        until = time.monotonic() + PATIENCE
+        while not ready.exists():
+            assert p.poll() is None, p.stdout.read()
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        yield f'nbd+unix:///NAME?socket={where}/qsd'
+    finally:
+        p.terminate()
+        assert p.wait(PATIENCE) == 0, p.stdout.read()
+        p.stdout.close()
+
+
+SERVES = ['--nbd-server', 'addr.type=unix,addr.path=qsd,max-connections=16']
+
+
+def ours(tool, *args, cwd=None):
+    return run_ok(OURS.parent / tool, *args, cwd=cwd)
+
+
+@needs('qemu-storage-daemon', 'qemu-img', 'qemu-io')
+def test_our_client_with_the_storage_daemon():
+    with folder() as where:
+        images(where)
+        with storage_daemon(
+                where, *SERVES, '--blockdev', 'driver=file,node-name=f,filename=top,read-only=on', '--blockdev',
+                'driver=qcow2,node-name=q,file=f,read-only=on', '--blockdev', 'driver=file,node-name=r,filename=raw',
+                '--export', 'type=nbd,id=a,node-name=q,name=a,allocation-depth=on,bitmaps.0=b0,'
+                'description=text', '--export', 'type=nbd,id=b,node-name=r,name=b,writable=on') as uri:
+            a, b = uri.replace('NAME', 'a'), uri.replace('NAME', 'b')
+            listed = json.loads(ours('qemu-nbd', '-L', '-k', where / 'qsd', '--output=json'))
+            assert [e['name'] for e in listed] == ['a', 'b'] and listed[0]['description'] == 'text'
+            assert listed[0]['contexts'] == ['base:allocation', 'qemu:allocation-depth',
+                                             'qemu:dirty-bitmap:b0']
+            for context in 'qemu:dirty-bitmap:b0', 'qemu:allocation-depth':
+                maps = [json.loads(run_ok(t, 'map', '--output=json', '--image-opts',
+                                          f'driver=nbd,server.type=unix,server.path={where}/qsd,export=a,'
+                                          f'x-dirty-bitmap={context}'))
+                        for t in (OURS.parent / 'qemu-img', REFERENCE / 'qemu-img')]
+                assert maps[0] == maps[1] and len(maps[0]) > 2, maps
+            ours('qemu-img', 'convert', '-O', 'raw', a, 'copy', cwd=where)
+            ours('qemu-img', 'convert', '-n', '-f', 'raw', '-O', 'raw', 'copy', b, cwd=where)
+            ours('qemu-io', '-c', 'write -P 7 100 5000', '-c', 'write -z -u 2M 1M', '-c', 'discard 6M 64k',
+                 '-c', 'read -P 7 100 5000', '-c', 'read -P 0 2M 1M', '--image-opts',
+                 f'driver=nbd,path={where}/qsd,export=b,connections=4')
+            reference('qemu-io', '-f', 'raw', '-c', 'write -P 7 100 5000', '-c', 'write -z 2M 1M', 'copy',
+                      cwd=where)
+            ours('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', 'copy', b, cwd=where)
+
+
+@needs('qemu-storage-daemon', 'qemu-img')
+def test_the_storage_daemon_as_client_of_ours():
+    """Ours serves to the daemon, which serves what it gets to our client."""
+    with folder() as where:
+        images(where)
+        reference('qemu-img', 'convert', '-O', 'raw', 'top', 'expected', cwd=where)
+        with serve('-e', '0', *psk(where), '-f', 'qcow2', '-x', 'deep', 'top', where=where) as s:
+            with storage_daemon(
+                    where, *SERVES, '--object', f'tls-creds-psk,id=c,endpoint=client,username=alice,dir={where}',
+                    '--blockdev', f'driver=nbd,node-name=n,server.type=unix,server.path={s.socket},'
+                    'export=deep,tls-creds=c,reconnect-delay=5', '--export',
+                    'type=nbd,id=a,node-name=n,name=a,writable=on') as uri:
+                a = uri.replace('NAME', 'a')
+                ours('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', where / 'expected', a)
+                ours('qemu-io', '-f', 'raw', '-c', 'write -P 9 1000 100000', '-c', 'write -z 3M 64k', '-c',
+                     'discard 4M 64k', '-c', 'flush', '-c', 'read -P 9 1000 100000', a)
+        ours('qemu-io', '-c', 'read -P 9 1000 100000', '-c', 'read -P 0 3M 64k', where / 'top')
+
+
+@needs('qemu-storage-daemon', 'qemu-img')
+def test_the_storage_daemon_by_tls_and_by_descriptor():
+    with folder() as where:
+        images(where)
+        key = psk(where)[1]
+        with storage_daemon(where, '--object', key, '--nbd-server',
+                            'addr.type=unix,addr.path=qsd,tls-creds=tls0', '--blockdev',
+                            'driver=file,node-name=r,filename=raw', '--export',
+                            'type=nbd,id=b,node-name=r,name=b'):
+            client = ['--object', f'tls-creds-psk,id=c,username=alice,dir={where}', '--image-opts']
+            ours('qemu-img', 'compare', *client, 'driver=raw,file.filename=raw',
+                 f'driver=nbd,path={where}/qsd,export=b,tls-creds=c', cwd=where)
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(where / 'qsd'))
+                subprocess.run([OURS.parent / 'qemu-img', 'compare', *client, 'driver=raw,file.filename=raw',
+                                f'driver=nbd,server.type=fd,server.str={sock.fileno()},export=b,tls-creds=c'],
+                               pass_fds=[sock.fileno()], check=True, cwd=where, stdout=subprocess.DEVNULL)
+
+
+# ---- other ways ------------------------------------------------------------------------------------
+
+
+@needs('qemu-img')
+def test_descriptors():
+    """A server that got its socket from a service manager, clients that got theirs from us."""
+    with folder() as where:
+        make_disk(where / 'raw', MIB, pattern(MIB))
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(where / 'nbd.sock'))
+        with inherits(where, listener):
+            for tool in OURS.parent, REFERENCE:
+                with socket.socket(socket.AF_UNIX) as sock:
+                    sock.connect(str(where / 'nbd.sock'))
+                    subprocess.run([tool / 'qemu-img', 'compare', '--image-opts',
+                                    'driver=raw,file.filename=raw',
+                                    f'driver=nbd,server.type=fd,server.str={sock.fileno()}'], cwd=where,
+                                   pass_fds=[sock.fileno()], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_vsock():
+    with folder() as where:
+        make_disk(where / 'raw', MIB, pattern(MIB))
+        listener = socket.socket(socket.AF_VSOCK)
+        try:
+            listener.bind((LOCAL_CID, socket.VMADDR_PORT_ANY))
+        except OSError as e:
+            raise Skip(f'no vsock loopback: {e.strerror}') from e
+        port = listener.getsockname()[1]
+        with inherits(where, listener):
+            ours('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', 'raw', f'nbd+vsock://{LOCAL_CID}:{port}/',
+                 cwd=where)
+            ours('qemu-img', 'compare', '--image-opts', 'driver=raw,file.filename=raw',
+                 f'driver=nbd,server.type=vsock,server.cid={LOCAL_CID},server.port={port}', cwd=where)
+
+
+LOCAL_CID = 1
+
+
+@contextlib.contextmanager
+def inherits(where, listener):
+    """Our server on @listener, as a service manager starts it."""
+    listener.listen()
+    p = subprocess.Popen(['sh', '-c', f'exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"',
+                          OURS, '-t', '-e', '0', '-r', '-f', 'raw', 'raw'], cwd=where,
+                         pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL)
+    listener.close()
+    try:
+        yield
+    finally:
+        p.terminate()
+        assert p.wait(PATIENCE) == 0
 
 
 # ---- TLS -----------------------------------------------------------------------------------------

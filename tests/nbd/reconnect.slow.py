@@ -65,7 +65,7 @@ def most_pending(received):
 
 
 def write_all(connections):
-    writes = CUTS * 2
+    writes = CUTS * 3
     with Dropping(writes * BLOCK) as s:
         s.flags = nbd.ALL | nbd.MULTI
         s.requests = collections.deque(maxlen=0)
@@ -76,7 +76,7 @@ def write_all(connections):
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIMEOUT)
         if done.returncode:
             return done.stdout.decode(errors='replace')
-        if s.cuts < CUTS * 2 // 3:
+        if s.cuts < CUTS:
             return f'only {s.cuts} connections were lost'
         if s.data != b'\xa5' * len(s.data):
             return 'a write is lost'

@@ -116,6 +116,53 @@ def test_servers_of_old():
             good_io(s, 'read -P 0xa5 0 1M', 'write -P 1 4k 4k', export='e')
 
 
+K64 = 64 << 10
+
+
+class Fragmented(Server):
+    """Says of every other 64 KiB that it is no data, until something is there, and tells all at once."""
+
+    def runs(self, q):
+        ends = range((q.offset // K64 + 1) * K64, self.size + 1, K64)
+        every = [(end - max(q.offset, end - K64), not any(self.data[end - K64:end])) for end in ends]
+        return every[:1] if q.flags & nbd.REQ_ONE else every
+
+
+def test_extents_of_one_answer_are_remembered():
+    """As many requests as there are answers, not as there are extents."""
+    data = (b'x' * K64 + bytes(K64)) * 256
+    for tool, *args in (['convert', '-O', 'qcow2', '-f', 'raw'], ['map', '--output=json', '-f', 'raw'],
+                        ['measure', '-O', 'qcow2', '-f', 'raw']):
+        for extended in False, True:
+            with Fragmented(data=data) as s:
+                s.can_extended = extended
+                out = [os.path.join(s.folder.name, 'out')] if tool == 'convert' else []
+                code, text = run('qemu-img', tool, *args, s.uri(), *out)
+                asked = len(kinds(s, nbd.STATUS))
+                assert code == 0 and asked <= 3, (tool, asked, text)
+                if tool == 'map':
+                    assert text.count('"start"') == 512, text[:300]
+                if tool == 'convert':
+                    assert run('qemu-img', 'compare', *out, s.uri())[0] == 0
+
+
+def test_remembered_extents_end_with_a_change_and_with_time():
+    with Fragmented(data=(b'x' * K64 + bytes(K64)) * 8) as s:
+        first = ['alloc 0 64k', 'alloc 64k 64k']
+        none, all_ = '0/65536 bytes allocated', '65536/65536 bytes allocated'
+
+        text = good_io(s, *first, 'alloc 128k 64k', 'alloc 192k 64k')
+        assert [line.split(' at ')[0] for line in text.splitlines()[:4]] == [all_, none] * 2, text
+        asked = len(kinds(s, nbd.STATUS))
+        assert asked == 2
+        for between in ['write 768k 512', 'write -z 768k 512', 'discard 768k 64k', 'sleep 1500']:
+            s.requests.clear()
+            good_io(s, *first, between, 'alloc 128k 64k', discard='unmap')
+            assert len(kinds(s, nbd.STATUS)) > asked, between
+        text = good_io(s, *first, 'write 192k 64k', 'alloc 128k 64k', 'alloc 192k 64k')
+        assert none in text.splitlines()[1] and all_ in text.splitlines()[-1], text
+
+
 def test_context_is_refused():
     """Without block status everything is data; with one that is always an error, copying fails."""
     with Server(data=b'\xa5' * MIB) as s:

@@ -2,34 +2,38 @@
 """NBD servers side by side: ours, the reference's (as it is, and with aio=io_uring), nbdkit.
 
 A row runs the same clients against each server in turn, several times, and takes the best of each
-figure. "cpu" is the server's CPU time of the work, start and stop not counted, as ratios ours to each
-other; "speed" is ours to the better of reference and nbdkit.
+figure. The columns: microseconds of our CPU for a request (MiB, where data is copied), start and stop not
+counted; "cpu/...", ours to each other; "wall", ours to the reference's; "speed", ours to the better of
+reference and nbdkit. Rows about something else tell each server's figure. Every row ends with its goal.
 """
-import json
 import os
-import pathlib
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import time
 
-MiB = 1 << 20
-SIZE = 256 * MiB
+from nbd_work import (SIZE, MiB, environment, far_away, fio, handshakes, idle_memory, nbdcopy,
+                      start_beside)
+
 PATIENCE = 30
+CLIENTS = 1000
+TEMPLATES = {
+    'ca': 'cn = "bench"\nca\ncert_signing_key\nexpiration_days = 3650\n',
+    'server': 'cn = "localhost"\ndns_name = "localhost"\ntls_www_server\nsigning_key\n'
+              'expiration_days = 3650\n',
+}
 
 
 class Bench:
     """Where things are: programs and a folder for files."""
 
     def __init__(self, build, reference, folder):
-        self.folder = folder
+        self.folder, self.build, self.reference = folder, build, reference
         self.socket = folder / 'nbd.sock'
         self.programs = {'ours': [build / 'qemu-nbd'], 'reference': [reference / 'qemu-nbd'],
                          'io_uring': [reference / 'qemu-nbd', '--aio=io_uring']}
         self.nbdkit = shutil.which('nbdkit')
-        self.reference = reference
+        self.idle = {}  # CPU of starting and stopping
 
     def disk(self, fmt):
         """A filled disk of format @fmt, made once."""
@@ -47,25 +51,49 @@ class Bench:
         part.rename(path)
         return path
 
-    def keys(self):
-        (self.folder / 'keys.psk').write_text('alice:0123456789abcdef0123456789abcdef\n')
-        return self.folder / 'keys.psk'
+    def certificates(self):
+        """A folder with those of a server, made once; libnbd finds the authority from home()."""
+        done = self.folder / 'tls'
+        if done.exists():
+            return done
+        part = self.folder / 'tls-part'
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        for name, template in TEMPLATES.items():
+            (part / f'{name}.template').write_text(template)
+            self.certtool('--generate-privkey', '--key-type=ecdsa', '--outfile', part / f'{name}-key.pem')
+            how = ['--generate-self-signed'] if name == 'ca' else [
+                '--generate-certificate', '--load-ca-certificate', part / 'ca-cert.pem',
+                '--load-ca-privkey', part / 'ca-key.pem']
+            self.certtool(*how, '--load-privkey', part / f'{name}-key.pem', '--template',
+                          part / f'{name}.template', '--outfile', part / f'{name}-cert.pem')
+        (part / '.pki/libnbd').mkdir(parents=True)
+        shutil.copy(part / 'ca-cert.pem', part / '.pki/libnbd')
+        part.rename(done)
+        return done
+
+    @staticmethod
+    def certtool(*args):
+        subprocess.run(['certtool', *map(str, args)], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+
+    def client_environment(self):
+        return environment(self.folder / 'tls')
 
     def names(self, fmt):
         return [*self.programs, *(['nbdkit'] if self.nbdkit and fmt == 'raw' else [])]
 
     def command(self, name, path, fmt, tls):
         if name == 'nbdkit':
-            extra = ['--tls=require', f'--tls-psk={self.keys()}'] if tls else []
+            extra = ['--tls=require', f'--tls-certificates={self.certificates()}'] if tls else []
             return [self.nbdkit, '-f', '-U', self.socket, *extra, 'file', path]
-        extra = ['--object', f'tls-creds-psk,id=t,endpoint=server,dir={self.keys().parent}',
-                 '--tls-creds', 't'] if tls else []
+        extra = ['--object', f'tls-creds-x509,id=t,endpoint=server,dir={self.certificates()},'
+                 'verify-peer=off', '--tls-creds', 't'] if tls else []
         return [*self.programs[name], *extra, '-t', '-e', '0', '-k', self.socket, '-f', fmt, path]
 
     def uri(self, tls):
-        if tls:
-            return f'nbds+unix://alice@/?socket={self.socket}&tls-psk-file={self.keys()}'
-        return f'nbd+unix:///?socket={self.socket}'
+        return f'nbds+unix://localhost/?socket={self.socket}' if tls else \
+            f'nbd+unix:///?socket={self.socket}'
 
     def serve(self, name, path, fmt, tls, work):
         """Runs @work(pid) while server @name serves: its result and the server's CPU seconds."""
@@ -87,148 +115,156 @@ class Bench:
             server.returncode = status
         return result, usage.ru_utime + usage.ru_stime
 
+    def idle_cpu(self, name, fmt, tls):
+        key = name, fmt, tls
+        if key not in self.idle:
+            self.idle[key] = min(self.serve(name, self.disk(fmt), fmt, tls, lambda pid: 0)[1]
+                                 for _ in range(3))
+        return self.idle[key]
 
-# ---- work ----------------------------------------------------------------------------------------
-
-def fio(bench, rw, depth, clients, count):
-    """Random requests of 4 KiB: requests per second."""
-    done = subprocess.run(
-        ['fio', '--output-format=json', '--name=x', '--ioengine=nbd', f'--uri={bench.uri(False)}',
-         f'--rw={rw}', '--bs=4k', f'--size={SIZE}', f'--iodepth={depth}', f'--numjobs={clients}',
-         '--group_reporting=1', '--thread=1', f'--io_size={count * 4096 // clients}'],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True, cwd=bench.folder)
-    job = json.loads(done.stdout[done.stdout.index('{'):])['jobs'][0]
-    return job['read' if rw == 'randread' else 'write']['iops']
-
-
-def nbdcopy(bench, tls, inward, connections):
-    """All of the disk, in or out: bytes per second."""
-    ends = [bench.uri(tls), 'null:']
-    if inward:
-        ends = [bench.disk('raw'), bench.uri(tls)]
-    began = time.monotonic()
-    subprocess.run(['nbdcopy', f'--connections={connections}', *map(str, ends)], check=True)
-    return SIZE / (time.monotonic() - began)
-
-
-def resident(pid):
-    for line in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines():
-        if line.startswith('VmRSS'):
-            return int(line.split()[1])
-
-
-def receive(sock, n):
-    out = b''
-    while len(out) < n:
-        piece = sock.recv(n - len(out))
-        if not piece:
-            raise RuntimeError('the server hung up')
-        out += piece
-    return out
-
-
-def connect_idle(bench):
-    """A client that has agreed on the export and wants nothing."""
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(str(bench.socket))
-    receive(sock, 18)
-    sock.sendall(struct.pack('>L', 3) + b'IHAVEOPT' + struct.pack('>LL', 1, 0))
-    receive(sock, 10)
-    return sock
-
-
-def idle_clients(bench, pid, count):
-    """KiB of memory that each of @count clients costs, as a speed: fewer are better."""
-    first = connect_idle(bench)
-    before = resident(pid)
-    crowd = [connect_idle(bench) for _ in range(count)]
-    cost = (resident(pid) - before) / count
-    for sock in [first, *crowd]:
-        sock.close()
-    return 1 / max(cost, 0.01)
+    def measure(self, name, fmt, tls, work, rounds, writes, with_start=False):
+        """The best speed and the least CPU seconds of @work."""
+        path = self.disk(fmt)
+        if writes:  # all of them to the same copy
+            path = self.folder / f'scratch.{fmt}'
+        figures = []
+        for _ in range(rounds):
+            if writes:
+                shutil.copyfile(self.disk(fmt), path)
+            figures.append(self.serve(name, path, fmt, tls, lambda pid: work(self)))
+        base = 0 if with_start else self.idle_cpu(name, fmt, tls)
+        return max(f[0] for f in figures), max(min(f[1] for f in figures) - base, 1e-6)
 
 
 # ---- rows ----------------------------------------------------------------------------------------
 
+class Row:
+    """Clients doing @work(bench), @count requests in all. @goals by column: at most, or for "speed" at
+    least, so much."""
+
+    def __init__(self, name, work, goals, count, *, fmt='raw', tls=False, tools=(), writes=False,
+                 with_start=False):
+        self.name, self.work, self.goals, self.count = name, work, goals, count
+        self.fmt, self.tls, self.writes, self.with_start = fmt, tls, writes, with_start
+        self.tools = [*tools, *(['certtool'] if tls else [])]
+
+    def figures(self, bench, rounds):
+        """Columns of the row."""
+        found = {name: bench.measure(name, self.fmt, self.tls, self.work, rounds, self.writes,
+                                     self.with_start) for name in bench.names(self.fmt)}
+        speed, cpu = found.pop('ours')
+        columns = {f'cpu/{other}': cpu / c for other, (_, c) in found.items()}
+        columns['us'] = cpu / self.count * 1e6
+        if not self.with_start:
+            columns['wall'] = found['reference'][0] / speed
+            columns['speed'] = speed / max(s for s, _ in found.values())
+        return columns
+
+    def run(self, bench, rounds):
+        """The text of the row, what is remembered of it, and the goals it missed."""
+        columns = self.figures(bench, rounds)
+        missed = [k for k, v in self.goals.items()
+                  if (columns[k] < v if k == 'speed' else columns[k] > v)]
+        text = ' '.join(f'{columns[c]:{w}.2f}' if c in columns else '-'.rjust(w)
+                        for c, w in COLUMNS.items())
+        return text, columns, missed
+
+    def goal_text(self):
+        return ' '.join(f'{k} {">" if k == "speed" else "<"} {v}' for k, v in self.goals.items())
+
+
+class Told:
+    """One figure of each server, by @figure(bench, pid); @judge(figures) is true if the goal is met."""
+
+    def __init__(self, name, figure, unit, goal, judge, *, tls=False, only_ours=False):
+        self.name, self.figure, self.unit, self.goal, self.judge = name, figure, unit, goal, judge
+        self.tls, self.only_ours, self.tools = tls, only_ours, ['certtool'] if tls else []
+
+    def run(self, bench, rounds):
+        names = ['ours'] if self.only_ours else [n for n in bench.names('raw') if n != 'io_uring']
+        found = {n: bench.serve(n, bench.disk('raw'), 'raw', self.tls,
+                                lambda pid: self.figure(bench, pid))[0] for n in names}
+        text = ', '.join(f'{n} {v:.4g}' for n, v in found.items()) + f' {self.unit}'
+        return text, found, [] if self.judge(found) else ['goal']
+
+    def goal_text(self):
+        return self.goal
+
+
+COLUMNS = {'us': 8, 'cpu/reference': 13, 'cpu/io_uring': 12, 'cpu/nbdkit': 10, 'wall': 5, 'speed': 5}
+
+
+def fio_row(rw, depth, clients, count, fmt='raw', tls=False):
+    if tls:
+        goals = {'cpu/reference': 0.7}
+    elif depth > 1:
+        goals = {'cpu/reference': 0.3, 'cpu/io_uring': 0.6}
+    else:
+        goals = {}
+    name = f'nbd {rw[4:]} 4k depth {depth} clients {clients} {fmt}' + (' tls' if tls else '')
+    return Row(name, lambda b: fio(b, tls, rw, depth, clients, count), goals | {'speed': 1.3}, count,
+               fmt=fmt, tls=tls, tools=['fio'], writes=rw == 'randwrite')
+
+
+def fio_rows():
+    for rw in 'randread', 'randwrite':
+        for fmt in 'raw', 'qcow2':
+            for clients in 1, 4, 16:
+                yield fio_row(rw, 1, clients, 20000 if clients == 1 else 40000, fmt)
+            for clients in (1, 4, 16, 64) if fmt == 'raw' else (1, 4, 16):
+                yield fio_row(rw, 32, clients, 100000, fmt)
+        for depth in 1, 32:
+            for clients in 1, 16:
+                yield fio_row(rw, depth, clients, 20000 if depth == 1 else 60000, tls=True)
+
+
+def copy_rows():
+    for inward in False, True:
+        for connections in 1, 4:
+            for tls in False, True:
+                name = f'nbd copy {"in" if inward else "out"} {connections} connections'
+                goals = {'cpu/reference': 0.7} if tls else {'cpu/reference': 0.6, 'wall': 0.6}
+                yield Row(name + (' tls' if tls else ''),
+                          lambda b, t=tls, i=inward, c=connections: nbdcopy(b, t, i, c),
+                          goals | {'speed': 1.3}, SIZE // MiB, tls=tls, tools=['nbdcopy'], writes=inward)
+
+
 def rows():
-    """(name, format, TLS, tools needed, work(bench, pid), cpu goals, speed goal)"""
-    deep, flat = {'reference': 0.3, 'io_uring': 0.6}, {'reference': 0.6}
-
-    # Not under TLS: fio gives libnbd no way to find a key.
-    def fio_row(rw, depth, clients, count, fmt='raw'):
-        name = f'nbd {rw[4:]} 4k depth {depth} clients {clients} {fmt}'
-        return (name, fmt, False, ['fio'], lambda b, pid: fio(b, rw, depth, clients, count),
-                deep if depth > 1 else flat, 1.3)
-
-    for rw in ('randread', 'randwrite'):
-        yield fio_row(rw, 1, 1, 20000)
-        for clients in (1, 4, 16):
-            yield fio_row(rw, 32, clients, 100000)
-        yield fio_row(rw, 32, 1, 60000, fmt='qcow2')
-    for inward in (False, True):
-        for connections in (1, 4):
-            for tls in (False, True):
-                name = f'nbd copy {"in" if inward else "out"} {connections} connections' + \
-                    (' tls' if tls else '')
-                yield (name, 'raw', tls, ['nbdcopy'],
-                       lambda b, pid, t=tls, i=inward, c=connections: nbdcopy(b, t, i, c),
-                       {'reference': 0.7} if tls else flat, 1.3)
-    yield ('nbd start and stop', 'raw', False, [], lambda b, pid: 1, {'reference': 0.5}, 0)
-    yield ('nbd memory of 1000 idle clients', 'raw', False, [],
-           lambda b, pid: idle_clients(b, pid, 1000), {}, 1.0)
-
-
-def best_of(bench, row, name, rounds, base):
-    _, fmt, tls, _, work, _, _ = row
-    figures = []
-    for _ in range(rounds):
-        # Writes change the disk: all of them write to the same copy.
-        scratch = bench.folder / f'scratch.{fmt}'
-        shutil.copyfile(bench.disk(fmt), scratch)
-        figures.append(bench.serve(name, scratch, fmt, tls, lambda pid: work(bench, pid)))
-    return max(f[0] for f in figures), max(min(f[1] for f in figures) - base, 1e-6)
-
-
-def run_row(bench, row, rounds):
-    """Ratios {server: cpu}, speed, and what goal was missed."""
-    name, fmt, tls, _, _, goals, speed_goal = row
-    found = {}
-    for server in bench.names(fmt):
-        idle = 0
-        if name != 'nbd start and stop':
-            idle = min(bench.serve(server, bench.disk(fmt), fmt, tls, lambda pid: 0)[1]
-                       for _ in range(2))
-        found[server] = best_of(bench, row, server, rounds, idle)
-    speed, cpu = found.pop('ours')
-    ratios = {other: cpu / figures[1] for other, figures in found.items()}
-    faster = speed / max(figures[0] for figures in found.values())
-    missed = [f'cpu/{k}' for k, v in goals.items() if ratios[k] > v]
-    missed += ['speed'] if faster < speed_goal else []
-    return ratios, faster, missed
+    yield from fio_rows()
+    yield from copy_rows()
+    yield Row('nbd start and stop', lambda b: 1, {'cpu/reference': 0.5}, 1, with_start=True)
+    yield Row('nbd start, 100 handshakes, stop', lambda b: handshakes(b, 100), {'cpu/reference': 0.5}, 100,
+              with_start=True)
+    yield Told(f'nbd memory, {CLIENTS} idle clients', lambda b, pid: idle_memory(b, pid, CLIENTS, False),
+               'KiB each', 'ours < 16', lambda f: f['ours'] < 16)
+    yield Told(f'nbd memory, {CLIENTS} idle clients tls', lambda b, pid: idle_memory(b, pid, CLIENTS, True),
+               'KiB each', 'ours < reference', lambda f: f['ours'] < f['reference'], tls=True)
+    yield Told(f'nbd start beside {CLIENTS} idle clients', lambda b, pid: start_beside(b, pid, CLIENTS),
+               's added', 'ours < 0.1', lambda f: f['ours'] < 0.1)
+    yield Told('nbd client over 50 ms, 8 connections',
+               lambda b, pid: far_away(b, 8) / far_away(b, 1), 'times one connection', 'ours > 6',
+               lambda f: f['ours'] > 6, only_ours=True)
 
 
 def run(build, reference, folder, patterns, rounds):
     """Prints the rows that @patterns choose; returns them, and how many failed."""
     bench = Bench(build, reference, folder)
-    wanted = [r for r in rows() if not patterns or any(p in r[0] for p in patterns)]
+    wanted = [r for r in rows() if not patterns or any(p in r.name for p in patterns)]
     done, failed = [], 0
     if wanted:
-        print(f'{"NBD server":44} {"cpu/reference":>13} {"cpu/io_uring":>13} {"cpu/nbdkit":>11} '
-              f'{"speed":>6}')
+        print('{:44} {}  goal'.format('NBD', ' '.join(f'{c:>{w}}' for c, w in COLUMNS.items())))
     for row in wanted:
-        lacking = [t for t in row[3] if not shutil.which(t)]
+        lacking = [t for t in row.tools if not shutil.which(t)]
         if lacking:
-            print(f'{row[0]:44} skipped: {lacking[0]} is not installed')
+            print(f'{row.name:44} skipped: {lacking[0]} is not installed')
             continue
         try:
-            ratios, faster, missed = run_row(bench, row, rounds)
-        except (RuntimeError, subprocess.CalledProcessError) as fault:
-            print(f'{row[0]:44} FAILED {fault}', flush=True)
+            text, columns, missed = row.run(bench, rounds)
+        except (RuntimeError, OSError, subprocess.CalledProcessError) as fault:
+            print(f'{row.name:44} FAILED {fault}', flush=True)
             failed += 1
             continue
-        cells = [f'{ratios[k]:.2f}' if k in ratios else '-' for k in ('reference', 'io_uring', 'nbdkit')]
         verdict = 'missed: ' + ' '.join(missed) if missed else 'ok'
-        print(f'{row[0]:44} {cells[0]:>13} {cells[1]:>13} {cells[2]:>11} {faster:6.2f}  ({verdict})',
-              flush=True)
-        done.append({'case': row[0], 'cpu': ratios, 'speed': faster, 'verdict': verdict})
+        print(f'{row.name:44} {text}  {row.goal_text()} ({verdict})', flush=True)
+        done.append({'case': row.name, 'figures': columns, 'goal': row.goal_text(), 'verdict': verdict})
     return done, failed

@@ -7,6 +7,7 @@
 #include "crypto/tls.h"
 #include "io/channel.h"
 #include "io/co-lock.h"
+#include "io/errand.h"
 #include "tests/lib/harness.h"
 #include "util/object.h"
 #include <errno.h>
@@ -455,26 +456,33 @@ static void test_x509_refused(void)
         x509_run(&cases[i]);
 }
 
-/* A list of revoked certificates beside the authorities counts on both sides. */
-static void test_x509_revoked(void)
+/* Side @checks has a list of revoked certificates, which has the one of the other side. */
+static void revoked_run(const char *checks, const char *other)
 {
-    g_autofree char *s_dir = NULL, *c_dir = NULL;
+    g_autofree char *s_dir = side_folder(TLS_SERVER, "srv", "ca");
+    g_autofree char *c_dir = side_folder(TLS_CLIENT, "cli", "ca");
     Pair p = pair_new("disk.example.org");
 
-    need_certtool();
-    authority("ca");
-    certificate("srv", "ca", SERVER);
-    certificate("cli", "ca", CLIENT);
-    s_dir = side_folder(TLS_SERVER, "srv", "ca");
-    c_dir = side_folder(TLS_CLIENT, "cli", "ca");
     g_assert_true(shell("printf 'crl_next_update=30\\ncrl_number=1\\n' >crl.tmpl && certtool "
                         "--generate-crl --load-ca-privkey ca-key.pem --load-ca-certificate "
-                        "ca-cert.pem --load-certificate cli-cert.pem --template crl.tmpl "
-                        "--outfile server/ca-crl.pem"));
+                        "ca-cert.pem --load-certificate %s-cert.pem --template crl.tmpl "
+                        "--outfile %s/ca-crl.pem", other, checks));
     object("tls-creds-x509,id=s,endpoint=server,dir=%s", s_dir);
     object("tls-creds-x509,id=c,dir=%s", c_dir);
     pair_expect_refusal(&p);
     pair_clear(&p);
+    object_delete_all();
+    g_assert_true(shell("rm -rf client server"));
+}
+
+static void test_x509_revoked(void)
+{
+    need_certtool();
+    authority("ca");
+    certificate("srv", "ca", SERVER);
+    certificate("cli", "ca", CLIENT);
+    revoked_run("server", "cli");
+    revoked_run("client", "srv");
 }
 
 /* Mistakes in one's own certificates show when they are loaded. */
@@ -527,6 +535,10 @@ static int allows(const char *id, const char *identity)
     return authz_allows(id, identity, &err) ? 0 : err->code;
 }
 
+static void keep(void *arg)
+{
+}
+
 static void test_authz_simple(void)
 {
     object("authz-simple,id=a,identity=CN=joe,,O=x");
@@ -577,6 +589,43 @@ static void test_authz_list_file(void)
     g_assert_cmpint(allows("fixed", "ann"), ==, 0);
 }
 
+enum { ASKERS = 4, QUESTIONS = 3000 };
+
+static int ask_often(void *arg)
+{
+    int *left = arg;
+
+    for (int i = 0; i < QUESTIONS; i++) {
+        g_autoptr(GError) err = NULL;
+
+        g_assert_true(authz_allows("a", "ann", &err));
+    }
+    return __atomic_sub_fetch(left, 1, __ATOMIC_ACQ_REL);
+}
+
+/* Several clients are in their handshakes while an administrator changes the rules. */
+static void test_authz_list_file_asked_by_many(void)
+{
+    g_autofree char *path = test_path("rules.json"), *next = test_path("next.json");
+    g_autoptr(GPtrArray) askers = g_ptr_array_new_with_free_func((GDestroyNotify)errand_end);
+    int left = ASKERS;
+
+    write_file(path, "{\"rules\": [{\"match\": \"ann\", \"policy\": \"allow\"}]}");
+    object("authz-list-file,id=a,filename=%s", path);
+    for (int i = 0; i < ASKERS; i++)
+        g_ptr_array_add(askers, errand_start(ask_often, &left, keep));
+    while (__atomic_load_n(&left, __ATOMIC_ACQUIRE)) {
+        write_file(next, "{\"rules\": [{\"match\": \"b\", \"policy\": \"deny\"}, "
+                         "{\"match\": \"ann\", \"policy\": \"allow\"}]}");
+        g_assert_cmpint(g_rename(next, path), ==, 0);
+    }
+    for (int i = 0; i < ASKERS; i++) {
+        int result;
+
+        g_assert_cmpint(errand_wait(askers->pdata[i], 0, &result), ==, 0);
+    }
+}
+
 /* A service without rules of its own gets those of "other", which lets nobody in by itself. */
 static void test_authz_pam_asks_the_service(void)
 {
@@ -608,6 +657,7 @@ const Test tests[] = {
     { "/authz/simple", test_authz_simple },
     { "/authz/list", test_authz_list },
     { "/authz/list-file", test_authz_list_file },
+    { "/authz/list-file-asked-by-many", test_authz_list_file_asked_by_many },
     { "/authz/pam/asks-the-service", test_authz_pam_asks_the_service },
     {}
 };

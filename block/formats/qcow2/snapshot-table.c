@@ -133,6 +133,7 @@ CO bool snapshot_table_read(Qcow2 *q, GError **err)
 
     rd->q = q;
     rd->at = q->snapshots_off;
+    rd->window = rd->at;
     rd->have = 0;
     g_array_set_clear_func(list, (GDestroyNotify)snapshot_clear);
     for (uint32_t i = 0; i < q->snapshot_count; i++) {

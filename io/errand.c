@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* An errand is counted: its thread and who waits each have a reference. An eventfd tells of the end. */
+#include "io/errand.h"
+#include "io/internal.h"
+#include "io/thread.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct Errand {
+    atomic_uint refs;
+    int (*fn)(void *arg);
+    void *arg;
+    GDestroyNotify free_arg;
+    int result;         /* the thread's until @done is written to */
+    int failure;        /* a positive errno: it could not be started */
+    int done;           /* eventfd */
+    PollWait *wait;     /* home loop only; NULL: nobody waits now */
+    bool cancelled;     /* home loop only */
+};
+
+void errand_end(Errand *e)
+{
+    if (!e || atomic_fetch_sub(&e->refs, 1) > 1)
+        return;
+    e->free_arg(e->arg);
+    if (e->done >= 0)
+        close(e->done);
+    g_free(e);
+}
+
+static void *errand_main(void *arg)
+{
+    Errand *e = arg;
+
+    e->result = e->fn(e->arg);
+    /* Before it, all that @fn wrote; who waits sees that after its poll. */
+    eventfd_write(e->done, 1);
+    errand_end(e);
+    return NULL;
+}
+
+Errand *errand_start(int (*fn)(void *arg), void *arg, GDestroyNotify free_arg)
+{
+    Errand *e = g_new0(Errand, 1);
+    pthread_t t;
+
+    *e = (Errand){
+        .refs = 2,
+        .fn = fn,
+        .arg = arg,
+        .free_arg = free_arg,
+        .done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+    };
+    e->failure = e->done < 0 ? errno : thread_start(&t, "errand", errand_main, e);
+    if (e->failure)
+        e->refs = 1;
+    else
+        pthread_detach(t);
+    return e;
+}
+
+int errand_wait(Errand *e, int64_t deadline_ns, int *result)
+{
+    PollWait w;
+    int r;
+
+    if (e->failure)
+        return -e->failure;
+    if (e->cancelled)
+        return -ECANCELED;
+    e->wait = &w;
+    r = poll_wait(&w, e->done, POLLIN, deadline_ns);
+    e->wait = NULL;
+    if (r < 0)
+        return r;
+    *result = e->result;
+    return 0;
+}
+
+void errand_cancel(Errand *e)
+{
+    if (!e)
+        return;
+    e->cancelled = true;
+    if (e->wait)
+        poll_wait_cancel(e->wait, -ECANCELED);
+}
