@@ -39,6 +39,12 @@ typedef enum {
 /* No single request is longer. */
 #define REQ_LEN_MAX ((uint64_t)INT32_MAX & ~(uint64_t)0xffff)
 
+/* What one question about extents is for; each is answered for as much as is alike. */
+#define EXTENT_LEN_MAX (UINT64_C(1) << 50)
+
+/* No node is larger: requests rounded up to any alignment must not leave what a file offset holds. */
+#define NODE_SIZE_MAX ((uint64_t)INT64_MAX & ~(uint64_t)0x3fffffff)
+
 /* What a range of a node is made of. */
 typedef enum {
     EXTENT_DATA = 1 << 0,       /* must be read to know what is there */
@@ -113,6 +119,7 @@ typedef enum {
     OPEN_AIO_NATIVE = 1 << 16,    /* aio=native */
     OPEN_AIO_URING = 1 << 17,     /* aio=io_uring */
     OPEN_UNCHANGED = 1 << 18,     /* writes change nothing that users above can see: commit */
+    OPEN_GIVEN_BACKING = 1 << 19, /* only backing files that options describe; below NO_BACKING */
 } OpenFlags;
 
 /* Sets in *@flags what cache mode @mode ("none", "writeback", ...) means. False: no such mode. */
@@ -154,9 +161,6 @@ CO bool handle_require(Handle *h, unsigned needs, GError **err);
 Node *handle_node(Handle *h);
 uint64_t handle_size(Handle *h);
 bool handle_is_writable(Handle *h);
-/* Every write of @h is durable when it returns (true), or needs a flush (false). */
-void handle_set_writethrough(Handle *h, bool on);
-void handle_set_copy_on_read(Handle *h, bool on);
 
 /* ---- looking at nodes ----------------------------------------------------------------------- */
 

@@ -25,8 +25,11 @@ typedef struct {
     /* May a persistent bitmap of this name and granularity be added? */
     CO bool (*can_store)(Node *n, const char *name, uint32_t granularity, GError **err);
     CO bool (*remove)(Node *n, const char *name, GError **err);
-    /* Bytes that the bitmaps of @n take in a new image with @cluster_size; for measure. */
-    CO uint64_t (*measure)(Node *n, uint64_t cluster_size);
+    /*
+     * *@bytes: what the bitmaps of @n take in a new image with @cluster_size. False: @n can have none.
+     * For measure.
+     */
+    CO bool (*measure)(Node *n, uint64_t cluster_size, uint64_t *bytes);
 } BitmapOps;
 
 /* Adds a bitmap to @n, at the end of its list. NULL with @err. */

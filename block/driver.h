@@ -202,8 +202,6 @@ CO Edge *node_open_child(Node *n, const char *key, const char *filename, const j
  * options of a node that has no format on top, unless there are such options. For parse_filename.
  */
 bool node_describe_child(json_t *options, const char *key, const char *filename, GError **err);
-/* Drops a child before the node is closed. */
-CO void node_close_child(Node *n, Edge *e);
 
 /* What the image says about its backing file; @format NULL: not stored. Copied. */
 void node_set_backing_stored(Node *n, const char *filename, const char *format);
@@ -211,7 +209,6 @@ void node_set_backing_stored(Node *n, const char *filename, const char *format);
 Edge *node_edge(const Node *n, Role role);    /* the first child of that role, NULL if none */
 Edge *node_edge_at(const Node *n, unsigned i);  /* the i-th child, NULL past the end */
 Node *edge_node(const Edge *e);
-Node *edge_parent(const Edge *e);
 const char *edge_key(const Edge *e);          /* "file", "backing", "children.0" */
 
 /* Requests from a driver to a child: the same meaning as those of handles. */

@@ -71,7 +71,7 @@ static void extent_unallocated(const Node *n, uint64_t off, Extent *e)
     if (!n->drv->takes_backing)
         return;
     if (!backing) {
-        if (!n->backing_stored || !(n->flags & OPEN_NO_BACKING))
+        if (!n->backing_stored || !(n->flags & (OPEN_NO_BACKING | OPEN_GIVEN_BACKING)))
             e->flags |= EXTENT_ZERO;
     } else if (off >= backing->size) {
         e->flags |= EXTENT_ZERO;
@@ -152,11 +152,10 @@ CO int node_extent_above(Node *n, Node *base, uint64_t off, uint64_t len, bool p
         int r;
 
         if (off >= n->size) {
-            /* A short backing file: zeroes, decided here. */
-            *e = (Extent){
-                .len = len,
-                .flags = EXTENT_ZERO | EXTENT_ALLOCATED | EXTENT_PAST_BACKING,
-            };
+            /* A short backing file: zeroes, decided here. The layer above may have space for them. */
+            e->len = len;
+            e->flags = EXTENT_ZERO | EXTENT_ALLOCATED | EXTENT_PAST_BACKING |
+                       (e->flags & EXTENT_HOST);
             break;
         }
         r = node_extent(n, off, len, precise, &layer);

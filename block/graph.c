@@ -144,18 +144,6 @@ CO void edge_free(Edge *e)
     node_unref(n);
 }
 
-CO void edge_repoint(Edge *e, Node *node)
-{
-    Node *old = e->node;
-
-    g_ptr_array_remove(old->parents, e);
-    e->node = node;
-    g_ptr_array_add(node->parents, e);
-    if (old->refs > 1)
-        access_refresh(old, NULL);
-    node_unref(old);
-}
-
 bool node_reaches(const Node *n, const Node *below)
 {
     if (n == below)
@@ -319,11 +307,6 @@ OpenFlags node_flags(const Node *n)
 Node *edge_node(const Edge *e)
 {
     return e->node;
-}
-
-Node *edge_parent(const Edge *e)
-{
-    return e->parent;
 }
 
 const char *edge_key(const Edge *e)

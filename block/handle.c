@@ -229,13 +229,3 @@ bool handle_is_writable(Handle *h)
 {
     return h->flags & OPEN_RDWR;
 }
-
-void handle_set_writethrough(Handle *h, bool on)
-{
-    h->flags = on ? h->flags | OPEN_WRITETHROUGH : h->flags & ~OPEN_WRITETHROUGH;
-}
-
-void handle_set_copy_on_read(Handle *h, bool on)
-{
-    h->flags = on ? h->flags | OPEN_COPY_ON_READ : h->flags & ~OPEN_COPY_ON_READ;
-}

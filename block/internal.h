@@ -71,8 +71,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Node, node_unref)
 /* A new edge; takes over the caller's reference on @node. Access is not asked for yet. */
 Edge *edge_new(Node *parent, Handle *handle, const char *key, Role role, Node *node);
 CO void edge_free(Edge *e);
-/* Repoints @e to @node, taking over the reference; access is to be refreshed by the caller. */
-CO void edge_repoint(Edge *e, Node *node);
 /* True if @below can be reached from @n. */
 bool node_reaches(const Node *n, const Node *below);
 void node_refresh_limits(Node *n);

@@ -120,7 +120,7 @@ json_t *node_full_options(Node *n)
         if (e->role != ROLE_BACKING || n->backing_is_overridden)
             child_put(o, e->key, node_full_options(e->node));
     }
-    if (!node_backing(n) && json_is_null(json_get(n->options, "backing")))
+    if (!node_backing(n) && n->backing_stored && json_is_null(json_get(n->options, "backing")))
         json_put(o, "backing", json_null());
     return o;
 }

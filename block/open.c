@@ -85,8 +85,11 @@ OpenFlags node_child_flags(const Node *n, Role role)
     if (role == ROLE_BACKING)
         return flags | (n->flags & OPEN_NO_IO);
     flags |= n->flags & (OPEN_RDWR | OPEN_RESIZE | OPEN_AUTO_RDONLY);
-    if (role == ROLE_FILTERED || role == ROLE_IMAGE)
-        return flags | (n->flags & (OPEN_NO_BACKING | OPEN_NO_IO | OPEN_CHECK));
+    if (role == ROLE_FILTERED || role == ROLE_IMAGE) {
+        if (n->flags & (OPEN_NO_BACKING | OPEN_GIVEN_BACKING))
+            flags |= OPEN_GIVEN_BACKING;
+        return flags | (n->flags & (OPEN_NO_IO | OPEN_CHECK));
+    }
     return flags;
 }
 
@@ -261,6 +264,11 @@ static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flag
         return NULL;
     }
     n->is_open = true;
+    if (n->size > NODE_SIZE_MAX) {
+        err_set(err, EFBIG, "'%s' has %" PRIu64 " bytes, more than the %" PRIu64 " there may be",
+                node_filename(n) ? node_filename(n) : d->name, n->size, NODE_SIZE_MAX);
+        return NULL;
+    }
     node_refresh_limits(n);
     node_refresh_filename(n);
     return g_steal_pointer(&n);
@@ -461,11 +469,11 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
     Node *backing;
 
     *next = NULL;
-    if (n->flags & OPEN_NO_BACKING && json_is_object(given))
+    if (n->flags & OPEN_NO_BACKING && given && !json_is_null(given))
         return err_set(err, EINVAL, "Options for the backing file of '%s' were given where it is "
                        "not opened", node_filename(n));
     if (!n->drv->takes_backing || n->flags & OPEN_NO_BACKING || json_is_null(given) ||
-        node_backing(n))
+        (n->flags & OPEN_GIVEN_BACKING && !given) || node_backing(n))
         return true;
     if (json_is_string(given)) {
         backing = node_find(json_string_value(given));
@@ -588,10 +596,4 @@ CO Edge *node_open_child(Node *n, const char *key, const char *filename, const j
         return NULL;
     }
     return e;
-}
-
-CO void node_close_child(Node *n, Edge *e)
-{
-    g_assert(e->parent == n);
-    edge_free(e);
 }

@@ -511,8 +511,6 @@ CO int node_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
     TRACE(node_zero, "%s off=%" PRIu64 " len=%" PRIu64 " flags=0x%x", n->name, off, len, flags);
     if (r < 0 || !len)
         return r;
-    if (!(n->flags & OPEN_UNMAP))
-        flags &= ~REQ_MAY_UNMAP;
     if (!n->drv->zero && !n->drv->pwrite && n->drv->kind == BLK_FILTER) {
         r = edge_zero(node_edge(n, ROLE_FILTERED), off, len, flags);
         return write_end(n, off, len, false, r);
@@ -617,7 +615,7 @@ CO bool node_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFl
     TRACE(node_resize, "%s from=%" PRIu64 " to=%" PRIu64, n->name, old, size);
     if (!(n->flags & OPEN_RDWR))
         return err_set(err, EACCES, "Image '%s' is read-only", node_filename(n));
-    if (size > INT64_MAX)
+    if (size > NODE_SIZE_MAX)
         return err_set(err, EFBIG, "Size %" PRIu64 " of '%s' is too large", size,
                        node_filename(n));
     /* No write may be under way in what is cut off or added. */
@@ -650,6 +648,9 @@ CO int edge_pwrite(Edge *e, uint64_t off, Span buf, ReqFlags flags)
 
 CO int edge_zero(Edge *e, uint64_t off, uint64_t len, ReqFlags flags)
 {
+    /* Who asks a handle to free space means it; below, a node's discard=ignore stands. */
+    if (!(e->node->flags & OPEN_UNMAP))
+        flags &= ~REQ_MAY_UNMAP;
     return node_zero(e->node, off, len, flags);
 }
 

@@ -170,11 +170,8 @@ static Ring *ring_try(void)
     /* Lack of memory or descriptors may pass; it is not a refusal of rings as such. */
     if (error && error != ENOMEM && error != EMFILE && error != ENFILE)
         atomic_store(&uring_error, error);
-    if (!r && kind_wanted() == LOOP_URING) {
-        g_printerr("%s: FERRY_LOOP=uring, but io_uring cannot be used: %s\n", program_invocation_short_name,
-                   why ? why : g_strerror(error));
-        exit(1);
-    }
+    if (!r && kind_wanted() == LOOP_URING)
+        g_error("FERRY_LOOP=uring, but io_uring cannot be used: %s", why ? why : g_strerror(error));
     return r;
 }
 

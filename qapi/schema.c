@@ -136,11 +136,21 @@ static bool int_parse(const char *s, int64_t *out)
     return end != s && !*end && !errno;
 }
 
+/* The size that text @s is; what needs the 64th bit is as good as the largest. -errno as size_parse. */
+static int size_of(const char *s, int64_t *out)
+{
+    uint64_t size;
+    int r = size_parse(s, 1, &size, NULL);
+
+    if (r == 0)
+        *out = MIN(size, INT64_MAX);
+    return r;
+}
+
 /* The integer that @v is or stands for; false if there is none. */
 static bool int_of(const json_t *v, bool is_size, int64_t *out)
 {
     const char *s = json_string_value(v);
-    uint64_t size;
 
     if (json_is_integer(v)) {
         *out = json_integer_value(v);
@@ -152,10 +162,8 @@ static bool int_of(const json_t *v, bool is_size, int64_t *out)
         *out = fabs(d) < 0x1p63 ? (int64_t)d : 0;
         return (double)*out == d;
     }
-    if (s && is_size) {
-        *out = size_parse(s, 1, &size, NULL) == 0 && size <= INT64_MAX ? (int64_t)size : -1;
-        return *out >= 0;
-    }
+    if (s && is_size)
+        return size_of(s, out) == 0;
     return s && int_parse(s, out);
 }
 
@@ -169,7 +177,7 @@ static json_t *check_int(Check *c, const SchemaType *t, json_t *v)
         refuse(c, "must be %s, not %s%s%s",
                       is_size ? "a size (a number, perhaps with one of k M G T P E)" : "an integer",
                       s ? "'" : "", s ? s : json_kind(v), s ? "'" : "");
-        if (is_size)
+        if (is_size && !(s && size_of(s, &n) == -ERANGE))
             err_line(c->err, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, "
                      "peta-\nand exabytes, respectively.");
         return NULL;

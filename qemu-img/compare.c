@@ -90,7 +90,7 @@ static CO int side_look(Side *s, uint64_t off)
 
     if (off >= s->size || off < s->known)
         return 0;
-    r = node_extent_above(handle_node(s->h), NULL, off, MIN(s->size - off, REQ_LEN_MAX), true,
+    r = node_extent_above(handle_node(s->h), NULL, off, MIN(s->size - off, EXTENT_LEN_MAX), true,
                           &s->extent, NULL);
     if (r >= 0)
         r = plausible_add(&s->plausible, handle_node(s->h), &s->extent);
@@ -269,11 +269,8 @@ static CO int compare_open(const CompareArgs *a, Compare *c, char **words, OpenF
     if (!untrusted_enter(a->untrusted, (Handle *[]){ c->side[0].h, c->side[1].h }, 2))
         return COMPARE_CANNOT_OPEN;
     code = compare_images(c, a->quiet);
-    if (code == COMPARE_SAME) {
-        progress_done();
-        if (!a->quiet)
-            puts("Images are identical.");
-    }
+    if (code == COMPARE_SAME && !a->quiet)
+        puts("Images are identical.");
     return code;
 }
 

@@ -241,7 +241,7 @@ static CO bool convert_create(Convert *c, const char *name)
     if (c->args->compress && !format->is_compressing)
         return complain("Images of format '%s' cannot be compressed", format->name);
     opts = json_deep_copy(c->opts);
-    tool_say_when_killed("'%s' is incomplete: interrupted", name);
+    tool_say_when_killed(true);
     progress_phase("preallocate");
     work_listen(progress_update_phase);
     created = image_create(name, c->format, opts, &err);
@@ -349,6 +349,7 @@ static CO bool convert_images(Convert *c, char **names, unsigned count)
     if (a->hash && !(c->job.digest = digest_new(a->hash, c->job.len, c->job.workers)))
         return false;
     c->job.target_name = target;
+    complain_last_words_set("'%s' is incomplete: the work was not finished", target);
     if (!(a->no_create ? convert_open_existing(c, target) : convert_create(c, target)))
         return false;
     if (a->bitmaps && !bitmaps_supported(handle_node(c->job.target)))

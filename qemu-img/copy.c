@@ -115,7 +115,7 @@ static CO int copy_look(Copy *c, uint64_t off, Run *run)
 
     if (off >= s->known) {
         int r = node_extent_above(handle_node(s->h), c->job->base, s->from + at,
-                                  MIN(s->len - at, REQ_LEN_MAX), true, &s->extent, NULL);
+                                  MIN(s->len - at, EXTENT_LEN_MAX), true, &s->extent, NULL);
 
         if (r >= 0 && plausible_add(&s->plausible, handle_node(s->h), &s->extent) < 0)
             return -EUCLEAN;

@@ -100,11 +100,12 @@ static CO bool create_image(const CreateArgs *a, const char *filename, const Blo
         return complain("%s: The size of the new image is missing", filename);
     if (!a->quiet)
         createopts_print(filename, format, protocol, opts);
-    tool_say_when_killed("'%s' is incomplete: interrupted", filename);
+    complain_last_words_set("'%s' is incomplete: the work was not finished", filename);
+    tool_say_when_killed(true);
     work_listen(progress_update);
     ok = image_create(filename, format->name, opts, &err);
     work_listen(NULL);
-    tool_say_when_killed(NULL);
+    tool_say_when_killed(false);
     if (!ok) {
         err_prefix(&err, "%s: ", filename);
         return complain_err(err);
@@ -125,16 +126,17 @@ static CO int create_run(const void *args, char **words, int count)
         return 1;
     if (help)
         return createopts_help(fmt, count ? words[0] : NULL) ? 0 : 1;
-    if (!count || count > 2) {
-        if (count)
-            complain_usage("Too much: '%s'", words[2]);
-        else
-            complain_usage("The name of the new image is missing");
+    if (!count) {
+        complain_usage("The name of the new image is missing");
+        return 1;
+    }
+    if (count > 1 && !tool_size("image size", words[1], INT64_MAX, &size))
+        return 1;
+    if (count > 2) {
+        complain_usage("Too much: '%s'", words[2]);
         return 1;
     }
     if (count == 2) {
-        if (!tool_size("image size", words[1], INT64_MAX, &size))
-            return 1;
         if (json_has(opts, "size")) {
             complain("%s: The size is given twice", words[0]);
             return 1;

@@ -85,6 +85,8 @@ static CO Handle *dd_create(const char *name, const char *fmt, uint64_t len)
 
     if (!format || !createopts_protocol(name))
         return NULL;
+    complain_last_words_set("'%s' is incomplete: the work was not finished", name);
+    tool_say_when_killed(true);
     if (!image_create(name, fmt, opts, &err)) {
         err_prefix(&err, "%s: ", name);
         complain_err(err);

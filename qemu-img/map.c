@@ -106,7 +106,7 @@ static CO bool map_walk(Node *n, uint64_t off, uint64_t end, MapOutput *o)
     MapEntry run = { .start = off }, e;
 
     while (off < end) {
-        int r = map_look(n, off, MIN(end - off, REQ_LEN_MAX), &e);
+        int r = map_look(n, off, MIN(end - off, EXTENT_LEN_MAX), &e);
 
         if (r < 0)
             return complain_errno(r, "The map of '%s' cannot be read at %" PRIu64, node_filename(n),

@@ -100,10 +100,11 @@ static CO int measure_run(const void *args, char **words, int count)
 
     if (!tool_output(a->output, &json) || !createopts_read(a->options, opts, &help))
         return 1;
+    if (!measure_check_args(a, count))
+        return 1;
     if (help)
         return createopts_help(fmt, NULL) ? 0 : 1;
-    if (!measure_check_args(a, count) ||
-        (a->size && !tool_size("image size", a->size, INT64_MAX, &size)))
+    if (a->size && !tool_size("image size", a->size, INT64_MAX, &size))
         return 1;
     if (a->size)
         json_put_int(opts, "size", (int64_t)size);

@@ -52,7 +52,7 @@ static CO int check_compressed(Node *top)
     if (size <= limit)
         return 0;
     for (uint64_t off = 0; off < size && found <= limit; off += e.len) {
-        if (node_extent_above(top, NULL, off, MIN(size - off, REQ_LEN_MAX), true, &e, NULL) < 0)
+        if (node_extent_above(top, NULL, off, MIN(size - off, EXTENT_LEN_MAX), true, &e, NULL) < 0)
             return 0;
         if (e.flags & EXTENT_COMPRESSED)
             found += e.len;

@@ -10,7 +10,6 @@
 #include "qemu-img/command.h"
 #include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
-#include "util/keyval.h"
 #include "util/size.h"
 #include "util/trace.h"
 #include <inttypes.h>
@@ -91,7 +90,7 @@ static CO int below_is_zero(Below *b, uint64_t off, uint64_t *end)
     if (!b->h || off >= b->size)
         return 1;
     if (off >= b->known) {
-        r = node_extent_above(handle_node(b->h), NULL, off, MIN(b->size - off, REQ_LEN_MAX), true,
+        r = node_extent_above(handle_node(b->h), NULL, off, MIN(b->size - off, EXTENT_LEN_MAX), true,
                               &b->extent, NULL);
         if (r < 0)
             return r;
@@ -119,7 +118,7 @@ static CO int old_decides(Rebase *rb, uint64_t off, uint64_t *end)
 static CO int rebase_look(Rebase *rb, uint64_t off, uint64_t *end)
 {
     Extent e;
-    int r = handle_extent(rb->top, off, MIN(*end - off, REQ_LEN_MAX), false, &e);
+    int r = handle_extent(rb->top, off, MIN(*end - off, EXTENT_LEN_MAX), false, &e);
 
     if (r < 0)
         return r;
@@ -262,7 +261,7 @@ static CO bool rebase_copy(Rebase *rb)
 /* Options for the image: -T is for what lies below it. NULL: complained. */
 static json_t *rebase_top_options(const RebaseArgs *a, const char *name, GError **err)
 {
-    json_t *o = a->image_opts ? keyval_parse(name, NULL, err) : json_object();
+    json_t *o = a->image_opts ? image_opts_parse(name, err) : json_object();
     OpenFlags flags = 0;
 
     if (!o)

@@ -91,11 +91,12 @@ static CO bool resize_image(const ResizeArgs *a, const char *name, const NewSize
     if (size <= old && p != PREALLOC_OFF)
         return complain("Only an image that grows can have its new space allocated beforehand");
     /* The format takes the size as it is given, so that it can refuse what it cannot have. */
-    tool_say_when_killed("Interrupted: '%s' has its old size or its new one", name);
+    complain_last_words_set("Interrupted: '%s' has its old size or its new one", name);
+    tool_say_when_killed(true);
     work_listen(progress_update);
     ok = handle_resize(h, size, true, p, &err);
     work_listen(NULL);
-    tool_say_when_killed(NULL);
+    tool_say_when_killed(false);
     if (!ok)
         return complain_err(err);
     return tool_close(&h);

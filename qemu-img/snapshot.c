@@ -57,11 +57,15 @@ static CO bool snapshots_list(Snapshots *s)
     return true;
 }
 
+/* Longer names are cut, as callers are used to. */
+enum { NAME_MAX_BYTES = 255 };
+
 static CO bool snapshots_create(Snapshots *s, const char *name, GError **err)
 {
+    g_autofree char *cut = g_strndup(name, NAME_MAX_BYTES);
     gint64 now = g_get_real_time();
     Snapshot new = {
-        .name = (char *)name,
+        .name = cut,
         .date_sec = now / G_USEC_PER_SEC,
         .date_nsec = (uint32_t)(now % G_USEC_PER_SEC) * 1000,
     };

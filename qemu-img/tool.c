@@ -2,7 +2,6 @@
 /* What the subcommands share. */
 #include "qemu-img/tool.h"
 #include "block/driver.h"
-#include "util/keyval.h"
 #include "util/size.h"
 #include <inttypes.h>
 #include <signal.h>
@@ -88,7 +87,7 @@ Handle *tool_open_err(const char *name, const char *format, bool image_opts, Ope
         options = format ? json_pack("{s:s}", "driver", format) : NULL;
         return handle_open(name, options, flags, err);
     }
-    options = keyval_parse(name, NULL, err);
+    options = image_opts_parse(name, err);
     if (!options) {
         err_prefix(err, "Could not open '%s': ", name);
         return NULL;
@@ -167,29 +166,18 @@ void tool_watch_interrupts(void)
     handle_interrupts(on_interrupt);
 }
 
-static char *last_words;
-
 static void on_killed(int sig)
 {
-    if (write(STDERR_FILENO, last_words, strlen(last_words)) < 0)
+    const char *words = complain_last_words();
+
+    if (write(STDERR_FILENO, words, strlen(words)) < 0)
         _exit(1);
     raise(sig);
 }
 
-void tool_say_when_killed(const char *fmt, ...)
+void tool_say_when_killed(bool on)
 {
-    g_autofree char *text = NULL;
-    va_list ap;
-
-    handle_interrupts(SIG_DFL);
-    g_clear_pointer(&last_words, g_free);
-    if (!fmt)
-        return;
-    va_start(ap, fmt);
-    text = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    last_words = g_strdup_printf("%s: %s\n", tool_name(), text);
-    handle_interrupts(on_killed);
+    handle_interrupts(on ? on_killed : SIG_DFL);
 }
 
 bool tool_interrupted(void)

@@ -57,10 +57,10 @@ CO bool tool_close(Handle **h);
 void tool_watch_interrupts(void);
 
 /*
- * For work that cannot look: from now on these signals say @fmt as complain() does, then kill.
- * NULL: they only kill again.
+ * For work that cannot look: from now on these signals say complain_last_words(), which have to be
+ * set, then kill. @on false: they only kill again.
  */
-void tool_say_when_killed(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+void tool_say_when_killed(bool on);
 
 /* True once a signal has come that tool_watch_interrupts watches for. */
 bool tool_interrupted(void);

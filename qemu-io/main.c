@@ -4,9 +4,9 @@
 #include "qemu-io/session.h"
 #include "qemu-io/shell.h"
 #include "tools/complain.h"
+#include "tools/image.h"
 #include "tools/program.h"
 #include "util/err.h"
-#include "util/keyval.h"
 #include <getopt.h>
 #include <stdio.h>
 
@@ -179,7 +179,7 @@ static bool open_request(Job *j)
     g_autoptr(GError) err = NULL;
 
     if (j->image_opts) {
-        j->open.options = keyval_parse(j->file, NULL, &err);
+        j->open.options = image_opts_parse(j->file, &err);
         return j->open.options || complain_err(err);
     }
     j->open.name = j->file;

@@ -2,8 +2,8 @@
 /* The commands open, close and reopen. */
 #include "qemu-io/command.h"
 #include "tools/complain.h"
+#include "tools/image.h"
 #include "util/err.h"
-#include "util/keyval.h"
 #include <getopt.h>
 #include <stdio.h>
 
@@ -14,7 +14,7 @@ static bool options_add(json_t **o, const char *text)
 
     if (!*o)
         *o = json_object();
-    return keyval_parse_flat(text, NULL, *o, &err) || complain_err(err);
+    return image_opts_merge(text, *o, &err) || complain_err(err);
 }
 
 /* ---- open ----------------------------------------------------------------------------------- */

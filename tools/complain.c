@@ -72,3 +72,24 @@ bool complain_errno(int r, const char *fmt, ...)
     va_end(ap);
     return complain("%s: %s", text, g_strerror(r < 0 ? -r : r));
 }
+
+static char *last_words;
+
+void complain_last_words_set(const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    g_clear_pointer(&last_words, g_free);
+    if (!fmt)
+        return;
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    last_words = g_strdup_printf("%s: %s\n", program, text);
+}
+
+const char *complain_last_words(void)
+{
+    return last_words;
+}

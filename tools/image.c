@@ -7,6 +7,7 @@
 #include "util/err.h"
 #include "util/keyval.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,6 +30,31 @@ bool open_aio_mode(const char *mode, OpenFlags *flags)
 {
     return aio_mode_parse(mode, flags) ||
            complain("There is no AIO mode '%s'; choose threads, native or io_uring", mode);
+}
+
+/* ---- options -------------------------------------------------------------------------------- */
+
+/* The second line is what callers of the reference know. */
+static void warn_of_short_forms(const char *text)
+{
+    g_auto(GStrv) forms = keyval_short_forms(text, NULL);
+
+    for (char **form = forms; *form; form++) {
+        complain("warning: an option without a value is an old way to say '%s'", *form);
+        fprintf(stderr, "Please use %s instead\n", *form);
+    }
+}
+
+json_t *image_opts_parse(const char *text, GError **err)
+{
+    warn_of_short_forms(text);
+    return keyval_parse(text, NULL, err);
+}
+
+bool image_opts_merge(const char *text, json_t *into, GError **err)
+{
+    warn_of_short_forms(text);
+    return keyval_parse_flat(text, NULL, into, err);
 }
 
 /* ---- writing to a temporary file ------------------------------------------------------------ */

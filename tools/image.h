@@ -11,6 +11,14 @@ bool open_discard_mode(const char *mode, OpenFlags *flags);
 bool open_aio_mode(const char *mode, OpenFlags *flags);
 
 /*
+ * The options that the value of --image-opts gives, nested; for each key without a value the lines of
+ * the reference are printed. NULL with @err.
+ */
+json_t *image_opts_parse(const char *text, GError **err);
+/* The same merged into @into, keys as they are written. */
+bool image_opts_merge(const char *text, json_t *into, GError **err);
+
+/*
  * As handle_open, but read-only below an image in a temporary file that takes all writes and is
  * gone with the handle.
  */

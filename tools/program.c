@@ -35,6 +35,8 @@ static void on_log(const char *domain, GLogLevelFlags level, const char *text, g
         return;
     }
     complain("%s", text);
+    if (complain_last_words())
+        fputs(complain_last_words(), stderr);
     _exit(1);
 }
 
@@ -45,6 +47,8 @@ void tool_begin(const char *argv0)
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C");
     signal(SIGPIPE, SIG_IGN);
+    /* A file over its limit is an error to tell of, not to die of. */
+    signal(SIGXFSZ, SIG_IGN);
     tool_set_name(argv0);
 }
 

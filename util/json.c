@@ -149,6 +149,7 @@ static gunichar utf8_next(const char **p)
     return c;
 }
 
+/* A character that does not stand for itself. */
 static void write_escaped(GString *out, gunichar c)
 {
     static const char special[] = "\b\f\n\r\t\"\\", letter[] = "bfnrt\"\\";
@@ -157,8 +158,6 @@ static void write_escaped(GString *out, gunichar c)
     if (p) {
         g_string_append_c(out, '\\');
         g_string_append_c(out, letter[p - special]);
-    } else if (c >= 0x20 && c < 0x7f) {
-        g_string_append_c(out, (char)c);
     } else if (c > 0xffff) {
         c -= 0x10000;
         g_string_append_printf(out, "\\u%04X\\u%04X", 0xd800 | c >> 10, 0xdc00 | (c & 0x3ff));
@@ -167,13 +166,29 @@ static void write_escaped(GString *out, gunichar c)
     }
 }
 
+/* Bytes at the start of @s that stand for themselves. */
+static size_t plain_run(const char *s, size_t len)
+{
+    size_t n = 0;
+
+    while (n < len && s[n] >= 0x20 && s[n] < 0x7f && s[n] != '"' && s[n] != '\\')
+        n++;
+    return n;
+}
+
 static void write_string(Writer *w, const char *s, size_t len)
 {
     const char *end = s + len;
 
     g_string_append_c(w->out, '"');
-    while (s < end)
-        write_escaped(w->out, utf8_next(&s));
+    while (s < end) {
+        size_t plain = plain_run(s, end - s);
+
+        g_string_append_len(w->out, s, plain);
+        s += plain;
+        if (s < end)
+            write_escaped(w->out, utf8_next(&s));
+    }
     g_string_append_c(w->out, '"');
 }
 
@@ -185,13 +200,22 @@ static void write_to_file(Writer *w)
     g_string_truncate(w->out, 0);
 }
 
+static void write_line_start(Writer *w)
+{
+    gsize len = w->out->len;
+
+    g_string_set_size(w->out, len + 1 + (gsize)w->indent);
+    w->out->str[len] = '\n';
+    memset(w->out->str + len + 1, ' ', (gsize)w->indent);
+}
+
 /* Starts the next member: a comma unless @first, then a new line or a space. */
 static void write_separator(Writer *w, bool first)
 {
     if (!first)
         g_string_append_c(w->out, ',');
     if (w->indent >= 0)
-        g_string_append_printf(w->out, "\n%*s", w->indent, "");
+        write_line_start(w);
     else if (!first)
         g_string_append_c(w->out, ' ');
 }
@@ -207,7 +231,7 @@ static void write_close(Writer *w, char bracket)
 {
     if (w->indent >= 0) {
         w->indent -= 4;
-        g_string_append_printf(w->out, "\n%*s", w->indent, "");
+        write_line_start(w);
     }
     g_string_append_c(w->out, bracket);
 }

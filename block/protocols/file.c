@@ -85,7 +85,6 @@ static int file_open_fd(const char *name, int flags, bool want_device, struct st
     return fd_steal(&fd);
 }
 
-/* "file:NAME" */
 /* The path that @filename, with or without our prefix, means. */
 static const char *file_path(const char *filename)
 {

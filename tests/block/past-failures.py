@@ -3,6 +3,7 @@
 """What has gone wrong in programs of this kind before, image by image: each is a named test."""
 import os
 import pathlib
+import resource
 import struct
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from hostile_images import BUILD, COMPRESSED, COPIED, Writer, compressed_entry, snapshot  # noqa: E402
-from this_run import PRELOADABLE, SLOWER
+from this_run import PRELOADABLE, SLOWER, WATCHED
 
 IMG, IO = BUILD / 'qemu-img', BUILD / 'qemu-io'
 TESTS = []
@@ -26,12 +27,13 @@ def test(fn):
     return fn
 
 
-def run(*words, preload=None, **env):
+def run(*words, preload=None, file_limit=None, **env):
     """(exit code, standard output, standard error); what waits longer than 10 s fails the test."""
+    limit = file_limit and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit)))
     if preload:
         env['LD_PRELOAD'] = str(BUILD / f'preload/{preload}.so')
     done = subprocess.run([str(w) for w in words], stdin=subprocess.DEVNULL, capture_output=True,
-                          timeout=10 * SLOWER, env=dict(os.environ, LC_ALL='C', **env), check=False)
+                          timeout=10 * SLOWER, preexec_fn=limit, env=dict(os.environ, LC_ALL='C', **env), check=False)
     return done.returncode, done.stdout.decode(errors='replace'), done.stderr.decode(errors='replace')
 
 
@@ -42,6 +44,17 @@ def img(*words, **kw):
 def io(*commands, image, options=()):
     words = [w for c in commands for w in ('-c', c)]
     return run(IO, *options, *words, image)
+
+
+def peak(*words):
+    """Seconds of CPU and MiB that @words take at most."""
+    if WATCHED:
+        raise Skipped('sanitizers take time and memory of their own')
+    child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0, words
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 def must(*words):
@@ -121,13 +134,11 @@ def requests_beyond_the_end_are_refused():
 
 @test
 def write_over_metadata_marks_the_image_corrupt():
-    """An L2 entry names the L1 table, a refcount block, the header."""
-    for target in ('l1', 'reftable', 'header'):
+    """An L2 entry names the L1 table or the refcount table."""
+    for target in ('l1', 'reftable'):
         q = small()
-        where = 0 if target == 'header' else q.fields[target][0]
-        small(l2=[COPIED | where if where else COPIED | 1])
-        if not where:
-            continue
+        where = q.fields[target][0]
+        small(l2=[COPIED | where])
         before = pathlib.Path('x').read_bytes()
         code, out, err = io('write -P 9 0 4k', image='x')
         after = pathlib.Path('x').read_bytes()
@@ -135,6 +146,129 @@ def write_over_metadata_marks_the_image_corrupt():
         assert int.from_bytes(after[72:80], 'big') & 2, 'the corrupt bit is not set'
         assert before[where:where + 4096] == after[where:where + 4096]
         assert io('write 0 512', image='x')[0] == 1
+
+
+@test
+def metadata_that_counts_as_free_is_not_handed_out():
+    """Refcounts of 0 for the header and the tables: a new cluster must not lie there."""
+    q = small()
+    tables = {'header': 0, 'reftable': q.fields['reftable'][0], 'l1': q.fields['l1'][0],
+              'refblock': struct.unpack_from('>Q', q.data, q.fields['reftable'][0])[0],
+              'l2': struct.unpack_from('>Q', q.data, q.fields['l1'][0])[0] & ~COPIED}
+    for what, where in tables.items():
+        small()
+        patch('x', tables['refblock'] + 2 * (where >> 16), 0, 2)
+        before = pathlib.Path('x').read_bytes()
+        code, out, err = io('write -P 9 0 64k', image='x')
+        after = pathlib.Path('x').read_bytes()
+        changed = {i for i in range(0, len(before), 512) if before[i:i + 512] != after[i:i + 512]}
+        assert code == 1 and 'Preventing invalid' in err, (what, code, out, err)
+        assert int.from_bytes(after[72:80], 'big') & 2, (what, 'the corrupt bit is not set')
+        # The corrupt bit, and at most the count of the cluster in question.
+        assert changed <= {0, tables['refblock']}, (what, changed)
+
+
+@test
+def refcounts_never_pass_their_limit():
+    """CVE-2014-0147: as many snapshots as the width of a count allows, and not one more."""
+    for bits, limit in ((1, 0), (2, 2), (4, 14)):
+        must('create', '-q', '-f', 'qcow2', '-o', f'refcount_bits={bits}', 'x', '1M')
+        io('write -P 7 0 128k', image='x')
+        for i in range(limit):
+            must('snapshot', '-c', f's{i}', 'x')
+        code, out, err = img('snapshot', '-c', 'more', 'x')
+        assert code == 1 and "'x'" in err, (bits, code, out, err)
+        must('check', '-q', 'x')
+        assert io('read -P 7 0 128k', image='x')[0] == 0
+        for i in range(limit):
+            must('snapshot', '-d', f's{i}', 'x')
+        must('check', '-q', 'x')
+
+
+@test
+def snapshot_entries_that_lie_about_their_lengths_are_refused():
+    for extra in (1025, 0x7fffffff, 0xfffffff0, 0xffffffff):
+        q = small()
+        entry = bytearray(snapshot(0, 0, 1, b's'))
+        entry[36:40] = extra.to_bytes(4, 'big')
+        at = q.put(entry)
+        q.fields['snapshots'] = (at, 1)
+        q.write('x')
+        for job in (['snapshot', '-l'], ['info'], ['convert', '-O', 'raw', '-l', 's']):
+            code, out, err = img(*job, 'x', *(['out'] if job[0] == 'convert' else []))
+            assert code == 1 and "'x'" in err and str(extra) in err, (extra, job, code, out, err)
+    # Names and ids that reach behind the table's end.
+    q = small()
+    entry = bytearray(snapshot(0, 0, 1, b's'))
+    entry[12:16] = b'\xff' * 4
+    q.fields['snapshots'] = (q.put(entry), 1)
+    q.write('x')
+    code, out, err = img('snapshot', '-l', 'x')
+    assert code in (0, 1) and bool(code) == bool(err), (code, out, err)
+
+
+@test
+def backing_name_lies_in_the_first_cluster_behind_the_header():
+    """GHSA of 2026: outside of it, over the header, a length without a place."""
+    for what, off, length, good in (('sound', 1024, 4, True), ('none', 0, 0, True), ('over-the-header', 40, 4, False),
+                                    ('length-without-place', 0, 4, False), ('behind-it', 1 << 16, 4, False),
+                                    ('across-its-end', (1 << 16) - 2, 4, False), ('too-long', 1024, 1024, False),
+                                    ('far-away', (1 << 64) - 8, 4, False)):
+        small()
+        patch('x', 1024, int.from_bytes(b'base', 'big'), 4)
+        patch('x', 8, off, 8)
+        patch('x', 16, length, 4)
+        code, out, err = img('info', 'x')
+        if what == 'length-without-place':      # the offset alone says that there is none
+            assert 'backing file' not in out, (code, out, err)
+            continue
+        assert code == (0 if good else 1), (what, code, out, err)
+        assert good or "'x'" in err, (what, err)
+
+
+@test
+def info_takes_no_more_for_a_huge_disk_or_a_long_chain():
+    """CVE-2015-5162: time and memory grow with what is there, not with what is claimed."""
+    must('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=2M', 'huge', '1E')
+    must('create', '-q', '-f', 'qcow2', '-b', 'huge', '-F', 'qcow2', '-u', '-o', 'cluster_size=2M', 'top', '1E')
+    must('create', '-q', '-f', 'qcow2', 'small', '1M')
+    for words in ((IMG, 'info', 'huge'), (IMG, 'info', 'top'), (IMG, 'map', 'huge'), (IMG, 'check', 'huge'),
+                  (IMG, 'measure', '-O', 'qcow2', '-o', 'cluster_size=2M', 'huge'),
+                  (IO, '-c', 'read 1000P 1M', '-c', 'write 900P 4k', 'huge')):
+        base, mine = peak(IMG, 'info', 'small'), peak(*words)
+        # check counts the clusters of the file, the rest has caches of fixed size.
+        assert mine[1] < base[1] + 40 and mine[0] < 5, (words, base, mine)
+
+
+@test
+def conversion_stops_at_a_limit_of_the_size_of_files():
+    """CVE-2013-4463: a small image of a huge disk; limits bound it, and the error is told."""
+    must('create', '-q', '-f', 'raw', 'r', '8M')
+    assert io('write -P 1 0 8M', image='r', options=['-f', 'raw'])[0] == 0
+    must('convert', '-c', '-f', 'raw', '-O', 'qcow2', 'r', 'packed')
+    assert os.path.getsize('packed') < 1 << 20 and '8 MiB' in img('info', 'packed')[1]
+    for words in (['convert', '-O', 'raw', 'packed', 'out'], ['convert', '-O', 'qcow2', 'packed', 'out'],
+                  ['create', '-f', 'raw', 'out', '1G'], ['resize', '-f', 'raw', 'r', '1G'],
+                  ['create', '-f', 'qcow2', '-o', 'preallocation=full', 'out', '1G']):
+        code, out, err = img(*words, file_limit=2 << 20)
+        assert code == 1 and 'File too large' in err, (words, code, out, err)
+
+
+@test
+def key_derivation_can_be_interrupted():
+    """A LUKS header that asks for rounds without end."""
+    secret = ['--object', 'secret,id=s,data=x']
+    must('create', '-q', '-f', 'luks', *secret, '-o', 'key-secret=s,iter-time=10', 'l', '1M')
+    patch('l', 208 + 4, 0xffffffff, 4)      # of the first key slot
+    started = subprocess.Popen([IO, *secret, '-c', 'read 0 512', '--image-opts',
+                                'driver=luks,key-secret=s,file.filename=l'], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        started.communicate(timeout=1)
+    except subprocess.TimeoutExpired:
+        started.terminate()
+    started.communicate(timeout=5)
+    assert started.returncode, 'it ended well'
 
 
 @test
@@ -156,6 +290,30 @@ def compressed_cluster_that_is_too_short_too_long_or_no_stream_is_an_error():
     q.data[at:at + len(deflate(1 << 20))] = deflate(1 << 20)
     q.write('x')
     assert io('read -P 5 0 64k', image='x', options=['-r'])[0] in (0, 1)
+
+
+def planted(source_cluster):
+    """A zstd image of clusters of 64 KiB whose only one holds the frame of another size."""
+    places = []
+    for name, cluster in (('frame', source_cluster), ('x', 65536)):
+        must('create', '-q', '-f', 'qcow2', '-o', f'compression_type=zstd,cluster_size={cluster}', name, '2M')
+        assert io(f'write -c -P 5 0 {cluster}', image=name)[0] == 0
+        data = pathlib.Path(name).read_bytes()
+        l2 = int.from_bytes(data[int.from_bytes(data[40:48], 'big'):][:8], 'big') & ~COPIED
+        entry = int.from_bytes(data[l2:l2 + 8], 'big')
+        places.append((data, entry & (1 << 62 - (cluster.bit_length() - 9)) - 1))
+    frame = places[0][0][places[0][1]:][:200]
+    with open('x', 'r+b') as f:
+        f.seek(places[1][1])
+        f.write(frame)
+
+
+@test
+def zstd_cluster_that_is_too_short_or_too_long_is_an_error():
+    for cluster, good in ((65536, True), (32768, False), (131072, False), (2 << 20, False)):
+        planted(cluster)
+        code, out, err = io('read -P 5 0 64k', image='x', options=['-r'])
+        assert (code == 0) == good, (cluster, code, out, err)
 
 
 @test

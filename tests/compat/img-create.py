@@ -101,6 +101,9 @@ t.row('encrypted/qcow2-luks', f'qemu-img create {s} -f qcow2 -o encrypt.format=l
 t.row('encrypted/qcow2-aes', f'qemu-img create {s} -f qcow2 -o encryption=on,encrypt.key-secret=s x 1M')
 t.row('encrypted/qcow2-aes-name', f'qemu-img create {s} -f qcow2 -o encrypt.format=aes,encrypt.key-secret=s x 1M')
 t.row('encrypted/no-key', 'qemu-img create -f qcow2 -o encrypt.format=luks x 1M')
+# Whoever gives a key must not get an image in clear.
+for name, option in (('key', 'encrypt.key-secret=s'), ('cipher', 'encrypt.cipher-alg=aes-256')):
+    t.row(f'encrypted/{name}-without-format', f'qemu-img create {s} -f qcow2 -o {option} x 1M')
 
 t.row('fail/no-folder', 'qemu-img create -f qcow2 nope/x 1M')
 t.row('fail/folder', 'qemu-img create -f qcow2 . 1M')
@@ -140,6 +143,8 @@ for name, command in (('qcow2', 'create -f qcow2 dev 100M; qemu-img info dev | g
           f'qemu-img {command}', 'device', stderr='shape')
 
 t.row('usage/no-value', 'qemu-img create -f')
+t.row('usage/three-names', 'qemu-img create a b c')
+t.row('usage/three-words', 'qemu-img create a 1M c')
 t.row('usage/after', 'qemu-img create x 1M -f qcow2')
 t.row('object/bad', 'qemu-img create --object foo,id=x x 1M')
 

@@ -57,4 +57,7 @@ t.row('lost-backing', 'rm mid.qcow2; qemu-img map top.qcow2', 'chain')
 t.row('usage/two', 'qemu-img map a b')
 t.row('usage/quiet', 'qemu-img map -q r', 'raw')
 
+t.row('space-behind-a-short-backing-file', 'truncate -s 524800 b\n'
+      'qemu-img create -q -f qcow2 -o extended_l2=on,preallocation=metadata -b b -F raw x 2M\n'
+      'qemu-img map --output=json x')
 t.main()

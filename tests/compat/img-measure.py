@@ -41,4 +41,7 @@ t.row('two', 'qemu-img measure a b')
 t.row('shared', 'qemu-img measure -U r', 'raw')
 t.row('packed', 'qemu-img convert -c -O qcow2 a.qcow2 p; qemu-img measure -O qcow2 p', 'qcow2')
 
+t.row('help-without-image', 'qemu-img measure -O qcow2 -o help')
+t.row('source-without-bitmaps', 'qemu-img create -q -f qcow2 -o compat=0.10 v2 1M\n'
+      'qemu-img measure -O qcow2 v2; qemu-img measure -O qcow2 --output=json v2')
 t.main()

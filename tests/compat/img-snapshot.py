@@ -30,6 +30,16 @@ t.row('bitmaps-create', 'qemu-img snapshot -c x b.qcow2', 'bitmaps', mask=D)
 t.row('bitmaps-apply', 'qemu-img snapshot -c x b.qcow2; qemu-img snapshot -a x b.qcow2', 'bitmaps', mask=D)
 t.row('data-file', 'qemu-img snapshot -c x d.qcow2', 'data-file', mask=D)
 t.row('image-opts', 'qemu-img snapshot -l --image-opts driver=qcow2,file.filename=s.qcow2', 'snapshots', mask=D)
+# L1 tables of more than a cluster.
+for size, cluster in (('1G', '512'), ('16G', '4k'), ('128T', '64k'), ('1E', '2M')):
+    t.row(f'large-l1/{size}-{cluster}', f'qemu-img create -q -f qcow2 -o cluster_size={cluster} x {size}\n'
+          'qemu-img snapshot -c a x && qemu-img snapshot -c b x && qemu-img snapshot -a a x && '
+          'qemu-img snapshot -d a x && qemu-img check x', mask='end', files=size != '1E')
+t.row('name/256-bytes', f'qemu-img snapshot -c {"x" * 256} a.qcow2; qemu-img snapshot -l a.qcow2; '
+      f'qemu-img info a.qcow2', 'qcow2', mask=[*D, 'disk'])
+t.row('name/255-bytes', f'qemu-img snapshot -c {"x" * 255} a.qcow2; qemu-img snapshot -l a.qcow2', 'qcow2', mask=D)
+t.row('name/apply-300-bytes', f'qemu-img snapshot -c {"x" * 300} a.qcow2; qemu-img snapshot -a {"x" * 300} a.qcow2; '
+      f'qemu-img snapshot -d {"x" * 255} a.qcow2', 'qcow2', mask=D)
 t.row('missing', 'qemu-img snapshot -l nope')
 t.row('time-zone', 'TZ=Asia/Tokyo qemu-img snapshot -l s.qcow2', 'snapshots')
 t.row('usage/no-value', 'qemu-img snapshot -c')

@@ -21,7 +21,8 @@ ADDED = {
 # Taken by the reference, too, but not told in its schema.
 ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path'}
 # Optional since a newer release or in fact, mandatory in the reference's schema.
-LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server'}
+LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server',
+            'BlkdebugSetStateOptions.new_state'}
 # Enums of what exists: ours may have fewer values, and unions over them fewer cases.
 SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind'}
 # Types that the reference's daemon does not tell, its manual does.

@@ -24,6 +24,7 @@ COPIED, COMPRESSED = 1 << 63, 1 << 62
 # What is done to each image: (name, command, seconds of CPU, MiB).
 JOBS = [
     ('info', ['qemu-img', 'info', '-f', 'qcow2'], 0.2, 64),
+    ('info-json', ['qemu-img', 'info', '--output=json', '-f', 'qcow2'], 0.2, 64),
     ('check', ['qemu-img', 'check', '-f', 'qcow2'], 10, 256),
     ('map', ['qemu-img', 'map', '--output=json', '-f', 'qcow2'], 10, 256),
     ('measure', ['qemu-img', 'measure', '-O', 'qcow2', '-f', 'qcow2'], 10, 256),
@@ -34,6 +35,10 @@ JOBS = [
                '-c', 'discard 0 4M'], 10, 256),
     ('repair', ['qemu-img', 'check', '-r', 'all', '-f', 'qcow2'], 10, 256),
 ]
+
+# What is refused as soon as it is opened; all others have to open, or the jobs would show nothing.
+REFUSED = {'snapshots-of-zeroes-behind-the-end', 'bitmaps-65535-with-one-table',
+           'bitmap-of-all-ones-for-a-huge-disk', 'bitmaps-sharing-a-huge-table'}
 
 CASES = {}
 
@@ -82,6 +87,8 @@ class Writer:
         self.fields['reftable'] = (table, -(-blocks * 8 // self.cluster))
 
     def l1(self, entries):
+        """The active L1 table; the disk gets no longer than it can map."""
+        self.size = min(self.size, len(entries) << (2 * self.bits - 3))
         self.fields['l1'] = (self.words(entries), len(entries))
 
     def write(self, path):
@@ -153,6 +160,15 @@ def l1_empty_of_32_mib():
     n = q.room // 8 // 8192 * 8192
     q.size = n << 29
     q.l1([0] * n)
+    return q
+
+
+@case
+def l1_empty_of_a_disk_of_1_eib():
+    q = Writer(bits=21, order=6)
+    q.refcounts()
+    q.l1([0] * (2 * MiB))
+    q.size = 1 << 60
     return q
 
 
@@ -254,15 +270,20 @@ def snapshots_65536_empty():
     return q
 
 
-@case
-def snapshots_sharing_a_large_l1():
-    """65536 snapshots whose L1 tables overlap, all entries naming one table."""
+def with_a_large_l1_to_share():
+    """(image, place of an L1 table of 16 MiB whose entries name one L2 table, number of entries)."""
     q = Writer(bits=9)
     q.refcounts()
     l2 = q.words([COPIED | 1 << 9] * 64)
     q.l1([COPIED | l2] * 64)
     n = 2 * MiB
-    l1 = q.words([l2] * n)
+    return q, q.words([l2] * n), n
+
+
+@case
+def snapshots_sharing_a_large_l1():
+    """65536 snapshots whose L1 tables overlap, all entries naming one table."""
+    q, l1, n = with_a_large_l1_to_share()
     q.fields['snapshots'] = (q.put(b''.join(snapshot(l1 + 512 * (i % 16000), n - i, i)
                                             for i in range(65536))), 65536)
     return q
@@ -270,12 +291,7 @@ def snapshots_sharing_a_large_l1():
 
 @case
 def snapshots_with_one_l1():
-    q = Writer(bits=9)
-    q.refcounts()
-    l2 = q.words([COPIED | 1 << 9] * 64)
-    q.l1([COPIED | l2] * 64)
-    n = 2 * MiB
-    l1 = q.words([l2] * n)
+    q, l1, n = with_a_large_l1_to_share()
     q.fields['snapshots'] = (q.put(b''.join(snapshot(l1, n, i) for i in range(65536))), 65536)
     return q
 
@@ -412,8 +428,8 @@ def compressed_with_small_clusters_overlapping():
 
 # ---- running
 
-def run(command, cwd, cpu, memory):
-    """(what is wrong or None, seconds, MiB) of one job."""
+def run(command, cwd, cpu, memory, code=None):
+    """(what is wrong or None, seconds, MiB) of one job, which should exit with @code (None: any)."""
     if WATCHED:
         cpu, memory = 30 * cpu, float('inf')    # watchers have memory of their own
 
@@ -435,6 +451,8 @@ def run(command, cwd, cpu, memory):
         wrong = f'signal {-process.returncode}: {why[-200:]}'
     elif seconds > cpu or mib > memory:
         wrong = 'too much'
+    elif code not in (None, process.returncode):
+        wrong = f'exit code {process.returncode}: {why[-200:]}'
     return wrong, seconds, mib
 
 
@@ -449,7 +467,8 @@ def run_case(name, jobs, folder):
             continue
         words = [str(BUILD / command[0]), *command[1:]]
         words = [path if w == 'IMAGE' else w for w in words] + [path]
-        wrong, seconds, mib = run(words, folder, cpu, memory)
+        code = int(name in REFUSED) if job.startswith('info') else None
+        wrong, seconds, mib = run(words, folder, cpu, memory, code)
         lines.append(f'{"not ok" if wrong else "ok"} hostile-images/{name}-{job} '
                      f'{wrong or ""} ({seconds:.2f} s of {cpu}, {mib:.0f} MiB of {memory})')
     os.unlink(path)

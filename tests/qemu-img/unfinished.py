@@ -309,6 +309,23 @@ def a_killed_copy_leaves_its_source():
     assert [digest(p) for p in ('a.raw', 'base.qcow2', 'top.qcow2')] == before
 
 
+@case
+def a_copy_that_must_end_on_the_spot_names_its_target():
+    """The loop gets no ring, or no descriptor to wait on, and cannot go on."""
+    require(not SANITIZED, 'sanitizers want to be preloaded alone')
+    make_source()
+    before = digest('a.raw')
+    for call, loop in (('io_uring_queue_init_params', 'uring'), ('eventfd', 'epoll')):
+        for more in (['-O', 'qcow2'], ['-n', '-O', 'raw']):
+            img('create', '-q', '-f', 'raw', 't', '8M')
+            done = img('convert', '-t', 'none', '-T', 'none', '-W', '-f', 'raw', *more, 'a.raw', 't', code=1,
+                       env={'LD_PRELOAD': str(BUILD / 'preload/fail.so'), 'FERRY_LOOP': loop,
+                            'FAIL_CALL': call, 'FAIL_NTH': '1', 'FAIL_ERRNO': '24'})
+            names_incomplete(done.stderr, 't')
+            os.unlink('t')
+    assert digest('a.raw') == before
+
+
 def needs_space():
     require(shutil.disk_usage('.').free > 9 << 30, 'not enough space here for slow preallocation')
 

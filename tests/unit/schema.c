@@ -91,7 +91,7 @@ static void test_integers(void)
 
 static void test_sizes(void)
 {
-    static const char *const odd[] = { "-1", "'-1'", "'1.5'", "'1kB'", "'8E'", "1.5", "true" };
+    static const char *const odd[] = { "-1", "'-1'", "'1.5'", "'1kB'", "'16E'", "1.5", "true" };
 
     for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
         g_autofree char *text = g_strdup_printf("{'driver':'null-co','size':%s}", odd[i]);
@@ -100,6 +100,9 @@ static void test_sizes(void)
     }
     expect("BlockdevOptions", "{'driver':'null-co','size':'7E'}",
            "{'driver':'null-co','size':8070450532247928832}");
+    /* More than a number here can hold is as good as the largest. */
+    expect("BlockdevOptions", "{'driver':'null-co','size':'8E'}",
+           "{'driver':'null-co','size':9223372036854775807}");
 }
 
 static void test_ranges(void)
@@ -136,7 +139,7 @@ static void test_missing_members(void)
     expect_refused("BlockdevOptions", "{}", "'driver'");
     expect_refused("BlockdevOptions", "{'driver':'raw'}", "'file'");
     expect_refused("BlockdevOptions", "{'driver':'blkdebug','image':'x','set-state':["
-                   "{'event':'none','new_state':1},{'event':'none'}]}", "'set-state.1.new_state'");
+                   "{'event':'none','new_state':1},{'new_state':2}]}", "'set-state.1.event'");
     expect_refused("BlockdevOptions", "{'driver':'throttle','file':'x'}", "'throttle-group'");
 }
 

@@ -260,10 +260,12 @@ static CO bool bitmap_remove(Node *n, const char *name, GError **err)
 }
 
 /* Bytes of tables, data and directory, in clusters of @cluster_size. */
-static CO uint64_t bitmap_measure(Node *n, uint64_t cluster_size)
+static CO bool bitmap_measure(Node *n, uint64_t cluster_size, uint64_t *bytes)
 {
     uint64_t sum = 0, directory = 0;
 
+    if (qcow2_of(n)->version < 3)
+        return false;
     for (DirtyBitmap *b = dirty_first(n); b; b = b->next) {
         uint64_t clusters;
 
@@ -274,7 +276,8 @@ static CO uint64_t bitmap_measure(Node *n, uint64_t cluster_size)
         sum += clusters * cluster_size + round_up(clusters * 8, cluster_size);
         directory += round_up(24 + strlen(b->name), 8);
     }
-    return sum + round_up(directory, cluster_size);
+    *bytes = sum + round_up(directory, cluster_size);
+    return true;
 }
 
 const BitmapOps qcow2_bitmap_ops = {

@@ -241,6 +241,19 @@ void qcow2_crypt_create_clear(CryptCreate *c)
     g_clear_pointer(&c->secret, g_free);
 }
 
+/* Whoever gives a key must not get an image in clear. */
+static bool refuse_without_format(const json_t *opts, GError **err)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)opts, key, v) {
+        if (g_str_has_prefix(key, "encrypt."))
+            return err_set(err, EINVAL, "Option '%s' is given without 'encrypt.format'", key);
+    }
+    return true;
+}
+
 bool qcow2_crypt_create_options(CryptCreate *c, const json_t *opts, GError **err)
 {
     const char *format = json_get_str(opts, "encrypt.format", NULL);
@@ -252,7 +265,7 @@ bool qcow2_crypt_create_options(CryptCreate *c, const json_t *opts, GError **err
         format = "aes";
     }
     if (!format)
-        return true;
+        return refuse_without_format(opts, err);
     if (!strcmp(format, "aes"))
         c->method = QCOW2_CRYPT_AES;
     else if (!strcmp(format, "luks"))

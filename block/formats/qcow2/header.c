@@ -331,13 +331,14 @@ static CO bool read_extensions(Qcow2 *q, uint64_t at, uint64_t end, OpenFlags fl
     return refuse_features(q, q->head->data + names_at, names_len, err);
 }
 
-static CO bool read_backing_name(Qcow2 *q, uint64_t off, uint32_t len, GError **err)
+static CO bool read_backing_name(Qcow2 *q, uint64_t off, uint32_t len, uint32_t header_len,
+                                 GError **err)
 {
     if (!off)
         return true;
-    if (off > q->cluster || len > QCOW2_NAME_MAX || len > q->cluster - off)
+    if (off < header_len || off > q->cluster || len > QCOW2_NAME_MAX || len > q->cluster - off)
         return err_set(err, EINVAL, "The name of the backing file, %u bytes at 0x%" PRIx64
-                       ", is too long or not in the first cluster", len, off);
+                       ", is too long or not in the first cluster behind the header", len, off);
     if (!head_load(q, off + len, err))
         return false;
     q->backing_off = off;
@@ -365,7 +366,7 @@ CO bool qcow2_header_read(Qcow2 *q, OpenFlags flags, GError **err)
         g_byte_array_append(q->unknown_fields, q->head->data + sizeof(Qcow2Header),
                             header_len - sizeof(Qcow2Header));
     if (!read_extensions(q, header_len, end, flags, err) ||
-        !read_backing_name(q, backing_off, backing_len, err))
+        !read_backing_name(q, backing_off, backing_len, header_len, err))
         return false;
     if (q->crypt_method == QCOW2_CRYPT_LUKS && !q->crypt_off)
         return err_set(err, EINVAL, "The image is encrypted with LUKS but has no encryption header");

@@ -8,7 +8,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { EXTENT_PIECE = 1 << 30 };
 
 typedef struct {
     Qcow2 q;                 /* only the geometry */
@@ -73,7 +72,7 @@ static CO bool data_size(const Qcow2 *q, Handle *source, uint64_t *sum, GError *
     while (off < size) {
         uint64_t start = round_down(off, q->cluster), end;
         Extent e;
-        int r = node_extent_above(handle_node(source), NULL, off, MIN(size - off, EXTENT_PIECE),
+        int r = node_extent_above(handle_node(source), NULL, off, MIN(size - off, EXTENT_LEN_MAX),
                                   true, &e, NULL);
 
         if (r < 0)
@@ -113,8 +112,7 @@ CO bool qcow2_measure(json_t *opts, Handle *source, MeasureResult *result, GErro
         Node *n = node_skip_filters(handle_node(source));
         const BitmapOps *ops = node_driver(n)->bitmaps;
 
-        result->bitmaps_known = ops;
-        result->bitmaps = ops ? ops->measure(n, q->cluster) : 0;
+        result->bitmaps_known = ops && ops->measure(n, q->cluster, &result->bitmaps);
     }
     return true;
 }

@@ -141,7 +141,8 @@ static GArray *snapshot_parts(const Qcow2 *q)
         uint64_t off = q->snapshots[i].l1_off, len = q->snapshots[i].l1_len * UINT64_C(8);
         Part p = { off, off < file_len ? off + MIN(len, file_len - off) : off };
 
-        if (p.off < p.end && !qcow2_within(q, off))
+        /* The table of a snapshot that is being made has no place yet. */
+        if (off && p.off < p.end && !qcow2_within(q, off))
             g_array_append_val(parts, p);
     }
     g_array_sort(parts, part_order);

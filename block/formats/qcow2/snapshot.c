@@ -214,8 +214,8 @@ static CO bool share_active(Qcow2 *q, GError **err)
         return false;
     r = tree_apply(q, &c, 1, FREE_NEVER);
     if (r == -EOVERFLOW)
-        return err_set(err, EINVAL, "Refcounts of %u bits cannot count another snapshot",
-                       qcow2_refcount_bits(q));
+        return err_set(err, EINVAL, "Refcounts of %u bits cannot count another snapshot of '%s'",
+                       qcow2_refcount_bits(q), node_filename(q->node));
     if (r >= 0)
         r = qcow2_commit(q);    /* counts first: then flags only where they are to go */
     if (r >= 0)

@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How programs of this kind lost data before: each way is a test."""
+import os
+import pathlib
+import random
+import shutil
+import struct
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
+from cases import BUILD, IO, REFERENCE, SANITIZED, case, img, main, require, run
+
+FAIL = str(BUILD / 'preload/fail.so')
+SECRET = '--object', 'secret,id=s,data=abc'
+
+
+def failing(call, errno, nth=1):
+    require(not SANITIZED, 'sanitizers want to be preloaded alone')
+    return {'LD_PRELOAD': FAIL, 'FAIL_CALL': call, 'FAIL_NTH': str(nth), 'FAIL_ERRNO': str(errno)}
+
+
+# ---- temporary files ---------------------------------------------------------------------------
+
+@case
+def a_temporary_snapshot_is_its_own_and_gone():
+    """CVE-2012-2652: made exclusively, for the user alone, unlinked; errors are told."""
+    require(shutil.which('strace') and not SANITIZED, 'no strace here')
+    img('create', '-q', '-f', 'raw', 'r', '1M')
+    before = pathlib.Path('r').read_bytes()
+    os.mkdir('tmp')
+    done = run('strace', '-f', '-e', 'trace=openat', IO, '-s', '-f', 'raw', '-c', 'write -P 7 0 64k',
+               '-c', 'read -P 7 0 64k', 'r', env={'TMPDIR': os.path.abspath('tmp')})
+    made = [line for line in done.stderr.splitlines() if '/tmp/ferry-' in line and 'O_CREAT' in line]
+    assert made and all(word in made[0] for word in ('O_EXCL', '0600')), done.stderr
+    assert not os.listdir('tmp') and pathlib.Path('r').read_bytes() == before
+    done = run(IO, '-s', '-f', 'raw', '-c', 'read 0 512', 'r', code=1, env={'TMPDIR': '/nonexistent'})
+    assert '/nonexistent/ferry-' in done.stderr, done.stderr
+
+
+# ---- the ends of files -------------------------------------------------------------------------
+
+@case
+def reads_past_the_end_of_a_file_give_zeroes():
+    """Whatever does the reading; many at once, over an end that no sector or page has."""
+    data = bytes([5]) * 100001
+    for aio, cache in (('threads', 'off'), ('threads', 'on'), ('io_uring', 'off'), ('io_uring', 'on'),
+                       ('native', 'on')):
+        pathlib.Path('r').write_bytes(data)
+        reads = [word for i in range(16) for word in ('-c', f'aio_read -P 5 {i * 4096} 8192')]
+        done = run(IO, '--image-opts', '-r', *reads, '-c', 'aio_flush', '-c', 'read -P 5 65536 34304',
+                   '-c', 'read -P 0 100001 351', '-c', 'aio_read -P 0 100001 351', '-c', 'aio_flush',
+                   f'driver=raw,file.filename=r,file.aio={aio},file.cache.direct={cache}', code=None)
+        require(done.returncode == 0 or 'io_uring' not in aio, 'no io_uring here')
+        assert done.returncode == 0 and 'Pattern' not in done.stdout, (aio, cache, done.stdout, done.stderr)
+        img('convert', '-T', 'none' if cache == 'on' else 'writeback', '-f', 'raw', '-O', 'raw', 'r', 'copy')
+        copy = pathlib.Path('copy').read_bytes()
+        assert copy[:len(data)] == data and not any(copy[len(data):]), (aio, cache)
+
+
+@case
+def direct_requests_of_any_alignment_are_right():
+    """O_DIRECT demands whole blocks; what is asked for need not be."""
+    rng = random.Random(1)
+    for size in (1 << 20, (1 << 20) + 512, 300000):
+        for fmt in 'raw', 'qcow2':
+            img('create', '-q', '-f', fmt, 'd', size)
+            model = bytearray(-(-size // 512) * 512)
+            commands = []
+            for i in range(60):
+                off = rng.randrange(size - 1)
+                length = min(rng.choice([1, 511, 512, 513, 4095, 4096, 70000]), size - off)
+                value = rng.randrange(1, 256)
+                model[off:off + length] = bytes([value]) * length
+                commands += ['-c', f'{rng.choice(["write", "aio_write"])} -P {value} {off} {length}',
+                             '-c', 'aio_flush', '-c', f'read -P {value} {off} {length}']
+            done = run(IO, '-t', 'none', '-f', fmt, *commands, 'd')
+            assert 'Pattern' not in done.stdout, (size, fmt)
+            run(REFERENCE / 'qemu-img', 'convert', '-f', fmt, '-O', 'raw', 'd', 'out')
+            assert pathlib.Path('out').read_bytes()[:size] == model[:size], (size, fmt)
+
+
+# ---- the file system ---------------------------------------------------------------------------
+
+@case
+def an_error_of_punching_holes_reaches_the_user():
+    for fmt in 'raw', 'qcow2':
+        img('create', '-q', '-f', fmt, 'p', '1M')
+        run(IO, '-f', fmt, '-c', 'write -P 3 0 1M', 'p')
+        # In qcow2 the zeroes are in the tables, and that space was not given back is no loss.
+        done = run(IO, '-d', 'unmap', '-f', fmt, '-c', 'write -z -u 0 512k', 'p', code=int(fmt == 'raw'),
+                   env=failing('fallocate64', 5))
+        assert fmt != 'raw' or 'Input/output error' in done.stdout, done.stdout
+        # A file system that cannot at all: zeroes are written.
+        done = run(IO, '-d', 'unmap', '-f', fmt, '-c', 'write -P 4 0 1M', '-c', 'write -z -u 0 512k',
+                   '-c', 'read -P 0 0 512k', 'p', env=failing('fallocate64', 95))
+        assert 'Pattern' not in done.stdout, done.stdout
+
+
+@case
+def seek_data_that_answers_with_what_lies_before_is_no_answer():
+    """Some file systems do; no loop, no assertion, and all data is copied."""
+    require(not SANITIZED, 'sanitizers want to be preloaded alone')
+    img('create', '-q', '-f', 'raw', 'r', '4M')
+    run(IO, '-f', 'raw', '-c', 'write -P 3 1M 64k', '-c', 'write -P 4 3M 64k', 'r')
+    for job in (['convert', '-f', 'raw', '-O', 'raw', 'r', 'out'], ['map', '--output=json', '-f', 'raw', 'r'],
+                ['compare', '-f', 'raw', '-F', 'raw', 'r', 'r']):
+        img(*job, env={'LD_PRELOAD': str(BUILD / 'preload/seek.so')})
+    assert pathlib.Path('out').read_bytes() == pathlib.Path('r').read_bytes()
+
+
+# ---- encryption --------------------------------------------------------------------------------
+
+@case
+def sectors_are_encrypted_by_their_place():
+    """Parallel writes at every alignment, read by the reference (4.1 used the wrong vectors)."""
+    rng = random.Random(2)
+    size = 2 << 20
+    for fmt, create, opts in (
+            ('luks', 'key-secret=s,iter-time=10', 'driver=luks,key-secret=s,file.filename=e'),
+            ('qcow2', 'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,cluster_size=4k',
+             'driver=qcow2,encrypt.key-secret=s,file.filename=e'),
+            ('qcow2', 'encrypt.format=aes,encrypt.key-secret=s,cluster_size=4k',
+             'driver=qcow2,encrypt.key-secret=s,file.filename=e')):
+        img('create', '-q', *SECRET, '-f', fmt, '-o', create, 'e', size)
+        model, commands, at = bytearray(size), [], 0
+        while at < size - 100000:
+            length = rng.choice([1, 511, 512, 513, 1024, 4096, 5000, 65536, 70001])
+            value = rng.randrange(1, 256)
+            model[at:at + length] = bytes([value]) * length
+            commands += ['-c', f'aio_write -P {value} {at} {length}']
+            at += length + rng.choice([0, 0, 1, 512, 3000])
+        run(IO, *SECRET, '--image-opts', *commands, '-c', 'aio_flush', opts)
+        run(REFERENCE / 'qemu-img', 'convert', *SECRET, '--image-opts', '-O', 'raw', opts, 'out')
+        out = pathlib.Path('out').read_bytes()
+        # What no write touched is random in a LUKS image, zero in the others.
+        wrong = [i for i in range(size) if out[i] != model[i] and (model[i] or fmt != 'luks')]
+        assert not wrong, (create, wrong[0])
+
+
+# ---- write logs --------------------------------------------------------------------------------
+
+def replayed(log, size):
+    """The disk after all writes of @log (docs/spec/blklogwrites.md)."""
+    data = pathlib.Path(log).read_bytes()
+    magic, _, entries, sector = struct.unpack_from('<QQQI', data)
+    disk, at = bytearray(size), sector
+    assert magic == 0x6a736677736872
+    for _ in range(entries):
+        where, count, flags, _ = struct.unpack_from('<QQQQ', data, at)
+        at += sector
+        if flags & 4:                       # a discard has no data
+            continue
+        disk[where * sector:(where + count) * sector] = data[at:at + count * sector]
+        at += count * sector
+    return disk
+
+
+@case
+def a_log_of_writes_replays_to_the_same_disk():
+    """7.2.9 logged write-zeroes at the wrong offset."""
+    rng = random.Random(3)
+    for sector in (512, 4096):
+        img('create', '-q', '-f', 'raw', 'f', '1M')
+        pathlib.Path('log').write_bytes(b'')
+        commands = []
+        for _ in range(80):
+            off, length = rng.randrange(256) * 4096, rng.choice([4096, 8192, 65536])
+            length = min(length, (1 << 20) - off)
+            commands += ['-c', rng.choice([f'write -P {rng.randrange(1, 256)} {off} {length}',
+                                           f'write -z {off} {length}', 'flush'])]
+        run(IO, '--image-opts', *commands, 'driver=blklogwrites,file.driver=raw,file.file.filename=f,'
+            f'log.driver=file,log.filename=log,log-sector-size={sector}')
+        assert replayed('log', 1 << 20) == pathlib.Path('f').read_bytes(), sector
+
+
+# ---- reopening ---------------------------------------------------------------------------------
+
+@case
+def a_reopen_waits_for_what_is_in_flight():
+    img('create', '-q', '-f', 'qcow2', 'q', '8M')
+    commands = []
+    for i in range(64):
+        commands += ['-c', f'aio_write -P {i + 1} {i * 65536} 65536']
+        if i % 8 == 7:
+            commands += ['-c', 'reopen -c ' + ('none' if i % 16 == 7 else 'writeback')]
+    reads = [word for i in range(64) for word in ('-c', f'read -P {i + 1} {i * 65536} 65536')]
+    done = run(IO, *commands, '-c', 'aio_flush', *reads, 'q')
+    assert 'Pattern' not in done.stdout and 'failed' not in done.stdout, done.stdout
+    subprocess.run([REFERENCE / 'qemu-img', 'check', '-q', 'q'], check=True)
+
+
+main('data-safety')
