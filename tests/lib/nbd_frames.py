@@ -20,7 +20,7 @@ import tempfile
 import time
 import traceback
 
-from this_run import SLOWER, WATCHED
+from this_run import PRELOADABLE, SLOWER, WATCHED
 
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
 REFERENCE = pathlib.Path(os.environ.get('FERRY_REFERENCE', '/usr/bin'))
@@ -374,7 +374,7 @@ def run(name, tests, need=()):
         if missing:
             print(f'skip {label} {missing[0]} is not installed', flush=True)
             continue
-        if getattr(test, 'preloads', False) and os.environ.get('FERRY_SANITIZED') == 'yes':
+        if getattr(test, 'preloads', False) and not PRELOADABLE:
             print(f'skip {label} a library cannot be preloaded in front of a sanitizer', flush=True)
             continue
         try:

@@ -10,14 +10,15 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
-from cases import BUILD, IO, REFERENCE, SANITIZED, case, img, main, require, run
+from cases import BUILD, IO, REFERENCE, case, img, main, require, run
+from this_run import PRELOADABLE
 
 FAIL = str(BUILD / 'preload/fail.so')
 SECRET = '--object', 'secret,id=s,data=abc'
 
 
 def failing(call, errno, nth=1):
-    require(not SANITIZED, 'sanitizers want to be preloaded alone')
+    require(PRELOADABLE, 'sanitizers want to be preloaded alone')
     return {'LD_PRELOAD': FAIL, 'FAIL_CALL': call, 'FAIL_NTH': str(nth), 'FAIL_ERRNO': str(errno)}
 
 
@@ -26,7 +27,7 @@ def failing(call, errno, nth=1):
 @case
 def a_temporary_snapshot_is_its_own_and_gone():
     """CVE-2012-2652: made exclusively, for the user alone, unlinked; errors are told."""
-    require(shutil.which('strace') and not SANITIZED, 'no strace here')
+    require(shutil.which('strace') and PRELOADABLE, 'no strace here')
     img('create', '-q', '-f', 'raw', 'r', '1M')
     before = pathlib.Path('r').read_bytes()
     os.mkdir('tmp')
@@ -101,7 +102,7 @@ def an_error_of_punching_holes_reaches_the_user():
 @case
 def seek_data_that_answers_with_what_lies_before_is_no_answer():
     """Some file systems do; no loop, no assertion, and all data is copied."""
-    require(not SANITIZED, 'sanitizers want to be preloaded alone')
+    require(PRELOADABLE, 'sanitizers want to be preloaded alone')
     img('create', '-q', '-f', 'raw', 'r', '4M')
     run(IO, '-f', 'raw', '-c', 'write -P 3 1M 64k', '-c', 'write -P 4 3M 64k', 'r')
     for job in (['convert', '-f', 'raw', '-O', 'raw', 'r', 'out'], ['map', '--output=json', '-f', 'raw', 'r'],
