@@ -36,12 +36,6 @@ static bool list_oldstyle(const NbdHaggle *h, GPtrArray *list)
     return true;
 }
 
-/* True if @why only says that the server does not tell. */
-static bool is_refusal(const GError *why)
-{
-    return err_errno(why) != -EPROTO && err_errno(why) != -ECONNRESET && err_errno(why) != -ETIMEDOUT;
-}
-
 /* Learns about the export @l, of which the name is known. */
 static CO bool list_describe(NbdHaggle *h, NbdListed *l, GError **err)
 {
@@ -61,11 +55,12 @@ static CO bool list_describe(NbdHaggle *h, NbdListed *l, GError **err)
     l->offer.name = g_steal_pointer(&name);
     if (!l->offer.description)
         l->offer.description = g_steal_pointer(&description);
-    if (why && !is_refusal(why)) {
-        g_propagate_error(err, g_steal_pointer(&why));
-        return false;
-    }
-    return true;
+    /* A server may know no such option. */
+    if (!why || err_errno(why) == -ENOTSUP)
+        return true;
+    g_propagate_error(err, g_steal_pointer(&why));
+    err_prefix(err, "Export '%s': ", l->offer.name);
+    return false;
 }
 
 static CO bool list_newstyle(NbdHaggle *h, GPtrArray *list, GError **err)

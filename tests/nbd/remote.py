@@ -163,6 +163,24 @@ def test_remembered_extents_end_with_a_change_and_with_time():
         assert none in text.splitlines()[1] and all_ in text.splitlines()[-1], text
 
 
+class TwoExports(Server):
+    """Lists two, and knows only the first."""
+
+    def list(self, c):
+        for name in b'', b'other':
+            self.reply(c, nbd.LIST, nbd.REP_SERVER, struct.pack('>I', len(name)) + name)
+        self.reply(c, nbd.LIST, nbd.ACK)
+
+
+def test_a_list_is_whole_or_fails():
+    with TwoExports() as s:
+        code, text = run('qemu-nbd', '-L', '-k', s.path)
+        assert code == 1 and "Export 'other'" in text and 'exports available' not in text, text
+        s.can_go = False    # it can describe none: that is no failure
+        code, text = run('qemu-nbd', '-L', '-k', s.path)
+        assert (code, text) == (0, "exports available: 2\n export: ''\n export: 'other'\n"), text
+
+
 def test_context_is_refused():
     """Without block status everything is data; with one that is always an error, copying fails."""
     with Server(data=b'\xa5' * MIB) as s:
