@@ -223,6 +223,10 @@ def is_prepared(process):
     return int(caught[1], 16) & 1 << (signal.SIGTERM - 1)
 
 
+# Who runs the tests may have told all programs to ignore it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def stopped(sig, *command, after=0.5, **more):
     """Runs something slow, sends it @sig: its exit code and standard error."""
     process = subprocess.Popen([IMG, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
