@@ -101,6 +101,17 @@ def header_fields_out_of_range_are_refused_by_name_of_image():
 
 
 @test
+def refcount_table_that_reaches_behind_the_file_is_rebuilt_without_leaks():
+    """What the old table would take there is nobody's once there is a new one."""
+    for cluster, clusters in ((512, 1024), (65536, 64)):
+        must('create', '-q', '-f', 'qcow2', '-o', f'cluster_size={cluster}', 'x', '64k')
+        patch('x', 56, clusters, 4)
+        must('check', '-r', 'all', 'x')
+        code, out, err = img('check', 'x')
+        assert code == 0, (cluster, out, err)
+
+
+@test
 def snapshot_with_a_larger_l1_than_the_disk_is_applied_or_refused():
     """CVE-2014-0145, -0146: buffers are sized by the largest checked value."""
     for length, size in ((1, 1 << 20), (8192, 1 << 42), (1 << 22, 1 << 20), (4, 1 << 62), (0, 1 << 62),

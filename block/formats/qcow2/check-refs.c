@@ -24,6 +24,7 @@ enum {
 typedef struct {
     Check *c;
     bool tell;               /* print, do not count */
+    bool old;                /* refcounts themselves, which a rebuild leaves behind */
     uint32_t times;          /* what is found counts so often */
 } Walk;
 
@@ -48,7 +49,7 @@ static void far_region(const Walk *w, uint64_t off, uint64_t end)
     uint64_t first = c->refs.n, bits = c->q->cluster_bits;
     uint64_t stop = MIN(div_round_up(end, c->q->cluster), first + c->far.n);
 
-    for (uint64_t i = MAX(off >> bits, first); i < stop && !w->tell; i++)
+    for (uint64_t i = MAX(off >> bits, first); i < stop && !w->tell && !w->old; i++)
         tally_add(&c->far, i - first, w->times);
 }
 
@@ -74,7 +75,8 @@ static bool region(const Walk *w, uint64_t off, uint64_t len)
 
 bool check_region(Check *c, uint64_t off, uint64_t len)
 {
-    Walk count = { .c = c, .times = 1 }, tell = { .c = c, .times = 1, .tell = true };
+    Walk count = { .c = c, .times = 1, .old = true };
+    Walk tell = { .c = c, .times = 1, .old = true, .tell = true };
 
     return region(&count, off, len) || region(&tell, off, len);
 }
