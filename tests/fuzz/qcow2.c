@@ -120,8 +120,9 @@ static CO void do_bitmap(Fuzz *f, const Op *op)
     DirtyBitmap *b = dirty_first(f->n);
     g_autofree char *name = g_strdup(b ? b->name : "none");
     g_autoptr(GError) err = NULL;
+    uint64_t bytes;
 
-    (void)ops->measure(f->n, 65536);
+    (void)ops->measure(f->n, 65536, &bytes);
     if (!handle_is_writable(f->h))
         return;
     if (op->variant & 1) {

@@ -223,8 +223,9 @@ def is_prepared(process):
     return int(caught[1], 16) & 1 << (signal.SIGTERM - 1)
 
 
-# Who runs the tests may have told all programs to ignore it.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# Who runs the tests may have told all programs to ignore them.
+for ignored in signal.SIGHUP, signal.SIGINT:
+    signal.signal(ignored, signal.SIG_DFL)
 
 
 def stopped(sig, *command, after=0.5, **more):
