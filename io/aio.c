@@ -176,7 +176,8 @@ static CO ssize_t request_try(Request *q, AioMode mode)
     if (!ring_can(ring, q->op->opcode))
         return request_in_pool(q);
     r = q->op->on_ring(ring, q);
-    return r == -EAGAIN ? request_in_pool(q) : r;
+    /* ECANCELED: the kernel wanted a thread of its own for it, and could not start one. */
+    return r == -EAGAIN || r == -ECANCELED ? request_in_pool(q) : r;
 }
 
 static CO ssize_t request_run(Request *q, AioMode mode)

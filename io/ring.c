@@ -39,10 +39,15 @@ typedef struct {
 
 struct Ring {
     struct io_uring u;
-    uint64_t wake_count; /* where the eventfd is read to */
     bool wake_queued;
     bool can[IORING_OP_LAST];
 };
+
+/*
+ * Where eventfds of mailboxes are read to; nobody looks at it. Of the process, since the kernel may
+ * still write there while it takes down a ring that we have freed.
+ */
+static uint64_t wake_count;
 
 /* ---- may we? --------------------------------------------------------------------------------- */
 
@@ -271,7 +276,7 @@ static void ring_watch_mailbox(Ring *r, Mailbox *mb)
     if (r->wake_queued)
         return;
     sqe = ring_sqe(r);
-    io_uring_prep_read(sqe, mailbox_fd(mb), &r->wake_count, sizeof(r->wake_count), 0);
+    io_uring_prep_read(sqe, mailbox_fd(mb), &wake_count, sizeof(wake_count), 0);
     sqe_set_data(sqe, NULL, DATA_WAKE);
     r->wake_queued = true;
 }

@@ -85,7 +85,7 @@ OptionResult tool_trace(const char *spec)
 {
     g_autoptr(GError) err = NULL;
 
-    if (tool_is_help(spec)) {
+    if (tool_is_help(g_str_has_prefix(spec, "enable=") ? spec + strlen("enable=") : spec)) {
         trace_list(stdout);
         return OPTION_EXIT;
     }

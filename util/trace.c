@@ -3,6 +3,7 @@
 #include "util/trace.h"
 #include "util/err.h"
 #include "util/keyval.h"
+#include <errno.h>
 #include <fnmatch.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,38 +13,55 @@ extern TracePoint *const __start_trace_points[] __attribute__((weak, visibility(
 extern TracePoint *const __stop_trace_points[] __attribute__((weak, visibility("hidden")));
 
 static FILE *trace_out; /* NULL: standard error */
+static bool trace_lost; /* a line could not be written to trace_out, under its lock */
+
+/* Says once that the trace is not whole: what is traced goes on all the same. */
+static void trace_tell_lost(int code)
+{
+    if (!trace_lost)
+        g_printerr("%s: warning: The trace file cannot be written: %s\n",
+                   program_invocation_short_name, g_strerror(code));
+    trace_lost = true;
+}
 
 void trace_write(const TracePoint *p, const char *fmt, ...)
 {
+    FILE *out = trace_out ? trace_out : stderr;
     g_autofree char *text = NULL;
-    gint64 now = g_get_real_time();
+    gint64 now;
     va_list ap;
 
     va_start(ap, fmt);
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    fprintf(trace_out ? trace_out : stderr, "%d@%" G_GINT64_FORMAT ".%06d:%s %s\n", (int)getpid(),
-            now / G_USEC_PER_SEC, (int)(now % G_USEC_PER_SEC), p->name, text);
-    if (trace_out)
-        fflush(trace_out);
+    /* The clock is read under the lock, so that lines are in the order of their times. */
+    flockfile(out);
+    now = g_get_real_time();
+    fprintf(out, "%d@%" G_GINT64_FORMAT ".%06d:%s %s\n", (int)getpid(), now / G_USEC_PER_SEC,
+            (int)(now % G_USEC_PER_SEC), p->name, text);
+    if (trace_out && fflush(out) == EOF)
+        trace_tell_lost(errno);
+    funlockfile(out);
 }
 
-/* Sanitizers may pad the section: entries can be NULL. */
-static unsigned trace_enable(const char *pattern)
+/* Turns on or off what @pattern matches; how many that are. Sanitizers may pad the section by NULL. */
+static unsigned trace_switch(const char *pattern, bool on)
 {
     unsigned hits = 0;
 
     for (TracePoint *const *p = __start_trace_points; p < __stop_trace_points; p++)
         if (*p && !fnmatch(pattern, (*p)->name, 0)) {
-            (*p)->on = true;
+            (*p)->on = on;
             hits++;
         }
     return hits;
 }
 
-static bool trace_enable_checked(const char *pattern, GError **err)
+static bool trace_select(const char *pattern, GError **err)
 {
-    if (!trace_enable(pattern))
+    bool off = *pattern == '-';
+
+    if (!trace_switch(pattern + off, !off))
         return err_set(err, ENOENT, "No trace point matches '%s'", pattern);
     return true;
 }
@@ -60,8 +78,8 @@ static bool trace_enable_file(const char *file, GError **err)
     for (char **l = lines; *l; l++) {
         char *line = g_strstrip(*l);
 
-        if (*line && *line != '#' && !trace_enable_checked(line, err))
-            return false;
+        if (*line && *line != '#' && !trace_select(line, err))
+            return err_prefix(err, "%s:%d: ", file, (int)(l - lines) + 1);
     }
     return true;
 }
@@ -80,7 +98,7 @@ bool trace_configure(const char *spec, GError **err)
         return err_set(err, EINVAL, "Trace options are PATTERN, events=FILE and file=FILE, not '%s'",
                        spec);
     if (file) {
-        FILE *f = fopen(file, "w");
+        FILE *f = fopen(file, "we");
 
         if (!f)
             return err_set_errno(err, errno, "Trace file '%s' cannot be written", file);
@@ -88,7 +106,7 @@ bool trace_configure(const char *spec, GError **err)
             fclose(trace_out);
         trace_out = f;
     }
-    return (!pattern || trace_enable_checked(pattern, err)) &&
+    return (!pattern || trace_select(pattern, err)) &&
            (!events || trace_enable_file(events, err));
 }
 

@@ -30,8 +30,9 @@ void trace_write(const TracePoint *p, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /*
  * Acts on the value of -T: [[enable=]PATTERN][,events=FILE][,file=FILE]. PATTERN is a name or a
- * shell pattern of names; FILE of events= holds one a line (# starts a comment); file= is where
- * the lines go instead of standard error. A pattern that matches nothing is an error.
+ * shell pattern of names, and turns them off again with a '-' in front; FILE of events= holds one a
+ * line (# starts a comment); file= is where the lines go instead of standard error. A pattern that
+ * matches nothing is an error. Later values act after earlier ones.
  */
 bool trace_configure(const char *spec, GError **err);
 

@@ -12,8 +12,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static int open_temp(void)
 {
@@ -233,6 +236,35 @@ static int64_t in_ms(int ms)
     return clock_now_ns() + ms * INT64_C(1000000);
 }
 
+/* From now on this process cannot start threads, nor the kernel for it. */
+static void forbid_threads(void)
+{
+    const struct rlimit none = { 0, 0 };
+
+    if (getuid() == 0)
+        g_assert_cmpint(setresuid(65534, 65534, 65534), ==, 0);
+    g_assert_cmpint(setrlimit(RLIMIT_NPROC, &none), ==, 0);
+}
+
+static void without_threads(AioMode mode)
+{
+    autofd int fd = memfd_create("test", MFD_CLOEXEC);
+    char c = 'x';
+
+    g_assert_cmpint(aio_fallocate(mode, fd, 0, 0, 4096), ==, 0);
+    g_assert_cmpint(write_at(mode, fd, &c, 1, 4096, RWF_DSYNC), ==, 1);
+    g_assert_cmpint(aio_fdatasync(mode, fd), ==, 0);
+    g_assert_cmpint(read_at(mode, fd, &c, 1, 0), ==, 1);
+    g_assert_cmpint(c, ==, 0);
+}
+
+/* What a ring or the pool would give to a thread is done all the same. */
+static void test_threads_refused(void)
+{
+    forbid_threads();
+    in_all_modes(without_threads);
+}
+
 static void test_poll_ready(void)
 {
     int p[2];
@@ -333,6 +365,7 @@ const Test tests[] = {
     { "/aio/fallocate", test_fallocate },
     { "/aio/many-at-once", test_many_at_once },
     { "/aio/many-in-small-batches", test_many_in_small_batches },
+    { "/aio/threads-refused", test_threads_refused },
     { "/aio/forbidden-ring", test_forbidden_ring },
     { "/aio/poll/ready", test_poll_ready },
     { "/aio/poll/times-out", test_poll_times_out },
