@@ -20,7 +20,8 @@ const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filen
 
 CO const BlockDriver *probe_format(Node *n, const char *filename, GError **err)
 {
-    uint8_t head[PROBE_LEN];
+    /* Null drivers leave buffers as they are: what is guessed must not depend on what was there. */
+    uint8_t head[PROBE_LEN] = {};
     size_t len = MIN(n->size, sizeof(head));
     int r = node_pread(n, 0, span_of(head, len), 0);
     const BlockDriver *d;
