@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """NBD over vsock sockets within one machine: our server, which a service manager gave its socket, and
-our client. Where the kernel has no vsock loopback, vsock.slow.py runs this on one that has."""
+our client. Where the kernel has no vsock loopback, vsock.slow.py runs it all on one that has."""
 import contextlib
 import pathlib
 import re
@@ -17,6 +17,7 @@ from nbd_frames import *
 
 MIB = 1 << 20
 LOCAL_CID = 1       # VMADDR_CID_LOCAL
+NOBODY = 5          # a port that is given to nobody
 HERE = f'vsock:{LOCAL_CID}'
 KEY = '0123456789abcdef' * 4
 
@@ -123,12 +124,12 @@ def test_server_tells_who_its_client_is():
             wait_for(lambda: f'{HERE}:{sock.getsockname()[1]}' in (where / 'log').read_text())
 
 
-@needs('nbdinfo', 'nbdcopy')
+@needs('nbdcopy')
 def test_libnbd_reads_from_our_server():
     with folder() as where:
         make_disk(where / 'disk', 8 * MIB, pattern(3 * MIB))
-        with serve_vsock(where, '-r') as (port, _):
-            subprocess.run(['nbdcopy', uri(port), where / 'out'], check=True, timeout=4 * PATIENCE)
+        with serve_vsock(where, '-r', port=10809):      # it knows no ports past 31 bits
+            subprocess.run(['nbdcopy', f'nbd+vsock://{LOCAL_CID}/', where / 'out'], check=True, timeout=4 * PATIENCE)
             assert (where / 'out').read_bytes() == (where / 'disk').read_bytes()
 
 
@@ -181,12 +182,11 @@ def test_tls_by_certificate_is_for_a_name():
 
 
 def test_nobody_listens():
-    listener, port = bound()
-    listener.close()
-    for args in [uri(port)], ['--image-opts', options(port)]:
+    """Told as a failure to connect, by every kernel, in its own time (2 s where it cannot know)."""
+    for args in [uri(NOBODY)], ['--image-opts', options(NOBODY)]:
         began = time.monotonic()
         said = tool('qemu-img', 'info', *args, code=1)
-        assert f'{HERE}:{port}' in said and 'reset' in said and said.count('\n') == 1, said
+        assert f"Cannot connect to '{HERE}:{NOBODY}': " in said and said.count('\n') == 1, said
         assert time.monotonic() - began < PATIENCE / 2
 
 
@@ -234,8 +234,9 @@ def main():
     try:
         bound()[0].close()
     except OSError as e:
-        print(f'no vsock loopback: {e.strerror}')
-        return 77
+        print(f'skip nbd/vsock/within-a-machine no vsock loopback: {e.strerror}')
+        return run('vsock', {t.__name__: t for t in (test_nobody_listens, test_no_such_machine,
+                                                     test_numbers_that_are_none)})
     return run('vsock', globals())
 
 
