@@ -68,8 +68,8 @@ void tls_session_bye(TlsSession *s);
 /* Bytes already decrypted: reading them needs nothing from the wire. */
 size_t tls_session_pending(const TlsSession *s);
 /*
- * Who the peer is: the distinguished name of its certificate, parts in its order, or its PSK identity; NULL
- * if it did not say. Owned by the session; after the handshake.
+ * Who the peer is: the distinguished name of its certificate, parts in its order, or its PSK identity;
+ * NULL if it did not say. Owned by the session; after the handshake.
  */
 const char *tls_session_peer(const TlsSession *s);
 

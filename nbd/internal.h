@@ -209,6 +209,11 @@ CO void nbd_task_start(NbdTask *t);
  * others have their turn. 0, or -ESHUTDOWN if the client has left or is to leave.
  */
 CO int nbd_task_pause(const NbdTask *t);
+/*
+ * What the export is from byte @at of the range of @t on, at most to its end: as handle_extent_above.
+ * 0, or a negative errno, also if the image has become smaller.
+ */
+CO int nbd_task_extent(const NbdTask *t, uint64_t at, bool precise, Extent *e, int *above);
 /* Back to where it was taken from, with its memory. */
 void nbd_task_give(NbdTask *t);
 /* A READ without the flag DF in a structured reply. 0 or a negative errno. */

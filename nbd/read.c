@@ -38,17 +38,13 @@ static CO int pieces_find(NbdTask *t, Pieces *p)
 {
     p->n = 0;
     for (uint64_t done = 0; done < t->length;) {
-        uint64_t left = t->length - done;
-        Extent e = { .len = left };
+        Extent e = { .len = t->length - done };
 
         if (p->n < PIECES_MAX - 1) {
-            int r = handle_extent_above(t->client->export->handle, t->offset + done, left, true, &e,
-                                        NULL);
+            int r = nbd_task_extent(t, done, true, &e, NULL);
 
             if (r < 0)
                 return r;
-            if (!e.len) /* the image has become smaller */
-                return -EIO;
         }
         pieces_add(p, done, e.len, e.flags & EXTENT_ZERO);
         done += e.len;

@@ -71,11 +71,8 @@ static CO int find_allocation(NbdTask *t, bool depth, Extents *x)
 
     for (uint64_t done = 0; done < t->length;) {
         Extent e;
-        int above, r = handle_extent_above(t->client->export->handle, t->offset + done,
-                                            t->length - done, !depth, &e, &above);
+        int above, r = nbd_task_extent(t, done, !depth, &e, &above);
 
-        if (r == 0 && !e.len) /* the image has become smaller */
-            r = -EIO;
         if (r == 0 && ++found % PAUSE_EVERY == 0)
             r = nbd_task_pause(t);
         if (r < 0)

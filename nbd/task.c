@@ -200,6 +200,14 @@ static CO int task_trim(NbdTask *t)
     return r == 0 && t->flags & NBD_CMD_FLAG_FUA ? handle_flush(t->client->export->handle) : r;
 }
 
+CO int nbd_task_extent(const NbdTask *t, uint64_t at, bool precise, Extent *e, int *above)
+{
+    int r = handle_extent_above(t->client->export->handle, t->offset + at, t->length - at, precise,
+                                e, above);
+
+    return r == 0 && !e->len ? -EIO : r;
+}
+
 /* Reads what will be asked for, so that it is in the caches below. Of holes there is nothing. */
 static CO int task_cache(NbdTask *t)
 {
@@ -210,9 +218,7 @@ static CO int task_cache(NbdTask *t)
         uint64_t off = t->offset + done;
         Extent e;
 
-        r = handle_extent_above(h, off, t->length - done, true, &e, NULL);
-        if (r == 0 && !e.len) /* the image has become smaller */
-            r = -EIO;
+        r = nbd_task_extent(t, done, true, &e, NULL);
         if (r < 0)
             return r;
         n = e.flags & EXTENT_ZERO ? e.len : MIN(e.len, t->buf_len);

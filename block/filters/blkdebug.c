@@ -9,7 +9,8 @@
 
 typedef struct {
     DebugRules *rules;
-    uint64_t align, max_transfer, opt_write_zero, max_write_zero, opt_discard, max_discard; /* 0: not given */
+    /* 0: not given */
+    uint64_t align, max_transfer, opt_write_zero, max_write_zero, opt_discard, max_discard;
     unsigned take, unshare; /* Access bits for the image on top of what is asked of us */
 } Blkdebug;
 

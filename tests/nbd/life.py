@@ -248,6 +248,7 @@ REFUSED = [
     ['-L', 'disk'], ['-L', '-o', '1'], ['-L', '-x', 'n'], ['--nosuch', 'disk'], ['--object', 'x', 'disk'],
     ['-f', 'raw', '-l', 'x', 'disk'], ['-D', 'd' * 4097, '-f', 'raw', 'disk'],
     ['-x', 'd' * 4097, '-f', 'raw', 'disk'], ['-f', 'raw', '--selinux-label=x', 'disk'],
+    ['--image-opts', 'driver=raw,read-only,file.filename=disk'],
 ]
 
 

@@ -5,7 +5,8 @@
  * FAIL_CALL names the function, or "any" for every system call below, or "memory" for every
  * allocation of FAIL_SIZE bytes and more (32 KiB; smaller ones are GLib's own, which ends the
  * program when it has no memory). FAIL_NTH counts from 1 (0: none fails), FAIL_ERRNO is what it fails
- * with; FAIL_TELL says so. The number of calls seen is written to the file FAIL_COUNT names when the program exits.
+ * with; FAIL_TELL says so. The number of calls seen is written to the file FAIL_COUNT names
+ * when the program exits.
  */
 #include <dlfcn.h>
 #include <errno.h>

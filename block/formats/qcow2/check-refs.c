@@ -76,7 +76,7 @@ static bool region(const Walk *w, uint64_t off, uint64_t len)
 bool check_region(Check *c, uint64_t off, uint64_t len)
 {
     Walk count = { .c = c, .times = 1, .old = true };
-    Walk tell = { .c = c, .times = 1, .old = true, .tell = true };
+    Walk tell = { .c = c, .times = 1, .tell = true };
 
     return region(&count, off, len) || region(&tell, off, len);
 }
