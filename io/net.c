@@ -241,14 +241,26 @@ static int fd_duplicate(const NetAddress *a, GError **err)
 
 /* ---- connecting ------------------------------------------------------------------------------ */
 
-/* Waits until @fd is connected, or not. 0 or a negative errno. */
+static bool is_writable(int fd)
+{
+    struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+    return poll(&p, 1, 0) != 0;
+}
+
+/*
+ * Waits until @fd is connected, or not. 0 or a negative errno. A ring tells what woke it and does not
+ * look again: for vsock that is, long before the answer, the buffer of the request becoming free.
+ */
 static CO int attempt_wait(NetAttempt *t, int fd, int64_t deadline_ns)
 {
     PollWait w;
     int r;
 
     t->wait = &w;
-    r = poll_wait(&w, fd, POLLOUT, deadline_ns);
+    do {
+        r = poll_wait(&w, fd, POLLOUT, deadline_ns);
+    } while (r >= 0 && !is_writable(fd));
     t->wait = NULL;
     return MIN(r, 0);
 }

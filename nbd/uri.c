@@ -54,13 +54,29 @@ static bool query_take(const Scheme *s, const char *query, json_t *server, json_
     return !why || err_set(err, EINVAL, "Its parameters are malformed");
 }
 
-/* Where the server is, into @server. */
-static bool authority_take(const Scheme *s, GUri *uri, json_t *server, GError **err)
+/* Ports of vsock have 32 bits, more than a GUri takes: cuts the port out of @uri. NULL if there is none. */
+static char *vsock_port_cut(char *uri)
+{
+    char *host = strstr(uri, "://") + strlen("://");
+    char *end = host + strcspn(host, "/?#"), *colon = memchr(host, ':', end - host), *port;
+
+    if (!colon)
+        return NULL;
+    port = g_strndup(colon + 1, end - colon - 1);
+    memmove(colon, end, strlen(end) + 1);
+    return port;
+}
+
+/* Where the server is, into @server. @vsock_port: as it stood in the URI, or NULL. */
+static bool authority_take(const Scheme *s, GUri *uri, const char *vsock_port, json_t *server,
+                           GError **err)
 {
     const char *host = g_uri_get_host(uri);
     bool has_host = host && *host;
     int port = g_uri_get_port(uri);
-    g_autofree char *text = g_strdup_printf("%d", port > 0 ? port : NBD_PORT);
+    g_autofree char *text = vsock_port && *vsock_port
+                                ? g_strdup(vsock_port)
+                                : g_strdup_printf("%d", port > 0 ? port : NBD_PORT);
 
     json_put_str(server, "type", s->type);
     if (!strcmp(s->type, "unix")) {
@@ -79,17 +95,23 @@ static bool authority_take(const Scheme *s, GUri *uri, json_t *server, GError **
 
 static bool uri_parse(const char *name, json_t *o, GError **err)
 {
+    g_autofree char *scheme = g_uri_parse_scheme(name), *text = g_strdup(name), *port = NULL;
+    const Scheme *s = scheme ? scheme_find(scheme) : NULL;
     g_autoptr(GError) why = NULL;
-    g_autoptr(GUri) uri = g_uri_parse(name, G_URI_FLAGS_ENCODED_QUERY, &why);
-    const Scheme *s = uri ? scheme_find(g_uri_get_scheme(uri)) : NULL;
+    g_autoptr(GUri) uri = NULL;
     g_autoptr(json_t) server = json_object();
     const char *path;
 
     if (!s)
-        return err_set(err, EINVAL, "%s", uri ? "Its scheme is not one of NBD" : why->message);
+        return err_set(err, EINVAL, "Its scheme is not one of NBD");
+    if (!strcmp(s->type, "vsock"))
+        port = vsock_port_cut(text);
+    uri = g_uri_parse(text, G_URI_FLAGS_ENCODED_QUERY, &why);
+    if (!uri)
+        return err_set(err, EINVAL, "%s", why->message);
     if (g_uri_get_query(uri) && !query_take(s, g_uri_get_query(uri), server, o, err))
         return false;
-    if (!authority_take(s, uri, server, err))
+    if (!authority_take(s, uri, port, server, err))
         return false;
     path = g_uri_get_path(uri);
     path += *path == '/';

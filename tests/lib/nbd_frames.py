@@ -338,6 +338,23 @@ def serve(*args, tool=OURS, where=None, persistent=True, code=0):
 
 
 @contextlib.contextmanager
+def inherit(where, listener, *args):
+    """Our server in folder @where on socket @listener, as a service manager starts it; it writes to
+    file log."""
+    listener.listen()
+    with open(where / 'log', 'wb') as log:
+        p = subprocess.Popen(['sh', '-c', f'exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"',
+                              OURS, *args], cwd=where, pass_fds=[listener.fileno()],
+                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    listener.close()
+    try:
+        yield p
+    finally:
+        p.terminate()
+        assert p.wait(PATIENCE) == 0, (where / 'log').read_text()
+
+
+@contextlib.contextmanager
 def disk(size=1 << 20, *args, content=b''):
     """A server of a raw image of @size bytes that starts with @content."""
     with folder() as where:
@@ -345,6 +362,13 @@ def disk(size=1 << 20, *args, content=b''):
         with serve('-f', 'raw', '-e', '0', *args, 'disk', where=where) as s:
             s.disk = where / 'disk'
             yield s
+
+
+def wait_for(condition):
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def make_disk(path, size, content=b''):

@@ -83,6 +83,12 @@ static void test_names_of_ours(void)
                 "nbds+unix:///e?socket=s&tls-hostname=x");
     expect_name("nbd+vsock://3:5/e", "{'export':'e','server':{'type':'vsock','cid':'3','port':'5'}}",
                 "nbd+vsock://3:5/e");
+    expect_name("nbd+vsock://3:4294967294",
+                "{'server':{'type':'vsock','cid':'3','port':'4294967294'}}", "nbd+vsock://3:4294967294");
+    expect_name("nbds+vsock://3:/a:b?tls-hostname=c:d",
+                "{'tls':true,'tls-hostname':'c:d','export':'a:b',"
+                "'server':{'type':'vsock','cid':'3','port':'10809'}}",
+                "nbds+vsock://3:10809/a:b?tls-hostname=c:d");
     expect_name("nbds+vsock://3?tls-creds=t",
                 "{'tls':true,'tls-creds':'t','server':{'type':'vsock','cid':'3','port':'10809'}}",
                 "nbds+vsock://3:10809?tls-creds=t");

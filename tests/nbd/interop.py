@@ -257,7 +257,7 @@ def test_descriptors():
         make_disk(where / 'raw', MIB, pattern(MIB))
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(where / 'nbd.sock'))
-        with inherits(where, listener):
+        with inherit(where, listener, '-t', '-e', '0', '-r', '-f', 'raw', 'raw'):
             for tool in OURS.parent, REFERENCE:
                 with socket.socket(socket.AF_UNIX) as sock:
                     sock.connect(str(where / 'nbd.sock'))
@@ -265,40 +265,6 @@ def test_descriptors():
                                     'driver=raw,file.filename=raw',
                                     f'driver=nbd,server.type=fd,server.str={sock.fileno()}'], cwd=where,
                                    pass_fds=[sock.fileno()], check=True, stdout=subprocess.DEVNULL)
-
-
-def test_vsock():
-    with folder() as where:
-        make_disk(where / 'raw', MIB, pattern(MIB))
-        listener = socket.socket(socket.AF_VSOCK)
-        try:
-            listener.bind((LOCAL_CID, socket.VMADDR_PORT_ANY))
-        except OSError as e:
-            raise Skip(f'no vsock loopback: {e.strerror}') from e
-        port = listener.getsockname()[1]
-        with inherits(where, listener):
-            ours('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', 'raw', f'nbd+vsock://{LOCAL_CID}:{port}/',
-                 cwd=where)
-            ours('qemu-img', 'compare', '--image-opts', 'driver=raw,file.filename=raw',
-                 f'driver=nbd,server.type=vsock,server.cid={LOCAL_CID},server.port={port}', cwd=where)
-
-
-LOCAL_CID = 1
-
-
-@contextlib.contextmanager
-def inherits(where, listener):
-    """Our server on @listener, as a service manager starts it."""
-    listener.listen()
-    p = subprocess.Popen(['sh', '-c', f'exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"',
-                          OURS, '-t', '-e', '0', '-r', '-f', 'raw', 'raw'], cwd=where,
-                         pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL)
-    listener.close()
-    try:
-        yield
-    finally:
-        p.terminate()
-        assert p.wait(PATIENCE) == 0
 
 
 # ---- TLS -----------------------------------------------------------------------------------------

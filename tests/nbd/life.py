@@ -28,13 +28,6 @@ def run_in(where, tool_path, *args, env=None):
                           env=env)
 
 
-def wait_for(condition):
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def test_one_client_and_it_ends():
     with folder() as where:
         make_disk(where / 'disk', MIB)
