@@ -11,7 +11,7 @@ import sys
 import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import IMG, IO, TIMEOUT, case, img, main, require, run
+from cases import IMG, IO, TIMEOUT, case, img, main, run
 from this_run import WATCHED
 
 LOOPS = {}, {'FERRY_LOOP': 'epoll'}
@@ -139,7 +139,7 @@ def unrest(path):
         with open(path, 'r+b', buffering=0) as f:
             while not over.is_set():
                 if dice.random() < 0.5:
-                    f.truncate(dice.randrange(2 * len(content)))
+                    f.truncate(dice.choice((0, dice.randrange(2 * len(content)))))
                 start = dice.randrange(len(content))
                 os.pwrite(f.fileno(), content[start:start + dice.randrange(len(content))], start)
                 if dice.random() < 0.2:
@@ -176,7 +176,7 @@ def attempt(command, env, original):
     pathlib.Path('copy').unlink(missing_ok=True)
     done = img(*command, env=env, code=None)
     differs = command[0] == 'compare' and done.returncode == 1
-    assert done.returncode in ((0, 1, 4) if command[0] == 'compare' else (0, 1)), (command, done)
+    assert done.returncode in ((0, 1, 2, 3, 4) if command[0] == 'compare' else (0, 1)), (command, done)
     assert done.returncode == 0 or differs or done.stderr.startswith('qemu-img: '), (command, done)
     if done.returncode == 0 and command[0] == 'convert':
         if '-c' in command:
@@ -196,7 +196,7 @@ def race(fmt):
         with unrest('image'):
             for command in commands(fmt, cache):
                 succeeded += sum(attempt(command, env, original) for _ in range(RUNS))
-    require(succeeded, 'no run met a state of the file that could be read')
+    assert succeeded
 
 
 @case
