@@ -85,7 +85,6 @@ static int run_command(const Command *c, int argc, char **argv)
         loop_run(job_run, &job);
         break;
     }
-    object_delete_all();
     command_args_clear(c, args);
     return job.exit_code;
 }

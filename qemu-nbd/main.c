@@ -5,7 +5,6 @@
 #include "tools/complain.h"
 #include "tools/image.h"
 #include "tools/program.h"
-#include "util/object.h"
 #include "util/size.h"
 #include <errno.h>
 #include <getopt.h>
@@ -511,6 +510,5 @@ int main(int argc, char **argv)
         code = 1;
         break;
     }
-    object_delete_all();
     return tool_finish(code);
 }

@@ -113,6 +113,7 @@ int tool_finish(int code)
 {
     bool bad = ferror(stdout);
 
+    object_delete_all();
     if (fflush(stdout) || bad) {
         complain("Standard output could not be written");
         return code ? code : 1;

@@ -25,8 +25,8 @@ OptionResult tool_trace(const char *spec);
 OptionResult tool_object(const char *text);
 
 /*
- * The exit code of a program that would end with @code: what standard output did not take is an
- * error too, also for help texts.
+ * Deletes all objects, secrets among them. The exit code of a program that would end with @code:
+ * what standard output did not take is an error too, also for help texts.
  */
 int tool_finish(int code);
 

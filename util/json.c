@@ -8,8 +8,25 @@
 #include "util/json.h"
 #include "util/err.h"
 #include "util/json-order.h"
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- memory ---- */
+
+/* What is freed may have been a secret, on its way through whatever jansson makes of a text. */
+static void wiping_free(void *p)
+{
+    if (p)
+        explicit_bzero(p, malloc_usable_size(p));
+    free(p);
+}
+
+/* Before anybody allocates. jansson never calls realloc() then. */
+__attribute__((constructor)) static void memory_init(void)
+{
+    json_set_alloc_funcs(malloc, wiping_free);
+}
 
 /* ---- reading ---- */
 
@@ -91,7 +108,8 @@ json_t *json_parse(const char *text, size_t len, GError **err)
         return NULL;
     }
 
-    g_autoptr(GString) plain = memchr(text, '\'', len) ? g_string_sized_new(len + 16) : NULL;
+    /* Room for the worst, every byte escaped: growing would leave copies behind. */
+    g_autoptr(GString) plain = memchr(text, '\'', len) ? g_string_sized_new(2 * len) : NULL;
     Pass pass = { .text = text, .len = len, .out = plain };
 
     if (pass_run(&pass) > JSON_DEPTH_MAX) {
@@ -105,6 +123,8 @@ json_t *json_parse(const char *text, size_t len, GError **err)
     v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (!v)
         err_set(err, EINVAL, "Invalid JSON at line %d, column %d: %s", e.line, e.column, e.text);
+    if (plain)
+        explicit_bzero(plain->str, plain->len);
     return v;
 }
 

@@ -13,8 +13,11 @@ typedef struct {
     char *value; /* owned; NULL without '=' */
 } Item;
 
+/* The value may be a secret. */
 static void item_clear(Item *i)
 {
+    if (i->value)
+        explicit_bzero(i->value, strlen(i->value));
     g_clear_pointer(&i->key, g_free);
     g_clear_pointer(&i->value, g_free);
 }
@@ -26,19 +29,23 @@ static Item item_start(const char *text)
     return (Item){ .rest = text, .first = true };
 }
 
-/* Reads a value up to a comma that stands alone; leaves *@p behind that comma. */
+/*
+ * Reads a value up to a comma that stands alone; leaves *@p behind that comma. Its room never grows:
+ * that would leave copies behind.
+ */
 static char *value_read(const char **p)
 {
-    GString *v = g_string_new(NULL);
+    char *value = g_malloc(strlen(*p) + 1), *end = value;
     const char *s = *p;
 
     for (; *s; s++) {
         if (*s == ',' && *++s != ',')
             break;
-        g_string_append_c(v, *s);
+        *end++ = *s;
     }
+    *end = '\0';
     *p = s;
-    return g_string_free(v, FALSE);
+    return value;
 }
 
 /*

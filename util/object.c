@@ -92,29 +92,39 @@ static void help_props(const ObjectClass *cls)
     help_print(title, lines);
 }
 
-static bool is_help_word(const char *word)
+static bool is_help_word(const char *word, size_t len)
 {
-    return !strcmp(word, "help") || !strcmp(word, "?");
+    return (len == 4 && !memcmp(word, "help", 4)) || (len == 1 && *word == '?');
+}
+
+/* True if a word of @text between commas asks for help. They are not copied: one may be a secret. */
+static bool asks_for_help(const char *text)
+{
+    for (;;) {
+        size_t len = strcspn(text, ",");
+
+        if (is_help_word(text, len))
+            return true;
+        if (!text[len])
+            return false;
+        text += len + 1;
+    }
 }
 
 bool object_print_help(const char *text)
 {
-    g_auto(GStrv) words = NULL;
+    size_t len = strcspn(text, ",");
+    g_autofree char *first = NULL;
     const ObjectClass *cls;
-    bool asked = false;
 
-    if (*text == '{' || !*text)
+    if (*text == '{' || !asks_for_help(text))
         return false;
-    words = g_strsplit(text, ",", -1);
-    if (is_help_word(words[0])) {
+    if (is_help_word(text, len)) {
         help_classes();
         return true;
     }
-    for (char **w = words + 1; *w; w++)
-        asked |= is_help_word(*w);
-    if (!asked)
-        return false;
-    cls = class_find(g_str_has_prefix(words[0], "qom-type=") ? words[0] + 9 : words[0]);
+    first = g_strndup(text, len);
+    cls = class_find(g_str_has_prefix(first, "qom-type=") ? first + strlen("qom-type=") : first);
     if (!cls)
         return false;
     help_props(cls);
@@ -123,9 +133,10 @@ bool object_print_help(const char *text)
 
 /* ---- properties ----------------------------------------------------------------------------- */
 
-/* Reads @text as a value of @type, which is not PROP_OBJECT. New reference; NULL: it is none. */
-static json_t *prop_from_text(PropType type, const char *text)
+/* Reads string @v as a value of @type, which is not PROP_OBJECT. New reference; NULL: it is none. */
+static json_t *prop_from_text(PropType type, json_t *v)
 {
+    const char *text = json_string_value(v);
     uint64_t size;
     int64_t number;
 
@@ -146,7 +157,7 @@ static json_t *prop_from_text(PropType type, const char *text)
             return NULL;
         return json_integer((int64_t)size);
     default:
-        return json_string(text);
+        return json_incref(v);
     }
 }
 
@@ -211,7 +222,7 @@ static json_t *prop_check(const ObjectProp *p, json_t *value, bool from_text, co
     if (p->type == PROP_LIST && json_is_array(value))
         return list_check(p->members, value, from_text, below, err);
     if (from_text && json_is_string(value))
-        v = prop_from_text(p->type, json_string_value(value));
+        v = prop_from_text(p->type, value);
     else
         v = json_incref(value);
     if (v && prop_type_fits(p->type, v))
@@ -272,21 +283,6 @@ static void object_free(Object *o)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Object, object_free)
 
-/* Overwrites every string below @v: it may be a secret. @v is about to be freed. */
-static void desc_wipe(json_t *v)
-{
-    const char *key;
-    json_t *member;
-    size_t i;
-
-    if (json_is_string(v))
-        explicit_bzero((char *)json_string_value(v), json_string_length(v));
-    json_object_foreach(v, key, member)
-        desc_wipe(member);
-    json_array_foreach(v, i, member)
-        desc_wipe(member);
-}
-
 /* The string at @key of @desc, NULL with @err if it is missing or something else. */
 static const char *desc_str(const json_t *desc, const char *key, GError **err)
 {
@@ -306,7 +302,6 @@ static bool object_make(const json_t *desc, bool from_text, GError **err)
     g_autoptr(json_t) given = NULL, props = NULL;
     g_autoptr(Object) o = NULL;
     const ObjectClass *cls;
-    bool ok;
 
     if (!id)
         return false;
@@ -330,10 +325,7 @@ static bool object_make(const json_t *desc, bool from_text, GError **err)
     o->id = g_strdup(id);
     o->cls = cls;
     o->state = g_malloc0(cls->state_size);
-    ok = cls->create(o->state, id, props, err);
-    if (from_text)
-        desc_wipe(props);
-    if (!ok)
+    if (!cls->create(o->state, id, props, err))
         return err_prefix(err, "Object '%s' of type %s: ", id, type);
     g_queue_push_tail(&objects, g_steal_pointer(&o));
     return true;
@@ -350,10 +342,7 @@ bool object_add_text(const char *text, GError **err)
     g_autoptr(json_t) desc = is_json ? json_parse(text, strlen(text), err)
                                      : keyval_parse_strict(text, "qom-type", err);
 
-    bool ok = desc && object_make(desc, !is_json, err);
-
-    desc_wipe(desc);
-    return ok;
+    return desc && object_make(desc, !is_json, err);
 }
 
 void *object_find_any(const char *id, const ObjectClass *const *classes, const char *what,
