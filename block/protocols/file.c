@@ -327,6 +327,7 @@ static Alike file_look(const File *s, uint64_t off)
 static CO int file_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
     File *s = node_state(n);
+    uint32_t block = node_limits(n)->request_alignment;
 
     while (buf.len) {
         struct iovec iov[IOV_AT_ONCE];
@@ -335,13 +336,16 @@ static CO int file_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 
         if (r < 0)
             return r;
-        if (r == 0) {
-            /* The file got shorter, or ends inside an aligned block. */
+        off += r;
+        buf = span_slice(buf, r, buf.len - r);
+        if (r == 0 || r % block) {
+            /*
+             * The file got shorter, or ends inside an aligned block. O_DIRECT cannot go on there
+             * even if the file has grown meanwhile.
+             */
             span_zero(buf);
             return 0;
         }
-        off += r;
-        buf = span_slice(buf, r, buf.len - r);
     }
     return 0;
 }
