@@ -47,8 +47,7 @@ static json_t *opt_value(const CreateOpt *opt, const char *text, GError **err)
         err_set(err, EINVAL, "Option '%s' is a %s, not '%s'", opt->name,
                 opt->type == OPT_SIZE ? "size such as 10G" : "number", text);
         if (opt->type == OPT_SIZE && size_parse(text, 1, &number, NULL) == -EINVAL)
-            err_line(err, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, "
-                     "peta-\nand exabytes, respectively.");
+            err_line(err, SIZE_SUFFIXES);
         return NULL;
     }
     return NULL;

@@ -178,8 +178,7 @@ static json_t *check_int(Check *c, const SchemaType *t, json_t *v)
                       is_size ? "a size (a number, perhaps with one of k M G T P E)" : "an integer",
                       s ? "'" : "", s ? s : json_kind(v), s ? "'" : "");
         if (is_size && !(s && size_of(s, &n) == -ERANGE))
-            err_line(c->err, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, "
-                     "peta-\nand exabytes, respectively.");
+            err_line(c->err, SIZE_SUFFIXES);
         return NULL;
     }
     if (n < t->min || n > t->max)

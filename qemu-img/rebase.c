@@ -261,7 +261,7 @@ static CO bool rebase_copy(Rebase *rb)
 /* Options for the image: -T is for what lies below it. NULL: complained. */
 static json_t *rebase_top_options(const RebaseArgs *a, const char *name, GError **err)
 {
-    json_t *o = a->image_opts ? image_opts_parse(name, err) : json_object();
+    json_t *o = a->image_opts ? image_opts_parse(name, "file", err) : json_object();
     OpenFlags flags = 0;
 
     if (!o)

@@ -41,8 +41,7 @@ static bool resize_read_size(const char *text, NewSize *s)
     if (size_parse(digits, 1, &s->bytes, NULL) == 0)
         return true;
     complain("'%s' is not a size", text);
-    fputs("Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
-          "and exabytes, respectively.\n", stderr);
+    fputs(SIZE_SUFFIXES "\n", stderr);
     return false;
 }
 

@@ -87,7 +87,7 @@ Handle *tool_open_err(const char *name, const char *format, bool image_opts, Ope
         options = format ? json_pack("{s:s}", "driver", format) : NULL;
         return handle_open(name, options, flags, err);
     }
-    options = image_opts_parse(name, err);
+    options = image_opts_parse(name, "file", err);
     if (!options) {
         err_prefix(err, "Could not open '%s': ", name);
         return NULL;

@@ -179,7 +179,7 @@ static bool open_request(Job *j)
     g_autoptr(GError) err = NULL;
 
     if (j->image_opts) {
-        j->open.options = image_opts_parse(j->file, &err);
+        j->open.options = image_opts_parse(j->file, NULL, &err);
         return j->open.options || complain_err(err);
     }
     j->open.name = j->file;

@@ -14,7 +14,7 @@
 /* The options of FILE's node: what was given on its own, or all of it. NULL with @err. */
 static json_t *file_options(const Job *j, GError **err)
 {
-    json_t *o = j->image_opts ? image_opts_parse(j->file, err) : json_object();
+    json_t *o = j->image_opts ? image_opts_parse(j->file, "file", err) : json_object();
 
     if (o && j->format)
         json_put_str(o, "driver", j->format);

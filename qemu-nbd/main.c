@@ -176,8 +176,16 @@ static bool option_number(const char *what, unsigned *out)
 
 static bool option_offset(Job *j)
 {
-    if (size_parse(optarg, 1, &j->offset, NULL) < 0 || j->offset > INT64_MAX)
-        return complain("'%s' is no offset", optarg);
+    char *end;
+
+    if (size_parse(optarg, 1, &j->offset, NULL) < 0 || j->offset > INT64_MAX) {
+        complain("'%s' is no offset", optarg);
+        /* The line that scripts know comes with numbers too large, and those below 0 are that. */
+        errno = 0;
+        if (strtoull(optarg, &end, 0) > INT64_MAX && !errno && !*end)
+            fputs(SIZE_SUFFIXES "\n", stderr);
+        return false;
+    }
     return true;
 }
 

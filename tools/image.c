@@ -35,9 +35,9 @@ bool open_aio_mode(const char *mode, OpenFlags *flags)
 /* ---- options -------------------------------------------------------------------------------- */
 
 /* The second line is what callers of the reference know. */
-static void warn_of_short_forms(const char *text)
+static void warn_of_short_forms(const char *text, const char *implied_key)
 {
-    g_auto(GStrv) forms = keyval_short_forms(text, NULL);
+    g_auto(GStrv) forms = keyval_short_forms(text, implied_key);
 
     for (char **form = forms; *form; form++) {
         complain("warning: an option without a value is an old way to say '%s'", *form);
@@ -45,15 +45,15 @@ static void warn_of_short_forms(const char *text)
     }
 }
 
-json_t *image_opts_parse(const char *text, GError **err)
+json_t *image_opts_parse(const char *text, const char *implied_key, GError **err)
 {
-    warn_of_short_forms(text);
-    return keyval_parse(text, NULL, err);
+    warn_of_short_forms(text, implied_key);
+    return keyval_parse(text, implied_key, err);
 }
 
 bool image_opts_merge(const char *text, json_t *into, GError **err)
 {
-    warn_of_short_forms(text);
+    warn_of_short_forms(text, NULL);
     return keyval_parse_flat(text, NULL, into, err);
 }
 

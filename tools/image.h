@@ -12,9 +12,10 @@ bool open_aio_mode(const char *mode, OpenFlags *flags);
 
 /*
  * The options that the value of --image-opts gives, nested; for each key without a value the lines of
- * the reference are printed. NULL with @err.
+ * the reference are printed. @implied_key, unless NULL, names a first value without '='. NULL with
+ * @err.
  */
-json_t *image_opts_parse(const char *text, GError **err);
+json_t *image_opts_parse(const char *text, const char *implied_key, GError **err);
 /* The same merged into @into, keys as they are written. */
 bool image_opts_merge(const char *text, json_t *into, GError **err);
 

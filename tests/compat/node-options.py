@@ -108,6 +108,9 @@ GROUP = '--object throttle-group,id=g'
 for text in ('file.file.filename=a,file.backing=', 'file.file.filename=t,file.backing=',
              'file.file.filename=a,file.backing.driver=raw,file.backing.file.filename=r'):
     opts(f'driver=throttle,throttle-group=g,file.driver=qcow2,{text}', GROUP)
+# A first word is the value of 'file'.
+for text in ('r', 'r,driver=raw', 'noread-only', 'driver,read-only'):
+    opts(text)
 
 IO = "qemu-io -c '{}' --image-opts '{}'"
 for name, command, text in (

@@ -18,5 +18,7 @@ def asan(options):
 
 # At the end the leak checker starts a process and a report opens a file: no sandbox lets them.
 SANDBOXED = asan('detect_leaks=0:log_path=stderr')
+# The leak checker cannot work while somebody traces the program.
+TRACED = asan('detect_leaks=0')
 # For a program that is told to abort: that is no finding.
 MAY_ABORT = asan('handle_abort=0')

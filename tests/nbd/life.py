@@ -248,7 +248,8 @@ REFUSED = [
     ['-L', 'disk'], ['-L', '-o', '1'], ['-L', '-x', 'n'], ['--nosuch', 'disk'], ['--object', 'x', 'disk'],
     ['-f', 'raw', '-l', 'x', 'disk'], ['-D', 'd' * 4097, '-f', 'raw', 'disk'],
     ['-x', 'd' * 4097, '-f', 'raw', 'disk'], ['-f', 'raw', '--selinux-label=x', 'disk'],
-    ['--image-opts', 'driver=raw,read-only,file.filename=disk'],
+    ['--image-opts', 'driver=raw,read-only,file.filename=disk'], ['--image-opts', 'disk'],
+    *[['-o', offset, '-f', 'raw', 'disk'] for offset in ('-1', '9223372036854775808', '', '1.5', '-x')],
 ]
 
 

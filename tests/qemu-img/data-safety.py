@@ -11,7 +11,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
 from cases import BUILD, IO, REFERENCE, case, img, main, require, run
-from this_run import PRELOADABLE
+from this_run import PRELOADABLE, TRACED
 
 FAIL = str(BUILD / 'preload/fail.so')
 SECRET = '--object', 'secret,id=s,data=abc'
@@ -32,7 +32,7 @@ def a_temporary_snapshot_is_its_own_and_gone():
     before = pathlib.Path('r').read_bytes()
     os.mkdir('tmp')
     done = run('strace', '-f', '-e', 'trace=openat', IO, '-s', '-f', 'raw', '-c', 'write -P 7 0 64k',
-               '-c', 'read -P 7 0 64k', 'r', env={'TMPDIR': os.path.abspath('tmp')})
+               '-c', 'read -P 7 0 64k', 'r', env={'TMPDIR': os.path.abspath('tmp'), **TRACED})
     made = [line for line in done.stderr.splitlines() if '/tmp/ferry-' in line and 'O_CREAT' in line]
     assert made and all(word in made[0] for word in ('O_EXCL', '0600')), done.stderr
     assert not os.listdir('tmp') and pathlib.Path('r').read_bytes() == before

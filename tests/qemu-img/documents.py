@@ -132,6 +132,8 @@ def completion_knows_values():
     assert completed("convert -T ''") == {'none', 'writeback', 'writethrough', 'directsync',
                                           'unsafe'}
     assert completed("convert --object ''") >= {'secret', 'throttle-group', '(files)'}
+    assert completed("convert --progress =") == {'json'} and completed("info --untrusted =") == {'strict'}
+    assert completed("info --untrusted ''") == {'(files)'}
     assert 'copy_piece' in completed("-T ''")
     assert completed("info ''") == {'(files)'}
     assert completed("-T copy_piece info -f q") == {'qcow2', 'quorum'}
