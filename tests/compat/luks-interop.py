@@ -11,6 +11,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from this_run import SLOWER
+
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
 REFERENCE = pathlib.Path(os.environ.get('FERRY_REFERENCE', '/usr/bin'))
 OURS, THEIRS = BUILD / 'qemu-img', REFERENCE / 'qemu-img'
@@ -54,7 +57,8 @@ class Failed(Exception):
 def run(*command, stdin=None):
     """Standard output; Failed unless the exit code is 0."""
     for _ in range(ATTEMPTS):
-        p = subprocess.run([str(c) for c in command], input=stdin, capture_output=True, timeout=100)
+        p = subprocess.run([str(c) for c in command], input=stdin, capture_output=True,
+                           timeout=100 * SLOWER)
         if p.returncode == 0:
             return p.stdout
         if FLAKY not in p.stderr:
