@@ -15,6 +15,7 @@
 #include "util/module.h"
 #include "util/object.h"
 #include <fnmatch.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -183,8 +184,8 @@ typedef struct {
     Authz face;
     char *path;
     bool refresh;
-    GMutex lock;      /* of what follows: several may ask at once */
-    struct stat seen; /* the file whose rules these are */
+    pthread_mutex_t lock; /* of what follows: several may ask at once */
+    struct stat seen;     /* the file whose rules these are */
     RuleList list;
 } AuthzListFile;
 
@@ -221,13 +222,15 @@ static bool file_has_changed(const AuthzListFile *a)
 static bool file_ask(void *state, const char *identity, bool *allowed, GError **err)
 {
     AuthzListFile *a = state;
-    G_GNUC_UNUSED g_autoptr(GMutexLocker) guard = g_mutex_locker_new(&a->lock);
+    bool ok;
 
+    pthread_mutex_lock(&a->lock);
     /* Rules that cannot be read let nobody in: the old ones may be what was to be changed. */
-    if (a->refresh && file_has_changed(a) && !file_load(a, err))
-        return false;
-    *allowed = rule_list_allows(&a->list, identity);
-    return true;
+    ok = !a->refresh || !file_has_changed(a) || file_load(a, err);
+    if (ok)
+        *allowed = rule_list_allows(&a->list, identity);
+    pthread_mutex_unlock(&a->lock);
+    return ok;
 }
 
 static bool file_create(void *state, const char *id, json_t *props, GError **err)
@@ -235,7 +238,7 @@ static bool file_create(void *state, const char *id, json_t *props, GError **err
     AuthzListFile *a = state;
 
     a->face.ask = file_ask;
-    g_mutex_init(&a->lock);
+    pthread_mutex_init(&a->lock, NULL);
     a->path = g_strdup(json_get_str(props, "filename", NULL));
     a->refresh = json_get_bool(props, "refresh", true);
     return file_load(a, err);
@@ -245,7 +248,7 @@ static void file_destroy(void *state)
 {
     AuthzListFile *a = state;
 
-    g_mutex_clear(&a->lock);
+    pthread_mutex_destroy(&a->lock);
     g_free(a->path);
     rule_list_clear(&a->list);
 }

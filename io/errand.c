@@ -14,7 +14,8 @@ struct Errand {
     int (*fn)(void *arg);
     void *arg;
     GDestroyNotify free_arg;
-    int result;         /* the thread's until @done is written to */
+    int result;         /* the thread's until @ended */
+    atomic_bool ended;  /* before @done is written to */
     int failure;        /* a positive errno: it could not be started */
     int done;           /* eventfd */
     PollWait *wait;     /* home loop only; NULL: nobody waits now */
@@ -36,7 +37,7 @@ static void *errand_main(void *arg)
     Errand *e = arg;
 
     e->result = e->fn(e->arg);
-    /* Before it, all that @fn wrote; who waits sees that after its poll. */
+    e->ended = true;
     eventfd_write(e->done, 1);
     errand_end(e);
     return NULL;
@@ -72,7 +73,10 @@ int errand_wait(Errand *e, int64_t deadline_ns, int *result)
     if (e->cancelled)
         return -ECANCELED;
     e->wait = &w;
-    r = poll_wait(&w, e->done, POLLIN, deadline_ns);
+    /* To look at @ended lets us see what @fn wrote, which a descriptor alone does not promise. */
+    do {
+        r = poll_wait(&w, e->done, POLLIN, deadline_ns);
+    } while (r >= 0 && !e->ended);
     e->wait = NULL;
     if (r < 0)
         return r;
