@@ -365,10 +365,12 @@ def disk(size=1 << 20, *args, content=b''):
 
 
 def listens(path):
-    """Can clients connect to Unix socket @path? Found out without being one. (It is bound before.)"""
+    """Can clients connect to Unix socket @path? Found out without being one. (It is bound before. The
+    sockets of a server that was killed are in the list for a while.)"""
     with open('/proc/net/unix', encoding='utf-8', errors='replace') as sockets:
-        return any(int(f[3], 16) & 0x10000 for f in map(str.split, sockets)
-                   if len(f) == 8 and f[7] == str(path))
+        flags = [f[3] for f in map(str.split, sockets)
+                 if len(f) == 8 and f[7] == str(path) and f[5] == '01']
+    return os.path.exists(path) and flags != [] and all(int(f, 16) & 0x10000 for f in flags)
 
 
 def wait_for(condition):
