@@ -16,7 +16,8 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import IMG, case, img, io, main
+from cases import IMG, case, img, io, main, require
+from this_run import WATCHED
 
 BAR = re.compile(r'(\w+) \[(#*)(\.*)\] +([\d.]+)%(  [\d.]+ \w+/s)?(  [\d:]+ left)?')
 KEYS = ['phase', 'done', 'total', 'rate', 'eta']
@@ -122,6 +123,7 @@ def no_bar_without_a_terminal():
 
 @case
 def quick_work_shows_no_bar():
+    require(not WATCHED, 'no work is quick under a watcher')
     make_images()
     seen, out = on_terminal(['convert', '-f', 'raw', '-O', 'qcow2', 'a.raw', 'out.qcow2'])
     assert seen == out == ''
@@ -221,6 +223,10 @@ def json_lines_on_a_descriptor():
         assert img(*with_option(SLOW['convert'], f'--progress={bad}'), code=1).stderr, bad
 
 
+def require_readiness_to_be_seen():
+    require(WATCHED != 'valgrind', 'valgrind catches every signal itself, before the program does')
+
+
 def signalled(command):
     """Runs it with a few SIGUSR1 in between: its standard error."""
     process = subprocess.Popen([IMG, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -246,6 +252,7 @@ def signalled(command):
 
 @case
 def a_signal_is_answered():
+    require_readiness_to_be_seen()
     for name, command in SLOW.items():
         make_images()
         _, err = signalled(command)
@@ -256,6 +263,7 @@ def a_signal_is_answered():
 
 @case
 def a_signal_makes_no_difference_to_the_plain_text():
+    require_readiness_to_be_seen()
     make_images()
     out, err = signalled(with_option(SLOW['convert'], '-p'))
     assert err == '' and out.startswith('    (0.00/100%)\r') and out.endswith('(100.00/100%)\r\n'), \
