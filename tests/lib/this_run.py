@@ -9,6 +9,8 @@ SLOWER = 10 if WATCHED else 1
 PRELOADABLE = WATCHED in ('', 'address')
 # io_uring: the loop may have been told to do without, and valgrind cannot follow it.
 HAS_RINGS = os.environ.get('FERRY_LOOP') != 'epoll' and WATCHED != 'valgrind'
+# Whether a program catches a signal: valgrind catches every one in its place.
+SIGNALS_SEEN = WATCHED != 'valgrind'
 
 
 def asan(options):

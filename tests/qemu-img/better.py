@@ -8,12 +8,15 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from this_run import SLOWER
+
 TOOL = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve() / 'qemu-img'
 
 
 def run(*args):
     done = subprocess.run([TOOL, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=60, text=True)
+                          stderr=subprocess.STDOUT, timeout=60 * SLOWER, text=True)
     return done.returncode, done.stdout
 
 

@@ -17,7 +17,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import IMG, case, img, io, main, require
-from this_run import WATCHED
+from this_run import SIGNALS_SEEN, WATCHED
 
 BAR = re.compile(r'(\w+) \[(#*)(\.*)\] +([\d.]+)%(  [\d.]+ \w+/s)?(  [\d:]+ left)?')
 KEYS = ['phase', 'done', 'total', 'rate', 'eta']
@@ -223,12 +223,9 @@ def json_lines_on_a_descriptor():
         assert img(*with_option(SLOW['convert'], f'--progress={bad}'), code=1).stderr, bad
 
 
-def require_readiness_to_be_seen():
-    require(WATCHED != 'valgrind', 'valgrind catches every signal itself, before the program does')
-
-
 def signalled(command):
     """Runs it with a few SIGUSR1 in between: its standard error."""
+    require(SIGNALS_SEEN, 'it cannot be seen when the program is ready for signals')
     process = subprocess.Popen([IMG, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
 
@@ -252,7 +249,6 @@ def signalled(command):
 
 @case
 def a_signal_is_answered():
-    require_readiness_to_be_seen()
     for name, command in SLOW.items():
         make_images()
         _, err = signalled(command)
@@ -263,7 +259,6 @@ def a_signal_is_answered():
 
 @case
 def a_signal_makes_no_difference_to_the_plain_text():
-    require_readiness_to_be_seen()
     make_images()
     out, err = signalled(with_option(SLOW['convert'], '-p'))
     assert err == '' and out.startswith('    (0.00/100%)\r') and out.endswith('(100.00/100%)\r\n'), \

@@ -16,7 +16,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, IMG, case, img, io, main, require, require_root, run
-from this_run import PRELOADABLE
+from this_run import PRELOADABLE, SIGNALS_SEEN
 
 MIB = 1 << 20
 INCOMPLETE = re.compile(r"qemu-img: '([^']*)' is incomplete: ")
@@ -230,6 +230,7 @@ for ignored in signal.SIGHUP, signal.SIGINT:
 
 def stopped(sig, *command, after=0.5, **more):
     """Runs something slow, sends it @sig: its exit code and standard error."""
+    require(SIGNALS_SEEN, 'it cannot be seen when the program is ready for signals')
     process = subprocess.Popen([IMG, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, **more)
     while not is_prepared(process):
