@@ -1,52 +1,44 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A chain of 200 images opens with the usual limit of descriptors; with too few the error names what failed."""
-import os
 import pathlib
 import resource
-import subprocess
 import sys
-import tempfile
 
-BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from cases import IMG, IO, case, img, io, main, run
+
 DEEP = 200
-
-
-def run(limit, tool, *args):
-    def lower():
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    done = subprocess.run([BUILD / tool, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=120, text=True, preexec_fn=lower)
-    return done.returncode, done.stdout, done.stderr
+LAST = f'c{DEEP - 1}'
+COMMANDS = ((IO, '-c', 'read -P 7 0 1M', LAST), (IMG, 'convert', '-O', 'raw', LAST, 'out'), (IMG, 'map', LAST))
 
 
 def make_chain():
-    run(64, 'qemu-img', 'create', '-q', '-f', 'qcow2', 'c0', '1M')
-    run(64, 'qemu-io', '-c', 'write -P 7 0 1M', 'c0')
+    img('create', '-q', '-f', 'qcow2', 'c0', '1M')
+    io('c0', 'write -P 7 0 1M')
     for i in range(1, DEEP):
-        run(64, 'qemu-img', 'create', '-q', '-f', 'qcow2', '-u', '-b', f'c{i - 1}', '-F', 'qcow2', f'c{i}', '1M')
+        img('create', '-q', '-f', 'qcow2', '-u', '-b', f'c{i - 1}', '-F', 'qcow2', f'c{i}', '1M')
 
 
-COMMANDS = {'read': ('qemu-io', '-c', 'read -P 7 0 1M', f'c{DEEP - 1}'),
-            'convert': ('qemu-img', 'convert', '-O', 'raw', f'c{DEEP - 1}', 'out'),
-            'map': ('qemu-img', 'map', f'c{DEEP - 1}')}
+def run_with(limit, *command, code):
+    def lower():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    return run(*command, code=code, preexec_fn=lower)
 
 
-def main():
-    os.chdir(tempfile.mkdtemp())
+@case
+def a_deep_chain_opens_with_the_usual_limit():
     make_chain()
-    failed = 0
-    for name, command in COMMANDS.items():
-        code, _, err = run(1024, *command)
-        good = code == 0 and not err
-        print(f'ok {name}-whole-chain' if good else f'not ok {name}-whole-chain {code} {err!r}')
-        failed |= not good
-        code, _, err = run(64, *command)
-        good = code == 1 and err.count('\n') == 1 and "Could not open 'c" in err and 'Too many open files' in err
-        print(f'ok {name}-too-few' if good else f'not ok {name}-too-few {code} {err!r}')
-        failed |= not good
-    return failed
+    for command in COMMANDS:
+        assert not run_with(1024, *command, code=0).stderr, command
 
 
-if __name__ == '__main__':
-    sys.exit(main())
+@case
+def with_too_few_the_error_names_what_failed():
+    make_chain()
+    for command in COMMANDS:
+        err = run_with(64, *command, code=1).stderr
+        assert err.count('\n') == 1 and "Could not open 'c" in err and 'Too many open files' in err, err
+
+
+main('descriptors')

@@ -11,7 +11,7 @@ import sys
 import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import IMG, IO, TIMEOUT, case, img, main, run
+from cases import IO, TIMEOUT, case, img, main, run
 from this_run import WATCHED
 
 LOOPS = {}, {'FERRY_LOOP': 'epoll'}
