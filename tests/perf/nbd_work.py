@@ -26,7 +26,7 @@ def fio(bench, tls, rw, depth, clients, count):
         ['fio', '--output-format=json', '--name=x', '--ioengine=nbd', f'--uri={bench.uri(tls)}',
          f'--rw={rw}', '--bs=4k', f'--size={SIZE}', f'--iodepth={depth}', f'--numjobs={clients}',
          '--group_reporting=1', '--thread=1', f'--io_size={count * 4096 // clients}'],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True, cwd=bench.folder,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True, text=True, cwd=bench.folder,
         env=bench.client_environment())
     job = json.loads(done.stdout[done.stdout.index('{'):])['jobs'][0]
     return job['read' if rw == 'randread' else 'write']['iops']
@@ -120,7 +120,7 @@ def handshakes(bench, count):
 
 def far_away(bench, connections, milliseconds=50, window=512 << 10):
     """Reads all of the disk over a long way: bytes per second."""
-    door = bench.folder / 'far.sock'
+    door = bench.socket.with_name('far.sock')
     door.unlink(missing_ok=True)
     relay = subprocess.Popen([sys.executable, HERE / 'delay.py', door, bench.socket, str(milliseconds),
                               str(window)])

@@ -7,9 +7,11 @@ counted; "cpu/...", ours to each other; "wall", ours to the reference's; "speed"
 reference and nbdkit. Rows about something else tell each server's figure. Every row ends with its goal.
 """
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 from nbd_work import (SIZE, MiB, environment, far_away, fio, handshakes, idle_memory, nbdcopy,
@@ -29,7 +31,8 @@ class Bench:
 
     def __init__(self, build, reference, folder):
         self.folder, self.build, self.reference = folder, build, reference
-        self.socket = folder / 'nbd.sock'
+        self.sockets = tempfile.TemporaryDirectory()  # not those of a run that was killed
+        self.socket = pathlib.Path(self.sockets.name) / 'nbd.sock'
         self.programs = {'ours': [build / 'qemu-nbd'], 'reference': [reference / 'qemu-nbd'],
                          'io_uring': [reference / 'qemu-nbd', '--aio=io_uring']}
         self.nbdkit = shutil.which('nbdkit')
@@ -261,7 +264,8 @@ def run(build, reference, folder, patterns, rounds):
         try:
             text, columns, missed = row.run(bench, rounds)
         except (RuntimeError, OSError, subprocess.CalledProcessError) as fault:
-            print(f'{row.name:44} FAILED {fault}', flush=True)
+            told = getattr(fault, 'stderr', None) or ''
+            print(f'{row.name:44} FAILED {fault} {told.strip()}', flush=True)
             failed += 1
             continue
         verdict = 'missed: ' + ' '.join(missed) if missed else 'ok'
