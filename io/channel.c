@@ -123,6 +123,17 @@ int channel_wait_readable(Channel *c, int64_t deadline_ns)
     return c->shut ? 0 : r;
 }
 
+int channel_expect(Channel *c, int64_t deadline_ns)
+{
+    Loop *l = loop_here();
+    int r;
+
+    l->n_expecting++;
+    r = channel_wait_readable(c, deadline_ns);
+    l->n_expecting--;
+    return r;
+}
+
 ssize_t channel_read(Channel *c, void *buf, size_t len)
 {
     for (;;) {

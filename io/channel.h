@@ -50,6 +50,8 @@ ssize_t channel_try_read(Channel *c, void *buf, size_t len);
  * @deadline_ns at most, in place of the channel's unless 0. 0 or a negative errno.
  */
 CO int channel_wait_readable(Channel *c, int64_t deadline_ns);
+/* The same for what may come any moment: the loop may look for it a while before it sleeps. */
+CO int channel_expect(Channel *c, int64_t deadline_ns);
 /* Exactly @len bytes: 0, -EPIPE if the stream ended before the first byte, -EIO if inside. */
 CO int channel_read_all(Channel *c, void *buf, size_t len);
 /* All of @iov: 0 or a negative errno. */

@@ -131,6 +131,9 @@ struct Loop {
     TimerHeap timers;
     Ring *ring;           /* NULL until needed, or refused */
     bool no_ring;         /* refused */
+    bool may_spin;        /* whom it waits for has a core to run on meanwhile */
+    unsigned n_expecting; /* how many coroutines wait for what may come any moment */
+    unsigned short_waits; /* how many of the last sleeps in a row were short */
     unsigned max_batch;   /* requests that the ring queues before it submits them; 0: any number */
     Epoll *epoll;         /* NULL until needed */
     Co *free_stacks;

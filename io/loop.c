@@ -4,7 +4,11 @@
  *
  *     run all that are ready now -> mail of other threads -> timers -> wait if nothing is ready
  *
- * Waiting is on the ring or the epoll set if something needed one, else on the mailbox alone.
+ * Waiting is on the ring or the epoll set if something needed one, else on the mailbox alone. To
+ * sleep and be woken takes longer than many an event, above all in a guest, where it means an exit
+ * to the host and back. So after some short waits in a row, if what may come any moment is waited
+ * for, the loop looks again and again for a while before it sleeps. One while in vain ends that.
+ *
  * When loop_run returns, coroutines that are left are never run again; requests of theirs that
  * are in flight are waited for, since they end in the memory of those coroutines.
  */
@@ -15,8 +19,11 @@
 #include <stdatomic.h>
 
 enum {
-    STACKS_KEPT = 128, /* of ended coroutines, for the next ones */
-    POLL_EVERY = 16,   /* rounds of the queue between looks at the ring, if the queue never empties */
+    STACKS_KEPT = 128,     /* of ended coroutines, for the next ones */
+    POLL_EVERY = 16,       /* rounds of the queue between looks at the ring, if the queue never empties */
+    SHORT_WAITS = 4,       /* in a row make it worth to look again instead of sleeping */
+    SHORT_WAIT_NS = 80000, /* what such a wait takes at most, waking up included */
+    SPIN_NS = 40000,       /* how long to look */
 };
 
 _Thread_local Loop *loop_current;
@@ -130,19 +137,54 @@ static void loop_run_ready(Loop *l)
     }
 }
 
-static void loop_wait(Loop *l, bool block)
+/* Waits for @timeout_ns (0: not at all, -1: no limit) or an event. */
+static void loop_wait_for(Loop *l, int64_t timeout_ns)
 {
-    int64_t timeout = block ? timers_wait_ns(&l->timers) : 0;
-
-    if (timeout && !mailbox_sleep_begin(l->mailbox))
-        timeout = 0;
+    if (timeout_ns && !mailbox_sleep_begin(l->mailbox))
+        timeout_ns = 0;
     if (l->ring)
-        ring_wait(l, timeout);
+        ring_wait(l, timeout_ns);
     else if (l->epoll)
-        epoll_wait_events(l, timeout);
-    else if (timeout)
-        mailbox_wait(l->mailbox, timeout);
+        epoll_wait_events(l, timeout_ns);
+    else if (timeout_ns)
+        mailbox_wait(l->mailbox, timeout_ns);
     mailbox_sleep_end(l->mailbox);
+}
+
+/* Looks for events without sleeping. True as soon as something can go on, false after @ns. */
+static bool loop_spin(Loop *l, int64_t ns)
+{
+    int64_t deadline = clock_now_ns() + ns;
+
+    do {
+        loop_wait_for(l, 0);
+        if (l->ready_head || mailbox_has_mail(l->mailbox))
+            return true;
+    } while (clock_now_ns() < deadline);
+    return false;
+}
+
+static void loop_sleep(Loop *l)
+{
+    loop_wait_for(l, timers_wait_ns(&l->timers));
+}
+
+/* Waits for an event or a timer, whichever comes first. */
+static void loop_wait(Loop *l)
+{
+    int64_t start, timeout;
+
+    if (l->may_spin && l->n_expecting && l->short_waits >= SHORT_WAITS) {
+        timeout = timers_wait_ns(&l->timers);
+        if (loop_spin(l, timeout < 0 ? SPIN_NS : MIN(timeout, SPIN_NS)))
+            return;
+        l->short_waits = 0;
+        loop_sleep(l);
+    } else {
+        start = clock_now_ns();
+        loop_sleep(l);
+        l->short_waits = clock_now_ns() - start <= SHORT_WAIT_NS ? l->short_waits + 1 : 0;
+    }
 }
 
 static void loop_work(Loop *l)
@@ -156,9 +198,9 @@ static void loop_work(Loop *l)
             return;
         timers_run(&l->timers);
         if (!l->ready_head)
-            loop_wait(l, true);
+            loop_wait(l);
         else if (++rounds % POLL_EVERY == 0)
-            loop_wait(l, false);
+            loop_wait_for(l, 0);
     }
 }
 
@@ -169,6 +211,7 @@ static Loop *loop_new(void)
     Loop *l = g_new0(Loop, 1);
 
     l->mailbox = mailbox_new();
+    l->may_spin = g_get_num_processors() > 1;
     return l;
 }
 
@@ -176,7 +219,7 @@ static Loop *loop_new(void)
 static void loop_drain(Loop *l)
 {
     while (l->in_flight) {
-        loop_wait(l, true);
+        loop_sleep(l);
         mailbox_deliver(l->mailbox);
         timers_run(&l->timers);
     }

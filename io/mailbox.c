@@ -69,11 +69,16 @@ void mailbox_post(Mailbox *mb, Mail *m)
     mailbox_unref(mb);
 }
 
+bool mailbox_has_mail(Mailbox *mb)
+{
+    return atomic_load_explicit(&mb->head, memory_order_relaxed);
+}
+
 void mailbox_deliver(Mailbox *mb)
 {
     Mail *m, *oldest = NULL;
 
-    if (!atomic_load_explicit(&mb->head, memory_order_relaxed))
+    if (!mailbox_has_mail(mb))
         return;
     m = atomic_exchange_explicit(&mb->head, NULL, memory_order_acquire);
     while (m) {

@@ -33,6 +33,9 @@ void mailbox_post(Mailbox *mb, Mail *m);
 /* Delivers all mail, oldest first. */
 void mailbox_deliver(Mailbox *mb);
 
+/* True if mailbox_deliver has something to do. */
+bool mailbox_has_mail(Mailbox *mb);
+
 /* Before sleeping: from now on posting writes to the eventfd. False if there is mail already. */
 bool mailbox_sleep_begin(Mailbox *mb);
 void mailbox_sleep_end(Mailbox *mb);

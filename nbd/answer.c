@@ -32,6 +32,20 @@ static size_t input_len(const NbdConn *c)
     return c->input_end - c->input_at;
 }
 
+/* As channel_read. */
+static CO ssize_t expect_and_read(Channel *c, void *buf, size_t len)
+{
+    ssize_t n;
+
+    while ((n = channel_try_read(c, buf, len)) == -EAGAIN) {
+        int r = channel_expect(c, 0);
+
+        if (r < 0)
+            return r;
+    }
+    return n;
+}
+
 /* Receives more, behind what there is. */
 static CO int input_more(NbdConn *c)
 {
@@ -42,7 +56,7 @@ static CO int input_more(NbdConn *c)
         c->input_end -= c->input_at;
         c->input_at = 0;
     }
-    n = channel_read(c->channel, c->input + c->input_end, NBD_INPUT_LEN - c->input_end);
+    n = expect_and_read(c->channel, c->input + c->input_end, NBD_INPUT_LEN - c->input_end);
     if (n <= 0)
         return n < 0 ? n : -EPIPE;
     c->input_end += n;

@@ -56,7 +56,7 @@ static CO int wait_for_request(NbdClient *c)
     int r;
 
     do {
-        r = channel_wait_readable(c->channel, limit ? clock_now_ns() + limit : 0);
+        r = channel_expect(c->channel, limit ? clock_now_ns() + limit : 0);
     } while (r == -ETIMEDOUT && is_busy(c));
     if (r == -ETIMEDOUT)
         nbd_report(c, "was idle for too long");

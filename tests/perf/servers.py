@@ -134,6 +134,7 @@ class Bench:
         for _ in range(rounds):
             if writes:
                 shutil.copyfile(self.disk(fmt), path)
+            path.read_bytes()  # into the page cache, for all servers alike
             figures.append(self.serve(name, path, fmt, tls, lambda pid: work(self)))
         base = 0 if with_start else self.idle_cpu(name, fmt, tls)
         return max(f[0] for f in figures), max(min(f[1] for f in figures) - base, 1e-6)

@@ -5,8 +5,10 @@
 #include "io/loop.h"
 #include "tests/lib/harness.h"
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef struct {
@@ -235,6 +237,132 @@ static void test_ping_pong(void)
     channel_free(p.b);
 }
 
+/* ---- what may come any moment ---------------------------------------------------------------- */
+
+enum { MANY = 2000 };
+
+/* A channel; what it is connected to is @far. */
+static Channel *channel_to(int *far)
+{
+    int s[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), ==, 0);
+    *far = s[1];
+    return channel_new_socket(s[0]);
+}
+
+/* Sends one byte at a time, each as soon as the one before has come back. In a thread. */
+static void *ask_quickly(void *arg)
+{
+    int fd = *(int *)arg;
+    char byte = 0;
+
+    for (int i = 0; i < MANY; i++)
+        g_assert_true(write(fd, &byte, 1) == 1 && read(fd, &byte, 1) == 1);
+    return NULL;
+}
+
+/* Answers @ask_quickly until the loop no longer sleeps in between; @c's other end is @far. */
+static void answer_quickly(Channel *c, int far)
+{
+    pthread_t thread;
+    char byte;
+
+    g_assert_cmpint(pthread_create(&thread, NULL, ask_quickly, &far), ==, 0);
+    for (int i = 0; i < MANY; i++) {
+        g_assert_cmpint(channel_expect(c, 0), ==, 0);
+        g_assert_cmpint(channel_read(c, &byte, 1), ==, 1);
+        g_assert_cmpint(channel_write_all(c, &byte, 1), ==, 0);
+    }
+    pthread_join(thread, NULL);
+}
+
+static int64_t cpu_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
+}
+
+static void test_expecting_costs_nothing_when_idle(void)
+{
+    int far;
+    Channel *c = channel_to(&far);
+    int64_t before;
+
+    answer_quickly(c, far);
+    before = cpu_ns();
+    for (int i = 0; i < 5; i++)
+        g_assert_cmpint(channel_expect(c, clock_now_ns() + 100000000), ==, -ETIMEDOUT);
+    g_assert_cmpint(cpu_ns() - before, <, 50000000);
+    channel_free(c);
+    close(far);
+}
+
+static void test_expecting_ends_at_the_deadline(void)
+{
+    int far;
+    Channel *c = channel_to(&far);
+
+    for (int us = 1; us < 100000; us *= 3) {
+        int64_t deadline;
+
+        answer_quickly(c, far);
+        deadline = clock_now_ns() + us * INT64_C(1000);
+        g_assert_cmpint(channel_expect(c, deadline), ==, -ETIMEDOUT);
+        g_assert_cmpint(clock_now_ns(), >=, deadline);
+    }
+    channel_free(c);
+    close(far);
+}
+
+typedef struct {
+    Channel *c;
+    Co *sleeper;
+} Expectation;
+
+static void expect_byte(void *arg)
+{
+    Expectation *x = arg;
+    char byte;
+
+    g_assert_cmpint(channel_expect(x->c, 0), ==, 0);
+    g_assert_cmpint(channel_read(x->c, &byte, 1), ==, 1);
+}
+
+static void *wake_soon(void *arg)
+{
+    Expectation *x = arg;
+
+    co_wake_from_thread(x->sleeper);
+    return NULL;
+}
+
+/* What other threads hand over is not kept waiting by a loop that looks at its sockets. */
+static void test_expecting_hears_other_threads(void)
+{
+    int far;
+    Channel *c = channel_to(&far);
+
+    for (int i = 0; i < 100; i++) {
+        Expectation x = { c, co_self() };
+        CoGroup g = {};
+        pthread_t thread;
+
+        if (i % 10 == 0)
+            answer_quickly(c, far);
+        co_group_start(&g, expect_byte, &x);
+        g_assert_cmpint(pthread_create(&thread, NULL, wake_soon, &x), ==, 0);
+        co_suspend();
+        pthread_join(thread, NULL);
+        g_assert_cmpint(write(far, "x", 1), ==, 1);
+        co_group_wait(&g);
+    }
+    channel_free(c);
+    close(far);
+}
+
 const Test tests[] = {
     { "/channel/read/what-is-there", test_read_returns_what_is_there },
     { "/channel/large/socket", test_large_socket },
@@ -245,5 +373,8 @@ const Test tests[] = {
     { "/channel/shutdown/peer", test_shutdown_reaches_peer },
     { "/channel/shutdown/pipe", test_shutdown_pipe },
     { "/channel/ping-pong", test_ping_pong },
+    { "/channel/expecting/costs-nothing-when-idle", test_expecting_costs_nothing_when_idle },
+    { "/channel/expecting/ends-at-the-deadline", test_expecting_ends_at_the_deadline },
+    { "/channel/expecting/hears-other-threads", test_expecting_hears_other_threads },
     {}
 };
