@@ -16,7 +16,7 @@
 
 enum {
     RECORD_MAX = 16 << 10, /* plain bytes of a record, RFC 8446 section 5.1 */
-    WRITE_MAX = 256 << 10, /* encrypted before anything is sent */
+    WRITE_MAX = 32 << 10,  /* encrypted before it is sent; the peer decrypts it meanwhile */
     AHEAD_MAX = 128 << 10, /* received by one system call */
 };
 
