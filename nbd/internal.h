@@ -26,7 +26,7 @@ enum {
     NBD_SCRATCH_LEN = 256 << 10, /* what one system call receives at most, of small requests */
     NBD_HEADER_MAX = sizeof(NbdExtendedRequest),
     /* Answers ready and not sent: beyond it no more are prepared, since they would only get cold. */
-    NBD_UNSENT_MAX = 1 << 20,
+    NBD_UNSENT_MAX = 512 << 10,
 };
 
 /* ---- memory for data ------------------------------------------------------------------------- */
