@@ -20,7 +20,7 @@ include $(B)/config.mk
 endif
 
 $(B)/config.mk: $(SRC)/configure $(SRC)/VERSION
-	@$(SRC)/configure $(CONFIGURE_ARGS) $(INSTALL_DEPS)
+	@$(CONFIGURE_ENV) $(SRC)/configure $(CONFIGURE_ARGS) $(INSTALL_DEPS)
 
 # ---- rooms -------------------------------------------------------------------------------------
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
