@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the client asks of a server, over several connections, and when connections are lost and come
 back: nothing lost, nothing told that did not happen, nothing waited for longer than was said."""
+import json
 import os
 import pathlib
 import socket
@@ -179,6 +180,53 @@ def test_a_list_is_whole_or_fails():
         s.can_go = False    # it can describe none: that is no failure
         code, text = run('qemu-nbd', '-L', '-k', s.path)
         assert (code, text) == (0, "exports available: 2\n export: ''\n export: 'other'\n"), text
+
+
+def test_extents_in_bytes_where_no_block_sizes_are_told():
+    """A server that told none may count in bytes. So may one that comes back with smaller blocks."""
+    lengths = 1000, 777, 5000, 333
+
+    def ends():
+        at = i = 0
+        while at < K64:
+            at += lengths[i % 4]
+            i += 1
+            yield min(at, K64), (i % 2) * 3
+
+    class Bytes(Server):
+        def runs(self, q):
+            if self.blocks == (4096, 4096, MIB) and q.conn.number == 0:
+                self.blocks = 1, 4096, MIB
+                raise Cut
+            at = q.offset
+            for end, flags in ends():
+                if end > at:
+                    yield end - at, flags
+                    at = end
+                    if q.flags & nbd.REQ_ONE:
+                        return
+
+    def made(blocks):
+        s, at = Bytes(size=K64), 0
+        for end, flags in ends():
+            s.data[at:end] = (b'\0' if flags else b'\1') * (end - at)
+            at = end
+        s.blocks = blocks
+        return s
+
+    for blocks in None, (4096, 4096, MIB):
+        with made(blocks) as s:
+            code, text = run('qemu-img', 'map', '--output=json', '--image-opts',
+                             options(s, reconnect_delay=20))
+            assert code == 0, text
+            assert [(e['start'] + e['length'], 0 if e['data'] else 3) for e in json.loads(text)] == \
+                list(ends()), text
+        with made(blocks) as s, s_file() as out:
+            os.truncate(out, K64)
+            code, text = run('qemu-img', 'convert', '-n', '--image-opts', '-O', 'raw',
+                             options(s, reconnect_delay=20), out)
+            assert code == 0, text
+            assert pathlib.Path(out).read_bytes() == s.data
 
 
 def test_context_is_refused():
