@@ -253,6 +253,43 @@ def test_connections_only_if_they_agree():
     assert 4 in (connections(nbd.ALL | nbd.MULTI, n) for n in (400, 4000, 40000))
 
 
+def test_connections_agree_after_a_loss_too():
+    """Of a server that comes back without saying so nothing is taken: a flush by one connection would
+    leave out what others wrote. One connection needs no such word."""
+    class Forgets(Server):
+        def handshake(self, c):
+            self.flags = nbd.ALL | (nbd.MULTI if c.number < 2 else 0)
+            return super().handshake(c)
+
+        def answer(self, q):
+            if q.conn.number < 2 and q.kind == nbd.WRITE:
+                raise Cut
+            return super().answer(q)
+
+    commands = ['sleep 300', *(f'aio_write {n * 4096} 4096' for n in range(20)), 'aio_flush', 'flush']
+    with Forgets() as s:
+        code, text = io(s, *commands, connections=2, reconnect_delay=3)
+        assert code == 1 and 'aio_write failed: Input/output error' in text, text
+        assert s.connections > 2 and not [q for q in s.requests if q.conn.number >= 2]
+    with Forgets() as s:
+        good_io(s, *commands, reconnect_delay=30)
+
+
+def test_a_descriptor_is_one_connection():
+    with Server(data=b'\xa5' * MIB) as s:
+        s.flags = nbd.ALL | nbd.MULTI
+        ours, theirs = socket.socketpair()
+        s.open.append(theirs)
+        threading.Thread(target=s.run, args=(nbd.Conn(theirs, 0, None),), daemon=True).start()
+        commands = ['aio_read -P 0xa5 0 4k', 'aio_read -P 0xa5 0 64k', 'aio_flush'] * 20
+        done = subprocess.run([BUILD / 'qemu-io', '--image-opts', *(a for c in commands for a in ('-c', c)),
+                               f'driver=nbd,server.type=fd,server.str={ours.fileno()},connections=4'],
+                              pass_fds=[ours.fileno()], stdin=subprocess.DEVNULL, timeout=TIMEOUT,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert done.returncode == 0 and 'failed' not in done.stdout, done.stdout
+        ours.close()
+
+
 def test_connections_share_the_work():
     with Server(data=os.urandom(16 * MIB)) as s:
         s.flags = nbd.ALL | nbd.MULTI
@@ -409,6 +446,61 @@ def test_other_export_is_not_taken_for_the_same():
             code, text = io(s, 'read 0 4k', reconnect_delay=2)
             assert 'read failed: Input/output error' in text, (change, text)
             assert s.connections > 1
+
+
+def test_bitmap_that_is_gone_is_not_taken_for_clean():
+    """The server comes back without the bitmap: what is dirty cannot be told any more."""
+    class Forgets(Server):
+        def meta(self, c, option, data):
+            c.context = True
+            if c.number == 0:
+                self.reply(c, option, nbd.REP_META,
+                           struct.pack('>I', nbd.CONTEXT_ID) + b'qemu:dirty-bitmap:b')
+            self.reply(c, option, nbd.ACK)
+
+        def status(self, q):
+            if q.conn.number == 0 and q.offset:
+                raise Cut
+            yield self.runs_chunk(q, [(K64, q.offset // K64 % 2)])
+
+    with Forgets(size=MIB) as s:
+        code, text = run('qemu-img', 'map', '--output=json', '--image-opts',
+                         options(s, x_dirty_bitmap='qemu:dirty-bitmap:b', reconnect_delay=2))
+        assert code == 1 and 'Input/output error' in text and s.connections > 1, text
+
+
+def test_full_backlog_is_waited_for():
+    """A server on a Unix socket that is busy accepts later, as it does on others."""
+    with Server(data=b'\xa5' * MIB) as s, socket.socket(socket.AF_UNIX) as listener:
+        path = s.path + '.busy'
+        listener.bind(path)
+        listener.listen(0)
+        filler = socket.socket(socket.AF_UNIX)
+        filler.connect(path)
+
+        def accept():
+            listener.accept()[0].close()
+            sock = listener.accept()[0]
+            s.open.append(sock)
+            s.run(nbd.Conn(sock, 0, None))
+
+        timer = threading.Timer(1.0, accept)
+        timer.daemon = True
+        timer.start()
+        code, text = run('qemu-io', '-f', 'raw', '-c', 'read -P 0xa5 0 4k', f'nbd+unix:///?socket={path}')
+        assert code == 0 and 'read 4096/4096' in text, text
+        timer.join()
+        filler.close()
+        began = time.monotonic()
+        fillers = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(path)
+        code, text = run('qemu-img', 'info', '--image-opts',
+                         f'driver=nbd,server.type=unix,server.path={path},open-timeout=1')
+        assert code == 1 and 0.9 < time.monotonic() - began < 15, text
+        for filler in fillers:
+            filler.close()
 
 
 def test_closing_does_not_wait_for_connections():
