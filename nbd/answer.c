@@ -418,8 +418,11 @@ static CO int extended_receive(NbdConn *c)
 int nbd_answer_receive(NbdConn *c)
 {
     int r = 0;
-    const be32 *magic = input_peek(c, sizeof(*magic), &r);
+    const be32 *magic;
 
+    c->between_answers = true;
+    magic = input_peek(c, sizeof(*magic), &r);
+    c->between_answers = false;
     if (!magic)
         return r;
     switch (be32_get(*magic)) {

@@ -231,6 +231,14 @@ static CO unsigned send_batch(NbdConn *c, NbdCall **batch, int *result)
     return n;
 }
 
+/* @q, answered before it was sent whole, is over: if it receives, there may be nothing more to come. */
+static void call_leaves(NbdConn *c, NbdCall *q)
+{
+    call_wake(q);
+    if (c->receiver == q && c->between_answers)
+        channel_interrupt_wait(c->channel);
+}
+
 static CO void conn_send(NbdConn *c)
 {
     NbdCall *batch[NBD_CALLS_MAX];
@@ -250,21 +258,21 @@ static CO void conn_send(NbdConn *c)
         nbd_conn_cut(c);
     for (unsigned i = 0; i < n; i++)
         if (call_is_over(c, batch[i]))
-            call_wake(batch[i]);
+            call_leaves(c, batch[i]);
 }
 
 /* ---- receiving ------------------------------------------------------------------------------- */
 
 /* Takes answers, whosever they are, until @q's is there. */
-static CO void conn_receive(NbdConn *c, const NbdCall *q)
+static CO void conn_receive(NbdConn *c, NbdCall *q)
 {
     int r = 0;
 
-    c->receiving = true;
+    c->receiver = q;
     while (r == 0 && !c->over && !(q->sent && q->answered))
         r = nbd_answer_receive(c);
-    c->receiving = false;
-    if (r < 0)
+    c->receiver = NULL;
+    if (r < 0 && r != -EINTR)
         nbd_conn_cut(c);
     /* Somebody's memory may have been pinned by us until now. */
     if (c->over)
@@ -278,7 +286,7 @@ static void conn_pass_on(NbdConn *c)
         return;
     if (c->queue && !c->sending)
         call_wake(c->queue);
-    for (unsigned i = 0; i < NBD_CALLS_MAX && !c->receiving; i++)
+    for (unsigned i = 0; i < NBD_CALLS_MAX && !c->receiver; i++)
         if (c->calls[i] && c->calls[i]->waiting) {
             call_wake(c->calls[i]);
             return;
@@ -327,7 +335,7 @@ static CO void call_drive(NbdConn *c, NbdCall *q)
     while (!call_is_over(c, q)) {
         if (c->queue && !c->sending && !c->over)
             conn_send(c);
-        else if (!c->receiving && !c->over)
+        else if (!c->receiver && !c->over)
             conn_receive(c, q);
         else
             call_wait(q);

@@ -577,6 +577,12 @@ def test_early_refusal_of_a_large_write():
     with Early(size=4 * MIB) as s:
         code, text = io(s, 'write 0 4M', 'read -P 0 0 4M')
         assert 'write failed: No space left on device' in text and 'read 4194304/4194304' in text, text
+    # Several at once: whoever receives while all are answered has nothing more to wait for.
+    with Early(size=8 * MIB) as s:
+        code, text = io(s, 'aio_write 0 4M', 'aio_write 4M 4M', 'aio_flush', 'aio_read 0 4k',
+                        'aio_write 0 4M', 'aio_flush', 'read -P 0 0 4M')
+        assert text.count('aio_write failed: No space left on device') == 3, text
+        assert 'read 4194304/4194304' in text, text
 
 
 def main():
