@@ -6,7 +6,8 @@
  *     nobody receives                     ->  receive until my answer is there
  *     otherwise                           ->  wait
  *
- * Who leaves the loop wakes another to take over what it did. Memory of a call may be in use by
+ * Who leaves the loop wakes another to take over what it did; the one who receives may be needed to
+ * send, and is interrupted then if it waits for the start of an answer. Memory of a call may be in use by
  * whoever sends or receives for it; it is pinned meanwhile, and its caller does not return.
  */
 #include "nbd/client-internal.h"
@@ -92,11 +93,14 @@ bool nbd_conn_is_over(const NbdConn *c)
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-static void call_wake(NbdCall *q)
+/* @q is to look again at what there is to do, also if it waits for an answer that may never come. */
+static void call_wake(NbdConn *c, NbdCall *q)
 {
     if (q->waiting) {
         q->waiting = false;
         co_wake(q->co);
+    } else if (q == c->receiver && c->between_answers) {
+        channel_interrupt_wait(c->channel);
     }
 }
 
@@ -117,14 +121,14 @@ void nbd_call_answered(NbdConn *c, NbdCall *q)
 {
     q->answered = true;
     if (call_is_over(c, q))
-        call_wake(q);
+        call_wake(c, q);
 }
 
 static void conn_wake_all(NbdConn *c)
 {
     for (unsigned i = 0; i < NBD_CALLS_MAX; i++)
         if (c->calls[i])
-            call_wake(c->calls[i]);
+            call_wake(c, c->calls[i]);
     co_queue_wake_all(&c->slot_queue);
 }
 
@@ -231,14 +235,6 @@ static CO unsigned send_batch(NbdConn *c, NbdCall **batch, int *result)
     return n;
 }
 
-/* @q, answered before it was sent whole, is over: if it receives, there may be nothing more to come. */
-static void call_leaves(NbdConn *c, NbdCall *q)
-{
-    call_wake(q);
-    if (c->receiver == q && c->between_answers)
-        channel_interrupt_wait(c->channel);
-}
-
 static CO void conn_send(NbdConn *c)
 {
     NbdCall *batch[NBD_CALLS_MAX];
@@ -258,18 +254,18 @@ static CO void conn_send(NbdConn *c)
         nbd_conn_cut(c);
     for (unsigned i = 0; i < n; i++)
         if (call_is_over(c, batch[i]))
-            call_leaves(c, batch[i]);
+            call_wake(c, batch[i]);
 }
 
 /* ---- receiving ------------------------------------------------------------------------------- */
 
-/* Takes answers, whosever they are, until @q's is there. */
+/* Takes answers, whosever they are, until @q's is there or somebody has to send. */
 static CO void conn_receive(NbdConn *c, NbdCall *q)
 {
     int r = 0;
 
     c->receiver = q;
-    while (r == 0 && !c->over && !(q->sent && q->answered))
+    while (r == 0 && !c->over && !(q->sent && q->answered) && !(c->queue && !c->sending))
         r = nbd_answer_receive(c);
     c->receiver = NULL;
     if (r < 0 && r != -EINTR)
@@ -279,18 +275,24 @@ static CO void conn_receive(NbdConn *c, NbdCall *q)
         conn_wake_all(c);
 }
 
+/* Unless somebody receives, one of those that wait is to. */
+static void conn_pass_receiving(NbdConn *c)
+{
+    for (unsigned i = 0; i < NBD_CALLS_MAX && !c->receiver; i++)
+        if (c->calls[i] && c->calls[i]->waiting) {
+            call_wake(c, c->calls[i]);
+            return;
+        }
+}
+
 /* Somebody else takes over what the caller that leaves might have done. */
 static void conn_pass_on(NbdConn *c)
 {
     if (c->over)
         return;
     if (c->queue && !c->sending)
-        call_wake(c->queue);
-    for (unsigned i = 0; i < NBD_CALLS_MAX && !c->receiver; i++)
-        if (c->calls[i] && c->calls[i]->waiting) {
-            call_wake(c->calls[i]);
-            return;
-        }
+        call_wake(c, c->queue);
+    conn_pass_receiving(c);
 }
 
 /* ---- calls ----------------------------------------------------------------------------------- */
@@ -333,12 +335,15 @@ static int call_result(const NbdCall *q)
 static CO void call_drive(NbdConn *c, NbdCall *q)
 {
     while (!call_is_over(c, q)) {
-        if (c->queue && !c->sending && !c->over)
+        if (c->queue && !c->sending && !c->over) {
             conn_send(c);
-        else if (!c->receiver && !c->over)
+        } else if (!c->receiver && !c->over) {
             conn_receive(c, q);
-        else
+            if (!call_is_over(c, q)) /* we are to send now */
+                conn_pass_receiving(c);
+        } else {
             call_wait(q);
+        }
     }
 }
 
