@@ -441,6 +441,7 @@ const BlockDriver block_nbd = {
     .zero = nbd_zero,
     .discard = nbd_discard,
     .sync = nbd_sync,
+    .syncs_elsewhere = true,
     .extent = nbd_extent,
     .resize = nbd_resize,
     .allocated = nbd_allocated,

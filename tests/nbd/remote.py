@@ -75,6 +75,25 @@ def test_fua_is_a_flush_where_there_is_none():
         assert s.requests[0].flags == 0
 
 
+def test_unsafe_cache_is_flushed_by_the_server():
+    """cache=unsafe, the default of convert, spares the disks of this host: what a server holds is to be
+    durable when we are done, and a failure of that is told."""
+    class Fails(Server):
+        def answer(self, q):
+            yield self.simple(q, nbd.EIO if q.kind == nbd.FLUSH else 0)
+
+    with Server(size=16 * MIB) as s, s_file() as source:
+        code, text = run('qemu-img', 'convert', '-n', '-f', 'raw', '-O', 'raw', '-S', 0, source, s.uri())
+        assert code == 0, text
+        assert [q.kind for q in s.requests].index(nbd.FLUSH) == len(s.requests) - 1
+    with Server() as s:
+        assert run('qemu-io', '-t', 'unsafe', '-f', 'raw', '-c', 'write 0 4k', s.uri())[0] == 0
+        assert [q.kind for q in s.requests] == [nbd.WRITE, nbd.FLUSH]
+    with Fails(size=16 * MIB) as s, s_file() as source:
+        code, text = run('qemu-img', 'convert', '-n', '-f', 'raw', '-O', 'raw', '-S', 0, source, s.uri())
+        assert code == 1 and 'Input/output error' in text, text
+
+
 def test_block_sizes_are_kept():
     """Every request is a multiple of the smallest block and not longer than the largest."""
     for minimum, maximum in (1, 65536), (512, 65536), (4096, 8192), (65536, 1 << 20):
@@ -561,6 +580,8 @@ def pump(source, sink):
 def test_early_refusal_of_a_large_write():
     """The server answers before it has read the data: the connection goes on all the same."""
     class Early(Server):
+        pause = 0
+
         def receive(self, c):
             head = c.receive(28)
             magic, flags, kind, cookie, offset, length = struct.unpack('>IHHQQI', head)
@@ -568,6 +589,7 @@ def test_early_refusal_of_a_large_write():
             q.conn = c
             if kind == nbd.WRITE:
                 c.send(self.simple(q, nbd.ENOSPC))
+                time.sleep(self.pause)
                 q.payload = c.receive(length)
             return q
 
@@ -583,6 +605,11 @@ def test_early_refusal_of_a_large_write():
                         'aio_write 0 4M', 'aio_flush', 'read -P 0 0 4M')
         assert text.count('aio_write failed: No space left on device') == 3, text
         assert 'read 4194304/4194304' in text, text
+    # A request made while the data leaves: whoever makes it receives, and has to send it as well.
+    with Early(size=8 * MIB) as s:
+        s.pause = 0.5
+        code, text = io(s, 'aio_write 0 4M', 'sleep 100', 'aio_read 0 4k', 'aio_flush')
+        assert 'aio_write failed: No space left' in text and 'read 4096/4096' in text, text
 
 
 def main():
