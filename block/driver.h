@@ -111,9 +111,11 @@ struct BlockDriver {
     CO int (*flush)(Node *n);
     /*
      * Makes what is not a child's durable, after .flush and only if @n was written since the last
-     * flush; then the core flushes every child. NULL: nothing.
+     * flush; then the core flushes every child. NULL: nothing. Left out with OPEN_NO_FLUSH, which spares
+     * this host's disks, unless @syncs_elsewhere.
      */
     CO int (*sync)(Node *n);
+    bool syncs_elsewhere;
     /* In place of all that, for who flushes its children its own way. NULL: the core does it. */
     CO int (*flush_all)(Node *n);
     /* At least one byte; see Extent. NULL: all data, allocated (filters: pass on). */

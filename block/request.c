@@ -573,6 +573,11 @@ static CO int flush_children(Node *n)
     return result;
 }
 
+static bool node_syncs(const Node *n)
+{
+    return !(n->flags & OPEN_NO_FLUSH) || n->drv->syncs_elsewhere;
+}
+
 /* The usual order: what the driver caches, the node's own medium, the children. */
 static CO int flush_in_order(Node *n, bool is_dirty)
 {
@@ -583,7 +588,7 @@ static CO int flush_in_order(Node *n, bool is_dirty)
         edge_event(e, EV_FLUSH_TO_OS);
     if (n->drv->flush)
         r = n->drv->flush(n);
-    if (r == 0 && is_dirty && !(n->flags & OPEN_NO_FLUSH)) {
+    if (r == 0 && is_dirty && node_syncs(n)) {
         if (e)
             edge_event(e, EV_FLUSH_TO_DISK);
         if (n->drv->sync)
@@ -598,7 +603,7 @@ CO int node_flush(Node *n)
     uint64_t writes = n->writes;
     int r = n->drv->flush_all ? n->drv->flush_all(n) : flush_in_order(n, n->flushed != writes);
 
-    if (r == 0 && !(n->flags & OPEN_NO_FLUSH))
+    if (r == 0 && node_syncs(n))
         n->flushed = writes;
     TRACE(node_flush, "%s result=%d", n->name, r);
     return r;

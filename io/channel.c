@@ -134,6 +134,12 @@ int channel_expect(Channel *c, int64_t deadline_ns)
     return r;
 }
 
+void channel_interrupt_wait(Channel *c)
+{
+    if (c->reader)
+        poll_wait_cancel(c->reader, -EINTR);
+}
+
 ssize_t channel_read(Channel *c, void *buf, size_t len)
 {
     for (;;) {

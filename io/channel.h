@@ -52,6 +52,8 @@ ssize_t channel_try_read(Channel *c, void *buf, size_t len);
 CO int channel_wait_readable(Channel *c, int64_t deadline_ns);
 /* The same for what may come any moment: the loop may look for it a while before it sleeps. */
 CO int channel_expect(Channel *c, int64_t deadline_ns);
+/* Who waits in one of the two comes back with -EINTR. */
+void channel_interrupt_wait(Channel *c);
 /* Exactly @len bytes: 0, -EPIPE if the stream ended before the first byte, -EIO if inside. */
 CO int channel_read_all(Channel *c, void *buf, size_t len);
 /* All of @iov: 0 or a negative errno. */

@@ -25,7 +25,7 @@
 #define IPPROTO_MPTCP 262
 #endif
 
-enum { PLACES_MAX = 64 };
+enum { PLACES_MAX = 64, BACKLOG_PAUSE_NS = 20 * 1000 * 1000 };
 
 /* One system address. */
 typedef struct {
@@ -273,6 +273,24 @@ void net_attempt_cancel(NetAttempt *t)
         poll_wait_cancel(t->wait, -ECANCELED);
 }
 
+/*
+ * Begins to connect: 0 or a negative errno. A Unix socket whose backlog is full refuses at once, and
+ * nothing tells when it is not full any more.
+ */
+static CO int connect_begin(int fd, const Place *p, int64_t deadline_ns, const NetAttempt *t)
+{
+    while (connect(fd, &p->addr.any, p->len) < 0) {
+        if (errno != EAGAIN || p->addr.any.sa_family != AF_UNIX)
+            return -errno;
+        if (deadline_ns && clock_now_ns() >= deadline_ns)
+            return -ETIMEDOUT;
+        co_sleep(BACKLOG_PAUSE_NS);
+        if (t->cancelled)
+            return -ECANCELED;
+    }
+    return 0;
+}
+
 /* A connected socket or a negative errno. */
 static CO int place_connect(const NetAddress *a, const Place *p, int64_t deadline_ns, NetAttempt *t)
 {
@@ -282,11 +300,10 @@ static CO int place_connect(const NetAddress *a, const Place *p, int64_t deadlin
 
     if (fd < 0)
         return fd;
-    if (connect(fd, &p->addr.any, p->len) < 0) {
-        if (errno == EAGAIN) /* a Unix socket whose backlog is full: nothing tells when it is not */
-            return -ECONNREFUSED;
-        if (errno != EINPROGRESS && errno != EINTR)
-            return -errno;
+    r = connect_begin(fd, p, deadline_ns, t);
+    if (r < 0) {
+        if (r != -EINPROGRESS && r != -EINTR)
+            return r;
         r = attempt_wait(t, fd, deadline_ns);
         if (r < 0)
             return r;

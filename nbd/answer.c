@@ -254,10 +254,10 @@ static CO int chunk_hole(NbdConn *c, NbdCall *q, const Chunk *k)
     return 0;
 }
 
-/* Takes one run; false if it makes no sense. */
+/* Takes one run; false if it makes no sense. A server that told no block sizes may count in bytes. */
 static bool run_take(const NbdConn *c, NbdCall *q, NbdRun run)
 {
-    uint32_t align = c->offer.block_min;
+    uint32_t align = c->offer.has_blocks ? c->offer.block_min : 1;
 
     if (!run.len || (run.len % align && c->offer.size % align == 0))
         return false;
@@ -418,8 +418,11 @@ static CO int extended_receive(NbdConn *c)
 int nbd_answer_receive(NbdConn *c)
 {
     int r = 0;
-    const be32 *magic = input_peek(c, sizeof(*magic), &r);
+    const be32 *magic;
 
+    c->between_answers = true;
+    magic = input_peek(c, sizeof(*magic), &r);
+    c->between_answers = false;
     if (!magic)
         return r;
     switch (be32_get(*magic)) {

@@ -22,7 +22,9 @@ struct NbdConn {
     uint64_t serial;       /* of the last cookie */
     CoQueue slot_queue;    /* calls that wait for a slot */
     NbdCall *queue, **queue_tail; /* calls to be sent */
-    bool sending, receiving;
+    bool sending;
+    NbdCall *receiver;     /* who receives, or NULL ... */
+    bool between_answers;  /* ... and waits for the start of an answer */
     bool over;
 
     uint8_t *input;        /* received and not yet looked at: [input_at, input_end) */
@@ -31,7 +33,8 @@ struct NbdConn {
 
 /*
  * Takes one answer, or one chunk of one. 0; -EPROTO: it makes no sense, and the call it is for, if
- * that is known, is marked; other negative errnos: the connection failed.
+ * that is known, is marked; -EINTR: the wait for it was interrupted; other negative errnos: the
+ * connection failed.
  */
 CO int nbd_answer_receive(NbdConn *c);
 

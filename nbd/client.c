@@ -6,7 +6,8 @@
  *     nobody receives                     ->  receive until my answer is there
  *     otherwise                           ->  wait
  *
- * Who leaves the loop wakes another to take over what it did. Memory of a call may be in use by
+ * Who leaves the loop wakes another to take over what it did; the one who receives may be needed to
+ * send, and is interrupted then if it waits for the start of an answer. Memory of a call may be in use by
  * whoever sends or receives for it; it is pinned meanwhile, and its caller does not return.
  */
 #include "nbd/client-internal.h"
@@ -92,11 +93,14 @@ bool nbd_conn_is_over(const NbdConn *c)
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-static void call_wake(NbdCall *q)
+/* @q is to look again at what there is to do, also if it waits for an answer that may never come. */
+static void call_wake(NbdConn *c, NbdCall *q)
 {
     if (q->waiting) {
         q->waiting = false;
         co_wake(q->co);
+    } else if (q == c->receiver && c->between_answers) {
+        channel_interrupt_wait(c->channel);
     }
 }
 
@@ -117,14 +121,14 @@ void nbd_call_answered(NbdConn *c, NbdCall *q)
 {
     q->answered = true;
     if (call_is_over(c, q))
-        call_wake(q);
+        call_wake(c, q);
 }
 
 static void conn_wake_all(NbdConn *c)
 {
     for (unsigned i = 0; i < NBD_CALLS_MAX; i++)
         if (c->calls[i])
-            call_wake(c->calls[i]);
+            call_wake(c, c->calls[i]);
     co_queue_wake_all(&c->slot_queue);
 }
 
@@ -250,25 +254,35 @@ static CO void conn_send(NbdConn *c)
         nbd_conn_cut(c);
     for (unsigned i = 0; i < n; i++)
         if (call_is_over(c, batch[i]))
-            call_wake(batch[i]);
+            call_wake(c, batch[i]);
 }
 
 /* ---- receiving ------------------------------------------------------------------------------- */
 
-/* Takes answers, whosever they are, until @q's is there. */
-static CO void conn_receive(NbdConn *c, const NbdCall *q)
+/* Takes answers, whosever they are, until @q's is there or somebody has to send. */
+static CO void conn_receive(NbdConn *c, NbdCall *q)
 {
     int r = 0;
 
-    c->receiving = true;
-    while (r == 0 && !c->over && !(q->sent && q->answered))
+    c->receiver = q;
+    while (r == 0 && !c->over && !(q->sent && q->answered) && !(c->queue && !c->sending))
         r = nbd_answer_receive(c);
-    c->receiving = false;
-    if (r < 0)
+    c->receiver = NULL;
+    if (r < 0 && r != -EINTR)
         nbd_conn_cut(c);
     /* Somebody's memory may have been pinned by us until now. */
     if (c->over)
         conn_wake_all(c);
+}
+
+/* Unless somebody receives, one of those that wait is to. */
+static void conn_pass_receiving(NbdConn *c)
+{
+    for (unsigned i = 0; i < NBD_CALLS_MAX && !c->receiver; i++)
+        if (c->calls[i] && c->calls[i]->waiting) {
+            call_wake(c, c->calls[i]);
+            return;
+        }
 }
 
 /* Somebody else takes over what the caller that leaves might have done. */
@@ -277,12 +291,8 @@ static void conn_pass_on(NbdConn *c)
     if (c->over)
         return;
     if (c->queue && !c->sending)
-        call_wake(c->queue);
-    for (unsigned i = 0; i < NBD_CALLS_MAX && !c->receiving; i++)
-        if (c->calls[i] && c->calls[i]->waiting) {
-            call_wake(c->calls[i]);
-            return;
-        }
+        call_wake(c, c->queue);
+    conn_pass_receiving(c);
 }
 
 /* ---- calls ----------------------------------------------------------------------------------- */
@@ -325,12 +335,15 @@ static int call_result(const NbdCall *q)
 static CO void call_drive(NbdConn *c, NbdCall *q)
 {
     while (!call_is_over(c, q)) {
-        if (c->queue && !c->sending && !c->over)
+        if (c->queue && !c->sending && !c->over) {
             conn_send(c);
-        else if (!c->receiving && !c->over)
+        } else if (!c->receiver && !c->over) {
             conn_receive(c, q);
-        else
+            if (!call_is_over(c, q)) /* we are to send now */
+                conn_pass_receiving(c);
+        } else {
             call_wait(q);
+        }
     }
 }
 

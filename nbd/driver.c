@@ -308,8 +308,13 @@ static CO int nbd_run(Node *n, uint64_t off, uint64_t len, NbdRun *run)
         return 0;
     len = MIN(round_up(off - start + len, s->align), round_down(REQ_LEN_MAX, s->align));
     r = goes_on && !s->runs.asking ? runs_ask_many(n, start, len, run) : runs_ask(n, start, len, run);
-    if (r == 0 && run->len <= off - start) /* less than was asked for, and nothing about @off */
-        r = -EIO;
+    /* It ends before @off, inside of a block of ours: where it ends a smaller block of the server's
+     * begins. */
+    while (r == 0 && run->len <= off - start) {
+        start += run->len;
+        len -= run->len;
+        r = runs_ask(n, start, len, run);
+    }
     run->len -= r == 0 ? off - start : 0;
     return r;
 }
@@ -436,6 +441,7 @@ const BlockDriver block_nbd = {
     .zero = nbd_zero,
     .discard = nbd_discard,
     .sync = nbd_sync,
+    .syncs_elsewhere = true,
     .extent = nbd_extent,
     .resize = nbd_resize,
     .allocated = nbd_allocated,

@@ -110,15 +110,26 @@ static void lane_take(Lane *l, NbdConn *c)
     remote_wake_waiters(l->remote);
 }
 
-/* Does @now offer what calls made for @before need? */
-static bool offer_suits(const NbdOffer *before, const NbdOffer *now)
+/* Does @now offer what calls made for @before, over @n_lanes connections, need? */
+static bool offer_suits(const NbdOffer *before, const NbdOffer *now, unsigned n_lanes)
 {
-    unsigned any = NBD_FLAG_ROTATIONAL | NBD_FLAG_CAN_MULTI_CONN | NBD_FLAG_READ_ONLY;
+    unsigned any = NBD_FLAG_ROTATIONAL | NBD_FLAG_READ_ONLY |
+                   (n_lanes > 1 ? 0 : NBD_FLAG_CAN_MULTI_CONN);
     bool needs_write = !(before->flags & NBD_FLAG_READ_ONLY);
 
     return now->size == before->size && !(before->flags & ~now->flags & ~any) &&
            !(needs_write && now->flags & NBD_FLAG_READ_ONLY) &&
            now->block_min <= before->block_min && now->block_max >= before->block_max;
+}
+
+/*
+ * Is @c a connection to what the first one led to? Without the metadata context everything would be
+ * taken for data, which in a dirty bitmap means that it is clean.
+ */
+static bool remote_suits(const NbdRemote *r, const NbdConn *c)
+{
+    return offer_suits(&r->offer, nbd_conn_offer(c), r->n_lanes) &&
+           (nbd_conn_has_context(c) || !r->has_context);
 }
 
 /* Sleeps until it is time, or the remote is closed. */
@@ -148,7 +159,7 @@ static CO void lane_connect(void *arg)
         int64_t deadline = clock_now_ns() + HANDSHAKE_SECONDS * SECOND_NS;
         NbdConn *c = lane_attempt(l, deadline, NULL);
 
-        if (c && offer_suits(&l->remote->offer, nbd_conn_offer(c))) {
+        if (c && remote_suits(l->remote, c)) {
             lane_take(l, c);
             break;
         }
@@ -198,6 +209,12 @@ static void offer_copy(NbdOffer *to, const NbdOffer *from)
     to->description = g_strdup(from->description);
 }
 
+/* Several connections need a server where they agree, and that can be called more than once. */
+static bool remote_can_share(const NbdRemote *r)
+{
+    return r->offer.flags & NBD_FLAG_CAN_MULTI_CONN && r->target.address.kind != NET_FD;
+}
+
 NbdRemote *nbd_remote_open(NbdTarget *target, GError **err)
 {
     NbdRemote *r = g_new0(NbdRemote, 1);
@@ -215,7 +232,7 @@ NbdRemote *nbd_remote_open(NbdTarget *target, GError **err)
     offer_copy(&r->offer, nbd_conn_offer(c));
     r->has_context = nbd_conn_has_context(c);
     lane_take(&r->lanes[0], c);
-    r->n_lanes = r->offer.flags & NBD_FLAG_CAN_MULTI_CONN ? r->target.connections : 1;
+    r->n_lanes = remote_can_share(r) ? r->target.connections : 1;
     for (unsigned i = 1; i < r->n_lanes; i++)
         lane_start_connecting(&r->lanes[i]);
     return r;

@@ -143,11 +143,31 @@ bool tool_close(Handle **h)
 
 /* ---- being stopped -------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t interrupted;
+/* For work that was told to end, which may be waiting for a server that never answers. */
+enum { GRACE_SECONDS = 10 };
+
+static volatile sig_atomic_t interrupted; /* by this signal, or 0 */
+
+/* Says what is left behind, if that is known, and dies of @sig, whose handler is gone. */
+static void die_of(int sig)
+{
+    const char *words = complain_last_words();
+
+    if (words && write(STDERR_FILENO, words, strlen(words)) < 0)
+        _exit(1);
+    raise(sig);
+}
+
+static void on_grace_over(int sig)
+{
+    die_of(interrupted);
+}
 
 static void on_interrupt(int sig)
 {
-    interrupted = 1;
+    interrupted = sig;
+    signal(SIGALRM, on_grace_over);
+    alarm(GRACE_SECONDS);
 }
 
 /* @handler is called once; the next signal kills. What nohup(1) and the like ignore stays ignored. */
@@ -166,18 +186,9 @@ void tool_watch_interrupts(void)
     handle_interrupts(on_interrupt);
 }
 
-static void on_killed(int sig)
-{
-    const char *words = complain_last_words();
-
-    if (write(STDERR_FILENO, words, strlen(words)) < 0)
-        _exit(1);
-    raise(sig);
-}
-
 void tool_say_when_killed(bool on)
 {
-    handle_interrupts(on ? on_killed : SIG_DFL);
+    handle_interrupts(on ? die_of : SIG_DFL);
 }
 
 bool tool_interrupted(void)

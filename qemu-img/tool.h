@@ -52,7 +52,8 @@ CO bool tool_close(Handle **h);
 
 /*
  * From now on SIGINT, SIGTERM and SIGHUP do not kill us but are remembered: long work looks at
- * tool_interrupted, ends, and says what it leaves behind. The second signal kills.
+ * tool_interrupted, ends, and says what it leaves behind. The second signal kills, and so do ten
+ * seconds that this takes: what the work waits for may never come.
  */
 void tool_watch_interrupts(void);
 

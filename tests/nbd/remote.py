@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the client asks of a server, over several connections, and when connections are lost and come
 back: nothing lost, nothing told that did not happen, nothing waited for longer than was said."""
+import json
 import os
 import pathlib
 import socket
@@ -72,6 +73,25 @@ def test_fua_is_a_flush_where_there_is_none():
         good_io(s, 'write -f 8k 4k')
         assert [q.kind for q in s.requests][:2] == [nbd.WRITE, nbd.FLUSH]
         assert s.requests[0].flags == 0
+
+
+def test_unsafe_cache_is_flushed_by_the_server():
+    """cache=unsafe, the default of convert, spares the disks of this host: what a server holds is to be
+    durable when we are done, and a failure of that is told."""
+    class Fails(Server):
+        def answer(self, q):
+            yield self.simple(q, nbd.EIO if q.kind == nbd.FLUSH else 0)
+
+    with Server(size=16 * MIB) as s, s_file() as source:
+        code, text = run('qemu-img', 'convert', '-n', '-f', 'raw', '-O', 'raw', '-S', 0, source, s.uri())
+        assert code == 0, text
+        assert [q.kind for q in s.requests].index(nbd.FLUSH) == len(s.requests) - 1
+    with Server() as s:
+        assert run('qemu-io', '-t', 'unsafe', '-f', 'raw', '-c', 'write 0 4k', s.uri())[0] == 0
+        assert [q.kind for q in s.requests] == [nbd.WRITE, nbd.FLUSH]
+    with Fails(size=16 * MIB) as s, s_file() as source:
+        code, text = run('qemu-img', 'convert', '-n', '-f', 'raw', '-O', 'raw', '-S', 0, source, s.uri())
+        assert code == 1 and 'Input/output error' in text, text
 
 
 def test_block_sizes_are_kept():
@@ -181,6 +201,53 @@ def test_a_list_is_whole_or_fails():
         assert (code, text) == (0, "exports available: 2\n export: ''\n export: 'other'\n"), text
 
 
+def test_extents_in_bytes_where_no_block_sizes_are_told():
+    """A server that told none may count in bytes. So may one that comes back with smaller blocks."""
+    lengths = 1000, 777, 5000, 333
+
+    def ends():
+        at = i = 0
+        while at < K64:
+            at += lengths[i % 4]
+            i += 1
+            yield min(at, K64), (i % 2) * 3
+
+    class Bytes(Server):
+        def runs(self, q):
+            if self.blocks == (4096, 4096, MIB) and q.conn.number == 0:
+                self.blocks = 1, 4096, MIB
+                raise Cut
+            at = q.offset
+            for end, flags in ends():
+                if end > at:
+                    yield end - at, flags
+                    at = end
+                    if q.flags & nbd.REQ_ONE:
+                        return
+
+    def made(blocks):
+        s, at = Bytes(size=K64), 0
+        for end, flags in ends():
+            s.data[at:end] = (b'\0' if flags else b'\1') * (end - at)
+            at = end
+        s.blocks = blocks
+        return s
+
+    for blocks in None, (4096, 4096, MIB):
+        with made(blocks) as s:
+            code, text = run('qemu-img', 'map', '--output=json', '--image-opts',
+                             options(s, reconnect_delay=20))
+            assert code == 0, text
+            assert [(e['start'] + e['length'], 0 if e['data'] else 3) for e in json.loads(text)] == \
+                list(ends()), text
+        with made(blocks) as s, s_file() as out:
+            os.truncate(out, K64)
+            code, text = run('qemu-img', 'convert', '-n', '--image-opts', '-O', 'raw',
+                             options(s, reconnect_delay=20), out)
+            assert code == 0, text
+            assert pathlib.Path(out).read_bytes() == s.data
+
+
 def test_context_is_refused():
     """Without block status everything is data; with one that is always an error, copying fails."""
     with Server(data=b'\xa5' * MIB) as s:
@@ -203,6 +270,43 @@ def test_connections_only_if_they_agree():
     assert connections(nbd.ALL, 400) == 1
     # The others are made beside the work, which may be over first.
     assert 4 in (connections(nbd.ALL | nbd.MULTI, n) for n in (400, 4000, 40000))
+
+
+def test_connections_agree_after_a_loss_too():
+    """Of a server that comes back without saying so nothing is taken: a flush by one connection would
+    leave out what others wrote. One connection needs no such word."""
+    class Forgets(Server):
+        def handshake(self, c):
+            self.flags = nbd.ALL | (nbd.MULTI if c.number < 2 else 0)
+            return super().handshake(c)
+
+        def answer(self, q):
+            if q.conn.number < 2 and q.kind == nbd.WRITE:
+                raise Cut
+            return super().answer(q)
+
+    commands = ['sleep 300', *(f'aio_write {n * 4096} 4096' for n in range(20)), 'aio_flush', 'flush']
+    with Forgets() as s:
+        code, text = io(s, *commands, connections=2, reconnect_delay=3)
+        assert code == 1 and 'aio_write failed: Input/output error' in text, text
+        assert s.connections > 2 and not [q for q in s.requests if q.conn.number >= 2]
+    with Forgets() as s:
+        good_io(s, *commands, reconnect_delay=30)
+
+
+def test_a_descriptor_is_one_connection():
+    with Server(data=b'\xa5' * MIB) as s:
+        s.flags = nbd.ALL | nbd.MULTI
+        ours, theirs = socket.socketpair()
+        s.open.append(theirs)
+        threading.Thread(target=s.run, args=(nbd.Conn(theirs, 0, None),), daemon=True).start()
+        commands = ['aio_read -P 0xa5 0 4k', 'aio_read -P 0xa5 0 64k', 'aio_flush'] * 20
+        done = subprocess.run([BUILD / 'qemu-io', '--image-opts', *(a for c in commands for a in ('-c', c)),
+                               f'driver=nbd,server.type=fd,server.str={ours.fileno()},connections=4'],
+                              pass_fds=[ours.fileno()], stdin=subprocess.DEVNULL, timeout=TIMEOUT,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert done.returncode == 0 and 'failed' not in done.stdout, done.stdout
+        ours.close()
 
 
 def test_connections_share_the_work():
@@ -363,6 +467,61 @@ def test_other_export_is_not_taken_for_the_same():
             assert s.connections > 1
 
 
+def test_bitmap_that_is_gone_is_not_taken_for_clean():
+    """The server comes back without the bitmap: what is dirty cannot be told any more."""
+    class Forgets(Server):
+        def meta(self, c, option, data):
+            c.context = True
+            if c.number == 0:
+                self.reply(c, option, nbd.REP_META,
+                           struct.pack('>I', nbd.CONTEXT_ID) + b'qemu:dirty-bitmap:b')
+            self.reply(c, option, nbd.ACK)
+
+        def status(self, q):
+            if q.conn.number == 0 and q.offset:
+                raise Cut
+            yield self.runs_chunk(q, [(K64, q.offset // K64 % 2)])
+
+    with Forgets(size=MIB) as s:
+        code, text = run('qemu-img', 'map', '--output=json', '--image-opts',
+                         options(s, x_dirty_bitmap='qemu:dirty-bitmap:b', reconnect_delay=2))
+        assert code == 1 and 'Input/output error' in text and s.connections > 1, text
+
+
+def test_full_backlog_is_waited_for():
+    """A server on a Unix socket that is busy accepts later, as it does on others."""
+    with Server(data=b'\xa5' * MIB) as s, socket.socket(socket.AF_UNIX) as listener:
+        path = s.path + '.busy'
+        listener.bind(path)
+        listener.listen(0)
+        filler = socket.socket(socket.AF_UNIX)
+        filler.connect(path)
+
+        def accept():
+            listener.accept()[0].close()
+            sock = listener.accept()[0]
+            s.open.append(sock)
+            s.run(nbd.Conn(sock, 0, None))
+
+        timer = threading.Timer(1.0, accept)
+        timer.daemon = True
+        timer.start()
+        code, text = run('qemu-io', '-f', 'raw', '-c', 'read -P 0xa5 0 4k', f'nbd+unix:///?socket={path}')
+        assert code == 0 and 'read 4096/4096' in text, text
+        timer.join()
+        filler.close()
+        began = time.monotonic()
+        fillers = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(path)
+        code, text = run('qemu-img', 'info', '--image-opts',
+                         f'driver=nbd,server.type=unix,server.path={path},open-timeout=1')
+        assert code == 1 and 0.9 < time.monotonic() - began < 15, text
+        for filler in fillers:
+            filler.close()
+
+
 def test_closing_does_not_wait_for_connections():
     """Further connections that never come about, and a handshake that stops, do not hold up the end."""
     class Stops(Server):
@@ -421,6 +580,8 @@ def pump(source, sink):
 def test_early_refusal_of_a_large_write():
     """The server answers before it has read the data: the connection goes on all the same."""
     class Early(Server):
+        pause = 0
+
         def receive(self, c):
             head = c.receive(28)
             magic, flags, kind, cookie, offset, length = struct.unpack('>IHHQQI', head)
@@ -428,6 +589,7 @@ def test_early_refusal_of_a_large_write():
             q.conn = c
             if kind == nbd.WRITE:
                 c.send(self.simple(q, nbd.ENOSPC))
+                time.sleep(self.pause)
                 q.payload = c.receive(length)
             return q
 
@@ -437,6 +599,17 @@ def test_early_refusal_of_a_large_write():
     with Early(size=4 * MIB) as s:
         code, text = io(s, 'write 0 4M', 'read -P 0 0 4M')
         assert 'write failed: No space left on device' in text and 'read 4194304/4194304' in text, text
+    # Several at once: whoever receives while all are answered has nothing more to wait for.
+    with Early(size=8 * MIB) as s:
+        code, text = io(s, 'aio_write 0 4M', 'aio_write 4M 4M', 'aio_flush', 'aio_read 0 4k',
+                        'aio_write 0 4M', 'aio_flush', 'read -P 0 0 4M')
+        assert text.count('aio_write failed: No space left on device') == 3, text
+        assert 'read 4194304/4194304' in text, text
+    # A request made while the data leaves: whoever makes it receives, and has to send it as well.
+    with Early(size=8 * MIB) as s:
+        s.pause = 0.5
+        code, text = io(s, 'aio_write 0 4M', 'sleep 100', 'aio_read 0 4k', 'aio_flush')
+        assert 'aio_write failed: No space left' in text and 'read 4096/4096' in text, text
 
 
 def main():

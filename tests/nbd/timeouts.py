@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
@@ -186,6 +187,32 @@ def test_draining_waits_no_longer_than_the_delay():
                                   commands=('aio_read 0 4k', 'reopen', 'aio_flush', 'read 0 4k'))
             assert code == 1 and 'Input/output error' in text, text
             assert took < 4 + SLACK, took
+
+
+def test_a_stopped_program_does_not_wait_for_an_answer():
+    """One SIGTERM is enough, though a copy that is stopped ends in order where it can."""
+    class Mute(Server):
+        def answer(self, q):
+            if q.kind in (nbd.READ, nbd.WRITE):
+                self.hold(q.conn)
+            return super().answer(q)
+
+        def hold(self, c):
+            c.receive(1 << 30)
+
+    with tempfile.TemporaryDirectory() as folder, Mute() as s:
+        other = os.path.join(folder, 'other')
+        pathlib.Path(other).write_bytes(b'x' * s.size)
+        for source, target in (s.uri(), other), (other, s.uri()):
+            seen = len(s.requests)
+            process = subprocess.Popen([BUILD / 'qemu-img', 'convert', '-n', '-S', '0', '-f', 'raw', '-O',
+                                        'raw', source, target], stderr=subprocess.PIPE, text=True)
+            while len(s.requests) == seen:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=10 + SLACK)
+            assert process.returncode == -signal.SIGTERM, (process.returncode, err)
+            assert 'is incomplete' in err, err
 
 
 def test_an_answer_may_take_as_long_as_it_takes():
