@@ -447,13 +447,28 @@ static CO bool greet(NbdClient *c, GError **err)
     return true;
 }
 
+/*
+ * Between two options: who sends them faster than we answer makes no call wait, so that nobody else
+ * would have a turn and no limit would be noticed.
+ */
+static CO bool may_go_on(NbdClient *c, GError **err)
+{
+    int64_t deadline = nbd_handshake_deadline(c);
+
+    co_yield();
+    if (deadline && clock_now_ns() >= deadline)
+        return err_set_errno(err, ETIMEDOUT, "The handshake did not end");
+    return !c->server->stopping;
+}
+
 CO bool nbd_handshake(NbdClient *c, GError **err)
 {
-    Outcome o = NEXT;
+    Outcome o;
 
     if (!greet(c, err))
         return false;
-    while (o == NEXT && !c->server->stopping)
+    do {
         o = option_receive(c, err);
+    } while (o == NEXT && may_go_on(c, err));
     return o == AGREED && !c->server->stopping;
 }
