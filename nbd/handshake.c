@@ -231,10 +231,10 @@ static CO Outcome option_info(NbdClient *c, uint32_t option, NbdData d)
     /* Replies may take long to leave, and the export may go meanwhile. */
     nbd_export_ref(e);
     r = send_infos(c, option, e, w);
+    if (r == 0 && !e->removed)
+        r = nbd_option_reply(c, option, NBD_REP_ACK, NULL, 0);
     if (r == 0 && e->removed)
         r = -ESHUTDOWN;
-    if (r == 0)
-        r = nbd_option_reply(c, option, NBD_REP_ACK, NULL, 0);
     if (r == 0 && option == NBD_OPT_GO)
         agree(c, e);
     nbd_export_unref(e);
