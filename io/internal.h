@@ -134,6 +134,8 @@ struct Loop {
     bool may_spin;        /* whom it waits for has a core to run on meanwhile */
     unsigned n_expecting; /* how many coroutines wait for what may come any moment */
     unsigned short_waits; /* how many of the last sleeps in a row were short */
+    unsigned busy_rounds; /* of the queue since somebody looked for events, as it never emptied */
+    int64_t busy_since_ns; /* when the first of them ended */
     unsigned max_batch;   /* requests that the ring queues before it submits them; 0: any number */
     Epoll *epoll;         /* NULL until needed */
     Co *free_stacks;

@@ -20,7 +20,8 @@
 
 enum {
     STACKS_KEPT = 128,     /* of ended coroutines, for the next ones */
-    POLL_EVERY = 16,       /* rounds of the queue between looks at the ring, if the queue never empties */
+    POLL_EVERY = 16,       /* rounds of the queue between looks for events, if the queue never empties */
+    POLL_AFTER_NS = 200000, /* the same if rounds are long */
     SHORT_WAITS = 4,       /* in a row make it worth to look again instead of sleeping */
     SHORT_WAIT_NS = 80000, /* what such a wait takes at most, waking up included */
     SPIN_NS = 40000,       /* how long to look */
@@ -187,20 +188,33 @@ static void loop_wait(Loop *l)
     }
 }
 
+/* Looks for events now and then while there is always somebody who can run. */
+static void loop_look(Loop *l)
+{
+    int64_t now = clock_now_ns();
+
+    if (!l->busy_rounds++)
+        l->busy_since_ns = now;
+    else if (l->busy_rounds == POLL_EVERY || now - l->busy_since_ns >= POLL_AFTER_NS) {
+        l->busy_rounds = 0;
+        loop_wait_for(l, 0);
+    }
+}
+
 static void loop_work(Loop *l)
 {
-    unsigned rounds = 0;
-
     for (;;) {
         loop_run_ready(l);
         mailbox_deliver(l->mailbox);
         if (l->stop || (l->stop_when_empty && !l->n_co))
             return;
         timers_run(&l->timers);
-        if (!l->ready_head)
+        if (l->ready_head) {
+            loop_look(l);
+        } else {
+            l->busy_rounds = 0;
             loop_wait(l);
-        else if (++rounds % POLL_EVERY == 0)
-            loop_wait_for(l, 0);
+        }
     }
 }
 

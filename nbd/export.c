@@ -157,7 +157,7 @@ CO bool nbd_export_remove(NbdExport *e, NbdRemoveMode mode, GError **err)
     g_ptr_array_remove(s->exports, e);
     e->removed = true;
     for (NbdClient *c = s->clients; mode == NBD_REMOVE_HARD && c; c = c->next)
-        if (c->export == e)
+        if (c->export == e || c->context_export == e)
             nbd_client_cut(c);
     nbd_export_unref(e);
     return true;

@@ -16,6 +16,7 @@
 enum {
     OPTION_MAX = 64 << 10, /* bytes of data we look at */
     SKIP_MAX = 4 << 20,    /* and more up to here are read and thrown away */
+    QUOTE_MAX = 256,       /* bytes of a client's text in one of ours */
 };
 
 /* What an option leads to. */
@@ -58,9 +59,15 @@ bool nbd_data_string(NbdData *d, const char **s, uint32_t *len)
     return *s;
 }
 
-static bool has_nul(const char *s, size_t len)
+/* How many bytes of a name a text for people quotes: whole characters, none of what is no text. */
+static int quotable(const char *name, size_t len)
 {
-    return memchr(s, 0, len);
+    const char *end;
+
+    if (memchr(name, 0, len) || !g_utf8_validate(name, len, NULL))
+        return 0;
+    g_utf8_validate(name, MIN(len, QUOTE_MAX), &end);
+    return end - name;
 }
 
 /* ---- replies --------------------------------------------------------------------------------- */
@@ -217,19 +224,17 @@ static CO Outcome option_info(NbdClient *c, uint32_t option, NbdData d)
                                              "Names have at most %d bytes", NBD_STRING_MAX));
     e = nbd_export_lookup(c->server, name, len);
     if (!e) {
-        bool printable = !has_nul(name, len) && g_utf8_validate(name, len, NULL);
-
         return next_unless(nbd_option_refuse(c, option, NBD_REP_ERR_UNKNOWN,
                                              "There is no export '%.*s'",
-                                             printable ? (int)MIN(len, 256) : 0, name));
+                                             quotable(name, len), name));
     }
     /* Replies may take long to leave, and the export may go meanwhile. */
     nbd_export_ref(e);
     r = send_infos(c, option, e, w);
+    if (r == 0 && !e->removed)
+        r = nbd_option_reply(c, option, NBD_REP_ACK, NULL, 0);
     if (r == 0 && e->removed)
         r = -ESHUTDOWN;
-    if (r == 0)
-        r = nbd_option_reply(c, option, NBD_REP_ACK, NULL, 0);
     if (r == 0 && option == NBD_OPT_GO)
         agree(c, e);
     nbd_export_unref(e);
@@ -447,13 +452,28 @@ static CO bool greet(NbdClient *c, GError **err)
     return true;
 }
 
+/*
+ * Between two options: who sends them faster than we answer makes no call wait, so that nobody else
+ * would have a turn and no limit would be noticed.
+ */
+static CO bool may_go_on(NbdClient *c, GError **err)
+{
+    int64_t deadline = nbd_handshake_deadline(c);
+
+    co_yield();
+    if (deadline && clock_now_ns() >= deadline)
+        return err_set_errno(err, ETIMEDOUT, "The handshake did not end");
+    return !c->server->stopping;
+}
+
 CO bool nbd_handshake(NbdClient *c, GError **err)
 {
-    Outcome o = NEXT;
+    Outcome o;
 
     if (!greet(c, err))
         return false;
-    while (o == NEXT && !c->server->stopping)
+    do {
         o = option_receive(c, err);
+    } while (o == NEXT && may_go_on(c, err));
     return o == AGREED && !c->server->stopping;
 }

@@ -99,6 +99,7 @@ struct NbdClient {
     NbdTask *done, **done_tail; /* answers that wait to be sent */
     size_t unsent;          /* bytes of answers that are not sent yet */
     bool sending;
+    size_t answered;        /* bytes of answers since the receiver last let others have their turn */
     uint64_t requests, bytes_read, bytes_written;
 };
 

@@ -14,6 +14,7 @@
 enum {
     LARGE_WRITE = 32 << 10,    /* whose sender is not read far ahead ... */
     SHORT_SCRATCH = 4 << 10,   /* ... but so far */
+    TURN_MAX = 256 << 10,      /* bytes of answers, then others have their turn */
     SKIP_MAX = 2 * NBD_PAYLOAD_MAX, /* payloads no larger are skipped, larger ones end it all */
 };
 
@@ -138,9 +139,23 @@ static CO bool skip_payload(NbdClient *c, size_t len)
 
 /* ---- room ------------------------------------------------------------------------------------ */
 
+/*
+ * Lets others have their turn now and then. Nothing else may: requests whose data is in memory, from a
+ * client that takes the answers as fast as they come, wait for nothing.
+ */
+static CO void take_turns(NbdClient *c)
+{
+    if (c->answered < TURN_MAX)
+        return;
+    c->answered = 0;
+    inbox_keep(c);
+    co_yield();
+}
+
 /* Waits until one more task may be under way. False: it is too late for that. */
 static CO bool wait_for_task(NbdClient *c)
 {
+    take_turns(c);
     while ((c->in_flight >= NBD_TASKS_MAX || c->unsent >= NBD_UNSENT_MAX) && !c->stop_receiving) {
         inbox_keep(c);
         co_queue_wait(&c->room);

@@ -138,6 +138,7 @@ static void done_push(NbdClient *c, NbdTask *t)
     for (int i = 0; i < t->niov; i++)
         t->answer += t->iov[i].iov_len;
     c->unsent += t->answer;
+    c->answered += t->answer;
     t->next = NULL;
     *c->done_tail = t;
     c->done_tail = &t->next;

@@ -166,9 +166,12 @@ static bool first_time(bool *given, const char *names)
 
 static bool option_number(const char *what, unsigned *out)
 {
-    uint64_t v;
+    char *end;
+    long v;
 
-    if (!g_ascii_string_to_unsigned(optarg, 10, 0, INT_MAX, &v, NULL))
+    errno = 0;
+    v = strtol(optarg, &end, 0);
+    if (errno || end == optarg || *end || v < 0 || v > INT_MAX)
         return complain("The %s must be a number from 0 to %d, not '%s'", what, INT_MAX, optarg);
     *out = v;
     return true;
@@ -383,8 +386,6 @@ static bool line_is_clear(const Line *l)
         return complain("--tls-authz keeps nobody out who does without TLS: it excludes --tls-optional");
     if ((j->tls_authz || j->tls_optional || j->tls_anonymous) && l->mode == LIST)
         return complain("--tls-authz, --tls-optional and --tls-anonymous are for servers");
-    if (j->socket && (j->bind || j->port))
-        return complain("-k excludes -b and -p");
     if (j->inherited && (j->socket || j->bind || j->port))
         return complain("The service manager says where to listen; -k, -b and -p cannot");
     if (j->image_opts && j->format)
@@ -398,6 +399,8 @@ static bool line_is_clear(const Line *l)
                         "--image-opts are for FILE");
     if (j->detect_zeroes && !strcmp(j->detect_zeroes, "unmap") && !(j->flags & OPEN_UNMAP))
         return complain("--detect-zeroes=unmap needs --discard=unmap");
+    if (j->socket && (j->bind || j->port))
+        complain("warning: -k says where to listen; -b and -p have no effect");
     return true;
 }
 

@@ -195,6 +195,70 @@ def test_a_greedy_client_does_not_starve_others():
         assert slowest < SLOWER, slowest
 
 
+def forked(work):
+    """Runs @work in a process of its own, as fast as that can be."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        except OSError:
+            pass
+        os._exit(0)
+    return child
+
+
+def slowest_answer_beside(flood, prepare=lambda c: None):
+    """Seconds that a client waits while another sends @flood again and again over TCP, whose buffers are
+    large, and takes all answers as fast as they come."""
+    with folder() as where, socket.socket() as listener:
+        make_disk(where / 'disk', 64 * MIB, pattern(4096))
+        listener.bind(('127.0.0.1', 0))
+        address = listener.getsockname()
+        with inherit(where, listener, '-t', '-e', '0', '-f', 'raw', 'disk'):
+            modest, greedy = (Client(socket.create_connection(address)) for _ in range(2))
+            modest.start('structured')
+            prepare(greedy.greet())
+            greedy.sock.settimeout(None)
+            room = bytearray(MIB)
+
+            def take():
+                while greedy.sock.recv_into(room):
+                    pass
+
+            def give():
+                while True:
+                    greedy.sock.sendall(flood)
+
+            children = [forked(take), forked(give)]
+            until, slowest = time.monotonic() + 3, 0
+            try:
+                while time.monotonic() < until:
+                    began = time.monotonic()
+                    assert modest.read(0, 4096) == pattern(4096)
+                    slowest = max(slowest, time.monotonic() - began)
+                    time.sleep(0.01)
+            finally:
+                for child in children:
+                    os.kill(child, signal.SIGKILL)
+                    os.waitpid(child, 0)
+                greedy.close()
+                modest.close()
+    return slowest
+
+
+def test_options_without_end_starve_nobody():
+    option = OPTION_MAGIC + struct.pack('>LL', 77, 0)
+    slowest = slowest_answer_beside(4096 * option)
+    assert slowest < 0.3 * SLOWER, slowest
+
+
+def test_reads_of_what_is_in_memory_starve_nobody():
+    for length in (64 << 10, MIB):
+        slowest = slowest_answer_beside(2340 * Client(socket.socket()).header(READ, 0, length),
+                                        Client.go)
+        assert slowest < 0.3 * SLOWER, (length, slowest)
+
+
 def test_effects_of_exabytes_keep_nobody_and_end_with_their_client():
     """null-co never waits: whatever is as long as this has to give way by itself."""
     size = 1 << 62

@@ -269,6 +269,26 @@ def test_exit_codes_equal_the_reference():
             assert lines[0] == lines[1], (args, ours.stderr, theirs.stderr)
 
 
+def test_a_socket_beside_an_address_is_told():
+    with folder() as where:
+        make_disk(where / 'disk', MIB, b'x')
+        done = run_in(where, OURS, '-k', where / 'nosuch/sock', '-p', '1', '-f', 'raw', 'disk')
+        assert 'warning: -k says where to listen; -b and -p have no effect' in done.stderr, done.stderr
+
+
+@needs('qemu-nbd')
+def test_what_the_reference_takes_is_taken():
+    for args in (['--port=1', '-b', 'nosuch.invalid'], ['-e', '0x2'], ['-e', ' +02']):
+        for program in OURS, THEIRS:
+            with folder() as where:
+                make_disk(where / 'disk', MIB, b'x')
+                with serve(*args, '-f', 'raw', 'disk', where=where, tool=program) as s:
+                    clients = [s.client().start() for _ in range(2 if '-e' in args else 1)]
+                    assert [c.read(0, 1) for c in clients] == [b'x'] * len(clients), (program, args)
+                    for c in clients:
+                        c.close()
+
+
 def test_exports_that_are_refused():
     good = 'node.driver=null-co'
     for text_ in ('name=a', good, f'name=a,{good},nosuch=1', f'name=a,readonly=maybe,{good}',

@@ -120,6 +120,8 @@ def test_texts_that_quote_long_names_are_cut():
         c = s.client().greet()
         kind, message = c.option(OPT_GO, go('q' * 4096))[0]
         assert kind == ERR_UNKNOWN and len(message) <= 4096
+        kind, message = c.option(OPT_GO, go('q' + 'ä' * 200))[0]
+        assert kind == ERR_UNKNOWN and 'ä' * 120 in message.decode(), 'whole characters'
         kind, message = c.option(OPT_GO, go(b'\xff' * 4096))[0]
         assert kind == ERR_UNKNOWN and message.decode()
 

@@ -7,6 +7,7 @@
 #include "util/err.h"
 #include <errno.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum { DISK = 1 << 20 };
@@ -167,6 +168,92 @@ static CO void test_hard_removal_cuts_its_clients_off(void)
     g_assert_true(nbd_server_stop(s));
 }
 
+/* Sends option @option with @data and takes no answer. */
+static CO void ask(Channel *c, uint32_t option, const void *data, size_t len)
+{
+    NbdOption o = { be64_of(NBD_OPTS_MAGIC), be32_of(option), be32_of(len) };
+    struct iovec iov[] = { { &o, sizeof(o) }, { (void *)data, len } };
+
+    g_assert_cmpint(channel_writev_all(c, iov, len ? 2 : 1), ==, 0);
+}
+
+static CO void test_hard_removal_cuts_off_who_chose_contexts(void)
+{
+    static const uint8_t query[] = "\0\0\0\1a\0\0\0\1\0\0\0\17base:allocation";
+    NbdServer *s = server_new();
+    NbdOptionReply r;
+    Channel *c;
+    uint8_t room[19];
+
+    add(s, "a", NULL);
+    c = connect_to(s);
+    ask(c, NBD_OPT_STRUCTURED_REPLY, NULL, 0);
+    ask(c, NBD_OPT_SET_META_CONTEXT, query, sizeof(query) - 1);
+    g_assert_cmpint(channel_read_all(c, &r, sizeof(r)), ==, 0);
+    g_assert_cmpint(channel_read_all(c, &r, sizeof(r)), ==, 0);
+    g_assert_cmpuint(be32_get(r.type), ==, NBD_REP_META_CONTEXT);
+    g_assert_cmpint(channel_read_all(c, room, sizeof(room)), ==, 0);
+    g_assert_cmpint(channel_read_all(c, &r, sizeof(r)), ==, 0);
+    g_assert_true(nbd_export_remove(nbd_export_find(s, "a"), NBD_REMOVE_HARD, NULL));
+    channel_set_deadline(c, clock_now_ns() + INT64_C(5000000000));
+    g_assert_cmpint(channel_read(c, room, 1), ==, 0);
+    channel_free(c);
+    g_assert_true(nbd_server_stop(s));
+}
+
+/* A client that has asked for @n unknown options, then for export "a", and takes no answer. */
+static CO Channel *silent_client(NbdServer *s, int n)
+{
+    static const uint8_t go[] = "\0\0\0\1a\0";
+    g_autofree NbdOption *unknown = g_new(NbdOption, n);
+    Channel *c = connect_to(s);
+
+    for (int i = 0; i < n; i++)
+        unknown[i] = (NbdOption){ be64_of(NBD_OPTS_MAGIC), be32_of(77), be32_of(0) };
+    g_assert_cmpint(channel_write_all(c, unknown, n * sizeof(*unknown)), ==, 0);
+    ask(c, NBD_OPT_GO, go, sizeof(go));
+    co_sleep(20 * 1000000);
+    return c;
+}
+
+/* How many answers to unknown options a socket takes. */
+static CO int answers_that_fit(NbdServer *s)
+{
+    enum { MANY = 4000 };
+    Channel *c = silent_client(s, MANY);
+    NbdOptionReply r;
+    int bytes;
+
+    g_assert_cmpint(ioctl(channel_fd(c), FIONREAD, &bytes), ==, 0);
+    g_assert_cmpint(channel_read_all(c, &r, sizeof(r)), ==, 0);
+    channel_free(c);
+    return bytes / (sizeof(r) + be32_get(r.length));
+}
+
+/* Wherever the answer to GO is stuck when the export goes. */
+static CO void test_hard_removal_while_an_answer_is_stuck(void)
+{
+    NbdServer *s = server_new();
+    int fit;
+
+    add(s, "a", NULL);
+    fit = answers_that_fit(s);
+    for (int n = fit - 8; n <= fit; n++) {
+        Channel *c = silent_client(s, n);
+        uint8_t room[4096];
+        ssize_t got;
+
+        g_assert_true(nbd_export_remove(nbd_export_find(s, "a"), NBD_REMOVE_HARD, NULL));
+        channel_set_deadline(c, clock_now_ns() + INT64_C(5000000000));
+        while ((got = channel_read(c, room, sizeof(room))) > 0)
+            ;
+        g_assert_cmpint(got, !=, -ETIMEDOUT);
+        channel_free(c);
+        add(s, "a", NULL);
+    }
+    g_assert_true(nbd_server_stop(s));
+}
+
 static void count(const NbdClientStatus *st, void *arg)
 {
     unsigned *n = arg;
@@ -197,6 +284,10 @@ const Test tests[] = {
     { "/nbd/server/safe-removal-needs-an-unused-export", test_safe_removal_needs_an_unused_export },
     { "/nbd/server/soft-removal-hides-and-refuses", test_soft_removal_hides_and_refuses },
     { "/nbd/server/hard-removal-cuts-its-clients-off", test_hard_removal_cuts_its_clients_off },
+    { "/nbd/server/hard-removal-cuts-off-who-chose-contexts",
+      test_hard_removal_cuts_off_who_chose_contexts },
+    { "/nbd/server/hard-removal-while-an-answer-is-stuck",
+      test_hard_removal_while_an_answer_is_stuck },
     { "/nbd/server/clients-can-be-watched", test_clients_can_be_watched },
     {}
 };

@@ -304,6 +304,24 @@ static void test_busy_loop_polls(void)
     close(p[1]);
 }
 
+/* The same where every turn takes long: then it is not turns that count. */
+static void test_slow_loop_polls(void)
+{
+    int p[3] = {};
+
+    g_assert_cmpint(pipe(p), ==, 0);
+    co_start(poll_pipe, p);
+    co_yield();
+    g_assert_cmpint(write(p[1], "x", 1), ==, 1);
+    for (int i = 0; i < 5 && !p[2]; i++) {
+        g_usleep(1000);
+        co_yield();
+    }
+    g_assert_cmpint(p[2], ==, POLLIN);
+    close(p[0]);
+    close(p[1]);
+}
+
 /* ---- pool ------------------------------------------------------------------------------------ */
 
 static int square(void *arg)
@@ -413,6 +431,7 @@ const Test tests[] = {
     { "/loop/return/abandons-others", test_return_abandons_others },
     { "/loop/alone", test_alone },
     { "/loop/busy-loop-polls", test_busy_loop_polls },
+    { "/loop/slow-loop-polls", test_slow_loop_polls },
     { "/pool/result", test_pool_result },
     { "/pool/limits", test_pool_limits },
     { "/pool/blocking-beside-computing", test_pool_blocking_beside_computing },
