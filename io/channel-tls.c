@@ -83,6 +83,8 @@ static void session_enter(ChannelTls *t)
         plain_room = g_malloc(RECORD_MAX);
         ahead_room = g_malloc(AHEAD_MAX);
     }
+    /* What a write that failed halfway has left belongs to another connection. */
+    g_byte_array_set_size(cipher, 0);
     ahead = t->unread ? (Ahead){ t->unread->data, t->unread->len } : (Ahead){ 0 };
 }
 

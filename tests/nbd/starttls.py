@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Our server across STARTTLS: what was agreed in clear is forgotten, and who may come in by certificate."""
+import os
 import pathlib
 import ssl
 import subprocess
@@ -71,6 +72,36 @@ def test_starttls_only_once():
             start_tls(c, where)
             assert c.option(OPT_STARTTLS)[0][0] == ERR_INVALID
             c.go()
+
+
+def loses_one(where, nth):
+    """Whether a client is lost whose record number @nth cannot be made; another one must not be."""
+    os.environ.update(LD_PRELOAD=str(BUILD / 'preload/tls-record.so'), FAIL_RECORD=str(nth))
+    try:
+        with serve(*server_options(where, ',verify-peer=off'), '-f', 'raw', 'disk', where=where) as s:
+            first, second = s.client().greet(), s.client().greet()
+            start_tls(second, where)
+            start_tls(first, where)
+            try:
+                assert first.go().read(0, 20000) == pattern(20000)
+                return False
+            except (Gone, OSError):
+                assert second.go().read(0, 4096) == pattern(4096), nth
+                return True
+    finally:
+        del os.environ['LD_PRELOAD'], os.environ['FAIL_RECORD']
+
+
+@preloads
+@needs('certtool')
+def test_a_record_that_cannot_be_made_harms_nobody_else():
+    with folder() as where:
+        certificates(where)
+        make_disk(where / 'disk', MIB, pattern(MIB))
+        nth = 1
+        while loses_one(where, nth):
+            nth += 1
+        assert nth > 5, 'an answer to GO and two records of data'
 
 
 def info(tool, where, creds, s):
