@@ -15,7 +15,9 @@
 
 enum {
     HANDSHAKE_SECONDS = 60, /* for connecting and handshake together */
-    PAUSE_MAX_SECONDS = 16, /* between two attempts; the first pause is a tenth of a second */
+    /* Between two attempts; the first pause is a tenth of a second. */
+    PAUSE_MAX_SECONDS = 16,
+    PAUSE_AWAITED_SECONDS = 1, /* at most, while somebody waits for the connection */
 };
 
 typedef struct Lane Lane;
@@ -141,11 +143,12 @@ static CO void lane_pause(Lane *l, int64_t ns)
 }
 
 /* A pause that grows from one attempt to the next. */
-static int64_t pause_next(int64_t *pause)
+static int64_t pause_next(int64_t *pause, bool is_awaited)
 {
-    int64_t now = *pause;
+    int64_t max = (is_awaited ? PAUSE_AWAITED_SECONDS : PAUSE_MAX_SECONDS) * SECOND_NS;
+    int64_t now = MIN(*pause, max);
 
-    *pause = MIN(now * 2, PAUSE_MAX_SECONDS * SECOND_NS);
+    *pause = now * 2;
     return now;
 }
 
@@ -153,19 +156,20 @@ static int64_t pause_next(int64_t *pause)
 static CO void lane_connect(void *arg)
 {
     Lane *l = arg;
+    NbdRemote *r = l->remote;
     int64_t pause = SECOND_NS / 10;
 
-    while (!l->remote->closing && !l->conn) {
+    while (!r->closing && !l->conn) {
         int64_t deadline = clock_now_ns() + HANDSHAKE_SECONDS * SECOND_NS;
         NbdConn *c = lane_attempt(l, deadline, NULL);
 
-        if (c && remote_suits(l->remote, c)) {
+        if (c && remote_suits(r, c)) {
             lane_take(l, c);
             break;
         }
         nbd_conn_free(c);
-        if (!l->remote->closing)
-            lane_pause(l, pause_next(&pause));
+        if (!r->closing)
+            lane_pause(l, pause_next(&pause, clock_now_ns() < r->give_up_ns));
     }
     l->connecting = false;
 }
@@ -190,7 +194,7 @@ static CO NbdConn *remote_connect(NbdRemote *r, GError **err)
     for (;;) {
         g_autoptr(GError) why = NULL;
         NbdConn *c = lane_attempt(&r->lanes[0], deadline, &why);
-        int64_t left = deadline - clock_now_ns();
+        int64_t left = deadline - clock_now_ns(), rest;
 
         if (c)
             return c;
@@ -198,7 +202,8 @@ static CO NbdConn *remote_connect(NbdRemote *r, GError **err)
             g_propagate_error(err, g_steal_pointer(&why));
             return NULL;
         }
-        co_sleep(MIN(left, pause_next(&pause)));
+        rest = pause_next(&pause, true);
+        co_sleep(MIN(left, rest));
     }
 }
 

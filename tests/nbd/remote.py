@@ -451,6 +451,34 @@ def test_open_timeout_is_the_limit():
     assert code == 1 and 0.9 < time.monotonic() - began < 15, text
 
 
+def test_a_server_that_comes_back_late_is_found():
+    """It is there again five seconds before the time is over, which is tried no less often than each
+    second, and not exceeded."""
+    class Late(Server):
+        back = 7.5
+
+        def handshake(self, c):
+            if c.number >= self.first and time.monotonic() - self.began < self.back:
+                raise Cut
+            return super().handshake(c)
+
+        def answer(self, q):
+            if q.conn.number < self.first:
+                raise Cut
+            return super().answer(q)
+
+    for first, limit in (0, 'open_timeout'), (1, 'reconnect_delay'):
+        with Late(data=b'\xa5' * MIB) as s:
+            s.first, s.began = first, time.monotonic()
+            good_io(s, 'read -P 0xa5 0 4k', **{limit: 12})
+            assert time.monotonic() - s.began < 11.5
+        with Late(data=b'\xa5' * MIB) as s:
+            s.first, s.began, s.back = first, time.monotonic(), 1000
+            code, text = io(s, 'read 0 4k', **{limit: 6})
+            took = time.monotonic() - s.began
+            assert code == 1 and 5.9 < took < 10, (limit, took, text)
+
+
 def test_other_export_is_not_taken_for_the_same():
     """The server comes back with an export of another size, or read-only: it is not used."""
     for change in {'size': 2 * MIB}, {'flags': nbd.ALL | nbd.READ_ONLY}, {'flags': nbd.HAS_FLAGS}:
