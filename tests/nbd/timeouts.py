@@ -203,9 +203,9 @@ def test_a_stopped_program_does_not_wait_for_an_answer():
     with tempfile.TemporaryDirectory() as folder, Mute() as s:
         other = os.path.join(folder, 'other')
         pathlib.Path(other).write_bytes(b'x' * s.size)
-        for source, target in (s.uri(), other), (other, s.uri()):
+        for source, target, *how in (s.uri(), other), (other, s.uri()), (other, s.uri(), '--untrusted'):
             seen = len(s.requests)
-            process = subprocess.Popen([BUILD / 'qemu-img', 'convert', '-n', '-S', '0', '-f', 'raw', '-O',
+            process = subprocess.Popen([BUILD / 'qemu-img', 'convert', *how, '-n', '-S', '0', '-f', 'raw', '-O',
                                         'raw', source, target], stderr=subprocess.PIPE, text=True)
             while len(s.requests) == seen:
                 time.sleep(0.05)

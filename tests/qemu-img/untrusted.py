@@ -7,6 +7,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+import nbd_frames as nbd
 from cases import BUILD, IMG, case, img, io, main, require, run
 from this_run import PRELOADABLE, SANDBOXED, WATCHED
 
@@ -45,6 +46,18 @@ def gives_the_same_results():
         assert untrusted(command).stdout == img(*command).stdout, command
     img('compare', 'out.raw', 'a.raw')
     img('compare', 'out.qcow2', 'a.raw')
+
+
+@case
+def connections_that_are_open_stay_usable():
+    """An NBD server is connected to before the sandbox; a signal ends the wait for one in there, too."""
+    make_images()
+    img('create', '-q', '-f', 'raw', 'served', '4M')
+    with nbd.serve('-f', 'raw', 'served', where=pathlib.Path.cwd()) as s:
+        uri = s.uri()
+        img('convert', '--untrusted', '-n', '-O', 'raw', 'a.qcow2', uri, env=SANDBOXED)
+        img('compare', '--untrusted', '-F', 'raw', 'a.qcow2', uri, env=SANDBOXED)
+    img('compare', 'served', 'a.raw')
 
 
 @case

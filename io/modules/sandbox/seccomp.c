@@ -20,6 +20,8 @@ static const int allowed[] = {
     SCMP_SYS(pwritev2), SCMP_SYS(lseek), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(statx),
     SCMP_SYS(fallocate), SCMP_SYS(ftruncate), SCMP_SYS(fsync), SCMP_SYS(fdatasync),
     SCMP_SYS(fcntl), SCMP_SYS(close), SCMP_SYS(copy_file_range), SCMP_SYS(fadvise64),
+    /* sockets that are open, such as the connection to an NBD server */
+    SCMP_SYS(sendmsg), SCMP_SYS(sendto), SCMP_SYS(recvfrom), SCMP_SYS(shutdown),
     /* memory */
     SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(brk),
     SCMP_SYS(mprotect),
@@ -33,7 +35,7 @@ static const int allowed[] = {
     SCMP_SYS(restart_syscall), SCMP_SYS(sysinfo), SCMP_SYS(getrandom),
     /* signals to ourselves */
     SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(sigaltstack), SCMP_SYS(tgkill),
+    SCMP_SYS(sigaltstack), SCMP_SYS(tgkill), SCMP_SYS(alarm), SCMP_SYS(setitimer),
 };
 
 /* Requests to open files and devices. */
