@@ -24,7 +24,7 @@ enum {
     DEVICE_SET_FLAGS = _IO(0xab, 10),
 };
 
-enum { NBD_MAJOR = 43, BLOCK_MIN = 512, BLOCK_MAX = 4096 };
+enum { NBD_MAJOR = 43, BLOCK_MIN = 512, BLOCK_MAX = 4096, SCAN_PATIENCE_MS = 2000 };
 
 /* ---- devices --------------------------------------------------------------------------------- */
 
@@ -142,11 +142,23 @@ bool nbd_device_serve(const NbdDevice *d, GError **err)
     return r == 0 || errno == EPIPE;
 }
 
+/* False while the kernel has not begun to serve @d: whatever is read from it fails then. */
+static bool device_has_size(const NbdDevice *d)
+{
+    g_autofree char *path = g_strdup_printf("/sys/block/nbd%u/size", d->index);
+    g_autofree char *text = NULL;
+
+    return !g_file_get_contents(path, &text, NULL, NULL) || g_ascii_strtoull(text, NULL, 10);
+}
+
 void nbd_device_scan(const NbdDevice *d)
 {
-    /* Opening a device whose size is new is what makes the kernel read its partition table. */
-    int fd = open(d->path, O_RDONLY | O_CLOEXEC);
+    int fd;
 
+    for (int ms = 0; ms < SCAN_PATIENCE_MS && !device_has_size(d); ms++)
+        g_usleep(1000);
+    /* Opening a device whose size is new is what makes the kernel read its partition table. */
+    fd = open(d->path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0)
         close(fd);
 }

@@ -41,7 +41,7 @@ bool nbd_device_attach(NbdDevice *d, int sock, const NbdKernelExport *e, bool *s
                        GError **err);
 /* Lives for as long as the device is attached by ioctl. In a thread of its own. */
 bool nbd_device_serve(const NbdDevice *d, GError **err);
-/* Makes the kernel look for partitions. Reads from the device. */
+/* Makes the kernel look for partitions, once it serves the device. Reads from it. */
 void nbd_device_scan(const NbdDevice *d);
 /* Detaches @d; requests under way fail. */
 bool nbd_device_detach(NbdDevice *d, GError **err);
