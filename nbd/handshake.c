@@ -64,7 +64,7 @@ static int quotable(const char *name, size_t len)
 {
     const char *end;
 
-    if (memchr(name, 0, len) || !g_utf8_validate(name, len, NULL))
+    if (!g_utf8_validate(name, len, NULL))
         return 0;
     g_utf8_validate(name, MIN(len, QUOTE_MAX), &end);
     return end - name;

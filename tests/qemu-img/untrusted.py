@@ -50,7 +50,7 @@ def gives_the_same_results():
 
 @case
 def connections_that_are_open_stay_usable():
-    """An NBD server is connected to before the sandbox; a signal ends the wait for one in there, too."""
+    """An NBD server is connected to before the sandbox."""
     make_images()
     img('create', '-q', '-f', 'raw', 'served', '4M')
     with nbd.serve('-f', 'raw', 'served', where=pathlib.Path.cwd()) as s:
