@@ -2,9 +2,14 @@
 /*
  * Who does what to a node, and what others may do meanwhile.
  *
- * Every edge needs some kinds of access and shares some. access_refresh walks from a node down:
- * what its parents ask in sum is mapped to what it asks of its children. No two edges may conflict
- * inside this process; the file driver's locks say the same to other processes.
+ * Every edge needs some kinds of access and shares some. What the parents of a node ask in sum is
+ * mapped to what it asks of its children. No two edges may conflict inside this process; the file
+ * driver's locks say the same to other processes.
+ *
+ * When the graph or the mode of a node changes, access_change works out the new needs of all nodes
+ * below, on the graph as it will be, and fails without any effect where they conflict. Then locks
+ * are taken for the old and the new needs together, which may fail, and in the end those of the old
+ * needs are given up, which cannot.
  */
 #include "block/internal.h"
 #include <inttypes.h>
@@ -109,43 +114,169 @@ static bool access_is_possible(const Node *n, unsigned needs, GError **err)
     if (needs & ACCESS_WRITE && !(needs & ACCESS_RESIZE) &&
         !is_aligned(n->size, n->limits.request_alignment))
         return err_set(err, EINVAL, "'%s' ends inside a block of %" PRIu32
-                       " bytes, so it cannot be written by who may not resize it",
+                       " bytes, so writing its last block needs permission to resize it",
                        node_filename(n), n->limits.request_alignment);
     return true;
 }
 
-CO bool access_refresh(Node *n, GError **err)
+/* ---- a change of access --------------------------------------------------------------------- */
+
+typedef struct {
+    Edge *edge;
+    unsigned needs, shares; /* before the change */
+} EdgeBefore;
+
+typedef struct {
+    Node *node;
+    unsigned needs, shares;         /* of all its users, after the change */
+} NodeLock;
+
+struct AccessChange {
+    GArray *edges;  /* of EdgeBefore */
+    GArray *locks;  /* of NodeLock, for nodes whose driver has locks */
+    guint locked;   /* how many of them hold the old and the new locks */
+};
+
+static void change_set(AccessChange *c, Edge *e, unsigned needs, unsigned shares)
+{
+    EdgeBefore before = { .edge = e, .needs = e->needs, .shares = e->shares };
+
+    g_array_append_val(c->edges, before);
+    e->needs = needs;
+    e->shares = shares;
+}
+
+/* Works out what @n, all of whose parents have been seen to, asks of its children. */
+static bool change_visit(AccessChange *c, Node *n, bool is_release, GError **err)
 {
     unsigned needs, shares;
 
     access_sum(n, &needs, &shares);
     if (n->flags & OPEN_FORCE_SHARE)
         shares = ACCESS_ALL;
-    if (!access_check(n, err) || !access_is_possible(n, needs, err))
+    if (!is_release && (!access_check(n, err) || !access_is_possible(n, needs, err)))
         return false;
-    if (n->drv->lock && !n->drv->lock(n, needs, shares, err))
-        return false;
+    if (n->drv->lock) {
+        NodeLock lock = { .node = n, .needs = needs, .shares = shares };
+
+        g_array_append_val(c->locks, lock);
+    }
     for (guint i = 0; i < n->children->len; i++) {
         Edge *e = n->children->pdata[i];
         unsigned child_needs, child_shares;
 
         access_of_child(n, e, needs, shares, &child_needs, &child_shares);
-        if (!edge_set_access(e, child_needs, child_shares, err))
+        change_set(c, e, child_needs, child_shares);
+    }
+    return true;
+}
+
+/* How many edges lead to each of @nodes from another one of them: Node -> number. */
+static GHashTable *count_parents(const GPtrArray *nodes)
+{
+    GHashTable *counts = g_hash_table_new(NULL, NULL);
+
+    for (guint i = 0; i < nodes->len; i++) {
+        const Node *n = nodes->pdata[i];
+
+        for (guint j = 0; j < n->children->len; j++) {
+            const Edge *e = n->children->pdata[j];
+            guint count = GPOINTER_TO_UINT(g_hash_table_lookup(counts, e->node));
+
+            g_hash_table_insert(counts, e->node, GUINT_TO_POINTER(count + 1));
+        }
+    }
+    return counts;
+}
+
+/* @nodes and all below them, each after all of its parents among them. */
+static GPtrArray *from_the_top(const GPtrArray *nodes)
+{
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+    g_autoptr(GHashTable) missing = NULL;
+    GPtrArray *sorted = g_ptr_array_new();
+
+    g_ptr_array_extend(all, (GPtrArray *)nodes, NULL, NULL);
+    nodes_add_below(all);
+    missing = count_parents(all);
+    for (guint i = 0; i < all->len; i++)
+        if (!g_hash_table_lookup(missing, all->pdata[i]))
+            g_ptr_array_add(sorted, all->pdata[i]);
+    for (guint i = 0; i < sorted->len; i++) {
+        const Node *n = sorted->pdata[i];
+
+        for (guint j = 0; j < n->children->len; j++) {
+            Node *child = ((const Edge *)n->children->pdata[j])->node;
+            guint left = GPOINTER_TO_UINT(g_hash_table_lookup(missing, child)) - 1;
+
+            g_hash_table_insert(missing, child, GUINT_TO_POINTER(left));
+            if (!left)
+                g_ptr_array_add(sorted, child);
+        }
+    }
+    g_assert(sorted->len == all->len); /* no circles */
+    return sorted;
+}
+
+AccessChange *access_change(const GPtrArray *nodes, bool is_release, GError **err)
+{
+    g_autoptr(GPtrArray) sorted = from_the_top(nodes);
+    AccessChange *c = g_new0(AccessChange, 1);
+
+    c->edges = g_array_new(false, false, sizeof(EdgeBefore));
+    c->locks = g_array_new(false, false, sizeof(NodeLock));
+    for (guint i = 0; i < sorted->len; i++)
+        if (!change_visit(c, sorted->pdata[i], is_release, err)) {
+            access_change_undo(c);
+            return NULL;
+        }
+    return c;
+}
+
+static void change_free(AccessChange *c)
+{
+    g_array_free(c->edges, true);
+    g_array_free(c->locks, true);
+    g_free(c);
+}
+
+bool access_change_lock(AccessChange *c, GError **err)
+{
+    for (; c->locked < c->locks->len; c->locked++) {
+        const NodeLock *l = &g_array_index(c->locks, NodeLock, c->locked);
+        Node *n = l->node;
+
+        if (!n->drv->lock(n, n->locked_needs | l->needs, n->locked_shares & l->shares, err))
             return false;
     }
     return true;
 }
 
-CO bool edge_set_access(Edge *e, unsigned needs, unsigned shares, GError **err)
+void access_change_undo(AccessChange *c)
 {
-    unsigned old_needs = e->needs, old_shares = e->shares;
+    while (c->locked-- > 0) {
+        Node *n = g_array_index(c->locks, NodeLock, c->locked).node;
 
-    e->needs = needs;
-    e->shares = shares;
-    if (access_refresh(e->node, err))
-        return true;
-    e->needs = old_needs;
-    e->shares = old_shares;
-    access_refresh(e->node, NULL);
-    return false;
+        n->drv->lock(n, n->locked_needs, n->locked_shares, NULL);
+    }
+    for (guint i = c->edges->len; i-- > 0;) {
+        const EdgeBefore *before = &g_array_index(c->edges, EdgeBefore, i);
+
+        before->edge->needs = before->needs;
+        before->edge->shares = before->shares;
+    }
+    change_free(c);
+}
+
+void access_change_settle(AccessChange *c)
+{
+    for (guint i = 0; i < c->locks->len; i++) {
+        const NodeLock *l = &g_array_index(c->locks, NodeLock, i);
+        Node *n = l->node;
+
+        n->locked_needs = l->needs;
+        n->locked_shares = l->shares;
+        n->drv->lock(n, l->needs, l->shares, NULL);
+    }
+    change_free(c);
 }

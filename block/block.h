@@ -140,8 +140,11 @@ CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, G
 CO void handle_close(Handle *h);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Handle, handle_close)
 
+/* Whose requests come by a handle. A user's may have to wait for a job's, never the reverse. */
+typedef enum { HANDLE_USER, HANDLE_JOB } HandleKind;
+
 /* A handle on an existing node (a reference of its own). @needs, @shares: ACCESS_* bits. */
-CO Handle *handle_new(Node *n, unsigned needs, unsigned shares, GError **err);
+CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares, GError **err);
 
 /* Changes what the reference lets change: options of the top node; OPEN_RDWR, cache, discard. */
 CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err);

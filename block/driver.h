@@ -146,8 +146,16 @@ struct BlockDriver {
     /* What @n asks of a child with role @role when its parents need and share this. NULL: defaults. */
     void (*child_access)(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
                          unsigned *needs, unsigned *shares);
-    /* Takes the locks for needs and shares; NULL: nothing to do. Protocols only. */
-    CO bool (*lock)(Node *n, unsigned needs, unsigned shares, GError **err);
+    /*
+     * Takes the locks for needs and shares, and gives up what goes beyond them. Cannot fail, and may be
+     * given no @err, if no more is asked than is held. Does not suspend. NULL: nothing to do. Protocols only.
+     */
+    bool (*lock)(Node *n, unsigned needs, unsigned shares, GError **err);
+    /*
+     * Until this is called with @on false, requests that wait for anything but I/O go on at once: an edit
+     * waits for them. Does not suspend. NULL: none waits.
+     */
+    void (*rush)(Node *n, bool on);
     /* Recomputes node_limits(n) when those of a child changed. */
     void (*refresh_limits)(Node *n);
     /* Something that BlockEvent names is about to happen in the parent. blkdebug. */

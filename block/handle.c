@@ -8,8 +8,21 @@
 
 static CO Handle *handle_enter(Handle *h)
 {
-    while (h->is_gated)
+    while (h->closed)
         co_queue_wait(&h->gate);
+    h->in_flight++;
+    return h;
+}
+
+/*
+ * For a request that concerns both: enters the two gates at once. Waiting at one of them while being
+ * inside the other could hold up the edit that would open it.
+ */
+static CO Handle *handle_enter_with(Handle *h, Handle *other)
+{
+    while (h->closed || other->closed)
+        co_queue_wait(h->closed ? &h->gate : &other->gate);
+    other->in_flight++;
     h->in_flight++;
     return h;
 }
@@ -22,7 +35,23 @@ static void handle_leave(Handle **hp)
         co_queue_wake_all(&h->idle);
 }
 
-#define IN_GATE(h) __attribute__((cleanup(handle_leave), unused)) Handle *entered = handle_enter(h)
+CO void handle_drain(Handle *h)
+{
+    while (h->in_flight)
+        co_queue_wait(&h->idle);
+}
+
+void handle_open_gate(Handle *h)
+{
+    if (!--h->closed)
+        co_queue_wake_all(&h->gate);
+}
+
+#define LEAVES __attribute__((cleanup(handle_leave), unused))
+#define IN_GATE(h) LEAVES Handle *entered = handle_enter(h)
+#define IN_GATES(a, b)                                                                             \
+    LEAVES Handle *entered = handle_enter_with(a, b);                                              \
+    LEAVES Handle *entered_too = b
 
 static int handle_range(const Handle *h, uint64_t off, uint64_t len)
 {
@@ -131,7 +160,7 @@ CO int handle_extent_above(Handle *h, uint64_t off, uint64_t len, bool precise, 
 CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len,
                    ReqFlags flags)
 {
-    IN_GATE(dst);
+    IN_GATES(src, dst);
     int r = handle_range(src, src_off, len);
 
     if (r == 0)
@@ -149,12 +178,14 @@ CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, G
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
-CO Handle *handle_new(Node *n, unsigned needs, unsigned shares, GError **err)
+CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares, GError **err)
 {
     g_autoptr(Handle) h = g_new0(Handle, 1);
+    g_autoptr(Edit) edit = edit_new();
 
-    h->root = edge_new(NULL, h, "root", ROLE_FILTERED, node_ref(n));
-    if (!edge_set_access(h->root, needs, shares, err))
+    h->kind = kind;
+    edit_attach_handle(edit, h, n, needs, shares);
+    if (!edit_commit(edit, err))
         return NULL;
     return g_steal_pointer(&h);
 }
@@ -173,12 +204,15 @@ unsigned handle_needs(OpenFlags flags)
 
 CO bool handle_require(Handle *h, unsigned needs, GError **err)
 {
-    return edge_set_access(h->root, h->root->needs | needs, h->root->shares, err);
+    g_autoptr(Edit) edit = edit_new();
+
+    edit_handle_access(edit, h, h->root->needs | needs, h->root->shares);
+    return edit_commit(edit, err);
 }
 
 CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, GError **err)
 {
-    g_autoptr(Node) n = node_open(filename, options, flags, err);
+    g_autoptr(Node) n = node_open(filename, options, flags, 0, err);
     unsigned shares = ACCESS_ALL;
     Handle *h;
 
@@ -190,7 +224,7 @@ CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, G
     }
     if (flags & OPEN_DENY_WRITERS && !(flags & OPEN_FORCE_SHARE))
         shares = ACCESS_READ | ACCESS_UNCHANGED;
-    h = handle_new(n, handle_needs(flags), shares, err);
+    h = handle_new(n, HANDLE_USER, handle_needs(flags), shares, err);
     if (h)
         h->flags = flags;
     return h;
@@ -198,11 +232,12 @@ CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, G
 
 CO void handle_close(Handle *h)
 {
+    g_autoptr(Edit) edit = NULL;
+
     if (!h)
         return;
-    h->is_gated = true;
-    while (h->in_flight)
-        co_queue_wait(&h->idle);
+    h->closed++;
+    handle_drain(h);
     if (h->root) {
         Node *n = h->root->node;
         int r = n->flags & OPEN_RDWR && n->refs == 1 ? node_flush(n) : 0;
@@ -210,7 +245,9 @@ CO void handle_close(Handle *h)
         if (r < 0 && !h->flush_failed)
             block_warn("Could not write back what is cached of '%s': %s", node_filename(n),
                        strerror(-r));
-        edge_free(h->root);
+        edit = edit_new();
+        edit_detach(edit, h->root);
+        edit_commit(edit, NULL);
     }
     g_free(h);
 }

@@ -56,7 +56,7 @@ static Node *commit_base(const CommitArgs *a, Node *top)
 static CO Handle *commit_open_base(Node *base, OpenFlags flags, uint64_t size)
 {
     g_autoptr(GError) err = NULL;
-    g_autoptr(Handle) h = handle_new(base, ACCESS_READ, ACCESS_ALL, &err);
+    g_autoptr(Handle) h = handle_new(base, HANDLE_USER, ACCESS_READ, ACCESS_ALL, &err);
 
     if (!h || !handle_reopen(h, NULL, flags | OPEN_RDWR | OPEN_UNCHANGED, &err) ||
         (handle_size(h) < size && !handle_resize(h, size, false, PREALLOC_OFF, &err))) {

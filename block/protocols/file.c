@@ -231,7 +231,7 @@ static void file_refresh_limits(Node *n)
         file_direct_limits(s, l);
 }
 
-static CO bool file_lock(Node *n, unsigned needs, unsigned shares, GError **err)
+static bool file_lock(Node *n, unsigned needs, unsigned shares, GError **err)
 {
     File *s = node_state(n);
 
@@ -242,50 +242,77 @@ static CO bool file_lock(Node *n, unsigned needs, unsigned shares, GError **err)
 
 /* ---- reopening ------------------------------------------------------------------------------ */
 
-/* A second descriptor with other flags, which takes over once all agree. */
-static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags, void **change,
-                                        GError **err)
-{
-    File *s = node_state(n), *next = g_new(File, 1);
-    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
-    bool locking = file_wants_locks(s->fd, o);
+/* A second descriptor with other flags, from prepare until commit or abort. */
+typedef struct {
+    File other;          /* the one that is not in use */
+    bool is_swapped;     /* @other is the old one */
+} Reconfigure;
 
-    if (locking != s->locking) {
-        g_free(next);
-        return err_set(err, EINVAL, "Locking of '%s' cannot change while it is open",
-                       node_filename(n));
-    }
+static void reconfigure_swap(File *s, Reconfigure *c)
+{
+    File in_use = *s;
+
+    *s = c->other;
+    c->other = in_use;
+    c->is_swapped = !c->is_swapped;
+}
+
+/* Makes @next the file as it shall be. On failure it has no descriptor. */
+static bool file_open_again(Node *n, const json_t *o, OpenFlags flags, File *next, GError **err)
+{
+    const File *s = node_state(n);
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
+
     *next = *s;
-    *change = next;
     if (s->aio == AIO_AUTO || s->aio == AIO_CACHED)
         next->aio = file_fastest_aio(s, flags);
     next->fd = open(path, file_open_flags(flags) | O_CLOEXEC);
     if (next->fd < 0)
-        err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
-    else if ((!json_has(o, "aio") ||
-              file_aio_mode(next, json_get_str(o, "aio", NULL), flags, err)) &&
-             (!s->locking || file_lock_copy(next->fd, &s->lock, node_filename(n), err)))
+        return err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
+    if ((!json_has(o, "aio") || file_aio_mode(next, json_get_str(o, "aio", NULL), flags, err)) &&
+        (!s->locking || file_lock_copy(next->fd, &s->lock, node_filename(n), err)))
         return true;
-    if (next->fd >= 0)
-        close(next->fd);
-    g_free(next);
+    close(next->fd);
     return false;
+}
+
+/*
+ * A descriptor that can write serves at once, since parents may have to write when they prepare; one
+ * that cannot, only when all is settled.
+ */
+static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags, void **change,
+                                        GError **err)
+{
+    File *s = node_state(n);
+    g_autofree Reconfigure *c = g_new0(Reconfigure, 1);
+
+    if (file_wants_locks(s->fd, o) != s->locking)
+        return err_set(err, EINVAL, "Locking of '%s' cannot change while it is open",
+                       node_filename(n));
+    if (!file_open_again(n, o, flags, &c->other, err))
+        return false;
+    if (flags & OPEN_RDWR)
+        reconfigure_swap(s, c);
+    *change = g_steal_pointer(&c);
+    return true;
 }
 
 static CO void file_reconfigure_commit(Node *n, void *change)
 {
-    File *s = node_state(n);
-    g_autofree File *next = change;
+    g_autofree Reconfigure *c = change;
 
-    close(s->fd);
-    *s = *next;
+    if (!c->is_swapped)
+        reconfigure_swap(node_state(n), c);
+    close(c->other.fd);
 }
 
 static CO void file_reconfigure_abort(Node *n, void *change)
 {
-    g_autofree File *next = change;
+    g_autofree Reconfigure *c = change;
 
-    close(next->fd);
+    if (c->is_swapped)
+        reconfigure_swap(node_state(n), c);
+    close(c->other.fd);
 }
 
 /* ---- what is known of the holes -------------------------------------------------------------- */
