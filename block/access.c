@@ -192,13 +192,10 @@ static GHashTable *count_parents(const GPtrArray *nodes)
 /* @nodes and all below them, each after all of its parents among them. */
 static GPtrArray *from_the_top(const GPtrArray *nodes)
 {
-    g_autoptr(GPtrArray) all = g_ptr_array_new();
-    g_autoptr(GHashTable) missing = NULL;
+    g_autoptr(GPtrArray) all = nodes_and_below((Node *const *)nodes->pdata, nodes->len);
+    g_autoptr(GHashTable) missing = count_parents(all);
     GPtrArray *sorted = g_ptr_array_new();
 
-    g_ptr_array_extend(all, (GPtrArray *)nodes, NULL, NULL);
-    nodes_add_below(all);
-    missing = count_parents(all);
     for (guint i = 0; i < all->len; i++)
         if (!g_hash_table_lookup(missing, all->pdata[i]))
             g_ptr_array_add(sorted, all->pdata[i]);

@@ -69,11 +69,12 @@ static void handles_rank(const GPtrArray *handles)
 /* The nodes below @handles at which requests wait for something else than I/O. */
 static void rushed_below(const GPtrArray *handles, GPtrArray *rushed)
 {
-    g_autoptr(GPtrArray) below = g_ptr_array_new();
+    g_autofree Node **roots = g_new(Node *, handles->len);
+    g_autoptr(GPtrArray) below = NULL;
 
     for (guint i = 0; i < handles->len; i++)
-        g_ptr_array_add(below, ((const Handle *)handles->pdata[i])->root->node);
-    nodes_add_below(below);
+        roots[i] = ((const Handle *)handles->pdata[i])->root->node;
+    below = nodes_and_below(roots, handles->len);
     for (guint i = 0; i < below->len; i++) {
         Node *n = below->pdata[i];
 

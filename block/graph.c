@@ -168,36 +168,37 @@ void edge_delete(Edge *e)
     g_free(e);
 }
 
-void nodes_add_below(GPtrArray *nodes)
+GPtrArray *nodes_and_below(Node *const *nodes, guint n)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    GPtrArray *all = g_ptr_array_new();
 
-    for (guint i = 0; i < nodes->len; i++)
-        g_hash_table_add(seen, nodes->pdata[i]);
-    for (guint i = 0; i < nodes->len; i++) {
-        const Node *n = nodes->pdata[i];
+    for (guint i = 0; i < n; i++)
+        if (g_hash_table_add(seen, nodes[i]))
+            g_ptr_array_add(all, nodes[i]);
+    for (guint i = 0; i < all->len; i++) {
+        const Node *above = all->pdata[i];
 
-        for (guint j = 0; j < n->children->len; j++) {
-            Node *child = ((const Edge *)n->children->pdata[j])->node;
+        for (guint j = 0; j < above->children->len; j++) {
+            Node *child = ((const Edge *)above->children->pdata[j])->node;
 
             if (g_hash_table_add(seen, child))
-                g_ptr_array_add(nodes, child);
+                g_ptr_array_add(all, child);
         }
     }
+    return all;
 }
 
 bool node_reaches(const Node *n, const Node *below)
 {
-    g_autoptr(GPtrArray) nodes = NULL;
+    g_autoptr(GPtrArray) all = NULL;
 
     if (n == below)
         return true;
     if (!n->children->len || !below->parents->len)
         return false;
-    nodes = g_ptr_array_new();
-    g_ptr_array_add(nodes, (Node *)n);
-    nodes_add_below(nodes);
-    return g_ptr_array_find(nodes, below, NULL);
+    all = nodes_and_below((Node *const[]){ (Node *)n }, 1);
+    return g_ptr_array_find(all, below, NULL);
 }
 
 /* ---- looking -------------------------------------------------------------------------------- */

@@ -84,8 +84,8 @@ CO void node_unref(Node *n);           /* closes it with the last reference; NUL
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Node, node_unref)
 /* True if @below can be reached from @n. */
 bool node_reaches(const Node *n, const Node *below);
-/* Adds to @nodes, all different, what can be reached from them, once each. */
-void nodes_add_below(GPtrArray *nodes);
+/* The @n @nodes, which may repeat, and all that can be reached from them, once each. */
+GPtrArray *nodes_and_below(Node *const *nodes, guint n);
 void node_refresh_limits(Node *n);
 /* Names and limits of @n and of all above it, after a change of its children. */
 void node_children_changed(Node *n);
