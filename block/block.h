@@ -136,7 +136,12 @@ bool aio_mode_parse(const char *mode, OpenFlags *flags);
  * probed. Fails leaving nothing open.
  */
 CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, GError **err);
-/* Flushes if there was a write, closes. The error of that flush is lost: call handle_flush first. */
+/*
+ * Closes @h. If it is the last user, everything is written first, durably; false if that failed.
+ * NULL is fine.
+ */
+CO bool handle_close_err(Handle *h, GError **err);
+/* The same where nobody can be told but by a warning: after another failure. */
 CO void handle_close(Handle *h);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Handle, handle_close)
 

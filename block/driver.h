@@ -69,7 +69,13 @@ struct BlockDriver {
      * children taken are dropped by the core; .close is not called.
      */
     CO bool (*open)(Node *n, const json_t *options, OpenFlags flags, GError **err);
-    /* Writes back what is cached. Errors are reported to stderr by warn, not returned. NULL: nothing. */
+    /*
+     * The last user of a writable @n leaves: puts everything into its file, durably. Called once, before
+     * .close; children are told afterwards. False after a failure, which the user is told. NULL: there
+     * is nothing but what .flush writes.
+     */
+    CO bool (*finish)(Node *n, GError **err);
+    /* Frees what the state has; cannot fail, writes nothing. NULL: nothing. */
     CO void (*close)(Node *n);
     /*
      * Reopening in two steps. prepare checks and may fail; *@change is the driver's; then exactly one

@@ -64,15 +64,44 @@ Node *node_ref(Node *n)
     return n;
 }
 
+static CO bool finish_one(Node *n, GError **err)
+{
+    bool ok = true;
+
+    n->is_finished = true;
+    if (n->is_open && n->flags & OPEN_RDWR && n->drv->finish)
+        ok = n->drv->finish(n, err);
+    for (guint i = 0; i < n->children->len; i++) {
+        Edge *e = n->children->pdata[i];
+
+        if (e->role != ROLE_BACKING && !node_finish(e->node, ok ? err : NULL))
+            ok = false;
+    }
+    return ok;
+}
+
+CO bool node_finish(Node *n, GError **err)
+{
+    bool ok = true;
+
+    /* A backing chain may be long. Whoever else uses a node finishes it later. */
+    for (; n && n->refs == 1 && !n->is_finished; n = node_backing(n))
+        ok = finish_one(n, ok ? err : NULL) && ok;
+    return ok;
+}
+
 /* Frees @n. Returns its backing node, whose reference goes to the caller, so that a chain of any
  * length closes in a loop. */
 static CO Node *node_close(Node *n)
 {
     Edge *e = node_edge(n, ROLE_BACKING);
     Node *backing = NULL;
+    g_autoptr(GError) err = NULL;
 
     TRACE(node_close, "%s '%s'", n->name, node_filename(n));
     n->is_closing = true;
+    if (!node_finish(n, &err))
+        block_warn("%s", err->message);
     if (n->is_open && n->drv->close)
         n->drv->close(n);
     while (n->bitmaps)

@@ -34,6 +34,7 @@ struct Node {
     json_t *given;          /* of those, what drv->strong_options names, as it was written */
     OpenFlags flags;
     bool is_closing;
+    bool is_finished;       /* drv->finish was called */
     bool is_open;           /* drv->open has succeeded */
     bool probed_raw;        /* raw because nothing else matched: block 0 is guarded */
     DetectZeroes detect_zeroes;
@@ -67,6 +68,8 @@ struct Handle {
 Node *node_new(const BlockDriver *drv, const char *name, GError **err);
 Node *node_ref(Node *n);
 CO void node_unref(Node *n);           /* closes it with the last reference; NULL is fine */
+/* For the last user of @n: brings the files of all nodes that go with it up to date. */
+CO bool node_finish(Node *n, GError **err);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Node, node_unref)
 /* A new edge; takes over the caller's reference on @node. Access is not asked for yet. */
 Edge *edge_new(Node *parent, Handle *handle, const char *key, Role role, Node *node);
