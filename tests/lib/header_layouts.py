@@ -166,7 +166,8 @@ def operations(layout):
     if layout.backing:
         yield 'rebase', 'qemu-img', ['rebase', '-u', *secret, '-b', 'other', '-F', 'raw', *image]
         yield 'unbase', 'qemu-img', ['rebase', '-u', *secret, '-b', '', *image]
-    yield 'resize', 'qemu-img', ['resize', *secret, *image, '512k']
+    if 'compat=0.10' not in layout.options:
+        yield 'resize', 'qemu-img', ['resize', *secret, *image, '512k']
     if 'data_file' not in layout.options:
         yield 'snapshot', 'qemu-img', ['snapshot', *secret, '-c', 'two', *image]
     if not layout.luks and not layout.bitmap and layout.options in ('', 'cluster_size=4k'):

@@ -40,6 +40,28 @@ def a_temporary_snapshot_is_its_own_and_gone():
     assert '/nonexistent/ferry-' in done.stderr, done.stderr
 
 
+# ---- growing -----------------------------------------------------------------------------------
+
+@case
+def what_grows_over_a_longer_backing_file_reads_as_zeroes():
+    """However its space is made, in every kind of image and from any size."""
+    pathlib.Path('b').write_bytes(b'\xff' * (1 << 20))
+    for options in ('extended_l2=on', 'extended_l2=on,cluster_size=16k', 'compat=0.10',
+                    'cluster_size=4k', 'data_file=d'):
+        for mode in ('off', 'metadata', 'falloc', 'full'):
+            for old in (503, 512, 36):
+                img('create', '-q', '-f', 'qcow2', '-o', options, '-b', 'b', '-F', 'raw', 'x',
+                    f'{old}k')
+                img('resize', '-q', f'--preallocation={mode}', 'x', '1013k')
+                new = 1013 - old
+                done = run(IO, '-c', f'read -q -P 255 0 {old}k', '-c', f'read -q -P 0 {old}k {new}k',
+                           'x', code=None)
+                assert not done.stdout, (options, mode, old, done.stdout)
+                img('check', '-q', 'x')
+                for name in ('x', 'd'):
+                    pathlib.Path(name).unlink(missing_ok=True)
+
+
 # ---- the ends of files -------------------------------------------------------------------------
 
 @case
