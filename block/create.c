@@ -128,6 +128,12 @@ CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError
 
     if (!protocol)
         return NULL;
+    if (node_find_file(filename)) {
+        err_set(err, EBUSY, "Failed to get \"write\" lock: '%s' is read here, and creating it anew "
+                "would destroy what is read", filename);
+        err_line(err, "Is another process using the image [%s]?", filename);
+        return NULL;
+    }
     if (!protocol->create) {
         err_set(err, ENOTSUP, "Protocol '%s' of '%s' cannot create files", protocol->name,
                 filename);

@@ -101,7 +101,7 @@ static CO Handle *dd_create(const char *name, const char *fmt, uint64_t len)
 static CO bool dd_copy(const DdArgs *a, const Operands *o)
 {
     g_autoptr(Handle) in = tool_open(o->input, a->format, a->image_opts,
-                                     a->force_share ? OPEN_FORCE_SHARE : OPEN_DENY_WRITERS);
+                                     a->force_share ? OPEN_FORCE_SHARE : 0);
     CopySource source = { .h = in, .name = o->input };
     CopyJob job = { .sources = &source, .nsources = 1, .target_name = o->output,
                     .workers = WORKERS, .min_sparse = HOLE, .share = true };

@@ -177,7 +177,8 @@ CO bool file_space_create(const char *filename, json_t *opts, GError **err)
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
         return err_set(err, EINVAL, "'%s' is there already and is not a regular file", filename);
     if (file_lock_is_supported(fd) &&
-        !file_lock_change(fd, &lock, ACCESS_WRITE | ACCESS_RESIZE, ACCESS_RESIZE, filename, err))
+        !file_lock_change(fd, &lock, ACCESS_WRITE | ACCESS_RESIZE, ACCESS_WRITE | ACCESS_RESIZE,
+                          filename, err))
         return false;
     if (space_fill_in(fd, filename, opts, err))
         return true;

@@ -402,7 +402,11 @@ CO bool qcow2_create(const char *filename, json_t *opts, GError **err)
 {
     g_auto(Create) c = {};
 
-    if (!read_options(&c, opts, err) || !layout(&c, err) || !create_data_file(&c, err))
+    if (!read_options(&c, opts, err) || !layout(&c, err))
+        return false;
+    if (c.q.data_name && filename_is_same(c.q.data_name, filename))
+        return err_set(err, EINVAL, "'%s' cannot be its own data file", filename);
+    if (!create_data_file(&c, err))
         return false;
     c.file = file_create(filename, opts, 0, err);
     return c.file && create_image(&c, err);
