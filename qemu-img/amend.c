@@ -93,6 +93,7 @@ static CO bool amend_image(const AmendArgs *a, const char *name, OpenFlags flags
     n = node_skip_filters(handle_node(h));
     if (help)
         return amend_help(node_driver(n));
+    tool_say_interrupted("'%s' has its old options or some of the new ones", name);
     return amend_node(a, n, opts) && tool_close(&h);
 }
 

@@ -154,6 +154,7 @@ static CO bool bitmap_image(const BitmapArgs *a, char **words, uint64_t granular
             return false;
         j.source = node_skip_filters(handle_node(source));
     }
+    tool_say_interrupted("'%s' has its old bitmaps or some of the new ones", words[0]);
     for (guint i = 0; i < a->steps->len; i++)
         if (!bitmap_step(&j, &g_array_index(a->steps, Given, i)))
             return false;

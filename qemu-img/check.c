@@ -134,6 +134,8 @@ static CO int check_image(const CheckArgs *a, const char *name, CheckFix fix, Op
 
     if (!h || !untrusted_enter(a->untrusted, &h, 1))
         return CHECK_FAILED;
+    if (fix)
+        tool_say_interrupted("the repair of '%s' is not finished", name);
     code = check_once(h, &r, fix);
     if (!code && (r.corruptions_fixed || r.leaks_fixed)) {
         CheckResult fixed = r;

@@ -146,5 +146,7 @@ int main(int argc, char **argv)
         complain_usage("There is no command '%s'", argv[optind]);
         return 1;
     }
-    return tool_finish(run_command(c, argc - optind, argv + optind));
+    code = tool_finish(run_command(c, argc - optind, argv + optind));
+    tool_die_if_interrupted();
+    return code;
 }

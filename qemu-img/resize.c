@@ -90,8 +90,7 @@ static CO bool resize_image(const ResizeArgs *a, const char *name, const NewSize
     if (size <= old && p != PREALLOC_OFF)
         return complain("Only an image that grows can have its new space allocated beforehand");
     /* The format takes the size as it is given, so that it can refuse what it cannot have. */
-    complain_last_words_set("Interrupted: '%s' has its old size or its new one", name);
-    tool_say_when_killed(true);
+    tool_say_interrupted("'%s' has its old size or its new one", name);
     work_listen(progress_update);
     ok = handle_resize(h, size, true, p, &err);
     work_listen(NULL);
