@@ -45,7 +45,8 @@ typedef struct {
     /* @args: zeroed and filled in; @words: what was not an option. Returns the exit code. */
     CO int (*run)(const void *args, char **words, int count);
     bool last_is_word;      /* even if it looks like an option: -1G */
-    int bad_object;         /* exit code when an --object is refused, if not 1 */
+    int failure;            /* exit code for what any command can fail with, if not 1: an --object that
+                               is refused, standard output that is full */
 } Command;
 
 extern const Command *const commands[];

@@ -306,5 +306,5 @@ const Command cmd_compare = {
     .options = compare_options,
     .args_size = sizeof(CompareArgs),
     .run = compare_run,
-    .bad_object = COMPARE_CANNOT_OPEN,
+    .failure = COMPARE_CANNOT_OPEN,
 };

@@ -40,6 +40,11 @@ typedef struct {
     int exit_code;
 } Job;
 
+static int command_failure(const Command *c)
+{
+    return c->failure ? c->failure : 1;
+}
+
 /* Makes what --object asked for. False: the program ends with .exit_code now. */
 static bool job_make_objects(Job *j)
 {
@@ -50,7 +55,7 @@ static bool job_make_objects(Job *j)
             return false;
         if (!object_add_text(j->objects->pdata[i], &err)) {
             complain_err(err);
-            j->exit_code = j->command->bad_object ? j->command->bad_object : 1;
+            j->exit_code = command_failure(j->command);
             return false;
         }
     }
@@ -120,14 +125,14 @@ int main(int argc, char **argv)
         switch (code) {
         case 'h':
             print_help();
-            return tool_finish(0);
+            return tool_finish(0, 1);
         case 'V':
             tool_print_version("qemu-img");
-            return tool_finish(0);
+            return tool_finish(0, 1);
         case 'T':
             r = tool_trace(optarg);
             if (r != OPTION_DONE)
-                return tool_finish(r == OPTION_EXIT ? 0 : 1);
+                return tool_finish(r == OPTION_EXIT ? 0 : 1, 1);
             break;
         case ':':
             complain_usage("Option '%s' needs a value", argv[optind - 1]);
@@ -146,7 +151,7 @@ int main(int argc, char **argv)
         complain_usage("There is no command '%s'", argv[optind]);
         return 1;
     }
-    code = tool_finish(run_command(c, argc - optind, argv + optind));
+    code = tool_finish(run_command(c, argc - optind, argv + optind), command_failure(c));
     tool_die_if_interrupted();
     return code;
 }

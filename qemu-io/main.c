@@ -228,5 +228,5 @@ int main(int argc, char **argv)
         job.exit_code = 1;
         break;
     }
-    return tool_finish(job.exit_code);
+    return tool_finish(job.exit_code, 1);
 }

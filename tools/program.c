@@ -7,6 +7,7 @@
 #include "util/trace.h"
 #include <fcntl.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -109,14 +110,22 @@ OptionResult tool_object(const char *text)
     return OPTION_DONE;
 }
 
-int tool_finish(int code)
+/* True if whoever read our standard output, such as head(1), has left: it wants no more of it. */
+static bool reader_has_left(void)
+{
+    struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+    return poll(&out, 1, 0) == 1 && out.revents & (POLLERR | POLLHUP);
+}
+
+int tool_finish(int code, int failure)
 {
     bool bad = ferror(stdout);
 
     object_delete_all();
-    if (fflush(stdout) || bad) {
+    if ((fflush(stdout) || bad) && !reader_has_left()) {
         complain("Standard output could not be written");
-        return code ? code : 1;
+        return MAX(code, failure);
     }
     return code;
 }

@@ -26,8 +26,9 @@ OptionResult tool_object(const char *text);
 
 /*
  * Deletes all objects, secrets among them. The exit code of a program that would end with @code:
- * what standard output did not take is an error too, also for help texts.
+ * what standard output did not take is an error too, also for help texts, and the code is @failure at
+ * least; but not if the reader of a pipe has left.
  */
-int tool_finish(int code);
+int tool_finish(int code, int failure);
 
 #endif
