@@ -19,6 +19,7 @@ RESULTS = (['info', 'r'], ['info', '--output=json', 'r'], ['map', '-f', 'raw', '
 def make_images():
     img('create', '-q', '-f', 'raw', 'r', '1M')
     img('create', '-q', '-f', 'qcow2', 'q', '1M')
+    img('snapshot', '-c', 'one', 'q')
 
 
 def into(file, *command):
