@@ -66,6 +66,8 @@ typedef struct {
 
 /* How a grown or created range gets its space. The names are those of the options. */
 typedef enum { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL } Prealloc;
+const char *prealloc_name(Prealloc p);
+bool prealloc_parse(const char *name, Prealloc *p);  /* false: there is none of that name */
 
 /* Any length and alignment; @off + @buf.len within the node (-EIO beyond it). */
 CO int handle_pread(Handle *h, uint64_t off, Span buf, ReqFlags flags);

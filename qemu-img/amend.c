@@ -128,6 +128,7 @@ static CO int amend_run(const void *args, char **words, int count)
 const Command cmd_amend = {
     .name = "amend",
     .synopsis = "[OPTION]... -o NAME=VALUE,... FILE",
+    .words = "filename",
     .summary = "Changes options that an image was made with.",
     .options = amend_options,
     .args_size = sizeof(AmendArgs),

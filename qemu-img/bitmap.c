@@ -205,6 +205,7 @@ const Command cmd_bitmap = {
     .name = "bitmap",
     .synopsis = "(--add | --remove | --clear | --enable | --disable | --merge=BITMAP2)... "
                 "[OPTION]... FILE BITMAP",
+    .words = "filename bitmap",
     .summary = "Changes a bitmap that an image keeps of what is written to it.",
     .options = bitmap_options,
     .args_size = sizeof(BitmapArgs),

@@ -163,6 +163,7 @@ static CO int commit_run(const void *args, char **words, int count)
 const Command cmd_commit = {
     .name = "commit",
     .synopsis = "[OPTION]... FILE",
+    .words = "filename",
     .summary = "Puts what an image holds into its backing file.",
     .notes = "The images between FILE and BASE are of no use afterwards.\n",
     .options = commit_options,

@@ -436,6 +436,7 @@ static CO int convert_run(const void *args, char **words, int count)
 const Command cmd_convert = {
     .name = "convert",
     .synopsis = "[OPTION]... FILE... TARGET",
+    .words = "filename [filename2 [...]] output_filename",
     .summary = "Copies images, one after the other, into a new one.",
     .options = convert_options,
     .args_size = sizeof(ConvertArgs),

@@ -154,6 +154,7 @@ static CO int create_run(const void *args, char **words, int count)
 const Command cmd_create = {
     .name = "create",
     .synopsis = "[OPTION]... FILE [SIZE]",
+    .words = "filename [size]",
     .summary = "Creates an image.",
     .notes = "SIZE may be left out when a backing file lends its own, or with -o size=.\n",
     .options = create_options,

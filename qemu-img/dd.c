@@ -151,6 +151,7 @@ static CO int dd_run(const void *args, char **words, int count)
 const Command cmd_dd = {
     .name = "dd",
     .synopsis = "[OPTION]... [bs=BYTES] [count=BLOCKS] [skip=BLOCKS] if=INPUT of=OUTPUT",
+    .words = "[bs=block_size] [count=blocks] [skip=blocks] if=input of=output",
     .summary = "Copies part of an image into a new one.",
     .notes = "  bs=BYTES      size of a block (512)\n"
              "  count=BLOCKS  stop after so many blocks of INPUT, those left out included\n"

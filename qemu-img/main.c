@@ -11,7 +11,7 @@
 
 static void print_help(void)
 {
-    tool_print_version("qemu-img");
+    tool_print_version("qemu-img version");
     puts("\nUsage: qemu-img [STANDARD OPTION]... COMMAND [OPTION]... [WORD]...\n"
          "Creates, converts, checks and changes disk images.\n"
          "\n"
@@ -24,6 +24,9 @@ static void print_help(void)
          "Commands ('qemu-img COMMAND --help' tells more):");
     for (const Command *const *c = commands; *c; c++)
         printf("  %-9s  %s\n", (*c)->name, (*c)->summary);
+    puts("\nCommand syntax:");
+    for (const Command *const *c = commands; *c; c++)
+        command_print_synopsis(*c);
     puts("\n"
          "Sizes are bytes, or numbers followed by k, M, G, T, P or E (powers of 1024).\n"
          "Cache modes are none, writeback, writethrough, directsync and unsafe.\n"
@@ -127,7 +130,7 @@ int main(int argc, char **argv)
             print_help();
             return tool_finish(0, 1);
         case 'V':
-            tool_print_version("qemu-img");
+            tool_print_version("qemu-img version");
             return tool_finish(0, 1);
         case 'T':
             r = tool_trace(optarg);

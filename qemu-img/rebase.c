@@ -422,6 +422,7 @@ static CO int rebase_run(const void *args, char **words, int count)
 const Command cmd_rebase = {
     .name = "rebase",
     .synopsis = "[OPTION]... -b BACKING FILE",
+    .words = "filename",
     .summary = "Changes the backing file of an image, whose content stays the same.",
     .options = rebase_options,
     .args_size = sizeof(RebaseArgs),

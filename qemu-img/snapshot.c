@@ -137,6 +137,7 @@ static CO int snapshot_run(const void *args, char **words, int count)
 const Command cmd_snapshot = {
     .name = "snapshot",
     .synopsis = "[OPTION]... FILE",
+    .words = "filename",
     .summary = "Lists, makes, applies and deletes snapshots inside an image.",
     .options = snapshot_options,
     .args_size = sizeof(SnapshotArgs),

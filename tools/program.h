@@ -8,8 +8,8 @@
 /* Locale, signals and the name complaints start with. The first thing in main. */
 void tool_begin(const char *argv0);
 
-/* The lines of --version, for the program known as @program. */
-void tool_print_version(const char *program);
+/* The lines of --version. @name: what callers expect before the number, "qemu-img version". */
+void tool_print_version(const char *name);
 /* "Supported formats:" and the drivers of this build, one line. */
 void tool_print_formats(void);
 

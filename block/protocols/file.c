@@ -494,7 +494,8 @@ static CO bool file_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc
 
     if (s->is_device) {
         if (prealloc != PREALLOC_OFF)
-            return err_set(err, ENOTSUP, "Device '%s' cannot be preallocated", node_filename(n));
+            return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s': device '%s' has its "
+                           "space already", prealloc_name(prealloc), node_filename(n));
         if (exact ? size == node_size(n) : size <= node_size(n))
             return true;
         return err_set(err, ENOTSUP, "Device '%s' has %" PRIu64 " bytes, which cannot change",

@@ -71,14 +71,8 @@ bool qcow2_version_parse(const char *text, unsigned *version, GError **err)
 
 bool qcow2_prealloc_parse(const char *text, Prealloc *prealloc, GError **err)
 {
-    static const char *const names[] = { "off", "metadata", "falloc", "full" };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
-        if (!strcmp(text, names[i])) {
-            *prealloc = i;
-            return true;
-        }
-    return err_set(err, EINVAL, "Option 'preallocation' is 'off', 'metadata', 'falloc' or 'full', "
+    return prealloc_parse(text, prealloc) ||
+           err_set(err, EINVAL, "Option 'preallocation' is 'off', 'metadata', 'falloc' or 'full', "
                    "not '%s'", text);
 }
 
