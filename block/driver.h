@@ -32,6 +32,11 @@ typedef enum {
     ROLE_IMAGE, /* a whole image, beside others */
 } Role;
 
+/* A file of this machine: the same one under any name and through any link. */
+typedef struct {
+    uint64_t device, inode;
+} FileIdentity;
+
 /* What requests must look like for a driver. Bytes; 0 means no limit, or 1 for alignments. */
 typedef struct {
     uint32_t request_alignment; /* of every read and write; a power of two, at least 1 */
@@ -97,6 +102,8 @@ struct BlockDriver {
      * file; removes it again after a failed create. NULL: cannot.
      */
     uint64_t (*file_stamp)(const char *filename);
+    /* Which file of this machine @filename means; false if there is none. NULL: cannot be told. */
+    bool (*identify)(const char *filename, FileIdentity *id);
     CO int (*remove)(const char *filename);
     /* Options that amend knows, ended by a NULL name. */
     const CreateOpt *amend_opts;
@@ -180,7 +187,7 @@ Limits *node_limits(Node *n);
  */
 void node_set_size(Node *n, uint64_t size);
 /* Says which file of this machine @n is, so that loops are found. Protocols. */
-void node_set_identity(Node *n, uint64_t device, uint64_t inode);
+void node_set_identity(Node *n, FileIdentity id);
 /* The options @n was opened with, typed. */
 const json_t *node_options(const Node *n);
 /* True if @n is raw only because its content looked like no known format. */

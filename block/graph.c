@@ -18,6 +18,45 @@ Node *node_find(const char *name)
     return nodes_by_name ? g_hash_table_lookup(nodes_by_name, name) : NULL;
 }
 
+const Node *node_find_file(const char *filename)
+{
+    GHashTableIter all;
+    gpointer n;
+
+    if (!nodes_by_name)
+        return NULL;
+    g_hash_table_iter_init(&all, nodes_by_name);
+    while (g_hash_table_iter_next(&all, NULL, &n))
+        if (((const Node *)n)->drv->kind == BLK_PROTOCOL && node_is_file_named(n, filename))
+            return n;
+    return NULL;
+}
+
+/* A node beside @written with the same bytes; NULL if there is none. */
+static const Node *node_find_twin(const Node *written)
+{
+    GHashTableIter all;
+    gpointer n;
+
+    g_hash_table_iter_init(&all, nodes_by_name);
+    while (g_hash_table_iter_next(&all, NULL, &n))
+        if (n != written && ((const Node *)n)->drv->kind == BLK_PROTOCOL &&
+            node_is_same_bytes(n, written))
+            return n;
+    return NULL;
+}
+
+bool node_check_alone(const Node *n, GError **err)
+{
+    if (n->drv->kind == BLK_PROTOCOL && !node_is_read_only(n) && node_find_twin(n))
+        return err_set(err, EBUSY, "'%s' would be read and written at once, and lose its content",
+                       node_filename(n));
+    for (guint i = 0; i < n->children->len; i++)
+        if (!node_check_alone(((const Edge *)n->children->pdata[i])->node, err))
+            return false;
+    return true;
+}
+
 /* A letter, then letters, digits, '-', '.', '_'; at most 31 characters. */
 static bool node_name_is_valid(const char *name)
 {
@@ -311,11 +350,10 @@ void node_set_size(Node *n, uint64_t size)
     n->size = size > INT64_MAX ? round_down(size, SECTOR) : round_up(size, SECTOR);
 }
 
-void node_set_identity(Node *n, uint64_t device, uint64_t inode)
+void node_set_identity(Node *n, FileIdentity id)
 {
     n->has_identity = true;
-    n->identity[0] = device;
-    n->identity[1] = inode;
+    n->identity = id;
 }
 
 bool node_is_probed_raw(const Node *n)

@@ -159,6 +159,17 @@ CO Handle *handle_new(Node *n, unsigned needs, unsigned shares, GError **err)
     return g_steal_pointer(&h);
 }
 
+CO Handle *handle_guard(Node *n, unsigned shares, GError **err)
+{
+    g_autoptr(Handle) h = g_new0(Handle, 1);
+
+    h->root = edge_new(NULL, h, "root", ROLE_FILTERED, node_ref(n));
+    h->root->is_guard = true;
+    if (!edge_set_access(h->root, 0, shares, err))
+        return NULL;
+    return g_steal_pointer(&h);
+}
+
 /* What a user with @flags does with its node. */
 unsigned handle_needs(OpenFlags flags)
 {

@@ -22,6 +22,7 @@ struct Edge {
     char *key;         /* option name in the parent, "root" for handles */
     Role role;
     unsigned needs, shares; /* Access bits in force */
+    bool is_guard;          /* what it does not share concerns other programs only */
 };
 
 struct Node {
@@ -46,7 +47,7 @@ struct Node {
     bool backing_is_overridden; /* the open backing is not what the image stores */
 
     bool has_identity;      /* @identity says which file of this machine it is */
-    uint64_t identity[2];   /* device and inode */
+    FileIdentity identity;
     RangeLock ranges;       /* writes in flight; exclusive: read-modify-write, copy on read */
     CoMutex flush_lock;
     uint64_t writes, flushed; /* writes so far, and how many of them the last flush covered */
@@ -85,6 +86,10 @@ CO bool edge_set_access(Edge *e, unsigned needs, unsigned shares, GError **err);
 /* open.c */
 CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, GError **err);
 bool node_is_same_file(const Node *a, const Node *b);
+/* True if protocol nodes @a and @b are certainly one file, device or export. */
+bool node_is_same_bytes(const Node *a, const Node *b);
+/* A protocol node of this process whose bytes @filename means, NULL if there is none. */
+const Node *node_find_file(const char *filename);
 /* Gives @o, options of driver @d, the schema's types; children are left alone. */
 bool options_check(const BlockDriver *d, json_t *o, GError **err);
 /* The generic options in @o over the defaults in *@flags. */

@@ -173,9 +173,27 @@ void tool_say_when_killed(bool on)
     handle_interrupts(on ? die_of : SIG_DFL);
 }
 
+void tool_say_interrupted(const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    complain_last_words_set("Interrupted: %s", text);
+    tool_say_when_killed(true);
+}
+
 bool tool_interrupted(void)
 {
     return interrupted;
+}
+
+void tool_die_if_interrupted(void)
+{
+    if (interrupted)
+        raise(interrupted);
 }
 
 /* ---- results -------------------------------------------------------------------------------- */

@@ -91,6 +91,23 @@ static const char *file_path(const char *filename)
     return filename_has_protocol(filename) ? strchr(filename, ':') + 1 : filename;
 }
 
+/* A block device has many names; its number is what they have in common. */
+static FileIdentity identity_of(const struct stat *st)
+{
+    return S_ISBLK(st->st_mode) ? (FileIdentity){ .device = st->st_rdev }
+                                : (FileIdentity){ .device = st->st_dev, .inode = st->st_ino };
+}
+
+static bool file_identify(const char *filename, FileIdentity *id)
+{
+    struct stat st;
+
+    if (stat(file_path(filename), &st) < 0)
+        return false;
+    *id = identity_of(&st);
+    return true;
+}
+
 static bool file_parse_filename(const char *filename, json_t *o, GError **err)
 {
     json_put_str(o, "filename", file_path(filename));
@@ -200,7 +217,7 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
     s->is_block = S_ISBLK(st.st_mode);
     s->locking = file_wants_locks(s->fd, o);
     node_set_size(n, file_size(s, &st));
-    node_set_identity(n, s->is_block ? st.st_rdev : st.st_dev, s->is_block ? 0 : st.st_ino);
+    node_set_identity(n, identity_of(&st));
     return true;
 }
 
@@ -477,7 +494,8 @@ static CO bool file_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc
 
     if (s->is_device) {
         if (prealloc != PREALLOC_OFF)
-            return err_set(err, ENOTSUP, "Device '%s' cannot be preallocated", node_filename(n));
+            return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s': device '%s' has its "
+                           "space already", prealloc_name(prealloc), node_filename(n));
         if (exact ? size == node_size(n) : size <= node_size(n))
             return true;
         return err_set(err, ENOTSUP, "Device '%s' has %" PRIu64 " bytes, which cannot change",
@@ -571,6 +589,7 @@ static const char *const file_fixed_options[] = { "filename", "locking", "aio", 
     .reconfigure_commit = file_reconfigure_commit,                                                 \
     .reconfigure_abort = file_reconfigure_abort,                                                   \
     .fixed_options = file_fixed_options,                                                           \
+    .identify = file_identify,                                                                     \
     .file_stamp = file_stamp,                                                                      \
     .pread = file_pread,                                                                           \
     .pwrite = file_pwrite,                                                                         \

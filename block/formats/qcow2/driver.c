@@ -14,21 +14,19 @@ static int qcow2_probe(const uint8_t *head, size_t len, const char *filename)
 
 /*
  * The stored name of a data file as options that can only mean a file: whatever it looks like, it is
- * no protocol and no description.
+ * no protocol and no description. Unlike that of a backing file it is relative to the current folder,
+ * where it was made.
  */
-static json_t *data_file_options(Qcow2 *q, GError **err)
+static json_t *data_file_options(const Qcow2 *q, GError **err)
 {
-    g_autofree char *plain = strchr(q->data_name, ':') && q->data_name[0] != '/'
-                                 ? g_strconcat("./", q->data_name, NULL) : g_strdup(q->data_name);
-    g_autofree char *full = filename_combine(node_filename(edge_node(q->storage)), plain, err);
-    const BlockDriver *d = full ? driver_for_filename(full, false, err) : NULL;
+    const BlockDriver *d = driver_for_filename(q->data_name, false, err);
     json_t *child, *o;
 
     if (!d)
         return NULL;
     child = json_object();
     json_put_str(child, "driver", d->name);
-    json_put_str(child, "filename", full);
+    json_put_str(child, "filename", q->data_name);
     o = json_object();
     json_put(o, "data-file", child);
     return o;
