@@ -512,6 +512,32 @@ static json_t *backing_options(const Node *n)
 }
 
 /*
+ * True if @o, the options of a node or of several, say themselves where its bytes are. Otherwise the
+ * name that the image above stores is taken for the innermost file.
+ */
+static bool options_name_a_place(const json_t *o)
+{
+    static const char *const places[] = { "filename", "server", "path", "host" };
+    static const char *const below[] = { "file", "image", "raw", "test", "children" };
+    json_t *v;
+    size_t i;
+
+    if (json_is_string(o))
+        return true; /* of a node that is there */
+    json_array_foreach((json_t *)o, i, v) {
+        if (options_name_a_place(v))
+            return true;
+    }
+    for (i = 0; i < G_N_ELEMENTS(places); i++)
+        if (json_has(o, places[i]))
+            return true;
+    for (i = 0; i < G_N_ELEMENTS(below); i++)
+        if (json_has(o, below[i]) && options_name_a_place(json_get(o, below[i])))
+            return true;
+    return false;
+}
+
+/*
  * Opens the next layer below @n, which has none yet. True with *@next NULL where the chain ends.
  */
 static CO bool chain_open_next(Node *n, Node **next, GError **err)
@@ -538,14 +564,15 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
     } else {
         if (!given && !n->backing_stored)
             return true;
-        if (!json_has(given, "file") && !json_has(given, "filename")) {
+        if (!options_name_a_place(given) && n->backing_stored) {
+            /* Options alone, such as a driver, do not make the user's own what the image names. */
+            if (n->flags & OPEN_UNTRUSTED)
+                return err_set(err, EPERM, "Image '%s' wants the backing file '%s', which was not "
+                               "named", node_filename(n), n->backing_stored);
             filename = node_backing_full(n, err);
-            if (n->backing_stored && !filename)
+            if (!filename)
                 return false;
         }
-        if (n->flags & OPEN_UNTRUSTED && !given)
-            return err_set(err, EPERM, "Image '%s' wants the backing file '%s', which was not named",
-                           node_filename(n), n->backing_stored);
         backing = node_open_alone(filename, backing_options(n),
                                        node_child_flags(n, ROLE_BACKING), err);
         if (!backing)
