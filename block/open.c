@@ -135,6 +135,13 @@ static void options_default(json_t *o, json_t *more)
     }
 }
 
+static bool unknown_driver(const char *name, GError **err)
+{
+    if (foreign_is_known(name))
+        return err_set(err, ENOTSUP, "Format '%s' cannot be read here yet", name);
+    return err_set(err, ENOENT, "Unknown driver '%s'", name);
+}
+
 /* What @filename means as options of a protocol (or of a filter with a prefix), into @o. */
 static bool options_from_filename(const char *filename, json_t *o, GError **err)
 {
@@ -143,7 +150,7 @@ static bool options_from_filename(const char *filename, json_t *o, GError **err)
     if (json_has(o, "driver")) {
         d = driver_find(json_get_str(o, "driver", ""));
         if (!d)
-            return err_set(err, ENOENT, "Unknown driver '%s'", json_get_str(o, "driver", ""));
+            return unknown_driver(json_get_str(o, "driver", ""), err);
     } else {
         d = driver_for_filename(filename, true, err);
         if (!d)
@@ -282,7 +289,6 @@ static CO const BlockDriver *node_open_probed(const char *filename, json_t *o, O
                                   ? json_incref(json_get(o, "file")) : json_object();
     Node shape = { .flags = flags };
     OpenFlags child_flags = node_child_flags(&shape, ROLE_STORAGE) | OPEN_PROTOCOL;
-    const BlockDriver *d;
 
     if (json_is_string(json_get(o, "file"))) {
         *file = node_find(json_string_value(json_get(o, "file")));
@@ -300,8 +306,7 @@ static CO const BlockDriver *node_open_probed(const char *filename, json_t *o, O
             return NULL;
         json_put_str(o, "file", (*file)->name);
     }
-    d = probe_format(*file, node_filename(*file), err);
-    return d;
+    return probe_format(*file, filename, err);
 }
 
 /* Remembers that the format was guessed, and tells who may write. The lines are the reference's. */
@@ -326,7 +331,7 @@ static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags
     Node *n;
 
     if (name && !d) {
-        err_set(err, ENOENT, "Unknown driver '%s'", name);
+        unknown_driver(name, err);
         return NULL;
     }
     if (flags & OPEN_PROTOCOL || (d && (d->kind == BLK_PROTOCOL || d->prefix))) {
