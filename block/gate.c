@@ -45,8 +45,8 @@ static gint handle_compare(gconstpointer pa, gconstpointer pb)
     const Handle *a = *(Handle *const *)pa, *b = *(Handle *const *)pb;
 
     if (a->kind != b->kind)
-        return a->kind == HANDLE_USER ? -1 : 1;
-    return a->kind == HANDLE_USER ? 0 : (int)a->rank - (int)b->rank;
+        return (int)a->kind - (int)b->kind;
+    return a->kind == HANDLE_JOB ? (int)a->rank - (int)b->rank : 0;
 }
 
 /* Gives each job in @handles the number of those above it. */

@@ -230,26 +230,43 @@ CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, G
     return h;
 }
 
-CO void handle_close(Handle *h)
+/* Everything that @h's node and those below have is written. */
+static CO bool handle_finish(Handle *h, GError **err)
+{
+    Node *n = h->root->node;
+    bool ok = node_finish(n, err);
+    int r = n->flags & OPEN_RDWR ? node_flush(n) : 0;
+
+    if (r >= 0 || h->flush_failed || !ok)
+        return ok;
+    return err_set_errno(err, r, "Could not write back what is cached of '%s'", node_filename(n));
+}
+
+CO bool handle_close_err(Handle *h, GError **err)
 {
     g_autoptr(Edit) edit = NULL;
+    bool ok = true;
 
     if (!h)
-        return;
+        return true;
     h->closed++;
     handle_drain(h);
     if (h->root) {
-        Node *n = h->root->node;
-        int r = n->flags & OPEN_RDWR && n->refs == 1 ? node_flush(n) : 0;
-
-        if (r < 0 && !h->flush_failed)
-            block_warn("Could not write back what is cached of '%s': %s", node_filename(n),
-                       strerror(-r));
+        ok = h->root->node->refs > 1 || handle_finish(h, err);
         edit = edit_new();
         edit_detach(edit, h->root);
         edit_commit(edit, NULL);
     }
     g_free(h);
+    return ok;
+}
+
+CO void handle_close(Handle *h)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!handle_close_err(h, &err))
+        block_warn("%s", err->message);
 }
 
 Node *handle_node(Handle *h)

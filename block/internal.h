@@ -41,6 +41,7 @@ struct Node {
     json_t *given;          /* of those, what drv->strong_options names, as it was written */
     OpenFlags flags;
     NodeState state;
+    bool is_finished;       /* drv->finish was called */
     bool is_open;           /* drv->open has succeeded, so drv->close is due */
     unsigned nesting;       /* in how many other nodes it was described */
     bool probed_raw;        /* raw because nothing else matched: block 0 is guarded */
@@ -55,7 +56,7 @@ struct Node {
     /* Access for which the driver holds locks. */
     unsigned locked_needs, locked_shares;
     bool has_identity;      /* @identity says which file of this machine it is */
-    uint64_t identity[2];   /* device and inode */
+    FileIdentity identity;
     RangeLock ranges;       /* writes in flight; exclusive: read-modify-write, copy on read */
     CoMutex flush_lock;
     uint64_t writes, flushed; /* writes so far, and how many of them the last flush covered */
@@ -81,6 +82,8 @@ Node *node_new(const BlockDriver *drv, const char *name, GError **err);
 Node *node_named(const char *name);
 Node *node_ref(Node *n);
 CO void node_unref(Node *n);           /* closes it with the last reference; NULL is fine */
+/* For the last user of @n: brings the files of all nodes that go with it up to date. */
+CO bool node_finish(Node *n, GError **err);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Node, node_unref)
 /* True if @below can be reached from @n. */
 bool node_reaches(const Node *n, const Node *below);
@@ -113,6 +116,10 @@ void access_change_settle(AccessChange *c);
 CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, unsigned nesting,
                    GError **err);
 bool node_is_same_file(const Node *a, const Node *b);
+/* True if protocol nodes @a and @b are certainly one file, device or export. */
+bool node_is_same_bytes(const Node *a, const Node *b);
+/* A protocol node of this process whose bytes @filename means, NULL if there is none. */
+const Node *node_find_file(const char *filename);
 /* Gives @o, options of driver @d, the schema's types; children are left alone. */
 bool options_check(const BlockDriver *d, json_t *o, GError **err);
 /* The generic options in @o over the defaults in *@flags. */
@@ -152,7 +159,11 @@ CO bool node_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFl
 /* extent.c */
 CO int node_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
 
-/* probe.c: the format of @n's content, never NULL (raw at worst) unless reading failed. */
+/* probe.c: the driver for @n's content; NULL if reading failed or it is in a format without a driver. */
 CO const BlockDriver *probe_format(Node *n, const char *filename, GError **err);
+/* foreign.c: the name of the format without a driver that a file is in, or NULL; as probe_head. */
+const char *foreign_format(const uint8_t *head, size_t len, const char *filename);
+/* Whether @format is the name of one. */
+bool foreign_is_known(const char *format);
 
 #endif

@@ -31,9 +31,12 @@ static CO bool write_back(Qcow2 *q, Change *c, GError **err)
 
     if (!c->was_writable || q->is_corrupt)
         return true;
-    if (!c->is_writable && !qcow2_bitmaps_store(q, err))
-        return false;
-    c->has_stored = !c->is_writable;
+    if (!c->is_writable) {
+        q->lazy_refcounts = false;
+        if (!qcow2_bitmaps_store(q, err))
+            return false;
+        c->has_stored = true;
+    }
     /* Counts that are not written yet were made under the other rule. */
     if (!c->is_writable || q->lazy_refcounts != c->next.lazy_refcounts)
         r = qcow2_write_all(q);
