@@ -17,12 +17,15 @@
 static const char *const access_names[] = { "consistent read", "write", "write unchanged",
                                             "resize" };
 
-/* What all parents of @n need together, and what all of them share. */
+/*
+ * What all parents of @n need together, and what all of them share. They do nothing while it is
+ * inactive.
+ */
 static void access_sum(const Node *n, unsigned *needs, unsigned *shares)
 {
     *needs = 0;
     *shares = ACCESS_ALL;
-    for (guint i = 0; i < n->parents->len; i++) {
+    for (guint i = 0; n->state != NODE_INACTIVE && i < n->parents->len; i++) {
         const Edge *e = n->parents->pdata[i];
 
         *needs |= e->needs;
@@ -45,6 +48,8 @@ static bool edge_is_guard(const Edge *e)
 /* True if no parent of @n needs what another one does not share. */
 static bool access_check(const Node *n, GError **err)
 {
+    if (n->state == NODE_INACTIVE)
+        return true;
     for (guint i = 0; i < n->parents->len; i++)
         for (guint j = 0; j < n->parents->len; j++) {
             const Edge *a = n->parents->pdata[i], *b = n->parents->pdata[j];
@@ -108,7 +113,9 @@ static void access_of_child(Node *n, const Edge *e, unsigned parent_needs, unsig
         access_pass(parent_needs, parent_shares, needs, shares);
     else
         access_format(n, e->role, parent_needs, parent_shares, needs, shares);
-    if (n->flags & OPEN_FORCE_SHARE)
+    if (n->state == NODE_INACTIVE)
+        *needs = 0;
+    if (n->flags & OPEN_FORCE_SHARE || n->state == NODE_INACTIVE)
         *shares = ACCESS_ALL;
 }
 
@@ -177,53 +184,9 @@ static bool change_visit(AccessChange *c, Node *n, bool is_release, GError **err
     return true;
 }
 
-/* How many edges lead to each of @nodes from another one of them: Node -> number. */
-static GHashTable *count_parents(const GPtrArray *nodes)
-{
-    GHashTable *counts = g_hash_table_new(NULL, NULL);
-
-    for (guint i = 0; i < nodes->len; i++) {
-        const Node *n = nodes->pdata[i];
-
-        for (guint j = 0; j < n->children->len; j++) {
-            const Edge *e = n->children->pdata[j];
-            guint count = GPOINTER_TO_UINT(g_hash_table_lookup(counts, e->node));
-
-            g_hash_table_insert(counts, e->node, GUINT_TO_POINTER(count + 1));
-        }
-    }
-    return counts;
-}
-
-/* @nodes and all below them, each after all of its parents among them. */
-static GPtrArray *from_the_top(const GPtrArray *nodes)
-{
-    g_autoptr(GPtrArray) all = nodes_and_below((Node *const *)nodes->pdata, nodes->len);
-    g_autoptr(GHashTable) missing = count_parents(all);
-    GPtrArray *sorted = g_ptr_array_new();
-
-    for (guint i = 0; i < all->len; i++)
-        if (!g_hash_table_lookup(missing, all->pdata[i]))
-            g_ptr_array_add(sorted, all->pdata[i]);
-    for (guint i = 0; i < sorted->len; i++) {
-        const Node *n = sorted->pdata[i];
-
-        for (guint j = 0; j < n->children->len; j++) {
-            Node *child = ((const Edge *)n->children->pdata[j])->node;
-            guint left = GPOINTER_TO_UINT(g_hash_table_lookup(missing, child)) - 1;
-
-            g_hash_table_insert(missing, child, GUINT_TO_POINTER(left));
-            if (!left)
-                g_ptr_array_add(sorted, child);
-        }
-    }
-    g_assert(sorted->len == all->len); /* no circles */
-    return sorted;
-}
-
 AccessChange *access_change(const GPtrArray *nodes, bool is_release, GError **err)
 {
-    g_autoptr(GPtrArray) sorted = from_the_top(nodes);
+    g_autoptr(GPtrArray) sorted = nodes_from_the_top((Node *const *)nodes->pdata, nodes->len);
     AccessChange *c = g_new0(AccessChange, 1);
 
     c->edges = g_array_new(false, false, sizeof(EdgeBefore));

@@ -159,6 +159,15 @@ CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares,
 /* Changes what the reference lets change: options of the top node; OPEN_RDWR, cache, discard. */
 CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err);
 
+/*
+ * Makes @n and all below it inactive or active. Inactive nodes accept no requests (-EPERM) and hold no
+ * locks, so that another program may write the image; before, all that is cached is written. Active
+ * again, they read anew what may have changed. Fails, changing nothing, if a node that stays active uses
+ * one of them, or if the image cannot be had again.
+ */
+CO bool node_set_active(Node *n, bool active, GError **err);
+bool node_is_active(const Node *n);
+
 /* What a user of a node does, and lets others do meanwhile. */
 typedef enum {
     ACCESS_READ = 1 << 0,       /* consistent reads */

@@ -75,11 +75,17 @@ struct BlockDriver {
      */
     CO bool (*open)(Node *n, const json_t *options, OpenFlags flags, GError **err);
     /*
-     * The last user of a writable @n leaves: puts everything into its file, durably. Called once, before
-     * .close; children are told afterwards. False after a failure, which the user is told. NULL: there
-     * is nothing but what .flush writes.
+     * From now on somebody else may write the image, or it is closed: puts everything of a writable @n
+     * into its file, durably. Children are told afterwards. False after a failure, which the user is
+     * told. NULL: there is nothing but what .flush writes.
      */
-    CO bool (*finish)(Node *n, GError **err);
+    CO bool (*inactivate)(Node *n, GError **err);
+    /*
+     * The image is ours again: reads anew what others may have changed, the size included; children are
+     * told before. After a failure .close frees what is left. NULL: there is nothing to read (filters: the
+     * size is that of the child).
+     */
+    CO bool (*activate)(Node *n, GError **err);
     /* Frees what the state has; cannot fail, writes nothing. NULL: nothing. */
     CO void (*close)(Node *n);
     /*
@@ -140,8 +146,6 @@ struct BlockDriver {
                    ReqFlags flags);
     CO bool (*resize)(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
                       GError **err);
-    /* Looks at the size again, for protocols whose files others may change. */
-    CO int (*refresh_size)(Node *n);
 
     CO int (*info)(Node *n, NodeInfo *info);
     CO json_t *(*info_specific)(Node *n, GError **err);

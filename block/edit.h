@@ -70,6 +70,8 @@ void edit_repoint(Edit *edit, Edge *e, Node *to);
 void edit_replace(Edit *edit, Node *from, Node *to);
 /* The user @h does @needs and shares @shares (Access bits) from now on. */
 void edit_handle_access(Edit *edit, Handle *h, unsigned needs, unsigned shares);
+/* See node_set_active. */
+void edit_set_active(Edit *edit, Node *n, bool active);
 /*
  * Other options and flags for @n and for what carries its bytes; see handle_reopen. @changes, an
  * object, is nested and keeps its owner.

@@ -111,24 +111,13 @@ Node *node_ref(Node *n)
     return n;
 }
 
-/* Removes all children of @n. They close with it if nobody else uses them. */
-static CO void node_drop_children(Node *n)
-{
-    g_autoptr(Edit) edit = edit_new();
-
-    for (guint i = 0; i < n->children->len; i++)
-        edit_detach(edit, n->children->pdata[i]);
-    edit_commit(edit, NULL);
-}
-
 static CO bool finish_one(Node *n, GError **err)
 {
-    bool ok = true;
+    bool was_inactive = n->state == NODE_INACTIVE, ok = true;
 
-    n->is_finished = true;
     n->state = NODE_CLOSING;
-    if (n->is_open && n->flags & OPEN_RDWR && n->drv->finish)
-        ok = n->drv->finish(n, err);
+    if (n->is_open && n->flags & OPEN_RDWR && n->drv->inactivate && !was_inactive)
+        ok = n->drv->inactivate(n, err);
     for (guint i = 0; i < n->children->len; i++) {
         Edge *e = n->children->pdata[i];
 
@@ -143,9 +132,19 @@ CO bool node_finish(Node *n, GError **err)
     bool ok = true;
 
     /* A backing chain may be long. Whoever else uses a node finishes it later. */
-    for (; n && n->refs == 1 && !n->is_finished; n = node_backing(n))
+    for (; n && n->refs == 1 && n->state != NODE_CLOSING; n = node_backing(n))
         ok = finish_one(n, ok ? err : NULL) && ok;
     return ok;
+}
+
+/* Removes all children of @n. They close with it if nobody else uses them. */
+static CO void node_drop_children(Node *n)
+{
+    g_autoptr(Edit) edit = edit_new();
+
+    for (guint i = 0; i < n->children->len; i++)
+        edit_detach(edit, n->children->pdata[i]);
+    edit_commit(edit, NULL);
 }
 
 /* Frees @n. Returns its backing node, whose reference goes to the caller, so that a chain of any
@@ -156,7 +155,6 @@ static CO Node *node_close(Node *n)
     g_autoptr(GError) err = NULL;
 
     TRACE(node_close, "%s '%s'", n->name, node_filename(n));
-    n->state = NODE_CLOSING;
     if (!node_finish(n, &err))
         block_warn("%s", err->message);
     if (n->is_open && n->drv->close)
@@ -256,6 +254,49 @@ GPtrArray *nodes_and_below(Node *const *nodes, guint n)
         }
     }
     return all;
+}
+
+/* How many edges lead to each of @nodes from another one of them: Node -> number. */
+static GHashTable *count_parents(const GPtrArray *nodes)
+{
+    GHashTable *counts = g_hash_table_new(NULL, NULL);
+
+    for (guint i = 0; i < nodes->len; i++) {
+        const Node *n = nodes->pdata[i];
+
+        for (guint j = 0; j < n->children->len; j++) {
+            const Edge *e = n->children->pdata[j];
+            guint count = GPOINTER_TO_UINT(g_hash_table_lookup(counts, e->node));
+
+            g_hash_table_insert(counts, e->node, GUINT_TO_POINTER(count + 1));
+        }
+    }
+    return counts;
+}
+
+GPtrArray *nodes_from_the_top(Node *const *nodes, guint n)
+{
+    g_autoptr(GPtrArray) all = nodes_and_below(nodes, n);
+    g_autoptr(GHashTable) missing = count_parents(all);
+    GPtrArray *sorted = g_ptr_array_new();
+
+    for (guint i = 0; i < all->len; i++)
+        if (!g_hash_table_lookup(missing, all->pdata[i]))
+            g_ptr_array_add(sorted, all->pdata[i]);
+    for (guint i = 0; i < sorted->len; i++) {
+        const Node *above = sorted->pdata[i];
+
+        for (guint j = 0; j < above->children->len; j++) {
+            Node *child = ((const Edge *)above->children->pdata[j])->node;
+            guint left = GPOINTER_TO_UINT(g_hash_table_lookup(missing, child)) - 1;
+
+            g_hash_table_insert(missing, child, GUINT_TO_POINTER(left));
+            if (!left)
+                g_ptr_array_add(sorted, child);
+        }
+    }
+    g_assert(sorted->len == all->len); /* no circles */
+    return sorted;
 }
 
 bool node_reaches(const Node *n, const Node *below)

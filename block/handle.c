@@ -53,10 +53,18 @@ void handle_open_gate(Handle *h)
     LEAVES Handle *entered = handle_enter_with(a, b);                                              \
     LEAVES Handle *entered_too = b
 
+/* 0, or -EPERM if the node of @h accepts no requests. */
+static int handle_state(const Handle *h)
+{
+    return h->root->node->state == NODE_INACTIVE ? -EPERM : 0;
+}
+
 static int handle_range(const Handle *h, uint64_t off, uint64_t len)
 {
     uint64_t end;
 
+    if (handle_state(h) < 0)
+        return handle_state(h);
     return size_add(off, len, &end) && end <= h->root->node->size ? 0 : -EIO;
 }
 
@@ -114,8 +122,11 @@ CO int handle_vmstate_pread(Handle *h, uint64_t off, Span buf)
 {
     IN_GATE(h);
     Node *n = vmstate_node(h);
+    int r = handle_state(h);
 
-    return n ? n->drv->vmstate_pread(n, off, buf) : -ENOTSUP;
+    if (r == 0 && !n)
+        r = -ENOTSUP;
+    return r < 0 ? r : n->drv->vmstate_pread(n, off, buf);
 }
 
 CO int handle_vmstate_pwrite(Handle *h, uint64_t off, Span buf)
@@ -126,7 +137,7 @@ CO int handle_vmstate_pwrite(Handle *h, uint64_t off, Span buf)
 
     if (!n || !n->drv->vmstate_pwrite)
         return -ENOTSUP;
-    if (!(n->flags & OPEN_RDWR))
+    if (!(n->flags & OPEN_RDWR) || handle_state(h) < 0)
         return -EPERM;
     r = n->drv->vmstate_pwrite(n, off, buf);
     n->writes++;
@@ -136,7 +147,8 @@ CO int handle_vmstate_pwrite(Handle *h, uint64_t off, Span buf)
 CO int handle_flush(Handle *h)
 {
     IN_GATE(h);
-    int r = h->root->node->flags & OPEN_RDWR ? node_flush(h->root->node) : 0;
+    bool writes = h->root->node->flags & OPEN_RDWR && handle_state(h) == 0;
+    int r = writes ? node_flush(h->root->node) : 0;
 
     h->flush_failed = r < 0;
     return r;
@@ -145,16 +157,18 @@ CO int handle_flush(Handle *h)
 CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e)
 {
     IN_GATE(h);
+    int r = handle_state(h);
 
-    return node_extent(h->root->node, off, len, precise, e);
+    return r < 0 ? r : node_extent(h->root->node, off, len, precise, e);
 }
 
 CO int handle_extent_above(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e,
                            int *depth)
 {
     IN_GATE(h);
+    int r = handle_state(h);
 
-    return node_extent_above(h->root->node, NULL, off, len, precise, e, depth);
+    return r < 0 ? r : node_extent_above(h->root->node, NULL, off, len, precise, e, depth);
 }
 
 CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len,
@@ -173,6 +187,8 @@ CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, G
 {
     IN_GATE(h);
 
+    if (handle_state(h) < 0)
+        return err_set(err, EPERM, "'%s' is inactive", node_filename(h->root->node));
     return node_resize(h->root->node, size, exact, prealloc, 0, err);
 }
 

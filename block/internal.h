@@ -28,6 +28,7 @@ struct Edge {
 typedef enum {
     NODE_OPENING,           /* found by nobody but the coroutine that opens it */
     NODE_ACTIVE,
+    NODE_INACTIVE,          /* somebody else may be writing the image: no requests, no locks */
     NODE_CLOSING,           /* its last user is gone; what it has cached is being written */
 } NodeState;
 
@@ -41,7 +42,6 @@ struct Node {
     json_t *given;          /* of those, what drv->strong_options names, as it was written */
     OpenFlags flags;
     NodeState state;
-    bool is_finished;       /* drv->finish was called */
     bool is_open;           /* drv->open has succeeded, so drv->close is due */
     unsigned nesting;       /* in how many other nodes it was described */
     bool probed_raw;        /* raw because nothing else matched: block 0 is guarded */
@@ -89,6 +89,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Node, node_unref)
 bool node_reaches(const Node *n, const Node *below);
 /* The @n @nodes, which may repeat, and all that can be reached from them, once each. */
 GPtrArray *nodes_and_below(Node *const *nodes, guint n);
+/* The same, each after all of its parents among them. */
+GPtrArray *nodes_from_the_top(Node *const *nodes, guint n);
 void node_refresh_limits(Node *n);
 /* Names and limits of @n and of all above it, after a change of its children. */
 void node_children_changed(Node *n);

@@ -231,6 +231,19 @@ static CO bool device_open(Node *n, const json_t *o, OpenFlags flags, GError **e
     return file_open_common(n, o, flags, true, err);
 }
 
+/* Somebody else may have written the file, cut it or let it grow. */
+static CO bool file_activate(Node *n, GError **err)
+{
+    File *s = node_state(n);
+    struct stat st;
+
+    if (fstat(s->fd, &st) < 0)
+        return err_set_errno(err, errno, "Could not look at '%s' again", node_filename(n));
+    s->known = (Alike){ 0 };
+    node_set_size(n, file_size(s, &st));
+    return true;
+}
+
 static CO void file_close(Node *n)
 {
     File *s = node_state(n);
@@ -642,6 +655,7 @@ static const char *const file_fixed_options[] = { "filename", "locking", "aio", 
     .zero_flags = REQ_MAY_UNMAP,                                                                   \
     .parse_filename = file_parse_filename,                                                         \
     .close = file_close,                                                                           \
+    .activate = file_activate,                                                                     \
     .reconfigure_prepare = file_reconfigure_prepare,                                               \
     .reconfigure_commit = file_reconfigure_commit,                                                 \
     .reconfigure_abort = file_reconfigure_abort,                                                   \
