@@ -526,6 +526,10 @@ CO bool qcow2_measure(json_t *opts, Handle *source, MeasureResult *result, GErro
 /* Makes the refcounts of an image right that was not closed; clears the dirty bit. */
 CO bool qcow2_repair_dirty(Qcow2 *q, GError **err);
 
+/* ---- missing-end.c -------------------------------------------------------------------------- */
+
+CO int qcow2_missing_end(Node *n, uint64_t *bytes);
+
 /* ---- amend.c, refcount-width.c -------------------------------------------------------------- */
 
 CO bool qcow2_amend(Node *n, json_t *opts, bool force, GError **err);
