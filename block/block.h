@@ -285,6 +285,11 @@ typedef struct {
 
 /* -ENOTSUP when the driver has nothing to say. */
 CO int node_info(Node *n, NodeInfo *info);
+/*
+ * *@bytes: how much the file of image @n lacks at its end of what the image refers to; a read there
+ * gives zeroes. 0, or a negative errno.
+ */
+CO int node_missing_end(Node *n, uint64_t *bytes);
 /* The "format-specific" object ({"type":..., "data": {...}}), NULL if there is none or with @err. */
 CO json_t *node_info_specific(Node *n, GError **err);
 

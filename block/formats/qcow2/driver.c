@@ -278,6 +278,7 @@ const BlockDriver block_qcow2 = {
     .make_empty = qcow2_make_empty,
     .info = qcow2_info,
     .info_specific = qcow2_info_specific,
+    .missing_end = qcow2_missing_end,
     .check = qcow2_check,
     .measure = qcow2_measure,
     .has_zero_init = qcow2_has_zero_init,
