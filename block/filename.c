@@ -58,6 +58,8 @@ const BlockDriver *driver_for_filename(const char *filename, bool allow_prefix, 
 
 char *filename_combine(const char *base, const char *filename, GError **err)
 {
+    bool is_path = !filename_has_protocol(base);
+    const BlockDriver *d = is_path ? NULL : driver_by_prefix(base);
     const char *slash, *dir_end;
 
     if (filename[0] == '/' || filename_has_protocol(filename))
@@ -67,9 +69,14 @@ char *filename_combine(const char *base, const char *filename, GError **err)
         err_hint(err, "Give the backing file by its full name.");
         return NULL;
     }
+    /* What follows "file:" is a path, with colons that mean nothing. */
+    if (d && d->identify) {
+        base = strchr(base, ':') + 1;
+        is_path = true;
+    }
     slash = strrchr(base, '/');
     dir_end = slash ? slash + 1 : base;
-    if (!slash && filename_has_protocol(base))
+    if (!slash && !is_path)
         dir_end = strrchr(base, ':') + 1;
     return g_strdup_printf("%.*s%s", (int)(dir_end - base), base, filename);
 }

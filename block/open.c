@@ -135,11 +135,34 @@ static void options_default(json_t *o, json_t *more)
     }
 }
 
-/* What @filename means as options of a protocol (or of a filter with a prefix), into @o. */
+/* The member "file" of @o that is described in place, made if there is none; NULL with @err. */
+static json_t *file_described(json_t *o, GError **err)
+{
+    json_t *file = json_get(o, "file");
+
+    if (json_is_string(file)) {
+        err_set(err, EINVAL, "Both a file name and a node are given for 'file'");
+        return NULL;
+    }
+    if (!file)
+        json_put(o, "file", file = json_object());
+    return file;
+}
+
+/*
+ * What @filename means as options of a protocol (or of a filter with a prefix), into @o; or if @o is
+ * for a driver above a protocol, into the innermost "file" below it.
+ */
 static bool options_from_filename(const char *filename, json_t *o, GError **err)
 {
     const BlockDriver *d;
 
+    while ((d = driver_find(json_get_str(o, "driver", ""))) && d->kind != BLK_PROTOCOL &&
+           !d->parse_filename) {
+        o = file_described(o, err);
+        if (!o)
+            return false;
+    }
     if (json_has(o, "driver")) {
         d = driver_find(json_get_str(o, "driver", ""));
         if (!d)
@@ -347,18 +370,14 @@ static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags
         if (!d)
             return NULL;
     } else if (filename) {
-        json_t *child = json_get(o, "file");
+        json_t *child = file_described(o, err);
 
-        if (json_is_string(child)) {
-            err_set(err, EINVAL, "Both a file name and a node are given for 'file'");
+        if (!child)
             return NULL;
-        }
         if (json_has(child, "filename")) {
             err_set(err, EINVAL, "Both a file name and the option 'file.filename' are given");
             return NULL;
         }
-        if (!child)
-            json_put(o, "file", child = json_object());
         if (!options_from_filename(filename, child, err))
             return NULL;
     }

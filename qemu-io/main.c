@@ -201,7 +201,7 @@ static CO void job_run(void *arg)
 {
     Job *j = arg;
     g_autoptr(GPtrArray) tags = g_ptr_array_new_with_free_func(g_free);
-    Session s = { .misalign = j->misalign, .break_tags = tags };
+    Session s = { .image_opts = j->image_opts, .misalign = j->misalign, .break_tags = tags };
     bool ok;
 
     j->exit_code = 1;
