@@ -10,6 +10,7 @@
 #include "block/internal.h"
 #include "qapi/schema.h"
 #include "util/keyval.h"
+#include "util/printable.h"
 #include "util/trace.h"
 #include <inttypes.h>
 #include <string.h>
@@ -330,6 +331,8 @@ static CO const BlockDriver *node_open_probed(const char *filename, json_t *o, O
 /* Remembers that the format was guessed, and tells who may write. The lines are the reference's. */
 static void node_set_probed_raw(Node *n, const char *filename)
 {
+    g_autofree char *shown = printable(filename ? filename : node_filename(n));
+
     n->probed_raw = true;
     if (n->flags & OPEN_RDWR)
         fprintf(stderr,
@@ -337,7 +340,7 @@ static void node_set_probed_raw(Node *n, const char *filename)
                 "         Automatically detecting the format is dangerous for raw images, write "
                 "operations on block 0 will be restricted.\n"
                 "         Specify the 'raw' format explicitly to remove the restrictions.\n",
-                filename ? filename : node_filename(n));
+                shown);
 }
 
 /* One layer of a chain. */

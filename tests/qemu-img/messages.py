@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What people are told when something goes wrong."""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from cases import BUILD, IMG, IO, case, img, io, main, require, run
+
+NBD = str(BUILD / 'qemu-nbd')
+
+
+def said(*command, code=1, **more):
+    """Standard error of a command."""
+    return run(*command, code=code, **more).stderr
+
+
+# ---- names that others chose -------------------------------------------------------------------
+
+EVIL = 'b\x1b[2J\x1b]0;t\x07\nqemu-img: all is well\r\u202e\u009b31m'
+SHOWN = r'b\x1b[2J\x1b]0;t\a\nqemu-img: all is well\r\u202e\u009b31m'
+
+
+def is_harmless(text, lines=None):
+    assert not re.search('[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]', text), repr(text)
+    assert lines is None or text.count('\n') == lines, text
+
+
+@case
+def names_inside_images_cannot_move_the_cursor_or_fake_lines():
+    img('create', '-q', '-u', '-f', 'qcow2', '-b', EVIL, '-F', 'raw', 'e', '1M')
+    img('create', '-q', '-f', 'qcow2', '-b', 'e', '-F', 'qcow2', '-u', 'o', '1M')
+    for command in ((IMG, 'map', 'e'), (IMG, 'convert', '-O', 'raw', 'e', 'x'), (IMG, 'convert', '--untrusted', 'e', 'x'),
+                    (IMG, 'map', 'o'), (IMG, 'commit', 'e'), (IO, '-c', 'length', 'e'), (NBD, '-t', '-k', os.path.abspath('s'), 'e')):
+        text = said(*command)
+        assert SHOWN in text, text
+        is_harmless(text, 1)
+    text = said(IMG, '-T', 'node_*', 'map', 'e')
+    assert SHOWN in text, text
+    is_harmless(text)
+
+
+@case
+def names_of_the_command_line_are_shown_harmless_too():
+    name = './' + EVIL
+    pathlib.Path(name).write_bytes(bytes(1 << 20))
+    for command in ((IMG, 'info', EVIL + 'x'), (IMG, EVIL), (IMG, 'info', '-f', EVIL, 'x'), (IMG, 'check', '-r', EVIL, 'x'),
+                    (IMG, 'create', '-f', 'qcow2', '-o', EVIL + '=1', 'x', '1M'), (IO, '-c', 'length', EVIL + 'x'),
+                    (IMG, 'info', f'json:{{"driver":"{EVIL.encode("unicode_escape").decode()}"}}')):
+        is_harmless(said(*command))
+    # The lines of a warning, of which callers of the reference know the words.
+    is_harmless(said(IO, '-c', 'length', name, code=0), 3)
+    with subprocess.Popen([IO, '-f', 'raw', name], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.read(1)
+        is_harmless(said(IMG, 'resize', '-f', 'raw', name, '2M', code=None))
+        is_harmless(said(IMG, 'convert', '-f', 'raw', '-O', 'raw', name, 'x', code=None))
+        holder.stdin.close()
+        holder.stdout.read()
+
+
+main('messages')
