@@ -4,6 +4,7 @@
  * that only the protocol knows travel in the member "#protocol" of the format's options.
  */
 #include "block/internal.h"
+#include "util/printable.h"
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -146,9 +147,11 @@ CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError
     if (!protocol)
         return NULL;
     if (node_find_file(filename)) {
+        g_autofree char *shown = printable(filename);
+
         err_set(err, EBUSY, "Failed to get \"write\" lock: '%s' is read here, and creating it anew "
                 "would destroy what is read", filename);
-        err_line(err, "Is another process using the image [%s]?", filename);
+        err_line(err, "Is another process using the image [%s]?", shown);
         return NULL;
     }
     if (!protocol->create) {

@@ -53,7 +53,7 @@ bool complain(const char *fmt, ...)
 
 bool complain_err(const GError *err)
 {
-    g_autofree char *line = err_get_line(err) ? printable(err_get_line(err)) : NULL;
+    const char *line = err_get_line(err);
     g_autofree char *hint = err_get_hint(err) ? printable(err_get_hint(err)) : NULL;
 
     complain("%s", err->message);

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What people are told when something goes wrong."""
+import fcntl
 import os
 import pathlib
+import pty
 import re
 import subprocess
 import sys
+import termios
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, IMG, IO, case, img, io, main, require, run
@@ -57,6 +60,46 @@ def names_of_the_command_line_are_shown_harmless_too():
         holder.stdout.read(1)
         is_harmless(said(IMG, 'resize', '-f', 'raw', name, '2M', code=None))
         is_harmless(said(IMG, 'convert', '-f', 'raw', '-O', 'raw', name, 'x', code=None))
+        holder.stdin.close()
+        holder.stdout.read()
+
+
+# ---- locks -------------------------------------------------------------------------------------
+
+def on_a_terminal(*command, answer='', code=1, **more):
+    """What a command shows on a terminal, where advice appears and passwords are asked for."""
+    screen, terminal = pty.openpty()
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), **more)
+    os.close(terminal)
+    text = b''
+    while True:
+        try:
+            data = os.read(screen, 4096)
+        except OSError:
+            break
+        if not data:
+            break
+        text += data
+        if answer and text.endswith(b': '):
+            os.write(screen, answer.pop(0).encode() if isinstance(answer, list) else answer.encode())
+    os.close(screen)
+    process.wait()
+    assert code is None or process.returncode == code, (command, process.returncode, text)
+    return text.decode().replace('\r\n', '\n')
+
+
+@case
+def locks_name_the_program_that_holds_them():
+    img('create', '-q', '-f', 'qcow2', 'q', '1M')
+    with subprocess.Popen([IO, 'q'], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.read(1)
+        for command in ('resize q 2M', 'info q', 'convert -O raw q x', 'snapshot -c s q'):
+            text = said(IMG, *command.split())
+            assert f' lock on \'q\', which is in use by qemu-io (process {holder.pid})\n' in text, text
+            assert text.endswith('\nIs another process using the image [q]?\n'), text
+        assert '-U' in on_a_terminal(IMG, 'info', 'q')
+        img('info', '-U', 'q')
         holder.stdin.close()
         holder.stdout.read()
 
