@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* File names: which driver they mean, and what they mean inside another file. */
 #include "block/internal.h"
+#include "util/suggest.h"
 #include <string.h>
 #include <sys/stat.h>
 
@@ -17,6 +18,22 @@ const BlockDriver *driver_find(const char *name)
         if (!strcmp((*d)->name, name))
             return *d;
     return NULL;
+}
+
+char *driver_suggestion(const char *name)
+{
+    Suggestion s = { .word = name };
+
+    for (const BlockDriver *const *d = block_drivers; *d; d++)
+        suggest_try(&s, (*d)->name);
+    return suggestion_text(&s);
+}
+
+bool driver_unknown(const char *what, const char *name, GError **err)
+{
+    g_autofree char *perhaps = driver_suggestion(name);
+
+    return err_set(err, ENOENT, "Unknown %s '%s'%s", what, name, perhaps);
 }
 
 static bool driver_has_prefix(const BlockDriver *d, const char *prefix)

@@ -80,6 +80,9 @@ void node_refresh_limits(Node *n);
 CO bool access_refresh(Node *n, GError **err);  /* needs and shares from the parents down, locks */
 CO bool edge_set_access(Edge *e, unsigned needs, unsigned shares, GError **err);
 
+/* filename.c: says in @err that there is no driver @name; @what: "format" or "driver". False. */
+bool driver_unknown(const char *what, const char *name, GError **err);
+
 /* open.c */
 CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, GError **err);
 bool node_is_same_file(const Node *a, const Node *b);

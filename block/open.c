@@ -167,7 +167,7 @@ static bool options_from_filename(const char *filename, json_t *o, GError **err)
     if (json_has(o, "driver")) {
         d = driver_find(json_get_str(o, "driver", ""));
         if (!d)
-            return err_set(err, ENOENT, "Unknown driver '%s'", json_get_str(o, "driver", ""));
+            return driver_unknown("driver", json_get_str(o, "driver", ""), err);
     } else {
         d = driver_for_filename(filename, true, err);
         if (!d)
@@ -352,7 +352,7 @@ static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags
     Node *n;
 
     if (name && !d) {
-        err_set(err, ENOENT, "Unknown driver '%s'", name);
+        driver_unknown("driver", name, err);
         return NULL;
     }
     if (flags & OPEN_PROTOCOL || (d && (d->kind == BLK_PROTOCOL || d->prefix))) {

@@ -64,6 +64,37 @@ def names_of_the_command_line_are_shown_harmless_too():
         holder.stdout.read()
 
 
+# ---- did you mean ------------------------------------------------------------------------------
+
+@case
+def near_names_are_suggested():
+    img('create', '-q', '-f', 'qcow2', 'q', '1M')
+    for command, name in (
+            ((IMG, 'inof', 'q'), 'info'), ((IMG, 'snapshots', 'q'), 'snapshot'), ((IMG, 'convert', '--taget-is-zero', 'q', 'x'), '--target-is-zero'),
+            ((IMG, 'info', '--back-chain', 'q'), '--backing-chain'), ((IMG, 'info', '-f', 'qcwo2', 'q'), 'qcow2'),
+            ((IMG, 'create', '-f', 'qocw2', 'x', '1M'), 'qcow2'), ((IMG, 'convert', '-O', 'qcow', 'q', 'x'), 'qcow2'),
+            ((IMG, 'create', '-f', 'qcow2', '-o', 'clustersize=64k', 'x', '1M'), 'cluster_size'),
+            ((IMG, 'create', '-f', 'qcow2', '-o', 'lazy-refcount=on', 'x', '1M'), 'lazy_refcounts'),
+            ((IMG, 'amend', '-o', 'compta=1.1', 'q'), 'compat'), ((IMG, 'info', '--image-opts', 'driver=qcow2,file.driver=file,file.filname=q'), 'filename'),
+            ((IMG, 'info', '--image-opts', 'driver=qcow2,file.filename=q,lazy_refcounts=on'), 'lazy-refcounts'),
+            ((IMG, 'info', '--image-opts', 'driver=qcow22,file.filename=q'), 'qcow2'),
+            ((IMG, 'info', '--object', 'secrets,id=s,data=x', 'q'), 'secret'), ((IMG, 'info', '--object', 'secret,id=s,fil=x', 'q'), 'file'),
+            ((IO, '--imageopts', 'q'), '--image-opts'), ((NBD, '--read_only', 'q'), '--read-only'), ((NBD, '--exportname=x', 'q'), '--export-name')):
+        text = said(*command)
+        assert f"did you mean '{name}'?" in text, (command, text)
+    for command in ((IMG, 'frobnicate', 'q'), (IMG, 'info', '--xyz', 'q'), (IMG, 'info', '-f', 'iso9660', 'q'), (IMG, 'info', '-Z', 'q')):
+        assert 'did you mean' not in said(*command), command
+    assert "did you mean 'length'?" in on_a_terminal(IO, '-c', 'lenght', 'q')
+    # Where a word has few values they are all named.
+    for command, values in (((IMG, 'resize', '--preallocation=fallok', 'q', '2M'), 'off metadata falloc full'),
+                            ((IMG, 'convert', '-t', 'write-back', 'q', 'x'), 'none writeback writethrough directsync unsafe'),
+                            ((IMG, 'check', '-r', 'al', 'q'), 'leaks all'), ((IMG, 'info', '--output=jason', 'q'), 'human json'),
+                            ((IMG, 'bench', '-i', 'uring', 'q'), 'threads native io_uring'),
+                            ((IO, '-d', 'umap', 'q'), 'ignore unmap'), ((NBD, '--detect-zeroes=yes', 'q'), 'off on unmap')):
+        text = said(*command)
+        assert all(value in text for value in values.split()), (command, text)
+
+
 # ---- locks -------------------------------------------------------------------------------------
 
 def on_a_terminal(*command, answer='', code=1, **more):
