@@ -264,6 +264,8 @@ void work_listen(WorkListener *fn);
 
 extern const BlockDriver *const block_drivers[];
 const BlockDriver *driver_find(const char *name);
+/* "; did you mean 'qcow2'?" or "", for the end of a message about @name. Caller frees. */
+char *driver_suggestion(const char *name);
 /* The protocol driver for @filename: by its PREFIX:, else host_device or file. NULL with @err. */
 const BlockDriver *driver_for_filename(const char *filename, bool allow_prefix, GError **err);
 /* True if @filename starts with "letters:" before any slash. */

@@ -96,6 +96,11 @@ struct BlockDriver {
                                    GError **err);
     CO void (*reconfigure_commit)(Node *n, void *change);
     CO void (*reconfigure_abort)(Node *n, void *change);
+    /*
+     * Pairs of options that exclude each other: reopening with the first one drops the second one of
+     * an earlier time. Ended by NULLs, NULL: none.
+     */
+    const char *const (*superseded_options)[2];
     /* Options that reopening cannot change though there is a reconfigure; NULL-ended, NULL: none. */
     const char *const *fixed_options;
 

@@ -113,6 +113,9 @@ bool access_change_lock(AccessChange *c, GError **err);
 void access_change_undo(AccessChange *c);
 void access_change_settle(AccessChange *c);
 
+/* filename.c: says in @err that there is no driver @name; @what: "format" or "driver". False. */
+bool driver_unknown(const char *what, const char *name, GError **err);
+
 /* open.c */
 /* @nesting: in how many other nodes it is described. */
 CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, unsigned nesting,

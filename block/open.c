@@ -10,6 +10,7 @@
 #include "block/internal.h"
 #include "qapi/schema.h"
 #include "util/keyval.h"
+#include "util/printable.h"
 #include "util/trace.h"
 #include <inttypes.h>
 #include <string.h>
@@ -135,22 +136,38 @@ static void options_default(json_t *o, json_t *more)
     }
 }
 
-static bool unknown_driver(const char *name, GError **err)
+/* The member "file" of @o that is described in place, made if there is none; NULL with @err. */
+static json_t *file_described(json_t *o, GError **err)
 {
-    if (foreign_is_known(name))
-        return err_set(err, ENOTSUP, "Format '%s' cannot be read here yet", name);
-    return err_set(err, ENOENT, "Unknown driver '%s'", name);
+    json_t *file = json_get(o, "file");
+
+    if (json_is_string(file)) {
+        err_set(err, EINVAL, "Both a file name and a node are given for 'file'");
+        return NULL;
+    }
+    if (!file)
+        json_put(o, "file", file = json_object());
+    return file;
 }
 
-/* What @filename means as options of a protocol (or of a filter with a prefix), into @o. */
+/*
+ * What @filename means as options of a protocol (or of a filter with a prefix), into @o; or if @o is
+ * for a driver above a protocol, into the innermost "file" below it.
+ */
 static bool options_from_filename(const char *filename, json_t *o, GError **err)
 {
     const BlockDriver *d;
 
+    while ((d = driver_find(json_get_str(o, "driver", ""))) && d->kind != BLK_PROTOCOL &&
+           !d->parse_filename) {
+        o = file_described(o, err);
+        if (!o)
+            return false;
+    }
     if (json_has(o, "driver")) {
         d = driver_find(json_get_str(o, "driver", ""));
         if (!d)
-            return unknown_driver(json_get_str(o, "driver", ""), err);
+            return driver_unknown("driver", json_get_str(o, "driver", ""), err);
     } else {
         d = driver_for_filename(filename, true, err);
         if (!d)
@@ -327,6 +344,8 @@ static CO const BlockDriver *node_open_probed(const char *filename, json_t *o, O
 /* Remembers that the format was guessed, and tells who may write. The lines are the reference's. */
 static void node_set_probed_raw(Node *n, const char *filename)
 {
+    g_autofree char *shown = printable(filename ? filename : node_filename(n));
+
     n->probed_raw = true;
     if (n->flags & OPEN_RDWR)
         fprintf(stderr,
@@ -334,7 +353,7 @@ static void node_set_probed_raw(Node *n, const char *filename)
                 "         Automatically detecting the format is dangerous for raw images, write "
                 "operations on block 0 will be restricted.\n"
                 "         Specify the 'raw' format explicitly to remove the restrictions.\n",
-                filename ? filename : node_filename(n));
+                shown);
 }
 
 /* One layer of a chain. */
@@ -347,7 +366,7 @@ static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags
     Node *n;
 
     if (name && !d) {
-        unknown_driver(name, err);
+        driver_unknown("driver", name, err);
         return NULL;
     }
     if (flags & OPEN_PROTOCOL || (d && (d->kind == BLK_PROTOCOL || d->prefix))) {
@@ -368,18 +387,14 @@ static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags
         if (!d)
             return NULL;
     } else if (filename) {
-        json_t *child = json_get(o, "file");
+        json_t *child = file_described(o, err);
 
-        if (json_is_string(child)) {
-            err_set(err, EINVAL, "Both a file name and a node are given for 'file'");
+        if (!child)
             return NULL;
-        }
         if (json_has(child, "filename")) {
             err_set(err, EINVAL, "Both a file name and the option 'file.filename' are given");
             return NULL;
         }
-        if (!child)
-            json_put(o, "file", child = json_object());
         if (!options_from_filename(filename, child, err))
             return NULL;
     }

@@ -54,6 +54,9 @@ static json_t *options_changed(Node *n, const json_t *changes)
         else
             json_object_set_new(o, key, json_deep_copy(v));
     }
+    for (const char *const (*pair)[2] = n->drv->superseded_options; pair && (*pair)[0]; pair++)
+        if (json_has(changes, (*pair)[0]) && !json_has(changes, (*pair)[1]))
+            json_object_del(o, (*pair)[1]);
     return o;
 }
 

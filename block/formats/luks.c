@@ -34,12 +34,26 @@ static Edge *luks_header_edge(Node *n)
     return e ? e : node_edge(n, ROLE_STORAGE);
 }
 
-/* The password in secret @id, the value of option key-secret. */
+static bool no_secret(GError **err)
+{
+    return err_set(err, EINVAL, "Option 'key-secret' must name the secret with the password");
+}
+
+/*
+ * The password in secret @id, the value of option key-secret. Volumes of other programs may have one
+ * that is no text.
+ */
 static bool luks_password(const char *id, SecretBytes *pass, GError **err)
 {
-    if (!id)
-        return err_set(err, EINVAL, "Option 'key-secret' must name the secret with the password");
-    return secret_get(id, pass, err);
+    return id ? secret_get(id, pass, err) : no_secret(err);
+}
+
+/* The same for a new image, whose password must be text. */
+static bool luks_new_password(const json_t *opts, SecretBytes *pass, GError **err)
+{
+    const char *id = json_get_str(opts, "key-secret", NULL);
+
+    return id ? secret_get_utf8(id, pass, err) : no_secret(err);
 }
 
 static CO bool luks_unlock_node(LuksState *s, const LuksIo *io, GError **err)
@@ -235,7 +249,7 @@ static CO bool luks_measure(json_t *opts, Handle *source, MeasureResult *result,
     g_auto(SecretBytes) pass = { 0 };
     LuksFormat f;
 
-    if (!luks_password(json_get_str(opts, "key-secret", NULL), &pass, err) ||
+    if (!luks_new_password(opts, &pass, err) ||
         !luks_total(opts, source, &f, &result->required, err))
         return false;
     result->fully_allocated = result->required;
@@ -264,7 +278,7 @@ static CO bool luks_create(const char *filename, json_t *opts, GError **err)
     LuksFormat f;
     uint64_t total;
 
-    if (!luks_password(json_get_str(opts, "key-secret", NULL), &pass, err) ||
+    if (!luks_new_password(opts, &pass, err) ||
         !luks_total(opts, NULL, &f, &total, err))
         return false;
     h = file_create(filename, opts, total, err);

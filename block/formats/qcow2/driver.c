@@ -245,6 +245,15 @@ static const char *const strong_options[] = {
     "encrypt.key-secret", NULL
 };
 
+/* Two of the sizes make up the third. */
+static const char *const qcow2_superseded_options[][2] = {
+    { "cache-size", "l2-cache-size" },
+    { "cache-size", "refcount-cache-size" },
+    { "l2-cache-size", "cache-size" },
+    { "refcount-cache-size", "cache-size" },
+    {},
+};
+
 const BlockDriver block_qcow2 = {
     .name = "qcow2",
     .kind = BLK_FORMAT,
@@ -259,6 +268,7 @@ const BlockDriver block_qcow2 = {
     .inactivate = qcow2_inactivate,
     .activate = qcow2_activate,
     .close = qcow2_close,
+    .superseded_options = qcow2_superseded_options,
     .reconfigure_prepare = qcow2_reconfigure_prepare,
     .reconfigure_commit = qcow2_reconfigure_commit,
     .reconfigure_abort = qcow2_reconfigure_abort,
