@@ -485,10 +485,16 @@ static CO bool contexts_ask(NbdHaggle *h, uint32_t option, const char *name, con
     return option_send(h, option, data->data, data->len, err);
 }
 
+/* Names of metadata contexts have a namespace, a colon and more. */
 static bool context_check(const Reply *r, GError **err)
 {
+    const char *name = (const char *)r->data + 4, *colon = r->len < 4 ? NULL : strchr(name, ':');
+
     if (r->len < 4 || !text_is_fine(r->data + 4, r->len - 4))
         return err_set(err, EPROTO, "The server names a metadata context by what is not a text");
+    if (!colon || colon == name)
+        return err_set(err, EPROTO, "The server names a metadata context '%s', without a namespace",
+                       name);
     return true;
 }
 

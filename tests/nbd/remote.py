@@ -143,7 +143,7 @@ class Fragmented(Server):
     """Says of every other 64 KiB that it is no data, until something is there, and tells all at once."""
 
     def runs(self, q):
-        ends = range((q.offset // K64 + 1) * K64, self.size + 1, K64)
+        ends = range((q.offset // K64 + 1) * K64, q.offset + q.length + K64, K64)
         every = [(end - max(q.offset, end - K64), not any(self.data[end - K64:end])) for end in ends]
         return every[:1] if q.flags & nbd.REQ_ONE else every
 
