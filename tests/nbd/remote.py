@@ -17,6 +17,7 @@ import nbd_server as nbd
 from nbd_server import Cut, Server
 
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
+REFERENCE = pathlib.Path(os.environ.get('FERRY_REFERENCE', '/usr/bin'))
 TIMEOUT = 120
 MIB = 1 << 20
 
@@ -106,6 +107,32 @@ def test_block_sizes_are_kept():
             assert all(q.length <= maximum for q in kinds(s, nbd.READ, nbd.WRITE))
             assert s.data[1000:1000 + (300 << 10)] == b'\3' * (300 << 10)
             assert s.data[4194300:] == b'\4' * 4
+
+
+def test_bytes_are_for_servers_that_tell_the_status_of_blocks():
+    """Without block sizes: such a server takes any request, others take sectors. As the reference."""
+    work = 'discard 0 1', 'discard 511 2', 'read 0 1', 'write 3 5', 'write -z 7 9'
+    asked = {}
+    for members in ({}, {'can_go': False}, {'can_structured': False}, {'can_context': False},
+                    {'oldstyle': True}):
+        for tool in BUILD / 'qemu-io', REFERENCE / 'qemu-io':
+            if not tool.exists():
+                continue
+            with Server() as s:
+                s.blocks = None
+                vars(s).update(members)
+                done = subprocess.run([tool, '-d', 'unmap', '-f', 'raw',
+                                       *[w for c in work for w in ('-c', c)], s.uri()],
+                                      stdout=subprocess.DEVNULL, timeout=TIMEOUT)
+                assert done.returncode == 0, (tool, members)
+                asked[tool] = [(q.kind, q.offset, q.length) for q in s.requests if q.kind != nbd.TRIM]
+                trims = [(q.offset, q.length) for q in kinds(s, nbd.TRIM)]
+                if members in ({}, {'can_go': False}):
+                    assert trims == [(0, 1), (511, 2)], (tool, trims)
+                    assert (nbd.READ, 0, 1) in asked[tool], (tool, asked)
+                else:
+                    assert (nbd.READ, 0, 512) in asked[tool], (tool, asked)
+        assert len({str(a) for a in asked.values()}) == 1, (members, asked)
 
 
 def test_extended_headers():
