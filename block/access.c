@@ -38,7 +38,7 @@ static bool access_check(const Node *n, GError **err)
     for (guint i = 0; i < n->parents->len; i++)
         for (guint j = 0; j < n->parents->len; j++) {
             const Edge *a = n->parents->pdata[i], *b = n->parents->pdata[j];
-            unsigned clash = i == j ? 0 : a->needs & ~b->shares;
+            unsigned clash = i == j || b->is_guard ? 0 : a->needs & ~b->shares;
 
             if (clash) {
                 g_autofree char *user = edge_user(b);
@@ -82,6 +82,7 @@ static void access_format(const Node *n, Role role, unsigned parent_needs, unsig
         break;
     default:
         *needs = (io ? ACCESS_READ : 0) | (parent_needs & ACCESS_UNCHANGED);
+        *shares &= parent_shares | ~(unsigned)ACCESS_READ;
         if (n->flags & OPEN_RDWR)
             *needs |= ACCESS_READ | ACCESS_WRITE | ACCESS_RESIZE;
         break;

@@ -66,6 +66,8 @@ typedef struct {
 
 /* How a grown or created range gets its space. The names are those of the options. */
 typedef enum { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL } Prealloc;
+const char *prealloc_name(Prealloc p);
+bool prealloc_parse(const char *name, Prealloc *p);  /* false: there is none of that name */
 
 /* Any length and alignment; @off + @buf.len within the node (-EIO beyond it). */
 CO int handle_pread(Handle *h, uint64_t off, Span buf, ReqFlags flags);
@@ -136,12 +138,23 @@ bool aio_mode_parse(const char *mode, OpenFlags *flags);
  * probed. Fails leaving nothing open.
  */
 CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, GError **err);
-/* Flushes if there was a write, closes. The error of that flush is lost: call handle_flush first. */
+/*
+ * Closes @h. If it is the last user, everything is written first, durably; false if that failed.
+ * NULL is fine.
+ */
+CO bool handle_close_err(Handle *h, GError **err);
+/* The same where nobody can be told but by a warning: after another failure. */
 CO void handle_close(Handle *h);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Handle, handle_close)
 
 /* A handle on an existing node (a reference of its own). @needs, @shares: ACCESS_* bits. */
 CO Handle *handle_new(Node *n, unsigned needs, unsigned shares, GError **err);
+
+/*
+ * A handle that only keeps other programs from doing to @n what is not in @shares, while handles and
+ * nodes of this program use it as before.
+ */
+CO Handle *handle_guard(Node *n, unsigned shares, GError **err);
 
 /* Changes what the reference lets change: options of the top node; OPEN_RDWR, cache, discard. */
 CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err);
@@ -186,6 +199,14 @@ const char *node_backing_format_stored(const Node *n);
 char *node_backing_full(const Node *n, GError **err);
 /* True if @n certainly reads as zeroes wherever nothing was written since it was created. */
 bool node_has_zero_init(const Node *n);
+/* True if @filename means the file that @n lies on, by whatever path. */
+bool node_is_file_named(const Node *n, const char *filename);
+/*
+ * False with @err if some file that @n or a node below it may write is open in this process a second
+ * time: whatever reads there would lose its content, which locks do not prevent where they are off
+ * (force-share=on, locking=off, or a file system or protocol without them).
+ */
+bool node_check_alone(const Node *n, GError **err);
 /* Finds a node by node-name, NULL if there is none. */
 Node *node_find(const char *name);
 
@@ -238,6 +259,8 @@ const BlockDriver *driver_find(const char *name);
 const BlockDriver *driver_for_filename(const char *filename, bool allow_prefix, GError **err);
 /* True if @filename starts with "letters:" before any slash. */
 bool filename_has_protocol(const char *filename);
+/* True if both names mean one file, by whatever paths. */
+bool filename_is_same(const char *a, const char *b);
 /* The name @filename means when found inside the image @base. Caller frees; NULL with @err. */
 char *filename_combine(const char *base, const char *filename, GError **err);
 

@@ -10,6 +10,23 @@
 
 enum { SECTOR = 512 };
 
+static const char *const prealloc_names[] = { "off", "metadata", "falloc", "full" };
+
+const char *prealloc_name(Prealloc p)
+{
+    return prealloc_names[p];
+}
+
+bool prealloc_parse(const char *name, Prealloc *p)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(prealloc_names); i++)
+        if (!strcmp(name, prealloc_names[i])) {
+            *p = (Prealloc)i;
+            return true;
+        }
+    return false;
+}
+
 static const CreateOpt *opt_find(const CreateOpt *table, const char *name)
 {
     for (; table && table->name; table++)
@@ -128,6 +145,12 @@ CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError
 
     if (!protocol)
         return NULL;
+    if (node_find_file(filename)) {
+        err_set(err, EBUSY, "Failed to get \"write\" lock: '%s' is read here, and creating it anew "
+                "would destroy what is read", filename);
+        err_line(err, "Is another process using the image [%s]?", filename);
+        return NULL;
+    }
     if (!protocol->create) {
         err_set(err, ENOTSUP, "Protocol '%s' of '%s' cannot create files", protocol->name,
                 filename);
@@ -149,8 +172,8 @@ CO bool protocol_create_existing(const char *driver, const char *filename, const
     int r;
 
     if (strcmp(prealloc, "off"))
-        return err_set(err, ENOTSUP, "Preallocation '%s' means nothing for '%s', which is there "
-                       "already", prealloc, filename);
+        return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s': '%s' has its space already",
+                       prealloc, filename);
     h = handle_open(NULL, json_pack("{s:s, s:s}", "driver", driver, "filename", filename), flags, err);
     if (!h || !handle_resize(h, json_get_int(opts, "size", 0), false, PREALLOC_OFF, err))
         return false;

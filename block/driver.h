@@ -32,6 +32,11 @@ typedef enum {
     ROLE_IMAGE, /* a whole image, beside others */
 } Role;
 
+/* A file of this machine: the same one under any name and through any link. */
+typedef struct {
+    uint64_t device, inode;
+} FileIdentity;
+
 /* What requests must look like for a driver. Bytes; 0 means no limit, or 1 for alignments. */
 typedef struct {
     uint32_t request_alignment; /* of every read and write; a power of two, at least 1 */
@@ -69,7 +74,13 @@ struct BlockDriver {
      * children taken are dropped by the core; .close is not called.
      */
     CO bool (*open)(Node *n, const json_t *options, OpenFlags flags, GError **err);
-    /* Writes back what is cached. Errors are reported to stderr by warn, not returned. NULL: nothing. */
+    /*
+     * The last user of a writable @n leaves: puts everything into its file, durably. Called once, before
+     * .close; children are told afterwards. False after a failure, which the user is told. NULL: there
+     * is nothing but what .flush writes.
+     */
+    CO bool (*finish)(Node *n, GError **err);
+    /* Frees what the state has; cannot fail, writes nothing. NULL: nothing. */
     CO void (*close)(Node *n);
     /*
      * Reopening in two steps. prepare checks and may fail; *@change is the driver's; then exactly one
@@ -91,6 +102,8 @@ struct BlockDriver {
      * file; removes it again after a failed create. NULL: cannot.
      */
     uint64_t (*file_stamp)(const char *filename);
+    /* Which file of this machine @filename means; false if there is none. NULL: cannot be told. */
+    bool (*identify)(const char *filename, FileIdentity *id);
     CO int (*remove)(const char *filename);
     /* Options that amend knows, ended by a NULL name. */
     const CreateOpt *amend_opts;
@@ -179,7 +192,7 @@ Limits *node_limits(Node *n);
  */
 void node_set_size(Node *n, uint64_t size);
 /* Says which file of this machine @n is, so that loops are found. Protocols. */
-void node_set_identity(Node *n, uint64_t device, uint64_t inode);
+void node_set_identity(Node *n, FileIdentity id);
 /* The options @n was opened with, typed. */
 const json_t *node_options(const Node *n);
 /* True if @n is raw only because its content looked like no known format. */

@@ -18,6 +18,45 @@ Node *node_find(const char *name)
     return nodes_by_name ? g_hash_table_lookup(nodes_by_name, name) : NULL;
 }
 
+const Node *node_find_file(const char *filename)
+{
+    GHashTableIter all;
+    gpointer n;
+
+    if (!nodes_by_name)
+        return NULL;
+    g_hash_table_iter_init(&all, nodes_by_name);
+    while (g_hash_table_iter_next(&all, NULL, &n))
+        if (((const Node *)n)->drv->kind == BLK_PROTOCOL && node_is_file_named(n, filename))
+            return n;
+    return NULL;
+}
+
+/* A node beside @written with the same bytes; NULL if there is none. */
+static const Node *node_find_twin(const Node *written)
+{
+    GHashTableIter all;
+    gpointer n;
+
+    g_hash_table_iter_init(&all, nodes_by_name);
+    while (g_hash_table_iter_next(&all, NULL, &n))
+        if (n != written && ((const Node *)n)->drv->kind == BLK_PROTOCOL &&
+            node_is_same_bytes(n, written))
+            return n;
+    return NULL;
+}
+
+bool node_check_alone(const Node *n, GError **err)
+{
+    if (n->drv->kind == BLK_PROTOCOL && !node_is_read_only(n) && node_find_twin(n))
+        return err_set(err, EBUSY, "'%s' would be read and written at once, and lose its content",
+                       node_filename(n));
+    for (guint i = 0; i < n->children->len; i++)
+        if (!node_check_alone(((const Edge *)n->children->pdata[i])->node, err))
+            return false;
+    return true;
+}
+
 /* A letter, then letters, digits, '-', '.', '_'; at most 31 characters. */
 static bool node_name_is_valid(const char *name)
 {
@@ -64,15 +103,44 @@ Node *node_ref(Node *n)
     return n;
 }
 
+static CO bool finish_one(Node *n, GError **err)
+{
+    bool ok = true;
+
+    n->is_finished = true;
+    if (n->is_open && n->flags & OPEN_RDWR && n->drv->finish)
+        ok = n->drv->finish(n, err);
+    for (guint i = 0; i < n->children->len; i++) {
+        Edge *e = n->children->pdata[i];
+
+        if (e->role != ROLE_BACKING && !node_finish(e->node, ok ? err : NULL))
+            ok = false;
+    }
+    return ok;
+}
+
+CO bool node_finish(Node *n, GError **err)
+{
+    bool ok = true;
+
+    /* A backing chain may be long. Whoever else uses a node finishes it later. */
+    for (; n && n->refs == 1 && !n->is_finished; n = node_backing(n))
+        ok = finish_one(n, ok ? err : NULL) && ok;
+    return ok;
+}
+
 /* Frees @n. Returns its backing node, whose reference goes to the caller, so that a chain of any
  * length closes in a loop. */
 static CO Node *node_close(Node *n)
 {
     Edge *e = node_edge(n, ROLE_BACKING);
     Node *backing = NULL;
+    g_autoptr(GError) err = NULL;
 
     TRACE(node_close, "%s '%s'", n->name, node_filename(n));
     n->is_closing = true;
+    if (!node_finish(n, &err))
+        block_warn("%s", err->message);
     if (n->is_open && n->drv->close)
         n->drv->close(n);
     while (n->bitmaps)
@@ -282,11 +350,10 @@ void node_set_size(Node *n, uint64_t size)
     n->size = size > INT64_MAX ? round_down(size, SECTOR) : round_up(size, SECTOR);
 }
 
-void node_set_identity(Node *n, uint64_t device, uint64_t inode)
+void node_set_identity(Node *n, FileIdentity id)
 {
     n->has_identity = true;
-    n->identity[0] = device;
-    n->identity[1] = inode;
+    n->identity = id;
 }
 
 bool node_is_probed_raw(const Node *n)

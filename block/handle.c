@@ -159,6 +159,17 @@ CO Handle *handle_new(Node *n, unsigned needs, unsigned shares, GError **err)
     return g_steal_pointer(&h);
 }
 
+CO Handle *handle_guard(Node *n, unsigned shares, GError **err)
+{
+    g_autoptr(Handle) h = g_new0(Handle, 1);
+
+    h->root = edge_new(NULL, h, "root", ROLE_FILTERED, node_ref(n));
+    h->root->is_guard = true;
+    if (!edge_set_access(h->root, 0, shares, err))
+        return NULL;
+    return g_steal_pointer(&h);
+}
+
 /* What a user with @flags does with its node. */
 unsigned handle_needs(OpenFlags flags)
 {
@@ -196,23 +207,41 @@ CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, G
     return h;
 }
 
-CO void handle_close(Handle *h)
+/* Everything that @h's node and those below have is written. */
+static CO bool handle_finish(Handle *h, GError **err)
 {
+    Node *n = h->root->node;
+    bool ok = node_finish(n, err);
+    int r = n->flags & OPEN_RDWR ? node_flush(n) : 0;
+
+    if (r >= 0 || h->flush_failed || !ok)
+        return ok;
+    return err_set_errno(err, r, "Could not write back what is cached of '%s'", node_filename(n));
+}
+
+CO bool handle_close_err(Handle *h, GError **err)
+{
+    bool ok = true;
+
     if (!h)
-        return;
+        return true;
     h->is_gated = true;
     while (h->in_flight)
         co_queue_wait(&h->idle);
     if (h->root) {
-        Node *n = h->root->node;
-        int r = n->flags & OPEN_RDWR && n->refs == 1 ? node_flush(n) : 0;
-
-        if (r < 0 && !h->flush_failed)
-            block_warn("Could not write back what is cached of '%s': %s", node_filename(n),
-                       strerror(-r));
+        ok = h->root->node->refs > 1 || handle_finish(h, err);
         edge_free(h->root);
     }
     g_free(h);
+    return ok;
+}
+
+CO void handle_close(Handle *h)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!handle_close_err(h, &err))
+        block_warn("%s", err->message);
 }
 
 Node *handle_node(Handle *h)

@@ -22,6 +22,7 @@ struct Edge {
     char *key;         /* option name in the parent, "root" for handles */
     Role role;
     unsigned needs, shares; /* Access bits in force */
+    bool is_guard;          /* what it does not share concerns other programs only */
 };
 
 struct Node {
@@ -34,6 +35,7 @@ struct Node {
     json_t *given;          /* of those, what drv->strong_options names, as it was written */
     OpenFlags flags;
     bool is_closing;
+    bool is_finished;       /* drv->finish was called */
     bool is_open;           /* drv->open has succeeded */
     bool probed_raw;        /* raw because nothing else matched: block 0 is guarded */
     DetectZeroes detect_zeroes;
@@ -45,7 +47,7 @@ struct Node {
     bool backing_is_overridden; /* the open backing is not what the image stores */
 
     bool has_identity;      /* @identity says which file of this machine it is */
-    uint64_t identity[2];   /* device and inode */
+    FileIdentity identity;
     RangeLock ranges;       /* writes in flight; exclusive: read-modify-write, copy on read */
     CoMutex flush_lock;
     uint64_t writes, flushed; /* writes so far, and how many of them the last flush covered */
@@ -67,6 +69,8 @@ struct Handle {
 Node *node_new(const BlockDriver *drv, const char *name, GError **err);
 Node *node_ref(Node *n);
 CO void node_unref(Node *n);           /* closes it with the last reference; NULL is fine */
+/* For the last user of @n: brings the files of all nodes that go with it up to date. */
+CO bool node_finish(Node *n, GError **err);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Node, node_unref)
 /* A new edge; takes over the caller's reference on @node. Access is not asked for yet. */
 Edge *edge_new(Node *parent, Handle *handle, const char *key, Role role, Node *node);
@@ -82,6 +86,10 @@ CO bool edge_set_access(Edge *e, unsigned needs, unsigned shares, GError **err);
 /* open.c */
 CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, GError **err);
 bool node_is_same_file(const Node *a, const Node *b);
+/* True if protocol nodes @a and @b are certainly one file, device or export. */
+bool node_is_same_bytes(const Node *a, const Node *b);
+/* A protocol node of this process whose bytes @filename means, NULL if there is none. */
+const Node *node_find_file(const char *filename);
 /* Gives @o, options of driver @d, the schema's types; children are left alone. */
 bool options_check(const BlockDriver *d, json_t *o, GError **err);
 /* The generic options in @o over the defaults in *@flags. */

@@ -434,12 +434,64 @@ char *node_backing_full(const Node *n, GError **err)
     return filename_combine(node_filename(node_bottom(n)), n->backing_stored, err);
 }
 
+static bool identity_is(FileIdentity a, FileIdentity b)
+{
+    return a.device == b.device && a.inode == b.inode;
+}
+
 bool node_is_same_file(const Node *a, const Node *b)
 {
     a = node_bottom(a);
     b = node_bottom(b);
-    return a->has_identity && b->has_identity && a->identity[0] == b->identity[0] &&
-           a->identity[1] == b->identity[1];
+    return a->has_identity && b->has_identity && identity_is(a->identity, b->identity);
+}
+
+/* Which file @filename means; false if there is none or none of this machine. */
+static bool filename_identify(const char *filename, FileIdentity *id)
+{
+    const BlockDriver *d = driver_for_filename(filename, true, NULL);
+
+    return d && d->identify && d->identify(filename, id);
+}
+
+bool filename_is_same(const char *a, const char *b)
+{
+    FileIdentity one, other;
+
+    if (!strcmp(a, b))
+        return true;
+    return filename_identify(a, &one) && filename_identify(b, &other) && identity_is(one, other);
+}
+
+/* True if protocol node @n is what @filename means to a driver whose names are no files. */
+static bool node_is_named(const Node *n, const char *filename)
+{
+    g_autoptr(json_t) named = json_object(), strong = NULL;
+
+    if (driver_for_filename(filename, true, NULL) != n->drv || !n->drv->parse_filename ||
+        !n->drv->parse_filename(filename, named, NULL))
+        return false;
+    strong = options_strong(n->drv, named);
+    return json_equal(strong, n->given);
+}
+
+bool node_is_file_named(const Node *n, const char *filename)
+{
+    FileIdentity id;
+
+    if (!strcmp(node_filename(n), filename))
+        return true;
+    n = node_bottom(n);
+    if (!n->has_identity)
+        return node_is_named(n, filename);
+    return filename_identify(filename, &id) && identity_is(n->identity, id);
+}
+
+bool node_is_same_bytes(const Node *a, const Node *b)
+{
+    return a->has_identity ? node_is_same_file(a, b)
+                           : a->drv == b->drv && json_object_size(a->given) &&
+                                 json_equal(a->given, b->given);
 }
 
 /* False if @n, the newest layer of the chain from @top, is one of the layers above it. */
@@ -462,6 +514,32 @@ static json_t *backing_options(const Node *n)
     if (n->backing_format_stored && !json_has(o, "driver"))
         json_put_str(o, "driver", n->backing_format_stored);
     return o;
+}
+
+/*
+ * True if @o, the options of a node or of several, say themselves where its bytes are. Otherwise the
+ * name that the image above stores is taken for the innermost file.
+ */
+static bool options_name_a_place(const json_t *o)
+{
+    static const char *const places[] = { "filename", "server", "path", "host" };
+    static const char *const below[] = { "file", "image", "raw", "test", "children" };
+    json_t *v;
+    size_t i;
+
+    if (json_is_string(o))
+        return true; /* of a node that is there */
+    json_array_foreach((json_t *)o, i, v) {
+        if (options_name_a_place(v))
+            return true;
+    }
+    for (i = 0; i < G_N_ELEMENTS(places); i++)
+        if (json_has(o, places[i]))
+            return true;
+    for (i = 0; i < G_N_ELEMENTS(below); i++)
+        if (json_has(o, below[i]) && options_name_a_place(json_get(o, below[i])))
+            return true;
+    return false;
 }
 
 /*
@@ -491,14 +569,15 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
     } else {
         if (!given && !n->backing_stored)
             return true;
-        if (!json_has(given, "file") && !json_has(given, "filename")) {
+        if (!options_name_a_place(given) && n->backing_stored) {
+            /* Options alone, such as a driver, do not make the user's own what the image names. */
+            if (n->flags & OPEN_UNTRUSTED)
+                return err_set(err, EPERM, "Image '%s' wants the backing file '%s', which was not "
+                               "named", node_filename(n), n->backing_stored);
             filename = node_backing_full(n, err);
-            if (n->backing_stored && !filename)
+            if (!filename)
                 return false;
         }
-        if (n->flags & OPEN_UNTRUSTED && !given)
-            return err_set(err, EPERM, "Image '%s' wants the backing file '%s', which was not named",
-                           node_filename(n), n->backing_stored);
         backing = node_open_alone(filename, backing_options(n),
                                        node_child_flags(n, ROLE_BACKING), err);
         if (!backing)

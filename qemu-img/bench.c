@@ -228,6 +228,7 @@ static CO int bench_run(const void *args, char **words, int count)
 const Command cmd_bench = {
     .name = "bench",
     .synopsis = "[OPTION]... FILE",
+    .words = "filename",
     .summary = "Measures how long many requests take.",
     .options = bench_options,
     .args_size = sizeof(BenchArgs),

@@ -175,9 +175,36 @@ static void print_option(const Option *o)
     print_wrapped(o->help, 30, 30);
 }
 
+static void print_option_synopsis(const Option *o)
+{
+    g_autofree char *value = o->value ? g_ascii_strdown(o->value, -1) : NULL;
+
+    if (o->letter)
+        printf(" [-%c%s%s]", o->letter, value && o->kind != OPT_MAYBE ? " " : "",
+               value && o->kind != OPT_MAYBE ? value : "");
+    if (o->name && o->kind == OPT_MAYBE)
+        printf(" [--%s[=%s]]", o->name, value);
+    else if (o->name)
+        printf(" [--%s%s%s]", o->name, !value ? "" : o->kind == OPT_OBJECT ? " " : "=",
+               value ? value : "");
+}
+
+void command_print_synopsis(const Command *c)
+{
+    printf("  %s", c->name);
+    for (const Option *o = c->options; o->letter || o->name; o++)
+        if (o->kind == OPT_OBJECT)
+            print_option_synopsis(o);
+    for (const Option *o = c->options; o->letter || o->name; o++)
+        if (o->kind != OPT_OBJECT)
+            print_option_synopsis(o);
+    printf(" %s\n", c->words);
+}
+
 void command_help(const Command *c)
 {
     printf("Usage: qemu-img %s %s\n", c->name, c->synopsis);
+    command_print_synopsis(c);
     print_wrapped(c->summary, 0, 0);
     putchar('\n');
     for (const Option *o = c->options; o->letter || o->name; o++)

@@ -228,6 +228,7 @@ static bool convert_preallocates(const Convert *c)
 static CO bool convert_create(Convert *c, const char *name)
 {
     const BlockDriver *format = createopts_format(c->format), *protocol;
+    g_autoptr(Handle) backing = NULL;
     g_autoptr(GError) err = NULL;
     g_autoptr(json_t) opts = NULL;
     bool created;
@@ -240,6 +241,11 @@ static CO bool convert_create(Convert *c, const char *name)
                         "preallocation exclude each other");
     if (c->args->compress && !format->is_compressing)
         return complain("Images of format '%s' cannot be compressed", format->name);
+    if (c->has_backing && (!createopts_check_backing(name, c->opts, &err) ||
+                           !createopts_open_backing(name, c->opts, &backing, &err))) {
+        err_prefix(&err, "%s: ", name);
+        return complain_err(err);
+    }
     opts = json_deep_copy(c->opts);
     tool_say_when_killed(true);
     progress_phase("preallocate");
@@ -262,10 +268,13 @@ static CO bool convert_open_existing(Convert *c, const char *name)
     const ConvertArgs *a = c->args;
     Handle *h = tool_open(name, a->target_image_opts ? NULL : c->format, a->target_image_opts,
                           c->target_flags | (c->source_flags & OPEN_UNTRUSTED));
+    g_autoptr(GError) err = NULL;
 
     c->job.target = h;
     if (!h)
         return false;
+    if (!node_check_alone(handle_node(h), &err))
+        return complain_err(err);
     if (handle_size(h) < c->job.len)
         return complain("'%s' is smaller than what is to be copied into it", name);
     if (a->compress && !node_driver(handle_node(h))->is_compressing)
@@ -286,7 +295,7 @@ static CO bool convert_open_existing(Convert *c, const char *name)
 static Node *convert_base(Node *source, Node *target_backing)
 {
     for (Node *n = node_backing_chain_next(source); n; n = node_backing_chain_next(n))
-        if (!strcmp(node_filename(n), node_filename(target_backing)))
+        if (node_is_file_named(n, node_filename(target_backing)))
             return n;
     return node_backing_chain_next(source);
 }
@@ -427,6 +436,7 @@ static CO int convert_run(const void *args, char **words, int count)
 const Command cmd_convert = {
     .name = "convert",
     .synopsis = "[OPTION]... FILE... TARGET",
+    .words = "filename [filename2 [...]] output_filename",
     .summary = "Copies images, one after the other, into a new one.",
     .options = convert_options,
     .args_size = sizeof(ConvertArgs),

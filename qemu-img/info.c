@@ -147,6 +147,7 @@ static CO int info_run(const void *args, char **words, int count)
 const Command cmd_info = {
     .name = "info",
     .synopsis = "[OPTION]... FILE",
+    .words = "filename",
     .summary = "Tells what is known about an image.",
     .options = info_options,
     .args_size = sizeof(InfoArgs),

@@ -115,6 +115,7 @@ static CO int measure_run(const void *args, char **words, int count)
 const Command cmd_measure = {
     .name = "measure",
     .synopsis = "[OPTION]... (FILE | --size=SIZE)",
+    .words = "[filename]",
     .summary = "Tells how large the file of a new image would be.",
     .options = measure_options,
     .args_size = sizeof(MeasureArgs),

@@ -88,7 +88,7 @@ static OptionResult option_apply(Job *j, int code)
         print_help();
         return OPTION_EXIT;
     case 'V':
-        tool_print_version("qemu-io");
+        tool_print_version("qemu-io version");
         return OPTION_EXIT;
     case 'c':
         g_ptr_array_add(j->commands, optarg);
@@ -228,5 +228,5 @@ int main(int argc, char **argv)
         job.exit_code = 1;
         break;
     }
-    return tool_finish(job.exit_code);
+    return tool_finish(job.exit_code, 1);
 }

@@ -78,8 +78,8 @@ static CO bool space_grow(int fd, const char *name, uint64_t old, uint64_t size,
     int r = 0;
 
     if (prealloc == PREALLOC_METADATA)
-        return err_set(err, ENOTSUP, "Preallocation 'metadata' means nothing for the plain file '%s'",
-                       name);
+        return err_set(err, ENOTSUP, "Unsupported preallocation mode 'metadata' for the plain file "
+                       "'%s'", name);
     if (prealloc == PREALLOC_FALLOC)
         r = pool_run(job_fallocate, &job);
     else if (prealloc == PREALLOC_FULL)
@@ -109,18 +109,13 @@ CO bool file_space_resize(int fd, const char *name, uint64_t old, uint64_t size,
 
 /* ---- creating ------------------------------------------------------------------------------- */
 
-static bool prealloc_parse(const char *text, Prealloc *out, GError **err)
+static bool prealloc_option(const json_t *opts, Prealloc *out, GError **err)
 {
-    if (!strcmp(text, "off"))
-        *out = PREALLOC_OFF;
-    else if (!strcmp(text, "falloc"))
-        *out = PREALLOC_FALLOC;
-    else if (!strcmp(text, "full"))
-        *out = PREALLOC_FULL;
-    else
-        return err_set(err, EINVAL, "Preallocation of a plain file is off, falloc or full, not '%s'",
-                       text);
-    return true;
+    const char *text = json_get_str(opts, "preallocation", "off");
+
+    return (prealloc_parse(text, out) && *out != PREALLOC_METADATA) ||
+           err_set(err, EINVAL, "Unsupported preallocation mode '%s': that of a plain file is off, "
+                   "falloc or full", text);
 }
 
 /* btrfs: no copy on write. Other file systems have nothing to turn off. */
@@ -154,7 +149,7 @@ static CO bool space_fill_in(int fd, const char *filename, const json_t *opts, G
 {
     Prealloc prealloc = PREALLOC_OFF;
 
-    if (!prealloc_parse(json_get_str(opts, "preallocation", "off"), &prealloc, err))
+    if (!prealloc_option(opts, &prealloc, err))
         return false;
     if (ftruncate(fd, 0) < 0)
         return err_set_errno(err, errno, "Could not empty '%s'", filename);
@@ -177,7 +172,8 @@ CO bool file_space_create(const char *filename, json_t *opts, GError **err)
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
         return err_set(err, EINVAL, "'%s' is there already and is not a regular file", filename);
     if (file_lock_is_supported(fd) &&
-        !file_lock_change(fd, &lock, ACCESS_WRITE | ACCESS_RESIZE, ACCESS_RESIZE, filename, err))
+        !file_lock_change(fd, &lock, ACCESS_WRITE | ACCESS_RESIZE, ACCESS_WRITE | ACCESS_RESIZE,
+                          filename, err))
         return false;
     if (space_fill_in(fd, filename, opts, err))
         return true;

@@ -91,6 +91,23 @@ static const char *file_path(const char *filename)
     return filename_has_protocol(filename) ? strchr(filename, ':') + 1 : filename;
 }
 
+/* A block device has many names; its number is what they have in common. */
+static FileIdentity identity_of(const struct stat *st)
+{
+    return S_ISBLK(st->st_mode) ? (FileIdentity){ .device = st->st_rdev }
+                                : (FileIdentity){ .device = st->st_dev, .inode = st->st_ino };
+}
+
+static bool file_identify(const char *filename, FileIdentity *id)
+{
+    struct stat st;
+
+    if (stat(file_path(filename), &st) < 0)
+        return false;
+    *id = identity_of(&st);
+    return true;
+}
+
 static bool file_parse_filename(const char *filename, json_t *o, GError **err)
 {
     json_put_str(o, "filename", file_path(filename));
@@ -200,7 +217,7 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
     s->is_block = S_ISBLK(st.st_mode);
     s->locking = file_wants_locks(s->fd, o);
     node_set_size(n, file_size(s, &st));
-    node_set_identity(n, s->is_block ? st.st_rdev : st.st_dev, s->is_block ? 0 : st.st_ino);
+    node_set_identity(n, identity_of(&st));
     return true;
 }
 
@@ -242,12 +259,42 @@ static CO bool file_lock(Node *n, unsigned needs, unsigned shares, GError **err)
 
 /* ---- reopening ------------------------------------------------------------------------------ */
 
-/* A second descriptor with other flags, which takes over once all agree. */
+/* For machines without /proc: opens the file by its name, if that still means the same file. */
+static int file_open_by_name(const File *s, const char *name, int flags)
+{
+    struct stat old, new;
+    autofd int fd = open(name, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+    if (fd < 0 || fstat(s->fd, &old) < 0 || fstat(fd, &new) < 0)
+        return -1;
+    if (old.st_dev != new.st_dev || old.st_ino != new.st_ino) {
+        errno = ESTALE;
+        return -1;
+    }
+    return fcntl(fd, F_SETFL, flags) < 0 ? -1 : fd_steal(&fd);
+}
+
+/*
+ * A descriptor of the open file with other @flags, or -1 with errno. If the present one allows all of
+ * them it is duplicated, which also works where nothing can be opened: in a sandbox.
+ */
+static int file_open_again(const File *s, const char *name, int flags)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
+    int now = fcntl(s->fd, F_GETFL), fd;
+
+    if (now >= 0 && !((now ^ flags) & O_DIRECT) &&
+        ((now & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == O_RDONLY))
+        return fcntl(s->fd, F_DUPFD_CLOEXEC, 0);
+    fd = open(path, flags | O_CLOEXEC);
+    return fd >= 0 || errno != ENOENT ? fd : file_open_by_name(s, name, flags);
+}
+
+/* A second descriptor, which takes over once all agree. */
 static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags, void **change,
                                         GError **err)
 {
     File *s = node_state(n), *next = g_new(File, 1);
-    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
     bool locking = file_wants_locks(s->fd, o);
 
     if (locking != s->locking) {
@@ -259,7 +306,7 @@ static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flag
     *change = next;
     if (s->aio == AIO_AUTO || s->aio == AIO_CACHED)
         next->aio = file_fastest_aio(s, flags);
-    next->fd = open(path, file_open_flags(flags) | O_CLOEXEC);
+    next->fd = file_open_again(s, json_get_str(o, "filename", ""), file_open_flags(flags));
     if (next->fd < 0)
         err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
     else if ((!json_has(o, "aio") ||
@@ -477,7 +524,8 @@ static CO bool file_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc
 
     if (s->is_device) {
         if (prealloc != PREALLOC_OFF)
-            return err_set(err, ENOTSUP, "Device '%s' cannot be preallocated", node_filename(n));
+            return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s': device '%s' has its "
+                           "space already", prealloc_name(prealloc), node_filename(n));
         if (exact ? size == node_size(n) : size <= node_size(n))
             return true;
         return err_set(err, ENOTSUP, "Device '%s' has %" PRIu64 " bytes, which cannot change",
@@ -571,6 +619,7 @@ static const char *const file_fixed_options[] = { "filename", "locking", "aio", 
     .reconfigure_commit = file_reconfigure_commit,                                                 \
     .reconfigure_abort = file_reconfigure_abort,                                                   \
     .fixed_options = file_fixed_options,                                                           \
+    .identify = file_identify,                                                                     \
     .file_stamp = file_stamp,                                                                      \
     .pread = file_pread,                                                                           \
     .pwrite = file_pwrite,                                                                         \

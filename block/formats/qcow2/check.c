@@ -156,6 +156,7 @@ static void check_fini(Check *c)
     tally_clear(&c->refs);
     tally_clear(&c->far);
     tally_clear(&c->counts);
+    tally_clear(&c->metadata);
     g_free(c->reftable);
     g_clear_pointer(&c->tables, g_array_unref);
     g_clear_pointer(&c->roots, g_array_unref);

@@ -14,21 +14,19 @@ static int qcow2_probe(const uint8_t *head, size_t len, const char *filename)
 
 /*
  * The stored name of a data file as options that can only mean a file: whatever it looks like, it is
- * no protocol and no description.
+ * no protocol and no description. Unlike that of a backing file it is relative to the current folder,
+ * where it was made.
  */
-static json_t *data_file_options(Qcow2 *q, GError **err)
+static json_t *data_file_options(const Qcow2 *q, GError **err)
 {
-    g_autofree char *plain = strchr(q->data_name, ':') && q->data_name[0] != '/'
-                                 ? g_strconcat("./", q->data_name, NULL) : g_strdup(q->data_name);
-    g_autofree char *full = filename_combine(node_filename(edge_node(q->storage)), plain, err);
-    const BlockDriver *d = full ? driver_for_filename(full, false, err) : NULL;
+    const BlockDriver *d = driver_for_filename(q->data_name, false, err);
     json_t *child, *o;
 
     if (!d)
         return NULL;
     child = json_object();
     json_put_str(child, "driver", d->name);
-    json_put_str(child, "filename", full);
+    json_put_str(child, "filename", q->data_name);
     o = json_object();
     json_put(o, "data-file", child);
     return o;
@@ -136,22 +134,27 @@ CO int qcow2_write_all(Qcow2 *q)
     return r;
 }
 
-static CO void qcow2_close(Node *n)
+static CO bool qcow2_finish(Node *n, GError **err)
 {
     Qcow2 *q = qcow2_of(n);
+    bool ok = true;
+    int r;
 
-    if (qcow2_is_writable(q) && !q->is_corrupt) {
-        g_autoptr(GError) err = NULL;
-        int r;
+    if (q->is_corrupt)
+        return true;    /* that was told */
+    q->lazy_refcounts = false;
+    ok = qcow2_bitmaps_store(q, err);
+    if (!ok)
+        err_prefix(err, "The bitmaps of '%s' could not be stored: ", node_filename(n));
+    r = qcow2_write_all(q);
+    if (r < 0 && ok)
+        ok = err_set_errno(err, r, "Not all metadata of '%s' could be written", node_filename(n));
+    return ok;
+}
 
-        if (!qcow2_bitmaps_store(q, &err))
-            block_warn("Image '%s': %s", node_filename(n), err->message);
-        r = qcow2_write_all(q);
-        if (r < 0)
-            block_warn("Image '%s': could not write all metadata: %s", node_filename(n),
-                       g_strerror(-r));
-    }
-    free_all(q);
+static CO void qcow2_close(Node *n)
+{
+    free_all(qcow2_of(n));
 }
 
 static void qcow2_refresh_limits(Node *n)
@@ -234,6 +237,7 @@ const BlockDriver block_qcow2 = {
     .strong_options = strong_options,
     .probe = qcow2_probe,
     .open = qcow2_open,
+    .finish = qcow2_finish,
     .close = qcow2_close,
     .reconfigure_prepare = qcow2_reconfigure_prepare,
     .reconfigure_commit = qcow2_reconfigure_commit,

@@ -170,6 +170,7 @@ struct Qcow2 {
     GByteArray *head;                /* start of the file as it is there */
     uint32_t backing_off;
     bool head_stale;                 /* extensions or names changed: build anew */
+    bool tail_unknown;               /* writing behind the first sector failed: head may be wrong there */
     CoMutex head_lock;
 
     /* map.c. Entries in host byte order. Home loop only, like all that follows. */
@@ -275,8 +276,9 @@ CO int qcow2_file_read(Qcow2 *q, uint64_t off, void *buf, size_t len);
 /* Reads and checks the header and its extensions. */
 CO bool qcow2_header_read(Qcow2 *q, OpenFlags flags, GError **err);
 /*
- * Brings the header in the file up to date with @q. One atomic write of 512 bytes when only fields
- * changed, else three steps with flushes between. Flushes nothing before or after.
+ * Brings the header in the file up to date with @q: one atomic write of 512 bytes when only fields
+ * changed, else some steps with flushes between. Flushes nothing before or after. After a failure the
+ * file has the old header.
  */
 CO int qcow2_header_write(Qcow2 *q);
 /* The same, and durable when it returns. */

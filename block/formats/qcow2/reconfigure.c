@@ -28,8 +28,11 @@ static CO bool settle(Qcow2 *q, const Change *c, GError **err)
 
     if (!c->was_writable || q->is_corrupt)
         return true;
-    if (!c->is_writable && !qcow2_bitmaps_store(q, err))
-        return false;
+    if (!c->is_writable) {
+        q->lazy_refcounts = false;
+        if (!qcow2_bitmaps_store(q, err))
+            return false;
+    }
     /* Counts that are not written yet were made under the other rule. */
     if (!c->is_writable || q->lazy_refcounts != c->next.lazy_refcounts)
         r = qcow2_write_all(q);
