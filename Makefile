@@ -186,6 +186,8 @@ $(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(B)/obj/gen/block-d
 	@mkdir -p $(@D)
 	@$(LINK)
 $(TEST_LIB) $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(UNIT_SOURCES)): | $(GEN_HEADERS)
+# Sessions need devices; commands are the test's own.
+$(B)/tests/unit/monitor: $(B)/obj/gen/chardev-drivers.o
 
 # Fuzzers: built with clang in a folder of their own, see tests/fuzz/run.
 FUZZ_SOURCES := $(wildcard $(SRC)/tests/fuzz/*.c)
@@ -194,6 +196,8 @@ FUZZ_LIB := $(B)/obj/tests/lib/memdisk.o
 $(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@mkdir -p $(@D)
 	@$(LINK) -fsanitize=fuzzer
+# This one has the commands of the storage daemon.
+$(B)/fuzz/qmp: $(addprefix $(B)/obj/gen/,qemu-storage-daemon-qmp.o export-drivers.o chardev-drivers.o)
 fuzzers: $(FUZZERS)
 
 # Programs that scripts use to reach what no tool shows; each has a main of its own.
