@@ -73,14 +73,16 @@ static bool may_add(const ExportDriver *drv, const json_t *options, Node *n, GEr
 {
     const char *id = json_get_str(options, "id", "");
 
+    if (!id_is_valid(id))
+        return err_set(err, EINVAL, "Invalid block export id");
+    if (export_find(id))
+        return err_set(err, EEXIST, "Block export id '%s' is already in use", id);
     if (!n)
         return err_set(err, ENOENT, "Cannot find device='' nor node-name='%s'",
                        json_get_str(options, "node-name", ""));
-    if (!check_iothread(options, err) || (drv->may_add && !drv->may_add(options, err)))
-        return false;
     if (json_get_bool(options, "writable", false) && node_is_read_only(n))
         return err_set(err, EACCES, "Cannot export read-only node as writable");
-    return !export_find(id) || err_set(err, EEXIST, "Block export id '%s' is already in use", id);
+    return check_iothread(options, err) && (!drv->may_add || drv->may_add(options, err));
 }
 
 static void export_free(Export *e)
@@ -98,10 +100,6 @@ CO Export *export_add(const json_t *options, GError **err)
     Export *e;
     Handle *h;
 
-    if (!id_is_valid(id)) {
-        err_set(err, EINVAL, "Invalid block export id");
-        return NULL;
-    }
     if (!may_add(drv, options, n, err))
         return NULL;
     h = export_handle(n, options, err);

@@ -51,9 +51,15 @@ CO bool monitor_node_add(json_t *options, GError **err)
 
 /* ---- removing -------------------------------------------------------------------------------- */
 
-/* Nobody but us holds @n. False with @err, which says who does. */
-static bool check_unused(const Node *n, GError **err)
+/* No user but @owner is on @n itself, nor needs it as a backing file. False with @err. */
+static bool check_no_users(const Node *n, const Handle *owner, GError **err)
 {
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *e = n->parents->pdata[i];
+
+        if (e->handle && e->handle != owner)
+            return err_set(err, EBUSY, "Node %s is in use", n->name);
+    }
     for (guint i = 0; i < n->parents->len; i++) {
         const Edge *e = n->parents->pdata[i];
 
@@ -61,10 +67,16 @@ static bool check_unused(const Node *n, GError **err)
             return err_set(err, EBUSY, "Node '%s' is busy: node is used as backing hd of '%s'",
                            n->name, e->parent->name);
     }
+    return true;
+}
+
+/* Nobody else needs @n, which has one owner. False with @err. */
+static bool check_unused(const Node *n, GError **err)
+{
     for (const DirtyBitmap *b = n->bitmaps; b; b = b->next)
         if (b->busy)
             return err_set(err, EBUSY, "Node %s is in use: its bitmap '%s' is", n->name, b->name);
-    return n->parents->len == 1 || err_set(err, EBUSY, "Node %s is in use", n->name);
+    return n->parents->len == 1 || err_set(err, EBUSY, "Block device %s is in use", n->name);
 }
 
 CO bool monitor_node_remove(const char *name, GError **err)
@@ -74,6 +86,8 @@ CO bool monitor_node_remove(const char *name, GError **err)
 
     if (!n)
         return err_set(err, ENOENT, "Failed to find node with node-name='%s'", name);
+    if (!check_no_users(n, h, err))
+        return false;
     if (!h)
         return err_set(err, EINVAL, "Node %s is not owned by the monitor", name);
     if (!check_unused(n, err))

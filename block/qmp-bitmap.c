@@ -6,15 +6,6 @@
 
 enum { BITMAP_NAME_MAX = 1023, GRANULARITY_MIN = 512 };
 
-static Node *bitmap_node(const char *name, GError **err)
-{
-    Node *n = node_find(name);
-
-    if (!n)
-        err_set(err, ENOENT, "Cannot find device='%s' nor node-name='%s'", name, name);
-    return n;
-}
-
 static bool check_name(Node *n, const char *name, GError **err)
 {
     if (!*name)
@@ -26,12 +17,13 @@ static bool check_name(Node *n, const char *name, GError **err)
 
 CO bool qmp_block_dirty_bitmap_add(const BlockDirtyBitmapAdd *args, GError **err)
 {
-    Node *n = bitmap_node(args->node, err);
+    Node *n = node_find(args->node);
     uint32_t granularity = args->granularity;
     DirtyBitmap *b;
 
     if (!n)
-        return false;
+        return err_set(err, ENOENT, "Cannot find device='%s' nor node-name='%s'", args->node,
+                       args->node);
     if (args->has_granularity && (granularity < GRANULARITY_MIN || !is_power_of_2(granularity)))
         return err_set(err, EINVAL, "Granularity must be power of 2 and at least 512");
     if (!check_name(n, args->name, err))
@@ -56,9 +48,11 @@ static DirtyBitmap *bitmap_find(const BlockDirtyBitmap *args, Node **n, GError *
 {
     DirtyBitmap *b;
 
-    *n = bitmap_node(args->node, err);
-    if (!*n)
+    *n = node_find(args->node);
+    if (!*n) {
+        err_set(err, ENOENT, "Node '%s' not found", args->node);
         return NULL;
+    }
     b = dirty_find(*n, args->name);
     if (!b)
         err_set(err, ENOENT, "Dirty bitmap '%s' not found", args->name);
@@ -71,18 +65,11 @@ static DirtyBitmap *bitmap_find(const BlockDirtyBitmap *args, Node **n, GError *
 }
 
 /* The same for one whose bits are known. */
-static DirtyBitmap *bitmap_usable(const BlockDirtyBitmap *args, GError **err)
+static DirtyBitmap *bitmap_known(const BlockDirtyBitmap *args, Node **n, GError **err)
 {
-    Node *n;
-    DirtyBitmap *b = bitmap_find(args, &n, err);
+    DirtyBitmap *b = bitmap_find(args, n, err);
 
-    if (!b || !dirty_check_known(b, err))
-        return NULL;
-    if (b->persistent && node_is_read_only(n)) {
-        err_set(err, EACCES, "Bitmap '%s' is readonly and cannot be modified", args->name);
-        return NULL;
-    }
-    return b;
+    return b && dirty_check_known(b, err) ? b : NULL;
 }
 
 CO bool qmp_block_dirty_bitmap_remove(const BlockDirtyBitmap *args, GError **err)
@@ -95,16 +82,21 @@ CO bool qmp_block_dirty_bitmap_remove(const BlockDirtyBitmap *args, GError **err
 
 CO bool qmp_block_dirty_bitmap_clear(const BlockDirtyBitmap *args, GError **err)
 {
-    DirtyBitmap *b = bitmap_usable(args, err);
+    Node *n;
+    DirtyBitmap *b = bitmap_known(args, &n, err);
 
-    if (b)
-        hbitmap_clear(b->bits, 0, hbitmap_bits(b->bits));
-    return b;
+    if (!b)
+        return false;
+    if (b->persistent && node_is_read_only(n))
+        return err_set(err, EACCES, "Bitmap '%s' is readonly and cannot be modified", args->name);
+    hbitmap_clear(b->bits, 0, hbitmap_bits(b->bits));
+    return true;
 }
 
 CO bool qmp_block_dirty_bitmap_enable(const BlockDirtyBitmap *args, GError **err)
 {
-    DirtyBitmap *b = bitmap_usable(args, err);
+    Node *n;
+    DirtyBitmap *b = bitmap_known(args, &n, err);
 
     if (b)
         b->enabled = true;
@@ -113,7 +105,8 @@ CO bool qmp_block_dirty_bitmap_enable(const BlockDirtyBitmap *args, GError **err
 
 CO bool qmp_block_dirty_bitmap_disable(const BlockDirtyBitmap *args, GError **err)
 {
-    DirtyBitmap *b = bitmap_usable(args, err);
+    Node *n;
+    DirtyBitmap *b = bitmap_known(args, &n, err);
 
     if (b)
         b->enabled = false;

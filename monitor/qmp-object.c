@@ -180,10 +180,8 @@ CO bool qmp_qom_get(const QmpQomGetArgs *args, json_t **ret, GError **err)
     g_autofree char *type = NULL, *child = NULL;
     Place p, below;
 
-    if (!*args->path)
+    if (!place_find(args->path, &p, NULL))
         return place_missing(args->path, err);
-    if (!place_find(args->path, &p, err))
-        return false;
     type = place_type(&p);
     if (!strcmp(args->property, "type")) {
         *ret = json_string(type);
