@@ -189,6 +189,8 @@ bool handle_is_writable(Handle *h);
 const BlockDriver *node_driver(const Node *n);
 const char *node_format(const Node *n);          /* the driver's name: "qcow2" */
 const char *node_name(const Node *n);            /* node-name, "" if it was not given one */
+/* The same, and for one without a name that which it was given here: "#block001". */
+const char *node_shown_name(const Node *n);
 /* The name shown to people: a plain or protocol name where that reopens the node, else json:{}. */
 const char *node_filename(const Node *n);
 uint64_t node_size(const Node *n);               /* bytes a user sees */

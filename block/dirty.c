@@ -77,6 +77,33 @@ DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError *
     return b;
 }
 
+CO DirtyBitmap *dirty_add_persistent(Node *n, const char *name, uint32_t granularity, GError **err)
+{
+    const BitmapOps *ops = n->drv->bitmaps;
+    DirtyBitmap *b;
+
+    if (!ops) {
+        err_set(err, ENOTSUP, "Images of format '%s' cannot store bitmaps", n->drv->name);
+        return NULL;
+    }
+    if (!ops->can_store(n, name, granularity, err))
+        return NULL;
+    b = dirty_add(n, name, granularity, err);
+    if (b)
+        b->persistent = true;
+    return b;
+}
+
+CO bool dirty_delete(Node *n, DirtyBitmap *b, GError **err)
+{
+    const BitmapOps *ops = n->drv->bitmaps;
+
+    if (b->persistent && ops && !ops->remove(n, b->name, err))
+        return false;
+    dirty_remove(n, b);
+    return true;
+}
+
 DirtyBitmap *dirty_add_inconsistent(Node *n, const char *name, uint32_t granularity, GError **err)
 {
     DirtyBitmap *b = dirty_check(n, name, granularity, err) ? dirty_append(n, name, granularity)

@@ -59,6 +59,17 @@ CO int channel_read_all(Channel *c, void *buf, size_t len);
 /* All of @iov: 0 or a negative errno. */
 CO int channel_writev_all(Channel *c, const struct iovec *iov, int niov);
 CO int channel_write_all(Channel *c, const void *buf, size_t len);
+/*
+ * Descriptors beside bytes, over Unix sockets in clear. Once accepted, those that come with what is read
+ * are kept until taken, CHANNEL_FDS_MAX at most (what is more is closed); before, the kernel drops
+ * them.
+ */
+enum { CHANNEL_FDS_MAX = 64 };
+void channel_accept_fds(Channel *c);
+/* The one that came first, which is the caller's then; -1: there is none. */
+int channel_take_fd(Channel *c);
+/* All of @buf, at least a byte; the first byte brings @fds. 0 or a negative errno. */
+CO int channel_write_fds(Channel *c, const void *buf, size_t len, const int *fds, unsigned n);
 /* Ends both directions: every wait on @c, now and later, returns an error or the end. */
 void channel_shutdown(Channel *c);
 

@@ -33,6 +33,15 @@ bool err_hint(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
  */
 bool err_line(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
+/*
+ * Says that @err is of QMP error class @name ("DeviceNotFound"), a string that lives for ever; without
+ * that it is of GenericError. Returns false.
+ */
+bool err_class(GError **err, const char *name);
+
+/* The QMP error class of @err. */
+const char *err_get_class(const GError *err);
+
 /* The line given with err_line for @err, or NULL. Owned by the error. */
 const char *err_get_line(const GError *err);
 
