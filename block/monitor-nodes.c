@@ -1,20 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A handle that wants nothing keeps each of these nodes open. */
+/* A reference keeps each of these nodes open; an edit that moves its users does not move that. */
 #include "block/monitor-nodes.h"
 #include "block/internal.h"
 #include <string.h>
 
 enum { NODE_NAME_MAX = 31 };
 
-static GPtrArray *owned; /* of Handle, in the order they were made */
-
-static Handle *owner_of(const Node *n)
-{
-    for (guint i = 0; owned && i < owned->len; i++)
-        if (handle_node(owned->pdata[i]) == n)
-            return owned->pdata[i];
-    return NULL;
-}
+static GPtrArray *owned; /* of Node, a reference each, in the order they were made */
 
 /* ---- adding ---------------------------------------------------------------------------------- */
 
@@ -32,68 +24,55 @@ static bool name_is_free(const char *name, GError **err)
 
 CO bool monitor_node_add(json_t *options, GError **err)
 {
-    g_autoptr(Node) n = NULL;
-    Handle *h;
+    Node *n;
 
     if (!name_is_free(json_get_str(options, "node-name", NULL), err)) {
         json_decref(options);
         return false;
     }
-    n = node_open(NULL, options, OPEN_RDWR, err);
-    h = n ? handle_new(n, 0, ACCESS_ALL, err) : NULL;
-    if (!h)
+    n = node_open(NULL, options, OPEN_RDWR, 0, err);
+    if (!n)
         return false;
     if (!owned)
         owned = g_ptr_array_new();
-    g_ptr_array_add(owned, h);
+    g_ptr_array_add(owned, n);
     return true;
 }
 
 /* ---- removing -------------------------------------------------------------------------------- */
 
-/* No user but @owner is on @n itself, nor needs it as a backing file. False with @err. */
-static bool check_no_users(const Node *n, const Handle *owner, GError **err)
+/* Nobody uses @n. False with @err. */
+static bool check_unused(const Node *n, GError **err)
 {
+    for (const DirtyBitmap *b = n->bitmaps; b; b = b->next)
+        if (b->busy)
+            return err_set(err, EBUSY, "Node %s is in use: its bitmap '%s' is", n->name, b->name);
     for (guint i = 0; i < n->parents->len; i++) {
         const Edge *e = n->parents->pdata[i];
 
-        if (e->handle && e->handle != owner)
+        if (e->handle)
             return err_set(err, EBUSY, "Node %s is in use", n->name);
-    }
-    for (guint i = 0; i < n->parents->len; i++) {
-        const Edge *e = n->parents->pdata[i];
-
-        if (e->parent && e->role == ROLE_BACKING)
+        if (e->role == ROLE_BACKING)
             return err_set(err, EBUSY, "Node '%s' is busy: node is used as backing hd of '%s'",
                            n->name, e->parent->name);
     }
     return true;
 }
 
-/* Nobody else needs @n, which has one owner. False with @err. */
-static bool check_unused(const Node *n, GError **err)
-{
-    for (const DirtyBitmap *b = n->bitmaps; b; b = b->next)
-        if (b->busy)
-            return err_set(err, EBUSY, "Node %s is in use: its bitmap '%s' is", n->name, b->name);
-    return n->parents->len == 1 || err_set(err, EBUSY, "Block device %s is in use", n->name);
-}
-
 CO bool monitor_node_remove(const char *name, GError **err)
 {
     Node *n = node_find(name);
-    Handle *h = n ? owner_of(n) : NULL;
 
     if (!n)
         return err_set(err, ENOENT, "Failed to find node with node-name='%s'", name);
-    if (!check_no_users(n, h, err))
-        return false;
-    if (!h)
-        return err_set(err, EINVAL, "Node %s is not owned by the monitor", name);
     if (!check_unused(n, err))
         return false;
-    g_ptr_array_remove(owned, h);
-    handle_close(h);
+    if (!owned || !g_ptr_array_find(owned, n, NULL))
+        return err_set(err, EINVAL, "Node %s is not owned by the monitor", name);
+    if (n->parents->len)
+        return err_set(err, EBUSY, "Block device %s is in use", n->name);
+    g_ptr_array_remove(owned, n);
+    node_unref(n);
     return true;
 }
 
@@ -101,15 +80,19 @@ CO bool monitor_nodes_close(void)
 {
     bool ok = true;
 
-    /* What was written shall be told of before it is too late to be heard. */
-    for (guint i = owned ? owned->len : 0; i-- > 0;) {
-        Handle *h = owned->pdata[i];
+    while (owned && owned->len) {
+        Node *n = g_ptr_array_steal_index(owned, owned->len - 1);
+        g_autoptr(GError) err = NULL;
+        int r = n->flags & OPEN_RDWR && n->state == NODE_ACTIVE ? node_flush(n) : 0;
 
-        if (!node_is_read_only(handle_node(h)) && handle_flush(h) < 0)
-            ok = false;
+        if (r < 0)
+            block_warn("Could not write back what is cached of '%s': %s", node_filename(n),
+                       g_strerror(-r));
+        if (!node_finish(n, &err))
+            block_warn("%s", err->message);
+        ok = ok && r >= 0 && !err;
+        node_unref(n);
     }
-    while (owned && owned->len)
-        handle_close(g_ptr_array_steal_index(owned, owned->len - 1));
     g_clear_pointer(&owned, g_ptr_array_unref);
     return ok;
 }
@@ -136,6 +119,6 @@ GPtrArray *monitor_nodes_all(void)
     g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
 
     for (guint i = 0; owned && i < owned->len; i++)
-        collect(handle_node(owned->pdata[i]), list, seen);
+        collect(owned->pdata[i], list, seen);
     return list;
 }

@@ -181,5 +181,5 @@ int main(int argc, char **argv)
         code = 1;
         break;
     }
-    return tool_finish(code);
+    return tool_finish(code, 1);
 }
