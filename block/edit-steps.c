@@ -3,6 +3,16 @@
 #include "block/edit.h"
 #include "block/internal.h"
 
+/* @n has another child with role @role than before, or none. */
+static void child_changed(Node *n, Role role)
+{
+    if (role == ROLE_BACKING)
+        node_backing_changed(n);
+    if (n->drv->kind == BLK_FILTER && role == ROLE_FILTERED && node_filtered(n))
+        node_set_size(n, node_size(node_filtered(n)));
+    node_children_changed(n);
+}
+
 static bool circle_error(const Node *child, const char *key, const Node *parent, GError **err)
 {
     return err_set(err, ELOOP, "'%s' cannot be child '%s' of '%s', which it uses itself",
@@ -51,7 +61,7 @@ static CO void attach_settle(void *step)
     const Attach *s = step;
 
     if (s->parent && s->parent->is_open)
-        node_children_changed(s->parent);
+        child_changed(s->parent, s->role);
 }
 
 static CO void attach_free(void *step)
@@ -132,7 +142,7 @@ static CO void detach_settle(void *step)
     const Edge *e = ((Detach *)step)->edge;
 
     if (e->parent && e->parent->state == NODE_ACTIVE)
-        node_children_changed(e->parent);
+        child_changed(e->parent, e->role);
 }
 
 static CO void detach_free(void *step)
@@ -218,7 +228,7 @@ static CO void repoint_settle(void *step)
         const Edge *e = s->moved->pdata[i];
 
         if (e->parent)
-            node_children_changed(e->parent);
+            child_changed(e->parent, e->role);
     }
 }
 

@@ -77,5 +77,11 @@ void edit_set_active(Edit *edit, Node *n, bool active);
  * object, is nested and keeps its owner.
  */
 void edit_reopen(Edit *edit, Node *n, json_t *changes, OpenFlags flags);
+/*
+ * The same with @options as all the options there are, those left out taking their defaults as if @n
+ * were opened anew; a name at a child's key makes that node the child. False with @err if @options want
+ * what cannot be, whatever the rest of @edit is.
+ */
+bool edit_reconfigure(Edit *edit, Node *n, json_t *options, GError **err);
 
 #endif

@@ -106,7 +106,7 @@ CO Export *export_add(const json_t *options, GError **err)
     if (!h)
         return NULL;
     e = g_new0(Export, 1);
-    *e = (Export){ .drv = drv, .id = g_strdup(id), .node_name = g_strdup(name) };
+    *e = (Export){ .drv = drv, .id = g_strdup(id), .handle = h, .node_name = g_strdup(name) };
     if (!exports)
         exports = g_ptr_array_new();
     /* From here on the id is taken, whatever the driver has to wait for. */
@@ -119,6 +119,15 @@ CO Export *export_add(const json_t *options, GError **err)
     return NULL;
 }
 
+const char *export_node_name(Export *e)
+{
+    if (!e->removed) {
+        g_free(e->node_name);
+        e->node_name = g_strdup(node_shown_name(handle_node(e->handle)));
+    }
+    return e->node_name;
+}
+
 /* ---- removing -------------------------------------------------------------------------------- */
 
 CO bool export_remove(Export *e, bool hard, GError **err)
@@ -127,9 +136,11 @@ CO bool export_remove(Export *e, bool hard, GError **err)
 
     if (used && !hard)
         return err_set(err, EBUSY, "export '%s' still in use", e->id);
-    if (!e->removed)
+    if (!e->removed) {
+        export_node_name(e);
+        e->removed = true;
         e->drv->remove(e, hard);
-    e->removed = true;
+    }
     while (!used && g_ptr_array_find(exports, e, NULL))
         co_queue_wait(&gone);
     return true;

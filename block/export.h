@@ -31,7 +31,8 @@ extern const ExportDriver *const export_drivers[];
 struct Export {
     const ExportDriver *drv;
     char *id;
-    char *node_name;
+    Handle *handle;     /* until it is removed */
+    char *node_name;    /* see export_node_name */
     void *state;
     bool removed; /* but not yet gone */
 };
@@ -41,6 +42,8 @@ CO Export *export_add(const json_t *options, GError **err);
 Export *export_find(const char *id);
 /* Sets @err as if export @id had been looked for in vain. */
 bool export_missing(const char *id, GError **err);
+/* The node that @e serves, or served last: edits may have put another one in its place. */
+const char *export_node_name(Export *e);
 /* In the order they were made; NULL behind the last. */
 Export *export_at(unsigned i);
 /*

@@ -22,7 +22,7 @@ Node *node_find(const char *name)
 {
     Node *n = node_named(name);
 
-    return n && n->state == NODE_ACTIVE ? n : NULL;
+    return n && (n->state == NODE_ACTIVE || n->state == NODE_INACTIVE) ? n : NULL;
 }
 
 const Node *node_find_file(const char *filename)

@@ -97,6 +97,25 @@ CO bool monitor_nodes_close(void)
     return ok;
 }
 
+/* ---- using ----------------------------------------------------------------------------------- */
+
+Node *monitor_node_or_device(const char *device, const char *name, GError **err)
+{
+    Node *n = name ? node_find(name) : NULL;
+
+    if (!n)
+        err_set(err, ENOENT, "Cannot find device='%s' nor node-name='%s'", device ? device : "",
+                name ? name : "");
+    return n;
+}
+
+void monitor_nodes_set_active(Edit *edit, bool active)
+{
+    /* Those made last first: they may use the others. */
+    for (guint i = owned ? owned->len : 0; i-- > 0;)
+        edit_set_active(edit, owned->pdata[i], active);
+}
+
 /* ---- looking --------------------------------------------------------------------------------- */
 
 /* Adds @n and what is below to @list. Chains are deep: that costs no stack. */

@@ -89,6 +89,14 @@ static char *node_plain_name(Node *n)
     return NULL;
 }
 
+void node_backing_changed(Node *n)
+{
+    Node *backing = node_backing(n);
+    g_autofree char *stored = node_backing_full(n, NULL);
+
+    n->backing_is_overridden = backing && g_strcmp0(stored, node_filename(node_skip_filters(backing)));
+}
+
 /* Puts @child at @key, which may be "children.0", into @o. */
 static void child_put(json_t *o, const char *key, json_t *child)
 {

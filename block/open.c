@@ -309,6 +309,8 @@ static Node *node_to_use(const char *name, GError **err)
         return node_ref(n);
     if (!n)
         err_set(err, ENOENT, "There is no node '%s'", name);
+    else if (n->state == NODE_INACTIVE)
+        err_set(err, EBUSY, "Node '%s' is inactive", name);
     else if (n->state == NODE_OPENING)
         err_set(err, EBUSY, "Node '%s' is still being opened", name);
     else

@@ -30,7 +30,7 @@ CO bool qmp_query_block_exports(GPtrArray **ret, GError **err)
 
         info->id = g_strdup(e->id);
         info->type = schema_enum_parse(&block_export_type_enum, e->drv->type);
-        info->node_name = g_strdup(e->node_name);
+        info->node_name = g_strdup(export_node_name(e));
         info->shutting_down = e->removed;
         g_ptr_array_add(*ret, info);
     }

@@ -15,20 +15,9 @@ CO bool qmp_blockdev_del(const QmpBlockdevDelArgs *args, GError **err)
     return monitor_node_remove(args->node_name, err);
 }
 
-/* The node that a command names as device or node-name. NULL with @err. */
-static Node *node_or_device(const char *device, const char *name, GError **err)
-{
-    Node *n = name ? node_find(name) : NULL;
-
-    if (!n)
-        err_set(err, ENOENT, "Cannot find device='%s' nor node-name='%s'", device ? device : "",
-                name ? name : "");
-    return n;
-}
-
 CO bool qmp_block_resize(const QmpBlockResizeArgs *args, GError **err)
 {
-    Node *n = node_or_device(args->device, args->node_name, err);
+    Node *n = monitor_node_or_device(args->device, args->node_name, err);
     g_autoptr(Handle) h = NULL;
 
     if (!n)

@@ -37,7 +37,7 @@ BASES = {'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties', 'SecretCo
          'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
          'BlockExportOptionsNbdBase', 'ChardevCommon'}
 # Commands of ours that the reference's daemon does not have.
-COMMANDS_ADDED = set()
+COMMANDS_ADDED = {'blockdev-set-active'}   # as later releases have it
 
 
 class Comparison:
@@ -223,6 +223,7 @@ ROOTS = {
     'ObjectTypeInfo': ('qom-list-types', 'ret-type', ''),
     'NbdServerAddOptions': ('nbd-server-add', 'arg-type'),
     'BlockExportRemoveMode': ('block-export-del', 'arg-type', 'mode'),
+    'BlockdevSnapshot': ('blockdev-snapshot', 'arg-type'),
     'BlockDirtyBitmapAdd': ('block-dirty-bitmap-add', 'arg-type'),
     'QMPCapability': ('qmp_capabilities', 'arg-type', 'enable', ''),
     'QuorumOpType': ('QUORUM_REPORT_BAD', 'arg-type', 'type'),
