@@ -151,8 +151,8 @@ static bool offer_check(NbdOffer *o, GError **err)
     if (!(o->flags & NBD_FLAG_HAS_FLAGS))
         o->flags = 0;
     if (!o->has_blocks) {
-        /* Unless told, any server takes sectors; one whose export ends inside of one takes less. */
-        o->block_min = o->size % 512 ? 1 : 512;
+        /* "A server SHOULD support a default minimum block size of 1": all that we know of do. */
+        o->block_min = 1;
         o->block_preferred = 4096;
         o->block_max = NBD_PAYLOAD_MAX;
         return true;
