@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What becomes of requests on their way down, seen from outside."""
+import contextlib
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import IO, case, img, io, main, require, run
+from cases import BUILD, IO, case, img, io, main, require, run
 from this_run import PRELOADABLE, TRACED
 
 MIB = 1 << 20
@@ -120,6 +121,48 @@ def a_request_does_not_wait_for_one_that_waits():
     assert done.stdout.count('wrote ') == 3, done.stdout
     data = pathlib.Path('f').read_bytes()
     assert data[3072:5120] == b'\1' * 2048 and data[6144:9216] == b'\2' * 3072, data[:12288]
+
+
+# ---- zeroes that are there ----------------------------------------------------------------------
+
+@contextlib.contextmanager
+def served(path):
+    """The NBD URL of raw file @path."""
+    sock = os.path.abspath('sock')
+    server = subprocess.Popen([str(BUILD / 'qemu-nbd'), '-f', 'raw', '-k', sock, '-t', path],
+                              stdin=subprocess.DEVNULL)
+    try:
+        while not os.path.exists(sock):
+            time.sleep(0.01)
+        yield f'nbd+unix:///?socket={sock}'
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@case
+def a_new_image_on_a_server_gets_no_tables_for_what_is_zero():
+    for size in ('256G', '8T'):
+        for name, length in (('r', size), ('t', '1G')):
+            pathlib.Path(name).unlink(missing_ok=True)
+            pathlib.Path(name).touch()
+            os.truncate(name, int(length[:-1]) << (30 if length[-1] == 'G' else 40))
+        with served('t') as url:
+            img('convert', '-f', 'raw', '-O', 'qcow2', 'r', url)
+            first = json.loads(img('map', '--output=json', '-f', 'qcow2', url).stdout)[0]
+        assert not first['present'] and os.stat('t').st_blocks <= 1024, (size, first)
+
+
+@case
+def a_target_that_reads_as_zeroes_stays_as_it_is():
+    pathlib.Path('r').touch()
+    os.truncate('r', 64 << 30)
+    for written in ('0 0', '10M 10M'):
+        img('create', '-q', '-f', 'qcow2', 'a', '64G')
+        io('a', f'write -q {written}')
+        size = os.path.getsize('a')
+        img('convert', '-n', '-f', 'raw', '-O', 'qcow2', 'r', 'a')
+        assert os.path.getsize('a') == size and not data_bytes('a'), (written, map_of('a'))
 
 
 # ---- committing and salvaging -------------------------------------------------------------------
