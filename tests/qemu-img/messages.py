@@ -6,9 +6,11 @@ import os
 import pathlib
 import pty
 import re
+import signal
 import subprocess
 import sys
 import termios
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, IMG, IO, case, img, io, main, require, run
@@ -19,6 +21,29 @@ NBD = str(BUILD / 'qemu-nbd')
 def said(*command, code=1, **more):
     """Standard error of a command."""
     return run(*command, code=code, **more).stderr
+
+
+def on_a_terminal(*command, answer='', code=1, **more):
+    """What a command shows on a terminal, where advice appears and passwords are asked for."""
+    screen, terminal = pty.openpty()
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), **more)
+    os.close(terminal)
+    text = b''
+    while True:
+        try:
+            data = os.read(screen, 4096)
+        except OSError:
+            break
+        if not data:
+            break
+        text += data
+        if answer and text.endswith(b': '):
+            os.write(screen, answer.pop(0).encode() if isinstance(answer, list) else answer.encode())
+    os.close(screen)
+    process.wait()
+    assert code is None or process.returncode == code, (command, process.returncode, text)
+    return text.decode().replace('\r\n', '\n')
 
 
 # ---- names that others chose -------------------------------------------------------------------
@@ -64,6 +89,58 @@ def names_of_the_command_line_are_shown_harmless_too():
         holder.stdout.read()
 
 
+# ---- passwords ---------------------------------------------------------------------------------
+
+@case
+def a_terminal_is_asked_for_the_password():
+    secret = ['--object', 'secret,id=s,data=pass word']
+    img('create', '-q', *secret, '-f', 'luks', '-o', 'key-secret=s,iter-time=10', 'l', '1M')
+    img('create', '-q', *secret, '-f', 'qcow2', '-o', 'encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10',
+        'q', '1M')
+    for name in ('l', 'q'):
+        for command in ((IMG, 'convert', '-O', 'raw', name, 'out'), (IO, '-c', 'read 0 512', name), (IMG, 'map', '--output=json', name)):
+            text = on_a_terminal(*command, answer='pass word\n', code=0)
+            assert text.startswith(f"Password of '{name}': \n") and 'pass word' not in text, text
+            assert 'opens no key slot' in on_a_terminal(*command, answer='wrong\n')
+            assert 'key-secret' in on_a_terminal(*command, answer='\x04')
+        # Nobody is asked where there is no terminal, or a secret was named.
+        assert 'key-secret' in said(IMG, 'map', name)
+        key = 'key-secret' if name == 'l' else 'encrypt.key-secret'
+        assert 'Password' not in on_a_terminal(IMG, 'map', '--output=json', *secret, '--image-opts', f'file.filename={name},{key}=s', code=0)
+    text = on_a_terminal(IMG, 'amend', '--object', 'secret,id=t,data=two', '-o', 'state=active,new-secret=t,iter-time=10',
+                         'l', answer=['pass word\n', 'pass word\n'], code=0)
+    img('map', '--output=json', '--object', 'secret,id=t,data=two', '--image-opts', 'driver=luks,file.filename=l,key-secret=t')
+
+
+@case
+def an_interrupt_at_the_password_leaves_the_terminal_as_it_was():
+    secret = ['--object', 'secret,id=s,data=x']
+    img('create', '-q', *secret, '-f', 'luks', '-o', 'key-secret=s,iter-time=10', 'l', '1M')
+    screen, terminal = pty.openpty()
+    before = termios.tcgetattr(terminal)
+    process = subprocess.Popen([IMG, 'map', 'l'], stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    while b': ' not in os.read(screen, 100):
+        pass
+    time.sleep(0.1)
+    assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+    os.write(screen, b'\x03')
+    process.wait()
+    assert process.returncode == -signal.SIGINT, process.returncode
+    assert termios.tcgetattr(terminal) == before
+    os.close(screen)
+    os.close(terminal)
+
+
+@case
+def a_newline_at_the_end_of_a_secret_is_pointed_out():
+    pathlib.Path('pass').write_text('secret\n')
+    img('create', '-q', '--object', 'secret,id=s,data=secret', '-f', 'luks', '-o', 'key-secret=s,iter-time=10', 'l', '1M')
+    text = on_a_terminal(IMG, 'map', '--object', 'secret,id=s,file=pass', '--image-opts',
+                         'driver=luks,file.filename=l,key-secret=s')
+    assert 'ends in a newline' in text, text
+
+
 # ---- did you mean ------------------------------------------------------------------------------
 
 @case
@@ -96,29 +173,6 @@ def near_names_are_suggested():
 
 
 # ---- locks -------------------------------------------------------------------------------------
-
-def on_a_terminal(*command, answer='', code=1, **more):
-    """What a command shows on a terminal, where advice appears and passwords are asked for."""
-    screen, terminal = pty.openpty()
-    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
-                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), **more)
-    os.close(terminal)
-    text = b''
-    while True:
-        try:
-            data = os.read(screen, 4096)
-        except OSError:
-            break
-        if not data:
-            break
-        text += data
-        if answer and text.endswith(b': '):
-            os.write(screen, answer.pop(0).encode() if isinstance(answer, list) else answer.encode())
-    os.close(screen)
-    process.wait()
-    assert code is None or process.returncode == code, (command, process.returncode, text)
-    return text.decode().replace('\r\n', '\n')
-
 
 @case
 def locks_name_the_program_that_holds_them():
