@@ -25,7 +25,8 @@ typedef struct {
 
 static void print_help(void)
 {
-    puts("Usage: qemu-io [OPTION]... [-c COMMAND]... [FILE]\n"
+    printf("Usage: %s [OPTION]... [-c COMMAND]... [FILE]\n", tool_name());
+    puts(""
          "Reads and writes parts of disk images, by commands.\n"
          "\n"
          "      --object OBJECT      define an object, such as secret,id=ID,data=TEXT\n"

@@ -35,7 +35,8 @@ typedef struct {
 
 static void print_help(void)
 {
-    puts("Usage: qemu-nbd [OPTION]... FILE\n"
+    printf("Usage: %s [OPTION]... FILE\n", tool_name());
+    puts(""
          "  or:  qemu-nbd [OPTION]... --export EXPORT...\n"
          "  or:  qemu-nbd -L [OPTION]...\n"
          "  or:  qemu-nbd -d DEVICE\n"
@@ -362,7 +363,7 @@ static OptionResult option_refuse(int code, const char *word)
         complain("Partitions are no longer picked out here; use -o with the partition's start, or "
                  "--image-opts driver=raw,offset=...,size=...,file.filename=FILE");
     else
-        complain("Try 'qemu-nbd --help'");
+        complain("Try '%s --help'", tool_name());
     return OPTION_BAD;
 }
 

@@ -91,7 +91,7 @@ static CO bool luks_open_header(Node *n, Edge *file, const json_t *o, OpenFlags 
     s->key_secret = g_strdup(json_get_str(o, "key-secret", NULL));
     s->header = luks_load(&io, edge_size(header), err);
     if (!s->header)
-        return err_prefix(err, "'%s': ", node_filename(edge_node(header)));
+        return err_prefix(err, "Image '%s': ", node_filename(edge_node(header)));
     s->payload = luks_payload_offset(s->header);
     if (!s->payload && header == file)
         return err_set(err, EINVAL, "'%s' is a detached LUKS header: the data is in another file",
@@ -100,9 +100,7 @@ static CO bool luks_open_header(Node *n, Edge *file, const json_t *o, OpenFlags 
         return err_set(err, EINVAL, "The LUKS header of '%s' says that the data begins at byte "
                                     "%" PRIu64 ", past the end at %" PRIu64,
                        node_filename(edge_node(file)), s->payload, edge_size(file));
-    if (!(flags & OPEN_NO_IO) && !luks_unlock_node(n, &io, err))
-        return err_prefix(err, "'%s': ", node_filename(edge_node(file)));
-    return true;
+    return flags & OPEN_NO_IO || luks_unlock_node(n, &io, err);
 }
 
 static CO bool luks_driver_open(Node *n, const json_t *o, OpenFlags flags, GError **err)

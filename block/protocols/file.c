@@ -58,9 +58,11 @@ static int file_open_fd(const char *name, int flags, bool want_device, struct st
     if (fd < 0) {
         int e = errno;
 
-        err_set_errno(err, e, "Could not open '%s'", name);
         if (e == EINVAL && flags & O_DIRECT)
-            err_hint(err, "Its file system may not know O_DIRECT: try another cache mode.");
+            err_set_errno(err, e, "Could not open '%s': its file system does not know O_DIRECT, which "
+                          "cache modes none and directsync need", name);
+        else
+            err_set_errno(err, e, "Could not open '%s'", name);
         return -e;
     }
     if (fstat(fd, st) < 0) {
@@ -277,7 +279,10 @@ static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flag
     if (s->aio == AIO_AUTO || s->aio == AIO_CACHED)
         next->aio = file_fastest_aio(s, flags);
     next->fd = open(path, file_open_flags(flags) | O_CLOEXEC);
-    if (next->fd < 0)
+    if (next->fd < 0 && errno == EINVAL && flags & OPEN_DIRECT)
+        err_set_errno(err, errno, "The file system of '%s' does not know O_DIRECT, which cache modes "
+                      "none and directsync need", node_filename(n));
+    else if (next->fd < 0)
         err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
     else if ((!json_has(o, "aio") ||
               file_aio_mode(next, json_get_str(o, "aio", NULL), flags, err)) &&
@@ -551,9 +556,9 @@ static uint64_t file_stamp(const char *filename)
 
     if (stat(file_path(filename), &st) < 0)
         return 0;
-    /* Who writes to a device does not change its node: it may always have been written to. */
+    /* Writing to a device does not change its node. */
     if (!S_ISREG(st.st_mode))
-        return (uint64_t)g_get_monotonic_time();
+        return 1;
     changed = (uint64_t)st.st_ctim.tv_sec * 1000000000 + (uint64_t)st.st_ctim.tv_nsec;
     return (changed ^ (uint64_t)st.st_size << 32) | 1;
 }

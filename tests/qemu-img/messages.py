@@ -14,6 +14,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, IMG, IO, case, img, io, main, require, run
+from this_run import PRELOADABLE
 
 NBD = str(BUILD / 'qemu-nbd')
 
@@ -139,6 +140,78 @@ def a_newline_at_the_end_of_a_secret_is_pointed_out():
     text = on_a_terminal(IMG, 'map', '--object', 'secret,id=s,file=pass', '--image-opts',
                          'driver=luks,file.filename=l,key-secret=s')
     assert 'ends in a newline' in text, text
+
+
+# ---- ends --------------------------------------------------------------------------------------
+
+@case
+def requests_past_the_end_say_where_it_is():
+    img('create', '-q', '-f', 'raw', 'r', '1M')
+    for command in ('read 2M 512', 'read 1023k 2k', 'write 1M 1', 'write -z 1M 4k', 'discard 1M 4k', 'readv 1M 512'):
+        text = on_a_terminal(IO, '-f', 'raw', '-c', command, 'r')
+        assert 'failed: Input/output error\nHint: the image ends at 1048576' in text, text
+    assert 'Hint' not in on_a_terminal(IO, '-f', 'raw', '-c', 'read 0 1M', 'r', code=0)
+
+
+# ---- names, once and enough ---------------------------------------------------------------------
+
+@case
+def a_message_names_each_file_once():
+    img('create', '-q', '--object', 'secret,id=s,data=x', '-f', 'luks', '-o', 'key-secret=s,iter-time=10', 'l', '1M')
+    os.mkdir('folder')
+    wrong = ['--object', 'secret,id=w,data=wrong', '--image-opts', 'driver=luks,file.filename=l,key-secret=w']
+    for command, name in ((('map', *wrong), 'l'), (('map', 'nope'), 'nope'), (('create', '-q', '-f', 'raw', 'no/x', '1M'), 'no/x'),
+                          (('create', '-q', '-f', 'qcow2', 'folder', '1M'), 'folder'), (('convert', '-f', 'raw', 'l', 'no/x'), 'no/x'),
+                          (('map', '-f', 'luks', '/dev/null'), '/dev/null'), (('create', '-q', '-f', 'luks', 'n', '1M'), 'n')):
+        text = said(IMG, *command)
+        assert len(re.findall(rf"(?<![\w/]){name}(?!\w)", text)) == 1, (command, text)
+
+
+@case
+def only_what_was_written_to_may_be_incomplete():
+    os.mkdir('folder')
+    for fmt in ('raw', 'qcow2'):
+        for more in ([], ['-o', 'preallocation=falloc']):
+            assert 'incomplete' not in said(IMG, 'create', '-q', '-f', fmt, *more, 'folder', '1M')
+    assert 'incomplete' not in said(IMG, 'create', '-q', '-f', 'raw', '-o', 'preallocation=falloc', '/dev/full', '1M')
+    assert 'incomplete' in said(IMG, 'create', '-q', '-f', 'raw', '/dev/full', '0')
+
+
+@case
+def a_backing_file_that_is_missing_is_told_with_its_image():
+    for below, name in (('gone', 'a'), ('a', 'b'), ('b', 'c')):
+        img('create', '-q', '-u', '-f', 'qcow2', '-b', below, '-F', 'qcow2', name, '1M')
+    for command in (('map', 'c'), ('convert', '-O', 'raw', 'c', 'x'), ('create', '-q', '-f', 'qcow2', '-b', 'c', '-F', 'qcow2', 'd')):
+        assert "Could not open backing file of 'a': Could not open 'gone': No such file" in said(IMG, *command)
+
+
+@case
+def features_that_version_2_lacks_are_named():
+    for option, words in (('data_file=d', 'an external data file'), ('extended_l2=on', 'extended L2 entries'),
+                          ('compression_type=zstd', 'a choice of compression')):
+        img('create', '-q', '-f', 'qcow2', '-o', option, 'q', '1M')
+        assert words in said(IMG, 'amend', '-o', 'compat=0.10', 'q'), option
+
+
+@case
+def a_file_system_without_direct_access_is_named_as_the_reason():
+    require(PRELOADABLE, 'sanitizers want to be preloaded alone')
+    img('create', '-q', '-f', 'raw', 'r', '1M')
+    env = {'LD_PRELOAD': str(BUILD / 'preload/fail.so'), 'FAIL_CALL': 'open_direct', 'FAIL_NTH': '1', 'FAIL_ERRNO': '22'}
+    for command in ((IMG, 'convert', '-T', 'none', '-f', 'raw', 'r', 'x'), (IO, '-f', 'raw', '-n', '-c', 'length', 'r'),
+                    (IO, '-f', 'raw', '-c', 'reopen -c none', 'r'), (NBD, '-f', 'raw', '-n', '-k', os.path.abspath('s'), 'r')):
+        text = said(*command, env=env)
+        assert 'does not know O_DIRECT' in text, text
+
+
+@case
+def a_program_with_another_name_names_itself():
+    for name in ('qemu-img', 'qemu-io', 'qemu-nbd'):
+        os.symlink(BUILD / name, f'other-{name}')
+        for args in (['--help'], ['--nonsense'], ['info', '--help'], ['nonsense']):
+            done = run(os.path.abspath(f'other-{name}'), *args, code=None)
+            told = [line for line in (done.stdout + done.stderr).splitlines() if re.search(r'Usage: |^Try |: Try ', line)]
+            assert all(f'other-{name}' in line for line in told), told
 
 
 # ---- did you mean ------------------------------------------------------------------------------
