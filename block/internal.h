@@ -43,7 +43,7 @@ struct Node {
     GPtrArray *children;    /* of Edge, owned */
     GPtrArray *parents;     /* of Edge, not owned */
     char *backing_stored, *backing_format_stored;
-    bool backing_is_overridden; /* the open backing is not what the image stores */
+    bool backing_is_given; /* options described the open backing file */
 
     bool has_identity;      /* @identity says which file of this machine it is */
     FileIdentity identity;

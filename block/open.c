@@ -577,7 +577,7 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
         if (!backing)
             return err_prefix(err, "Could not open backing file of '%s': ", node_filename(n));
     }
-    n->backing_is_overridden = given != NULL;
+    n->backing_is_given = given != NULL;
     *next = edge_new(n, NULL, "backing", ROLE_BACKING, backing)->node;
     return access_refresh(n, err);
 }

@@ -29,7 +29,7 @@ static void print_help(void)
     puts(""
          "Reads and writes parts of disk images, by commands.\n"
          "\n"
-         "      --object OBJECT      define an object, such as secret,id=ID,data=TEXT\n"
+         "      --object OBJECT      define an object, such as secret,id=ID,file=FILE\n"
          "                           ('help' lists them)\n"
          "      --image-opts         FILE is a list of options, driver=qcow2,file.filename=...\n"
          "  -c, --cmd COMMAND        run COMMAND and end; may be given many times\n"

@@ -186,6 +186,19 @@ def a_backing_file_that_is_missing_is_told_with_its_image():
 
 
 @case
+def a_backing_file_given_as_it_is_stored_changes_no_name():
+    """By whatever path: names are compared as files."""
+    img('create', '-q', '-f', 'raw', 'r', '1M')
+    img('create', '-q', '-f', 'raw', 'r2', '1M')
+    img('create', '-q', '-f', 'qcow2', '-b', 'r', '-F', 'raw', 'm')
+    os.symlink('r', 'soft')
+    for path in ('r', './r', os.path.abspath('r'), 'soft', 'r2'):
+        text = said(IO, '--image-opts', '-c', 'reopen -o driver=raw', 'driver=qcow2,file.filename=m,backing.driver=raw,'
+                    f'backing.file.driver=file,backing.file.filename={path}')
+        assert ("Driver 'qcow2' of 'm' " in text) == (path != 'r2'), (path, text)
+
+
+@case
 def features_that_version_2_lacks_are_named():
     for option, words in (('data_file=d', 'an external data file'), ('extended_l2=on', 'extended L2 entries'),
                           ('compression_type=zstd', 'a choice of compression')):
