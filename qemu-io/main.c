@@ -26,8 +26,7 @@ typedef struct {
 static void print_help(void)
 {
     printf("Usage: %s [OPTION]... [-c COMMAND]... [FILE]\n", tool_name());
-    puts(""
-         "Reads and writes parts of disk images, by commands.\n"
+    puts("Reads and writes parts of disk images, by commands.\n"
          "\n"
          "      --object OBJECT      define an object, such as secret,id=ID,file=FILE\n"
          "                           ('help' lists them)\n"

@@ -35,12 +35,13 @@ typedef struct {
 
 static void print_help(void)
 {
-    printf("Usage: %s [OPTION]... FILE\n", tool_name());
-    puts(""
-         "  or:  qemu-nbd [OPTION]... --export EXPORT...\n"
-         "  or:  qemu-nbd -L [OPTION]...\n"
-         "  or:  qemu-nbd -d DEVICE\n"
-         "Serves disk images by the NBD protocol.\n"
+    const char *name = tool_name();
+
+    printf("Usage: %s [OPTION]... FILE\n"
+           "  or:  %s [OPTION]... --export EXPORT...\n"
+           "  or:  %s -L [OPTION]...\n"
+           "  or:  %s -d DEVICE\n", name, name, name, name);
+    puts("Serves disk images by the NBD protocol.\n"
          "\n"
          "  -h, --help                print this text and exit\n"
          "  -V, --version             print the version and exit\n"
