@@ -10,62 +10,22 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+import memory_group
 from cases import BUILD, IMG, TIMEOUT, case, img, main, require, run
 from this_run import PRELOADABLE, WATCHED
 
 MIB = 1 << 20
-CGROUPS = pathlib.Path('/sys/fs/cgroup')
-
-
-def own_groups():
-    """Folders of groups in which new ones may be made, with the names that hold the limit there."""
-    for line in pathlib.Path('/proc/self/cgroup').read_text().splitlines():
-        _, controllers, path = line.split(':', 2)
-        if 'memory' in controllers.split(','):
-            for group in CGROUPS / 'memory' / path[1:], CGROUPS / 'memory':
-                yield group, 'memory.limit_in_bytes', 'total_dirty'
-        elif not controllers:
-            yield CGROUPS / path[1:], 'memory.max', 'file_dirty'
-            yield CGROUPS, 'memory.max', 'file_dirty'
-
-
-class Group:
-    def __init__(self, path, limit_file, dirty_name, limit):
-        self.path, self.dirty_name = path, dirty_name
-        path.mkdir()
-        try:
-            (path / limit_file).write_text(str(limit))
-        except OSError:
-            path.rmdir()
-            raise
-
-    def join(self):
-        (self.path / 'cgroup.procs').write_text('0')
-
-    def dirty(self):
-        stat = dict(line.split() for line in (self.path / 'memory.stat').read_text().splitlines())
-        return int(stat[self.dirty_name])
 
 
 @contextlib.contextmanager
 def group(limit):
     require(not WATCHED, 'watchers take memory of their own')
-    made, why = None, 'there is no memory controller'
-    for parent, limit_file, dirty_name in own_groups():
-        try:
-            made = Group(parent / f'ferry-test-{os.getpid()}', limit_file, dirty_name, limit)
-            break
-        except OSError as e:
-            why = str(e)
-    require(made, f'no control group can be made: {why}')
     try:
+        made = memory_group.make(limit)
+    except OSError as why:
+        require(False, f'no control group can be made: {why}')
+    with made:
         yield made
-    finally:
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                made.path.rmdir()
-                break
-            time.sleep(0.05)
 
 
 def run_inside(made, *command):
