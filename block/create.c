@@ -4,6 +4,8 @@
  * that only the protocol knows travel in the member "#protocol" of the format's options.
  */
 #include "block/internal.h"
+#include "util/printable.h"
+#include "util/suggest.h"
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -70,6 +72,24 @@ static json_t *opt_value(const CreateOpt *opt, const char *text, GError **err)
     return NULL;
 }
 
+static void opts_try(Suggestion *s, const CreateOpt *table)
+{
+    for (; table && table->name; table++)
+        suggest_try(s, table->name);
+}
+
+static bool opt_unknown(const BlockDriver *format, const BlockDriver *protocol, const char *name,
+                        GError **err)
+{
+    Suggestion s = { .word = name };
+    g_autofree char *perhaps = NULL;
+
+    opts_try(&s, format->create_opts);
+    opts_try(&s, protocol ? protocol->create_opts : NULL);
+    perhaps = suggestion_text(&s);
+    return err_set(err, EINVAL, "Format '%s' has no option '%s'%s", format->name, name, perhaps);
+}
+
 bool create_opts_check(const BlockDriver *format, const BlockDriver *protocol, json_t *opts,
                        GError **err)
 {
@@ -83,7 +103,7 @@ bool create_opts_check(const BlockDriver *format, const BlockDriver *protocol, j
         if (!opt && protocol)
             opt = opt_find(protocol->create_opts, key);
         if (!opt)
-            return err_set(err, EINVAL, "Format '%s' has no option '%s'", format->name, key);
+            return opt_unknown(format, protocol, key, err);
         if (json_is_string(v)) {
             json_t *typed = opt_value(opt, json_string_value(v), err);
 
@@ -119,7 +139,7 @@ CO bool image_create(const char *filename, const char *fmt, json_t *opts, GError
     uint64_t stamp;
 
     if (!format)
-        return err_set(err, ENOENT, "Unknown format '%s'", fmt);
+        return driver_unknown("format", fmt, err);
     if (!format->create)
         return err_set(err, ENOTSUP, "Images of format '%s' cannot be created", fmt);
     protocol = driver_for_filename(filename, true, err);
@@ -146,9 +166,11 @@ CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError
     if (!protocol)
         return NULL;
     if (node_find_file(filename)) {
+        g_autofree char *shown = printable(filename);
+
         err_set(err, EBUSY, "Failed to get \"write\" lock: '%s' is read here, and creating it anew "
                 "would destroy what is read", filename);
-        err_line(err, "Is another process using the image [%s]?", filename);
+        err_line(err, "Is another process using the image [%s]?", shown);
         return NULL;
     }
     if (!protocol->create) {

@@ -75,11 +75,17 @@ struct BlockDriver {
      */
     CO bool (*open)(Node *n, const json_t *options, OpenFlags flags, GError **err);
     /*
-     * The last user of a writable @n leaves: puts everything into its file, durably. Called once, before
-     * .close; children are told afterwards. False after a failure, which the user is told. NULL: there
-     * is nothing but what .flush writes.
+     * From now on somebody else may write the image, or it is closed: puts everything of a writable @n
+     * into its file, durably. Children are told afterwards. False after a failure, which the user is
+     * told. NULL: there is nothing but what .flush writes.
      */
-    CO bool (*finish)(Node *n, GError **err);
+    CO bool (*inactivate)(Node *n, GError **err);
+    /*
+     * The image is ours again: reads anew what others may have changed, the size included; children are
+     * told before. After a failure .close frees what is left. NULL: there is nothing to read (filters: the
+     * size is that of the child).
+     */
+    CO bool (*activate)(Node *n, GError **err);
     /* Frees what the state has; cannot fail, writes nothing. NULL: nothing. */
     CO void (*close)(Node *n);
     /*
@@ -90,6 +96,11 @@ struct BlockDriver {
                                    GError **err);
     CO void (*reconfigure_commit)(Node *n, void *change);
     CO void (*reconfigure_abort)(Node *n, void *change);
+    /*
+     * Pairs of options that exclude each other: reopening with the first one drops the second one of
+     * an earlier time. Ended by NULLs, NULL: none.
+     */
+    const char *const (*superseded_options)[2];
     /* Options that reopening cannot change though there is a reconfigure; NULL-ended, NULL: none. */
     const char *const *fixed_options;
 
@@ -140,11 +151,10 @@ struct BlockDriver {
                    ReqFlags flags);
     CO bool (*resize)(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
                       GError **err);
-    /* Looks at the size again, for protocols whose files others may change. */
-    CO int (*refresh_size)(Node *n);
 
     CO int (*info)(Node *n, NodeInfo *info);
     CO json_t *(*info_specific)(Node *n, GError **err);
+    CO int (*missing_end)(Node *n, uint64_t *bytes);   /* see node_missing_end; NULL: not known */
     CO int (*check)(Node *n, CheckResult *result, CheckFix fix, FILE *out, GError **err);
     CO bool (*measure)(json_t *opts, Handle *source, MeasureResult *result, GError **err);
     /* Rewrites the stored backing name and format; NULL @name removes them. */
@@ -159,8 +169,16 @@ struct BlockDriver {
     /* What @n asks of a child with role @role when its parents need and share this. NULL: defaults. */
     void (*child_access)(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
                          unsigned *needs, unsigned *shares);
-    /* Takes the locks for needs and shares; NULL: nothing to do. Protocols only. */
-    CO bool (*lock)(Node *n, unsigned needs, unsigned shares, GError **err);
+    /*
+     * Takes the locks for needs and shares, and gives up what goes beyond them. Cannot fail, and may be
+     * given no @err, if no more is asked than is held. Does not suspend. NULL: nothing to do. Protocols only.
+     */
+    bool (*lock)(Node *n, unsigned needs, unsigned shares, GError **err);
+    /*
+     * Until this is called with @on false, requests that wait for anything but I/O go on at once: an edit
+     * waits for them. Does not suspend. NULL: none waits.
+     */
+    void (*rush)(Node *n, bool on);
     /* Recomputes node_limits(n) when those of a child changed. */
     void (*refresh_limits)(Node *n);
     /* Something that BlockEvent names is about to happen in the parent. blkdebug. */

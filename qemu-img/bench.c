@@ -194,7 +194,7 @@ static bool bench_read_flags(const BenchArgs *a, OpenFlags *flags)
     if (a->native)
         *flags |= OPEN_AIO_NATIVE;
     return !a->aio || aio_mode_parse(a->aio, flags) ||
-           complain("There is no aio mode '%s'", a->aio);
+           complain("There is no aio mode '%s'; choose threads, native or io_uring", a->aio);
 }
 
 static CO int bench_run(const void *args, char **words, int count)

@@ -2,6 +2,7 @@
 /* Options of subcommands: from a table to getopt_long, from there into a struct; and their help. */
 #include "qemu-img/command.h"
 #include "qemu-img/tool.h"
+#include "tools/options.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -113,7 +114,9 @@ ParseResult command_parse(const Command *c, int argc, char **argv, void *args, G
             return PARSE_BAD;
         }
         if (code == '?') {
-            complain_usage("Unknown or ambiguous option '%s' for '%s'", typed, c->name);
+            g_autofree char *perhaps = option_suggestion(longs, typed);
+
+            complain_usage("Unknown or ambiguous option '%s' for '%s'%s", typed, c->name, perhaps);
             return PARSE_BAD;
         }
         option_store(option_of_code(c, n, code), args, objects, optarg);

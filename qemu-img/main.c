@@ -4,6 +4,7 @@
 #include "qemu-img/command.h"
 #include "qemu-img/tool.h"
 #include "util/object.h"
+#include "util/suggest.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,6 +106,17 @@ static const Command *command_find(const char *name)
     return NULL;
 }
 
+static void command_unknown(const char *name)
+{
+    Suggestion s = { .word = name };
+    g_autofree char *perhaps = NULL;
+
+    for (const Command *const *c = commands; *c; c++)
+        suggest_try(&s, (*c)->name);
+    perhaps = suggestion_text(&s);
+    complain_usage("There is no command '%s'%s", name, perhaps);
+}
+
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -151,7 +163,7 @@ int main(int argc, char **argv)
     }
     c = command_find(argv[optind]);
     if (!c) {
-        complain_usage("There is no command '%s'", argv[optind]);
+        command_unknown(argv[optind]);
         return 1;
     }
     code = tool_finish(run_command(c, argc - optind, argv + optind), command_failure(c));

@@ -64,8 +64,11 @@ const BlockDriver *tool_format(const char *what, const char *name)
 {
     const BlockDriver *d = driver_find(name);
 
-    if (!d)
-        complain("Unknown %s '%s'", what, name);
+    if (!d) {
+        g_autofree char *perhaps = driver_suggestion(name);
+
+        complain("Unknown %s '%s'%s", what, name, perhaps);
+    }
     return d;
 }
 

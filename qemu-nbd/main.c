@@ -5,6 +5,7 @@
 #include "tools/complain.h"
 #include "tools/image.h"
 #include "tools/program.h"
+#include "tools/options.h"
 #include "util/size.h"
 #include <errno.h>
 #include <getopt.h>
@@ -353,8 +354,10 @@ static OptionResult option_refuse(int code, const char *word)
     bool is_letter = optopt > 0 && optopt < CODE_OBJECT;
     char letter[] = { '-', (char)optopt, 0 };
 
-    complain(code == ':' ? "Option '%s' needs a value" : "Unknown or ambiguous option '%s'",
-             is_letter ? letter : word);
+    g_autofree char *perhaps = code == '?' ? option_suggestion(long_options, word) : NULL;
+
+    complain(code == ':' ? "Option '%s' needs a value" : "Unknown or ambiguous option '%s'%s",
+             is_letter ? letter : word, perhaps);
     if (code == '?' && (optopt == 'P' || g_str_has_prefix(word, "--partition")))
         complain("Partitions are no longer picked out here; use -o with the partition's start, or "
                  "--image-opts driver=raw,offset=...,size=...,file.filename=FILE");

@@ -5,6 +5,7 @@
 #include "qemu-nbd/job.h"
 #include "tools/complain.h"
 #include "util/err.h"
+#include "util/printable.h"
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -36,7 +37,9 @@ static void on_client_left(void *opaque, bool served)
 
 static void on_report(void *opaque, const char *text)
 {
-    fprintf(stderr, "%s: %s\n", tool_name(), text);
+    g_autofree char *shown = printable(text);
+
+    fprintf(stderr, "%s: %s\n", tool_name(), shown);
 }
 
 /* ---- signals --------------------------------------------------------------------------------- */

@@ -51,6 +51,16 @@ static CO bool raw_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
     return true;
 }
 
+static CO bool raw_activate(Node *n, GError **err)
+{
+    uint64_t size;
+
+    if (!raw_window(node_options(n), node_edge(n, ROLE_STORAGE), node_state(n), &size, err))
+        return false;
+    node_set_size(n, size);
+    return true;
+}
+
 /* A window that comes into force with raw_reconfigure_commit. */
 typedef struct {
     Raw window;
@@ -241,6 +251,7 @@ const BlockDriver block_raw = {
     .strong_options = raw_strong_options,
     .probe = raw_probe,
     .open = raw_open,
+    .activate = raw_activate,
     .reconfigure_prepare = raw_reconfigure_prepare,
     .reconfigure_commit = raw_reconfigure_commit,
     .reconfigure_abort = raw_reconfigure_abort,

@@ -414,6 +414,11 @@ CO int qcow2_table_alloc(Qcow2 *q, uint64_t bytes, uint64_t *host);
 CO int qcow2_bytes_alloc(Qcow2 *q, uint64_t len, uint64_t *host);
 /* Gives back clusters that were never referred to. */
 CO void qcow2_cluster_unalloc(Qcow2 *q, uint64_t host, uint64_t bytes);
+/*
+ * Counts nothing but header, L1 table, refcount table and the blocks for these; the file refers to
+ * nothing else. No requests meanwhile.
+ */
+CO int qcow2_refcount_reset(Qcow2 *q);
 CO int qcow2_refblocks_write(Qcow2 *q);
 /* What is to be written of the refcount table: as it is now, for when all blocks are durable. */
 typedef struct {
@@ -500,6 +505,8 @@ CO int qcow2_vmstate_pwrite(Node *n, uint64_t off, Span buf);
 
 /* Makes the L1 table at least @len entries long, durably. No requests meanwhile. */
 CO int qcow2_l1_grow(Qcow2 *q, uint64_t len);
+/* Cuts the file behind its last cluster in use. Not being able to only wastes space. */
+CO void qcow2_cut_file(Qcow2 *q);
 CO bool qcow2_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
                      GError **err);
 
@@ -526,6 +533,14 @@ CO bool qcow2_measure(json_t *opts, Handle *source, MeasureResult *result, GErro
 /* Makes the refcounts of an image right that was not closed; clears the dirty bit. */
 CO bool qcow2_repair_dirty(Qcow2 *q, GError **err);
 
+/* ---- empty.c -------------------------------------------------------------------------------- */
+
+CO int qcow2_make_empty(Node *n);
+
+/* ---- missing-end.c -------------------------------------------------------------------------- */
+
+CO int qcow2_missing_end(Node *n, uint64_t *bytes);
+
 /* ---- amend.c, refcount-width.c -------------------------------------------------------------- */
 
 CO bool qcow2_amend(Node *n, json_t *opts, bool force, GError **err);
@@ -540,15 +555,16 @@ CO int qcow2_reads_through(Node *n, uint64_t off, uint64_t len, Node **below);
 /* Without a pin of its own. */
 CO int qcow2_read(Qcow2 *q, uint64_t off, Span buf);
 CO int qcow2_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
-/* 1: [@off, @off + @len) certainly reads as zeroes; 0: it may not; negative errno. */
+/* 1: the image itself says that [@off, @off + @len) reads as zeroes; 0: it does not; negative errno. */
 CO int qcow2_is_zero(Qcow2 *q, uint64_t off, uint64_t len);
+/* The same, also asking the backing file, where that decides. */
+CO int qcow2_reads_zero(Qcow2 *q, uint64_t off, uint64_t len);
 CO int qcow2_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags);
 CO int qcow2_write(Qcow2 *q, uint64_t off, Span buf);
 /* The same by a caller that holds the mapping of the clusters, none of which has data. */
 CO int qcow2_write_held(Qcow2 *q, uint64_t off, Span buf);
 CO int qcow2_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
 CO int qcow2_discard(Node *n, uint64_t off, uint64_t len);
-CO int qcow2_make_empty(Node *n);
 /* Whole clusters: maps nothing there, or zeroes. Callers keep requests out. */
 CO int qcow2_unmap_range(Qcow2 *q, uint64_t off, uint64_t len);
 CO int qcow2_zero_range(Qcow2 *q, uint64_t off, uint64_t len);

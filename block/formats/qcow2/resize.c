@@ -262,8 +262,7 @@ static void free_tables(Qcow2 *q, uint64_t size)
     }
 }
 
-/* Cuts the file behind its last cluster in use. Not being able to only wastes space. */
-static CO void cut_file(Qcow2 *q)
+CO void qcow2_cut_file(Qcow2 *q)
 {
     uint64_t clusters = div_round_up(edge_size(q->storage), q->cluster), used = clusters;
     g_autoptr(GError) err = NULL;
@@ -301,7 +300,7 @@ static CO bool shrink(Qcow2 *q, uint64_t size, bool exact, GError **err)
         return err_set_errno(err, r, "Could not free what lies behind the new end");
     if (qcow2_has_data_file(q))
         return edge_resize(q->data, size, exact, PREALLOC_OFF, 0, err);
-    cut_file(q);
+    qcow2_cut_file(q);
     return true;
 }
 
