@@ -145,7 +145,7 @@ CO void gates_free(Gates *g);
 /* name.c */
 json_t *options_strong(const BlockDriver *d, const json_t *o); /* a copy of those; new reference */
 void node_refresh_filename(Node *n);   /* after opening and after a change of children */
-void node_backing_changed(Node *n);    /* looks whether that is still what the image stores */
+void node_backing_changed(Node *n);    /* an edit gave it another backing file, or none */
 json_t *node_full_options(Node *n);    /* all that reopens @n; new reference */
 
 /* request.c: requests between nodes; @needs_grow: may enlarge the node */

@@ -107,10 +107,7 @@ static char *node_plain_name(Node *n)
 
 void node_backing_changed(Node *n)
 {
-    Node *backing = node_backing(n);
-    g_autofree char *stored = node_backing_full(n, NULL);
-
-    n->backing_is_overridden = backing && g_strcmp0(stored, node_filename(node_skip_filters(backing)));
+    n->backing_is_given = node_backing(n) || n->backing_stored;
 }
 
 /* Puts @child at @key, which may be "children.0", into @o. */
