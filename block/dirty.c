@@ -175,6 +175,23 @@ bool dirty_resize(Node *n, GError **err)
     return true;
 }
 
+void dirty_fill(Node *n)
+{
+    for (DirtyBitmap *b = n->bitmaps; b; b = b->next) {
+        uint64_t bits = granules(node_size(n), b->granularity);
+
+        if (b->persistent || !b->bits)
+            continue;
+        b->size = node_size(n);
+        if (bits <= DIRTY_BITS_MAX && hbitmap_resize(b->bits, bits)) {
+            hbitmap_set(b->bits, 0, bits);
+        } else {
+            g_clear_pointer(&b->bits, hbitmap_free);
+            b->inconsistent = true;
+        }
+    }
+}
+
 CO uint32_t dirty_default_granularity(Node *n)
 {
     NodeInfo info = {};

@@ -9,6 +9,11 @@
 
 /* The bitmaps of @n follow its new size; in dirty.c. */
 bool dirty_resize(Node *n, GError **err);
+/*
+ * Others have written @n, and perhaps resized it, which nobody has recorded: bitmaps that are not kept in
+ * the image cover all of it and are marked all over. One for which there is no memory is inconsistent.
+ */
+void dirty_fill(Node *n);
 
 typedef enum { DETECT_ZEROES_OFF, DETECT_ZEROES_ON, DETECT_ZEROES_UNMAP } DetectZeroes;
 

@@ -6,7 +6,7 @@
 
 CO bool qmp_blockdev_reopen(const QmpBlockdevReopenArgs *args, GError **err)
 {
-    g_autoptr(Edit) edit = edit_new();
+    g_autoptr(Edit) edit = edit_begin();
     g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
     json_t *options;
     size_t i;
@@ -57,9 +57,9 @@ static bool may_be_overlay(const Node *overlay, const Node *n, GError **err)
 
 CO bool qmp_blockdev_snapshot(const BlockdevSnapshot *args, GError **err)
 {
-    Node *n = monitor_node_or_device(args->node, args->node, err), *overlay;
-    g_autoptr(Edit) edit = edit_new();
+    g_autoptr(Edit) edit = edit_begin();
     g_autoptr(json_t) read_only = json_object();
+    Node *n = monitor_node_or_device(args->node, args->node, err), *overlay;
 
     if (!n || !is_no_backing(n, err))
         return false;
@@ -75,7 +75,7 @@ CO bool qmp_blockdev_snapshot(const BlockdevSnapshot *args, GError **err)
 
 CO bool qmp_blockdev_set_active(const QmpBlockdevSetActiveArgs *args, GError **err)
 {
-    g_autoptr(Edit) edit = edit_new();
+    g_autoptr(Edit) edit = edit_begin();
     Node *n = args->node_name ? node_find(args->node_name) : NULL;
 
     if (!args->node_name)

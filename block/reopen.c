@@ -17,6 +17,7 @@ typedef struct {
     DetectZeroes detect;
     void *change;            /* the driver's, once it has agreed */
     bool is_prepared;
+    bool is_inactivated;     /* drv->inactivate was called, for a node that ceases to be writable */
 } Reopen;
 
 static void reopen_free(Reopen *r)
@@ -212,6 +213,29 @@ static CO void reopen_abort(Reopen *r)
     r->is_prepared = false;
 }
 
+/* A node that ceases to be writable leaves its file as if it were closed. */
+static CO bool reopen_write_back(Reopen *r, GError **err)
+{
+    Node *n = r->node;
+    int ret;
+
+    if (!(r->old_flags & OPEN_RDWR) || r->flags & OPEN_RDWR)
+        return true;
+    r->is_inactivated = true;
+    if (n->drv->inactivate && !n->drv->inactivate(n, err))
+        return false;
+    ret = node_flush(n);
+    return ret >= 0 || err_set_errno(err, ret, "Could not write back what is cached of '%s'",
+                                     node_filename(n));
+}
+
+static CO void reopen_resume(Reopen *r)
+{
+    if (r->is_inactivated && r->node->drv->resume)
+        r->node->drv->resume(r->node);
+    r->is_inactivated = false;
+}
+
 static CO void reopen_settle(Reopen *r)
 {
     Node *n = r->node;
@@ -278,28 +302,40 @@ static CO void step_abort(void *data)
 
     for (guint i = 0; i < s->nodes->len; i++)
         reopen_abort(s->nodes->pdata[i]);
+    for (guint i = s->nodes->len; i-- > 0;)
+        reopen_resume(s->nodes->pdata[i]);
+}
+
+/* Parents first: what they write may be recorded by an image below. */
+static CO bool step_write_back(ReopenStep *s, GError **err)
+{
+    int r = node_is_read_only(s->top) ? 0 : node_flush(s->top);
+
+    if (r < 0)
+        return err_set_errno(err, r, "Could not write back what is cached of '%s'",
+                             node_filename(s->top));
+    for (guint i = 0; i < s->nodes->len; i++)
+        if (!reopen_write_back(s->nodes->pdata[i], err))
+            return false;
+    return true;
 }
 
 /*
  * Children first, so that a parent finds them as they will be; but until all is settled a parent can
- * still write what it has cached, and its requests fit descriptors opened either way.
+ * still write, and its requests fit descriptors opened either way.
  */
 static CO bool step_prepare(void *data, GError **err)
 {
     ReopenStep *s = data;
-    int r;
+    bool ok;
 
     flags_set(s, OPEN_RDWR | OPEN_DIRECT);
-    r = node_is_read_only(s->top) ? 0 : node_flush(s->top);
-    if (r < 0)
-        return err_set_errno(err, r, "Could not write back what is cached of '%s'",
-                             node_filename(s->top));
-    for (guint i = s->nodes->len; i-- > 0;)
-        if (!reopen_prepare(s->nodes->pdata[i], err)) {
-            step_abort(s);
-            return false;
-        }
-    return true;
+    ok = step_write_back(s, err);
+    for (guint i = s->nodes->len; ok && i-- > 0;)
+        ok = reopen_prepare(s->nodes->pdata[i], err);
+    if (!ok)
+        step_abort(s);
+    return ok;
 }
 
 static CO void step_settle(void *data)
@@ -391,20 +427,20 @@ bool edit_reconfigure(Edit *edit, Node *n, json_t *options, GError **err)
 
 CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err)
 {
-    Node *n = h->root->node;
-    g_autoptr(Edit) edit = edit_new();
     g_autoptr(json_t) changes = options ? options : json_object();
+    g_autoptr(Edit) edit = NULL;
+    int r;
 
-    TRACE(node_reopen, "%s flags=0x%x", n->name, flags);
+    TRACE(node_reopen, "%s flags=0x%x", h->root->node->name, flags);
     if (!keyval_nest(changes, err))
         return false;
     /* Most of it now, rather than while everybody waits. */
-    if (handle_flush(h) < 0)
-        return err_set(err, EIO, "Could not write back what is cached of '%s'", node_filename(n));
-    edit_reopen(edit, n, changes, flags);
-    edit_handle_access(edit, h, handle_needs(flags), h->root->shares);
-    if (!edit_commit(edit, err))
-        return false;
-    h->flags = flags;
-    return true;
+    r = handle_flush(h);
+    if (r < 0)
+        return err_set_errno(err, r, "Could not write back what is cached of '%s'",
+                             node_filename(h->root->node));
+    edit = edit_begin();
+    edit_reopen(edit, h->root->node, changes, flags);
+    edit_handle_access(edit, h, handle_needs(flags), flags);
+    return edit_commit(edit, err);
 }

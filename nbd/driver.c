@@ -114,6 +114,16 @@ static CO bool nbd_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
     return false;
 }
 
+/* What was told before about extents may no longer be so. */
+static CO bool nbd_activate(Node *n, GError **err)
+{
+    Nbd *s = node_state(n);
+
+    s->runs.n = 0;
+    s->runs.changes++;
+    return true;
+}
+
 static CO bool nbd_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags, void **change,
                                        GError **err)
 {
@@ -466,6 +476,7 @@ const BlockDriver block_nbd = {
     .parse_filename = nbd_parse_filename,
     .open = nbd_open,
     .close = nbd_close,
+    .activate = nbd_activate,
     .reconfigure_prepare = nbd_reconfigure_prepare,
     .create_opts = nbd_create_opts,
     .create = nbd_create,
