@@ -138,21 +138,35 @@ bool aio_mode_parse(const char *mode, OpenFlags *flags);
  * probed. Fails leaving nothing open.
  */
 CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, GError **err);
-/* Flushes if there was a write, closes. The error of that flush is lost: call handle_flush first. */
+/*
+ * Closes @h. If it is the last user, everything is written first, durably; false if that failed.
+ * NULL is fine.
+ */
+CO bool handle_close_err(Handle *h, GError **err);
+/* The same where nobody can be told but by a warning: after another failure. */
 CO void handle_close(Handle *h);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Handle, handle_close)
 
-/* A handle on an existing node (a reference of its own). @needs, @shares: ACCESS_* bits. */
-CO Handle *handle_new(Node *n, unsigned needs, unsigned shares, GError **err);
-
 /*
- * A handle that only keeps other programs from doing to @n what is not in @shares, while handles and
- * nodes of this program use it as before.
+ * What a handle is for. A user's request may have to wait for a job's, never the reverse. A guard makes
+ * none: it only keeps other programs from what it does not share, while this one goes on as before.
  */
-CO Handle *handle_guard(Node *n, unsigned shares, GError **err);
+typedef enum { HANDLE_USER, HANDLE_JOB, HANDLE_GUARD } HandleKind;
+
+/* A handle on an existing node (a reference of its own). @needs, @shares: ACCESS_* bits. */
+CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares, GError **err);
 
 /* Changes what the reference lets change: options of the top node; OPEN_RDWR, cache, discard. */
 CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err);
+
+/*
+ * Makes @n and all below it inactive or active. Inactive nodes accept no requests (-EPERM) and hold no
+ * locks, so that another program may write the image; before, all that is cached is written. Active
+ * again, they read anew what may have changed. Fails, changing nothing, if a node that stays active uses
+ * one of them, or if the image cannot be had again.
+ */
+CO bool node_set_active(Node *n, bool active, GError **err);
+bool node_is_active(const Node *n);
 
 /* What a user of a node does, and lets others do meanwhile. */
 typedef enum {
@@ -273,6 +287,11 @@ typedef struct {
 
 /* -ENOTSUP when the driver has nothing to say. */
 CO int node_info(Node *n, NodeInfo *info);
+/*
+ * *@bytes: how much the file of image @n lacks at its end of what the image refers to; a read there
+ * gives zeroes. 0, or a negative errno.
+ */
+CO int node_missing_end(Node *n, uint64_t *bytes);
 /* The "format-specific" object ({"type":..., "data": {...}}), NULL if there is none or with @err. */
 CO json_t *node_info_specific(Node *n, GError **err);
 

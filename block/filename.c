@@ -31,8 +31,11 @@ char *driver_suggestion(const char *name)
 
 bool driver_unknown(const char *what, const char *name, GError **err)
 {
-    g_autofree char *perhaps = driver_suggestion(name);
+    g_autofree char *perhaps = NULL;
 
+    if (foreign_is_known(name))
+        return err_set(err, ENOTSUP, "Format '%s' cannot be read here yet", name);
+    perhaps = driver_suggestion(name);
     return err_set(err, ENOENT, "Unknown %s '%s'%s", what, name, perhaps);
 }
 

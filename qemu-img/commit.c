@@ -56,7 +56,7 @@ static Node *commit_base(const CommitArgs *a, Node *top)
 static CO Handle *commit_open_base(Node *base, OpenFlags flags, uint64_t size)
 {
     g_autoptr(GError) err = NULL;
-    g_autoptr(Handle) h = handle_new(base, ACCESS_READ, ACCESS_ALL, &err);
+    g_autoptr(Handle) h = handle_new(base, HANDLE_USER, ACCESS_READ, ACCESS_ALL, &err);
 
     if (!h || !handle_reopen(h, NULL, flags | OPEN_RDWR | OPEN_UNCHANGED, &err) ||
         (handle_size(h) < size && !handle_resize(h, size, false, PREALLOC_OFF, &err))) {
@@ -103,7 +103,7 @@ static CO GPtrArray *commit_guard(Node *top, Node *base)
     g_autoptr(GError) err = NULL;
 
     for (Node *n = node_backing_chain_next(top); n != base; n = node_backing_chain_next(n)) {
-        Handle *h = handle_guard(n, ACCESS_ALL & ~ACCESS_READ, &err);
+        Handle *h = handle_new(n, HANDLE_GUARD, 0, ACCESS_ALL & ~ACCESS_READ, &err);
 
         if (!h) {
             complain_err(err);

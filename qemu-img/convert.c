@@ -178,6 +178,30 @@ static CO bool convert_open_sources(Convert *c, char **names, unsigned count)
     return true;
 }
 
+/* Where the end of a file was cut off an image reads as zeroes: copied only if the user knows. */
+static CO bool convert_check_ends(const Convert *c)
+{
+    for (unsigned i = 0; i < c->job.nsources; i++) {
+        Node *n = node_skip_filters(handle_node(c->job.sources[i].h));
+
+        for (; n; n = node_backing_chain_next(n)) {
+            g_autofree char *size = NULL;
+            uint64_t missing;
+
+            /* What cannot be read here the copy cannot read either. */
+            if (node_missing_end(n, &missing) < 0 || !missing)
+                continue;
+            size = size_format(missing);
+            if (!c->args->salvage)
+                return complain("The file of '%s' ends %s early; --salvage copies the image with "
+                                "zeroes for what is missing", node_filename(n), size);
+            complain("warning: The file of '%s' ends %s early; zeroes are copied for what is missing",
+                     node_filename(n), size);
+        }
+    }
+    return true;
+}
+
 /* ---- target --------------------------------------------------------------------------------- */
 
 /* Create options: -o, -B, -F, and the size, which is that of the sources. */
@@ -350,7 +374,7 @@ static CO bool convert_images(Convert *c, char **names, unsigned count)
     const char *target = names[count - 1];
     Node *source;
 
-    if (!convert_open_sources(c, names, count - 1))
+    if (!convert_open_sources(c, names, count - 1) || !convert_check_ends(c))
         return false;
     source = handle_node(c->job.sources[0].h);
     if (a->bitmaps && !bitmaps_can_copy(source, a->skip_broken))

@@ -290,7 +290,7 @@ static CO bool rebase_open_top(Rebase *rb, OpenFlags flags, GError **err)
 
 static CO bool below_take(Below *b, Node *n, GError **err)
 {
-    b->h = handle_new(n, ACCESS_READ, ACCESS_ALL, err);
+    b->h = handle_new(n, HANDLE_USER, ACCESS_READ, ACCESS_ALL, err);
     if (b->h)
         b->size = handle_size(b->h);
     return b->h;

@@ -108,27 +108,10 @@ Handle *tool_open(const char *name, const char *format, bool image_opts, OpenFla
     return h;
 }
 
-/*
- * Bitmaps are stored when an image stops being writable, which a close does without a way to tell of
- * a failure.
- */
-static CO bool tool_store_bitmaps(Handle *h)
-{
-    Node *n = handle_node(h);
-    bool found = false;
-    g_autoptr(GError) err = NULL;
-
-    for (DirtyBitmap *b = dirty_first(node_skip_filters(n)); b; b = b->next)
-        found |= b->persistent;
-    if (!found || handle_reopen(h, NULL, node_flags(n) & ~(OPEN_RDWR | OPEN_RESIZE), &err))
-        return true;
-    err_prefix(&err, "The bitmaps of '%s' could not be stored: ", node_filename(n));
-    return complain_err(err);
-}
-
 bool tool_close(Handle **h)
 {
     Handle *gone = g_steal_pointer(h);
+    g_autoptr(GError) err = NULL;
     bool ok = true;
     int r;
 
@@ -138,9 +121,8 @@ bool tool_close(Handle **h)
     if (r < 0)
         ok = complain_errno(r, "Last data of '%s' could not be written",
                             node_filename(handle_node(gone)));
-    if (ok && handle_is_writable(gone))
-        ok = tool_store_bitmaps(gone);
-    handle_close(gone);
+    if (!handle_close_err(gone, &err) && ok)
+        ok = complain_err(err);
     return ok;
 }
 

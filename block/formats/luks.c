@@ -103,6 +103,19 @@ static CO bool luks_open_header(Node *n, Edge *file, const json_t *o, OpenFlags 
     return flags & OPEN_NO_IO || luks_unlock_node(n, &io, err);
 }
 
+/* The header does not change what there is but for its size. */
+static CO bool luks_activate(Node *n, GError **err)
+{
+    const LuksState *s = node_state(n);
+    uint64_t have = edge_size(node_edge(n, ROLE_STORAGE));
+
+    if (have < s->payload)
+        return err_set(err, EINVAL, "'%s' ends before its data begins", node_filename(n));
+    /* A last sector cut short by the end of the file is padded with zeroes there. */
+    node_set_size(n, round_up(have - s->payload, CRYPTO_SECTOR));
+    return true;
+}
+
 static CO bool luks_driver_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
     Edge *file = node_open_child(n, "file", NULL, o, ROLE_STORAGE, false, err);
@@ -111,13 +124,10 @@ static CO bool luks_driver_open(Node *n, const json_t *o, OpenFlags flags, GErro
     if (!file || (json_has(o, "header") &&
                   !node_open_child(n, "header", NULL, o, ROLE_METADATA, false, err)))
         return false;
-    if (!luks_open_header(n, file, o, flags, err)) {
-        luks_release(s);
-        return false;
-    }
-    /* A last sector cut short by the end of the file is padded with zeroes there. */
-    node_set_size(n, round_up(edge_size(file) - s->payload, CRYPTO_SECTOR));
-    return true;
+    if (luks_open_header(n, file, o, flags, err) && luks_activate(n, err))
+        return true;
+    luks_release(s);
+    return false;
 }
 
 static CO void luks_driver_close(Node *n)
@@ -333,6 +343,7 @@ const BlockDriver block_luks = {
     .strong_options = luks_strong_options,
     .probe = luks_driver_probe,
     .open = luks_driver_open,
+    .activate = luks_activate,
     .close = luks_driver_close,
     .create_opts = luks_create_opts,
     .create = luks_create,

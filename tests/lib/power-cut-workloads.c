@@ -134,6 +134,24 @@ static CO void verify_bitmaps(Handle *h)
     }
 }
 
+/* The header as the reference writes it: feature names first, others across the first sector's end. */
+static void names_first(uint8_t *image, size_t len)
+{
+    enum { NAMES = 0x6803f857 };
+    uint32_t start = be32_at(image + 100), at = start, end;
+    g_autofree uint8_t *names = NULL;
+
+    while (be32_at(image + at) != NAMES) {
+        g_assert_cmpuint(be32_at(image + at), !=, 0);
+        at += 8 + round_up(be32_at(image + at + 4), 8);
+    }
+    end = at + 8 + round_up(be32_at(image + at + 4), 8);
+    names = g_memdup2(image + at, end - at);
+    memmove(image + start + (end - at), image + start, at - start);
+    memcpy(image + start, names, end - at);
+    (void)len;
+}
+
 /* ---- amend ---------------------------------------------------------------------------------- */
 
 static CO void amend(PowerCut *pc, const char *name, const char *value)
@@ -377,6 +395,14 @@ const PowerCutWorkload power_cut_workloads[] = {
     { "bitmaps, 512 byte clusters", "cluster_size=512", TINY, 256 << 10, run_bitmaps,
       .prepare = prepare_bitmaps, .verify = verify_bitmaps },
     { "amending", "cluster_size=4k", NULL, 512 << 10, run_amend },
+    { "bitmaps, lazy refcounts", "cluster_size=4k,lazy_refcounts=on", NULL, 512 << 10, run_bitmaps,
+      .prepare = prepare_bitmaps, .verify = verify_bitmaps },
+    { "bitmaps, names first", "cluster_size=4k", NULL, 256 << 10, run_bitmaps,
+      .prepare = prepare_bitmaps, .damage = names_first, .verify = verify_bitmaps },
+    { "bitmaps, backing file, names first", "cluster_size=4k", NULL, 256 << 10,
+      run_backing_and_bitmaps, POWER_CUT_BACKING, prepare_bitmaps, names_first },
+    { "rebase, names first", "cluster_size=4k", NULL, 256 << 10, run_rebase, POWER_CUT_BACKING,
+      prepare_bitmaps, names_first },
     { "amending, 512 byte clusters", "cluster_size=512", NULL, 128 << 10, run_amend },
     { "amending to v2 and back", "cluster_size=4k", NULL, 512 << 10, run_amend_versions },
     { "commit", "cluster_size=4k", NULL, 512 << 10, run_commit, POWER_CUT_OVERLAY },

@@ -42,6 +42,58 @@ def test_one_client_and_it_ends():
             assert not os.path.exists(s.socket)
 
 
+def test_a_socket_replaces_nothing_but_a_socket():
+    with folder() as where:
+        make_disk(where / 'disk', MIB)
+        (where / 'file').write_text('precious')
+        (where / 'link').symlink_to('file')
+        (where / 'folder').mkdir()
+        os.mkfifo(where / 'fifo')
+        before = sorted(os.listdir(where))
+        for name in ('file', 'link', 'folder', 'fifo'):
+            done = run_in(where, OURS, '-f', 'raw', '-k', where / name, 'disk')
+            assert done.returncode == 1 and 'no socket' in done.stderr, done
+            assert name in done.stderr
+        assert (where / 'file').read_text() == 'precious'
+        assert (where / 'link').is_symlink()
+        assert sorted(os.listdir(where)) == before
+        # What an earlier server left behind is in nobody's way.
+        left = socket.socket(socket.AF_UNIX)
+        left.bind(str(where / 'nbd.sock'))
+        left.close()
+        with serve('-r', '-f', 'raw', 'disk', where=where) as s:
+            s.client().start().close()
+        assert not (where / 'nbd.sock').exists()
+
+
+def test_an_end_leaves_the_socket_of_a_successor():
+    with folder() as where:
+        make_disk(where / 'disk', MIB)
+        with serve('-r', '-f', 'raw', '-x', 'one', 'disk', where=where) as first:
+            old = os.stat(first.socket).st_ino
+            with serve('-r', '-f', 'raw', '-x', 'two', 'disk', where=where) as second:
+                wait_for(lambda: listens(second.socket) and os.stat(second.socket).st_ino != old)
+                assert first.stop() == 0
+                told = run_in(where, OURS, '-L', '-k', second.socket)
+                assert "export: 'two'" in told.stdout, told
+        assert not os.path.exists(second.socket)
+
+
+def test_ports_have_sixteen_bits():
+    with folder() as where:
+        make_disk(where / 'disk', MIB)
+        for port in ('65536', '70000', '99999999999999999999'):
+            for command in ([OURS, '-b', '127.0.0.1', '-p', port, '-f', 'raw', 'disk'],
+                            [OURS, '-L', '-b', '127.0.0.1', '-p', port],
+                            [BUILD / 'qemu-img', 'info', f'nbd:127.0.0.1:{port}'],
+                            [BUILD / 'qemu-img', 'info', f'nbd://127.0.0.1:{port}'],
+                            [BUILD / 'qemu-img', 'info', '--image-opts',
+                             f'driver=nbd,host=127.0.0.1,port={port}']):
+                done = run_in(where, *command)
+                assert done.returncode == 1 and port in done.stderr, done
+                assert 'larger than 65535' in done.stderr or 'out of range' in done.stderr, done
+
+
 def test_several_at_once_end_it_with_the_last():
     with folder() as where:
         make_disk(where / 'disk', MIB)

@@ -11,7 +11,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
 from cases import BUILD, IO, REFERENCE, case, img, main, require, run
-from this_run import PRELOADABLE, TRACED
+from this_run import MAY_ABORT, PRELOADABLE, TRACED
 
 FAIL = str(BUILD / 'preload/fail.so')
 SECRET = '--object', 'secret,id=s,data=abc'
@@ -38,6 +38,83 @@ def a_temporary_snapshot_is_its_own_and_gone():
     assert not os.listdir('tmp') and pathlib.Path('r').read_bytes() == before
     done = run(IO, '-s', '-f', 'raw', '-c', 'read 0 512', 'r', code=1, env={'TMPDIR': '/nonexistent'})
     assert '/nonexistent/ferry-' in done.stderr, done.stderr
+
+
+# ---- files that were cut off -------------------------------------------------------------------
+
+def cut(name, size):
+    shutil.copy(name, 'y')
+    os.truncate('y', size)
+
+
+@case
+def an_image_whose_end_was_cut_off_is_told_and_not_copied():
+    """It would read as zeroes: so info warns, convert refuses; --salvage copies what is there."""
+    img('create', '-q', '-f', 'qcow2', 'x', '8M')
+    run(IO, '-c', 'write -q -P 1 0 2M', '-c', 'write -q -c -P 2 4M 64k', 'x')
+    size, whole = os.path.getsize('x'), pathlib.Path('x').read_bytes()
+    l1 = int.from_bytes(whole[40:48], 'big')
+    assert not img('info', 'x').stderr
+    for at in (1000, l1, l1 - 4096, l1 + 70000, 400000, 1000000, size - 65536):
+        cut('x', at)
+        assert f"'y' ends " in img('info', 'y').stderr, at
+        assert ' early' in img('convert', '-O', 'raw', 'y', 'r', code=1).stderr, at
+        assert not os.path.exists('r')
+        img('convert', '--salvage', '-O', 'raw', 'y', 'r')
+        assert os.path.getsize('r') == 8 << 20
+        os.unlink('r')
+        img('check', 'y', code=2)
+        img('check', '-r', 'leaks', 'y', code=None)
+        img('check', 'y', code=2)
+    # As backing file, and with a data file.
+    img('create', '-q', '-f', 'qcow2', '-b', 'y', '-F', 'qcow2', 'top')
+    assert "'y' ends" in img('convert', '-O', 'raw', 'top', 'r', code=1).stderr
+    img('create', '-q', '-f', 'qcow2', '-o', 'data_file=d', 'z', '8M')
+    run(IO, '-c', 'write -q -P 1 0 2M', 'z')
+    os.truncate('d', 1 << 20)
+    assert "'z' ends 1 MiB early" in img('convert', '-O', 'raw', 'z', 'r', code=1).stderr
+
+
+@case
+def what_is_short_but_whole_is_copied():
+    """No data at the end, counted space that nothing refers to, preallocated space, a dirty image."""
+    for options in ('compat=1.1', 'preallocation=metadata', 'lazy_refcounts=on', 'data_file=d',
+                    'compat=0.10', 'extended_l2=on,preallocation=falloc', 'cluster_size=512',
+                    'cluster_size=2M'):
+        img('create', '-q', '-f', 'qcow2', '-o', options, 'x', '8M')
+        assert not img('info', 'x').stderr, options
+        run(IO, '-c', 'write -q -P 1 0 200k', '-c', 'flush', '-c', 'abort', 'x', code=None,
+            env=MAY_ABORT)
+        assert not img('info', 'x').stderr, options
+        assert not img('convert', '-O', 'raw', 'x', 'r').stderr, options
+    img('create', '-q', '-f', 'qcow2', 'x', '8M')
+    data = bytearray(pathlib.Path('x').read_bytes())
+    block = int.from_bytes(data[65536:65544], 'big')
+    data[block + 400:block + 402] = b'\0\1'
+    pathlib.Path('x').write_bytes(data)
+    assert not img('info', 'x').stderr and not img('convert', '-O', 'raw', 'x', 'r').stderr
+
+
+# ---- growing -----------------------------------------------------------------------------------
+
+@case
+def what_grows_over_a_longer_backing_file_reads_as_zeroes():
+    """However its space is made, in every kind of image and from any size."""
+    pathlib.Path('b').write_bytes(b'\xff' * (1 << 20))
+    for options in ('extended_l2=on', 'extended_l2=on,cluster_size=16k', 'compat=0.10',
+                    'cluster_size=4k', 'data_file=d'):
+        for mode in ('off', 'metadata', 'falloc', 'full'):
+            for old in (503, 512, 36):
+                img('create', '-q', '-f', 'qcow2', '-o', options, '-b', 'b', '-F', 'raw', 'x',
+                    f'{old}k')
+                img('resize', '-q', f'--preallocation={mode}', 'x', '1013k')
+                new = 1013 - old
+                done = run(IO, '-c', f'read -q -P 255 0 {old}k', '-c', f'read -q -P 0 {old}k {new}k',
+                           'x', code=None)
+                assert not done.stdout, (options, mode, old, done.stdout)
+                img('check', '-q', 'x')
+                for name in ('x', 'd'):
+                    pathlib.Path(name).unlink(missing_ok=True)
 
 
 # ---- the ends of files -------------------------------------------------------------------------

@@ -361,19 +361,3 @@ CO int qcow2_change_backing(Node *n, const char *name, const char *format)
     node_set_backing_stored(n, q->backing_name, q->backing_format);
     return r;
 }
-
-CO int qcow2_make_empty(Node *n)
-{
-    Qcow2 *q = qcow2_of(n);
-    int r;
-
-    qcow2_exclusive_begin(q);
-    edge_event(q->storage, EV_EMPTY_IMAGE_PREPARE);
-    r = q->is_corrupt ? -ENOMEDIUM : qcow2_mark_dirty(q);
-    if (r >= 0)
-        r = qcow2_unmap_range(q, 0, round_up(q->size, q->cluster));
-    if (r >= 0)
-        r = qcow2_commit_all(q);
-    qcow2_exclusive_end(q);
-    return r;
-}
