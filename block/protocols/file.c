@@ -8,6 +8,7 @@
  * away, and until our own writes end.
  */
 #include "block/driver.h"
+#include "block/protocols/file-dirty.h"
 #include "block/protocols/file-lock.h"
 #include "block/protocols/file-space.h"
 #include "io/aio.h"
@@ -40,6 +41,7 @@ typedef struct {
     bool no_zero_range;  /* the file system refused it once */
     bool no_punch_hole;
     FileLock lock;
+    FileDirty dirty;     /* home loop only */
     Alike known;         /* home loop only */
 } File;
 
@@ -466,6 +468,10 @@ static CO int file_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 
     /* Whoever asked meanwhile may have seen the hole. */
     file_forget(s, true, off, buf.len);
+    if (r == 0 && !(node_flags(n) & OPEN_DIRECT) && !(flags & REQ_FUA)) {
+        r = file_dirty_add(&s->dirty, s->fd, buf.len);
+        s->sync_failed |= r < 0;
+    }
     return r;
 }
 
