@@ -108,6 +108,49 @@ def test_shared_keys(keys, tmp):
         expect(False, uri)
 
 
+def refusal(keys, tmp, server, client, *more):
+    """What both sides say: our server with object @server, and our client with object @client."""
+    path, log = tmp / 'refuses', tmp / 'log'
+    objects = ['--object', server, '--tls-creds', 't'] if server else []
+    with open(log, 'w') as f, open(tmp / 'disk', 'w') as d:
+        d.truncate(1 << 20)
+        p = subprocess.Popen([BUILD / 'qemu-nbd', '-v', '-t', '-k', path, '-f', 'raw', *objects,
+                              tmp / 'disk'], stderr=f)
+    try:
+        until = time.monotonic() + 20
+        while not path.exists():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        options = f'driver=nbd,path={path},tls-creds=t,tls-hostname=localhost' + ''.join(more)
+        told = expect(False, '--object', client, '--image-opts', options)
+    finally:
+        p.terminate()
+        p.wait()
+    assert f"Server 'unix:{path}'" in told, told
+    return told, log.read_text()
+
+
+def test_refusals_name_cause_and_cure(keys, tmp):
+    root = keys.root
+    make_certificate(root / 'client', 'client', root / 'ca')
+    psk = f'tls-creds-psk,id=t,endpoint=server,dir={root}/psk'
+    x509 = f'tls-creds-x509,id=t,endpoint=server,dir={root}/'
+    anybody = ',verify-peer=off'
+    for server, client, here, there in (
+            (psk, keys.psk('wrong-psk'), 'the key is wrong', 'the key is wrong'),
+            (psk, keys.x509(), 'another kind', 'another kind'),
+            (f'{x509}server{anybody}', keys.psk(), 'another kind', 'another kind'),
+            (f'{x509}server{anybody}', keys.x509('other'), 'no authority in ca-cert.pem',
+             'does not accept server-cert.pem'),
+            (f'{x509}named{anybody}', keys.x509(), "for 'disks.example', not for 'localhost'",
+             'does not accept server-cert.pem'),
+            (f'{x509}server', keys.x509(), 'demands a certificate', 'shows no certificate'),
+            (None, keys.x509(), 'TLS', '')):
+        told, logged = refusal(keys, tmp, server, client)
+        assert here in told, (here, told)
+        assert there in logged, (there, logged)
+
+
 def test_credentials_demand_tls(keys, tmp):
     """A server that has none, or is too old for it, is refused, whoever stands in between."""
     for members in {}, {'oldstyle': True}, {'fixed': False}:
