@@ -409,7 +409,8 @@ static CO bool nbd_create(const char *filename, json_t *o, GError **err)
     int r;
 
     if (strcmp(prealloc, "off"))
-        return err_set(err, ENOTSUP, "NBD exports cannot be preallocated with '%s'", prealloc);
+        return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s' for an NBD export",
+                       prealloc);
     h = handle_open(filename, NULL, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, err);
     if (!h || !handle_resize(h, size, false, PREALLOC_OFF, err))
         return false;

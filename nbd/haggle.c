@@ -10,6 +10,7 @@
 #include "nbd/haggle.h"
 #include "nbd/proto.h"
 #include "util/err.h"
+#include "util/printable.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -133,6 +134,7 @@ static const struct {
 static bool reply_refused(const Reply *r, const char *what, GError **err)
 {
     const char *text = "refuses it for a reason we do not know";
+    g_autofree char *said = NULL;
     int code = EINVAL;
 
     for (size_t i = 0; i < G_N_ELEMENTS(refusals); i++)
@@ -144,7 +146,7 @@ static bool reply_refused(const Reply *r, const char *what, GError **err)
     if (r->type == NBD_REP_ERR_TLS_REQD)
         err_line(err, "Did you forget a valid tls-creds?");
     else if (r->len && text_is_fine(r->data, r->len))
-        err_line(err, "server reported: %s", (const char *)r->data);
+        err_line(err, "server reported: %s", said = printable((const char *)r->data));
     return false;
 }
 

@@ -115,6 +115,24 @@ def test_signals_end_it():
             assert c.is_dropped()
 
 
+def test_signals_ignored_or_blocked_by_the_parent_stay_so():
+    """nohup qemu-nbd outlives its terminal."""
+    for sig in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        for how in (lambda s=sig: signal.signal(s, signal.SIG_IGN),
+                    lambda s=sig: signal.pthread_sigmask(signal.SIG_BLOCK, [s])):
+            with folder() as where:
+                make_disk(where / 'disk', MIB)
+                process = subprocess.Popen([OURS, '-t', '-f', 'raw', '-k', str(where / 's'), 'disk'],
+                                           cwd=where, preexec_fn=how)
+                while not os.path.exists(where / 's'):
+                    time.sleep(0.01)
+                process.send_signal(sig)
+                time.sleep(0.2)
+                assert process.poll() is None, (sig, process.returncode)
+                process.send_signal(signal.SIGTERM if sig != signal.SIGTERM else signal.SIGINT)
+                assert process.wait(PATIENCE) == 0
+
+
 def test_writes_are_there_at_the_end():
     with folder() as where:
         tool('qemu-img', 'create', '-q', '-f', 'qcow2', 'disk', '4M', cwd=where)
@@ -373,7 +391,7 @@ def test_help_and_version():
         for args in (['-h'], ['--help'], ['-V'], ['--version'], ['-T', 'help']):
             done = run_in(where, OURS, *args)
             assert done.returncode == 0 and done.stderr == '', done
-        assert run_in(where, OURS, '-V').stdout.startswith('qemu-nbd version 7.2')
+        assert run_in(where, OURS, '-V').stdout.startswith('qemu-nbd 7.2.')
         hint = run_in(where, OURS, '-P', '1', 'x').stderr
         assert '-o' in hint and 'artition' in hint
 
