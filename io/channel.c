@@ -370,3 +370,8 @@ const char *channel_tls_peer(const Channel *c)
 {
     return c->tls ? channel_tls_identity(c->tls) : NULL;
 }
+
+const char *channel_tls_problem(const Channel *c)
+{
+    return c->tls ? channel_tls_problem_of(c->tls) : NULL;
+}

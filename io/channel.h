@@ -36,6 +36,8 @@ void channel_set_deadline(Channel *c, int64_t deadline_ns);
 CO bool channel_start_tls(Channel *c, TlsCreds *creds, const char *hostname, GError **err);
 /* As tls_session_peer; NULL without TLS. */
 const char *channel_tls_peer(const Channel *c);
+/* As tls_session_problem; NULL without TLS. */
+const char *channel_tls_problem(const Channel *c);
 bool channel_is_tls(const Channel *c);
 
 /* The descriptor, for looking at: it stays the channel's. */

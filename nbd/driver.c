@@ -66,7 +66,7 @@ static CO bool nbd_connect(Node *n, NbdTarget *t, GError **err)
     Nbd *s = node_state(n);
     const NbdOffer *offer;
     bool wants_context = json_has(s->options, "x-dirty-bitmap");
-    g_autofree char *name = g_strdup(t->export_name);
+    g_autofree char *name = g_strdup(t->export_name), *server = net_address_text(&t->address);
     const char *context;
 
     s->remote = nbd_remote_open(t, err);
@@ -81,12 +81,12 @@ static CO bool nbd_connect(Node *n, NbdTarget *t, GError **err)
     s->align = offer->block_min;
     s->size = round_down(offer->size, offer->block_min);
     if (wants_context && !s->has_extents)
-        return err_set(err, EINVAL, "The server has no metadata context '%s' for export '%s'",
-                       context, name);
+        return err_set(err, EINVAL, "Server '%s' has no metadata context '%s' for export '%s'",
+                       server, context, name);
     nbd_limits(n, offer);
     node_set_size(n, s->size);
     if (s->flags & NBD_FLAG_READ_ONLY) {
-        g_autofree char *why = g_strdup_printf("The server's export '%s' is read-only", name);
+        g_autofree char *why = g_strdup_printf("Export '%s' of server '%s' is read-only", name, server);
 
         return node_fall_back_read_only(n, why, err);
     }

@@ -77,6 +77,21 @@ bool err_prefix(GError **err, const char *fmt, ...)
     return false;
 }
 
+bool err_suffix(GError **err, const char *fmt, ...)
+{
+    g_autofree char *text = NULL, *old = NULL;
+    va_list ap;
+
+    if (!err || !*err)
+        return false;
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    old = (*err)->message;
+    (*err)->message = g_strconcat(old, text, NULL);
+    return false;
+}
+
 bool err_prefix_name(GError **err, const char *text, const char *name)
 {
     g_autofree char *quoted = g_strdup_printf("'%s'", name);
