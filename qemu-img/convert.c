@@ -267,7 +267,7 @@ static CO bool convert_create(Convert *c, const char *name)
         return complain("Images of format '%s' cannot be compressed", format->name);
     if (c->has_backing && (!createopts_check_backing(name, c->opts, &err) ||
                            !createopts_open_backing(name, c->opts, &backing, &err))) {
-        err_prefix(&err, "%s: ", name);
+        err_prefix_name(&err, name, name);
         return complain_err(err);
     }
     opts = json_deep_copy(c->opts);
@@ -278,7 +278,7 @@ static CO bool convert_create(Convert *c, const char *name)
     work_listen(NULL);
     progress_phase("convert");
     if (!created) {
-        err_prefix(&err, "%s: ", name);
+        err_prefix_name(&err, name, name);
         return complain_err(err);
     }
     if (!c->has_backing)
@@ -324,10 +324,26 @@ static Node *convert_base(Node *source, Node *target_backing)
     return node_backing_chain_next(source);
 }
 
-/* Makes what will be written to zero at once, if that is cheap. */
+/* Makes what will be written to zero beforehand, where it is not, if that is cheap. */
 static CO bool convert_zero_target(Convert *c)
 {
-    return handle_zero(c->job.target, 0, c->job.len, REQ_MAY_UNMAP | REQ_NO_FALLBACK) >= 0;
+    Handle *h = c->job.target;
+    uint64_t zeroed = 0;
+    Extent e;
+
+    for (uint64_t off = 0; off < c->job.len; off += e.len) {
+        uint64_t len = MIN(c->job.len - off, EXTENT_LEN_MAX);
+
+        if (handle_extent(h, off, len, true, &e) < 0 || !e.len)
+            return false;
+        if (e.flags & EXTENT_ZERO)
+            continue;
+        zeroed += e.len;
+        if (zeroed > REQ_LEN_MAX ||
+            handle_zero(h, off, e.len, REQ_MAY_UNMAP | REQ_NO_FALLBACK) < 0)
+            return false;
+    }
+    return true;
 }
 
 /* True if the new target has its space already, so that more data than needed would take more. */
@@ -352,7 +368,7 @@ static CO void convert_plan(Convert *c)
     j->fine = convert_has_space(c);
     /* Space of its own is what these ask for. */
     j->share = !j->fine && !j->compress && !j->salvage && !j->write_all;
-    if (!j->target_is_zero && !backing && j->min_sparse && j->len && j->len <= REQ_LEN_MAX)
+    if (!j->target_is_zero && !backing && j->min_sparse && j->len)
         j->target_is_zero = convert_zero_target(c);
 }
 

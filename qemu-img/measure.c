@@ -69,7 +69,8 @@ static CO bool measure_image(const MeasureArgs *a, const char *name, const Block
              (a->snapshot && !image_load_snapshot(source, a->snapshot)))
             return false;
     }
-    if (!create_opts_check(format, NULL, opts, &err) ||
+    /* Options of the file that the image would lie in are fine, too. */
+    if (!create_opts_check(format, driver_find("file"), opts, &err) ||
         !image_measure(format, opts, source, &result, &err))
         return complain_err(err);
     measure_print(&result, json);

@@ -109,6 +109,7 @@ MADE = [
     Layout('1k-backing', 'cluster_size=1k', 'base'),
     Layout('512', 'cluster_size=512'),
     Layout('lazy', 'lazy_refcounts=on,cluster_size=4k'),
+    Layout('lazy-none', 'lazy_refcounts=on,cluster_size=4k', bitmap=False),
     Layout('zstd', 'compression_type=zstd'),
     Layout('extended', 'extended_l2=on,cluster_size=16k', 'base'),
     Layout('data-file', 'data_file=data'),
@@ -170,6 +171,8 @@ def operations(layout):
         yield 'resize', 'qemu-img', ['resize', *secret, *image, '512k']
     if 'data_file' not in layout.options:
         yield 'snapshot', 'qemu-img', ['snapshot', *secret, '-c', 'two', *image]
+        if not layout.bitmap and not layout.luks:    # bitmaps cannot record what it changes
+            yield 'snapshot-apply', 'qemu-img', ['snapshot', '-a', 'one', *image]
     if not layout.luks and not layout.bitmap and layout.options in ('', 'cluster_size=4k'):
         yield 'amend-v2', 'qemu-img', ['amend', '-o', 'compat=0.10', *image]
     if 'compat=0.10' in layout.options:
@@ -189,6 +192,8 @@ def look(layout, cwd, closed):
     if done.returncode:
         raise Wrong(f'info: {done.stderr.decode()}')
     info = json.loads(done.stdout)
+    if closed and info['dirty-flag']:
+        raise Wrong('the image is left dirty')
     for word in ('actual-size', 'dirty-flag'):
         info.pop(word, None)
     data = info['format-specific']['data']

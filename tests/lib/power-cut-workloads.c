@@ -189,6 +189,19 @@ static CO void run_amend_versions(PowerCut *pc)
     power_cut_mix(pc, 10, SMALL);
 }
 
+static CO void run_amend_snapshot(PowerCut *pc)
+{
+    PowerCutSnapshot *one;
+
+    power_cut_mix(pc, 15, SMALL);
+    one = power_cut_snapshot(pc, "one");
+    power_cut_mix(pc, 10, SMALL);
+    amend(pc, "compat", "0.10");
+    power_cut_snapshot_apply(pc, one);
+    amend(pc, "compat", "1.1");
+    power_cut_snapshot_remove(pc, one);
+}
+
 /* ---- chains --------------------------------------------------------------------------------- */
 
 /* Writes to @to what @from has where it, and not a layer below, decides. */
@@ -415,6 +428,8 @@ const PowerCutWorkload power_cut_workloads[] = {
       run_backing_and_bitmaps, POWER_CUT_BACKING },
     { "amending to v2, backing file", "cluster_size=4k", NULL, 256 << 10, run_amend_versions,
       POWER_CUT_BACKING },
+    { "amending to v2, backing file, snapshot", "cluster_size=4k", NULL, 256 << 10,
+      run_amend_snapshot, POWER_CUT_BACKING },
     { "rebase, extended L2", "cluster_size=16k,extended_l2=on", NULL, 512 << 10, run_rebase,
       POWER_CUT_BACKING },
     { "repair by new refcounts", "cluster_size=4k", NULL, 512 << 10, run_repair, POWER_CUT_DAMAGED,

@@ -117,6 +117,37 @@ def what_grows_over_a_longer_backing_file_reads_as_zeroes():
                     pathlib.Path(name).unlink(missing_ok=True)
 
 
+# ---- other versions ----------------------------------------------------------------------------
+
+@case
+def zero_clusters_of_snapshots_become_version_2():
+    """Over a backing file, in tables that disk and snapshots share or not; and back, larger."""
+    pathlib.Path('b').write_bytes(b'\5' * 204800)
+    img('create', '-q', '-f', 'qcow2', '-b', 'b', '-F', 'raw', 'a', '2M')
+    run(IO, '-c', 'write -q -P 1 0 64k', '-c', 'write -q -P 4 256k 64k', '-c', 'write -q -z 64k 64k',
+        '-c', 'write -q -z 1M 512k', 'a')
+    img('snapshot', '-c', 's', 'a')
+    run(IO, '-c', 'write -q -z 0 64k', '-c', 'write -q -z -u 128k 64k', '-c', 'write -q -z 256k 64k',
+        'a')
+    img('snapshot', '-c', 't', 'a')
+    views = ([], ['-l', 's'], ['-l', 't'])
+
+    def contents():
+        for i, view in enumerate(views):
+            img('convert', *view, '-O', 'raw', 'a', f'o{i}')
+        return [pathlib.Path(f'o{i}').read_bytes()[:2 << 20] for i in range(len(views))]
+    before = contents()
+    img('amend', '-o', 'compat=0.10', 'a')
+    assert contents() == before and 'compat: 0.10' in img('info', 'a').stdout
+    img('check', '-q', 'a')
+    # What lies behind the backing file needs no space for its zeroes.
+    assert os.path.getsize('a') < 1 << 20
+    img('amend', '-o', 'compat=1.1,size=4M', 'a')
+    assert contents() == before and 'compat: 1.1' in img('info', 'a').stdout
+    assert '4 MiB' in img('info', 'a').stdout
+    img('check', '-q', 'a')
+
+
 # ---- the ends of files -------------------------------------------------------------------------
 
 @case

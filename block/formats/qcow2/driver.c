@@ -236,7 +236,13 @@ static CO json_t *qcow2_info_specific(Node *n, GError **err)
 static bool qcow2_has_zero_init(Node *n)
 {
     Qcow2 *q = qcow2_of(n);
+    bool is_mapped = false;
 
+    for (uint32_t i = 0; i < q->l1_len && !is_mapped; i++)
+        is_mapped = q->l1[i] & ENTRY_OFFSET;
+    /* A raw data file shows what it has without the map. */
+    if (!is_mapped && !qcow2_is_data_raw(q))
+        return true;
     /* Preallocated clusters show what is below: with encryption, garbage. */
     return !q->crypt_method && node_has_zero_init(edge_node(q->data));
 }

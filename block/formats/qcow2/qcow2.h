@@ -401,6 +401,12 @@ CO int qcow2_reftable_load(Qcow2 *q);
 CO int qcow2_refcount_get(Qcow2 *q, uint64_t cluster, uint64_t *count);
 /* Adds @delta to the counts of @n clusters. -EINVAL: below 0 or over the maximum; then undone. */
 CO int qcow2_refcount_add(Qcow2 *q, uint64_t cluster, uint64_t n, int64_t delta);
+/*
+ * Adds @sign times @by to the counts of @n clusters; @by of those that change becomes the new count
+ * plus 1. That they fit was seen before: -EIO, they would be below 0; -EOVERFLOW, over the maximum.
+ */
+CO int qcow2_refcounts_change(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *by, int sign);
+CO int qcow2_refcounts_fit(Qcow2 *q, uint64_t cluster, uint64_t n, const uint32_t *by, int sign);
 /* Counts one down, *@count is what remains. The caller holds refcount_lock. */
 CO int qcow2_refcount_free(Qcow2 *q, uint64_t cluster, uint64_t *count);
 /* Counts of a block as memory: entry @i of refcount block content @block. */

@@ -212,6 +212,73 @@ CO int qcow2_refcount_add(Qcow2 *q, uint64_t cluster, uint64_t n, int64_t delta)
     return r < 0 ? r : count_add(q, cluster, n, delta);
 }
 
+static bool count_fits(const Qcow2 *q, uint64_t now, uint32_t by, int sign)
+{
+    return sign < 0 ? now >= by : now <= q->refcount_max && by <= q->refcount_max - now;
+}
+
+CO int qcow2_refcounts_fit(Qcow2 *q, uint64_t cluster, uint64_t n, const uint32_t *by, int sign)
+{
+    int r = qcow2_reftable_load(q);
+
+    for (uint64_t done = 0, part; done < n && r >= 0; done += part) {
+        uint64_t first = index_in_block(q, cluster + done);
+        void *block;
+
+        part = part_in_block(q, cluster + done, n - done);
+        r = block_get(q, (cluster + done) >> q->refblock_bits, &block);
+        for (uint64_t i = 0; i < part && r >= 0; i++)
+            if (by[done + i] && !count_fits(q, block ? qcow2_count_at(q, block, first + i) : 0,
+                                            by[done + i], sign))
+                return sign < 0 ? -EIO : -EOVERFLOW;
+    }
+    return r;
+}
+
+/* The same in one block, from its entry @first on. */
+static void counts_change(Qcow2 *q, void *block, uint64_t first, uint64_t n, uint32_t *by, int sign)
+{
+    uint64_t from = n, to = 0;
+
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t now;
+
+        if (!by[i])
+            continue;
+        now = qcow2_count_at(q, block, first + i) + (int64_t)sign * by[i];
+        qcow2_count_put(q, block, first + i, now);
+        by[i] = (uint32_t)MIN(now, UINT32_MAX - 1) + 1;
+        from = MIN(from, i);
+        to = i + 1;
+    }
+    if (from < to) {
+        uint64_t start = (first + from) << q->refcount_order >> 3;
+        uint64_t end = div_round_up((first + to) << q->refcount_order, 8);
+
+        cache_mark(&q->refblocks, block, start, end - start);
+    }
+}
+
+CO int qcow2_refcounts_change(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *by, int sign)
+{
+    int r = qcow2_reftable_load(q);
+    CO_LOCKED(&q->refcount_lock);
+
+    for (uint64_t done = 0, part; done < n && r >= 0; done += part) {
+        void *block;
+
+        part = part_in_block(q, cluster + done, n - done);
+        r = block_get(q, (cluster + done) >> q->refblock_bits, &block);
+        if (r >= 0 && block)
+            counts_change(q, block, index_in_block(q, cluster + done), part, by + done, sign);
+        for (uint64_t i = 0; i < part && r >= 0 && !block; i++)
+            r = by[done + i] ? -EINVAL : 0;
+    }
+    if (sign < 0)
+        q->free_hint = MIN(q->free_hint, cluster);
+    return r;
+}
+
 CO int qcow2_refcount_free(Qcow2 *q, uint64_t cluster, uint64_t *count)
 {
     int r = qcow2_reftable_load(q);
