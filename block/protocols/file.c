@@ -508,6 +508,16 @@ static CO int file_zero_past_end(File *s, uint64_t end)
     return ftruncate(s->fd, end) < 0 ? -errno : 0;
 }
 
+/* What ZERO_RANGE does, for file systems without it (tmpfs): a hole, and then space for it again. */
+static CO int file_zero_anew(File *s, uint64_t off, uint64_t len)
+{
+    int r = file_fallocate(s, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+
+    if (r == -ENOTSUP)
+        s->no_punch_hole = true;
+    return r < 0 ? r : file_fallocate(s, 0, off, len);
+}
+
 static CO int file_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 {
     File *s = node_state(n);
@@ -526,6 +536,8 @@ static CO int file_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
                            len);
         s->no_zero_range = r == -ENOTSUP;
     }
+    if (r == -ENOTSUP && !s->is_device && !s->no_punch_hole)
+        r = file_zero_anew(s, off, len);
     return r;
 }
 
