@@ -90,9 +90,13 @@ CO int qcow2_missing_end(Node *n, uint64_t *bytes)
     g_autofree uint64_t *l1 = NULL;
     g_autoptr(GArray) tables = NULL;
     uint64_t counted;
-    int r = may_be_cut(q, &counted);
+    int r;
 
     *bytes = 0;
+    /* A file that somebody else writes grows: its length when it was opened tells nothing. */
+    if (node_flags(n) & OPEN_FORCE_SHARE)
+        return 0;
+    r = may_be_cut(q, &counted);
     if (r <= 0)
         return r;
     l1 = tree_l1_read(q, q->l1_off, q->l1_len, &r);
