@@ -212,6 +212,44 @@ def faults_while_an_overlay_is_emptied_reach_the_caller():
             io(image, 'read -q -P 5 0 512k', 'read -q -P 0 512k 512k')
 
 
+def overlay_with_a_high_l1(written):
+    """Its L1 table was replaced by a longer one, behind the data."""
+    overlay('cluster_size=4k', size='20M', written=f'0 {written}')
+    img('resize', '-q', 'a', '20G')
+    img('resize', '-q', 'b', '20G')
+
+
+@case
+def an_emptying_that_stops_half_way_leaves_leaks_at_worst():
+    """Several refcount blocks are needed for what stays; one of them cannot be read."""
+    for failing in (1, 2):
+        overlay_with_a_high_l1('10M')
+        pathlib.Path('rules').write_text(
+            ''.join(f'[set-state]\nevent = "refblock_load"\nstate = "{i}"\nnew_state = "{i + 1}"\n'
+                    for i in range(1, failing)) +
+            f'[inject-error]\nevent = "refblock_load"\nstate = "{failing}"\nonce = "on"\n')
+        img('commit', '-q', '--image-opts', 'driver=qcow2,file.driver=blkdebug,file.config=rules,'
+            'file.image.filename=a', code=1)
+        img('check', '-q', '-r', 'leaks', 'a')
+        io('a', 'write -q -P 6 0 8M', 'read -q -P 6 0 8M', 'read -q -P 5 8M 2M')
+        img('check', '-q', 'a')
+
+
+@case
+def a_damaged_refcount_table_does_not_end_a_commit():
+    """One entry names a block far beyond all that the table counts."""
+    for entry in (0x00fffffffff00000, 1 << 40):
+        overlay(size='64M', written='0 64k')
+        with open('a', 'r+b') as f:
+            f.seek(48)
+            table = int.from_bytes(f.read(8), 'big')
+            f.seek(table + 8)
+            f.write(entry.to_bytes(8, 'big'))
+        done = img('commit', '-q', 'a', code=None)
+        assert done.returncode in (0, 1), done
+        io('b', 'read -q -P 5 0 64k')
+
+
 @case
 def salvage_asks_again_for_less():
     """One sector's status cannot be read: what is before and after is known all the same."""
