@@ -165,6 +165,19 @@ def a_target_that_reads_as_zeroes_stays_as_it_is():
         assert os.path.getsize('a') == size and not data_bytes('a'), (written, map_of('a'))
 
 
+# ---- the first block of a guessed image ---------------------------------------------------------
+
+@case
+def writes_side_by_side_cannot_make_a_guessed_raw_image_another_format():
+    """Each byte of the magic and of the version by itself is harmless."""
+    head = b'QFI\xfb\0\0\0\2'
+    pathlib.Path('f').write_bytes(bytes(MIB))
+    run(IO, *[word for i, b in enumerate(head) if b
+              for word in ('-c', f'aio_write -q -P {b} {i} 1')], '-c', 'aio_flush', 'f', code=None)
+    left = pathlib.Path('f').read_bytes()[:8]
+    assert sum(a != b for a, b in zip(left, head)) == 1, left
+
+
 # ---- committing and salvaging -------------------------------------------------------------------
 
 def overlay(options='compat=1.1', size='8M', written='0 6M'):

@@ -685,7 +685,7 @@ static CO int blocks_reset(Qcow2 *q, const bool *keep)
     return 0;
 }
 
-/* Takes the blocks that are not kept out of the table. Their clusters are freed once it is written. */
+/* Takes the blocks that are not kept out of the table. Their clusters are freed after its write. */
 static void blocks_drop(Qcow2 *q, const bool *keep)
 {
     for (uint32_t i = 0; i < q->reftable_len; i++) {
