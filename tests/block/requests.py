@@ -165,6 +165,18 @@ def a_target_that_reads_as_zeroes_stays_as_it_is():
         assert os.path.getsize('a') == size and not data_bytes('a'), (written, map_of('a'))
 
 
+@case
+def a_failed_write_over_data_and_reserved_clusters_leaves_the_old_data():
+    for options in ('cluster_size=2M', 'cluster_size=2M,extended_l2=on'):
+        img('create', '-q', '-f', 'qcow2', '-o', options, 'a', '8M')
+        io('a', 'write -q -P 5 0 4M', 'write -q -z 2M 2M')
+        run(IO, '-c', 'open -o driver=qcow2,file.driver=blkdebug,file.image.driver=file,'
+            'file.image.filename=a,file.inject-error.0.event=write_aio,file.inject-error.0.errno=28',
+            '-c', 'write -q -P 6 2044k 8k', code=1)
+        io('a', 'read -q -P 5 0 2M', 'read -q -P 0 2M 2M', 'write -q -P 6 2044k 8k',
+           'read -q -P 5 0 2044k', 'read -q -P 6 2044k 8k', 'read -q -P 0 2052k 2044k')
+
+
 # ---- the first block of a guessed image ---------------------------------------------------------
 
 @case
