@@ -245,6 +245,17 @@ def overlay_with_a_high_l1(written):
 
 
 @case
+def an_emptied_overlay_gives_back_the_space_before_its_tables():
+    overlay_with_a_high_l1('16M')
+    img('commit', '-q', 'a')
+    assert os.path.getsize('a') > 16 * MIB, 'the L1 table does not lie high'
+    assert os.stat('a').st_blocks * 512 < MIB, os.stat('a').st_blocks * 512
+    img('check', '-q', 'a')
+    io('a', 'read -q -P 5 0 16M', 'write -q -P 6 0 16M', 'read -q -P 6 0 16M')
+    img('check', '-q', 'a')
+
+
+@case
 def an_emptying_that_stops_half_way_leaves_leaks_at_worst():
     """Several refcount blocks are needed for what stays; one of them cannot be read."""
     for failing in (1, 2):

@@ -719,6 +719,18 @@ CO int qcow2_refcount_reset(Qcow2 *q)
     return r;
 }
 
+CO void qcow2_free_space_discard(Qcow2 *q)
+{
+    CO_LOCKED(&q->refcount_lock);
+    uint64_t end = div_round_up(edge_size(q->storage), q->cluster), start, len;
+
+    for (uint64_t at = 0; at < end; at = start + len) {
+        if (find_run(q, at, 1, end - at, &start, &len) < 0 || start >= end)
+            return;
+        edge_discard(q->storage, start << q->cluster_bits, len << q->cluster_bits);
+    }
+}
+
 /* ---- writing -------------------------------------------------------------------------------- */
 
 static CO int block_write(Qcow2 *q, CacheEntry *e, uint8_t *bounce)
