@@ -58,6 +58,7 @@ typedef struct {
     GArray *roots;           /* CheckRoot of the snapshots */
     bool any_bad;            /* some table has bad entries */
     uint64_t told;           /* lines printed */
+    int64_t cut;             /* tables that end after the file's end, by less than a cluster */
     uint32_t far_reads;      /* refcounts of clusters behind the end of the file looked up */
 
     int64_t overflows;       /* references that the refcounts are too narrow for */
