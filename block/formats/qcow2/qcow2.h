@@ -550,7 +550,7 @@ CO int qcow2_make_empty(Node *n);
 
 /* ---- missing-end.c -------------------------------------------------------------------------- */
 
-CO int qcow2_missing_end(Node *n, uint64_t *bytes);
+CO int qcow2_missing_end(Node *n, bool quick, uint64_t *bytes);
 
 /* ---- amend.c, refcount-width.c -------------------------------------------------------------- */
 
