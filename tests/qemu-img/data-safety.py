@@ -25,8 +25,7 @@ def failing(call, errno, nth=1):
 @case
 def calls_that_fail_are_named_by_whole_words():
     """Else a name that is no call's would make any of them fail, and its test find something."""
-    for call, counts in (('any', True), ('change', True), ('a', False), ('n', False), ('', False),
-                         ('any change', False)):
+    for call, counts in (('any', True), ('change', True), ('a', False), ('n', False), ('', False)):
         img('create', '-q', '-f', 'raw', 'x', '1M', env=dict(failing(call, 5, 0), FAIL_COUNT='count'))
         assert (int(pathlib.Path('count').read_text()) > 0) == counts, call
 
