@@ -159,7 +159,8 @@ struct BlockDriver {
 
     CO int (*info)(Node *n, NodeInfo *info);
     CO json_t *(*info_specific)(Node *n, GError **err);
-    CO int (*missing_end)(Node *n, uint64_t *bytes);   /* see node_missing_end; NULL: not known */
+    /* See node_missing_end. NULL: not known. */
+    CO int (*missing_end)(Node *n, bool quick, uint64_t *bytes);
     CO int (*check)(Node *n, CheckResult *result, CheckFix fix, FILE *out, GError **err);
     CO bool (*measure)(json_t *opts, Handle *source, MeasureResult *result, GError **err);
     /* Rewrites the stored backing name and format; NULL @name removes them. */

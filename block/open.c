@@ -609,7 +609,7 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
         if (!given && !n->backing_stored)
             return true;
         if (!options_name_a_place(given) && n->backing_stored) {
-            /* Options alone, such as a driver, do not make the user's own what the image names. */
+            /* Options that name no file leave the choice of the backing file to the image. */
             if (n->flags & OPEN_UNTRUSTED)
                 return err_set(err, EPERM, "Image '%s' wants the backing file '%s', which was not "
                                "named", node_filename(n), n->backing_stored);

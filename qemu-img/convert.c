@@ -189,7 +189,7 @@ static CO bool convert_check_ends(const Convert *c)
             uint64_t missing;
 
             /* What cannot be read here the copy cannot read either. */
-            if (node_missing_end(n, &missing) < 0 || !missing)
+            if (node_missing_end(n, false, &missing) < 0 || !missing)
                 continue;
             size = size_format(missing);
             if (!c->args->salvage)

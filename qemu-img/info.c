@@ -62,7 +62,7 @@ static CO void info_tell_cut(Node *n)
     g_autofree char *size = NULL;
     uint64_t missing;
 
-    if (node_missing_end(n, &missing) < 0 || !missing)
+    if (node_missing_end(n, true, &missing) < 0 || !missing)
         return;
     size = size_format(missing);
     complain("warning: The file of '%s' ends %s early; what is missing reads as zeroes",

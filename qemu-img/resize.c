@@ -48,7 +48,7 @@ static bool resize_read_size(const char *text, NewSize *s)
 static bool resize_read_preallocation(const char *text, Prealloc *p)
 {
     *p = PREALLOC_OFF;
-    return !text || prealloc_parse(text, p) || 
+    return !text || prealloc_parse(text, p) ||
            complain("There is no preallocation mode '%s'; choose off, metadata, falloc or full", text);
 }
 

@@ -18,8 +18,8 @@ const char *tool_name(void);
 void complain_after(void (*fn)(void));
 
 /*
- * One line on standard error behind the program's name. Always false. What a terminal could obey is
- * shown escaped, here and in all that follows: names come from images and servers.
+ * One line on standard error after the program's name. Always false. Control characters are shown
+ * escaped, here and in all functions below: names come from images and servers.
  */
 bool complain(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 bool complain_va(const char *fmt, va_list ap) G_GNUC_PRINTF(1, 0);

@@ -6,12 +6,14 @@
  * look like something else by whoever writes into it: the next time it would be opened as that.
  */
 #include "block/driver.h"
+#include "block/range.h"
 #include <inttypes.h>
 #include <string.h>
 
 typedef struct {
     uint64_t offset; /* bytes, where the window starts in the file */
     bool has_size;   /* the window's size was given and is fixed */
+    RangeLock head;  /* changes of a guarded first block: one at a time. Home loop only. */
 } Raw;
 
 static int raw_probe(const uint8_t *head, size_t len, const char *filename)
@@ -81,8 +83,10 @@ static CO bool raw_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags
 static CO void raw_reconfigure_commit(Node *n, void *change)
 {
     g_autofree RawChange *c = change;
+    Raw *s = node_state(n);
 
-    *(Raw *)node_state(n) = c->window;
+    s->offset = c->window.offset;
+    s->has_size = c->window.has_size;
     node_set_size(n, c->size);
 }
 
@@ -101,16 +105,21 @@ static CO int raw_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 
 /*
  * -EPERM if @n was probed and would look like another format with @buf (NULL: zeroes) written at @off.
+ * Until @hold is released nobody else changes the first block, so two writes that are harmless each
+ * by itself cannot both pass.
  */
-static CO int raw_check_head(Node *n, uint64_t off, uint64_t len, const Span *buf)
+static CO int raw_check_head(Node *n, RangeHold *hold, uint64_t off, uint64_t len, const Span *buf)
 {
+    Raw *s = node_state(n);
     uint8_t head[PROBE_LEN] = { 0 };
     const char *foreign;
-    uint64_t have = MIN(MAX(node_size(n), off + len), PROBE_LEN), part;
+    uint64_t have, part;
     int r;
 
     if (!node_is_probed_raw(n) || off >= PROBE_LEN || !len)
         return 0;
+    range_take(&s->head, hold, 0, PROBE_LEN);
+    have = MIN(MAX(node_size(n), off + len), PROBE_LEN);
     r = raw_pread(n, 0, span_of(head, have), 0);
     if (r < 0)
         return r;
@@ -124,8 +133,9 @@ static CO int raw_check_head(Node *n, uint64_t off, uint64_t len, const Span *bu
 
 static CO int raw_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
+    RANGE_GUARD hold = {};
     Raw *s = node_state(n);
-    int r = raw_check_head(n, off, buf.len, &buf);
+    int r = raw_check_head(n, &hold, off, buf.len, &buf);
 
     if (r < 0)
         return r;
@@ -137,8 +147,9 @@ static CO int raw_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 
 static CO int raw_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 {
+    RANGE_GUARD hold = {};
     Raw *s = node_state(n);
-    int r = raw_check_head(n, off, len, NULL);
+    int r = raw_check_head(n, &hold, off, len, NULL);
 
     if (r < 0)
         return r;
@@ -149,8 +160,9 @@ static CO int raw_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 
 static CO int raw_discard(Node *n, uint64_t off, uint64_t len)
 {
+    RANGE_GUARD hold = {};
     Raw *s = node_state(n);
-    int r = raw_check_head(n, off, len, NULL);
+    int r = raw_check_head(n, &hold, off, len, NULL);
 
     if (r < 0)
         return r;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Locks of open files have no process of their own, so the kernel tells none. But /proc/PID/fdinfo
- * lists the locks of each descriptor, those of the same file are found by its device and inode.
+ * Locks of open files have no process of their own, so the kernel names none. But /proc/PID/fdinfo
+ * lists the locks of each descriptor, with the inode. Only a descriptor with such a lock is asked for
+ * the file's attributes: any other one may be of a file system whose server does not answer.
  */
 #include "block/protocols/lock-holder.h"
 #include <dirent.h>
@@ -16,17 +17,18 @@
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DIR, closedir)
 
-/* Does one of the lines "lock: 1: OFDLCK ADVISORY READ -1 00:01:2 100 103" of @text hold @byte? */
-static bool text_has_lock(const char *text, int byte)
+/* Does a line "lock: 1: OFDLCK ADVISORY READ -1 00:01:2 100 103" of @text hold @byte of inode 2? */
+static bool text_has_lock(const char *text, unsigned long long inode, int byte)
 {
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
 
     for (char **l = lines; *l; l++) {
-        unsigned long long start, end = G_MAXUINT64;
+        unsigned long long of, start, end = G_MAXUINT64;
 
         if (g_str_has_prefix(*l, "lock:") &&
-            sscanf(*l, "lock: %*s OFDLCK %*s %*s %*s %*s %llu %llu", &start, &end) >= 1 &&
-            start <= (unsigned)byte && (unsigned)byte <= end)
+            sscanf(*l, "lock: %*s OFDLCK %*s %*s %*s %*[^:]:%*[^:]:%llu %llu %llu", &of, &start,
+                   &end) >= 2 &&
+            of == inode && start <= (unsigned)byte && (unsigned)byte <= end)
             return true;
     }
     return false;
@@ -38,9 +40,9 @@ static bool fd_has_lock(const char *pid, int fds, const char *name, const struct
     g_autofree char *path = g_strdup_printf("/proc/%s/fdinfo/%s", pid, name), *text = NULL;
     struct stat st;
 
-    return fstatat(fds, name, &st, 0) == 0 && st.st_dev == file->st_dev &&
-           st.st_ino == file->st_ino && g_file_get_contents(path, &text, NULL, NULL) &&
-           text_has_lock(text, byte);
+    return g_file_get_contents(path, &text, NULL, NULL) &&
+           text_has_lock(text, file->st_ino, byte) && fstatat(fds, name, &st, 0) == 0 &&
+           st.st_dev == file->st_dev && st.st_ino == file->st_ino;
 }
 
 /* The same for any descriptor but @own, which is ours. */

@@ -165,6 +165,31 @@ def a_target_that_reads_as_zeroes_stays_as_it_is():
         assert os.path.getsize('a') == size and not data_bytes('a'), (written, map_of('a'))
 
 
+@case
+def a_failed_write_over_data_and_reserved_clusters_leaves_the_old_data():
+    for options in ('cluster_size=2M', 'cluster_size=2M,extended_l2=on'):
+        img('create', '-q', '-f', 'qcow2', '-o', options, 'a', '8M')
+        io('a', 'write -q -P 5 0 4M', 'write -q -z 2M 2M')
+        run(IO, '-c', 'open -o driver=qcow2,file.driver=blkdebug,file.image.driver=file,'
+            'file.image.filename=a,file.inject-error.0.event=write_aio,file.inject-error.0.errno=28',
+            '-c', 'write -q -P 6 2044k 8k', code=1)
+        io('a', 'read -q -P 5 0 2M', 'read -q -P 0 2M 2M', 'write -q -P 6 2044k 8k',
+           'read -q -P 5 0 2044k', 'read -q -P 6 2044k 8k', 'read -q -P 0 2052k 2044k')
+
+
+# ---- the first block of a guessed image ---------------------------------------------------------
+
+@case
+def writes_side_by_side_cannot_make_a_guessed_raw_image_another_format():
+    """Each byte of the magic and of the version by itself is harmless."""
+    head = b'QFI\xfb\0\0\0\2'
+    pathlib.Path('f').write_bytes(bytes(MIB))
+    run(IO, *[word for i, b in enumerate(head) if b
+              for word in ('-c', f'aio_write -q -P {b} {i} 1')], '-c', 'aio_flush', 'f', code=None)
+    left = pathlib.Path('f').read_bytes()[:8]
+    assert sum(a != b for a, b in zip(left, head)) == 1, left
+
+
 # ---- committing and salvaging -------------------------------------------------------------------
 
 def overlay(options='compat=1.1', size='8M', written='0 6M'):
@@ -210,6 +235,55 @@ def faults_while_an_overlay_is_emptied_reach_the_caller():
         img('check', '-q', 'a')
         for image in ('a', 'b'):
             io(image, 'read -q -P 5 0 512k', 'read -q -P 0 512k 512k')
+
+
+def overlay_with_a_high_l1(written):
+    """Its L1 table was replaced by a longer one, behind the data."""
+    overlay('cluster_size=4k', size='20M', written=f'0 {written}')
+    img('resize', '-q', 'a', '20G')
+    img('resize', '-q', 'b', '20G')
+
+
+@case
+def an_emptied_overlay_gives_back_the_space_before_its_tables():
+    overlay_with_a_high_l1('16M')
+    img('commit', '-q', 'a')
+    assert os.path.getsize('a') > 16 * MIB, 'the L1 table does not lie high'
+    assert os.stat('a').st_blocks * 512 < MIB, os.stat('a').st_blocks * 512
+    img('check', '-q', 'a')
+    io('a', 'read -q -P 5 0 16M', 'write -q -P 6 0 16M', 'read -q -P 6 0 16M')
+    img('check', '-q', 'a')
+
+
+@case
+def an_emptying_that_stops_half_way_leaves_leaks_at_worst():
+    """Several refcount blocks are needed for what stays; one of them cannot be read."""
+    for failing in (1, 2):
+        overlay_with_a_high_l1('10M')
+        pathlib.Path('rules').write_text(
+            ''.join(f'[set-state]\nevent = "refblock_load"\nstate = "{i}"\nnew_state = "{i + 1}"\n'
+                    for i in range(1, failing)) +
+            f'[inject-error]\nevent = "refblock_load"\nstate = "{failing}"\nonce = "on"\n')
+        img('commit', '-q', '--image-opts', 'driver=qcow2,file.driver=blkdebug,file.config=rules,'
+            'file.image.filename=a', code=1)
+        img('check', '-q', '-r', 'leaks', 'a')
+        io('a', 'write -q -P 6 0 8M', 'read -q -P 6 0 8M', 'read -q -P 5 8M 2M')
+        img('check', '-q', 'a')
+
+
+@case
+def a_damaged_refcount_table_does_not_end_a_commit():
+    """One entry names a block far beyond all that the table counts."""
+    for entry in (0x00fffffffff00000, 1 << 40):
+        overlay(size='64M', written='0 64k')
+        with open('a', 'r+b') as f:
+            f.seek(48)
+            table = int.from_bytes(f.read(8), 'big')
+            f.seek(table + 8)
+            f.write(entry.to_bytes(8, 'big'))
+        done = img('commit', '-q', 'a', code=None)
+        assert done.returncode in (0, 1), done
+        io('b', 'read -q -P 5 0 64k')
 
 
 @case

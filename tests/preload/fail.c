@@ -32,12 +32,22 @@ struct io_uring_params;
 
 static atomic_int seen;
 
+static bool has_word(const char *words, const char *word)
+{
+    size_t len = strlen(word);
+
+    for (const char *p = words; len && (p = strstr(p, word)); p += len)
+        if ((p == words || p[-1] == ' ') && (!p[len] || p[len] == ' '))
+            return true;
+    return false;
+}
+
 /* True if this call, one of @kinds and named @name, is the one to fail; errno is set then. */
 static int fails(const char *kinds, const char *name)
 {
     const char *call = getenv("FAIL_CALL"), *nth = getenv("FAIL_NTH"), *e = getenv("FAIL_ERRNO");
 
-    if (!call || (strcmp(call, name) && !strstr(kinds, call)))
+    if (!call || (strcmp(call, name) && !has_word(kinds, call)))
         return 0;
     if (atomic_fetch_add(&seen, 1) + 1 != (nth ? atoi(nth) : 0))
         return 0;

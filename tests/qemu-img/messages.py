@@ -275,4 +275,19 @@ def locks_name_the_program_that_holds_them():
         holder.stdout.read()
 
 
+@case
+def nobody_asks_a_dead_mount_who_holds_a_lock():
+    """Some process, here this one, has a file open whose server does not answer."""
+    require(PRELOADABLE, 'sanitizers want to be preloaded alone')
+    img('create', '-q', '-f', 'qcow2', 'q', '1M')
+    with open('dead-mount', 'wb'), \
+            subprocess.Popen([IO, 'q'], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.read(1)
+        text = img('resize', 'q', '2M', code=1, timeout=20,
+                   env={'LD_PRELOAD': str(BUILD / 'preload/hang.so')}).stderr
+        assert f'in use by qemu-io (process {holder.pid})\n' in text, text
+        holder.stdin.close()
+        holder.stdout.read()
+
+
 main('messages')

@@ -144,12 +144,26 @@ static uint64_t lacks(const Check *c, uint64_t off, uint64_t len)
 
 static void tell_cut(Check *c, unsigned level, uint64_t off, uint64_t missing)
 {
-    bool repairing = c->fix & CHECK_FIX_ERRORS;
+    block_warn("Image '%s': the last %" PRIu64 " bytes of the L%u table at offset 0x%" PRIx64
+               " are after the end of the file%s", node_filename(c->q->node), missing, level, off,
+               c->fix & CHECK_FIX_ERRORS ? ", which is extended" : "");
+    c->cut++;
+}
 
-    check_tell(c, "%s L%u table at offset 0x%" PRIx64 ": its last %" PRIu64 " bytes are behind the end "
-               "of the file\n", check_verb(repairing), level, off, missing);
-    c->result->corruptions += !repairing;
-    c->result->corruptions_fixed += repairing;
+/*
+ * The reference does not notice a cut table, but what lies after it. Its count of that is printed, so
+ * a cut table is counted only where nothing else tells of the loss.
+ */
+static void count_cut(Check *c)
+{
+    CheckResult *res = c->result;
+
+    if (res->corruptions || res->corruptions_fixed)
+        return;
+    if (c->fix & CHECK_FIX_ERRORS)
+        res->corruptions_fixed = c->cut;
+    else
+        res->corruptions = c->cut;
 }
 
 /* The file becomes so many bytes longer, if errors are to be repaired. */
@@ -282,6 +296,8 @@ static CO int check_all(Check *c, GError **err)
         r = check_barrier(c);
     if (r >= 0)
         r = check_flags(c, err);
+    if (r >= 0)
+        count_cut(c);
     return r < 0 ? r : check_barrier(c);
 }
 

@@ -58,6 +58,7 @@ typedef struct {
     GArray *roots;           /* CheckRoot of the snapshots */
     bool any_bad;            /* some table has bad entries */
     uint64_t told;           /* lines printed */
+    int64_t cut;             /* tables that end after the file's end, by less than a cluster */
     uint32_t far_reads;      /* refcounts of clusters behind the end of the file looked up */
 
     int64_t overflows;       /* references that the refcounts are too narrow for */
@@ -103,8 +104,8 @@ typedef void CheckVisit(Check *c, CheckTable *t, const uint8_t *entries);
 CO int check_tables_read(Check *c, CheckVisit *visit, GError **err);
 CheckTable *check_table_find(Check *c, uint64_t off);
 /*
- * Is all of [@off, @off + @len) used as metadata @uses times, and else at most as guest data, which is
- * lost anyway? Then those who use it so may write it.
+ * May a repair write the table at [@off, @off + @len), to which @uses references were found? Only if no
+ * other metadata lies there. Guest data may: the table has overwritten it already.
  */
 CO bool check_may_write(Check *c, uint64_t off, uint64_t len, uint64_t uses);
 /* A reference from the table or the blocks of refcounts. False after telling: it is too far. */

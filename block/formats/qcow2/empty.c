@@ -5,7 +5,7 @@
  *
  *     L1 table without entries
  *     refcounts of header, L1 and refcount table and blocks only; then blocks that count none of them
- *     file cut off behind what is left
+ *     file cut off after what is left, and a hole in it wherever else nothing is left
  *
  * so no table of the map is read, and a cut leaves leaks at worst. What has more in its file than these
  * (snapshots, bitmaps, another program's extensions) is unmapped cluster by cluster.
@@ -44,8 +44,10 @@ static CO int empty_at_once(Qcow2 *q)
         r = qcow2_refcount_reset(q);
     if (r >= 0)
         r = qcow2_commit_all(q);
-    if (r >= 0)
+    if (r >= 0) {
         qcow2_cut_file(q);
+        qcow2_free_space_discard(q);
+    }
     return r;
 }
 

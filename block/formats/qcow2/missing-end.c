@@ -94,14 +94,16 @@ static uint64_t l1_end(const Qcow2 *q)
 }
 
 /* 1: something may be missing, 0: certainly not, or a negative errno. *@counted as counted_end. */
-static CO int may_be_cut(Qcow2 *q, uint64_t *counted)
+static CO int may_be_cut(Qcow2 *q, bool quick, uint64_t *counted)
 {
     uint64_t have = edge_size(q->storage);
     int r = counted_end(q, counted);
 
     if (r < 0)
         return r;
-    if ((q->l1_len && l1_end(q) > have) || q->incompatible & INCOMPAT_DIRTY)
+    if (q->l1_len && l1_end(q) > have)
+        return 1;
+    if (!quick && q->incompatible & INCOMPAT_DIRTY)    /* the counts may be too low */
         return 1;
     if (q->data != q->storage && edge_size(q->data) < q->size)
         return 1;
@@ -137,7 +139,7 @@ static CO int visit(Qcow2 *q, const TreeTable *t, uint8_t *entries, bool *change
     return 0;
 }
 
-CO int qcow2_missing_end(Node *n, uint64_t *bytes)
+CO int qcow2_missing_end(Node *n, bool quick, uint64_t *bytes)
 {
     Qcow2 *q = qcow2_of(n);
     uint64_t have = edge_size(q->storage), have_data = edge_size(q->data);
@@ -151,7 +153,7 @@ CO int qcow2_missing_end(Node *n, uint64_t *bytes)
     /* A file that somebody else writes grows: its length when it was opened tells nothing. */
     if (node_flags(n) & OPEN_FORCE_SHARE)
         return 0;
-    r = may_be_cut(q, &counted);
+    r = may_be_cut(q, quick, &counted);
     if (r <= 0)
         return r;
     l1 = tree_l1_read(q, q->l1_off, q->l1_len, &r);

@@ -425,6 +425,11 @@ CO void qcow2_cluster_unalloc(Qcow2 *q, uint64_t host, uint64_t bytes);
  * nothing else. No requests meanwhile.
  */
 CO int qcow2_refcount_reset(Qcow2 *q);
+/*
+ * Gives back the space of all clusters of the file that are not counted, which nothing durable may
+ * refer to. That is an attempt: a file that keeps the space is as good.
+ */
+CO void qcow2_free_space_discard(Qcow2 *q);
 CO int qcow2_refblocks_write(Qcow2 *q);
 /* What is to be written of the refcount table: as it is now, for when all blocks are durable. */
 typedef struct {
@@ -545,7 +550,7 @@ CO int qcow2_make_empty(Node *n);
 
 /* ---- missing-end.c -------------------------------------------------------------------------- */
 
-CO int qcow2_missing_end(Node *n, uint64_t *bytes);
+CO int qcow2_missing_end(Node *n, bool quick, uint64_t *bytes);
 
 /* ---- amend.c, refcount-width.c -------------------------------------------------------------- */
 

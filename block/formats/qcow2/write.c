@@ -290,16 +290,28 @@ static CO int write_merged(Qcow2 *q, uint64_t off, uint64_t host, Side head, Spa
     return r < 0 ? r : write_side(q, off + buf.len, host + buf.len, tail);
 }
 
-/* Many zeroes around little data: lets the file system make them. -ENOTSUP: it cannot. */
-static CO int zero_space(Qcow2 *q, const Alloc *a)
+static CO int zero_host(Qcow2 *q, uint64_t host, uint64_t len)
 {
-    uint64_t host = a->host + (a->from - a->guest), len = a->to - a->from;
-    int r = q->data == q->storage ? qcow2_overlap_check(q, 0, host, len) : 0;
+    int r = len && q->data == q->storage ? qcow2_overlap_check(q, 0, host, len) : 0;
 
-    if (r < 0)
-        return r;
+    return r < 0 || !len ? r : edge_zero(q->data, host, len, REQ_NO_FALLBACK);
+}
+
+/*
+ * Many zeroes around little data, at [@off, @off + @len): lets the file system make them. -ENOTSUP: it
+ * cannot. In clusters that are ours the data may replace other data, which has to stay if the write
+ * fails, so only what is around it is zeroed.
+ */
+static CO int zero_space(Qcow2 *q, const Alloc *a, uint64_t off, uint64_t len)
+{
+    uint64_t host = a->host + (a->from - a->guest), end = off + len;
+    int r;
+
     edge_event(q->storage, EV_CLUSTER_ALLOC_SPACE);
-    return edge_zero(q->data, host, len, REQ_NO_FALLBACK);
+    if (!a->own)
+        return zero_host(q, host, a->to - a->from);
+    r = zero_host(q, host, off - a->from);
+    return r < 0 ? r : zero_host(q, host + (end - a->from), a->to - end);
 }
 
 static CO int alloc_write(Qcow2 *q, const Alloc *a, uint64_t off, Span buf)
@@ -316,7 +328,7 @@ static CO int alloc_write(Qcow2 *q, const Alloc *a, uint64_t off, Span buf)
         tail.len = 0;
     zeroes = (head.copy ? 0 : head.len) + (tail.copy ? 0 : tail.len);
     if (r >= 0 && zeroes > MERGE_ZEROES_MAX && !q->crypt && !head.copy && !tail.copy) {
-        int z = zero_space(q, a);
+        int z = zero_space(q, a, off, buf.len);
 
         if (z >= 0)
             head.len = tail.len = 0;
