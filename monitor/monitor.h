@@ -20,8 +20,10 @@ enum {
 
 /* From now on this thread's loop runs the commands @commands, and events are heard. */
 void monitor_begin(const QmpCommand *commands);
-/* A session on @c, which nobody else uses. False with @err. */
+/* A session on @c, which nobody else uses; it begins with monitor_start. False with @err. */
 bool monitor_add(Chardev *c, bool pretty, GError **err);
+/* All is set up: clients are greeted. */
+void monitor_start(void);
 /*
  * Begins no more commands. Waits until those that run have ended, or wait in monitor_await_release, or
  * the monotonic time is @deadline_ns.

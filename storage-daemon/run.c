@@ -93,6 +93,7 @@ static CO bool set_up(const Job *j)
         return complain_errno(errno, "Cannot leave this folder");
     if (j->daemonize)
         daemon_ready(false);
+    monitor_start();
     return true;
 }
 
