@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* All sessions. */
 #include "monitor/session.h"
+#include "util/given-fd.h"
 
 enum { LAST_WORDS_MS = 200, MS = 1000000 };
 
@@ -72,5 +73,6 @@ CO bool monitor_end(void)
         return false;
     g_clear_pointer(&sessions, g_ptr_array_unref);
     chardev_remove_all();
+    given_fds_close();
     return true;
 }

@@ -13,7 +13,7 @@ import termios
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import BUILD, case, main, require
+from cases import BUILD, IO, case, img, main, require, run
 from certificates import make_certificate
 from qmp import CAPABILITIES, Client, Reader, Stdio, Talker, request
 
@@ -190,6 +190,87 @@ def events_reach_every_session_that_has_agreed():
         assert client.event('BLOCK_EXPORT_DELETED') == {'id': 'e'}
         assert daemon.event('BLOCK_EXPORT_DELETED') == {'id': 'e'}
         assert daemon.reader.line() == '{"return": {}}'
+
+
+# ---- descriptors ----
+
+def ask_with(client, fds, command, **arguments):
+    """As client.answer(), with descriptors beside the request."""
+    socket.send_fds(client.socket, [request(command, **arguments).encode()], fds)
+    reply = json.loads(client.reader.line())
+    return reply.get('return', reply.get('error', {}).get('desc'))
+
+
+@case
+def descriptors_have_names():
+    with Stdio(DAEMON, *device('s', 'socket,path=q,server=on,wait=off'), '--blockdev',
+               'null-co,node-name=z,size=65536,read-zeroes=on') as daemon:
+        client = Client('q')
+        missing = 'No file descriptor supplied via SCM_RIGHTS'
+        assert ask_with(client, [], 'getfd', fdname='n') == missing
+        assert daemon.answer('getfd', fdname='n')['desc'] == missing
+        assert 'starting with a digit' in ask_with(client, [0], 'getfd', fdname='9')
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind('n')
+            listener.listen()
+            for _ in range(2):
+                assert ask_with(client, [listener.fileno()], 'getfd', fdname='n') == {}
+        address = {'type': 'fd', 'data': {'str': 'n'}}
+        assert client.answer('nbd-server-start', addr=address) == {}
+        # It has been used.
+        assert "'n' not found" in client.answer('closefd', fdname='n')['desc']
+        assert client.answer('block-export-add', type='nbd', id='e', node_name='z') == {}
+        run(IO, '-r', '-f', 'raw', '-c', 'read -P 0 0 64k', 'nbd+unix:///z?socket=n')
+        assert daemon.answer('nbd-server-stop') == {}
+        client.event('BLOCK_EXPORT_DELETED')
+        assert ask_with(client, [0], 'getfd', fdname='file') == {}
+        assert 'not an open stream socket' in client.answer('nbd-server-start', addr={
+            'type': 'fd', 'data': {'str': 'file'}})['desc']
+        assert ask_with(client, [0], 'getfd', fdname='x') == {}
+        assert client.answer('closefd', fdname='x') == {}
+        fds = os.listdir(f'/proc/{daemon.process.pid}/fd')
+        for _ in range(10):
+            ask_with(client, [0], 'getfd', fdname='x')
+        assert len(os.listdir(f'/proc/{daemon.process.pid}/fd')) == len(fds) + 1
+
+
+@case
+def descriptors_in_sets_are_files():
+    img('create', '-q', '-f', 'raw', 'f', '1M')
+    reading, writing = os.open('f', os.O_RDONLY), os.open('f', os.O_RDWR)
+    with Stdio(DAEMON, *device('s', 'socket,path=q,server=on,wait=off')) as daemon:
+        client = Client('q')
+        first = ask_with(client, [reading], 'add-fd', opaque='o')
+        assert first['fdset-id'] == 0, first
+        assert ask_with(client, [reading], 'add-fd')['fdset-id'] == 1
+        assert ask_with(client, [reading], 'add-fd', **{'fdset-id': 7})['fdset-id'] == 7
+        second = ask_with(client, [writing], 'add-fd', **{'fdset-id': 7})
+        assert 'non-negative' in ask_with(client, [reading], 'add-fd', **{'fdset-id': -1})
+        sets = client.answer('query-fdsets')
+        assert [(s['fdset-id'], len(s['fds'])) for s in sets] == [(7, 2), (1, 1), (0, 1)], sets
+        assert sets[2]['fds'] == [{'fd': first['fd'], 'opaque': 'o'}], sets
+        os.rename('f', 'elsewhere')
+
+        def add(name, number, **more):
+            return client.answer('blockdev-add', driver='file', node_name=name,
+                                 filename=f'/dev/fdset/{number}', **more)
+
+        assert add('r', 0, read_only=True) == {}
+        assert 'Permission denied' in add('w', 0)['desc']
+        assert 'No such file' in add('w', 2)['desc'] and 'No such file' in add('w', 'x')['desc']
+        assert add('w', 7) == {}
+        assert client.answer('block_resize', node_name='w', size=2 << 20) == {}
+        assert os.path.getsize('elsewhere') == 2 << 20
+        gone = "File descriptor named 'fdset-id:9' not found"
+        assert client.answer('remove-fd', fdset_id=9)['desc'] == gone
+        assert client.answer('remove-fd', fdset_id=7, fd=second['fd']) == {}
+        assert client.answer('remove-fd', fdset_id=7, fd=second['fd'])['desc'] == \
+            f"File descriptor named 'fdset-id:7, fd:{second['fd']}' not found"
+        assert client.answer('remove-fd', fdset_id=7) == {}
+        assert [s['fdset-id'] for s in client.answer('query-fdsets')] == [1, 0]
+        # What is open stays so.
+        assert client.answer('block_resize', node_name='w', size=1 << 20) == {}
+        assert daemon.end() == 0
 
 
 # ---- TLS ----
