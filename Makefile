@@ -11,16 +11,19 @@ endif
 
 all: programs
 
-# Goals that need test peers let configure install what is missing first.
-PEER_GOALS := demo check check-slow check-asan check-tsan check-valgrind check-fuzz bench
-INSTALL_DEPS := $(if $(filter $(PEER_GOALS),$(MAKECMDGOALS)),--install-deps)
+# Goals that need more than the build does let configure install what is missing first.
+GOALS_demo := demo
+GOALS_check := check check-asan check-tsan
+GOALS_slow := check-slow check-valgrind check-fuzz bench
+NEEDED := $(lastword $(foreach s,demo check slow,$(if $(filter $(GOALS_$(s)),$(MAKECMDGOALS)),$(s))))
+CONFIGURED := $(B)/config.mk $(NEEDED:%=$(B)/has-%.mk)
 
-ifneq ($(filter-out help clean distclean check-layers,$(or $(MAKECMDGOALS),all)),)
-include $(B)/config.mk
+ifneq ($(filter-out help clean distclean dist check-layers,$(or $(MAKECMDGOALS),all)),)
+include $(CONFIGURED)
 endif
 
-$(B)/config.mk: $(SRC)/configure $(SRC)/VERSION
-	@$(CONFIGURE_ENV) $(SRC)/configure $(CONFIGURE_ARGS) $(INSTALL_DEPS)
+$(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
+	@$(CONFIGURE_ENV) $(SRC)/configure $(CONFIGURE_ARGS) $(NEEDED:%=--install-deps=%)
 
 # ---- rooms -------------------------------------------------------------------------------------
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
@@ -243,7 +246,7 @@ check-fuzz:
 
 # Each header compiles alone.
 check-headers: $(GEN_HEADERS) $(B)/config.h
-	@CC="$(CC)" CPPFLAGS="$(CPPFLAGS_ALL)" $(SRC)/scripts/check-headers $(SRC)
+	@CC="$(CC)" CPPFLAGS="$(CPPFLAGS_ALL)" WERROR="$(filter -Werror,$(EXTRA_CFLAGS))" $(SRC)/scripts/check-headers $(SRC)
 
 check-layers:
 	@python3 -B $(SRC)/scripts/check-layers $(SRC)
@@ -297,7 +300,7 @@ help:
 	@echo 'all (default)     the programs and their modules, below build/'
 	@echo 'demo              install what is missing, build, show the main jobs on real input'
 	@echo 'check             install what is missing, build, run the tests (LOOP=epoll, TESTS=pattern)'
-	@echo 'check-slow        the long tests'
+	@echo 'check-slow        install what is missing, build, run the long tests'
 	@echo 'check-asan check-tsan   check, all programs built with sanitizers in a folder beside build/'
 	@echo 'check-valgrind    check, each of our programs under valgrind (an hour or more)'
 	@echo 'check-fuzz        the fuzzers (FUZZ_RUNS=number)'

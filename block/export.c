@@ -60,7 +60,7 @@ static CO Handle *export_handle(Node *n, const json_t *options, GError **err)
 {
     bool writable = json_get_bool(options, "writable", false);
     unsigned needs = ACCESS_READ | (writable ? ACCESS_WRITE : 0);
-    Handle *h = handle_new(n, needs, ACCESS_ALL & ~(unsigned)ACCESS_RESIZE, err);
+    Handle *h = handle_new(n, HANDLE_USER, needs, ACCESS_ALL & ~(unsigned)ACCESS_RESIZE, err);
 
     if (h && writable)
         h->flags |= OPEN_RDWR;

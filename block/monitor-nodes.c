@@ -39,8 +39,8 @@ CO bool monitor_node_add(json_t *options, GError **err)
         json_decref(options);
         return false;
     }
-    n = node_open(NULL, options, OPEN_RDWR, err);
-    h = n ? handle_new(n, 0, ACCESS_ALL, err) : NULL;
+    n = node_open(NULL, options, OPEN_RDWR, 0, err);
+    h = n ? handle_new(n, HANDLE_USER, 0, ACCESS_ALL, err) : NULL;
     if (!h)
         return false;
     if (!owned)
@@ -93,23 +93,21 @@ CO bool monitor_node_remove(const char *name, GError **err)
     if (!check_unused(n, err))
         return false;
     g_ptr_array_remove(owned, h);
-    handle_close(h);
-    return true;
+    return handle_close_err(h, err);
 }
 
 CO bool monitor_nodes_close(void)
 {
     bool ok = true;
 
-    /* What was written shall be told of before it is too late to be heard. */
-    for (guint i = owned ? owned->len : 0; i-- > 0;) {
-        Handle *h = owned->pdata[i];
+    while (owned && owned->len) {
+        g_autoptr(GError) err = NULL;
 
-        if (!node_is_read_only(handle_node(h)) && handle_flush(h) < 0)
+        if (!handle_close_err(g_ptr_array_steal_index(owned, owned->len - 1), &err)) {
+            block_warn("%s", err->message);
             ok = false;
+        }
     }
-    while (owned && owned->len)
-        handle_close(g_ptr_array_steal_index(owned, owned->len - 1));
     g_clear_pointer(&owned, g_ptr_array_unref);
     return ok;
 }

@@ -35,7 +35,7 @@ CO bool qmp_block_resize(const QmpBlockResizeArgs *args, GError **err)
         return false;
     if (args->size < 0)
         return err_set(err, EINVAL, "Parameter 'size' expects a >0 size");
-    h = handle_new(n, ACCESS_RESIZE, ACCESS_ALL, err);
+    h = handle_new(n, HANDLE_USER, ACCESS_RESIZE, ACCESS_ALL, err);
     return h && handle_resize(h, args->size, false, PREALLOC_OFF, err);
 }
 

@@ -107,6 +107,27 @@ static uint64_t unallocated_end(const CopyJob *j, uint64_t off, uint64_t end)
     return off < j->backing_len ? MIN(end, j->backing_len) : end;
 }
 
+/*
+ * The extent at @at of @s. With salvage one that cannot be read is asked for again, half as long each
+ * time, down to a sector: the fault may lie further on.
+ */
+static CO int source_extent(const Copy *c, CopySource *s, uint64_t at)
+{
+    uint64_t len = MIN(s->len - at, s->asked ? MIN(2 * s->asked, EXTENT_LEN_MAX) : EXTENT_LEN_MAX);
+    int r;
+
+    for (;;) {
+        r = node_extent_above(handle_node(s->h), c->job->base, s->from + at, len, true, &s->extent,
+                              NULL);
+        if (s->asked)
+            s->asked = len;
+        if (r >= 0 || !c->job->salvage || len <= SECTOR)
+            return r;
+        len = MAX(round_down(len / 2, SECTOR), (uint64_t)SECTOR);
+        s->asked = len;
+    }
+}
+
 /* The run that begins at @off. With salvage, what is not known counts as data. */
 static CO int copy_look(Copy *c, uint64_t off, Run *run)
 {
@@ -114,8 +135,7 @@ static CO int copy_look(Copy *c, uint64_t off, Run *run)
     uint64_t at = off - s->start;
 
     if (off >= s->known) {
-        int r = node_extent_above(handle_node(s->h), c->job->base, s->from + at,
-                                  MIN(s->len - at, EXTENT_LEN_MAX), true, &s->extent, NULL);
+        int r = source_extent(c, s, at);
 
         if (r >= 0 && plausible_add(&s->plausible, handle_node(s->h), &s->extent) < 0)
             return -EUCLEAN;

@@ -6,6 +6,7 @@
 #include "tools/daemon.h"
 #include "tools/image.h"
 #include "tools/program.h"
+#include "tools/options.h"
 #include "util/size.h"
 #include <errno.h>
 #include <getopt.h>
@@ -354,8 +355,10 @@ static OptionResult option_refuse(int code, const char *word)
     bool is_letter = optopt > 0 && optopt < CODE_OBJECT;
     char letter[] = { '-', (char)optopt, 0 };
 
-    complain(code == ':' ? "Option '%s' needs a value" : "Unknown or ambiguous option '%s'",
-             is_letter ? letter : word);
+    g_autofree char *perhaps = code == '?' ? option_suggestion(long_options, word) : NULL;
+
+    complain(code == ':' ? "Option '%s' needs a value" : "Unknown or ambiguous option '%s'%s",
+             is_letter ? letter : word, perhaps);
     if (code == '?' && (optopt == 'P' || g_str_has_prefix(word, "--partition")))
         complain("Partitions are no longer picked out here; use -o with the partition's start, or "
                  "--image-opts driver=raw,offset=...,size=...,file.filename=FILE");
@@ -514,5 +517,5 @@ int main(int argc, char **argv)
         code = 1;
         break;
     }
-    return tool_finish(code);
+    return tool_finish(code, 1);
 }

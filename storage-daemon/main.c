@@ -97,7 +97,7 @@ static OptionResult option_apply(Job *j, int code)
         print_help();
         return OPTION_EXIT;
     case 'V':
-        tool_print_version("qemu-storage-daemon");
+        tool_print_version("qemu-storage-daemon version");
         return OPTION_EXIT;
     case 'T':
         return tool_trace(optarg);
@@ -181,5 +181,5 @@ int main(int argc, char **argv)
         code = 1;
         break;
     }
-    return tool_finish(code);
+    return tool_finish(code, 1);
 }

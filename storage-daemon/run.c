@@ -45,20 +45,22 @@ void run_stop(void)
 
 /* ---- signals --------------------------------------------------------------------------------- */
 
-static void signals_of_interest(sigset_t *set)
-{
-    sigemptyset(set);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGHUP);
-}
+static sigset_t obeyed; /* signals that come by descriptor */
 
+/* What whoever started us ignores or blocks, as nohup(1) does, stays so. */
 void run_block_signals(void)
 {
-    sigset_t set;
+    static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+    struct sigaction old;
+    sigset_t blocked;
 
-    signals_of_interest(&set);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    sigemptyset(&obeyed);
+    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
+        if (!sigismember(&blocked, signals[i]) && sigaction(signals[i], NULL, &old) == 0 &&
+            old.sa_handler != SIG_IGN)
+            sigaddset(&obeyed, signals[i]);
+    pthread_sigmask(SIG_BLOCK, &obeyed, NULL);
 }
 
 /* The first one stops us. */
@@ -118,12 +120,9 @@ CO void run(void *arg)
 {
     Job *j = arg;
     CoGroup group = { 0 };
-    Channel *signals;
-    sigset_t set;
+    Channel *signals = channel_new_fd(signalfd(-1, &obeyed, SFD_NONBLOCK | SFD_CLOEXEC));
     bool ok;
 
-    signals_of_interest(&set);
-    signals = channel_new_fd(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
     co_group_start(&group, obey_signals, signals);
     monitor_begin(qmp_commands);
     ok = set_up(j);

@@ -34,12 +34,26 @@ static Edge *luks_header_edge(Node *n)
     return e ? e : node_edge(n, ROLE_STORAGE);
 }
 
-/* The password in secret @id, the value of option key-secret. */
+static bool no_secret(GError **err)
+{
+    return err_set(err, EINVAL, "Option 'key-secret' must name the secret with the password");
+}
+
+/*
+ * The password in secret @id, the value of option key-secret. Volumes of other programs may have one
+ * that is no text.
+ */
 static bool luks_password(const char *id, SecretBytes *pass, GError **err)
 {
-    if (!id)
-        return err_set(err, EINVAL, "Option 'key-secret' must name the secret with the password");
-    return secret_get(id, pass, err);
+    return id ? secret_get(id, pass, err) : no_secret(err);
+}
+
+/* The same for a new image, whose password must be text. */
+static bool luks_new_password(const json_t *opts, SecretBytes *pass, GError **err)
+{
+    const char *id = json_get_str(opts, "key-secret", NULL);
+
+    return id ? secret_get_utf8(id, pass, err) : no_secret(err);
 }
 
 static CO bool luks_unlock_node(LuksState *s, const LuksIo *io, GError **err)
@@ -86,6 +100,19 @@ static CO bool luks_open_header(Node *n, Edge *file, const json_t *o, OpenFlags 
     return true;
 }
 
+/* The header does not change what there is but for its size. */
+static CO bool luks_activate(Node *n, GError **err)
+{
+    const LuksState *s = node_state(n);
+    uint64_t have = edge_size(node_edge(n, ROLE_STORAGE));
+
+    if (have < s->payload)
+        return err_set(err, EINVAL, "'%s' ends before its data begins", node_filename(n));
+    /* A last sector cut short by the end of the file is padded with zeroes there. */
+    node_set_size(n, round_up(have - s->payload, CRYPTO_SECTOR));
+    return true;
+}
+
 static CO bool luks_driver_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
     Edge *file = node_open_child(n, "file", NULL, o, ROLE_STORAGE, false, err);
@@ -94,13 +121,10 @@ static CO bool luks_driver_open(Node *n, const json_t *o, OpenFlags flags, GErro
     if (!file || (json_has(o, "header") &&
                   !node_open_child(n, "header", NULL, o, ROLE_METADATA, false, err)))
         return false;
-    if (!luks_open_header(n, file, o, flags, err)) {
-        luks_release(s);
-        return false;
-    }
-    /* A last sector cut short by the end of the file is padded with zeroes there. */
-    node_set_size(n, round_up(edge_size(file) - s->payload, CRYPTO_SECTOR));
-    return true;
+    if (luks_open_header(n, file, o, flags, err) && luks_activate(n, err))
+        return true;
+    luks_release(s);
+    return false;
 }
 
 static CO void luks_driver_close(Node *n)
@@ -225,7 +249,7 @@ static CO bool luks_measure(json_t *opts, Handle *source, MeasureResult *result,
     g_auto(SecretBytes) pass = { 0 };
     LuksFormat f;
 
-    if (!luks_password(json_get_str(opts, "key-secret", NULL), &pass, err) ||
+    if (!luks_new_password(opts, &pass, err) ||
         !luks_total(opts, source, &f, &result->required, err))
         return false;
     result->fully_allocated = result->required;
@@ -254,7 +278,7 @@ static CO bool luks_create(const char *filename, json_t *opts, GError **err)
     LuksFormat f;
     uint64_t total;
 
-    if (!luks_password(json_get_str(opts, "key-secret", NULL), &pass, err) ||
+    if (!luks_new_password(opts, &pass, err) ||
         !luks_total(opts, NULL, &f, &total, err))
         return false;
     h = file_create(filename, opts, total, err);
@@ -316,6 +340,7 @@ const BlockDriver block_luks = {
     .strong_options = luks_strong_options,
     .probe = luks_driver_probe,
     .open = luks_driver_open,
+    .activate = luks_activate,
     .close = luks_driver_close,
     .create_opts = luks_create_opts,
     .create = luks_create,

@@ -177,17 +177,24 @@ static const char *method_name(Qcow2CryptMethod method)
     return method == QCOW2_CRYPT_LUKS ? "luks" : "aes";
 }
 
+bool qcow2_crypt_check_options(const Qcow2 *q, const json_t *options, GError **err)
+{
+    const char *format = json_get_str(json_get(options, "encrypt"), "format", NULL);
+
+    if (!format || (q->crypt_method && !strcmp(format, method_name(q->crypt_method))))
+        return true;
+    if (!q->crypt_method)
+        return err_set(err, EINVAL, "The image is not encrypted, but 'encrypt.format' is '%s'", format);
+    return err_set(err, EINVAL, "The image is encrypted with '%s', not with '%s'",
+                   method_name(q->crypt_method), format);
+}
+
 static CO bool unlock(Qcow2 *q, const json_t *options, GError **err)
 {
-    const json_t *encrypt = json_get(options, "encrypt");
-    const char *format = json_get_str(encrypt, "format", method_name(q->crypt_method));
-    const char *secret = json_get_str(encrypt, "key-secret", NULL);
+    const char *secret = json_get_str(json_get(options, "encrypt"), "key-secret", NULL);
     g_auto(SecretBytes) pass = {};
     LuksIo io = luks_io(q);
 
-    if (strcmp(format, method_name(q->crypt_method)))
-        return err_set(err, EINVAL, "The image is encrypted with '%s', not with '%s'",
-                       method_name(q->crypt_method), format);
     if (!secret)
         return err_set(err, EINVAL, "The image is encrypted: option 'encrypt.key-secret' is needed");
     if (!secret_get_utf8(secret, &pass, err))
