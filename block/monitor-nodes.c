@@ -51,7 +51,9 @@ CO bool monitor_node_add(json_t *options, GError **err)
 
 /* ---- removing -------------------------------------------------------------------------------- */
 
-/* No user but @owner is on @n itself, nor needs it as a backing file. False with @err. */
+/*
+ * True if no handle but @owner uses @n, and no image has it as its backing file. False with @err.
+ */
 static bool check_no_users(const Node *n, const Handle *owner, GError **err)
 {
     for (guint i = 0; i < n->parents->len; i++) {
@@ -70,7 +72,7 @@ static bool check_no_users(const Node *n, const Handle *owner, GError **err)
     return true;
 }
 
-/* Nobody else needs @n, which has one owner. False with @err. */
+/* True if nothing but its owner uses @n. False with @err. */
 static bool check_unused(const Node *n, GError **err)
 {
     for (const DirtyBitmap *b = n->bitmaps; b; b = b->next)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The command line's words for character devices, which are flat, as the schema's ChardevBackend. */
+/*
+ * The command line's words for character devices, which are flat, as the schema's ChardevBackend.
+ */
 #include "monitor/chardev.h"
 #include "qapi/schema.h"
 #include "util/err.h"
@@ -55,7 +57,7 @@ static const Word *word_find(const char *kind, const char *option)
     return NULL;
 }
 
-/* The type of the address that @o gives one option of, or NULL with @err. */
+/* The type of the address that the options @o describe, or NULL with @err. */
 static const char *address_type(const json_t *o, GError **err)
 {
     bool path = json_has(o, "path"), fd = json_has(o, "fd"), inet = json_has(o, "host") ||
@@ -72,7 +74,9 @@ static const char *address_type(const json_t *o, GError **err)
     return path ? "unix" : fd ? "fd" : "inet";
 }
 
-/* Puts what the command line takes for granted of sockets into @data, and the type of its address. */
+/*
+ * Puts what the command line takes for granted of sockets into @data, and the type of its address.
+ */
 static bool socket_defaults(const json_t *o, json_t *data, json_t *address, const char **type,
                             GError **err)
 {

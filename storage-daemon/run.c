@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The life of the daemon: everything made, commands obeyed, everything stored and closed in time. */
+/*
+ * The life of the daemon: everything made, commands obeyed, everything stored and closed in time.
+ */
 #include "block/export.h"
 #include "block/monitor-nodes.h"
 #include "io/channel.h"
@@ -24,7 +26,7 @@ static bool is_stopping;
 static CoQueue stopped;
 static Timer watchdog;
 
-/* What does not come to an end must not keep us. */
+/* Ends the process when the orderly end takes too long. */
 static void give_up(Timer *t)
 {
     complain("Something does not come to an end; what was not written yet is lost");
@@ -63,7 +65,7 @@ void run_block_signals(void)
     pthread_sigmask(SIG_BLOCK, &obeyed, NULL);
 }
 
-/* The first one stops us. */
+/* The first signal stops the daemon. */
 static CO void obey_signals(void *arg)
 {
     Channel *signals = arg;

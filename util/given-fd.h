@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Descriptors that a client has given to this process: by name, to be used once, or in numbered sets, in
- * which each open of /dev/fdset/NUMBER finds one with the right access. Main loop only.
+ * Descriptors that a client has given to this process: by name, to be used once, or in numbered
+ * sets, in which each open of /dev/fdset/NUMBER finds one with the right access. Main loop only.
  */
 #ifndef UTIL_GIVEN_FD_H
 #define UTIL_GIVEN_FD_H
@@ -12,7 +12,7 @@
 
 /* @fd is kept under @name, in the place of an older one. */
 void named_fd_put(const char *name, int fd);
-/* The one under @name, which is the caller's then; -1: there is none. */
+/* Takes the descriptor kept under @name, now the caller's; -1: there is none. */
 int named_fd_take(const char *name);
 
 typedef struct {
@@ -34,8 +34,8 @@ bool fdset_remove(int64_t id, int fd);
 const FdSet *fdset_at(unsigned i);
 
 /*
- * As open for names of files; /dev/fdset/NUMBER is a duplicate of a member. A descriptor that is closed on
- * exec, or -1 with errno set.
+ * As open for names of files; /dev/fdset/NUMBER is a duplicate of a member. A descriptor that is
+ * closed on exec, or -1 with errno set.
  */
 int fdset_open(const char *path, int flags);
 

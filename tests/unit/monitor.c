@@ -86,8 +86,8 @@ static CO Client client_new(const char *id)
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), ==, 0);
     number = g_strdup_printf("%d", ends[0]);
-    backend = json_pack("{s:s, s:{s:{s:s, s:{s:s}}, s:b}}", "type", "socket", "data", "addr", "type",
-                        "fd", "data", "str", number, "server", 0);
+    backend = json_pack("{s:s, s:{s:{s:s, s:{s:s}}, s:b}}", "type", "socket", "data", "addr",
+                        "type", "fd", "data", "str", number, "server", 0);
     c = chardev_add(id, backend, &err);
     g_assert_no_error(err);
     close(ends[0]);
@@ -335,9 +335,9 @@ static void report(const char *node, int64_t sector)
     event_quorum_report_bad(QUORUM_OP_TYPE_READ, NULL, node, sector, 1);
 }
 
-#define REPORT(node, sector) "\"event\": \"QUORUM_REPORT_BAD\", \"data\": {\"node-name\": \"" node     \
-                             "\", \"sectors-count\": 1, \"sector-num\": " #sector                   \
-                             ", \"type\": \"read\"}}"
+#define REPORT(node, sector)                                                                       \
+    "\"event\": \"QUORUM_REPORT_BAD\", \"data\": {\"node-name\": \"" node                         \
+    "\", \"sectors-count\": 1, \"sector-num\": " #sector ", \"type\": \"read\"}}"
 
 /* The first at once, the last of the others a second later, for each node on its own. */
 static void test_some_events_are_limited(void)
