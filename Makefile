@@ -18,7 +18,7 @@ GOALS_slow := check-slow check-valgrind check-fuzz bench
 NEEDED := $(lastword $(foreach s,demo check slow,$(if $(filter $(GOALS_$(s)),$(MAKECMDGOALS)),$(s))))
 CONFIGURED := $(B)/config.mk $(NEEDED:%=$(B)/has-%.mk)
 
-ifneq ($(filter-out help clean distclean dist check-layers,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help clean distclean dist deb check-layers,$(or $(MAKECMDGOALS),all)),)
 include $(CONFIGURED)
 endif
 
@@ -27,7 +27,7 @@ $(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
 
 # ---- rooms -------------------------------------------------------------------------------------
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
-# library that is loaded when first needed.
+# library that is loaded when first needed (checkers of packages want it to name libc).
 
 ROOMS := util qapi crypto io block monitor nbd tools
 PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon
@@ -147,13 +147,13 @@ $(foreach r,$(ROOMS),$(eval $(call room_rule,$(r))))
 
 $(B)/obj/%.o: $(SRC)/%.S $(B)/config.h
 	@mkdir -p $(@D)
-	@$(CC) $(CPPFLAGS_ALL) -g -c -o $@ $<
+	@$(CC) $(CPPFLAGS_ALL) -g $(EXTRA_CFLAGS) -c -o $@ $<
 
 define module_rule
 $(B)/modules/$(1).so: $(call module_objects,$(1))
 	@mkdir -p $$(@D)
 	@echo "  MODULE $(1)"
-	@$$(CC) $$(LDFLAGS_ALL) -shared -o $$@ $$^ $$(MODULE_LIBS_$(1)) -lglib-2.0
+	@$$(CC) $$(LDFLAGS_ALL) -shared -o $$@ $$^ $$(MODULE_LIBS_$(1)) -lglib-2.0 -Wl,--no-as-needed -lc
 endef
 $(foreach m,$(MODULES),$(eval $(call module_rule,$(m))))
 
@@ -259,7 +259,7 @@ bench: programs $(B)/tests/perf/measure
 	@FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) python3 -B $(SRC)/tests/perf/bench $(BENCH)
 
 demo: programs
-	@FERRY_BUILD=$(abspath $(B)) $(SRC)/scripts/demo
+	@FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) $(SRC)/scripts/demo
 
 # ---- installation ------------------------------------------------------------------------------
 
@@ -283,12 +283,21 @@ uninstall:
 	@rm -rf $(DESTDIR)$(PREFIX)/lib/ferry
 
 VERSION := $(shell cat $(SRC)/VERSION)
+DIST := ferry-$(VERSION)
+# What git has committed; without it, all but what was built.
 dist:
-	@git -C $(SRC) archive --format=tar.gz --prefix=ferry-$(VERSION)/ -o $(abspath $(B))/ferry-$(VERSION).tar.gz HEAD
-	@echo $(B)/ferry-$(VERSION).tar.gz
+	@mkdir -p $(B)
+	@if [ -e $(SRC)/.git ]; then \
+	    git -C $(SRC) archive --format=tar.gz --prefix=$(DIST)/ -o $(abspath $(B))/$(DIST).tar.gz HEAD; \
+	else \
+	    tar -C $(SRC) --sort=name --owner=0 --group=0 --mtime=$(SRC)/VERSION \
+	        --exclude='./build*' --exclude=__pycache__ --transform='s|^\.|$(DIST)|' -I 'gzip -9n' \
+	        -cf $(abspath $(B))/$(DIST).tar.gz .; \
+	fi
+	@echo $(B)/$(DIST).tar.gz
 
-deb: programs
-	+@$(SRC)/scripts/make-deb $(abspath $(SRC)) $(abspath $(B)) $(VERSION)
+deb:
+	+@$(SRC)/scripts/make-deb $(abspath $(SRC)) $(abspath $(B))
 
 clean:
 	@rm -rf $(B)/obj $(B)/pic $(B)/lib $(B)/gen $(B)/modules $(B)/tests $(addprefix $(B)/,$(PROGRAMS))

@@ -132,10 +132,13 @@ static void opts_split(const BlockDriver *format, const BlockDriver *protocol, j
     json_put(opts, "#protocol", below);
 }
 
+static unsigned begun; /* how often a file was made anew, or a device was about to be written to */
+
 CO bool image_create(const char *filename, const char *fmt, json_t *opts, GError **err)
 {
     const BlockDriver *format = driver_find(fmt);
     const BlockDriver *protocol;
+    unsigned before = begun;
     uint64_t stamp;
 
     if (!format)
@@ -153,7 +156,7 @@ CO bool image_create(const char *filename, const char *fmt, json_t *opts, GError
         return true;
     if (!stamp && protocol->remove)
         file_create_undo(filename, err);
-    else if (stamp && protocol->file_stamp(filename) != stamp)
+    else if (stamp && (begun != before || protocol->file_stamp(filename) != stamp))
         err_prefix(err, "'%s' was there before and may be incomplete now: ", filename);
     return false;
 }
@@ -182,6 +185,7 @@ CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError
     json_put_int(below, "size", size);
     if (!protocol->create(filename, below, err))
         return NULL;
+    begun++;
     return handle_open(filename, NULL, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, err);
 }
 
@@ -199,6 +203,7 @@ CO bool protocol_create_existing(const char *driver, const char *filename, const
     h = handle_open(NULL, json_pack("{s:s, s:s}", "driver", driver, "filename", filename), flags, err);
     if (!h || !handle_resize(h, json_get_int(opts, "size", 0), false, PREALLOC_OFF, err))
         return false;
+    begun++;
     r = handle_zero(h, 0, MIN(handle_size(h), SECTOR), 0);
     if (r >= 0)
         r = handle_flush(h);

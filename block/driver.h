@@ -109,7 +109,7 @@ struct BlockDriver {
     /* Protocols: makes the file. Formats: makes the file through file_create and writes the format. */
     CO bool (*create)(const char *filename, json_t *opts, GError **err);
     /*
-     * Protocols: a number that is another one once the file was written to, 0 if there is no such
+     * Protocols: a number that changes whenever a regular file is written to, 0 if there is no such
      * file; removes it again after a failed create. NULL: cannot.
      */
     uint64_t (*file_stamp)(const char *filename);

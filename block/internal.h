@@ -51,7 +51,7 @@ struct Node {
     GPtrArray *children;    /* of Edge, owned */
     GPtrArray *parents;     /* of Edge, not owned */
     char *backing_stored, *backing_format_stored;
-    bool backing_is_overridden; /* the open backing is not what the image stores */
+    bool backing_is_given; /* options described the open backing file */
 
     /* Access for which the driver holds locks. */
     unsigned locked_needs, locked_shares;

@@ -285,8 +285,12 @@ static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flag
     n->detect_zeroes = detect;
     n->filename = g_strdup(json_get_str(o, "filename", NULL));
     if (!d->open(n, o, flags, err)) {
-        if (d->kind == BLK_FORMAT && node_storage(n))
-            err_prefix(err, "Image '%s': ", node_filename(node_storage(n)));
+        if (d->kind == BLK_FORMAT && node_storage(n)) {
+            const char *name = node_filename(node_storage(n));
+            g_autofree char *image = g_strdup_printf("Image '%s'", name);
+
+            err_prefix_name(err, image, name);
+        }
         return NULL;
     }
     n->is_open = true;
@@ -614,11 +618,11 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
         backing = node_open_alone(filename, backing_options(n), node_child_flags(n, ROLE_BACKING),
                                   n->nesting, err);
         if (!backing)
-            return err_prefix(err, "Could not open backing file: ");
+            return err_prefix(err, "Could not open backing file of '%s': ", node_filename(n));
     }
     if (!child_attach(n, "backing", ROLE_BACKING, backing, err))
         return false;
-    n->backing_is_overridden = given != NULL;
+    n->backing_is_given = given != NULL;
     *next = backing;
     return true;
 }

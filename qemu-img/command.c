@@ -206,7 +206,7 @@ void command_print_synopsis(const Command *c)
 
 void command_help(const Command *c)
 {
-    printf("Usage: qemu-img %s %s\n", c->name, c->synopsis);
+    printf("Usage: %s %s %s\n", tool_name(), c->name, c->synopsis);
     command_print_synopsis(c);
     print_wrapped(c->summary, 0, 0);
     putchar('\n');

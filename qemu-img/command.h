@@ -73,7 +73,7 @@ void command_print_synopsis(const Command *c);
 
 /* Entries that many option tables hold. */
 #define OPTION_OBJECT                                                                              \
-    { 0, "object", "OBJECT", "define an object, such as secret,id=ID,data=TEXT ('help' lists them)", \
+    { 0, "object", "OBJECT", "define an object, such as secret,id=ID,file=FILE ('help' lists them)", \
       OPT_OBJECT, 0 }
 #define OPTION_END { 0 }
 

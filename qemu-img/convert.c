@@ -267,7 +267,7 @@ static CO bool convert_create(Convert *c, const char *name)
         return complain("Images of format '%s' cannot be compressed", format->name);
     if (c->has_backing && (!createopts_check_backing(name, c->opts, &err) ||
                            !createopts_open_backing(name, c->opts, &backing, &err))) {
-        err_prefix(&err, "%s: ", name);
+        err_prefix_name(&err, name, name);
         return complain_err(err);
     }
     opts = json_deep_copy(c->opts);
@@ -278,7 +278,7 @@ static CO bool convert_create(Convert *c, const char *name)
     work_listen(NULL);
     progress_phase("convert");
     if (!created) {
-        err_prefix(&err, "%s: ", name);
+        err_prefix_name(&err, name, name);
         return complain_err(err);
     }
     if (!c->has_backing)

@@ -3,6 +3,7 @@
 #include "qemu-img/copy.h"
 #include "block/driver.h"
 #include "io/co-lock.h"
+#include "io/memory.h"
 #include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
 #include "util/size.h"
@@ -504,6 +505,13 @@ static CO void copy_worker(void *arg)
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
+/* How many workers: with little memory, or large clusters to compress, fewer than was asked for. */
+static unsigned copy_workers(const Copy *c)
+{
+    /* What is compressed is in memory a second time, beside what compressing needs. */
+    return memory_shares(c->job->workers, c->job->compress ? 3 * c->room : c->room);
+}
+
 /* What holes of the target are made of. */
 static CO uint64_t copy_unit(const CopyJob *j)
 {
@@ -564,7 +572,7 @@ bool copy_run(const CopyJob *job)
         copy_fail(&c, "looked at", 0, r);
         return copy_complain(&c);
     }
-    for (unsigned i = 0; i < job->workers; i++)
+    for (unsigned i = copy_workers(&c); i-- > 0;)
         co_group_start(&group, copy_worker, &c);
     co_group_wait(&group);
     return !c.error || copy_complain(&c);

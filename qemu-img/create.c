@@ -91,7 +91,7 @@ static CO bool create_image(const CreateArgs *a, const char *filename, const Blo
         return false;
     if (!create_opts_check(format, protocol, opts, &err) ||
         !create_check_backing(a, filename, opts, &backing, &err)) {
-        err_prefix(&err, "%s: ", filename);
+        err_prefix_name(&err, filename, filename);
         return complain_err(err);
     }
     if (!json_has(opts, "size"))
@@ -105,7 +105,7 @@ static CO bool create_image(const CreateArgs *a, const char *filename, const Blo
     work_listen(NULL);
     tool_say_when_killed(false);
     if (!ok) {
-        err_prefix(&err, "%s: ", filename);
+        err_prefix_name(&err, filename, filename);
         return complain_err(err);
     }
     return true;

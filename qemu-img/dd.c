@@ -88,7 +88,7 @@ static CO Handle *dd_create(const char *name, const char *fmt, uint64_t len)
     complain_last_words_set("'%s' is incomplete: the work was not finished", name);
     tool_say_when_killed(true);
     if (!image_create(name, fmt, opts, &err)) {
-        err_prefix(&err, "%s: ", name);
+        err_prefix_name(&err, name, name);
         complain_err(err);
         return NULL;
     }

@@ -13,8 +13,8 @@
 static void print_help(void)
 {
     tool_print_version("qemu-img version");
-    puts("\nUsage: qemu-img [STANDARD OPTION]... COMMAND [OPTION]... [WORD]...\n"
-         "Creates, converts, checks and changes disk images.\n"
+    printf("\nUsage: %s [STANDARD OPTION]... COMMAND [OPTION]... [WORD]...\n", tool_name());
+    puts("Creates, converts, checks and changes disk images.\n"
          "\n"
          "Standard options:\n"
          "  -h, --help       print this text and exit\n"
@@ -22,7 +22,7 @@ static void print_help(void)
          "  -T, --trace [[enable=]PATTERN][,events=FILE][,file=FILE]\n"
          "                   turn on trace points ('help' lists them)\n"
          "\n"
-         "Commands ('qemu-img COMMAND --help' tells more):");
+         "Commands (each tells more with --help):");
     for (const Command *const *c = commands; *c; c++)
         printf("  %-9s  %s\n", (*c)->name, (*c)->summary);
     puts("\nCommand syntax:");

@@ -16,7 +16,7 @@ bool complain_usage(const char *fmt, ...)
     va_start(ap, fmt);
     complain_va(fmt, ap);
     va_end(ap);
-    fputs("Try 'qemu-img --help' for more information\n", stderr);
+    fprintf(stderr, "Try '%s --help' for more information\n", tool_name());
     return false;
 }
 

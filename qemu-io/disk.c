@@ -26,7 +26,7 @@ static CO CommandResult discard_report(Session *s, uint64_t off, uint64_t len, S
     int r = handle_discard(s->file, off, len);
 
     if (r < 0) {
-        printf("discard failed: %s\n", g_strerror(-r));
+        report_failure("discard", r, off, len, handle_size(s->file));
         return CMD_FAILED;
     }
     report_stats(stats, "discard", off, len, clock_now_ns() - started);

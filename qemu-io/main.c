@@ -25,10 +25,10 @@ typedef struct {
 
 static void print_help(void)
 {
-    puts("Usage: qemu-io [OPTION]... [-c COMMAND]... [FILE]\n"
-         "Reads and writes parts of disk images, by commands.\n"
+    printf("Usage: %s [OPTION]... [-c COMMAND]... [FILE]\n", tool_name());
+    puts("Reads and writes parts of disk images, by commands.\n"
          "\n"
-         "      --object OBJECT      define an object, such as secret,id=ID,data=TEXT\n"
+         "      --object OBJECT      define an object, such as secret,id=ID,file=FILE\n"
          "                           ('help' lists them)\n"
          "      --image-opts         FILE is a list of options, driver=qcow2,file.filename=...\n"
          "  -c, --cmd COMMAND        run COMMAND and end; may be given many times\n"

@@ -36,11 +36,13 @@ typedef struct {
 
 static void print_help(void)
 {
-    puts("Usage: qemu-nbd [OPTION]... FILE\n"
-         "  or:  qemu-nbd [OPTION]... --export EXPORT...\n"
-         "  or:  qemu-nbd -L [OPTION]...\n"
-         "  or:  qemu-nbd -d DEVICE\n"
-         "Serves disk images by the NBD protocol.\n"
+    const char *name = tool_name();
+
+    printf("Usage: %s [OPTION]... FILE\n"
+           "  or:  %s [OPTION]... --export EXPORT...\n"
+           "  or:  %s -L [OPTION]...\n"
+           "  or:  %s -d DEVICE\n", name, name, name, name);
+    puts("Serves disk images by the NBD protocol.\n"
          "\n"
          "  -h, --help                print this text and exit\n"
          "  -V, --version             print the version and exit\n"
@@ -363,7 +365,7 @@ static OptionResult option_refuse(int code, const char *word)
         complain("Partitions are no longer picked out here; use -o with the partition's start, or "
                  "--image-opts driver=raw,offset=...,size=...,file.filename=FILE");
     else
-        complain("Try 'qemu-nbd --help'");
+        complain("Try '%s --help'", tool_name());
     return OPTION_BAD;
 }
 

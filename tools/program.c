@@ -3,6 +3,7 @@
 #include "tools/program.h"
 #include "block/driver.h"
 #include "tools/complain.h"
+#include "tools/password.h"
 #include "util/object.h"
 #include "util/trace.h"
 #include <fcntl.h>
@@ -51,6 +52,7 @@ void tool_begin(const char *argv0)
     /* A file over its limit is an error to tell of, not to die of. */
     signal(SIGXFSZ, SIG_IGN);
     tool_set_name(argv0);
+    secret_ask_set(password_ask);
 }
 
 void tool_print_version(const char *name)

@@ -40,12 +40,16 @@ static bool no_secret(GError **err)
 }
 
 /*
- * The password in secret @id, the value of option key-secret. Volumes of other programs may have one
- * that is no text.
+ * The password that opens @n: in the secret of option key-secret, or asked for. Volumes of other
+ * programs may have one that is no text.
  */
-static bool luks_password(const char *id, SecretBytes *pass, GError **err)
+static bool luks_password(const Node *n, SecretBytes *pass, GError **err)
 {
-    return id ? secret_get(id, pass, err) : no_secret(err);
+    const LuksState *s = node_state(n);
+
+    if (s->key_secret)
+        return secret_get(s->key_secret, pass, err);
+    return secret_ask(node_filename(node_storage(n)), pass) || no_secret(err);
 }
 
 /* The same for a new image, whose password must be text. */
@@ -56,11 +60,12 @@ static bool luks_new_password(const json_t *opts, SecretBytes *pass, GError **er
     return id ? secret_get_utf8(id, pass, err) : no_secret(err);
 }
 
-static CO bool luks_unlock_node(LuksState *s, const LuksIo *io, GError **err)
+static CO bool luks_unlock_node(Node *n, const LuksIo *io, GError **err)
 {
+    LuksState *s = node_state(n);
     g_auto(SecretBytes) pass = { 0 };
 
-    if (!luks_password(s->key_secret, &pass, err))
+    if (!luks_password(n, &pass, err))
         return false;
     s->cipher = luks_unlock(s->header, io, &pass, err);
     return s->cipher;
@@ -86,7 +91,7 @@ static CO bool luks_open_header(Node *n, Edge *file, const json_t *o, OpenFlags 
     s->key_secret = g_strdup(json_get_str(o, "key-secret", NULL));
     s->header = luks_load(&io, edge_size(header), err);
     if (!s->header)
-        return err_prefix(err, "'%s': ", node_filename(edge_node(header)));
+        return err_prefix(err, "Image '%s': ", node_filename(edge_node(header)));
     s->payload = luks_payload_offset(s->header);
     if (!s->payload && header == file)
         return err_set(err, EINVAL, "'%s' is a detached LUKS header: the data is in another file",
@@ -95,9 +100,7 @@ static CO bool luks_open_header(Node *n, Edge *file, const json_t *o, OpenFlags 
         return err_set(err, EINVAL, "The LUKS header of '%s' says that the data begins at byte "
                                     "%" PRIu64 ", past the end at %" PRIu64,
                        node_filename(edge_node(file)), s->payload, edge_size(file));
-    if (!(flags & OPEN_NO_IO) && !luks_unlock_node(s, &io, err))
-        return err_prefix(err, "'%s': ", node_filename(edge_node(file)));
-    return true;
+    return flags & OPEN_NO_IO || luks_unlock_node(n, &io, err);
 }
 
 /* The header does not change what there is but for its size. */
@@ -296,7 +299,7 @@ static CO bool luks_driver_amend(Node *n, json_t *opts, bool force, GError **err
     g_auto(SecretBytes) pass = { 0 };
     g_auto(LuksAmend) a = { 0 };
 
-    return luks_amend_options(&a, opts, "", err) && luks_password(s->key_secret, &pass, err) &&
+    return luks_amend_options(&a, opts, "", err) && luks_password(n, &pass, err) &&
            luks_amend(s->header, &io, &a, &pass, force, err);
 }
 

@@ -8,6 +8,7 @@
  * away, and until our own writes end.
  */
 #include "block/driver.h"
+#include "block/protocols/file-dirty.h"
 #include "block/protocols/file-lock.h"
 #include "block/protocols/file-space.h"
 #include "util/given-fd.h"
@@ -41,6 +42,7 @@ typedef struct {
     bool no_zero_range;  /* the file system refused it once */
     bool no_punch_hole;
     FileLock lock;
+    FileDirty dirty;     /* home loop only */
     Alike known;         /* home loop only */
 } File;
 
@@ -59,9 +61,11 @@ static int file_open_fd(const char *name, int flags, bool want_device, struct st
     if (fd < 0) {
         int e = errno;
 
-        err_set_errno(err, e, "Could not open '%s'", name);
         if (e == EINVAL && flags & O_DIRECT)
-            err_hint(err, "Its file system may not know O_DIRECT: try another cache mode.");
+            err_set_errno(err, e, "Could not open '%s': its file system does not know O_DIRECT, which "
+                          "cache modes none and directsync need", name);
+        else
+            err_set_errno(err, e, "Could not open '%s'", name);
         return -e;
     }
     if (fstat(fd, st) < 0) {
@@ -328,6 +332,9 @@ static bool file_open_again(Node *n, const json_t *o, OpenFlags flags, File *nex
     if (s->aio == AIO_AUTO || s->aio == AIO_CACHED)
         next->aio = file_fastest_aio(s, flags);
     next->fd = file_fd_again(s, json_get_str(o, "filename", ""), file_open_flags(flags));
+    if (next->fd < 0 && errno == EINVAL && flags & OPEN_DIRECT)
+        return err_set_errno(err, errno, "The file system of '%s' does not know O_DIRECT, which cache "
+                             "modes none and directsync need", node_filename(n));
     if (next->fd < 0)
         return err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
     if ((!json_has(o, "aio") || file_aio_mode(next, json_get_str(o, "aio", NULL), flags, err)) &&
@@ -462,6 +469,10 @@ static CO int file_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 
     /* Whoever asked meanwhile may have seen the hole. */
     file_forget(s, true, off, buf.len);
+    if (r == 0 && !(node_flags(n) & OPEN_DIRECT) && !(flags & REQ_FUA)) {
+        r = file_dirty_add(&s->dirty, s->fd, buf.len);
+        s->sync_failed |= r < 0;
+    }
     return r;
 }
 
@@ -622,9 +633,9 @@ static uint64_t file_stamp(const char *filename)
 
     if (stat(file_path(filename), &st) < 0)
         return 0;
-    /* Who writes to a device does not change its node: it may always have been written to. */
+    /* Writing to a device does not change its node. */
     if (!S_ISREG(st.st_mode))
-        return (uint64_t)g_get_monotonic_time();
+        return 1;
     changed = (uint64_t)st.st_ctim.tv_sec * 1000000000 + (uint64_t)st.st_ctim.tv_nsec;
     return (changed ^ (uint64_t)st.st_size << 32) | 1;
 }

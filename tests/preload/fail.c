@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,6 +113,23 @@ WRAP_AS(int, pthread_create,
 WRAP_AS(int, io_uring_queue_init_params, (unsigned n, struct io_uring *r, struct io_uring_params *p),
         (n, r, p), -errno)
 
+/* "open_direct" is opening for direct access: what some file systems refuse. */
+int open64(const char *path, int flags, ...)
+{
+    const char *call = getenv("FAIL_CALL");
+    bool direct = call && !strcmp(call, "open_direct");
+    va_list ap;
+    mode_t mode;
+
+    REAL(int, open64, (const char *, int, ...));
+    va_start(ap, flags);
+    mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+    va_end(ap);
+    if (direct ? flags & O_DIRECT && fails("open_direct", "open64") : fails("any", "open64"))
+        return -1;
+    return real(path, flags, mode);
+}
+
 /* The one argument behind @last, whatever it is, passed on. */
 #define WRAP_VARIADIC(name, params, ...)                                                           \
     int name params;                                                                               \
@@ -127,7 +145,6 @@ WRAP_AS(int, io_uring_queue_init_params, (unsigned n, struct io_uring *r, struct
         return fails("any", #name) ? -1 : real(__VA_ARGS__, more);                                 \
     }
 
-WRAP_VARIADIC(open64, (const char *path, int last, ...), path, last)
 WRAP_VARIADIC(openat64, (int dir, const char *path, int last, ...), dir, path, last)
 WRAP_VARIADIC(fcntl64, (int fd, int last, ...), fd, last)
 WRAP_VARIADIC(ioctl, (int fd, unsigned long last, ...), fd, last)

@@ -83,13 +83,26 @@ static bool read_wanted(const Qcow2 *q, const json_t *o, Wanted *w, GError **err
     return check_names(q, o, err);
 }
 
+/* The incompatible features that version 2 lacks, by their bits. */
+static const char *const feature_names[] = { NULL, "a mark that it is corrupt", "an external data file",
+                                             "a choice of compression", "extended L2 entries" };
+
+static bool refuse_features(uint64_t features, GError **err)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(feature_names); i++)
+        if (features >> i & 1 && feature_names[i])
+            g_string_append_printf(names, "%s%s", names->len ? ", " : "", feature_names[i]);
+    return err_set(err, ENOTSUP, "The image has what version 2 does not have: %s", names->str);
+}
+
 static bool check_downgrade(const Qcow2 *q, const Wanted *w, GError **err)
 {
     if (w->version > 2 || q->version < 3)
         return true;
     if (q->incompatible & ~(uint64_t)INCOMPAT_DIRTY)
-        return err_set(err, ENOTSUP, "The image uses features (0x%" PRIx64 ") that version 2 does "
-                       "not have", q->incompatible);
+        return refuse_features(q->incompatible, err);
     if (q->bitmap_count)
         return err_set(err, ENOTSUP, "The image has bitmaps, which version 2 does not have");
     for (uint32_t i = 0; i < q->snapshot_count; i++)

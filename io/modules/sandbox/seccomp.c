@@ -25,6 +25,7 @@ static const int allowed[] = {
     SCMP_SYS(pwritev2), SCMP_SYS(lseek), SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(statx),
     SCMP_SYS(fallocate), SCMP_SYS(ftruncate), SCMP_SYS(fsync), SCMP_SYS(fdatasync),
     SCMP_SYS(close), SCMP_SYS(copy_file_range), SCMP_SYS(fadvise64),
+    SCMP_SYS(sync_file_range),
     /* sockets that are open, such as the connection to an NBD server */
     SCMP_SYS(recvfrom), SCMP_SYS(shutdown),
     /* memory */
