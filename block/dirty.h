@@ -26,8 +26,8 @@ typedef struct {
     CO bool (*can_store)(Node *n, const char *name, uint32_t granularity, GError **err);
     CO bool (*remove)(Node *n, const char *name, GError **err);
     /*
-     * *@bytes: what the bitmaps of @n take in a new image with @cluster_size. False: @n can have none.
-     * For measure.
+     * *@bytes: what the bitmaps of @n take in a new image with @cluster_size. False: @n can have
+     * none. For measure.
      */
     CO bool (*measure)(Node *n, uint64_t cluster_size, uint64_t *bytes);
 } BitmapOps;

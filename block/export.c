@@ -52,7 +52,8 @@ static bool check_iothread(const json_t *options, GError **err)
         return true;
     if (!object_class_of(id))
         return err_set(err, ENOENT, "iothread \"%s\" not found", id);
-    return err_set(err, ENOTSUP, "Exports run on the main loop: iothread '%s' cannot serve one", id);
+    return err_set(err, ENOTSUP, "Exports run on the main loop: iothread '%s' cannot serve one",
+                   id);
 }
 
 /* A user of @n as @options want it, which lets others do all but resize. NULL with @err. */
@@ -95,7 +96,8 @@ static void export_free(Export *e)
 CO Export *export_add(const json_t *options, GError **err)
 {
     const ExportDriver *drv = driver_of(options);
-    const char *id = json_get_str(options, "id", ""), *name = json_get_str(options, "node-name", "");
+    const char *id = json_get_str(options, "id", "");
+    const char *name = json_get_str(options, "node-name", "");
     Node *n = node_find(name);
     Export *e;
     Handle *h;

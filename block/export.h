@@ -47,8 +47,8 @@ const char *export_node_name(Export *e);
 /* In the order they were made; NULL behind the last. */
 Export *export_at(unsigned i);
 /*
- * Removes @e. Without @hard only if nobody uses it: false with @err. Returns when it is gone, unless
- * clients have to leave first.
+ * Removes @e. Without @hard only if nobody uses it: false with @err. Returns when it is gone,
+ * unless clients have to leave first.
  */
 CO bool export_remove(Export *e, bool hard, GError **err);
 /* For drivers: the image is closed, nobody will use @e any more. Tells of it and frees @e. */

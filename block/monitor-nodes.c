@@ -59,6 +59,22 @@ static bool check_unused(const Node *n, GError **err)
     return true;
 }
 
+/* Gives up the monitor's reference. False if @n closes by that and something could not be stored. */
+static CO bool node_give_up(Node *n, GError **err)
+{
+    Edit *edit = edit_begin(); /* nobody else writes, or becomes a user, meanwhile */
+    bool is_last = n->refs == 1;
+    bool is_written = is_last && n->flags & OPEN_RDWR && n->state == NODE_ACTIVE;
+    bool ok = !is_last || node_finish(n, err);
+    int r = is_written ? node_flush(n) : 0;
+
+    if (ok && r < 0)
+        ok = err_set_errno(err, r, "Could not write back what is cached of '%s'", node_filename(n));
+    edit_free(edit);
+    node_unref(n);
+    return ok;
+}
+
 CO bool monitor_node_remove(const char *name, GError **err)
 {
     Node *n = node_find(name);
@@ -72,8 +88,7 @@ CO bool monitor_node_remove(const char *name, GError **err)
     if (n->parents->len)
         return err_set(err, EBUSY, "Block device %s is in use", n->name);
     g_ptr_array_remove(owned, n);
-    node_unref(n);
-    return true;
+    return node_give_up(n, err);
 }
 
 CO bool monitor_nodes_close(void)
@@ -81,17 +96,12 @@ CO bool monitor_nodes_close(void)
     bool ok = true;
 
     while (owned && owned->len) {
-        Node *n = g_ptr_array_steal_index(owned, owned->len - 1);
         g_autoptr(GError) err = NULL;
-        int r = n->flags & OPEN_RDWR && n->state == NODE_ACTIVE ? node_flush(n) : 0;
 
-        if (r < 0)
-            block_warn("Could not write back what is cached of '%s': %s", node_filename(n),
-                       g_strerror(-r));
-        if (!node_finish(n, &err))
+        if (!node_give_up(g_ptr_array_steal_index(owned, owned->len - 1), &err)) {
             block_warn("%s", err->message);
-        ok = ok && r >= 0 && !err;
-        node_unref(n);
+            ok = false;
+        }
     }
     g_clear_pointer(&owned, g_ptr_array_unref);
     return ok;

@@ -7,6 +7,7 @@
 
 /* Opens what the checked BlockdevOptions @options describe. Takes the reference. */
 CO bool monitor_node_add(json_t *options, GError **err);
+/* False with @err: it is in use, or it is gone but its last data could not be stored. */
 CO bool monitor_node_remove(const char *name, GError **err);
 /* The node that a command names as device or node-name. NULL with @err. */
 Node *monitor_node_or_device(const char *device, const char *name, GError **err);
@@ -14,7 +15,7 @@ Node *monitor_node_or_device(const char *device, const char *name, GError **err)
 void monitor_nodes_set_active(Edit *edit, bool active);
 /* All of them and the nodes below, each once, in the order in which they are opened. */
 GPtrArray *monitor_nodes_all(void);
-/* Closes all, the last one first; nobody may use them. False: something could not be stored. */
+/* Closes all, the last one first; nobody may use them. False: warned, not all could be stored. */
 CO bool monitor_nodes_close(void);
 
 #endif

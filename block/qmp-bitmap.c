@@ -57,8 +57,8 @@ static DirtyBitmap *bitmap_find(const BlockDirtyBitmap *args, Node **n, GError *
     if (!b)
         err_set(err, ENOENT, "Dirty bitmap '%s' not found", args->name);
     else if (b->busy)
-        err_set(err, EBUSY, "Bitmap '%s' is currently in use by another operation and cannot be used",
-                args->name);
+        err_set(err, EBUSY, "Bitmap '%s' is currently in use by another operation and cannot be "
+                "used", args->name);
     else
         return b;
     return NULL;

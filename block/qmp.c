@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Commands about nodes. Messages are those of the reference, which clients see, where it has one. */
+/*
+ * Commands about nodes. Messages are those of the reference, which clients see, where it has one.
+ */
 #include "block/describe.h"
 #include "block/internal.h"
 #include "block/monitor-nodes.h"
@@ -46,8 +48,8 @@ static void expand_snapshots(json_t *image, const GArray *lists)
 }
 
 /*
- * What is known of @n as ImageInfo and, unless @flat, of the images below, which *@depth counts. NULL
- * with @err.
+ * What is known of @n as ImageInfo and, unless @flat, of the images below, which *@depth counts.
+ * NULL with @err.
  */
 static CO json_t *node_image(Node *n, bool flat, int64_t *depth, GError **err)
 {

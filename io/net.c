@@ -9,6 +9,7 @@
 #include "io/internal.h"
 #include "util/err.h"
 #include "util/fd.h"
+#include "util/given-fd.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
@@ -232,26 +233,41 @@ void net_set_nodelay(int fd)
 
 /* ---- NET_FD ---------------------------------------------------------------------------------- */
 
-/* A duplicate of the descriptor that @a numbers, or -1 with @err. */
-static int fd_duplicate(const NetAddress *a, GError **err)
+/* The descriptor that @a numbers, duplicated, or names, taken; -1 with @err. */
+static int fd_given(const NetAddress *a, GError **err)
 {
     uint32_t number;
-    int fd, type;
-    socklen_t len = sizeof(type);
+    int fd;
 
+    if (!g_ascii_isdigit(*a->path)) {
+        fd = named_fd_take(a->path);
+        if (fd < 0)
+            err_set(err, ENOENT, "There is no descriptor named '%s'", a->path);
+        return fd;
+    }
     if (!number_parse("descriptor", a->path, &number, err))
         return -1;
-    if (getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM) {
+    fd = fcntl(number, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        err_set_errno(err, errno, "Cannot use descriptor %s", a->path);
+    return fd;
+}
+
+/* The same if it is a stream socket. */
+static int fd_duplicate(const NetAddress *a, GError **err)
+{
+    autofd int fd = fd_given(a, err);
+    int type;
+    socklen_t len = sizeof(type);
+
+    if (fd < 0)
+        return -1;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM) {
         err_set(err, EBADF, "Descriptor %s is not an open stream socket", a->path);
         return -1;
     }
-    fd = fcntl(number, F_DUPFD_CLOEXEC, 3);
-    if (fd < 0) {
-        err_set_errno(err, errno, "Cannot use descriptor %s", a->path);
-        return -1;
-    }
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    return fd;
+    return fd_steal(&fd);
 }
 
 /* ---- connecting ------------------------------------------------------------------------------ */

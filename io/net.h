@@ -16,7 +16,7 @@ typedef enum {
     NET_INET,  /* host, port: names or numbers */
     NET_UNIX,  /* path */
     NET_VSOCK, /* host (a context id), port: numbers */
-    NET_FD,    /* path: the number of an open descriptor of a connected (or listening) socket */
+    NET_FD,    /* path: the number, or a name given by a client, of a connected (or listening) socket */
 } NetKind;
 
 typedef struct {

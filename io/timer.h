@@ -12,7 +12,10 @@
 /* Of the monotonic clock, clock_now_ns() in io/co.h. */
 typedef struct Timer Timer;
 struct Timer {
-    /* Called by the loop, in no coroutine, once; the timer is not set any more and may be set again. */
+    /*
+     * Called by the loop, in no coroutine, once; the timer is not set any more and may be set
+     * again.
+     */
     void (*expired)(Timer *t);
     int64_t deadline_ns; /* while it is set */
     unsigned index;      /* place in the loop's heap, from 1; 0: not set */

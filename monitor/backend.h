@@ -14,8 +14,8 @@ typedef struct ChardevDriver {
     /* Reads @data, the members of its kind, and opens. After a failure .close is called too. */
     CO bool (*open)(Chardev *c, const json_t *data, GError **err);
     /*
-     * Makes connections, one after the other, until .interrupt. NULL: open has made the only one.
-     * Runs in a coroutine of its own.
+     * Makes connections, one after the other, until .interrupt. NULL: open has made the only
+     * connection. Runs in a coroutine of its own.
      */
     CO void (*run)(Chardev *c);
     void (*interrupt)(Chardev *c);
@@ -36,7 +36,7 @@ struct Chardev {
     bool is_used;
     bool closing;
     bool is_open;          /* somebody is at the other end ... */
-    Channel *in, *out;     /* ... who sends, or takes; may be the same; NULL: does not */
+    Channel *in, *out;     /* ... to read from, to write to; may be the same; NULL: neither */
     CoQueue changed;       /* woken when any of the above changes */
     CoGroup running;
     char *pty;             /* NULL: it is none */

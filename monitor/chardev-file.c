@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Kinds file and pipe: what is sent goes into one file, what comes is from another, or the same. */
+/* Kinds file and pipe: output goes to one file, input comes from another, or from the same. */
 #include "monitor/backend.h"
 #include "util/err.h"
 #include "util/fd.h"

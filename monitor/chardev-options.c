@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The command line's words for character devices, which are flat, as the schema's ChardevBackend. */
+/*
+ * The command line's words for character devices, which are flat, as the schema's ChardevBackend.
+ */
 #include "monitor/chardev.h"
 #include "qapi/schema.h"
 #include "util/err.h"
 #include "util/keyval.h"
 #include "util/object.h"
+#include "util/size.h"
 #include <string.h>
 
 /* What an option of a kind is in the schema; of addresses: a member of those of that type. */
@@ -13,6 +16,7 @@ typedef struct {
     const char *option;
     const char *member;  /* NULL: the same name */
     const char *address; /* "unix": a member of "addr" of that type; NULL: of the backend */
+    bool is_size;        /* with a suffix, where the schema wants a plain number */
 } Word;
 
 static const Word words[] = {
@@ -22,8 +26,8 @@ static const Word words[] = {
     { "file", "input-path", "in" },
     { "file", "append" },
     { "pipe", "path", "device" },
-    { "ringbuf", "size" },
-    { "memory", "size" },
+    { "ringbuf", "size", .is_size = true },
+    { "memory", "size", .is_size = true },
     { "stdio", "signal" },
     { "socket", "path", NULL, "unix" },
     { "socket", "abstract", NULL, "unix" },
@@ -53,7 +57,7 @@ static const Word *word_find(const char *kind, const char *option)
     return NULL;
 }
 
-/* The type of the address that @o gives one option of, or NULL with @err. */
+/* The type of the address that the options @o describe, or NULL with @err. */
 static const char *address_type(const json_t *o, GError **err)
 {
     bool path = json_has(o, "path"), fd = json_has(o, "fd"), inet = json_has(o, "host") ||
@@ -70,7 +74,9 @@ static const char *address_type(const json_t *o, GError **err)
     return path ? "unix" : fd ? "fd" : "inet";
 }
 
-/* Puts what the command line takes for granted of sockets into @data, and the type of its address. */
+/*
+ * Puts what the command line takes for granted of sockets into @data, and the type of its address.
+ */
 static bool socket_defaults(const json_t *o, json_t *data, json_t *address, const char **type,
                             GError **err)
 {
@@ -95,6 +101,19 @@ static bool option_is_general(const char *option)
     return g_strv_contains(general, option);
 }
 
+/* @v as the schema wants it; a new reference, NULL with @err. */
+static json_t *word_value(const Word *w, json_t *v, GError **err)
+{
+    uint64_t size;
+
+    if (!w->is_size)
+        return json_incref(v);
+    if (size_parse(json_string_value(v), 1, &size, NULL) == 0 && size <= INT64_MAX)
+        return json_integer((json_int_t)size);
+    err_set(err, EINVAL, "Option '%s' must be a size, not '%s'", w->option, json_string_value(v));
+    return NULL;
+}
+
 /* Moves the options @o of @kind to @data and, those of an address of @type, to @address. */
 static bool move_options(const json_t *o, const char *kind, const char *type, json_t *data,
                          json_t *address, GError **err)
@@ -104,6 +123,7 @@ static bool move_options(const json_t *o, const char *kind, const char *type, js
 
     json_object_foreach((json_t *)o, option, v) {
         const Word *w = word_find(kind, option);
+        json_t *value;
 
         if (option_is_general(option))
             continue;
@@ -111,7 +131,10 @@ static bool move_options(const json_t *o, const char *kind, const char *type, js
             return err_set(err, EINVAL, "Invalid parameter '%s'", option);
         if (w->address && strcmp(w->address, type))
             return err_set(err, EINVAL, "Option '%s' is not for this kind of address", option);
-        json_object_set(w->address ? address : data, w->member ? w->member : option, v);
+        value = word_value(w, v, err);
+        if (!value)
+            return false;
+        json_put(w->address ? address : data, w->member ? w->member : option, value);
     }
     return true;
 }

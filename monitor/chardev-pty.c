@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Kind pty: a new pseudoterminal. Whoever opens its other end is connected until it is closed there;
- * nothing tells of the opening, so we look for it from time to time.
+ * Kind pty: a new pseudoterminal. Whoever opens its other end is connected until it is closed
+ * there; nothing tells of the opening, so we look for it from time to time.
  */
 #include "monitor/backend.h"
 #include "util/err.h"

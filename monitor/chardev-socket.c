@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Kind socket: a server that takes one client at a time, others wait in the backlog; or a client, which
- * may connect again and again.
+ * Kind socket: a server that takes one client at a time, others wait in the backlog; or a client,
+ * which may connect again and again.
  */
 #include "crypto/authz.h"
 #include "io/admit.h"
@@ -76,7 +76,10 @@ static char *end_text(const struct sockaddr_storage *addr, socklen_t len)
     return g_strdup_printf(addr->ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
 }
 
-/* What @fd connects, for people: both ends of TCP, the path of a Unix socket. NULL: nothing is known. */
+/*
+ * What @fd connects, for people: both ends of TCP, the path of a Unix socket. NULL: nothing is
+ * known.
+ */
 static char *connection_name(const Socket *s, int fd)
 {
     struct sockaddr_storage near_end, far_end;
@@ -89,7 +92,8 @@ static char *connection_name(const Socket *s, int fd)
         return NULL;
     near_text = end_text(&near_end, near_len);
     far_text = end_text(&far_end, far_len);
-    return g_strdup_printf("tcp:%s%s <-> %s", near_text, s->is_server ? ",server=on" : "", far_text);
+    return g_strdup_printf("tcp:%s%s <-> %s", near_text, s->is_server ? ",server=on" : "",
+                           far_text);
 }
 
 /* ---- a connection ---------------------------------------------------------------------------- */
@@ -146,7 +150,7 @@ static CO void accept_one(Chardev *c, int listener)
 
     if (fd >= 0) {
         s->is_greeting = true;
-        /* Who fails here is gone; there is nobody to tell. */
+        /* A client that fails here is disconnected; nobody else needs to know. */
         socket_connected(c, fd, NULL);
         s->is_greeting = false;
         co_queue_wake_all(&c->changed);
@@ -192,7 +196,7 @@ static CO void server_run(Chardev *c)
     co_group_wait(&group);
 }
 
-/* Where it listens in numbers: with port 0 the system has chosen one, which users want to know. */
+/* Replaces names in the address by numbers: with port 0 the system has chosen the port. */
 static void learn_address(Socket *s, int fd)
 {
     struct sockaddr_storage addr;
@@ -282,8 +286,8 @@ static bool check_options(const json_t *data, const Socket *s, GError **err)
     if (s->reconnect_ns < 0)
         return err_set(err, EINVAL, "'reconnect' is a number of seconds that is not negative");
     if (s->is_server && s->reconnect_ns)
-        return err_set(err, EINVAL, "'reconnect' option is incompatible with socket in server listen "
-                       "mode");
+        return err_set(err, EINVAL, "'reconnect' option is incompatible with socket in server "
+                       "listen mode");
     if (!s->is_server && json_has(data, "wait"))
         return err_set(err, EINVAL, "'wait' option is incompatible with socket in client connect "
                        "mode");

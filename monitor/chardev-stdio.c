@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Kind stdio: standard input and output of the process. A terminal gives us each byte as it is typed;
- * that, and that the descriptors do not block, is undone at the end, since others share them.
+ * Kind stdio: standard input and output of the process. A terminal gives us each byte as it is
+ * typed; that, and that the descriptors do not block, is undone at the end, since others share
+ * them.
  */
 #include "monitor/backend.h"
 #include "util/err.h"

@@ -251,8 +251,8 @@ static CO Chardev *chardev_make(const char *id, const json_t *backend, GError **
 }
 
 /*
- * Puts @c into the table and waits for a client, should the options say so; that is seen by others, who
- * may end it.
+ * Puts @c into the table and waits for a client, should the options say so; that is seen by
+ * others, who may end it.
  */
 static CO bool chardev_enter(Chardev *c, guint at, const json_t *backend, GError **err)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Character devices: by what a monitor is reached. Each has an id and a way to the outside, over which
- * one connection at a time comes and goes. Main loop only.
+ * Character devices: by what a monitor is reached. Each has an id and a way to the outside, over
+ * which one connection at a time comes and goes. Main loop only.
  */
 #ifndef MONITOR_CHARDEV_H
 #define MONITOR_CHARDEV_H
@@ -14,8 +14,8 @@ typedef struct Chardev Chardev;
 /* ---- making them ----------------------------------------------------------------------------- */
 
 /*
- * Makes the device @id of @backend, a checked ChardevBackend, which has no id of another. May wait for
- * a first client, if the options say so. Messages leave out which device. NULL with @err.
+ * Makes the device @id of @backend, a checked ChardevBackend, which has no id of another. May wait
+ * for a first client, if the options say so. Messages leave out which device. NULL with @err.
  */
 CO Chardev *chardev_add(const char *id, const json_t *backend, GError **err);
 /* The same in the place of device @id, which is kept if that fails. Nobody may use it. */
@@ -33,9 +33,9 @@ void chardev_print_kinds(void);
 /* The program runs in the background: standard input and output are not to be had. */
 void chardev_forbid_stdio(void);
 
-/* Whoever waits for a first client, now or later, gives up. */
+/* Waiting for a first client (wait=on) fails from now on. */
 void chardev_wait_for_nobody(void);
-/* From now on all end: connections are cut, and who waits for one comes back. */
+/* Ends all devices: connections are cut, and every wait for a connection returns. */
 void chardev_shutdown_all(void);
 /* Removes all; nobody may use them. */
 CO void chardev_remove_all(void);
@@ -77,7 +77,7 @@ CO int chardev_write(Chardev *c, const void *buf, size_t len);
 int chardev_take_fd(Chardev *c);
 /* Ends reading and writing, now and later, of this connection. */
 void chardev_cut(Chardev *c);
-/* Is done with this connection; nobody may be reading or writing. The next one may come. */
+/* Closes this connection, so that the next can come. Nobody may be reading or writing. */
 void chardev_hang_up(Chardev *c);
 
 #endif

@@ -135,8 +135,8 @@ static bool check_arguments(const QmpCommand *c, const json_t *arguments, GError
 /* ---- running --------------------------------------------------------------------------------- */
 
 /*
- * Runs @c for @s. One out of band comes in between one that waits, so who is current is put back; it
- * does not wait itself.
+ * Runs @c for @s. An out-of-band command may run while an in-band one waits; it never waits itself,
+ * so the current session is simply restored when it returns.
  */
 static CO bool command_run(QmpSession *s, const QmpCommand *c, json_t *arguments, json_t **out,
                            GError **err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Events to all sessions. Some kinds come at most once a second: the first at once, of those that
- * follow within it the last one at its end.
+ * follow within that second, only the last, when it is over.
  */
 #include "io/loop.h"
 #include "io/timer.h"
@@ -63,8 +63,8 @@ static char *limit_key(const json_t *message)
         const char *key = limits[i].key;
 
         if (!strcmp(limits[i].event, name))
-            return g_strconcat(name, "/", key ? json_get_str(json_get(message, "data"), key, "") : "",
-                               NULL);
+            return g_strconcat(name, "/",
+                               key ? json_get_str(json_get(message, "data"), key, "") : "", NULL);
     }
     return NULL;
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* All sessions. */
 #include "monitor/session.h"
+#include "util/given-fd.h"
 
 enum { LAST_WORDS_MS = 200, MS = 1000000 };
 
 static const QmpCommand *commands;
 static GPtrArray *sessions; /* of QmpSession */
 static CoGroup running;
+static bool is_started;
 
 const QmpCommand *session_commands(void)
 {
@@ -28,8 +30,16 @@ bool monitor_add(Chardev *c, bool pretty, GError **err)
         return false;
     s = session_new(c, pretty);
     g_ptr_array_add(sessions, s);
-    co_group_start(&running, session_run, s);
+    if (is_started)
+        co_group_start(&running, session_run, s);
     return true;
+}
+
+void monitor_start(void)
+{
+    is_started = true;
+    for (guint i = 0; i < sessions->len; i++)
+        co_group_start(&running, session_run, sessions->pdata[i]);
 }
 
 void monitor_broadcast(const json_t *message)
@@ -63,5 +73,6 @@ CO bool monitor_end(void)
         return false;
     g_clear_pointer(&sessions, g_ptr_array_unref);
     chardev_remove_all();
+    given_fds_close();
     return true;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QMP: sessions on character devices, and events to all of them. Main loop only, but events happen in
- * any thread.
+ * QMP: sessions on character devices, and events to all of them. Main loop only, but events happen
+ * in any thread.
  *
- * What a client sends or does not read costs bounded memory: requests by JSON_STREAM_*, those that wait
- * by QMP_QUEUE_MAX, answers by QMP_OUTPUT_PAUSE and one answer, events by QMP_OUTPUT_MAX.
+ * Memory per client is bounded, whatever it sends or does not read: by JSON_STREAM_* for a
+ * request, QMP_QUEUE_MAX for waiting requests, QMP_OUTPUT_PAUSE plus one answer for answers, and
+ * QMP_OUTPUT_MAX for events.
  */
 #ifndef MONITOR_MONITOR_H
 #define MONITOR_MONITOR_H
@@ -13,21 +14,26 @@
 #include "qapi/command.h"
 
 enum {
-    QMP_QUEUE_MAX = 8,              /* requests of a session, the one that runs included, with oob */
+    QMP_QUEUE_MAX = 8,              /* requests of a session with oob, the one that runs included */
     QMP_OUTPUT_PAUSE = 1 << 20,     /* bytes not taken: no more requests are looked at */
     QMP_OUTPUT_MAX = 16 << 20,      /* the same with events: the connection is cut */
 };
 
 /* From now on this thread's loop runs the commands @commands, and events are heard. */
 void monitor_begin(const QmpCommand *commands);
-/* A session on @c, which nobody else uses. False with @err. */
+/* A session on @c, which nobody else uses; it begins with monitor_start. False with @err. */
 bool monitor_add(Chardev *c, bool pretty, GError **err);
+/* All is set up: clients are greeted. */
+void monitor_start(void);
 /*
- * Begins no more commands. Waits until those that run have ended, or wait in monitor_await_release, or
- * the monotonic time is @deadline_ns.
+ * Begins no more commands. Waits until those that run have ended, or wait in
+ * monitor_await_release, or the monotonic time is @deadline_ns.
  */
 CO void monitor_stop_commands(int64_t deadline_ns);
-/* For a command whose answer shall come when the program is about to end: waits for monitor_release. */
+/*
+ * For a command whose answer shall come when the program is about to end: waits for
+ * monitor_release.
+ */
 CO void monitor_await_release(void);
 void monitor_release(void);
 /*

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Commands about objects and their paths. Messages are those of the reference, which clients see. */
+/*
+ * Commands about objects and their paths. Messages are those of the reference, which clients see.
+ */
 #include "gen/qmp.h"
 #include "monitor/chardev.h"
 #include "util/err.h"
@@ -86,7 +88,10 @@ static bool place_missing(const char *path, GError **err)
     return err_class(err, "DeviceNotFound");
 }
 
-/* A path that starts with '/' is one from the root; another may begin anywhere, if that is clear. */
+/*
+ * A path that starts with '/' begins at the root; any other may begin anywhere, if only one place
+ * fits.
+ */
 static bool place_find(const char *path, Place *p, GError **err)
 {
     static const PlaceKind starts[] = { PLACE_ROOT, PLACE_OBJECTS, PLACE_CHARDEVS };

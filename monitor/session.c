@@ -6,8 +6,9 @@
  *     execute   runs requests in order
  *     send      hands output to the channel
  *
- * Who is too fast waits for the others. A connection ends when receive has come to its end, execute has
- * run what was sent, and send has sent the answers, or cannot any more.
+ * Each waits when the next is too slow: a client that does not read its answers is not read from.
+ * A connection ends once its input has ended, all requests received have run, and the answers are
+ * sent or cannot be sent.
  */
 #include "monitor/session.h"
 #include "util/err.h"

@@ -42,7 +42,7 @@ size_t session_unsent(const QmpSession *s);
 QmpSession *session_current(void);
 /* The commands of this program. */
 const QmpCommand *session_commands(void);
-/* What clients are told about who we are, "QMP" of the greeting. New reference. */
+/* The greeting that starts every connection. New reference. */
 json_t *session_greeting(void);
 
 /* Runs coroutines of the session until its device ends; in monitor.c the others are. */
@@ -51,8 +51,8 @@ QmpSession *session_new(Chardev *c, bool pretty);
 void session_free(QmpSession *s);
 
 /*
- * dispatch.c: runs what @value asks for and returns the answer, a new reference; NULL if the program
- * ends before its turn.
+ * dispatch.c: runs what @value asks for and returns the answer, a new reference; NULL if the
+ * program ends before its turn.
  */
 CO json_t *session_dispatch(QmpSession *s, json_t *value);
 /* @value is for exec-oob, and the client may use that. */

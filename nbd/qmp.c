@@ -37,7 +37,9 @@ CO bool qmp_nbd_server_stop(GError **err)
            err_set(err, EIO, "The last data of an image could not be written");
 }
 
-/* The older command: the name of the export is its id, and writing is left off where it cannot be. */
+/*
+ * The older command: the name of the export is its id, and writing is left off where it cannot be.
+ */
 CO bool qmp_nbd_server_add(const NbdServerAddOptions *args, GError **err)
 {
     g_autoptr(json_t) options = json_object();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The server, and the kind of export that it shows. */
+/* The server, and the kind of export it serves. */
 #include "nbd/service.h"
 #include "block/export.h"
 #include "crypto/authz.h"

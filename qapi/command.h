@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Commands and events as data. gen/qmp.h has the function of each; the table of a program's commands is
- * made from the files qmp*.c of its rooms.
+ * Commands and events as data. gen/qmp.h has the function of each; the table of a program's
+ * commands is made from the files qmp*.c of its rooms.
  */
 #ifndef QAPI_COMMAND_H
 #define QAPI_COMMAND_H
@@ -32,18 +32,19 @@ typedef struct {
 /* The commands of this program. */
 extern const QmpCommand qmp_commands[];
 
-/* The one of @commands that is called @name, or NULL. */
+/* The command called @name in table @commands, or NULL. */
 const QmpCommand *qmp_command_find(const QmpCommand *commands, const char *name);
 
 /*
- * What query-qmp-schema answers: @commands, all events, and the types that they use, whose names are
- * numbers, since clients must not rely on them. New reference.
+ * What query-qmp-schema answers: @commands, all events, and the types that they use, whose names
+ * are numbers, since clients must not rely on them. New reference.
  */
 json_t *schema_introspect_commands(const QmpCommand *commands);
 
 /*
- * Who hears of events: number @event of schema_event_name with its data, whose reference is @fn's.
- * Called in the thread where it happens. NULL, as at first: nobody. Set before any can happen.
+ * From now on @fn is called for every event, in the thread where it happens, with the event's
+ * number (see schema_event_name) and its data, whose reference it takes. NULL, as at first: nobody
+ * listens. To be set before any event can happen.
  */
 void qmp_events_hear(void (*fn)(int event, json_t *data));
 

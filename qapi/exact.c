@@ -84,8 +84,8 @@ static bool exact_enum(Exact *x, const SchemaType *t, const char *name, const js
         return wrong_type(x, x->path->str, "string");
     if (g_strv_contains(t->values->names, json_string_value(v)))
         return true;
-    return err_set(x->err, EINVAL, "Parameter '%s' does not accept value '%s'", name ? name : "null",
-                   json_string_value(v));
+    return err_set(x->err, EINVAL, "Parameter '%s' does not accept value '%s'",
+                   name ? name : "null", json_string_value(v));
 }
 
 static bool exact_members(Exact *x, const SchemaMember *members, const json_t *o)

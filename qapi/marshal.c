@@ -39,8 +39,11 @@ json_t *qmp_enums_to_json(const SchemaEnum *e, const GArray *values)
 {
     json_t *list = json_array();
 
-    for (guint i = 0; i < values->len; i++)
-        json_array_append_new(list, json_string(schema_enum_name(e, g_array_index(values, int, i))));
+    for (guint i = 0; i < values->len; i++) {
+        int v = g_array_index(values, int, i);
+
+        json_array_append_new(list, json_string(schema_enum_name(e, v)));
+    }
     return list;
 }
 

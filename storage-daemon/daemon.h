@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* qemu-storage-daemon: what was asked for on the command line, and the files that do parts of it. */
+/*
+ * qemu-storage-daemon: what was asked for on the command line, and the files that do parts of it.
+ */
 #ifndef STORAGE_DAEMON_H
 #define STORAGE_DAEMON_H
 
@@ -21,7 +23,9 @@ typedef struct {
     int exit_code;
 } Job;
 
-/* ---- setup.c: what setups do ------------------------------------------------------------------ */
+/*
+ * ---- setup.c: what setups do ------------------------------------------------------------------
+ */
 
 CO bool setup_blockdev(const char *text, GError **err);
 CO bool setup_chardev(const char *text, GError **err);
@@ -30,14 +34,18 @@ CO bool setup_monitor(const char *text, GError **err);
 CO bool setup_nbd_server(const char *text, GError **err);
 CO bool setup_object(const char *text, GError **err);
 
-/* ---- pid-file.c ------------------------------------------------------------------------------- */
+/*
+ * ---- pid-file.c -------------------------------------------------------------------------------
+ */
 
 /* Stores our process id in @path and keeps others from doing that. False: complained. */
 bool pid_file_write(const char *path);
 /* Removes it, if it was written. */
 void pid_file_remove(void);
 
-/* ---- run.c ------------------------------------------------------------------------------------ */
+/*
+ * ---- run.c ------------------------------------------------------------------------------------
+ */
 
 /* To be called before anything that may start threads. */
 void run_block_signals(void);

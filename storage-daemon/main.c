@@ -24,11 +24,12 @@ static void print_help(void)
          "  -h, --help                print this text and exit\n"
          "  -V, --version             print the version and exit\n"
          "\n"
-         "What there is, in the order of the command line; each may be repeated, and most values may\n"
-         "also be JSON objects:\n"
-         "      --object OBJECT       define an object, such as secret,id=ID,... ('help' lists them)\n"
+         "What there is, in the order of the command line. Each may be repeated, and most\n"
+         "values may also be JSON objects:\n"
+         "      --object OBJECT       define an object, such as secret,id=ID,...\n"
+         "                            ('help' lists them)\n"
          "      --blockdev [driver=]DRIVER,node-name=NAME[,...]\n"
-         "                            open an image as a node, with options as for QMP's blockdev-add\n"
+         "                            open an image as a node; options as for blockdev-add\n"
          "      --chardev KIND,id=ID[,...]\n"
          "                            make a character device ('help' lists the kinds), such as\n"
          "                            socket,id=ID,path=PATH,server=on,wait=off\n"
@@ -41,11 +42,12 @@ static void print_help(void)
          "                            tls-authz=ID, max-connections=NUMBER\n"
          "      --export [type=]nbd,id=ID,node-name=NAME[,name=NAME][,writable=on|off][,...]\n"
          "                            show a node to NBD clients; more options: description=TEXT,\n"
-         "                            bitmaps.0=NAME, allocation-depth=on|off, writethrough=on|off\n"
+         "                            bitmaps.0=NAME, allocation-depth=on|off,\n"
+         "                            writethrough=on|off\n"
          "\n"
          "The process:\n"
          "      --daemonize           run in the background; return when all is set up\n"
-         "      --pidfile PATH        store the process id in a file; only one process at a time can\n"
+         "      --pidfile PATH        store the process id in a file, locked while it runs\n"
          "  -T, --trace [[enable=]PATTERN][,events=FILE][,file=FILE]\n"
          "                            turn on trace points ('help' lists them)\n"
          "\n"
@@ -97,7 +99,7 @@ static OptionResult option_apply(Job *j, int code)
         print_help();
         return OPTION_EXIT;
     case 'V':
-        tool_print_version("qemu-storage-daemon");
+        tool_print_version("qemu-storage-daemon version");
         return OPTION_EXIT;
     case 'T':
         return tool_trace(optarg);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * --pidfile: a file with our process id, locked as long as we live. Whoever finds it locked knows that
- * the process is there.
+ * --pidfile: a file with our process id, locked as long as we live. Whoever finds it locked knows
+ * that the process is there.
  */
 #include "storage-daemon/daemon.h"
 #include "tools/complain.h"
@@ -15,12 +15,15 @@
 static int lock_fd = -1;
 static char *written; /* absolute, since we may leave our folder; NULL: none */
 
-/* @fd is what @path names: the file was not removed, by one that ended, before we had the lock. */
+/*
+ * Another daemon may have removed the file between our opening and locking it: is @fd still @path?
+ */
 static bool is_file_at(int fd, const char *path)
 {
     struct stat a, b;
 
-    return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
 }
 
 /* A locked descriptor of file @path, or -1 with errno set. */
@@ -44,8 +47,8 @@ bool pid_file_write(const char *path)
 
     lock_fd = open_locked(path);
     if (lock_fd < 0 && (errno == EAGAIN || errno == EACCES))
-        return complain("The process of pid file '%s' is still there, or the file cannot be written",
-                        path);
+        return complain("The process of pid file '%s' is still there, or the file cannot be "
+                        "written", path);
     if (lock_fd < 0 || ftruncate(lock_fd, 0) < 0 ||
         write(lock_fd, text, strlen(text)) != (ssize_t)strlen(text))
         return complain_errno(errno, "Cannot write pid file '%s'", path);

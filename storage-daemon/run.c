@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The life of the daemon: everything made, commands obeyed, everything stored and closed in time. */
+/*
+ * The life of the daemon: everything made, commands obeyed, everything stored and closed in time.
+ */
 #include "block/export.h"
 #include "block/monitor-nodes.h"
 #include "io/channel.h"
@@ -24,7 +26,7 @@ static bool is_stopping;
 static CoQueue stopped;
 static Timer watchdog;
 
-/* What does not come to an end must not keep us. */
+/* Ends the process when the orderly end takes too long. */
 static void give_up(Timer *t)
 {
     complain("Something does not come to an end; what was not written yet is lost");
@@ -45,23 +47,25 @@ void run_stop(void)
 
 /* ---- signals --------------------------------------------------------------------------------- */
 
-static void signals_of_interest(sigset_t *set)
-{
-    sigemptyset(set);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGHUP);
-}
+static sigset_t obeyed; /* signals that come by descriptor */
 
+/* What whoever started us ignores or blocks, as nohup(1) does, stays so. */
 void run_block_signals(void)
 {
-    sigset_t set;
+    static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+    struct sigaction old;
+    sigset_t blocked;
 
-    signals_of_interest(&set);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    sigemptyset(&obeyed);
+    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
+        if (!sigismember(&blocked, signals[i]) && sigaction(signals[i], NULL, &old) == 0 &&
+            old.sa_handler != SIG_IGN)
+            sigaddset(&obeyed, signals[i]);
+    pthread_sigmask(SIG_BLOCK, &obeyed, NULL);
 }
 
-/* The first one stops us. */
+/* The first signal stops the daemon. */
 static CO void obey_signals(void *arg)
 {
     Channel *signals = arg;
@@ -93,6 +97,7 @@ static CO bool set_up(const Job *j)
         return complain_errno(errno, "Cannot leave this folder");
     if (j->daemonize)
         daemon_ready(false);
+    monitor_start();
     return true;
 }
 
@@ -107,9 +112,12 @@ static CO bool tear_down(void)
     if (!nbd_service_stop() || !monitor_nodes_close())
         ok = complain("The last data of an image could not be written");
     monitor_release();
-    if (!monitor_end())
-        ok = complain("A command did not come to an end");
     pid_file_remove();
+    if (!monitor_end()) {
+        /* It still uses what would be freed at an orderly end. */
+        complain("A command did not come to an end");
+        _exit(1);
+    }
     return ok;
 }
 
@@ -117,12 +125,9 @@ CO void run(void *arg)
 {
     Job *j = arg;
     CoGroup group = { 0 };
-    Channel *signals;
-    sigset_t set;
+    Channel *signals = channel_new_fd(signalfd(-1, &obeyed, SFD_NONBLOCK | SFD_CLOEXEC));
     bool ok;
 
-    signals_of_interest(&set);
-    signals = channel_new_fd(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
     co_group_start(&group, obey_signals, signals);
     monitor_begin(qmp_commands);
     ok = set_up(j);

@@ -21,7 +21,7 @@ typedef enum {
     IN_RECOVERY,    /* after an error: until a structural or control character */
     IN_KEYWORD,
     IN_STRING,      /* up to @quote */
-    IN_ESCAPE,      /* behind a backslash in one */
+    IN_ESCAPE,      /* after a backslash in a string */
     AFTER_MINUS,
     AFTER_ZERO,     /* a leading zero is a whole integer part */
     IN_DIGITS,
@@ -42,9 +42,9 @@ struct JsonStream {
     size_t at;          /* of those looked at */
     LexState state;
     char quote;
-    GString *text;      /* tokens of the value so far, one behind the other */
+    GString *text;      /* the tokens of the value so far, joined */
     GArray *tokens;     /* of Token */
-    size_t token_start; /* of the unfinished one, in @text */
+    size_t token_start; /* where the unfinished token starts in @text */
     int braces, brackets; /* opened and not closed */
 };
 
@@ -442,7 +442,8 @@ static LexState lex_step(const JsonStream *s, unsigned char c)
     case AFTER_MINUS:
         return c == '0' ? AFTER_ZERO : digit ? IN_DIGITS : IN_RECOVERY;
     case AFTER_ZERO:
-        return digit ? IN_RECOVERY : c == '.' ? AFTER_POINT : (c | 0x20) == 'e' ? AFTER_E : AT_START;
+        return digit ? IN_RECOVERY : c == '.' ? AFTER_POINT
+               : (c | 0x20) == 'e' ? AFTER_E : AT_START;
     case IN_DIGITS:
         return digit ? IN_DIGITS : c == '.' ? AFTER_POINT : (c | 0x20) == 'e' ? AFTER_E : AT_START;
     case AFTER_POINT:
@@ -458,7 +459,9 @@ static LexState lex_step(const JsonStream *s, unsigned char c)
     }
 }
 
-/* What state a token that begins with @c is in; AT_START: @c is all of it; IN_RECOVERY: none does. */
+/*
+ * What state a token that begins with @c is in; AT_START: @c is all of it; IN_RECOVERY: none does.
+ */
 static LexState lex_begin(unsigned char c)
 {
     if (strchr("{}[],:", c) && c)

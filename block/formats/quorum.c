@@ -149,7 +149,9 @@ static uint64_t request_len(const FanRequest *f)
     return f->op == FAN_FLUSH ? 0 : f->op == FAN_ZERO ? f->len : f->buf.len;
 }
 
-/* Tells that the child that @f went to failed or, with @r 0, said something else than the others. */
+/*
+ * Tells that the child that @f went to failed or, with @r 0, said something else than the others.
+ */
 static void report_bad(Node *n, const FanRequest *f, int r)
 {
     static const QuorumOpType types[] = {
@@ -179,7 +181,9 @@ static void report_failure(Node *n, uint64_t off, uint64_t len)
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-/* The answer that most of those with (or without) success gave; of several such, the last child's. */
+/*
+ * The answer that most of those with (or without) success gave; of several such, the last child's.
+ */
 static const FanRequest *vote(const FanRequest *f, unsigned count, bool success, unsigned *votes)
 {
     const FanRequest *winner = NULL;

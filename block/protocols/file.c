@@ -11,6 +11,7 @@
 #include "block/protocols/file-dirty.h"
 #include "block/protocols/file-lock.h"
 #include "block/protocols/file-space.h"
+#include "util/given-fd.h"
 #include "io/aio.h"
 #include "io/loop.h"
 #include "io/pool.h"
@@ -54,7 +55,7 @@ typedef struct {
 static int file_open_fd(const char *name, int flags, bool want_device, struct stat *st,
                         GError **err)
 {
-    autofd int fd = open(name, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    autofd int fd = fdset_open(name, flags | O_NONBLOCK | O_NOCTTY);
     int mode;
 
     if (fd < 0) {

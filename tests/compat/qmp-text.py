@@ -55,11 +55,24 @@ TEXTS = [
 ]
 
 
-def answers(program, before=()):
+# By a client that may use exec-oob.
+OOB_TEXTS = [
+    b'{"exec-oob":"query-version","id":1}', b'{"exec-oob":"qmp_capabilities"}', b'{"exec-oob":"foo","id":1}',
+    b'{"exec-oob":"query-version","execute":"query-version"}', b'{"exec-oob":5}', b'{"exec-oob":"quit"}',
+    b'{"execute":"query-version","exec-oob":"query-version"}', b'{"exec-oob":"query-version","arguments":[]}',
+    b'{"exec-oob":"query-version","arguments":{"x":1}}', b'{"exec-oob":"query-version","foo":1}',
+    b'{"exec-oob":null,"id":{}}', QUERY % b'' * 20,
+]
+ENABLE = b'{"execute":"qmp_capabilities","arguments":{"enable":["oob"]}}'
+
+
+def answers(program):
     with Stdio(program) as daemon:
-        for text in before:
-            daemon.ask(text)
-        return [[masked(line) for line in daemon.ask(text, resync=True)] for text in TEXTS]
+        plain = [[masked(line) for line in daemon.ask(text, resync=True)] for text in TEXTS]
+    with Stdio(program, greet=False) as daemon:
+        daemon.reader.line()
+        daemon.ask(ENABLE)
+        return plain + [[masked(line) for line in daemon.ask(text)] for text in OOB_TEXTS]
 
 
 def shown(text):
@@ -69,7 +82,7 @@ def shown(text):
 def main():
     require_reference('qemu-storage-daemon')
     ours, theirs = (answers(folder / 'qemu-storage-daemon') for folder in (BUILD, REFERENCE))
-    for i, text in enumerate(TEXTS):
+    for i, text in enumerate(TEXTS + OOB_TEXTS):
         judge(f'/qmp-text/{i:03}', [] if ours[i] == theirs[i] else
               [f'{shown(text)}: ours {str(ours[i])[:600]}', f'the reference {str(theirs[i])[:600]}'])
 

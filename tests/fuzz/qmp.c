@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a QMP client sends: any bytes are answered or refused, line by line, and no answer breaks JSON.
- * Commands are those of the storage daemon; those that would use files, sockets or threads of this
- * machine are refused here as the schema's checks come before them.
+ * What a QMP client sends: any bytes are answered or refused, line by line, and no answer breaks
+ * JSON. Commands are those of the storage daemon; those that would use files, sockets or threads
+ * of this machine are refused here as the schema's checks come before them.
  */
 #include "block/monitor-nodes.h"
 #include "gen/qmp.h"
@@ -26,7 +26,7 @@ CO bool qmp_quit(GError **err)
 static bool reaches_outside(const json_t *v)
 {
     static const char *const names[] = {
-        "file", "host_device", "nbd", "luks", "pipe", "pty", "socket", "stdio", "logfile", "iothread",
+        "file", "host_device", "nbd", "luks", "pipe", "pty", "socket", "stdio", "iothread",
         "authz-pam", "authz-listfile", "secret_keyring", "tls-creds-x509", "tls-creds-psk",
         "tls-creds-anon", "nbd-server-start", "inet", "unix", "vsock", "fd", NULL,
     };

@@ -31,9 +31,8 @@ MASKS = [
 
 
 def request(command, **arguments):
-    """The text of a request; names of arguments may have _ for -, except of those that have one."""
-    kept = {'allow_oob'}
-    named = {k if k in kept else k.replace('_', '-'): v for k, v in arguments.items()}
+    """The text of a request; names of arguments have _ for -."""
+    named = {k.replace('_', '-'): v for k, v in arguments.items()}
     return json.dumps({'execute': command, **({'arguments': named} if named else {})})
 
 

@@ -42,13 +42,15 @@ static void expect(const char *text, const char *wanted)
 
 static void test_values_follow_each_other(void)
 {
-    expect("{\"a\":1}{\"b\":[true,null]} 5 \"x\"[]", "{\"a\": 1};{\"b\": [true, null]};5;\"x\";[];");
+    expect("{\"a\":1}{\"b\":[true,null]} 5 \"x\"[]",
+           "{\"a\": 1};{\"b\": [true, null]};5;\"x\";[];");
     expect("1true", "1;");
     expect("1true ", "1;true;");
     expect("  \n\t\r ", "");
     expect("{'a':'b\\'c\"d'}", "{\"a\": \"b'c\\\"d\"};");
     expect("-0 1.50 1E+2 ", "0;1.5;100;");
-    expect("9223372036854775807 9223372036854775808 ", "9223372036854775807;9.2233720368547758e+18;");
+    expect("9223372036854775807 9223372036854775808 ",
+           "9223372036854775807;9.2233720368547758e+18;");
     expect("\"\\u0041\\ud83d\\ude00\\u0000\"", "\"A\\uD83D\\uDE00\\u0000\";");
 }
 
@@ -75,7 +77,10 @@ static void test_errors_are_told_at_the_end_of_a_value(void)
     expect("1e999 ", BAD("number out of range"));
 }
 
-/* The reference's places to go on were learnt by asking it; tests/compat/qmp-text.py compares more. */
+/*
+ * The reference's places to go on were learnt by asking it; tests/compat/qmp-text.py compares
+ * more.
+ */
 static void test_input_goes_on_after_an_error(void)
 {
     expect("foo bar\n", BAD("invalid keyword 'foo'") BAD("invalid keyword 'bar'"));
@@ -100,7 +105,8 @@ static char *nested(unsigned depth)
 
 static void test_depth_is_bounded(void)
 {
-    g_autofree char *fits = nested(JSON_STREAM_DEPTH_MAX), *too_deep = nested(JSON_STREAM_DEPTH_MAX + 1);
+    g_autofree char *fits = nested(JSON_STREAM_DEPTH_MAX);
+    g_autofree char *too_deep = nested(JSON_STREAM_DEPTH_MAX + 1);
     g_autofree char *fine = read_all(fits, strlen(fits), 100);
     g_autofree char *refused = read_all(too_deep, strlen(too_deep), 100);
     g_autofree char *wanted = g_strconcat(fits, ";", NULL);
@@ -137,7 +143,8 @@ static void test_text_and_tokens_are_bounded(void)
 const Test tests[] = {
     { "/json-stream/values-follow-each-other", test_values_follow_each_other },
     { "/json-stream/half-a-value-is-none", test_half_a_value_is_none },
-    { "/json-stream/errors-are-told-at-the-end-of-a-value", test_errors_are_told_at_the_end_of_a_value },
+    { "/json-stream/errors-are-told-at-the-end-of-a-value",
+      test_errors_are_told_at_the_end_of_a_value },
     { "/json-stream/input-goes-on-after-an-error", test_input_goes_on_after_an_error },
     { "/json-stream/depth-is-bounded", test_depth_is_bounded },
     { "/json-stream/text-and-tokens-are-bounded", test_text_and_tokens_are_bounded },

@@ -86,8 +86,8 @@ static CO Client client_new(const char *id)
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), ==, 0);
     number = g_strdup_printf("%d", ends[0]);
-    backend = json_pack("{s:s, s:{s:{s:s, s:{s:s}}, s:b}}", "type", "socket", "data", "addr", "type",
-                        "fd", "data", "str", number, "server", 0);
+    backend = json_pack("{s:s, s:{s:{s:s, s:{s:s}}, s:b}}", "type", "socket", "data", "addr",
+                        "type", "fd", "data", "str", number, "server", 0);
     c = chardev_add(id, backend, &err);
     g_assert_no_error(err);
     close(ends[0]);
@@ -161,6 +161,7 @@ static void test_commands_run_in_order(void)
     Client c;
 
     monitor_begin(commands);
+    monitor_start();
     c = client_new("c");
     greet(&c, false);
     client_send(&c, "{\"execute\":\"wait\",\"id\":1}{\"execute\":\"count\",\"id\":2}"
@@ -185,6 +186,7 @@ static void test_out_of_band_overtakes(void)
     Client c;
 
     monitor_begin(commands);
+    monitor_start();
     c = client_new("c");
     greet(&c, true);
     client_send(&c, "{\"execute\":\"wait\",\"id\":1}{\"execute\":\"wait\",\"id\":2}");
@@ -209,6 +211,7 @@ static void test_out_of_band_has_its_limits(void)
     Client plain, full;
 
     monitor_begin(commands);
+    monitor_start();
     plain = client_new("plain");
     greet(&plain, false);
     client_send(&plain, "{\"exec-oob\":\"count\"}");
@@ -238,6 +241,7 @@ static void test_sessions_take_turns(void)
     Client a, b;
 
     monitor_begin(commands);
+    monitor_start();
     a = client_new("a");
     b = client_new("b");
     greet(&a, false);
@@ -260,6 +264,7 @@ static void test_half_closed_clients_get_answers(void)
     Client c;
 
     monitor_begin(commands);
+    monitor_start();
     c = client_new("c");
     greet(&c, false);
     client_send(&c, "{\"execute\":\"count\",\"id\":1}{\"execute\":\"count\",\"id\":2}{\"exec");
@@ -301,6 +306,7 @@ static void test_events_go_to_all(void)
     g_autofree char *greeting = NULL;
 
     monitor_begin(commands);
+    monitor_start();
     a = client_new("a");
     b = client_new("b");
     silent = client_new("silent");
@@ -329,9 +335,9 @@ static void report(const char *node, int64_t sector)
     event_quorum_report_bad(QUORUM_OP_TYPE_READ, NULL, node, sector, 1);
 }
 
-#define REPORT(node, sector) "\"event\": \"QUORUM_REPORT_BAD\", \"data\": {\"node-name\": \"" node     \
-                             "\", \"sectors-count\": 1, \"sector-num\": " #sector                   \
-                             ", \"type\": \"read\"}}"
+#define REPORT(node, sector)                                                                       \
+    "\"event\": \"QUORUM_REPORT_BAD\", \"data\": {\"node-name\": \"" node                         \
+    "\", \"sectors-count\": 1, \"sector-num\": " #sector ", \"type\": \"read\"}}"
 
 /* The first at once, the last of the others a second later, for each node on its own. */
 static void test_some_events_are_limited(void)
@@ -340,6 +346,7 @@ static void test_some_events_are_limited(void)
     Client c;
 
     monitor_begin(commands);
+    monitor_start();
     c = client_new("c");
     greet(&c, false);
     for (int i = 0; i < 100; i++) {
@@ -369,6 +376,7 @@ static void test_answers_not_read_stop_commands(void)
     Client c;
 
     monitor_begin(commands);
+    monitor_start();
     c = client_new("c");
     greet(&c, false);
     for (int i = 0; i < 20; i++)
@@ -391,6 +399,7 @@ static void test_events_not_read_end_the_connection(void)
     bool over = false;
 
     monitor_begin(commands);
+    monitor_start();
     c = client_new("c");
     greet(&c, false);
     for (int i = 0; i < 40; i++) {
@@ -415,6 +424,7 @@ static void test_ends_under_clients(void)
     Client idle, half;
 
     monitor_begin(commands);
+    monitor_start();
     idle = client_new("idle");
     half = client_new("half");
     greet(&idle, false);
@@ -435,6 +445,7 @@ static void test_a_command_without_end_is_told_of(void)
     Client c;
 
     monitor_begin(commands);
+    monitor_start();
     c = client_new("c");
     greet(&c, false);
     client_send(&c, "{\"execute\":\"wait\"}");

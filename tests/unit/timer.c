@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Timers: in the order of their times, thousands of them, set anew and cancelled, by either clock. */
+/*
+ * Timers: in the order of their times, thousands of them, set anew and cancelled, by either clock.
+ */
 #include "io/timer.h"
 #include "io/internal.h"
 #include "io/loop.h"
