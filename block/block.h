@@ -292,8 +292,8 @@ typedef struct {
 CO int node_info(Node *n, NodeInfo *info);
 /*
  * *@bytes: how much the file of image @n lacks at its end of what the image refers to; a read there
- * gives zeroes. With @quick a few reads have to do: where the image itself says that its counts may be
- * too low, a loss that they do not show is not found. 0, or a negative errno.
+ * gives zeroes. With @quick a few reads have to do: where the image itself says that its counts may
+ * be too low, a loss that they do not show is not found. 0, or a negative errno.
  */
 CO int node_missing_end(Node *n, bool quick, uint64_t *bytes);
 /* The "format-specific" object ({"type":..., "data": {...}}), NULL if there is none or with @err. */

@@ -2,9 +2,9 @@
 /*
  * Overlapping requests. A hold on a range lives on the stack of the request. Shared holds may
  * overlap each other; an exclusive one overlaps nothing. A hold waits for holds in
- * force only, not for an earlier one that waits itself: so a request that is kept back does not keep
- * back others. But once many later holds have overtaken a waiting one, the next ones wait for it, so it
- * gets its turn. Home loop of the owner only.
+ * force only, not for an earlier one that waits itself: so a request that is kept back does not
+ * keep back others. But once many later holds have overtaken a waiting one, the next ones wait for
+ * it, so it gets its turn. Home loop of the owner only.
  */
 #ifndef BLOCK_RANGE_H
 #define BLOCK_RANGE_H

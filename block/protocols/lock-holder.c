@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Locks of open files have no process of their own, so the kernel names none. But /proc/PID/fdinfo
- * lists the locks of each descriptor, with the inode. Only a descriptor with such a lock is asked for
- * the file's attributes: any other one may be of a file system whose server does not answer.
+ * lists the locks of each descriptor, with the inode. Only a descriptor with such a lock is asked
+ * for the file's attributes: any other one may be of a file system whose server does not answer.
  */
 #include "block/protocols/lock-holder.h"
 #include <dirent.h>

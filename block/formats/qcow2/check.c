@@ -151,8 +151,8 @@ static void tell_cut(Check *c, unsigned level, uint64_t off, uint64_t missing)
 }
 
 /*
- * The reference does not notice a cut table, but what lies after it. Its count of that is printed, so
- * a cut table is counted only where nothing else tells of the loss.
+ * The reference does not notice a cut table, but what lies after it. Its count of that is printed,
+ * so a cut table is counted only where nothing else tells of the loss.
  */
 static void count_cut(Check *c)
 {

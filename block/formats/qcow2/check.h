@@ -104,8 +104,8 @@ typedef void CheckVisit(Check *c, CheckTable *t, const uint8_t *entries);
 CO int check_tables_read(Check *c, CheckVisit *visit, GError **err);
 CheckTable *check_table_find(Check *c, uint64_t off);
 /*
- * May a repair write the table at [@off, @off + @len), to which @uses references were found? Only if no
- * other metadata lies there. Guest data may: the table has overwritten it already.
+ * May a repair write the table at [@off, @off + @len), to which @uses references were found? Only
+ * if no other metadata lies there. Guest data may: the table has overwritten it already.
  */
 CO bool check_may_write(Check *c, uint64_t off, uint64_t len, uint64_t uses);
 /* A reference from the table or the blocks of refcounts. False after telling: it is too far. */

@@ -298,9 +298,9 @@ static CO int zero_host(Qcow2 *q, uint64_t host, uint64_t len)
 }
 
 /*
- * Many zeroes around little data, at [@off, @off + @len): lets the file system make them. -ENOTSUP: it
- * cannot. In clusters that are ours the data may replace other data, which has to stay if the write
- * fails, so only what is around it is zeroed.
+ * Many zeroes around little data, at [@off, @off + @len): lets the file system make them. -ENOTSUP:
+ * it cannot. In clusters that are ours the data may replace other data, which has to stay if the
+ * write fails, so only what is around it is zeroed.
  */
 static CO int zero_space(Qcow2 *q, const Alloc *a, uint64_t off, uint64_t len)
 {
