@@ -26,7 +26,7 @@ $(B)/config.mk: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed.
 
-ROOMS := util qapi crypto io block nbd tools
+ROOMS := util qapi crypto io block nbd tools system/base target
 PROGRAMS := qemu-img qemu-io qemu-nbd
 MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(PROGRAMS)))))
 MODULE_LIBS_crypto := $(NETTLE_LIBS)
@@ -137,6 +137,8 @@ endif
 
 # From the top of the house down, as the linker wants them.
 ROOM_LIBS := $(addprefix $(B)/lib/,tools.a nbd.a block.a io.a crypto.a qapi.a util.a)
+# No program links these yet; the tests do.
+EMULATOR_LIBS := $(addprefix $(B)/lib/,target.a system/base.a)
 LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
 
 define program_rule
@@ -147,7 +149,7 @@ endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
 
 BUILT_PROGRAMS := $(addprefix $(B)/,$(foreach p,$(PROGRAMS),$(if $(wildcard $(SRC)/$(p)/main.c),$(p))))
-programs: $(BUILT_PROGRAMS) $(MODULE_FILES)
+programs: $(BUILT_PROGRAMS) $(MODULE_FILES) $(EMULATOR_LIBS)
 
 # ---- tests -------------------------------------------------------------------------------------
 
@@ -159,11 +161,18 @@ $(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(B)/obj/gen/block-d
 	@$(LINK)
 $(TEST_LIB) $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(UNIT_SOURCES)): | $(GEN_HEADERS)
 
+# Tests of the emulator, with what they share.
+X86_TESTS := $(patsubst $(SRC)/tests/%.c,$(B)/tests/%,$(wildcard $(SRC)/tests/x86/*.c))
+X86_TEST_LIB := $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(wildcard $(SRC)/tests/x86/lib/*.c))
+$(X86_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(X86_TEST_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(EMULATOR_LIBS) $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+	@mkdir -p $(@D)
+	@$(LINK)
+
 # Fuzzers: built with clang in a folder of their own, see tests/fuzz/run.
 FUZZ_SOURCES := $(wildcard $(SRC)/tests/fuzz/*.c)
 FUZZERS := $(patsubst $(SRC)/tests/%.c,$(B)/%,$(FUZZ_SOURCES))
 FUZZ_LIB := $(B)/obj/tests/lib/memdisk.o
-$(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+$(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(EMULATOR_LIBS) $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@mkdir -p $(@D)
 	@$(LINK) -fsanitize=fuzzer
 fuzzers: $(FUZZERS)
@@ -181,7 +190,7 @@ $(PRELOADS): $(B)/preload/%.so: $(SRC)/tests/preload/%.c
 	@mkdir -p $(@D)
 	@$(CC) -O1 -D_GNU_SOURCE -fno-builtin -fPIC -shared -o $@ $< -ldl
 
-tests-build: programs $(UNIT_TESTS) $(TEST_PROGRAMS) $(PRELOADS)
+tests-build: programs $(UNIT_TESTS) $(X86_TESTS) $(TEST_PROGRAMS) $(PRELOADS)
 
 RUN_TESTS = FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) FERRY_WATCHED=$(SANITIZED) \
     $(if $(LOOP),FERRY_LOOP=$(LOOP)) python3 -B $(SRC)/tests/run
