@@ -270,6 +270,13 @@ void x86_push_value(X86Cpu *cpu, unsigned size, uint64_t v)
     x86_set_sp(cpu, sp);
 }
 
+void x86_probe_push(X86Cpu *cpu, unsigned size)
+{
+    uint64_t sp = x86_low(x86_sp(cpu) - size, cpu->stack_size);
+
+    x86_probe_write(cpu, x86_linear(cpu, X86_SS, sp, size, X86_WRITE), size, X86_BY_PROGRAM);
+}
+
 uint64_t x86_peek(X86Cpu *cpu, unsigned at, unsigned size)
 {
     return x86_load(cpu, X86_SS, x86_low(x86_sp(cpu) + at, cpu->stack_size), size);

@@ -103,6 +103,9 @@ static inline void x86_set_sp(X86Cpu *cpu, uint64_t sp)
 void x86_push_value(X86Cpu *cpu, unsigned size, uint64_t v);
 uint64_t x86_pop_value(X86Cpu *cpu, unsigned size);
 
+/* Raises what a push of @size bytes would raise. */
+void x86_probe_push(X86Cpu *cpu, unsigned size);
+
 /* Reads @size bytes that stand @at bytes above the stack pointer. */
 uint64_t x86_peek(X86Cpu *cpu, unsigned at, unsigned size);
 

@@ -374,7 +374,7 @@ static void set_register(Decoder *d, X86Operand *o, const X86OperandShape *shape
         o->reg &= 7;
         break;
     case X86_OPD_CR:
-        if (reg > 4 && reg != 8)
+        if (reg == 1 || (reg > 4 && reg != 8))
             d->trouble = d->trouble ? d->trouble : X86_UNDEFINED;
         break;
     case X86_OPD_DR:

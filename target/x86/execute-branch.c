@@ -59,9 +59,11 @@ EXEC(jmp)
 
 EXEC(call)
 {
-    uint64_t back = cpu->next;
+    uint64_t back = cpu->next, to = target(cpu, in);
 
-    x86_jump(cpu, target(cpu, in), in->operand_size);
+    /* The stack is looked at before the target. */
+    x86_probe_push(cpu, in->operand_size);
+    x86_jump(cpu, to, in->operand_size);
     x86_push_value(cpu, in->operand_size, back);
 }
 

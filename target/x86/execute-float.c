@@ -3,13 +3,17 @@
  * SSE floating point. On an x86 host each operation is the host's own instruction, run with the guest's
  * rounding, flush-to-zero and denormals-are-zero and with all exceptions masked; what it raised is then
  * looked at here. On other hosts these operations raise #UD until there is a software floating point.
+ *
+ * One thing cannot be seen so: whether a result that overflows, with that not masked, is also inexact.
  */
 #include "target/x86/execute.h"
+#include "target/x86/x87.h"
 
 enum {
     MXCSR_FLAGS = 0x3f,
     MXCSR_MASKS = 0x1f80,
     MXCSR_EARLY = 7, /* invalid, denormal, divide by zero: found before the result is computed */
+    MXCSR_UE = 16,
     MXCSR_RC_SHIFT = 13,
 };
 
@@ -57,6 +61,9 @@ static void compute(X86Cpu *cpu, const X86Insn *in, HostOp *op, uint32_t mxcsr)
     uint32_t raised = 0;
     X86Vector r = op(a, b, mxcsr, &raised);
 
+    /* The change to MMX happens even if the operation then raises an exception. */
+    if (in->operand[0].kind == X86_OPD_MMX || in->operand[1].kind == X86_OPD_MMX)
+        x87_enter_mmx(&cpu->x87);
     finish(cpu, raised);
     x86_set_vector(cpu, in, 0, r);
 }
@@ -70,10 +77,48 @@ static void compute(X86Cpu *cpu, const X86Insn *in, HostOp *op, uint32_t mxcsr)
         compute(cpu, in, host_##name, cpu->mxcsr);                                                 \
     }
 #define FLOAT4(name) FLOAT(name##ps) FLOAT(name##pd) FLOAT(name##ss) FLOAT(name##sd)
-FLOAT4(add)
-FLOAT4(sub)
-FLOAT4(mul)
-FLOAT4(div)
+
+/*
+ * A result that is tiny but exact is an underflow only if that is not masked, which the host's run cannot
+ * show. @lanes is the number of results.
+ */
+static uint32_t tiny_singles(const X86Vector *r, unsigned lanes)
+{
+    for (unsigned i = 0; i < lanes; i++)
+        if (!(r->d[i] & 0x7f800000) && r->d[i] & 0x7fffff)
+            return MXCSR_UE;
+    return 0;
+}
+
+static uint32_t tiny_doubles(const X86Vector *r, unsigned lanes)
+{
+    for (unsigned i = 0; i < lanes; i++)
+        if (!(r->q[i] >> 52 & 0x7ff) && r->q[i] << 12)
+            return MXCSR_UE;
+    return 0;
+}
+
+#define ROUNDED(name, find, lanes)                                                                 \
+    HOST(name)                                                                                     \
+    static X86Vector rounded_##name(X86Vector a, X86Vector b, uint32_t mxcsr, uint32_t *raised)    \
+    {                                                                                              \
+        X86Vector r = host_##name(a, b, mxcsr, raised);                                            \
+                                                                                                   \
+        if (!(mxcsr & MXCSR_UE << 7))                                                              \
+            *raised |= find(&r, lanes);                                                            \
+        return r;                                                                                  \
+    }                                                                                              \
+    EXEC(name)                                                                                     \
+    {                                                                                              \
+        compute(cpu, in, rounded_##name, cpu->mxcsr);                                              \
+    }
+#define ROUNDED4(name)                                                                             \
+    ROUNDED(name##ps, tiny_singles, 4) ROUNDED(name##pd, tiny_doubles, 2)                          \
+    ROUNDED(name##ss, tiny_singles, 1) ROUNDED(name##sd, tiny_doubles, 1)
+ROUNDED4(add)
+ROUNDED4(sub)
+ROUNDED4(mul)
+ROUNDED4(div)
 FLOAT4(min)
 FLOAT4(max)
 FLOAT4(sqrt)
@@ -81,12 +126,12 @@ FLOAT(rsqrtps)
 FLOAT(rsqrtss)
 FLOAT(rcpps)
 FLOAT(rcpss)
-FLOAT(haddps)
-FLOAT(haddpd)
-FLOAT(hsubps)
-FLOAT(hsubpd)
-FLOAT(addsubps)
-FLOAT(addsubpd)
+ROUNDED(haddps, tiny_singles, 4)
+ROUNDED(haddpd, tiny_doubles, 2)
+ROUNDED(hsubps, tiny_singles, 4)
+ROUNDED(hsubpd, tiny_doubles, 2)
+ROUNDED(addsubps, tiny_singles, 4)
+ROUNDED(addsubpd, tiny_doubles, 2)
 
 /* ---- comparison ---------------------------------------------------------------------------------- */
 
@@ -131,9 +176,9 @@ COMPARE_FLAGS(comisd)
 /* ---- conversion ---------------------------------------------------------------------------------- */
 
 FLOAT(cvtps2pd)
-FLOAT(cvtpd2ps)
+ROUNDED(cvtpd2ps, tiny_singles, 2)
 FLOAT(cvtss2sd)
-FLOAT(cvtsd2ss)
+ROUNDED(cvtsd2ss, tiny_singles, 1)
 FLOAT(cvtdq2ps)
 FLOAT(cvtps2dq)
 FLOAT(cvttps2dq)

@@ -694,9 +694,10 @@ EXEC(cmpxchg)
     X86Change c;
     uint64_t a = x86_change_begin(&c, cpu, in, 0);
 
-    /* Memory is written in any case. */
-    while (!x86_change_commit(&c, &a, a == expected ? b : a))
-        ;
+    /* Memory is written in any case, a register only with the new value. */
+    if (in->operand[0].kind == X86_OPD_MEM || a == expected)
+        while (!x86_change_commit(&c, &a, a == expected ? b : a))
+            ;
     if (a != expected)
         x86_set_reg(cpu, X86_RAX, size, a);
     x86_set_flags(cpu, X86_ARITH, x86_flags_sub(expected, a, size));

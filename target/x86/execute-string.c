@@ -59,9 +59,10 @@ static void step_lods(X86Cpu *cpu, const X86Insn *in)
     advance(cpu, in, X86_RSI, in->operand[0].size);
 }
 
+/* ES:[rDI] is read first, as a page fault shows. */
 static void step_cmps(X86Cpu *cpu, const X86Insn *in)
 {
-    uint64_t a = x86_get(cpu, in, 0), b = x86_get(cpu, in, 1);
+    uint64_t b = x86_get(cpu, in, 1), a = x86_get(cpu, in, 0);
     unsigned size = in->operand[0].size;
 
     x86_set_flags(cpu, X86_ARITH, x86_flags_sub(a, b, size));

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * x87 instructions. On an x86 host numbers are computed by the host's x87, which gives the exact 80-bit
- * results, with the guest's precision and rounding and with all exceptions masked; what they raised is
- * looked at here. On other hosts these operations raise #UD until there is a software floating point.
- *
- * Not done: the scaled result of an overflow or underflow that is not masked (the masked one is kept).
+ * results, with the guest's precision and rounding; what they raised is looked at here. On other hosts
+ * these operations raise #UD until there is a software floating point.
  */
 #include "target/x86/execute.h"
 #include "target/x86/x87.h"
@@ -45,17 +43,53 @@ static void pop(X86Cpu *cpu)
 static bool note(X86Cpu *cpu, uint16_t found, uint16_t codes)
 {
     X87 *f = &cpu->x87;
+    bool early = found & ~f->control & X87_EARLY;
 
+    /* Then nothing else is found any more. */
+    if (early)
+        found &= X87_EARLY | X87_SF | (found & X87_SF ? X87_C1 : 0) | X87_C0 | X87_C2 | X87_C3;
     codes |= X87_C1;
     f->status = (f->status & ~codes) | (found & (codes | X87_EXCEPTIONS | X87_SF));
     x87_set_status(f, x87_status(f));
-    return !(found & ~f->control & X87_EARLY);
+    return !early;
 }
 
-/* An operand that is not there, or no room for a result. True if the answer is "indefinite". */
+/*
+ * An operand that is not there, or no room for a result; condition codes in @codes are cleared. True if
+ * the answer is "indefinite".
+ */
+static bool stack_fault_codes(X86Cpu *cpu, bool overflow, uint16_t codes)
+{
+    return note(cpu, X87_IE | X87_SF | (overflow ? X87_C1 : 0), codes);
+}
+
 static bool stack_fault(X86Cpu *cpu, bool overflow)
 {
-    return note(cpu, X87_IE | X87_SF | (overflow ? X87_C1 : 0), 0);
+    return stack_fault_codes(cpu, overflow, 0);
+}
+
+static bool is_nan(const X87Number *n)
+{
+    return (n->sign_exponent & 0x7fff) == 0x7fff && n->mantissa << 1;
+}
+
+/*
+ * Like note, for functions whose condition codes tell of their result @r: without a number to tell of,
+ * only C2 changes, and it says that there is no more to reduce.
+ */
+static bool note_result(X86Cpu *cpu, uint16_t found, uint16_t codes, const X87Number *r)
+{
+    if (is_nan(r) || found & ~cpu->x87.control & X87_EARLY) {
+        codes &= X87_C2;
+        found &= ~X87_C2;
+    }
+    return note(cpu, found, codes);
+}
+
+/* A number that is loaded is there even if the unmasked exception is that it was denormal. */
+static bool is_only_denormal(const X86Cpu *cpu, uint16_t found)
+{
+    return (found & ~cpu->x87.control & X87_EARLY) == X87_DENORMAL;
 }
 
 /* Puts @v on the stack; @found is what reading it raised. */
@@ -65,7 +99,7 @@ static void push(X86Cpu *cpu, X87Number v, uint16_t found)
         if (!stack_fault(cpu, true))
             return;
         v = indefinite;
-    } else if (!note(cpu, found, 0)) {
+    } else if (!note(cpu, found, 0) && !is_only_denormal(cpu, found)) {
         return;
     }
     cpu->x87.top = (cpu->x87.top - 1) & 7;
@@ -81,17 +115,20 @@ static bool in_memory(const X86Insn *in, unsigned i)
 
 #if defined(__x86_64__)
 
+/* Overflow and underflow are left as the guest has them: unmasked, they give a scaled result. */
+enum { HOST_MASKED = X87_EARLY | X87_PE };
+
 /* Replaces *@a by the result with @b, a register's value or memory; returns the status word. */
 typedef uint16_t HostOp(X87Number *a, const void *b, uint16_t control);
 
 #define HOST_TEXT(name, before, text, after)                                                       \
     static uint16_t host_##name(X87Number *a, const void *b, uint16_t control)                     \
     {                                                                                              \
-        uint16_t run = control | X87_EXCEPTIONS, status;                                           \
+        uint16_t run = control | HOST_MASKED, status;                                              \
                                                                                                    \
         asm volatile("fninit\n\tfldcw %[run]\n\t" before "\n\t" text "\n\tfnstsw %[status]\n\t"    \
-                     after "\n\tfninit"                                                            \
-                     : [status] "=a"(status)                                                       \
+                     "fnclex\n\t" after "\n\tfninit"                                             \
+                     : [status] "=&a"(status)                                                      \
                      : [run] "m"(run), [a] "r"(a), [b] "r"(b)                                      \
                      : "memory", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",       \
                        "st(7)");                                                                   \
@@ -218,14 +255,15 @@ static void compare(X86Cpu *cpu, const X86Insn *in, HostOp *const ops[SOURCES], 
 /* The result in EFLAGS; the condition codes stay. */
 static void compare_flags(X86Cpu *cpu, const X86Insn *in, HostOp *const ops[SOURCES], bool pops)
 {
-    uint16_t found = compared(cpu, in, ops, false) & ~X87_C1;
+    uint16_t found = compared(cpu, in, ops, false), c1 = cpu->x87.status & X87_C1;
+    bool done = note(cpu, found & ~X87_C1, 0);
 
-    if (!note(cpu, found, 0))
-        return;
+    if (!(found & X87_SF))
+        cpu->x87.status |= c1;
     x86_set_flags(cpu, X86_ARITH, x86_flag_if(found & X87_C3, X86_ZF) |
                                       x86_flag_if(found & X87_C2, X86_PF) |
                                       x86_flag_if(found & X87_C0, X86_CF));
-    if (pops)
+    if (done && pops)
         pop(cpu);
 }
 
@@ -265,13 +303,16 @@ EXEC(ftst)
 static void unary(X86Cpu *cpu, HostOp *op, uint16_t codes)
 {
     X87Number r = *st(cpu, 0);
+    uint16_t found;
 
     if (is_empty(cpu, 0)) {
-        if (!stack_fault(cpu, false))
+        if (!stack_fault_codes(cpu, false, codes & X87_C2))
             return;
         r = indefinite;
-    } else if (!note(cpu, op(&r, NULL, cpu->x87.control), codes)) {
-        return;
+    } else {
+        found = op(&r, NULL, cpu->x87.control);
+        if (!note_result(cpu, found, codes, &r))
+            return;
     }
     set_st(cpu, 0, r);
 }
@@ -292,13 +333,16 @@ UNARY(fcos, X87_C2)
 static void binary(X86Cpu *cpu, HostOp *op, uint16_t codes, bool pops)
 {
     X87Number r = *st(cpu, 0);
+    uint16_t found;
 
     if (is_empty(cpu, 0) || is_empty(cpu, 1)) {
-        if (!stack_fault(cpu, false))
+        if (!stack_fault_codes(cpu, false, codes & X87_C2))
             return;
         r = indefinite;
-    } else if (!note(cpu, op(&r, st(cpu, 1), cpu->x87.control), codes)) {
-        return;
+    } else {
+        found = op(&r, st(cpu, 1), cpu->x87.control);
+        if (!note_result(cpu, found, codes, &r))
+            return;
     }
     if (pops)
         pop(cpu);
@@ -325,12 +369,12 @@ static void split(X86Cpu *cpu, HostOp *op, uint16_t codes)
     uint16_t found = 0;
 
     if (is_empty(cpu, 0) || !is_empty(cpu, 7)) {
-        if (!stack_fault(cpu, !is_empty(cpu, 0)))
+        if (!stack_fault_codes(cpu, !is_empty(cpu, 0), codes & X87_C2))
             return;
         r = indefinite;
     } else {
         found = op(&r, &second, cpu->x87.control);
-        if (!note(cpu, found, codes))
+        if (!note_result(cpu, found, is_nan(&r) ? 0 : codes, &r))
             return;
     }
     /* C2: the argument is out of range, nothing was done. */
@@ -642,7 +686,7 @@ static void conditional_move(X86Cpu *cpu, const X86Insn *in, bool holds)
     unsigned from = in->operand[1].reg;
 
     if (is_empty(cpu, 0) || is_empty(cpu, from)) {
-        if (stack_fault(cpu, false) && holds)
+        if (stack_fault(cpu, false))
             set_st(cpu, 0, indefinite);
     } else if (holds) {
         set_st(cpu, 0, *st(cpu, from));
@@ -677,7 +721,28 @@ EXEC(fdecstp)
 
 EXEC(ffree)
 {
+    cpu->x87.status &= ~X87_C1;
     cpu->x87.in_use &= ~(1 << ((cpu->x87.top + in->operand[0].reg) & 7));
+}
+
+/* An old form of fstp that looks at no tag and copies it. */
+EXEC(fstpnce)
+{
+    unsigned to = (cpu->x87.top + in->operand[0].reg) & 7;
+    bool empty = is_empty(cpu, 0);
+
+    cpu->x87.status &= ~X87_C1;
+    set_st(cpu, in->operand[0].reg, *st(cpu, 0));
+    if (empty)
+        cpu->x87.in_use &= ~(1 << to);
+    pop(cpu);
+}
+
+EXEC(ffreep)
+{
+    cpu->x87.status &= ~X87_C1;
+    cpu->x87.in_use &= ~(1 << ((cpu->x87.top + in->operand[0].reg) & 7));
+    pop(cpu);
 }
 
 EXEC(fnop)

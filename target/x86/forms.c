@@ -107,7 +107,7 @@ const X86Form x86_forms[] = {
     { 0x08d, ANY, X86_lea, { Gv, M0 } },
     { 0x08e, ANY, X86_mov_to_seg, { Sw, Evw } },
     { 0x08f, REG(0), X86_pop, { Ev }, D64 },
-    { 0x090, PF3, X86_pause, { 0 } },
+    { 0x090, PF3 | NO_REX_B, X86_pause, { 0 } },
     { 0x090, NO_REX_B, X86_nop, { 0 } },
     { 0x090, SPAN8, X86_xchg, { Zv, rAX } },
     { 0x098, ANY, X86_cbw, { 0 } },
@@ -266,6 +266,18 @@ const X86Form x86_forms[] = {
     { 0x0df, EXACT(0xe0), X86_fnstsw_ax, { 0 }, F(FPU) },
     { 0x0df, REG(5) | MOD3, X86_fucomip, { ST0, STi }, F(CMOV) },
     { 0x0df, REG(6) | MOD3, X86_fcomip, { ST0, STi }, F(CMOV) },
+
+    /* Further encodings that the manuals do not name but processors have. */
+    { 0x0d9, REG(3) | MOD3, X86_fstpnce, { STi }, F(FPU) },
+    { 0x0dc, REG(2) | MOD3, X86_fcom, { ST0, STi }, F(FPU) },
+    { 0x0dc, REG(3) | MOD3, X86_fcomp, { ST0, STi }, F(FPU) },
+    { 0x0dd, REG(1) | MOD3, X86_fxch, { STi }, F(FPU) },
+    { 0x0de, REG(2) | MOD3, X86_fcomp, { ST0, STi }, F(FPU) },
+    { 0x0df, REG(0) | MOD3, X86_ffreep, { STi }, F(FPU) },
+    { 0x0df, REG(1) | MOD3, X86_fxch, { STi }, F(FPU) },
+    { 0x0df, REG(2) | MOD3, X86_fstp, { STi }, F(FPU) },
+    { 0x0df, REG(3) | MOD3, X86_fstp, { STi }, F(FPU) },
+    X87(0x0db, 0xe0, fnop), X87(0x0db, 0xe1, fnop), X87(0x0db, 0xe4, fnop),
 
     /* ---- 0F: system and integer -------------------------------------------------------- */
     { 0x100, REG(0), X86_sldt, { Evw } },

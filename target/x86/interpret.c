@@ -165,11 +165,8 @@ static void run(X86Cpu *cpu, const X86Insn *in)
     execute[in->op](cpu, in);
     if (is_x87)
         note_x87(cpu, in, data);
-    /* MMX makes all registers valid and ST(0) the first. */
-    if (uses(in, X86_OPD_MMX) && !(in->op == X86_cvtpi2pd && uses(in, X86_OPD_MEM))) {
-        cpu->x87.top = 0;
-        cpu->x87.in_use = 0xff;
-    }
+    if (uses(in, X86_OPD_MMX))
+        x87_enter_mmx(&cpu->x87);
 }
 
 /* ---- breakpoints ---------------------------------------------------------------------------------- */

@@ -38,6 +38,13 @@ void x87_set_status(X87 *f, uint16_t status);
 /* Sets the control word; exceptions that are pending and no longer masked become visible. */
 void x87_set_control(X87 *f, uint16_t control);
 
+/* MMX makes all registers valid and ST(0) the first. */
+static inline void x87_enter_mmx(X87 *f)
+{
+    f->top = 0;
+    f->in_use = 0xff;
+}
+
 /* The full tag word, two bits for each physical register: valid, zero, special, empty. */
 uint16_t x87_tags(const X87 *f);
 
