@@ -374,12 +374,10 @@ static void split(X86Cpu *cpu, HostOp *op, uint16_t codes)
         r = indefinite;
     } else {
         found = op(&r, &second, cpu->x87.control);
-        if (!note_result(cpu, found, is_nan(&r) ? 0 : codes, &r))
+        /* C2: the argument is out of range, nothing was done. */
+        if (!note(cpu, found, codes) || found & codes & X87_C2)
             return;
     }
-    /* C2: the argument is out of range, nothing was done. */
-    if (found & codes & X87_C2)
-        return;
     set_st(cpu, 0, r);
     cpu->x87.top = (cpu->x87.top - 1) & 7;
     set_st(cpu, 0, second);
@@ -725,16 +723,12 @@ EXEC(ffree)
     cpu->x87.in_use &= ~(1 << ((cpu->x87.top + in->operand[0].reg) & 7));
 }
 
-/* An old form of fstp that looks at no tag and copies it. */
+/* An old form of fstp: an empty top is just popped. */
 EXEC(fstpnce)
 {
-    unsigned to = (cpu->x87.top + in->operand[0].reg) & 7;
-    bool empty = is_empty(cpu, 0);
-
     cpu->x87.status &= ~X87_C1;
-    set_st(cpu, in->operand[0].reg, *st(cpu, 0));
-    if (empty)
-        cpu->x87.in_use &= ~(1 << to);
+    if (!is_empty(cpu, 0))
+        set_st(cpu, in->operand[0].reg, *st(cpu, 0));
     pop(cpu);
 }
 

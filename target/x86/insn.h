@@ -108,7 +108,6 @@ typedef enum {
     X86_C_HINT,
     X86_C_SYSTEM,
     X86_C_X87,
-    X86_C_MMX,
     X86_C_SSE_INT,
     X86_C_SSE_FP,
     X86_C_CRYPTO,

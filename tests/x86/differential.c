@@ -18,7 +18,7 @@ static uint64_t number_from(const char *name, uint64_t otherwise)
 
 static void run(unsigned bits)
 {
-    uint64_t cases = number_from("FERRY_CASES", test_is_slowed() ? 20000 : 300000);
+    uint64_t cases = number_from("FERRY_CASES", test_is_slowed() ? 5000 : 50000);
 
     if (!compare_with_host(bits, number_from("FERRY_SEED", 1), cases))
         test_skip("the host is no x86-64 Linux");

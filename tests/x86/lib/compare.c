@@ -9,7 +9,7 @@
 enum { SHOWN_PER_OPERATION = 3, TEXT = 100, DIFFERENCE = 400 };
 
 static const char *const class_names[X86_C_COUNT] = {
-    "integer", "branch", "string", "atomic", "bit", "hint", "system", "x87", "mmx", "sse-integer", "sse-float",
+    "integer", "branch", "string", "atomic", "bit", "hint", "system", "x87", "sse-integer", "sse-float",
     "crypto", "fp-state",
 };
 
@@ -101,7 +101,7 @@ static uint32_t hidden_by_kernel(const State *host)
     return host->vector == X86_PF_FAULT && host->address >> 63 ? X86_PFE_P : 0;
 }
 
-/* Which byte of a long image is touched first is up to the processor. */
+/* Which of the pages of a long image is touched first is up to the processor. */
 static bool is_long_image(const X86Insn *in)
 {
     switch (in->op) {
@@ -134,12 +134,13 @@ static void compare_ends(Difference *d, const X86Insn *in, const State *start, c
     uint64_t mask = bits == 64 ? UINT64_MAX : UINT32_MAX;
     uint32_t flags = X86_ARITH | X86_DF;
     bool ran = host->vector == X86_BP || host->rip != start->rip;
-    unsigned within = in && is_long_image(in) ? 12 : 0;
+    bool any_page = in && is_long_image(in) && host->vector == X86_PF_FAULT;
 
     compare_number(d, "vector", host->vector, ours->vector);
-    if (!(in && is_long_image(in) && host->vector == X86_PF_FAULT))
+    if (!any_page) {
         compare_number(d, "error", host->error, ours->error | hidden_by_kernel(host));
-    compare_number(d, "address", (host->address & mask) >> within, (ours->address & mask) >> within);
+        compare_number(d, "address", host->address & mask, ours->address & mask);
+    }
     compare_number(d, "rip", host->rip & mask, ours->rip & mask);
     /* Some processors have loaded registers when popa faults; it is done again as a whole. */
     for (unsigned i = 0; i < bits / 4 && !(in && in->op == X86_popa && !ran); i++)
