@@ -230,16 +230,28 @@ static void report(const Comparison *c)
            all, c->faulted);
 }
 
+/* NULL if the host cannot be asked. */
+static Comparison *comparison_new(unsigned bits)
+{
+    Comparison *c = g_new0(Comparison, 1);
+
+    c->bits = bits;
+    if (!native_start(&c->bases)) {
+        g_free(c);
+        return NULL;
+    }
+    c->cpu = interpreter_new(c->bases);
+    return c;
+}
+
 bool compare_with_host(unsigned bits, uint64_t seed, uint64_t cases)
 {
-    g_autofree Comparison *c = g_new0(Comparison, 1);
+    g_autofree Comparison *c = comparison_new(bits);
     X86DecodeMode mode = { .bits = bits, .features = X86_FEATURES_ALL };
     const char *only = g_getenv("FERRY_MNEMONIC");
 
-    c->bits = bits;
-    if (!native_start(&c->bases))
+    if (!c)
         return false;
-    c->cpu = interpreter_new(c->bases);
     for (uint64_t i = 0; i < cases; i++) {
         /* Each case has a seed of its own, so that it can be run alone. */
         Random r = { .state = (seed << 40 ^ i * UINT64_C(0x9e3779b97f4a7c15)) | 1 };
@@ -252,6 +264,37 @@ bool compare_with_host(unsigned bits, uint64_t seed, uint64_t cases)
         run_case(c, &g, &r, i);
     }
     report(c);
+    g_assert_cmpuint(c->differ, ==, 0);
+    return true;
+}
+
+static Generated known(const KnownCode *k)
+{
+    X86DecodeMode mode = { .bits = k->bits, .features = X86_FEATURES_ALL };
+    Generated g;
+
+    memset(g.code, 0xcc, sizeof(g.code));
+    for (size_t i = 0; k->code[2 * i]; i++)
+        g.code[i] = g_ascii_xdigit_value(k->code[2 * i]) << 4 | g_ascii_xdigit_value(k->code[2 * i + 1]);
+    g.decoded = x86_decode(&g.insn, g.code, sizeof(g.code), mode);
+    return g;
+}
+
+bool compare_known_with_host(const KnownCode *codes, uint64_t cases)
+{
+    g_autofree Comparison *c = comparison_new(64);
+
+    if (!c)
+        return false;
+    for (; codes->code; codes++) {
+        c->bits = codes->bits;
+        for (uint64_t i = 0; i < cases; i++) {
+            Random r = { .state = (i + 1) * UINT64_C(0x9e3779b97f4a7c15) };
+            Generated g = known(codes);
+
+            run_case(c, &g, &r, i);
+        }
+    }
     g_assert_cmpuint(c->differ, ==, 0);
     return true;
 }

@@ -12,4 +12,13 @@
  */
 bool compare_with_host(unsigned bits, uint64_t seed, uint64_t cases);
 
+/* One instruction, as hexadecimal digits, in a mode of 32 or 64 bits. */
+typedef struct {
+    unsigned bits;
+    const char *code;
+} KnownCode;
+
+/* Compares each of @codes, whose last has no code, from @cases random states. */
+bool compare_known_with_host(const KnownCode *codes, uint64_t cases);
+
 #endif
