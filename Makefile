@@ -26,7 +26,7 @@ $(B)/config.mk: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed.
 
-ROOMS := util qapi crypto io block nbd tools system/base target
+ROOMS := util qapi crypto io block nbd tools system/base tcg target
 PROGRAMS := qemu-img qemu-io qemu-nbd
 MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(PROGRAMS)))))
 MODULE_LIBS_crypto := $(NETTLE_LIBS)
@@ -138,7 +138,7 @@ endif
 # From the top of the house down, as the linker wants them.
 ROOM_LIBS := $(addprefix $(B)/lib/,tools.a nbd.a block.a io.a crypto.a qapi.a util.a)
 # No program links these yet; the tests do.
-EMULATOR_LIBS := $(addprefix $(B)/lib/,target.a system/base.a)
+EMULATOR_LIBS := $(addprefix $(B)/lib/,target.a tcg.a system/base.a)
 LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
 
 define program_rule

@@ -11,6 +11,7 @@ void x86_reset(X86Cpu *cpu)
     X86Cpu fresh = {
         .features = cpu->features, .physical_bits = cpu->physical_bits, .memory = cpu->memory,
         .machine = cpu->machine, .machine_opaque = cpu->machine_opaque, .trap = cpu->trap,
+        .translator = cpu->translator,
         .rip = 0xfff0, .flags = X86_FIXED,
         .gdt.limit = 0xffff, .idt.limit = 0xffff,
         .ldt = { .limit = 0xffff, .rights = X86_AR_P | 2 },

@@ -159,7 +159,13 @@ typedef struct {
 
 /* ---- the processor -------------------------------------------------------------------------- */
 
-enum { X86_TLB_SIZE = 512 };
+enum { X86_TLB_SIZE = 512, X86_FAST_SIZE = 256 };
+
+/* A page that translated code may use without asking: one compare, one addition. */
+typedef struct {
+    uint64_t page; /* linear, or ~0 */
+    uint64_t add;  /* linear to host */
+} X86FastEntry;
 
 /* One translation; see mmu.c. */
 typedef struct {
@@ -228,6 +234,12 @@ typedef struct X86Cpu {
     const X86Machine *machine;
     void *machine_opaque;
     X86TlbEntry tlb[X86_TLB_SIZE];
+
+    /* Translated code; translate.h. */
+    struct X86Translator *translator;              /* NULL: everything is interpreted */
+    X86FastEntry fast[2][2][X86_FAST_SIZE];        /* supervisor and user; to read and to write */
+    uint8_t *chain_from; /* the jump that can be made to lead to the block that comes next */
+    uint16_t packed_flags; /* the arithmetic flags while translated code runs: SETO, then LAHF */
 } X86Cpu;
 
 /* Puts @cpu, of which memory, machine and features stay, into the state after power-on. */

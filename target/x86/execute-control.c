@@ -49,6 +49,7 @@ static void set_cr3(X86Cpu *cpu, uint64_t v)
     if (!cpu->is_long && cpu->cr0 & X86_CR0_PG && cpu->cr4 & X86_CR4_PAE && !x86_load_pdptes(cpu, v))
         refuse(cpu);
     cpu->cr3 = v;
+    x86_fast_flush(cpu);
     if (keep)
         return;
     if (cpu->cr4 & X86_CR4_PCIDE)
@@ -90,7 +91,8 @@ static void set_cr4(X86Cpu *cpu, uint64_t v)
         !x86_load_pdptes(cpu, cpu->cr3))
         refuse(cpu);
     cpu->cr4 = v;
-    if (changed & (X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PCIDE | X86_CR4_SMEP))
+    if (changed & (X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PCIDE | X86_CR4_SMEP |
+                   X86_CR4_SMAP))
         x86_tlb_flush(cpu);
 }
 

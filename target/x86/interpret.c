@@ -3,6 +3,7 @@
  * The interpreter's loop: events, fetching and decoding, the checks all instructions share, execution, and
  * what follows an exception.
  */
+#include "target/x86/interpret.h"
 #include "target/x86/execute.h"
 #include "target/x86/x87.h"
 
@@ -201,26 +202,32 @@ static void check_traps(X86Cpu *cpu, bool stepping)
 
 /* ---- one instruction ------------------------------------------------------------------------------ */
 
-static void step(X86Cpu *cpu)
+void x86_execute(X86Cpu *cpu, const X86Insn *in)
 {
     bool stepping = cpu->flags & X86_TF, was_shadow = cpu->shadow;
-    X86Insn in;
 
-    if (cpu->dr[7] & 0xff && !(cpu->flags & X86_RF))
-        check_code_breakpoints(cpu);
-    fetch(cpu, &in);
-    cpu->next = cpu->rip + in.length;
+    cpu->next = cpu->rip + in->length;
     if (cpu->mode.bits != 64)
         cpu->next = (uint32_t)cpu->next;
-    check_state(cpu, &in);
+    check_state(cpu, in);
     cpu->flags &= ~X86_RF;
-    run(cpu, &in);
+    run(cpu, in);
     cpu->rip = cpu->next;
     if (was_shadow)
         cpu->shadow = false;
     /* Loading SS holds single steps back as it does interrupts. */
     if (!cpu->shadow)
         check_traps(cpu, stepping);
+}
+
+void x86_step(X86Cpu *cpu)
+{
+    X86Insn in;
+
+    if (cpu->dr[7] & 0xff && !(cpu->flags & X86_RF))
+        check_code_breakpoints(cpu);
+    fetch(cpu, &in);
+    x86_execute(cpu, &in);
 }
 
 /* ---- exceptions ----------------------------------------------------------------------------------- */
@@ -248,13 +255,14 @@ static bool combine(const X86Exception *first, X86Exception *second)
     return true;
 }
 
-/* Delivers what has been raised; false: shutdown. Comes back by the trap if delivery raises. */
-static bool handle(X86Cpu *cpu)
+bool x86_handle(X86Cpu *cpu)
 {
     X86Exception e = cpu->exception;
 
-    if (cpu->delivering && !combine(&cpu->delivered, &e))
+    if (cpu->delivering && !combine(&cpu->delivered, &e)) {
+        cpu->delivering = false;
         return false;
+    }
     cpu->data_breakpoints = 0;
     cpu->shadow = false;
     cpu->delivered = e;
@@ -264,10 +272,8 @@ static bool handle(X86Cpu *cpu)
     return true;
 }
 
-/* Takes an interrupt if one is there and may be. */
-static void take_events(X86Cpu *cpu)
+static void take_interrupt(X86Cpu *cpu, uint32_t events)
 {
-    uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_ACQUIRE);
     int vector = -1;
 
     if (cpu->shadow)
@@ -282,7 +288,20 @@ static void take_events(X86Cpu *cpu)
         return;
     cpu->halted = false;
     cpu->exception = (X86Exception){ .vector = vector, .is_external = true };
-    handle(cpu);
+    x86_handle(cpu);
+}
+
+bool x86_take_events(X86Cpu *cpu)
+{
+    uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_ACQUIRE);
+
+    if (events & X86_EVENT_STOP) {
+        __atomic_and_fetch(&cpu->events, ~(uint32_t)X86_EVENT_STOP, __ATOMIC_ACQ_REL);
+        return false;
+    }
+    if (events)
+        take_interrupt(cpu, events);
+    return true;
 }
 
 X86Exit x86_interpret(X86Cpu *cpu, uint64_t budget)
@@ -294,25 +313,18 @@ X86Exit x86_interpret(X86Cpu *cpu, uint64_t budget)
     if (setjmp(trap)) {
         if (cpu->stop_at_exceptions)
             return X86_EXCEPTION;
+        if (!x86_handle(cpu))
+            return X86_SHUTDOWN;
         /* A handler that faults itself must not run for ever either. */
         if (left)
             left--;
-        if (!handle(cpu)) {
-            cpu->delivering = false;
-            return X86_SHUTDOWN;
-        }
     }
     for (; left; left--) {
-        if (__atomic_load_n(&cpu->events, __ATOMIC_RELAXED)) {
-            if (__atomic_load_n(&cpu->events, __ATOMIC_ACQUIRE) & X86_EVENT_STOP) {
-                __atomic_and_fetch(&cpu->events, ~(uint32_t)X86_EVENT_STOP, __ATOMIC_ACQ_REL);
-                return X86_RAN;
-            }
-            take_events(cpu);
-        }
+        if (!x86_take_events(cpu))
+            return X86_RAN;
         if (cpu->halted)
             return X86_HALTED;
-        step(cpu);
+        x86_step(cpu);
     }
     return X86_RAN;
 }

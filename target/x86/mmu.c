@@ -7,6 +7,7 @@
  * one whose page is not yet dirty has no X86_TLB_DIRTY, and a write then walks again.
  */
 #include "target/x86/mmu.h"
+#include "target/x86/translate.h"
 #include <string.h>
 
 enum {
@@ -76,12 +77,13 @@ static uint64_t read_entry(const X86Cpu *cpu, uint64_t at, unsigned size)
 }
 
 /* Sets @bits in the entry at @at if it is still @entry. False: it changed, walk again. */
-static bool set_bits(const X86Cpu *cpu, uint64_t at, unsigned size, uint64_t entry, uint64_t bits)
+static bool set_bits(X86Cpu *cpu, uint64_t at, unsigned size, uint64_t entry, uint64_t bits)
 {
     uint8_t *host = memory_map_host(cpu->memory, at, true);
 
     if ((entry & bits) == bits)
         return true;
+    x86_code_changed(cpu, at);
     if (!host) {
         memory_map_write(cpu->memory, at, size, entry | bits);
         return true;
@@ -265,7 +267,7 @@ static void tlb_fill(X86Cpu *cpu, X86TlbEntry *e, uint64_t linear, X86Access acc
     if (!w.found || !may_access(cpu, w.rights, access, by)) {
         /* A translation that leads to a fault is not kept: the next try walks again. */
         if (e->page == (linear & ~PAGE_MASK))
-            e->page = UINT64_MAX;
+            x86_tlb_flush_page(cpu, linear);
         page_fault(cpu, linear, w.error, access, by);
     }
     *e = (X86TlbEntry){ .page = linear & ~PAGE_MASK, .physical = w.physical,
@@ -278,6 +280,26 @@ static void tlb_fill(X86Cpu *cpu, X86TlbEntry *e, uint64_t linear, X86Access acc
     }
 }
 
+/*
+ * Lets translated code use the page of @e, unless the answer depends on more than privilege, or writes to it
+ * must be seen because there is code on it.
+ */
+static void note_access(X86Cpu *cpu, const X86TlbEntry *e, X86Access access, X86By by)
+{
+    bool user = cpu->cpl == 3, write = access == X86_WRITE;
+    X86FastEntry *f = &cpu->fast[user][write][e->page >> 12 & (X86_FAST_SIZE - 1)];
+
+    if (write)
+        x86_code_changed(cpu, e->physical);
+    if (access == X86_FETCH || by != X86_BY_PROGRAM || !e->host)
+        return;
+    if (write && (e->rights & X86_TLB_READ_ONLY_HOST || x86_has_code(cpu, e->physical)))
+        return;
+    if (!user && cpu->cr4 & X86_CR4_SMAP && e->rights & X86_TLB_USER)
+        return;
+    *f = (X86FastEntry){ .page = e->page, .add = (uintptr_t)e->host - e->page };
+}
+
 X86Place x86_place(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by)
 {
     X86TlbEntry *e = tlb_slot(cpu, linear);
@@ -286,6 +308,8 @@ X86Place x86_place(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by)
     if (!tlb_hit(cpu, e, linear) || !may_access(cpu, e->rights, access, by) ||
         (access == X86_WRITE && !(e->rights & X86_TLB_DIRTY)))
         tlb_fill(cpu, e, linear, access, by);
+    if (cpu->translator)
+        note_access(cpu, e, access, by);
     return (X86Place){
         .physical = e->physical | within,
         .host = e->host && !(access == X86_WRITE && e->rights & X86_TLB_READ_ONLY_HOST)
@@ -414,14 +438,21 @@ void x86_store_linear(X86Cpu *cpu, uint64_t linear, unsigned size, uint64_t valu
 
 /* ---- flushing ------------------------------------------------------------------------------- */
 
+void x86_fast_flush(X86Cpu *cpu)
+{
+    memset(cpu->fast, 0xff, sizeof(cpu->fast));
+}
+
 void x86_tlb_flush(X86Cpu *cpu)
 {
+    x86_fast_flush(cpu);
     for (unsigned i = 0; i < X86_TLB_SIZE; i++)
         cpu->tlb[i].page = UINT64_MAX;
 }
 
 void x86_tlb_flush_local(X86Cpu *cpu, unsigned pcid)
 {
+    x86_fast_flush(cpu);
     for (unsigned i = 0; i < X86_TLB_SIZE; i++)
         if (cpu->tlb[i].pcid == pcid && !(cpu->tlb[i].rights & X86_TLB_GLOBAL))
             cpu->tlb[i].page = UINT64_MAX;
@@ -429,6 +460,7 @@ void x86_tlb_flush_local(X86Cpu *cpu, unsigned pcid)
 
 void x86_tlb_flush_nonglobal(X86Cpu *cpu)
 {
+    x86_fast_flush(cpu);
     for (unsigned i = 0; i < X86_TLB_SIZE; i++)
         if (!(cpu->tlb[i].rights & X86_TLB_GLOBAL))
             cpu->tlb[i].page = UINT64_MAX;
@@ -439,6 +471,7 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear)
 {
     X86TlbEntry *e = tlb_slot(cpu, linear);
 
+    x86_fast_flush(cpu);
     if (e->page == (linear & ~PAGE_MASK))
         e->page = UINT64_MAX;
 }

@@ -47,6 +47,9 @@ void x86_tlb_flush_local(X86Cpu *cpu, unsigned pcid);
 void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear);
 void x86_tlb_flush_nonglobal(X86Cpu *cpu);
 
+/* Takes from translated code the pages it may use without asking. */
+void x86_fast_flush(X86Cpu *cpu);
+
 /* Reads the four page directory pointers of PAE paging; false if one has reserved bits set. */
 bool x86_load_pdptes(X86Cpu *cpu, uint64_t cr3);
 

@@ -235,18 +235,42 @@ static void test_crossing_is_all_or_nothing(void)
     g_assert_cmphex(*(uint32_t *)(m->ram + DATA + 4092), ==, 0);
 }
 
+/* Each once interpreted and once translated. */
+TRANSLATED(test_not_present)
+TRANSLATED(test_protection)
+TRANSLATED(test_no_execute)
+TRANSLATED(test_reserved_bits)
+TRANSLATED(test_accessed_and_dirty)
+TRANSLATED(test_smep)
+TRANSLATED(test_smap)
+TRANSLATED(test_invalidation)
+TRANSLATED(test_pcid)
+TRANSLATED(test_legacy_formats)
+TRANSLATED(test_crossing_is_all_or_nothing)
+
 const Test tests[] = {
     { "/x86/paging/not-present", test_not_present },
+    { "/x86/paging/not-present-translated", test_not_present_translated },
     { "/x86/paging/protection", test_protection },
+    { "/x86/paging/protection-translated", test_protection_translated },
     { "/x86/paging/no-execute", test_no_execute },
+    { "/x86/paging/no-execute-translated", test_no_execute_translated },
     { "/x86/paging/reserved-bits", test_reserved_bits },
+    { "/x86/paging/reserved-bits-translated", test_reserved_bits_translated },
     { "/x86/paging/accessed-and-dirty", test_accessed_and_dirty },
+    { "/x86/paging/accessed-and-dirty-translated", test_accessed_and_dirty_translated },
     { "/x86/paging/smep", test_smep },
+    { "/x86/paging/smep-translated", test_smep_translated },
     { "/x86/paging/smap", test_smap },
+    { "/x86/paging/smap-translated", test_smap_translated },
     { "/x86/paging/invalidation", test_invalidation },
+    { "/x86/paging/invalidation-translated", test_invalidation_translated },
     { "/x86/paging/pcid", test_pcid },
+    { "/x86/paging/pcid-translated", test_pcid_translated },
     { "/x86/paging/32-bit-and-pae", test_legacy_formats },
+    { "/x86/paging/32-bit-and-pae-translated", test_legacy_formats_translated },
     { "/x86/paging/crossing-is-all-or-nothing", test_crossing_is_all_or_nothing },
+    { "/x86/paging/crossing-is-all-or-nothing-translated", test_crossing_is_all_or_nothing_translated },
     {}
 };
 

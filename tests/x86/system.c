@@ -181,7 +181,7 @@ static void test_external_interrupt(void)
     EXPECT_NOTES(m, 1);
     m->pending = 0x50;
     m->cpu.events = X86_EVENT_INTERRUPT;
-    x86_interpret(&m->cpu, 100);
+    machine_continue(m);
     g_assert_true(m->ended);
     EXPECT_NOTES(m, 1, 1, 9);
 }
@@ -544,30 +544,78 @@ static void test_float_state(void)
     g_assert_cmphex(m->cpu.rip, ==, CODE + (pending_end - pending) - 2);
 }
 
+/* Each once interpreted and once translated. */
+TRANSLATED(test_modes)
+TRANSLATED(test_real_interrupt)
+TRANSLATED(test_big_real)
+TRANSLATED(test_interrupt_from_user)
+TRANSLATED(test_gate_privilege)
+TRANSLATED(test_interrupt_stack_table)
+TRANSLATED(test_double_and_triple_fault)
+TRANSLATED(test_external_interrupt)
+TRANSLATED(test_syscall)
+TRANSLATED(test_segment_checks)
+TRANSLATED(test_stack_segment_checks)
+TRANSLATED(test_selector_questions)
+TRANSLATED(test_call_gate)
+TRANSLATED(test_task_switch)
+TRANSLATED(test_task_gate)
+TRANSLATED(test_v86)
+TRANSLATED(test_port_map)
+TRANSLATED(test_single_step)
+TRANSLATED(test_breakpoints)
+TRANSLATED(test_general_detect)
+TRANSLATED(test_refused)
+TRANSLATED(test_alignment_check)
+TRANSLATED(test_float_state)
+
 const Test tests[] = {
     { "/x86/system/modes", test_modes },
+    { "/x86/system/modes-translated", test_modes_translated },
     { "/x86/system/real-interrupt", test_real_interrupt },
+    { "/x86/system/real-interrupt-translated", test_real_interrupt_translated },
     { "/x86/system/big-real", test_big_real },
+    { "/x86/system/big-real-translated", test_big_real_translated },
     { "/x86/system/interrupt-from-user", test_interrupt_from_user },
+    { "/x86/system/interrupt-from-user-translated", test_interrupt_from_user_translated },
     { "/x86/system/gate-privilege", test_gate_privilege },
+    { "/x86/system/gate-privilege-translated", test_gate_privilege_translated },
     { "/x86/system/interrupt-stack-table", test_interrupt_stack_table },
+    { "/x86/system/interrupt-stack-table-translated", test_interrupt_stack_table_translated },
     { "/x86/system/double-and-triple-fault", test_double_and_triple_fault },
+    { "/x86/system/double-and-triple-fault-translated", test_double_and_triple_fault_translated },
     { "/x86/system/external-interrupt", test_external_interrupt },
+    { "/x86/system/external-interrupt-translated", test_external_interrupt_translated },
     { "/x86/system/syscall", test_syscall },
+    { "/x86/system/syscall-translated", test_syscall_translated },
     { "/x86/system/segment-checks", test_segment_checks },
+    { "/x86/system/segment-checks-translated", test_segment_checks_translated },
     { "/x86/system/stack-segment-checks", test_stack_segment_checks },
+    { "/x86/system/stack-segment-checks-translated", test_stack_segment_checks_translated },
     { "/x86/system/selector-questions", test_selector_questions },
+    { "/x86/system/selector-questions-translated", test_selector_questions_translated },
     { "/x86/system/call-gate", test_call_gate },
+    { "/x86/system/call-gate-translated", test_call_gate_translated },
     { "/x86/system/task-switch", test_task_switch },
+    { "/x86/system/task-switch-translated", test_task_switch_translated },
     { "/x86/system/task-gate", test_task_gate },
+    { "/x86/system/task-gate-translated", test_task_gate_translated },
     { "/x86/system/v86", test_v86 },
+    { "/x86/system/v86-translated", test_v86_translated },
     { "/x86/system/port-map", test_port_map },
+    { "/x86/system/port-map-translated", test_port_map_translated },
     { "/x86/system/single-step", test_single_step },
+    { "/x86/system/single-step-translated", test_single_step_translated },
     { "/x86/system/breakpoints", test_breakpoints },
+    { "/x86/system/breakpoints-translated", test_breakpoints_translated },
     { "/x86/system/general-detect", test_general_detect },
+    { "/x86/system/general-detect-translated", test_general_detect_translated },
     { "/x86/system/refused", test_refused },
+    { "/x86/system/refused-translated", test_refused_translated },
     { "/x86/system/alignment-check", test_alignment_check },
+    { "/x86/system/alignment-check-translated", test_alignment_check_translated },
     { "/x86/system/float-state", test_float_state },
+    { "/x86/system/float-state-translated", test_float_state_translated },
     {}
 };
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { INTERPRETED, TRANSLATED, EXECUTORS };
 enum { SHOWN_PER_OPERATION = 3, TEXT = 100, DIFFERENCE = 400 };
 
 static const char *const class_names[X86_C_COUNT] = {
@@ -159,7 +160,7 @@ static void compare_ends(Difference *d, const X86Insn *in, const State *start, c
 /* ---- cases ------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    X86Cpu *cpu;
+    Executor *executors[EXECUTORS];
     Bases bases;
     unsigned bits;
     uint64_t compared[X86_C_COUNT], undefined, faulted, differ;
@@ -203,12 +204,19 @@ static void run_case(Comparison *c, Generated *g, Random *r, uint64_t number)
     at = start.rip - CODE_AT;
     memset(c->code, 0xcc, CODE_SIZE);
     memcpy(c->code + at, g->code, MIN(length, CODE_SIZE - at));
-    ours = host = start;
+    host = start;
     native_run(&host, c->code, c->bits);
-    interpreter_run(c->cpu, &ours, c->code, c->bits);
-    if (in)
-        forget_pointers(in, &host, &ours);
-    compare_ends(&d, in, &start, &host, &ours, c->bits);
+    for (unsigned i = 0; i < EXECUTORS; i++) {
+        ours = start;
+        executor_run(c->executors[i], &ours, c->code, c->bits);
+        if (in)
+            forget_pointers(in, &host, &ours);
+        compare_ends(&d, in, &start, &host, &ours, c->bits);
+        if (d.len)
+            note(&d, " (%s)", i == INTERPRETED ? "interpreted" : "translated");
+        if (d.len)
+            break;
+    }
     if (in)
         c->compared[x86_operations[in->op].class_]++;
     else
@@ -242,7 +250,8 @@ static Comparison *comparison_new(unsigned bits)
         g_free(c);
         return NULL;
     }
-    c->cpu = interpreter_new(c->bases);
+    c->executors[INTERPRETED] = executor_new(c->bases, false);
+    c->executors[TRANSLATED] = executor_new(c->bases, true);
     return c;
 }
 

@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Running a snippet by the interpreter, as a program at privilege level 3 in long mode. */
+/* Running a snippet by ourselves, interpreted or translated, as a program at privilege level 3 in long mode. */
 #include "tests/x86/lib/snippet.h"
 #include "target/x86/mmu.h"
+#include "target/x86/translate.h"
 #include "target/x86/x87.h"
 #include <string.h>
+
+struct Executor {
+    X86Cpu cpu;
+    uint8_t *memory;
+};
 
 /* Physical memory: page tables, then code, then data. */
 enum {
@@ -16,27 +22,26 @@ enum {
     DATA_PHYSICAL = CODE_PHYSICAL + CODE_SIZE,
     MEMORY = DATA_PHYSICAL + DATA_SIZE,
     STEPS = 100000,
+    CODE_BUFFER = 4 << 20,
 };
 enum { P = 1, W = 2, U = 4 };
 #define NX (UINT64_C(1) << 63)
 
-static uint8_t *memory;
-
-static void entry(uint32_t table, unsigned index, uint64_t v)
+static void entry(uint8_t *memory, uint32_t table, unsigned index, uint64_t v)
 {
     memcpy(memory + table + 8 * index, &v, 8);
 }
 
-static void make_tables(void)
+static void make_tables(uint8_t *memory)
 {
-    entry(ROOT, 0, DIRECTORIES | P | W | U);
-    entry(DIRECTORIES, 0, DIRECTORY | P | W | U);
-    entry(DIRECTORY, CODE_AT >> 21, CODE_TABLE | P | W | U);
-    entry(DIRECTORY, DATA_AT >> 21, DATA_TABLE | P | W | U);
+    entry(memory, ROOT, 0, DIRECTORIES | P | W | U);
+    entry(memory, DIRECTORIES, 0, DIRECTORY | P | W | U);
+    entry(memory, DIRECTORY, CODE_AT >> 21, CODE_TABLE | P | W | U);
+    entry(memory, DIRECTORY, DATA_AT >> 21, DATA_TABLE | P | W | U);
     for (unsigned i = 0; i < CODE_SIZE / PAGE; i++)
-        entry(CODE_TABLE, i, (CODE_PHYSICAL + i * PAGE) | P | U);
+        entry(memory, CODE_TABLE, i, (CODE_PHYSICAL + i * PAGE) | P | U);
     for (unsigned i = 0; i < DATA_SIZE / PAGE; i++)
-        entry(DATA_TABLE, i, (DATA_PHYSICAL + i * PAGE) | P | U | NX | (i < WRITABLE_SIZE / PAGE ? W : 0));
+        entry(memory, DATA_TABLE, i, (DATA_PHYSICAL + i * PAGE) | P | U | NX | (i < WRITABLE_SIZE / PAGE ? W : 0));
 }
 
 /* No machine: a program at level 3 never gets that far. */
@@ -45,13 +50,15 @@ static uint64_t no_time(void *opaque)
     return 0;
 }
 
-X86Cpu *interpreter_new(Bases bases)
+Executor *executor_new(Bases bases, bool translates)
 {
     static const X86Machine machine = { .tsc = no_time };
-    X86Cpu *cpu = g_new0(X86Cpu, 1);
+    Executor *e = g_new0(Executor, 1);
+    X86Cpu *cpu = &e->cpu;
+    uint8_t *memory = g_malloc0(MEMORY);
 
-    memory = g_malloc0(MEMORY);
-    make_tables();
+    e->memory = memory;
+    make_tables(memory);
     cpu->features = X86_FEATURES_ALL;
     cpu->physical_bits = 40;
     cpu->memory = memory_map_new();
@@ -66,7 +73,9 @@ X86Cpu *interpreter_new(Bases bases)
     cpu->segment[X86_GS].base = bases.gs;
     cpu->task = (X86Segment){ 0 }; /* no map of ports */
     cpu->stop_at_exceptions = true;
-    return cpu;
+    if (translates && !x86_translator_init(cpu, CODE_BUFFER))
+        g_error("no translator");
+    return e;
 }
 
 static void set_segments(X86Cpu *cpu, unsigned bits)
@@ -110,20 +119,23 @@ static void take_float(FloatState *f, const X86Cpu *cpu)
     memcpy(f->xmm, cpu->xmm, sizeof(f->xmm));
 }
 
-void interpreter_run(X86Cpu *cpu, State *s, const uint8_t code[CODE_SIZE], unsigned bits)
+void executor_run(Executor *e, State *s, const uint8_t code[CODE_SIZE], unsigned bits)
 {
+    X86Cpu *cpu = &e->cpu;
     X86Exit why;
 
-    memcpy(memory + CODE_PHYSICAL, code, CODE_SIZE);
-    memcpy(memory + DATA_PHYSICAL, s->data, DATA_SIZE);
+    memcpy(e->memory + CODE_PHYSICAL, code, CODE_SIZE);
+    memcpy(e->memory + DATA_PHYSICAL, s->data, DATA_SIZE);
+    for (unsigned i = 0; i < CODE_SIZE / PAGE; i++)
+        x86_code_changed(cpu, CODE_PHYSICAL + i * PAGE);
     memcpy(cpu->gpr, s->gpr, sizeof(cpu->gpr));
     cpu->rip = s->rip;
     cpu->flags = s->flags | X86_FIXED | X86_IF;
     set_segments(cpu, bits);
     set_float(cpu, &s->fp);
-    why = x86_interpret(cpu, STEPS);
+    why = cpu->translator ? x86_run(cpu) : x86_interpret(cpu, STEPS);
     memcpy(s->gpr, cpu->gpr, sizeof(cpu->gpr));
-    memcpy(s->data, memory + DATA_PHYSICAL, DATA_SIZE);
+    memcpy(s->data, e->memory + DATA_PHYSICAL, DATA_SIZE);
     s->rip = why == X86_EXCEPTION && cpu->exception.is_trap ? cpu->next : cpu->rip;
     s->flags = cpu->flags;
     s->vector = why == X86_EXCEPTION ? cpu->exception.vector : ~0u;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/x86/lib/machine.h"
-#include "target/x86/mmu.h"
+#include "target/x86/translate.h"
 #include <string.h>
+#include <unistd.h>
 
-enum { STEPS = 200000 };
+enum { STEPS = 200000, SECONDS = 60, CODE_BUFFER = 4 << 20 };
+
+bool machine_translates;
 
 /* ---- what the processor sees of the machine ------------------------------------------------------ */
 
@@ -78,6 +81,8 @@ Machine *machine_new(void)
     m->cpu.gpr[X86_RSP] = STACK_TOP;
     m->cpu.cr0 |= X86_CR0_NE;
     m->cpu.cr4 = X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
+    if (machine_translates && !x86_translator_init(&m->cpu, CODE_BUFFER))
+        g_error("no translator");
     return m;
 }
 
@@ -85,6 +90,7 @@ void machine_free(Machine *m)
 {
     if (!m)
         return;
+    x86_translator_free(&m->cpu);
     memory_map_free(m->cpu.memory);
     g_free(m->ram);
     g_free(m);
@@ -176,10 +182,18 @@ void machine_gate(Machine *m, unsigned vector, uint32_t offset, unsigned type, u
 
 /* ---- running --------------------------------------------------------------------------------------- */
 
+X86Exit machine_continue(Machine *m)
+{
+    /* Translated code has no budget: a guest that does not end ends the test. */
+    alarm(SECONDS);
+    return m->cpu.translator ? x86_run(&m->cpu) : x86_interpret(&m->cpu, STEPS);
+}
+
 X86Exit machine_run_to_exit(Machine *m, const uint8_t *code, size_t len)
 {
     memcpy(m->ram + CODE, code, len);
-    return x86_interpret(&m->cpu, STEPS);
+    x86_code_changed(&m->cpu, CODE);
+    return machine_continue(m);
 }
 
 void machine_run(Machine *m, const uint8_t *code, size_t len)

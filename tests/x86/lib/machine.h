@@ -54,6 +54,15 @@ typedef struct {
     int pending; /* vector of an external interrupt, or -1 */
 } Machine;
 
+/* Machines made from now on translate 64-bit code. */
+extern bool machine_translates;
+#define TRANSLATED(test)                                                                           \
+    static void test##_translated(void)                                                            \
+    {                                                                                              \
+        machine_translates = true;                                                                 \
+        test();                                                                                    \
+    }
+
 /* A machine in real mode after reset, with CS:IP 0:CODE and SS:SP 0:STACK_TOP. */
 Machine *machine_new(void);
 void machine_free(Machine *m);
@@ -85,6 +94,9 @@ void machine_run_to_exception(Machine *m, const uint8_t *code, size_t len);
 
 /* Loads @code and runs it until the processor stops in another way. */
 X86Exit machine_run_to_exit(Machine *m, const uint8_t *code, size_t len);
+
+/* Goes on where it stopped. */
+X86Exit machine_continue(Machine *m);
 
 /* Guest code @name of @bits; a label in it is at AT(name, label). */
 #define GUEST(name, bits, text)                                                                    \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One instruction with all it starts from, run by the host's processor and by our interpreter.
+ * One instruction with all it starts from, run by the host's processor and by ourselves.
  *
  * Both see the same linear addresses below 4 GiB:
  *
@@ -51,8 +51,9 @@ bool native_start(Bases *bases);
 /* Runs what stands at @s->rip of @code in @bits (32 or 64) on the host; replaces *@s by the end. */
 void native_run(State *s, const uint8_t code[CODE_SIZE], unsigned bits);
 
-/* The same by our interpreter. @cpu comes from interpreter_new. */
-void interpreter_run(X86Cpu *cpu, State *s, const uint8_t code[CODE_SIZE], unsigned bits);
-X86Cpu *interpreter_new(Bases bases);
+/* The same by ourselves, interpreted or translated. */
+typedef struct Executor Executor;
+Executor *executor_new(Bases bases, bool translates);
+void executor_run(Executor *e, State *s, const uint8_t code[CODE_SIZE], unsigned bits);
 
 #endif
