@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Any bytes as code, at level 0 and level 3, in each mode, with page tables, descriptor tables and code in
- * the same few writable pages: the interpreter ends, and touches no memory but the guest's.
+ * the same few writable pages: interpreted and translated it ends, and touches no memory but the guest's.
  */
-#include "target/x86/cpu.h"
-#include "target/x86/mmu.h"
+#include "target/x86/translate.h"
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 enum { PAGE = 4096, PAGES = 16, MEMORY = PAGES * PAGE, CODE = 0x1000, STACK = 0x3000, TABLES = 0x4000, GDT = 0x8000 };
-enum { STEPS = 300 };
+enum { STEPS = 300, CODE_BUFFER = 1 << 20, PATIENCE_US = 2000 };
 
 static uint64_t port_read(void *opaque, uint16_t port, unsigned size)
 {
@@ -103,27 +102,56 @@ static void set_mode(X86Cpu *cpu, unsigned how)
     cpu->cr4 |= X86_CR4_OSFXSR | X86_CR4_OSXSAVE;
 }
 
+/* Translated code has no budget: every now and then it is told to stop. */
+static void *stop_always(void *arg)
+{
+    X86Cpu *cpu = arg;
+
+    for (;;) {
+        g_usleep(PATIENCE_US);
+        __atomic_or_fetch(&cpu->events, X86_EVENT_STOP, __ATOMIC_SEQ_CST);
+    }
+    return NULL;
+}
+
+static void start(X86Cpu *cpu, uint8_t *memory, MemoryMap *map, const uint8_t *data, size_t len)
+{
+    cpu->memory = map;
+    cpu->machine = &machine;
+    cpu->features = X86_FEATURES_ALL;
+    cpu->physical_bits = 40;
+    x86_reset(cpu);
+    make_tables(memory, data[0] % 3 == 0);
+    memcpy(memory + CODE, data + 2, len - 2);
+    memcpy(memory + STACK, data + 2, len - 2);
+    set_mode(cpu, data[0]);
+    x86_update_mode(cpu);
+    for (unsigned i = 0; i < 16; i++)
+        cpu->gpr[i] = i == X86_RSP ? STACK : (uint64_t)data[1] << (i * 4) | STACK;
+    cpu->rip = CODE;
+    cpu->events = data[1] & 3;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    static X86Cpu cpu;
+    static X86Cpu interpreted, translated;
     g_autoptr(MemoryMap) map = memory_map_new();
     g_autofree uint8_t *memory = NULL;
 
     if (len < 4 || len > 512)
         return 0;
+    if (!translated.translator && x86_translator_init(&translated, CODE_BUFFER))
+        g_thread_unref(g_thread_new("stop", stop_always, &translated));
     memory = g_malloc0(MEMORY);
     memory_map_add_ram(map, 0, MEMORY, memory);
-    cpu = (X86Cpu){ .features = X86_FEATURES_ALL, .physical_bits = 40, .memory = map, .machine = &machine };
-    x86_reset(&cpu);
-    make_tables(memory, data[0] % 3 == 0);
-    memcpy(memory + CODE, data + 2, len - 2);
-    memcpy(memory + STACK, data + 2, len - 2);
-    set_mode(&cpu, data[0]);
-    x86_update_mode(&cpu);
-    for (unsigned i = 0; i < 16; i++)
-        cpu.gpr[i] = i == X86_RSP ? STACK : (uint64_t)data[1] << (i * 4) | STACK;
-    cpu.rip = CODE;
-    cpu.events = data[1] & 3;
-    x86_interpret(&cpu, STEPS);
+    start(&interpreted, memory, map, data, len);
+    x86_interpret(&interpreted, STEPS);
+    if (!translated.translator)
+        return 0;
+    memset(memory, 0, MEMORY);
+    for (unsigned i = 0; i < PAGES; i++)
+        x86_code_changed(&translated, i * PAGE);
+    start(&translated, memory, map, data, len);
+    x86_run(&translated);
     return 0;
 }
