@@ -11,20 +11,23 @@ endif
 
 all: programs
 
-# Goals that need test peers let configure install what is missing first.
-PEER_GOALS := demo check check-slow check-asan check-tsan check-valgrind check-fuzz bench
-INSTALL_DEPS := $(if $(filter $(PEER_GOALS),$(MAKECMDGOALS)),--install-deps)
+# Goals that need more than the build does let configure install what is missing first.
+GOALS_demo := demo
+GOALS_check := check check-asan check-tsan
+GOALS_slow := check-slow check-valgrind check-fuzz bench
+NEEDED := $(lastword $(foreach s,demo check slow,$(if $(filter $(GOALS_$(s)),$(MAKECMDGOALS)),$(s))))
+CONFIGURED := $(B)/config.mk $(NEEDED:%=$(B)/has-%.mk)
 
-ifneq ($(filter-out help clean distclean check-layers,$(or $(MAKECMDGOALS),all)),)
-include $(B)/config.mk
+ifneq ($(filter-out help clean distclean dist deb check-layers,$(or $(MAKECMDGOALS),all)),)
+include $(CONFIGURED)
 endif
 
-$(B)/config.mk: $(SRC)/configure $(SRC)/VERSION
-	@$(CONFIGURE_ENV) $(SRC)/configure $(CONFIGURE_ARGS) $(INSTALL_DEPS)
+$(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
+	@$(CONFIGURE_ENV) $(SRC)/configure $(CONFIGURE_ARGS) $(NEEDED:%=--install-deps=%)
 
 # ---- rooms -------------------------------------------------------------------------------------
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
-# library that is loaded when first needed.
+# library that is loaded when first needed (checkers of packages want it to name libc).
 
 ROOMS := util qapi crypto io block nbd tools system/base tcg target
 PROGRAMS := qemu-img qemu-io qemu-nbd
@@ -117,13 +120,13 @@ $(foreach r,$(ROOMS),$(eval $(call room_rule,$(r))))
 
 $(B)/obj/%.o: $(SRC)/%.S $(B)/config.h
 	@mkdir -p $(@D)
-	@$(CC) $(CPPFLAGS_ALL) -g -c -o $@ $<
+	@$(CC) $(CPPFLAGS_ALL) -g $(EXTRA_CFLAGS) -c -o $@ $<
 
 define module_rule
 $(B)/modules/$(1).so: $(call module_objects,$(1))
 	@mkdir -p $$(@D)
 	@echo "  MODULE $(1)"
-	@$$(CC) $$(LDFLAGS_ALL) -shared -o $$@ $$^ $$(MODULE_LIBS_$(1)) -lglib-2.0
+	@$$(CC) $$(LDFLAGS_ALL) -shared -o $$@ $$^ $$(MODULE_LIBS_$(1)) -lglib-2.0 -Wl,--no-as-needed -lc
 endef
 $(foreach m,$(MODULES),$(eval $(call module_rule,$(m))))
 
@@ -220,7 +223,7 @@ check-fuzz:
 
 # Each header compiles alone.
 check-headers: $(GEN_HEADERS) $(B)/config.h
-	@CC="$(CC)" CPPFLAGS="$(CPPFLAGS_ALL)" $(SRC)/scripts/check-headers $(SRC)
+	@CC="$(CC)" CPPFLAGS="$(CPPFLAGS_ALL)" WERROR="$(filter -Werror,$(EXTRA_CFLAGS))" $(SRC)/scripts/check-headers $(SRC)
 
 check-layers:
 	@python3 -B $(SRC)/scripts/check-layers $(SRC)
@@ -233,7 +236,7 @@ bench: programs $(B)/tests/perf/measure
 	@FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) python3 -B $(SRC)/tests/perf/bench $(BENCH)
 
 demo: programs
-	@FERRY_BUILD=$(abspath $(B)) $(SRC)/scripts/demo
+	@FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) $(SRC)/scripts/demo
 
 # ---- installation ------------------------------------------------------------------------------
 
@@ -257,12 +260,21 @@ uninstall:
 	@rm -rf $(DESTDIR)$(PREFIX)/lib/ferry
 
 VERSION := $(shell cat $(SRC)/VERSION)
+DIST := ferry-$(VERSION)
+# What git has committed; without it, all but what was built.
 dist:
-	@git -C $(SRC) archive --format=tar.gz --prefix=ferry-$(VERSION)/ -o $(abspath $(B))/ferry-$(VERSION).tar.gz HEAD
-	@echo $(B)/ferry-$(VERSION).tar.gz
+	@mkdir -p $(B)
+	@if [ -e $(SRC)/.git ]; then \
+	    git -C $(SRC) archive --format=tar.gz --prefix=$(DIST)/ -o $(abspath $(B))/$(DIST).tar.gz HEAD; \
+	else \
+	    tar -C $(SRC) --sort=name --owner=0 --group=0 --mtime=$(SRC)/VERSION \
+	        --exclude='./build*' --exclude=__pycache__ --transform='s|^\.|$(DIST)|' -I 'gzip -9n' \
+	        -cf $(abspath $(B))/$(DIST).tar.gz .; \
+	fi
+	@echo $(B)/$(DIST).tar.gz
 
-deb: programs
-	+@$(SRC)/scripts/make-deb $(abspath $(SRC)) $(abspath $(B)) $(VERSION)
+deb:
+	+@$(SRC)/scripts/make-deb $(abspath $(SRC)) $(abspath $(B))
 
 clean:
 	@rm -rf $(B)/obj $(B)/pic $(B)/lib $(B)/gen $(B)/modules $(B)/tests $(addprefix $(B)/,$(PROGRAMS))
@@ -274,7 +286,7 @@ help:
 	@echo 'all (default)     the programs and their modules, below build/'
 	@echo 'demo              install what is missing, build, show the main jobs on real input'
 	@echo 'check             install what is missing, build, run the tests (LOOP=epoll, TESTS=pattern)'
-	@echo 'check-slow        the long tests'
+	@echo 'check-slow        install what is missing, build, run the long tests'
 	@echo 'check-asan check-tsan   check, all programs built with sanitizers in a folder beside build/'
 	@echo 'check-valgrind    check, each of our programs under valgrind (an hour or more)'
 	@echo 'check-fuzz        the fuzzers (FUZZ_RUNS=number)'

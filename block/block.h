@@ -66,6 +66,8 @@ typedef struct {
 
 /* How a grown or created range gets its space. The names are those of the options. */
 typedef enum { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL } Prealloc;
+const char *prealloc_name(Prealloc p);
+bool prealloc_parse(const char *name, Prealloc *p);  /* false: there is none of that name */
 
 /* Any length and alignment; @off + @buf.len within the node (-EIO beyond it). */
 CO int handle_pread(Handle *h, uint64_t off, Span buf, ReqFlags flags);
@@ -136,15 +138,35 @@ bool aio_mode_parse(const char *mode, OpenFlags *flags);
  * probed. Fails leaving nothing open.
  */
 CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, GError **err);
-/* Flushes if there was a write, closes. The error of that flush is lost: call handle_flush first. */
+/*
+ * Closes @h. If it is the last user, everything is written first, durably; false if that failed.
+ * NULL is fine.
+ */
+CO bool handle_close_err(Handle *h, GError **err);
+/* The same where nobody can be told but by a warning: after another failure. */
 CO void handle_close(Handle *h);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Handle, handle_close)
 
+/*
+ * What a handle is for. A user's request may have to wait for a job's, never the reverse. A guard makes
+ * none: it only keeps other programs from what it does not share, while this one goes on as before.
+ */
+typedef enum { HANDLE_USER, HANDLE_JOB, HANDLE_GUARD } HandleKind;
+
 /* A handle on an existing node (a reference of its own). @needs, @shares: ACCESS_* bits. */
-CO Handle *handle_new(Node *n, unsigned needs, unsigned shares, GError **err);
+CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares, GError **err);
 
 /* Changes what the reference lets change: options of the top node; OPEN_RDWR, cache, discard. */
 CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err);
+
+/*
+ * Makes @n and all below it inactive or active. Inactive nodes accept no requests (-EPERM) and hold no
+ * locks, so that another program may write the image; before, all that is cached is written. Active
+ * again, they read anew what may have changed. Fails, changing nothing, if a node that stays active uses
+ * one of them, or if the image cannot be had again.
+ */
+CO bool node_set_active(Node *n, bool active, GError **err);
+bool node_is_active(const Node *n);
 
 /* What a user of a node does, and lets others do meanwhile. */
 typedef enum {
@@ -186,6 +208,14 @@ const char *node_backing_format_stored(const Node *n);
 char *node_backing_full(const Node *n, GError **err);
 /* True if @n certainly reads as zeroes wherever nothing was written since it was created. */
 bool node_has_zero_init(const Node *n);
+/* True if @filename means the file that @n lies on, by whatever path. */
+bool node_is_file_named(const Node *n, const char *filename);
+/*
+ * False with @err if some file that @n or a node below it may write is open in this process a second
+ * time: whatever reads there would lose its content, which locks do not prevent where they are off
+ * (force-share=on, locking=off, or a file system or protocol without them).
+ */
+bool node_check_alone(const Node *n, GError **err);
 /* Finds a node by node-name, NULL if there is none. */
 Node *node_find(const char *name);
 
@@ -234,10 +264,14 @@ void work_listen(WorkListener *fn);
 
 extern const BlockDriver *const block_drivers[];
 const BlockDriver *driver_find(const char *name);
+/* "; did you mean 'qcow2'?" or "", for the end of a message about @name. Caller frees. */
+char *driver_suggestion(const char *name);
 /* The protocol driver for @filename: by its PREFIX:, else host_device or file. NULL with @err. */
 const BlockDriver *driver_for_filename(const char *filename, bool allow_prefix, GError **err);
 /* True if @filename starts with "letters:" before any slash. */
 bool filename_has_protocol(const char *filename);
+/* True if both names mean one file, by whatever paths. */
+bool filename_is_same(const char *a, const char *b);
 /* The name @filename means when found inside the image @base. Caller frees; NULL with @err. */
 char *filename_combine(const char *base, const char *filename, GError **err);
 
@@ -253,6 +287,11 @@ typedef struct {
 
 /* -ENOTSUP when the driver has nothing to say. */
 CO int node_info(Node *n, NodeInfo *info);
+/*
+ * *@bytes: how much the file of image @n lacks at its end of what the image refers to; a read there
+ * gives zeroes. 0, or a negative errno.
+ */
+CO int node_missing_end(Node *n, uint64_t *bytes);
 /* The "format-specific" object ({"type":..., "data": {...}}), NULL if there is none or with @err. */
 CO json_t *node_info_specific(Node *n, GError **err);
 

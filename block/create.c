@@ -4,11 +4,30 @@
  * that only the protocol knows travel in the member "#protocol" of the format's options.
  */
 #include "block/internal.h"
+#include "util/printable.h"
+#include "util/suggest.h"
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 
 enum { SECTOR = 512 };
+
+static const char *const prealloc_names[] = { "off", "metadata", "falloc", "full" };
+
+const char *prealloc_name(Prealloc p)
+{
+    return prealloc_names[p];
+}
+
+bool prealloc_parse(const char *name, Prealloc *p)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(prealloc_names); i++)
+        if (!strcmp(name, prealloc_names[i])) {
+            *p = (Prealloc)i;
+            return true;
+        }
+    return false;
+}
 
 static const CreateOpt *opt_find(const CreateOpt *table, const char *name)
 {
@@ -53,6 +72,24 @@ static json_t *opt_value(const CreateOpt *opt, const char *text, GError **err)
     return NULL;
 }
 
+static void opts_try(Suggestion *s, const CreateOpt *table)
+{
+    for (; table && table->name; table++)
+        suggest_try(s, table->name);
+}
+
+static bool opt_unknown(const BlockDriver *format, const BlockDriver *protocol, const char *name,
+                        GError **err)
+{
+    Suggestion s = { .word = name };
+    g_autofree char *perhaps = NULL;
+
+    opts_try(&s, format->create_opts);
+    opts_try(&s, protocol ? protocol->create_opts : NULL);
+    perhaps = suggestion_text(&s);
+    return err_set(err, EINVAL, "Format '%s' has no option '%s'%s", format->name, name, perhaps);
+}
+
 bool create_opts_check(const BlockDriver *format, const BlockDriver *protocol, json_t *opts,
                        GError **err)
 {
@@ -66,7 +103,7 @@ bool create_opts_check(const BlockDriver *format, const BlockDriver *protocol, j
         if (!opt && protocol)
             opt = opt_find(protocol->create_opts, key);
         if (!opt)
-            return err_set(err, EINVAL, "Format '%s' has no option '%s'", format->name, key);
+            return opt_unknown(format, protocol, key, err);
         if (json_is_string(v)) {
             json_t *typed = opt_value(opt, json_string_value(v), err);
 
@@ -95,14 +132,17 @@ static void opts_split(const BlockDriver *format, const BlockDriver *protocol, j
     json_put(opts, "#protocol", below);
 }
 
+static unsigned begun; /* how often a file was made anew, or a device was about to be written to */
+
 CO bool image_create(const char *filename, const char *fmt, json_t *opts, GError **err)
 {
     const BlockDriver *format = driver_find(fmt);
     const BlockDriver *protocol;
+    unsigned before = begun;
     uint64_t stamp;
 
     if (!format)
-        return err_set(err, ENOENT, "Unknown format '%s'", fmt);
+        return driver_unknown("format", fmt, err);
     if (!format->create)
         return err_set(err, ENOTSUP, "Images of format '%s' cannot be created", fmt);
     protocol = driver_for_filename(filename, true, err);
@@ -116,7 +156,7 @@ CO bool image_create(const char *filename, const char *fmt, json_t *opts, GError
         return true;
     if (!stamp && protocol->remove)
         file_create_undo(filename, err);
-    else if (stamp && protocol->file_stamp(filename) != stamp)
+    else if (stamp && (begun != before || protocol->file_stamp(filename) != stamp))
         err_prefix(err, "'%s' was there before and may be incomplete now: ", filename);
     return false;
 }
@@ -128,6 +168,14 @@ CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError
 
     if (!protocol)
         return NULL;
+    if (node_find_file(filename)) {
+        g_autofree char *shown = printable(filename);
+
+        err_set(err, EBUSY, "Failed to get \"write\" lock: '%s' is read here, and creating it anew "
+                "would destroy what is read", filename);
+        err_line(err, "Is another process using the image [%s]?", shown);
+        return NULL;
+    }
     if (!protocol->create) {
         err_set(err, ENOTSUP, "Protocol '%s' of '%s' cannot create files", protocol->name,
                 filename);
@@ -137,6 +185,7 @@ CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError
     json_put_int(below, "size", size);
     if (!protocol->create(filename, below, err))
         return NULL;
+    begun++;
     return handle_open(filename, NULL, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, err);
 }
 
@@ -149,11 +198,12 @@ CO bool protocol_create_existing(const char *driver, const char *filename, const
     int r;
 
     if (strcmp(prealloc, "off"))
-        return err_set(err, ENOTSUP, "Preallocation '%s' means nothing for '%s', which is there "
-                       "already", prealloc, filename);
+        return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s': '%s' has its space already",
+                       prealloc, filename);
     h = handle_open(NULL, json_pack("{s:s, s:s}", "driver", driver, "filename", filename), flags, err);
     if (!h || !handle_resize(h, json_get_int(opts, "size", 0), false, PREALLOC_OFF, err))
         return false;
+    begun++;
     r = handle_zero(h, 0, MIN(handle_size(h), SECTOR), 0);
     if (r >= 0)
         r = handle_flush(h);

@@ -32,6 +32,11 @@ typedef enum {
     ROLE_IMAGE, /* a whole image, beside others */
 } Role;
 
+/* A file of this machine: the same one under any name and through any link. */
+typedef struct {
+    uint64_t device, inode;
+} FileIdentity;
+
 /* What requests must look like for a driver. Bytes; 0 means no limit, or 1 for alignments. */
 typedef struct {
     uint32_t request_alignment; /* of every read and write; a power of two, at least 1 */
@@ -69,7 +74,19 @@ struct BlockDriver {
      * children taken are dropped by the core; .close is not called.
      */
     CO bool (*open)(Node *n, const json_t *options, OpenFlags flags, GError **err);
-    /* Writes back what is cached. Errors are reported to stderr by warn, not returned. NULL: nothing. */
+    /*
+     * From now on somebody else may write the image, or it is closed: puts everything of a writable @n
+     * into its file, durably. Children are told afterwards. False after a failure, which the user is
+     * told. NULL: there is nothing but what .flush writes.
+     */
+    CO bool (*inactivate)(Node *n, GError **err);
+    /*
+     * The image is ours again: reads anew what others may have changed, the size included; children are
+     * told before. After a failure .close frees what is left. NULL: there is nothing to read (filters: the
+     * size is that of the child).
+     */
+    CO bool (*activate)(Node *n, GError **err);
+    /* Frees what the state has; cannot fail, writes nothing. NULL: nothing. */
     CO void (*close)(Node *n);
     /*
      * Reopening in two steps. prepare checks and may fail; *@change is the driver's; then exactly one
@@ -79,6 +96,11 @@ struct BlockDriver {
                                    GError **err);
     CO void (*reconfigure_commit)(Node *n, void *change);
     CO void (*reconfigure_abort)(Node *n, void *change);
+    /*
+     * Pairs of options that exclude each other: reopening with the first one drops the second one of
+     * an earlier time. Ended by NULLs, NULL: none.
+     */
+    const char *const (*superseded_options)[2];
     /* Options that reopening cannot change though there is a reconfigure; NULL-ended, NULL: none. */
     const char *const *fixed_options;
 
@@ -87,10 +109,12 @@ struct BlockDriver {
     /* Protocols: makes the file. Formats: makes the file through file_create and writes the format. */
     CO bool (*create)(const char *filename, json_t *opts, GError **err);
     /*
-     * Protocols: a number that is another one once the file was written to, 0 if there is no such
+     * Protocols: a number that changes whenever a regular file is written to, 0 if there is no such
      * file; removes it again after a failed create. NULL: cannot.
      */
     uint64_t (*file_stamp)(const char *filename);
+    /* Which file of this machine @filename means; false if there is none. NULL: cannot be told. */
+    bool (*identify)(const char *filename, FileIdentity *id);
     CO int (*remove)(const char *filename);
     /* Options that amend knows, ended by a NULL name. */
     const CreateOpt *amend_opts;
@@ -127,11 +151,10 @@ struct BlockDriver {
                    ReqFlags flags);
     CO bool (*resize)(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
                       GError **err);
-    /* Looks at the size again, for protocols whose files others may change. */
-    CO int (*refresh_size)(Node *n);
 
     CO int (*info)(Node *n, NodeInfo *info);
     CO json_t *(*info_specific)(Node *n, GError **err);
+    CO int (*missing_end)(Node *n, uint64_t *bytes);   /* see node_missing_end; NULL: not known */
     CO int (*check)(Node *n, CheckResult *result, CheckFix fix, FILE *out, GError **err);
     CO bool (*measure)(json_t *opts, Handle *source, MeasureResult *result, GError **err);
     /* Rewrites the stored backing name and format; NULL @name removes them. */
@@ -146,8 +169,16 @@ struct BlockDriver {
     /* What @n asks of a child with role @role when its parents need and share this. NULL: defaults. */
     void (*child_access)(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
                          unsigned *needs, unsigned *shares);
-    /* Takes the locks for needs and shares; NULL: nothing to do. Protocols only. */
-    CO bool (*lock)(Node *n, unsigned needs, unsigned shares, GError **err);
+    /*
+     * Takes the locks for needs and shares, and gives up what goes beyond them. Cannot fail, and may be
+     * given no @err, if no more is asked than is held. Does not suspend. NULL: nothing to do. Protocols only.
+     */
+    bool (*lock)(Node *n, unsigned needs, unsigned shares, GError **err);
+    /*
+     * Until this is called with @on false, requests that wait for anything but I/O go on at once: an edit
+     * waits for them. Does not suspend. NULL: none waits.
+     */
+    void (*rush)(Node *n, bool on);
     /* Recomputes node_limits(n) when those of a child changed. */
     void (*refresh_limits)(Node *n);
     /* Something that BlockEvent names is about to happen in the parent. blkdebug. */
@@ -160,9 +191,14 @@ struct BlockDriver {
     CO int (*vmstate_pwrite)(Node *n, uint64_t off, Span buf);
 };
 
-/* How much of a file probe looks at, and the driver that is surest of it (raw at least). */
+/*
+ * The driver of the format that the first @len bytes of a file, at most PROBE_LEN, are in: raw unless
+ * they look like something else. NULL if that is a format without a driver; *@foreign is its name.
+ * @filename is the name the user gave, NULL if there is none.
+ */
 enum { PROBE_LEN = 512 };
-const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename);
+const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename,
+                              const char **foreign);
 
 /* ---- a driver's view of its node ------------------------------------------------------------ */
 
@@ -174,7 +210,7 @@ Limits *node_limits(Node *n);
  */
 void node_set_size(Node *n, uint64_t size);
 /* Says which file of this machine @n is, so that loops are found. Protocols. */
-void node_set_identity(Node *n, uint64_t device, uint64_t inode);
+void node_set_identity(Node *n, FileIdentity id);
 /* The options @n was opened with, typed. */
 const json_t *node_options(const Node *n);
 /* True if @n is raw only because its content looked like no known format. */

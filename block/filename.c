@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* File names: which driver they mean, and what they mean inside another file. */
 #include "block/internal.h"
+#include "util/suggest.h"
 #include <string.h>
 #include <sys/stat.h>
 
@@ -17,6 +18,25 @@ const BlockDriver *driver_find(const char *name)
         if (!strcmp((*d)->name, name))
             return *d;
     return NULL;
+}
+
+char *driver_suggestion(const char *name)
+{
+    Suggestion s = { .word = name };
+
+    for (const BlockDriver *const *d = block_drivers; *d; d++)
+        suggest_try(&s, (*d)->name);
+    return suggestion_text(&s);
+}
+
+bool driver_unknown(const char *what, const char *name, GError **err)
+{
+    g_autofree char *perhaps = NULL;
+
+    if (foreign_is_known(name))
+        return err_set(err, ENOTSUP, "Format '%s' cannot be read here yet", name);
+    perhaps = driver_suggestion(name);
+    return err_set(err, ENOENT, "Unknown %s '%s'%s", what, name, perhaps);
 }
 
 static bool driver_has_prefix(const BlockDriver *d, const char *prefix)
@@ -58,6 +78,8 @@ const BlockDriver *driver_for_filename(const char *filename, bool allow_prefix, 
 
 char *filename_combine(const char *base, const char *filename, GError **err)
 {
+    bool is_path = !filename_has_protocol(base);
+    const BlockDriver *d = is_path ? NULL : driver_by_prefix(base);
     const char *slash, *dir_end;
 
     if (filename[0] == '/' || filename_has_protocol(filename))
@@ -67,9 +89,14 @@ char *filename_combine(const char *base, const char *filename, GError **err)
         err_hint(err, "Give the backing file by its full name.");
         return NULL;
     }
+    /* What follows "file:" is a path, with colons that mean nothing. */
+    if (d && d->identify) {
+        base = strchr(base, ':') + 1;
+        is_path = true;
+    }
     slash = strrchr(base, '/');
     dir_end = slash ? slash + 1 : base;
-    if (!slash && filename_has_protocol(base))
+    if (!slash && !is_path)
         dir_end = strrchr(base, ':') + 1;
     return g_strdup_printf("%.*s%s", (int)(dir_end - base), base, filename);
 }

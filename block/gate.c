@@ -4,48 +4,130 @@
  *
  * Each handle counts its requests in flight. Closing the gates above a node makes new requests wait
  * at their handle and lets those under way finish; then nobody follows an edge there.
+ *
+ * Users' gates are closed first, then those of jobs from top to bottom: a user's write may wait for
+ * what a job below it copies, so the job has to go on until users are still. Requests that wait for
+ * their turn in a throttle node pass it at once, lest an edit take as long as they would.
  */
 #include "block/internal.h"
 
-typedef void GateVisit(Handle *h);
+struct Gates {
+    GPtrArray *handles; /* of Handle, in the order of closing */
+    GPtrArray *rushed;  /* of Node with .rush, a reference each */
+};
 
-/* Calls @visit for each handle from which @n can be reached. */
-static void gate_visit_above(Node *n, GateVisit *visit)
+/* Adds to @handles, once each, the handles from which one of @nodes can be reached. */
+static void handles_above(const GPtrArray *nodes, GPtrArray *handles)
 {
-    for (guint i = 0; i < n->parents->len; i++) {
-        Edge *e = n->parents->pdata[i];
+    g_autoptr(GPtrArray) above = g_ptr_array_new();
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
 
-        if (e->handle)
-            visit(e->handle);
-        else
-            gate_visit_above(e->parent, visit);
+    for (guint i = 0; i < nodes->len; i++)
+        if (g_hash_table_add(seen, nodes->pdata[i]))
+            g_ptr_array_add(above, nodes->pdata[i]);
+    for (guint i = 0; i < above->len; i++) {
+        const Node *n = above->pdata[i];
+
+        for (guint j = 0; j < n->parents->len; j++) {
+            const Edge *e = n->parents->pdata[j];
+
+            if (e->handle)
+                g_ptr_array_add(handles, e->handle);
+            else if (g_hash_table_add(seen, e->parent))
+                g_ptr_array_add(above, e->parent);
+        }
     }
 }
 
-static void gate_close(Handle *h)
+/* Users before jobs; of two jobs the one whose requests reach the other's node. */
+static gint handle_compare(gconstpointer pa, gconstpointer pb)
 {
-    h->is_gated = true;
+    const Handle *a = *(Handle *const *)pa, *b = *(Handle *const *)pb;
+
+    if (a->kind != b->kind)
+        return (int)a->kind - (int)b->kind;
+    return a->kind == HANDLE_JOB ? (int)a->rank - (int)b->rank : 0;
 }
 
-static CO void gate_drain(Handle *h)
+/* Gives each job in @handles the number of those above it. */
+static void handles_rank(const GPtrArray *handles)
 {
-    while (h->in_flight)
-        co_queue_wait(&h->idle);
+    for (guint i = 0; i < handles->len; i++) {
+        Handle *h = handles->pdata[i];
+
+        h->rank = 0;
+        for (guint j = 0; h->kind == HANDLE_JOB && j < handles->len; j++) {
+            const Handle *other = handles->pdata[j];
+
+            if (other != h && other->kind == HANDLE_JOB &&
+                node_reaches(other->root->node, h->root->node))
+                h->rank++;
+        }
+    }
 }
 
-static void gate_open(Handle *h)
+/* The nodes below @handles at which requests wait for something else than I/O. */
+static void rushed_below(const GPtrArray *handles, GPtrArray *rushed)
 {
-    h->is_gated = false;
-    co_queue_wake_all(&h->gate);
+    g_autofree Node **roots = g_new(Node *, handles->len);
+    g_autoptr(GPtrArray) below = NULL;
+
+    for (guint i = 0; i < handles->len; i++)
+        roots[i] = ((const Handle *)handles->pdata[i])->root->node;
+    below = nodes_and_below(roots, handles->len);
+    for (guint i = 0; i < below->len; i++) {
+        Node *n = below->pdata[i];
+
+        if (n->drv->rush)
+            g_ptr_array_add(rushed, node_ref(n));
+    }
 }
 
-CO void gate_close_above(Node *n)
+CO Gates *gates_close(const GPtrArray *nodes)
 {
-    gate_visit_above(n, gate_close);
-    gate_visit_above(n, gate_drain);
+    Gates *g = g_new0(Gates, 1);
+    guint next = 0;
+
+    g->handles = g_ptr_array_new();
+    g->rushed = g_ptr_array_new();
+    handles_above(nodes, g->handles);
+    handles_rank(g->handles);
+    g_ptr_array_sort(g->handles, handle_compare);
+    rushed_below(g->handles, g->rushed);
+    for (guint i = 0; i < g->rushed->len; i++) {
+        Node *n = g->rushed->pdata[i];
+
+        n->drv->rush(n, true);
+    }
+    for (guint i = 0; i < g->handles->len; i = next) {
+        const Handle *first = g->handles->pdata[i];
+
+        /* All of one rank close together, then all of them empty. */
+        for (next = i; next < g->handles->len &&
+                       !handle_compare(&first, &g->handles->pdata[next]); next++)
+            ((Handle *)g->handles->pdata[next])->closed++;
+        for (guint j = i; j < next; j++)
+            handle_drain(g->handles->pdata[j]);
+    }
+    return g;
 }
 
-void gate_open_above(Node *n)
+void gates_open(Gates *g)
 {
-    gate_visit_above(n, gate_open);
+    for (guint i = 0; i < g->rushed->len; i++) {
+        Node *n = g->rushed->pdata[i];
+
+        n->drv->rush(n, false);
+    }
+    for (guint i = 0; i < g->handles->len; i++)
+        handle_open_gate(g->handles->pdata[i]);
+}
+
+CO void gates_free(Gates *g)
+{
+    for (guint i = 0; i < g->rushed->len; i++)
+        node_unref(g->rushed->pdata[i]);
+    g_ptr_array_free(g->handles, true);
+    g_ptr_array_free(g->rushed, true);
+    g_free(g);
 }

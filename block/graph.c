@@ -13,9 +13,55 @@ enum { SECTOR = 512 };
 
 static GHashTable *nodes_by_name;   /* name -> Node, neither owned */
 
-Node *node_find(const char *name)
+Node *node_named(const char *name)
 {
     return nodes_by_name ? g_hash_table_lookup(nodes_by_name, name) : NULL;
+}
+
+Node *node_find(const char *name)
+{
+    Node *n = node_named(name);
+
+    return n && n->state == NODE_ACTIVE ? n : NULL;
+}
+
+const Node *node_find_file(const char *filename)
+{
+    GHashTableIter all;
+    gpointer n;
+
+    if (!nodes_by_name)
+        return NULL;
+    g_hash_table_iter_init(&all, nodes_by_name);
+    while (g_hash_table_iter_next(&all, NULL, &n))
+        if (((const Node *)n)->drv->kind == BLK_PROTOCOL && node_is_file_named(n, filename))
+            return n;
+    return NULL;
+}
+
+/* A node beside @written with the same bytes; NULL if there is none. */
+static const Node *node_find_twin(const Node *written)
+{
+    GHashTableIter all;
+    gpointer n;
+
+    g_hash_table_iter_init(&all, nodes_by_name);
+    while (g_hash_table_iter_next(&all, NULL, &n))
+        if (n != written && ((const Node *)n)->drv->kind == BLK_PROTOCOL &&
+            node_is_same_bytes(n, written))
+            return n;
+    return NULL;
+}
+
+bool node_check_alone(const Node *n, GError **err)
+{
+    if (n->drv->kind == BLK_PROTOCOL && !node_is_read_only(n) && node_find_twin(n))
+        return err_set(err, EBUSY, "'%s' would be read and written at once, and lose its content",
+                       node_filename(n));
+    for (guint i = 0; i < n->children->len; i++)
+        if (!node_check_alone(((const Edge *)n->children->pdata[i])->node, err))
+            return false;
+    return true;
 }
 
 /* A letter, then letters, digits, '-', '.', '_'; at most 31 characters. */
@@ -42,7 +88,7 @@ Node *node_new(const BlockDriver *drv, const char *name, GError **err)
         err_set(err, EINVAL, "'%s' is no valid node-name", name);
         return NULL;
     }
-    if (name && node_find(name)) {
+    if (name && node_named(name)) {
         err_set(err, EEXIST, "There is a node named '%s' already", name);
         return NULL;
     }
@@ -50,10 +96,11 @@ Node *node_new(const BlockDriver *drv, const char *name, GError **err)
     n->drv = drv;
     n->refs = 1;
     n->name = name ? g_strdup(name) : node_name_generate();
-    n->state = g_malloc0(MAX(drv->state_size, 1));
+    n->state_data = g_malloc0(MAX(drv->state_size, 1));
     n->children = g_ptr_array_new();
     n->parents = g_ptr_array_new();
     n->limits = (Limits){ .request_alignment = 1, .memory_alignment = 1 };
+    n->locked_shares = ACCESS_ALL;
     g_hash_table_insert(nodes_by_name, n->name, n);
     return n;
 }
@@ -64,26 +111,60 @@ Node *node_ref(Node *n)
     return n;
 }
 
+static CO bool finish_one(Node *n, GError **err)
+{
+    bool was_inactive = n->state == NODE_INACTIVE, ok = true;
+
+    n->state = NODE_CLOSING;
+    if (n->is_open && n->flags & OPEN_RDWR && n->drv->inactivate && !was_inactive)
+        ok = n->drv->inactivate(n, err);
+    for (guint i = 0; i < n->children->len; i++) {
+        Edge *e = n->children->pdata[i];
+
+        if (e->role != ROLE_BACKING && !node_finish(e->node, ok ? err : NULL))
+            ok = false;
+    }
+    return ok;
+}
+
+CO bool node_finish(Node *n, GError **err)
+{
+    bool ok = true;
+
+    /* A backing chain may be long. Whoever else uses a node finishes it later. */
+    for (; n && n->refs == 1 && n->state != NODE_CLOSING; n = node_backing(n))
+        ok = finish_one(n, ok ? err : NULL) && ok;
+    return ok;
+}
+
+/* Removes all children of @n. They close with it if nobody else uses them. */
+static CO void node_drop_children(Node *n)
+{
+    g_autoptr(Edit) edit = edit_new();
+
+    for (guint i = 0; i < n->children->len; i++)
+        edit_detach(edit, n->children->pdata[i]);
+    edit_commit(edit, NULL);
+}
+
 /* Frees @n. Returns its backing node, whose reference goes to the caller, so that a chain of any
  * length closes in a loop. */
 static CO Node *node_close(Node *n)
 {
-    Edge *e = node_edge(n, ROLE_BACKING);
-    Node *backing = NULL;
+    Node *backing = node_backing(n);
+    g_autoptr(GError) err = NULL;
 
     TRACE(node_close, "%s '%s'", n->name, node_filename(n));
-    n->is_closing = true;
+    if (!node_finish(n, &err))
+        block_warn("%s", err->message);
     if (n->is_open && n->drv->close)
         n->drv->close(n);
     while (n->bitmaps)
         dirty_remove(n, n->bitmaps);
     g_clear_pointer(&n->bitmap_names, g_hash_table_unref);
-    if (e) {
-        backing = node_ref(e->node);
-        edge_free(e);
-    }
-    while (n->children->len)
-        edge_free(n->children->pdata[n->children->len - 1]);
+    if (backing)
+        node_ref(backing);
+    node_drop_children(n);
     g_hash_table_remove(nodes_by_name, n->name);
     g_ptr_array_free(n->children, true);
     g_ptr_array_free(n->parents, true);
@@ -93,7 +174,7 @@ static CO Node *node_close(Node *n)
     g_free(n->backing_format_stored);
     g_free(n->filename);
     g_free(n->name);
-    g_free(n->state);
+    g_free(n->state_data);
     g_free(n);
     return backing;
 }
@@ -129,29 +210,105 @@ Edge *edge_new(Node *parent, Handle *handle, const char *key, Role role, Node *n
     return e;
 }
 
-CO void edge_free(Edge *e)
+guint edge_unlink(Edge *e)
 {
-    Node *n = e->node;
+    guint at = 0;
 
-    g_ptr_array_remove(n->parents, e);
+    g_ptr_array_remove(e->node->parents, e);
+    if (e->parent) {
+        g_ptr_array_find(e->parent->children, e, &at);
+        g_ptr_array_remove_index(e->parent->children, at);
+    }
+    return at;
+}
+
+void edge_link(Edge *e, guint at)
+{
+    g_ptr_array_add(e->node->parents, e);
     if (e->parent)
-        g_ptr_array_remove(e->parent->children, e);
+        g_ptr_array_insert(e->parent->children, (gint)at, e);
+}
+
+void edge_delete(Edge *e)
+{
     g_free(e->key);
     g_free(e);
-    /* Less is asked of @n now, which cannot fail. */
-    if (n->refs > 1)
-        access_refresh(n, NULL);
-    node_unref(n);
+}
+
+GPtrArray *nodes_and_below(Node *const *nodes, guint n)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    GPtrArray *all = g_ptr_array_new();
+
+    for (guint i = 0; i < n; i++)
+        if (g_hash_table_add(seen, nodes[i]))
+            g_ptr_array_add(all, nodes[i]);
+    for (guint i = 0; i < all->len; i++) {
+        const Node *above = all->pdata[i];
+
+        for (guint j = 0; j < above->children->len; j++) {
+            Node *child = ((const Edge *)above->children->pdata[j])->node;
+
+            if (g_hash_table_add(seen, child))
+                g_ptr_array_add(all, child);
+        }
+    }
+    return all;
+}
+
+/* How many edges lead to each of @nodes from another one of them: Node -> number. */
+static GHashTable *count_parents(const GPtrArray *nodes)
+{
+    GHashTable *counts = g_hash_table_new(NULL, NULL);
+
+    for (guint i = 0; i < nodes->len; i++) {
+        const Node *n = nodes->pdata[i];
+
+        for (guint j = 0; j < n->children->len; j++) {
+            const Edge *e = n->children->pdata[j];
+            guint count = GPOINTER_TO_UINT(g_hash_table_lookup(counts, e->node));
+
+            g_hash_table_insert(counts, e->node, GUINT_TO_POINTER(count + 1));
+        }
+    }
+    return counts;
+}
+
+GPtrArray *nodes_from_the_top(Node *const *nodes, guint n)
+{
+    g_autoptr(GPtrArray) all = nodes_and_below(nodes, n);
+    g_autoptr(GHashTable) missing = count_parents(all);
+    GPtrArray *sorted = g_ptr_array_new();
+
+    for (guint i = 0; i < all->len; i++)
+        if (!g_hash_table_lookup(missing, all->pdata[i]))
+            g_ptr_array_add(sorted, all->pdata[i]);
+    for (guint i = 0; i < sorted->len; i++) {
+        const Node *above = sorted->pdata[i];
+
+        for (guint j = 0; j < above->children->len; j++) {
+            Node *child = ((const Edge *)above->children->pdata[j])->node;
+            guint left = GPOINTER_TO_UINT(g_hash_table_lookup(missing, child)) - 1;
+
+            g_hash_table_insert(missing, child, GUINT_TO_POINTER(left));
+            if (!left)
+                g_ptr_array_add(sorted, child);
+        }
+    }
+    g_assert(sorted->len == all->len); /* no circles */
+    return sorted;
 }
 
 bool node_reaches(const Node *n, const Node *below)
 {
+    g_autoptr(GPtrArray) all = NULL;
+
     if (n == below)
         return true;
-    for (guint i = 0; i < n->children->len; i++)
-        if (node_reaches(((const Edge *)n->children->pdata[i])->node, below))
-            return true;
-    return false;
+    if (!n->children->len || !below->parents->len)
+        return false;
+    all = nodes_and_below((Node *const[]){ (Node *)n }, 1);
+    return g_ptr_array_find(all, below, NULL);
 }
 
 /* ---- looking -------------------------------------------------------------------------------- */
@@ -269,7 +426,7 @@ void node_set_backing_stored(Node *n, const char *filename, const char *format)
 
 void *node_state(const Node *n)
 {
-    return n->state;
+    return n->state_data;
 }
 
 Limits *node_limits(Node *n)
@@ -282,11 +439,10 @@ void node_set_size(Node *n, uint64_t size)
     n->size = size > INT64_MAX ? round_down(size, SECTOR) : round_up(size, SECTOR);
 }
 
-void node_set_identity(Node *n, uint64_t device, uint64_t inode)
+void node_set_identity(Node *n, FileIdentity id)
 {
     n->has_identity = true;
-    n->identity[0] = device;
-    n->identity[1] = inode;
+    n->identity = id;
 }
 
 bool node_is_probed_raw(const Node *n)
@@ -376,4 +532,22 @@ void node_refresh_limits(Node *n)
             if (p->parent && p->parent->is_open)
                 node_refresh_limits(p->parent);
         }
+}
+
+/* Names are made from those of the nodes below, so from @n upward. */
+static void names_refresh_above(Node *n)
+{
+    node_refresh_filename(n);
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *p = n->parents->pdata[i];
+
+        if (p->parent && p->parent->is_open)
+            names_refresh_above(p->parent);
+    }
+}
+
+void node_children_changed(Node *n)
+{
+    node_refresh_limits(n);
+    names_refresh_above(n);
 }

@@ -8,8 +8,21 @@
 
 static CO Handle *handle_enter(Handle *h)
 {
-    while (h->is_gated)
+    while (h->closed)
         co_queue_wait(&h->gate);
+    h->in_flight++;
+    return h;
+}
+
+/*
+ * For a request that concerns both: enters the two gates at once. Waiting at one of them while being
+ * inside the other could hold up the edit that would open it.
+ */
+static CO Handle *handle_enter_with(Handle *h, Handle *other)
+{
+    while (h->closed || other->closed)
+        co_queue_wait(h->closed ? &h->gate : &other->gate);
+    other->in_flight++;
     h->in_flight++;
     return h;
 }
@@ -22,12 +35,36 @@ static void handle_leave(Handle **hp)
         co_queue_wake_all(&h->idle);
 }
 
-#define IN_GATE(h) __attribute__((cleanup(handle_leave), unused)) Handle *entered = handle_enter(h)
+CO void handle_drain(Handle *h)
+{
+    while (h->in_flight)
+        co_queue_wait(&h->idle);
+}
+
+void handle_open_gate(Handle *h)
+{
+    if (!--h->closed)
+        co_queue_wake_all(&h->gate);
+}
+
+#define LEAVES __attribute__((cleanup(handle_leave), unused))
+#define IN_GATE(h) LEAVES Handle *entered = handle_enter(h)
+#define IN_GATES(a, b)                                                                             \
+    LEAVES Handle *entered = handle_enter_with(a, b);                                              \
+    LEAVES Handle *entered_too = b
+
+/* 0, or -EPERM if the node of @h accepts no requests. */
+static int handle_state(const Handle *h)
+{
+    return h->root->node->state == NODE_INACTIVE ? -EPERM : 0;
+}
 
 static int handle_range(const Handle *h, uint64_t off, uint64_t len)
 {
     uint64_t end;
 
+    if (handle_state(h) < 0)
+        return handle_state(h);
     return size_add(off, len, &end) && end <= h->root->node->size ? 0 : -EIO;
 }
 
@@ -85,8 +122,11 @@ CO int handle_vmstate_pread(Handle *h, uint64_t off, Span buf)
 {
     IN_GATE(h);
     Node *n = vmstate_node(h);
+    int r = handle_state(h);
 
-    return n ? n->drv->vmstate_pread(n, off, buf) : -ENOTSUP;
+    if (r == 0 && !n)
+        r = -ENOTSUP;
+    return r < 0 ? r : n->drv->vmstate_pread(n, off, buf);
 }
 
 CO int handle_vmstate_pwrite(Handle *h, uint64_t off, Span buf)
@@ -97,7 +137,7 @@ CO int handle_vmstate_pwrite(Handle *h, uint64_t off, Span buf)
 
     if (!n || !n->drv->vmstate_pwrite)
         return -ENOTSUP;
-    if (!(n->flags & OPEN_RDWR))
+    if (!(n->flags & OPEN_RDWR) || handle_state(h) < 0)
         return -EPERM;
     r = n->drv->vmstate_pwrite(n, off, buf);
     n->writes++;
@@ -107,7 +147,8 @@ CO int handle_vmstate_pwrite(Handle *h, uint64_t off, Span buf)
 CO int handle_flush(Handle *h)
 {
     IN_GATE(h);
-    int r = h->root->node->flags & OPEN_RDWR ? node_flush(h->root->node) : 0;
+    bool writes = h->root->node->flags & OPEN_RDWR && handle_state(h) == 0;
+    int r = writes ? node_flush(h->root->node) : 0;
 
     h->flush_failed = r < 0;
     return r;
@@ -116,22 +157,24 @@ CO int handle_flush(Handle *h)
 CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e)
 {
     IN_GATE(h);
+    int r = handle_state(h);
 
-    return node_extent(h->root->node, off, len, precise, e);
+    return r < 0 ? r : node_extent(h->root->node, off, len, precise, e);
 }
 
 CO int handle_extent_above(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e,
                            int *depth)
 {
     IN_GATE(h);
+    int r = handle_state(h);
 
-    return node_extent_above(h->root->node, NULL, off, len, precise, e, depth);
+    return r < 0 ? r : node_extent_above(h->root->node, NULL, off, len, precise, e, depth);
 }
 
 CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len,
                    ReqFlags flags)
 {
-    IN_GATE(dst);
+    IN_GATES(src, dst);
     int r = handle_range(src, src_off, len);
 
     if (r == 0)
@@ -144,17 +187,21 @@ CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, G
 {
     IN_GATE(h);
 
+    if (handle_state(h) < 0)
+        return err_set(err, EPERM, "'%s' is inactive", node_filename(h->root->node));
     return node_resize(h->root->node, size, exact, prealloc, 0, err);
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
-CO Handle *handle_new(Node *n, unsigned needs, unsigned shares, GError **err)
+CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares, GError **err)
 {
     g_autoptr(Handle) h = g_new0(Handle, 1);
+    g_autoptr(Edit) edit = edit_new();
 
-    h->root = edge_new(NULL, h, "root", ROLE_FILTERED, node_ref(n));
-    if (!edge_set_access(h->root, needs, shares, err))
+    h->kind = kind;
+    edit_attach_handle(edit, h, n, needs, shares);
+    if (!edit_commit(edit, err))
         return NULL;
     return g_steal_pointer(&h);
 }
@@ -173,12 +220,15 @@ unsigned handle_needs(OpenFlags flags)
 
 CO bool handle_require(Handle *h, unsigned needs, GError **err)
 {
-    return edge_set_access(h->root, h->root->needs | needs, h->root->shares, err);
+    g_autoptr(Edit) edit = edit_new();
+
+    edit_handle_access(edit, h, h->root->needs | needs, h->root->shares);
+    return edit_commit(edit, err);
 }
 
 CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, GError **err)
 {
-    g_autoptr(Node) n = node_open(filename, options, flags, err);
+    g_autoptr(Node) n = node_open(filename, options, flags, 0, err);
     unsigned shares = ACCESS_ALL;
     Handle *h;
 
@@ -190,29 +240,49 @@ CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, G
     }
     if (flags & OPEN_DENY_WRITERS && !(flags & OPEN_FORCE_SHARE))
         shares = ACCESS_READ | ACCESS_UNCHANGED;
-    h = handle_new(n, handle_needs(flags), shares, err);
+    h = handle_new(n, HANDLE_USER, handle_needs(flags), shares, err);
     if (h)
         h->flags = flags;
     return h;
 }
 
-CO void handle_close(Handle *h)
+/* Everything that @h's node and those below have is written. */
+static CO bool handle_finish(Handle *h, GError **err)
 {
-    if (!h)
-        return;
-    h->is_gated = true;
-    while (h->in_flight)
-        co_queue_wait(&h->idle);
-    if (h->root) {
-        Node *n = h->root->node;
-        int r = n->flags & OPEN_RDWR && n->refs == 1 ? node_flush(n) : 0;
+    Node *n = h->root->node;
+    bool ok = node_finish(n, err);
+    int r = n->flags & OPEN_RDWR ? node_flush(n) : 0;
 
-        if (r < 0 && !h->flush_failed)
-            block_warn("Could not write back what is cached of '%s': %s", node_filename(n),
-                       strerror(-r));
-        edge_free(h->root);
+    if (r >= 0 || h->flush_failed || !ok)
+        return ok;
+    return err_set_errno(err, r, "Could not write back what is cached of '%s'", node_filename(n));
+}
+
+CO bool handle_close_err(Handle *h, GError **err)
+{
+    g_autoptr(Edit) edit = NULL;
+    bool ok = true;
+
+    if (!h)
+        return true;
+    h->closed++;
+    handle_drain(h);
+    if (h->root) {
+        ok = h->root->node->refs > 1 || handle_finish(h, err);
+        edit = edit_new();
+        edit_detach(edit, h->root);
+        edit_commit(edit, NULL);
     }
     g_free(h);
+    return ok;
+}
+
+CO void handle_close(Handle *h)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!handle_close_err(h, &err))
+        block_warn("%s", err->message);
 }
 
 Node *handle_node(Handle *h)

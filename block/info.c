@@ -12,6 +12,12 @@ CO int node_info(Node *n, NodeInfo *info)
     return -ENOTSUP;
 }
 
+CO int node_missing_end(Node *n, uint64_t *bytes)
+{
+    *bytes = 0;
+    return n->drv->missing_end ? n->drv->missing_end(n, bytes) : 0;
+}
+
 CO json_t *node_info_specific(Node *n, GError **err)
 {
     if (n->drv->info_specific)

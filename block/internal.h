@@ -4,6 +4,7 @@
 #define BLOCK_INTERNAL_H
 
 #include "block/driver.h"
+#include "block/edit.h"
 #include "block/range.h"
 
 /* The bitmaps of @n follow its new size; in dirty.c. */
@@ -24,17 +25,25 @@ struct Edge {
     unsigned needs, shares; /* Access bits in force */
 };
 
+typedef enum {
+    NODE_OPENING,           /* found by nobody but the coroutine that opens it */
+    NODE_ACTIVE,
+    NODE_INACTIVE,          /* somebody else may be writing the image: no requests, no locks */
+    NODE_CLOSING,           /* its last user is gone; what it has cached is being written */
+} NodeState;
+
 struct Node {
     const BlockDriver *drv;
-    void *state;
+    void *state_data;       /* the driver's */
     unsigned refs;
     char *name;             /* node-name; "#blockN" when it was not given */
     char *filename;         /* shown to people; see name.c */
     json_t *options;        /* what it was opened with, children excluded, typed */
     json_t *given;          /* of those, what drv->strong_options names, as it was written */
     OpenFlags flags;
-    bool is_closing;
-    bool is_open;           /* drv->open has succeeded */
+    NodeState state;
+    bool is_open;           /* drv->open has succeeded, so drv->close is due */
+    unsigned nesting;       /* in how many other nodes it was described */
     bool probed_raw;        /* raw because nothing else matched: block 0 is guarded */
     DetectZeroes detect_zeroes;
     uint64_t size;          /* bytes */
@@ -42,10 +51,12 @@ struct Node {
     GPtrArray *children;    /* of Edge, owned */
     GPtrArray *parents;     /* of Edge, not owned */
     char *backing_stored, *backing_format_stored;
-    bool backing_is_overridden; /* the open backing is not what the image stores */
+    bool backing_is_given; /* options described the open backing file */
 
+    /* Access for which the driver holds locks. */
+    unsigned locked_needs, locked_shares;
     bool has_identity;      /* @identity says which file of this machine it is */
-    uint64_t identity[2];   /* device and inode */
+    FileIdentity identity;
     RangeLock ranges;       /* writes in flight; exclusive: read-modify-write, copy on read */
     CoMutex flush_lock;
     uint64_t writes, flushed; /* writes so far, and how many of them the last flush covered */
@@ -56,7 +67,9 @@ struct Node {
 struct Handle {
     Edge *root;
     OpenFlags flags;
-    bool is_gated;          /* new requests wait */
+    HandleKind kind;
+    unsigned rank;          /* of a job, while gates close: how many jobs are above it */
+    unsigned closed;        /* how often its gate was closed; new requests wait unless it is 0 */
     bool flush_failed;      /* the last flush did, and the user was told */
     unsigned in_flight;
     CoQueue gate;           /* requests that wait for it to open */
@@ -65,35 +78,69 @@ struct Handle {
 
 /* graph.c */
 Node *node_new(const BlockDriver *drv, const char *name, GError **err);
+/* The node called @name whatever its state; node_find gives only those that can be used. */
+Node *node_named(const char *name);
 Node *node_ref(Node *n);
 CO void node_unref(Node *n);           /* closes it with the last reference; NULL is fine */
+/* For the last user of @n: brings the files of all nodes that go with it up to date. */
+CO bool node_finish(Node *n, GError **err);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Node, node_unref)
-/* A new edge; takes over the caller's reference on @node. Access is not asked for yet. */
-Edge *edge_new(Node *parent, Handle *handle, const char *key, Role role, Node *node);
-CO void edge_free(Edge *e);
 /* True if @below can be reached from @n. */
 bool node_reaches(const Node *n, const Node *below);
+/* The @n @nodes, which may repeat, and all that can be reached from them, once each. */
+GPtrArray *nodes_and_below(Node *const *nodes, guint n);
+/* The same, each after all of its parents among them. */
+GPtrArray *nodes_from_the_top(Node *const *nodes, guint n);
 void node_refresh_limits(Node *n);
+/* Names and limits of @n and of all above it, after a change of its children. */
+void node_children_changed(Node *n);
 
-/* access.c */
-CO bool access_refresh(Node *n, GError **err);  /* needs and shares from the parents down, locks */
-CO bool edge_set_access(Edge *e, unsigned needs, unsigned shares, GError **err);
+/* The parts of steps of edits, in graph.c. An edge has the caller's reference on @node from now on. */
+Edge *edge_new(Node *parent, Handle *handle, const char *key, Role role, Node *node);
+guint edge_unlink(Edge *e);            /* its place among the children of its parent */
+void edge_link(Edge *e, guint at);     /* takes edge_unlink back */
+void edge_delete(Edge *e);             /* after edge_unlink; its reference becomes the caller's */
+extern const EditOps edit_detach_ops;
+
+/*
+ * access.c: the access of @nodes and of all below them becomes what their users need now. First on
+ * the edges alone (NULL with @err, and nothing is changed, if users conflict; a release is not
+ * checked), then with locks for old and new access together; in the end exactly one of undo and settle.
+ */
+typedef struct AccessChange AccessChange;
+AccessChange *access_change(const GPtrArray *nodes, bool is_release, GError **err);
+bool access_change_lock(AccessChange *c, GError **err);
+void access_change_undo(AccessChange *c);
+void access_change_settle(AccessChange *c);
+
+/* filename.c: says in @err that there is no driver @name; @what: "format" or "driver". False. */
+bool driver_unknown(const char *what, const char *name, GError **err);
 
 /* open.c */
-CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, GError **err);
+/* @nesting: in how many other nodes it is described. */
+CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, unsigned nesting,
+                   GError **err);
 bool node_is_same_file(const Node *a, const Node *b);
+/* True if protocol nodes @a and @b are certainly one file, device or export. */
+bool node_is_same_bytes(const Node *a, const Node *b);
+/* A protocol node of this process whose bytes @filename means, NULL if there is none. */
+const Node *node_find_file(const char *filename);
 /* Gives @o, options of driver @d, the schema's types; children are left alone. */
 bool options_check(const BlockDriver *d, json_t *o, GError **err);
 /* The generic options in @o over the defaults in *@flags. */
 bool flags_from_options(const json_t *o, OpenFlags *flags, DetectZeroes *detect, GError **err);
 OpenFlags node_child_flags(const Node *n, Role role);
 
-/* handle.c: what a user with @flags does with its node */
-unsigned handle_needs(OpenFlags flags);
+/* handle.c */
+unsigned handle_needs(OpenFlags flags); /* what a user with @flags does with its node */
+CO void handle_drain(Handle *h);        /* waits until no request is in flight */
+void handle_open_gate(Handle *h);       /* once for each time it was closed */
 
-/* gate.c */
-CO void gate_close_above(Node *n);     /* and wait until no request is in flight there */
-void gate_open_above(Node *n);
+/* gate.c: no request is in flight above @nodes between these two. Edits only. */
+typedef struct Gates Gates;
+CO Gates *gates_close(const GPtrArray *nodes);
+void gates_open(Gates *g);
+CO void gates_free(Gates *g);
 
 /* name.c */
 json_t *options_strong(const BlockDriver *d, const json_t *o); /* a copy of those; new reference */
@@ -117,7 +164,11 @@ CO bool node_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFl
 /* extent.c */
 CO int node_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
 
-/* probe.c: the format of @n's content, never NULL (raw at worst) unless reading failed. */
+/* probe.c: the driver for @n's content; NULL if reading failed or it is in a format without a driver. */
 CO const BlockDriver *probe_format(Node *n, const char *filename, GError **err);
+/* foreign.c: the name of the format without a driver that a file is in, or NULL; as probe_head. */
+const char *foreign_format(const uint8_t *head, size_t len, const char *filename);
+/* Whether @format is the name of one. */
+bool foreign_is_known(const char *format);
 
 #endif

@@ -71,6 +71,22 @@ static char *plain_file_name(const char *name)
     return name && filename_has_protocol(name) ? g_strconcat("./", name, NULL) : g_strdup(name);
 }
 
+/*
+ * True if the open backing file is not what the image stores: options named another file, by whatever
+ * path, or another format, or said more about it than a name can.
+ */
+static bool is_overridden(const Node *n)
+{
+    const Node *backing = node_backing(n);
+    g_autofree char *stored = NULL;
+
+    if (!n->backing_is_given || !backing)
+        return n->backing_is_given;
+    stored = node_backing_full(n, NULL);
+    return !stored || g_strcmp0(n->backing_format_stored, backing->drv->name) ||
+           g_str_has_prefix(node_filename(backing), "json:") || !node_is_file_named(backing, stored);
+}
+
 /* The name that reopens @n by itself, or NULL. Caller frees. */
 static char *node_plain_name(Node *n)
 {
@@ -84,7 +100,7 @@ static char *node_plain_name(Node *n)
         return plain_file_name(json_get_str(n->options, "filename", NULL));
     /* One format on top of another is nothing that opening by name would come to. */
     if (n->drv->kind == BLK_FORMAT && file && file->node->drv->kind != BLK_FORMAT &&
-        !n->backing_is_overridden)
+        !is_overridden(n))
         return node_plain_name(file->node);
     return NULL;
 }
@@ -117,7 +133,7 @@ json_t *node_full_options(Node *n)
     for (guint i = 0; i < n->children->len; i++) {
         Edge *e = n->children->pdata[i];
 
-        if (e->role != ROLE_BACKING || n->backing_is_overridden)
+        if (e->role != ROLE_BACKING || is_overridden(n))
             child_put(o, e->key, node_full_options(e->node));
     }
     if (!node_backing(n) && n->backing_stored && json_is_null(json_get(n->options, "backing")))

@@ -10,6 +10,7 @@
 #include "block/internal.h"
 #include "qapi/schema.h"
 #include "util/keyval.h"
+#include "util/printable.h"
 #include "util/trace.h"
 #include <inttypes.h>
 #include <string.h>
@@ -135,15 +136,38 @@ static void options_default(json_t *o, json_t *more)
     }
 }
 
-/* What @filename means as options of a protocol (or of a filter with a prefix), into @o. */
+/* The member "file" of @o that is described in place, made if there is none; NULL with @err. */
+static json_t *file_described(json_t *o, GError **err)
+{
+    json_t *file = json_get(o, "file");
+
+    if (json_is_string(file)) {
+        err_set(err, EINVAL, "Both a file name and a node are given for 'file'");
+        return NULL;
+    }
+    if (!file)
+        json_put(o, "file", file = json_object());
+    return file;
+}
+
+/*
+ * What @filename means as options of a protocol (or of a filter with a prefix), into @o; or if @o is
+ * for a driver above a protocol, into the innermost "file" below it.
+ */
 static bool options_from_filename(const char *filename, json_t *o, GError **err)
 {
     const BlockDriver *d;
 
+    while ((d = driver_find(json_get_str(o, "driver", ""))) && d->kind != BLK_PROTOCOL &&
+           !d->parse_filename) {
+        o = file_described(o, err);
+        if (!o)
+            return false;
+    }
     if (json_has(o, "driver")) {
         d = driver_find(json_get_str(o, "driver", ""));
         if (!d)
-            return err_set(err, ENOENT, "Unknown driver '%s'", json_get_str(o, "driver", ""));
+            return driver_unknown("driver", json_get_str(o, "driver", ""), err);
     } else {
         d = driver_for_filename(filename, true, err);
         if (!d)
@@ -242,7 +266,8 @@ bool node_fall_back_read_only(Node *n, const char *why, GError **err)
 }
 
 /* A node of driver @d with checked options @o; its backing file is not opened yet. */
-static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flags, GError **err)
+static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flags,
+                                 unsigned nesting, GError **err)
 {
     g_autoptr(json_t) given = options_strong(d, o);
     g_autoptr(Node) n = NULL;
@@ -256,11 +281,16 @@ static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flag
     n->options = json_incref(o);
     n->given = g_steal_pointer(&given);
     n->flags = flags;
+    n->nesting = nesting;
     n->detect_zeroes = detect;
     n->filename = g_strdup(json_get_str(o, "filename", NULL));
     if (!d->open(n, o, flags, err)) {
-        if (d->kind == BLK_FORMAT && node_storage(n))
-            err_prefix(err, "Image '%s': ", node_filename(node_storage(n)));
+        if (d->kind == BLK_FORMAT && node_storage(n)) {
+            const char *name = node_filename(node_storage(n));
+            g_autofree char *image = g_strdup_printf("Image '%s'", name);
+
+            err_prefix_name(err, image, name);
+        }
         return NULL;
     }
     n->is_open = true;
@@ -274,39 +304,52 @@ static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flag
     return g_steal_pointer(&n);
 }
 
+/* A new reference on the node called @name, NULL with @err if there is none that can be used. */
+static Node *node_to_use(const char *name, GError **err)
+{
+    Node *n = node_named(name);
+
+    if (n && n->state == NODE_ACTIVE)
+        return node_ref(n);
+    if (!n)
+        err_set(err, ENOENT, "There is no node '%s'", name);
+    else if (n->state == NODE_OPENING)
+        err_set(err, EBUSY, "Node '%s' is still being opened", name);
+    else
+        err_set(err, EBUSY, "Node '%s' is being closed", name);
+    return NULL;
+}
+
 /* The format of what @o's "file" or @filename holds; leaves the opened file as @o's "file". */
 static CO const BlockDriver *node_open_probed(const char *filename, json_t *o, OpenFlags flags,
-                                              Node **file, GError **err)
+                                              unsigned nesting, Node **file, GError **err)
 {
     g_autoptr(json_t) child = json_has(o, "file") && json_is_object(json_get(o, "file"))
                                   ? json_incref(json_get(o, "file")) : json_object();
     Node shape = { .flags = flags };
     OpenFlags child_flags = node_child_flags(&shape, ROLE_STORAGE) | OPEN_PROTOCOL;
-    const BlockDriver *d;
 
     if (json_is_string(json_get(o, "file"))) {
-        *file = node_find(json_string_value(json_get(o, "file")));
-        if (!*file) {
-            err_set(err, ENOENT, "There is no node '%s'", json_string_value(json_get(o, "file")));
+        *file = node_to_use(json_string_value(json_get(o, "file")), err);
+        if (!*file)
             return NULL;
-        }
-        node_ref(*file);
     } else if (!filename && !json_has(o, "file")) {
         err_set(err, EINVAL, "The options name neither a 'driver' nor a 'file'");
         return NULL;
     } else {
-        *file = node_open(filename, json_incref(child), child_flags, err);
+        *file = node_open(filename, json_incref(child), child_flags, nesting + 1, err);
         if (!*file)
             return NULL;
         json_put_str(o, "file", (*file)->name);
     }
-    d = probe_format(*file, node_filename(*file), err);
-    return d;
+    return probe_format(*file, filename, err);
 }
 
 /* Remembers that the format was guessed, and tells who may write. The lines are the reference's. */
 static void node_set_probed_raw(Node *n, const char *filename)
 {
+    g_autofree char *shown = printable(filename ? filename : node_filename(n));
+
     n->probed_raw = true;
     if (n->flags & OPEN_RDWR)
         fprintf(stderr,
@@ -314,11 +357,12 @@ static void node_set_probed_raw(Node *n, const char *filename)
                 "         Automatically detecting the format is dangerous for raw images, write "
                 "operations on block 0 will be restricted.\n"
                 "         Specify the 'raw' format explicitly to remove the restrictions.\n",
-                filename ? filename : node_filename(n));
+                shown);
 }
 
 /* One layer of a chain. */
-static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags, GError **err)
+static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags, unsigned nesting,
+                                GError **err)
 {
     const char *name = json_get_str(o, "driver", NULL);
     const BlockDriver *d = name ? driver_find(name) : NULL;
@@ -326,7 +370,7 @@ static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags
     Node *n;
 
     if (name && !d) {
-        err_set(err, ENOENT, "Unknown driver '%s'", name);
+        driver_unknown("driver", name, err);
         return NULL;
     }
     if (flags & OPEN_PROTOCOL || (d && (d->kind == BLK_PROTOCOL || d->prefix))) {
@@ -343,26 +387,22 @@ static CO Node *node_open_layer(const char *filename, json_t *o, OpenFlags flags
             return NULL;
         }
     } else if (!d) {
-        d = node_open_probed(filename, o, flags, &file, err);
+        d = node_open_probed(filename, o, flags, nesting, &file, err);
         if (!d)
             return NULL;
     } else if (filename) {
-        json_t *child = json_get(o, "file");
+        json_t *child = file_described(o, err);
 
-        if (json_is_string(child)) {
-            err_set(err, EINVAL, "Both a file name and a node are given for 'file'");
+        if (!child)
             return NULL;
-        }
         if (json_has(child, "filename")) {
             err_set(err, EINVAL, "Both a file name and the option 'file.filename' are given");
             return NULL;
         }
-        if (!child)
-            json_put(o, "file", child = json_object());
         if (!options_from_filename(filename, child, err))
             return NULL;
     }
-    n = node_open_driver(d, o, flags & ~OPEN_PROTOCOL, err);
+    n = node_open_driver(d, o, flags & ~OPEN_PROTOCOL, nesting, err);
     if (n && file && d == driver_find("raw"))
         node_set_probed_raw(n, filename);
     return n;
@@ -399,9 +439,8 @@ static json_t *options_prepare(const char **filename, json_t *options, GError **
 
 /* One layer from a name and options, which are taken. */
 static CO Node *node_open_alone(const char *filename, json_t *options, OpenFlags flags,
-                                GError **err)
+                                unsigned nesting, GError **err)
 {
-    static unsigned nesting; /* of children described in each other */
     g_autoptr(json_t) o = options_prepare(&filename, options, err);
     Node *n;
 
@@ -411,9 +450,7 @@ static CO Node *node_open_alone(const char *filename, json_t *options, OpenFlags
         err_set(err, ELOOP, "The nodes described are nested more than %d deep", NESTING_MAX);
         return NULL;
     }
-    nesting++;
-    n = node_open_layer(filename, o, flags, err);
-    nesting--;
+    n = node_open_layer(filename, o, flags, nesting, err);
     if (n)
         TRACE(node_open, "%s '%s' driver=%s size=%" PRIu64 " flags=0x%x", n->name, node_filename(n),
               n->drv->name, n->size, n->flags);
@@ -429,12 +466,64 @@ char *node_backing_full(const Node *n, GError **err)
     return filename_combine(node_filename(node_bottom(n)), n->backing_stored, err);
 }
 
+static bool identity_is(FileIdentity a, FileIdentity b)
+{
+    return a.device == b.device && a.inode == b.inode;
+}
+
 bool node_is_same_file(const Node *a, const Node *b)
 {
     a = node_bottom(a);
     b = node_bottom(b);
-    return a->has_identity && b->has_identity && a->identity[0] == b->identity[0] &&
-           a->identity[1] == b->identity[1];
+    return a->has_identity && b->has_identity && identity_is(a->identity, b->identity);
+}
+
+/* Which file @filename means; false if there is none or none of this machine. */
+static bool filename_identify(const char *filename, FileIdentity *id)
+{
+    const BlockDriver *d = driver_for_filename(filename, true, NULL);
+
+    return d && d->identify && d->identify(filename, id);
+}
+
+bool filename_is_same(const char *a, const char *b)
+{
+    FileIdentity one, other;
+
+    if (!strcmp(a, b))
+        return true;
+    return filename_identify(a, &one) && filename_identify(b, &other) && identity_is(one, other);
+}
+
+/* True if protocol node @n is what @filename means to a driver whose names are no files. */
+static bool node_is_named(const Node *n, const char *filename)
+{
+    g_autoptr(json_t) named = json_object(), strong = NULL;
+
+    if (driver_for_filename(filename, true, NULL) != n->drv || !n->drv->parse_filename ||
+        !n->drv->parse_filename(filename, named, NULL))
+        return false;
+    strong = options_strong(n->drv, named);
+    return json_equal(strong, n->given);
+}
+
+bool node_is_file_named(const Node *n, const char *filename)
+{
+    FileIdentity id;
+
+    if (!strcmp(node_filename(n), filename))
+        return true;
+    n = node_bottom(n);
+    if (!n->has_identity)
+        return node_is_named(n, filename);
+    return filename_identify(filename, &id) && identity_is(n->identity, id);
+}
+
+bool node_is_same_bytes(const Node *a, const Node *b)
+{
+    return a->has_identity ? node_is_same_file(a, b)
+                           : a->drv == b->drv && json_object_size(a->given) &&
+                                 json_equal(a->given, b->given);
 }
 
 /* False if @n, the newest layer of the chain from @top, is one of the layers above it. */
@@ -446,6 +535,15 @@ static bool chain_check_loop(Node *top, const Node *n, GError **err)
             return err_set(err, ELOOP, "'%s' is its own backing file, directly or over others",
                            node_filename(n));
     return true;
+}
+
+/* Makes @child a child of @n, which gets a reference of its own. */
+static CO bool child_attach(Node *n, const char *key, Role role, Node *child, GError **err)
+{
+    g_autoptr(Edit) edit = edit_new();
+
+    edit_attach(edit, n, key, role, child);
+    return edit_commit(edit, err);
 }
 
 /* Options for the backing file of @n: those given, with the stored format as a default. */
@@ -460,13 +558,39 @@ static json_t *backing_options(const Node *n)
 }
 
 /*
+ * True if @o, the options of a node or of several, say themselves where its bytes are. Otherwise the
+ * name that the image above stores is taken for the innermost file.
+ */
+static bool options_name_a_place(const json_t *o)
+{
+    static const char *const places[] = { "filename", "server", "path", "host" };
+    static const char *const below[] = { "file", "image", "raw", "test", "children" };
+    json_t *v;
+    size_t i;
+
+    if (json_is_string(o))
+        return true; /* of a node that is there */
+    json_array_foreach((json_t *)o, i, v) {
+        if (options_name_a_place(v))
+            return true;
+    }
+    for (i = 0; i < G_N_ELEMENTS(places); i++)
+        if (json_has(o, places[i]))
+            return true;
+    for (i = 0; i < G_N_ELEMENTS(below); i++)
+        if (json_has(o, below[i]) && options_name_a_place(json_get(o, below[i])))
+            return true;
+    return false;
+}
+
+/*
  * Opens the next layer below @n, which has none yet. True with *@next NULL where the chain ends.
  */
 static CO bool chain_open_next(Node *n, Node **next, GError **err)
 {
     json_t *given = json_get(n->options, "backing");
     g_autofree char *filename = NULL;
-    Node *backing;
+    g_autoptr(Node) backing = NULL;
 
     *next = NULL;
     if (n->flags & OPEN_NO_BACKING && given && !json_is_null(given))
@@ -476,32 +600,31 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
         (n->flags & OPEN_GIVEN_BACKING && !given) || node_backing(n))
         return true;
     if (json_is_string(given)) {
-        backing = node_find(json_string_value(given));
+        backing = node_to_use(json_string_value(given), err);
         if (!backing)
-            return err_set(err, ENOENT, "There is no node '%s'", json_string_value(given));
-        if (node_reaches(backing, n))
-            return err_set(err, ELOOP, "Node '%s' uses '%s' itself", json_string_value(given),
-                           node_filename(n));
-        node_ref(backing);
+            return false;
     } else {
         if (!given && !n->backing_stored)
             return true;
-        if (!json_has(given, "file") && !json_has(given, "filename")) {
+        if (!options_name_a_place(given) && n->backing_stored) {
+            /* Options alone, such as a driver, do not make the user's own what the image names. */
+            if (n->flags & OPEN_UNTRUSTED)
+                return err_set(err, EPERM, "Image '%s' wants the backing file '%s', which was not "
+                               "named", node_filename(n), n->backing_stored);
             filename = node_backing_full(n, err);
-            if (n->backing_stored && !filename)
+            if (!filename)
                 return false;
         }
-        if (n->flags & OPEN_UNTRUSTED && !given)
-            return err_set(err, EPERM, "Image '%s' wants the backing file '%s', which was not named",
-                           node_filename(n), n->backing_stored);
-        backing = node_open_alone(filename, backing_options(n),
-                                       node_child_flags(n, ROLE_BACKING), err);
+        backing = node_open_alone(filename, backing_options(n), node_child_flags(n, ROLE_BACKING),
+                                  n->nesting, err);
         if (!backing)
-            return err_prefix(err, "Could not open backing file: ");
+            return err_prefix(err, "Could not open backing file of '%s': ", node_filename(n));
     }
-    n->backing_is_overridden = given != NULL;
-    *next = edge_new(n, NULL, "backing", ROLE_BACKING, backing)->node;
-    return access_refresh(n, err);
+    if (!child_attach(n, "backing", ROLE_BACKING, backing, err))
+        return false;
+    n->backing_is_given = given != NULL;
+    *next = backing;
+    return true;
 }
 
 /* Opens all of the chain below @top. */
@@ -520,41 +643,30 @@ static CO bool chain_open(Node *top, GError **err)
             return false;
         n = next;
     }
-    /* From the bottom up, since names and limits stand on those below. */
     node_refresh_filename(top);
     return true;
 }
 
-CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, GError **err)
+/* From now on others may use @top and the layers below it. */
+static void chain_activate(Node *top)
 {
-    g_autoptr(Node) n = node_open_alone(filename, options, flags, err);
+    top->state = NODE_ACTIVE;
+    for (Node *n = top; (n = node_backing_chain_next(n));)
+        n->state = NODE_ACTIVE;
+}
+
+CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, unsigned nesting,
+                   GError **err)
+{
+    g_autoptr(Node) n = node_open_alone(filename, options, flags, nesting, err);
 
     if (!n || !chain_open(n, err))
         return NULL;
+    chain_activate(n);
     return g_steal_pointer(&n);
 }
 
 /* ---- children for drivers ------------------------------------------------------------------- */
-
-/* The node that @value, an option, names or describes. */
-static CO Node *child_open(Node *n, const json_t *value, const char *filename, OpenFlags flags,
-                           GError **err)
-{
-    Node *child;
-
-    if (!json_is_string(value))
-        return node_open(filename, value ? json_deep_copy(value) : NULL, flags, err);
-    child = node_find(json_string_value(value));
-    if (!child) {
-        err_set(err, ENOENT, "There is no node '%s'", json_string_value(value));
-        return NULL;
-    }
-    if (child->is_closing || node_reaches(child, n)) {
-        err_set(err, ELOOP, "Node '%s' cannot be its own child", json_string_value(value));
-        return NULL;
-    }
-    return node_ref(child);
-}
 
 /* The member of @options at @key, which may be "children.0". */
 static const json_t *child_option(const json_t *options, const char *key)
@@ -572,8 +684,7 @@ CO Edge *node_open_child(Node *n, const char *key, const char *filename, const j
 {
     const json_t *value = child_option(options, key);
     OpenFlags flags = node_child_flags(n, role);
-    Node *child;
-    Edge *e;
+    g_autoptr(Node) child = NULL;
 
     if (!value && !filename) {
         if (!optional)
@@ -582,18 +693,14 @@ CO Edge *node_open_child(Node *n, const char *key, const char *filename, const j
     }
     if (role != ROLE_IMAGE && role != ROLE_BACKING)
         flags |= OPEN_PROTOCOL;
-    child = child_open(n, value, filename, flags, err);
+    child = json_is_string(value) ? node_to_use(json_string_value(value), err)
+                                  : node_open(filename, value ? json_deep_copy(value) : NULL, flags,
+                                              n->nesting + 1, err);
     if (!child)
         return NULL;
     if (role == ROLE_DATA && node_storage(n) && node_is_same_file(node_storage(n), child)) {
         err_set(err, ELOOP, "'%s' cannot be its own data file", node_filename(child));
-        node_unref(child);
         return NULL;
     }
-    e = edge_new(n, NULL, key, role, child);
-    if (!access_refresh(n, err)) {
-        edge_free(e);
-        return NULL;
-    }
-    return e;
+    return child_attach(n, key, role, child, err) ? n->children->pdata[n->children->len - 1] : NULL;
 }

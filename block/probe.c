@@ -2,7 +2,8 @@
 /* Which format the bytes of a file are in. The one place where that is guessed. */
 #include "block/internal.h"
 
-const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename)
+/* The driver that is surest of @head; raw takes everything. */
+static const BlockDriver *probe_drivers(const uint8_t *head, size_t len, const char *filename)
 {
     const BlockDriver *best = NULL;
     int best_score = 0;
@@ -18,12 +19,22 @@ const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filen
     return best;
 }
 
+const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename,
+                              const char **foreign)
+{
+    const BlockDriver *d = probe_drivers(head, len, filename);
+
+    *foreign = d == driver_find("raw") ? foreign_format(head, len, filename) : NULL;
+    return *foreign ? NULL : d;
+}
+
 CO const BlockDriver *probe_format(Node *n, const char *filename, GError **err)
 {
     /* Null drivers leave buffers as they are: what is guessed must not depend on what was there. */
     uint8_t head[PROBE_LEN] = {};
     size_t len = MIN(n->size, sizeof(head));
     int r = node_pread(n, 0, span_of(head, len), 0);
+    const char *foreign;
     const BlockDriver *d;
 
     if (r < 0) {
@@ -31,8 +42,12 @@ CO const BlockDriver *probe_format(Node *n, const char *filename, GError **err)
                       node_filename(n));
         return NULL;
     }
-    d = probe_head(head, len, filename);
-    if (!d)
-        err_set(err, EINVAL, "The format of '%s' is none that is known here", node_filename(n));
+    d = probe_head(head, len, filename, &foreign);
+    if (!d) {
+        err_set(err, ENOTSUP, "The content of '%s' is in format '%s', which cannot be read here yet",
+                node_filename(n), foreign);
+        err_hint(err, "Convert it elsewhere first. Format 'raw' would give the bytes of the "
+                 "container, not those of the disk.");
+    }
     return d;
 }

@@ -7,13 +7,34 @@ static bool range_overlaps(const RangeHold *a, uint64_t off, uint64_t len)
     return off < a->off + a->len && a->off < off + len;
 }
 
-/* The first hold before @hold that keeps it out, or NULL. */
+/* Later holds that may go before one that waits. */
+enum { OVERTAKEN_MAX = 32 };
+
+static bool range_excludes(const RangeHold *h, const RangeHold *hold)
+{
+    return h != hold && (h->exclusive || hold->exclusive) &&
+           range_overlaps(h, hold->off, hold->len);
+}
+
+/* A hold that keeps @hold out, or NULL: one in force, or an earlier one that has waited enough. */
 static RangeHold *range_obstacle(const RangeHold *hold)
 {
-    for (RangeHold *h = hold->lock->first; h != hold; h = h->next)
-        if ((h->exclusive || hold->exclusive) && range_overlaps(h, hold->off, hold->len))
+    bool earlier = true;
+
+    for (RangeHold *h = hold->lock->first; h; h = h->next) {
+        earlier &= h != hold;
+        if (range_excludes(h, hold) &&
+            (!h->waits || (earlier && h->overtaken >= OVERTAKEN_MAX)))
             return h;
+    }
     return NULL;
+}
+
+/* @hold comes into force: those before it that wait on are a step nearer to their turn. */
+static void range_overtake(RangeHold *hold)
+{
+    for (RangeHold *h = hold->prev; h; h = h->prev)
+        h->overtaken += range_excludes(h, hold);
 }
 
 static CO void range_enter(RangeLock *l, RangeHold *hold, uint64_t off, uint64_t len,
@@ -22,7 +43,7 @@ static CO void range_enter(RangeLock *l, RangeHold *hold, uint64_t off, uint64_t
     RangeHold *obstacle;
 
     *hold = (RangeHold){
-        .off = off, .len = len, .exclusive = exclusive, .lock = l, .prev = l->last,
+        .off = off, .len = len, .exclusive = exclusive, .waits = true, .lock = l, .prev = l->last,
     };
     if (l->last)
         l->last->next = hold;
@@ -30,10 +51,11 @@ static CO void range_enter(RangeLock *l, RangeHold *hold, uint64_t off, uint64_t
         l->first = hold;
     l->last = hold;
     l->exclusive += exclusive;
-    if (!l->exclusive)
-        return;
-    while ((obstacle = range_obstacle(hold)))
+    while (l->exclusive && (obstacle = range_obstacle(hold)))
         co_queue_wait(&obstacle->waiters);
+    if (l->exclusive)
+        range_overtake(hold);
+    hold->waits = false;
 }
 
 CO void range_take(RangeLock *l, RangeHold *hold, uint64_t off, uint64_t len)

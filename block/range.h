@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Overlapping requests. A hold on a range lives on the stack of the request. Shared holds may
- * overlap each other; an exclusive one overlaps nothing. Who comes later waits, so there is no
- * deadlock among ranges of one lock and nobody starves. Home loop of the owner only.
+ * overlap each other; an exclusive one overlaps nothing. A later hold does not wait for one that waits
+ * itself, unless that has let many pass: so what keeps one request back keeps no others back that do
+ * not overlap it, and nobody starves. Home loop of the owner only.
  */
 #ifndef BLOCK_RANGE_H
 #define BLOCK_RANGE_H
@@ -20,6 +21,8 @@ typedef struct {
 struct RangeHold {
     uint64_t off, len;
     bool exclusive;
+    bool waits;      /* not in force yet */
+    unsigned overtaken; /* times that a later hold it overlaps came into force first */
     RangeLock *lock;
     RangeHold *next, *prev;
     CoQueue waiters; /* later holds that this one keeps out */

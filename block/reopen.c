@@ -3,7 +3,7 @@
  * Reopening: other options and flags for a node that stays where it is.
  *
  * The node and what carries its bytes (storage, data file, what it filters; not the backing file)
- * change together or not at all: all agree (prepare), then all do it (commit), behind closed gates.
+ * change together or not at all: a step of an edit.
  */
 #include "block/internal.h"
 #include "util/keyval.h"
@@ -15,7 +15,7 @@ typedef struct {
     json_t *options, *given; /* what will hold, typed and as written; owned */
     OpenFlags flags, old_flags;
     DetectZeroes detect;
-    void *change;            /* the driver's, between prepare and commit or abort */
+    void *change;            /* the driver's, once it has agreed */
     bool is_prepared;
 } Reopen;
 
@@ -54,6 +54,9 @@ static json_t *options_changed(Node *n, const json_t *changes)
         else
             json_object_set_new(o, key, json_deep_copy(v));
     }
+    for (const char *const (*pair)[2] = n->drv->superseded_options; pair && (*pair)[0]; pair++)
+        if (json_has(changes, (*pair)[0]) && !json_has(changes, (*pair)[1]))
+            json_object_del(o, (*pair)[1]);
     return o;
 }
 
@@ -172,79 +175,155 @@ static CO bool reopen_prepare(Reopen *r, GError **err)
     return true;
 }
 
-/* A node that becomes read-only may write until it has agreed to the change. */
-static void plan_set_flags(GPtrArray *plan, bool back)
+static CO void reopen_abort(Reopen *r)
 {
-    for (guint i = 0; i < plan->len; i++) {
-        Reopen *r = plan->pdata[i];
+    if (r->is_prepared && r->node->drv->reconfigure_abort)
+        r->node->drv->reconfigure_abort(r->node, r->change);
+    r->is_prepared = false;
+}
 
-        r->node->flags = back ? r->old_flags : r->flags | (r->old_flags & OPEN_RDWR);
+static CO void reopen_settle(Reopen *r)
+{
+    Node *n = r->node;
+
+    n->flags = r->flags;
+    if (n->drv->reconfigure_commit)
+        n->drv->reconfigure_commit(n, r->change);
+    json_decref(n->options);
+    n->options = json_incref(r->options);
+    json_decref(n->given);
+    n->given = json_incref(r->given);
+    n->detect_zeroes = r->detect;
+    node_children_changed(n);
+}
+
+/* ---- all of them ---------------------------------------------------------------------------- */
+
+typedef struct {
+    Node *top;
+    json_t *changes;
+    OpenFlags flags;
+    GPtrArray *nodes;        /* of Reopen, parents before children; while applied */
+} ReopenStep;
+
+/* The flags of all nodes, children first: the new ones and, of the old ones, those in @keep. */
+static void flags_set(const ReopenStep *s, OpenFlags keep)
+{
+    for (guint i = s->nodes->len; i-- > 0;) {
+        Reopen *r = s->nodes->pdata[i];
+
+        r->node->flags = r->flags | (r->old_flags & keep);
+        node_refresh_limits(r->node);
     }
 }
 
-/* Children first, so that a parent finds them as they will be. */
-static CO bool plan_prepare(GPtrArray *plan, GError **err)
+static bool step_apply(void *data, GError **err)
 {
-    for (guint i = plan->len; i-- > 0;)
-        if (!reopen_prepare(plan->pdata[i], err))
-            return false;
+    ReopenStep *s = data;
+
+    if (!reopen_plan(s->nodes, s->top, s->changes, s->flags, err)) {
+        g_ptr_array_set_size(s->nodes, 0);
+        return false;
+    }
+    flags_set(s, 0);
     return true;
 }
 
-static CO void plan_abort(GPtrArray *plan)
+static CO void step_undo(void *data)
 {
-    for (guint i = 0; i < plan->len; i++) {
-        Reopen *r = plan->pdata[i];
+    ReopenStep *s = data;
 
-        if (r->is_prepared && r->node->drv->reconfigure_abort)
-            r->node->drv->reconfigure_abort(r->node, r->change);
+    for (guint i = s->nodes->len; i-- > 0;) {
+        Reopen *r = s->nodes->pdata[i];
+
+        r->node->flags = r->old_flags;
+        node_refresh_limits(r->node);
     }
 }
 
-static CO void plan_commit(GPtrArray *plan)
+static CO void step_abort(void *data)
 {
-    for (guint i = plan->len; i-- > 0;) {
-        Reopen *r = plan->pdata[i];
-        Node *n = r->node;
+    ReopenStep *s = data;
 
-        n->flags = r->flags;
-        if (n->drv->reconfigure_commit)
-            n->drv->reconfigure_commit(n, r->change);
-        json_decref(n->options);
-        n->options = json_incref(r->options);
-        json_decref(n->given);
-        n->given = json_incref(r->given);
-        n->detect_zeroes = r->detect;
-        node_refresh_limits(n);
-        node_refresh_filename(n);
-    }
+    for (guint i = 0; i < s->nodes->len; i++)
+        reopen_abort(s->nodes->pdata[i]);
+}
+
+/*
+ * Children first, so that a parent finds them as they will be; but until all is settled a parent can
+ * still write what it has cached, and its requests fit descriptors opened either way.
+ */
+static CO bool step_prepare(void *data, GError **err)
+{
+    ReopenStep *s = data;
+    int r;
+
+    flags_set(s, OPEN_RDWR | OPEN_DIRECT);
+    r = node_is_read_only(s->top) ? 0 : node_flush(s->top);
+    if (r < 0)
+        return err_set_errno(err, r, "Could not write back what is cached of '%s'",
+                             node_filename(s->top));
+    for (guint i = s->nodes->len; i-- > 0;)
+        if (!reopen_prepare(s->nodes->pdata[i], err)) {
+            step_abort(s);
+            return false;
+        }
+    return true;
+}
+
+static CO void step_settle(void *data)
+{
+    ReopenStep *s = data;
+
+    for (guint i = s->nodes->len; i-- > 0;)
+        reopen_settle(s->nodes->pdata[i]);
+}
+
+static CO void step_free(void *data)
+{
+    ReopenStep *s = data;
+
+    json_decref(s->changes);
+    g_ptr_array_free(s->nodes, true);
+    g_free(s);
+}
+
+static const EditOps reopen_ops = {
+    .apply = step_apply,
+    .undo = step_undo,
+    .prepare = step_prepare,
+    .abort = step_abort,
+    .settle = step_settle,
+    .free = step_free,
+};
+
+void edit_reopen(Edit *edit, Node *n, json_t *changes, OpenFlags flags)
+{
+    ReopenStep *s = g_new0(ReopenStep, 1);
+
+    *s = (ReopenStep){ .top = n, .changes = json_incref(changes), .flags = flags };
+    s->nodes = g_ptr_array_new_with_free_func((GDestroyNotify)reopen_free);
+    edit_still(edit, n);
+    edit_access_below(edit, n);
+    edit_add(edit, &reopen_ops, s);
 }
 
 CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err)
 {
     Node *n = h->root->node;
-    g_autoptr(GPtrArray) plan = g_ptr_array_new_with_free_func((GDestroyNotify)reopen_free);
+    g_autoptr(Edit) edit = edit_new();
     g_autoptr(json_t) changes = options ? options : json_object();
-    unsigned old_needs = h->root->needs;
-    bool ok;
 
     TRACE(node_reopen, "%s flags=0x%x", n->name, flags);
-    if (!keyval_nest(changes, err) || !reopen_plan(plan, n, changes, flags, err))
+    if (!keyval_nest(changes, err))
         return false;
+    /* Most of it now, rather than while everybody waits. */
     if (handle_flush(h) < 0)
         return err_set(err, EIO, "Could not write back what is cached of '%s'", node_filename(n));
-    gate_close_above(n);
-    plan_set_flags(plan, false);
-    ok = edge_set_access(h->root, handle_needs(flags), h->root->shares, err) &&
-         plan_prepare(plan, err);
-    if (ok) {
-        plan_commit(plan);
-        h->flags = flags;
-    } else {
-        plan_abort(plan);
-        plan_set_flags(plan, true);
-        edge_set_access(h->root, old_needs, h->root->shares, NULL);
-    }
-    gate_open_above(n);
-    return ok;
+    edit_reopen(edit, n, changes, flags);
+    edit_handle_access(edit, h, handle_needs(flags), h->root->shares);
+    if (!edit_commit(edit, err))
+        return false;
+    h->flags = flags;
+    return true;
 }

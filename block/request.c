@@ -37,6 +37,26 @@ static uint64_t transfer_max(const Node *n)
     return MAX(round_down(max, n->limits.request_alignment), n->limits.request_alignment);
 }
 
+enum { UNIT_MAX = 2 << 20 };
+
+/*
+ * How much of [@off, @end) goes to the driver at once: up to @max, which is a multiple of @align. The
+ * layers below lose a unit of theirs that two pieces share, so pieces meet where a unit is likely to
+ * end: units are powers of two, up to the largest cluster.
+ */
+static uint64_t piece_len(uint64_t off, uint64_t end, uint64_t max, uint64_t align)
+{
+    uint64_t unit, seam;
+
+    if (end - off <= max)
+        return end - off;
+    if (!is_power_of_2(align))
+        return max;
+    unit = MIN(UINT64_C(1) << (63 - __builtin_clzll(max)), (uint64_t)UNIT_MAX);
+    seam = round_down(off + max, MAX(unit, align));
+    return seam > off ? seam - off : max;
+}
+
 /* ---- reading -------------------------------------------------------------------------------- */
 
 /* An aligned read of any length. Filters without the operation pass it on. */
@@ -449,7 +469,7 @@ static CO int zero_split(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
         if (within)
             now = MIN(len, align - within);
         else if (len >= align)
-            now = MIN(len - len % align, max);
+            now = piece_len(off, off + (len - len % align), max, align);
         r = zero_piece(n, off, now, flags);
         if (r < 0)
             return r;
@@ -552,8 +572,10 @@ CO int node_discard(Node *n, uint64_t off, uint64_t len)
         return 0;
     range_take_shared(&n->ranges, &hold, first, end - first);
     max = max ? max : round_down(REQ_LEN_MAX, align);
-    for (uint64_t at = first; at < end && r == 0; at += max)
-        r = n->drv->discard(n, at, MIN(max, end - at));
+    for (uint64_t at = first, now; at < end && r == 0; at += now) {
+        now = piece_len(at, end, max, align);
+        r = n->drv->discard(n, at, now);
+    }
     node_written(n, first, end - first, r < 0);
     return r == -ENOTSUP ? 0 : r;
 }

@@ -98,7 +98,29 @@ static void group_account(ThrottleGroup *g, bool is_write, uint64_t len)
 
 /* ---- turns ---------------------------------------------------------------------------------- */
 
-/* Gives the turn to the next member after @m that has somebody waiting. False: nobody has. */
+/* A request that waits for its turn, on its stack. */
+typedef struct {
+    GList link;         /* in ThrottleMember.waiting */
+    Co *co;
+    bool has_turn;
+    bool is_done;       /* with waiting: it has the turn, or it needs none */
+} ThrottleWait;
+
+/* Lets the first request go that waits at @m. False: none does. */
+static bool wait_end(ThrottleMember *m, bool is_write, bool has_turn)
+{
+    GList *link = g_queue_pop_head_link(&m->waiting[is_write]);
+    ThrottleWait *w = link ? link->data : NULL;
+
+    if (!w)
+        return false;
+    w->has_turn = has_turn;
+    w->is_done = true;
+    co_wake(w->co);
+    return true;
+}
+
+/* Gives the turn to the next member after @m that has a request waiting. False: none has. */
 static bool turn_pass(const ThrottleMember *m, bool is_write)
 {
     GPtrArray *members = m->group->members;
@@ -106,29 +128,54 @@ static bool turn_pass(const ThrottleMember *m, bool is_write)
 
     if (!g_ptr_array_find(members, m, &at))
         return false;
-    for (guint i = 1; i <= members->len; i++) {
-        ThrottleMember *next = members->pdata[(at + i) % members->len];
-
-        if (co_queue_wake_one(&next->waiting[is_write]))
+    for (guint i = 1; i <= members->len; i++)
+        if (wait_end(members->pdata[(at + i) % members->len], is_write, true))
             return true;
-    }
     return false;
+}
+
+/* Waits for the turn. False: there is no need to wait any more. */
+static CO bool turn_take(ThrottleMember *m, bool is_write)
+{
+    ThrottleGroup *g = m->group;
+    ThrottleWait w = { .co = co_self(), .link.data = &w };
+
+    if (m->is_rushed)
+        return false;
+    if (!g->has_turn[is_write])
+        return g->has_turn[is_write] = true;
+    g_queue_push_tail_link(&m->waiting[is_write], &w.link);
+    while (!w.is_done)
+        co_suspend();
+    return w.has_turn;
 }
 
 CO void throttle_wait(ThrottleMember *m, bool is_write, uint64_t len)
 {
     ThrottleGroup *g = m->group;
+    bool has_turn = turn_take(m, is_write);
     int64_t delay;
 
-    if (g->has_turn[is_write])
-        co_queue_wait(&m->waiting[is_write]);
-    g->has_turn[is_write] = true;
-    while ((delay = group_delay(g, is_write)) > 0) {
+    while (has_turn && !m->is_rushed && (delay = group_delay(g, is_write)) > 0) {
         TRACE(throttle_wait, "%s len=%" PRIu64 " ns=%" PRId64, is_write ? "write" : "read", len, delay);
+        m->sleeping[is_write] = co_self();
         co_sleep(delay);
+        m->sleeping[is_write] = NULL;
     }
     group_account(g, is_write, len);
-    g->has_turn[is_write] = turn_pass(m, is_write);
+    if (has_turn)
+        g->has_turn[is_write] = turn_pass(m, is_write);
+}
+
+void throttle_rush(ThrottleMember *m, bool on)
+{
+    m->is_rushed = on;
+    for (int is_write = 0; on && is_write < 2; is_write++) {
+        while (wait_end(m, is_write, false)) {
+        }
+        if (m->sleeping[is_write])
+            co_wake(m->sleeping[is_write]);
+    }
 }
 
 void throttle_join(ThrottleMember *m, ThrottleGroup *group)

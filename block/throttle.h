@@ -9,17 +9,19 @@
 #ifndef BLOCK_THROTTLE_H
 #define BLOCK_THROTTLE_H
 
-#include "io/co-lock.h"
+#include "io/co.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 typedef struct ThrottleGroup ThrottleGroup;
 
-/* Somebody whose requests count in a group. */
+/* Somebody whose requests count in a group. All zeroes before throttle_join. */
 typedef struct {
     ThrottleGroup *group;
-    CoQueue waiting[2]; /* requests that wait for their turn: reads, writes */
+    GQueue waiting[2];  /* of ThrottleWait: requests that wait for their turn: reads, writes */
+    Co *sleeping[2];    /* the one that has the turn and waits for its bucket to leak */
+    bool is_rushed;     /* nobody waits */
 } ThrottleMember;
 
 /* The group with object id @id; NULL with @err. */
@@ -31,5 +33,8 @@ void throttle_leave(ThrottleMember *m);
 
 /* Waits until a request of @len bytes may go on. */
 CO void throttle_wait(ThrottleMember *m, bool is_write, uint64_t len);
+
+/* With @on, requests of @m go on without waiting, those that wait already included. They still count. */
+void throttle_rush(ThrottleMember *m, bool on);
 
 #endif

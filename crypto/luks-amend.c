@@ -102,7 +102,7 @@ bool luks_amend_options(LuksAmend *a, const json_t *opts, const char *prefix, GE
             return err_set(err, EINVAL, "There is no key slot %" PRId64 ", only 0 to %d", a->slot,
                            LUKS_SLOTS - 1);
     }
-    return (!new_id || secret_get(new_id, &a->new_secret, err)) &&
+    return (!new_id || secret_get_utf8(new_id, &a->new_secret, err)) &&
            (!old_id || secret_get(old_id, &a->old_secret, err));
 }
 
@@ -118,7 +118,10 @@ static bool luks_find_key(const Luks *l, const LuksIo *io, const SecretBytes *pa
         if (r)
             return r > 0;
     }
-    return err_set(err, EPERM, "The password opens no key slot");
+    err_set(err, EPERM, "The password opens no key slot");
+    if (pass->len && pass->data[pass->len - 1] == '\n')
+        err_hint(err, "It ends in a newline, which counts: 'printf %%s' writes a file without one.");
+    return false;
 }
 
 CryptoBlock *luks_unlock(const Luks *l, const LuksIo *io, const SecretBytes *pass, GError **err)
@@ -269,8 +272,8 @@ static bool luks_amend_empty(Luks *l, const LuksIo *io, const LuksAmend *a, bool
 
     for (unsigned i = 0; i < LUKS_SLOTS; i++)
         active |= (unsigned)l->slots[i].active << i;
-    if (a->slot >= 0 && !(active >> a->slot & 1))
-        return err_set(err, EINVAL, "Key slot %" PRId64 " is empty already", a->slot);
+    if (a->slot >= 0 && !(active >> a->slot & 1) && !a->old_secret.data)
+        return force || err_set(err, EINVAL, "Key slot %" PRId64 " is empty already", a->slot);
     if (!a->old_secret.data)
         mask = 1u << a->slot;
     else if (!luks_find_slots(l, io, &a->old_secret, a->slot, &mask, err))

@@ -198,6 +198,18 @@ bool secret_get(const char *id, SecretBytes *out, GError **err)
     return true;
 }
 
+static SecretAsk *asker;
+
+void secret_ask_set(SecretAsk *ask)
+{
+    asker = ask;
+}
+
+bool secret_ask(const char *what, SecretBytes *out)
+{
+    return asker && asker(what, out);
+}
+
 bool secret_get_utf8(const char *id, SecretBytes *out, GError **err)
 {
     if (!secret_get(id, out, err))

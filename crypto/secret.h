@@ -37,4 +37,10 @@ bool secret_get(const char *id, SecretBytes *out, GError **err);
 /* The same for what must be text: EINVAL unless it is UTF-8 without NUL. */
 bool secret_get_utf8(const char *id, SecretBytes *out, GError **err);
 
+/* Asks a person for the password of @what. False: there is nobody to ask, or no answer. */
+typedef bool SecretAsk(const char *what, SecretBytes *out);
+/* From now on @ask does it; one per process. */
+void secret_ask_set(SecretAsk *ask);
+bool secret_ask(const char *what, SecretBytes *out);
+
 #endif

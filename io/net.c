@@ -19,7 +19,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
@@ -115,15 +117,28 @@ static int lookup_work(void *arg)
     return r;
 }
 
+/* getaddrinfo(3) takes the lowest 16 bits of a larger number. */
+static bool port_check(const char *port, GError **err)
+{
+    char *end;
+
+    if (g_ascii_strtoull(port, &end, 10) <= UINT16_MAX || *end)
+        return true;
+    return err_set(err, EINVAL, "Port '%s' is larger than %d", port, UINT16_MAX);
+}
+
 static CO bool places_of_inet(const NetAddress *a, bool passive, int64_t deadline_ns, NetAttempt *t,
                               GArray *places, GError **err)
 {
-    Lookup *l = lookup_new(a, passive);
-    g_autoptr(Errand) e = errand_start(lookup_work, l, lookup_free);
     g_autofree char *text = net_address_text(a);
+    g_autoptr(Errand) e = NULL;
+    Lookup *l;
     int found, r;
 
-    t->lookup = e;
+    if (!port_check(a->port, err))
+        return false;
+    l = lookup_new(a, passive);
+    t->lookup = e = errand_start(lookup_work, l, lookup_free);
     r = errand_wait(e, deadline_ns, &found);
     t->lookup = NULL;
     if (r < 0)
@@ -360,6 +375,19 @@ static uint16_t place_port(const Place *p)
     return ntohs(p->addr.any.sa_family == AF_INET6 ? p->addr.in6.sin6_port : p->addr.in.sin_port);
 }
 
+/* Makes room at @path, where an earlier server may have left its socket. 0 or a negative errno. */
+static int socket_path_free(const char *path)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    /* Anything else may be what somebody wants to keep. */
+    if (!S_ISSOCK(st.st_mode))
+        return -EEXIST;
+    return unlink(path) < 0 ? -errno : 0;
+}
+
 /* A listening socket or a negative errno. */
 static int place_listen(const NetAddress *a, const Place *p, int backlog)
 {
@@ -373,7 +401,10 @@ static int place_listen(const NetAddress *a, const Place *p, int backlog)
         if (p->addr.any.sa_family == AF_INET6)
             socket_option(fd, IPPROTO_IPV6, IPV6_V6ONLY);
     } else if (a->kind == NET_UNIX && !a->abstract) {
-        unlink(a->path);
+        int r = socket_path_free(a->path);
+
+        if (r < 0)
+            return r;
     }
     if (bind(fd, &p->addr.any, p->len) < 0 || listen(fd, backlog) < 0)
         return -errno;
@@ -421,6 +452,9 @@ bool net_listen(const NetAddress *a, int backlog, GArray *fds, GError **err)
     if (fds->len == before) {
         g_autofree char *text = net_address_text(a);
 
+        if (failure == -EEXIST)
+            return err_set(err, EEXIST, "Cannot listen on '%s': what is there is no socket, and is "
+                           "left alone", text);
         return err_set_errno(err, failure, "Cannot listen on '%s'", text);
     }
     return true;

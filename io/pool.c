@@ -5,12 +5,20 @@
  */
 #include "io/pool.h"
 #include "io/internal.h"
+#include "io/memory.h"
 #include "io/thread.h"
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <time.h>
 
 enum { THREADS_MAX = 64, IDLE_SECONDS = 10 };
+
+/* What a worker may take, most of all address space for its stack. */
+enum { WORKER_MEMORY = 8 << 20 };
+
+/* With less memory than this all threads share one arena of malloc(3). */
+#define ARENAS_FROM (UINT64_C(4) << 30)
 
 typedef struct Work Work;
 struct Work {
@@ -38,14 +46,14 @@ static struct {
     WorkQueue computing;
     unsigned n_computing;     /* running now */
     unsigned n_computing_max;
-    unsigned threads;
+    unsigned threads, threads_max;
     unsigned idle;            /* those that wait for work, or have yet to start */
     bool ready, ending;
 } pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .left = PTHREAD_COND_INITIALIZER };
 
 unsigned pool_cpus(void)
 {
-    return g_get_num_processors();
+    return memory_shares(g_get_num_processors(), WORKER_MEMORY);
 }
 
 static void queue_push(WorkQueue *q, Work *w)
@@ -167,6 +175,10 @@ static void pool_init(void)
     pthread_cond_init(&pool.work, &attr);
     pthread_condattr_destroy(&attr);
     pool.n_computing_max = pool_cpus();
+    pool.threads_max = memory_shares(THREADS_MAX, WORKER_MEMORY);
+    /* Each further arena reserves 64 MiB, which may be missing elsewhere. */
+    if (memory_limit() < ARENAS_FROM)
+        mallopt(M_ARENA_MAX, 1);
     pool.ready = true;
     atexit(pool_end);
 }
@@ -196,7 +208,7 @@ static bool pool_put(Work *w)
     queue_push(q, w);
     if (pool.idle >= pool_runnable())
         pthread_cond_signal(&pool.work);
-    else if (pool.threads < THREADS_MAX)
+    else if (pool.threads < pool.threads_max)
         pool_grow();
     return true;
 }

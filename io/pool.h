@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Worker threads for what would block or burn a CPU: at most 64, started on demand, ended when
- * idle for ten seconds and at exit. One pool per process.
+ * Worker threads for what would block or burn a CPU: at most 64 and what the memory allows, started
+ * on demand, ended when idle for ten seconds and at exit. One pool per process.
  */
 #ifndef IO_POOL_H
 #define IO_POOL_H
@@ -17,7 +17,7 @@ CO int pool_compute(int (*fn)(void *arg), void *arg);
 /* Ends all workers; no job may be queued or running. The next job starts new ones. */
 void pool_dismiss(void);
 
-/* CPUs this process may use, at least 1. */
+/* CPUs this process may use, at least 1, and no more than its memory allows (io/memory.h). */
 unsigned pool_cpus(void);
 
 #endif

@@ -6,6 +6,7 @@
  */
 #include "io/sandbox.h"
 #include "io/loop.h"
+#include "io/memory.h"
 #include "io/pool.h"
 #include "io/sandbox-module.h"
 #include "util/err.h"
@@ -25,6 +26,7 @@ enum { THREADS_LINGER_MS = 1000 };
 bool sandbox_prepare(GError **err)
 {
     loop_forbid_uring();
+    memory_limit(); /* it is read from files */
     return module_load("sandbox", err) != NULL;
 }
 

@@ -6,7 +6,8 @@
  *     chunk        must
  *     data, hole   lie inside of the read, not be empty, not overlap what came; all of it must
  *                  have come with the last chunk, unless an error was told
- *     status       be of our context, come once, hold whole runs none of which is empty
+ *     status       be of our context, come once, hold whole runs none of which is empty or begins
+ *                  past what was asked for, and one run only where one was asked for
  *     error        tell an error, inside of the request; not more than ERRORS_MAX of them
  *     none         be empty and the last
  */
@@ -254,12 +255,15 @@ static CO int chunk_hole(NbdConn *c, NbdCall *q, const Chunk *k)
     return 0;
 }
 
-/* Takes one run; false if it makes no sense. A server that told no block sizes may count in bytes. */
-static bool run_take(const NbdConn *c, NbdCall *q, NbdRun run)
+/*
+ * Takes one run, which begins @at bytes from the start of the request; false if it makes no sense. A
+ * server that told no block sizes may count in bytes. The last run may be longer than was asked for.
+ */
+static bool run_take(const NbdConn *c, NbdCall *q, uint64_t at, NbdRun run)
 {
     uint32_t align = c->offer.has_blocks ? c->offer.block_min : 1;
 
-    if (!run.len || (run.len % align && c->offer.size % align == 0))
+    if (!run.len || at >= q->len || (run.len % align && c->offer.size % align == 0))
         return false;
     if (q->n_runs < q->max_runs)
         q->runs[q->n_runs++] = run;
@@ -269,6 +273,7 @@ static bool run_take(const NbdConn *c, NbdCall *q, NbdRun run)
 static CO int chunk_runs(NbdConn *c, NbdCall *q, uint64_t count, bool wide)
 {
     size_t size = wide ? sizeof(NbdExtentExt) : sizeof(NbdExtent);
+    uint64_t at = 0;
 
     for (uint64_t i = 0; i < count; i++) {
         int r = 0;
@@ -281,8 +286,9 @@ static CO int chunk_runs(NbdConn *c, NbdCall *q, uint64_t count, bool wide)
             return r;
         run = wide ? (NbdRun){ be64_get(ext->length), be64_get(ext->flags) }
                    : (NbdRun){ be32_get(e->length), be32_get(e->flags) };
-        if (!run_take(c, q, run))
+        if (!run_take(c, q, at, run))
             return call_is_bad(q);
+        at += MIN(run.len, q->len - at);
     }
     return 0;
 }
@@ -301,7 +307,8 @@ static CO int chunk_status(NbdConn *c, NbdCall *q, const Chunk *k, bool wide)
     if (!p)
         return r;
     count = (k->len - head) / size;
-    if (be32_at(p) != c->context_id || (wide && be32_at(p + 4) && be32_at(p + 4) != count))
+    if (be32_at(p) != c->context_id || (wide && be32_at(p + 4) && be32_at(p + 4) != count) ||
+        (q->flags & NBD_CMD_FLAG_REQ_ONE && count != 1))
         return call_is_bad(q);
     q->has_status = true;
     return chunk_runs(c, q, count, wide);

@@ -15,6 +15,10 @@
 enum {
     RUNS_MAX = 64 << 10,           /* remembered of one answer */
     RUNS_AGE_NS = 1000 * 1000 * 1000,
+    SECTOR = 512,
+    COARSE = 64 << 10,
+    CRUMBS_MAX = 64,
+    LOOK_AHEAD = 16 << 20,         /* asked for at least where one question follows another */
 };
 
 /*
@@ -37,7 +41,9 @@ typedef struct {
     uint16_t flags;    /* NBD_FLAG_* of transmission */
     uint32_t align;    /* bytes, of every request */
     bool has_extents;  /* the server tells what is allocated */
+    bool is_allocation; /* base:allocation, not another context that was asked for */
     bool is_depth;     /* in depths of a backing chain */
+    uint64_t crumbs, told; /* runs smaller than a sector that it told, and bytes of all runs */
     uint64_t next_extent; /* where the last answer about extents ended */
     Runs runs;
     json_t *options;   /* ours, with "server" */
@@ -61,6 +67,7 @@ static CO bool nbd_connect(Node *n, NbdTarget *t, GError **err)
     const NbdOffer *offer;
     bool wants_context = json_has(s->options, "x-dirty-bitmap");
     g_autofree char *name = g_strdup(t->export_name);
+    const char *context;
 
     s->remote = nbd_remote_open(t, err);
     if (!s->remote)
@@ -68,12 +75,14 @@ static CO bool nbd_connect(Node *n, NbdTarget *t, GError **err)
     offer = nbd_remote_offer(s->remote);
     s->flags = offer->flags;
     s->has_extents = nbd_remote_has_context(s->remote);
-    s->is_depth = !strcmp(json_get_str(s->options, "x-dirty-bitmap", ""), NBD_CONTEXT_DEPTH);
+    context = json_get_str(s->options, "x-dirty-bitmap", NBD_CONTEXT_ALLOCATION);
+    s->is_allocation = !strcmp(context, NBD_CONTEXT_ALLOCATION);
+    s->is_depth = !strcmp(context, NBD_CONTEXT_DEPTH);
     s->align = offer->block_min;
     s->size = round_down(offer->size, offer->block_min);
     if (wants_context && !s->has_extents)
         return err_set(err, EINVAL, "The server has no metadata context '%s' for export '%s'",
-                       json_get_str(s->options, "x-dirty-bitmap", ""), name);
+                       context, name);
     nbd_limits(n, offer);
     node_set_size(n, s->size);
     if (s->flags & NBD_FLAG_READ_ONLY) {
@@ -296,6 +305,25 @@ static CO int runs_ask_many(Node *n, uint64_t off, uint64_t len, NbdRun *run)
     return 0;
 }
 
+/*
+ * Counts @run, which starts at @off. A server that has no end of pieces of a few bytes would cost a
+ * request for each: then what is around such a piece is taken for data, or for dirty, as it may
+ * always be. True if that was done.
+ */
+static bool run_coarsen(Nbd *s, uint64_t off, NbdRun *run)
+{
+    bool is_crumb = run->len < SECTOR && run->len < s->size - off;
+
+    s->crumbs += is_crumb;
+    s->told += MIN(run->len, s->size - off);
+    if (!is_crumb || s->crumbs < CRUMBS_MAX + s->told / COARSE)
+        return false;
+    run->len = round_down(off, COARSE) + COARSE - off;
+    run->flags = s->is_allocation ? 0 : run->flags | NBD_STATE_DIRTY;
+    s->told += run->len;
+    return true;
+}
+
 /* The run that @off is in, cut to start there. */
 static CO int nbd_run(Node *n, uint64_t off, uint64_t len, NbdRun *run)
 {
@@ -304,13 +332,17 @@ static CO int nbd_run(Node *n, uint64_t off, uint64_t len, NbdRun *run)
     bool goes_on = off && off == s->next_extent;
     int r;
 
-    if (goes_on && runs_take(s, &s->runs, off, run))
+    if (goes_on && runs_take(s, &s->runs, off, run)) {
+        run_coarsen(s, off, run);
         return 0;
+    }
+    if (goes_on)
+        len = MAX(len, MIN(LOOK_AHEAD, s->size - off));
     len = MIN(round_up(off - start + len, s->align), round_down(REQ_LEN_MAX, s->align));
     r = goes_on && !s->runs.asking ? runs_ask_many(n, start, len, run) : runs_ask(n, start, len, run);
     /* It ends before @off, inside of a block of ours: where it ends a smaller block of the server's
      * begins. */
-    while (r == 0 && run->len <= off - start) {
+    while (r == 0 && !run_coarsen(s, start, run) && run->len <= off - start) {
         start += run->len;
         len -= run->len;
         r = runs_ask(n, start, len, run);
@@ -377,7 +409,8 @@ static CO bool nbd_create(const char *filename, json_t *o, GError **err)
     int r;
 
     if (strcmp(prealloc, "off"))
-        return err_set(err, ENOTSUP, "NBD exports cannot be preallocated with '%s'", prealloc);
+        return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s' for an NBD export",
+                       prealloc);
     h = handle_open(filename, NULL, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, err);
     if (!h || !handle_resize(h, size, false, PREALLOC_OFF, err))
         return false;

@@ -24,9 +24,14 @@ static void export_free(NbdExport *e)
 /* Closes the image, which owns the bitmaps, and frees @e. */
 static CO void export_close(NbdExport *e)
 {
+    g_autoptr(GError) err = NULL;
+
     for (guint i = 0; i < e->bitmaps->len; i++)
         ((DirtyBitmap *)e->bitmaps->pdata[i])->busy = false;
-    handle_close(e->handle);
+    if (!handle_close_err(e->handle, &err)) {
+        e->server->flush_failed = true;
+        block_warn("%s", err->message);
+    }
     export_free(e);
 }
 

@@ -10,6 +10,7 @@
 #include "nbd/haggle.h"
 #include "nbd/proto.h"
 #include "util/err.h"
+#include "util/printable.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -118,6 +119,7 @@ static const struct {
 static bool reply_refused(const Reply *r, const char *what, GError **err)
 {
     const char *text = "refuses it for a reason we do not know";
+    g_autofree char *said = NULL;
     int code = EINVAL;
 
     for (size_t i = 0; i < G_N_ELEMENTS(refusals); i++)
@@ -129,7 +131,7 @@ static bool reply_refused(const Reply *r, const char *what, GError **err)
     if (r->type == NBD_REP_ERR_TLS_REQD)
         err_line(err, "Did you forget a valid tls-creds?");
     else if (r->len && text_is_fine(r->data, r->len))
-        err_line(err, "server reported: %s", (const char *)r->data);
+        err_line(err, "server reported: %s", said = printable((const char *)r->data));
     return false;
 }
 
@@ -144,15 +146,16 @@ static bool reply_unexpected(const Reply *r, const char *what, GError **err)
 /* ---- greeting -------------------------------------------------------------------------------- */
 
 /* Checks what every offer must be. */
-static bool offer_check(NbdOffer *o, GError **err)
+static bool offer_check(const NbdHaggle *h, NbdOffer *o, GError **err)
 {
     if (o->size > INT64_MAX)
         return err_set(err, EFBIG, "The server's export has %" PRIu64 " bytes, too many", o->size);
     if (!(o->flags & NBD_FLAG_HAS_FLAGS))
         o->flags = 0;
     if (!o->has_blocks) {
-        /* Unless told, any server takes sectors; one whose export ends inside of one takes less. */
-        o->block_min = o->size % 512 ? 1 : 512;
+        /* Unless told, any server takes sectors; one whose export ends inside of one, or that tells
+         * the status of blocks, is newer and takes less. */
+        o->block_min = o->size % 512 || h->has_context ? 1 : 512;
         o->block_preferred = 4096;
         o->block_max = NBD_PAYLOAD_MAX;
         return true;
@@ -181,7 +184,7 @@ static CO bool greeting_oldstyle(NbdHaggle *h, TlsCreds *creds, GError **err)
     h->oldstyle = true;
     h->old.size = be64_get(e.size);
     h->old.flags = be16_get(e.flags);
-    return offer_check(&h->old, err);
+    return offer_check(h, &h->old, err);
 }
 
 static CO bool greeting_newstyle(NbdHaggle *h, GError **err)
@@ -373,7 +376,7 @@ static CO bool export_ask(NbdHaggle *h, uint32_t option, const char *name, NbdOf
         if (!reply_read(h, option, reply, err))
             return false;
         if (reply->type == NBD_REP_ACK && !reply->len && has_export)
-            return offer_check(o, err);
+            return offer_check(h, o, err);
         if (reply->type != NBD_REP_INFO)
             return reply_unexpected(reply, what, err);
         if (!info_take(reply, o, &has_export, err))
@@ -397,7 +400,7 @@ static CO bool export_take_old(NbdHaggle *h, const char *name, NbdOffer *o, GErr
         return false;
     o->size = be64_get(answer.size);
     o->flags = be16_get(answer.flags);
-    return offer_check(o, err);
+    return offer_check(h, o, err);
 }
 
 bool nbd_haggle_go(NbdHaggle *h, const char *name, NbdOffer *offer, GError **err)
@@ -485,10 +488,16 @@ static CO bool contexts_ask(NbdHaggle *h, uint32_t option, const char *name, con
     return option_send(h, option, data->data, data->len, err);
 }
 
+/* Names of metadata contexts have a namespace, a colon and more. */
 static bool context_check(const Reply *r, GError **err)
 {
+    const char *name = (const char *)r->data + 4, *colon = r->len < 4 ? NULL : strchr(name, ':');
+
     if (r->len < 4 || !text_is_fine(r->data + 4, r->len - 4))
         return err_set(err, EPROTO, "The server names a metadata context by what is not a text");
+    if (!colon || colon == name)
+        return err_set(err, EPROTO, "The server names a metadata context '%s', without a namespace",
+                       name);
     return true;
 }
 
@@ -521,7 +530,7 @@ bool nbd_haggle_context(NbdHaggle *h, const char *name, const char *context, boo
     }
     /* A refusal is no reason to fail: everything is taken for data then. */
     if (reply_is_error(reply) || (reply->type == NBD_REP_ACK && !reply->len)) {
-        *has = *has && !reply_is_error(reply);
+        h->has_context = *has = *has && !reply_is_error(reply);
         return true;
     }
     return reply_unexpected(reply, "Metadata context", err);

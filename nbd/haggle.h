@@ -32,6 +32,7 @@ typedef struct {
     bool no_zeroes;
     bool structured;    /* agreed: structured replies */
     bool extended;      /* agreed: extended headers */
+    bool has_context;   /* agreed: a metadata context */
     NbdOffer old;
 } NbdHaggle;
 

@@ -395,9 +395,22 @@ static CO Outcome option_too_long(NbdClient *c, uint32_t option, uint32_t len)
                                          "Options have at most %d bytes of data", OPTION_MAX));
 }
 
+/* Receives the @len bytes of data of @option, and answers it. */
+static CO Outcome option_take(NbdClient *c, uint32_t option, uint32_t len, GError **err)
+{
+    g_autofree uint8_t *data = g_try_malloc(len + 1);
+    int r = data ? channel_read_all(c->channel, data, len) : -ENOMEM;
+
+    if (r < 0) {
+        err_set_errno(err, r, "The connection ended in the data of an option");
+        return LEAVE;
+    }
+    return option_run(c, option, (NbdData){ data, len }, err);
+}
+
 static CO Outcome option_receive(NbdClient *c, GError **err)
 {
-    g_autofree uint8_t *data = NULL;
+    Outcome outcome;
     NbdOption head;
     uint32_t option, len;
     int r = channel_read_all(c->channel, &head, sizeof(head));
@@ -419,13 +432,11 @@ static CO Outcome option_receive(NbdClient *c, GError **err)
     }
     if (len > OPTION_MAX)
         return option_too_long(c, option, len);
-    data = g_malloc(len + 1);
-    r = channel_read_all(c->channel, data, len);
-    if (r < 0) {
-        err_set_errno(err, r, "The connection ended in the data of an option");
+    if (!nbd_memory_take(c, len))
         return LEAVE;
-    }
-    return option_run(c, option, (NbdData){ data, len }, err);
+    outcome = option_take(c, option, len, err);
+    nbd_memory_give(c, len);
+    return outcome;
 }
 
 /* The greeting of both sides. */

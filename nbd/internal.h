@@ -7,7 +7,7 @@
  *     receive.c    requests as they come in       task.c     one request: checked and carried out
  *     reply.c      answers as they go out         status.c   block status
  *     read.c       reads that leave out holes     export.c   what is offered
- *     buffer.c     memory for data
+ *     buffer.c     memory for data            ledger.c   how much of it clients hold
  *
  * A client has one coroutine that receives and one for each request under way. Whichever of these
  * finds nobody sending becomes the sender of all answers that are ready.
@@ -27,6 +27,7 @@ enum {
     NBD_HEADER_MAX = sizeof(NbdExtendedRequest),
     /* Answers ready and not sent: beyond it no more are prepared, since they would only get cold. */
     NBD_UNSENT_MAX = 512 << 10,
+    NBD_STATUS_MAX = 128 << 10, /* extents in answer to BLOCK_STATUS, in bytes */
 };
 
 /* ---- memory for data ------------------------------------------------------------------------- */
@@ -89,12 +90,14 @@ struct NbdClient {
     const uint8_t *in;
     size_t in_len;
     uint8_t *kept;          /* while the receiver waits with bytes left; NULL: none */
+    size_t kept_len;        /* bytes allocated there */
     uint8_t head[NBD_HEADER_MAX]; /* the same for less than a header */
     bool sends_much;        /* its last write was large: do not receive far past the header */
     bool drained;           /* the last system call got all that was there */
 
     unsigned in_flight;     /* tasks */
     size_t bytes;           /* of their buffers */
+    size_t held;            /* bytes of all that is kept for it */
     CoQueue room;           /* the receiver waits here for those to fall, or sending to end */
     NbdTask *done, **done_tail; /* answers that wait to be sent */
     size_t unsent;          /* bytes of answers that are not sent yet */
@@ -117,6 +120,7 @@ struct NbdTask {
     const char *reason;     /* static */
     void *buf;
     size_t buf_len;
+    size_t held;            /* bytes of the client's that are this task's */
     struct iovec few[2], *iov; /* the reply; @iov is @few or allocated */
     int niov;
     uint8_t *more;          /* allocated memory that @iov points to; NULL: none */
@@ -137,6 +141,13 @@ struct NbdServer {
     bool stopping;
     bool flush_failed;
     NbdBuffers buffers;
+    uint64_t held, held_max; /* bytes kept for all clients, and what that may be */
+    size_t bytes_max;       /* of the buffers of one client */
+    size_t task_cost;       /* bytes that a task takes, without data */
+    unsigned clients_max;   /* more wait */
+    CoQueue memory;         /* who waits for @held to fall */
+    bool looking_after;     /* a coroutine wakes them now and then */
+    int64_t cut_ns;         /* when the last client was cut off for that */
     NbdTask *free_tasks;
     uint8_t *scratch;       /* NBD_SCRATCH_LEN bytes; used by who does not suspend */
 };
@@ -161,6 +172,16 @@ uint16_t nbd_export_flags(const NbdExport *e, NbdReplyStyle style);
 uint32_t nbd_export_preferred_block(const NbdExport *e);
 /* The export called @name, @len bytes, no NUL needed; NULL if there is none. */
 NbdExport *nbd_export_lookup(NbdServer *s, const char *name, size_t len);
+
+/* ---- ledger.c -------------------------------------------------------------------------------- */
+
+/* Finds out what there is for clients. */
+void nbd_ledger_init(NbdServer *s);
+/* Waits until @c may hold @n bytes more. False: it is to leave instead. */
+CO bool nbd_memory_take(NbdClient *c, size_t n);
+/* @c holds @n bytes more, which are there already. */
+void nbd_memory_add(NbdClient *c, size_t n);
+void nbd_memory_give(NbdClient *c, size_t n);
 
 /* ---- handshake.c, meta.c --------------------------------------------------------------------- */
 
@@ -201,6 +222,8 @@ NbdTask *nbd_task_take(NbdClient *c);
 void nbd_task_check(NbdTask *t);
 /* Bytes of memory that @t needs besides its payload. */
 uint64_t nbd_task_room(const NbdTask *t);
+/* The same of an answer that is made up. */
+size_t nbd_task_answer_max(const NbdTask *t);
 /* Says why @t is not carried out. @reason is static. */
 void nbd_task_refuse(NbdTask *t, int error, const char *reason);
 /* Carries it out and answers. Takes @t over. */

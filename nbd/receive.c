@@ -20,12 +20,20 @@ enum {
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
+static void kept_free(NbdClient *c)
+{
+    if (!c->kept)
+        return;
+    g_clear_pointer(&c->kept, g_free);
+    nbd_memory_give(c, c->kept_len);
+}
+
 static void inbox_use(NbdClient *c, size_t n)
 {
     c->in += n;
     c->in_len -= n;
-    if (!c->in_len && c->kept)
-        g_clear_pointer(&c->kept, g_free);
+    if (!c->in_len)
+        kept_free(c);
 }
 
 /* To be called before waiting: from then on the scratch memory is somebody else's. */
@@ -34,6 +42,8 @@ static void inbox_keep(NbdClient *c)
     if (!c->in_len || c->kept || c->in == c->head)
         return;
     c->kept = g_memdup2(c->in, c->in_len);
+    c->kept_len = c->in_len;
+    nbd_memory_add(c, c->kept_len);
     c->in = c->kept;
 }
 
@@ -42,7 +52,7 @@ static void inbox_keep_head(NbdClient *c)
 {
     memmove(c->head, c->in, c->in_len);
     c->in = c->head;
-    g_clear_pointer(&c->kept, g_free);
+    kept_free(c);
 }
 
 static bool is_busy(const NbdClient *c)
@@ -163,20 +173,39 @@ static CO bool wait_for_task(NbdClient *c)
     return !c->stop_receiving;
 }
 
+/* Lets @t hold @len bytes, waiting until there is so much. False: it is refused. */
+static CO bool task_memory(NbdTask *t, size_t len)
+{
+    NbdClient *c = t->client;
+    const NbdServer *s = c->server;
+
+    if (s->held + len > s->held_max)
+        inbox_keep(c);
+    if (!nbd_memory_take(c, len)) {
+        nbd_task_refuse(t, -ESHUTDOWN, "The server is being stopped");
+        return false;
+    }
+    t->held += len;
+    return true;
+}
+
 /* Gets @t the memory for its @len bytes, waiting until it may have so much. */
 static CO void task_buffer(NbdTask *t, size_t len)
 {
     NbdClient *c = t->client;
+    NbdServer *s = c->server;
 
-    while (c->bytes && c->bytes + len > NBD_BYTES_MAX && !c->stop_receiving) {
+    if (len > s->held_max / 2) {
+        nbd_task_refuse(t, -ENOMEM, "The server has not so much memory");
+        return;
+    }
+    while (c->bytes && c->bytes + len > s->bytes_max && !c->stop_receiving) {
         inbox_keep(c);
         co_queue_wait(&c->room);
     }
-    if (c->stop_receiving) {
-        nbd_task_refuse(t, -ESHUTDOWN, "The server is being stopped");
+    if (!task_memory(t, len))
         return;
-    }
-    t->buf = nbd_buffer_take(&c->server->buffers, len);
+    t->buf = nbd_buffer_take(&s->buffers, len);
     if (!t->buf) {
         nbd_task_refuse(t, -ENOMEM, "The server is short of memory");
         return;
@@ -240,6 +269,7 @@ static CO bool receive_one(NbdClient *c)
     inbox_use(c, header);
     if (ok) {
         nbd_task_check(t);
+        task_memory(t, c->server->task_cost + nbd_task_answer_max(t));
         if (t->payload)
             ok = task_payload(t);
         else if (!t->refusal && nbd_task_room(t))
@@ -259,5 +289,5 @@ CO void nbd_receive(NbdClient *c)
     while (receive_one(c))
         ;
     c->stop_receiving = true;
-    g_clear_pointer(&c->kept, g_free);
+    kept_free(c);
 }

@@ -16,7 +16,8 @@
 enum {
     MS = 1000000,
     ACCEPT_PAUSE_MS = 100,           /* when there are no descriptors or no memory */
-    CUT_MS = NBD_STOP_MS - 1000,     /* clients that took no answer until then are cut off */
+    CUT_MS = NBD_STOP_MS - 1000,     /* clients that took no answer until then are cut off ... */
+    CUT_EARLIER_MS = 2500,           /* ... or so much earlier if they are many, a ms for each */
 };
 
 /* ---- clients --------------------------------------------------------------------------------- */
@@ -77,6 +78,7 @@ static void client_end(NbdClient *c)
     NbdServer *s = c->server;
     bool served = c->served;
 
+    g_assert(!c->held);
     client_unlink(c);
     channel_free(c->channel);
     nbd_contexts_forget(c);
@@ -147,7 +149,8 @@ typedef struct {
 
 static bool server_is_full(const NbdServer *s)
 {
-    return s->config.max_clients && s->n_clients >= s->config.max_clients;
+    return s->n_clients >= s->clients_max ||
+           (s->config.max_clients && s->n_clients >= s->config.max_clients);
 }
 
 /* Takes a client if one is there. What goes wrong with one must not keep out the others. */
@@ -200,6 +203,7 @@ NbdServer *nbd_server_new(const NbdServerConfig *config)
     s->exports = g_ptr_array_new();
     s->listeners = g_ptr_array_new_with_free_func((GDestroyNotify)channel_free);
     s->scratch = g_malloc(NBD_SCRATCH_LEN);
+    nbd_ledger_init(s);
     return s;
 }
 
@@ -224,7 +228,7 @@ static CO void server_free(NbdServer *s)
 /* Waits for all clients to have left; the stubborn are cut off. */
 static CO void clients_leave(NbdServer *s)
 {
-    int64_t deadline = clock_now_ns() + (int64_t)CUT_MS * MS;
+    int64_t deadline = clock_now_ns() + (int64_t)(CUT_MS - MIN(s->n_clients, CUT_EARLIER_MS)) * MS;
 
     for (NbdClient *c = s->clients; c; c = c->next) {
         if (c->served)

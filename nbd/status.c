@@ -6,7 +6,8 @@
 #include <string.h>
 
 enum {
-    EXTENTS_MAX = 8192,  /* in one answer, all contexts together */
+    /* In one answer, all contexts together. */
+    EXTENTS_MAX = NBD_STATUS_MAX / sizeof(NbdExtentExt),
     PAUSE_EVERY = 256,   /* extents found, which may all be alike and become one */
 };
 

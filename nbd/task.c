@@ -28,6 +28,7 @@ NbdTask *nbd_task_take(NbdClient *c)
     t->payload = 0;
     t->buf = NULL;
     t->buf_len = 0;
+    t->held = 0;
     t->more = NULL;
     c->in_flight++;
     return t;
@@ -40,6 +41,7 @@ void nbd_task_give(NbdTask *t)
 
     nbd_buffer_give(&s->buffers, t->buf, t->buf_len);
     c->bytes -= t->buf_len;
+    nbd_memory_give(c, t->held);
     if (t->more) {
         g_free(t->more);
         if (t->iov != t->few)
@@ -235,6 +237,11 @@ uint64_t nbd_task_room(const NbdTask *t)
     return t->type == NBD_CMD_READ    ? t->length
            : t->type == NBD_CMD_CACHE ? MIN(t->length, CACHE_PIECE)
                                       : 0;
+}
+
+size_t nbd_task_answer_max(const NbdTask *t)
+{
+    return t->type == NBD_CMD_BLOCK_STATUS && !t->refusal ? NBD_STATUS_MAX : 0;
 }
 
 /* The length and the contexts that the payload of a BLOCK_STATUS asks for. */

@@ -9,6 +9,7 @@
 #include "qapi/types.h"
 #include "util/err.h"
 #include "util/size.h"
+#include "util/suggest.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -286,6 +287,26 @@ static char *object_description(const SchemaType *t, const json_t *o)
     return g_strdup_printf("of %s '%s' ", t->tag->name, json_get_str(o, t->tag->name, ""));
 }
 
+static void members_try(Suggestion *s, const SchemaMember *members)
+{
+    for (const SchemaMember *m = members; m && m->name; m++)
+        suggest_try(s, m->name);
+}
+
+static void check_unknown(Check *c, const SchemaType *t, const SchemaType *further, const json_t *o,
+                          const char *key)
+{
+    Suggestion s = { .word = key };
+    g_autofree char *of = object_description(t, o), *perhaps = NULL;
+    size_t len = check_enter(c, key);
+
+    members_try(&s, t->members);
+    members_try(&s, further ? further->members : NULL);
+    perhaps = suggestion_text(&s);
+    refuse(c, "%sis not known%s", of, perhaps);
+    check_leave(c, len);
+}
+
 static bool check_missing(Check *c, const SchemaType *t, const SchemaMember *members,
                           const json_t *o)
 {
@@ -321,11 +342,7 @@ static json_t *check_object(Check *c, const SchemaType *t, json_t *o)
         if (!m && further)
             m = schema_member_find(further->members, key);
         if (!m) {
-            g_autofree char *of = object_description(t, o);
-            size_t len = check_enter(c, key);
-
-            refuse(c, "%sis not known", of);
-            check_leave(c, len);
+            check_unknown(c, t, further, o, key);
             return NULL;
         }
         if (m != t->tag && !check_member(c, o, m, v))

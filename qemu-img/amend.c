@@ -93,6 +93,7 @@ static CO bool amend_image(const AmendArgs *a, const char *name, OpenFlags flags
     n = node_skip_filters(handle_node(h));
     if (help)
         return amend_help(node_driver(n));
+    tool_say_interrupted("'%s' has its old options or some of the new ones", name);
     return amend_node(a, n, opts) && tool_close(&h);
 }
 
@@ -127,6 +128,7 @@ static CO int amend_run(const void *args, char **words, int count)
 const Command cmd_amend = {
     .name = "amend",
     .synopsis = "[OPTION]... -o NAME=VALUE,... FILE",
+    .words = "filename",
     .summary = "Changes options that an image was made with.",
     .options = amend_options,
     .args_size = sizeof(AmendArgs),

@@ -194,7 +194,7 @@ static bool bench_read_flags(const BenchArgs *a, OpenFlags *flags)
     if (a->native)
         *flags |= OPEN_AIO_NATIVE;
     return !a->aio || aio_mode_parse(a->aio, flags) ||
-           complain("There is no aio mode '%s'", a->aio);
+           complain("There is no aio mode '%s'; choose threads, native or io_uring", a->aio);
 }
 
 static CO int bench_run(const void *args, char **words, int count)
@@ -228,6 +228,7 @@ static CO int bench_run(const void *args, char **words, int count)
 const Command cmd_bench = {
     .name = "bench",
     .synopsis = "[OPTION]... FILE",
+    .words = "filename",
     .summary = "Measures how long many requests take.",
     .options = bench_options,
     .args_size = sizeof(BenchArgs),

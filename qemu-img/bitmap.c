@@ -154,6 +154,7 @@ static CO bool bitmap_image(const BitmapArgs *a, char **words, uint64_t granular
             return false;
         j.source = node_skip_filters(handle_node(source));
     }
+    tool_say_interrupted("'%s' has its old bitmaps or some of the new ones", words[0]);
     for (guint i = 0; i < a->steps->len; i++)
         if (!bitmap_step(&j, &g_array_index(a->steps, Given, i)))
             return false;
@@ -204,6 +205,7 @@ const Command cmd_bitmap = {
     .name = "bitmap",
     .synopsis = "(--add | --remove | --clear | --enable | --disable | --merge=BITMAP2)... "
                 "[OPTION]... FILE BITMAP",
+    .words = "filename bitmap",
     .summary = "Changes a bitmap that an image keeps of what is written to it.",
     .options = bitmap_options,
     .args_size = sizeof(BitmapArgs),

@@ -98,7 +98,7 @@ static CO int check_once(Handle *h, CheckResult *r, CheckFix fix)
     if (ret >= 0)
         return 0;
     if (ret == -ENOTSUP) {
-        complain("Images of format '%s' cannot be checked", node_format(handle_node(h)));
+        complain("This image format does not support checks: '%s'", node_format(handle_node(h)));
         return CHECK_UNSUPPORTED;
     }
     if (err)
@@ -134,6 +134,8 @@ static CO int check_image(const CheckArgs *a, const char *name, CheckFix fix, Op
 
     if (!h || !untrusted_enter(a->untrusted, &h, 1))
         return CHECK_FAILED;
+    if (fix)
+        tool_say_interrupted("the repair of '%s' is not finished", name);
     code = check_once(h, &r, fix);
     if (!code && (r.corruptions_fixed || r.leaks_fixed)) {
         CheckResult fixed = r;
@@ -188,6 +190,7 @@ static CO int check_run(const void *args, char **words, int count)
 const Command cmd_check = {
     .name = "check",
     .synopsis = "[OPTION]... FILE",
+    .words = "filename",
     .summary = "Checks the metadata of an image, and repairs it.",
     .notes = "Exit code: 0 nothing wrong (any more), 1 check not finished, 2 image is corrupt,\n"
              "3 clusters are lost but nothing is corrupt, 63 format cannot be checked.\n",

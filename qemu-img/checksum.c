@@ -100,6 +100,7 @@ static CO int checksum_run(const void *args, char **words, int count)
 const Command cmd_checksum = {
     .name = "checksum",
     .synopsis = "[OPTION]... FILE",
+    .words = "filename",
     .summary = "Prints the digest of what an image shows to its guest, whatever its format.",
     .options = checksum_options,
     .args_size = sizeof(ChecksumArgs),

@@ -2,6 +2,7 @@
 /* Options of subcommands: from a table to getopt_long, from there into a struct; and their help. */
 #include "qemu-img/command.h"
 #include "qemu-img/tool.h"
+#include "tools/options.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -113,7 +114,9 @@ ParseResult command_parse(const Command *c, int argc, char **argv, void *args, G
             return PARSE_BAD;
         }
         if (code == '?') {
-            complain_usage("Unknown or ambiguous option '%s' for '%s'", typed, c->name);
+            g_autofree char *perhaps = option_suggestion(longs, typed);
+
+            complain_usage("Unknown or ambiguous option '%s' for '%s'%s", typed, c->name, perhaps);
             return PARSE_BAD;
         }
         option_store(option_of_code(c, n, code), args, objects, optarg);
@@ -175,9 +178,36 @@ static void print_option(const Option *o)
     print_wrapped(o->help, 30, 30);
 }
 
+static void print_option_synopsis(const Option *o)
+{
+    g_autofree char *value = o->value ? g_ascii_strdown(o->value, -1) : NULL;
+
+    if (o->letter)
+        printf(" [-%c%s%s]", o->letter, value && o->kind != OPT_MAYBE ? " " : "",
+               value && o->kind != OPT_MAYBE ? value : "");
+    if (o->name && o->kind == OPT_MAYBE)
+        printf(" [--%s[=%s]]", o->name, value);
+    else if (o->name)
+        printf(" [--%s%s%s]", o->name, !value ? "" : o->kind == OPT_OBJECT ? " " : "=",
+               value ? value : "");
+}
+
+void command_print_synopsis(const Command *c)
+{
+    printf("  %s", c->name);
+    for (const Option *o = c->options; o->letter || o->name; o++)
+        if (o->kind == OPT_OBJECT)
+            print_option_synopsis(o);
+    for (const Option *o = c->options; o->letter || o->name; o++)
+        if (o->kind != OPT_OBJECT)
+            print_option_synopsis(o);
+    printf(" %s\n", c->words);
+}
+
 void command_help(const Command *c)
 {
-    printf("Usage: qemu-img %s %s\n", c->name, c->synopsis);
+    printf("Usage: %s %s %s\n", tool_name(), c->name, c->synopsis);
+    command_print_synopsis(c);
     print_wrapped(c->summary, 0, 0);
     putchar('\n');
     for (const Option *o = c->options; o->letter || o->name; o++)

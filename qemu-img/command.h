@@ -38,6 +38,7 @@ typedef struct {
 typedef struct {
     const char *name;
     const char *synopsis;   /* what follows the name in the first line of the help */
+    const char *words;      /* what is no option, as callers look for it in the help: "filename" */
     const char *summary;    /* one sentence */
     const char *notes;      /* more help, after the options; NULL: none */
     const Option *options;  /* ended by one with neither letter nor name */
@@ -45,7 +46,8 @@ typedef struct {
     /* @args: zeroed and filled in; @words: what was not an option. Returns the exit code. */
     CO int (*run)(const void *args, char **words, int count);
     bool last_is_word;      /* even if it looks like an option: -1G */
-    int bad_object;         /* exit code when an --object is refused, if not 1 */
+    int failure;            /* exit code for what any command can fail with, if not 1: an --object that
+                               is refused, standard output that is full */
 } Command;
 
 extern const Command *const commands[];
@@ -63,10 +65,15 @@ ParseResult command_parse(const Command *c, int argc, char **argv, void *args, G
 void command_args_clear(const Command *c, void *args);
 /* The help text of @c on standard output. */
 void command_help(const Command *c);
+/*
+ * The line "  NAME [-f fmt]... WORDS" with every option of @c, not wrapped: programs search the help
+ * for it to learn what this version can do.
+ */
+void command_print_synopsis(const Command *c);
 
 /* Entries that many option tables hold. */
 #define OPTION_OBJECT                                                                              \
-    { 0, "object", "OBJECT", "define an object, such as secret,id=ID,data=TEXT ('help' lists them)", \
+    { 0, "object", "OBJECT", "define an object, such as secret,id=ID,file=FILE ('help' lists them)", \
       OPT_OBJECT, 0 }
 #define OPTION_END { 0 }
 

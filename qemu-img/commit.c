@@ -46,7 +46,7 @@ static Node *commit_base(const CommitArgs *a, Node *top)
     full = filename_combine(node_filename(node_storage(top) ? node_storage(top) : top), a->base,
                             NULL);
     for (; n; n = node_backing_chain_next(n))
-        if (!strcmp(node_filename(n), a->base) || (full && !strcmp(node_filename(n), full)))
+        if (node_is_file_named(n, a->base) || (full && node_is_file_named(n, full)))
             return n;
     complain("'%s' is not in the backing chain of '%s'", a->base, node_filename(top));
     return NULL;
@@ -56,7 +56,7 @@ static Node *commit_base(const CommitArgs *a, Node *top)
 static CO Handle *commit_open_base(Node *base, OpenFlags flags, uint64_t size)
 {
     g_autoptr(GError) err = NULL;
-    g_autoptr(Handle) h = handle_new(base, ACCESS_READ, ACCESS_ALL, &err);
+    g_autoptr(Handle) h = handle_new(base, HANDLE_USER, ACCESS_READ, ACCESS_ALL, &err);
 
     if (!h || !handle_reopen(h, NULL, flags | OPEN_RDWR | OPEN_UNCHANGED, &err) ||
         (handle_size(h) < size && !handle_resize(h, size, false, PREALLOC_OFF, &err))) {
@@ -93,16 +93,38 @@ static CO bool commit_empty(Handle *top, const char *name)
     return r >= 0 || complain_errno(r, "'%s' could not be emptied", name);
 }
 
+/*
+ * Writing to @base changes what images between it and @top show: from now on no other program may
+ * read those. NULL: complained.
+ */
+static CO GPtrArray *commit_guard(Node *top, Node *base)
+{
+    g_autoptr(GPtrArray) guards = g_ptr_array_new_with_free_func((GDestroyNotify)handle_close);
+    g_autoptr(GError) err = NULL;
+
+    for (Node *n = node_backing_chain_next(top); n != base; n = node_backing_chain_next(n)) {
+        Handle *h = handle_new(n, HANDLE_GUARD, 0, ACCESS_ALL & ~ACCESS_READ, &err);
+
+        if (!h) {
+            complain_err(err);
+            return NULL;
+        }
+        g_ptr_array_add(guards, h);
+    }
+    return g_steal_pointer(&guards);
+}
+
 static CO bool commit_image(const CommitArgs *a, const char *name, OpenFlags flags, uint64_t rate)
 {
     g_autoptr(Handle) top = tool_open(name, a->format, a->image_opts, flags | OPEN_RDWR);
+    g_autoptr(GPtrArray) guards = NULL;
     g_autoptr(Handle) h = NULL;
     Node *base;
 
     if (!top || !progress_begin(a->progress, a->quiet, "commit", 1))
         return false;
     base = commit_base(a, node_skip_filters(handle_node(top)));
-    if (!base)
+    if (!base || !(guards = commit_guard(node_skip_filters(handle_node(top)), base)))
         return false;
     h = commit_open_base(base, flags, handle_size(top));
     if (!h || !commit_copy(top, name, h, rate) || !tool_close(&h))
@@ -141,6 +163,7 @@ static CO int commit_run(const void *args, char **words, int count)
 const Command cmd_commit = {
     .name = "commit",
     .synopsis = "[OPTION]... FILE",
+    .words = "filename",
     .summary = "Puts what an image holds into its backing file.",
     .notes = "The images between FILE and BASE are of no use afterwards.\n",
     .options = commit_options,

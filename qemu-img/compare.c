@@ -300,11 +300,12 @@ static CO int compare_run(const void *args, char **words, int count)
 const Command cmd_compare = {
     .name = "compare",
     .synopsis = "[OPTION]... FILE1 FILE2",
+    .words = "filename1 filename2",
     .summary = "Compares the content of two images.",
     .notes = "Exit code: 0 the images are the same, 1 they differ, 2 one could not be opened,\n"
              "3 its allocation could not be read, 4 its content could not be read.\n",
     .options = compare_options,
     .args_size = sizeof(CompareArgs),
     .run = compare_run,
-    .bad_object = COMPARE_CANNOT_OPEN,
+    .failure = COMPARE_CANNOT_OPEN,
 };

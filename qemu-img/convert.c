@@ -178,6 +178,30 @@ static CO bool convert_open_sources(Convert *c, char **names, unsigned count)
     return true;
 }
 
+/* Where the end of a file was cut off an image reads as zeroes: copied only if the user knows. */
+static CO bool convert_check_ends(const Convert *c)
+{
+    for (unsigned i = 0; i < c->job.nsources; i++) {
+        Node *n = node_skip_filters(handle_node(c->job.sources[i].h));
+
+        for (; n; n = node_backing_chain_next(n)) {
+            g_autofree char *size = NULL;
+            uint64_t missing;
+
+            /* What cannot be read here the copy cannot read either. */
+            if (node_missing_end(n, &missing) < 0 || !missing)
+                continue;
+            size = size_format(missing);
+            if (!c->args->salvage)
+                return complain("The file of '%s' ends %s early; --salvage copies the image with "
+                                "zeroes for what is missing", node_filename(n), size);
+            complain("warning: The file of '%s' ends %s early; zeroes are copied for what is missing",
+                     node_filename(n), size);
+        }
+    }
+    return true;
+}
+
 /* ---- target --------------------------------------------------------------------------------- */
 
 /* Create options: -o, -B, -F, and the size, which is that of the sources. */
@@ -228,6 +252,7 @@ static bool convert_preallocates(const Convert *c)
 static CO bool convert_create(Convert *c, const char *name)
 {
     const BlockDriver *format = createopts_format(c->format), *protocol;
+    g_autoptr(Handle) backing = NULL;
     g_autoptr(GError) err = NULL;
     g_autoptr(json_t) opts = NULL;
     bool created;
@@ -240,6 +265,11 @@ static CO bool convert_create(Convert *c, const char *name)
                         "preallocation exclude each other");
     if (c->args->compress && !format->is_compressing)
         return complain("Images of format '%s' cannot be compressed", format->name);
+    if (c->has_backing && (!createopts_check_backing(name, c->opts, &err) ||
+                           !createopts_open_backing(name, c->opts, &backing, &err))) {
+        err_prefix_name(&err, name, name);
+        return complain_err(err);
+    }
     opts = json_deep_copy(c->opts);
     tool_say_when_killed(true);
     progress_phase("preallocate");
@@ -248,7 +278,7 @@ static CO bool convert_create(Convert *c, const char *name)
     work_listen(NULL);
     progress_phase("convert");
     if (!created) {
-        err_prefix(&err, "%s: ", name);
+        err_prefix_name(&err, name, name);
         return complain_err(err);
     }
     if (!c->has_backing)
@@ -262,10 +292,13 @@ static CO bool convert_open_existing(Convert *c, const char *name)
     const ConvertArgs *a = c->args;
     Handle *h = tool_open(name, a->target_image_opts ? NULL : c->format, a->target_image_opts,
                           c->target_flags | (c->source_flags & OPEN_UNTRUSTED));
+    g_autoptr(GError) err = NULL;
 
     c->job.target = h;
     if (!h)
         return false;
+    if (!node_check_alone(handle_node(h), &err))
+        return complain_err(err);
     if (handle_size(h) < c->job.len)
         return complain("'%s' is smaller than what is to be copied into it", name);
     if (a->compress && !node_driver(handle_node(h))->is_compressing)
@@ -286,15 +319,31 @@ static CO bool convert_open_existing(Convert *c, const char *name)
 static Node *convert_base(Node *source, Node *target_backing)
 {
     for (Node *n = node_backing_chain_next(source); n; n = node_backing_chain_next(n))
-        if (!strcmp(node_filename(n), node_filename(target_backing)))
+        if (node_is_file_named(n, node_filename(target_backing)))
             return n;
     return node_backing_chain_next(source);
 }
 
-/* Makes what will be written to zero at once, if that is cheap. */
+/* Makes what will be written to zero beforehand, where it is not, if that is cheap. */
 static CO bool convert_zero_target(Convert *c)
 {
-    return handle_zero(c->job.target, 0, c->job.len, REQ_MAY_UNMAP | REQ_NO_FALLBACK) >= 0;
+    Handle *h = c->job.target;
+    uint64_t zeroed = 0;
+    Extent e;
+
+    for (uint64_t off = 0; off < c->job.len; off += e.len) {
+        uint64_t len = MIN(c->job.len - off, EXTENT_LEN_MAX);
+
+        if (handle_extent(h, off, len, true, &e) < 0 || !e.len)
+            return false;
+        if (e.flags & EXTENT_ZERO)
+            continue;
+        zeroed += e.len;
+        if (zeroed > REQ_LEN_MAX ||
+            handle_zero(h, off, e.len, REQ_MAY_UNMAP | REQ_NO_FALLBACK) < 0)
+            return false;
+    }
+    return true;
 }
 
 /* True if the new target has its space already, so that more data than needed would take more. */
@@ -319,7 +368,7 @@ static CO void convert_plan(Convert *c)
     j->fine = convert_has_space(c);
     /* Space of its own is what these ask for. */
     j->share = !j->fine && !j->compress && !j->salvage && !j->write_all;
-    if (!j->target_is_zero && !backing && j->min_sparse && j->len && j->len <= REQ_LEN_MAX)
+    if (!j->target_is_zero && !backing && j->min_sparse && j->len)
         j->target_is_zero = convert_zero_target(c);
 }
 
@@ -341,7 +390,7 @@ static CO bool convert_images(Convert *c, char **names, unsigned count)
     const char *target = names[count - 1];
     Node *source;
 
-    if (!convert_open_sources(c, names, count - 1))
+    if (!convert_open_sources(c, names, count - 1) || !convert_check_ends(c))
         return false;
     source = handle_node(c->job.sources[0].h);
     if (a->bitmaps && !bitmaps_can_copy(source, a->skip_broken))
@@ -427,6 +476,7 @@ static CO int convert_run(const void *args, char **words, int count)
 const Command cmd_convert = {
     .name = "convert",
     .synopsis = "[OPTION]... FILE... TARGET",
+    .words = "filename [filename2 [...]] output_filename",
     .summary = "Copies images, one after the other, into a new one.",
     .options = convert_options,
     .args_size = sizeof(ConvertArgs),

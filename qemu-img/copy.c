@@ -3,6 +3,7 @@
 #include "qemu-img/copy.h"
 #include "block/driver.h"
 #include "io/co-lock.h"
+#include "io/memory.h"
 #include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
 #include "util/size.h"
@@ -107,6 +108,27 @@ static uint64_t unallocated_end(const CopyJob *j, uint64_t off, uint64_t end)
     return off < j->backing_len ? MIN(end, j->backing_len) : end;
 }
 
+/*
+ * The extent at @at of @s. With salvage one that cannot be read is asked for again, half as long each
+ * time, down to a sector: the fault may lie further on.
+ */
+static CO int source_extent(const Copy *c, CopySource *s, uint64_t at)
+{
+    uint64_t len = MIN(s->len - at, s->asked ? MIN(2 * s->asked, EXTENT_LEN_MAX) : EXTENT_LEN_MAX);
+    int r;
+
+    for (;;) {
+        r = node_extent_above(handle_node(s->h), c->job->base, s->from + at, len, true, &s->extent,
+                              NULL);
+        if (s->asked)
+            s->asked = len;
+        if (r >= 0 || !c->job->salvage || len <= SECTOR)
+            return r;
+        len = MAX(round_down(len / 2, SECTOR), (uint64_t)SECTOR);
+        s->asked = len;
+    }
+}
+
 /* The run that begins at @off. With salvage, what is not known counts as data. */
 static CO int copy_look(Copy *c, uint64_t off, Run *run)
 {
@@ -114,8 +136,7 @@ static CO int copy_look(Copy *c, uint64_t off, Run *run)
     uint64_t at = off - s->start;
 
     if (off >= s->known) {
-        int r = node_extent_above(handle_node(s->h), c->job->base, s->from + at,
-                                  MIN(s->len - at, EXTENT_LEN_MAX), true, &s->extent, NULL);
+        int r = source_extent(c, s, at);
 
         if (r >= 0 && plausible_add(&s->plausible, handle_node(s->h), &s->extent) < 0)
             return -EUCLEAN;
@@ -484,6 +505,13 @@ static CO void copy_worker(void *arg)
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
+/* How many workers: with little memory, or large clusters to compress, fewer than was asked for. */
+static unsigned copy_workers(const Copy *c)
+{
+    /* What is compressed is in memory a second time, beside what compressing needs. */
+    return memory_shares(c->job->workers, c->job->compress ? 3 * c->room : c->room);
+}
+
 /* What holes of the target are made of. */
 static CO uint64_t copy_unit(const CopyJob *j)
 {
@@ -544,7 +572,7 @@ bool copy_run(const CopyJob *job)
         copy_fail(&c, "looked at", 0, r);
         return copy_complain(&c);
     }
-    for (unsigned i = 0; i < job->workers; i++)
+    for (unsigned i = copy_workers(&c); i-- > 0;)
         co_group_start(&group, copy_worker, &c);
     co_group_wait(&group);
     return !c.error || copy_complain(&c);

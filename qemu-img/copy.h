@@ -25,6 +25,7 @@ typedef struct {
     uint64_t from;          /* bytes of the image that are left out before it */
     /* internal: what the input is made of from some offset up to @known */
     Extent extent;
+    uint64_t asked;      /* length of the last question after one that failed; 0: none has */
     uint64_t known;
     Plausible plausible;
 } CopySource;

@@ -30,30 +30,27 @@ static const Option create_options[] = {
     OPTION_END
 };
 
-/* Opens the backing file named in @opts: it must be there, and may lend its size and format. */
-static CO bool create_try_backing(const char *filename, json_t *opts, GError **err)
+/*
+ * Opens the backing file named in @opts as *@h: it must be there, and may lend its size and format.
+ */
+static CO bool create_try_backing(const char *filename, json_t *opts, Handle **h, GError **err)
 {
     const char *backing = json_get_str(opts, BACKING_FILE, NULL);
     const char *format = json_get_str(opts, BACKING_FMT, NULL);
-    g_autofree char *full = filename_combine(filename, backing, err);
-    g_autoptr(Handle) h = NULL;
 
-    if (!full)
-        return false;
-    h = tool_open_err(full, format, false, 0, err);
-    if (!h)
-        return err_prefix(err, "Backing file: ") || err_line(err, "Could not open backing image.");
+    if (!createopts_open_backing(filename, opts, h, err))
+        return err_line(err, "Could not open backing image.");
     if (!format) {
         err_set(err, EINVAL, "The format of backing file '%s' is missing (-F)", backing);
-        return err_line(err, "Detected format of %s.", node_format(handle_node(h)));
+        return err_line(err, "Detected format of %s.", node_format(handle_node(*h)));
     }
     if (!json_has(opts, "size"))
-        json_put_int(opts, "size", (int64_t)node_size(handle_node(h)));
+        json_put_int(opts, "size", (int64_t)node_size(handle_node(*h)));
     return true;
 }
 
 static CO bool create_check_backing(const CreateArgs *a, const char *filename, json_t *opts,
-                                    GError **err)
+                                    Handle **h, GError **err)
 {
     const char *backing = json_get_str(opts, BACKING_FILE, NULL);
 
@@ -61,10 +58,10 @@ static CO bool create_check_backing(const CreateArgs *a, const char *filename, j
         return true;
     if (!*backing)
         return err_set(err, EINVAL, "The name of the backing file is empty");
-    if (!strcmp(backing, filename))
-        return err_set(err, EINVAL, "An image cannot be its own backing file");
+    if (!createopts_check_backing(filename, opts, err))
+        return false;
     if (!a->unsafe)
-        return create_try_backing(filename, opts, err);
+        return create_try_backing(filename, opts, h, err);
     if (!json_has(opts, BACKING_FMT))
         return err_set(err, EINVAL, "The format of backing file '%s' is missing (-F)", backing);
     return true;
@@ -86,14 +83,15 @@ static CO bool create_image(const CreateArgs *a, const char *filename, const Blo
                             json_t *opts)
 {
     const BlockDriver *protocol = createopts_protocol(filename);
+    g_autoptr(Handle) backing = NULL;
     g_autoptr(GError) err = NULL;
     bool ok;
 
     if (!protocol || !create_merge_backing(a, format, opts))
         return false;
     if (!create_opts_check(format, protocol, opts, &err) ||
-        !create_check_backing(a, filename, opts, &err)) {
-        err_prefix(&err, "%s: ", filename);
+        !create_check_backing(a, filename, opts, &backing, &err)) {
+        err_prefix_name(&err, filename, filename);
         return complain_err(err);
     }
     if (!json_has(opts, "size"))
@@ -107,7 +105,7 @@ static CO bool create_image(const CreateArgs *a, const char *filename, const Blo
     work_listen(NULL);
     tool_say_when_killed(false);
     if (!ok) {
-        err_prefix(&err, "%s: ", filename);
+        err_prefix_name(&err, filename, filename);
         return complain_err(err);
     }
     return true;
@@ -156,6 +154,7 @@ static CO int create_run(const void *args, char **words, int count)
 const Command cmd_create = {
     .name = "create",
     .synopsis = "[OPTION]... FILE [SIZE]",
+    .words = "filename [size]",
     .summary = "Creates an image.",
     .notes = "SIZE may be left out when a backing file lends its own, or with -o size=.\n",
     .options = create_options,

@@ -75,6 +75,33 @@ const BlockDriver *createopts_protocol(const char *filename)
     return d && d->create ? d : NULL;
 }
 
+/* ---- the backing file ----------------------------------------------------------------------- */
+
+bool createopts_check_backing(const char *filename, const json_t *opts, GError **err)
+{
+    const char *data = json_get_str(opts, "data_file", NULL);
+    g_autofree char *full = filename_combine(filename, json_get_str(opts, BACKING_FILE, ""), err);
+
+    if (!full)
+        return false;
+    if (filename_is_same(full, filename))
+        return err_set(err, EINVAL, "An image cannot be its own backing file");
+    if (data && filename_is_same(full, data))
+        return err_set(err, EINVAL, "'%s' cannot be both backing file and data file", full);
+    return true;
+}
+
+CO bool createopts_open_backing(const char *filename, const json_t *opts, Handle **h, GError **err)
+{
+    const char *format = json_get_str(opts, BACKING_FMT, NULL);
+    g_autofree char *full = filename_combine(filename, json_get_str(opts, BACKING_FILE, ""), err);
+
+    if (!full)
+        return false;
+    *h = tool_open_err(full, format, false, OPEN_NO_IO | OPEN_FORCE_SHARE, err);
+    return *h || err_prefix(err, "Backing file: ");
+}
+
 /* ---- tables --------------------------------------------------------------------------------- */
 
 static const CreateOpt *find_opt(const CreateOpt *table, const char *name)

@@ -30,6 +30,15 @@ void createopts_print_table(const char *title, const CreateOpt *table);
 /* True if @table has an option of that name. */
 bool createopts_knows(const CreateOpt *table, const char *name);
 
+/* False with @err if the backing file that @opts name is a file that creating @filename empties. */
+bool createopts_check_backing(const char *filename, const json_t *opts, GError **err);
+/*
+ * Opens the backing file that @opts name as *@h, to be asked for its format and size, and to be kept
+ * until @filename is made: no file that is open is created anew. Others may use it, for writing too,
+ * and it needs no secret.
+ */
+CO bool createopts_open_backing(const char *filename, const json_t *opts, Handle **h, GError **err);
+
 /* Format driver @fmt that can create; NULL: complained. */
 const BlockDriver *createopts_format(const char *fmt);
 /* The protocol driver for @filename, if it can create with @format; NULL: complained. */

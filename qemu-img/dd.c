@@ -88,7 +88,7 @@ static CO Handle *dd_create(const char *name, const char *fmt, uint64_t len)
     complain_last_words_set("'%s' is incomplete: the work was not finished", name);
     tool_say_when_killed(true);
     if (!image_create(name, fmt, opts, &err)) {
-        err_prefix(&err, "%s: ", name);
+        err_prefix_name(&err, name, name);
         complain_err(err);
         return NULL;
     }
@@ -101,7 +101,7 @@ static CO Handle *dd_create(const char *name, const char *fmt, uint64_t len)
 static CO bool dd_copy(const DdArgs *a, const Operands *o)
 {
     g_autoptr(Handle) in = tool_open(o->input, a->format, a->image_opts,
-                                     a->force_share ? OPEN_FORCE_SHARE : OPEN_DENY_WRITERS);
+                                     a->force_share ? OPEN_FORCE_SHARE : 0);
     CopySource source = { .h = in, .name = o->input };
     CopyJob job = { .sources = &source, .nsources = 1, .target_name = o->output,
                     .workers = WORKERS, .min_sparse = HOLE, .share = true };
@@ -151,6 +151,7 @@ static CO int dd_run(const void *args, char **words, int count)
 const Command cmd_dd = {
     .name = "dd",
     .synopsis = "[OPTION]... [bs=BYTES] [count=BLOCKS] [skip=BLOCKS] if=INPUT of=OUTPUT",
+    .words = "[bs=block_size] [count=blocks] [skip=blocks] if=input of=output",
     .summary = "Copies part of an image into a new one.",
     .notes = "  bs=BYTES      size of a block (512)\n"
              "  count=BLOCKS  stop after so many blocks of INPUT, those left out included\n"

@@ -6,6 +6,7 @@
 #include "qemu-img/tool.h"
 #include "qemu-img/untrusted.h"
 #include "util/err.h"
+#include "util/size.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -55,6 +56,19 @@ typedef struct {
     OpenFlags flags;      /* to open all with */
 } Chain;
 
+/* A file that was cut off is worth a word beside what is printed, which callers parse. */
+static CO void info_tell_cut(Node *n)
+{
+    g_autofree char *size = NULL;
+    uint64_t missing;
+
+    if (node_missing_end(n, &missing) < 0 || !missing)
+        return;
+    size = size_format(missing);
+    complain("warning: The file of '%s' ends %s early; what is missing reads as zeroes",
+             node_filename(n), size);
+}
+
 /* Opens one image and appends what is known about it. */
 static CO bool info_one(const InfoArgs *a, Chain *c, const char *name, const char *format,
                         bool image_opts)
@@ -73,6 +87,7 @@ static CO bool info_one(const InfoArgs *a, Chain *c, const char *name, const cha
     if (!image)
         return complain_err(err);
     json_array_append_new(c->list, image);
+    info_tell_cut(handle_node(h));
     if (c->snapshots->len > before)
         g_ptr_array_add(c->open, g_steal_pointer(&h));
     g_free(c->next);
@@ -147,6 +162,7 @@ static CO int info_run(const void *args, char **words, int count)
 const Command cmd_info = {
     .name = "info",
     .synopsis = "[OPTION]... FILE",
+    .words = "filename",
     .summary = "Tells what is known about an image.",
     .options = info_options,
     .args_size = sizeof(InfoArgs),

@@ -4,6 +4,7 @@
 #include "qemu-img/command.h"
 #include "qemu-img/tool.h"
 #include "util/object.h"
+#include "util/suggest.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +12,9 @@
 
 static void print_help(void)
 {
-    tool_print_version("qemu-img");
-    puts("\nUsage: qemu-img [STANDARD OPTION]... COMMAND [OPTION]... [WORD]...\n"
-         "Creates, converts, checks and changes disk images.\n"
+    tool_print_version("qemu-img version");
+    printf("\nUsage: %s [STANDARD OPTION]... COMMAND [OPTION]... [WORD]...\n", tool_name());
+    puts("Creates, converts, checks and changes disk images.\n"
          "\n"
          "Standard options:\n"
          "  -h, --help       print this text and exit\n"
@@ -21,9 +22,12 @@ static void print_help(void)
          "  -T, --trace [[enable=]PATTERN][,events=FILE][,file=FILE]\n"
          "                   turn on trace points ('help' lists them)\n"
          "\n"
-         "Commands ('qemu-img COMMAND --help' tells more):");
+         "Commands (each tells more with --help):");
     for (const Command *const *c = commands; *c; c++)
         printf("  %-9s  %s\n", (*c)->name, (*c)->summary);
+    puts("\nCommand syntax:");
+    for (const Command *const *c = commands; *c; c++)
+        command_print_synopsis(*c);
     puts("\n"
          "Sizes are bytes, or numbers followed by k, M, G, T, P or E (powers of 1024).\n"
          "Cache modes are none, writeback, writethrough, directsync and unsafe.\n"
@@ -40,6 +44,11 @@ typedef struct {
     int exit_code;
 } Job;
 
+static int command_failure(const Command *c)
+{
+    return c->failure ? c->failure : 1;
+}
+
 /* Makes what --object asked for. False: the program ends with .exit_code now. */
 static bool job_make_objects(Job *j)
 {
@@ -50,7 +59,7 @@ static bool job_make_objects(Job *j)
             return false;
         if (!object_add_text(j->objects->pdata[i], &err)) {
             complain_err(err);
-            j->exit_code = j->command->bad_object ? j->command->bad_object : 1;
+            j->exit_code = command_failure(j->command);
             return false;
         }
     }
@@ -97,6 +106,17 @@ static const Command *command_find(const char *name)
     return NULL;
 }
 
+static void command_unknown(const char *name)
+{
+    Suggestion s = { .word = name };
+    g_autofree char *perhaps = NULL;
+
+    for (const Command *const *c = commands; *c; c++)
+        suggest_try(&s, (*c)->name);
+    perhaps = suggestion_text(&s);
+    complain_usage("There is no command '%s'%s", name, perhaps);
+}
+
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -120,14 +140,14 @@ int main(int argc, char **argv)
         switch (code) {
         case 'h':
             print_help();
-            return tool_finish(0);
+            return tool_finish(0, 1);
         case 'V':
-            tool_print_version("qemu-img");
-            return tool_finish(0);
+            tool_print_version("qemu-img version");
+            return tool_finish(0, 1);
         case 'T':
             r = tool_trace(optarg);
             if (r != OPTION_DONE)
-                return tool_finish(r == OPTION_EXIT ? 0 : 1);
+                return tool_finish(r == OPTION_EXIT ? 0 : 1, 1);
             break;
         case ':':
             complain_usage("Option '%s' needs a value", argv[optind - 1]);
@@ -143,8 +163,10 @@ int main(int argc, char **argv)
     }
     c = command_find(argv[optind]);
     if (!c) {
-        complain_usage("There is no command '%s'", argv[optind]);
+        command_unknown(argv[optind]);
         return 1;
     }
-    return tool_finish(run_command(c, argc - optind, argv + optind));
+    code = tool_finish(run_command(c, argc - optind, argv + optind), command_failure(c));
+    tool_die_if_interrupted();
+    return code;
 }

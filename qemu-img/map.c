@@ -166,6 +166,7 @@ static CO int map_run(const void *args, char **words, int count)
 const Command cmd_map = {
     .name = "map",
     .synopsis = "[OPTION]... FILE",
+    .words = "filename",
     .summary = "Shows where the content of an image lies.",
     .options = map_options,
     .args_size = sizeof(MapArgs),

@@ -69,7 +69,8 @@ static CO bool measure_image(const MeasureArgs *a, const char *name, const Block
              (a->snapshot && !image_load_snapshot(source, a->snapshot)))
             return false;
     }
-    if (!create_opts_check(format, NULL, opts, &err) ||
+    /* Options of the file that the image would lie in are fine, too. */
+    if (!create_opts_check(format, driver_find("file"), opts, &err) ||
         !image_measure(format, opts, source, &result, &err))
         return complain_err(err);
     measure_print(&result, json);
@@ -115,6 +116,7 @@ static CO int measure_run(const void *args, char **words, int count)
 const Command cmd_measure = {
     .name = "measure",
     .synopsis = "[OPTION]... (FILE | --size=SIZE)",
+    .words = "[filename]",
     .summary = "Tells how large the file of a new image would be.",
     .options = measure_options,
     .args_size = sizeof(MeasureArgs),

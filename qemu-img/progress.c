@@ -13,8 +13,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* Columns of the bar itself at most, and of all that stands around it. */
-enum { BAR_WIDTH = 30, BAR_FRAME = 48 };
+/* Columns of the bar itself, brackets excluded, and of a terminal that does not tell its own. */
+enum { BAR_MOST = 30, BAR_LEAST = 4, COLUMNS = 80 };
 #define TICK_BAR_NS INT64_C(200000000)
 #define TICK_JSON_NS INT64_C(500000000)
 
@@ -30,7 +30,6 @@ static struct {
     uint64_t done, total;
     int64_t began_ns, next_ns;
     FILE *lines;             /* what progress_stderr gives out */
-    int bar_width;
     bool bar_drawn;
 } progress;
 
@@ -119,32 +118,55 @@ static char *seconds_text(double s)
                      : g_strdup_printf("%u:%02u", n / 60, n % 60);
 }
 
-/* The columns for the bar on this terminal. */
-static int bar_columns(void)
+/* The columns of this terminal now: people change it while they wait. */
+static int terminal_columns(void)
 {
     struct winsize size;
 
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || !size.ws_col)
-        return BAR_WIDTH;
-    return CLAMP(size.ws_col - BAR_FRAME, 1, BAR_WIDTH);
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || !size.ws_col ? COLUMNS : size.ws_col;
 }
 
-/* "convert [#####.....] 51.2%  1.2 GiB/s  0:12 left" */
+/* Appends @more, which is taken, to @s if both fit in @columns. */
+static void append_fitting(GString *s, char *more, int columns)
+{
+    if ((int)(s->len + strlen(more)) <= columns)
+        g_string_append(s, more);
+    g_free(more);
+}
+
+static char *bar_of(int width)
+{
+    int filled = (int)(percent() * width / 100);
+    GString *s = g_string_new(" [");
+
+    for (int i = 0; i < width; i++)
+        g_string_append_c(s, i < filled ? '#' : '.');
+    g_string_append_c(s, ']');
+    return g_string_free(s, FALSE);
+}
+
+/*
+ * "convert [#####.....]  51.2%  1.2 GiB/s  0:12 left", as much of it as fits into a line whose last
+ * column stays free: the percentage comes first, then rate, time, phase and bar.
+ */
 static char *bar_text(void)
 {
-    double bps = rate(), left = time_left(bps), now = percent();
+    double bps = rate(), left = time_left(bps);
     g_autofree char *speed = size_format((uint64_t)bps), *eta = seconds_text(left);
-    int filled = (int)(now * progress.bar_width / 100);
-    GString *s = g_string_new(progress.phase);
+    g_autoptr(GString) end = g_string_new(NULL);
+    GString *s = g_string_new(NULL);
+    int columns = terminal_columns() - 1, room;
 
-    g_string_append(s, " [");
-    for (int i = 0; i < progress.bar_width; i++)
-        g_string_append_c(s, i < filled ? '#' : '.');
-    g_string_append_printf(s, "] %5.1f%%", now);
+    g_string_printf(end, " %5.1f%%", percent());
     if (bps > 0)
-        g_string_append_printf(s, "  %s/s", speed);
+        append_fitting(end, g_strdup_printf("  %s/s", speed), columns - (int)strlen(progress.phase));
     if (left >= 0)
-        g_string_append_printf(s, "  %s left", eta);
+        append_fitting(end, g_strdup_printf("  %s left", eta), columns - (int)strlen(progress.phase));
+    append_fitting(s, g_strdup(progress.phase), columns - (int)end->len);
+    room = columns - (int)(s->len + end->len) - (int)strlen(" []");
+    if (room >= BAR_LEAST)
+        append_fitting(s, bar_of(MIN(room, BAR_MOST)), columns);
+    append_fitting(s, g_strdup(end->str), columns);
     return g_string_free(s, FALSE);
 }
 
@@ -215,7 +237,6 @@ bool progress_begin(const char *how, bool quiet, const char *phase, double step)
         plain_print(0);
     } else if (!how && !quiet && isatty(STDERR_FILENO)) {
         progress.style = SHOW_BAR;
-        progress.bar_width = bar_columns();
         complain_after(progress_hide);
         /* Quick jobs never show a bar. */
         progress.next_ns = progress.began_ns + TICK_JSON_NS;

@@ -290,7 +290,7 @@ static CO bool rebase_open_top(Rebase *rb, OpenFlags flags, GError **err)
 
 static CO bool below_take(Below *b, Node *n, GError **err)
 {
-    b->h = handle_new(n, ACCESS_READ, ACCESS_ALL, err);
+    b->h = handle_new(n, HANDLE_USER, ACCESS_READ, ACCESS_ALL, err);
     if (b->h)
         b->size = handle_size(b->h);
     return b->h;
@@ -310,13 +310,13 @@ static CO bool rebase_open_new(Rebase *rb, OpenFlags flags, GError **err)
     if (!full)
         return false;
     for (Node *n = node_backing_chain_next(top); n; n = node_backing_chain_next(n))
-        if (!strcmp(node_filename(n), full) &&
+        if (node_is_file_named(n, full) &&
             (!a->backing_format || !strcmp(node_format(n), a->backing_format))) {
             rb->shared = true;
             return below_take(&rb->new, n, err);
         }
     rb->new.h = tool_open_err(full, a->backing_format, false, flags, err);
-    if (!rb->new.h)
+    if (!rb->new.h || !node_check_alone(top, err))
         return err_prefix(err, "New backing file: ");
     rb->new.size = handle_size(rb->new.h);
     return true;
@@ -333,6 +333,20 @@ static CO bool rebase_open_below(Rebase *rb, OpenFlags flags)
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */
+
+/* False: complained that the new backing file, which is not opened, is the image itself. */
+static bool rebase_check_name(const Rebase *rb)
+{
+    const char *backing = rb->args->backing;
+    Node *top = node_skip_filters(handle_node(rb->top));
+    g_autofree char *full = NULL;
+
+    if (rb->args->unsafe && backing && *backing)
+        full = filename_combine(node_filename(node_storage(top) ? node_storage(top) : top), backing,
+                                NULL);
+    return !full || !node_is_file_named(top, full) ||
+           complain("'%s' cannot be its own backing file", rb->name);
+}
 
 static CO bool rebase_change_name(Rebase *rb)
 {
@@ -365,6 +379,8 @@ static CO bool rebase_image(Rebase *rb, OpenFlags flags, OpenFlags source_flags)
         return complain("Images of format '%s' cannot be compressed", d->name);
     if (a->backing && *a->backing && !a->backing_format)
         return complain("The format of the new backing file is missing (-F)");
+    if (!rebase_check_name(rb))
+        return false;
     if (!a->unsafe && (!rebase_open_below(rb, source_flags) || !rebase_copy(rb)))
         return false;
     return rebase_change_name(rb) && tool_close(&rb->top);
@@ -406,6 +422,7 @@ static CO int rebase_run(const void *args, char **words, int count)
 const Command cmd_rebase = {
     .name = "rebase",
     .synopsis = "[OPTION]... -b BACKING FILE",
+    .words = "filename",
     .summary = "Changes the backing file of an image, whose content stays the same.",
     .options = rebase_options,
     .args_size = sizeof(RebaseArgs),

@@ -47,15 +47,9 @@ static bool resize_read_size(const char *text, NewSize *s)
 
 static bool resize_read_preallocation(const char *text, Prealloc *p)
 {
-    static const char *const names[] = { "off", "metadata", "falloc", "full" };
-
     *p = PREALLOC_OFF;
-    for (size_t i = 0; text && i < G_N_ELEMENTS(names); i++)
-        if (!strcmp(text, names[i])) {
-            *p = (Prealloc)i;
-            return true;
-        }
-    return !text || complain("There is no preallocation mode '%s'", text);
+    return !text || prealloc_parse(text, p) || 
+           complain("There is no preallocation mode '%s'; choose off, metadata, falloc or full", text);
 }
 
 /* The size in bytes that @s means for an image of @old bytes; false: complained. */
@@ -90,8 +84,7 @@ static CO bool resize_image(const ResizeArgs *a, const char *name, const NewSize
     if (size <= old && p != PREALLOC_OFF)
         return complain("Only an image that grows can have its new space allocated beforehand");
     /* The format takes the size as it is given, so that it can refuse what it cannot have. */
-    complain_last_words_set("Interrupted: '%s' has its old size or its new one", name);
-    tool_say_when_killed(true);
+    tool_say_interrupted("'%s' has its old size or its new one", name);
     work_listen(progress_update);
     ok = handle_resize(h, size, true, p, &err);
     work_listen(NULL);
@@ -130,6 +123,7 @@ static CO int resize_run(const void *args, char **words, int count)
 const Command cmd_resize = {
     .name = "resize",
     .synopsis = "[OPTION]... FILE [+|-]SIZE",
+    .words = "filename [+ | -]size",
     .summary = "Makes an image larger or smaller.",
     .notes = "Shrink the file systems and partitions inside before the image; grow them after it.\n",
     .options = resize_options,

@@ -109,6 +109,8 @@ static CO bool snapshot_image(const SnapshotArgs *a, const char *name, bool writ
     if (r < 0 && (write || r != -ENOTSUP))
         return complain_errno(r, "Snapshots of '%s' (format '%s') cannot be %s", name,
                               node_format(s.node), write ? "changed" : "listed");
+    if (write)
+        tool_say_interrupted("the snapshots of '%s' are the old or the new ones", name);
     ok = write ? snapshots_act(&s, a) : snapshots_list(&s);
     g_free(s.list);
     return ok && tool_close(&h);
@@ -135,6 +137,7 @@ static CO int snapshot_run(const void *args, char **words, int count)
 const Command cmd_snapshot = {
     .name = "snapshot",
     .synopsis = "[OPTION]... FILE",
+    .words = "filename",
     .summary = "Lists, makes, applies and deletes snapshots inside an image.",
     .options = snapshot_options,
     .args_size = sizeof(SnapshotArgs),

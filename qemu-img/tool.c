@@ -16,7 +16,7 @@ bool complain_usage(const char *fmt, ...)
     va_start(ap, fmt);
     complain_va(fmt, ap);
     va_end(ap);
-    fputs("Try 'qemu-img --help' for more information\n", stderr);
+    fprintf(stderr, "Try '%s --help' for more information\n", tool_name());
     return false;
 }
 
@@ -64,8 +64,11 @@ const BlockDriver *tool_format(const char *what, const char *name)
 {
     const BlockDriver *d = driver_find(name);
 
-    if (!d)
-        complain("Unknown %s '%s'", what, name);
+    if (!d) {
+        g_autofree char *perhaps = driver_suggestion(name);
+
+        complain("Unknown %s '%s'%s", what, name, perhaps);
+    }
     return d;
 }
 
@@ -105,27 +108,10 @@ Handle *tool_open(const char *name, const char *format, bool image_opts, OpenFla
     return h;
 }
 
-/*
- * Bitmaps are stored when an image stops being writable, which a close does without a way to tell of
- * a failure.
- */
-static CO bool tool_store_bitmaps(Handle *h)
-{
-    Node *n = handle_node(h);
-    bool found = false;
-    g_autoptr(GError) err = NULL;
-
-    for (DirtyBitmap *b = dirty_first(node_skip_filters(n)); b; b = b->next)
-        found |= b->persistent;
-    if (!found || handle_reopen(h, NULL, node_flags(n) & ~(OPEN_RDWR | OPEN_RESIZE), &err))
-        return true;
-    err_prefix(&err, "The bitmaps of '%s' could not be stored: ", node_filename(n));
-    return complain_err(err);
-}
-
 bool tool_close(Handle **h)
 {
     Handle *gone = g_steal_pointer(h);
+    g_autoptr(GError) err = NULL;
     bool ok = true;
     int r;
 
@@ -135,9 +121,8 @@ bool tool_close(Handle **h)
     if (r < 0)
         ok = complain_errno(r, "Last data of '%s' could not be written",
                             node_filename(handle_node(gone)));
-    if (ok && handle_is_writable(gone))
-        ok = tool_store_bitmaps(gone);
-    handle_close(gone);
+    if (!handle_close_err(gone, &err) && ok)
+        ok = complain_err(err);
     return ok;
 }
 
@@ -191,9 +176,27 @@ void tool_say_when_killed(bool on)
     handle_interrupts(on ? die_of : SIG_DFL);
 }
 
+void tool_say_interrupted(const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    complain_last_words_set("Interrupted: %s", text);
+    tool_say_when_killed(true);
+}
+
 bool tool_interrupted(void)
 {
     return interrupted;
+}
+
+void tool_die_if_interrupted(void)
+{
+    if (interrupted)
+        raise(interrupted);
 }
 
 /* ---- results -------------------------------------------------------------------------------- */

@@ -39,14 +39,20 @@ static void on_glib_message(const char *domain, GLogLevelFlags level, const char
 
 /* ---- limits --------------------------------------------------------------------------------- */
 
-/* Lowers the soft limit @what to *@value, which becomes what holds from now on. False: complained. */
+/*
+ * Sets the soft limit @what to *@value, or to what held before this program began if that is less;
+ * *@value becomes what holds from now on. False: complained.
+ */
 static bool limit_set(int what, uint64_t *value)
 {
+    static uint64_t first[RLIM_NLIMITS];
     struct rlimit limit;
 
     if (getrlimit(what, &limit) < 0)
         return complain_errno(errno, "Limits of this process cannot be read");
-    *value = limit.rlim_cur = MIN(limit.rlim_cur, *value);
+    if (!first[what])
+        first[what] = MAX(limit.rlim_cur, 1);
+    *value = limit.rlim_cur = MIN(first[what], *value);
     return setrlimit(what, &limit) == 0 ||
            complain_errno(errno, "Limits of this process cannot be set");
 }
@@ -70,6 +76,7 @@ static bool limit_memory(void)
     return limit_set(RLIMIT_DATA, &bytes);
 }
 
+/* Leaves the time that opening takes, and then what the @count open @images may take. */
 static bool limit_cpu(Handle *const *images, unsigned count)
 {
     struct sigaction sa = { .sa_handler = on_cpu_limit };
@@ -86,7 +93,8 @@ static bool limit_cpu(Handle *const *images, unsigned count)
     if (!limit_set(RLIMIT_CPU, &seconds))
         return false;
     snprintf(too_long, sizeof(too_long), "%s: --untrusted refuses more than %u seconds of CPU time "
-             "for images of this size\n", tool_name(), (unsigned)seconds);
+             "for %s\n", tool_name(), (unsigned)seconds,
+             count ? "images of this size" : "opening images");
     return sigaction(SIGXCPU, &sa, NULL) == 0;
 }
 
@@ -102,6 +110,8 @@ bool untrusted_prepare(const char *how, OpenFlags *flags)
     if (*how && strcmp(how, "strict"))
         return complain("Images are --untrusted or --untrusted=strict, not '%s'", how);
     *flags |= OPEN_UNTRUSTED;
+    if (!limit_memory() || !limit_cpu(NULL, 0))
+        return false;
     if (!sandbox_prepare(&err))
         return complain_err(err);
     missing = sandbox_missing();

@@ -26,7 +26,7 @@ static CO CommandResult discard_report(Session *s, uint64_t off, uint64_t len, S
     int r = handle_discard(s->file, off, len);
 
     if (r < 0) {
-        printf("discard failed: %s\n", g_strerror(-r));
+        report_failure("discard", r, off, len, handle_size(s->file));
         return CMD_FAILED;
     }
     report_stats(stats, "discard", off, len, clock_now_ns() - started);
@@ -62,24 +62,6 @@ static CO CommandResult discard_run(Session *s, int argc, char **argv)
     return discard_report(s, off, len, stats);
 }
 
-static bool prealloc_parse(const char *text, Prealloc *out)
-{
-    static const char *const names[] = {
-        [PREALLOC_OFF] = "off",
-        [PREALLOC_METADATA] = "metadata",
-        [PREALLOC_FALLOC] = "falloc",
-        [PREALLOC_FULL] = "full",
-    };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
-        if (!strcmp(names[i], text)) {
-            *out = (Prealloc)i;
-            return true;
-        }
-    return complain("There is no preallocation mode '%s'; choose off, metadata, falloc or full",
-                    text);
-}
-
 static CO CommandResult truncate_run(Session *s, int argc, char **argv)
 {
     g_autoptr(GError) err = NULL;
@@ -91,8 +73,11 @@ static CO CommandResult truncate_run(Session *s, int argc, char **argv)
     while ((c = command_option(argc, argv, "m:")) != -1) {
         if (c != 'm')
             return CMD_BAD_USAGE;
-        if (!prealloc_parse(optarg, &prealloc))
+        if (!prealloc_parse(optarg, &prealloc)) {
+            complain("There is no preallocation mode '%s'; choose off, metadata, falloc or full",
+                     optarg);
             return CMD_FAILED;
+        }
     }
     if (optind >= argc)
         return CMD_BAD_USAGE;

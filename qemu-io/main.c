@@ -6,6 +6,7 @@
 #include "tools/complain.h"
 #include "tools/image.h"
 #include "tools/program.h"
+#include "tools/options.h"
 #include "util/err.h"
 #include <getopt.h>
 #include <stdio.h>
@@ -24,10 +25,10 @@ typedef struct {
 
 static void print_help(void)
 {
-    puts("Usage: qemu-io [OPTION]... [-c COMMAND]... [FILE]\n"
-         "Reads and writes parts of disk images, by commands.\n"
+    printf("Usage: %s [OPTION]... [-c COMMAND]... [FILE]\n", tool_name());
+    puts("Reads and writes parts of disk images, by commands.\n"
          "\n"
-         "      --object OBJECT      define an object, such as secret,id=ID,data=TEXT\n"
+         "      --object OBJECT      define an object, such as secret,id=ID,file=FILE\n"
          "                           ('help' lists them)\n"
          "      --image-opts         FILE is a list of options, driver=qcow2,file.filename=...\n"
          "  -c, --cmd COMMAND        run COMMAND and end; may be given many times\n"
@@ -88,7 +89,7 @@ static OptionResult option_apply(Job *j, int code)
         print_help();
         return OPTION_EXIT;
     case 'V':
-        tool_print_version("qemu-io");
+        tool_print_version("qemu-io version");
         return OPTION_EXIT;
     case 'c':
         g_ptr_array_add(j->commands, optarg);
@@ -139,8 +140,10 @@ static OptionResult option_refuse(int code, const char *word)
     bool is_letter = optopt > 0 && optopt < CODE_OBJECT;
     char letter[] = { '-', (char)optopt, 0 };
 
-    complain(code == ':' ? "Option '%s' needs a value" : "Unknown or ambiguous option '%s'",
-             is_letter ? letter : word);
+    g_autofree char *perhaps = code == '?' ? option_suggestion(long_options, word) : NULL;
+
+    complain(code == ':' ? "Option '%s' needs a value" : "Unknown or ambiguous option '%s'%s",
+             is_letter ? letter : word, perhaps);
     print_help();
     return OPTION_BAD;
 }
@@ -201,7 +204,7 @@ static CO void job_run(void *arg)
 {
     Job *j = arg;
     g_autoptr(GPtrArray) tags = g_ptr_array_new_with_free_func(g_free);
-    Session s = { .misalign = j->misalign, .break_tags = tags };
+    Session s = { .image_opts = j->image_opts, .misalign = j->misalign, .break_tags = tags };
     bool ok;
 
     j->exit_code = 1;
@@ -228,5 +231,5 @@ int main(int argc, char **argv)
         job.exit_code = 1;
         break;
     }
-    return tool_finish(job.exit_code);
+    return tool_finish(job.exit_code, 1);
 }

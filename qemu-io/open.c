@@ -19,7 +19,7 @@ static bool options_add(json_t **o, const char *text)
 
 /* ---- open ----------------------------------------------------------------------------------- */
 
-static CommandResult open_options(OpenRequest *r, int argc, char **argv)
+static CommandResult open_options(const Session *s, OpenRequest *r, int argc, char **argv)
 {
     bool ok = true;
     int c;
@@ -43,7 +43,12 @@ static CommandResult open_options(OpenRequest *r, int argc, char **argv)
             ok = open_cache_mode("none", &r->flags);
             break;
         case 'o':
-            ok = options_add(&r->options, optarg);
+            if (s->image_opts) {
+                puts("--image-opts and 'open -o' are mutually exclusive");
+                ok = false;
+            } else {
+                ok = options_add(&r->options, optarg);
+            }
             break;
         case 'r':
             r->flags &= ~(unsigned)OPEN_RDWR;
@@ -65,20 +70,34 @@ static CommandResult open_options(OpenRequest *r, int argc, char **argv)
     return optind >= argc - 1 ? CMD_OK : CMD_BAD_USAGE;
 }
 
+/* The word that says what to open, if there is one. */
+static bool open_word(const Session *s, OpenRequest *r, char *word)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!s->image_opts || !word) {
+        r->name = word;
+        return true;
+    }
+    r->options = image_opts_parse(word, NULL, &err);
+    return r->options || complain_err(err);
+}
+
 static CO CommandResult open_run(Session *s, int argc, char **argv)
 {
     OpenRequest r = { .flags = OPEN_DEFAULTS };
-    CommandResult result = open_options(&r, argc, argv);
+    CommandResult result = open_options(s, &r, argc, argv);
 
     if (result == CMD_OK && s->file) {
         complain("An image is open already; 'close' ends its use");
         result = CMD_FAILED;
     }
+    if (result == CMD_OK && !open_word(s, &r, argv[optind]))
+        result = CMD_FAILED;
     if (result != CMD_OK) {
         json_decref(r.options);
         return result;
     }
-    r.name = argv[optind]; /* NULL when there is none */
     return session_open(s, &r) ? CMD_OK : CMD_FAILED;
 }
 
@@ -199,7 +218,8 @@ const Command cmd_open = {
     .synopsis = "[-rsCnkU] [-t cache] [-d discard] [-i aio] [-o options] [path]",
     .summary = "opens an image",
     .help = "\n"
-            "Opens PATH, or what the options describe, for the other commands.\n"
+            "Opens PATH, or what the options describe, for the other commands. In a program\n"
+            "started with --image-opts PATH is a list of options, and there is no -o.\n"
             "\n"
             "  -C    what is read from a backing file is stored in the image\n"
             "  -d    discard mode: ignore or unmap\n"

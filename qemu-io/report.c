@@ -2,10 +2,12 @@
 /* What a finished request prints. */
 #include "qemu-io/report.h"
 #include "qemu-io/number.h"
+#include "util/size.h"
 #include <ctype.h>
 #include <glib.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 enum { DUMP_WIDTH = 16 };
 
@@ -50,4 +52,15 @@ void report_dump(const uint8_t *data, size_t len, uint64_t off)
             putchar(isascii(data[at + i]) && isalnum(data[at + i]) ? data[at + i] : '.');
         putchar('\n');
     }
+}
+
+void report_failure(const char *verb, int r, uint64_t off, uint64_t len, uint64_t size)
+{
+    uint64_t end;
+
+    printf("%s failed: %s\n", verb, g_strerror(-r));
+    if ((size_add(off, len, &end) && end <= size) || !isatty(STDERR_FILENO))
+        return;
+    fflush(stdout);
+    fprintf(stderr, "Hint: the image ends at %" PRIu64 ", before the end of what is asked for\n", size);
 }

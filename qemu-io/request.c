@@ -194,6 +194,7 @@ int request_run(Session *s, Request *r)
     Span data = r->iov ? span_of_iov(r->iov, r->niov) : span_of(r->data, r->len);
 
     r->started = clock_now_ns();
+    r->size = handle_size(s->file);
     if (!request_fits(s, r) || (r->kind != REQUEST_ZERO && !r->memory))
         return -EIO;
     if (r->vmstate)
@@ -227,7 +228,7 @@ bool request_report(Request *r, int result)
     bool is_read = r->kind == REQUEST_READ, ok = true;
 
     if (result < 0) {
-        printf("%s failed: %s\n", r->failed_name, g_strerror(-result));
+        report_failure(r->failed_name, result, r->off, r->len, r->vmstate ? UINT64_MAX : r->size);
         return false;
     }
     if (is_read && r->has_pattern)

@@ -32,6 +32,7 @@ typedef struct {
     struct iovec *iov;       /* pieces of @data, owned; NULL: one piece */
     int niov;
 
+    uint64_t size;           /* of the image when the request began */
     int64_t started;
 } Request;
 

@@ -22,6 +22,7 @@ bool session_open(Session *s, OpenRequest *r)
 
 bool session_close(Session *s)
 {
+    g_autoptr(GError) err = NULL;
     bool ok = true;
     int r;
 
@@ -33,6 +34,7 @@ bool session_close(Session *s)
     if (r < 0)
         ok = complain_errno(r, "Last data of '%s' could not be written",
                             node_filename(handle_node(s->file)));
-    handle_close(g_steal_pointer(&s->file));
+    if (!handle_close_err(g_steal_pointer(&s->file), &err) && ok)
+        ok = complain_err(err);
     return ok;
 }

@@ -12,6 +12,7 @@
 typedef struct {
     Handle *file;          /* NULL: none is open */
     OpenFlags flags;       /* it was opened with */
+    bool image_opts;       /* --image-opts: what is opened is a list of options */
     bool misalign;         /* -m: no buffer starts where O_DIRECT wants it */
     bool quit;             /* no more commands */
     CoGroup background;    /* aio_read and aio_write under way */

@@ -8,6 +8,7 @@
 #include "tools/complain.h"
 #include "util/err.h"
 #include "util/module.h"
+#include "util/suggest.h"
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
@@ -83,6 +84,19 @@ static bool tell(const char *fmt, ...)
     return false;
 }
 
+/* The line is known to scripts; advice is for people. */
+static bool command_unknown(const char *name)
+{
+    Suggestion s = { .word = name };
+
+    tell("command \"%s\" not found", name);
+    for (const Command *const *c = commands; *c; c++)
+        suggest_try(&s, (*c)->name);
+    if (s.nearest && isatty(STDERR_FILENO))
+        tell("Hint: did you mean '%s'?", s.nearest);
+    return false;
+}
+
 static bool command_takes(const Command *c, const char *name, int words)
 {
     if (words >= c->min_args && (c->max_args == ANY_COUNT || words <= c->max_args))
@@ -121,7 +135,7 @@ CO bool shell_run_line(Session *s, const char *line)
         return true;
     c = command_find(argv[0]);
     if (!c)
-        return tell("command \"%s\" not found", argv[0]);
+        return command_unknown(argv[0]);
     if (!s->file && !(c->flags & CMD_WITHOUT_FILE))
         return tell("no file open, try 'help open'");
     if (!command_takes(c, argv[0], count - 1) || !command_access(s, c))

@@ -5,6 +5,7 @@
 #include "qemu-nbd/job.h"
 #include "tools/complain.h"
 #include "util/json.h"
+#include "util/printable.h"
 #include <inttypes.h>
 
 /* The flags of transmission by their bits. */
@@ -20,13 +21,21 @@ static const struct {
     { NBD_FLAG_SEND_FAST_ZERO, "fast-zero" },
 };
 
+/* One line; @text is a server's. */
+static void print_text(const char *before, const char *text, const char *after)
+{
+    g_autofree char *shown = printable(text);
+
+    printf("%s%s%s\n", before, shown, after);
+}
+
 static void print_listed(const NbdListed *l)
 {
     const NbdOffer *o = &l->offer;
 
-    printf(" export: '%s'\n", o->name);
+    print_text(" export: '", o->name, "'");
     if (o->description && *o->description)
-        printf("  description: %s\n", o->description);
+        print_text("  description: ", o->description, "");
     if (l->is_described && o->flags) {
         printf("  size:  %" PRIu64 "\n  flags: 0x%x (", o->size, o->flags);
         for (size_t i = 0; i < G_N_ELEMENTS(flag_names); i++)
@@ -40,7 +49,7 @@ static void print_listed(const NbdListed *l)
     if (l->contexts->len)
         printf("  available meta contexts: %u\n", l->contexts->len);
     for (guint i = 0; i < l->contexts->len; i++)
-        printf("   %s\n", (const char *)l->contexts->pdata[i]);
+        print_text("   ", l->contexts->pdata[i], "");
 }
 
 /* The same for --output=json. New reference. */

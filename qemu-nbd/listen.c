@@ -8,12 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 enum {
     FIRST_INHERITED = 3,
     INHERITED_MAX = 64,
     BACKLOG = 128, /* at least; with -e more clients wait there */
 };
+
+static struct stat socket_file; /* of our own, as it was made; st_ino 0: there is none */
 
 unsigned listen_inherited(void)
 {
@@ -77,11 +80,17 @@ CO bool listen_open(const Job *j, GArray *fds)
         return false;
     if (!net_listen(&a, MAX(BACKLOG, j->shared), fds, &err))
         return complain_err(err);
+    if (j->socket && lstat(j->socket, &socket_file) < 0)
+        return complain_errno(errno, "Socket '%s' is gone", j->socket);
     return !j->selinux_label || set_socket_label(NULL);
 }
 
 void listen_end(const Job *j)
 {
-    if (j->socket)
+    struct stat now;
+
+    /* Another server may listen at the same path by now. */
+    if (j->socket && lstat(j->socket, &now) == 0 && now.st_dev == socket_file.st_dev &&
+        now.st_ino == socket_file.st_ino)
         unlink(j->socket);
 }

@@ -5,6 +5,7 @@
 #include "tools/complain.h"
 #include "tools/image.h"
 #include "tools/program.h"
+#include "tools/options.h"
 #include "util/size.h"
 #include <errno.h>
 #include <getopt.h>
@@ -34,11 +35,13 @@ typedef struct {
 
 static void print_help(void)
 {
-    puts("Usage: qemu-nbd [OPTION]... FILE\n"
-         "  or:  qemu-nbd [OPTION]... --export EXPORT...\n"
-         "  or:  qemu-nbd -L [OPTION]...\n"
-         "  or:  qemu-nbd -d DEVICE\n"
-         "Serves disk images by the NBD protocol.\n"
+    const char *name = tool_name();
+
+    printf("Usage: %s [OPTION]... FILE\n"
+           "  or:  %s [OPTION]... --export EXPORT...\n"
+           "  or:  %s -L [OPTION]...\n"
+           "  or:  %s -d DEVICE\n", name, name, name, name);
+    puts("Serves disk images by the NBD protocol.\n"
          "\n"
          "  -h, --help                print this text and exit\n"
          "  -V, --version             print the version and exit\n"
@@ -353,13 +356,15 @@ static OptionResult option_refuse(int code, const char *word)
     bool is_letter = optopt > 0 && optopt < CODE_OBJECT;
     char letter[] = { '-', (char)optopt, 0 };
 
-    complain(code == ':' ? "Option '%s' needs a value" : "Unknown or ambiguous option '%s'",
-             is_letter ? letter : word);
+    g_autofree char *perhaps = code == '?' ? option_suggestion(long_options, word) : NULL;
+
+    complain(code == ':' ? "Option '%s' needs a value" : "Unknown or ambiguous option '%s'%s",
+             is_letter ? letter : word, perhaps);
     if (code == '?' && (optopt == 'P' || g_str_has_prefix(word, "--partition")))
         complain("Partitions are no longer picked out here; use -o with the partition's start, or "
                  "--image-opts driver=raw,offset=...,size=...,file.filename=FILE");
     else
-        complain("Try 'qemu-nbd --help'");
+        complain("Try '%s --help'", tool_name());
     return OPTION_BAD;
 }
 
@@ -513,5 +518,5 @@ int main(int argc, char **argv)
         code = 1;
         break;
     }
-    return tool_finish(code);
+    return tool_finish(code, 1);
 }

@@ -5,6 +5,7 @@
 #include "qemu-nbd/job.h"
 #include "tools/complain.h"
 #include "util/err.h"
+#include "util/printable.h"
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -36,26 +37,29 @@ static void on_client_left(void *opaque, bool served)
 
 static void on_report(void *opaque, const char *text)
 {
-    fprintf(stderr, "%s: %s\n", tool_name(), text);
+    g_autofree char *shown = printable(text);
+
+    fprintf(stderr, "%s: %s\n", tool_name(), shown);
 }
 
 /* ---- signals --------------------------------------------------------------------------------- */
 
-static void signals_of_interest(sigset_t *set)
-{
-    sigemptyset(set);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGHUP);
-    sigaddset(set, SIGUSR1);
-}
+static sigset_t obeyed; /* signals that come by descriptor */
 
+/* What whoever started us ignores or blocks, as nohup(1) does, stays so. */
 void serve_block_signals(void)
 {
-    sigset_t set;
+    static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
+    struct sigaction old;
+    sigset_t blocked;
 
-    signals_of_interest(&set);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    sigemptyset(&obeyed);
+    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
+        if (!sigismember(&blocked, signals[i]) && sigaction(signals[i], NULL, &old) == 0 &&
+            old.sa_handler != SIG_IGN)
+            sigaddset(&obeyed, signals[i]);
+    pthread_sigmask(SIG_BLOCK, &obeyed, NULL);
 }
 
 static void print_client(const NbdClientStatus *st, void *arg)
@@ -135,7 +139,6 @@ static CO bool service_run(Service *s)
 CO void serve_run(void *arg)
 {
     Job *j = arg;
-    sigset_t set;
     g_autoptr(Channel) signals = NULL;
     Service s = { .job = j };
     NbdServerConfig config = {
@@ -149,8 +152,7 @@ CO void serve_run(void *arg)
         .opaque = &s,
     };
 
-    signals_of_interest(&set);
-    s.signals = signals = channel_new_fd(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+    s.signals = signals = channel_new_fd(signalfd(-1, &obeyed, SFD_NONBLOCK | SFD_CLOEXEC));
     j->exit_code = 1;
     if (tls_config(j, &config)) {
         s.server = nbd_server_new(&config);

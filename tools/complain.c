@@ -2,6 +2,7 @@
 /* What a tool says when something went wrong. */
 #include "tools/complain.h"
 #include "util/err.h"
+#include "util/printable.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -30,13 +31,13 @@ void complain_after(void (*fn)(void))
 
 bool complain_va(const char *fmt, va_list ap)
 {
-    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+    g_autofree char *text = g_strdup_vprintf(fmt, ap), *shown = printable(text);
 
     if (clear_line)
         clear_line();
     /* What was printed so far comes first where both streams end in one file. */
     fflush(stdout);
-    fprintf(stderr, "%s: %s\n", program, text);
+    fprintf(stderr, "%s: %s\n", program, shown);
     return false;
 }
 
@@ -52,7 +53,8 @@ bool complain(const char *fmt, ...)
 
 bool complain_err(const GError *err)
 {
-    const char *line = err_get_line(err), *hint = err_get_hint(err);
+    const char *line = err_get_line(err);
+    g_autofree char *hint = err_get_hint(err) ? printable(err_get_hint(err)) : NULL;
 
     complain("%s", err->message);
     if (line)
@@ -77,7 +79,7 @@ static char *last_words;
 
 void complain_last_words_set(const char *fmt, ...)
 {
-    g_autofree char *text = NULL;
+    g_autofree char *text = NULL, *shown = NULL;
     va_list ap;
 
     g_clear_pointer(&last_words, g_free);
@@ -86,7 +88,8 @@ void complain_last_words_set(const char *fmt, ...)
     va_start(ap, fmt);
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    last_words = g_strdup_printf("%s: %s\n", program, text);
+    shown = printable(text);
+    last_words = g_strdup_printf("%s: %s\n", program, shown);
 }
 
 const char *complain_last_words(void)

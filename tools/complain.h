@@ -17,7 +17,10 @@ const char *tool_name(void);
  */
 void complain_after(void (*fn)(void));
 
-/* One line on standard error behind the program's name. Always false. */
+/*
+ * One line on standard error behind the program's name. Always false. What a terminal could obey is
+ * shown escaped, here and in all that follows: names come from images and servers.
+ */
 bool complain(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 bool complain_va(const char *fmt, va_list ap) G_GNUC_PRINTF(1, 0);
 /* The message of @err and what belongs to it: its fixed line, its advice on a terminal. False. */

@@ -3,10 +3,12 @@
 #include "tools/program.h"
 #include "block/driver.h"
 #include "tools/complain.h"
+#include "tools/password.h"
 #include "util/object.h"
 #include "util/trace.h"
 #include <fcntl.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,18 +46,19 @@ void tool_begin(const char *argv0)
 {
     keep_standard_fds();
     g_log_set_default_handler(on_log, NULL);
-    setlocale(LC_ALL, "");
-    setlocale(LC_NUMERIC, "C");
+    /* Characters as the user has them; messages of the system stay English: callers look for them. */
+    setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
     /* A file over its limit is an error to tell of, not to die of. */
     signal(SIGXFSZ, SIG_IGN);
     tool_set_name(argv0);
+    secret_ask_set(password_ask);
 }
 
-void tool_print_version(const char *program)
+void tool_print_version(const char *name)
 {
-    printf("%s version 7.2.22 (Ferry " FERRY_VERSION ")\n"
-           "Copyright (c) 2026 the Ferry authors, licensed under GPL-2.0-or-later\n", program);
+    printf("%s 7.2.22 (Ferry " FERRY_VERSION ")\n"
+           "Copyright (c) 2026 the Ferry authors, licensed under GPL-2.0-or-later\n", name);
 }
 
 static int compare_driver_names(const void *a, const void *b)
@@ -109,14 +112,22 @@ OptionResult tool_object(const char *text)
     return OPTION_DONE;
 }
 
-int tool_finish(int code)
+/* True if whoever read our standard output, such as head(1), has left: it wants no more of it. */
+static bool reader_has_left(void)
+{
+    struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+    return poll(&out, 1, 0) == 1 && out.revents & (POLLERR | POLLHUP);
+}
+
+int tool_finish(int code, int failure)
 {
     bool bad = ferror(stdout);
 
     object_delete_all();
-    if (fflush(stdout) || bad) {
+    if ((fflush(stdout) || bad) && !reader_has_left()) {
         complain("Standard output could not be written");
-        return code ? code : 1;
+        return MAX(code, failure);
     }
     return code;
 }

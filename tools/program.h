@@ -8,8 +8,8 @@
 /* Locale, signals and the name complaints start with. The first thing in main. */
 void tool_begin(const char *argv0);
 
-/* The lines of --version, for the program known as @program. */
-void tool_print_version(const char *program);
+/* The lines of --version. @name: what callers expect before the number, "qemu-img version". */
+void tool_print_version(const char *name);
 /* "Supported formats:" and the drivers of this build, one line. */
 void tool_print_formats(void);
 
@@ -26,8 +26,9 @@ OptionResult tool_object(const char *text);
 
 /*
  * Deletes all objects, secrets among them. The exit code of a program that would end with @code:
- * what standard output did not take is an error too, also for help texts.
+ * what standard output did not take is an error too, also for help texts, and the code is @failure at
+ * least; but not if the reader of a pipe has left.
  */
-int tool_finish(int code);
+int tool_finish(int code, int failure);
 
 #endif

@@ -74,6 +74,15 @@ bool err_prefix(GError **err, const char *fmt, ...)
     return false;
 }
 
+bool err_prefix_name(GError **err, const char *text, const char *name)
+{
+    g_autofree char *quoted = g_strdup_printf("'%s'", name);
+
+    if (err && *err && !strstr((*err)->message, quoted))
+        err_prefix(err, "%s: ", text);
+    return false;
+}
+
 bool err_hint(GError **err, const char *fmt, ...)
 {
     FerryErrorPrivate *p;

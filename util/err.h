@@ -24,6 +24,9 @@ bool err_set_errno(GError **err, int code, const char *fmt, ...) G_GNUC_PRINTF(3
 /* Puts text in front of the message already in @err (no-op when @err is NULL). Returns false. */
 bool err_prefix(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
+/* Begins the message with "TEXT: ", unless it tells of @name in quotes anyway. Returns false. */
+bool err_prefix_name(GError **err, const char *text, const char *name);
+
 /* Remembers one line of advice, shown after the message on a terminal only. Returns false. */
 bool err_hint(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 

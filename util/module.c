@@ -4,13 +4,25 @@
 #include "util/err.h"
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sys/auxv.h>
 
 #ifndef STATIC_MODULES
+/*
+ * The folder of this program. Never that of the moment, where anybody may have put libraries: without
+ * /proc one that cannot be told is "/". Caller frees.
+ */
+static char *program_folder(void)
+{
+    g_autofree char *exe = g_file_read_link("/proc/self/exe", NULL);
+    const char *started_as = (const char *)getauxval(AT_EXECFN);
+
+    return g_path_get_dirname(exe ? exe : started_as && *started_as == '/' ? started_as : "/");
+}
+
 /* Opens @file from the build folder the program is in, or from where programs are installed. */
 static void *module_open(const char *file, GError **err)
 {
-    g_autofree char *exe = g_file_read_link("/proc/self/exe", NULL);
-    g_autofree char *here = exe ? g_path_get_dirname(exe) : g_strdup(".");
+    g_autofree char *here = program_folder();
     g_autofree char *up = g_path_get_dirname(here), *top = g_path_get_dirname(up);
     const struct {
         const char *from, *to;

@@ -4,6 +4,7 @@
 #include "util/err.h"
 #include "util/keyval.h"
 #include "util/size.h"
+#include "util/suggest.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -188,6 +189,17 @@ static const ObjectProp *prop_find(const ObjectProp *props, const char *name)
     return NULL;
 }
 
+static void prop_unknown(const ObjectProp *props, const char *key, const char *where, GError **err)
+{
+    Suggestion s = { .word = key };
+    g_autofree char *perhaps = NULL;
+
+    for (const ObjectProp *p = props; p && p->name; p++)
+        suggest_try(&s, p->name);
+    perhaps = suggestion_text(&s);
+    err_set(err, EINVAL, "There is no property '%s%s'%s", where, key, perhaps);
+}
+
 static json_t *props_check(const ObjectProp *props, const json_t *in, bool from_text,
                            const char *where, GError **err);
 
@@ -253,7 +265,7 @@ static json_t *props_check(const ObjectProp *props, const json_t *in, bool from_
         json_t *v = p ? prop_check(p, value, from_text, where, err) : NULL;
 
         if (!p)
-            err_set(err, EINVAL, "There is no property '%s%s'", where, key);
+            prop_unknown(props, key, where, err);
         if (!v)
             return NULL;
         json_object_set_new(out, key, v);
@@ -295,6 +307,17 @@ static const char *desc_str(const json_t *desc, const char *key, GError **err)
     return json_string_value(v);
 }
 
+static bool class_unknown(const char *type, GError **err)
+{
+    Suggestion s = { .word = type };
+    g_autofree char *perhaps = NULL;
+
+    for (const ObjectClass *const *c = object_classes; *c; c++)
+        suggest_try(&s, (*c)->name);
+    perhaps = suggestion_text(&s);
+    return err_set(err, EINVAL, "There is no object type '%s'%s", type, perhaps);
+}
+
 static bool object_make(const json_t *desc, bool from_text, GError **err)
 {
     const char *type = desc_str(desc, "qom-type", err);
@@ -307,7 +330,7 @@ static bool object_make(const json_t *desc, bool from_text, GError **err)
         return false;
     cls = class_find(type);
     if (!cls)
-        return err_set(err, EINVAL, "There is no object type '%s'", type);
+        return class_unknown(type, err);
     if (!id_is_valid(id)) {
         err_set(err, EINVAL, "'%s' is not a valid id for an object", id);
         err_line(err, "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");

@@ -3,6 +3,7 @@
 #include "util/trace.h"
 #include "util/err.h"
 #include "util/keyval.h"
+#include "util/printable.h"
 #include <errno.h>
 #include <fnmatch.h>
 #include <string.h>
@@ -27,18 +28,19 @@ static void trace_tell_lost(int code)
 void trace_write(const TracePoint *p, const char *fmt, ...)
 {
     FILE *out = trace_out ? trace_out : stderr;
-    g_autofree char *text = NULL;
+    g_autofree char *text = NULL, *shown = NULL;
     gint64 now;
     va_list ap;
 
     va_start(ap, fmt);
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
+    shown = printable(text);
     /* The clock is read under the lock, so that lines are in the order of their times. */
     flockfile(out);
     now = g_get_real_time();
     fprintf(out, "%d@%" G_GINT64_FORMAT ".%06d:%s %s\n", (int)getpid(), now / G_USEC_PER_SEC,
-            (int)(now % G_USEC_PER_SEC), p->name, text);
+            (int)(now % G_USEC_PER_SEC), p->name, shown);
     if (trace_out && fflush(out) == EOF)
         trace_tell_lost(errno);
     funlockfile(out);

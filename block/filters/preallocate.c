@@ -77,12 +77,18 @@ static CO bool preallocate_cut(Node *n, GError **err)
     return true;
 }
 
-static CO void preallocate_close(Node *n)
+static CO bool preallocate_activate(Node *n, GError **err)
 {
-    g_autoptr(GError) err = NULL;
+    Preallocate *s = node_state(n);
 
-    if (!preallocate_cut(n, &err))
-        block_warn("%s", err->message);
+    s->file_end = edge_size(preallocate_file(n));
+    node_set_size(n, s->file_end);
+    return true;
+}
+
+static CO bool preallocate_inactivate(Node *n, GError **err)
+{
+    return preallocate_cut(n, err);
 }
 
 /* Other options hold from the next growth on; a node that turns read-only gives up what it prepared. */
@@ -204,7 +210,8 @@ const BlockDriver block_preallocate = {
     .write_flags = REQ_FUA | REQ_UNCHANGED | REQ_SERIALISE,
     .zero_flags = REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,
     .open = preallocate_open,
-    .close = preallocate_close,
+    .inactivate = preallocate_inactivate,
+    .activate = preallocate_activate,
     .child_access = preallocate_child_access,
     .reconfigure_prepare = preallocate_reconfigure_prepare,
     .reconfigure_commit = preallocate_reconfigure_commit,

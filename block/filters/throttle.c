@@ -33,6 +33,11 @@ static CO void throttle_reconfigure_commit(Node *n, void *change)
     throttle_join(node_state(n), change);
 }
 
+static void throttle_node_rush(Node *n, bool on)
+{
+    throttle_rush(node_state(n), on);
+}
+
 static CO int throttle_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
     throttle_wait(node_state(n), false, buf.len);
@@ -76,6 +81,7 @@ const BlockDriver block_throttle = {
     .close = throttle_close,
     .reconfigure_prepare = throttle_reconfigure_prepare,
     .reconfigure_commit = throttle_reconfigure_commit,
+    .rush = throttle_node_rush,
     .pread = throttle_pread,
     .pwrite = throttle_pwrite,
     .zero = throttle_zero,

@@ -34,19 +34,38 @@ static Edge *luks_header_edge(Node *n)
     return e ? e : node_edge(n, ROLE_STORAGE);
 }
 
-/* The password in secret @id, the value of option key-secret. */
-static bool luks_password(const char *id, SecretBytes *pass, GError **err)
+static bool no_secret(GError **err)
 {
-    if (!id)
-        return err_set(err, EINVAL, "Option 'key-secret' must name the secret with the password");
-    return secret_get(id, pass, err);
+    return err_set(err, EINVAL, "Option 'key-secret' must name the secret with the password");
 }
 
-static CO bool luks_unlock_node(LuksState *s, const LuksIo *io, GError **err)
+/*
+ * The password that opens @n: in the secret of option key-secret, or asked for. Volumes of other
+ * programs may have one that is no text.
+ */
+static bool luks_password(const Node *n, SecretBytes *pass, GError **err)
 {
+    const LuksState *s = node_state(n);
+
+    if (s->key_secret)
+        return secret_get(s->key_secret, pass, err);
+    return secret_ask(node_filename(node_storage(n)), pass) || no_secret(err);
+}
+
+/* The same for a new image, whose password must be text. */
+static bool luks_new_password(const json_t *opts, SecretBytes *pass, GError **err)
+{
+    const char *id = json_get_str(opts, "key-secret", NULL);
+
+    return id ? secret_get_utf8(id, pass, err) : no_secret(err);
+}
+
+static CO bool luks_unlock_node(Node *n, const LuksIo *io, GError **err)
+{
+    LuksState *s = node_state(n);
     g_auto(SecretBytes) pass = { 0 };
 
-    if (!luks_password(s->key_secret, &pass, err))
+    if (!luks_password(n, &pass, err))
         return false;
     s->cipher = luks_unlock(s->header, io, &pass, err);
     return s->cipher;
@@ -72,7 +91,7 @@ static CO bool luks_open_header(Node *n, Edge *file, const json_t *o, OpenFlags 
     s->key_secret = g_strdup(json_get_str(o, "key-secret", NULL));
     s->header = luks_load(&io, edge_size(header), err);
     if (!s->header)
-        return err_prefix(err, "'%s': ", node_filename(edge_node(header)));
+        return err_prefix(err, "Image '%s': ", node_filename(edge_node(header)));
     s->payload = luks_payload_offset(s->header);
     if (!s->payload && header == file)
         return err_set(err, EINVAL, "'%s' is a detached LUKS header: the data is in another file",
@@ -81,8 +100,19 @@ static CO bool luks_open_header(Node *n, Edge *file, const json_t *o, OpenFlags 
         return err_set(err, EINVAL, "The LUKS header of '%s' says that the data begins at byte "
                                     "%" PRIu64 ", past the end at %" PRIu64,
                        node_filename(edge_node(file)), s->payload, edge_size(file));
-    if (!(flags & OPEN_NO_IO) && !luks_unlock_node(s, &io, err))
-        return err_prefix(err, "'%s': ", node_filename(edge_node(file)));
+    return flags & OPEN_NO_IO || luks_unlock_node(n, &io, err);
+}
+
+/* The header does not change what there is but for its size. */
+static CO bool luks_activate(Node *n, GError **err)
+{
+    const LuksState *s = node_state(n);
+    uint64_t have = edge_size(node_edge(n, ROLE_STORAGE));
+
+    if (have < s->payload)
+        return err_set(err, EINVAL, "'%s' ends before its data begins", node_filename(n));
+    /* A last sector cut short by the end of the file is padded with zeroes there. */
+    node_set_size(n, round_up(have - s->payload, CRYPTO_SECTOR));
     return true;
 }
 
@@ -94,13 +124,10 @@ static CO bool luks_driver_open(Node *n, const json_t *o, OpenFlags flags, GErro
     if (!file || (json_has(o, "header") &&
                   !node_open_child(n, "header", NULL, o, ROLE_METADATA, false, err)))
         return false;
-    if (!luks_open_header(n, file, o, flags, err)) {
-        luks_release(s);
-        return false;
-    }
-    /* A last sector cut short by the end of the file is padded with zeroes there. */
-    node_set_size(n, round_up(edge_size(file) - s->payload, CRYPTO_SECTOR));
-    return true;
+    if (luks_open_header(n, file, o, flags, err) && luks_activate(n, err))
+        return true;
+    luks_release(s);
+    return false;
 }
 
 static CO void luks_driver_close(Node *n)
@@ -225,7 +252,7 @@ static CO bool luks_measure(json_t *opts, Handle *source, MeasureResult *result,
     g_auto(SecretBytes) pass = { 0 };
     LuksFormat f;
 
-    if (!luks_password(json_get_str(opts, "key-secret", NULL), &pass, err) ||
+    if (!luks_new_password(opts, &pass, err) ||
         !luks_total(opts, source, &f, &result->required, err))
         return false;
     result->fully_allocated = result->required;
@@ -254,7 +281,7 @@ static CO bool luks_create(const char *filename, json_t *opts, GError **err)
     LuksFormat f;
     uint64_t total;
 
-    if (!luks_password(json_get_str(opts, "key-secret", NULL), &pass, err) ||
+    if (!luks_new_password(opts, &pass, err) ||
         !luks_total(opts, NULL, &f, &total, err))
         return false;
     h = file_create(filename, opts, total, err);
@@ -272,7 +299,7 @@ static CO bool luks_driver_amend(Node *n, json_t *opts, bool force, GError **err
     g_auto(SecretBytes) pass = { 0 };
     g_auto(LuksAmend) a = { 0 };
 
-    return luks_amend_options(&a, opts, "", err) && luks_password(s->key_secret, &pass, err) &&
+    return luks_amend_options(&a, opts, "", err) && luks_password(n, &pass, err) &&
            luks_amend(s->header, &io, &a, &pass, force, err);
 }
 
@@ -316,6 +343,7 @@ const BlockDriver block_luks = {
     .strong_options = luks_strong_options,
     .probe = luks_driver_probe,
     .open = luks_driver_open,
+    .activate = luks_activate,
     .close = luks_driver_close,
     .create_opts = luks_create_opts,
     .create = luks_create,

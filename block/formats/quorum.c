@@ -45,27 +45,36 @@ static bool quorum_read_options(Quorum *s, const json_t *o, GError **err)
     return true;
 }
 
+/* All children are of one size, which is that of the node. */
+static CO bool quorum_activate(Node *n, GError **err)
+{
+    uint64_t size = edge_size(node_edge_at(n, 0));
+
+    for (unsigned i = 1; node_edge_at(n, i); i++) {
+        const Edge *e = node_edge_at(n, i);
+
+        if (edge_size(e) != size)
+            return err_set(err, EINVAL, "'%s' has %" PRIu64 " bytes, but the children of quorum "
+                           "before it have %" PRIu64, node_filename(edge_node(e)), edge_size(e),
+                           size);
+    }
+    node_set_size(n, size);
+    return true;
+}
+
 static CO bool quorum_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
     Quorum *s = node_state(n);
-    uint64_t size = 0;
 
     if (!quorum_read_options(s, o, err))
         return false;
     for (unsigned i = 0; i < s->count; i++) {
         g_autofree char *key = g_strdup_printf("children.%u", i);
-        Edge *e = node_open_child(n, key, NULL, o, ROLE_IMAGE, false, err);
 
-        if (!e)
+        if (!node_open_child(n, key, NULL, o, ROLE_IMAGE, false, err))
             return false;
-        if (i && edge_size(e) != size)
-            return err_set(err, EINVAL, "'%s' has %" PRIu64 " bytes, but the children of quorum "
-                           "before it have %" PRIu64, node_filename(edge_node(e)), edge_size(e),
-                           size);
-        size = edge_size(e);
     }
-    node_set_size(n, size);
-    return true;
+    return quorum_activate(n, err);
 }
 
 static void quorum_child_access(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
@@ -320,6 +329,7 @@ const BlockDriver block_quorum = {
     .zero_flags = REQ_MAY_UNMAP,
     .strong_options = quorum_strong_options,
     .open = quorum_open,
+    .activate = quorum_activate,
     .child_access = quorum_child_access,
     .refresh_limits = quorum_refresh_limits,
     .pread = quorum_pread,

@@ -7,6 +7,7 @@
  */
 #include "block/driver.h"
 #include <inttypes.h>
+#include <string.h>
 
 typedef struct {
     uint64_t offset; /* bytes, where the window starts in the file */
@@ -50,6 +51,16 @@ static CO bool raw_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
     return true;
 }
 
+static CO bool raw_activate(Node *n, GError **err)
+{
+    uint64_t size;
+
+    if (!raw_window(node_options(n), node_edge(n, ROLE_STORAGE), node_state(n), &size, err))
+        return false;
+    node_set_size(n, size);
+    return true;
+}
+
 /* A window that comes into force with raw_reconfigure_commit. */
 typedef struct {
     Raw window;
@@ -88,26 +99,34 @@ static CO int raw_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
     return edge_pread(node_edge(n, ROLE_STORAGE), s->offset + off, buf, flags);
 }
 
-/* -EPERM if writing @buf over the start of @n would make it look like another format. */
-static CO int raw_check_head(Node *n, uint64_t off, Span buf)
+/*
+ * -EPERM if @n was probed and would look like another format with @buf (NULL: zeroes) written at @off.
+ */
+static CO int raw_check_head(Node *n, uint64_t off, uint64_t len, const Span *buf)
 {
     uint8_t head[PROBE_LEN] = { 0 };
-    uint64_t len = MIN(MAX(node_size(n), off + buf.len), PROBE_LEN);
-    int r = raw_pread(n, 0, span_of(head, len), 0);
+    const char *foreign;
+    uint64_t have = MIN(MAX(node_size(n), off + len), PROBE_LEN), part;
+    int r;
 
+    if (!node_is_probed_raw(n) || off >= PROBE_LEN || !len)
+        return 0;
+    r = raw_pread(n, 0, span_of(head, have), 0);
     if (r < 0)
         return r;
-    span_read(span_slice(buf, 0, MIN(buf.len, len - off)), head + off);
-    return probe_head(head, len, node_filename(n)) == node_driver(n) ? 0 : -EPERM;
+    part = MIN(len, have - off);
+    if (buf)
+        span_read(span_slice(*buf, 0, part), head + off);
+    else
+        memset(head + off, 0, part);
+    return probe_head(head, have, NULL, &foreign) == node_driver(n) ? 0 : -EPERM;
 }
 
 static CO int raw_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
     Raw *s = node_state(n);
-    int r = 0;
+    int r = raw_check_head(n, off, buf.len, &buf);
 
-    if (node_is_probed_raw(n) && off < PROBE_LEN && buf.len)
-        r = raw_check_head(n, off, buf);
     if (r < 0)
         return r;
     if (s->has_size && off + buf.len > node_size(n))
@@ -119,7 +138,10 @@ static CO int raw_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 static CO int raw_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 {
     Raw *s = node_state(n);
+    int r = raw_check_head(n, off, len, NULL);
 
+    if (r < 0)
+        return r;
     if (s->has_size && off + len > node_size(n))
         return -ENOSPC;
     return edge_zero(node_edge(n, ROLE_STORAGE), s->offset + off, len, flags);
@@ -128,7 +150,10 @@ static CO int raw_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 static CO int raw_discard(Node *n, uint64_t off, uint64_t len)
 {
     Raw *s = node_state(n);
+    int r = raw_check_head(n, off, len, NULL);
 
+    if (r < 0)
+        return r;
     return edge_discard(node_edge(n, ROLE_STORAGE), s->offset + off, len);
 }
 
@@ -226,6 +251,7 @@ const BlockDriver block_raw = {
     .strong_options = raw_strong_options,
     .probe = raw_probe,
     .open = raw_open,
+    .activate = raw_activate,
     .reconfigure_prepare = raw_reconfigure_prepare,
     .reconfigure_commit = raw_reconfigure_commit,
     .reconfigure_abort = raw_reconfigure_abort,

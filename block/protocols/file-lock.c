@@ -2,7 +2,9 @@
 /* Image locks with open-file-description locks. */
 #include "block/protocols/file-lock.h"
 #include "block/block.h"
+#include "block/protocols/lock-holder.h"
 #include "util/err.h"
+#include "util/printable.h"
 #include "util/trace.h"
 #include <fcntl.h>
 
@@ -39,18 +41,27 @@ static int locks_set(int fd, int base, unsigned bits, int type)
     return 0;
 }
 
+/* Tells that @byte, which stands for @access, is locked by somebody else. */
+static bool lock_refused(int fd, int byte, const char *kind, const char *access, const char *name,
+                         GError **err)
+{
+    g_autofree char *holder = lock_holder(fd, byte), *shown = printable(name);
+
+    err_set(err, EAGAIN, "Failed to get %s\"%s\" lock on '%s'%s%s", kind, access, name,
+            holder ? ", which is in use by " : "", holder ? holder : "");
+    err_hint(err, "Commands that only read can share it all the same: -U (--force-share).");
+    return err_line(err, "Is another process using the image [%s]?", shown);
+}
+
 /* Fails if another process has one of @bits above @base locked. */
 static bool locks_test(int fd, int base, unsigned bits, const char *kind, const char *name,
                        GError **err)
 {
     for (; bits; bits &= bits - 1) {
         int i = __builtin_ctz(bits);
-        int r = lock_test(fd, base + i);
 
-        if (r < 0) {
-            err_set(err, EAGAIN, "Failed to get %s\"%s\" lock on '%s'", kind, lock_names[i], name);
-            return err_line(err, "Is another process using the image [%s]?", name);
-        }
+        if (lock_test(fd, base + i) < 0)
+            return lock_refused(fd, base + i, kind, lock_names[i], name, err);
     }
     return true;
 }

@@ -8,6 +8,7 @@
  * away, and until our own writes end.
  */
 #include "block/driver.h"
+#include "block/protocols/file-dirty.h"
 #include "block/protocols/file-lock.h"
 #include "block/protocols/file-space.h"
 #include "io/aio.h"
@@ -40,6 +41,7 @@ typedef struct {
     bool no_zero_range;  /* the file system refused it once */
     bool no_punch_hole;
     FileLock lock;
+    FileDirty dirty;     /* home loop only */
     Alike known;         /* home loop only */
 } File;
 
@@ -58,9 +60,11 @@ static int file_open_fd(const char *name, int flags, bool want_device, struct st
     if (fd < 0) {
         int e = errno;
 
-        err_set_errno(err, e, "Could not open '%s'", name);
         if (e == EINVAL && flags & O_DIRECT)
-            err_hint(err, "Its file system may not know O_DIRECT: try another cache mode.");
+            err_set_errno(err, e, "Could not open '%s': its file system does not know O_DIRECT, which "
+                          "cache modes none and directsync need", name);
+        else
+            err_set_errno(err, e, "Could not open '%s'", name);
         return -e;
     }
     if (fstat(fd, st) < 0) {
@@ -89,6 +93,23 @@ static int file_open_fd(const char *name, int flags, bool want_device, struct st
 static const char *file_path(const char *filename)
 {
     return filename_has_protocol(filename) ? strchr(filename, ':') + 1 : filename;
+}
+
+/* A block device has many names; its number is what they have in common. */
+static FileIdentity identity_of(const struct stat *st)
+{
+    return S_ISBLK(st->st_mode) ? (FileIdentity){ .device = st->st_rdev }
+                                : (FileIdentity){ .device = st->st_dev, .inode = st->st_ino };
+}
+
+static bool file_identify(const char *filename, FileIdentity *id)
+{
+    struct stat st;
+
+    if (stat(file_path(filename), &st) < 0)
+        return false;
+    *id = identity_of(&st);
+    return true;
 }
 
 static bool file_parse_filename(const char *filename, json_t *o, GError **err)
@@ -200,7 +221,7 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
     s->is_block = S_ISBLK(st.st_mode);
     s->locking = file_wants_locks(s->fd, o);
     node_set_size(n, file_size(s, &st));
-    node_set_identity(n, s->is_block ? st.st_rdev : st.st_dev, s->is_block ? 0 : st.st_ino);
+    node_set_identity(n, identity_of(&st));
     return true;
 }
 
@@ -212,6 +233,19 @@ static CO bool file_open(Node *n, const json_t *o, OpenFlags flags, GError **err
 static CO bool device_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
     return file_open_common(n, o, flags, true, err);
+}
+
+/* Somebody else may have written the file, cut it or let it grow. */
+static CO bool file_activate(Node *n, GError **err)
+{
+    File *s = node_state(n);
+    struct stat st;
+
+    if (fstat(s->fd, &st) < 0)
+        return err_set_errno(err, errno, "Could not look at '%s' again", node_filename(n));
+    s->known = (Alike){ 0 };
+    node_set_size(n, file_size(s, &st));
+    return true;
 }
 
 static CO void file_close(Node *n)
@@ -231,7 +265,7 @@ static void file_refresh_limits(Node *n)
         file_direct_limits(s, l);
 }
 
-static CO bool file_lock(Node *n, unsigned needs, unsigned shares, GError **err)
+static bool file_lock(Node *n, unsigned needs, unsigned shares, GError **err)
 {
     File *s = node_state(n);
 
@@ -242,50 +276,110 @@ static CO bool file_lock(Node *n, unsigned needs, unsigned shares, GError **err)
 
 /* ---- reopening ------------------------------------------------------------------------------ */
 
-/* A second descriptor with other flags, which takes over once all agree. */
+/* For machines without /proc: opens the file by its name, if that still means the same file. */
+static int file_open_by_name(const File *s, const char *name, int flags)
+{
+    struct stat old, new;
+    autofd int fd = open(name, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+    if (fd < 0 || fstat(s->fd, &old) < 0 || fstat(fd, &new) < 0)
+        return -1;
+    if (old.st_dev != new.st_dev || old.st_ino != new.st_ino) {
+        errno = ESTALE;
+        return -1;
+    }
+    return fcntl(fd, F_SETFL, flags) < 0 ? -1 : fd_steal(&fd);
+}
+
+/*
+ * A descriptor of the open file with other @flags, or -1 with errno. If the present one allows all of
+ * them it is duplicated, which also works where nothing can be opened: in a sandbox.
+ */
+static int file_fd_again(const File *s, const char *name, int flags)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
+    int now = fcntl(s->fd, F_GETFL), fd;
+
+    if (now >= 0 && !((now ^ flags) & O_DIRECT) &&
+        ((now & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == O_RDONLY))
+        return fcntl(s->fd, F_DUPFD_CLOEXEC, 0);
+    fd = open(path, flags | O_CLOEXEC);
+    return fd >= 0 || errno != ENOENT ? fd : file_open_by_name(s, name, flags);
+}
+
+/* A second descriptor with other flags, from prepare until commit or abort. */
+typedef struct {
+    File other;          /* the one that is not in use */
+    bool is_swapped;     /* @other is the old one */
+} Reconfigure;
+
+static void reconfigure_swap(File *s, Reconfigure *c)
+{
+    File in_use = *s;
+
+    *s = c->other;
+    c->other = in_use;
+    c->is_swapped = !c->is_swapped;
+}
+
+/* Makes @next the file as it shall be. On failure it has no descriptor. */
+static bool file_open_again(Node *n, const json_t *o, OpenFlags flags, File *next, GError **err)
+{
+    const File *s = node_state(n);
+
+    *next = *s;
+    if (s->aio == AIO_AUTO || s->aio == AIO_CACHED)
+        next->aio = file_fastest_aio(s, flags);
+    next->fd = file_fd_again(s, json_get_str(o, "filename", ""), file_open_flags(flags));
+    if (next->fd < 0 && errno == EINVAL && flags & OPEN_DIRECT)
+        return err_set_errno(err, errno, "The file system of '%s' does not know O_DIRECT, which cache "
+                             "modes none and directsync need", node_filename(n));
+    if (next->fd < 0)
+        return err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
+    if ((!json_has(o, "aio") || file_aio_mode(next, json_get_str(o, "aio", NULL), flags, err)) &&
+        (!s->locking || file_lock_copy(next->fd, &s->lock, node_filename(n), err)))
+        return true;
+    close(next->fd);
+    return false;
+}
+
+/*
+ * A descriptor that can write serves at once, since parents may have to write when they prepare; one
+ * that cannot, only when all is settled.
+ */
 static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags, void **change,
                                         GError **err)
 {
-    File *s = node_state(n), *next = g_new(File, 1);
-    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
-    bool locking = file_wants_locks(s->fd, o);
+    File *s = node_state(n);
+    g_autofree Reconfigure *c = g_new0(Reconfigure, 1);
 
-    if (locking != s->locking) {
-        g_free(next);
+    if (file_wants_locks(s->fd, o) != s->locking)
         return err_set(err, EINVAL, "Locking of '%s' cannot change while it is open",
                        node_filename(n));
-    }
-    *next = *s;
-    *change = next;
-    if (s->aio == AIO_AUTO || s->aio == AIO_CACHED)
-        next->aio = file_fastest_aio(s, flags);
-    next->fd = open(path, file_open_flags(flags) | O_CLOEXEC);
-    if (next->fd < 0)
-        err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
-    else if ((!json_has(o, "aio") ||
-              file_aio_mode(next, json_get_str(o, "aio", NULL), flags, err)) &&
-             (!s->locking || file_lock_copy(next->fd, &s->lock, node_filename(n), err)))
-        return true;
-    if (next->fd >= 0)
-        close(next->fd);
-    g_free(next);
-    return false;
+    if (!file_open_again(n, o, flags, &c->other, err))
+        return false;
+    if (flags & OPEN_RDWR)
+        reconfigure_swap(s, c);
+    *change = g_steal_pointer(&c);
+    return true;
 }
 
 static CO void file_reconfigure_commit(Node *n, void *change)
 {
-    File *s = node_state(n);
-    g_autofree File *next = change;
+    g_autofree Reconfigure *c = change;
 
-    close(s->fd);
-    *s = *next;
+    if (!c->is_swapped)
+        reconfigure_swap(node_state(n), c);
+    close(c->other.fd);
 }
 
 static CO void file_reconfigure_abort(Node *n, void *change)
 {
-    g_autofree File *next = change;
+    g_autofree Reconfigure *c = change;
 
-    close(next->fd);
+    if (c->is_swapped)
+        reconfigure_swap(node_state(n), c);
+    close(c->other.fd);
 }
 
 /* ---- what is known of the holes -------------------------------------------------------------- */
@@ -374,6 +468,10 @@ static CO int file_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 
     /* Whoever asked meanwhile may have seen the hole. */
     file_forget(s, true, off, buf.len);
+    if (r == 0 && !(node_flags(n) & OPEN_DIRECT) && !(flags & REQ_FUA)) {
+        r = file_dirty_add(&s->dirty, s->fd, buf.len);
+        s->sync_failed |= r < 0;
+    }
     return r;
 }
 
@@ -477,7 +575,8 @@ static CO bool file_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc
 
     if (s->is_device) {
         if (prealloc != PREALLOC_OFF)
-            return err_set(err, ENOTSUP, "Device '%s' cannot be preallocated", node_filename(n));
+            return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s': device '%s' has its "
+                           "space already", prealloc_name(prealloc), node_filename(n));
         if (exact ? size == node_size(n) : size <= node_size(n))
             return true;
         return err_set(err, ENOTSUP, "Device '%s' has %" PRIu64 " bytes, which cannot change",
@@ -533,9 +632,9 @@ static uint64_t file_stamp(const char *filename)
 
     if (stat(file_path(filename), &st) < 0)
         return 0;
-    /* Who writes to a device does not change its node: it may always have been written to. */
+    /* Writing to a device does not change its node. */
     if (!S_ISREG(st.st_mode))
-        return (uint64_t)g_get_monotonic_time();
+        return 1;
     changed = (uint64_t)st.st_ctim.tv_sec * 1000000000 + (uint64_t)st.st_ctim.tv_nsec;
     return (changed ^ (uint64_t)st.st_size << 32) | 1;
 }
@@ -567,10 +666,12 @@ static const char *const file_fixed_options[] = { "filename", "locking", "aio", 
     .zero_flags = REQ_MAY_UNMAP,                                                                   \
     .parse_filename = file_parse_filename,                                                         \
     .close = file_close,                                                                           \
+    .activate = file_activate,                                                                     \
     .reconfigure_prepare = file_reconfigure_prepare,                                               \
     .reconfigure_commit = file_reconfigure_commit,                                                 \
     .reconfigure_abort = file_reconfigure_abort,                                                   \
     .fixed_options = file_fixed_options,                                                           \
+    .identify = file_identify,                                                                     \
     .file_stamp = file_stamp,                                                                      \
     .pread = file_pread,                                                                           \
     .pwrite = file_pwrite,                                                                         \

@@ -435,14 +435,16 @@ def every_tool_sees_the_same_format():
     """CVE-2024-40767: one probe, the same answer every time."""
     small(name='p')
     data = pathlib.Path('p').read_bytes()
-    for what, head in (('qcow2', data), ('raw', b'QFI\xfb\0\0\0\1' + data[8:]), ('raw', b'\0' + data),
+    # There is no driver for the first version of qcow yet, so it is refused.
+    for what, head in (('qcow2', data), ('qcow', b'QFI\xfb\0\0\0\1' + data[8:]), ('raw', b'\0' + data),
                        ('luks', b'LUKS\xba\xbe\0\1' + data[8:])):
         pathlib.Path('p').write_bytes(head)
         seen = set()
         for _ in range(2):
             code, out, _ = img('info', '--output=json', 'p')
             seen.add('"format": "%s"' % what in out.rsplit('"children"')[0] if code == 0 else 'error')
-        assert len(seen) == 1 and (seen == {True} or what == 'luks'), (what, seen, out)
+        refused = {'luks': seen, 'qcow': {'error'}}
+        assert len(seen) == 1 and seen == refused.get(what, {True}), (what, seen, out)
 
 
 # ---- loss of data

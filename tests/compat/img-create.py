@@ -80,6 +80,19 @@ for name, args in (
 t.row('backing/in-folder', 'mkdir d && qemu-img create -f qcow2 -b ../a.qcow2 -F qcow2 d/x', 'qcow2')
 t.row('backing/in-folder-missing', 'mkdir d && qemu-img create -f qcow2 -b a.qcow2 -F qcow2 d/x', 'qcow2')
 
+# A colon after "file:" is part of the path.
+for name, args in (('name', '-b a.qcow2 -F qcow2 file:x:y'), ('folder', '-b ../a.qcow2 -F qcow2 file:d/x:y'),
+                   ('backing', '-b file:a:b -F qcow2 y')):
+    t.row(f'colon/{name}', f'mkdir d; cp a.qcow2 a:b; qemu-img create -f qcow2 {args}', 'qcow2')
+t.row('colon/convert', 'qemu-img convert -O qcow2 -B a.qcow2 -F qcow2 a.qcow2 file:x:y && qemu-img info file:x:y', 'qcow2',
+      mask=['disk'])
+
+# Unlike that of a backing file, the name of a data file is relative to the current folder.
+DATA = 'mkdir d; qemu-img create -f qcow2 -o data_file=d/data d/x 1M && '
+t.row('data-file/in-folder', DATA + "qemu-io -c 'write -P 3 0 64k' d/x | head -1; qemu-img map d/x")
+t.row('data-file/from-folder', DATA + "cd d; mkdir d; truncate -s 1M d/data; qemu-img map --output=json x")
+t.row('data-file/from-folder-missing', DATA + 'cd d; qemu-img map --output=json x')
+
 for name, args in (('qcow2', '-f qcow2 -o help'), ('raw', '-f raw -o help'), ('file', '-f file -o help'),
                    ('host_device', '-f host_device -o help'), ('luks', '-f luks -o help'),
                    ('question', '-f qcow2 -o "?"'), ('with-file', '-f qcow2 -o help x'),

@@ -12,7 +12,10 @@ t = Table('img-measure')
 images(t)
 for name, args in (('raw', '--size 1G'), ('qcow2', '-O qcow2 --size 1G'), ('json', '-O qcow2 --output=json --size 1G'),
                    ('clusters', '-O qcow2 -o cluster_size=4k --size 1G'), ('largest-clusters', '-O qcow2 -o cluster_size=2M --size 1T'),
-                   ('full', '-O qcow2 -o preallocation=full --size 1G'), ('metadata', '-O qcow2 -o preallocation=metadata --size 1G'),
+                   ('full', '-O qcow2 -o preallocation=full --size 1G'),
+                   ('raw-full', '-O raw -o preallocation=full --size 1G'), ('raw-nocow', '-O raw -o nocow=on,extent_size_hint=64k --size 1M'),
+                   ('luks-falloc', '--object secret,id=s,data=x -O luks -o key-secret=s,preallocation=falloc --size 1M'),
+                   ('qcow2-nocow', '-O qcow2 -o nocow=on,extent_size_hint=1M --size 1M'), ('metadata', '-O qcow2 -o preallocation=metadata --size 1G'),
                    ('refcount', '-O qcow2 -o refcount_bits=64 --size 1G'), ('extended', '-O qcow2 -o extended_l2=on --size 1G'),
                    ('v2', '-O qcow2 -o compat=0.10 --size 1G'), ('data-file', '-O qcow2 -o data_file=x --size 1G'),
                    ('backing', '-O qcow2 -o backing_file=r,backing_fmt=raw --size 1G'), ('size-0', '--size 0'), ('qcow2-0', '-O qcow2 --size 0'),

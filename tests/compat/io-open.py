@@ -212,6 +212,9 @@ t.each('reopen-qcow2', {
     'backing-unknown': 'reopen -o backing=x',
     'read-only': ['reopen -r', 'flush', 'reopen -o lazy-refcounts=off', 'reopen -w', 'write 0 1'],
     'last-one-counts': 'reopen -o lazy-refcounts=off,lazy-refcounts=on',
+    'cache-sizes': ['reopen -o l2-cache-size=1M', 'reopen -o cache-size=64k', 'reopen -o refcount-cache-size=128k',
+                    'reopen -o l2-cache-size=1M', 'reopen -o cache-size=2M', 'write 0 1'],
+    'cache-sizes-at-once': ['reopen -o l2-cache-size=1M,cache-size=64k', 'write 0 1'],
 }, opts='', image='b.qcow2', setup='qcow2')
 
 # What was found by going through the options one by one.
@@ -224,11 +227,34 @@ for name, args in {
         'node-name-kept': '-c "reopen -o node-name=y" --image-opts driver=qcow2,file.filename=a,node-name=y',
         'node-name-of-file': '-c "reopen -o file.node-name=y" a',
         'not-encrypted': '-c "reopen -o encrypt.format=luks" a',
+        'not-encrypted-reopened-with-key': '-c "reopen -o encrypt.key-secret=s" -c "write -q 0 1" a',
+        'not-encrypted-key': '-c "write -q 0 1" --image-opts driver=qcow2,file.filename=a,encrypt.key-secret=s',
+        'not-encrypted-format': '-c "write -q 0 1" --image-opts driver=qcow2,file.filename=a,encrypt.format=aes',
+        'cache-sizes-reopened': '-c "reopen -o cache-size=512k" -c "write -q 0 1" --image-opts '
+                                'driver=qcow2,file.filename=a,l2-cache-size=1M,refcount-cache-size=1M',
         'no-data-file': '-c length --image-opts driver=qcow2,file.filename=a,data-file.filename=r',
 }.items():
     t.row(f'options/{name}', f'qemu-io {args}', 'options')
 t.row('options/no-data-file-info', 'qemu-img info --image-opts driver=qcow2,file.filename=a,data-file.filename=r', 'options',
       mask='disk')
+for name, key in (('key', 'encrypt.key-secret=s'), ('format', 'encrypt.format=luks')):
+    t.row(f'options/not-encrypted-{name}-info', f'qemu-img info --image-opts driver=qcow2,file.filename=a,{key}', 'options',
+          mask='disk')
 t.row('options/probe-length', 'qemu-io -c length blkverify:r:a', 'options')
+
+# ---- words of open -----------------------------------------------------------------------------
+
+for name, words in (('copy-on-read', '-o driver=copy-on-read,file.driver=qcow2'), ('raw', '-o driver=raw,file.driver=qcow2'),
+                    ('below-qcow2', '-o driver=qcow2,file.driver=raw'), ('blkdebug', '-o driver=blkdebug,image.driver=qcow2'),
+                    ('three', '-o driver=raw,file.driver=raw,file.file.driver=qcow2'),
+                    ('no-driver', '-o file.driver=qcow2'), ('named-twice', '-o driver=raw,file.driver=qcow2,file.file.filename=b.qcow2')):
+    line(f'open/name-goes-to-the-innermost-file-{name}', f'-c "open {words} b.qcow2" -c length -c "read 0 64k"', 'qcow2')
+for name, words in (('options', 'driver=qcow2,file.filename=b.qcow2'), ('read-only', '-r driver=qcow2,file.filename=b.qcow2'),
+                    ('short-form', 'b.qcow2'), ('with-o', '-o driver=qcow2 b.qcow2'),
+                    ('with-o-twice', '-o driver=qcow2 -o file.filename=b.qcow2'), ('no-driver', 'file.filename=b.qcow2'),
+                    ('bad', 'driver=qcow2,foo'), ('two-words', 'driver=qcow2 file.filename=b.qcow2')):
+    line(f'open/after-image-opts-{name}', f'--image-opts -c "open {words}" -c length', 'qcow2')
+line('open/after-image-opts-closed', '--image-opts -c close -c "open driver=qcow2,file.filename=b.qcow2" -c length '
+     'driver=raw,file.filename=b.qcow2', 'qcow2')
 
 t.main()

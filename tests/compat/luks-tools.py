@@ -83,6 +83,7 @@ amend('fill-no-such-secret', FILL + 'none')
 amend('empty-last', 'state=inactive,keyslot=0', 'state=inactive,old-secret=s')
 amend('empty-last-force', 'state=inactive,keyslot=0', force='--force')
 amend('empty-empty', 'state=inactive,keyslot=3')
+amend('empty-empty-force', 'state=inactive,keyslot=3', force='--force')
 amend('empty-what', 'state=inactive')
 amend('empty-with-new', 'state=inactive,keyslot=0,new-secret=t')
 amend('empty-with-time', 'state=inactive,keyslot=0,iter-time=40')
@@ -94,5 +95,12 @@ amend('create-option', 'cipher-alg=aes-128')
 t.row('amend-fill-and-empty',
       f'for i in {{1..40}}; do qemu-img amend {S} {OPEN} -o {FILL}t 2>/dev/null && break; done; '
       f'qemu-img amend {S} {OPEN} -o state=inactive,old-secret=t; {SLOTS}', 'luks', files=False)
+
+# A password must be text where one is chosen.
+for name, text in (('no-utf8', r'\377\376'), ('nul', r'a\0b')):
+    for what, command in (('luks', 'create -q -f luks -o key-secret=x,iter-time=10 n 1M'),
+                          ('qcow2', 'create -q -f qcow2 -o encrypt.format=luks,encrypt.key-secret=x n 1M'),
+                          ('amend', f'amend {S} {OPEN} -o {FILL}x')):
+        t.row(f'{name}-{what}', f"printf '{text}' >pass; qemu-img {command} --object secret,id=x,file=pass", 'luks', files=False)
 
 t.main()

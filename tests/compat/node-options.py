@@ -103,6 +103,10 @@ for text in ('driver=raw', 'driver=file', 'driver=file,filename=', 'driver=file,
              'driver=copy-on-read,file.driver=qcow2,file.file.filename=t,bottom=x',
              'driver=blkverify,test.filename=r,raw.filename=r', 'filename=r,driver=file'):
     opts(text)
+# Options of a backing file that name no place apply to the one that is stored.
+for text in ('driver=raw', 'driver=file', 'file.driver=file', 'driver=raw,file.driver=file',
+             'file.locking=off', 'read-only=on', 'driver=raw,file.filename=r'):
+    opts('driver=qcow2,file.filename=t,backing.' + text.replace(',', ',backing.'))
 # A backing file of a node below is opened if options describe it, and told as overridden only then.
 GROUP = '--object throttle-group,id=g'
 for text in ('file.file.filename=a,file.backing=', 'file.file.filename=t,file.backing=',

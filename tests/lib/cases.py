@@ -39,8 +39,9 @@ def case(function):
 def run(*command, code=0, env=None, **more):
     """Runs a command to its end; it has to exit with @code (None: any)."""
     more.setdefault('stdin', subprocess.DEVNULL)
+    more.setdefault('timeout', TIMEOUT)
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=TIMEOUT,
+                          stderr=subprocess.PIPE, text=True,
                           env=dict(os.environ, **(env or {})), **more)
     assert code is None or done.returncode == code, \
         f'{command} exits {done.returncode}, not {code}: {done.stdout}{done.stderr}'
@@ -65,17 +66,17 @@ def require_root():
     require(os.geteuid() == 0, 'only root can mount')
 
 
-def main(prefix):
+def main(prefix, folder='qemu-img'):
     if not os.path.exists(IMG):
         print('qemu-img is not built')
         sys.exit(77)
     bad = 0
     for function in CASES:
-        name = f'qemu-img/{prefix}/{function.__name__.replace("_", "-")}'
+        name = f'{folder}/{prefix}/{function.__name__.replace("_", "-")}'
         if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
             continue
-        folder = tempfile.mkdtemp()
-        os.chdir(folder)
+        work = tempfile.mkdtemp()
+        os.chdir(work)
         try:
             function()
             print(f'ok {name}')
@@ -87,5 +88,5 @@ def main(prefix):
             print(f'not ok {name} {(str(why).splitlines() or [repr(why)])[0]}')
         sys.stdout.flush()
         os.chdir('/')
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
     sys.exit(1 if bad else 0)

@@ -180,6 +180,7 @@ Node *memdisk_new_scratch(const char *name, const uint8_t *data, size_t len, uin
     n->options = json_object();
     n->filename = g_strdup(name);
     n->is_open = true;
+    n->state = NODE_ACTIVE;
     node_set_size(n, len);
     return n;
 }

@@ -134,6 +134,24 @@ static CO void verify_bitmaps(Handle *h)
     }
 }
 
+/* The header as the reference writes it: feature names first, others across the first sector's end. */
+static void names_first(uint8_t *image, size_t len)
+{
+    enum { NAMES = 0x6803f857 };
+    uint32_t start = be32_at(image + 100), at = start, end;
+    g_autofree uint8_t *names = NULL;
+
+    while (be32_at(image + at) != NAMES) {
+        g_assert_cmpuint(be32_at(image + at), !=, 0);
+        at += 8 + round_up(be32_at(image + at + 4), 8);
+    }
+    end = at + 8 + round_up(be32_at(image + at + 4), 8);
+    names = g_memdup2(image + at, end - at);
+    memmove(image + start + (end - at), image + start, at - start);
+    memcpy(image + start, names, end - at);
+    (void)len;
+}
+
 /* ---- amend ---------------------------------------------------------------------------------- */
 
 static CO void amend(PowerCut *pc, const char *name, const char *value)
@@ -169,6 +187,19 @@ static CO void run_amend_versions(PowerCut *pc)
     power_cut_mix(pc, 10, SMALL);
     amend(pc, "compat", "1.1");
     power_cut_mix(pc, 10, SMALL);
+}
+
+static CO void run_amend_snapshot(PowerCut *pc)
+{
+    PowerCutSnapshot *one;
+
+    power_cut_mix(pc, 15, SMALL);
+    one = power_cut_snapshot(pc, "one");
+    power_cut_mix(pc, 10, SMALL);
+    amend(pc, "compat", "0.10");
+    power_cut_snapshot_apply(pc, one);
+    amend(pc, "compat", "1.1");
+    power_cut_snapshot_remove(pc, one);
 }
 
 /* ---- chains --------------------------------------------------------------------------------- */
@@ -377,6 +408,14 @@ const PowerCutWorkload power_cut_workloads[] = {
     { "bitmaps, 512 byte clusters", "cluster_size=512", TINY, 256 << 10, run_bitmaps,
       .prepare = prepare_bitmaps, .verify = verify_bitmaps },
     { "amending", "cluster_size=4k", NULL, 512 << 10, run_amend },
+    { "bitmaps, lazy refcounts", "cluster_size=4k,lazy_refcounts=on", NULL, 512 << 10, run_bitmaps,
+      .prepare = prepare_bitmaps, .verify = verify_bitmaps },
+    { "bitmaps, names first", "cluster_size=4k", NULL, 256 << 10, run_bitmaps,
+      .prepare = prepare_bitmaps, .damage = names_first, .verify = verify_bitmaps },
+    { "bitmaps, backing file, names first", "cluster_size=4k", NULL, 256 << 10,
+      run_backing_and_bitmaps, POWER_CUT_BACKING, prepare_bitmaps, names_first },
+    { "rebase, names first", "cluster_size=4k", NULL, 256 << 10, run_rebase, POWER_CUT_BACKING,
+      prepare_bitmaps, names_first },
     { "amending, 512 byte clusters", "cluster_size=512", NULL, 128 << 10, run_amend },
     { "amending to v2 and back", "cluster_size=4k", NULL, 512 << 10, run_amend_versions },
     { "commit", "cluster_size=4k", NULL, 512 << 10, run_commit, POWER_CUT_OVERLAY },
@@ -389,6 +428,8 @@ const PowerCutWorkload power_cut_workloads[] = {
       run_backing_and_bitmaps, POWER_CUT_BACKING },
     { "amending to v2, backing file", "cluster_size=4k", NULL, 256 << 10, run_amend_versions,
       POWER_CUT_BACKING },
+    { "amending to v2, backing file, snapshot", "cluster_size=4k", NULL, 256 << 10,
+      run_amend_snapshot, POWER_CUT_BACKING },
     { "rebase, extended L2", "cluster_size=16k,extended_l2=on", NULL, 512 << 10, run_rebase,
       POWER_CUT_BACKING },
     { "repair by new refcounts", "cluster_size=4k", NULL, 512 << 10, run_repair, POWER_CUT_DAMAGED,

@@ -24,7 +24,7 @@ typedef enum {
     POWER_CUT_OVERLAY = 1 << 2,      /* the second disk is a qcow2 overlay; requests enter there */
     POWER_CUT_BACKING = 1 << 3,      /* the image has "base-a" as its backing file */
     POWER_CUT_LUKS = 1 << 4,         /* encrypted */
-    POWER_CUT_DAMAGED = 1 << 5,      /* .damage spoils it before .run; a cut is fully repaired */
+    POWER_CUT_DAMAGED = 1 << 5,      /* .damage has spoilt it before .run; a cut is fully repaired */
 } PowerCutKind;
 
 /* Two disks that images may have as backing files; nothing is written to them. */
@@ -39,7 +39,7 @@ typedef struct {
     CO void (*run)(PowerCut *pc);
     unsigned kind;                  /* PowerCutKind */
     CO void (*prepare)(PowerCut *pc);           /* before the log begins; NULL: nothing */
-    void (*damage)(uint8_t *image, size_t len); /* after that; with POWER_CUT_DAMAGED */
+    void (*damage)(uint8_t *image, size_t len); /* after that: spoils it, or lays it out otherwise */
     CO void (*verify)(Handle *h);   /* what must hold after a cut besides; NULL: nothing */
     uint64_t max_size;              /* largest size it grows to; 0: size */
 } PowerCutWorkload;

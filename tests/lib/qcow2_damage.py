@@ -118,6 +118,7 @@ BASES = {
     'small-clusters': lambda p: base_plain(p, 'cluster_size=512', commands=('write 0 64k',
                                                                             'write 300k 20k')),
     'compressed': lambda p: base_plain(p, commands=('write -c 0 192k', 'write 512k 64k')),
+    '1-bit': lambda p: base_plain(p, 'refcount_bits=1'),
     'extended': lambda p: base_plain(p, 'extended_l2=on'),
     'extended-compressed': lambda p: base_plain(p, 'extended_l2=on', commands=('write -c 0 64k',)),
     'snapshot': base_snapshot,
@@ -208,8 +209,23 @@ simple('l2-behind-end', lambda q: q.put(q.l2(1), COPIED | 1 << 40))
 simple('l2-at-end', lambda q: q.put(q.l2(3), COPIED | q.end))
 simple('l2-over-reftable', lambda q: q.put(q.l2(1), COPIED | q.cluster))
 simple('l2-over-l1', lambda q: q.put(q.l2(1), COPIED | q.l1))
-simple('l2-over-itself', lambda q: q.put(q.l2(1), COPIED | q.l2(0)), modes=('',))
-simple('l2-copied-over-refblock', lambda q: q.put(q.l2(1), 2 * q.cluster), modes=('',))
+simple('l2-over-itself', lambda q: q.put(q.l2(1), COPIED | q.l2(0)))
+simple('l2-over-itself-not-copied', lambda q: q.put(q.l2(1), q.l2(0)))
+simple('l2-over-itself-free', lambda q: q.put(q.l2(5), COPIED | q.l2(0)))
+simple('l2-over-itself-1-bit', lambda q: q.put(q.l2(1), COPIED | q.l2(0)), base='1-bit')
+simple('l2-copied-over-refblock', lambda q: q.put(q.l2(1), 2 * q.cluster))
+
+
+@case('l2-over-itself-and-unaligned-zero')
+def _(q):
+    q.put(q.l2(1), COPIED | q.l2(0))
+    q.change(q.l2(2), 513)
+
+
+@case('l2-over-l1-not-copied')
+def _(q):
+    q.put(q.l2(1), q.l1)
+    q.change(q.l1, COPIED)
 
 
 @case('l2-partial-last-cluster')

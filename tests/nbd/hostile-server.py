@@ -7,6 +7,7 @@ import pathlib
 import struct
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
 import nbd_server as nbd
@@ -16,7 +17,7 @@ from this_run import SLOWER
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
 TIMEOUT = 20 * SLOWER
 GOOD = b'\xa5'
-K64 = 64 << 10
+K64, MIB = 64 << 10, 1 << 20
 
 
 def run(*args):
@@ -254,6 +255,8 @@ BAD_STATUS = {
     'unknown-context': one(runs((512, 0), context=99)),
     'no-answer-chunk': chunks(none()),
     'twice': chunks(runs((512, 0), done=False), runs((512, 0))),
+    'two-for-one': one(runs((512, 0), (512, 3))),
+    '200000-for-one': one(runs(*[(512, 3)] * 200000)),
     'half-a-run': one(headed(nbd.RUNS, struct.pack('>III', 7, 512, 0)[:-1], 11)),
     'payload-of-4-gib': one(headed(nbd.RUNS, struct.pack('>III', 7, 512, 0), (1 << 32) - 4)),
     'data-for-status': one(lambda s, q: s.data_chunk(q, q.offset, b'x', True)),
@@ -269,9 +272,53 @@ def bad_status(frames, extended):
         return None if code == 1 else f'exit code {code}, {text!r}'
 
 
+def past_the_request(s, q):
+    """The first question, for one run, is answered well."""
+    first = (min(65536, q.length), 0)
+    yield s.runs_chunk(q, [first] if q.flags & nbd.REQ_ONE else [(q.length, 0), (512, 3)])
+
+
+CRUMBS = bytes(3) + b'xyz'
+
+
+class Crumbs(Server):
+    """Tells the truth in pieces of three bytes, one at a time or many."""
+
+    def __init__(self, many, blocks):
+        super().__init__(data=CRUMBS * (MIB // 6) + b'end.')
+        self.many, self.blocks = many, blocks
+
+    def runs(self, q):
+        count = q.length // 3 if self.many and not q.flags & nbd.REQ_ONE else 1
+        start, found = q.offset, []
+        for _ in range(max(count, 1)):
+            found.append((3 - start % 3, 0 if start // 3 % 2 or start >= self.size - 4 else 3))
+            start += found[-1][0]
+        return found
+
+
+def crumbs(many, blocks):
+    """Bounded work, and nothing wrong: what is coarse is data."""
+    with Crumbs(many, blocks) as s, tempfile.TemporaryDirectory() as where:
+        copy = f'{where}/copy'
+        for command in (['map', '--output=json', '-f', 'raw', s.uri()],
+                        ['convert', '-f', 'raw', '-O', 'raw', s.uri(), copy]):
+            s.requests.clear()
+            code, text = run('qemu-img', *command)
+            asked = sum(q.kind == nbd.STATUS for q in s.requests)
+            if code or asked > 1000:
+                return f'{command[0]} ends with {code} after {asked} questions: {text[-200:]!r}'
+        with open(copy, 'rb') as f:
+            return None if f.read() == s.data else 'the copy differs'
+
+
 def test_status():
     for name, frames in BAD_STATUS.items():
         case(f'status/{name}', bad_status, frames, False)
+    case('status/run-past-the-request', bad_status, past_the_request, False)
+    for many in False, True:
+        for name, blocks in ('bytes', (1, 4096, 32 << 20)), ('sizes-not-told', None):
+            case(f'status/crumbs-{"many" if many else "single"}-{name}', crumbs, many, blocks)
     wide = {
         'run-of-no-bytes': one(runs((0, 0))),
         'narrow-runs': one(lambda s, q: s.chunk(q, nbd.RUNS, struct.pack('>III', 7, 512, 0), True)),
@@ -380,6 +427,7 @@ BAD_OPTIONS = {
     'structured-nonsense': (nbd.STRUCTURED, says(nbd.STRUCTURED, nbd.REP_SERVER)),
     'structured-ack-with-data': (nbd.STRUCTURED, says(nbd.STRUCTURED, nbd.ACK, b'x')),
     'context-other': (nbd.SET_META, says(nbd.SET_META, nbd.REP_META, b'\0\0\0\7qemu:x')),
+    'context-without-a-name': (nbd.SET_META, says(nbd.SET_META, nbd.REP_META, b'\0\0\0\7')),
     'context-short': (nbd.SET_META, says(nbd.SET_META, nbd.REP_META, b'\0\0')),
     'contexts-endless': (nbd.SET_META, forever(nbd.SET_META, nbd.REP_META,
                                                b'\0\0\0\7base:allocation')),
@@ -396,6 +444,18 @@ def bad_option(option, answer):
         if any(ord(ch) < 32 and ch != '\n' for ch in text):
             return f'prints control characters: {text!r}'
         return None
+
+
+def bad_listed_context(name):
+    """Names of contexts have a namespace, a colon and more."""
+    def answer(s, c, _):
+        for context in (b'base:allocation', name):
+            s.reply(c, nbd.LIST_META, nbd.REP_META, bytes(4) + context)
+        s.reply(c, nbd.LIST_META, nbd.ACK)
+
+    with Shaken(nbd.LIST_META, answer) as s:
+        code, text = run('qemu-nbd', '-L', '-k', s.path)
+        return None if code == 1 and 'metadata context' in text else f'exit code {code}, {text!r}'
 
 
 class Greets(Server):
@@ -425,6 +485,8 @@ def test_handshake():
         case(f'handshake/{name}', bad_greeting, greeting)
     for name, (option, answer) in BAD_OPTIONS.items():
         case(f'handshake/{name}', bad_option, option, answer)
+    for name in b'', b'allocation', b':allocation', b'base:\0':
+        case(f'handshake/listed-context-{name.hex() or "empty"}', bad_listed_context, name)
     case('handshake/open-timeout-ends-a-silent-server', silent_server)
 
 

@@ -14,8 +14,9 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+import memory_group
 from nbd_frames import *
-from this_run import SLOWER
+from this_run import SLOWER, WATCHED
 
 MIB = 1 << 20
 LINGER_NOT = struct.pack('ii', 1, 0)
@@ -169,6 +170,63 @@ def test_half_sent_writes_take_bounded_memory_and_keep_nobody():
             still_serves(s)
         assert time.monotonic() - began < 5 * SLOWER
         assert s.resident() - before < 20 * 1024, (before, s.resident())
+
+
+def greedy(s, kind):
+    """A client that makes the server hold all it can get it to hold."""
+    c = s.client()
+    c.sock.settimeout(0.1)
+    try:
+        c.start('structured' if kind == 2 else 'simple', ['base:allocation'] if kind == 2 else ())
+        if kind == 0:
+            c.request(WRITE, 32 * MIB, 4 * MIB, data=bytes(3 * MIB))
+        for i in range(100):
+            if kind == 1:
+                c.request(READ, 0, MIB, cookie=i)
+            elif kind == 2:
+                c.request(STATUS, 0, 64 * MIB, cookie=i)
+            elif kind == 3:
+                c.request(WRITE, 16 * MIB + i * 65536, 65536, cookie=i, data=bytes(65536))
+    except (Gone, socket.timeout):
+        pass
+    return c
+
+
+def crowd_of_greedy_clients(where, prefix):
+    """With little memory it is they who lose something, not the server nor those who ask for little."""
+    make_disk(where / 'disk', 64 * MIB, pattern(4096))
+    limited = where / 'limited'
+    limited.write_text(f'#!/bin/sh\n{prefix}\nexec {OURS} "$@"\n')
+    limited.chmod(0o755)
+    with serve('-f', 'raw', '-e', '0', '-v', 'disk', tool=limited, where=where) as s:
+        crowd = []
+        for i in range(120):
+            crowd.append(greedy(s, i % 4))
+            if i % 10 == 0:
+                still_serves(s)
+        still_serves(s)
+        assert 'cut off' in s.log.read_text()
+        for c in crowd:
+            c.close()
+        still_serves(s)
+
+
+def test_greedy_clients_and_little_address_space():
+    if WATCHED:
+        raise Skip('a watcher takes address space of its own')
+    with folder() as where:
+        crowd_of_greedy_clients(where, f'ulimit -v {160 * 1024}')
+
+
+def test_greedy_clients_in_a_small_control_group():
+    if WATCHED:
+        raise Skip('a watcher takes memory of its own')
+    try:
+        group = memory_group.make(64 * MIB)
+    except OSError as why:
+        raise Skip(f'no control group can be made: {why}') from why
+    with group, folder() as where:
+        crowd_of_greedy_clients(where, f'echo $$ > {group.path}/cgroup.procs')
 
 
 def test_a_greedy_client_does_not_starve_others():

@@ -139,7 +139,7 @@ def test_libnbd_from_c():
     if flags.returncode:
         raise Skip('libnbd cannot be linked with')
     with folder() as where:
-        run_ok('cc', '-Wall', '-Werror', '-O1', '-o', where / 'client',
+        run_ok('cc', '-Wall', '-O1', '-o', where / 'client',
                pathlib.Path(__file__).resolve().parent / 'peers/libnbd-client.c', *flags.stdout.split())
         for tool in OURS, REFERENCE / 'qemu-nbd':
             if not tool.exists():

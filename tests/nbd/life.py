@@ -42,6 +42,58 @@ def test_one_client_and_it_ends():
             assert not os.path.exists(s.socket)
 
 
+def test_a_socket_replaces_nothing_but_a_socket():
+    with folder() as where:
+        make_disk(where / 'disk', MIB)
+        (where / 'file').write_text('precious')
+        (where / 'link').symlink_to('file')
+        (where / 'folder').mkdir()
+        os.mkfifo(where / 'fifo')
+        before = sorted(os.listdir(where))
+        for name in ('file', 'link', 'folder', 'fifo'):
+            done = run_in(where, OURS, '-f', 'raw', '-k', where / name, 'disk')
+            assert done.returncode == 1 and 'no socket' in done.stderr, done
+            assert name in done.stderr
+        assert (where / 'file').read_text() == 'precious'
+        assert (where / 'link').is_symlink()
+        assert sorted(os.listdir(where)) == before
+        # What an earlier server left behind is in nobody's way.
+        left = socket.socket(socket.AF_UNIX)
+        left.bind(str(where / 'nbd.sock'))
+        left.close()
+        with serve('-r', '-f', 'raw', 'disk', where=where) as s:
+            s.client().start().close()
+        assert not (where / 'nbd.sock').exists()
+
+
+def test_an_end_leaves_the_socket_of_a_successor():
+    with folder() as where:
+        make_disk(where / 'disk', MIB)
+        with serve('-r', '-f', 'raw', '-x', 'one', 'disk', where=where) as first:
+            old = os.stat(first.socket).st_ino
+            with serve('-r', '-f', 'raw', '-x', 'two', 'disk', where=where) as second:
+                wait_for(lambda: listens(second.socket) and os.stat(second.socket).st_ino != old)
+                assert first.stop() == 0
+                told = run_in(where, OURS, '-L', '-k', second.socket)
+                assert "export: 'two'" in told.stdout, told
+        assert not os.path.exists(second.socket)
+
+
+def test_ports_have_sixteen_bits():
+    with folder() as where:
+        make_disk(where / 'disk', MIB)
+        for port in ('65536', '70000', '99999999999999999999'):
+            for command in ([OURS, '-b', '127.0.0.1', '-p', port, '-f', 'raw', 'disk'],
+                            [OURS, '-L', '-b', '127.0.0.1', '-p', port],
+                            [BUILD / 'qemu-img', 'info', f'nbd:127.0.0.1:{port}'],
+                            [BUILD / 'qemu-img', 'info', f'nbd://127.0.0.1:{port}'],
+                            [BUILD / 'qemu-img', 'info', '--image-opts',
+                             f'driver=nbd,host=127.0.0.1,port={port}']):
+                done = run_in(where, *command)
+                assert done.returncode == 1 and port in done.stderr, done
+                assert 'larger than 65535' in done.stderr or 'out of range' in done.stderr, done
+
+
 def test_several_at_once_end_it_with_the_last():
     with folder() as where:
         make_disk(where / 'disk', MIB)
@@ -61,6 +113,24 @@ def test_signals_end_it():
             assert s.stop(sig) == 0
             assert not os.path.exists(s.socket)
             assert c.is_dropped()
+
+
+def test_signals_ignored_or_blocked_by_the_parent_stay_so():
+    """nohup qemu-nbd outlives its terminal."""
+    for sig in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        for how in (lambda s=sig: signal.signal(s, signal.SIG_IGN),
+                    lambda s=sig: signal.pthread_sigmask(signal.SIG_BLOCK, [s])):
+            with folder() as where:
+                make_disk(where / 'disk', MIB)
+                process = subprocess.Popen([OURS, '-t', '-f', 'raw', '-k', str(where / 's'), 'disk'],
+                                           cwd=where, preexec_fn=how)
+                while not os.path.exists(where / 's'):
+                    time.sleep(0.01)
+                process.send_signal(sig)
+                time.sleep(0.2)
+                assert process.poll() is None, (sig, process.returncode)
+                process.send_signal(signal.SIGTERM if sig != signal.SIGTERM else signal.SIGINT)
+                assert process.wait(PATIENCE) == 0
 
 
 def test_writes_are_there_at_the_end():
@@ -321,7 +391,7 @@ def test_help_and_version():
         for args in (['-h'], ['--help'], ['-V'], ['--version'], ['-T', 'help']):
             done = run_in(where, OURS, *args)
             assert done.returncode == 0 and done.stderr == '', done
-        assert run_in(where, OURS, '-V').stdout.startswith('qemu-nbd version 7.2')
+        assert run_in(where, OURS, '-V').stdout.startswith('qemu-nbd 7.2.')
         hint = run_in(where, OURS, '-P', '1', 'x').stderr
         assert '-o' in hint and 'artition' in hint
 

@@ -17,6 +17,7 @@ import nbd_server as nbd
 from nbd_server import Cut, Server
 
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
+REFERENCE = pathlib.Path(os.environ.get('FERRY_REFERENCE', '/usr/bin'))
 TIMEOUT = 120
 MIB = 1 << 20
 
@@ -108,6 +109,32 @@ def test_block_sizes_are_kept():
             assert s.data[4194300:] == b'\4' * 4
 
 
+def test_bytes_are_for_servers_that_tell_the_status_of_blocks():
+    """Without block sizes: such a server takes any request, others take sectors. As the reference."""
+    work = 'discard 0 1', 'discard 511 2', 'read 0 1', 'write 3 5', 'write -z 7 9'
+    asked = {}
+    for members in ({}, {'can_go': False}, {'can_structured': False}, {'can_context': False},
+                    {'oldstyle': True}):
+        for tool in BUILD / 'qemu-io', REFERENCE / 'qemu-io':
+            if not tool.exists():
+                continue
+            with Server() as s:
+                s.blocks = None
+                vars(s).update(members)
+                done = subprocess.run([tool, '-d', 'unmap', '-f', 'raw',
+                                       *[w for c in work for w in ('-c', c)], s.uri()],
+                                      stdout=subprocess.DEVNULL, timeout=TIMEOUT)
+                assert done.returncode == 0, (tool, members)
+                asked[tool] = [(q.kind, q.offset, q.length) for q in s.requests if q.kind != nbd.TRIM]
+                trims = [(q.offset, q.length) for q in kinds(s, nbd.TRIM)]
+                if members in ({}, {'can_go': False}):
+                    assert trims == [(0, 1), (511, 2)], (tool, trims)
+                    assert (nbd.READ, 0, 1) in asked[tool], (tool, asked)
+                else:
+                    assert (nbd.READ, 0, 512) in asked[tool], (tool, asked)
+        assert len({str(a) for a in asked.values()}) == 1, (members, asked)
+
+
 def test_extended_headers():
     with Server(data=b'\xa5' * MIB) as s:
         s.can_extended = True
@@ -143,7 +170,7 @@ class Fragmented(Server):
     """Says of every other 64 KiB that it is no data, until something is there, and tells all at once."""
 
     def runs(self, q):
-        ends = range((q.offset // K64 + 1) * K64, self.size + 1, K64)
+        ends = range((q.offset // K64 + 1) * K64, q.offset + q.length + K64, K64)
         every = [(end - max(q.offset, end - K64), not any(self.data[end - K64:end])) for end in ends]
         return every[:1] if q.flags & nbd.REQ_ONE else every
 

@@ -11,7 +11,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
 from cases import BUILD, IO, REFERENCE, case, img, main, require, run
-from this_run import PRELOADABLE, TRACED
+from this_run import MAY_ABORT, PRELOADABLE, TRACED
 
 FAIL = str(BUILD / 'preload/fail.so')
 SECRET = '--object', 'secret,id=s,data=abc'
@@ -38,6 +38,114 @@ def a_temporary_snapshot_is_its_own_and_gone():
     assert not os.listdir('tmp') and pathlib.Path('r').read_bytes() == before
     done = run(IO, '-s', '-f', 'raw', '-c', 'read 0 512', 'r', code=1, env={'TMPDIR': '/nonexistent'})
     assert '/nonexistent/ferry-' in done.stderr, done.stderr
+
+
+# ---- files that were cut off -------------------------------------------------------------------
+
+def cut(name, size):
+    shutil.copy(name, 'y')
+    os.truncate('y', size)
+
+
+@case
+def an_image_whose_end_was_cut_off_is_told_and_not_copied():
+    """It would read as zeroes: so info warns, convert refuses; --salvage copies what is there."""
+    img('create', '-q', '-f', 'qcow2', 'x', '8M')
+    run(IO, '-c', 'write -q -P 1 0 2M', '-c', 'write -q -c -P 2 4M 64k', 'x')
+    size, whole = os.path.getsize('x'), pathlib.Path('x').read_bytes()
+    l1 = int.from_bytes(whole[40:48], 'big')
+    assert not img('info', 'x').stderr
+    for at in (1000, l1, l1 - 4096, l1 + 70000, 400000, 1000000, size - 65536):
+        cut('x', at)
+        assert f"'y' ends " in img('info', 'y').stderr, at
+        assert ' early' in img('convert', '-O', 'raw', 'y', 'r', code=1).stderr, at
+        assert not os.path.exists('r')
+        img('convert', '--salvage', '-O', 'raw', 'y', 'r')
+        assert os.path.getsize('r') == 8 << 20
+        os.unlink('r')
+        img('check', 'y', code=2)
+        img('check', '-r', 'leaks', 'y', code=None)
+        img('check', 'y', code=2)
+    # As backing file, and with a data file.
+    img('create', '-q', '-f', 'qcow2', '-b', 'y', '-F', 'qcow2', 'top')
+    assert "'y' ends" in img('convert', '-O', 'raw', 'top', 'r', code=1).stderr
+    img('create', '-q', '-f', 'qcow2', '-o', 'data_file=d', 'z', '8M')
+    run(IO, '-c', 'write -q -P 1 0 2M', 'z')
+    os.truncate('d', 1 << 20)
+    assert "'z' ends 1 MiB early" in img('convert', '-O', 'raw', 'z', 'r', code=1).stderr
+
+
+@case
+def what_is_short_but_whole_is_copied():
+    """No data at the end, counted space that nothing refers to, preallocated space, a dirty image."""
+    for options in ('compat=1.1', 'preallocation=metadata', 'lazy_refcounts=on', 'data_file=d',
+                    'compat=0.10', 'extended_l2=on,preallocation=falloc', 'cluster_size=512',
+                    'cluster_size=2M'):
+        img('create', '-q', '-f', 'qcow2', '-o', options, 'x', '8M')
+        assert not img('info', 'x').stderr, options
+        run(IO, '-c', 'write -q -P 1 0 200k', '-c', 'flush', '-c', 'abort', 'x', code=None,
+            env=MAY_ABORT)
+        assert not img('info', 'x').stderr, options
+        assert not img('convert', '-O', 'raw', 'x', 'r').stderr, options
+    img('create', '-q', '-f', 'qcow2', 'x', '8M')
+    data = bytearray(pathlib.Path('x').read_bytes())
+    block = int.from_bytes(data[65536:65544], 'big')
+    data[block + 400:block + 402] = b'\0\1'
+    pathlib.Path('x').write_bytes(data)
+    assert not img('info', 'x').stderr and not img('convert', '-O', 'raw', 'x', 'r').stderr
+
+
+# ---- growing -----------------------------------------------------------------------------------
+
+@case
+def what_grows_over_a_longer_backing_file_reads_as_zeroes():
+    """However its space is made, in every kind of image and from any size."""
+    pathlib.Path('b').write_bytes(b'\xff' * (1 << 20))
+    for options in ('extended_l2=on', 'extended_l2=on,cluster_size=16k', 'compat=0.10',
+                    'cluster_size=4k', 'data_file=d'):
+        for mode in ('off', 'metadata', 'falloc', 'full'):
+            for old in (503, 512, 36):
+                img('create', '-q', '-f', 'qcow2', '-o', options, '-b', 'b', '-F', 'raw', 'x',
+                    f'{old}k')
+                img('resize', '-q', f'--preallocation={mode}', 'x', '1013k')
+                new = 1013 - old
+                done = run(IO, '-c', f'read -q -P 255 0 {old}k', '-c', f'read -q -P 0 {old}k {new}k',
+                           'x', code=None)
+                assert not done.stdout, (options, mode, old, done.stdout)
+                img('check', '-q', 'x')
+                for name in ('x', 'd'):
+                    pathlib.Path(name).unlink(missing_ok=True)
+
+
+# ---- other versions ----------------------------------------------------------------------------
+
+@case
+def zero_clusters_of_snapshots_become_version_2():
+    """Over a backing file, in tables that disk and snapshots share or not; and back, larger."""
+    pathlib.Path('b').write_bytes(b'\5' * 204800)
+    img('create', '-q', '-f', 'qcow2', '-b', 'b', '-F', 'raw', 'a', '2M')
+    run(IO, '-c', 'write -q -P 1 0 64k', '-c', 'write -q -P 4 256k 64k', '-c', 'write -q -z 64k 64k',
+        '-c', 'write -q -z 1M 512k', 'a')
+    img('snapshot', '-c', 's', 'a')
+    run(IO, '-c', 'write -q -z 0 64k', '-c', 'write -q -z -u 128k 64k', '-c', 'write -q -z 256k 64k',
+        'a')
+    img('snapshot', '-c', 't', 'a')
+    views = ([], ['-l', 's'], ['-l', 't'])
+
+    def contents():
+        for i, view in enumerate(views):
+            img('convert', *view, '-O', 'raw', 'a', f'o{i}')
+        return [pathlib.Path(f'o{i}').read_bytes()[:2 << 20] for i in range(len(views))]
+    before = contents()
+    img('amend', '-o', 'compat=0.10', 'a')
+    assert contents() == before and 'compat: 0.10' in img('info', 'a').stdout
+    img('check', '-q', 'a')
+    # What lies behind the backing file needs no space for its zeroes.
+    assert os.path.getsize('a') < 1 << 20
+    img('amend', '-o', 'compat=1.1,size=4M', 'a')
+    assert contents() == before and 'compat: 1.1' in img('info', 'a').stdout
+    assert '4 MiB' in img('info', 'a').stdout
+    img('check', '-q', 'a')
 
 
 # ---- the ends of files -------------------------------------------------------------------------
@@ -174,6 +282,87 @@ def a_log_of_writes_replays_to_the_same_disk():
         run(IO, '--image-opts', *commands, 'driver=blklogwrites,file.driver=raw,file.file.filename=f,'
             f'log.driver=file,log.filename=log,log-sector-size={sector}')
         assert replayed('log', 1 << 20) == pathlib.Path('f').read_bytes(), sector
+
+
+# ---- targets that are sources ------------------------------------------------------------------
+
+def make_family():
+    """base.raw <- mid <- top; d with data file df; a hard and a symbolic link to each."""
+    pathlib.Path('base.raw').write_bytes(random.Random(4).randbytes(1 << 20))
+    for below, fmt, name in (('base.raw', 'raw', 'mid'), ('mid', 'qcow2', 'top')):
+        img('create', '-q', '-f', 'qcow2', '-b', below, '-F', fmt, name)
+        run(IO, '-c', 'write -P 1 64k 64k', name)
+    img('create', '-q', '-f', 'qcow2', '-o', 'data_file=df', 'd', '1M')
+    run(IO, '-c', 'write -P 2 0 1M', 'd')
+    for name in ('base.raw', 'mid', 'top', 'd', 'df'):
+        os.link(name, f'{name}.hard')
+        os.symlink(name, f'{name}.soft')
+
+
+def contents():
+    return {name: pathlib.Path(name).read_bytes() for name in sorted(os.listdir('.'))}
+
+
+@case
+def a_target_that_is_read_is_refused():
+    """As a source, below one, as the backing file of the new image or below that; by any name."""
+    make_family()
+    before = contents()
+    unlocked = 'driver=qcow2,file.filename=top,file.locking=off'
+    for link in ('', '.hard', '.soft'):
+        for name in ('base.raw', 'mid', 'top'):
+            for fmt in ('raw', 'qcow2'):
+                img('convert', '-U', '-O', fmt, 'top', name + link, code=1)
+                img('dd', '-U', '-O', fmt, 'if=top', f'of={name}{link}', code=1)
+            img('create', '-f', 'qcow2', '-b', 'top', '-F', 'qcow2', name + link, code=1)
+            img('convert', '-O', 'qcow2', '-B', 'top', '-F', 'qcow2', 'd', name + link, code=1)
+            img('convert', '-U', '-O', 'qcow2', '-o', f'data_file={name}{link}', 'top', 'new', code=1)
+            img('create', '-f', 'qcow2', '-b', 'top', '-F', 'qcow2', '-o', f'data_file={name}{link}',
+                'new', code=1)
+        img('convert', '-U', '-n', '-O', 'qcow2', 'top', 'top' + link, code=1)
+        img('convert', '-n', '-O', 'qcow2', '--image-opts', unlocked, 'mid' + link, code=1)
+        img('convert', '-U', '-n', '-O', 'raw', 'top', 'base.raw' + link, code=1)
+        img('convert', '-U', '-n', '-O', 'raw', 'd', 'df' + link, code=1)
+        img('convert', '-U', '-O', 'raw', 'd', 'df' + link, code=1)
+        img('create', '-u', '-f', 'qcow2', '-b', './top', '-F', 'qcow2', 'top' + link, '1M', code=1)
+        img('create', '-u', '-f', 'qcow2', '-b', 'top', '-F', 'qcow2', '-o', f'data_file=top{link}',
+            'new', '1M', code=1)
+        img('create', '-f', 'qcow2', '-o', f'data_file=top{link}', 'top', '1M', code=1)
+        for unsafe in ([], ['-u'], ['-U']):
+            img('rebase', *unsafe, '-b', 'top' + link, '-F', 'qcow2', 'top', code=1)
+        img('rebase', '-U', '-b', 'mid', '-F', 'qcow2', 'base.raw' + link, code=1)
+    assert contents() == before, [n for n in before if contents().get(n) != before[n]]
+    # A copy into an overlay of the source destroys nothing.
+    img('convert', '-n', '-O', 'qcow2', 'mid', 'top')
+
+
+@case
+def a_file_that_is_written_to_is_not_created_anew():
+    """The reference empties it, and where it refuses does so afterwards."""
+    pathlib.Path('r').write_bytes(b'x' * 65536)
+    for fmt in ('raw', 'qcow2'):
+        with subprocess.Popen([IO, '-f', 'raw', 'r'], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as holder:
+            holder.stdout.read(1)
+            img('create', '-f', fmt, 'r', '1M', code=1)
+            holder.stdin.close()
+            holder.stdout.read()
+    assert pathlib.Path('r').read_bytes() == b'x' * 65536
+
+
+@case
+def an_export_is_not_copied_onto_itself():
+    pathlib.Path('r').write_bytes(b'x' * 65536)
+    run(BUILD / 'qemu-nbd', '--fork', '-t', '-e', '5', '-f', 'raw', '-k', os.path.abspath('s'),
+        '--pid-file', 'pid', 'r')
+    uri = f'nbd+unix:///?socket={os.path.abspath("s")}'
+    try:
+        for more in ([], ['-n']):
+            img('convert', *more, '-f', 'raw', '-O', 'raw', uri, uri, code=1)
+            img('convert', *more, '-f', 'raw', '-O', 'raw', uri, f'nbd:unix:{os.path.abspath("s")}', code=1)
+    finally:
+        os.kill(int(pathlib.Path('pid').read_text()), 15)
+    assert pathlib.Path('r').read_bytes() == b'x' * 65536
 
 
 # ---- reopening ---------------------------------------------------------------------------------

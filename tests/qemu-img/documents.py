@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import IMG, TOP, case, img, main, require
+from cases import IMG, TOP, case, img, main, require, run
 
 PAGE = TOP / 'docs/man/qemu-img.1'
 COMPLETION = TOP / 'scripts/completion/qemu-img'
@@ -97,6 +97,32 @@ def page_shows_the_usage_of_help():
     for command, section in page_commands().items():
         usage = help_text(command).splitlines()[0].replace('Usage: ', '')
         assert section.splitlines()[0] == usage, (command, section.splitlines()[0])
+
+
+@case
+def page_explains_every_option_of_qcow2_and_luks():
+    plain = re.sub(r'\\f[A-Z]|\\|"', '', page_section('QCOW2 OPTIONS') + page_section('ENCRYPTION'))
+    for fmt in ('qcow2', 'luks'):
+        for option in re.findall(r'(?m)^  ([\w.-]+)=<', img('create', '-f', fmt, '-o', 'help').stdout):
+            assert option.replace('encrypt.', '') in plain, (fmt, option)
+    starred = set(re.findall(r'(\w+)= ?[\w|]+ ?\*', plain))
+    amended = set(re.findall(r'(?m)^  (\w+)=<', img('amend', '-f', 'qcow2', '-o', 'help').stdout))
+    assert starred == amended, starred ^ amended
+
+
+@case
+def page_knows_every_object():
+    for name in img('create', '--object', 'help').stdout.split()[5:]:
+        assert name in page_section('OBJECTS').replace('\\', ''), name
+
+
+@case
+def examples_of_the_page_run():
+    img('create', '-q', '-f', 'raw', 'disk.raw', '1M')
+    script = '\n'.join(re.findall(r'(?ms)^\.EX\n(.*?)^\.EE', page_section('EXAMPLES'))).replace('\\e\n', '\\\n')
+    script = re.sub(r'\\-', '-', script)
+    done = run('bash', '-ec', script, env={'PATH': f'{pathlib.Path(IMG).parent}:{os.environ["PATH"]}'})
+    assert script.count('qemu-img') >= 15 and 'format: qcow2' in done.stdout, done
 
 
 @case

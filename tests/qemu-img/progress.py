@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Every long command tells how far it is: a bar on a terminal, JSON lines, answers to a signal."""
+import contextlib
 import fcntl
 import json
 import os
@@ -131,10 +132,33 @@ def quick_work_shows_no_bar():
 
 @case
 def fits_a_narrow_terminal():
+    for columns, shown in ((60, r' \[.*left'), (40, 'left'), (20, 'convert'), (9, '%')):
+        make_images()
+        seen, _ = on_terminal(SLOW['convert'], columns=columns)
+        drawn = re.findall('\r([^\r\033]+)\033', seen)
+        assert drawn and all(len(line) < columns for line in drawn), (columns, seen)
+        assert all('%' in line for line in drawn) and re.search(shown, drawn[-1]), (columns, seen)
+
+
+@case
+def follows_a_terminal_that_changes():
     make_images()
-    seen, _ = on_terminal(SLOW['convert'], columns=60)
-    drawn = bars(seen)
-    assert drawn and all(len(b[0]) < 60 for b in drawn), seen
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
+    process = subprocess.Popen([IMG, *SLOW['convert']], stdin=subprocess.DEVNULL, stderr=follower)
+    while b'%' not in os.read(leader, 4096):
+        pass
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 30, 0, 0))
+    time.sleep(0.1)
+    os.set_blocking(leader, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.read(leader, 4096):
+            pass
+    process.wait()
+    drawn = re.findall('\r([^\r\033]+)\033', os.read(leader, 4096).decode())
+    os.close(leader)
+    os.close(follower)
+    assert drawn and all(len(line) < 30 for line in drawn), drawn
 
 
 @case

@@ -2,9 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """--untrusted: nothing but the named files, a sandbox, bounded memory and time."""
 import errno
+import json
 import os
 import pathlib
+import re
+import struct
+import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 import nbd_frames as nbd
@@ -64,7 +69,8 @@ def connections_that_are_open_stay_usable():
 def planted_calls_fail():
     require(PRELOADABLE, 'the attacker is a preloaded library')
     make_images()
-    denied = f'openat {errno.EPERM} connect {errno.EPERM} execve {errno.EPERM}'
+    denied = ' '.join(f'{what} {errno.EPERM}' for what in ('openat', 'connect', 'send', 'signal',
+                                                          'owner', 'code', 'execve'))
     workers = 0
     for command in commands():
         told = img(*command, env=PLANT).stderr
@@ -130,6 +136,51 @@ def backing_files_are_refused_by_name():
     opts = 'driver=qcow2,file.filename=top.qcow2,backing.driver=raw,backing.file.filename=a.raw'
     assert img('checksum', '--untrusted', '--image-opts', opts, env=SANDBOXED).stdout.split()[0] == \
         img('checksum', 'a.qcow2').stdout.split()[0]
+
+
+@case
+def options_of_a_backing_file_do_not_name_it():
+    """The name is the image's own as long as the user's words name no place."""
+    pathlib.Path('secret.txt').write_text('secret')
+    stored = f'{os.getcwd()}/secret.txt'
+    img('create', '-q', '-f', 'qcow2', '-b', stored, '-F', 'raw', 'evil.qcow2', '1M')
+    img('create', '-q', '-f', 'qcow2', '-u', '-b', f'nbd:unix:{os.getcwd()}/s', '-F', 'raw',
+        'evil-nbd.qcow2', '1M')
+    for image, name in (('evil.qcow2', stored), ('evil-nbd.qcow2', 'nbd:unix:')):
+        start = f'driver=qcow2,file.filename={image},'
+        described = [start + 'backing.' + more.replace(',', ',backing.') for more in (
+            'driver=raw', 'read-only=on', 'node-name=x', 'driver=file', 'file.driver=file',
+            'file.read-only=on', 'driver=raw,file.locking=off', 'driver=raw,size=512',
+            'backing.driver=raw', 'driver=throttle', 'driver=copy-on-read,file.driver=raw',
+            'driver=blkdebug,image.driver=raw', 'cache.direct=on', 'driver=nbd,export=x')]
+        for how in ('--untrusted', '--untrusted=strict'):
+            for options in described:
+                refused('checksum', how, '--image-opts', options, names=name)
+            filtered = f'driver=copy-on-read,file.driver=qcow2,file.file.filename={image},' \
+                       'file.backing.driver=raw'
+            refused('checksum', how, '--image-opts', filtered, names=name)
+            for words in ('{}', '{"driver":"raw"}', '{"file":{}}', '{"file":null}'):
+                text = '{"driver":"qcow2","file":{"driver":"file","filename":"%s"},"backing":%s}'
+                refused('checksum', how, 'json:' + text % (image, words), names=name)
+                refused('convert', how, '-O', 'raw', 'json:' + text % (image, words), 'out',
+                        names=name)
+                assert not os.path.exists('out')
+    # Below a backing file that the user names, the same holds.
+    img('create', '-q', '-f', 'qcow2', '-b', 'evil.qcow2', '-F', 'qcow2', 'top.qcow2')
+    deep = 'driver=qcow2,file.filename=top.qcow2,backing.driver=qcow2,' \
+           'backing.file.filename=evil.qcow2'
+    for more in ('', ',backing.backing.driver=raw'):
+        refused('checksum', '--untrusted', '--image-opts', deep + more, names=stored)
+
+
+@case
+def options_of_a_data_file_do_not_name_it():
+    make_images()
+    img('create', '-q', '-f', 'qcow2', '-o', 'data_file=d.raw', 'd.qcow2', '1M')
+    for more in ('driver=raw', 'read-only=on', 'node-name=x', 'driver=file', 'file.driver=file'):
+        done = img('checksum', '--untrusted', '--image-opts',
+                   f'driver=qcow2,file.filename=d.qcow2,data-file.{more}', code=1, env=SANDBOXED)
+        assert done.stdout == '', done.stdout
 
 
 @case
@@ -200,6 +251,58 @@ def time_is_bounded():
     img('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=2M', 'a.qcow2', '60T')
     done = limited('-t 1', 'checksum', '--untrusted', 'a.qcow2')
     assert 'CPU time' in done.stderr and done.stdout == '', done.stderr
+
+
+@case
+def time_is_bounded_while_images_are_opened():
+    """A key slot of a billion rounds, as many as there may be."""
+    secret = ['--object', 'secret,id=s,data=abc']
+    img('create', '-q', *secret, '-f', 'luks', '-o', 'key-secret=s,iter-time=10', 'l.luks', '1M')
+    with open('l.luks', 'r+b') as f:
+        f.seek(208 + 4)
+        f.write(struct.pack('>I', 1 << 30))
+    opening = ['checksum', '--untrusted', *secret, '--image-opts',
+               'driver=luks,key-secret=s,file.filename=l.luks']
+    done = limited('-t 1', *opening)
+    assert 'CPU time' in done.stderr and done.stdout == '', done.stderr
+    with subprocess.Popen([IMG, *opening], env=dict(os.environ, **SANDBOXED)) as p:
+        while '60' not in re.search(r'Max cpu time +(\S+)',
+                                    pathlib.Path(f'/proc/{p.pid}/limits').read_text())[1]:
+            assert p.poll() is None
+            time.sleep(0.01)
+        p.kill()
+
+
+@case
+def bitmaps_are_copied_inside_the_sandbox():
+    make_images()
+    img('bitmap', '--add', 'a.qcow2', 'b0')
+    io('a.qcow2', 'write -P 5 64k 64k')
+    img('convert', '--untrusted', '--bitmaps', '-O', 'qcow2', 'a.qcow2', 'out.qcow2', env=SANDBOXED)
+    bitmaps = json.loads(img('info', '--output=json', 'out.qcow2').stdout)['format-specific']
+    assert [b['name'] for b in bitmaps['data']['bitmaps']] == ['b0'], bitmaps
+    img('compare', 'a.qcow2', 'out.qcow2')
+
+
+@case
+def without_proc_what_is_stored_at_the_end_is_stored():
+    hidden = ['unshare', '-rm', 'sh', '-c', 'mount -t tmpfs none /proc && exec "$@"', '-']
+    require(not WATCHED, 'watchers need /proc')
+    require(run(*hidden, 'true', code=None).returncode == 0, 'mounts cannot be hidden here')
+    make_images()
+    run(*hidden, IMG, 'bitmap', '--add', 'a.qcow2', 'b0')
+    run(*hidden, IMG, 'convert', '--bitmaps', '-O', 'qcow2', 'a.qcow2', 'out.qcow2')
+    assert 'b0' in img('info', 'out.qcow2').stdout
+    run(*hidden, IMG, 'checksum', '--untrusted', 'a.qcow2')
+    # A base that has to become writable.
+    img('create', '-q', '-f', 'qcow2', '-b', 'a.qcow2', '-F', 'qcow2', 'top.qcow2')
+    io('top.qcow2', 'write -P 9 0 64k')
+    run(*hidden, IMG, 'commit', 'top.qcow2')
+    assert io('a.qcow2', 'read -P 9 0 64k').stdout
+    # Libraries come from nowhere but the program's own folder and where they are installed.
+    os.mkdir('modules')
+    pathlib.Path('modules/sandbox.so').write_text('hostile')
+    run(*hidden, IMG, 'checksum', '--untrusted', 'a.qcow2')
 
 
 @case

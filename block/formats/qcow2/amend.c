@@ -83,13 +83,26 @@ static bool read_wanted(const Qcow2 *q, const json_t *o, Wanted *w, GError **err
     return check_names(q, o, err);
 }
 
+/* The incompatible features that version 2 lacks, by their bits. */
+static const char *const feature_names[] = { NULL, "a mark that it is corrupt", "an external data file",
+                                             "a choice of compression", "extended L2 entries" };
+
+static bool refuse_features(uint64_t features, GError **err)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(feature_names); i++)
+        if (features >> i & 1 && feature_names[i])
+            g_string_append_printf(names, "%s%s", names->len ? ", " : "", feature_names[i]);
+    return err_set(err, ENOTSUP, "The image has what version 2 does not have: %s", names->str);
+}
+
 static bool check_downgrade(const Qcow2 *q, const Wanted *w, GError **err)
 {
     if (w->version > 2 || q->version < 3)
         return true;
     if (q->incompatible & ~(uint64_t)INCOMPAT_DIRTY)
-        return err_set(err, ENOTSUP, "The image uses features (0x%" PRIx64 ") that version 2 does "
-                       "not have", q->incompatible);
+        return refuse_features(q->incompatible, err);
     if (q->bitmap_count)
         return err_set(err, ENOTSUP, "The image has bitmaps, which version 2 does not have");
     for (uint32_t i = 0; i < q->snapshot_count; i++)
@@ -103,114 +116,137 @@ static bool check_downgrade(const Qcow2 *q, const Wanted *w, GError **err)
 
 typedef struct {
     Counts *freed;           /* references that go */
-    bool found;
-    bool only_look;
+    uint64_t backing_end;    /* below it zeroes must be data, else not mapped is enough */
+    uint64_t span;           /* guest bytes after which the L1 table of the next snapshot begins */
 } Unzero;
 
-/* Unmaps the zero clusters of a table that snapshots share. */
-static CO int unzero_table(Qcow2 *q, const TreeTable *t, uint8_t *entries, bool *changed, void *arg)
+/* Takes up to *@n clusters of zeroes that are referred to @times. */
+static CO int zeroes_alloc(Qcow2 *q, uint64_t *n, uint64_t times, uint64_t *host)
 {
-    Unzero *u = arg;
-    uint64_t times;
-    int r = qcow2_refcount_get(q, t->off >> q->cluster_bits, &times);
+    int r = qcow2_cluster_alloc(q, n, host);
 
-    for (uint64_t i = 0; i < UINT64_C(1) << q->l2_bits && r >= 0; i++) {
-        uint64_t desc = be64_at(entries + 8 * i), host = desc & ENTRY_OFFSET;
-
-        if (desc & ENTRY_COMPRESSED || !(desc & ENTRY_ZERO))
-            continue;
-        u->found = true;
-        if (u->only_look)
-            return 0;
-        if (qcow2_within(q, host) || host >> q->cluster_bits >= u->freed->n)
-            return -EIO;
-        if (host && !counts_add(u->freed, host >> q->cluster_bits, MIN(times, UINT32_MAX)))
-            r = -ENOMEM;
-        be64_put(entries + 8 * i, 0);
-        *changed = true;
-    }
+    if (r < 0)
+        return r;
+    q->unflushed = true;
+    r = qcow2_overlap_check(q, 0, *host, *n << q->cluster_bits);
+    if (r >= 0)
+        r = edge_zero(q->storage, *host, *n << q->cluster_bits, 0);
+    if (r >= 0 && times > 1)
+        r = qcow2_refcount_add(q, *host >> q->cluster_bits, *n, (int64_t)times - 1);
+    if (r < 0)
+        qcow2_cluster_unalloc(q, *host, *n << q->cluster_bits);
     return r;
 }
 
-/* Tables of the disk and of all snapshots, each once. */
-static CO GArray *all_tables(Qcow2 *q, int *r)
+static bool is_zero_entry(const uint8_t *at)
 {
-    g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(uint64_t));
-    GArray *tables;
+    uint64_t desc = be64_at(at);
+
+    return !(desc & ENTRY_COMPRESSED) && desc & ENTRY_ZERO;
+}
+
+/* The zero clusters that follow entry @i, itself included. */
+static uint64_t zero_run(const Qcow2 *q, const uint8_t *entries, uint64_t i)
+{
+    uint64_t end = i;
+
+    while (end < UINT64_C(1) << q->l2_bits && is_zero_entry(entries + 8 * end))
+        end++;
+    return end - i;
+}
+
+/* What entry @at maps loses @times references. */
+static int entry_release(Qcow2 *q, const Unzero *u, const uint8_t *at, uint64_t times)
+{
+    uint64_t host = be64_at(at) & ENTRY_OFFSET;
+
+    if (qcow2_within(q, host) || host >> q->cluster_bits >= u->freed->n)
+        return -EIO;
+    return !host || counts_add(u->freed, host >> q->cluster_bits, MIN(times, UINT32_MAX)) ? 0
+                                                                                          : -ENOMEM;
+}
+
+/*
+ * Takes the flags from the zero clusters of a table, which snapshots may share. What it then refers to
+ * is durable before it is written.
+ */
+static CO int unzero_table(Qcow2 *q, const TreeTable *t, uint8_t *entries, bool *changed, void *arg)
+{
+    Unzero *u = arg;
+    uint64_t times, guest = t->guest % u->span, i = 0;
+    bool allocated = false;
+    int r = qcow2_refcount_get(q, t->off >> q->cluster_bits, &times);
+
+    while (i < UINT64_C(1) << q->l2_bits && r >= 0) {
+        uint64_t n = zero_run(q, entries, i), host = 0;
+        uint64_t at = guest + (i << q->cluster_bits);
+
+        if (n && at < u->backing_end) {
+            n = MIN(n, div_round_up(u->backing_end - at, q->cluster));
+            r = zeroes_alloc(q, &n, times, &host);
+            allocated = true;
+        }
+        for (uint64_t k = 0; k < n && r >= 0; k++) {
+            uint64_t to = host ? (host + (k << q->cluster_bits)) | (times == 1 ? ENTRY_COPIED : 0) : 0;
+
+            r = entry_release(q, u, entries + 8 * (i + k), times);
+            be64_put(entries + 8 * (i + k), to);
+            *changed = true;
+        }
+        i += MAX(n, 1);
+    }
+    if (r >= 0 && allocated)
+        r = qcow2_commit(q);
+    return r >= 0 && allocated ? qcow2_barrier(q) : r;
+}
+
+/* The L1 entries of the disk and of all snapshots, each padded to @len. */
+static CO GArray *all_l1(Qcow2 *q, uint32_t len, int *r)
+{
+    g_autoptr(GArray) all = g_array_new(FALSE, TRUE, sizeof(uint64_t));
 
     *r = 0;
     g_array_append_vals(all, q->l1, q->l1_len);
     for (uint32_t i = 0; i < q->snapshot_count && *r >= 0; i++) {
         g_autofree uint64_t *l1 = tree_l1_read(q, q->snapshots[i].l1_off, q->snapshots[i].l1_len, r);
 
+        g_array_set_size(all, len * (i + 1));
         if (l1)
             g_array_append_vals(all, l1, q->snapshots[i].l1_len);
     }
-    tables = tree_tables(q, (uint64_t *)all->data, all->len);
-    return tables;
+    return g_steal_pointer(&all);
 }
 
-/* Without a backing file a cluster that is not mapped reads as zeroes too. */
-static CO int unzero_all(Qcow2 *q, bool only_look, bool *found)
+static CO int unzero_all(Qcow2 *q)
 {
     g_auto(Counts) freed = {};
-    g_autoptr(GArray) tables = NULL;
-    Unzero u = { .freed = &freed, .only_look = only_look };
+    g_autoptr(GArray) l1 = NULL, tables = NULL;
+    Edge *backing = node_edge(q->node, ROLE_BACKING);
+    Unzero u = { .freed = &freed, .backing_end = backing ? edge_size(backing) : 0 };
+    uint32_t len = MAX(q->l1_len, 1);
     int r;
 
     if (!counts_init(&freed, div_round_up(edge_size(q->storage), q->cluster)))
         return -ENOMEM;
-    tables = all_tables(q, &r);
+    for (uint32_t i = 0; i < q->snapshot_count; i++)
+        len = MAX(len, q->snapshots[i].l1_len);
+    u.span = (uint64_t)len << (q->l2_bits + q->cluster_bits);
+    l1 = all_l1(q, len, &r);
+    tables = tree_tables(q, (const uint64_t *)l1->data, l1->len);
     if (r >= 0)
         r = tree_walk(q, tables, unzero_table, &u);
     cache_drop_all(&q->l2);
-    *found = u.found;
-    if (r < 0 || only_look)
-        return r;
-    r = qcow2_barrier(q);
+    if (r >= 0)
+        r = qcow2_barrier(q);
     return r < 0 ? r : tree_apply(q, &freed, -1, FREE_OTHER);
-}
-
-/* With a backing file zeroes must be written. */
-static CO int write_zero_clusters(Qcow2 *q)
-{
-    for (uint64_t off = 0; off < q->size;) {
-        MapRun run;
-        int r = qcow2_map_run(q, off, q->size - off, &run);
-
-        if (r < 0)
-            return r;
-        work_tell(off, q->size);
-        if (run.kind != MAP_ZERO && run.kind != MAP_ZERO_ALLOCATED) {
-            off += run.len;
-            continue;
-        }
-        run.len = MIN(run.len, (uint64_t)ZEROES_LEN);
-        r = qcow2_write(q, off, span_of_const(zero_bytes, run.len));
-        if (r < 0)
-            return r;
-        off += run.len;
-    }
-    return 0;
 }
 
 static CO bool expand_zeroes(Qcow2 *q, GError **err)
 {
-    bool found = false;
     int r = qcow2_commit_all(q);
 
-    if (r >= 0 && !node_edge(q->node, ROLE_BACKING)) {
-        r = unzero_all(q, false, &found);
-    } else if (r >= 0) {
-        r = write_zero_clusters(q);
-        if (r >= 0)
-            r = qcow2_commit_all(q);
-        if (r >= 0)
-            r = unzero_all(q, true, &found);
-        if (r >= 0 && found)
-            return err_set(err, ENOTSUP, "Snapshots have zero clusters over a backing file, which "
-                           "version 2 does not have");
-    }
+    if (r >= 0)
+        r = unzero_all(q);
     return r < 0 ? err_set_errno(err, r, "Could not expand zero clusters") : true;
 }
 
@@ -294,8 +330,6 @@ static CO bool change_fields(Qcow2 *q, const Wanted *w, GError **err)
 
 static CO bool amend_layout(Qcow2 *q, const Wanted *w, GError **err)
 {
-    if (w->version > q->version && !upgrade(q, err))
-        return false;
     if (w->order != q->refcount_order && !qcow2_refcount_width_change(q, w->order, err))
         return false;
     return change_fields(q, w, err) && (w->version >= q->version || downgrade(q, err));
@@ -311,6 +345,13 @@ CO bool qcow2_amend(Node *n, json_t *opts, bool force, GError **err)
         return false;
     if (w.slots && !qcow2_crypt_amend(q, opts, force, err))
         return false;
+    if (w.version > q->version) {    /* first: version 2 cannot do all that follows */
+        qcow2_exclusive_begin(q);
+        ok = upgrade(q, err);
+        qcow2_exclusive_end(q);
+        if (!ok)
+            return false;
+    }
     if (w.size != q->size && !qcow2_resize(n, w.size, false, PREALLOC_OFF, 0, err))
         return false;
     qcow2_exclusive_begin(q);
@@ -346,21 +387,5 @@ CO int qcow2_change_backing(Node *n, const char *name, const char *format)
     g_free(old_name);
     g_free(old_format);
     node_set_backing_stored(n, q->backing_name, q->backing_format);
-    return r;
-}
-
-CO int qcow2_make_empty(Node *n)
-{
-    Qcow2 *q = qcow2_of(n);
-    int r;
-
-    qcow2_exclusive_begin(q);
-    edge_event(q->storage, EV_EMPTY_IMAGE_PREPARE);
-    r = q->is_corrupt ? -ENOMEDIUM : qcow2_mark_dirty(q);
-    if (r >= 0)
-        r = qcow2_unmap_range(q, 0, round_up(q->size, q->cluster));
-    if (r >= 0)
-        r = qcow2_commit_all(q);
-    qcow2_exclusive_end(q);
     return r;
 }

@@ -44,7 +44,7 @@ static CO int table_flags(Check *c, CheckTable *t, bool repair, GError **err)
     int r = entries ? qcow2_file_read(q, t->off, entries, q->cluster) : -ENOMEM;
     bool changed = false;
 
-    repair = repair && check_table_is_safe(c, t);
+    repair = repair && check_may_write(c, t->off, q->cluster, (uint64_t)t->active + t->snaps);
     for (unsigned i = 0; r >= 0 && i < 1u << q->l2_bits; i++) {
         uint8_t *at = entries + ((size_t)i << q->entry_bits);
         uint64_t desc = be64_at(at), count;
@@ -91,8 +91,7 @@ CO int check_flags(Check *c, GError **err)
     const CheckResult *res = c->result;
     bool repair = c->fix & CHECK_FIX_ERRORS ||
                   (c->fix && !res->check_errors && !res->corruptions && !res->leaks);
-    bool repair_l1 = repair && q->l1_len &&
-                     check_range_is_single(c, q->l1_off, q->l1_len * UINT64_C(8));
+    bool repair_l1 = false, asked = false;
     uint32_t from = UINT32_MAX, to = 0;
     int r = 0;
 
@@ -106,6 +105,9 @@ CO int check_flags(Check *c, GError **err)
             continue;
         count = check_count_of(c, cluster);
         if (check_flag_is_wrong(q->l1[i], count) && !check_is_unknown(c, cluster)) {
+            if (repair && !asked)
+                repair_l1 = check_may_write(c, q->l1_off, q->l1_len * UINT64_C(8), 1);
+            asked = true;
             check_tell(c, "%s OFLAG_COPIED L2 cluster: l1_index=%" PRIu32 " l1_entry=%" PRIx64
                        " refcount=%" PRIu64 "\n", check_verb(repair_l1), i, q->l1[i], count);
             counted(c, repair_l1);

@@ -25,6 +25,7 @@ typedef struct {
     Check *c;
     bool tell;               /* print, do not count */
     bool old;                /* refcounts themselves, which a rebuild leaves behind */
+    Tally *into;             /* count references here, say nothing; NULL: to c->refs */
     uint32_t times;          /* what is found counts so often */
 } Walk;
 
@@ -33,6 +34,8 @@ static void finding(const Walk *w, const char *fmt, ...)
 {
     va_list ap;
 
+    if (w->into)
+        return;
     if (!w->tell) {
         w->c->result->corruptions += w->times;
         return;
@@ -49,7 +52,7 @@ static void far_region(const Walk *w, uint64_t off, uint64_t end)
     uint64_t first = c->refs.n, bits = c->q->cluster_bits;
     uint64_t stop = MIN(div_round_up(end, c->q->cluster), first + c->far.n);
 
-    for (uint64_t i = MAX(off >> bits, first); i < stop && !w->tell && !w->old; i++)
+    for (uint64_t i = MAX(off >> bits, first); i < stop && !w->tell && !w->old && !w->into; i++)
         tally_add(&c->far, i - first, w->times);
 }
 
@@ -69,7 +72,7 @@ static bool region(const Walk *w, uint64_t off, uint64_t len)
         return false;
     }
     for (uint64_t i = off >> bits; i <= (end - 1) >> bits && !w->tell; i++)
-        tally_add(&c->refs, i, w->times);
+        tally_add(w->into ? w->into : &c->refs, i, w->times);
     return true;
 }
 
@@ -241,22 +244,6 @@ static void scan_table(Check *c, CheckTable *t, const uint8_t *entries)
 
 /* ---- telling of entries, and the one repair in place ---------------------------------------- */
 
-bool check_range_is_single(const Check *c, uint64_t off, uint64_t len)
-{
-    for (uint64_t i = off >> c->q->cluster_bits; i <= (off + len - 1) >> c->q->cluster_bits; i++)
-        if (i >= c->refs.n || tally_get(&c->refs, i) != 1)
-            return false;
-    return true;
-}
-
-bool check_table_is_safe(const Check *c, const CheckTable *t)
-{
-    uint64_t i = t->off >> c->q->cluster_bits;
-
-    return !qcow2_within(c->q, t->off) && i < c->clusters &&
-           tally_get(&c->refs, i) == (uint64_t)t->active + t->snaps;
-}
-
 CheckTable *check_table_find(Check *c, uint64_t off)
 {
     guint low = 0, high = c->tables->len;
@@ -280,7 +267,8 @@ static CO int tell_table(const Walk *w, CheckTable *t, GError **err)
     Check *c = w->c;
     Qcow2 *q = c->q;
     g_autofree uint8_t *entries = g_try_malloc(q->cluster);
-    bool safe = check_table_is_safe(c, t), changed = false;
+    bool safe = check_may_write(c, t->off, q->cluster, (uint64_t)t->active + t->snaps);
+    bool changed = false;
     Walk plain = { .c = c, .times = w->times, .tell = true };
     Layout l = {};
     int r = entries ? qcow2_file_read(q, t->off, entries, q->cluster) : -ENOMEM;
@@ -368,16 +356,18 @@ static CO int walk_l1(const Walk *w, uint64_t off, uint32_t len, GError **err)
     return walk_l1_entries(w, l1, len, err);
 }
 
-static CO int walk_snapshots(Check *c, bool tell, GError **err)
+static CO int walk_snapshots(const Walk *all, GError **err)
 {
+    Check *c = all->c;
     Qcow2 *q = c->q;
 
     for (uint32_t i = 0; i < q->snapshot_count; i++) {
         const Qcow2Snapshot *s = &q->snapshots[i];
         const CheckRoot *root = &g_array_index(c->roots, CheckRoot, i);
-        Walk w = { .c = c, .tell = tell, .times = MAX(root->times, 1) };
+        Walk w = *all;
         int r = 0;
 
+        w.times = MAX(root->times, 1);
         if (qcow2_within(q, s->l1_off)) {
             w.times = 1;
             finding(&w, "ERROR snapshot %s (%s) l1_offset=0x%" PRIx64 ": L1 table is not cluster "
@@ -429,9 +419,9 @@ static CO int walk_bitmap_table(const Walk *w, const BitmapEntry *e, GError **er
     return 0;
 }
 
-static CO int walk_bitmaps(Check *c, bool tell, GError **err)
+static CO int walk_bitmaps(const Walk *w, GError **err)
 {
-    Walk w = { .c = c, .tell = tell, .times = 1 };
+    Check *c = w->c;
     g_autoptr(GArray) list = NULL;
     uint64_t bytes = 0;
 
@@ -440,7 +430,7 @@ static CO int walk_bitmaps(Check *c, bool tell, GError **err)
     list = bitmap_directory_read(c->q, err);
     if (!list)
         return -EINVAL;
-    region(&w, c->q->bitmap_directory_off, c->q->bitmap_directory_len);
+    region(w, c->q->bitmap_directory_off, c->q->bitmap_directory_len);
     for (guint i = 0; i < list->len; i++) {
         const BitmapEntry *e = &g_array_index(list, BitmapEntry, i);
         int r;
@@ -450,7 +440,7 @@ static CO int walk_bitmaps(Check *c, bool tell, GError **err)
             err_set(err, EINVAL, "The tables of the bitmaps take more room than the file has");
             return -EINVAL;
         }
-        r = walk_bitmap_table(&w, e, err);
+        r = walk_bitmap_table(w, e, err);
         if (r < 0)
             return r;
     }
@@ -460,21 +450,20 @@ static CO int walk_bitmaps(Check *c, bool tell, GError **err)
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 /* The references of everything but refcounts, in the order in which findings are told. */
-static CO int walk_all(Check *c, bool tell, GError **err)
+static CO int walk_all(const Walk *w, GError **err)
 {
-    Qcow2 *q = c->q;
-    Walk w = { .c = c, .tell = tell, .times = 1 };
+    Qcow2 *q = w->c->q;
     int r;
 
-    region(&w, 0, q->cluster);
-    region(&w, q->l1_off, q->l1_len * UINT64_C(8));
-    r = walk_l1_entries(&w, q->l1, q->l1_len, err);
+    region(w, 0, q->cluster);
+    region(w, q->l1_off, q->l1_len * UINT64_C(8));
+    r = walk_l1_entries(w, q->l1, q->l1_len, err);
     if (r >= 0)
-        r = walk_snapshots(c, tell, err);
-    region(&w, q->snapshots_off, q->snapshots_len);
+        r = walk_snapshots(w, err);
+    region(w, q->snapshots_off, q->snapshots_len);
     if (q->crypt_off)
-        region(&w, q->crypt_off, q->crypt_len);
-    return r < 0 ? r : walk_bitmaps(c, tell, err);
+        region(w, q->crypt_off, q->crypt_len);
+    return r < 0 ? r : walk_bitmaps(w, err);
 }
 
 static void tables_collect(Check *c, const uint64_t *l1, uint32_t len, bool active, uint32_t times)
@@ -598,16 +587,47 @@ CO int check_tables_read(Check *c, CheckVisit *visit, GError **err)
     return 0;
 }
 
+/* ---- what may be written -------------------------------------------------------------------- */
+
+/* Counts the references but those of guest data. */
+static CO bool metadata_count(Check *c)
+{
+    Walk w = { .c = c, .times = 1, .into = &c->metadata };
+
+    if (!tally_init(&c->metadata, c->refs.n))
+        return false;
+    region(&w, c->q->reftable_off, c->q->reftable_clusters * c->q->cluster);
+    for (uint32_t i = 0; i < c->reftable_len; i++)
+        if (c->reftable[i])
+            region(&w, c->reftable[i] & REFTABLE_OFFSET, c->q->cluster);
+    return walk_all(&w, NULL) >= 0 && !c->metadata.failed;
+}
+
+CO bool check_may_write(Check *c, uint64_t off, uint64_t len, uint64_t uses)
+{
+    uint64_t first = off >> c->q->cluster_bits, last = (off + len - 1) >> c->q->cluster_bits;
+
+    if (qcow2_within(c->q, off) || last >= c->refs.n)
+        return false;
+    if (!c->metadata.n)
+        c->metadata_unknown = !metadata_count(c);
+    for (uint64_t i = first; i <= last; i++)
+        if (c->metadata_unknown || tally_get(&c->metadata, i) != uses)
+            return false;
+    return true;
+}
+
 CO int check_refs(Check *c, GError **err)
 {
+    Walk count = { .c = c, .times = 1 }, tell = { .c = c, .times = 1, .tell = true };
     int64_t found = c->result->corruptions;
     int r = tables_find(c, err);
 
     if (r >= 0)
         r = check_tables_read(c, scan_table, err);
     if (r >= 0)
-        r = walk_all(c, false, err);
+        r = walk_all(&count, err);
     if (r >= 0 && (c->any_bad || c->result->corruptions != found))
-        r = walk_all(c, true, err);
+        r = walk_all(&tell, err);
     return r;
 }

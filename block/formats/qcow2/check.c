@@ -129,6 +129,86 @@ static CO int repair_refcounts(Check *c, int64_t before, GError **err)
     return repair_counts(c, err);
 }
 
+/* ---- tables that are cut off ---------------------------------------------------------------- */
+
+/* Bytes of the file that table [@off, @off + @len) lacks, if it is less than a cluster. */
+static uint64_t lacks(const Check *c, uint64_t off, uint64_t len)
+{
+    uint64_t end;
+
+    if (!len || !size_add(off, len, &end) || end <= c->file_len ||
+        end - c->file_len >= c->q->cluster)
+        return 0;
+    return end - c->file_len;
+}
+
+static void tell_cut(Check *c, unsigned level, uint64_t off, uint64_t missing)
+{
+    bool repairing = c->fix & CHECK_FIX_ERRORS;
+
+    check_tell(c, "%s L%u table at offset 0x%" PRIx64 ": its last %" PRIu64 " bytes are behind the end "
+               "of the file\n", check_verb(repairing), level, off, missing);
+    c->result->corruptions += !repairing;
+    c->result->corruptions_fixed += repairing;
+}
+
+/* The file becomes so many bytes longer, if errors are to be repaired. */
+static CO int cut_repair(Check *c, uint64_t missing, GError **err)
+{
+    if (!missing || !(c->fix & CHECK_FIX_ERRORS))
+        return 0;
+    if (!edge_resize(c->q->storage, c->file_len + missing, false, PREALLOC_OFF, 0, err))
+        return -EIO;
+    c->file_len += missing;
+    return 0;
+}
+
+/*
+ * References that exceed the end of the file by a cluster or more are found when they are counted. A
+ * table that lacks less reads as if it had nothing there: the file becomes long enough for it, so that
+ * this is told once.
+ */
+static CO int l1_ends_check(Check *c, GError **err)
+{
+    Qcow2 *q = c->q;
+    uint64_t most = lacks(c, q->l1_off, q->l1_len * UINT64_C(8));
+
+    int r;
+
+    if (most)
+        tell_cut(c, 1, q->l1_off, most);
+    for (uint32_t i = 0; i < q->snapshot_count; i++) {
+        const Qcow2Snapshot *s = &q->snapshots[i];
+        uint64_t missing = qcow2_within(q, s->l1_off) ? 0 : lacks(c, s->l1_off,
+                                                                  s->l1_len * UINT64_C(8));
+
+        if (missing)
+            tell_cut(c, 1, s->l1_off, missing);
+        most = MAX(most, missing);
+    }
+    r = cut_repair(c, most, err);
+    c->clusters = div_round_up(c->file_len, q->cluster);
+    return r;
+}
+
+/* The last cluster of the file may be an L2 table. */
+static CO int l2_end_check(Check *c, GError **err)
+{
+    uint64_t missing = 0;
+
+    for (guint i = c->tables->len; i && !missing; i--) {
+        const CheckTable *t = &g_array_index(c->tables, CheckTable, i - 1);
+
+        if (qcow2_within(c->q, t->off))
+            continue;
+        missing = lacks(c, t->off, c->q->cluster);
+        if (!missing)
+            break;
+        tell_cut(c, 2, t->off, missing);
+    }
+    return cut_repair(c, missing, err);
+}
+
 /* ---- one check ------------------------------------------------------------------------------ */
 
 static CO bool check_init(Check *c, GError **err)
@@ -140,6 +220,12 @@ static CO bool check_init(Check *c, GError **err)
     if (c->clusters > CLUSTERS_MAX)
         return err_set(err, EFBIG, "The file has %" PRIu64 " clusters, more than can be checked",
                        c->clusters);
+    return true;
+}
+
+/* Room to count the clusters of the file in. */
+static bool tallies_make(Check *c, GError **err)
+{
     c->tables = g_array_new(FALSE, TRUE, sizeof(CheckTable));
     c->roots = g_array_new(FALSE, TRUE, sizeof(CheckRoot));
     c->old_blocks = g_array_new(FALSE, TRUE, sizeof(uint64_t));
@@ -156,6 +242,7 @@ static void check_fini(Check *c)
     tally_clear(&c->refs);
     tally_clear(&c->far);
     tally_clear(&c->counts);
+    tally_clear(&c->metadata);
     g_free(c->reftable);
     g_clear_pointer(&c->tables, g_array_unref);
     g_clear_pointer(&c->roots, g_array_unref);
@@ -170,9 +257,15 @@ static CO int check_all(Check *c, GError **err)
     int r = check_snapshots_read(c, err);
 
     if (r >= 0)
+        r = l1_ends_check(c, err);
+    if (r >= 0 && !tallies_make(c, err))
+        r = -ENOMEM;
+    if (r >= 0)
         r = check_counts_read(c, err);
     if (r >= 0)
         r = check_refs(c, err);
+    if (r >= 0)
+        r = l2_end_check(c, err);
     before = res->corruptions;
     if (r >= 0)
         r = check_counts_refs(c, err);

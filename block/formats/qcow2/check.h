@@ -46,6 +46,8 @@ typedef struct {
     Tally refs;              /* references found; has room for one cluster behind the file */
     Tally far;               /* the same for clusters behind those: they may come back */
     Tally counts;            /* refcounts as they are in the file */
+    Tally metadata;          /* references but those of guest data; n 0: not counted yet */
+    bool metadata_unknown;   /* counting them failed */
     GHashTable *unknown;     /* indices of refcount blocks that could not be read */
     uint64_t *reftable;      /* host byte order */
     uint32_t reftable_len;
@@ -100,10 +102,11 @@ CO int check_refs(Check *c, GError **err);
 typedef void CheckVisit(Check *c, CheckTable *t, const uint8_t *entries);
 CO int check_tables_read(Check *c, CheckVisit *visit, GError **err);
 CheckTable *check_table_find(Check *c, uint64_t off);
-/* May table @t be written: is it used as an L2 table and as nothing else? */
-bool check_table_is_safe(const Check *c, const CheckTable *t);
-/* Is each cluster of the range referred to once? */
-bool check_range_is_single(const Check *c, uint64_t off, uint64_t len);
+/*
+ * Is all of [@off, @off + @len) used as metadata @uses times, and else at most as guest data, which is
+ * lost anyway? Then those who use it so may write it.
+ */
+CO bool check_may_write(Check *c, uint64_t off, uint64_t len, uint64_t uses);
 /* A reference from the table or the blocks of refcounts. False after telling: it is too far. */
 bool check_region(Check *c, uint64_t off, uint64_t len);
 

@@ -350,12 +350,21 @@ static void slices_attach(Capture *c)
         g_array_index(c->slices, SliceCopy, i).e->detached = false;
 }
 
+/* Does the file lack changes of refcounts? */
+static bool refcounts_differ(const Qcow2 *q)
+{
+    return q->refblocks.dirty || q->reftable_dirty_from != q->reftable_dirty_to ||
+           q->reftable_next_off;
+}
+
 static CO int capture_write(Qcow2 *q, Capture *c)
 {
     int r = 0;
 
     if (!q->lazy_refcounts)
         r = qcow2_refblocks_write(q);
+    else if (refcounts_differ(q))
+        r = qcow2_mark_dirty(q);
     if (r >= 0)
         r = slices_write(q, c, true);
     if (r >= 0 && c->reftable.bytes) {
@@ -374,8 +383,7 @@ static CO int capture_write(Qcow2 *q, Capture *c)
 
 static bool is_clean(const Qcow2 *q)
 {
-    return !q->l2.dirty && !q->refblocks.dirty && q->l1_dirty_from == q->l1_dirty_to &&
-           q->reftable_dirty_from == q->reftable_dirty_to && !q->reftable_next_off;
+    return !q->l2.dirty && q->l1_dirty_from == q->l1_dirty_to && !refcounts_differ(q);
 }
 
 /* Callers hold commit_lock. */

@@ -71,14 +71,8 @@ bool qcow2_version_parse(const char *text, unsigned *version, GError **err)
 
 bool qcow2_prealloc_parse(const char *text, Prealloc *prealloc, GError **err)
 {
-    static const char *const names[] = { "off", "metadata", "falloc", "full" };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
-        if (!strcmp(text, names[i])) {
-            *prealloc = i;
-            return true;
-        }
-    return err_set(err, EINVAL, "Option 'preallocation' is 'off', 'metadata', 'falloc' or 'full', "
+    return prealloc_parse(text, prealloc) ||
+           err_set(err, EINVAL, "Option 'preallocation' is 'off', 'metadata', 'falloc' or 'full', "
                    "not '%s'", text);
 }
 
@@ -402,7 +396,11 @@ CO bool qcow2_create(const char *filename, json_t *opts, GError **err)
 {
     g_auto(Create) c = {};
 
-    if (!read_options(&c, opts, err) || !layout(&c, err) || !create_data_file(&c, err))
+    if (!read_options(&c, opts, err) || !layout(&c, err))
+        return false;
+    if (c.q.data_name && filename_is_same(c.q.data_name, filename))
+        return err_set(err, EINVAL, "'%s' cannot be its own data file", filename);
+    if (!create_data_file(&c, err))
         return false;
     c.file = file_create(filename, opts, 0, err);
     return c.file && create_image(&c, err);

@@ -177,20 +177,34 @@ static const char *method_name(Qcow2CryptMethod method)
     return method == QCOW2_CRYPT_LUKS ? "luks" : "aes";
 }
 
+bool qcow2_crypt_check_options(const Qcow2 *q, const json_t *options, GError **err)
+{
+    const char *format = json_get_str(json_get(options, "encrypt"), "format", NULL);
+
+    if (!format || (q->crypt_method && !strcmp(format, method_name(q->crypt_method))))
+        return true;
+    if (!q->crypt_method)
+        return err_set(err, EINVAL, "The image is not encrypted, but 'encrypt.format' is '%s'", format);
+    return err_set(err, EINVAL, "The image is encrypted with '%s', not with '%s'",
+                   method_name(q->crypt_method), format);
+}
+
+/* The password in @secret; NULL: asked for. */
+static bool password_of(const Qcow2 *q, const char *secret, SecretBytes *pass, GError **err)
+{
+    if (secret)
+        return secret_get_utf8(secret, pass, err);
+    return secret_ask(node_filename(edge_node(q->storage)), pass) ||
+           err_set(err, EINVAL, "The image is encrypted: option 'encrypt.key-secret' is needed");
+}
+
 static CO bool unlock(Qcow2 *q, const json_t *options, GError **err)
 {
-    const json_t *encrypt = json_get(options, "encrypt");
-    const char *format = json_get_str(encrypt, "format", method_name(q->crypt_method));
-    const char *secret = json_get_str(encrypt, "key-secret", NULL);
+    const char *secret = json_get_str(json_get(options, "encrypt"), "key-secret", NULL);
     g_auto(SecretBytes) pass = {};
     LuksIo io = luks_io(q);
 
-    if (strcmp(format, method_name(q->crypt_method)))
-        return err_set(err, EINVAL, "The image is encrypted with '%s', not with '%s'",
-                       method_name(q->crypt_method), format);
-    if (!secret)
-        return err_set(err, EINVAL, "The image is encrypted: option 'encrypt.key-secret' is needed");
-    if (!secret_get_utf8(secret, &pass, err))
+    if (!password_of(q, secret, &pass, err))
         return false;
     q->key_secret = g_strdup(secret);
     q->crypt->block = q->crypt->luks ? luks_unlock(q->crypt->luks, &io, &pass, err)
@@ -312,7 +326,7 @@ CO bool qcow2_crypt_amend(Qcow2 *q, const json_t *opts, bool force, GError **err
         return err_set(err, ENOTSUP, "Only images encrypted with LUKS have key slots to amend");
     if (!luks_amend_options(&amend, opts, "encrypt.", err))
         return false;
-    if (q->key_secret && !secret_get_utf8(q->key_secret, &pass, err))
+    if (!password_of(q, q->key_secret, &pass, err))
         return false;
     return luks_amend(q->crypt->luks, &io, &amend, &pass, force, err);
 }

@@ -16,6 +16,11 @@ CO int qcow2_crypt_write(Qcow2 *q, uint64_t off, uint64_t host, Span buf);
  */
 CO bool qcow2_crypt_open(Qcow2 *q, const json_t *options, OpenFlags flags, GError **err);
 void qcow2_crypt_close(Qcow2 *q);
+/*
+ * Options for encryption mean nothing to an image in clear, unless they insist on a format, which
+ * has to be that of the image.
+ */
+bool qcow2_crypt_check_options(const Qcow2 *q, const json_t *options, GError **err);
 /* The "encrypt" member of the format specific information; NULL: not encrypted. */
 json_t *qcow2_crypt_info(const Qcow2 *q);
 

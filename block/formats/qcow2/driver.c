@@ -14,21 +14,19 @@ static int qcow2_probe(const uint8_t *head, size_t len, const char *filename)
 
 /*
  * The stored name of a data file as options that can only mean a file: whatever it looks like, it is
- * no protocol and no description.
+ * no protocol and no description. Unlike that of a backing file it is relative to the current folder,
+ * where it was made.
  */
-static json_t *data_file_options(Qcow2 *q, GError **err)
+static json_t *data_file_options(const Qcow2 *q, GError **err)
 {
-    g_autofree char *plain = strchr(q->data_name, ':') && q->data_name[0] != '/'
-                                 ? g_strconcat("./", q->data_name, NULL) : g_strdup(q->data_name);
-    g_autofree char *full = filename_combine(node_filename(edge_node(q->storage)), plain, err);
-    const BlockDriver *d = full ? driver_for_filename(full, false, err) : NULL;
+    const BlockDriver *d = driver_for_filename(q->data_name, false, err);
     json_t *child, *o;
 
     if (!d)
         return NULL;
     child = json_object();
     json_put_str(child, "driver", d->name);
-    json_put_str(child, "filename", full);
+    json_put_str(child, "filename", q->data_name);
     o = json_object();
     json_put(o, "data-file", child);
     return o;
@@ -38,12 +36,16 @@ static CO bool open_data_file(Qcow2 *q, const json_t *options, OpenFlags flags, 
 {
     g_autoptr(json_t) stored = NULL;
     bool given = json_has(options, "data-file");
+    Edge *open = node_edge(q->node, ROLE_DATA);
 
-    q->data = q->storage;
     if (flags & OPEN_NO_IO)
         return true;
     if (!qcow2_has_data_file(q))
         return !given || err_set(err, EINVAL, "Option 'data-file' is given, but the image has none");
+    if (open) {
+        q->data = open;    /* activated again */
+        return true;
+    }
     if (!given && !q->data_name)
         return err_set(err, EINVAL, "The image needs the option 'data-file'");
     if (!given && flags & OPEN_UNTRUSTED)
@@ -76,12 +78,9 @@ CO bool qcow2_open_for_writing(Qcow2 *q, OpenFlags flags, GError **err)
     return qcow2_bitmaps_open_for_writing(q, err);
 }
 
-static CO bool open_all(Qcow2 *q, const json_t *options, OpenFlags flags, GError **err)
+/* Everything but the file itself, which is open. */
+static CO bool open_image(Qcow2 *q, const json_t *options, OpenFlags flags, GError **err)
 {
-    q->storage = node_open_child(q->node, "file", NULL, options, ROLE_STORAGE, false, err);
-    if (!q->storage)
-        return false;
-    q->data = q->storage;
     if (!qcow2_header_read(q, flags, err))
         return false;
     node_set_size(q->node, q->size);
@@ -117,9 +116,27 @@ static CO bool qcow2_open(Node *n, const json_t *options, OpenFlags flags, GErro
     Qcow2 *q = qcow2_of(n);
 
     q->node = n;
-    if (open_all(q, options, flags, err))
+    q->storage = q->data = node_open_child(n, "file", NULL, options, ROLE_STORAGE, false, err);
+    if (!q->storage)
+        return false;
+    if (open_image(q, options, flags, err))
         return true;
     free_all(q);
+    return false;
+}
+
+/* Nothing of what is in memory counts any more: the image is opened anew on the same files. */
+static CO bool qcow2_activate(Node *n, GError **err)
+{
+    Qcow2 *q = qcow2_of(n);
+    Edge *storage = q->storage;
+
+    free_all(q);
+    *q = (Qcow2){ .node = n, .storage = storage, .data = storage };
+    if (open_image(q, node_options(n), node_flags(n), err))
+        return true;
+    free_all(q);
+    *q = (Qcow2){ .node = n, .storage = storage, .data = storage, .is_corrupt = true };
     return false;
 }
 
@@ -136,22 +153,27 @@ CO int qcow2_write_all(Qcow2 *q)
     return r;
 }
 
-static CO void qcow2_close(Node *n)
+static CO bool qcow2_inactivate(Node *n, GError **err)
 {
     Qcow2 *q = qcow2_of(n);
+    bool ok = true;
+    int r;
 
-    if (qcow2_is_writable(q) && !q->is_corrupt) {
-        g_autoptr(GError) err = NULL;
-        int r;
+    if (q->is_corrupt)
+        return true;    /* that was told */
+    q->lazy_refcounts = false;
+    ok = qcow2_bitmaps_store(q, err);
+    if (!ok)
+        err_prefix(err, "The bitmaps of '%s' could not be stored: ", node_filename(n));
+    r = qcow2_write_all(q);
+    if (r < 0 && ok)
+        ok = err_set_errno(err, r, "Not all metadata of '%s' could be written", node_filename(n));
+    return ok;
+}
 
-        if (!qcow2_bitmaps_store(q, &err))
-            block_warn("Image '%s': %s", node_filename(n), err->message);
-        r = qcow2_write_all(q);
-        if (r < 0)
-            block_warn("Image '%s': could not write all metadata: %s", node_filename(n),
-                       g_strerror(-r));
-    }
-    free_all(q);
+static CO void qcow2_close(Node *n)
+{
+    free_all(qcow2_of(n));
 }
 
 static void qcow2_refresh_limits(Node *n)
@@ -214,13 +236,28 @@ static CO json_t *qcow2_info_specific(Node *n, GError **err)
 static bool qcow2_has_zero_init(Node *n)
 {
     Qcow2 *q = qcow2_of(n);
+    bool is_mapped = false;
 
+    for (uint32_t i = 0; i < q->l1_len && !is_mapped; i++)
+        is_mapped = q->l1[i] & ENTRY_OFFSET;
+    /* A raw data file shows what it has without the map. */
+    if (!is_mapped && !qcow2_is_data_raw(q))
+        return true;
     /* Preallocated clusters show what is below: with encryption, garbage. */
     return !q->crypt_method && node_has_zero_init(edge_node(q->data));
 }
 
 static const char *const strong_options[] = {
     "encrypt.key-secret", NULL
+};
+
+/* Two of the sizes make up the third. */
+static const char *const qcow2_superseded_options[][2] = {
+    { "cache-size", "l2-cache-size" },
+    { "cache-size", "refcount-cache-size" },
+    { "l2-cache-size", "cache-size" },
+    { "refcount-cache-size", "cache-size" },
+    {},
 };
 
 const BlockDriver block_qcow2 = {
@@ -234,7 +271,10 @@ const BlockDriver block_qcow2 = {
     .strong_options = strong_options,
     .probe = qcow2_probe,
     .open = qcow2_open,
+    .inactivate = qcow2_inactivate,
+    .activate = qcow2_activate,
     .close = qcow2_close,
+    .superseded_options = qcow2_superseded_options,
     .reconfigure_prepare = qcow2_reconfigure_prepare,
     .reconfigure_commit = qcow2_reconfigure_commit,
     .reconfigure_abort = qcow2_reconfigure_abort,
@@ -254,6 +294,7 @@ const BlockDriver block_qcow2 = {
     .make_empty = qcow2_make_empty,
     .info = qcow2_info,
     .info_specific = qcow2_info_specific,
+    .missing_end = qcow2_missing_end,
     .check = qcow2_check,
     .measure = qcow2_measure,
     .has_zero_init = qcow2_has_zero_init,

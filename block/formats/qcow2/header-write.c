@@ -2,16 +2,20 @@
 /*
  * Writing the header so that a power cut leaves the old one or the new one.
  *
- * A sector of 512 bytes is written whole or not at all. All fixed fields lie in the first sector,
- * so a change of fields is one write. What lies behind the first sector (the table of feature
- * names, long names) is changed in three steps with a flush after each:
+ * A sector of 512 bytes is written whole or not at all. The first one has all fixed fields and says
+ * where extensions and the backing file's name lie, so a change within it is one write. What lies
+ * behind it (long names, the table of feature names, in files of other programs any extension) is
+ * written before. Where that would change bytes that the first sector in the file still refers to,
+ * the header steps aside:
  *
- *     1. first sector as before, its extensions ending before those behind the sector
- *     2. everything behind the first sector; the backing file's name moves to a free place
- *     3. first sector as it shall be
+ *     1. a copy of all extensions and the name behind everything, the new header included
+ *     2. first sector as before, referring to the copy
+ *     3. everything behind the first sector as it shall be
+ *     4. first sector as it shall be
  *
- * The first sector refers to the old name of the backing file until the last step: it is kept where
- * it is, or moved out of the way of longer extensions before.
+ * with a flush after each but the last. If the extensions do not fit into the first sector, step 2
+ * leads to the copy by an extension with feature names, whose content is a help only: it covers
+ * everything between. Whoever opens the image after a cut there finds a valid header.
  *
  * Extensions that must not be missed come first, so that they lie in the first sector.
  */
@@ -116,13 +120,18 @@ static void put_fields(const Qcow2 *q, uint8_t *head, uint32_t backing_off, bool
     memcpy(head, &h, len);
 }
 
-/* Where the backing file's name goes: where the old one is not, so that it stays readable. */
-static uint32_t place_backing_name(const Qcow2 *q, uint32_t exts_end)
+/*
+ * Where the backing file's name goes: where the old one is not, so that it stays readable; @settle:
+ * right behind the extensions.
+ */
+static uint32_t place_backing_name(const Qcow2 *q, uint32_t exts_end, bool settle)
 {
     uint32_t len = strlen(q->backing_name);
     uint32_t old = q->backing_off, old_end = old;
     uint32_t at = exts_end;
 
+    if (settle)
+        return at;
     if (old)
         old_end += be32_at(q->head->data + 16);
     if (old >= exts_end && old_end - old == len && old_end <= q->head->len &&
@@ -153,7 +162,7 @@ static void keep_old_name(const Qcow2 *q, GByteArray *out, uint32_t exts_end, ui
         memcpy(out->data + from, q->head->data + from, MIN(end, out->len) - from);
 }
 
-static GByteArray *head_build(const Qcow2 *q, bool names, uint32_t *backing_off)
+static GByteArray *head_build(const Qcow2 *q, bool names, bool settle, uint32_t *backing_off)
 {
     GByteArray *out = g_byte_array_new();
     uint32_t name_len = q->backing_name ? strlen(q->backing_name) : 0, exts_end;
@@ -163,7 +172,7 @@ static GByteArray *head_build(const Qcow2 *q, bool names, uint32_t *backing_off)
     if (q->version > 2)
         g_byte_array_append(out, q->unknown_fields->data, q->unknown_fields->len);
     put_exts(q, out, names);
-    *backing_off = name_len ? place_backing_name(q, out->len) : 0;
+    *backing_off = name_len ? place_backing_name(q, out->len, settle) : 0;
     put_fields(q, fields, *backing_off, q->version > 2);
     memcpy(out->data, fields, q->version == 2 ? QCOW2_HEADER_V2_LEN : sizeof(Qcow2Header));
     exts_end = out->len;
@@ -177,11 +186,11 @@ static GByteArray *head_build(const Qcow2 *q, bool names, uint32_t *backing_off)
 
 GByteArray *qcow2_head_build(const Qcow2 *q, uint32_t *backing_off)
 {
-    GByteArray *out = head_build(q, q->version > 2, backing_off);
+    GByteArray *out = head_build(q, q->version > 2, false, backing_off);
 
     if (out->len > q->cluster) {
         g_byte_array_unref(out);
-        out = head_build(q, false, backing_off);
+        out = head_build(q, false, false, backing_off);
     }
     if (out->len > q->cluster)
         g_clear_pointer(&out, g_byte_array_unref);
@@ -201,144 +210,237 @@ static GByteArray *head_patch(const Qcow2 *q)
     return out;
 }
 
-/*
- * The first sector in the file with its extensions cut where they leave it; false if one that must
- * not be missed would go.
- */
-static bool head_shorten(const Qcow2 *q, uint8_t *sector)
+/* ---- what the first sector in the file refers to -------------------------------------------- */
+
+/* Bytes from the start of the file. */
+typedef struct {
+    uint32_t exts_from, exts_end;    /* extensions with the mark of their end */
+    uint32_t name_from, name_end;    /* of the backing file; equal: there is none */
+} Parts;
+
+static Parts head_parts(const Qcow2 *q)
 {
-    bool v2 = be32_at(q->head->data + 4) == 2;
-    uint32_t at = v2 ? QCOW2_HEADER_V2_LEN : be32_at(q->head->data + 100);
-    uint32_t keep = at;
+    const uint8_t *head = q->head->data;
+    bool v2 = be32_at(head + 4) == 2;
+    Parts p = { .exts_from = v2 ? QCOW2_HEADER_V2_LEN : be32_at(head + 100) };
+    uint64_t at = p.exts_from, end = q->cluster;
 
-    memcpy(sector, q->head->data, SECTOR);
-    while (at + 8 <= q->head->len && be32_at(q->head->data + at) != EXT_END) {
-        uint32_t type = be32_at(q->head->data + at);
-        uint64_t end = at + 8 + round_up(be32_at(q->head->data + at + 4), 8);
+    if (q->backing_off) {
+        p.name_from = q->backing_off;
+        p.name_end = MIN(q->backing_off + be32_at(head + 16), q->head->len);
+        end = q->backing_off;
+    }
+    end = MIN(end, q->head->len);
+    while (at + 8 <= end && be32_at(head + at) != EXT_END)
+        at += 8 + round_up((uint64_t)be32_at(head + at + 4), 8);
+    p.exts_end = MIN(at + 8, end);
+    return p;
+}
 
-        if (end + 8 > SECTOR || type == EXT_FEATURE_NAMES) {
-            if (type != EXT_FEATURE_NAMES)
-                return false;
-        } else {
-            memmove(sector + keep, q->head->data + at, end - at);
-            keep += end - at;
-        }
-        if (end > q->head->len)
-            break;
+static bool range_differs(const Qcow2 *q, const GByteArray *head, uint64_t from, uint64_t end)
+{
+    from = MAX(from, SECTOR);
+    end = MIN(end, MIN(head->len, q->head->len));
+    return from < end && memcmp(q->head->data + from, head->data + from, end - from);
+}
+
+/* The content of feature names may change: it is a help only. */
+static bool exts_differ(const Qcow2 *q, const GByteArray *head, const Parts *p)
+{
+    uint64_t at = p->exts_from;
+
+    while (at + 8 <= p->exts_end && be32_at(q->head->data + at) != EXT_END) {
+        uint64_t end = at + 8 + round_up((uint64_t)be32_at(q->head->data + at + 4), 8);
+        bool names = be32_at(q->head->data + at) == EXT_FEATURE_NAMES;
+
+        if (range_differs(q, head, at, names ? at + 8 : end))
+            return true;
         at = end;
     }
-    if (keep + 8 > SECTOR)
-        return false;
-    memset(sector + keep, 0, SECTOR - keep);
-    return true;
+    return range_differs(q, head, at, p->exts_end);
 }
 
-static bool tail_differs(const GByteArray *a, const GByteArray *old)
+/* Would writing @head behind the first sector change what that sector refers to? */
+static bool is_in_way(const Qcow2 *q, const GByteArray *head)
 {
-    return a->len > SECTOR &&
-           (a->len > old->len || memcmp(a->data + SECTOR, old->data + SECTOR, a->len - SECTOR));
+    Parts p = head_parts(q);
+
+    return exts_differ(q, head, &p) || range_differs(q, head, p.name_from, p.name_end);
 }
 
-static CO int head_write_steps(Qcow2 *q, const GByteArray *head)
+/* ---- stepping aside ------------------------------------------------------------------------- */
+
+/* All extensions in the file but the names of features, without the mark of their end. */
+static GByteArray *exts_needed(const Qcow2 *q, const Parts *p)
 {
-    uint8_t sector[SECTOR];
+    GByteArray *out = g_byte_array_new();
+    uint64_t at = p->exts_from;
+
+    while (at + 8 <= p->exts_end && be32_at(q->head->data + at) != EXT_END) {
+        uint64_t end = at + 8 + round_up((uint64_t)be32_at(q->head->data + at + 4), 8);
+
+        if (be32_at(q->head->data + at) != EXT_FEATURE_NAMES)
+            g_byte_array_append(out, q->head->data + at, MIN(end, p->exts_end) - at);
+        g_byte_array_set_size(out, round_up(out->len, 8));
+        at = end;
+    }
+    return out;
+}
+
+/* In the sector: no extension here, go on at @to. */
+static void put_skip(uint8_t *sector, uint32_t from, uint32_t to)
+{
+    memset(sector + from, 0, SECTOR - from);
+    be32_put(sector + from, EXT_FEATURE_NAMES);
+    be32_put(sector + from + 4, to - from - 8);
+}
+
+/*
+ * The header of the file with all that its first sector refers to at *@from or behind, which is behind
+ * @keep_free. NULL: there is no room.
+ */
+static GByteArray *aside_build(const Qcow2 *q, uint32_t keep_free, uint32_t *from)
+{
+    Parts p = head_parts(q);
+    g_autoptr(GByteArray) exts = exts_needed(q, &p);
+    uint32_t name_len = p.name_end - p.name_from, at, end;
+    bool fits = p.exts_from + exts->len + 8 <= SECTOR;
+    GByteArray *out;
+
+    at = *from = round_up(MAX(keep_free, MAX(p.exts_end, p.name_end)), 8);
+    end = at + (fits ? 0 : exts->len + 8) + name_len;
+    if (end > q->cluster || p.exts_from + 8 > SECTOR)
+        return NULL;
+    out = g_byte_array_new();
+    g_byte_array_append(out, q->head->data, MIN(q->head->len, end));
+    if (end > q->head->len) {
+        g_byte_array_set_size(out, end);
+        memset(out->data + q->head->len, 0, end - q->head->len);
+    }
+    memset(out->data + at, 0, end - at);
+    if (fits)
+        memset(out->data + p.exts_from, 0, SECTOR - p.exts_from);
+    else
+        put_skip(out->data, p.exts_from, at);
+    if (exts->len)
+        memcpy(out->data + (fits ? p.exts_from : at), exts->data, exts->len);
+    if (name_len)
+        memcpy(out->data + end - name_len, q->head->data + p.name_from, name_len);
+    be64_put(out->data + 8, name_len ? end - name_len : 0);
+    return out;
+}
+
+static void head_take(Qcow2 *q, GByteArray *head, uint32_t backing_off)
+{
+    g_byte_array_unref(q->head);
+    q->head = head;
+    q->backing_off = backing_off;
+}
+
+/* Writes @head from byte @from on, durably; its first sector does not refer to what was there. */
+static CO int tail_write(Qcow2 *q, const GByteArray *head, uint32_t from)
+{
     int r = 0;
 
-    if (tail_differs(head, q->head)) {
-        /* The name of the old backing file may lie in the first sector: then it cannot be cut. */
-        bool name_here = q->backing_off && q->backing_off < SECTOR;
-
-        if (!name_here && head_shorten(q, sector))
-            r = edge_pwrite_buf(q->storage, 0, sector, SECTOR);
-        if (r >= 0)
-            r = qcow2_barrier(q);
-        if (r >= 0)
-            r = edge_pwrite_buf(q->storage, SECTOR, head->data + SECTOR, head->len - SECTOR);
-        if (r >= 0)
-            r = qcow2_barrier(q);
-    }
-    return r < 0 ? r : edge_pwrite_buf(q->storage, 0, head->data, SECTOR);
+    q->tail_unknown = true;
+    if (head->len > from)
+        r = edge_pwrite_buf(q->storage, from, head->data + from, head->len - from);
+    return r < 0 ? r : qcow2_barrier(q);
 }
 
-/* True if writing @head would destroy the old name before the first sector refers to another. */
-static bool old_name_in_way(const Qcow2 *q, const GByteArray *head)
+/* Frees the bytes below @len that lie behind the first sector. 1: done, 0: no room, or -errno. */
+static CO int step_aside(Qcow2 *q, uint32_t len)
 {
-    uint32_t from, end;
-
-    return old_name_behind(q, &from, &end) && from < head->len &&
-           memcmp(q->head->data + from, head->data + from, MIN(end, head->len) - from);
-}
-
-/* Moves the old name, as it is, to where @head does not reach. -ENOSPC: the cluster is full. */
-static CO int old_name_move(Qcow2 *q, const GByteArray *head)
-{
-    uint32_t len = be32_at(q->head->data + 16), have = q->head->len;
-    uint32_t to = round_up(MAX(have, head->len), 8);
+    uint32_t from = 0;
+    GByteArray *aside = aside_build(q, len, &from);
     int r;
 
-    if (to + len > q->cluster)
-        return -ENOSPC;
-    g_byte_array_set_size(q->head, to + len);
-    memset(q->head->data + have, 0, to - have);
-    memcpy(q->head->data + to, q->head->data + q->backing_off, len);
-    r = edge_pwrite_buf(q->storage, have, q->head->data + have, to + len - have);
+    if (!aside)
+        return 0;
+    r = tail_write(q, aside, MIN(from, q->head->len));
+    if (r >= 0)
+        r = edge_pwrite_buf(q->storage, 0, aside->data, SECTOR);
     if (r >= 0)
         r = qcow2_barrier(q);
     if (r < 0) {
-        g_byte_array_set_size(q->head, have);
+        g_byte_array_unref(aside);
         return r;
     }
-    be64_put(q->head->data + 8, to);
-    r = edge_pwrite_buf(q->storage, 0, q->head->data, SECTOR);
-    if (r >= 0)
-        r = qcow2_barrier(q);
-    if (r < 0)
-        be64_put(q->head->data + 8, q->backing_off);
-    else
-        q->backing_off = to;
-    return r;
+    head_take(q, aside, be64_at(aside->data + 8));
+    return 1;
 }
 
-/* The header as it shall be, when nothing it would overwrite is needed still. NULL with *@r. */
-static CO GByteArray *head_make(Qcow2 *q, uint32_t *backing_off, int *r)
-{
-    GByteArray *head = qcow2_head_build(q, backing_off);
+/* ---- writing -------------------------------------------------------------------------------- */
 
-    *r = head ? 0 : -ENOSPC;
-    if (!head || !old_name_in_way(q, head))
-        return head;
-    *r = old_name_move(q, head);
-    g_byte_array_unref(head);
-    if (*r < 0 && *r != -ENOSPC)
-        return NULL;
-    /* Without the names of features there is room again. */
-    head = *r < 0 ? head_build(q, false, backing_off) : qcow2_head_build(q, backing_off);
-    *r = !head || head->len > q->cluster || old_name_in_way(q, head) ? -ENOSPC : 0;
-    if (*r < 0 && head)
-        g_clear_pointer(&head, g_byte_array_unref);
-    return head;
+/* *@head as it shall be, in the way of nothing. 1: done, 0: no room, or a negative errno. */
+static CO int head_try(Qcow2 *q, bool names, GByteArray **head, uint32_t *backing_off)
+{
+    bool settle = false;
+
+    for (;;) {
+        g_autoptr(GByteArray) built = head_build(q, names, settle, backing_off);
+        int r;
+
+        if (built->len > q->cluster)
+            return 0;
+        if (!is_in_way(q, built)) {
+            *head = g_steal_pointer(&built);
+            return 1;
+        }
+        r = settle ? 0 : step_aside(q, built->len);
+        if (r <= 0)
+            return r;
+        settle = true;
+    }
+}
+
+/* The same; -ENOSPC if it does not fit into a cluster, even without the names of features. */
+static CO int head_make(Qcow2 *q, GByteArray **head, uint32_t *backing_off)
+{
+    int r = q->version > 2 ? head_try(q, true, head, backing_off) : 0;
+
+    if (!r)
+        r = head_try(q, false, head, backing_off);
+    return r ? MIN(r, 0) : -ENOSPC;
+}
+
+static bool tail_differs(const Qcow2 *q, const GByteArray *head)
+{
+    return head->len > SECTOR && (q->tail_unknown || head->len > q->head->len ||
+                                  range_differs(q, head, SECTOR, head->len));
+}
+
+/* Extensions or names changed. */
+static CO int head_rebuild(Qcow2 *q)
+{
+    g_autoptr(GByteArray) head = NULL;
+    uint32_t backing_off = 0;
+    int r = head_make(q, &head, &backing_off);
+
+    if (r >= 0 && tail_differs(q, head))
+        r = tail_write(q, head, SECTOR);
+    if (r >= 0)
+        r = edge_pwrite_buf(q->storage, 0, head->data, SECTOR);
+    if (r < 0)
+        return r;
+    head_take(q, g_steal_pointer(&head), backing_off);
+    q->head_stale = q->tail_unknown = false;
+    return 0;
 }
 
 CO int qcow2_header_write(Qcow2 *q)
 {
     CO_LOCKED(&q->head_lock);
-    uint32_t backing_off = q->backing_off;
-    bool stale = q->head_stale || q->head->len < SECTOR;
-    int r = 0;
-    GByteArray *head = stale ? head_make(q, &backing_off, &r) : head_patch(q);
+    g_autoptr(GByteArray) head = NULL;
+    int r;
 
-    if (!head)
-        return r;
-    r = head_write_steps(q, head);
-    if (r < 0) {
-        g_byte_array_unref(head);
-        return r;
-    }
-    g_byte_array_unref(q->head);
-    q->head = head;
-    q->backing_off = backing_off;
-    q->head_stale = false;
-    return 0;
+    if (q->head_stale || q->head->len < SECTOR)
+        return head_rebuild(q);
+    head = head_patch(q);
+    r = edge_pwrite_buf(q->storage, 0, head->data, SECTOR);
+    if (r >= 0)
+        head_take(q, g_steal_pointer(&head), q->backing_off);
+    return r;
 }
 
 CO int qcow2_header_switch(Qcow2 *q, bool *done)

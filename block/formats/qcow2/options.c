@@ -3,6 +3,7 @@
  * Options of an open image: sizes of the caches, what is passed down of discards, overlap checks,
  * lazy refcounts.
  */
+#include "block/formats/qcow2/crypt.h"
 #include "block/formats/qcow2/qcow2.h"
 #include "io/loop.h"
 #include <string.h>
@@ -196,7 +197,7 @@ bool qcow2_options_read(Qcow2 *q, const json_t *o, OpenFlags flags, GError **err
     q->discard_no_unref = json_get_bool(o, "discard-no-unref", false);
     if (q->discard_no_unref && q->version < 3)
         return err_set(err, EINVAL, "Option 'discard-no-unref' needs an image of version 3");
-    if (json_has(o, "encrypt") && q->crypt_method == QCOW2_CRYPT_NONE)
-        return err_set(err, EINVAL, "The image is not encrypted, but options for that are given");
+    if (!qcow2_crypt_check_options(q, o, err))
+        return false;
     return overlap_read(q, json_get(o, "overlap-check"), err) && cache_options_read(q, o, err);
 }

@@ -170,6 +170,7 @@ struct Qcow2 {
     GByteArray *head;                /* start of the file as it is there */
     uint32_t backing_off;
     bool head_stale;                 /* extensions or names changed: build anew */
+    bool tail_unknown;               /* writing behind the first sector failed: head may be wrong there */
     CoMutex head_lock;
 
     /* map.c. Entries in host byte order. Home loop only, like all that follows. */
@@ -275,8 +276,9 @@ CO int qcow2_file_read(Qcow2 *q, uint64_t off, void *buf, size_t len);
 /* Reads and checks the header and its extensions. */
 CO bool qcow2_header_read(Qcow2 *q, OpenFlags flags, GError **err);
 /*
- * Brings the header in the file up to date with @q. One atomic write of 512 bytes when only fields
- * changed, else three steps with flushes between. Flushes nothing before or after.
+ * Brings the header in the file up to date with @q: one atomic write of 512 bytes when only fields
+ * changed, else some steps with flushes between. Flushes nothing before or after. After a failure the
+ * file has the old header.
  */
 CO int qcow2_header_write(Qcow2 *q);
 /* The same, and durable when it returns. */
@@ -399,6 +401,12 @@ CO int qcow2_reftable_load(Qcow2 *q);
 CO int qcow2_refcount_get(Qcow2 *q, uint64_t cluster, uint64_t *count);
 /* Adds @delta to the counts of @n clusters. -EINVAL: below 0 or over the maximum; then undone. */
 CO int qcow2_refcount_add(Qcow2 *q, uint64_t cluster, uint64_t n, int64_t delta);
+/*
+ * Adds @sign times @by to the counts of @n clusters; @by of those that change becomes the new count
+ * plus 1. That they fit was seen before: -EIO, they would be below 0; -EOVERFLOW, over the maximum.
+ */
+CO int qcow2_refcounts_change(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *by, int sign);
+CO int qcow2_refcounts_fit(Qcow2 *q, uint64_t cluster, uint64_t n, const uint32_t *by, int sign);
 /* Counts one down, *@count is what remains. The caller holds refcount_lock. */
 CO int qcow2_refcount_free(Qcow2 *q, uint64_t cluster, uint64_t *count);
 /* Counts of a block as memory: entry @i of refcount block content @block. */
@@ -412,6 +420,11 @@ CO int qcow2_table_alloc(Qcow2 *q, uint64_t bytes, uint64_t *host);
 CO int qcow2_bytes_alloc(Qcow2 *q, uint64_t len, uint64_t *host);
 /* Gives back clusters that were never referred to. */
 CO void qcow2_cluster_unalloc(Qcow2 *q, uint64_t host, uint64_t bytes);
+/*
+ * Counts nothing but header, L1 table, refcount table and the blocks for these; the file refers to
+ * nothing else. No requests meanwhile.
+ */
+CO int qcow2_refcount_reset(Qcow2 *q);
 CO int qcow2_refblocks_write(Qcow2 *q);
 /* What is to be written of the refcount table: as it is now, for when all blocks are durable. */
 typedef struct {
@@ -498,6 +511,8 @@ CO int qcow2_vmstate_pwrite(Node *n, uint64_t off, Span buf);
 
 /* Makes the L1 table at least @len entries long, durably. No requests meanwhile. */
 CO int qcow2_l1_grow(Qcow2 *q, uint64_t len);
+/* Cuts the file behind its last cluster in use. Not being able to only wastes space. */
+CO void qcow2_cut_file(Qcow2 *q);
 CO bool qcow2_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
                      GError **err);
 
@@ -524,6 +539,14 @@ CO bool qcow2_measure(json_t *opts, Handle *source, MeasureResult *result, GErro
 /* Makes the refcounts of an image right that was not closed; clears the dirty bit. */
 CO bool qcow2_repair_dirty(Qcow2 *q, GError **err);
 
+/* ---- empty.c -------------------------------------------------------------------------------- */
+
+CO int qcow2_make_empty(Node *n);
+
+/* ---- missing-end.c -------------------------------------------------------------------------- */
+
+CO int qcow2_missing_end(Node *n, uint64_t *bytes);
+
 /* ---- amend.c, refcount-width.c -------------------------------------------------------------- */
 
 CO bool qcow2_amend(Node *n, json_t *opts, bool force, GError **err);
@@ -538,15 +561,16 @@ CO int qcow2_reads_through(Node *n, uint64_t off, uint64_t len, Node **below);
 /* Without a pin of its own. */
 CO int qcow2_read(Qcow2 *q, uint64_t off, Span buf);
 CO int qcow2_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
-/* 1: [@off, @off + @len) certainly reads as zeroes; 0: it may not; negative errno. */
+/* 1: the image itself says that [@off, @off + @len) reads as zeroes; 0: it does not; negative errno. */
 CO int qcow2_is_zero(Qcow2 *q, uint64_t off, uint64_t len);
+/* The same, also asking the backing file, where that decides. */
+CO int qcow2_reads_zero(Qcow2 *q, uint64_t off, uint64_t len);
 CO int qcow2_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags);
 CO int qcow2_write(Qcow2 *q, uint64_t off, Span buf);
 /* The same by a caller that holds the mapping of the clusters, none of which has data. */
 CO int qcow2_write_held(Qcow2 *q, uint64_t off, Span buf);
 CO int qcow2_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
 CO int qcow2_discard(Node *n, uint64_t off, uint64_t len);
-CO int qcow2_make_empty(Node *n);
 /* Whole clusters: maps nothing there, or zeroes. Callers keep requests out. */
 CO int qcow2_unmap_range(Qcow2 *q, uint64_t off, uint64_t len);
 CO int qcow2_zero_range(Qcow2 *q, uint64_t off, uint64_t len);

@@ -182,7 +182,20 @@ CO int qcow2_reads_through(Node *n, uint64_t off, uint64_t len, Node **below)
     return 0;
 }
 
-CO int qcow2_is_zero(Qcow2 *q, uint64_t off, uint64_t len)
+/* Is the start of [@off, @off + *@len) zero in the backing file? Then *@len says how much of it. */
+static CO int is_zero_below(Edge *backing, uint64_t off, uint64_t *len)
+{
+    Extent e;
+    int r = node_extent_above(edge_node(backing), NULL, off, *len, true, &e, NULL);
+
+    if (r < 0)
+        return r;
+    if (e.len)
+        *len = MIN(*len, e.len);
+    return !e.len || e.flags & EXTENT_ZERO;
+}
+
+static CO int is_zero(Qcow2 *q, uint64_t off, uint64_t len, bool ask_below)
 {
     Edge *backing = node_edge(q->node, ROLE_BACKING);
 
@@ -195,12 +208,26 @@ CO int qcow2_is_zero(Qcow2 *q, uint64_t off, uint64_t len)
         if (run.kind == MAP_DATA || run.kind == MAP_COMPRESSED)
             return 0;
         if (run.kind != MAP_ZERO && run.kind != MAP_ZERO_ALLOCATED &&
-            off < backing_end(q, backing))
-            return 0;
+            off < backing_end(q, backing)) {
+            run.len = MIN(run.len, backing_end(q, backing) - off);
+            r = ask_below ? is_zero_below(backing, off, &run.len) : 0;
+            if (r <= 0)
+                return r;
+        }
         off += run.len;
         len -= run.len;
     }
     return 1;
+}
+
+CO int qcow2_is_zero(Qcow2 *q, uint64_t off, uint64_t len)
+{
+    return is_zero(q, off, len, false);
+}
+
+CO int qcow2_reads_zero(Qcow2 *q, uint64_t off, uint64_t len)
+{
+    return is_zero(q, off, len, true);
 }
 
 /* ---- extents -------------------------------------------------------------------------------- */

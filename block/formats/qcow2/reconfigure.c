@@ -2,8 +2,9 @@
 /*
  * Reopening an image that stays open: other options, other sizes of caches, read-only or not.
  *
- * What may fail is done in prepare: the new options are read into a copy, new caches are made, and
- * an image that becomes read-only is brought up to date, as if it were closed. Gates are closed.
+ * All that may fail is done in prepare: the new options are read into a copy, new caches are made, an
+ * image that becomes read-only is brought up to date as if it were closed, one that becomes writable
+ * is marked as it is when it is opened. Gates are closed.
  */
 #include "block/formats/qcow2/qcow2.h"
 #include <string.h>
@@ -13,6 +14,8 @@ typedef struct {
     bool was_writable, is_writable;
     bool was_lazy;
     bool has_caches;         /* next has new ones */
+    bool has_stored;         /* the bitmaps, which are no longer marked as in use */
+    bool has_marked;         /* the bitmaps as in use */
 } Change;
 
 static bool caches_differ(const Qcow2 *a, const Qcow2 *b)
@@ -22,20 +25,53 @@ static bool caches_differ(const Qcow2 *a, const Qcow2 *b)
 }
 
 /* Everything to the file, as far as the new settings need it. */
-static CO bool settle(Qcow2 *q, const Change *c, GError **err)
+static CO bool write_back(Qcow2 *q, Change *c, GError **err)
 {
     int r = 0;
 
     if (!c->was_writable || q->is_corrupt)
         return true;
-    if (!c->is_writable && !qcow2_bitmaps_store(q, err))
-        return false;
+    if (!c->is_writable) {
+        q->lazy_refcounts = false;
+        if (!qcow2_bitmaps_store(q, err))
+            return false;
+        c->has_stored = true;
+    }
     /* Counts that are not written yet were made under the other rule. */
     if (!c->is_writable || q->lazy_refcounts != c->next.lazy_refcounts)
         r = qcow2_write_all(q);
     else if (c->has_caches)
         r = qcow2_commit_all(q);
     return r < 0 ? err_set_errno(err, r, "Could not write all metadata") : true;
+}
+
+/* What the file must say for the new mode. */
+static CO bool change_mode(Qcow2 *q, Change *c, OpenFlags flags, GError **err)
+{
+    if (!write_back(q, c, err))
+        return false;
+    if (c->is_writable && !c->was_writable && !qcow2_open_for_writing(q, flags, err))
+        return false;
+    c->has_marked = c->is_writable && !c->was_writable;
+    return true;
+}
+
+/*
+ * Takes change_mode back. An image whose bitmaps say that they are up to date must not be written,
+ * or the next incremental backup would miss what was.
+ */
+static CO void restore_mode(Qcow2 *q, const Change *c)
+{
+    g_autoptr(GError) err = NULL;
+
+    q->lazy_refcounts = c->was_lazy;
+    if (c->has_stored && !qcow2_bitmaps_open_for_writing(q, &err)) {
+        block_warn("Image '%s' takes no more writes: %s", node_filename(q->node), err->message);
+        q->is_corrupt = true;
+    }
+    if (c->has_marked && !qcow2_bitmaps_store(q, &err))
+        block_warn("The bitmaps of image '%s' stay marked as in use: %s", node_filename(q->node),
+                   err->message);
 }
 
 static void change_free(Change *c)
@@ -58,19 +94,16 @@ CO bool qcow2_reconfigure_prepare(Node *n, const json_t *options, OpenFlags flag
     c->was_writable = q->was_writable;
     c->is_writable = flags & OPEN_RDWR;
     c->was_lazy = q->lazy_refcounts;
-    if (c->is_writable && q->incompatible & INCOMPAT_CORRUPT && !(flags & OPEN_CHECK))
-        ok = err_set(err, EACCES, "The image is marked as corrupt and cannot be written");
-    else
-        ok = qcow2_options_read(&c->next, options, flags, err);
+    ok = qcow2_options_read(&c->next, options, flags, err);
     if (ok && caches_differ(q, &c->next)) {
         ok = qcow2_caches_make(&c->next, err);
         c->has_caches = ok;
     }
-    if (ok && settle(q, c, err)) {
+    if (ok && change_mode(q, c, flags, err)) {
         *change = c;
         return true;
     }
-    q->lazy_refcounts = c->was_lazy;
+    restore_mode(q, c);
     change_free(c);
     return false;
 }
@@ -79,7 +112,7 @@ CO void qcow2_reconfigure_abort(Node *n, void *change)
 {
     Change *c = change;
 
-    qcow2_of(n)->lazy_refcounts = c->was_lazy;
+    restore_mode(qcow2_of(n), c);
     change_free(c);
 }
 
@@ -99,7 +132,6 @@ CO void qcow2_reconfigure_commit(Node *n, void *change)
     Qcow2 *q = qcow2_of(n);
     Change *c = change;
     const Qcow2 *next = &c->next;
-    g_autoptr(GError) err = NULL;
 
     if (c->has_caches)
         caches_take(q, c);
@@ -113,8 +145,6 @@ CO void qcow2_reconfigure_commit(Node *n, void *change)
     q->overlap_mask = next->overlap_mask;
     qcow2_overlap_free(q);
     q->was_writable = c->is_writable;
-    if (c->is_writable && !c->was_writable && !qcow2_open_for_writing(q, node_flags(n), &err))
-        block_warn("Image '%s': %s", node_filename(n), err->message);
     if (q->trimming && q->trimmer)
         co_wake(q->trimmer);    /* it sleeps for the old interval */
     change_free(c);

@@ -212,6 +212,73 @@ CO int qcow2_refcount_add(Qcow2 *q, uint64_t cluster, uint64_t n, int64_t delta)
     return r < 0 ? r : count_add(q, cluster, n, delta);
 }
 
+static bool count_fits(const Qcow2 *q, uint64_t now, uint32_t by, int sign)
+{
+    return sign < 0 ? now >= by : now <= q->refcount_max && by <= q->refcount_max - now;
+}
+
+CO int qcow2_refcounts_fit(Qcow2 *q, uint64_t cluster, uint64_t n, const uint32_t *by, int sign)
+{
+    int r = qcow2_reftable_load(q);
+
+    for (uint64_t done = 0, part; done < n && r >= 0; done += part) {
+        uint64_t first = index_in_block(q, cluster + done);
+        void *block;
+
+        part = part_in_block(q, cluster + done, n - done);
+        r = block_get(q, (cluster + done) >> q->refblock_bits, &block);
+        for (uint64_t i = 0; i < part && r >= 0; i++)
+            if (by[done + i] && !count_fits(q, block ? qcow2_count_at(q, block, first + i) : 0,
+                                            by[done + i], sign))
+                return sign < 0 ? -EIO : -EOVERFLOW;
+    }
+    return r;
+}
+
+/* The same in one block, from its entry @first on. */
+static void counts_change(Qcow2 *q, void *block, uint64_t first, uint64_t n, uint32_t *by, int sign)
+{
+    uint64_t from = n, to = 0;
+
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t now;
+
+        if (!by[i])
+            continue;
+        now = qcow2_count_at(q, block, first + i) + (int64_t)sign * by[i];
+        qcow2_count_put(q, block, first + i, now);
+        by[i] = (uint32_t)MIN(now, UINT32_MAX - 1) + 1;
+        from = MIN(from, i);
+        to = i + 1;
+    }
+    if (from < to) {
+        uint64_t start = (first + from) << q->refcount_order >> 3;
+        uint64_t end = div_round_up((first + to) << q->refcount_order, 8);
+
+        cache_mark(&q->refblocks, block, start, end - start);
+    }
+}
+
+CO int qcow2_refcounts_change(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *by, int sign)
+{
+    int r = qcow2_reftable_load(q);
+    CO_LOCKED(&q->refcount_lock);
+
+    for (uint64_t done = 0, part; done < n && r >= 0; done += part) {
+        void *block;
+
+        part = part_in_block(q, cluster + done, n - done);
+        r = block_get(q, (cluster + done) >> q->refblock_bits, &block);
+        if (r >= 0 && block)
+            counts_change(q, block, index_in_block(q, cluster + done), part, by + done, sign);
+        for (uint64_t i = 0; i < part && r >= 0 && !block; i++)
+            r = by[done + i] ? -EINVAL : 0;
+    }
+    if (sign < 0)
+        q->free_hint = MIN(q->free_hint, cluster);
+    return r;
+}
+
 CO int qcow2_refcount_free(Qcow2 *q, uint64_t cluster, uint64_t *count)
 {
     int r = qcow2_reftable_load(q);
@@ -506,6 +573,112 @@ CO int qcow2_bytes_alloc(Qcow2 *q, uint64_t len, uint64_t *host)
     if (!qcow2_within(q, q->bytes_off))
         q->bytes_off = 0;
     return 0;
+}
+
+/* ---- counting anew -------------------------------------------------------------------------- */
+
+static uint64_t block_cluster(const Qcow2 *q, uint32_t i)
+{
+    return (q->reftable[i] & REFTABLE_OFFSET) >> q->cluster_bits;
+}
+
+static void mark_kept(const Qcow2 *q, bool *keep, uint64_t off, uint64_t len)
+{
+    for (uint64_t c = off >> q->cluster_bits; len && c <= (off + len - 1) >> q->cluster_bits; c++)
+        if (c >> q->refblock_bits < q->reftable_len)
+            keep[c >> q->refblock_bits] = true;
+}
+
+/* Which blocks count header, tables, and each other. Caller frees; NULL: no memory. */
+static bool *blocks_kept(const Qcow2 *q)
+{
+    bool *keep = g_try_new0(bool, MAX(q->reftable_len, 1));
+    bool more = true;
+
+    if (!keep)
+        return NULL;
+    mark_kept(q, keep, 0, q->cluster);
+    mark_kept(q, keep, q->reftable_off, q->reftable_clusters * q->cluster);
+    mark_kept(q, keep, q->l1_off, q->l1_len * UINT64_C(8));
+    while (more) {
+        more = false;
+        for (uint32_t i = 0; i < q->reftable_len; i++) {
+            uint64_t by = keep[i] ? block_cluster(q, i) >> q->refblock_bits : 0;
+
+            more |= by < q->reftable_len && !keep[by];
+            if (by < q->reftable_len)
+                keep[by] = true;
+        }
+    }
+    return keep;
+}
+
+static bool is_within(const Qcow2 *q, uint64_t cluster, uint64_t off, uint64_t len)
+{
+    uint64_t at = cluster << q->cluster_bits;
+
+    return at >= off && at < off + len;
+}
+
+static void block_reset(Qcow2 *q, uint32_t i, void *block)
+{
+    for (uint64_t k = 0; k < block_entries(q); k++) {
+        uint64_t cluster = ((uint64_t)i << q->refblock_bits) + k;
+        bool used = !cluster ||
+                    is_within(q, cluster, q->reftable_off, q->reftable_clusters * q->cluster) ||
+                    is_within(q, cluster, q->l1_off, q->l1_len * UINT64_C(8));
+
+        if (qcow2_count_at(q, block, k) != used)
+            count_change(q, block, k, used);
+    }
+}
+
+/* Blocks count themselves; one that is not needed goes once the table does not name it. */
+static CO int blocks_count(Qcow2 *q, const bool *keep)
+{
+    for (uint32_t i = 0; i < q->reftable_len; i++) {
+        uint64_t cluster = q->reftable[i] & REFTABLE_OFFSET ? block_cluster(q, i) : 0;
+        int r = 0;
+
+        if (!cluster)
+            continue;
+        if (cluster >> q->refblock_bits < q->reftable_len && keep[cluster >> q->refblock_bits])
+            r = count_add(q, cluster, 1, 1);
+        if (r < 0)
+            return r;
+        if (keep[i])
+            continue;
+        cache_forget(&q->refblocks, cluster << q->cluster_bits, q->cluster);
+        q->reftable[i] = 0;
+        reftable_mark(q, i);
+        if (keep[cluster >> q->refblock_bits])
+            qcow2_free_later(q, cluster << q->cluster_bits, q->cluster, FREE_OTHER);
+    }
+    return 0;
+}
+
+CO int qcow2_refcount_reset(Qcow2 *q)
+{
+    int r = qcow2_reftable_load(q);
+    g_autofree bool *keep = r < 0 ? NULL : blocks_kept(q);
+    CO_LOCKED(&q->refcount_lock);
+
+    if (!keep)
+        return r < 0 ? r : -ENOMEM;
+    /* Where callers let the emptying of an image fail. */
+    edge_event(q->storage, EV_REFTABLE_UPDATE);
+    edge_event(q->storage, EV_REFBLOCK_ALLOC);
+    for (uint32_t i = 0; i < q->reftable_len; i++) {
+        void *block = NULL;
+
+        r = keep[i] ? block_get(q, i, &block) : 0;
+        if (r < 0)
+            return r;
+        if (block)
+            block_reset(q, i, block);
+    }
+    q->free_hint = q->bytes_off = 0;
+    return blocks_count(q, keep);
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */

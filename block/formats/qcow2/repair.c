@@ -246,6 +246,8 @@ static int tallies_grow(Check *c, const Plan *p)
             tally_set(&grown[1], i, v);
         }
     }
+    tally_clear(&c->metadata);
+    c->metadata = (Tally){};
     tally_clear(&c->refs);
     tally_clear(&c->counts);
     c->refs = grown[0];

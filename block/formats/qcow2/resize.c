@@ -104,10 +104,35 @@ static CO int map_reserved(Qcow2 *q, uint64_t guest, uint64_t host, uint64_t clu
             return r;
         q->unflushed = true;
         for (unsigned i = 0; i < s.count && clusters; i++, clusters--) {
-            qcow2_entry_set(q, &s, i, (L2Entry){ .desc = host | ENTRY_COPIED });
+            /* Subclusters that hide the backing file go on doing so. */
+            uint64_t zero_bits = qcow2_entry_get(q, &s, i).bits;
+
+            qcow2_entry_set(q, &s, i, (L2Entry){ host | ENTRY_COPIED, zero_bits });
             host += q->cluster;
             guest += q->cluster;
         }
+    }
+    return 0;
+}
+
+/*
+ * Skips clusters from *@from on that are mapped; *@len becomes the bytes that are not. Only version 2
+ * has some: zeroes that hide the backing file.
+ */
+static CO int skip_mapped(Qcow2 *q, uint64_t *from, uint64_t to, uint64_t *len)
+{
+    *len = to - *from;
+    while (q->version < 3 && *from < to) {
+        MapRun run;
+        int r = qcow2_map_run(q, *from, to - *from, &run);
+
+        if (r < 0)
+            return r;
+        *len = run.len;
+        if (run.kind == MAP_UNALLOCATED)
+            return 0;
+        *from += run.len;
+        *len = 0;
     }
     return 0;
 }
@@ -116,9 +141,15 @@ static CO int map_reserved(Qcow2 *q, uint64_t guest, uint64_t host, uint64_t clu
 static CO bool preallocate(Qcow2 *q, uint64_t from, uint64_t to, Prealloc mode, GError **err)
 {
     while (from < to) {
-        uint64_t n = div_round_up(to - from, q->cluster), host = from;
-        int r = qcow2_has_data_file(q) ? 0 : qcow2_cluster_alloc(q, &n, &host);
+        uint64_t len, n, host;
+        int r = skip_mapped(q, &from, to, &len);
 
+        if (r >= 0 && !len)
+            break;
+        n = div_round_up(len, q->cluster);
+        host = from;
+        if (r >= 0 && !qcow2_has_data_file(q))
+            r = qcow2_cluster_alloc(q, &n, &host);
         if (r < 0)
             return err_set_errno(err, r, "Could not allocate clusters");
         if (!qcow2_has_data_file(q) && !host_prepare(q, host, n << q->cluster_bits, mode, err))
@@ -231,8 +262,7 @@ static void free_tables(Qcow2 *q, uint64_t size)
     }
 }
 
-/* Cuts the file behind its last cluster in use. Not being able to only wastes space. */
-static CO void cut_file(Qcow2 *q)
+CO void qcow2_cut_file(Qcow2 *q)
 {
     uint64_t clusters = div_round_up(edge_size(q->storage), q->cluster), used = clusters;
     g_autoptr(GError) err = NULL;
@@ -270,7 +300,7 @@ static CO bool shrink(Qcow2 *q, uint64_t size, bool exact, GError **err)
         return err_set_errno(err, r, "Could not free what lies behind the new end");
     if (qcow2_has_data_file(q))
         return edge_resize(q->data, size, exact, PREALLOC_OFF, 0, err);
-    cut_file(q);
+    qcow2_cut_file(q);
     return true;
 }
 

@@ -171,47 +171,35 @@ static CO void pass_down(Apply *a)
     a->free_from = a->free_to = 0;
 }
 
-static bool chunk_fits(const Apply *a, uint64_t i, uint64_t now)
+/* What became free in the chunk from cluster @first on is passed down when its end is known. */
+static CO void chunk_pass_down(Apply *a, uint64_t first, uint64_t n, const uint32_t *counts)
 {
-    uint32_t by = counts_get(a->c, i);
+    Qcow2 *q = a->q;
 
-    return a->sign < 0 ? now >= by : now <= a->q->refcount_max && by <= a->q->refcount_max - now;
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t off = (first + i) << q->cluster_bits;
+
+        if (counts[i] != 1)
+            continue;
+        if (a->free_to != off) {
+            pass_down(a);
+            a->free_from = off;
+        }
+        a->free_to = off + q->cluster;
+    }
 }
 
 /* Counts of one chunk of clusters: @check only looks whether they can change. */
 static CO int chunk_apply(Apply *a, uint64_t first, bool check)
 {
-    Qcow2 *q = a->q;
+    uint64_t n = MIN((uint64_t)COUNTS_CHUNK, a->c->n - first);
+    uint32_t *by = a->c->chunks[first >> COUNTS_CHUNK_BITS];
+    int r = check ? qcow2_refcounts_fit(a->q, first, n, by, a->sign)
+                  : qcow2_refcounts_change(a->q, first, n, by, a->sign);
 
-    for (uint64_t i = first; i < MIN(first + COUNTS_CHUNK, a->c->n); i++) {
-        uint32_t by = counts_get(a->c, i);
-        uint64_t now;
-        int r;
-
-        if (!by)
-            continue;
-        r = qcow2_refcount_get(q, i, &now);
-        if (r < 0)
-            return r;
-        if (check) {
-            if (!chunk_fits(a, i, now))
-                return a->sign < 0 ? -EIO : -EOVERFLOW;
-            continue;
-        }
-        r = qcow2_refcount_add(q, i, 1, (int64_t)a->sign * by);
-        if (r < 0)
-            return r;
-        now += (int64_t)a->sign * by;
-        counts_set(a->c, i, MIN(now, UINT32_MAX - 1) + 1);
-        if (now)
-            continue;
-        if (a->free_to != i << q->cluster_bits) {
-            pass_down(a);
-            a->free_from = i << q->cluster_bits;
-        }
-        a->free_to = (i + 1) << q->cluster_bits;
-    }
-    return 0;
+    if (r >= 0 && !check)
+        chunk_pass_down(a, first, n, by);
+    return r;
 }
 
 CO int tree_apply(Qcow2 *q, Counts *c, int sign, FreeKind kind)

@@ -61,10 +61,7 @@ static bool is_in_place(const MapRun *run)
     return run->kind == MAP_DATA && run->copied;
 }
 
-/*
- * Reserved clusters: then only what the run says may be written with what is around it, since
- * other requests may write in place beside it.
- */
+/* Reserved clusters. */
 static bool run_has_own_host(const MapRun *run)
 {
     return run->copied && (run->kind == MAP_ZERO_ALLOCATED || run->kind == MAP_UNALLOCATED_ALLOCATED);
@@ -174,6 +171,25 @@ static unsigned outermost_data(const Qcow2 *q, L2Entry e, unsigned sub, bool up)
     return sub;
 }
 
+/*
+ * In clusters that are ours there may be data before or behind what is written, in the same subcluster:
+ * it stays, and other requests may write it in place meanwhile.
+ */
+static CO int own_bounds(Qcow2 *q, Alloc *a, uint64_t off, uint64_t end)
+{
+    MapRun run;
+    int r = qcow2_map_run(q, off, 1, &run);
+
+    if (r < 0)
+        return r;
+    if (run.kind == MAP_DATA)
+        a->from = off;
+    r = qcow2_map_run(q, end - 1, 1, &run);
+    if (r >= 0 && run.kind == MAP_DATA)
+        a->to = end;
+    return r;
+}
+
 /* Sets from and to: whole subclusters; all with data of a cluster that is copied. */
 static CO int alloc_bounds(Qcow2 *q, Alloc *a, uint64_t off, uint64_t len)
 {
@@ -184,7 +200,9 @@ static CO int alloc_bounds(Qcow2 *q, Alloc *a, uint64_t off, uint64_t len)
 
     a->from = round_down(off, sub_size);
     a->to = round_down(last, sub_size) + sub_size;
-    if (a->own || q->subs == 1)
+    if (a->own)
+        return own_bounds(q, a, off, off + len);
+    if (q->subs == 1)
         return 0;
     r = entry_at(q, off, &e, &ours);
     if (r < 0)
@@ -389,6 +407,21 @@ static CO int write_new(Qcow2 *q, uint64_t off, Span buf, uint64_t *done)
     return r;
 }
 
+/*
+ * Is @run, at @off, to be written in place, all it can take of @len bytes? Not if reserved clusters
+ * follow it in the file: data and those then are one write. 1: yes, 0: no, or a negative errno.
+ */
+static CO int stays_in_place(Qcow2 *q, uint64_t off, uint64_t len, const MapRun *run)
+{
+    MapRun next;
+    int r;
+
+    if (!is_in_place(run) || run->len >= len)
+        return is_in_place(run);
+    r = qcow2_map_run(q, off + run->len, len - run->len, &next);
+    return r < 0 ? r : !run_has_own_host(&next) || next.host != run->host + run->len;
+}
+
 /* Writes at least the first byte of @buf; *@done says how much. */
 static CO int write_allocating(Qcow2 *q, uint64_t off, Span buf, uint64_t *done)
 {
@@ -398,11 +431,13 @@ static CO int write_allocating(Qcow2 *q, uint64_t off, Span buf, uint64_t *done)
 
     qcow2_allocating_take(q, &hold, off, buf.len);
     r = qcow2_map_run(q, off, buf.len, &run);
-    if (r >= 0 && is_in_place(&run))
+    if (r >= 0)
+        r = stays_in_place(q, off, buf.len, &run);
+    if (r > 0)
         *done = 0;    /* somebody else was faster: look again */
-    else if (r >= 0)
-        r = write_new(q, off, run_has_own_host(&run) ? span_slice(buf, 0, run.len) : buf, done);
-    return r;
+    else if (r == 0)
+        r = write_new(q, off, buf, done);
+    return MIN(r, 0);
 }
 
 CO int qcow2_write_held(Qcow2 *q, uint64_t off, Span buf)
@@ -432,9 +467,11 @@ CO int qcow2_write(Qcow2 *q, uint64_t off, Span buf)
         MapRun run;
         int r = qcow2_map_run(q, off, buf.len, &run);
 
+        if (r >= 0)
+            r = stays_in_place(q, off, new_len(q, off, buf.len), &run);
         if (r < 0)
             return r;
-        if (is_in_place(&run)) {
+        if (r) {
             done = run.len;
             r = write_host(q, off, run.host, span_slice(buf, 0, done));
         } else {

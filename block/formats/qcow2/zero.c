@@ -196,10 +196,10 @@ static CO int zero_partial(Qcow2 *q, uint64_t off, uint64_t len, Clear how)
 {
     uint64_t unit = UINT64_C(1) << q->sub_bits;
     uint64_t first = round_down(off, unit), end = round_up(off + len, unit);
-    int r = qcow2_is_zero(q, first, off - first);
+    int r = qcow2_reads_zero(q, first, off - first);
 
     if (r > 0)
-        r = qcow2_is_zero(q, off + len, end - (off + len));
+        r = qcow2_reads_zero(q, off + len, end - (off + len));
     if (r <= 0)
         return r < 0 ? r : -ENOTSUP;
     if (qcow2_is_zero(q, first, end - first) > 0 && !has_backing(q) && q->version < 3)

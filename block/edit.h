@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Edits: the only way in which the graph, or the mode of a node in it, changes.
+ *
+ * An Edit is a list of steps. edit_commit
+ *
+ *     closes the gates above what the steps touch, and waits until no request is in flight there,
+ *     applies all steps in memory,
+ *     checks the access that every user would have then, and takes the locks for it,
+ *     lets each step do what may fail (prepare),
+ *     settles all steps, which cannot fail, and opens the gates.
+ *
+ * What fails is undone in reverse order, so that either all of it happens or nothing. One edit is
+ * committed at a time. Main loop only; whoever commits has no request in flight.
+ */
+#ifndef BLOCK_EDIT_H
+#define BLOCK_EDIT_H
+
+#include "block/driver.h"
+
+typedef struct Edit Edit;
+
+/* A kind of step. Operations may be NULL; they get the step's own data. */
+typedef struct {
+    /* Changes memory only, without suspending. False: nothing was changed. */
+    bool (*apply)(void *step, GError **err);
+    /* Takes apply back. */
+    CO void (*undo)(void *step);
+    /* What may fail and may take time, once access is granted. False: nothing of it is left. */
+    CO bool (*prepare)(void *step, GError **err);
+    /* Takes prepare back. */
+    CO void (*abort)(void *step);
+    /* Makes it final. */
+    CO void (*settle)(void *step);
+    /* With the edit, after it is over: may close nodes that nobody uses any more. */
+    CO void (*free)(void *step);
+} EditOps;
+
+Edit *edit_new(void);
+CO void edit_free(Edit *edit);  /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Edit, edit_free)
+
+/*
+ * Adds a step of kind @ops; @edit owns @step from now on. Steps are applied, prepared and settled in
+ * the order in which they were added.
+ */
+void edit_add(Edit *edit, const EditOps *ops, void *step);
+/* No request is in flight in @n during the edit. Takes a reference. */
+void edit_still(Edit *edit, Node *n);
+/* Access to @n and to all below it is worked out anew when the steps were applied. Likewise. */
+void edit_access_below(Edit *edit, Node *n);
+
+/* Does all or, with @err, nothing. Once per edit. */
+CO bool edit_commit(Edit *edit, GError **err);
+
+/* ---- steps ---------------------------------------------------------------------------------- */
+
+/* A new edge from @parent to @child, which gets a reference. Fails if it would close a circle. */
+void edit_attach(Edit *edit, Node *parent, const char *key, Role role, Node *child);
+/* @h, which has no node yet, uses @n: it does @needs and shares @shares (Access bits). */
+void edit_attach_handle(Edit *edit, Handle *h, Node *n, unsigned needs, unsigned shares);
+/* Removes @e and its reference; the edge is gone with the edit. */
+void edit_detach(Edit *edit, Edge *e);
+/* Lets @e lead to @to. */
+void edit_repoint(Edit *edit, Edge *e, Node *to);
+/*
+ * Lets all that leads to @from lead to @to instead, but for edges of @to itself and of what is below
+ * it: puts a filter or an overlay @to on top of @from, or removes one.
+ */
+void edit_replace(Edit *edit, Node *from, Node *to);
+/* The user @h does @needs and shares @shares (Access bits) from now on. */
+void edit_handle_access(Edit *edit, Handle *h, unsigned needs, unsigned shares);
+/* See node_set_active. */
+void edit_set_active(Edit *edit, Node *n, bool active);
+/*
+ * Other options and flags for @n and for what carries its bytes; see handle_reopen. @changes, an
+ * object, is nested and keeps its owner.
+ */
+void edit_reopen(Edit *edit, Node *n, json_t *changes, OpenFlags flags);
+
+#endif

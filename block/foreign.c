@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Formats that the reference programs read and that have no driver here yet. Their files are not taken
+ * for raw, whose content would then be the container instead of the disk; they are refused by name.
+ *
+ * Each format has rows of its own: a driver that comes with a probe replaces them. The signatures and
+ * where they are described stand in docs/spec/foreign.md.
+ */
+#include "block/internal.h"
+#include <string.h>
+
+enum { PIECES_MAX = 4 };
+
+/* Bytes that have to be at an offset. */
+typedef struct {
+    size_t off, len;
+    const char *bytes;
+} Piece;
+
+/* One way to recognise a format: all pieces there are, and what @looks says if there is one. */
+typedef struct {
+    const char *format;
+    Piece pieces[PIECES_MAX];
+    bool (*looks)(const char *head, size_t len, const char *filename);
+} Signature;
+
+#define AT(offset, text) { .off = offset, .len = sizeof(text) - 1, .bytes = text }
+
+static const char *skip_line(const char *p, const char *end)
+{
+    const char *newline = memchr(p, '\n', (size_t)(end - p));
+
+    return newline ? newline + 1 : end;
+}
+
+/*
+ * The text file that describes a VMDK of several files: lines that begin with '#' or consist of blanks,
+ * then the line of the version.
+ */
+static bool is_vmdk_text(const char *head, size_t len, const char *filename)
+{
+    static const char *const versions[] = {
+        "version=1\n", "version=2\n", "version=3\n", "version=1\r\n", "version=2\r\n", "version=3\r\n",
+    };
+    const char *p = head, *end = head + len;
+
+    while (p < end && (*p == '#' || *p == ' ')) {
+        if (*p == ' ') {
+            while (p < end && *p == ' ')
+                p++;
+            if (p < end && *p == '\r')
+                p++;
+            if (p == end || *p != '\n')
+                return false;
+        }
+        p = skip_line(p, end);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(versions); i++)
+        if ((size_t)(end - p) >= strlen(versions[i]) && !memcmp(p, versions[i], strlen(versions[i])))
+            return true;
+    return false;
+}
+
+/* A dmg has its signature at the end of the file, so the name has to do. */
+static bool is_named_dmg(const char *head, size_t len, const char *filename)
+{
+    return filename && strlen(filename) > strlen(".dmg") && g_str_has_suffix(filename, ".dmg");
+}
+
+static const Signature signatures[] = {
+    { "bochs", { AT(0, "Bochs Virtual HD Image\0"), AT(32, "Redolog\0"), AT(48, "Growing\0"),
+                 AT(64, "\0\0\1\0") } },
+    { "bochs", { AT(0, "Bochs Virtual HD Image\0"), AT(32, "Redolog\0"), AT(48, "Growing\0"),
+                 AT(64, "\0\0\2\0") } },
+    { "cloop", { AT(0, "#!/bin/sh\n#V2.0 Format\n"
+                       "modprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n") } },
+    { "parallels", { AT(0, "WithoutFreeSpace\2\0\0\0") } },
+    { "parallels", { AT(0, "WithouFreSpacExt\2\0\0\0") } },
+    { "qcow", { AT(0, "QFI\xfb\0\0\0\1") } },
+    { "qed", { AT(0, "QED\0") } },
+    { "vdi", { AT(64, "\x7f\x10\xda\xbe") } },
+    { "vhdx", { AT(0, "vhdxfile") } },
+    { "vmdk", { AT(0, "KDMV") } },
+    { "vmdk", { AT(0, "COWD") } },
+    { "vmdk", .looks = is_vmdk_text },
+    { "vpc", { AT(0, "conectix") } },
+    { "dmg", .looks = is_named_dmg },   /* last: content is surer than a name */
+};
+
+static bool signature_matches(const Signature *s, const char *head, size_t len, const char *filename)
+{
+    for (const Piece *p = s->pieces; p < s->pieces + PIECES_MAX && p->len; p++)
+        if (len < p->off + p->len || memcmp(head + p->off, p->bytes, p->len))
+            return false;
+    return !s->looks || s->looks(head, len, filename);
+}
+
+const char *foreign_format(const uint8_t *head, size_t len, const char *filename)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(signatures); i++)
+        if (signature_matches(&signatures[i], (const char *)head, len, filename))
+            return signatures[i].format;
+    return NULL;
+}
+
+bool foreign_is_known(const char *format)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(signatures); i++)
+        if (!strcmp(signatures[i].format, format))
+            return true;
+    return false;
+}

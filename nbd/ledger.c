@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the clients of a server hold of its memory, where that is limited: a process that takes more
+ * than it may is killed or aborts, and with it everybody's work.
+ *
+ * A client that needs memory waits until there is some. When that takes too long, the client that
+ * holds most is cut off: it may be one that never sends its data or never takes its answers.
+ */
+#include "nbd/internal.h"
+#include "io/memory.h"
+
+enum {
+    MS = 1000000,
+    PATIENCE_MS = 1000,
+    LOOK_MS = 100,
+    PART = 4,                       /* of the limit is for clients */
+    HELD_MIN = 4 << 20,
+    TASK_TOUCHED = 16 << 10,        /* what a coroutine and its task take ... */
+    TASK_ADDRESSES = 320 << 10,     /* ... and of address space */
+    CLIENT_TLS = 128 << 10,         /* a session */
+};
+
+void nbd_ledger_init(NbdServer *s)
+{
+    uint64_t limit = memory_limit();
+    bool by_addresses = limit < memory_limit_with_cache();
+    uint64_t each;
+
+    s->held_max = limit == UINT64_MAX ? UINT64_MAX : MAX(limit / PART, HELD_MIN);
+    s->task_cost = by_addresses ? TASK_ADDRESSES : TASK_TOUCHED;
+    each = MAX(s->task_cost, s->config.tls ? CLIENT_TLS : 0);
+    s->clients_max = MIN(s->held_max / each, UINT_MAX);
+    s->bytes_max = MIN(NBD_BYTES_MAX, s->held_max / 2);
+}
+
+static NbdClient *greediest(const NbdServer *s)
+{
+    NbdClient *most = NULL;
+
+    for (NbdClient *c = s->clients; c; c = c->next)
+        if (!c->broken && (!most || c->held > most->held))
+            most = c;
+    return most;
+}
+
+/* Wakes those who wait, so that they notice how long it has been. */
+static CO void look_after(void *arg)
+{
+    NbdServer *s = arg;
+
+    while (!co_queue_is_empty(&s->memory)) {
+        co_sleep((int64_t)LOOK_MS * MS);
+        co_queue_wake_all(&s->memory);
+    }
+    s->looking_after = false;
+}
+
+static CO void wait_for_memory(NbdServer *s, int64_t since)
+{
+    int64_t now = clock_now_ns(), last_cut = MAX(s->cut_ns, since);
+
+    if (now - since > (int64_t)PATIENCE_MS * MS && now - last_cut > (int64_t)LOOK_MS * MS) {
+        NbdClient *c = greediest(s);
+
+        s->cut_ns = now;
+        nbd_report(c, "holds %zu bytes while memory is short: cut off", c->held);
+        nbd_client_cut(c);
+        co_queue_wake_all(&c->room);
+    }
+    if (!s->looking_after) {
+        s->looking_after = true;
+        co_group_start(&s->accepting, look_after, s);
+    }
+    co_queue_wait(&s->memory);
+}
+
+CO bool nbd_memory_take(NbdClient *c, size_t n)
+{
+    NbdServer *s = c->server;
+    int64_t since = s->held + n > s->held_max ? clock_now_ns() : 0;
+
+    while (s->held && s->held + n > s->held_max && !c->stop_receiving)
+        wait_for_memory(s, since);
+    if (c->stop_receiving)
+        return false;
+    nbd_memory_add(c, n);
+    return true;
+}
+
+void nbd_memory_add(NbdClient *c, size_t n)
+{
+    c->held += n;
+    c->server->held += n;
+}
+
+void nbd_memory_give(NbdClient *c, size_t n)
+{
+    c->held -= n;
+    c->server->held -= n;
+    if (n)
+        co_queue_wake_all(&c->server->memory);
+}
