@@ -4,7 +4,8 @@
 
 bool code_memory_init(CodeMemory *c, size_t size)
 {
-    uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+    uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS |
+                      MAP_NORESERVE,
                       -1, 0);
 
     if (p == MAP_FAILED)

@@ -12,7 +12,9 @@ typedef struct {
     uint8_t *start, *at, *end;
 } CodeMemory;
 
-/* Reserves @size bytes; pages cost memory when they are first filled. False with errno if refused. */
+/*
+ * Reserves @size bytes; pages cost memory when they are first filled. False with errno if refused.
+ */
 bool code_memory_init(CodeMemory *c, size_t size);
 void code_memory_free(CodeMemory *c);
 

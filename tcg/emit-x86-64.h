@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Writing x86-64 host instructions. Only the few forms that a translator needs of its own; operands in
- * memory are [GS + displacement], the state of the processor, or [register].
+ * Writing x86-64 host instructions. Only the few forms that a translator needs of its own; operands
+ * in memory are [GS + displacement], the state of the processor, or [register].
  */
 #ifndef TCG_EMIT_X86_64_H
 #define TCG_EMIT_X86_64_H
@@ -82,7 +82,8 @@ static inline void emit_store_gs(CodeMemory *c, uint32_t disp, HostReg from)
 }
 
 /* @opcode @reg with [GS:@base + @disp], 64 bits. */
-static inline void emit_gs_indexed(CodeMemory *c, uint8_t opcode, HostReg reg, HostReg base, uint32_t disp)
+static inline void emit_gs_indexed(CodeMemory *c, uint8_t opcode, HostReg reg, HostReg base,
+                                   uint32_t disp)
 {
     emit8(c, 0x65);
     emit_rex(c, true, reg, 0, base);
@@ -110,7 +111,8 @@ static inline void emit_imm(CodeMemory *c, HostReg to, uint64_t v)
 }
 
 /* lea of [@base + @index * @scale + @disp]; @index may be H_RSP for none; @w: 64 bits, else 32. */
-static inline void emit_lea(CodeMemory *c, bool w, HostReg to, HostReg base, HostReg index, unsigned scale,
+static inline void emit_lea(CodeMemory *c, bool w, HostReg to, HostReg base, HostReg index,
+                            unsigned scale,
                             int32_t disp)
 {
     emit_rex(c, w, to, index, base);
@@ -121,7 +123,8 @@ static inline void emit_lea(CodeMemory *c, bool w, HostReg to, HostReg base, Hos
 }
 
 /* The same without a base. */
-static inline void emit_lea_index(CodeMemory *c, bool w, HostReg to, HostReg index, unsigned scale, int32_t disp)
+static inline void emit_lea_index(CodeMemory *c, bool w, HostReg to, HostReg index, unsigned scale,
+                                  int32_t disp)
 {
     emit_rex(c, w, to, index, 0);
     emit8(c, 0x8d);
@@ -130,7 +133,10 @@ static inline void emit_lea_index(CodeMemory *c, bool w, HostReg to, HostReg ind
     emit32(c, disp);
 }
 
-/* One of the arithmetic operations 0 to 7 (add, or, adc, sbb, and, sub, xor, cmp) with an immediate. */
+/*
+ * One of the arithmetic operations 0 to 7 (add, or, adc, sbb, and, sub, xor, cmp) with an
+ * immediate.
+ */
 static inline void emit_alu_imm(CodeMemory *c, unsigned op, HostReg reg, int32_t v)
 {
     emit_rex(c, true, 0, 0, reg);

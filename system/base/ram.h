@@ -3,8 +3,8 @@
  * Guest-physical memory: a map of regions, each either RAM in host memory or registers of a device.
  *
  * A map is built before its processors run and does not change while they do. Addresses without a
- * region read as ones, and writes to them are lost. What several processors do to RAM is as atomic as
- * the host's own accesses; callbacks are called on the thread of the processor.
+ * region read as ones, and writes to them are lost. What several processors do to RAM is as atomic
+ * as the host's own accesses; callbacks are called on the thread of the processor.
  */
 #ifndef SYSTEM_BASE_RAM_H
 #define SYSTEM_BASE_RAM_H
@@ -27,8 +27,8 @@ void memory_map_free(MemoryMap *map);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MemoryMap, memory_map_free)
 
 /*
- * Adds RAM at @start. @host has @size bytes, both multiples of 4096, and stays the caller's. Regions
- * do not overlap.
+ * Adds RAM at @start. @host has @size bytes, both multiples of 4096, and stays the caller's.
+ * Regions do not overlap.
  */
 void memory_map_add_ram(MemoryMap *map, uint64_t start, uint64_t size, void *host);
 
@@ -40,8 +40,8 @@ void memory_map_add_mmio(MemoryMap *map, uint64_t start, uint64_t size, const Mm
                          void *opaque);
 
 /*
- * The host address of guest address @at if that is RAM (or, for reading, ROM), else NULL. It is good
- * for the rest of the 4096-byte page.
+ * The host address of guest address @at if that is RAM (or, for reading, ROM), else NULL. It is
+ * good for the rest of the 4096-byte page.
  */
 uint8_t *memory_map_host(const MemoryMap *map, uint64_t at, bool write);
 

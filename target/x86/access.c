@@ -97,12 +97,14 @@ uint64_t x86_linear(X86Cpu *cpu, unsigned segment, uint64_t offset, size_t len, 
 
 uint64_t x86_load(X86Cpu *cpu, unsigned segment, uint64_t offset, unsigned size)
 {
-    return x86_load_linear(cpu, x86_linear(cpu, segment, offset, size, X86_READ), size, X86_BY_PROGRAM);
+    return x86_load_linear(cpu, x86_linear(cpu, segment, offset, size, X86_READ), size,
+                           X86_BY_PROGRAM);
 }
 
 void x86_store(X86Cpu *cpu, unsigned segment, uint64_t offset, unsigned size, uint64_t v)
 {
-    x86_store_linear(cpu, x86_linear(cpu, segment, offset, size, X86_WRITE), size, v, X86_BY_PROGRAM);
+    x86_store_linear(cpu, x86_linear(cpu, segment, offset, size, X86_WRITE), size, v,
+                     X86_BY_PROGRAM);
 }
 
 /* A 16-byte operand of most SSE instructions must be aligned. */
@@ -112,7 +114,8 @@ static void check_vector(X86Cpu *cpu, const X86Insn *in, uint64_t linear, size_t
         x86_raise_error(cpu, X86_GP, 0);
 }
 
-static uint64_t operand_linear(X86Cpu *cpu, const X86Insn *in, unsigned at, size_t len, X86Access access)
+static uint64_t operand_linear(X86Cpu *cpu, const X86Insn *in, unsigned at, size_t len,
+                               X86Access access)
 {
     uint64_t offset = x86_low(x86_offset(cpu, in) + at, in->address_size);
     uint64_t linear = x86_linear(cpu, in->mem.segment, offset, len, access);
@@ -217,7 +220,8 @@ static bool place_exchange(const X86Place *p, unsigned size, uint64_t *old, uint
     }
 }
 
-uint64_t x86_change_begin_at(X86Change *c, X86Cpu *cpu, const X86Insn *in, unsigned i, uint64_t offset)
+uint64_t x86_change_begin_at(X86Change *c, X86Cpu *cpu, const X86Insn *in, unsigned i,
+                             uint64_t offset)
 {
     unsigned size = in->operand[i].size;
 

@@ -39,8 +39,8 @@ static inline void x86_set_reg(X86Cpu *cpu, unsigned reg, unsigned size, uint64_
 uint64_t x86_offset(const X86Cpu *cpu, const X86Insn *in);
 
 /*
- * The linear address of @len bytes at @offset of @segment. Raises #GP or #SS if the segment does not
- * allow the @access, and #AC if alignment is checked and missing (@len is then a power of two).
+ * The linear address of @len bytes at @offset of @segment. Raises #GP or #SS if the segment does
+ * not allow the @access, and #AC if alignment is checked and missing (@len is then a power of two).
  */
 uint64_t x86_linear(X86Cpu *cpu, unsigned segment, uint64_t offset, size_t len, X86Access access);
 
@@ -61,9 +61,9 @@ uint64_t x86_get(X86Cpu *cpu, const X86Insn *in, unsigned i);
 void x86_set(X86Cpu *cpu, const X86Insn *in, unsigned i, uint64_t v);
 
 /*
- * An operand that is read, changed and written: begin, compute, and commit until it succeeds, which is
- * at once but for locked accesses that another processor interfered with. Begin raises what the write
- * would raise. The value is then read again into *old.
+ * An operand that is read, changed and written: begin, compute, and commit until it succeeds, which
+ * is at once but for locked accesses that another processor interfered with. Begin raises what the
+ * write would raise. The value is then read again into *old.
  *
  *     X86Change c;
  *     uint64_t old = x86_change_begin(&c, cpu, in, 0), new;
@@ -109,7 +109,7 @@ void x86_probe_push(X86Cpu *cpu, unsigned size);
 /* Reads @size bytes that stand @at bytes above the stack pointer. */
 uint64_t x86_peek(X86Cpu *cpu, unsigned at, unsigned size);
 
-/* ---- where execution goes on ------------------------------------------------------------------ */
+/* ---- where execution goes on ----------------------------------------------------------------- */
 
 /* Execution goes on at @rip of the code segment; raises #GP(0) if outside or not canonical. */
 void x86_jump(X86Cpu *cpu, uint64_t rip, unsigned operand_size);

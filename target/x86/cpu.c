@@ -6,7 +6,8 @@
 
 void x86_reset(X86Cpu *cpu)
 {
-    static const X86Segment data = { .limit = 0xffff, .rights = X86_AR_P | X86_AR_S | X86_AR_WRITABLE |
+    static const X86Segment data = { .limit = 0xffff, .rights = X86_AR_P | X86_AR_S |
+                                     X86_AR_WRITABLE |
                                                                 X86_AR_ACCESSED };
     X86Cpu fresh = {
         .features = cpu->features, .physical_bits = cpu->physical_bits, .memory = cpu->memory,

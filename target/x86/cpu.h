@@ -11,9 +11,11 @@
 #include "target/x86/insn.h"
 #include <setjmp.h>
 
-/* ---- registers ------------------------------------------------------------------------------ */
+/* ---- registers ------------------------------------------------------------------------------- */
 
-/* Access rights of a segment: bits 8 to 23 of the high half of its descriptor, without the limit. */
+/*
+ * Access rights of a segment: bits 8 to 23 of the high half of its descriptor, without the limit.
+ */
 enum {
     X86_AR_TYPE = 15,
     X86_AR_ACCESSED = 1,
@@ -140,7 +142,7 @@ enum {
     X86_PFE_I = 16,
 };
 
-/* ---- what is outside ------------------------------------------------------------------------ */
+/* ---- what is outside ------------------------------------------------------------------------- */
 
 /* What the machine does for its processors. Called on the processor's thread; all must be given. */
 typedef struct {
@@ -157,7 +159,7 @@ typedef struct {
     void (*cpuid)(void *opaque, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 } X86Machine;
 
-/* ---- the processor -------------------------------------------------------------------------- */
+/* ---- the processor --------------------------------------------------------------------------- */
 
 enum { X86_TLB_SIZE = 512, X86_FAST_SIZE = 256 };
 
@@ -277,7 +279,7 @@ static inline unsigned x86_dpl(const X86Segment *s)
 void x86_raise(X86Cpu *cpu, unsigned vector) G_GNUC_NORETURN;
 void x86_raise_error(X86Cpu *cpu, unsigned vector, uint32_t error) G_GNUC_NORETURN;
 
-/* ---- running -------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 typedef enum {
     X86_RAN,       /* the budget is used up, or X86_EVENT_STOP */

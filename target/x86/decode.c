@@ -7,7 +7,7 @@
 #include "util/endian.h"
 #include <glib.h>
 
-/* ---- which forms there are for an opcode ---------------------------------------------------- */
+/* ---- which forms there are for an opcode ----------------------------------------------------- */
 
 enum { OPCODES = X86_MAPS * 256 };
 
@@ -89,7 +89,7 @@ static const Index *form_index(void)
     return made;
 }
 
-/* ---- reading -------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 typedef struct {
     const uint8_t *code;
@@ -205,7 +205,7 @@ static void read_opcode(Decoder *d)
         d->opcode = X86_MAP_0F << 8 | byte;
 }
 
-/* ---- choosing the form ---------------------------------------------------------------------- */
+/* ---- choosing the form ----------------------------------------------------------------------- */
 
 static bool modrm_fits(const Decoder *d, uint32_t when)
 {
@@ -247,7 +247,7 @@ static const X86Form *choose_form(Decoder *d)
     return NULL;
 }
 
-/* ---- sizes ---------------------------------------------------------------------------------- */
+/* ---- sizes ----------------------------------------------------------------------------------- */
 
 static unsigned operand_size(const Decoder *d, const X86Form *f)
 {
@@ -291,7 +291,7 @@ unsigned x86_size(unsigned size, unsigned operand, unsigned bits)
     }
 }
 
-/* ---- memory operands ------------------------------------------------------------------------ */
+/* ---- memory operands ------------------------------------------------------------------------- */
 
 static void default_segment(X86Insn *in)
 {
@@ -352,7 +352,7 @@ static void memory_32_64(Decoder *d)
     take_disp(d, disp);
 }
 
-/* ---- operands ------------------------------------------------------------------------------- */
+/* ---- operands -------------------------------------------------------------------------------- */
 
 /* A register of @shape by its number in the encoding. */
 static void set_register(Decoder *d, X86Operand *o, const X86OperandShape *shape, unsigned reg)

@@ -155,8 +155,8 @@ static void put_letter(Text *t, const X86Insn *in, char c)
 }
 
 /*
- * AT&T has always exchanged the names of subtraction and reversed subtraction, and of division, where
- * the result goes to a register other than the top.
+ * AT&T has always exchanged the names of subtraction and reversed subtraction, and of division,
+ * where the result goes to a register other than the top.
  */
 static const char *x87_swapped(const X86Insn *in)
 {
@@ -218,7 +218,8 @@ static void put_signed(Text *t, int64_t v)
 
 static void put_address(Text *t, const X86Insn *in, uint64_t v)
 {
-    uint64_t mask = in->address_size == 8 ? UINT64_MAX : in->address_size == 4 ? UINT32_MAX : 0xffff;
+    uint64_t mask = in->address_size == 8 ? UINT64_MAX : in->address_size == 4 ? UINT32_MAX :
+        0xffff;
 
     put(t, "0x%" PRIx64, v & mask);
 }

@@ -9,11 +9,12 @@ static void G_GNUC_NORETURN refuse(X86Cpu *cpu)
     x86_raise_error(cpu, X86_GP, 0);
 }
 
-/* ---- control registers ----------------------------------------------------------------------------- */
+/* ---- control registers ----------------------------------------------------------------------- */
 
 static void set_cr0(X86Cpu *cpu, uint64_t v)
 {
-    const uint64_t known = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE |
+    const uint64_t known = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET |
+        X86_CR0_NE |
                            X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG;
     uint64_t changed;
 
@@ -46,7 +47,8 @@ static void set_cr3(X86Cpu *cpu, uint64_t v)
         v &= UINT64_MAX >> 1;
     if (cpu->is_long && v >> cpu->physical_bits)
         refuse(cpu);
-    if (!cpu->is_long && cpu->cr0 & X86_CR0_PG && cpu->cr4 & X86_CR4_PAE && !x86_load_pdptes(cpu, v))
+    if (!cpu->is_long && cpu->cr0 & X86_CR0_PG && cpu->cr4 & X86_CR4_PAE &&
+        !x86_load_pdptes(cpu, v))
         refuse(cpu);
     cpu->cr3 = v;
     x86_fast_flush(cpu);
@@ -66,9 +68,11 @@ static uint64_t known_cr4(const X86Cpu *cpu)
         X86Feature feature;
     } bits[] = {
         { X86_CR4_TSD, X86_F_TSC }, { X86_CR4_PSE, X86_F_PSE }, { X86_CR4_PAE, X86_F_PAE },
-        { X86_CR4_PGE, X86_F_PGE }, { X86_CR4_OSFXSR, X86_F_FXSR }, { X86_CR4_OSXMMEXCPT, X86_F_SSE },
+        { X86_CR4_PGE, X86_F_PGE }, { X86_CR4_OSFXSR, X86_F_FXSR },
+            { X86_CR4_OSXMMEXCPT, X86_F_SSE },
         { X86_CR4_UMIP, X86_F_UMIP }, { X86_CR4_FSGSBASE, X86_F_FSGSBASE },
-        { X86_CR4_PCIDE, X86_F_PCID }, { X86_CR4_OSXSAVE, X86_F_XSAVE }, { X86_CR4_SMEP, X86_F_SMEP },
+        { X86_CR4_PCIDE, X86_F_PCID }, { X86_CR4_OSXSAVE, X86_F_XSAVE },
+            { X86_CR4_SMEP, X86_F_SMEP },
         { X86_CR4_SMAP, X86_F_SMAP },
     };
     uint64_t known = X86_CR4_DE | X86_CR4_MCE | X86_CR4_PCE;
@@ -166,7 +170,7 @@ EXEC(clts)
     cpu->cr0 &= ~(uint64_t)X86_CR0_TS;
 }
 
-/* ---- translations ------------------------------------------------------------------------------------ */
+/* ---- translations ---------------------------------------------------------------------------- */
 
 EXEC(invlpg)
 {
@@ -210,7 +214,7 @@ EXEC(wbinvd)
 {
 }
 
-/* ---- debug registers --------------------------------------------------------------------------------- */
+/* ---- debug registers ------------------------------------------------------------------------- */
 
 enum { DR7_GD = 1 << 13, DR6_BD = 1 << 13 };
 
@@ -249,7 +253,7 @@ EXEC(mov_to_dr)
     cpu->dr[reg] = v;
 }
 
-/* ---- model-specific registers ------------------------------------------------------------------------ */
+/* ---- model-specific registers ---------------------------------------------------------------- */
 
 enum {
     MSR_TSC = 0x10,
@@ -394,7 +398,7 @@ EXEC(wrmsr)
     }
 }
 
-/* ---- what programs may ask for ------------------------------------------------------------------------ */
+/* ---- what programs may ask for --------------------------------------------------------------- */
 
 EXEC(cpuid)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * AES (FIPS 197), SHA-1 and SHA-256 (FIPS 180), and carry-less multiplication. Not in constant time:
- * this is the executor that is right, not the one that is safe from neighbours.
+ * AES (FIPS 197), SHA-1 and SHA-256 (FIPS 180), and carry-less multiplication. Not in constant
+ * time: this is the executor that is right, not the one that is safe from neighbours.
  */
 #include "target/x86/execute.h"
 
@@ -151,7 +151,7 @@ EXEC(pclmulqdq)
     x86_set_vector(cpu, in, 0, r);
 }
 
-/* ---- SHA-1: words stand with the first in the highest lane ---------------------------------- */
+/* ---- SHA-1: words stand with the first in the highest lane ----------------------------------- */
 
 static uint32_t rotate_left(uint32_t v, unsigned n)
 {

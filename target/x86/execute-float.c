@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * SSE floating point. On an x86 host each operation is the host's own instruction, run with the guest's
- * rounding, flush-to-zero and denormals-are-zero and with all exceptions masked; what it raised is then
- * looked at here. On other hosts these operations raise #UD until there is a software floating point.
+ * SSE floating point. On an x86 host each operation is the host's own instruction, run with the
+ * guest's rounding, flush-to-zero and denormals-are-zero and with all exceptions masked; what it
+ * raised is then looked at here. On other hosts these operations raise #UD until there is a
+ * software floating point.
  *
- * One thing cannot be seen so: whether a result that overflows, with that not masked, is also inexact.
+ * One thing cannot be seen so: whether a result that overflows, with that not masked, is also
+ * inexact.
  */
 #include "target/x86/execute.h"
 #include "target/x86/x87.h"
@@ -40,7 +42,8 @@ typedef union {
 /* The result of an operation on @a and @b under @mxcsr; what it raises is added to *@raised. */
 typedef X86Vector HostOp(X86Vector a, X86Vector b, uint32_t mxcsr, uint32_t *raised);
 
-#define SWITCHED(text) "stmxcsr %[mine]\n\tldmxcsr %[run]\n\t" text "\n\tstmxcsr %[run]\n\tldmxcsr %[mine]"
+#define SWITCHED(text) \
+    "stmxcsr %[mine]\n\tldmxcsr %[run]\n\t" text "\n\tstmxcsr %[run]\n\tldmxcsr %[mine]"
 #define HOST_NAMED(name, text)                                                                     \
     static X86Vector host_##name(X86Vector a, X86Vector b, uint32_t mxcsr, uint32_t *raised)       \
     {                                                                                              \
@@ -68,7 +71,7 @@ static void compute(X86Cpu *cpu, const X86Insn *in, HostOp *op, uint32_t mxcsr)
     x86_set_vector(cpu, in, 0, r);
 }
 
-/* ---- arithmetic ---------------------------------------------------------------------------------- */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 #define FLOAT(name)                                                                                \
     HOST(name)                                                                                     \
@@ -79,8 +82,8 @@ static void compute(X86Cpu *cpu, const X86Insn *in, HostOp *op, uint32_t mxcsr)
 #define FLOAT4(name) FLOAT(name##ps) FLOAT(name##pd) FLOAT(name##ss) FLOAT(name##sd)
 
 /*
- * A result that is tiny but exact is an underflow only if that is not masked, which the host's run cannot
- * show. @lanes is the number of results.
+ * A result that is tiny but exact is an underflow only if that is not masked, which the host's run
+ * cannot show. @lanes is the number of results.
  */
 static uint32_t tiny_singles(const X86Vector *r, unsigned lanes)
 {
@@ -133,7 +136,7 @@ ROUNDED(hsubpd, tiny_doubles, 2)
 ROUNDED(addsubps, tiny_singles, 4)
 ROUNDED(addsubpd, tiny_doubles, 2)
 
-/* ---- comparison ---------------------------------------------------------------------------------- */
+/* ---- comparison ------------------------------------------------------------------------------ */
 
 #define HOST_COMPARE(type, n) HOST_NAMED(cmp##type##n, "cmp" #type " $" #n ", %[b], %[a]")
 #define COMPARE(type)                                                                              \
@@ -173,7 +176,7 @@ COMPARE_FLAGS(ucomisd)
 COMPARE_FLAGS(comiss)
 COMPARE_FLAGS(comisd)
 
-/* ---- conversion ---------------------------------------------------------------------------------- */
+/* ---- conversion ------------------------------------------------------------------------------ */
 
 FLOAT(cvtps2pd)
 ROUNDED(cvtpd2ps, tiny_singles, 2)
@@ -286,9 +289,12 @@ TO_GENERAL(cvttsd2si)
 FROM_GENERAL(cvtsi2ss)
 FROM_GENERAL(cvtsi2sd)
 
-/* ---- rounding to whole numbers ------------------------------------------------------------------- */
+/* ---- rounding to whole numbers --------------------------------------------------------------- */
 
-/* Bit 2 of the immediate: round as MXCSR says; else as bits 0 and 1 say. Bit 3: inexact is no matter. */
+/*
+ * Bit 2 of the immediate: round as MXCSR says; else as bits 0 and 1 say. Bit 3: inexact is no
+ * matter.
+ */
 #define ROUND(name)                                                                                \
     HOST_NAMED(name##_loud, #name " $4, %[b], %[a]")                                               \
     HOST_NAMED(name##_quiet, #name " $12, %[b], %[a]")                                             \
@@ -305,7 +311,7 @@ ROUND(roundpd)
 ROUND(roundss)
 ROUND(roundsd)
 
-/* ---- dot products -------------------------------------------------------------------------------- */
+/* ---- dot products ---------------------------------------------------------------------------- */
 
 /* Products of the lanes chosen by the high bits of the immediate, zero in the others. */
 EXEC(dpps)
@@ -316,12 +322,12 @@ EXEC(dpps)
     for (unsigned i = 0; i < 4; i++)
         if (!(in->imm >> (4 + i) & 1))
             a.d[i] = b.d[i] = 0;
-    a = host_mulps(a, b, cpu->mxcsr, &raised);
+    a = rounded_mulps(a, b, cpu->mxcsr, &raised);
     finish(cpu, raised);
     b = (X86Vector){ .d = { a.d[1], 0, a.d[3] } };
-    a = host_addps((X86Vector){ .d = { a.d[0], 0, a.d[2] } }, b, cpu->mxcsr, &raised);
+    a = rounded_addps((X86Vector){ .d = { a.d[0], 0, a.d[2] } }, b, cpu->mxcsr, &raised);
     finish(cpu, raised);
-    a = host_addss(a, (X86Vector){ .d = { a.d[2] } }, cpu->mxcsr, &raised);
+    a = rounded_addss(a, (X86Vector){ .d = { a.d[2] } }, cpu->mxcsr, &raised);
     finish(cpu, raised);
     for (unsigned i = 0; i < 4; i++)
         r.d[i] = in->imm >> i & 1 ? a.d[0] : 0;
@@ -336,9 +342,9 @@ EXEC(dppd)
     for (unsigned i = 0; i < 2; i++)
         if (!(in->imm >> (4 + i) & 1))
             a.q[i] = b.q[i] = 0;
-    a = host_mulpd(a, b, cpu->mxcsr, &raised);
+    a = rounded_mulpd(a, b, cpu->mxcsr, &raised);
     finish(cpu, raised);
-    a = host_addsd(a, (X86Vector){ .q = { a.q[1] } }, cpu->mxcsr, &raised);
+    a = rounded_addsd(a, (X86Vector){ .q = { a.q[1] } }, cpu->mxcsr, &raised);
     finish(cpu, raised);
     for (unsigned i = 0; i < 2; i++)
         r.q[i] = in->imm >> i & 1 ? a.q[0] : 0;

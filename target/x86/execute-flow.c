@@ -3,7 +3,7 @@
 #include "target/x86/execute.h"
 #include "target/x86/segment.h"
 
-/* ---- far transfers ------------------------------------------------------------------------------- */
+/* ---- far transfers --------------------------------------------------------------------------- */
 
 /* The far pointer an instruction holds or names. */
 static uint64_t far_pointer(X86Cpu *cpu, const X86Insn *in, uint16_t *selector)
@@ -15,7 +15,8 @@ static uint64_t far_pointer(X86Cpu *cpu, const X86Insn *in, uint16_t *selector)
         return in->imm;
     }
     offset = x86_offset(cpu, in);
-    *selector = x86_load(cpu, in->mem.segment, x86_low(offset + in->operand_size, in->address_size), 2);
+    *selector = x86_load(cpu, in->mem.segment,
+                         x86_low(offset + in->operand_size, in->address_size), 2);
     return x86_load(cpu, in->mem.segment, offset, in->operand_size);
 }
 
@@ -45,11 +46,12 @@ EXEC(iret)
     x86_interrupt_return(cpu, in->operand_size);
 }
 
-/* ---- software interrupts ------------------------------------------------------------------------- */
+/* ---- software interrupts --------------------------------------------------------------------- */
 
 static void G_GNUC_NORETURN interrupt(X86Cpu *cpu, unsigned vector, bool is_software)
 {
-    cpu->exception = (X86Exception){ .vector = vector, .is_trap = true, .is_software = is_software };
+    cpu->exception = (X86Exception){ .vector = vector, .is_trap = true, .is_software =
+                                     is_software };
     longjmp(*cpu->trap, 1);
 }
 
@@ -91,7 +93,7 @@ EXEC(ud2)
     x86_raise(cpu, X86_UD);
 }
 
-/* ---- system calls -------------------------------------------------------------------------------- */
+/* ---- system calls ---------------------------------------------------------------------------- */
 
 static X86Segment flat_code(uint16_t selector, unsigned cpl, bool is_64)
 {
@@ -111,7 +113,8 @@ static X86Segment flat_stack(uint16_t selector, unsigned cpl)
     };
 }
 
-static void enter_flat(X86Cpu *cpu, uint16_t code, uint16_t stack, unsigned cpl, bool is_64, uint64_t rip)
+static void enter_flat(X86Cpu *cpu, uint16_t code, uint16_t stack, unsigned cpl, bool is_64,
+                       uint64_t rip)
 {
     cpu->segment[X86_CS] = flat_code(code, cpl, is_64);
     cpu->segment[X86_SS] = flat_stack(stack, cpl);
@@ -184,7 +187,7 @@ EXEC(sysexit)
     cpu->gpr[X86_RSP] = x86_low(cpu->gpr[X86_RCX], to_64 ? 8 : 4);
 }
 
-/* ---- flags ---------------------------------------------------------------------------------------- */
+/* ---- flags ----------------------------------------------------------------------------------- */
 
 static void check_v86_flags(X86Cpu *cpu)
 {
@@ -270,7 +273,7 @@ EXEC(clac)
     change_access_check(cpu, false);
 }
 
-/* ---- ports ----------------------------------------------------------------------------------------- */
+/* ---- ports ----------------------------------------------------------------------------------- */
 
 EXEC(in)
 {

@@ -3,7 +3,7 @@
 #include "target/x86/execute.h"
 #include <string.h>
 
-/* ---- one result from two values ---------------------------------------------------------------- */
+/* ---- one result from two values -------------------------------------------------------------- */
 
 /* Returns the result and replaces the flags it changes in *@flags. */
 typedef uint64_t Binary(uint64_t a, uint64_t b, unsigned size, uint32_t *flags);
@@ -98,7 +98,7 @@ static uint64_t do_not(uint64_t a, uint64_t b, unsigned size, uint32_t *flags)
     return ~a;
 }
 
-/* ---- shifts: @b is the count as given --------------------------------------------------------- */
+/* ---- shifts: @b is the count as given -------------------------------------------------------- */
 
 static unsigned shift_count(uint64_t b, unsigned size)
 {
@@ -190,7 +190,8 @@ static uint64_t do_rcl(uint64_t a, uint64_t b, unsigned size, uint32_t *flags)
     if (!shift_count(b, size))
         return a;
     if (n) {
-        r = (n < bits ? a << n : 0) | (uint64_t)carry << (n - 1) | (n > 1 ? a >> (bits + 1 - n) : 0);
+        r = (n < bits ? a << n : 0) | (uint64_t)carry << (n - 1) |
+            (n > 1 ? a >> (bits + 1 - n) : 0);
         carry = a >> (bits - n) & 1;
     }
     r = x86_low(r, size);
@@ -216,7 +217,7 @@ static uint64_t do_rcr(uint64_t a, uint64_t b, unsigned size, uint32_t *flags)
     return r;
 }
 
-/* ---- and the instructions ------------------------------------------------------------------------ */
+/* ---- and the instructions -------------------------------------------------------------------- */
 
 static void change(X86Cpu *cpu, const X86Insn *in, Binary *f)
 {
@@ -278,7 +279,7 @@ EXEC(test)
     do_and(a, b, in->operand[0].size, &cpu->flags);
 }
 
-/* ---- double shifts ------------------------------------------------------------------------------- */
+/* ---- double shifts --------------------------------------------------------------------------- */
 
 /* @a shifted left by @n, filled from the top of @b. More than 16 bits of a word take @a again. */
 static uint64_t double_shift_left(uint64_t a, uint64_t b, unsigned n, unsigned size, bool *carry)
@@ -336,7 +337,7 @@ EXEC(shrd)
     double_shift(cpu, in, false);
 }
 
-/* ---- multiplication and division ----------------------------------------------------------------- */
+/* ---- multiplication and division ------------------------------------------------------------- */
 
 typedef unsigned __int128 Wide;
 typedef __int128 SignedWide;
@@ -401,7 +402,8 @@ EXEC(imul)
 /* Quotient and remainder go where mul takes its factors from. */
 static void set_division(X86Cpu *cpu, unsigned size, uint64_t quotient, uint64_t remainder)
 {
-    set_wide_accumulator(cpu, size, (Wide)x86_low(remainder, size) << 8 * size | x86_low(quotient, size));
+    set_wide_accumulator(cpu, size, (Wide)x86_low(remainder, size) << 8 * size |
+                         x86_low(quotient, size));
 }
 
 EXEC(div)
@@ -427,7 +429,7 @@ EXEC(idiv)
     set_division(cpu, size, v / by, v % by);
 }
 
-/* ---- decimal arithmetic -------------------------------------------------------------------------- */
+/* ---- decimal arithmetic ---------------------------------------------------------------------- */
 
 static void set_al(X86Cpu *cpu, unsigned v)
 {
@@ -507,11 +509,11 @@ EXEC(salc)
     set_al(cpu, cpu->flags & X86_CF ? 0xff : 0);
 }
 
-/* ---- bits ---------------------------------------------------------------------------------------- */
+/* ---- bits ------------------------------------------------------------------------------------ */
 
 /*
- * bt and its kin. With a register as index memory is a string of bits that goes on in both directions
- * from the operand.
+ * bt and its kin. With a register as index memory is a string of bits that goes on in both
+ * directions from the operand.
  */
 static void bit_operation(X86Cpu *cpu, const X86Insn *in, uint64_t (*f)(uint64_t v, uint64_t bit))
 {
@@ -654,7 +656,7 @@ EXEC(adox)
     add_with(cpu, in, X86_OF);
 }
 
-/* ---- exchange ------------------------------------------------------------------------------------ */
+/* ---- exchange -------------------------------------------------------------------------------- */
 
 EXEC(xchg)
 {
@@ -725,7 +727,8 @@ static bool exchange_16(X86Place p, uint64_t old[2], const uint64_t to[2])
     bool same;
 #if defined(__x86_64__)
     asm volatile("lock cmpxchg16b %[mem]"
-                 : [mem] "+m"(*(unsigned __int128 *)p.host), "=@ccz"(same), "+a"(old[0]), "+d"(old[1])
+                 : [mem] "+m"(*(unsigned __int128 *)p.host), "=@ccz"(same), "+a"(old[0]),
+                     "+d"(old[1])
                  : "b"(to[0]), "c"(to[1])
                  : "memory");
 #else

@@ -202,7 +202,8 @@ EXEC(popa)
 }
 
 /* The frame pointers of the enclosing procedures, copied to the new frame. */
-static uint64_t enter_copy_display(X86Cpu *cpu, unsigned size, unsigned level, uint64_t sp, uint64_t frame)
+static uint64_t enter_copy_display(X86Cpu *cpu, unsigned size, unsigned level, uint64_t sp,
+                                   uint64_t frame)
 {
     uint64_t bp = x86_reg(cpu, X86_RBP, cpu->stack_size);
 
@@ -251,13 +252,14 @@ EXEC(bound)
     uint64_t offset = x86_offset(cpu, in);
     int64_t v = x86_signed(x86_get(cpu, in, 0), size);
     int64_t low = x86_signed(x86_load(cpu, in->mem.segment, offset, size), size);
-    int64_t high = x86_signed(x86_load(cpu, in->mem.segment, x86_low(offset + size, in->address_size), size), size);
+    int64_t high = x86_signed(x86_load(cpu, in->mem.segment,
+                                       x86_low(offset + size, in->address_size), size), size);
 
     if (v < low || v > high)
         x86_raise(cpu, X86_BR);
 }
 
-/* ---- hints ------------------------------------------------------------------------------------- */
+/* ---- hints ----------------------------------------------------------------------------------- */
 
 static void do_nothing(X86Cpu *cpu, const X86Insn *in)
 {

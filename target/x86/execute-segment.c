@@ -40,7 +40,7 @@ LOAD_FAR(lss, X86_SS)
 LOAD_FAR(lfs, X86_FS)
 LOAD_FAR(lgs, X86_GS)
 
-/* ---- tables ---------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 /* With UMIP programs may not even look at where the tables are. */
 static void check_umip(X86Cpu *cpu)
@@ -114,7 +114,8 @@ EXEC(str)
 }
 
 /* The system descriptor in the GDT that lldt or ltr loads. */
-static X86Descriptor system_descriptor(X86Cpu *cpu, uint16_t selector, unsigned type, unsigned or_type)
+static X86Descriptor system_descriptor(X86Cpu *cpu, uint16_t selector, unsigned type,
+                                       unsigned or_type)
 {
     X86Descriptor d;
 
@@ -159,14 +160,15 @@ EXEC(ltr)
     cpu->task = x86_segment_of(selector, &d);
 }
 
-/* ---- questions about selectors ---------------------------------------------------------------------- */
+/* ---- questions about selectors --------------------------------------------------------------- */
 
 /* True if the program may see @d through @selector. */
 static bool is_visible(const X86Cpu *cpu, uint16_t selector, const X86Descriptor *d)
 {
     unsigned type = x86_descriptor_type(d), dpl = x86_descriptor_dpl(d);
 
-    if (!x86_descriptor_is_system(d) && (type & (X86_AR_CODE | X86_AR_DOWN)) == (X86_AR_CODE | X86_AR_DOWN))
+    if (!x86_descriptor_is_system(d) && (type & (X86_AR_CODE | X86_AR_DOWN)) ==
+        (X86_AR_CODE | X86_AR_DOWN))
         return true;
     return dpl >= cpu->cpl && dpl >= (selector & 3);
 }
@@ -244,7 +246,7 @@ EXEC(arpl)
     x86_set_flags(cpu, X86_ZF, x86_flag_if(raise, X86_ZF));
 }
 
-/* ---- bases ------------------------------------------------------------------------------------------- */
+/* ---- bases ----------------------------------------------------------------------------------- */
 
 static void check_base_access(X86Cpu *cpu)
 {

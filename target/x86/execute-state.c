@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Saving and restoring the x87, MMX and SSE state: FXSAVE, the XSAVE family, FSAVE, and single words.
+ * Saving and restoring the x87, MMX and SSE state: FXSAVE, the XSAVE family, FSAVE, and single
+ * words.
  *
  * Of the XSAVE components there are two so far, x87 and SSE.
  */
@@ -25,7 +26,7 @@ enum {
 };
 #define XSAVE_IS_COMPACT (UINT64_C(1) << 63)
 
-/* ---- words --------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 EXEC(ldmxcsr)
 {
@@ -77,7 +78,7 @@ EXEC(emms)
     cpu->x87.top = 0;
 }
 
-/* ---- FSAVE: 14 or 28 bytes of environment, eight registers ---------------------------------------- */
+/* ---- FSAVE: 14 or 28 bytes of environment, eight registers ----------------------------------- */
 
 static bool is_real_format(const X86Cpu *cpu)
 {
@@ -217,7 +218,7 @@ EXEC(frstor)
         cpu->x87.r[(cpu->x87.top + i) & 7] = number_at(image + size + 10 * i);
 }
 
-/* ---- FXSAVE --------------------------------------------------------------------------------------- */
+/* ---- FXSAVE ---------------------------------------------------------------------------------- */
 
 static unsigned xmm_registers(const X86Cpu *cpu)
 {
@@ -314,7 +315,7 @@ EXEC(fxrstor)
     take_x87(cpu, in, image);
 }
 
-/* ---- XSAVE ---------------------------------------------------------------------------------------- */
+/* ---- XSAVE ----------------------------------------------------------------------------------- */
 
 static void check_xsave(X86Cpu *cpu)
 {
@@ -335,7 +336,8 @@ static uint64_t in_use(const X86Cpu *cpu)
 {
     static const X86Vector zero[16];
     const X87 *f = &cpu->x87;
-    bool x87 = f->control != 0x37f || f->status || f->top || f->in_use || f->ip || f->dp || f->opcode;
+    bool x87 = f->control != 0x37f || f->status || f->top || f->in_use || f->ip || f->dp ||
+        f->opcode;
 
     for (unsigned i = 0; i < 8; i++)
         x87 |= f->r[i].mantissa || f->r[i].sign_exponent;
@@ -452,7 +454,8 @@ EXEC(xsetbv)
 
     if (!(cpu->cr4 & X86_CR4_OSXSAVE))
         x86_raise(cpu, X86_UD);
-    if (x86_reg(cpu, X86_RCX, 4) != 0 || !(v & XSTATE_X87) || v & ~(uint64_t)(XSTATE_X87 | XSTATE_SSE))
+    if (x86_reg(cpu, X86_RCX, 4) != 0 || !(v & XSTATE_X87) ||
+        v & ~(uint64_t)(XSTATE_X87 | XSTATE_SSE))
         x86_raise_error(cpu, X86_GP, 0);
     cpu->xcr0 = v;
 }

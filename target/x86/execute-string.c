@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * String operations. One element is one step; a repeated operation does a number of steps, then lets
- * the interpreter look for interrupts and goes on with what is left: RIP stays until it is done.
+ * String operations. One element is one step; a repeated operation does a number of steps, then
+ * lets the interpreter look for interrupts and goes on with what is left: RIP stays until it is
+ * done.
  */
 #include "target/x86/execute.h"
 #include "target/x86/segment.h"

@@ -3,7 +3,8 @@
  * The string comparisons of SSE4.2: pcmpestri, pcmpestrm, pcmpistri, pcmpistrm.
  *
  * The immediate says: bit 0 words instead of bytes, bit 1 signed, bits 2-3 how the operands are
- * compared, bits 4-5 what is inverted, bit 6 which end of the result counts (or the form of the mask).
+ * compared, bits 4-5 what is inverted, bit 6 which end of the result counts (or the form of the
+ * mask).
  */
 #include "target/x86/execute.h"
 #include <stdlib.h>
@@ -118,8 +119,10 @@ static unsigned compare_operands(X86Cpu *cpu, const X86Insn *in, bool is_explici
     Text b = { .v = x86_get_vector(cpu, in, 1) }, a = { .v = x86_get_vector(cpu, in, 0) };
 
     *n = in->imm & 1 ? 8 : 16;
-    a.length = is_explicit ? explicit_length(cpu, X86_RAX, in, *n) : implicit_length(&a.v, in->imm, *n);
-    b.length = is_explicit ? explicit_length(cpu, X86_RDX, in, *n) : implicit_length(&b.v, in->imm, *n);
+    a.length = is_explicit ? explicit_length(cpu, X86_RAX, in, *n) : implicit_length(&a.v, in->imm,
+            *n);
+    b.length = is_explicit ? explicit_length(cpu, X86_RDX, in, *n) : implicit_length(&b.v, in->imm,
+            *n);
     return compare(cpu, &a, &b, in->imm, *n);
 }
 

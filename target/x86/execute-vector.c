@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * MMX and SSE on integers: each operation is an expression for one lane. @a is the destination's old
- * value, @b the source, @r the result, @n the bytes of a register (8 for MMX, 16 for XMM).
+ * MMX and SSE on integers: each operation is an expression for one lane. @a is the destination's
+ * old value, @b the source, @r the result, @n the bytes of a register (8 for MMX, 16 for XMM).
  */
 #include "target/x86/execute.h"
 #include <string.h>
@@ -48,7 +48,7 @@ void x86_set_vector(X86Cpu *cpu, const X86Insn *in, unsigned i, X86Vector v)
 #define VECTOR(id, ...)                                                                            \
     EXEC(id)                                                                                       \
     {                                                                                              \
-        X86Vector b = x86_get_vector(cpu, in, 1), a = x86_get_vector(cpu, in, 0), r = a;            \
+        X86Vector b = x86_get_vector(cpu, in, 1), a = x86_get_vector(cpu, in, 0), r = a;           \
         const unsigned n = in->operand[0].size;                                                    \
                                                                                                    \
         __VA_ARGS__;                                                                               \
@@ -83,7 +83,7 @@ static uint16_t to_u16(int v)
     return saturate(v, 0, UINT16_MAX);
 }
 
-/* ---- arithmetic ---------------------------------------------------------------------------------- */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 EACH(paddb, b, a.b[i] + b.b[i])
 EACH(paddw, w, a.w[i] + b.w[i])
@@ -130,7 +130,8 @@ EACH(pmulld, d, a.d[i] * b.d[i])
 EACH(pmuludq, q, (uint64_t)a.d[2 * i] * b.d[2 * i])
 EACH(pmuldq, sq, (int64_t)a.sd[2 * i] * b.sd[2 * i])
 /* Only -32768 * -32768 twice does not fit; it wraps. */
-EACH(pmaddwd, d, (uint32_t)(a.sw[2 * i] * b.sw[2 * i]) + (uint32_t)(a.sw[2 * i + 1] * b.sw[2 * i + 1]))
+EACH(pmaddwd, d, (uint32_t)(a.sw[2 * i] * b.sw[2 * i]) +
+     (uint32_t)(a.sw[2 * i + 1] * b.sw[2 * i + 1]))
 EACH(pmaddubsw, sw, to_s16(a.b[2 * i] * b.sb[2 * i] + a.b[2 * i + 1] * b.sb[2 * i + 1]))
 
 static unsigned absolute_difference(unsigned a, unsigned b)
@@ -182,7 +183,7 @@ HORIZONTAL(phsubw, w, from->w[k] - from->w[k + 1])
 HORIZONTAL(phsubd, d, from->d[k] - from->d[k + 1])
 HORIZONTAL(phsubsw, sw, to_s16(from->sw[k] - from->sw[k + 1]))
 
-/* ---- comparison and logic ------------------------------------------------------------------------ */
+/* ---- comparison and logic -------------------------------------------------------------------- */
 
 EACH(pcmpeqb, b, a.b[i] == b.b[i] ? 0xff : 0)
 EACH(pcmpeqw, w, a.w[i] == b.w[i] ? 0xffff : 0)
@@ -214,7 +215,7 @@ EXEC(ptest)
     x86_set_flags(cpu, X86_ARITH, x86_flag_if(none, X86_ZF) | x86_flag_if(all, X86_CF));
 }
 
-/* ---- shifts -------------------------------------------------------------------------------------- */
+/* ---- shifts ---------------------------------------------------------------------------------- */
 
 /* The count is the low 64 bits of the source; an immediate is a source, too. */
 static uint64_t vector_count(X86Cpu *cpu, const X86Insn *in)
@@ -266,12 +267,12 @@ VECTOR(palignr, LANES(b) {
     r.b[i] = at < n ? b.b[at] : at < 2 * n ? a.b[at - n] : 0;
 })
 
-/* ---- order --------------------------------------------------------------------------------------- */
+/* ---- order ----------------------------------------------------------------------------------- */
 
 /* Lanes of @a and @b in turn, from the low half or the high half. */
 #define UNPACK(id, field, high)                                                                    \
     VECTOR(id, LANES(field) {                                                                      \
-        unsigned k = i / 2 + (high ? n / sizeof(r.field[0]) / 2 : 0);                               \
+        unsigned k = i / 2 + (high ? n / sizeof(r.field[0]) / 2 : 0);                              \
                                                                                                    \
         r.field[i] = i % 2 ? b.field[k] : a.field[k];                                              \
     })
@@ -329,7 +330,7 @@ EACH(movsldup, d, b.d[i & ~1u])
 EACH(movshdup, d, b.d[i | 1])
 EACH(movddup, q, b.q[0])
 
-/* ---- moves --------------------------------------------------------------------------------------- */
+/* ---- moves ----------------------------------------------------------------------------------- */
 
 #define MOVE(id)                                                                                   \
     EXEC(id)                                                                                       \
@@ -440,7 +441,7 @@ EXEC(movlhps)
     move_half(cpu, in, 1, 0);
 }
 
-/* ---- single lanes -------------------------------------------------------------------------------- */
+/* ---- single lanes ---------------------------------------------------------------------------- */
 
 #define SIGN_MASK(id, field)                                                                       \
     EXEC(id)                                                                                       \

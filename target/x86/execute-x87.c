@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * x87 instructions. On an x86 host numbers are computed by the host's x87, which gives the exact 80-bit
- * results, with the guest's precision and rounding; what they raised is looked at here. On other hosts
- * these operations raise #UD until there is a software floating point.
+ * x87 instructions. On an x86 host numbers are computed by the host's x87, which gives the exact
+ * 80-bit results, with the guest's precision and rounding; what they raised is looked at here. On
+ * other hosts these operations raise #UD until there is a software floating point.
  */
 #include "target/x86/execute.h"
 #include "target/x86/x87.h"
 #include <string.h>
 
-static const X87Number indefinite = { .mantissa = UINT64_C(0xc000000000000000), .sign_exponent = 0xffff };
+static const X87Number indefinite = { .mantissa = UINT64_C(0xc000000000000000), .sign_exponent =
+                                      0xffff };
 
-/* ---- the stack ----------------------------------------------------------------------------------- */
+/* ---- the stack ------------------------------------------------------------------------------- */
 
 static X87Number *st(X86Cpu *cpu, unsigned i)
 {
@@ -55,8 +56,8 @@ static bool note(X86Cpu *cpu, uint16_t found, uint16_t codes)
 }
 
 /*
- * An operand that is not there, or no room for a result; condition codes in @codes are cleared. True if
- * the answer is "indefinite".
+ * An operand that is not there, or no room for a result; condition codes in @codes are cleared.
+ * True if the answer is "indefinite".
  */
 static bool stack_fault_codes(X86Cpu *cpu, bool overflow, uint16_t codes)
 {
@@ -74,8 +75,8 @@ static bool is_nan(const X87Number *n)
 }
 
 /*
- * Like note, for functions whose condition codes tell of their result @r: without a number to tell of,
- * only C2 changes, and it says that there is no more to reduce.
+ * Like note, for functions whose condition codes tell of their result @r: without a number to tell
+ * of, only C2 changes, and it says that there is no more to reduce.
  */
 static bool note_result(X86Cpu *cpu, uint16_t found, uint16_t codes, const X87Number *r)
 {
@@ -111,7 +112,7 @@ static bool in_memory(const X86Insn *in, unsigned i)
     return in->operand[i].kind == X86_OPD_MEM;
 }
 
-/* ---- computing on the host ----------------------------------------------------------------------- */
+/* ---- computing on the host ------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 
@@ -146,7 +147,7 @@ typedef uint16_t HostOp(X87Number *a, const void *b, uint16_t control);
 /* Writes memory at @b, of which the compiler knows by "memory". */
 #define HOST_STORE(name) HOST_TEXT(name, LOAD_A, #name " (%[b])", "")
 
-/* ---- arithmetic ---------------------------------------------------------------------------------- */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 /* By source: register, float, double, word, doubleword. */
 enum { FROM_REGISTER, FROM_FLOAT, FROM_DOUBLE, FROM_WORD, FROM_INT, SOURCES };
@@ -212,7 +213,7 @@ ARITHMETIC(subr)
 ARITHMETIC(div)
 ARITHMETIC(divr)
 
-/* ---- comparison ---------------------------------------------------------------------------------- */
+/* ---- comparison ------------------------------------------------------------------------------ */
 
 #define HOST_COMPARE(name) HOST_TEXT(name, LOAD_BOTH, #name " %%st(1)", "")
 HOST_COMPARE(fcom)
@@ -223,7 +224,8 @@ HOST_TEXT(ficoms, LOAD_A, "ficoms (%[b])", "")
 HOST_TEXT(ficoml, LOAD_A, "ficoml (%[b])", "")
 HOST_TEXT(ftst, LOAD_A, "ftst", "")
 
-static HostOp *const com_ops[SOURCES] = { host_fcom, host_fcoms, host_fcoml, host_ficoms, host_ficoml };
+static HostOp *const com_ops[SOURCES] = { host_fcom, host_fcoms, host_fcoml, host_ficoms,
+                                          host_ficoml };
 static HostOp *const ucom_ops[SOURCES] = { host_fucom };
 
 enum { CODES = X87_C0 | X87_C2 | X87_C3 };
@@ -244,7 +246,8 @@ static uint16_t compared(X86Cpu *cpu, const X86Insn *in, HostOp *const ops[SOURC
     return ops[FROM_REGISTER](st(cpu, 0), st(cpu, from), cpu->x87.control);
 }
 
-static void compare(X86Cpu *cpu, const X86Insn *in, HostOp *const ops[SOURCES], bool integer, int pops)
+static void compare(X86Cpu *cpu, const X86Insn *in, HostOp *const ops[SOURCES], bool integer,
+                    int pops)
 {
     if (!note(cpu, compared(cpu, in, ops, integer) & ~X87_C1, CODES))
         return;
@@ -298,7 +301,7 @@ EXEC(ftst)
     note(cpu, found & ~X87_C1, CODES);
 }
 
-/* ---- functions of the top ------------------------------------------------------------------------ */
+/* ---- functions of the top -------------------------------------------------------------------- */
 
 static void unary(X86Cpu *cpu, HostOp *op, uint16_t codes)
 {
@@ -394,7 +397,7 @@ SPLIT(fsincos, X87_C2)
 SPLIT(fptan, X87_C2)
 SPLIT(fxtract, 0)
 
-/* ---- loads and stores ---------------------------------------------------------------------------- */
+/* ---- loads and stores ------------------------------------------------------------------------ */
 
 HOST_LOAD(flds)
 HOST_LOAD(fldl)
@@ -484,8 +487,8 @@ HOST_STORE(fisttpll)
 HOST_STORE(fbstp)
 
 /*
- * Stores ST(0) converted by @op; with an empty register @missing, the indefinite of the type. Overflow and
- * underflow, too, forbid the store if they are not masked.
+ * Stores ST(0) converted by @op; with an empty register @missing, the indefinite of the type.
+ * Overflow and underflow, too, forbid the store if they are not masked.
  */
 static void store(X86Cpu *cpu, const X86Insn *in, HostOp *op, const void *missing, bool pops)
 {
@@ -539,7 +542,8 @@ static void store_real(X86Cpu *cpu, const X86Insn *in, bool pops)
     } else if (in_memory(in, 0)) {
         bool is_single = in->operand[0].size == 4;
 
-        store(cpu, in, is_single ? host_fsts : host_fstl, is_single ? (const void *)&single : &twice, pops);
+        store(cpu, in, is_single ? host_fsts : host_fstl, is_single ? (const void *)&single :
+              &twice, pops);
     } else {
         if (is_empty(cpu, 0)) {
             if (!stack_fault(cpu, false))
@@ -611,7 +615,7 @@ EXEC(fbstp)
 
 #endif
 
-/* ---- moves that need no arithmetic ---------------------------------------------------------------- */
+/* ---- moves that need no arithmetic ----------------------------------------------------------- */
 
 /* Exchanges the top and ST(i), each of which is made "indefinite" if it is empty. */
 EXEC(fxch)

@@ -8,53 +8,53 @@
 
 #define F(name) .feature = X86_F_##name
 #define ALU(base, op, lock)                                                                        \
-    { base + 0, ANY, X86_##op, { Eb, Gb }, lock }, { base + 1, ANY, X86_##op, { Ev, Gv }, lock },   \
-    { base + 2, ANY, X86_##op, { Gb, Eb } }, { base + 3, ANY, X86_##op, { Gv, Ev } },               \
+    { base + 0, ANY, X86_##op, { Eb, Gb }, lock }, { base + 1, ANY, X86_##op, { Ev, Gv }, lock },  \
+    { base + 2, ANY, X86_##op, { Gb, Eb } }, { base + 3, ANY, X86_##op, { Gv, Ev } },              \
     { base + 4, ANY, X86_##op, { AL, Ib } }, { base + 5, ANY, X86_##op, { rAX, Iz } }
 /* The same operation on two sizes. */
 #define BYTE_WORD(base, when, op, b, v, imm, lock)                                                 \
     { base, when, X86_##op, { b, imm }, lock }, { base + 1, when, X86_##op, { v, imm }, lock }
 #define GROUP1(reg, op, lock)                                                                      \
-    { 0x080, REG(reg), X86_##op, { Eb, Ib }, lock },                                                \
-    { 0x081, REG(reg), X86_##op, { Ev, Iz }, lock },                                                \
-    { 0x082, REG(reg) | NO64, X86_##op, { Eb, Ib }, lock },                                         \
+    { 0x080, REG(reg), X86_##op, { Eb, Ib }, lock },                                               \
+    { 0x081, REG(reg), X86_##op, { Ev, Iz }, lock },                                               \
+    { 0x082, REG(reg) | NO64, X86_##op, { Eb, Ib }, lock },                                        \
     { 0x083, REG(reg), X86_##op, { Ev, Ibs }, lock }
 #define SHIFT(reg, op)                                                                             \
-    BYTE_WORD(0x0c0, REG(reg), op, Eb, Ev, Ib, 0), BYTE_WORD(0x0d0, REG(reg), op, Eb, Ev, One, 0),  \
+    BYTE_WORD(0x0c0, REG(reg), op, Eb, Ev, Ib, 0), BYTE_WORD(0x0d0, REG(reg), op, Eb, Ev, One, 0), \
     BYTE_WORD(0x0d2, REG(reg), op, Eb, Ev, CL, 0)
 #define BIT(reg, base, op, lock)                                                                   \
     { base, ANY, X86_##op, { Ev, Gv }, lock }, { 0x1ba, REG(reg), X86_##op, { Ev, Ib }, lock }
 /* x87 arithmetic: in all its eight forms. */
 #define X87_ARITH(reg, op, other)                                                                  \
-    { 0x0d8, REG(reg) | MEM, X86_##op, { ST0, Md }, F(FPU) },                                       \
-    { 0x0dc, REG(reg) | MEM, X86_##op, { ST0, Mq }, F(FPU) },                                       \
-    { 0x0da, REG(reg) | MEM, X86_i##op, { ST0, Md }, F(FPU) },                                      \
-    { 0x0de, REG(reg) | MEM, X86_i##op, { ST0, Mw }, F(FPU) },                                      \
-    { 0x0d8, REG(reg) | MOD3, X86_##op, { ST0, STi }, F(FPU) },                                     \
-    { 0x0dc, REG(reg) | MOD3, X86_##other, { STi, ST0 }, F(FPU) },                                  \
+    { 0x0d8, REG(reg) | MEM, X86_##op, { ST0, Md }, F(FPU) },                                      \
+    { 0x0dc, REG(reg) | MEM, X86_##op, { ST0, Mq }, F(FPU) },                                      \
+    { 0x0da, REG(reg) | MEM, X86_i##op, { ST0, Md }, F(FPU) },                                     \
+    { 0x0de, REG(reg) | MEM, X86_i##op, { ST0, Mw }, F(FPU) },                                     \
+    { 0x0d8, REG(reg) | MOD3, X86_##op, { ST0, STi }, F(FPU) },                                    \
+    { 0x0dc, REG(reg) | MOD3, X86_##other, { STi, ST0 }, F(FPU) },                                 \
     { 0x0de, REG(reg) | MOD3, X86_##other##p, { STi, ST0 }, F(FPU) }
 #define X87_COMPARE(reg, op)                                                                       \
-    { 0x0d8, REG(reg) | MEM, X86_##op, { ST0, Md }, F(FPU) },                                       \
-    { 0x0dc, REG(reg) | MEM, X86_##op, { ST0, Mq }, F(FPU) },                                       \
-    { 0x0da, REG(reg) | MEM, X86_i##op, { ST0, Md }, F(FPU) },                                      \
-    { 0x0de, REG(reg) | MEM, X86_i##op, { ST0, Mw }, F(FPU) },                                      \
+    { 0x0d8, REG(reg) | MEM, X86_##op, { ST0, Md }, F(FPU) },                                      \
+    { 0x0dc, REG(reg) | MEM, X86_##op, { ST0, Mq }, F(FPU) },                                      \
+    { 0x0da, REG(reg) | MEM, X86_i##op, { ST0, Md }, F(FPU) },                                     \
+    { 0x0de, REG(reg) | MEM, X86_i##op, { ST0, Mw }, F(FPU) },                                     \
     { 0x0d8, REG(reg) | MOD3, X86_##op, { ST0, STi }, F(FPU) }
 #define X87(opcode, modrm, op) { opcode, EXACT(modrm), X86_##op, { 0 }, F(FPU) }
 /* MMX, and the same on XMM. */
 #define PACKED(opcode, op, mmx)                                                                    \
     { opcode, NP, X86_##op, { Pq, Qq }, F(mmx) }, { opcode, P66, X86_##op, { Vx, Wx }, F(SSE2) }
 #define PACKED_SSSE3(opcode, op)                                                                   \
-    { opcode, NP, X86_##op, { Pq, Qq }, F(SSSE3) },                                                 \
+    { opcode, NP, X86_##op, { Pq, Qq }, F(SSSE3) },                                                \
     { opcode, P66, X86_##op, { Vx, Wx }, F(SSSE3) }
 #define PACKED_SHIFT(opcode, reg, op)                                                              \
-    { opcode, NP | REG(reg), X86_##op, { Nq, Ib }, F(MMX) },                                        \
+    { opcode, NP | REG(reg), X86_##op, { Nq, Ib }, F(MMX) },                                       \
     { opcode, P66 | REG(reg), X86_##op, { Ux, Ib }, F(SSE2) }
 #define SSE41(opcode, op, ...) { opcode, P66, X86_##op, { __VA_ARGS__ }, F(SSE41) }
 #define FLOAT2(opcode, op)                                                                         \
-    { opcode, NP, X86_##op##ps, { Vx, Wx }, F(SSE) },                                               \
+    { opcode, NP, X86_##op##ps, { Vx, Wx }, F(SSE) },                                              \
     { opcode, P66, X86_##op##pd, { Vx, Wx }, F(SSE2) }
 #define FLOAT4(opcode, op)                                                                         \
-    FLOAT2(opcode, op), { opcode, PF3, X86_##op##ss, { Vd, Wd }, F(SSE) },                          \
+    FLOAT2(opcode, op), { opcode, PF3, X86_##op##ss, { Vd, Wd }, F(SSE) },                         \
     { opcode, PF2, X86_##op##sd, { Vq, Wq }, F(SSE2) }
 #define HINT_NOP(opcode) { opcode, ANY, X86_nop, { Ev } }
 

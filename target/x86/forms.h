@@ -89,7 +89,8 @@ extern const size_t x86_form_count;
 
 /* Memory and registers an operand code means; see decode.c. */
 typedef enum {
-    HOW_NONE, HOW_RM, HOW_RM_REG, HOW_RM_FORCED, HOW_RM_MEM, HOW_REG, HOW_OPCODE, HOW_FIXED, HOW_IMM, HOW_IMM2,
+    HOW_NONE, HOW_RM, HOW_RM_REG, HOW_RM_FORCED, HOW_RM_MEM, HOW_REG, HOW_OPCODE, HOW_FIXED,
+        HOW_IMM, HOW_IMM2,
     HOW_REL, HOW_FAR, HOW_OFFSET, HOW_SI, HOW_DI, HOW_XLAT,
 } X86How;
 

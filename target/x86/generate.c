@@ -2,17 +2,18 @@
 /*
  * Host code for x86-64, made in one pass by templates.
  *
- * The guest's RAX, RCX, RDX, RBX, RBP, RSI, RDI and R12 to R15 are in the host's registers of the same name,
- * its RSP is in R11, its R8 to R11 are in memory. The host's R8 holds addresses, R9 a register from memory, R10
- * is scratch; RSP is the C stack. GS points to the processor.
+ * The guest's RAX, RCX, RDX, RBX, RBP, RSI, RDI and R12 to R15 are in the host's registers of the
+ * same name, its RSP is in R11, its R8 to R11 are in memory. The host's R8 holds addresses, R9 a
+ * register from memory, R10 is scratch; RSP is the C stack. GS points to the processor.
  *
- * Most integer instructions are the guest's own, with other registers: one template writes them all. Memory
- * is checked against X86Cpu.fast and then used directly. What has no template, and what the check does not find,
- * is interpreted: the registers go to memory, x86_execute is called, they come back.
+ * Most integer instructions are the guest's own, with other registers: one template writes them
+ * all. Memory is checked against X86Cpu.fast and then used directly. What has no template, and what
+ * the check does not find, is interpreted: the registers go to memory, x86_execute is called, they
+ * come back.
  *
- * The arithmetic flags are the host's from the instruction that sets them to the one that needs them. They
- * are saved to X86Cpu.packed_flags before something else would change them or may fault; what
- * is overwritten before that is never saved.
+ * The arithmetic flags are the host's from the instruction that sets them to the one that needs
+ * them. They are saved to X86Cpu.packed_flags before something else would change them or may fault;
+ * what is overwritten before that is never saved.
  */
 #include "target/x86/forms.h"
 #include "target/x86/generate.h"
@@ -57,7 +58,7 @@ typedef struct {
     bool ended;
 } Gen;
 
-/* ---- registers --------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 static bool is_in_memory(unsigned reg)
 {
@@ -97,7 +98,7 @@ static void load_registers(CodeMemory *c)
             emit_load_gs(c, pinned(i), gpr_at(i));
 }
 
-/* ---- flags ------------------------------------------------------------------------------------- */
+/* ---- flags ----------------------------------------------------------------------------------- */
 
 /* RAX is saved in R10, since only AH takes flags. */
 static void save_flags(Gen *g)
@@ -149,7 +150,7 @@ static void spoil_flags(Gen *g)
     g->flags = FLAGS_SAVED;
 }
 
-/* ---- leaving a block ---------------------------------------------------------------------------- */
+/* ---- leaving a block ------------------------------------------------------------------------- */
 
 static void set_rip(Gen *g, uint64_t rip)
 {
@@ -157,7 +158,10 @@ static void set_rip(Gen *g, uint64_t rip)
     emit_store_gs(g->c, AT_CPU(rip), H_R8);
 }
 
-/* Goes on at @rip: through the loop at first, directly once the block there is known and on this page. */
+/*
+ * Goes on at @rip: through the loop at first, directly once the block there is known and on this
+ * page.
+ */
 static void leave_to(Gen *g, uint64_t rip)
 {
     uint8_t *chain = emit_jmp(g->c);
@@ -176,7 +180,7 @@ void x86_generate_chain(uint8_t *from, const X86Block *b)
     emit_fix(from, b->code);
 }
 
-/* ---- the slow way --------------------------------------------------------------------------------- */
+/* ---- the slow way ---------------------------------------------------------------------------- */
 
 static Slow *slow_new(Gen *g)
 {
@@ -213,7 +217,7 @@ static void generate_step(Gen *g)
     g->ended = g->in->attributes & X86_A_ENDS_BLOCK;
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* R8 := the linear address of the memory operand. */
 static void generate_address(Gen *g)
@@ -259,17 +263,21 @@ static void generate_check(Gen *g, Slow *s, unsigned size, bool write)
     emit_gs_indexed(c, 0x03, H_R8, H_R10, table + offsetof(X86FastEntry, add));
 }
 
-/* ---- the guest's own instruction --------------------------------------------------------------------- */
+/* ---- the guest's own instruction ------------------------------------------------------------- */
 
 /* Operations that do on the host what they do in the guest, given their operands. */
 static bool is_passed(const X86Insn *in)
 {
     switch (in->op) {
     case X86_add: case X86_or: case X86_adc: case X86_sbb: case X86_and: case X86_sub: case X86_xor:
-    case X86_cmp: case X86_test: case X86_inc: case X86_dec: case X86_not: case X86_neg: case X86_mul:
-    case X86_imul1: case X86_imul: case X86_shl: case X86_shr: case X86_sar: case X86_rol: case X86_ror:
-    case X86_rcl: case X86_rcr: case X86_shld: case X86_shrd: case X86_bsf: case X86_bsr: case X86_mov:
-    case X86_mov_imm: case X86_movzb: case X86_movzw: case X86_movsb: case X86_movsw: case X86_movsl:
+    case X86_cmp: case X86_test: case X86_inc: case X86_dec: case X86_not: case X86_neg:
+        case X86_mul:
+    case X86_imul1: case X86_imul: case X86_shl: case X86_shr: case X86_sar: case X86_rol:
+        case X86_ror:
+    case X86_rcl: case X86_rcr: case X86_shld: case X86_shrd: case X86_bsf: case X86_bsr:
+        case X86_mov:
+    case X86_mov_imm: case X86_movzb: case X86_movzw: case X86_movsb: case X86_movsw:
+        case X86_movsl:
     case X86_movnti: case X86_bswap: case X86_cmov: case X86_setcc: case X86_cbw: case X86_cwd:
     case X86_xchg: case X86_xadd: case X86_cmpxchg: case X86_clc: case X86_stc: case X86_cmc:
         return true;
@@ -391,7 +399,8 @@ static bool reads_flags(const X86Insn *in)
 
     if (is_shift && in->operand[1].kind == X86_OPD_IMM && in->imm & mask)
         return false;
-    return in->flags_read & X86_ARITH || (in->flags_written && (in->flags_written & X86_ARITH) != X86_ARITH);
+    return in->flags_read & X86_ARITH || (in->flags_written && (in->flags_written & X86_ARITH) !=
+                                          X86_ARITH);
 }
 
 static unsigned memory_operand(const X86Insn *in)
@@ -408,7 +417,8 @@ static void store_back(Gen *g, const Parts *p)
     const X86Insn *in = g->in;
 
     for (unsigned i = 0; i < in->operands; i++) {
-        bool written = i == 0 ? !(in->attributes & X86_A_NO_WRITE) : i == 1 && in->attributes & X86_A_WRITES_2;
+        bool written = i == 0 ? !(in->attributes & X86_A_NO_WRITE) : i == 1 &&
+            in->attributes & X86_A_WRITES_2;
         bool is_gpr = in->operand[i].kind == X86_OPD_GPR;
 
         if (written && is_gpr && in->operand[i].reg == p->rm_guest)
@@ -480,7 +490,7 @@ static bool generate_passed(Gen *g)
     return true;
 }
 
-/* ---- the stack and jumps ------------------------------------------------------------------------------- */
+/* ---- the stack and jumps --------------------------------------------------------------------- */
 
 /* R8 := RSP + @offset, checked for 8 bytes. */
 static void generate_stack(Gen *g, Slow *s, int offset, bool write)
@@ -513,7 +523,8 @@ static bool generate_push(Gen *g)
     HostReg from = H_R9;
     Slow *s;
 
-    if (in->operand_size != 8 || (in->operand[0].kind != X86_OPD_GPR && in->operand[0].kind != X86_OPD_IMM))
+    if (in->operand_size != 8 || (in->operand[0].kind != X86_OPD_GPR && in->operand[0].kind !=
+                                  X86_OPD_IMM))
         return false;
     s = slow_new(g);
     spoil_flags(g);
@@ -671,7 +682,7 @@ static bool generate_lea(Gen *g)
     return true;
 }
 
-/* ---- one instruction -------------------------------------------------------------------------------------- */
+/* ---- one instruction ------------------------------------------------------------------------- */
 
 static bool generate_special(Gen *g)
 {
@@ -705,7 +716,7 @@ static void generate_insn(Gen *g)
         generate_step(g);
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------------------ */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 /* Requests by other threads are seen at each entry, so that a loop of chained blocks ends. */
 static void generate_entry(Gen *g)
@@ -732,7 +743,8 @@ static void *allocate(CodeMemory *c, size_t size)
     return p;
 }
 
-X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs, const uint8_t *guest, size_t len)
+X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs,
+                             const uint8_t *guest, size_t len)
 {
     Gen g = { .c = c, .cpu = cpu, .stubs = stubs, .start = cpu->rip };
     X86StepRecord *records;
@@ -775,7 +787,7 @@ X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs, 
     return b;
 }
 
-/* ---- the code all blocks share -------------------------------------------------------------------------------- */
+/* ---- the code all blocks share --------------------------------------------------------------- */
 
 static const HostReg callee_saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
 enum { CALLEE_SAVED = sizeof(callee_saved) / sizeof(callee_saved[0]) };
@@ -788,7 +800,8 @@ static void write_return(CodeMemory *c)
     emit8(c, 0xc3);
 }
 
-void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs, int (*step)(X86Cpu *, const X86StepRecord *))
+void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs,
+                        int (*step)(X86Cpu *, const X86StepRecord *))
 {
     uint8_t *go_on;
 
@@ -821,7 +834,7 @@ void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs, int (*step)
     emit8(c, 0xc3);
 }
 
-/* ---- the host ------------------------------------------------------------------------------------------------- */
+/* ---- the host -------------------------------------------------------------------------------- */
 
 bool x86_can_generate(void)
 {
@@ -884,12 +897,14 @@ void x86_generate_end(uint64_t before)
 {
 }
 
-void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs, int (*step)(X86Cpu *, const X86StepRecord *))
+void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs,
+                        int (*step)(X86Cpu *, const X86StepRecord *))
 {
     g_assert_not_reached();
 }
 
-X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs, const uint8_t *guest, size_t len)
+X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs,
+                             const uint8_t *guest, size_t len)
 {
     g_assert_not_reached();
 }

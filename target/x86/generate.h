@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Making host code of guest instructions. Between translate.c, which keeps blocks, and generate.c. */
+/*
+ * Making host code of guest instructions. Between translate.c, which keeps blocks, and generate.c.
+ */
 #ifndef TARGET_X86_GENERATE_H
 #define TARGET_X86_GENERATE_H
 
@@ -35,14 +37,19 @@ enum {
 /* True if this host can run what is generated here. */
 bool x86_can_generate(void);
 
-/* Writes the shared code for @cpu; @step is called with the processor and the record, and says 1 to leave. */
-void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs, int (*step)(X86Cpu *, const X86StepRecord *));
+/*
+ * Writes the shared code for @cpu; @step is called with the processor and the record, and says 1 to
+ * leave.
+ */
+void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs,
+                        int (*step)(X86Cpu *, const X86StepRecord *));
 
 /*
- * Makes a block of the instructions at RIP, of which @len bytes may be looked at in @guest, all on one page.
- * NULL if the first instruction is none or goes beyond them. @c has X86_BLOCK_BYTES left.
+ * Makes a block of the instructions at RIP, of which @len bytes may be looked at in @guest, all on
+ * one page. NULL if the first instruction is none or goes beyond them. @c has X86_BLOCK_BYTES left.
  */
-X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs, const uint8_t *guest, size_t len);
+X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs,
+                             const uint8_t *guest, size_t len);
 
 /* To be called around running blocks; the value of the first goes to the second. */
 uint64_t x86_generate_begin(X86Cpu *cpu);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The interpreter's loop: events, fetching and decoding, the checks all instructions share, execution, and
- * what follows an exception.
+ * The interpreter's loop: events, fetching and decoding, the checks all instructions share,
+ * execution, and what follows an exception.
  */
 #include "target/x86/interpret.h"
 #include "target/x86/execute.h"
@@ -13,7 +13,7 @@ static X86Execute *const execute[X86_OP_COUNT] = {
 #undef OP
 };
 
-/* ---- fetching ------------------------------------------------------------------------------------ */
+/* ---- fetching -------------------------------------------------------------------------------- */
 
 /* How many bytes may be fetched at RIP, at most 15, as far as the segment is concerned. */
 static size_t bytes_in_segment(X86Cpu *cpu)
@@ -28,6 +28,14 @@ static size_t bytes_in_segment(X86Cpu *cpu)
     if (cpu->rip > cs->limit)
         x86_raise_error(cpu, X86_GP, 0);
     return MIN(X86_INSN_MAX, (uint64_t)cs->limit - cpu->rip + 1);
+}
+
+/* The linear address of the instruction at RIP. */
+static uint64_t code_address(const X86Cpu *cpu)
+{
+    uint64_t linear = cpu->segment[X86_CS].base + cpu->rip;
+
+    return cpu->mode.bits == 64 ? cpu->rip : (uint32_t)linear;
 }
 
 static size_t fetch_part(X86Cpu *cpu, uint64_t linear, uint8_t *to, size_t len)
@@ -45,7 +53,7 @@ static void fetch(X86Cpu *cpu, X86Insn *in)
 {
     uint8_t code[X86_INSN_MAX];
     size_t may = bytes_in_segment(cpu), have;
-    uint64_t linear = cpu->mode.bits == 64 ? cpu->rip : (uint32_t)(cpu->segment[X86_CS].base + cpu->rip);
+    uint64_t linear = code_address(cpu);
     X86Decoded d;
 
     have = fetch_part(cpu, linear, code, may);
@@ -62,7 +70,7 @@ static void fetch(X86Cpu *cpu, X86Insn *in)
         x86_raise(cpu, X86_UD);
 }
 
-/* ---- what must hold before an instruction -------------------------------------------------------- */
+/* ---- what must hold before an instruction ---------------------------------------------------- */
 
 static bool uses(const X86Insn *in, X86OperandKind kind)
 {
@@ -125,7 +133,7 @@ static void check_state(X86Cpu *cpu, const X86Insn *in)
         x86_raise(cpu, X86_NM);
 }
 
-/* ---- x87 bookkeeping ------------------------------------------------------------------------------ */
+/* ---- x87 bookkeeping ------------------------------------------------------------------------- */
 
 /* Operations on the control and status words leave the pointers to the last instruction alone. */
 static bool is_x87_control(const X86Insn *in)
@@ -170,11 +178,11 @@ static void run(X86Cpu *cpu, const X86Insn *in)
         x87_enter_mmx(&cpu->x87);
 }
 
-/* ---- breakpoints ---------------------------------------------------------------------------------- */
+/* ---- breakpoints ----------------------------------------------------------------------------- */
 
 static void check_code_breakpoints(X86Cpu *cpu)
 {
-    uint64_t linear = cpu->mode.bits == 64 ? cpu->rip : (uint32_t)(cpu->segment[X86_CS].base + cpu->rip);
+    uint64_t linear = code_address(cpu);
     unsigned hit = 0;
 
     for (unsigned i = 0; i < 4; i++)
@@ -200,7 +208,7 @@ static void check_traps(X86Cpu *cpu, bool stepping)
     longjmp(*cpu->trap, 1);
 }
 
-/* ---- one instruction ------------------------------------------------------------------------------ */
+/* ---- one instruction ------------------------------------------------------------------------- */
 
 void x86_execute(X86Cpu *cpu, const X86Insn *in)
 {
@@ -230,7 +238,7 @@ void x86_step(X86Cpu *cpu)
     x86_execute(cpu, &in);
 }
 
-/* ---- exceptions ----------------------------------------------------------------------------------- */
+/* ---- exceptions ------------------------------------------------------------------------------ */
 
 typedef enum { BENIGN, CONTRIBUTORY, PAGE_FAULT } Severity;
 
@@ -240,7 +248,8 @@ static Severity severity(const X86Exception *e)
         return BENIGN;
     if (e->vector == X86_PF_FAULT)
         return PAGE_FAULT;
-    return e->vector == X86_DE || (e->vector >= X86_TS && e->vector <= X86_GP) ? CONTRIBUTORY : BENIGN;
+    return e->vector == X86_DE || (e->vector >= X86_TS && e->vector <= X86_GP) ? CONTRIBUTORY :
+        BENIGN;
 }
 
 /* What becomes of @second, raised by the delivery of @first. False: the processor shuts down. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Delivery of exceptions and interrupts: through the vector table, gates of 32 bits, or of 64 bits. */
+/*
+ * Delivery of exceptions and interrupts: through the vector table, gates of 32 bits, or of 64 bits.
+ */
 #include "target/x86/segment.h"
 
 /* The error code that names a gate of the IDT. */
@@ -13,7 +15,9 @@ static uint64_t return_address(const X86Cpu *cpu, const X86Exception *e)
     return e->is_trap ? cpu->next : cpu->rip;
 }
 
-/* Faults set RF in the saved flags, so that the instruction is not stopped by a breakpoint again. */
+/*
+ * Faults set RF in the saved flags, so that the instruction is not stopped by a breakpoint again.
+ */
 static uint32_t saved_flags(const X86Cpu *cpu, const X86Exception *e)
 {
     bool is_fault = !e->is_trap && !e->is_external && e->vector != X86_DB;
@@ -21,7 +25,7 @@ static uint32_t saved_flags(const X86Cpu *cpu, const X86Exception *e)
     return cpu->flags | (is_fault ? X86_RF : 0);
 }
 
-/* ---- real mode ----------------------------------------------------------------------------------- */
+/* ---- real mode ------------------------------------------------------------------------------- */
 
 static void deliver_real(X86Cpu *cpu, const X86Exception *e)
 {
@@ -41,7 +45,7 @@ static void deliver_real(X86Cpu *cpu, const X86Exception *e)
     cpu->rip = vector & 0xffff;
 }
 
-/* ---- gates --------------------------------------------------------------------------------------- */
+/* ---- gates ----------------------------------------------------------------------------------- */
 
 typedef struct {
     uint16_t selector;
@@ -71,7 +75,8 @@ static bool is_gate_type(const X86Cpu *cpu, unsigned type)
 {
     if (type == X86_INTERRUPT32 || type == X86_TRAP32)
         return true;
-    return !cpu->is_long && (type == X86_INTERRUPT16 || type == X86_TRAP16 || type == X86_TASK_GATE);
+    return !cpu->is_long && (type == X86_INTERRUPT16 || type == X86_TRAP16 || type ==
+                             X86_TASK_GATE);
 }
 
 /* Finds the code segment of a gate and the privilege level it is entered at. */
@@ -95,7 +100,7 @@ static void find_code(X86Cpu *cpu, Gate *g)
         x86_raise_error(cpu, X86_GP, g->selector & ~3);
 }
 
-/* ---- the frame ----------------------------------------------------------------------------------- */
+/* ---- the frame ------------------------------------------------------------------------------- */
 
 typedef struct {
     X86Segment ss;
@@ -200,7 +205,8 @@ static void deliver_gate(X86Cpu *cpu, const X86Exception *e)
         x86_switch_task(cpu, g.selector, X86_BY_CALL, e);
         return;
     }
-    g.offset = (d.low & 0xffff) | (g.type & 8 ? d.high & 0xffff0000 : 0) | (uint64_t)d.base_high << 32;
+    g.offset = (d.low & 0xffff) | (g.type & 8 ? d.high & 0xffff0000 : 0) |
+        (uint64_t)d.base_high << 32;
     g.size = cpu->is_long ? 8 : g.type & 8 ? 4 : 2;
     g.ist = cpu->is_long ? d.high & 7 : 0;
     find_code(cpu, &g);

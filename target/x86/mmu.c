@@ -3,8 +3,8 @@
  * The page walk and the TLB.
  *
  * The TLB is direct-mapped. An entry keeps the rights of the page, not the answer to one access, so
- * that changes of privilege, CR0.WP, CR4.SMEP, CR4.SMAP and EFLAGS.AC need no flush. Entries carry a PCID;
- * one whose page is not yet dirty has no X86_TLB_DIRTY, and a write then walks again.
+ * that changes of privilege, CR0.WP, CR4.SMEP, CR4.SMAP and EFLAGS.AC need no flush. Entries carry
+ * a PCID; one whose page is not yet dirty has no X86_TLB_DIRTY, and a write then walks again.
  */
 #include "target/x86/mmu.h"
 #include "target/x86/translate.h"
@@ -54,7 +54,8 @@ static uint64_t reserved_bits(const X86Cpu *cpu, const Format *f, unsigned level
     if (f->entry_size == 4) {
         /* PSE: bits 13 to 20 hold address bits 32 to 39. */
         if (level && entry & PTE_PS)
-            reserved = 1 << 21 | (cpu->physical_bits < 40 ? 0x1fe000 & (~0u << (cpu->physical_bits - 19)) : 0);
+            reserved = 1 << 21 | (cpu->physical_bits < 40 ?
+                                  0x1fe000 & (~0u << (cpu->physical_bits - 19)) : 0);
         return reserved & entry;
     }
     reserved = PTE_ADDRESS & ~((UINT64_C(1) << cpu->physical_bits) - 1);
@@ -165,11 +166,17 @@ static uint8_t entry_rights(const X86Cpu *cpu, uint64_t all_of, uint64_t leaf, b
            (leaf & PTE_D ? X86_TLB_DIRTY : 0);
 }
 
+static unsigned table_index(const Format *f, unsigned level, uint64_t linear)
+{
+    return linear >> (12 + level * f->bits) & ((1 << f->bits) - 1);
+}
+
 /*
- * Walks the tables for @linear. Marks entries accessed, and the page dirty if it is to be written and
- * may be; with @quiet changes nothing.
+ * Walks the tables for @linear. Marks entries accessed, and the page dirty if it is to be written
+ * and may be; with @quiet changes nothing.
  */
-static Walk walk_once(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by, bool quiet, bool *again)
+static Walk walk_once(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by, bool quiet,
+                      bool *again)
 {
     const Format *f = paging_format(cpu);
     uint64_t all_of = PTE_U | PTE_W, table, at[4], entries[4];
@@ -183,7 +190,7 @@ static Walk walk_once(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by, 
         uint64_t entry;
 
         level--;
-        at[level] = table + (linear >> (12 + level * f->bits) & ((1 << f->bits) - 1)) * f->entry_size;
+        at[level] = table + table_index(f, level, linear) * f->entry_size;
         entry = entries[level] = read_entry(cpu, at[level], f->entry_size);
         if (!(entry & PTE_P))
             return w;
@@ -228,7 +235,8 @@ static Walk walk(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by, bool 
     return w;
 }
 
-static void G_GNUC_NORETURN page_fault(X86Cpu *cpu, uint64_t linear, uint32_t error, X86Access access,
+static void G_GNUC_NORETURN page_fault(X86Cpu *cpu, uint64_t linear, uint32_t error,
+                                       X86Access access,
                                        X86By by)
 {
     bool shows_fetch = (cpu->cr4 & X86_CR4_SMEP) ||
@@ -281,8 +289,8 @@ static void tlb_fill(X86Cpu *cpu, X86TlbEntry *e, uint64_t linear, X86Access acc
 }
 
 /*
- * Lets translated code use the page of @e, unless the answer depends on more than privilege, or writes to it
- * must be seen because there is code on it.
+ * Lets translated code use the page of @e, unless the answer depends on more than privilege, or
+ * writes to it must be seen because there is code on it.
  */
 static void note_access(X86Cpu *cpu, const X86TlbEntry *e, X86Access access, X86By by)
 {
@@ -325,7 +333,7 @@ bool x86_translate(X86Cpu *cpu, uint64_t linear, uint64_t *physical)
     return w.found;
 }
 
-/* ---- bytes and numbers ---------------------------------------------------------------------- */
+/* ---- bytes and numbers ----------------------------------------------------------------------- */
 
 /* The linear address after @linear, which has 32 bits outside long mode. */
 static uint64_t linear_add(const X86Cpu *cpu, uint64_t linear, uint64_t n)
@@ -436,7 +444,7 @@ void x86_store_linear(X86Cpu *cpu, uint64_t linear, unsigned size, uint64_t valu
     x86_write_linear(cpu, linear, &value, size, by);
 }
 
-/* ---- flushing ------------------------------------------------------------------------------- */
+/* ---- flushing -------------------------------------------------------------------------------- */
 
 void x86_fast_flush(X86Cpu *cpu)
 {

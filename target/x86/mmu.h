@@ -28,8 +28,8 @@ X86Place x86_place(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by);
 bool x86_translate(X86Cpu *cpu, uint64_t linear, uint64_t *physical);
 
 /*
- * Bytes at linear addresses, of any length up to a page; those that cross a page are checked on both
- * before anything is written.
+ * Bytes at linear addresses, of any length up to a page; those that cross a page are checked on
+ * both before anything is written.
  */
 void x86_read_linear(X86Cpu *cpu, uint64_t linear, void *to, size_t len, X86By by);
 void x86_write_linear(X86Cpu *cpu, uint64_t linear, const void *from, size_t len, X86By by);

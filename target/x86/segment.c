@@ -3,7 +3,7 @@
 #include "util/endian.h"
 #include <string.h>
 
-/* ---- descriptors --------------------------------------------------------------------------------- */
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 bool x86_find_descriptor(X86Cpu *cpu, uint16_t selector, X86Descriptor *d)
 {
@@ -12,7 +12,8 @@ bool x86_find_descriptor(X86Cpu *cpu, uint16_t selector, X86Descriptor *d)
     uint32_t limit = is_local ? cpu->ldt.limit : cpu->gdt.limit;
     uint64_t v;
 
-    if (x86_is_null(selector) || (selector | 7) > limit || (is_local && !(cpu->ldt.rights & X86_AR_P)))
+    if (x86_is_null(selector) || (selector | 7) > limit ||
+        (is_local && !(cpu->ldt.rights & X86_AR_P)))
         return false;
     *d = (X86Descriptor){ .at = base + (selector & ~7) };
     v = x86_load_linear(cpu, d->at, 8, X86_BY_SYSTEM);
@@ -75,7 +76,7 @@ X86Segment x86_real_segment(uint16_t selector, bool v86)
     };
 }
 
-/* ---- data segments ------------------------------------------------------------------------------- */
+/* ---- data segments --------------------------------------------------------------------------- */
 
 static bool is_writable_data(const X86Descriptor *d)
 {
@@ -150,16 +151,18 @@ void x86_drop_inner_segments(X86Cpu *cpu, unsigned cpl)
 
     for (unsigned i = 0; i < G_N_ELEMENTS(regs); i++) {
         X86Segment *s = &cpu->segment[regs[i]];
-        bool is_conforming = (s->rights & (X86_AR_CODE | X86_AR_DOWN)) == (X86_AR_CODE | X86_AR_DOWN);
+        bool is_conforming = (s->rights & (X86_AR_CODE | X86_AR_DOWN)) ==
+            (X86_AR_CODE | X86_AR_DOWN);
 
         if (s->rights & X86_AR_P && !is_conforming && x86_dpl(s) < cpl)
             *s = (X86Segment){ 0 };
     }
 }
 
-/* ---- code and stack ------------------------------------------------------------------------------ */
+/* ---- code and stack -------------------------------------------------------------------------- */
 
-void x86_check_code(X86Cpu *cpu, uint16_t selector, const X86Descriptor *d, unsigned rpl, unsigned cpl)
+void x86_check_code(X86Cpu *cpu, uint16_t selector, const X86Descriptor *d, unsigned rpl,
+                    unsigned cpl)
 {
     unsigned type = x86_descriptor_type(d), dpl = x86_descriptor_dpl(d);
     bool is_long = d->high >> 21 & 1, is_32 = d->high >> 22 & 1;
@@ -206,7 +209,7 @@ uint64_t x86_stack_of_level(X86Cpu *cpu, unsigned cpl, uint16_t *selector)
     return x86_load_linear(cpu, cpu->task.base + at, size, X86_BY_SYSTEM);
 }
 
-/* ---- ports --------------------------------------------------------------------------------------- */
+/* ---- ports ----------------------------------------------------------------------------------- */
 
 void x86_check_port(X86Cpu *cpu, uint16_t port, unsigned size)
 {

@@ -75,15 +75,20 @@ X86Segment x86_real_segment(uint16_t selector, bool v86);
 void x86_load_segment(X86Cpu *cpu, unsigned reg, uint16_t selector);
 
 /* Raises #GP or #NP unless @d is a code segment to which a jump or call with @rpl may go. */
-void x86_check_code(X86Cpu *cpu, uint16_t selector, const X86Descriptor *d, unsigned rpl, unsigned cpl);
+void x86_check_code(X86Cpu *cpu, uint16_t selector, const X86Descriptor *d, unsigned rpl,
+                    unsigned cpl);
 
 /* Loads CS from @d with privilege level @cpl. */
 void x86_set_code(X86Cpu *cpu, uint16_t selector, X86Descriptor *d, unsigned cpl);
 
-/* Loads SS for privilege level @cpl as calls and interrupts to an inner level do; raises @vector. */
+/*
+ * Loads SS for privilege level @cpl as calls and interrupts to an inner level do; raises @vector.
+ */
 X86Segment x86_inner_stack(X86Cpu *cpu, uint16_t selector, unsigned cpl, unsigned vector);
 
-/* The stack the task state segment has for privilege level @cpl: offset and, but in long mode, SS. */
+/*
+ * The stack the task state segment has for privilege level @cpl: offset and, but in long mode, SS.
+ */
 uint64_t x86_stack_of_level(X86Cpu *cpu, unsigned cpl, uint16_t *selector);
 
 /* Raises #GP unless the program may use @size bytes of I/O at @port. */
@@ -99,8 +104,8 @@ void x86_interrupt_return(X86Cpu *cpu, unsigned operand_size);
 typedef enum { X86_BY_JUMP, X86_BY_CALL, X86_BY_RETURN } X86TaskReason;
 
 /*
- * Switches to the task whose state segment @selector names. A call links back to the current one; the
- * current instruction ends with it. Pushes the error code of @e, unless NULL, on the new stack.
+ * Switches to the task whose state segment @selector names. A call links back to the current one;
+ * the current instruction ends with it. Pushes the error code of @e, unless NULL, on the new stack.
  */
 void x86_switch_task(X86Cpu *cpu, uint16_t selector, X86TaskReason reason, const X86Exception *e);
 

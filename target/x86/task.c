@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Hardware task switches. The outgoing state goes to the old task state segment, the incoming comes from
- * the new one; selectors are loaded last and checked in the new task, which then takes the fault.
+ * Hardware task switches. The outgoing state goes to the old task state segment, the incoming comes
+ * from the new one; selectors are loaded last and checked in the new task, which then takes the
+ * fault.
  */
 #include "target/x86/segment.h"
 
@@ -11,9 +12,11 @@ typedef struct {
     unsigned segment_count;
 } Layout;
 
-static const Layout layout_32 = { .size = 4, .cr3 = 28, .ip = 32, .flags = 36, .gpr = 40, .segments = 72,
+static const Layout layout_32 = { .size = 4, .cr3 = 28, .ip = 32, .flags = 36, .gpr = 40,
+                                  .segments = 72,
                                   .ldt = 96, .limit = 103, .segment_count = 6 };
-static const Layout layout_16 = { .size = 2, .ip = 14, .flags = 16, .gpr = 18, .segments = 34, .ldt = 42,
+static const Layout layout_16 = { .size = 2, .ip = 14, .flags = 16, .gpr = 18, .segments = 34,
+                                  .ldt = 42,
                                   .limit = 43, .segment_count = 4 };
 
 /* In the order of the state segment. */
@@ -40,7 +43,8 @@ static void save_task(X86Cpu *cpu, uint32_t flags)
     for (unsigned i = 0; i < 8; i++)
         x86_store_linear(cpu, base + l->gpr + i * l->size, l->size, cpu->gpr[i], X86_BY_SYSTEM);
     for (unsigned i = 0; i < l->segment_count; i++)
-        x86_store_linear(cpu, base + l->segments + i * l->size, 2, cpu->segment[segment_order[i]].selector,
+        x86_store_linear(cpu, base + l->segments + i * l->size, 2,
+                         cpu->segment[segment_order[i]].selector,
                          X86_BY_SYSTEM);
 }
 
@@ -151,7 +155,8 @@ static void load_registers(X86Cpu *cpu, const Saved *s, bool is_32)
     for (unsigned i = 0; i < 8; i++)
         cpu->gpr[i] = is_32 ? s->gpr[i] : (cpu->gpr[i] & ~UINT64_C(0xffff)) | s->gpr[i];
     cpu->rip = cpu->next = s->ip;
-    cpu->flags = (s->flags & (X86_ARITH | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF | X86_VM |
+    cpu->flags = (s->flags & (X86_ARITH | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF |
+                              X86_VM |
                               X86_AC | X86_ID)) | X86_FIXED;
     if (s->cr3 != cpu->cr3 && cpu->cr0 & X86_CR0_PG) {
         cpu->cr3 = s->cr3;

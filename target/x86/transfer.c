@@ -17,7 +17,7 @@ static void check_target(X86Cpu *cpu, const X86Descriptor *code, uint64_t offset
         x86_raise_error(cpu, X86_GP, 0);
 }
 
-/* ---- gates --------------------------------------------------------------------------------------- */
+/* ---- gates ----------------------------------------------------------------------------------- */
 
 typedef struct {
     uint16_t selector; /* of the code segment */
@@ -27,7 +27,9 @@ typedef struct {
     X86Descriptor code;
 } Gate;
 
-/* Reads call gate @d and the code segment it leads to, checking what does not depend on the way in. */
+/*
+ * Reads call gate @d and the code segment it leads to, checking what does not depend on the way in.
+ */
 static Gate call_gate(X86Cpu *cpu, uint16_t selector, X86Descriptor *d)
 {
     bool is_16 = x86_descriptor_type(d) == X86_CALL16;
@@ -44,7 +46,8 @@ static Gate call_gate(X86Cpu *cpu, uint16_t selector, X86Descriptor *d)
         g.size = 8;
         g.parameters = 0;
     }
-    g.offset = (d->low & 0xffff) | (is_16 ? 0 : d->high & 0xffff0000) | (uint64_t)d->base_high << 32;
+    g.offset = (d->low & 0xffff) | (is_16 ? 0 : d->high & 0xffff0000) |
+        (uint64_t)d->base_high << 32;
     if (x86_is_null(g.selector))
         x86_raise_error(cpu, X86_GP, 0);
     g.code = x86_get_descriptor(cpu, g.selector, X86_GP);
@@ -78,7 +81,7 @@ static void check_is_call_gate(X86Cpu *cpu, uint16_t selector, const X86Descript
         x86_raise_error(cpu, X86_GP, selector & ~3);
 }
 
-/* ---- jump ---------------------------------------------------------------------------------------- */
+/* ---- jump ------------------------------------------------------------------------------------ */
 
 void x86_far_jump(X86Cpu *cpu, uint16_t selector, uint64_t offset, unsigned operand_size)
 {
@@ -115,7 +118,7 @@ void x86_far_jump(X86Cpu *cpu, uint16_t selector, uint64_t offset, unsigned oper
     cpu->next = offset;
 }
 
-/* ---- call ---------------------------------------------------------------------------------------- */
+/* ---- call ------------------------------------------------------------------------------------ */
 
 /* A stack that is not yet the current one, for pushes that may fail. */
 typedef struct {
@@ -131,7 +134,8 @@ static void stack_push(X86Cpu *cpu, Stack *s, unsigned size, uint64_t v)
 
     s->sp = x86_low(s->sp - size, s->sp_size);
     linear = s->flat ? s->sp : (uint32_t)(s->ss.base + s->sp);
-    if (s->flat ? !x86_is_canonical(linear) : s->sp + size - 1 > s->ss.limit && !(s->ss.rights & X86_AR_DOWN))
+    if (s->flat ? !x86_is_canonical(linear)
+                : s->sp + size - 1 > s->ss.limit && !(s->ss.rights & X86_AR_DOWN))
         x86_raise_error(cpu, X86_SS_FAULT, s->flat ? 0 : s->ss.selector & ~3);
     x86_store_linear(cpu, linear, size, v, X86_BY_SYSTEM);
 }
@@ -171,12 +175,14 @@ static void call_inner(X86Cpu *cpu, Gate *g)
 }
 
 /* Pushes CS and the return address, then goes to @offset of @code at the same privilege. */
-static void call_same(X86Cpu *cpu, uint16_t selector, X86Descriptor *code, uint64_t offset, unsigned size)
+static void call_same(X86Cpu *cpu, uint16_t selector, X86Descriptor *code, uint64_t offset,
+                      unsigned size)
 {
     uint64_t sp = x86_sp(cpu);
 
     check_target(cpu, code, offset);
-    x86_store(cpu, X86_SS, x86_low(sp - size, cpu->stack_size), size, cpu->segment[X86_CS].selector);
+    x86_store(cpu, X86_SS, x86_low(sp - size, cpu->stack_size), size,
+              cpu->segment[X86_CS].selector);
     x86_store(cpu, X86_SS, x86_low(sp - 2 * size, cpu->stack_size), size, cpu->next);
     x86_set_sp(cpu, sp - 2 * size);
     x86_set_code(cpu, selector, code, cpu->cpl);
@@ -189,7 +195,8 @@ static void call_plain(X86Cpu *cpu, uint16_t selector, uint64_t offset, unsigned
 
     if (offset > cpu->segment[X86_CS].limit)
         x86_raise_error(cpu, X86_GP, 0);
-    x86_store(cpu, X86_SS, x86_low(sp - size, cpu->stack_size), size, cpu->segment[X86_CS].selector);
+    x86_store(cpu, X86_SS, x86_low(sp - size, cpu->stack_size), size,
+              cpu->segment[X86_CS].selector);
     x86_store(cpu, X86_SS, x86_low(sp - 2 * size, cpu->stack_size), size, cpu->next);
     x86_set_sp(cpu, sp - 2 * size);
     x86_load_segment(cpu, X86_CS, selector);
@@ -232,7 +239,7 @@ void x86_far_call(X86Cpu *cpu, uint16_t selector, uint64_t offset, unsigned oper
     }
 }
 
-/* ---- return -------------------------------------------------------------------------------------- */
+/* ---- return ---------------------------------------------------------------------------------- */
 
 /* The code segment a return leads to: at the RPL of its selector, never further in. */
 static X86Descriptor return_code(X86Cpu *cpu, uint16_t selector)
@@ -308,7 +315,7 @@ void x86_far_return(X86Cpu *cpu, unsigned operand_size, unsigned release)
     cpu->next = offset;
 }
 
-/* ---- IRET ---------------------------------------------------------------------------------------- */
+/* ---- IRET ------------------------------------------------------------------------------------ */
 
 uint32_t x86_loadable_flags(const X86Cpu *cpu, unsigned operand_size)
 {
@@ -351,7 +358,8 @@ static void iret_to_v86(X86Cpu *cpu, uint32_t offset, uint16_t selector, uint32_
 
     for (unsigned i = 0; i < 5; i++)
         selectors[i] = x86_peek(cpu, 16 + 4 * i, 4);
-    cpu->flags = (flags & (X86_ARITH | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF | X86_AC |
+    cpu->flags = (flags & (X86_ARITH | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF |
+                           X86_AC |
                            X86_ID | X86_VIF | X86_VIP)) | X86_VM | X86_FIXED;
     for (unsigned i = 0; i < 5; i++)
         cpu->segment[order[i]] = x86_real_segment(selectors[i], true);
@@ -407,7 +415,8 @@ void x86_interrupt_return(X86Cpu *cpu, unsigned operand_size)
     } else if (cpu->flags & X86_NT) {
         if (cpu->is_long)
             x86_raise_error(cpu, X86_GP, 0);
-        x86_switch_task(cpu, x86_load_linear(cpu, cpu->task.base, 2, X86_BY_SYSTEM), X86_BY_RETURN, NULL);
+        x86_switch_task(cpu, x86_load_linear(cpu, cpu->task.base, 2, X86_BY_SYSTEM), X86_BY_RETURN,
+                        NULL);
     } else {
         iret_protected(cpu, operand_size);
     }

@@ -2,10 +2,11 @@
 /*
  * Where blocks are kept and found, what makes them invalid, and the loop that runs them.
  *
- * A block is known by the linear and the physical address of its first instruction and by its privilege. It is
- * made of one page and jumps without asking only to blocks of the same page, for which the same mapping
- * holds; so a page's blocks can be dropped together, and a change of mappings needs no search: every
- * instruction that changes one ends in the loop, which looks at the mapping again.
+ * A block is known by the linear and the physical address of its first instruction and by its
+ * privilege. It is made of one page and jumps without asking only to blocks of the same page, for
+ * which the same mapping holds; so a page's blocks can be dropped together, and a change of
+ * mappings needs no search: every instruction that changes one ends in the loop, which looks at the
+ * mapping again.
  */
 #include "target/x86/access.h"
 #include "target/x86/generate.h"
@@ -136,15 +137,19 @@ static int step(X86Cpu *cpu, const X86StepRecord *s)
     t->hit = false;
     x86_execute(cpu, &s->in);
     pack_flags(cpu);
-    return s->in.attributes & X86_A_ENDS_BLOCK || cpu->rip != s->rip + s->in.length || t->hit || cpu->events;
+    return s->in.attributes & X86_A_ENDS_BLOCK || cpu->rip != s->rip + s->in.length || t->hit ||
+        cpu->events;
 }
 
-/* What blocks do not look at is left to the interpreter: traps, breakpoints, checks of alignment. */
+/*
+ * What blocks do not look at is left to the interpreter: traps, breakpoints, checks of alignment.
+ */
 static bool can_run_blocks(const X86Cpu *cpu)
 {
     bool aligned = cpu->cpl == 3 && cpu->flags & X86_AC && cpu->cr0 & X86_CR0_AM;
 
-    return cpu->translator && cpu->mode.bits == 64 && !(cpu->flags & (X86_TF | X86_RF)) && !cpu->shadow &&
+    return cpu->translator && cpu->mode.bits == 64 && !(cpu->flags & (X86_TF | X86_RF)) &&
+        !cpu->shadow &&
            !(cpu->dr[7] & 0xff) && !aligned;
 }
 

@@ -9,14 +9,15 @@
 
 #include "target/x86/cpu.h"
 
-/* Makes a translator for @cpu with @size bytes for code. False if the host cannot have one: then @cpu is
+/* Makes a translator for @cpu with @size bytes for code. False if the host cannot have one:
+    then @cpu is
  * interpreted. */
 bool x86_translator_init(X86Cpu *cpu, size_t size);
 void x86_translator_free(X86Cpu *cpu);
 
 /*
- * Runs @cpu, translated where there is a translator and the code is 64-bit code, else interpreted, until it
- * stops; there is no budget, X86_EVENT_STOP ends it.
+ * Runs @cpu, translated where there is a translator and the code is 64-bit code, else interpreted,
+ * until it stops; there is no budget, X86_EVENT_STOP ends it.
  */
 X86Exit x86_run(X86Cpu *cpu);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Any bytes in any mode: an answer that does not depend on what follows the instruction, nothing read
- * past the bytes given or past the fifteenth, and a text that fits.
+ * Any bytes in any mode: an answer that does not depend on what follows the instruction, nothing
+ * read past the bytes given or past the fifteenth, and a text that fits.
  */
 #include "target/x86/insn.h"
 #include <glib.h>

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Any bytes as code, at level 0 and level 3, in each mode, with page tables, descriptor tables and code in
- * the same few writable pages: interpreted and translated it ends, and touches no memory but the guest's.
+ * Any bytes as code, at level 0 and level 3, in each mode, with page tables, descriptor tables and
+ * code in the same few writable pages: interpreted and translated it ends, and touches no memory
+ * but the guest's.
  */
 #include "target/x86/translate.h"
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-enum { PAGE = 4096, PAGES = 16, MEMORY = PAGES * PAGE, CODE = 0x1000, STACK = 0x3000, TABLES = 0x4000, GDT = 0x8000 };
+enum { PAGE = 4096, PAGES = 16, MEMORY = PAGES * PAGE, CODE = 0x1000, STACK = 0x3000, TABLES =
+       0x4000, GDT = 0x8000 };
 enum { STEPS = 300, CODE_BUFFER = 1 << 20, PATIENCE_US = 2000 };
 
 static uint64_t port_read(void *opaque, uint16_t port, unsigned size)
@@ -46,12 +48,14 @@ static void cpuid(void *opaque, uint32_t leaf, uint32_t subleaf, uint32_t out[4]
     memset(out, 0, 16);
 }
 
-static const X86Machine machine = { port_read, port_write, interrupt, tsc, msr_read, msr_write, cpuid };
+static const X86Machine machine = { port_read, port_write, interrupt, tsc, msr_read, msr_write,
+                                    cpuid };
 
 /* The first 2 MiB, which wrap around in the few pages there are, mapped onto themselves. */
 static void make_tables(uint8_t *memory, bool is_long)
 {
-    uint64_t root = (TABLES + PAGE) | 7, directory = (TABLES + 2 * PAGE) | 7, big = 0x87, flat32 = 0x87;
+    uint64_t root = (TABLES + PAGE) | 7, directory = (TABLES + 2 * PAGE) | 7, big = 0x87, flat32 =
+        0x87;
     static const uint64_t descriptors[] = {
         0, UINT64_C(0x00af9b000000ffff), UINT64_C(0x00cf93000000ffff), UINT64_C(0x00cf9b000000ffff),
         UINT64_C(0x00affb000000ffff), UINT64_C(0x00cff3000000ffff), UINT64_C(0x00008b0090000067),

@@ -12,7 +12,7 @@
 
 enum { TEXT = 200, SLOT = 32, GENERATED = 20000 };
 
-/* ---- what objdump says -------------------------------------------------------------------------- */
+/* ---- what objdump says ----------------------------------------------------------------------- */
 
 typedef struct {
     uint64_t address;
@@ -114,7 +114,8 @@ static bool is_beyond(const Line *l)
 {
     /* Wrong there, or not offered by our processor; those before "bnd" are hints to older ones. */
     static const char *const words[] = {
-        "(bad)", "%?", ".byte", "movdq2q", "movq2dq", "pmovmskb", "prefetchwt1", "cldemote", "bnd", "xbegin", "xabort",
+        "(bad)", "%?", ".byte", "movdq2q", "movq2dq", "pmovmskb", "prefetchwt1", "cldemote", "bnd",
+            "xbegin", "xabort",
         "xend", "xtest", "rdpkru", "wrpkru", "vmclear", "movmskp", "gsbase", "fsbase",
     };
 
@@ -167,7 +168,7 @@ static FILE *run_objdump(const char *options, const char *path)
     return popen(command, "r");
 }
 
-/* ---- programs of this machine ------------------------------------------------------------------- */
+/* ---- programs of this machine ---------------------------------------------------------------- */
 
 /* The text of @path, which objdump finds its way through, is decoded as objdump does. */
 static void compare_program(const char *path)
@@ -212,7 +213,7 @@ static void test_libc(void)
     compare_program("/lib/x86_64-linux-gnu/libc.so.6");
 }
 
-/* ---- generated instructions --------------------------------------------------------------------- */
+/* ---- generated instructions ------------------------------------------------------------------ */
 
 /* Each instruction stands at the start of a slot of its own, so that one does not hide the next. */
 static void compare_generated(unsigned bits, const char *machine)

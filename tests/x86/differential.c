@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Each instruction by the interpreter and by the host's processor: same registers, flags, memory,
- * exception. The cases are random, made from the decoder's table, and the same in every run of a seed.
+ * exception. The cases are random, made from the decoder's table, and the same in every run of a
+ * seed.
  *
- * FERRY_CASES and FERRY_SEED choose how many and which; FERRY_MNEMONIC only one kind.
+ * FERRY_CASES and FERRY_SEED choose how many and which, FERRY_MNEMONIC only one kind, FERRY_FIRST
+ * those from that number on.
  */
 #include "tests/lib/harness.h"
 #include "tests/x86/lib/compare.h"

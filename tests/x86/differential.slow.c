@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The comparison with the host's processor at length: ten million cases a run in both modes together, from
- * a seed that changes every day unless FERRY_SEED gives it.
+ * The comparison with the host's processor at length: ten million cases a run in both modes
+ * together, from a seed that changes every day unless FERRY_SEED gives it.
  */
 #include "tests/lib/harness.h"
 #include "tests/x86/lib/compare.h"

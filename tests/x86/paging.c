@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Page faults and their error codes, accessed and dirty bits, protection keys of the supervisor, the TLB. */
+/*
+ * Page faults and their error codes, accessed and dirty bits, protection keys of the supervisor,
+ * the TLB.
+ */
 #include "tests/lib/harness.h"
 
 #if defined(__x86_64__)
@@ -54,7 +57,9 @@ static void test_not_present(void)
     }
 }
 
-/* Protection faults have P set; CR0.WP decides whether the supervisor may write what is read-only. */
+/*
+ * Protection faults have P set; CR0.WP decides whether the supervisor may write what is read-only.
+ */
 static void test_protection(void)
 {
     g_autoptr(Machine) m = machine_new();
@@ -270,7 +275,8 @@ const Test tests[] = {
     { "/x86/paging/32-bit-and-pae", test_legacy_formats },
     { "/x86/paging/32-bit-and-pae-translated", test_legacy_formats_translated },
     { "/x86/paging/crossing-is-all-or-nothing", test_crossing_is_all_or_nothing },
-    { "/x86/paging/crossing-is-all-or-nothing-translated", test_crossing_is_all_or_nothing_translated },
+    { "/x86/paging/crossing-is-all-or-nothing-translated",
+      test_crossing_is_all_or_nothing_translated },
     {}
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Random programs of several instructions, interpreted and translated: what a block keeps in registers and
- * flags from one instruction to the next must not show. No host is asked.
+ * Random programs of several instructions, interpreted and translated: what a block keeps in
+ * registers and flags from one instruction to the next must not show. No host is asked.
  */
 #include "tests/lib/harness.h"
 #include "tests/x86/lib/prepare.h"
@@ -24,12 +24,14 @@ static bool fits(const X86Insn *in)
     unsigned class = x86_operations[in->op].class_;
     bool jumps = in->op == X86_jcc;
 
-    if (class != X86_C_INTEGER && class != X86_C_ATOMIC && class != X86_C_BMI && class != X86_C_HINT && !jumps)
+    if (class != X86_C_INTEGER && class != X86_C_ATOMIC && class != X86_C_BMI && class !=
+        X86_C_HINT && !jumps)
         return false;
     if (in->op == X86_enter || in->op == X86_leave || in->op == X86_popf || in->op == X86_xlat)
         return false;
     for (unsigned i = 0; i < in->operands; i++) {
-        if (in->operand[i].kind == X86_OPD_MEM && in->op != X86_lea && in->op != X86_nop && !in->mem.rip)
+        if (in->operand[i].kind == X86_OPD_MEM && in->op != X86_lea && in->op != X86_nop &&
+            !in->mem.rip)
             return false;
         /* The stack stays where it is. */
         if (in->operand[i].kind == X86_OPD_GPR && in->operand[i].reg == X86_RSP && i == 0 &&
@@ -96,7 +98,8 @@ static void make_state(State *s, Random *r, uint64_t rip)
 {
     memset(s, 0, sizeof(*s));
     for (unsigned i = 0; i < 16; i++)
-        s->gpr[i] = random_chance(r, 30) ? random_below(r, 3) : random_next(r) >> random_below(r, 64);
+        s->gpr[i] = random_chance(r, 30) ? random_below(r, 3) : random_next(r) >> random_below(r,
+                64);
     for (unsigned i = 0; i < DATA_SIZE; i += 8)
         memcpy(s->data + i, &(uint64_t){ i * UINT64_C(0x9e3779b97f4a7c15) }, 8);
     s->gpr[X86_RSP] = DATA_AT + 1024 + 8 * random_below(r, 64);
@@ -167,11 +170,14 @@ static bool same(const State *a, const State *b, const Program *p)
 
     for (unsigned i = 0; i < 16; i++)
         if (a->gpr[i] != b->gpr[i]) {
-            printf("# register %u: %" PRIx64 " interpreted, %" PRIx64 " translated\n", i, a->gpr[i], b->gpr[i]);
+            printf("# register %u: %" PRIx64 " interpreted, %" PRIx64 " translated\n", i, a->gpr[i],
+                   b->gpr[i]);
             return false;
         }
-    if (a->rip != b->rip || a->vector != b->vector || a->error != b->error || a->address != b->address) {
-        printf("# rip %" PRIx64 " vector %u interpreted, %" PRIx64 " %u translated\n", a->rip, a->vector, b->rip,
+    if (a->rip != b->rip || a->vector != b->vector || a->error != b->error || a->address !=
+        b->address) {
+        printf("# rip %" PRIx64 " vector %u interpreted, %" PRIx64 " %u translated\n", a->rip,
+               a->vector, b->rip,
                b->vector);
         return false;
     }

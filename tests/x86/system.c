@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Mode switches, interrupts, privilege, gates, tasks, debugging: what the manuals say, on a bare machine. */
+/*
+ * Mode switches, interrupts, privilege, gates, tasks, debugging: what the manuals say, on a bare
+ * machine.
+ */
 #include "tests/lib/harness.h"
 
 #if defined(__x86_64__)
@@ -79,7 +82,8 @@ static void test_real_interrupt(void)
 
 /* Big real mode: a limit loaded in protected mode stays when that is left. */
 GUEST(big_real, 16,
-      "lgdtl " AT(big_real, big_gdtr) "; mov %cr0, %eax; or $1, %al; mov %eax, %cr0; mov $0x10, %bx; mov %bx, %ds\n"
+      "lgdtl " AT(big_real, big_gdtr) "; mov %cr0, %eax; or $1, %al; mov %eax, %cr0\n"
+      "mov $0x10, %bx; mov %bx, %ds\n"
       "and $0xfe, %al; mov %eax, %cr0; xor %bx, %bx; mov %bx, %ds\n"
       "mov $0x80000, %ebx; mov (%ebx), %eax; out %eax, $0xe9; out %al, $0xf4\n"
       "big_gdtr: .word 0xff; .long 0xb000");
@@ -94,10 +98,11 @@ static void test_big_real(void)
     EXPECT_NOTES(m, 0x77);
 }
 
-/* ---- interrupts and exceptions ------------------------------------------------------------------ */
+/* ---- interrupts and exceptions --------------------------------------------------------------- */
 
 GUEST(to_user_and_back, 64,
-      "pushq $0x33; pushq $0x7000; pushq $0x202; pushq $0x3b; pushq $" AT(to_user_and_back, user) "; iretq\n"
+      "pushq $0x33; pushq $0x7000; pushq $0x202; pushq $0x3b; pushq $" AT(to_user_and_back,
+              user) "; iretq\n"
       "user: mov %cs, %eax; int $0x30; ud2\n"
       "in_kernel: out %eax, $0xe9; mov %rsp, %rax; out %eax, $0xe9\n"
       "mov %cs, %eax; out %eax, $0xe9; mov %ss, %eax; out %eax, $0xe9\n"
@@ -131,7 +136,8 @@ static void test_gate_privilege(void)
 
 GUEST(faults, 64,
       "mov 0x40000, %eax\n"
-      "handler: mov %rsp, %rax; out %eax, $0xe9; pop %rax; out %eax, $0xe9; pop %rax; out %eax, $0xe9\n"
+      "handler: mov %rsp, %rax; out %eax, $0xe9; pop %rax; out %eax, $0xe9; pop %rax; "
+      "out %eax, $0xe9\n"
       "out %al, $0xf4");
 LABEL(handler);
 
@@ -168,7 +174,10 @@ GUEST(waits, 64,
       "external: out %eax, $0xe9; mov (%rsp), %rbx; iretq");
 LABEL(external);
 
-/* The instruction after sti is not interrupted; hlt ends by an interrupt and execution goes on after. */
+/*
+ * The instruction after sti is not interrupted; hlt ends by an interrupt and execution goes on
+ * after.
+ */
 static void test_external_interrupt(void)
 {
     g_autoptr(Machine) m = machine_new();
@@ -186,7 +195,7 @@ static void test_external_interrupt(void)
     EXPECT_NOTES(m, 1, 1, 9);
 }
 
-/* ---- system calls -------------------------------------------------------------------------------- */
+/* ---- system calls ---------------------------------------------------------------------------- */
 
 GUEST(calls_system, 64,
       "mov $0xc0000081, %ecx; mov $0x00280008, %edx; xor %eax, %eax; wrmsr\n"
@@ -215,12 +224,13 @@ static void test_syscall(void)
     EXPECT_NOTES(m, 0x3b, 0x33, 0x8, 0x10, CODE + offset_of(calls_system, back), 0x202, 0x2);
 }
 
-/* ---- segments -------------------------------------------------------------------------------------- */
+/* ---- segments -------------------------------------------------------------------------------- */
 
 GUEST(reads_es, 32, "mov $0x70, %eax; mov %eax, %es; mov %es:(%ebx), %eax; out %al, $0xf4");
 GUEST(writes_es, 32, "mov $0x70, %eax; mov %eax, %es; mov %eax, %es:(%ebx); out %al, $0xf4");
 
-static void run_with_spare(const uint8_t *code, size_t len, uint64_t descriptor, uint32_t offset, int vector,
+static void run_with_spare(const uint8_t *code, size_t len, uint64_t descriptor, uint32_t offset,
+                           int vector,
                            uint32_t error)
 {
     g_autoptr(Machine) m = machine_new();
@@ -241,7 +251,8 @@ static void run_with_spare(const uint8_t *code, size_t len, uint64_t descriptor,
 
 static void test_segment_checks(void)
 {
-    uint64_t data = machine_segment(DATA, 0xff, 0x92, 4), down = machine_segment(DATA, 0xff, 0x96, 4);
+    uint64_t data = machine_segment(DATA, 0xff, 0x92, 4), down = machine_segment(DATA, 0xff, 0x96,
+            4);
 
     /* Limits, in both directions. */
     WITH_SPARE(reads_es, data, 0xfc, -1, 0);
@@ -274,8 +285,10 @@ static void test_stack_segment_checks(void)
 }
 
 GUEST(asks, 32,
-      "mov $0x70, %eax; lar %eax, %ebx; mov %ebx, %eax; out %eax, $0xe9; mov $0x70, %eax; lsl %eax, %ebx\n"
-      "mov %ebx, %eax; out %eax, $0xe9; mov $0x70, %eax; verw %ax; lahf; movzbl %ah, %eax; and $0x40, %eax\n"
+      "mov $0x70, %eax; lar %eax, %ebx; mov %ebx, %eax; out %eax, $0xe9; mov $0x70, %eax; "
+      "lsl %eax, %ebx\n"
+      "mov %ebx, %eax; out %eax, $0xe9; mov $0x70, %eax; verw %ax; lahf; movzbl %ah, %eax; "
+      "and $0x40, %eax\n"
       "out %eax, $0xe9; mov $0x78, %eax; lar %eax, %ebx; lahf; movzbl %ah, %eax; and $0x40, %eax\n"
       "out %eax, $0xe9; out %al, $0xf4");
 
@@ -289,13 +302,14 @@ static void test_selector_questions(void)
     EXPECT_NOTES(m, 0xc09200, 0x12345fff, 0x40, 0);
 }
 
-/* ---- call gates --------------------------------------------------------------------------------------- */
+/* ---- call gates ------------------------------------------------------------------------------ */
 
 /* From level 3, with two parameters, through a gate to level 0 and back. */
 GUEST(through_gate, 32,
       "pushl $0x33; pushl $0x7000; pushl $0x2b; pushl $" AT(through_gate, outside) "; lret\n"
       "outside: pushl $0x111; pushl $0x222; lcall $0x58, $0; mov %esp, %ebx; int $0x30\n"
-      "inside: mov %esp, %eax; out %eax, $0xe9; mov 8(%esp), %eax; out %eax, $0xe9; mov 12(%esp), %eax\n"
+      "inside: mov %esp, %eax; out %eax, $0xe9; mov 8(%esp), %eax; out %eax, $0xe9; "
+      "mov 12(%esp), %eax\n"
       "out %eax, $0xe9; mov %cs, %eax; out %eax, $0xe9; mov %ss, %eax; out %eax, $0xe9; lret $8\n"
       "ends: mov %ebx, %eax; out %eax, $0xe9; out %al, $0xf4");
 LABEL(inside);
@@ -308,18 +322,21 @@ static void test_call_gate(void)
 
     machine_protected(m);
     machine_gate(m, 0x30, offset_of(through_gate, ends), 14, 3, 0);
-    machine_descriptor(m, SEL_CALL_GATE, (to & 0xffff) | SEL_CODE << 16 | UINT64_C(0x0000ec0200000000));
+    machine_descriptor(m, SEL_CALL_GATE, (to & 0xffff) | SEL_CODE << 16 |
+                       UINT64_C(0x0000ec0200000000));
     RUN(m, through_gate);
     EXPECT_NOTES(m, INNER_STACK_TOP - 24, 0x222, 0x111, SEL_CODE, SEL_DATA, 0x7000);
 }
 
-/* ---- tasks ---------------------------------------------------------------------------------------------- */
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 GUEST(switches, 32,
       "mov $0xabc, %esi; lcall $0x50, $0; mov %esi, %eax; out %eax, $0xe9\n"
       "str %eax; out %eax, $0xe9; mov %cr0, %eax; and $8, %eax; out %eax, $0xe9; out %al, $0xf4\n"
-      "other: mov %esi, %eax; out %eax, $0xe9; str %eax; out %eax, $0xe9; pushf; pop %eax; and $0x4000, %eax\n"
-      "out %eax, $0xe9; mov %esp, %eax; out %eax, $0xe9; iret; mov $0x55, %eax; out %eax, $0xe9; out %al, $0xf4");
+      "other: mov %esi, %eax; out %eax, $0xe9; str %eax; out %eax, $0xe9; pushf; pop %eax; "
+      "and $0x4000, %eax\n"
+      "out %eax, $0xe9; mov %esp, %eax; out %eax, $0xe9; iret; mov $0x55, %eax; out %eax, $0xe9; "
+      "out %al, $0xf4");
 LABEL(other);
 
 static void put(Machine *m, uint32_t at, uint32_t v)
@@ -332,8 +349,10 @@ static void make_other_task(Machine *m, uint32_t eip)
     static const struct {
         unsigned at;
         uint32_t v;
-    } fields[] = { { 28, 0 },         { 36, 2 },         { 56, 0x6000 },   { 64, 0x777 },    { 72, SEL_DATA },
-                   { 76, SEL_CODE }, { 80, SEL_DATA }, { 84, SEL_DATA }, { 88, 0 },        { 92, 0 },
+    } fields[] = { { 28, 0 },         { 36, 2 },         { 56, 0x6000 },   { 64, 0x777 },
+                      { 72, SEL_DATA },
+                   { 76, SEL_CODE }, { 80, SEL_DATA }, { 84, SEL_DATA }, { 88, 0 },
+                              { 92, 0 },
                    { 96, 0 },         { 100, 0x680000 } };
 
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -354,10 +373,12 @@ static void test_task_switch(void)
     g_assert_cmphex(m->ram[GDT_AT + SEL_OTHER_TSS + 5], ==, 0x89);
     g_assert_cmphex(m->ram[GDT_AT + SEL_TSS + 5], ==, 0x8b);
     /* The other task's saved EIP is after its iret. */
-    g_assert_cmphex(*(uint32_t *)(m->ram + OTHER_TSS_AT + 32), >, CODE + offset_of(switches, other) + 20);
+    g_assert_cmphex(*(uint32_t *)(m->ram + OTHER_TSS_AT + 32), >, CODE +
+                    offset_of(switches, other) + 20);
 }
 
-GUEST(faults_to_task, 32, "mov %es:0x200, %eax\nerror_task: pop %eax; out %eax, $0xe9; out %al, $0xf4");
+GUEST(faults_to_task, 32,
+      "mov %es:0x200, %eax\nerror_task: pop %eax; out %eax, $0xe9; out %al, $0xf4");
 LABEL(error_task);
 
 /* A fault through a task gate pushes its error code on the new task's stack. */
@@ -375,13 +396,14 @@ static void test_task_gate(void)
     g_assert_cmphex(*(uint32_t *)(m->ram + TSS_AT + 32), ==, CODE);
 }
 
-/* ---- virtual-8086 mode ------------------------------------------------------------------------------------- */
+/* ---- virtual-8086 mode ----------------------------------------------------------------------- */
 
 GUEST(to_v86, 32,
       "pushl $4; pushl $3; pushl $2; pushl $1; pushl $0x500; pushl $0x100; pushl $0x20002\n"
       "pushl $0x100; pushl $" AT(to_v86, v86) " - 0x1000; iret\n"
       ".code16\nv86: mov %ds, %bx; mov %bx, 0x10; mov $0x1234, %ax; int $0x21\n"
-      ".code32\ncaught: pop %eax; out %eax, $0xe9; mov 8(%esp), %eax; and $0x20000, %eax; out %eax, $0xe9\n"
+      ".code32\ncaught: pop %eax; out %eax, $0xe9; mov 8(%esp), %eax; and $0x20000, %eax; "
+      "out %eax, $0xe9\n"
       "mov 20(%esp), %eax; out %eax, $0xe9; mov %ds, %eax; out %eax, $0xe9; out %al, $0xf4");
 LABEL(caught);
 
@@ -397,7 +419,7 @@ static void test_v86(void)
     g_assert_cmphex(*(uint16_t *)(m->ram + 0x20 + 0x10), ==, 2);
 }
 
-/* ---- ports ------------------------------------------------------------------------------------------------- */
+/* ---- ports ----------------------------------------------------------------------------------- */
 
 GUEST(uses_ports, 32, "in $0x44, %al; in $0x45, %al; out %al, $0xf4");
 
@@ -413,15 +435,18 @@ static void test_port_map(void)
     g_assert_cmphex(m->cpu.rip, ==, CODE + 2);
 }
 
-/* ---- debugging ---------------------------------------------------------------------------------------------- */
+/* ---- debugging ------------------------------------------------------------------------------- */
 
 GUEST(is_stepped, 64,
       "pushfq; orl $0x100, (%rsp); popfq; nop; mov %ss, %eax; mov %eax, %ss; nop; nop; ud2\n"
-      "step: push %rax; mov 8(%rsp), %rax; out %eax, $0xe9; pop %rax; iretq\nstep_end: out %al, $0xf4");
+      "step: push %rax; mov 8(%rsp), %rax; out %eax, $0xe9; pop %rax; "
+      "iretq\nstep_end: out %al, $0xf4");
 LABEL(step);
 LABEL(step_end);
 
-/* A trap after each instruction but that which loads SS, beginning after the one that follows popf. */
+/*
+ * A trap after each instruction but that which loads SS, beginning after the one that follows popf.
+ */
 static void test_single_step(void)
 {
     g_autoptr(Machine) m = machine_new();
@@ -439,12 +464,16 @@ GUEST(is_watched, 64,
       "mov $" AT(is_watched, stop) ", %eax; mov %rax, %dr0; mov $0x40008, %eax; mov %rax, %dr1\n"
       "mov $0xd00005, %eax; mov %rax, %dr7\n" /* DR0: code; DR1: 4 bytes, writes */
       "nop\nstop: mov 0x40008, %ebx; mov %eax, 0x4000a; nop; out %al, $0xf4\n"
-      "caught_break: mov (%rsp), %rax; out %eax, $0xe9; mov %dr6, %rax; out %eax, $0xe9; xor %eax, %eax\n"
+      "caught_break: mov (%rsp), %rax; out %eax, $0xe9; mov %dr6, %rax; out %eax, $0xe9; "
+      "xor %eax, %eax\n"
       "mov %rax, %dr6; orl $0x10000, 16(%rsp); iretq");
 LABEL(stop);
 LABEL(caught_break);
 
-/* A breakpoint stops before the instruction, once if RF is set for the return; a watch after the write. */
+/*
+ * A breakpoint stops before the instruction, once if RF is set for the return; a watch after the
+ * write.
+ */
 static void test_breakpoints(void)
 {
     g_autoptr(Machine) m = machine_new();
@@ -469,7 +498,7 @@ static void test_general_detect(void)
     g_assert_true(m->cpu.dr[6] & 1 << 13);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------------------ */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 GUEST(bad_cr0, 64, "mov $0x80000000, %eax; mov %rax, %cr0");
 GUEST(bad_cr4, 64, "xor %eax, %eax; mov %rax, %cr4");
@@ -518,8 +547,9 @@ static void test_alignment_check(void)
 
 GUEST(uses_fpu, 64, "fld1");
 GUEST(uses_sse, 64, "xorps %xmm0, %xmm0");
-GUEST(pending, 64, "fninit; movw $0x37e, 0x40000; fldcw 0x40000; fldz; fld1; fldz; fdivp; fsqrt; fnclex\n"
-                   "fchs; fld1; fchs; fsqrt; nop; fnop");
+GUEST(pending, 64,
+      "fninit; movw $0x37e, 0x40000; fldcw 0x40000; fldz; fld1; fldz; fdivp; fsqrt; fnclex\n"
+      "fchs; fld1; fchs; fsqrt; nop; fnop");
 
 /* CR0.TS and EM, CR4.OSFXSR; an x87 exception shows at the next waiting instruction. */
 static void test_float_state(void)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What translated code has to get right beyond single instructions: code that changes, memory that moves. */
+/*
+ * What translated code has to get right beyond single instructions: code that changes, memory that
+ * moves.
+ */
 #include "tests/lib/harness.h"
 
 #if defined(__x86_64__)
@@ -19,7 +22,10 @@ static Machine *translating(void)
     return m;
 }
 
-/* A loop changes the immediate of an instruction of its own page, before it and right after the store. */
+/*
+ * A loop changes the immediate of an instruction of its own page, before it and right after the
+ * store.
+ */
 GUEST(modifies, 64,
       "xor %ebx, %ebx; mov $5, %ecx\n"
       "again: incb " AT(modifies, changed) " + 1\n"
@@ -66,7 +72,8 @@ static void test_aliased_code(void)
 }
 
 /* A fault in the middle of a block finds the registers and flags of its instruction. */
-GUEST(faults_in_block, 64, "mov $1, %eax; mov $7, %r9d; cmp $2, %eax; mov %r9, 0x40000; mov $9, %eax; stc");
+GUEST(faults_in_block, 64,
+      "mov $1, %eax; mov $7, %r9d; cmp $2, %eax; mov %r9, 0x40000; mov $9, %eax; stc");
 
 static void test_fault_in_block(void)
 {

@@ -10,11 +10,12 @@ enum { INTERPRETED, TRANSLATED, EXECUTORS };
 enum { SHOWN_PER_OPERATION = 3, TEXT = 100, DIFFERENCE = 400 };
 
 static const char *const class_names[X86_C_COUNT] = {
-    "integer", "branch", "string", "atomic", "bit", "hint", "system", "x87", "sse-integer", "sse-float",
+    "integer", "branch", "string", "atomic", "bit", "hint", "system", "x87", "sse-integer",
+        "sse-float",
     "crypto", "fp-state",
 };
 
-/* ---- differences ------------------------------------------------------------------------------------ */
+/* ---- differences ----------------------------------------------------------------------------- */
 
 typedef struct {
     char text[DIFFERENCE];
@@ -37,7 +38,8 @@ static void compare_number(Difference *d, const char *name, uint64_t host, uint6
         note(d, " %s host %" PRIx64 " ours %" PRIx64, name, host, ours);
 }
 
-static void compare_x87(Difference *d, const FloatState *host, const FloatState *ours, uint16_t codes)
+static void compare_x87(Difference *d, const FloatState *host, const FloatState *ours,
+                        uint16_t codes)
 {
     compare_number(d, "fcw", host->control, ours->control);
     compare_number(d, "fsw", host->status & ~codes, ours->status & ~codes);
@@ -46,12 +48,14 @@ static void compare_x87(Difference *d, const FloatState *host, const FloatState 
         const X87Number *a = &host->st[i], *b = &ours->st[i];
 
         if (a->mantissa != b->mantissa || a->sign_exponent != b->sign_exponent)
-            note(d, " st%u host %04x:%016" PRIx64 " ours %04x:%016" PRIx64, i, a->sign_exponent, a->mantissa,
+            note(d, " st%u host %04x:%016" PRIx64 " ours %04x:%016" PRIx64, i, a->sign_exponent,
+                 a->mantissa,
                  b->sign_exponent, b->mantissa);
     }
 }
 
-static void compare_vectors(Difference *d, const FloatState *host, const FloatState *ours, unsigned count)
+static void compare_vectors(Difference *d, const FloatState *host, const FloatState *ours,
+                            unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
         if (memcmp(&host->xmm[i], &ours->xmm[i], 16))
@@ -65,7 +69,8 @@ static void compare_data(Difference *d, const State *host, const State *ours)
         return;
     for (unsigned i = 0; i < DATA_SIZE; i++) {
         if (host->data[i] != ours->data[i]) {
-            note(d, " [%" PRIx64 "] host %02x ours %02x", DATA_AT + i, host->data[i], ours->data[i]);
+            note(d, " [%" PRIx64 "] host %02x ours %02x", DATA_AT + i, host->data[i],
+                 ours->data[i]);
             return;
         }
     }
@@ -152,12 +157,13 @@ static void compare_ends(Difference *d, const X86Insn *in, const State *start, c
         flags &= ~undefined_flags(in, start);
     compare_number(d, "flags", host->flags & flags, ours->flags & flags);
     compare_x87(d, &host->fp, &ours->fp, in ? undefined_codes(in) : 0);
-    compare_number(d, "mxcsr", host->fp.mxcsr & ~unknown_mxcsr(host), ours->fp.mxcsr & ~unknown_mxcsr(host));
+    compare_number(d, "mxcsr", host->fp.mxcsr & ~unknown_mxcsr(host),
+                   ours->fp.mxcsr & ~unknown_mxcsr(host));
     compare_vectors(d, &host->fp, &ours->fp, bits / 4);
     compare_data(d, host, ours);
 }
 
-/* ---- cases ------------------------------------------------------------------------------------------- */
+/* ---- cases ----------------------------------------------------------------------------------- */
 
 typedef struct {
     Executor *executors[EXECUTORS];
@@ -184,7 +190,9 @@ static void show(Comparison *c, const Generated *g, uint64_t number, const char 
     printf("%s:%s\n", text, difference);
 }
 
-/* What an image of the x87 state in memory says of the last instruction's address is not compared. */
+/*
+ * What an image of the x87 state in memory says of the last instruction's address is not compared.
+ */
 static void forget_pointers(const X86Insn *in, State *host, State *ours)
 {
     if (in->op == X86_fxsave || in->op == X86_fnsave || in->op == X86_fnstenv)
@@ -236,7 +244,8 @@ static void report(const Comparison *c)
         if (c->compared[i])
             printf(" %s %" PRIu64 ",", class_names[i], c->compared[i]);
     }
-    printf(" undefined %" PRIu64 "; %" PRIu64 " in all, %" PRIu64 " of them with an exception\n", c->undefined,
+    printf(" undefined %" PRIu64 "; %" PRIu64 " in all, %" PRIu64 " of them with an exception\n",
+           c->undefined,
            all, c->faulted);
 }
 
@@ -259,11 +268,11 @@ bool compare_with_host(unsigned bits, uint64_t seed, uint64_t cases)
 {
     g_autofree Comparison *c = comparison_new(bits);
     X86DecodeMode mode = { .bits = bits, .features = X86_FEATURES_ALL };
-    const char *only = g_getenv("FERRY_MNEMONIC");
+    const char *only = g_getenv("FERRY_MNEMONIC"), *first = g_getenv("FERRY_FIRST");
 
     if (!c)
         return false;
-    for (uint64_t i = 0; i < cases; i++) {
+    for (uint64_t i = first ? g_ascii_strtoull(first, NULL, 0) : 0; i < cases; i++) {
         /* Each case has a seed of its own, so that it can be run alone. */
         Random r = { .state = (seed << 40 ^ i * UINT64_C(0x9e3779b97f4a7c15)) | 1 };
         const X86Form *f = &x86_forms[random_below(&r, x86_form_count)];
@@ -286,7 +295,8 @@ static Generated known(const KnownCode *k)
 
     memset(g.code, 0xcc, sizeof(g.code));
     for (size_t i = 0; k->code[2 * i]; i++)
-        g.code[i] = g_ascii_xdigit_value(k->code[2 * i]) << 4 | g_ascii_xdigit_value(k->code[2 * i + 1]);
+        g.code[i] = g_ascii_xdigit_value(k->code[2 * i]) << 4 |
+            g_ascii_xdigit_value(k->code[2 * i + 1]);
     g.decoded = x86_decode(&g.insn, g.code, sizeof(g.code), mode);
     return g;
 }

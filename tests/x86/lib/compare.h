@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 /*
- * Compares @cases random instructions of @seed in @bits (32 or 64) with the host's processor and prints how
- * many there were of each class. Fails the running test if any differs, after showing some. False if
- * the host cannot be asked.
+ * Compares @cases random instructions of @seed in @bits (32 or 64) with the host's processor and
+ * prints how many there were of each class. Fails the running test if any differs, after showing
+ * some. False if the host cannot be asked.
  */
 bool compare_with_host(unsigned bits, uint64_t seed, uint64_t cases);
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Running a snippet by ourselves, interpreted or translated, as a program at privilege level 3 in long mode. */
+/*
+ * Running a snippet by ourselves, interpreted or translated, as a program at privilege level 3 in
+ * long mode.
+ */
 #include "tests/x86/lib/snippet.h"
 #include "target/x86/mmu.h"
 #include "target/x86/translate.h"
@@ -41,7 +44,8 @@ static void make_tables(uint8_t *memory)
     for (unsigned i = 0; i < CODE_SIZE / PAGE; i++)
         entry(memory, CODE_TABLE, i, (CODE_PHYSICAL + i * PAGE) | P | U);
     for (unsigned i = 0; i < DATA_SIZE / PAGE; i++)
-        entry(memory, DATA_TABLE, i, (DATA_PHYSICAL + i * PAGE) | P | U | NX | (i < WRITABLE_SIZE / PAGE ? W : 0));
+        entry(memory, DATA_TABLE, i, (DATA_PHYSICAL + i * PAGE) | P | U | NX |
+              (i < WRITABLE_SIZE / PAGE ? W : 0));
 }
 
 /* No machine: a program at level 3 never gets that far. */
@@ -65,7 +69,8 @@ Executor *executor_new(Bases bases, bool translates)
     cpu->machine = &machine;
     memory_map_add_ram(cpu->memory, 0, MEMORY, memory);
     x86_reset(cpu);
-    cpu->cr0 = X86_CR0_PE | X86_CR0_PG | X86_CR0_WP | X86_CR0_NE | X86_CR0_MP | X86_CR0_ET | X86_CR0_AM;
+    cpu->cr0 = X86_CR0_PE | X86_CR0_PG | X86_CR0_WP | X86_CR0_NE | X86_CR0_MP | X86_CR0_ET |
+        X86_CR0_AM;
     cpu->cr3 = ROOT;
     cpu->cr4 = X86_CR4_PAE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
     cpu->efer = X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE | X86_EFER_SCE;

@@ -8,7 +8,7 @@ enum { STEPS = 200000, SECONDS = 60, CODE_BUFFER = 4 << 20 };
 
 bool machine_translates;
 
-/* ---- what the processor sees of the machine ------------------------------------------------------ */
+/* ---- what the processor sees of the machine -------------------------------------------------- */
 
 static uint64_t port_read(void *opaque, uint16_t port, unsigned size)
 {
@@ -63,7 +63,8 @@ static void cpuid(void *opaque, uint32_t leaf, uint32_t subleaf, uint32_t out[4]
 
 Machine *machine_new(void)
 {
-    static const X86Machine parts = { port_read, port_write, interrupt, tsc, msr_read, msr_write, cpuid };
+    static const X86Machine parts = { port_read, port_write, interrupt, tsc, msr_read, msr_write,
+                                      cpuid };
     Machine *m = g_new0(Machine, 1);
 
     m->ram = g_malloc0(RAM);
@@ -96,12 +97,13 @@ void machine_free(Machine *m)
     g_free(m);
 }
 
-/* ---- tables -------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 uint64_t machine_segment(uint32_t base, uint32_t limit, unsigned access, unsigned flags)
 {
     return (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)access << 40 |
-           (uint64_t)(limit >> 16 & 15) << 48 | (uint64_t)flags << 52 | (uint64_t)(base >> 24) << 56;
+           (uint64_t)(limit >> 16 & 15) << 48 | (uint64_t)flags << 52 |
+               (uint64_t)(base >> 24) << 56;
 }
 
 void machine_descriptor(Machine *m, unsigned selector, uint64_t value)
@@ -170,7 +172,8 @@ void machine_long(Machine *m)
     x86_update_mode(&m->cpu);
 }
 
-void machine_gate(Machine *m, unsigned vector, uint32_t offset, unsigned type, unsigned dpl, unsigned ist)
+void machine_gate(Machine *m, unsigned vector, uint32_t offset, unsigned type, unsigned dpl,
+                  unsigned ist)
 {
     uint32_t at = CODE + offset;
     uint64_t low = (at & 0xffff) | SEL_CODE << 16 | (uint64_t)ist << 32 |
@@ -180,7 +183,7 @@ void machine_gate(Machine *m, unsigned vector, uint32_t offset, unsigned type, u
     put(m, IDT_AT + vector * size, low, 8);
 }
 
-/* ---- running --------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 X86Exit machine_continue(Machine *m)
 {
@@ -201,8 +204,10 @@ void machine_run(Machine *m, const uint8_t *code, size_t len)
     X86Exit why = machine_run_to_exit(m, code, len);
 
     if (!m->ended)
-        g_error("the guest did not end: exit %d, rip %" G_GINT64_MODIFIER "x, last exception %u, error %x, cr2 %"
-                G_GINT64_MODIFIER "x", why, m->cpu.rip, m->cpu.exception.vector, m->cpu.exception.error, m->cpu.cr2);
+        g_error("the guest did not end: exit %d, rip %" G_GINT64_MODIFIER
+                "x, last exception %u, error %x, cr2 %"
+                G_GINT64_MODIFIER "x", why, m->cpu.rip, m->cpu.exception.vector,
+                    m->cpu.exception.error, m->cpu.cr2);
 }
 
 void machine_run_to_exception(Machine *m, const uint8_t *code, size_t len)

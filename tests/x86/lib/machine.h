@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The smallest machine: one processor, 1 MiB of RAM, and two ports. Flat guest code runs at level 0 or
- * wherever it goes from there.
+ * The smallest machine: one processor, 1 MiB of RAM, and two ports. Flat guest code runs at level 0
+ * or wherever it goes from there.
  *
  *     port E9   what is written is noted
  *     port F4   what is written ends the run
@@ -71,14 +71,17 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Machine, machine_free)
 /* Puts it into protected mode, flat, 32 bits, no paging. */
 void machine_protected(Machine *m);
 
-/* Puts it into 64-bit mode with the first 2 MiB mapped onto themselves, in pages of 4 KiB, for all. */
+/*
+ * Puts it into 64-bit mode with the first 2 MiB mapped onto themselves, in pages of 4 KiB, for all.
+ */
 void machine_long(Machine *m);
 
 /* The entry that maps the 4 KiB page of @address in machine_long. */
 uint64_t *machine_pte(Machine *m, uint64_t address);
 
 /* Sets gate @vector of the IDT to @offset (of CODE), of @type 14 or 15, with @dpl and @ist. */
-void machine_gate(Machine *m, unsigned vector, uint32_t offset, unsigned type, unsigned dpl, unsigned ist);
+void machine_gate(Machine *m, unsigned vector, uint32_t offset, unsigned type, unsigned dpl,
+                  unsigned ist);
 
 /* Writes 8 bytes of the GDT. */
 void machine_descriptor(Machine *m, unsigned selector, uint64_t value);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Running on the host: a signal handler exchanges the registers. A trap of ours enters it the first time;
- * it remembers where we were and puts the snippet's registers into the frame. The exception that ends the
- * snippet enters it again; it takes the registers out and returns to us.
+ * Running on the host: a signal handler exchanges the registers. A trap of ours enters it the first
+ * time; it remembers where we were and puts the snippet's registers into the frame. The exception
+ * that ends the snippet enters it again; it takes the registers out and returns to us.
  */
 #include "tests/x86/lib/snippet.h"
 #include <string.h>
@@ -29,8 +29,10 @@ static uint8_t stack[64 * 1024] __attribute__((aligned(16)));
 static uint8_t *code_pages, *data_pages, *data_alias;
 
 /* Our numbers of the general registers, in the kernel's order. */
-static const int order[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-                               REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
+static const int order[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI,
+                               REG_RDI,
+                               REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14,
+                                   REG_R15 };
 
 static void put_float(uint8_t *fx, const FloatState *f)
 {
@@ -114,7 +116,8 @@ static uint8_t *map_at(uint64_t at, size_t size, int protection, uint8_t **alias
 
     if (fd < 0 || ftruncate(fd, size))
         return NULL;
-    p = mmap((void *)(uintptr_t)at, size, protection, MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, fd, 0);
+    p = mmap((void *)(uintptr_t)at, size, protection, MAP_SHARED | MAP_FIXED_NOREPLACE |
+             MAP_POPULATE, fd, 0);
     *alias = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
     close(fd);
     return p == MAP_FAILED || *alias == MAP_FAILED ? NULL : p;

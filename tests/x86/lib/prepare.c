@@ -6,8 +6,8 @@
 /* ---- which instructions ---------------------------------------------------------------------- */
 
 /*
- * Left out are those whose result is the machine's own (identity, time, chance, selectors), that enter the
- * kernel on purpose, or that would take this process apart.
+ * Left out are those whose result is the machine's own (identity, time, chance, selectors), that
+ * enter the kernel on purpose, or that would take this process apart.
  */
 bool can_compare(const X86Form *f)
 {
@@ -51,7 +51,8 @@ static unsigned shift_count(const X86Insn *in, const State *s)
 /* Double shifts of words by more than 16 give what they like. */
 static bool is_undefined_shift(const X86Insn *in, const State *s)
 {
-    return (in->op == X86_shld || in->op == X86_shrd) && shift_count(in, s) > 8 * in->operand[0].size;
+    return (in->op == X86_shld || in->op == X86_shrd) &&
+        shift_count(in, s) > 8 * in->operand[0].size;
 }
 
 static uint32_t shift_undefined(const X86Insn *in, const State *s)
@@ -116,8 +117,10 @@ static uint64_t random_value(Random *r)
 static uint32_t random_float(Random *r)
 {
     static const uint32_t edges[] = {
-        0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00001, 0x7f800001,
-        0x00000001, 0x807fffff, 0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000, 0x4effffff, 0x5f000000,
+        0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00001,
+            0x7f800001,
+        0x00000001, 0x807fffff, 0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000, 0x4effffff,
+            0x5f000000,
     };
 
     if (random_chance(r, 35))
@@ -141,7 +144,8 @@ static uint64_t random_double(Random *r)
     if (random_chance(r, 35))
         return edges[random_below(r, G_N_ELEMENTS(edges))];
     if (random_chance(r, 60))
-        return (random_next(r) & UINT64_C(0x800fffffffffffff)) | (uint64_t)(980 + random_below(r, 90)) << 52;
+        return (random_next(r) & UINT64_C(0x800fffffffffffff)) |
+            (uint64_t)(980 + random_below(r, 90)) << 52;
     return random_next(r);
 }
 
@@ -165,21 +169,25 @@ static X86Vector random_vector(Random *r)
 static X87Number random_number(Random *r)
 {
     X87Number n = { .mantissa = random_next(r) | UINT64_C(1) << 63,
-                    .sign_exponent = (random_next(r) & 0x8000) | (0x3fff - 70 + random_below(r, 140)) };
+                    .sign_exponent = (random_next(r) & 0x8000) |
+                        (0x3fff - 70 + random_below(r, 140)) };
 
     switch (random_below(r, 12)) {
     case 0:
         return (X87Number){ 0, n.sign_exponent & 0x8000 };
     case 1:
-        return (X87Number){ n.mantissa & (UINT64_C(3) << 62 | random_below(r, 2)), n.sign_exponent | 0x7fff };
+        return (X87Number){ n.mantissa & (UINT64_C(3) << 62 | random_below(r, 2)), n.sign_exponent |
+                            0x7fff };
     case 2:
         return (X87Number){ random_next(r) >> random_below(r, 64), n.sign_exponent & 0x8000 };
     case 3:
         return (X87Number){ random_next(r), random_next(r) };
     case 4:
-        return (X87Number){ UINT64_C(1) << 63, (n.sign_exponent & 0x8000) | (0x3fff + random_below(r, 4)) };
+        return (X87Number){ UINT64_C(1) << 63, (n.sign_exponent & 0x8000) |
+                            (0x3fff + random_below(r, 4)) };
     case 5:
-        return (X87Number){ n.mantissa, (n.sign_exponent & 0x8000) | (random_chance(r, 50) ? 0x7ffe : 1) };
+        return (X87Number){ n.mantissa, (n.sign_exponent & 0x8000) |
+                            (random_chance(r, 50) ? 0x7ffe : 1) };
     case 6: /* small whole numbers */
         return (X87Number){ n.mantissa & (UINT64_C(0xff) << 56),
                             (n.sign_exponent & 0x8000) | (0x3fff + random_below(r, 8)) };
@@ -206,7 +214,8 @@ static void random_float_state(Random *r, FloatState *f, const X86Insn *in)
     }
     f->mxcsr = 0x1f80;
     if (random_chance(r, 50))
-        f->mxcsr = (random_next(r) & 0xe07f) | (random_chance(r, 70) ? 0x1f80 : random_next(r) & 0x1f80);
+        f->mxcsr = (random_next(r) & 0xe07f) | (random_chance(r, 70) ? 0x1f80 :
+                                                random_next(r) & 0x1f80);
     for (unsigned i = 0; i < 8; i++)
         f->st[i] = random_number(r);
     for (unsigned i = 0; i < 16; i++)
@@ -243,7 +252,7 @@ static void data_around(Random *r, uint8_t *data, uint64_t address)
         random_data(r, data, at, MIN(at + 64, DATA_SIZE));
 }
 
-/* ---- addresses --------------------------------------------------------------------------------- */
+/* ---- addresses ------------------------------------------------------------------------------- */
 
 /* Somewhere in the data, often at the edges of its pages. */
 static uint64_t random_target(Random *r, const X86Insn *in)
@@ -289,7 +298,8 @@ static uint64_t segment_base(const X86Insn *in, Bases bases, unsigned segment)
 }
 
 /* Makes the memory operand of @g mean @target. */
-static bool aim_operand(Generated *g, Random *r, State *s, uint64_t target, Bases bases, X86DecodeMode mode)
+static bool aim_operand(Generated *g, Random *r, State *s, uint64_t target, Bases bases,
+                        X86DecodeMode mode)
 {
     const X86Mem *m = &g->insn.mem;
     uint64_t want = target - segment_base(&g->insn, bases, m->segment);
@@ -347,7 +357,9 @@ static void aim_implied(const X86Insn *in, Random *r, State *s, Bases bases)
         s->gpr[X86_RCX] = random_below(r, 50);
 }
 
-/* A jump into the instruction itself would run bytes that are none of those meant to be compared. */
+/*
+ * A jump into the instruction itself would run bytes that are none of those meant to be compared.
+ */
 static bool leads_into(const X86Insn *in, const State *s, uint64_t to)
 {
     return to - s->rip < in->length;
@@ -394,7 +406,8 @@ static bool is_other_cr8(const Generated *g)
 {
     const uint8_t *opcode = memchr(g->code, 0x0f, sizeof(g->code));
 
-    return g->insn.lock && opcode && opcode < g->code + sizeof(g->code) - 1 && (opcode[1] & 0xfc) == 0x20;
+    return g->insn.lock && opcode && opcode < g->code + sizeof(g->code) - 1 && (opcode[1] & 0xfc) ==
+        0x20;
 }
 
 bool prepare(Generated *g, Random *r, State *s, Bases bases, unsigned bits)
@@ -413,8 +426,14 @@ bool prepare(Generated *g, Random *r, State *s, Bases bases, unsigned bits)
         return g->decoded == X86_UNDEFINED && !is_other_cr8(g);
     if (!can_compare(in->form))
         return false;
-    /* In 32-bit mode FS and GS have no segment; with them and short addresses one hits the C library. */
+    /*
+     * In 32-bit mode FS and GS have no segment; with them and short addresses one hits the C
+     * library.
+     */
     if (in->segment_prefix == X86_FS && (in->address_size != 8 || bits == 32))
+        return false;
+    /* Repeat prefixes before loops are reserved; some processors take f2 loope for loopne. */
+    if (x86_operations[in->op].class_ == X86_C_BRANCH && (in->repe || in->repne))
         return false;
     /* Near branches of 16 bits do different things on different processors. */
     if (x86_operations[in->op].class_ == X86_C_BRANCH && bits == 64 && in->prefix66)

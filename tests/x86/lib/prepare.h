@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The state an instruction starts from: random, but such that its operands lie where there is memory. */
+/*
+ * The state an instruction starts from: random, but such that its operands lie where there is
+ * memory.
+ */
 #ifndef TESTS_X86_LIB_PREPARE_H
 #define TESTS_X86_LIB_PREPARE_H
 
@@ -10,8 +13,8 @@
 bool can_compare(const X86Form *f);
 
 /*
- * Makes registers, memory and flags in @s for @g, whose displacement may be changed for that. False if it
- * cannot be done safely.
+ * Makes registers, memory and flags in @s for @g, whose displacement may be changed for that. False
+ * if it cannot be done safely.
  */
 bool prepare(Generated *g, Random *r, State *s, Bases bases, unsigned bits);
 
