@@ -60,6 +60,7 @@ static void test_regressions(void)
         { 64, "dbf1" },         /* fcomi leaves C1 */
         { 64, "dac1" },         /* fcmov from an empty register */
         { 64, "f20f5ce9" },     /* a tiny exact difference, underflow not masked */
+        { 64, "660f3a41ca9e" }, /* dppd, likewise */
         { 64, "660f2dd8" },     /* cvtpd2pi enters MMX even if it faults */
         { 64, "660f3a60c10c" }, /* pcmpestrm, substring */
         { 64, "660f3a63c118" },
