@@ -29,9 +29,15 @@ $(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed (checkers of packages want it to name libc).
 
-ROOMS := util qapi crypto io block nbd tools system/base tcg target
-PROGRAMS := qemu-img qemu-io qemu-nbd
-MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(PROGRAMS)))))
+ROOMS := util qapi crypto io block monitor nbd tools system/base tcg target
+PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon
+# Where the sources of a program are.
+folder = $(if $(filter qemu-storage-daemon,$(1)),storage-daemon,$(1))
+FOLDERS := $(foreach p,$(PROGRAMS),$(call folder,$(p)))
+# Those that QMP controls, and the rooms that bring their commands.
+QMP_PROGRAMS := qemu-storage-daemon
+QMP_ROOMS_qemu-storage-daemon := block monitor nbd
+MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(FOLDERS)))))
 MODULE_LIBS_crypto := $(NETTLE_LIBS)
 MODULE_LIBS_keyring := -lkeyutils
 MODULE_LIBS_sandbox := $(LIBSECCOMP_LIBS)
@@ -92,15 +98,36 @@ $(GEN)/object-classes.c: $(OBJECT_CLASS_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) ObjectClass object_classes util/object.h $(OBJECT_CLASS_FILES) > $@
 
-SCHEMA_FILES := $(wildcard $(SRC)/qapi/*.json)
-ifneq ($(SCHEMA_FILES),)
-$(GEN)/schema.c $(GEN)/schema.h &: $(SRC)/qapi/gen.py $(SCHEMA_FILES)
+# The kinds of character device, from the files of monitor/ that define one.
+CHARDEV_FILES := $(call sources,monitor)
+$(GEN)/chardev-drivers.c: $(CHARDEV_FILES) $(TABLE)
 	@mkdir -p $(@D)
-	@python3 -B $(SRC)/qapi/gen.py $(SRC)/qapi/schema.json $(GEN)/schema.c $(GEN)/schema.h
-GEN_OBJECTS := $(B)/obj/gen/schema.o
-GEN_HEADERS := $(GEN)/schema.h
-endif
-$(foreach r,$(ROOMS) $(PROGRAMS),$(call objects,$(r))): | $(GEN_HEADERS)
+	@$(TABLE) ChardevDriver chardev_drivers monitor/backend.h $(CHARDEV_FILES) > $@
+
+# The kinds of export, from the files of the rooms that define one.
+EXPORT_DRIVER_FILES := $(call sources,nbd)
+$(GEN)/export-drivers.c: $(EXPORT_DRIVER_FILES) $(TABLE)
+	@mkdir -p $(@D)
+	@$(TABLE) ExportDriver export_drivers block/export.h $(EXPORT_DRIVER_FILES) > $@
+
+SCHEMA_FILES := $(wildcard $(SRC)/qapi/*.json)
+GEN_SCHEMA := $(addprefix $(GEN)/,schema.c schema.h qmp.c qmp.h)
+$(GEN_SCHEMA) &: $(SRC)/qapi/gen.py $(SCHEMA_FILES)
+	@mkdir -p $(@D)
+	@python3 -B $(SRC)/qapi/gen.py $(SRC)/qapi/schema.json $(GEN)
+GEN_OBJECTS := $(B)/obj/gen/schema.o $(B)/obj/gen/qmp.o
+GEN_HEADERS := $(GEN)/schema.h $(GEN)/qmp.h
+$(GEN_OBJECTS): $(GEN_HEADERS)
+
+# The commands of a program, from the files qmp*.c of its folder and rooms.
+qmp_sources = $(foreach r,$(QMP_ROOMS_$(1)) $(call folder,$(1)),$(wildcard $(SRC)/$(r)/qmp*.c))
+define qmp_rule
+$(GEN)/$(1)-qmp.c: $(SRC)/qapi/gen.py $(SCHEMA_FILES) $(call qmp_sources,$(1))
+	@mkdir -p $$(@D)
+	@python3 -B $(SRC)/qapi/gen.py $(SRC)/qapi/schema.json $$@ $(call qmp_sources,$(1))
+endef
+$(foreach p,$(QMP_PROGRAMS),$(eval $(call qmp_rule,$(p))))
+$(foreach r,$(ROOMS) $(FOLDERS),$(call objects,$(r))): | $(GEN_HEADERS)
 
 $(GEN)/%-commands.c: $(TABLE)
 	@mkdir -p $(@D)
@@ -139,19 +166,20 @@ MODULE_FILES := $(addprefix $(B)/modules/,$(addsuffix .so,$(MODULES)))
 endif
 
 # From the top of the house down, as the linker wants them.
-ROOM_LIBS := $(addprefix $(B)/lib/,tools.a nbd.a block.a io.a crypto.a qapi.a util.a)
+ROOM_LIBS := $(addprefix $(B)/lib/,tools.a nbd.a monitor.a block.a io.a crypto.a qapi.a util.a)
 # No program links these yet; the tests do.
 EMULATOR_LIBS := $(addprefix $(B)/lib/,target.a tcg.a system/base.a)
 LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
 
 define program_rule
-$(B)/$(1): $(call objects,$(1)) $(if $(wildcard $(SRC)/$(1)/command.h),$(B)/obj/gen/$(1)-commands.o) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+$(B)/$(1): $(call objects,$(call folder,$(1))) $(if $(wildcard $(SRC)/$(1)/command.h),$(B)/obj/gen/$(1)-commands.o) \
+    $(if $(filter $(1),$(QMP_PROGRAMS)),$(B)/obj/gen/$(1)-qmp.o $(B)/obj/gen/export-drivers.o $(B)/obj/gen/chardev-drivers.o) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@echo "  LINK $(1)"
 	@$$(LINK)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
 
-BUILT_PROGRAMS := $(addprefix $(B)/,$(foreach p,$(PROGRAMS),$(if $(wildcard $(SRC)/$(p)/main.c),$(p))))
+BUILT_PROGRAMS := $(addprefix $(B)/,$(foreach p,$(PROGRAMS),$(if $(wildcard $(SRC)/$(call folder,$(p))/main.c),$(p))))
 programs: $(BUILT_PROGRAMS) $(MODULE_FILES) $(EMULATOR_LIBS)
 
 # ---- tests -------------------------------------------------------------------------------------
@@ -163,6 +191,8 @@ $(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(B)/obj/gen/block-d
 	@mkdir -p $(@D)
 	@$(LINK)
 $(TEST_LIB) $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(UNIT_SOURCES)): | $(GEN_HEADERS)
+# Sessions need devices; commands are the test's own.
+$(B)/tests/unit/monitor: $(B)/obj/gen/chardev-drivers.o
 
 # Tests of the emulator, with what they share.
 X86_TESTS := $(patsubst $(SRC)/tests/%.c,$(B)/tests/%,$(wildcard $(SRC)/tests/x86/*.c))
@@ -178,6 +208,8 @@ FUZZ_LIB := $(B)/obj/tests/lib/memdisk.o
 $(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(EMULATOR_LIBS) $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@mkdir -p $(@D)
 	@$(LINK) -fsanitize=fuzzer
+# This one has the commands of the storage daemon.
+$(B)/fuzz/qmp: $(addprefix $(B)/obj/gen/,qemu-storage-daemon-qmp.o export-drivers.o chardev-drivers.o)
 fuzzers: $(FUZZERS)
 
 # Programs that scripts use to reach what no tool shows; each has a main of its own.

@@ -11,7 +11,6 @@ typedef struct {
     Node *top;
     NodeState to;
     GPtrArray *nodes;    /* of Node that change their state, parents before children; while applied */
-    bool is_lost;        /* they could not be made active again: they stay inactive */
 } Activation;
 
 /* False if some node that stays active uses one of those that become inactive. */
@@ -53,14 +52,63 @@ static bool activation_apply(void *step, GError **err)
 
 static CO void activation_undo(void *step)
 {
-    Activation *s = step;
+    const Activation *s = step;
 
-    if (!s->is_lost)
-        states_set(s, s->to == NODE_ACTIVE ? NODE_INACTIVE : NODE_ACTIVE);
+    states_set(s, s->to == NODE_ACTIVE ? NODE_INACTIVE : NODE_ACTIVE);
 }
 
-/* ---- one node ------------------------------------------------------------------------------- */
+/* ---- going inactive ------------------------------------------------------------------------- */
 
+/* An edit is under way, so nobody can begin to use one. */
+static bool bitmaps_are_idle(Node *n, GError **err)
+{
+    for (const DirtyBitmap *b = dirty_first(n); b; b = b->next)
+        if (b->busy)
+            return err_set(err, EBUSY, "Bitmap '%s' of '%s' is in use", b->name, node_filename(n));
+    return true;
+}
+
+static CO bool inactivate_one(Node *n, GError **err)
+{
+    int r;
+
+    if (!(n->flags & OPEN_RDWR))
+        return true;
+    if (n->drv->inactivate && !n->drv->inactivate(n, err))
+        return false;
+    r = node_flush(n);
+    return r >= 0 || err_set_errno(err, r, "Could not write back what is cached of '%s'",
+                                   node_filename(n));
+}
+
+/* Of nodes before @end, children first: they go on as if nothing had been. */
+static CO void resume_before(const Activation *s, guint end)
+{
+    while (end-- > 0) {
+        Node *n = s->nodes->pdata[end];
+
+        if (n->flags & OPEN_RDWR && n->drv->resume)
+            n->drv->resume(n);
+    }
+}
+
+/* Parents before children, which take what those write. */
+static CO bool inactivate_all(const Activation *s, GError **err)
+{
+    for (guint i = 0; i < s->nodes->len; i++)
+        if (!bitmaps_are_idle(s->nodes->pdata[i], err))
+            return false;
+    for (guint i = 0; i < s->nodes->len; i++)
+        if (!inactivate_one(s->nodes->pdata[i], err)) {
+            resume_before(s, i + 1);
+            return false;
+        }
+    return true;
+}
+
+/* ---- going active --------------------------------------------------------------------------- */
+
+/* They are in the image, which others may change. */
 static void stored_bitmaps_drop(Node *n)
 {
     DirtyBitmap *next;
@@ -72,31 +120,6 @@ static void stored_bitmaps_drop(Node *n)
     }
 }
 
-static bool bitmaps_are_idle(Node *n, GError **err)
-{
-    for (const DirtyBitmap *b = dirty_first(n); b; b = b->next)
-        if (b->busy)
-            return err_set(err, EBUSY, "Bitmap '%s' of '%s' is in use", b->name, node_filename(n));
-    return true;
-}
-
-static CO bool inactivate_one(Node *n, GError **err)
-{
-    int r = 0;
-
-    if (!bitmaps_are_idle(n, err))
-        return false;
-    if (n->flags & OPEN_RDWR) {
-        if (n->drv->inactivate && !n->drv->inactivate(n, err))
-            return false;
-        r = node_flush(n);
-    }
-    if (r < 0)
-        return err_set_errno(err, r, "Could not write back what is cached of '%s'", node_filename(n));
-    stored_bitmaps_drop(n);
-    return true;
-}
-
 static CO bool activate_one(Node *n, GError **err)
 {
     if (n->drv->activate)
@@ -106,40 +129,8 @@ static CO bool activate_one(Node *n, GError **err)
     return true;
 }
 
-/* ---- all of them ---------------------------------------------------------------------------- */
-
-/* Children before parents: those of the last @count nodes. */
-static CO bool activate_last(Activation *s, guint count, guint *done, GError **err)
-{
-    for (*done = 0; *done < count; ++*done)
-        if (!activate_one(s->nodes->pdata[s->nodes->len - 1 - *done], err))
-            return false;
-    return true;
-}
-
-/* Parents before children: those from node @from on. */
-static CO bool inactivate_from(Activation *s, guint from, guint *next, GError **err)
-{
-    for (*next = from; *next < s->nodes->len; ++*next)
-        if (!inactivate_one(s->nodes->pdata[*next], err))
-            return false;
-    return true;
-}
-
-/* After a failure to make nodes before @next inactive: back to where they were. */
-static CO void activate_back(Activation *s, guint next)
-{
-    g_autoptr(GError) err = NULL;
-
-    for (guint i = next; i-- > 0 && !s->is_lost;)
-        if (!activate_one(s->nodes->pdata[i], &err)) {
-            block_warn("'%s' stays inactive: %s", node_filename(s->top), err->message);
-            s->is_lost = true;
-        }
-}
-
-/* After a failure to make all nodes active: the last @count ones are, and are not to stay so. */
-static CO void inactivate_back(Activation *s, guint count)
+/* Back to being inactive, of the last @count nodes, parents first. */
+static CO void inactivate_last(const Activation *s, guint count)
 {
     for (guint i = s->nodes->len - count; i < s->nodes->len; i++) {
         Node *n = s->nodes->pdata[i];
@@ -147,42 +138,57 @@ static CO void inactivate_back(Activation *s, guint count)
 
         if (!inactivate_one(n, &err))
             block_warn("%s", err->message);
+        stored_bitmaps_drop(n);
     }
 }
 
+/* Children before parents, which look at their sizes and read their own metadata there. */
+static CO bool activate_all(const Activation *s, GError **err)
+{
+    for (guint i = s->nodes->len; i-- > 0;) {
+        Node *n = s->nodes->pdata[i];
+
+        if (!activate_one(n, err)) {
+            stored_bitmaps_drop(n);
+            inactivate_last(s, s->nodes->len - 1 - i);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- the step ------------------------------------------------------------------------------- */
+
 static CO bool activation_prepare(void *step, GError **err)
 {
-    Activation *s = step;
-    guint done;
+    const Activation *s = step;
 
-    if (s->to == NODE_ACTIVE) {
-        if (activate_last(s, s->nodes->len, &done, err))
-            return true;
-        inactivate_back(s, done);
-    } else {
-        if (inactivate_from(s, 0, &done, err))
-            return true;
-        activate_back(s, done);
-    }
-    return false;
+    return s->to == NODE_ACTIVE ? activate_all(s, err) : inactivate_all(s, err);
 }
 
 static CO void activation_abort(void *step)
 {
-    Activation *s = step;
+    const Activation *s = step;
 
     if (s->to == NODE_ACTIVE)
-        inactivate_back(s, s->nodes->len);
+        inactivate_last(s, s->nodes->len);
     else
-        activate_back(s, s->nodes->len);
+        resume_before(s, s->nodes->len);
 }
 
 static CO void activation_settle(void *step)
 {
     const Activation *s = step;
 
-    for (guint i = s->nodes->len; i-- > 0;)
-        node_children_changed(s->nodes->pdata[i]);
+    for (guint i = s->nodes->len; i-- > 0;) {
+        Node *n = s->nodes->pdata[i];
+
+        if (s->to == NODE_ACTIVE)
+            dirty_fill(n);
+        else
+            stored_bitmaps_drop(n);
+        node_children_changed(n);
+    }
 }
 
 static CO void activation_free(void *step)
@@ -215,7 +221,7 @@ void edit_set_active(Edit *edit, Node *n, bool active)
 
 CO bool node_set_active(Node *n, bool active, GError **err)
 {
-    g_autoptr(Edit) edit = edit_new();
+    g_autoptr(Edit) edit = edit_begin();
 
     TRACE(node_set_active, "%s %d", n->name, active);
     edit_set_active(edit, n, active);

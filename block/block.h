@@ -162,8 +162,9 @@ CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err)
 /*
  * Makes @n and all below it inactive or active. Inactive nodes accept no requests (-EPERM) and hold no
  * locks, so that another program may write the image; before, all that is cached is written. Active
- * again, they read anew what may have changed. Fails, changing nothing, if a node that stays active uses
- * one of them, or if the image cannot be had again.
+ * again, they read anew what may have changed, sizes included; backing files stay those that are open.
+ * Fails, and leaves all in the state in which it was, if a node that stays active uses one of them, or
+ * if the image cannot be had again.
  */
 CO bool node_set_active(Node *n, bool active, GError **err);
 bool node_is_active(const Node *n);
@@ -189,6 +190,8 @@ bool handle_is_writable(Handle *h);
 const BlockDriver *node_driver(const Node *n);
 const char *node_format(const Node *n);          /* the driver's name: "qcow2" */
 const char *node_name(const Node *n);            /* node-name, "" if it was not given one */
+/* The same, and for one without a name that which it was given here: "#block001". */
+const char *node_shown_name(const Node *n);
 /* The name shown to people: a plain or protocol name where that reopens the node, else json:{}. */
 const char *node_filename(const Node *n);
 uint64_t node_size(const Node *n);               /* bytes a user sees */

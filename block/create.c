@@ -204,7 +204,11 @@ CO bool protocol_create_existing(const char *driver, const char *filename, const
     if (!h || !handle_resize(h, json_get_int(opts, "size", 0), false, PREALLOC_OFF, err))
         return false;
     begun++;
-    r = handle_zero(h, 0, MIN(handle_size(h), SECTOR), 0);
+    /*
+     * As a hole if need be: devices that cannot keep the space are told so once by a write of zeroes, and
+     * then the kernel offers no holes there either.
+     */
+    r = handle_zero(h, 0, MIN(handle_size(h), SECTOR), REQ_MAY_UNMAP);
     if (r >= 0)
         r = handle_flush(h);
     return r >= 0 || err_set_errno(err, r, "Could not clear the first sector of '%s'", filename);

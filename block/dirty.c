@@ -77,6 +77,33 @@ DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError *
     return b;
 }
 
+CO DirtyBitmap *dirty_add_persistent(Node *n, const char *name, uint32_t granularity, GError **err)
+{
+    const BitmapOps *ops = n->drv->bitmaps;
+    DirtyBitmap *b;
+
+    if (!ops) {
+        err_set(err, ENOTSUP, "Images of format '%s' cannot store bitmaps", n->drv->name);
+        return NULL;
+    }
+    if (!ops->can_store(n, name, granularity, err))
+        return NULL;
+    b = dirty_add(n, name, granularity, err);
+    if (b)
+        b->persistent = true;
+    return b;
+}
+
+CO bool dirty_delete(Node *n, DirtyBitmap *b, GError **err)
+{
+    const BitmapOps *ops = n->drv->bitmaps;
+
+    if (b->persistent && ops && !ops->remove(n, b->name, err))
+        return false;
+    dirty_remove(n, b);
+    return true;
+}
+
 DirtyBitmap *dirty_add_inconsistent(Node *n, const char *name, uint32_t granularity, GError **err)
 {
     DirtyBitmap *b = dirty_check(n, name, granularity, err) ? dirty_append(n, name, granularity)
@@ -146,6 +173,23 @@ bool dirty_resize(Node *n, GError **err)
         b->size = size;
     }
     return true;
+}
+
+void dirty_fill(Node *n)
+{
+    for (DirtyBitmap *b = n->bitmaps; b; b = b->next) {
+        uint64_t bits = granules(node_size(n), b->granularity);
+
+        if (b->persistent || !b->bits)
+            continue;
+        b->size = node_size(n);
+        if (bits <= DIRTY_BITS_MAX && hbitmap_resize(b->bits, bits)) {
+            hbitmap_set(b->bits, 0, bits);
+        } else {
+            g_clear_pointer(&b->bits, hbitmap_free);
+            b->inconsistent = true;
+        }
+    }
 }
 
 CO uint32_t dirty_default_granularity(Node *n)

@@ -36,6 +36,10 @@ typedef struct {
 DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError **err);
 /* The same for one whose bits nobody knows. */
 DirtyBitmap *dirty_add_inconsistent(Node *n, const char *name, uint32_t granularity, GError **err);
+/* The same for one that is stored in the image, if that is possible. */
+CO DirtyBitmap *dirty_add_persistent(Node *n, const char *name, uint32_t granularity, GError **err);
+/* Removes @b from @n, and from the image if it is stored there. */
+CO bool dirty_delete(Node *n, DirtyBitmap *b, GError **err);
 /* False with @err if it is one of those. */
 bool dirty_check_known(const DirtyBitmap *b, GError **err);
 DirtyBitmap *dirty_find(Node *n, const char *name);

@@ -81,9 +81,14 @@ struct BlockDriver {
      */
     CO bool (*inactivate)(Node *n, GError **err);
     /*
+     * Takes inactivate back, whether it has succeeded or not, before anybody else could write the image.
+     * If that fails, after a warning @n takes no more writes. NULL: there is nothing to take back.
+     */
+    CO void (*resume)(Node *n);
+    /*
      * The image is ours again: reads anew what others may have changed, the size included; children are
-     * told before. After a failure .close frees what is left. NULL: there is nothing to read (filters: the
-     * size is that of the child).
+     * told before. After a failure the node takes no requests, until this succeeds or .close is called.
+     * NULL: there is nothing to read (filters: the size is that of the child).
      */
     CO bool (*activate)(Node *n, GError **err);
     /* Frees what the state has; cannot fail, writes nothing. NULL: nothing. */

@@ -3,6 +3,18 @@
 #include "block/edit.h"
 #include "block/internal.h"
 
+/* @n has another child with role @role than before, or none. */
+static void child_changed(Node *n, Role role)
+{
+    if (n->state == NODE_OPENING)
+        return;    /* a chain that is being opened has its names in the end */
+    if (role == ROLE_BACKING)
+        node_backing_changed(n);
+    if (n->drv->kind == BLK_FILTER && role == ROLE_FILTERED && node_filtered(n))
+        node_set_size(n, node_size(node_filtered(n)));
+    node_children_changed(n);
+}
+
 static bool circle_error(const Node *child, const char *key, const Node *parent, GError **err)
 {
     return err_set(err, ELOOP, "'%s' cannot be child '%s' of '%s', which it uses itself",
@@ -25,6 +37,9 @@ static bool attach_apply(void *step, GError **err)
 {
     Attach *s = step;
 
+    if (s->parent && s->child->state != NODE_ACTIVE && s->child->state != NODE_OPENING)
+        return err_set(err, EBUSY, "Node '%s' is %s", s->child->name,
+                       s->child->state == NODE_INACTIVE ? "inactive" : "being closed");
     if (s->parent && node_reaches(s->child, s->parent))
         return circle_error(s->child, s->key, s->parent, err);
     s->edge = edge_new(s->parent, s->handle, s->key, s->role, node_ref(s->child));
@@ -51,7 +66,7 @@ static CO void attach_settle(void *step)
     const Attach *s = step;
 
     if (s->parent && s->parent->is_open)
-        node_children_changed(s->parent);
+        child_changed(s->parent, s->role);
 }
 
 static CO void attach_free(void *step)
@@ -132,7 +147,7 @@ static CO void detach_settle(void *step)
     const Edge *e = ((Detach *)step)->edge;
 
     if (e->parent && e->parent->state == NODE_ACTIVE)
-        node_children_changed(e->parent);
+        child_changed(e->parent, e->role);
 }
 
 static CO void detach_free(void *step)
@@ -162,7 +177,9 @@ void edit_detach(Edit *edit, Edge *e)
     s->edge = e;
     if (e->parent && e->parent->state == NODE_ACTIVE)
         edit_still(edit, e->parent);
-    edit_access_below(edit, e->node);
+    /* Nobody will need anything of a node that closes too. */
+    if (e->node->state == NODE_ACTIVE || e->node->state == NODE_INACTIVE)
+        edit_access_below(edit, e->node);
     edit_add(edit, &edit_detach_ops, s);
 }
 
@@ -218,7 +235,7 @@ static CO void repoint_settle(void *step)
         const Edge *e = s->moved->pdata[i];
 
         if (e->parent)
-            node_children_changed(e->parent);
+            child_changed(e->parent, e->role);
     }
 }
 
@@ -264,17 +281,20 @@ void edit_replace(Edit *edit, Node *from, Node *to)
 /* ---- access --------------------------------------------------------------------------------- */
 
 typedef struct {
-    Edge *edge;
+    Handle *handle;
     unsigned needs, shares; /* that are not in force: the new ones, then the old ones */
-} EdgeAccess;
+    OpenFlags flags;        /* of the handle, in force when it is settled */
+} HandleAccess;
 
-static void access_swap(EdgeAccess *s)
+static void access_swap(HandleAccess *s)
 {
-    EdgeAccess old = { .edge = s->edge, .needs = s->edge->needs, .shares = s->edge->shares };
+    Edge *e = s->handle->root;
+    unsigned needs = e->needs, shares = e->shares;
 
-    s->edge->needs = s->needs;
-    s->edge->shares = s->shares;
-    *s = old;
+    e->needs = s->needs;
+    e->shares = s->shares;
+    s->needs = needs;
+    s->shares = shares;
 }
 
 static bool access_apply(void *step, GError **err)
@@ -288,17 +308,27 @@ static CO void access_undo(void *step)
     access_swap(step);
 }
 
+static CO void access_settle(void *step)
+{
+    HandleAccess *s = step;
+
+    s->handle->flags = s->flags;
+}
+
 static const EditOps access_ops = {
     .apply = access_apply,
     .undo = access_undo,
+    .settle = access_settle,
     .free = g_free,
 };
 
-void edit_handle_access(Edit *edit, Handle *h, unsigned needs, unsigned shares)
+void edit_handle_access(Edit *edit, Handle *h, unsigned needs, OpenFlags flags)
 {
-    EdgeAccess *s = g_new0(EdgeAccess, 1);
+    HandleAccess *s = g_new0(HandleAccess, 1);
 
-    *s = (EdgeAccess){ .edge = h->root, .needs = needs, .shares = shares };
+    *s = (HandleAccess){
+        .handle = h, .needs = needs, .shares = h->root->shares, .flags = flags,
+    };
     edit_access_below(edit, h->root->node);
     edit_add(edit, &access_ops, s);
 }

@@ -14,14 +14,20 @@ struct Edit {
     GPtrArray *still;     /* of Node, a reference each: no requests above */
     GPtrArray *access;    /* of Node, a reference each: access changes from here down */
     bool is_release;      /* every step only takes something away: there is nothing to check */
+    bool is_over;         /* committed, or failed: others may begin */
 };
 
-/* Edits are committed one after the other. Main loop only. */
-static CoMutex committing;
+/* One edit after the other. Main loop only. */
+static CoMutex editing;
+static Co *editor;        /* who holds it */
 
-Edit *edit_new(void)
+CO Edit *edit_begin(void)
 {
     Edit *edit = g_new0(Edit, 1);
+
+    g_assert(editor != co_self()); /* it would wait for itself */
+    co_mutex_lock(&editing);
+    editor = co_self();
 
     edit->steps = g_array_new(false, false, sizeof(Step));
     edit->still = g_ptr_array_new();
@@ -42,10 +48,19 @@ static Step *step_at(const Edit *edit, guint i)
     return &g_array_index(edit->steps, Step, i);
 }
 
+static void edit_end(Edit *edit)
+{
+    edit->is_over = true;
+    editor = NULL;
+    co_mutex_unlock(&editing);
+}
+
 CO void edit_free(Edit *edit)
 {
     if (!edit)
         return;
+    if (!edit->is_over)
+        edit_end(edit);
     for (guint i = edit->steps->len; i-- > 0;) {
         const Step *s = step_at(edit, i);
 
@@ -156,12 +171,11 @@ CO bool edit_commit(Edit *edit, GError **err)
     Gates *gates;
     bool ok;
 
-    co_mutex_lock(&committing);
     gates = gates_close(edit->still);
     ok = edit_run(edit, err);
     TRACE(edit_commit, "steps=%u ok=%d", edit->steps->len, ok);
     gates_open(gates);
-    co_mutex_unlock(&committing);
+    edit_end(edit);
     gates_free(gates);
     return ok;
 }

@@ -2,7 +2,8 @@
 /*
  * Edits: the only way in which the graph, or the mode of a node in it, changes.
  *
- * An Edit is a list of steps. edit_commit
+ * An Edit is a list of steps. From edit_begin on no other edit is under way, so that what is looked up
+ * then is still so when it is committed. edit_commit
  *
  *     closes the gates above what the steps touch, and waits until no request is in flight there,
  *     applies all steps in memory,
@@ -10,8 +11,9 @@
  *     lets each step do what may fail (prepare),
  *     settles all steps, which cannot fail, and opens the gates.
  *
- * What fails is undone in reverse order, so that either all of it happens or nothing. One edit is
- * committed at a time. Main loop only; whoever commits has no request in flight.
+ * What fails is undone in reverse order, so that either all of it happens or nothing. Main loop only.
+ * Whoever has begun an edit has no request in flight, and until it is committed or freed neither
+ * opens nor closes nodes, which are edits too.
  */
 #ifndef BLOCK_EDIT_H
 #define BLOCK_EDIT_H
@@ -36,8 +38,9 @@ typedef struct {
     CO void (*free)(void *step);
 } EditOps;
 
-Edit *edit_new(void);
-CO void edit_free(Edit *edit);  /* NULL is fine */
+/* Waits until no other edit is under way. */
+CO Edit *edit_begin(void);
+CO void edit_free(Edit *edit);  /* after edit_commit, or in its place; NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Edit, edit_free)
 
 /*
@@ -68,8 +71,8 @@ void edit_repoint(Edit *edit, Edge *e, Node *to);
  * it: puts a filter or an overlay @to on top of @from, or removes one.
  */
 void edit_replace(Edit *edit, Node *from, Node *to);
-/* The user @h does @needs and shares @shares (Access bits) from now on. */
-void edit_handle_access(Edit *edit, Handle *h, unsigned needs, unsigned shares);
+/* From now on the user @h does @needs (Access bits) and has @flags (OpenFlags of handle_open). */
+void edit_handle_access(Edit *edit, Handle *h, unsigned needs, OpenFlags flags);
 /* See node_set_active. */
 void edit_set_active(Edit *edit, Node *n, bool active);
 /*
@@ -77,5 +80,11 @@ void edit_set_active(Edit *edit, Node *n, bool active);
  * object, is nested and keeps its owner.
  */
 void edit_reopen(Edit *edit, Node *n, json_t *changes, OpenFlags flags);
+/*
+ * The same with @options as all the options there are, those left out taking their defaults as if @n
+ * were opened anew; a name at a child's key makes that node the child. False with @err if @options want
+ * what cannot be, whatever the rest of @edit is.
+ */
+bool edit_reconfigure(Edit *edit, Node *n, json_t *options, GError **err);
 
 #endif

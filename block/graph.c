@@ -22,7 +22,7 @@ Node *node_find(const char *name)
 {
     Node *n = node_named(name);
 
-    return n && n->state == NODE_ACTIVE ? n : NULL;
+    return n && (n->state == NODE_ACTIVE || n->state == NODE_INACTIVE) ? n : NULL;
 }
 
 const Node *node_find_file(const char *filename)
@@ -137,14 +137,24 @@ CO bool node_finish(Node *n, GError **err)
     return ok;
 }
 
-/* Removes all children of @n. They close with it if nobody else uses them. */
-static CO void node_drop_children(Node *n)
+/*
+ * Brings the file of @n up to date, closes its driver, and removes its children, which close too if
+ * nobody else uses them. Where there are children this is an edit: no other one changes what is below
+ * while that is written to.
+ */
+static CO void node_shut(Node *n)
 {
-    g_autoptr(Edit) edit = edit_new();
+    g_autoptr(Edit) edit = n->children->len ? edit_begin() : NULL;
+    g_autoptr(GError) err = NULL;
 
+    if (!node_finish(n, &err))
+        block_warn("%s", err->message);
+    if (n->is_open && n->drv->close)
+        n->drv->close(n);
     for (guint i = 0; i < n->children->len; i++)
         edit_detach(edit, n->children->pdata[i]);
-    edit_commit(edit, NULL);
+    if (edit)
+        edit_commit(edit, NULL);
 }
 
 /* Frees @n. Returns its backing node, whose reference goes to the caller, so that a chain of any
@@ -152,19 +162,14 @@ static CO void node_drop_children(Node *n)
 static CO Node *node_close(Node *n)
 {
     Node *backing = node_backing(n);
-    g_autoptr(GError) err = NULL;
 
     TRACE(node_close, "%s '%s'", n->name, node_filename(n));
-    if (!node_finish(n, &err))
-        block_warn("%s", err->message);
-    if (n->is_open && n->drv->close)
-        n->drv->close(n);
+    if (backing)
+        node_ref(backing);
+    node_shut(n);
     while (n->bitmaps)
         dirty_remove(n, n->bitmaps);
     g_clear_pointer(&n->bitmap_names, g_hash_table_unref);
-    if (backing)
-        node_ref(backing);
-    node_drop_children(n);
     g_hash_table_remove(nodes_by_name, n->name);
     g_ptr_array_free(n->children, true);
     g_ptr_array_free(n->parents, true);

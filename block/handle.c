@@ -197,7 +197,7 @@ CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, G
 CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares, GError **err)
 {
     g_autoptr(Handle) h = g_new0(Handle, 1);
-    g_autoptr(Edit) edit = edit_new();
+    g_autoptr(Edit) edit = edit_begin();
 
     h->kind = kind;
     edit_attach_handle(edit, h, n, needs, shares);
@@ -220,9 +220,9 @@ unsigned handle_needs(OpenFlags flags)
 
 CO bool handle_require(Handle *h, unsigned needs, GError **err)
 {
-    g_autoptr(Edit) edit = edit_new();
+    g_autoptr(Edit) edit = edit_begin();
 
-    edit_handle_access(edit, h, h->root->needs | needs, h->root->shares);
+    edit_handle_access(edit, h, h->root->needs | needs, h->flags);
     return edit_commit(edit, err);
 }
 
@@ -250,8 +250,9 @@ CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, G
 static CO bool handle_finish(Handle *h, GError **err)
 {
     Node *n = h->root->node;
+    bool is_written = n->flags & OPEN_RDWR && n->state != NODE_INACTIVE;
     bool ok = node_finish(n, err);
-    int r = n->flags & OPEN_RDWR ? node_flush(n) : 0;
+    int r = is_written ? node_flush(n) : 0;
 
     if (r >= 0 || h->flush_failed || !ok)
         return ok;
@@ -268,8 +269,9 @@ CO bool handle_close_err(Handle *h, GError **err)
     h->closed++;
     handle_drain(h);
     if (h->root) {
+        /* With the edit begun nobody else can become, or cease to be, the last user meanwhile. */
+        edit = edit_begin();
         ok = h->root->node->refs > 1 || handle_finish(h, err);
-        edit = edit_new();
         edit_detach(edit, h->root);
         edit_commit(edit, NULL);
     }

@@ -2,6 +2,11 @@
 /* What drivers know of an image beyond its bytes. */
 #include "block/internal.h"
 
+const char *node_shown_name(const Node *n)
+{
+    return n->name;
+}
+
 CO int node_info(Node *n, NodeInfo *info)
 {
     *info = (NodeInfo){ 0 };

@@ -9,6 +9,11 @@
 
 /* The bitmaps of @n follow its new size; in dirty.c. */
 bool dirty_resize(Node *n, GError **err);
+/*
+ * Others have written @n, and perhaps resized it, which nobody has recorded: bitmaps that are not kept in
+ * the image cover all of it and are marked all over. One for which there is no memory is inconsistent.
+ */
+void dirty_fill(Node *n);
 
 typedef enum { DETECT_ZEROES_OFF, DETECT_ZEROES_ON, DETECT_ZEROES_UNMAP } DetectZeroes;
 
@@ -78,7 +83,7 @@ struct Handle {
 
 /* graph.c */
 Node *node_new(const BlockDriver *drv, const char *name, GError **err);
-/* The node called @name whatever its state; node_find gives only those that can be used. */
+/* The node called @name whatever its state; node_find gives only those that are open. */
 Node *node_named(const char *name);
 Node *node_ref(Node *n);
 CO void node_unref(Node *n);           /* closes it with the last reference; NULL is fine */
@@ -145,6 +150,7 @@ CO void gates_free(Gates *g);
 /* name.c */
 json_t *options_strong(const BlockDriver *d, const json_t *o); /* a copy of those; new reference */
 void node_refresh_filename(Node *n);   /* after opening and after a change of children */
+void node_backing_changed(Node *n);    /* an edit gave it another backing file, or none */
 json_t *node_full_options(Node *n);    /* all that reopens @n; new reference */
 
 /* request.c: requests between nodes; @needs_grow: may enlarge the node */

@@ -105,6 +105,11 @@ static char *node_plain_name(Node *n)
     return NULL;
 }
 
+void node_backing_changed(Node *n)
+{
+    n->backing_is_given = node_backing(n) || n->backing_stored;
+}
+
 /* Puts @child at @key, which may be "children.0", into @o. */
 static void child_put(json_t *o, const char *key, json_t *child)
 {

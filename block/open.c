@@ -313,6 +313,8 @@ static Node *node_to_use(const char *name, GError **err)
         return node_ref(n);
     if (!n)
         err_set(err, ENOENT, "There is no node '%s'", name);
+    else if (n->state == NODE_INACTIVE)
+        err_set(err, EBUSY, "Node '%s' is inactive", name);
     else if (n->state == NODE_OPENING)
         err_set(err, EBUSY, "Node '%s' is still being opened", name);
     else
@@ -540,7 +542,7 @@ static bool chain_check_loop(Node *top, const Node *n, GError **err)
 /* Makes @child a child of @n, which gets a reference of its own. */
 static CO bool child_attach(Node *n, const char *key, Role role, Node *child, GError **err)
 {
-    g_autoptr(Edit) edit = edit_new();
+    g_autoptr(Edit) edit = edit_begin();
 
     edit_attach(edit, n, key, role, child);
     return edit_commit(edit, err);
@@ -651,7 +653,7 @@ static CO bool chain_open(Node *top, GError **err)
 static void chain_activate(Node *top)
 {
     top->state = NODE_ACTIVE;
-    for (Node *n = top; (n = node_backing_chain_next(n));)
+    for (Node *n = top; (n = node_backing_chain_next(n)) && n->state == NODE_OPENING;)
         n->state = NODE_ACTIVE;
 }
 

@@ -282,12 +282,20 @@ static const ObjectProp group_props[] = {
     {},
 };
 
+static bool group_is_used(const void *state)
+{
+    const ThrottleGroup *g = state;
+
+    return g->members->len;
+}
+
 const ObjectClass object_throttle_group = {
     .name = "throttle-group",
     .state_size = sizeof(ThrottleGroup),
     .props = group_props,
     .create = group_create,
     .destroy = group_destroy,
+    .is_used = group_is_used,
 };
 
 ThrottleGroup *throttle_group_find(const char *id, GError **err)

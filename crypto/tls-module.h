@@ -32,6 +32,7 @@ typedef struct {
     void (*bye)(TlsSession *s);
     size_t (*pending)(const TlsSession *s);
     const char *(*peer)(const TlsSession *s);
+    const char *(*problem)(const TlsSession *s);
 } TlsModule;
 
 #endif

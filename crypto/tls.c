@@ -143,6 +143,11 @@ const char *tls_session_peer(const TlsSession *s)
     return module->peer(s);
 }
 
+const char *tls_session_problem(const TlsSession *s)
+{
+    return module->problem(s);
+}
+
 /* ---- objects --------------------------------------------------------------------------------- */
 
 static bool endpoint_parse(const json_t *props, TlsEndpoint *out, GError **err)

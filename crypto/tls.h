@@ -73,4 +73,7 @@ size_t tls_session_pending(const TlsSession *s);
  */
 const char *tls_session_peer(const TlsSession *s);
 
+/* Why the peer ended the session after the handshake, in words; NULL: it did not say. */
+const char *tls_session_problem(const TlsSession *s);
+
 #endif

@@ -189,6 +189,11 @@ const char *channel_tls_identity(const ChannelTls *t)
     return tls_session_peer(t->session);
 }
 
+const char *channel_tls_problem_of(const ChannelTls *t)
+{
+    return tls_session_problem(t->session);
+}
+
 /* ---- reading --------------------------------------------------------------------------------- */
 
 bool channel_tls_has_input(const ChannelTls *t)

@@ -21,6 +21,8 @@ void channel_tls_free(ChannelTls *t, bool bye);
 /* As tls_session_handshake; what it wants to send has been handed to channel_tls_flush. */
 TlsProgress channel_tls_handshake(ChannelTls *t, GError **err);
 const char *channel_tls_identity(const ChannelTls *t);
+/* As tls_session_problem. */
+const char *channel_tls_problem_of(const ChannelTls *t);
 
 /* As read: a count, 0 at the end, or a negative errno; -EAGAIN: wait until the socket is readable. */
 ssize_t channel_tls_read(ChannelTls *t, void *buf, size_t len);

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@ struct Channel {
     int64_t deadline_ns; /* of every wait; 0: none */
     ChannelTls *tls;     /* NULL: in clear */
     PollWait *reader, *writer; /* who waits for the descriptor, or NULL */
+    GArray *fds;         /* of int, received and not taken; NULL: they are not accepted */
 };
 
 static Channel *channel_new(int fd, bool is_socket)
@@ -54,6 +56,9 @@ void channel_free(Channel *c)
         return;
     g_assert(!c->reader && !c->writer);
     channel_tls_free(c->tls, !c->shut);
+    for (int fd; (fd = channel_take_fd(c)) >= 0;)
+        close(fd);
+    g_clear_pointer(&c->fds, g_array_unref);
     close(c->fd);
     g_free(c);
 }
@@ -82,13 +87,55 @@ static CO int channel_wait(Channel *c, int event, int64_t deadline_ns)
     return MIN(r, 0);
 }
 
+/* Room for what comes beside bytes. */
+typedef union {
+    struct cmsghdr align;
+    char room[CMSG_SPACE(CHANNEL_FDS_MAX * sizeof(int))];
+} FdMessage;
+
+/* Keeps the descriptors that came with @msg. */
+static void keep_fds(Channel *c, struct msghdr *msg)
+{
+    for (struct cmsghdr *h = CMSG_FIRSTHDR(msg); h; h = CMSG_NXTHDR(msg, h)) {
+        size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+        for (size_t i = 0; h->cmsg_type == SCM_RIGHTS && i < n; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof(fd));
+            if (c->fds->len < CHANNEL_FDS_MAX)
+                g_array_append_val(c->fds, fd);
+            else
+                close(fd);
+        }
+    }
+}
+
+/* As read. */
+static ssize_t read_with_fds(Channel *c, void *buf, size_t len)
+{
+    FdMessage beside;
+    struct iovec iov = { buf, len };
+    struct msghdr msg = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = beside.room,
+        .msg_controllen = sizeof(beside.room),
+    };
+    ssize_t n = recvmsg(c->fd, &msg, MSG_CMSG_CLOEXEC);
+
+    if (n >= 0)
+        keep_fds(c, &msg);
+    return n;
+}
+
 /* One system call each: a count or a negative errno, -EAGAIN when it would have waited. */
 static ssize_t wire_read(Channel *c, void *buf, size_t len)
 {
     ssize_t n;
 
     do {
-        n = read(c->fd, buf, len);
+        n = c->fds ? read_with_fds(c, buf, len) : read(c->fd, buf, len);
     } while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }
@@ -215,6 +262,67 @@ int channel_write_all(Channel *c, const void *buf, size_t len)
     return channel_write_span(c, span_of_const(buf, len));
 }
 
+/* ---- descriptors ----------------------------------------------------------------------------- */
+
+void channel_accept_fds(Channel *c)
+{
+    g_assert(c->is_socket && !c->tls);
+    if (!c->fds)
+        c->fds = g_array_new(FALSE, FALSE, sizeof(int));
+}
+
+int channel_take_fd(Channel *c)
+{
+    int fd = -1;
+
+    if (c->fds && c->fds->len) {
+        fd = g_array_index(c->fds, int, 0);
+        g_array_remove_index(c->fds, 0);
+    }
+    return fd;
+}
+
+/* Sends the start of @buf with @fds: a count or a negative errno, as wire_writev. */
+static ssize_t wire_send_fds(Channel *c, const void *buf, size_t len, const int *fds, unsigned n)
+{
+    FdMessage beside = { 0 };
+    struct iovec iov = { (void *)buf, len };
+    struct msghdr msg = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = beside.room,
+        .msg_controllen = CMSG_SPACE(n * sizeof(int)),
+    };
+    struct cmsghdr *h = CMSG_FIRSTHDR(&msg);
+    ssize_t sent;
+
+    h->cmsg_level = SOL_SOCKET;
+    h->cmsg_type = SCM_RIGHTS;
+    h->cmsg_len = CMSG_LEN(n * sizeof(int));
+    memcpy(CMSG_DATA(h), fds, n * sizeof(int));
+    do {
+        sent = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : sent;
+}
+
+int channel_write_fds(Channel *c, const void *buf, size_t len, const int *fds, unsigned n)
+{
+    g_assert(c->is_socket && !c->tls && len && n && n <= CHANNEL_FDS_MAX);
+    for (;;) {
+        ssize_t sent = c->shut ? -EPIPE : wire_send_fds(c, buf, len, fds, n);
+        int r;
+
+        if (sent >= 0)
+            return channel_write_all(c, (const char *)buf + sent, len - sent);
+        r = sent == -EAGAIN ? channel_wait(c, POLLOUT, c->deadline_ns) : (int)sent;
+        if (r < 0)
+            return r;
+    }
+}
+
+/* ---- ends ------------------------------------------------------------------------------------ */
+
 void channel_shutdown(Channel *c)
 {
     if (c->shut)
@@ -261,4 +369,9 @@ bool channel_is_tls(const Channel *c)
 const char *channel_tls_peer(const Channel *c)
 {
     return c->tls ? channel_tls_identity(c->tls) : NULL;
+}
+
+const char *channel_tls_problem(const Channel *c)
+{
+    return c->tls ? channel_tls_problem_of(c->tls) : NULL;
 }

@@ -36,6 +36,8 @@ void channel_set_deadline(Channel *c, int64_t deadline_ns);
 CO bool channel_start_tls(Channel *c, TlsCreds *creds, const char *hostname, GError **err);
 /* As tls_session_peer; NULL without TLS. */
 const char *channel_tls_peer(const Channel *c);
+/* As tls_session_problem; NULL without TLS. */
+const char *channel_tls_problem(const Channel *c);
 bool channel_is_tls(const Channel *c);
 
 /* The descriptor, for looking at: it stays the channel's. */
@@ -59,6 +61,17 @@ CO int channel_read_all(Channel *c, void *buf, size_t len);
 /* All of @iov: 0 or a negative errno. */
 CO int channel_writev_all(Channel *c, const struct iovec *iov, int niov);
 CO int channel_write_all(Channel *c, const void *buf, size_t len);
+/*
+ * Descriptors beside bytes, over Unix sockets in clear. Once accepted, those that come with what is read
+ * are kept until taken, CHANNEL_FDS_MAX at most (what is more is closed); before, the kernel drops
+ * them.
+ */
+enum { CHANNEL_FDS_MAX = 64 };
+void channel_accept_fds(Channel *c);
+/* The one that came first, which is the caller's then; -1: there is none. */
+int channel_take_fd(Channel *c);
+/* All of @buf, at least a byte; the first byte brings @fds. 0 or a negative errno. */
+CO int channel_write_fds(Channel *c, const void *buf, size_t len, const int *fds, unsigned n);
 /* Ends both directions: every wait on @c, now and later, returns an error or the end. */
 void channel_shutdown(Channel *c);
 

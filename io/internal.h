@@ -4,6 +4,7 @@
  *
  *     co.c        stacks, switching               loop.c     run queue, life of a loop
  *     timer.c     heap of deadlines               mailbox.c  what other threads hand to a loop
+ *     wall-timer.c  timers of the time of day
  *     ring.c      io_uring                        epoll.c    readiness where rings are refused
  *     poll.c      waiting for readiness, on either
  *     pool.c      worker threads                  aio.c      picks a way for each system call
@@ -19,6 +20,7 @@
 #include "io/co.h"
 #include "io/loop.h"
 #include "io/mailbox.h"
+#include "io/timer.h"
 #include <stddef.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -91,13 +93,6 @@ void co_group_leave(CoGroup *g);
 
 /* ---- timers ---------------------------------------------------------------------------------- */
 
-typedef struct Timer Timer;
-struct Timer {
-    int64_t deadline_ns;
-    void (*expired)(Timer *t); /* called by the scheduler, the timer is out of the heap */
-    unsigned index;            /* place in the heap, from 1; 0: not in it */
-};
-
 typedef struct {
     Timer **at; /* at[1 .. len] */
     unsigned len, max;
@@ -110,6 +105,11 @@ void timer_remove(TimerHeap *h, Timer *t);
 void timers_run(TimerHeap *h);
 /* Nanoseconds until the first deadline (at least 0), or -1 without timers. */
 int64_t timers_wait_ns(const TimerHeap *h);
+
+/* The time of day of a loop, in wall-timer.c. */
+typedef struct WallClock WallClock;
+/* Somebody has set the clock: all timers of @l look again. There is a clock. */
+void wall_clock_jumped(Loop *l);
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
@@ -129,6 +129,7 @@ struct Loop {
     CoHome home;
     Mailbox *mailbox;     /* the only part that other threads touch */
     TimerHeap timers;
+    WallClock *wall;      /* wall timers; NULL: there were none yet */
     Ring *ring;           /* NULL until needed, or refused */
     bool no_ring;         /* refused */
     bool may_spin;        /* whom it waits for has a core to run on meanwhile */

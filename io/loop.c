@@ -257,6 +257,7 @@ static void loop_free(Loop *l)
     g_clear_pointer(&l->ring, ring_free);
     g_clear_pointer(&l->epoll, epoll_free);
     g_free(l->timers.at);
+    g_free(l->wall);
     mailbox_unref(l->mailbox);
     co_home_clear(&l->home);
     g_free(l);

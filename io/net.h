@@ -9,6 +9,7 @@
 #define IO_NET_H
 
 #include "io/co.h"
+#include "util/json.h"
 #include <glib.h>
 
 typedef enum {
@@ -34,6 +35,11 @@ typedef struct {
 
 void net_address_clear(NetAddress *a);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(NetAddress, net_address_clear)
+/*
+ * Reads what a SocketAddress of the schema, or a SocketAddressLegacy, tells into *@a, which is zeroed.
+ * The caller clears it, also after a failure.
+ */
+bool net_address_read(const json_t *o, NetAddress *a, GError **err);
 /* "host:port", "[::1]:port", "unix:path", "vsock:cid:port", "fd:n" for messages. Caller frees. */
 char *net_address_text(const NetAddress *a);
 

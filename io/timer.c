@@ -90,3 +90,17 @@ int64_t timers_wait_ns(const TimerHeap *h)
     left = h->at[1]->deadline_ns - clock_now_ns();
     return MAX(0, left);
 }
+
+void timer_set(Timer *t, int64_t deadline_ns)
+{
+    TimerHeap *h = &loop_here()->timers;
+
+    timer_remove(h, t);
+    t->deadline_ns = deadline_ns;
+    timer_add(h, t);
+}
+
+void timer_cancel(Timer *t)
+{
+    timer_remove(&loop_here()->timers, t);
+}

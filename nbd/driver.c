@@ -66,7 +66,7 @@ static CO bool nbd_connect(Node *n, NbdTarget *t, GError **err)
     Nbd *s = node_state(n);
     const NbdOffer *offer;
     bool wants_context = json_has(s->options, "x-dirty-bitmap");
-    g_autofree char *name = g_strdup(t->export_name);
+    g_autofree char *name = g_strdup(t->export_name), *server = net_address_text(&t->address);
     const char *context;
 
     s->remote = nbd_remote_open(t, err);
@@ -81,12 +81,12 @@ static CO bool nbd_connect(Node *n, NbdTarget *t, GError **err)
     s->align = offer->block_min;
     s->size = round_down(offer->size, offer->block_min);
     if (wants_context && !s->has_extents)
-        return err_set(err, EINVAL, "The server has no metadata context '%s' for export '%s'",
-                       context, name);
+        return err_set(err, EINVAL, "Server '%s' has no metadata context '%s' for export '%s'",
+                       server, context, name);
     nbd_limits(n, offer);
     node_set_size(n, s->size);
     if (s->flags & NBD_FLAG_READ_ONLY) {
-        g_autofree char *why = g_strdup_printf("The server's export '%s' is read-only", name);
+        g_autofree char *why = g_strdup_printf("Export '%s' of server '%s' is read-only", name, server);
 
         return node_fall_back_read_only(n, why, err);
     }
@@ -112,6 +112,16 @@ static CO bool nbd_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
         return true;
     nbd_close(n);
     return false;
+}
+
+/* What was told before about extents may no longer be so. */
+static CO bool nbd_activate(Node *n, GError **err)
+{
+    Nbd *s = node_state(n);
+
+    s->runs.n = 0;
+    s->runs.changes++;
+    return true;
 }
 
 static CO bool nbd_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags, void **change,
@@ -466,6 +476,7 @@ const BlockDriver block_nbd = {
     .parse_filename = nbd_parse_filename,
     .open = nbd_open,
     .close = nbd_close,
+    .activate = nbd_activate,
     .reconfigure_prepare = nbd_reconfigure_prepare,
     .create_opts = nbd_create_opts,
     .create = nbd_create,

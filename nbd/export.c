@@ -40,9 +40,14 @@ static CO void export_end(void *arg)
 {
     NbdExport *e = arg;
 
+    void (*gone)(void *opaque) = e->gone;
+    void *opaque = e->opaque;
+
     if (handle_is_writable(e->handle) && handle_flush(e->handle) < 0)
         e->server->flush_failed = true;
     export_close(e);
+    if (gone)
+        gone(opaque);
 }
 
 void nbd_export_unref(NbdExport *e)
@@ -86,11 +91,15 @@ static DirtyBitmap *bitmap_in_chain(Node *n, const char *name)
     return NULL;
 }
 
-static bool export_add_bitmap(NbdExport *e, const char *name, GError **err)
+/* @node: the name of the one that has it; NULL: it is in the chain. */
+static bool export_add_bitmap(NbdExport *e, const char *node, const char *name, GError **err)
 {
-    Node *n = handle_node(e->handle);
-    DirtyBitmap *b = bitmap_in_chain(n, name);
+    Node *n = node ? node_find(node) : handle_node(e->handle);
+    DirtyBitmap *b;
 
+    if (!n)
+        return err_set(err, ENOENT, "There is no node '%s'", node);
+    b = node ? dirty_find(n, name) : bitmap_in_chain(n, name);
     if (!b)
         return err_set(err, ENOENT, "'%s' has no bitmap '%s'", node_filename(n), name);
     if (b->inconsistent)
@@ -106,13 +115,15 @@ static bool export_add_bitmap(NbdExport *e, const char *name, GError **err)
     return true;
 }
 
-static bool export_add_bitmaps(NbdExport *e, const char *const *names, GError **err)
+static bool export_add_bitmaps(NbdExport *e, const NbdExportConfig *config, GError **err)
 {
+    const char *const *names = config->bitmaps, *const *nodes = config->bitmap_nodes;
+
     for (unsigned i = 0; names && names[i]; i++) {
         if (i == NBD_BITMAPS_MAX)
             return err_set(err, EINVAL, "Export '%s' has more than %d bitmaps", e->name,
                            NBD_BITMAPS_MAX);
-        if (!export_add_bitmap(e, names[i], err))
+        if (!export_add_bitmap(e, nodes ? nodes[i] : NULL, names[i], err))
             return false;
     }
     return true;
@@ -145,12 +156,19 @@ CO NbdExport *nbd_export_add(NbdServer *s, const NbdExportConfig *config, Handle
         err_set(err, EEXIST, "There is an export '%s' already", config->name);
     else if (text_fits("name", config->name, err) &&
              text_fits("description", config->description, err) &&
-             export_add_bitmaps(e, config->bitmaps, err)) {
+             export_add_bitmaps(e, config, err)) {
+        e->gone = config->gone;
+        e->opaque = config->opaque;
         g_ptr_array_add(s->exports, e);
         return e;
     }
     export_close(e);
     return NULL;
+}
+
+bool nbd_export_is_used(const NbdExport *e)
+{
+    return e->refs > (e->removed ? 0 : 1);
 }
 
 CO bool nbd_export_remove(NbdExport *e, NbdRemoveMode mode, GError **err)

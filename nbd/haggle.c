@@ -20,6 +20,7 @@ enum {
     REPLIES_MAX = 65536,            /* pieces */
     TEXT_MAX = 8 << 20,             /* bytes of names and descriptions in all of them */
     INFOS_MAX = 64,                 /* pieces in answer to GO or INFO */
+    SHOWN_MAX = 5,                  /* names of exports in a message */
 };
 
 void nbd_offer_clear(NbdOffer *o)
@@ -37,8 +38,22 @@ typedef struct {
     uint8_t data[REPLY_MAX + 1]; /* a zero follows */
 } Reply;
 
-static bool wire_fail(int r, const char *doing, GError **err)
+/* What the server said when it ended TLS, which may be there though nothing can be sent any more. */
+static const char *tls_problem(Channel *c)
 {
+    uint8_t rest;
+
+    if (channel_is_tls(c) && !channel_tls_problem(c))
+        channel_try_read(c, &rest, sizeof(rest));
+    return channel_tls_problem(c);
+}
+
+static bool wire_fail(const NbdHaggle *h, int r, const char *doing, GError **err)
+{
+    const char *problem = tls_problem(h->channel);
+
+    if (problem)
+        return err_set(err, EACCES, "TLS: The server refused: %s", problem);
     if (r == -EPIPE || r == -EIO)
         return err_set(err, ECONNRESET, "The server left while we were %s", doing);
     return err_set_errno(err, r, "Connection failed while we were %s", doing);
@@ -48,7 +63,7 @@ static CO bool read_whole(NbdHaggle *h, void *buf, size_t len, const char *doing
 {
     int r = channel_read_all(h->channel, buf, len);
 
-    return r < 0 ? wire_fail(r, doing, err) : true;
+    return r < 0 ? wire_fail(h, r, doing, err) : true;
 }
 
 static CO bool option_send(NbdHaggle *h, uint32_t option, const void *data, size_t len,
@@ -62,7 +77,7 @@ static CO bool option_send(NbdHaggle *h, uint32_t option, const void *data, size
     struct iovec iov[] = { { &head, sizeof(head) }, { (void *)data, len } };
     int r = channel_writev_all(h->channel, iov, len ? 2 : 1);
 
-    return r < 0 ? wire_fail(r, "asking for an option", err) : true;
+    return r < 0 ? wire_fail(h, r, "asking for an option", err) : true;
 }
 
 static CO bool reply_read(NbdHaggle *h, uint32_t option, Reply *reply, GError **err)
@@ -202,7 +217,7 @@ static CO bool greeting_newstyle(NbdHaggle *h, GError **err)
     flags |= h->no_zeroes ? NBD_FLAG_NO_ZEROES : 0;
     ours = be32_of(flags);
     r = channel_write_all(h->channel, &ours, sizeof(ours));
-    return r < 0 ? wire_fail(r, "answering the greeting", err) : true;
+    return r < 0 ? wire_fail(h, r, "answering the greeting", err) : true;
 }
 
 static CO bool greeting_read(NbdHaggle *h, TlsCreds *creds, GError **err)
@@ -403,37 +418,6 @@ static CO bool export_take_old(NbdHaggle *h, const char *name, NbdOffer *o, GErr
     return offer_check(h, o, err);
 }
 
-bool nbd_haggle_go(NbdHaggle *h, const char *name, NbdOffer *offer, GError **err)
-{
-    GError *why = NULL;
-
-    if (!name_check(name, err))
-        return false;
-    if (h->oldstyle) {
-        if (*name)
-            return err_set(err, ENOENT, "The server is of the old style: its export has no name, "
-                           "'%s' was asked for", name);
-        *offer = h->old;
-        return true;
-    }
-    if (!h->fixed)
-        return export_take_old(h, name, offer, err);
-    if (export_ask(h, NBD_OPT_GO, name, offer, &why))
-        return true;
-    if (err_errno(why) == -ENOTSUP) {
-        g_error_free(why);
-        nbd_offer_clear(offer);
-        return export_take_old(h, name, offer, err);
-    }
-    g_propagate_error(err, why);
-    return false;
-}
-
-bool nbd_haggle_info(NbdHaggle *h, const char *name, NbdOffer *offer, GError **err)
-{
-    return name_check(name, err) && export_ask(h, NBD_OPT_INFO, name, offer, err);
-}
-
 /* ---- lists ----------------------------------------------------------------------------------- */
 
 /* Takes an NBD_REP_SERVER into @offers. */
@@ -474,6 +458,66 @@ bool nbd_haggle_list(NbdHaggle *h, GPtrArray *offers, GError **err)
     return err_set(err, EPROTO, "The server's list of exports is longer than %d names or %d MiB",
                    REPLIES_MAX, TEXT_MAX >> 20);
 }
+
+static void offer_free(void *p)
+{
+    nbd_offer_clear(p);
+    g_free(p);
+}
+
+/* Adds to *@err, which says that there is no such export, which there are. */
+static CO void exports_tell(NbdHaggle *h, GError **err)
+{
+    g_autoptr(GPtrArray) offers = g_ptr_array_new_with_free_func(offer_free);
+    g_autoptr(GString) names = g_string_new("");
+
+    if (!nbd_haggle_list(h, offers, NULL) || !offers->len)
+        return;
+    for (guint i = 0; i < MIN(offers->len, SHOWN_MAX); i++) {
+        g_autofree char *name = g_strescape(((NbdOffer *)offers->pdata[i])->name, NULL);
+
+        g_string_append_printf(names, "%s'%s'", i ? ", " : "", name);
+    }
+    if (offers->len > SHOWN_MAX)
+        g_string_append_printf(names, " and %u more", offers->len - SHOWN_MAX);
+    err_suffix(err, ", only %s", names->str);
+}
+
+/* ---- taking one ------------------------------------------------------------------------------ */
+
+bool nbd_haggle_go(NbdHaggle *h, const char *name, NbdOffer *offer, GError **err)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (!name_check(name, err))
+        return false;
+    if (h->oldstyle) {
+        if (*name)
+            return err_set(err, ENOENT, "The server is of the old style: its export has no name, "
+                           "'%s' was asked for", name);
+        *offer = h->old;
+        return true;
+    }
+    if (!h->fixed)
+        return export_take_old(h, name, offer, err);
+    if (export_ask(h, NBD_OPT_GO, name, offer, &why))
+        return true;
+    if (err_errno(why) == -ENOTSUP) {
+        nbd_offer_clear(offer);
+        return export_take_old(h, name, offer, err);
+    }
+    if (err_errno(why) == -ENOENT)
+        exports_tell(h, &why);
+    g_propagate_error(err, g_steal_pointer(&why));
+    return false;
+}
+
+bool nbd_haggle_info(NbdHaggle *h, const char *name, NbdOffer *offer, GError **err)
+{
+    return name_check(name, err) && export_ask(h, NBD_OPT_INFO, name, offer, err);
+}
+
+/* ---- metadata contexts ----------------------------------------------------------------------- */
 
 /* Sends LIST_ or SET_META_CONTEXT with at most one query. */
 static CO bool contexts_ask(NbdHaggle *h, uint32_t option, const char *name, const char *query,

@@ -6,7 +6,7 @@
  * agreed before STARTTLS is forgotten. An option that is too long is refused and skipped, one that
  * is absurdly long ends the connection; either way memory is bounded by OPTION_MAX.
  */
-#include "crypto/authz.h"
+#include "io/admit.h"
 #include "nbd/internal.h"
 #include "util/err.h"
 #include "util/trace.h"
@@ -260,51 +260,13 @@ static CO Outcome option_style(NbdClient *c, uint32_t option, NbdData d)
 
 /* ---- TLS ------------------------------------------------------------------------------------- */
 
-typedef struct {
-    char *id, *identity;
-    GError *err;
-} Admission;
-
-static int admission_work(void *arg)
-{
-    Admission *a = arg;
-
-    return authz_allows(a->id, a->identity, &a->err) ? 0 : -EACCES;
-}
-
-static void admission_free(void *p)
-{
-    Admission *a = p;
-
-    g_free(a->id);
-    g_free(a->identity);
-    g_clear_error(&a->err);
-    g_free(a);
-}
-
-/*
- * Asks whether the peer that TLS proved is welcome, within the time of a handshake. Some objects ask
- * others, which may never answer.
- */
+/* Asks whether the peer that TLS proved is welcome, within the time of a handshake. */
 static CO bool peer_is_admitted(NbdClient *c, GError **err)
 {
     NbdServer *s = c->server;
-    Admission *a;
-    g_autoptr(Errand) asked = NULL;
-    int allowed, r;
 
-    if (!s->authz)
-        return true;
-    a = g_new(Admission, 1);
-    *a = (Admission){ g_strdup(s->authz), g_strdup(channel_tls_peer(c->channel)), NULL };
-    c->admission = asked = errand_start(admission_work, a, admission_free);
-    r = errand_wait(asked, nbd_handshake_deadline(c), &allowed);
-    c->admission = NULL;
-    if (r < 0)
-        return err_set_errno(err, r, "Object '%s' did not say whether to let a client in", s->authz);
-    if (allowed < 0)
-        g_propagate_error(err, g_steal_pointer(&a->err));
-    return allowed == 0;
+    return !s->authz || channel_admit_peer(c->channel, s->authz, nbd_handshake_deadline(c),
+                                           &c->admission, err);
 }
 
 static CO Outcome option_starttls(NbdClient *c, uint32_t option, NbdData d, GError **err)

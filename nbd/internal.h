@@ -66,6 +66,8 @@ struct NbdExport {
     bool depth;
     bool removed;           /* no longer the server's; requests fail */
     GPtrArray *bitmaps;     /* of DirtyBitmap, busy with us */
+    void (*gone)(void *opaque); /* as NbdExportConfig says */
+    void *opaque;
 };
 
 typedef enum { NBD_SIMPLE, NBD_STRUCTURED, NBD_EXTENDED } NbdReplyStyle;

@@ -105,5 +105,11 @@ GPtrArray *nbd_list(const NbdTarget *target, GError **err)
     if (!channel)
         return NULL;
     channel_set_deadline(channel, deadline);
-    return list_all(target, channel, list, err) ? g_steal_pointer(&list) : NULL;
+    if (!list_all(target, channel, list, err)) {
+        g_autofree char *server = net_address_text(&target->address);
+
+        err_prefix(err, "Server '%s': ", server);
+        return NULL;
+    }
+    return g_steal_pointer(&list);
 }

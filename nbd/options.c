@@ -8,46 +8,6 @@
 
 /* ---- addresses ------------------------------------------------------------------------------- */
 
-static bool inet_read(const json_t *server, NetAddress *a, GError **err)
-{
-    bool v4 = json_get_bool(server, "ipv4", !json_get_bool(server, "ipv6", false));
-    bool v6 = json_get_bool(server, "ipv6", !json_get_bool(server, "ipv4", false));
-
-    if (!v4 && !v6)
-        return err_set(err, EINVAL, "With neither IPv4 nor IPv6 there is no way to the server");
-    a->kind = NET_INET;
-    a->host = g_strdup(json_get_str(server, "host", ""));
-    a->port = g_strdup(json_get_str(server, "port", ""));
-    a->numeric = json_get_bool(server, "numeric", false);
-    a->ipv4 = v4;
-    a->ipv6 = v6;
-    a->keep_alive = json_get_bool(server, "keep-alive", false);
-    a->mptcp = json_get_bool(server, "mptcp", false);
-    return true;
-}
-
-bool nbd_address_read(const json_t *server, NetAddress *a, GError **err)
-{
-    const char *type = json_get_str(server, "type", "");
-
-    if (!strcmp(type, "inet"))
-        return inet_read(server, a, err);
-    if (!strcmp(type, "unix")) {
-        a->kind = NET_UNIX;
-        a->path = g_strdup(json_get_str(server, "path", ""));
-        a->abstract = json_get_bool(server, "abstract", false);
-        a->loose = !json_get_bool(server, "tight", true);
-    } else if (!strcmp(type, "vsock")) {
-        a->kind = NET_VSOCK;
-        a->host = g_strdup(json_get_str(server, "cid", ""));
-        a->port = g_strdup(json_get_str(server, "port", ""));
-    } else {
-        a->kind = NET_FD;
-        a->path = g_strdup(json_get_str(server, "str", ""));
-    }
-    return true;
-}
-
 /* "server" from @path, or from @host and @port. NULL with @err. */
 static json_t *server_of_old(const json_t *o, GError **err)
 {
@@ -135,7 +95,7 @@ bool nbd_target_read(const json_t *o, NbdTarget *t, GError **err)
     if (connections < 1 || connections > NBD_CONNECTIONS_MAX)
         return err_set(err, EINVAL, "Option 'connections' is 1 to %d, not %" PRId64,
                        NBD_CONNECTIONS_MAX, connections);
-    if (!nbd_address_read(json_get(o, "server"), &t->address, err) || !tls_read(o, t, err)) {
+    if (!net_address_read(json_get(o, "server"), &t->address, err) || !tls_read(o, t, err)) {
         nbd_target_clear(t);
         return false;
     }

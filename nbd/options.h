@@ -6,9 +6,6 @@
 #include "nbd/remote.h"
 #include "util/json.h"
 
-/* Reads the address that a SocketAddress of the schema tells. */
-bool nbd_address_read(const json_t *server, NetAddress *a, GError **err);
-
 /*
  * Fills *@t, which is zeroed, from options of BlockdevOptionsNbd. False with @err, and nothing left
  * in *@t.

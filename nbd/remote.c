@@ -93,6 +93,11 @@ static CO NbdConn *lane_attempt(Lane *l, int64_t deadline_ns, GError **err)
         channel_shutdown(l->haggling);
     c = nbd_conn_new(l->haggling, &wish, err);
     l->haggling = NULL;
+    if (!c) {
+        g_autofree char *server = net_address_text(&t->address);
+
+        err_prefix(err, "Server '%s': ", server);
+    }
     return c;
 }
 

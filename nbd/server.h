@@ -72,6 +72,10 @@ typedef struct {
     bool read_only;
     bool allocation_depth;    /* offer context qemu:allocation-depth */
     const char *const *bitmaps; /* names to offer as qemu:dirty-bitmap:NAME; NULL-ended or NULL */
+    const char *const *bitmap_nodes; /* the node that has each; NULL: found in the export's chain */
+    /* Its image is closed and it is no more. NULL: nobody wants to know. */
+    void (*gone)(void *opaque);
+    void *opaque;
 } NbdExportConfig;
 
 /*
@@ -80,6 +84,8 @@ typedef struct {
  */
 CO NbdExport *nbd_export_add(NbdServer *s, const NbdExportConfig *config, Handle *h, GError **err);
 NbdExport *nbd_export_find(NbdServer *s, const char *name);
+/* Does a client use it? */
+bool nbd_export_is_used(const NbdExport *e);
 
 typedef enum {
     NBD_REMOVE_SAFE, /* only if nobody uses it */

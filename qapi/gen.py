@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""gen.py SCHEMA OUT.c OUT.h: checks the schema and writes it as C.
+"""gen.py SCHEMA FOLDER, or gen.py SCHEMA OUT.c SOURCE...: checks the schema and writes it as C.
 
-OUT.h has a C enum and a table of names for every enum; OUT.c has constant tables that
-qapi/schema.c checks values against. What expressions look like is told in schema.json.
+FOLDER/schema.h has a C enum and a table of names for every enum, schema.c constant tables that the
+checks of qapi/ go by. FOLDER/qmp.h has structs for what commands take and return, the prototypes of
+commands and a function for each event; qmp.c what belongs to the structs and the events.
+
+OUT.c is the table of the commands that the files SOURCE implement, for one program. What
+expressions look like is told in schema.json.
 """
 import ast
 import pathlib
@@ -25,10 +29,13 @@ BUILTINS = {
 KEYS = {  # of an expression, by its kind: needed, allowed
     'include': ((), ()),
     'enum': (('data',), ('aliases',)),
-    'struct': (('data',), ('base', 'features')),
+    'struct': (('data',), ('base', 'features', 'json')),
     'union': (('data', 'base', 'discriminator'), ('untagged',)),
     'alternate': (('data',), ()),
+    'command': ((), ('data', 'returns', 'allow-oob', 'allow-preconfig', 'features', 'doc')),
+    'event': ((), ('data', 'features', 'doc')),
 }
+NAMES = {'command': '[a-z][a-z0-9_-]*', 'event': '[A-Z][A-Z0-9_]*'}
 
 
 class SchemaError(Exception):
@@ -56,13 +63,21 @@ class Expression:
             raise SchemaError(f'{self.where}: {message}')
 
 
+class Booleans(ast.NodeTransformer):
+    """The schema writes true and false as JSON does."""
+
+    def visit_Name(self, node):
+        return ast.Constant({'true': True, 'false': False}[node.id])
+
+
 def read(path, seen):
     """Yields the expressions of a file and of those it includes, each file once."""
     if path in seen:
         return
     seen.add(path)
     for statement in ast.parse(path.read_text(), str(path)).body:
-        e = Expression(path, statement.lineno, ast.literal_eval(statement.value))
+        value = ast.literal_eval(Booleans().visit(statement.value))
+        e = Expression(path, statement.lineno, value)
         if e.kind == 'include':
             yield from read(path.parent / e.name, seen)
         else:
@@ -83,16 +98,52 @@ class Member:
         expression.require(re.fullmatch(r'[a-z][a-z0-9_-]*', self.name), f"odd name '{key}'")
 
 
+def type_name(spec):
+    """What introspection calls the type of @spec, a name or a list of one."""
+    return f'[{spec[0]}]' if isinstance(spec, list) else spec
+
+
 class Schema:
     def __init__(self, path):
-        self.types = {}
+        self.types, self.commands, self.events = {}, {}, {}
         for e in read(path, set()):
-            e.require(e.name not in self.types and e.name not in BUILTINS, f"second '{e.name}'")
-            e.require(re.fullmatch(r'[A-Z][A-Za-z0-9]*', e.name), f"odd name '{e.name}'")
-            self.types[e.name] = e
+            found = {'command': self.commands, 'event': self.events}.get(e.kind, self.types)
+            e.require(e.name not in found and e.name not in BUILTINS, f"second '{e.name}'")
+            e.require(re.fullmatch(NAMES.get(e.kind, '[A-Z][A-Za-z0-9]*'), e.name),
+                      f"odd name '{e.name}'")
+            found[e.name] = e
         self.arrays = set()
-        for e in self.types.values():
+        for e in [*self.commands.values(), *self.events.values()]:
+            self.name_data(e)
+        for e in [*self.types.values(), *self.commands.values(), *self.events.values()]:
             getattr(self, 'check_' + e.kind)(e)
+
+    def name_data(self, e):
+        """Members that a command or event has of its own become a struct with a name."""
+        data = e.body.get('data')
+        if isinstance(data, dict):
+            kind = 'Args' if e.kind == 'command' else 'Data'
+            name = 'Qmp' + ''.join(w.capitalize() for w in re.split('[-_]', e.name)) + kind
+            e.require(name not in self.types, f"second '{name}'")
+            e.body['data'] = name
+            struct = Expression.__new__(Expression)
+            struct.where, struct.kind, struct.name = e.where, 'struct', name
+            struct.body = {'struct': name, 'data': data}
+            self.types[name] = struct
+
+    def check_command(self, e):
+        data, returns = e.body.get('data'), e.body.get('returns')
+        e.require(data is None or self.is_kind(data, 'struct') or self.is_kind(data, 'union'),
+                  "'data' is neither members nor a struct or union")
+        if returns is not None:
+            element = returns[0] if isinstance(returns, list) else returns
+            e.require(element in self.types or element in BUILTINS, f"no type '{element}'")
+            if isinstance(returns, list):
+                self.arrays.add(element)
+
+    def check_event(self, e):
+        e.require(e.body.get('data') is None or self.is_kind(e.body['data'], 'struct'),
+                  "'data' is neither members nor a struct")
 
     def check_enum(self, e):
         values = e.body['data']
@@ -220,7 +271,28 @@ class Source:
         yield '\nconst SchemaType *const schema_types[] = {'
         every = [f'&type_{n}' for n in self.names]
         yield wrapped([*every, *(f'&list_{n}' for n in sorted(self.schema.arrays)), 'NULL'])
-        yield '};'
+        yield '};\n'
+        yield from self.events()
+
+    def events(self):
+        for e in self.schema.events.values():
+            yield from self.feature_list(e.name, e)
+        yield 'const SchemaEvent schema_events[] = {'
+        for e in self.schema.events.values():
+            data = e.body.get('data')
+            yield (f'    {{ "{e.name}", {f"&type_{data}" if data else "NULL"}, '
+                   f'{self.feature_name(e.name, e)} }}, /* {e.where} */')
+        yield '    {},\n};'
+
+    @staticmethod
+    def feature_name(name, e):
+        return f'features_{name}' if e.body.get('features') else 'NULL'
+
+    def feature_list(self, name, e):
+        features = e.body.get('features', [])
+        if features:
+            yield (f'static const char *const {self.feature_name(name, e)}[] = '
+                   f'{{ {", ".join(map(string, features))}, NULL }};')
 
     def type(self, name, fields):
         return f'static const SchemaType type_{name} = {{ .name = "{name}", {fields} }};'
@@ -255,13 +327,10 @@ class Source:
         yield '    {},\n};'
 
     def struct(self, e):
-        features = e.body.get('features', [])
-        if features:
-            yield (f'static const char *const features_{e.name}[] = '
-                   f'{{ {", ".join(map(string, features))}, NULL }};')
+        yield from self.feature_list(e.name, e)
         yield from self.member_table(e, self.schema.members(e))
-        yield self.type(e.name, f'.meta = SCHEMA_OBJECT, .members = members_{e.name}'
-                        + (f', .features = features_{e.name}' if features else ''))
+        yield self.type(e.name, f'.meta = SCHEMA_OBJECT, .members = members_{e.name}, '
+                                f'.features = {self.feature_name(e.name, e)}')
 
     def union(self, e):
         members = self.schema.members(e)
@@ -282,13 +351,308 @@ class Source:
         yield self.type(e.name, f'.meta = SCHEMA_ALTERNATE, .members = members_{e.name}')
 
 
-def main(schema_path, c_path, h_path):
+# ---- C of commands and events ----
+
+RESERVED = {'default', 'register', 'static', 'return', 'switch', 'case', 'const', 'int', 'auto'}
+
+
+def c_name(name):
+    name = name.replace('-', '_')
+    return name + '_' if name in RESERVED else name
+
+
+class Kind:
+    """How values of one type look in C."""
+
+    def __init__(self, schema, spec):
+        is_list = isinstance(spec, list)
+        name = spec[0] if is_list else spec
+        self.name = name
+        e = schema.types.get(name)
+        if name == 'str':
+            self.form = 'strings' if is_list else 'string'
+        elif e and e.kind == 'struct' and not e.body.get('json'):
+            self.form = 'structs' if is_list else 'struct'
+        elif not is_list and (name in BUILTINS and BUILTINS[name][0] in ('INT', 'SIZE', 'BOOL', 'NUMBER')
+                              or e and e.kind == 'enum'):
+            self.form = 'enum' if e else 'scalar'
+        elif is_list and e and e.kind == 'enum':
+            self.form = 'enums'
+        else:
+            self.form = 'json'
+        self.is_value = self.form in ('scalar', 'enum')
+
+    def c_type(self):
+        """The type, with what stands in front of the name."""
+        scalars = {'BOOL': 'bool ', 'NUMBER': 'double '}
+        return {'string': 'char *', 'strings': 'char **', 'structs': 'GPtrArray *',
+                'enums': 'GArray *', 'json': 'json_t *'}.get(self.form) or (
+            f'{self.name} *' if self.form == 'struct' else
+            f'{self.name} ' if self.form == 'enum' else
+            scalars.get(BUILTINS[self.name][0], 'int64_t '))
+
+    def free(self, x):
+        return {'string': f'g_free({x});', 'strings': f'g_strfreev({x});',
+                'json': f'json_decref({x});', 'struct': f'{snake(self.name)}_free({x});',
+                'structs': f'g_clear_pointer(&{x}, g_ptr_array_unref);',
+                'enums': f'g_clear_pointer(&{x}, g_array_unref);'}.get(self.form)
+
+    def parse(self, v):
+        """An expression that makes a value of the checked JSON @v."""
+        if self.form == 'scalar':
+            scalar = BUILTINS[self.name][0]
+            return {'BOOL': f'json_is_true({v})', 'NUMBER': f'json_number_value({v})'}.get(
+                scalar, f'json_integer_value({v})')
+        prefix = snake(self.name)
+        return {'string': f'g_strdup(json_string_value({v}))',
+                'strings': f'qmp_strings_parse({v})', 'json': f'json_incref({v})',
+                'enum': f'schema_enum_parse(&{prefix}_enum, json_string_value({v}))',
+                'enums': f'qmp_enums_parse(&{prefix}_enum, {v})',
+                'struct': f'{prefix}_parse({v})',
+                'structs': f'qmp_structs_parse({v}, (gpointer (*)(const json_t *)){prefix}_parse, '
+                           f'(GDestroyNotify){prefix}_free)'}[self.form]
+
+    def to_json(self, x):
+        if self.form == 'scalar':
+            scalar = BUILTINS[self.name][0]
+            return {'BOOL': f'json_boolean({x})', 'NUMBER': f'json_real({x})'}.get(
+                scalar, f'json_integer({x})')
+        prefix = snake(self.name)
+        return {'string': f'json_string_nocheck({x})', 'strings': f'qmp_strings_to_json({x})',
+                'json': f'json_incref({x})',
+                'enum': f'json_string(schema_enum_name(&{prefix}_enum, {x}))',
+                'enums': f'qmp_enums_to_json(&{prefix}_enum, {x})',
+                'struct': f'{prefix}_to_json({x})',
+                'structs': f'qmp_structs_to_json({x}, (json_t *(*)(gconstpointer)){prefix}_to_json)'
+                }[self.form]
+
+
+class Qmp:
+    """Structs, prototypes and events; and the table of a program."""
+
+    def __init__(self, schema):
+        self.schema = schema
+        self.parsed, self.printed = {}, {}
+        for e in schema.commands.values():
+            self.reach(self.parsed, e.body.get('data'))
+            self.reach(self.printed, e.body.get('returns'))
+        self.structs = [e for n, e in schema.types.items() if n in self.parsed or n in self.printed]
+
+    def kind(self, spec):
+        return Kind(self.schema, spec)
+
+    def member_kind(self, m):
+        return self.kind([m.type] if m.is_list else m.type)
+
+    def reach(self, found, spec):
+        """Adds the structs that a value of @spec consists of."""
+        if spec is None or self.kind(spec).form not in ('struct', 'structs'):
+            return
+        name = self.kind(spec).name
+        if name in found:
+            return
+        found[name] = True
+        for m in self.schema.fields(name):
+            self.reach(found, [m.type] if m.is_list else m.type)
+
+    # The header.
+
+    def header(self):
+        yield '/* Made by qapi/gen.py. */'
+        yield '#ifndef GEN_QMP_H\n#define GEN_QMP_H\n'
+        yield '#include "gen/schema.h"\n#include "qapi/command.h"\n'
+        for e in self.structs:
+            yield f'typedef struct {e.name} {e.name};'
+        for e in self.structs:
+            yield f'\n/* {e.where} */'
+            yield from self.struct(e)
+        yield '\n/* ---- commands; which of them a program has is told by its sources ---- */\n'
+        for e in self.schema.commands.values():
+            yield f'/* {e.where}{". " + e.body["doc"] if "doc" in e.body else ""} */'
+            yield f'CO {self.prototype(e)};'
+        yield '\n/* ---- events; any thread ---- */\n'
+        for e in self.schema.events.values():
+            yield f'/* {e.where}{". " + e.body["doc"] if "doc" in e.body else ""} */'
+            yield f'{self.event_prototype(e)};'
+        yield '\n#endif'
+
+    def struct(self, e):
+        prefix = snake(e.name)
+        yield f'struct {e.name} {{'
+        for m in self.schema.members(e):
+            if m.optional and self.member_kind(m).is_value:
+                yield f'    bool has_{c_name(m.name)};'
+            yield f'    {self.member_kind(m).c_type()}{c_name(m.name)};'
+        yield '};'
+        yield f'void {prefix}_free({e.name} *v);'
+        yield f'G_DEFINE_AUTOPTR_CLEANUP_FUNC({e.name}, {prefix}_free)'
+        if e.name in self.parsed:
+            yield f'{e.name} *{prefix}_parse(const json_t *o);'
+        if e.name in self.printed:
+            yield f'json_t *{prefix}_to_json(const {e.name} *v);'
+
+    def prototype(self, e):
+        """Of the function that does the work of command @e."""
+        data, returns = e.body.get('data'), e.body.get('returns')
+        args = []
+        if data and self.kind(data).form == 'struct':
+            args.append(f'const {data} *args')
+        elif data:
+            args.append('json_t *args')
+        if returns is not None:
+            args.append(f'{self.kind(returns).c_type()}*ret')
+        return f'bool qmp_{c_name(e.name)}({", ".join([*args, "GError **err"])})'
+
+    def event_members(self, e):
+        return self.schema.fields(e.body['data']) if e.body.get('data') else []
+
+    def event_prototype(self, e):
+        args = []
+        for m in self.event_members(e):
+            kind = self.member_kind(m)
+            if m.optional and kind.is_value:
+                args.append(f'bool has_{c_name(m.name)}')
+            const = 'const ' if kind.form == 'string' else ''
+            args.append(f'{const}{kind.c_type()}{c_name(m.name)}')
+        return f'void event_{e.name.lower()}({", ".join(args) or "void"})'
+
+    # The source.
+
+    def source(self):
+        yield '/* Made by qapi/gen.py. */'
+        yield '#include "gen/qmp.h"\n#include "qapi/marshal.h"'
+        for e in self.structs:
+            yield f'\n/* {e.where} */'
+            yield from self.free(e)
+            if e.name in self.parsed:
+                yield from self.parse(e)
+            if e.name in self.printed:
+                yield from self.to_json(e)
+        for i, e in enumerate(self.schema.events.values()):
+            yield f'\n/* {e.where} */'
+            yield self.event_prototype(e)
+            yield '{\n    json_t *o = json_object();\n'
+            for m in self.event_members(e):
+                yield from self.put(m, '')
+            yield f'    qmp_event_emit({i}, o);\n}}'
+
+    def free(self, e):
+        members = [(m, self.member_kind(m).free(f'v->{c_name(m.name)}'))
+                   for m in self.schema.members(e)]
+        yield f'void {snake(e.name)}_free({e.name} *v)\n{{\n    if (!v)\n        return;'
+        yield from (f'    {statement}' for m, statement in members if statement)
+        yield '    g_free(v);\n}\n'
+
+    def parse(self, e):
+        yield f'{e.name} *{snake(e.name)}_parse(const json_t *o)\n{{'
+        yield f'    {e.name} *v = g_new0({e.name}, 1);\n    json_t *m;\n'
+        for m in self.schema.members(e):
+            name = c_name(m.name)
+            has = f'v->has_{name} = ' if m.optional and self.member_kind(m).is_value else ''
+            yield f'    m = json_get(o, "{m.name}");'
+            if has:
+                yield f'    {has}m != NULL;'
+            yield f'    if (m)\n        v->{name} = {self.member_kind(m).parse("m")};'
+        yield '    return v;\n}\n'
+
+    def to_json(self, e):
+        yield f'json_t *{snake(e.name)}_to_json(const {e.name} *v)\n{{'
+        yield '    json_t *o = json_object();\n'
+        for m in self.schema.members(e):
+            yield from self.put(m, 'v->')
+        yield '    return o;\n}\n'
+
+    def put(self, m, where):
+        """Puts member @m of what C reaches by @where into the object o, unless it is absent."""
+        kind, name = self.member_kind(m), c_name(m.name)
+        if m.optional:
+            yield f'    if ({where}{f"has_{name}" if kind.is_value else name})'
+            yield f'        json_put(o, "{m.name}", {kind.to_json(where + name)});'
+        else:
+            yield f'    json_put(o, "{m.name}", {kind.to_json(where + name)});'
+
+    # The table of a program.
+
+    def table(self, sources):
+        implemented = set()
+        for path in sources:
+            text = pathlib.Path(path).read_text()
+            implemented |= set(re.findall(r'^CO bool qmp_(\w+)\(', text, re.M))
+        commands = {c_name(n): e for n, e in self.schema.commands.items()}
+        unknown = implemented - commands.keys()
+        if unknown:
+            raise SchemaError(f'no command for qmp_{", qmp_".join(sorted(unknown))}')
+        yield '/* Made by qapi/gen.py. */\n#include "gen/qmp.h"\n#include "qapi/marshal.h"'
+        mine = [e for name, e in commands.items() if name in implemented]
+        for e in mine:
+            yield f'\n/* {e.where} */'
+            yield from self.marshal(e)
+        yield '\nconst QmpCommand qmp_commands[] = {'
+        for e in mine:
+            yield from self.entry(e)
+        yield '    {},\n};'
+
+    def marshal(self, e):
+        name, data, returns = c_name(e.name), e.body.get('data'), e.body.get('returns')
+        features = e.body.get('features', [])
+        if features:
+            yield (f'static const char *const features_{name}[] = '
+                   f'{{ {", ".join(map(string, features))}, NULL }};')
+        yield f'static CO bool run_{name}(json_t *in, json_t **out, GError **err)\n{{'
+        args = []
+        if data and self.kind(data).form == 'struct':
+            yield f'    g_autoptr({data}) args = {snake(data)}_parse(in);'
+            args.append('args')
+        elif data:
+            args.append('in')
+        if returns is not None:
+            kind = self.kind(returns)
+            empty = {'scalar': '0', 'enum': '0'}.get(kind.form, 'NULL')
+            yield f'    {kind.c_type()}ret = {empty};'
+            args.append('&ret')
+        call = f'qmp_{name}({", ".join([*args, "err"])})'
+        if returns is None:
+            yield f'\n    return {call};\n}}'
+            return
+        yield f'    bool ok = {call};\n'
+        yield f'    if (ok)\n        *out = {kind.to_json("ret")};'
+        if kind.free('ret'):
+            yield f'    {kind.free("ret")}'
+        yield '    return ok;\n}'
+
+    def entry(self, e):
+        flags = ['QMP_OOB'] if e.body.get('allow-oob') else []
+        flags += ['QMP_PRECONFIG'] if e.body.get('allow-preconfig') else []
+        fields = [f'.name = "{e.name}"', f'.run = run_{c_name(e.name)}']
+        if e.body.get('data'):
+            fields.append(f'.arg_type = "{e.body["data"]}"')
+        if e.body.get('returns') is not None:
+            fields.append(f'.ret_type = "{type_name(e.body["returns"])}"')
+        if flags:
+            fields.append(f'.flags = {" | ".join(flags)}')
+        if e.body.get('features'):
+            fields.append(f'.features = features_{c_name(e.name)}')
+        yield f'    {{\n{wrapped(fields, " " * 8)}\n    }},'
+
+
+def write(path, lines):
+    path.write_text('\n'.join(lines) + '\n')
+
+
+def main(schema_path, out, *sources):
+    out = pathlib.Path(out)
     try:
         schema = Schema(pathlib.Path(schema_path))
-    except (SchemaError, SyntaxError, ValueError) as error:
+        qmp = Qmp(schema)
+        if sources:
+            write(out, list(qmp.table(sources)))
+            return
+    except (SchemaError, SyntaxError, ValueError, KeyError) as error:
         sys.exit(f'gen.py: {error}')
-    pathlib.Path(c_path).write_text('\n'.join(Source(schema).lines()) + '\n')
-    pathlib.Path(h_path).write_text('\n'.join(header(schema)) + '\n')
+    write(out / 'schema.c', Source(schema).lines())
+    write(out / 'schema.h', header(schema))
+    write(out / 'qmp.c', qmp.source())
+    write(out / 'qmp.h', qmp.header())
 
 
 if __name__ == '__main__':

@@ -401,12 +401,19 @@ static bool branch_fits(const SchemaType *t, const json_t *v)
     return false;
 }
 
-static json_t *check_alternate(Check *c, const SchemaType *t, json_t *v)
+const SchemaType *schema_branch_find(const SchemaType *t, const json_t *v)
 {
     for (const SchemaMember *m = t->members; m->name; m++)
         if (branch_fits(m->type, v))
-            return check_value(c, m->type, v);
-    return refuse(c, "cannot be %s", json_kind(v));
+            return m->type;
+    return NULL;
+}
+
+static json_t *check_alternate(Check *c, const SchemaType *t, json_t *v)
+{
+    const SchemaType *branch = schema_branch_find(t, v);
+
+    return branch ? check_value(c, branch, v) : refuse(c, "cannot be %s", json_kind(v));
 }
 
 static json_t *check_nested(Check *c, const SchemaType *t, json_t *v)

@@ -43,6 +43,12 @@ enum { SCHEMA_DEPTH_MAX = 256 };
 bool schema_check(const char *type, json_t *value, GError **err);
 
 /*
+ * Checks @value, an object of type @type, as QMP does: nothing is converted, types must be exact.
+ * Messages are those of the reference, which clients see.
+ */
+bool schema_check_exact(const char *type, const json_t *value, GError **err);
+
+/*
  * The whole schema in the shape of the QMP command query-qmp-schema, types under their own names.
  * New reference.
  */

@@ -47,11 +47,24 @@ struct SchemaType {
     const char *const *features;
 };
 
+/* An event: what happens without being asked for. */
+typedef struct {
+    const char *name;              /* NULL ends the table */
+    const SchemaType *data;        /* object; NULL: no members */
+    const char *const *features;   /* NULL-ended; NULL: none */
+} SchemaEvent;
+
+/* All events. */
+extern const SchemaEvent schema_events[];
+
 /* All types, ended by NULL. */
 extern const SchemaType *const schema_types[];
 
 /* The type called @name, or NULL. */
 const SchemaType *schema_type_find(const char *name);
+
+/* The branch of alternate @t that a value like @v chooses, or NULL. */
+const SchemaType *schema_branch_find(const SchemaType *t, const json_t *v);
 
 /* The member called @name in table @members, or NULL. */
 const SchemaMember *schema_member_find(const SchemaMember *members, const char *name);

@@ -58,20 +58,16 @@ static CO bool bitmap_add(BitmapJob *j, const char *value, GError **err)
         return err_set(err, EINVAL, "The granularity is a power of two, at least 512");
     if (dirty_find(j->node, j->name))
         return err_set(err, EEXIST, "'%s' has a bitmap of that name", node_filename(j->node));
-    return bitmaps_add(j->node, j->name, j->granularity, true, err);
+    return dirty_add_persistent(j->node, j->name, j->granularity, err);
 }
 
 static CO bool bitmap_remove(BitmapJob *j, const char *value, GError **err)
 {
     DirtyBitmap *b = dirty_find(j->node, j->name);
-    const BitmapOps *ops = node_driver(j->node)->bitmaps;
 
     if (!b)
         return err_set(err, ENOENT, "'%s' has no bitmap '%s'", node_filename(j->node), j->name);
-    if (b->persistent && ops && !ops->remove(j->node, j->name, err))
-        return false;
-    dirty_remove(j->node, b);
-    return true;
+    return dirty_delete(j->node, b, err);
 }
 
 static CO bool bitmap_clear(BitmapJob *j, const char *value, GError **err)

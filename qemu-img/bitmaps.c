@@ -31,25 +31,6 @@ bool bitmaps_supported(Node *n)
     return ops->can_store(n, "any", 65536, &err) || complain_err(err);
 }
 
-DirtyBitmap *bitmaps_add(Node *n, const char *name, uint32_t granularity, bool enabled, GError **err)
-{
-    const BitmapOps *ops = node_driver(n)->bitmaps;
-    DirtyBitmap *b;
-
-    if (!ops) {
-        err_set(err, ENOTSUP, "Images of format '%s' cannot store bitmaps", node_format(n));
-        return NULL;
-    }
-    if (!ops->can_store(n, name, granularity, err))
-        return NULL;
-    b = dirty_add(n, name, granularity, err);
-    if (b) {
-        b->persistent = true;
-        b->enabled = enabled;
-    }
-    return b;
-}
-
 void bitmaps_merge(DirtyBitmap *to, const DirtyBitmap *from)
 {
     uint64_t end = MIN(to->size, from->size), granule = from->granularity;
@@ -77,11 +58,12 @@ bool bitmaps_copy(Node *from, Node *to, bool skip_broken)
             block_warn("Bitmap '%s' is inconsistent and left out", b->name);
             continue;
         }
-        copy = bitmaps_add(to, b->name, b->granularity, b->enabled, &err);
+        copy = dirty_add_persistent(to, b->name, b->granularity, &err);
         if (!copy) {
             err_prefix(&err, "Bitmap '%s' could not be copied: ", b->name);
             return complain_err(err);
         }
+        copy->enabled = b->enabled;
         bitmaps_merge(copy, b);
     }
     return true;

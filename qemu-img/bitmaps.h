@@ -14,9 +14,6 @@
 bool bitmaps_can_copy(Node *n, bool skip_broken);
 /* True if the format of @n can store bitmaps. False: complained. */
 CO bool bitmaps_supported(Node *n);
-/* Adds a persistent bitmap. NULL with @err. */
-CO DirtyBitmap *bitmaps_add(Node *n, const char *name, uint32_t granularity, bool enabled,
-                            GError **err);
 /* Marks in @to what is marked in @from; as far as both reach. */
 void bitmaps_merge(DirtyBitmap *to, const DirtyBitmap *from);
 /* Copies all persistent bitmaps of @from to @to. False: complained. */

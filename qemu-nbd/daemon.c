@@ -1,55 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* --fork and --pid-file. */
+/* --pid-file. */
 #include "qemu-nbd/job.h"
 #include "tools/complain.h"
 #include "util/fd.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-
-static int ready_pipe = -1; /* to the waiting parent; -1: there is none */
-
-/* The parent: leaves as soon as the child serves or has ended, with its exit code. */
-static _Noreturn void parent_wait(pid_t child, int pipe)
-{
-    char byte;
-    int status = 0;
-    ssize_t n;
-
-    do {
-        n = read(pipe, &byte, 1);
-    } while (n < 0 && errno == EINTR);
-    if (n == 1)
-        _exit(0);
-    waitpid(child, &status, 0);
-    _exit(WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1);
-}
-
-bool daemon_fork(const Job *j)
-{
-    int ends[2];
-    pid_t child;
-
-    if (!j->fork)
-        return true;
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return complain_errno(errno, "Cannot make a pipe");
-    fflush(NULL);
-    child = fork();
-    if (child < 0)
-        return complain_errno(errno, "Cannot fork");
-    if (child) {
-        close(ends[1]);
-        parent_wait(child, ends[0]);
-    }
-    close(ends[0]);
-    ready_pipe = ends[1];
-    setsid();
-    return true;
-}
 
 bool daemon_write_pid(const Job *j)
 {
@@ -62,22 +18,4 @@ bool daemon_write_pid(const Job *j)
     if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
         return complain_errno(errno, "Cannot write pid file '%s'", j->pid_file);
     return true;
-}
-
-void daemon_ready(const Job *j)
-{
-    autofd int null = -1;
-
-    if (ready_pipe < 0)
-        return;
-    null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    fflush(NULL);
-    dup2(null, STDIN_FILENO);
-    dup2(null, STDOUT_FILENO);
-    if (!j->verbose)
-        dup2(null, STDERR_FILENO);
-    while (write(ready_pipe, "", 1) < 0 && errno == EINTR)
-        ;
-    close(ready_pipe);
-    ready_pipe = -1;
 }

@@ -59,12 +59,8 @@ void listen_end(const Job *j);
 
 /* ---- daemon.c -------------------------------------------------------------------------------- */
 
-/* Goes on in a child; the parent waits for daemon_ready and exits, or for our end and exits as we. */
-bool daemon_fork(const Job *j);
 /* Stores our process id where @j says. False: complained. */
 bool daemon_write_pid(const Job *j);
-/* We serve: the parent may leave, and with it our terminal. */
-void daemon_ready(const Job *j);
 
 /* ---- serve.c --------------------------------------------------------------------------------- */
 

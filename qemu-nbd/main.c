@@ -3,6 +3,7 @@
 #include "io/loop.h"
 #include "qemu-nbd/job.h"
 #include "tools/complain.h"
+#include "tools/daemon.h"
 #include "tools/image.h"
 #include "tools/program.h"
 #include "tools/options.h"
@@ -454,7 +455,7 @@ static OptionResult line_read(Line *l, int argc, char **argv)
 static int serve(Job *j)
 {
     serve_block_signals();
-    if (!daemon_fork(j))
+    if (j->fork && !daemon_fork())
         return 1;
     loop_run(serve_run, j);
     return j->exit_code;

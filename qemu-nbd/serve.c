@@ -4,6 +4,7 @@
 #include "io/channel.h"
 #include "qemu-nbd/job.h"
 #include "tools/complain.h"
+#include "tools/daemon.h"
 #include "util/err.h"
 #include "util/printable.h"
 #include <inttypes.h>
@@ -115,7 +116,7 @@ static CO bool service_start(Service *s, const GArray *fds)
         nbd_server_listen(s->server, g_array_index(fds, int, i));
     if (j->device && !(s->device = device_start(j, s->server)))
         return false;
-    daemon_ready(j);
+    daemon_ready(j->verbose);
     return true;
 }
 

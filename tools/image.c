@@ -35,7 +35,7 @@ bool open_aio_mode(const char *mode, OpenFlags *flags)
 /* ---- options -------------------------------------------------------------------------------- */
 
 /* The second line is what callers of the reference know. */
-static void warn_of_short_forms(const char *text, const char *implied_key)
+void warn_of_short_forms(const char *text, const char *implied_key)
 {
     g_auto(GStrv) forms = keyval_short_forms(text, implied_key);
 

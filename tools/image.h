@@ -10,6 +10,9 @@ bool open_cache_mode(const char *mode, OpenFlags *flags);
 bool open_discard_mode(const char *mode, OpenFlags *flags);
 bool open_aio_mode(const char *mode, OpenFlags *flags);
 
+/* For each option of lenient @text without a value prints the lines of the reference. */
+void warn_of_short_forms(const char *text, const char *implied_key);
+
 /*
  * The options that the value of --image-opts gives, nested; for each key without a value the lines of
  * the reference are printed. @implied_key, unless NULL, names a first value without '='. NULL with

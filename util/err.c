@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Errors of the control path: GError with an errno as code and an optional line of advice.
+ * Errors of the control path: GError with an errno as code, an optional line of advice and a QMP class.
  *
- * The advice rides in the private data of an extended error domain.
+ * Advice and class ride in the private data of an extended error domain.
  */
 #include "util/err.h"
 #include <string.h>
@@ -10,18 +10,21 @@
 typedef struct {
     char *hint; /* NULL: no advice */
     char *line; /* NULL: none */
+    const char *class; /* NULL: GenericError */
 } FerryErrorPrivate;
 
 static void ferry_error_private_init(FerryErrorPrivate *p)
 {
     p->hint = NULL;
     p->line = NULL;
+    p->class = NULL;
 }
 
 static void ferry_error_private_copy(const FerryErrorPrivate *src, FerryErrorPrivate *dst)
 {
     dst->hint = g_strdup(src->hint);
     dst->line = g_strdup(src->line);
+    dst->class = src->class;
 }
 
 static void ferry_error_private_clear(FerryErrorPrivate *p)
@@ -74,6 +77,21 @@ bool err_prefix(GError **err, const char *fmt, ...)
     return false;
 }
 
+bool err_suffix(GError **err, const char *fmt, ...)
+{
+    g_autofree char *text = NULL, *old = NULL;
+    va_list ap;
+
+    if (!err || !*err)
+        return false;
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    old = (*err)->message;
+    (*err)->message = g_strconcat(old, text, NULL);
+    return false;
+}
+
 bool err_prefix_name(GError **err, const char *text, const char *name)
 {
     g_autofree char *quoted = g_strdup_printf("'%s'", name);
@@ -111,6 +129,20 @@ bool err_line(GError **err, const char *fmt, ...)
     p->line = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     return false;
+}
+
+bool err_class(GError **err, const char *name)
+{
+    if (err && *err && (*err)->domain == FERRY_ERROR)
+        ((FerryErrorPrivate *)ferry_error_get_private(*err))->class = name;
+    return false;
+}
+
+const char *err_get_class(const GError *err)
+{
+    const FerryErrorPrivate *p = err->domain == FERRY_ERROR ? ferry_error_get_private(err) : NULL;
+
+    return p && p->class ? p->class : "GenericError";
 }
 
 const char *err_get_line(const GError *err)

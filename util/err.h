@@ -24,6 +24,9 @@ bool err_set_errno(GError **err, int code, const char *fmt, ...) G_GNUC_PRINTF(3
 /* Puts text in front of the message already in @err (no-op when @err is NULL). Returns false. */
 bool err_prefix(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
+/* Puts text behind the message already in @err (no-op when @err is NULL). Returns false. */
+bool err_suffix(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
 /* Begins the message with "TEXT: ", unless it tells of @name in quotes anyway. Returns false. */
 bool err_prefix_name(GError **err, const char *text, const char *name);
 
@@ -35,6 +38,15 @@ bool err_hint(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
  * programs may look for. Returns false.
  */
 bool err_line(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+/*
+ * Says that @err is of QMP error class @name ("DeviceNotFound"), a string that lives for ever; without
+ * that it is of GenericError. Returns false.
+ */
+bool err_class(GError **err, const char *name);
+
+/* The QMP error class of @err. */
+const char *err_get_class(const GError *err);
 
 /* The line given with err_line for @err, or NULL. Owned by the error. */
 const char *err_get_line(const GError *err);

@@ -406,6 +406,20 @@ void object_foreach(void (*fn)(const char *id, const ObjectClass *cls, void *sta
     }
 }
 
+const ObjectClass *object_class_of(const char *id)
+{
+    const GList *l = object_link(id);
+
+    return l ? ((const Object *)l->data)->cls : NULL;
+}
+
+bool object_is_used(const char *id)
+{
+    const Object *o = object_link(id)->data;
+
+    return o->cls->is_used && o->cls->is_used(o->state);
+}
+
 bool object_delete(const char *id, GError **err)
 {
     GList *l = object_link(id);

@@ -40,6 +40,7 @@ typedef struct ObjectClass {
      */
     bool (*create)(void *state, const char *id, json_t *props, GError **err);
     void (*destroy)(void *state); /* @state is wiped afterwards */
+    bool (*is_used)(const void *state); /* it must not be deleted now. NULL: it always may */
 } ObjectClass;
 
 /* Generated; NULL-ended. */
@@ -73,6 +74,12 @@ void *object_find_any(const char *id, const ObjectClass *const *classes, const c
 /* Calls @fn for each object, in the order they were made; @fn must not add or delete. */
 void object_foreach(void (*fn)(const char *id, const ObjectClass *cls, void *state, void *arg),
                     void *arg);
+
+/* The class of object @id, or NULL. */
+const ObjectClass *object_class_of(const char *id);
+
+/* Is somebody using object @id, which exists? */
+bool object_is_used(const char *id);
 
 /* Deletes object @id; nobody may be using it. */
 bool object_delete(const char *id, GError **err);

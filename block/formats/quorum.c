@@ -4,6 +4,7 @@
  * enough of them agree on (or, with read-pattern=fifo, what the first one that answers says).
  */
 #include "block/fan.h"
+#include "gen/qmp.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,6 +128,57 @@ static bool answers_agree(const FanRequest *a, const FanRequest *b)
     return a->r < 0 || a->op != FAN_PREAD || span_equal(a->buf, b->buf, &at);
 }
 
+/* ---- what is told of ------------------------------------------------------------------------- */
+
+enum { SECTOR = 512 };
+
+/* The sectors that [@off, @off + @len) touches. */
+static int64_t first_sector(uint64_t off)
+{
+    return off / SECTOR;
+}
+
+static int64_t sector_count(uint64_t off, uint64_t len)
+{
+    return div_round_up(off + len, SECTOR) - off / SECTOR;
+}
+
+/* Of a flush: none in particular. */
+static uint64_t request_len(const FanRequest *f)
+{
+    return f->op == FAN_FLUSH ? 0 : f->op == FAN_ZERO ? f->len : f->buf.len;
+}
+
+/* Tells that the child that @f went to failed or, with @r 0, said something else than the others. */
+static void report_bad(Node *n, const FanRequest *f, int r)
+{
+    static const QuorumOpType types[] = {
+        [FAN_PREAD] = QUORUM_OP_TYPE_READ, [FAN_PWRITE] = QUORUM_OP_TYPE_WRITE,
+        [FAN_ZERO] = QUORUM_OP_TYPE_WRITE, [FAN_FLUSH] = QUORUM_OP_TYPE_FLUSH,
+    };
+
+    event_quorum_report_bad(types[f->op], r < 0 ? g_strerror(-r) : NULL,
+                            node_shown_name(edge_node(f->to)), first_sector(f->off),
+                            sector_count(f->off, request_len(f)));
+}
+
+/* Tells of each child that failed. */
+static void report_failed(Node *n, const FanRequest *f)
+{
+    const Quorum *s = node_state(n);
+
+    for (unsigned i = 0; i < s->count; i++)
+        if (f[i].r < 0)
+            report_bad(n, &f[i], f[i].r);
+}
+
+static void report_failure(Node *n, uint64_t off, uint64_t len)
+{
+    event_quorum_failure(node_shown_name(n), first_sector(off), sector_count(off, len));
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
 /* The answer that most of those with (or without) success gave; of several such, the last child's. */
 static const FanRequest *vote(const FanRequest *f, unsigned count, bool success, unsigned *votes)
 {
@@ -197,6 +249,16 @@ static void quorum_verify(const FanRequest *f)
     exit(1);
 }
 
+/* Tells of each child that has read something else than @winner. */
+static void report_outvoted(Node *n, const FanRequest *f, const FanRequest *winner)
+{
+    const Quorum *s = node_state(n);
+
+    for (unsigned i = 0; i < s->count; i++)
+        if (f[i].r == 0 && !answers_agree(&f[i], winner))
+            report_bad(n, &f[i], 0);
+}
+
 static CO int quorum_decide(Node *n, FanRequest *f, Span buf)
 {
     const Quorum *s = node_state(n);
@@ -204,13 +266,19 @@ static CO int quorum_decide(Node *n, FanRequest *f, Span buf)
     const FanRequest *winner;
     int r = quorum_result(s, f);
 
-    if (r < 0)
+    report_failed(n, f);
+    if (r < 0) {
+        report_failure(n, f->off, buf.len);
         return r;
+    }
     if (s->blkverify)
         quorum_verify(f);
     winner = vote(f, s->count, true, &votes);
-    if (votes < s->threshold)
+    if (votes < s->threshold) {
+        report_failure(n, f->off, buf.len);
         return -EIO;
+    }
+    report_outvoted(n, f, winner);
     if (s->rewrite)
         quorum_rewrite(n, f, winner);
     span_copy(buf, winner->buf);
@@ -248,13 +316,18 @@ static CO int quorum_run(Node *n, const FanRequest *one)
 {
     const Quorum *s = node_state(n);
     g_autofree FanRequest *f = g_new(FanRequest, s->count);
+    int r;
 
     for (unsigned i = 0; i < s->count; i++) {
         f[i] = *one;
         f[i].to = node_edge_at(n, i);
     }
     fan_run(f, s->count);
-    return quorum_result(s, f);
+    report_failed(n, f);
+    r = quorum_result(s, f);
+    if (r < 0 && one->op != FAN_FLUSH)
+        report_failure(n, one->off, request_len(one));
+    return r;
 }
 
 static CO int quorum_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)

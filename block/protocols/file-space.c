@@ -156,12 +156,16 @@ static bool set_extent_size(int fd, uint64_t hint, const char *filename, GError 
 
     if (hint > UINT32_MAX)
         return err_set(err, EINVAL, "extent_size_hint %" PRIu64 " is larger than 4 GiB", hint);
+    if (!hint)
+        return true;
     /* A hint: file systems without it do without it. */
-    if (hint && ioctl(fd, FS_IOC_FSGETXATTR, &attr) == 0) {
+    if (ioctl(fd, FS_IOC_FSGETXATTR, &attr) == 0) {
         attr.fsx_xflags |= FS_XFLAG_EXTSIZE;
         attr.fsx_extsize = hint;
-        ioctl(fd, FS_IOC_FSSETXATTR, &attr);
+        if (ioctl(fd, FS_IOC_FSSETXATTR, &attr) == 0)
+            return true;
     }
+    block_warn("The file system of '%s' takes no extent size hint: %s", filename, strerror(errno));
     return true;
 }
 

@@ -309,37 +309,43 @@ static int file_fd_again(const File *s, const char *name, int flags)
 
 /* A second descriptor with other flags, from prepare until commit or abort. */
 typedef struct {
-    File other;          /* the one that is not in use */
-    bool is_swapped;     /* @other is the old one */
+    int fd;              /* the one that is not in use */
+    AioMode aio;
+    bool is_swapped;     /* @fd is the old one */
 } Reconfigure;
 
 static void reconfigure_swap(File *s, Reconfigure *c)
 {
-    File in_use = *s;
+    int fd = s->fd;
+    AioMode aio = s->aio;
 
-    *s = c->other;
-    c->other = in_use;
+    s->fd = c->fd;
+    s->aio = c->aio;
+    c->fd = fd;
+    c->aio = aio;
     c->is_swapped = !c->is_swapped;
 }
 
-/* Makes @next the file as it shall be. On failure it has no descriptor. */
-static bool file_open_again(Node *n, const json_t *o, OpenFlags flags, File *next, GError **err)
+/* Opens the file as it shall be into @c. On failure it has no descriptor. */
+static bool file_open_again(Node *n, const json_t *o, OpenFlags flags, Reconfigure *c, GError **err)
 {
     const File *s = node_state(n);
+    File next = *s;
 
-    *next = *s;
     if (s->aio == AIO_AUTO || s->aio == AIO_CACHED)
-        next->aio = file_fastest_aio(s, flags);
-    next->fd = file_fd_again(s, json_get_str(o, "filename", ""), file_open_flags(flags));
-    if (next->fd < 0 && errno == EINVAL && flags & OPEN_DIRECT)
+        next.aio = file_fastest_aio(s, flags);
+    if (json_has(o, "aio") && !file_aio_mode(&next, json_get_str(o, "aio", NULL), flags, err))
+        return false;
+    c->aio = next.aio;
+    c->fd = file_fd_again(s, json_get_str(o, "filename", ""), file_open_flags(flags));
+    if (c->fd < 0 && errno == EINVAL && flags & OPEN_DIRECT)
         return err_set_errno(err, errno, "The file system of '%s' does not know O_DIRECT, which cache "
                              "modes none and directsync need", node_filename(n));
-    if (next->fd < 0)
+    if (c->fd < 0)
         return err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
-    if ((!json_has(o, "aio") || file_aio_mode(next, json_get_str(o, "aio", NULL), flags, err)) &&
-        (!s->locking || file_lock_copy(next->fd, &s->lock, node_filename(n), err)))
+    if (!s->locking || file_lock_copy(c->fd, &s->lock, node_filename(n), err))
         return true;
-    close(next->fd);
+    close(c->fd);
     return false;
 }
 
@@ -356,7 +362,7 @@ static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flag
     if (file_wants_locks(s->fd, o) != s->locking)
         return err_set(err, EINVAL, "Locking of '%s' cannot change while it is open",
                        node_filename(n));
-    if (!file_open_again(n, o, flags, &c->other, err))
+    if (!file_open_again(n, o, flags, c, err))
         return false;
     if (flags & OPEN_RDWR)
         reconfigure_swap(s, c);
@@ -370,7 +376,7 @@ static CO void file_reconfigure_commit(Node *n, void *change)
 
     if (!c->is_swapped)
         reconfigure_swap(node_state(n), c);
-    close(c->other.fd);
+    close(c->fd);
 }
 
 static CO void file_reconfigure_abort(Node *n, void *change)
@@ -379,7 +385,7 @@ static CO void file_reconfigure_abort(Node *n, void *change)
 
     if (c->is_swapped)
         reconfigure_swap(node_state(n), c);
-    close(c->other.fd);
+    close(c->fd);
 }
 
 /* ---- what is known of the holes -------------------------------------------------------------- */
@@ -502,6 +508,16 @@ static CO int file_zero_past_end(File *s, uint64_t end)
     return ftruncate(s->fd, end) < 0 ? -errno : 0;
 }
 
+/* What ZERO_RANGE does, for file systems without it (tmpfs): a hole, and then space for it again. */
+static CO int file_zero_anew(File *s, uint64_t off, uint64_t len)
+{
+    int r = file_fallocate(s, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+
+    if (r == -ENOTSUP)
+        s->no_punch_hole = true;
+    return r < 0 ? r : file_fallocate(s, 0, off, len);
+}
+
 static CO int file_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 {
     File *s = node_state(n);
@@ -520,6 +536,8 @@ static CO int file_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
                            len);
         s->no_zero_range = r == -ENOTSUP;
     }
+    if (r == -ENOTSUP && !s->is_device && !s->no_punch_hole)
+        r = file_zero_anew(s, off, len);
     return r;
 }
 

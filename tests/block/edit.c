@@ -33,7 +33,7 @@ static const BlockDriver block_slow = { .name = "slow", .kind = BLK_FILTER, .pwr
 static Node *slow_new(const char *name, Node *below)
 {
     g_autoptr(GError) err = NULL;
-    g_autoptr(Edit) edit = edit_new();
+    g_autoptr(Edit) edit = edit_begin();
     Node *n = node_new(&block_slow, name, &err);
 
     g_assert_no_error(err);
@@ -99,7 +99,7 @@ static CO void writer_run(void *arg)
 static CO void editor_run(void *arg)
 {
     for (int i = 0; i < 10; i++) {
-        g_autoptr(Edit) edit = edit_new();
+        g_autoptr(Edit) edit = edit_begin();
 
         edit_still(edit, arg);
         edit_add(edit, &watch_ops, i % 2 ? arg : NULL);
@@ -160,7 +160,7 @@ static CO void test_users_are_still_before_jobs(void)
         co_group_start(&writers, writer_run, &w[i]);
     }
     for (int i = 0; i < 200; i++) {
-        g_autoptr(Edit) edit = edit_new();
+        g_autoptr(Edit) edit = edit_begin();
 
         edit_still(edit, disk);
         g_assert_true(edit_commit(edit, NULL));
@@ -226,13 +226,14 @@ static CO void test_refused_user_leaves_access_as_it_was(void)
 static CO void test_circles_are_refused(void)
 {
     g_autoptr(Node) disk = disk_node_new("disk"), low = slow_new("low", disk), high = slow_new("high", low);
-    g_autoptr(Edit) attach = edit_new(), repoint = edit_new();
+    g_autoptr(Edit) attach = edit_begin(), repoint = NULL;
     g_autoptr(GError) err = NULL;
 
     edit_attach(attach, low, "backing", ROLE_BACKING, high);
     g_assert_false(edit_commit(attach, &err));
     g_assert_error(err, FERRY_ERROR, ELOOP);
     g_clear_error(&err);
+    repoint = edit_begin();
     edit_repoint(repoint, node_edge(low, ROLE_FILTERED), high);
     g_assert_false(edit_commit(repoint, &err));
     g_assert_error(err, FERRY_ERROR, ELOOP);
@@ -266,6 +267,52 @@ static CO void test_copies_and_edits_of_both_ends_do_not_deadlock(void)
     co_group_wait(&group);
     handle_close(there[0]);
     handle_close(there[1]);
+}
+
+/* ---- edits that wait for each other ---------------------------------------------------------- */
+
+typedef struct {
+    Node *disk;
+    Handle *h;
+    Node *filter;
+} Late;
+
+/* Puts a filter on the disk once the edit before is through. */
+static CO void late_filter(void *arg)
+{
+    Late *l = arg;
+    g_autoptr(Edit) edit = NULL;
+
+    l->filter = slow_new("late", l->disk);
+    edit = edit_begin();
+    edit_replace(edit, l->disk, l->filter);
+    g_assert_true(edit_commit(edit, NULL));
+}
+
+static CO void late_writer(void *arg)
+{
+    const Late *l = arg;
+
+    g_assert_true(handle_require(l->h, ACCESS_WRITE, NULL));
+}
+
+/* What an edit asks for is asked of the graph as it is when its turn comes. */
+static CO void test_waiting_edits_see_what_those_before_did(void)
+{
+    g_autoptr(Node) disk = disk_node_new("disk");
+    Late late = { .disk = disk, .h = user_new(disk, ACCESS_READ, ACCESS_ALL) };
+    CoGroup group = {};
+    const Edge *below;
+
+    co_group_start(&group, editor_run, disk);
+    co_group_start(&group, late_filter, &late);
+    co_group_start(&group, late_writer, &late);
+    co_group_wait(&group);
+    g_assert_true(handle_node(late.h) == late.filter);
+    below = node_edge(late.filter, ROLE_FILTERED);
+    g_assert_cmpuint(below->needs, ==, ACCESS_READ | ACCESS_WRITE);
+    handle_close(late.h);
+    node_unref(late.filter);
 }
 
 /* ---- long waits ----------------------------------------------------------------------------- */
@@ -328,6 +375,7 @@ const Test tests[] = {
     { "/edit/circles-are-refused", test_circles_are_refused },
     { "/edit/copies-and-edits-of-both-ends-do-not-deadlock",
       test_copies_and_edits_of_both_ends_do_not_deadlock },
+    { "/edit/waiting-edits-see-what-those-before-did", test_waiting_edits_see_what_those_before_did },
     { "/edit/throttled-requests-do-not-hold-up-an-edit",
       test_throttled_requests_do_not_hold_up_an_edit },
     { "/edit/random-edits-under-random-requests", test_random_edits },

@@ -60,6 +60,34 @@ def bitmaps_are_in_use_after_going_writable_again():
 
 
 @case
+def an_outer_images_last_writes_are_in_the_bitmap_of_the_image_below():
+    """The outer image lies in the inner one, whose bitmap records what the outer one writes in the end."""
+    img('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=4k', 'in.qcow2', '2M')
+    outer = 'driver=qcow2,file.driver=qcow2,file.file.filename=in.qcow2'
+    img('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=4k', 'out.qcow2', '1M')
+    img('convert', '-n', '-f', 'raw', '-O', 'qcow2', 'out.qcow2', 'in.qcow2')
+    img('bitmap', '--add', '-g', '512', '--image-opts', outer, 'b')
+    img('bitmap', '--add', '-g', '512', 'in.qcow2', 'b')
+    img('convert', '-O', 'raw', 'in.qcow2', 'before.raw')
+    session('write -P 1 0 64k', 'reopen -r', opts=['--image-opts', outer])
+    img('convert', '-O', 'raw', 'in.qcow2', 'after.raw')
+    before, after = (pathlib.Path(f'{n}.raw').read_bytes() for n in ('before', 'after'))
+    changed = {i for i in range(len(after) // 512) if before[i * 512:][:512] != after[i * 512:][:512]}
+    server = subprocess.Popen([BUILD / 'qemu-nbd', '-r', '-k', f'{pathlib.Path.cwd()}/s', '-f', 'qcow2',
+                               '-B', 'b', 'in.qcow2'])
+    try:
+        while not pathlib.Path('s').exists():
+            assert server.poll() is None
+        runs = json.loads(img('map', '--output=json', '--image-opts', 'driver=nbd,server.type=unix,'
+                              'server.path=s,x-dirty-bitmap=qemu:dirty-bitmap:b').stdout)
+    finally:
+        server.terminate()
+        server.wait()
+    dirty = {i // 512 for r in runs if not r['data'] for i in range(r['start'], r['start'] + r['length'], 512)}
+    assert changed and changed <= dirty, sorted(changed - dirty)
+
+
+@case
 def bitmaps_stay_stored_when_going_writable_fails_above():
     make_image()
     session('reopen -w -o throttle-group=nope', opts=['-r', *THROTTLED])

@@ -19,12 +19,12 @@ def require_reference(*names):
 
 
 class Daemon:
-    """One line of JSON in, one out."""
+    """One line of JSON in, one out. The reference's, or that in folder @programs."""
 
-    def __init__(self):
+    def __init__(self, programs=REFERENCE):
         require_reference('qemu-storage-daemon')
         self.process = subprocess.Popen(
-            [REFERENCE / 'qemu-storage-daemon', '--chardev', 'stdio,id=c', '--monitor', 'c'],
+            [programs / 'qemu-storage-daemon', '--chardev', 'stdio,id=c', '--monitor', 'c'],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.process.stdout.readline()
         self.ask('qmp_capabilities')

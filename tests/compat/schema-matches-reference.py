@@ -5,11 +5,14 @@
 The reference tells its schema with the names of types masked, so both are walked together from
 roots whose place is known: the arguments and results of commands. What ours has more must be in
 ADDED; what it has less must be a driver or kind of object that ours does not have at all.
+
+The same is done with what our storage daemon tells, for each of its commands and events.
 """
 import json
+import re
 import sys
 
-from functions import Daemon, Show, judge
+from functions import BUILD, Daemon, Show, judge
 
 # Newer than the reference. Names of members: type.member.
 ADDED = {
@@ -24,19 +27,24 @@ ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptions
 LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server',
             'BlkdebugSetStateOptions.new_state'}
 # Enums of what exists: ours may have fewer values, and unions over them fewer cases.
-SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind'}
+SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExportType',
+           'ChardevBackendKind'}
 # Types that the reference's daemon does not tell, its manual does.
 UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'BlockChildInfo',
-          '[BlockChildInfo]'}
+          '[BlockChildInfo]', 'MonitorOptions', 'MonitorMode', 'NbdServerOptions'}
 # Types that are only bases: their members show in other types.
 BASES = {'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties', 'SecretCommonProperties',
-         'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties'}
+         'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
+         'BlockExportOptionsNbdBase', 'ChardevCommon'}
+# Commands of ours that the reference's daemon does not have.
+COMMANDS_ADDED = {'blockdev-set-active'}   # as later releases have it
 
 
 class Comparison:
     def __init__(self, ours, theirs):
         self.ours = {e['name']: e for e in ours}
-        self.theirs = {e['name']: e for e in theirs if e['meta-type'] != 'event'}
+        self.theirs = {e['name']: e for e in theirs}
+        self.names = {}
         self.problems = []
         self.seen = set()
 
@@ -127,12 +135,98 @@ class Comparison:
         return name
 
 
+class Numbered(Comparison):
+    """Of what our daemon tells, whose types have numbers: complaints and lists know their names."""
+
+    def __init__(self, ours, theirs, named):
+        super().__init__(ours, theirs)
+        self.named = {e['name']: e for e in named}
+
+    def learn(self, number, name):
+        """Type @number is called @name in the schema."""
+        if number in self.names or name not in self.named:
+            return
+        self.names[number] = name
+        a, b = self.ours[number], self.named[name]
+        if 'element-type' in a:
+            self.learn(a['element-type'], b['element-type'])
+        for m, n in zip(a.get('members', []), b.get('members', [])):
+            if 'type' in m:
+                self.learn(m['type'], n['type'])
+        for v, w in zip(a.get('variants', []), b.get('variants', [])):
+            self.learn(v['type'], w['type'])
+
+    def compare(self, our, their):
+        """As with names: the entity of ours is looked at under its own."""
+        if our in self.names and self.names[our] != our:
+            self.ours.setdefault(self.names[our], self.ours[our])
+            our = self.names[our]
+        super().compare(our, their)
+
+    def command(self, name):
+        a, b = self.ours[name], self.theirs[name]
+        for key in ('meta-type', 'features', 'allow-oob'):
+            if a.get(key) != b.get(key):
+                self.complain(name, f'{key} {a.get(key)}, not {b.get(key)}')
+        for key in ('arg-type', 'ret-type'):
+            if key in a:
+                self.compare(a[key], b[key])
+
+
+# What is named in the schema though the reference's daemon gives commands their members directly.
+TYPES_OF_COMMANDS = {
+    'blockdev-add': 'BlockdevOptions', 'object-add': 'ObjectOptions',
+    'block-export-add': 'BlockExportOptions', 'nbd-server-add': 'NbdServerAddOptions',
+    'query-named-block-nodes': '[BlockDeviceInfo]', 'chardev-add': 'QmpChardevAddArgs',
+}
+
+
+def daemon_problems(named, theirs):
+    """Differences of what our daemon tells, by command and event."""
+    with Daemon(BUILD) as ours:
+        told = ours.ask('query-qmp-schema')
+    c = Numbered(told, theirs, named)
+    for e in told:
+        if e['meta-type'] in ('command', 'event'):
+            key = 'ret-type' if e['name'].startswith('query-named') else 'arg-type'
+            if e['name'] in TYPES_OF_COMMANDS:
+                c.learn(e[key], TYPES_OF_COMMANDS[e['name']])
+    for e in told:
+        if e['meta-type'] in ('command', 'event') and e['name'] not in COMMANDS_ADDED:
+            before = len(c.problems)
+            if e['name'] in c.theirs:
+                c.command(e['name'])
+            else:
+                c.complain(e['name'], 'is not known')
+            yield e['name'], c.problems[before:]
+
+
 ROOTS = {
     'BlockdevOptions': ('blockdev-add', 'arg-type'),
     'BlockdevCreateOptions': ('blockdev-create', 'arg-type', 'options'),
     'BlockdevAmendOptions': ('x-blockdev-amend', 'arg-type', 'options'),
     'ObjectOptions': ('object-add', 'arg-type'),
     'ImageInfo': ('query-named-block-nodes', 'ret-type', '', 'image'),
+    'BlockDeviceInfo': ('query-named-block-nodes', 'ret-type', ''),
+    'BlockExportOptions': ('block-export-add', 'arg-type'),
+    'BlockExportInfo': ('query-block-exports', 'ret-type', ''),
+    'SocketAddressLegacy': ('nbd-server-start', 'arg-type', 'addr'),
+    'ChardevBackend': ('chardev-add', 'arg-type', 'backend'),
+    'ChardevReturn': ('chardev-add', 'ret-type'),
+    'ChardevInfo': ('query-chardev', 'ret-type', ''),
+    'ChardevBackendInfo': ('query-chardev-backends', 'ret-type', ''),
+    'DataFormat': ('ringbuf-read', 'arg-type', 'format'),
+    'VersionInfo': ('query-version', 'ret-type'),
+    'CommandInfo': ('query-commands', 'ret-type', ''),
+    'SchemaInfo': ('query-qmp-schema', 'ret-type', ''),
+    'ObjectPropertyInfo': ('qom-list', 'ret-type', ''),
+    'ObjectTypeInfo': ('qom-list-types', 'ret-type', ''),
+    'NbdServerAddOptions': ('nbd-server-add', 'arg-type'),
+    'BlockExportRemoveMode': ('block-export-del', 'arg-type', 'mode'),
+    'BlockdevSnapshot': ('blockdev-snapshot', 'arg-type'),
+    'BlockDirtyBitmapAdd': ('block-dirty-bitmap-add', 'arg-type'),
+    'QMPCapability': ('qmp_capabilities', 'arg-type', 'enable', ''),
+    'QuorumOpType': ('QUORUM_REPORT_BAD', 'arg-type', 'type'),
 }
 
 
@@ -144,8 +238,14 @@ def main():
         before = len(c.problems)
         c.compare(root, c.their_path(*path))
         judge(f'from-{root}', c.problems[before:])
-    compound = {n for n, e in c.ours.items() if e['meta-type'] != 'builtin'}
-    judge('every-type-is-compared', sorted(compound - {our for our, _ in c.seen} - UNSEEN - BASES))
+    for name, problems in daemon_problems(ours, theirs):
+        judge(f'of-{name}', problems)
+    # Types made for the members of one command are compared with that.
+    compound = {n for n, e in c.ours.items()
+                if e['meta-type'] != 'builtin' and not re.match(r'(\[)?Qmp.*(Args|Data)', n)}
+    seen = {our for our, _ in c.seen}
+    judge('every-type-is-compared', sorted(n for n in compound - seen - UNSEEN - BASES
+                                           if n.strip('[]') not in seen))
     absent = {a for a in ADDED | LOOSENED
               if a.split('.')[1] not in {m['name'] for m in c.ours[a.split('.')[0]]['members']}}
     judge('list-of-additions-is-true', sorted(absent))

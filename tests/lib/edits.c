@@ -141,13 +141,15 @@ static CO Node *open_overlay(Graph *g)
 /* What the newest layer holds stays as it is; from now on a new layer takes the writes. */
 static CO void snapshot(Graph *g)
 {
-    g_autoptr(Edit) edit = edit_new();
-    Node *old = newest_layer(g);
     g_autoptr(Node) overlay = g->layers < LAYERS_MAX ? open_overlay(g) : NULL;
     g_autoptr(json_t) nothing = json_object();
+    g_autoptr(Edit) edit = NULL;
+    Node *old;
 
     if (!overlay)
         return;
+    edit = edit_begin();
+    old = newest_layer(g);
     edit_attach(edit, overlay, "backing", ROLE_BACKING, old);
     edit_replace(edit, old, overlay);
     edit_reopen(edit, old, nothing, node_flags(old) & ~OPEN_RDWR);
@@ -157,8 +159,8 @@ static CO void snapshot(Graph *g)
 /* Copies into the newest layer what it has of those below, then does without them. */
 static CO void stream(Graph *g)
 {
-    g_autoptr(Edit) edit = edit_new();
     g_autoptr(GError) err = NULL;
+    g_autoptr(Edit) edit = NULL;
     Node *n = newest_layer(g);
     Handle *job;
 
@@ -172,6 +174,7 @@ static CO void stream(Graph *g)
         g_assert_cmpint(handle_pread(job, off, span_of(buf, sizeof(buf)),
                                      REQ_COPY_ON_READ | REQ_PREFETCH), ==, 0);
     }
+    edit = edit_begin();
     edit_detach(edit, node_edge(n, ROLE_BACKING));
     if (commit(g, edit))
         g->layers = 1;
@@ -182,9 +185,9 @@ static CO void filter_add(Graph *g)
 {
     static const char *const drivers[] = { "throttle", "copy-on-read", "blkdebug" };
     const char *driver = drivers[g_rand_int_range(g->rand, 0, G_N_ELEMENTS(drivers))];
-    g_autoptr(Edit) edit = edit_new();
     Node *top = handle_node(g->disk->h);
     g_autoptr(Node) filter = NULL;
+    g_autoptr(Edit) edit = NULL;
     json_t *o = json_object();
 
     if (g->filters == FILTERS_MAX) {
@@ -196,13 +199,14 @@ static CO void filter_add(Graph *g)
     if (!strcmp(driver, "throttle"))
         json_put_str(o, "throttle-group", "slow");
     filter = open_node(o, node_flags(top));
+    edit = edit_begin();
     edit_replace(edit, top, filter);
     g->filters += commit(g, edit);
 }
 
 static CO void filter_remove(Graph *g)
 {
-    g_autoptr(Edit) edit = edit_new();
+    g_autoptr(Edit) edit = edit_begin();
     Node *n = handle_node(g->disk->h);
 
     if (!node_filtered(n))
@@ -216,7 +220,7 @@ static CO void filter_remove(Graph *g)
 
 static CO void reopen(Graph *g)
 {
-    g_autoptr(Edit) edit = edit_new();
+    g_autoptr(Edit) edit = edit_begin();
     g_autoptr(json_t) changes = json_object();
     Node *top = handle_node(g->disk->h);
     OpenFlags toggle = g_rand_int(g->rand) & (OPEN_DIRECT | OPEN_NO_FLUSH);
@@ -230,14 +234,15 @@ static CO void reopen(Graph *g)
 static CO void visit(Graph *g)
 {
     g_autoptr(GError) err = NULL;
-    g_autoptr(Edit) edit = edit_new();
     g_autoptr(json_t) nothing = json_object();
+    g_autoptr(Edit) edit = NULL;
     Node *top = handle_node(g->disk->h);
     Handle *h = handle_new(top, HANDLE_USER, ACCESS_READ, ACCESS_ALL, &err);
     uint8_t buf[512];
 
     g_assert_no_error(err);
     g_assert_cmpint(handle_pread(h, 0, span_of(buf, sizeof(buf)), 0), ==, 0);
+    edit = edit_begin();
     edit_reopen(edit, top, nothing, node_flags(top) & ~OPEN_RDWR);
     g_assert_false(edit_commit(edit, &err));
     g_assert_error(err, FERRY_ERROR, EACCES);

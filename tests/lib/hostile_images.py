@@ -40,6 +40,8 @@ JOBS = [
 REFUSED = {'snapshots-of-zeroes-behind-the-end', 'bitmaps-65535-with-one-table',
            'bitmap-of-all-ones-for-a-huge-disk', 'bitmaps-sharing-a-huge-table'}
 
+TOO_MUCH = 'too much'
+
 CASES = {}
 
 
@@ -450,7 +452,7 @@ def run(command, cwd, cpu, memory, code=None):
     if process.returncode < 0:
         wrong = f'signal {-process.returncode}: {why[-200:]}'
     elif seconds > cpu or mib > memory:
-        wrong = 'too much'
+        wrong = TOO_MUCH
     elif code not in (None, process.returncode):
         wrong = f'exit code {process.returncode}: {why[-200:]}'
     return wrong, seconds, mib
@@ -469,6 +471,11 @@ def run_case(name, jobs, folder):
         words = [path if w == 'IMAGE' else w for w in words] + [path]
         code = int(name in REFUSED) if job.startswith('info') else None
         wrong, seconds, mib = run(words, folder, cpu, memory, code)
+        # On a busy machine even CPU time varies. Jobs with so little of it change nothing.
+        for _ in range(2):
+            if wrong != TOO_MUCH or cpu >= 1:
+                break
+            wrong, seconds, mib = run(words, folder, cpu, memory, code)
         lines.append(f'{"not ok" if wrong else "ok"} hostile-images/{name}-{job} '
                      f'{wrong or ""} ({seconds:.2f} s of {cpu}, {mib:.0f} MiB of {memory})')
     os.unlink(path)

@@ -380,6 +380,15 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
+def best_of_three(measure, limit):
+    """What @measure returns is below @limit in one of three attempts: a busy machine delays everybody at
+    times."""
+    found = []
+    while len(found) < 3 and min(found, default=limit) >= limit:
+        found.append(measure())
+    assert min(found) < limit, found
+
+
 def make_disk(path, size, content=b''):
     with open(path, 'wb') as f:
         f.write(content)

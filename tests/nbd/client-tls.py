@@ -5,6 +5,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -18,6 +19,17 @@ from nbd_server import Server
 
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
 KEY = '0123456789abcdef' * 4
+
+
+def resolves(name):
+    """Without /etc/hosts there may be no localhost."""
+    try:
+        return bool(socket.getaddrinfo(name, 1))
+    except OSError:
+        return False
+
+
+HOSTS = [host for host in ('localhost', '127.0.0.1') if resolves(host)]
 
 
 class Keys:
@@ -71,20 +83,20 @@ def test_certificates(keys, tmp):
     """The host's name must be in a certificate that a trusted authority has signed."""
     port = 20000 + os.getpid() % 20000
     with nbdkit(port, '--tls=require', f'--tls-certificates={keys.root / "server"}'):
-        for host in 'localhost', '127.0.0.1':
+        for host in HOSTS:
             expect(True, '--object', keys.x509(), f'nbds://{host}:{port}/?tls-creds=t')
-        expect(False, '--object', keys.x509('other'), f'nbds://localhost:{port}/?tls-creds=t')
+        expect(False, '--object', keys.x509('other'), f'nbds://127.0.0.1:{port}/?tls-creds=t')
         expect(False, '--object', keys.x509(),
-               f'nbds://localhost:{port}/?tls-creds=t&tls-hostname=disks.example')
-        expect(False, f'nbds://localhost:{port}')
-        expect(False, f'nbd://localhost:{port}')
+               f'nbds://127.0.0.1:{port}/?tls-creds=t&tls-hostname=disks.example')
+        expect(False, f'nbds://127.0.0.1:{port}')
+        expect(False, f'nbd://127.0.0.1:{port}')
         text = expect(True, '--object', keys.x509(), '--image-opts',
-                      f'driver=nbd,host=localhost,port={port},tls-creds=t')
-        assert f'nbd://localhost:{port}' in text
+                      f'driver=nbd,host=127.0.0.1,port={port},tls-creds=t')
+        assert f'nbd://127.0.0.1:{port}' in text
     with nbdkit(port + 1, '--tls=require', f'--tls-certificates={keys.root / "named"}'):
-        expect(False, '--object', keys.x509(), f'nbds://localhost:{port + 1}/?tls-creds=t')
+        expect(False, '--object', keys.x509(), f'nbds://127.0.0.1:{port + 1}/?tls-creds=t')
         expect(True, '--object', keys.x509(),
-               f'nbds://localhost:{port + 1}/?tls-creds=t&tls-hostname=disks.example')
+               f'nbds://127.0.0.1:{port + 1}/?tls-creds=t&tls-hostname=disks.example')
 
 
 def test_certificates_over_a_unix_socket(keys, tmp):
@@ -106,6 +118,49 @@ def test_shared_keys(keys, tmp):
         expect(False, '--object', keys.psk('wrong-psk'), uri)
         expect(False, '--object', keys.psk(user='nobody'), uri)
         expect(False, uri)
+
+
+def refusal(keys, tmp, server, client, *more):
+    """What both sides say: our server with object @server, and our client with object @client."""
+    path, log = tmp / 'refuses', tmp / 'log'
+    objects = ['--object', server, '--tls-creds', 't'] if server else []
+    with open(log, 'w') as f, open(tmp / 'disk', 'w') as d:
+        d.truncate(1 << 20)
+        p = subprocess.Popen([BUILD / 'qemu-nbd', '-v', '-t', '-k', path, '-f', 'raw', *objects,
+                              tmp / 'disk'], stderr=f)
+    try:
+        until = time.monotonic() + 20
+        while not path.exists():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        options = f'driver=nbd,path={path},tls-creds=t,tls-hostname=localhost' + ''.join(more)
+        told = expect(False, '--object', client, '--image-opts', options)
+    finally:
+        p.terminate()
+        p.wait()
+    assert f"Server 'unix:{path}'" in told, told
+    return told, log.read_text()
+
+
+def test_refusals_name_cause_and_cure(keys, tmp):
+    root = keys.root
+    make_certificate(root / 'client', 'client', root / 'ca')
+    psk = f'tls-creds-psk,id=t,endpoint=server,dir={root}/psk'
+    x509 = f'tls-creds-x509,id=t,endpoint=server,dir={root}/'
+    anybody = ',verify-peer=off'
+    for server, client, here, there in (
+            (psk, keys.psk('wrong-psk'), 'the key is wrong', 'the key is wrong'),
+            (psk, keys.x509(), 'another kind', 'another kind'),
+            (f'{x509}server{anybody}', keys.psk(), 'another kind', 'another kind'),
+            (f'{x509}server{anybody}', keys.x509('other'), 'no authority in ca-cert.pem',
+             'does not accept server-cert.pem'),
+            (f'{x509}named{anybody}', keys.x509(), "for 'disks.example', not for 'localhost'",
+             'does not accept server-cert.pem'),
+            (f'{x509}server', keys.x509(), 'demands a certificate', 'shows no certificate'),
+            (None, keys.x509(), 'TLS', '')):
+        told, logged = refusal(keys, tmp, server, client)
+        assert here in told, (here, told)
+        assert there in logged, (there, logged)
 
 
 def test_credentials_demand_tls(keys, tmp):

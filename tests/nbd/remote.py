@@ -219,6 +219,28 @@ class TwoExports(Server):
         self.reply(c, nbd.LIST, nbd.ACK)
 
 
+def test_a_missing_export_is_told_with_those_there_are():
+    class Many(Server):
+        names = [b'there']
+
+        def list(self, c):
+            for name in self.names:
+                self.reply(c, nbd.LIST, nbd.REP_SERVER, struct.pack('>I', len(name)) + name)
+            self.reply(c, nbd.LIST, nbd.ACK)
+
+    with Many() as s:
+        s.name = 'there'
+        code, text = run('qemu-img', 'info', s.uri('nope'))
+        assert code == 1 and f"Server 'unix:{s.path}'" in text, text
+        assert "Export 'nope': the server has no such export, only 'there'\n" in text, text
+        s.names = [b'a\n\x1b[1m', *(b'%d' % i for i in range(9))]
+        code, text = run('qemu-img', 'info', s.uri('nope'))
+        assert "only 'a\\n\\033[1m', '0', '1', '2', '3' and 5 more\n" in text, text
+        s.names = []
+        code, text = run('qemu-img', 'info', s.uri('nope'))
+        assert 'no such export\n' in text, text
+
+
 def test_a_list_is_whole_or_fails():
     with TwoExports() as s:
         code, text = run('qemu-nbd', '-L', '-k', s.path)

@@ -66,6 +66,16 @@ def an_image_whose_end_was_cut_off_is_told_and_not_copied():
         img('check', 'y', code=2)
         img('check', '-r', 'leaks', 'y', code=None)
         img('check', 'y', code=2)
+    for options in ('refcount_bits=1', 'refcount_bits=4', 'refcount_bits=64', 'cluster_size=512',
+                    'cluster_size=2M', 'lazy_refcounts=on'):
+        img('create', '-q', '-f', 'qcow2', '-o', options, 'x', '64M')
+        run(IO, '-c', 'write -q -P 1 0 20M', 'x')
+        assert not img('info', 'x').stderr, options
+        cut('x', os.path.getsize('x') - (3 << 20))
+        assert "'y' ends " in img('info', 'y').stderr, options
+    # What others may be writing grows, so its length tells nothing.
+    img('convert', '-U', '-O', 'raw', 'y', 'r')
+    os.unlink('r')
     # As backing file, and with a data file.
     img('create', '-q', '-f', 'qcow2', '-b', 'y', '-F', 'qcow2', 'top')
     assert "'y' ends" in img('convert', '-O', 'raw', 'top', 'r', code=1).stderr
@@ -80,6 +90,7 @@ def what_is_short_but_whole_is_copied():
     """No data at the end, counted space that nothing refers to, preallocated space, a dirty image."""
     for options in ('compat=1.1', 'preallocation=metadata', 'lazy_refcounts=on', 'data_file=d',
                     'compat=0.10', 'extended_l2=on,preallocation=falloc', 'cluster_size=512',
+                    'refcount_bits=1', 'refcount_bits=64',
                     'cluster_size=2M'):
         img('create', '-q', '-f', 'qcow2', '-o', options, 'x', '8M')
         assert not img('info', 'x').stderr, options

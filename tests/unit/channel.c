@@ -5,9 +5,11 @@
 #include "io/loop.h"
 #include "tests/lib/harness.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -363,6 +365,76 @@ static void test_expecting_hears_other_threads(void)
     close(far);
 }
 
+/* ---- descriptors ----------------------------------------------------------------------------- */
+
+static bool is_same_file(int a, int b)
+{
+    struct stat x, y;
+
+    return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static unsigned open_fds(void)
+{
+    unsigned n = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+static void test_descriptors_go_both_ways(void)
+{
+    Pair p = socket_pair();
+    int ends[2], fd;
+    char buf[10];
+
+    g_assert_cmpint(pipe2(ends, O_CLOEXEC), ==, 0);
+    channel_accept_fds(p.a);
+    channel_accept_fds(p.b);
+    g_assert_cmpint(channel_take_fd(p.b), ==, -1);
+    g_assert_cmpint(channel_write_fds(p.a, "ab", 2, ends, 2), ==, 0);
+    g_assert_cmpint(channel_write_fds(p.b, "c", 1, ends, 1), ==, 0);
+    g_assert_cmpint(channel_read_all(p.b, buf, 2), ==, 0);
+    for (int i = 0; i < 2; i++) {
+        fd = channel_take_fd(p.b);
+        g_assert_true(fd != ends[i] && is_same_file(fd, ends[i]));
+        g_assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+        close(fd);
+    }
+    g_assert_cmpint(channel_take_fd(p.b), ==, -1);
+    g_assert_cmpint(channel_read(p.a, buf, 10), ==, 1);
+    close(channel_take_fd(p.a));
+    close(ends[0]);
+    close(ends[1]);
+    channel_free(p.a);
+    channel_free(p.b);
+}
+
+static void test_descriptors_nobody_takes_are_closed(void)
+{
+    unsigned before = open_fds();
+    Pair p = socket_pair();
+    int fds[CHANNEL_FDS_MAX];
+    char buf[10];
+
+    for (int i = 0; i < CHANNEL_FDS_MAX; i++)
+        fds[i] = channel_fd(p.a);
+    /* Before they are accepted the kernel drops them. */
+    g_assert_cmpint(channel_write_fds(p.a, "a", 1, fds, 3), ==, 0);
+    g_assert_cmpint(channel_read(p.b, buf, 1), ==, 1);
+    g_assert_cmpuint(open_fds(), ==, before + 2);
+    channel_accept_fds(p.b);
+    for (int i = 0; i < 2; i++) {
+        g_assert_cmpint(channel_write_fds(p.a, "a", 1, fds, CHANNEL_FDS_MAX), ==, 0);
+        g_assert_cmpint(channel_read(p.b, buf, 1), ==, 1);
+        g_assert_cmpuint(open_fds(), ==, before + 2 + CHANNEL_FDS_MAX);
+    }
+    channel_free(p.a);
+    channel_free(p.b);
+    g_assert_cmpuint(open_fds(), ==, before);
+}
+
 const Test tests[] = {
     { "/channel/read/what-is-there", test_read_returns_what_is_there },
     { "/channel/large/socket", test_large_socket },
@@ -376,5 +448,7 @@ const Test tests[] = {
     { "/channel/expecting/costs-nothing-when-idle", test_expecting_costs_nothing_when_idle },
     { "/channel/expecting/ends-at-the-deadline", test_expecting_ends_at_the_deadline },
     { "/channel/expecting/hears-other-threads", test_expecting_hears_other_threads },
+    { "/channel/descriptors/go-both-ways", test_descriptors_go_both_ways },
+    { "/channel/descriptors/nobody-takes-are-closed", test_descriptors_nobody_takes_are_closed },
     {}
 };

@@ -386,16 +386,14 @@ static void test_pool_limits(void)
 static void test_pool_blocking_beside_computing(void)
 {
     int us = 100000, x = 3;
-    int64_t began;
     CoGroup g = {};
 
     for (int i = 0; i < 4 * pool_cpus(); i++)
         co_group_start(&g, compute_occupy, &us);
     co_yield();
-    began = clock_now_ns();
     g_assert_cmpint(pool_run(square, &x), ==, 9);
-    if (!test_is_slowed())
-        g_assert_cmpint(clock_now_ns() - began, <, 300000000);
+    /* However busy the machine: it did not wait for all that computes. */
+    g_assert_cmpint(g.running, >, 0);
     co_group_wait(&g);
 }
 

@@ -32,7 +32,9 @@ static json_t *data_file_options(const Qcow2 *q, GError **err)
     return o;
 }
 
-static CO bool open_data_file(Qcow2 *q, const json_t *options, OpenFlags flags, GError **err)
+/* @again: the image is being activated. */
+static CO bool open_data_file(Qcow2 *q, const json_t *options, OpenFlags flags, bool again,
+                              GError **err)
 {
     g_autoptr(json_t) stored = NULL;
     bool given = json_has(options, "data-file");
@@ -46,6 +48,8 @@ static CO bool open_data_file(Qcow2 *q, const json_t *options, OpenFlags flags, 
         q->data = open;    /* activated again */
         return true;
     }
+    if (again)
+        return err_set(err, EINVAL, "The image has got a data file while it was inactive");
     if (!given && !q->data_name)
         return err_set(err, EINVAL, "The image needs the option 'data-file'");
     if (!given && flags & OPEN_UNTRUSTED)
@@ -79,14 +83,14 @@ CO bool qcow2_open_for_writing(Qcow2 *q, OpenFlags flags, GError **err)
 }
 
 /* Everything but the file itself, which is open. */
-static CO bool open_image(Qcow2 *q, const json_t *options, OpenFlags flags, GError **err)
+static CO bool open_image(Qcow2 *q, const json_t *options, OpenFlags flags, bool again, GError **err)
 {
     if (!qcow2_header_read(q, flags, err))
         return false;
     node_set_size(q->node, q->size);
     node_set_backing_stored(q->node, q->backing_name, q->backing_format);
     if (!qcow2_options_read(q, options, flags, err) || !qcow2_caches_make(q, err) ||
-        !open_data_file(q, options, flags, err) || !qcow2_crypt_open(q, options, flags, err))
+        !open_data_file(q, options, flags, again, err) || !qcow2_crypt_open(q, options, flags, err))
         return false;
     if (!qcow2_snapshots_open(q, flags, err))
         return false;
@@ -119,7 +123,7 @@ static CO bool qcow2_open(Node *n, const json_t *options, OpenFlags flags, GErro
     q->storage = q->data = node_open_child(n, "file", NULL, options, ROLE_STORAGE, false, err);
     if (!q->storage)
         return false;
-    if (open_image(q, options, flags, err))
+    if (open_image(q, options, flags, false, err))
         return true;
     free_all(q);
     return false;
@@ -133,7 +137,7 @@ static CO bool qcow2_activate(Node *n, GError **err)
 
     free_all(q);
     *q = (Qcow2){ .node = n, .storage = storage, .data = storage };
-    if (open_image(q, node_options(n), node_flags(n), err))
+    if (open_image(q, node_options(n), node_flags(n), true, err))
         return true;
     free_all(q);
     *q = (Qcow2){ .node = n, .storage = storage, .data = storage, .is_corrupt = true };
@@ -169,6 +173,23 @@ static CO bool qcow2_inactivate(Node *n, GError **err)
     if (r < 0 && ok)
         ok = err_set_errno(err, r, "Not all metadata of '%s' could be written", node_filename(n));
     return ok;
+}
+
+/*
+ * An image whose bitmaps say that they are up to date must not be written, or the next incremental
+ * backup would miss what was.
+ */
+static CO void qcow2_resume(Node *n)
+{
+    Qcow2 *q = qcow2_of(n);
+    g_autoptr(GError) err = NULL;
+
+    q->lazy_refcounts = json_get_bool(node_options(n), "lazy-refcounts",
+                                      q->compatible & COMPAT_LAZY_REFCOUNTS);
+    if (q->is_corrupt || qcow2_bitmaps_open_for_writing(q, &err))
+        return;
+    block_warn("Image '%s' takes no more writes: %s", node_filename(n), err->message);
+    q->is_corrupt = true;
 }
 
 static CO void qcow2_close(Node *n)
@@ -272,6 +293,7 @@ const BlockDriver block_qcow2 = {
     .probe = qcow2_probe,
     .open = qcow2_open,
     .inactivate = qcow2_inactivate,
+    .resume = qcow2_resume,
     .activate = qcow2_activate,
     .close = qcow2_close,
     .superseded_options = qcow2_superseded_options,

@@ -9,28 +9,83 @@
 #include "block/formats/qcow2/qcow2.h"
 #include "block/formats/qcow2/tree.h"
 
-/* *@end: bytes of the file up to the end of the last cluster that is counted; 0: none is. */
+enum { PIECE = 32 << 10 };
+
+/* The last byte in [@off, @off + @len) of the file that is not 0: *@at, from @off; else UINT64_MAX. */
+static CO int last_byte(Qcow2 *q, uint64_t off, uint64_t len, uint64_t *at, uint8_t *value)
+{
+    g_autofree uint8_t *buf = g_malloc(PIECE);
+
+    *at = UINT64_MAX;
+    for (uint64_t done = 0; done < len;) {
+        Extent e;
+        uint64_t n;
+        int r = edge_extent(q->storage, off + done, len - done, true, &e);
+
+        if (r < 0 || !e.len)
+            return r;
+        if (e.flags & EXTENT_ZERO) {
+            done += e.len;
+            continue;
+        }
+        n = MIN(MIN(e.len, (uint64_t)PIECE), len - done);
+        r = qcow2_file_read(q, off + done, buf, n);
+        if (r < 0)
+            return r;
+        for (uint64_t i = n; i; i--)
+            if (buf[i - 1]) {
+                *at = done + i - 1;
+                *value = buf[i - 1];
+                break;
+            }
+        done += n;
+    }
+    return 0;
+}
+
+/* The offset of the last refcount block from index @from on, and its index; 0: there is none. */
+static CO int last_block(Qcow2 *q, uint64_t from, uint64_t *index, uint64_t *off)
+{
+    uint64_t len = q->reftable_clusters * q->cluster, at = UINT64_MAX;
+    uint8_t entry[8], value;
+    int r = 0;
+
+    *off = 0;
+    if (from < len / 8)
+        r = last_byte(q, q->reftable_off + from * 8, len - from * 8, &at, &value);
+    if (r < 0 || at == UINT64_MAX)
+        return r;
+    *index = from + at / 8;
+    r = qcow2_file_read(q, q->reftable_off + *index * 8, entry, sizeof(entry));
+    *off = be64_at(entry) & REFTABLE_OFFSET;
+    return r;
+}
+
+/* *@end: bytes of the file up to the end of the last cluster that is counted, behind its end; or 0. */
 static CO int counted_end(Qcow2 *q, uint64_t *end)
 {
-    g_autofree uint8_t *block = g_try_malloc(q->cluster);
-    uint64_t n = UINT64_C(1) << q->refblock_bits, off = 0;
-    uint32_t i;
-    int r = block ? qcow2_reftable_load(q) : -ENOMEM;
+    uint64_t first = div_round_up(edge_size(q->storage), q->cluster), index = 0, off, at;
+    uint64_t skip = 0;
+    unsigned bits = qcow2_refcount_bits(q);
+    uint8_t value;
+    int r = last_block(q, first >> q->refblock_bits, &index, &off);
 
     *end = 0;
-    if (r < 0)
+    if (r < 0 || !off)
         return r;
-    for (i = q->reftable_len; i && !off; i--)
-        off = q->reftable[i - 1] & REFTABLE_OFFSET;
     if (off >= edge_size(q->storage)) {
         *end = off + q->cluster;
         return 0;
     }
-    r = off ? qcow2_file_read(q, off, block, q->cluster) : 0;
-    for (uint64_t k = off ? n : 0; k && !*end && r >= 0; k--)
-        if (qcow2_count_at(q, block, k - 1))
-            *end = (i * n + k) << q->cluster_bits;
-    return r;
+    if (index == first >> q->refblock_bits)
+        skip = (first & ((UINT64_C(1) << q->refblock_bits) - 1)) * bits / 8;
+    r = last_byte(q, off + skip, q->cluster - skip, &at, &value);
+    if (r < 0 || at == UINT64_MAX)
+        return r;
+    at = bits < 8 ? (skip + at) * (8 / bits) + (31 - __builtin_clz(value)) / bits
+                  : (skip + at) / (bits / 8);
+    *end = ((index << q->refblock_bits) + at + 1) << q->cluster_bits;
+    return 0;
 }
 
 static uint64_t l1_end(const Qcow2 *q)
@@ -50,7 +105,7 @@ static CO int may_be_cut(Qcow2 *q, uint64_t *counted)
         return 1;
     if (q->data != q->storage && edge_size(q->data) < q->size)
         return 1;
-    return *counted > round_up(have, q->cluster);
+    return *counted > round_up(have, q->cluster);    /* and not in the last cluster */
 }
 
 /* Ends of what is referred to in the image file, in the data file. */
@@ -90,9 +145,13 @@ CO int qcow2_missing_end(Node *n, uint64_t *bytes)
     g_autofree uint64_t *l1 = NULL;
     g_autoptr(GArray) tables = NULL;
     uint64_t counted;
-    int r = may_be_cut(q, &counted);
+    int r;
 
     *bytes = 0;
+    /* A file that somebody else writes grows: its length when it was opened tells nothing. */
+    if (node_flags(n) & OPEN_FORCE_SHARE)
+        return 0;
+    r = may_be_cut(q, &counted);
     if (r <= 0)
         return r;
     l1 = tree_l1_read(q, q->l1_off, q->l1_len, &r);

@@ -3,8 +3,8 @@
  * Reopening an image that stays open: other options, other sizes of caches, read-only or not.
  *
  * All that may fail is done in prepare: the new options are read into a copy, new caches are made, an
- * image that becomes read-only is brought up to date as if it were closed, one that becomes writable
- * is marked as it is when it is opened. Gates are closed.
+ * image that becomes writable is marked as it is when it is opened. One that becomes read-only has been
+ * made inactive before. Gates are closed.
  */
 #include "block/formats/qcow2/qcow2.h"
 #include <string.h>
@@ -14,7 +14,6 @@ typedef struct {
     bool was_writable, is_writable;
     bool was_lazy;
     bool has_caches;         /* next has new ones */
-    bool has_stored;         /* the bitmaps, which are no longer marked as in use */
     bool has_marked;         /* the bitmaps as in use */
 } Change;
 
@@ -24,51 +23,31 @@ static bool caches_differ(const Qcow2 *a, const Qcow2 *b)
            a->refcount_cache_bytes != b->refcount_cache_bytes;
 }
 
-/* Everything to the file, as far as the new settings need it. */
-static CO bool write_back(Qcow2 *q, Change *c, GError **err)
+/* What the file must say before the new settings hold. */
+static CO bool change_mode(Qcow2 *q, Change *c, OpenFlags flags, GError **err)
 {
     int r = 0;
 
-    if (!c->was_writable || q->is_corrupt)
-        return true;
-    if (!c->is_writable) {
-        q->lazy_refcounts = false;
-        if (!qcow2_bitmaps_store(q, err))
-            return false;
-        c->has_stored = true;
-    }
     /* Counts that are not written yet were made under the other rule. */
-    if (!c->is_writable || q->lazy_refcounts != c->next.lazy_refcounts)
+    if (c->was_writable && !q->is_corrupt && q->lazy_refcounts != c->next.lazy_refcounts)
         r = qcow2_write_all(q);
-    else if (c->has_caches)
+    else if (c->was_writable && !q->is_corrupt && c->has_caches)
         r = qcow2_commit_all(q);
-    return r < 0 ? err_set_errno(err, r, "Could not write all metadata") : true;
-}
-
-/* What the file must say for the new mode. */
-static CO bool change_mode(Qcow2 *q, Change *c, OpenFlags flags, GError **err)
-{
-    if (!write_back(q, c, err))
-        return false;
-    if (c->is_writable && !c->was_writable && !qcow2_open_for_writing(q, flags, err))
-        return false;
-    c->has_marked = c->is_writable && !c->was_writable;
+    if (r < 0)
+        return err_set_errno(err, r, "Could not write all metadata");
+    if (c->is_writable && !c->was_writable) {
+        c->has_marked = true;
+        return qcow2_open_for_writing(q, flags, err);
+    }
     return true;
 }
 
-/*
- * Takes change_mode back. An image whose bitmaps say that they are up to date must not be written,
- * or the next incremental backup would miss what was.
- */
+/* Takes change_mode back. */
 static CO void restore_mode(Qcow2 *q, const Change *c)
 {
     g_autoptr(GError) err = NULL;
 
     q->lazy_refcounts = c->was_lazy;
-    if (c->has_stored && !qcow2_bitmaps_open_for_writing(q, &err)) {
-        block_warn("Image '%s' takes no more writes: %s", node_filename(q->node), err->message);
-        q->is_corrupt = true;
-    }
     if (c->has_marked && !qcow2_bitmaps_store(q, &err))
         block_warn("The bitmaps of image '%s' stay marked as in use: %s", node_filename(q->node),
                    err->message);

@@ -16,6 +16,7 @@ struct TlsSession {
     char *hostname;
     char *peer;
     char *refusal; /* why the peer's certificate was not accepted */
+    const char *problem; /* why the peer ended the session after the handshake; NULL: it did not */
 };
 
 extern const TlsModule ferry_module_tls;
@@ -70,6 +71,14 @@ static int verify_peer(gnutls_session_t session)
     }
     if (!status)
         return 0;
+    if (s->hostname && status == (GNUTLS_CERT_INVALID | GNUTLS_CERT_UNEXPECTED_OWNER)) {
+        s->refusal = gtls_explain_name(session, s->hostname);
+        return GNUTLS_E_CERTIFICATE_ERROR;
+    }
+    if (status & GNUTLS_CERT_SIGNER_NOT_FOUND) {
+        s->refusal = g_strdup("no authority in ca-cert.pem of our credentials has signed it");
+        return GNUTLS_E_CERTIFICATE_ERROR;
+    }
     gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0);
     s->refusal = g_strstrip(g_strdup(text.data ? (const char *)text.data : "it is not valid"));
     gnutls_free(text.data);
@@ -179,11 +188,12 @@ static void handshake_explain(TlsSession *s, int r, GError **err)
                 s->endpoint == TLS_CLIENT ? "server" : "client", s->refusal);
     else if (r == GNUTLS_E_FATAL_ALERT_RECEIVED)
         err_set(err, EACCES, "The other side refused: %s",
-                gnutls_alert_get_name(gnutls_alert_get(s->session)));
+                gtls_explain_alert(s->kind, s->endpoint, gnutls_alert_get(s->session)));
     else if (r == GNUTLS_E_PREMATURE_TERMINATION)
         err_set(err, EPIPE, "The other side hung up in the handshake");
     else
-        err_set(err, EPROTO, "The handshake failed: %s", gnutls_strerror(r));
+        err_set(err, EPROTO, "The handshake failed: %s",
+                gtls_explain_error(s->kind, s->endpoint, r));
 }
 
 TlsProgress gtls_session_handshake(TlsSession *s, GError **err)
@@ -225,6 +235,8 @@ ssize_t gtls_session_read(TlsSession *s, void *buf, size_t len)
     do {
         n = gnutls_record_recv(s->session, buf, len);
     } while (n < 0 && n != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(n));
+    if (n == GNUTLS_E_FATAL_ALERT_RECEIVED)
+        s->problem = gtls_explain_alert(s->kind, s->endpoint, gnutls_alert_get(s->session));
     return n < 0 ? error_of(n) : n;
 }
 
@@ -255,6 +267,11 @@ const char *gtls_session_peer(const TlsSession *s)
     return s->peer;
 }
 
+const char *gtls_session_problem(const TlsSession *s)
+{
+    return s->problem;
+}
+
 MODULE_EXPORT const TlsModule ferry_module_tls = {
     .keys_new = gtls_keys_new,
     .keys_free = gtls_keys_free,
@@ -266,4 +283,5 @@ MODULE_EXPORT const TlsModule ferry_module_tls = {
     .bye = gtls_session_bye,
     .pending = gtls_session_pending,
     .peer = gtls_session_peer,
+    .problem = gtls_session_problem,
 };

@@ -32,6 +32,12 @@ void gtls_keys_free(TlsKeys *k);
 bool gtls_certificates_are_sane(const char *own, const char *authorities, TlsEndpoint endpoint,
                            GError **err);
 
+/* explain.c: an alert of the peer, or an error of ours, in words; we are @endpoint. */
+const char *gtls_explain_alert(TlsKind kind, TlsEndpoint endpoint, int alert);
+const char *gtls_explain_error(TlsKind kind, TlsEndpoint endpoint, int error);
+/* Whom the peer's certificate is for, which is not @hostname. Caller frees. */
+char *gtls_explain_name(gnutls_session_t session, const char *hostname);
+
 /* session.c */
 TlsSession *gtls_session_new(TlsKeys *k, const char *hostname, const TlsWire *wire, GError **err);
 void gtls_session_free(TlsSession *s);
@@ -41,5 +47,6 @@ int gtls_session_write(TlsSession *s, const void *buf, size_t len);
 void gtls_session_bye(TlsSession *s);
 size_t gtls_session_pending(const TlsSession *s);
 const char *gtls_session_peer(const TlsSession *s);
+const char *gtls_session_problem(const TlsSession *s);
 
 #endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The exports of this process. */
+#include "block/export.h"
+#include "block/internal.h"
+#include "gen/qmp.h"
+#include "util/object.h"
+#include <string.h>
+
+static GPtrArray *exports;     /* of Export, in the order they were made */
+static CoQueue gone;           /* woken when one is */
+
+/* ---- finding --------------------------------------------------------------------------------- */
+
+Export *export_at(unsigned i)
+{
+    return exports && i < exports->len ? exports->pdata[i] : NULL;
+}
+
+Export *export_find(const char *id)
+{
+    Export *e;
+
+    for (unsigned i = 0; (e = export_at(i)); i++)
+        if (!strcmp(e->id, id))
+            return e;
+    return NULL;
+}
+
+bool export_missing(const char *id, GError **err)
+{
+    return err_set(err, ENOENT, "Export '%s' is not found", id);
+}
+
+static const ExportDriver *driver_of(const json_t *options)
+{
+    const char *type = json_get_str(options, "type", "");
+
+    for (const ExportDriver *const *d = export_drivers; *d; d++)
+        if (!strcmp((*d)->type, type))
+            return *d;
+    return NULL;
+}
+
+/* ---- adding ---------------------------------------------------------------------------------- */
+
+/* Exports run on the main loop, where nodes live. */
+static bool check_iothread(const json_t *options, GError **err)
+{
+    const char *id = json_get_str(options, "iothread", NULL);
+
+    if (!id)
+        return true;
+    if (!object_class_of(id))
+        return err_set(err, ENOENT, "iothread \"%s\" not found", id);
+    return err_set(err, ENOTSUP, "Exports run on the main loop: iothread '%s' cannot serve one", id);
+}
+
+/* A user of @n as @options want it, which lets others do all but resize. NULL with @err. */
+static CO Handle *export_handle(Node *n, const json_t *options, GError **err)
+{
+    bool writable = json_get_bool(options, "writable", false);
+    unsigned needs = ACCESS_READ | (writable ? ACCESS_WRITE : 0);
+    Handle *h = handle_new(n, HANDLE_USER, needs, ACCESS_ALL & ~(unsigned)ACCESS_RESIZE, err);
+
+    if (h && writable)
+        h->flags |= OPEN_RDWR;
+    if (h && json_get_bool(options, "writethrough", false))
+        h->flags |= OPEN_WRITETHROUGH;
+    return h;
+}
+
+static bool may_add(const ExportDriver *drv, const json_t *options, Node *n, GError **err)
+{
+    const char *id = json_get_str(options, "id", "");
+
+    if (!id_is_valid(id))
+        return err_set(err, EINVAL, "Invalid block export id");
+    if (export_find(id))
+        return err_set(err, EEXIST, "Block export id '%s' is already in use", id);
+    if (!n)
+        return err_set(err, ENOENT, "Cannot find device='' nor node-name='%s'",
+                       json_get_str(options, "node-name", ""));
+    if (json_get_bool(options, "writable", false) && node_is_read_only(n))
+        return err_set(err, EACCES, "Cannot export read-only node as writable");
+    return check_iothread(options, err) && (!drv->may_add || drv->may_add(options, err));
+}
+
+static void export_free(Export *e)
+{
+    g_free(e->id);
+    g_free(e->node_name);
+    g_free(e);
+}
+
+CO Export *export_add(const json_t *options, GError **err)
+{
+    const ExportDriver *drv = driver_of(options);
+    const char *id = json_get_str(options, "id", ""), *name = json_get_str(options, "node-name", "");
+    Node *n = node_find(name);
+    Export *e;
+    Handle *h;
+
+    if (!may_add(drv, options, n, err))
+        return NULL;
+    h = export_handle(n, options, err);
+    if (!h)
+        return NULL;
+    e = g_new0(Export, 1);
+    *e = (Export){ .drv = drv, .id = g_strdup(id), .handle = h, .node_name = g_strdup(name) };
+    if (!exports)
+        exports = g_ptr_array_new();
+    /* From here on the id is taken, whatever the driver has to wait for. */
+    g_ptr_array_add(exports, e);
+    e->state = drv->add(e, options, h, err);
+    if (e->state)
+        return e;
+    g_ptr_array_remove(exports, e);
+    export_free(e);
+    return NULL;
+}
+
+const char *export_node_name(Export *e)
+{
+    if (!e->removed) {
+        g_free(e->node_name);
+        e->node_name = g_strdup(node_shown_name(handle_node(e->handle)));
+    }
+    return e->node_name;
+}
+
+/* ---- removing -------------------------------------------------------------------------------- */
+
+CO bool export_remove(Export *e, bool hard, GError **err)
+{
+    bool used = e->drv->is_used(e);
+
+    if (used && !hard)
+        return err_set(err, EBUSY, "export '%s' still in use", e->id);
+    if (!e->removed) {
+        export_node_name(e);
+        e->removed = true;
+        e->drv->remove(e, hard);
+    }
+    while (!used && g_ptr_array_find(exports, e, NULL))
+        co_queue_wait(&gone);
+    return true;
+}
+
+void export_gone(Export *e)
+{
+    g_ptr_array_remove(exports, e);
+    event_block_export_deleted(e->id);
+    export_free(e);
+    co_queue_wake_all(&gone);
+}
+
+CO void export_wait_gone(const ExportDriver *drv)
+{
+    for (unsigned i = 0; export_at(i);) {
+        if (drv && export_at(i)->drv != drv) {
+            i++;
+            continue;
+        }
+        co_queue_wait(&gone);
+        i = 0;
+    }
+}

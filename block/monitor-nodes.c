@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A reference keeps each of these nodes open; an edit that moves its users does not move that. */
+#include "block/monitor-nodes.h"
+#include "block/internal.h"
+#include <string.h>
+
+enum { NODE_NAME_MAX = 31 };
+
+static GPtrArray *owned; /* of Node, a reference each, in the order they were made */
+
+/* ---- adding ---------------------------------------------------------------------------------- */
+
+static bool name_is_free(const char *name, GError **err)
+{
+    if (!name)
+        return err_set(err, EINVAL, "'node-name' must be specified for the root node");
+    if (!g_ascii_isalpha(*name) ||
+        strspn(name, G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "-._") != strlen(name))
+        return err_set(err, EINVAL, "Invalid node-name: '%s'", name);
+    if (node_find(name))
+        return err_set(err, EEXIST, "Duplicate nodes with node-name='%s'", name);
+    return strlen(name) <= NODE_NAME_MAX || err_set(err, EINVAL, "Node name too long");
+}
+
+CO bool monitor_node_add(json_t *options, GError **err)
+{
+    Node *n;
+
+    if (!name_is_free(json_get_str(options, "node-name", NULL), err)) {
+        json_decref(options);
+        return false;
+    }
+    n = node_open(NULL, options, OPEN_RDWR, 0, err);
+    if (!n)
+        return false;
+    if (!owned)
+        owned = g_ptr_array_new();
+    g_ptr_array_add(owned, n);
+    return true;
+}
+
+/* ---- removing -------------------------------------------------------------------------------- */
+
+/* Nobody uses @n. False with @err. */
+static bool check_unused(const Node *n, GError **err)
+{
+    for (const DirtyBitmap *b = n->bitmaps; b; b = b->next)
+        if (b->busy)
+            return err_set(err, EBUSY, "Node %s is in use: its bitmap '%s' is", n->name, b->name);
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *e = n->parents->pdata[i];
+
+        if (e->handle)
+            return err_set(err, EBUSY, "Node %s is in use", n->name);
+        if (e->role == ROLE_BACKING)
+            return err_set(err, EBUSY, "Node '%s' is busy: node is used as backing hd of '%s'",
+                           n->name, e->parent->name);
+    }
+    return true;
+}
+
+CO bool monitor_node_remove(const char *name, GError **err)
+{
+    Node *n = node_find(name);
+
+    if (!n)
+        return err_set(err, ENOENT, "Failed to find node with node-name='%s'", name);
+    if (!check_unused(n, err))
+        return false;
+    if (!owned || !g_ptr_array_find(owned, n, NULL))
+        return err_set(err, EINVAL, "Node %s is not owned by the monitor", name);
+    if (n->parents->len)
+        return err_set(err, EBUSY, "Block device %s is in use", n->name);
+    g_ptr_array_remove(owned, n);
+    node_unref(n);
+    return true;
+}
+
+CO bool monitor_nodes_close(void)
+{
+    bool ok = true;
+
+    while (owned && owned->len) {
+        Node *n = g_ptr_array_steal_index(owned, owned->len - 1);
+        g_autoptr(GError) err = NULL;
+        int r = n->flags & OPEN_RDWR && n->state == NODE_ACTIVE ? node_flush(n) : 0;
+
+        if (r < 0)
+            block_warn("Could not write back what is cached of '%s': %s", node_filename(n),
+                       g_strerror(-r));
+        if (!node_finish(n, &err))
+            block_warn("%s", err->message);
+        ok = ok && r >= 0 && !err;
+        node_unref(n);
+    }
+    g_clear_pointer(&owned, g_ptr_array_unref);
+    return ok;
+}
+
+/* ---- using ----------------------------------------------------------------------------------- */
+
+Node *monitor_node_or_device(const char *device, const char *name, GError **err)
+{
+    Node *n = name ? node_find(name) : NULL;
+
+    if (!n)
+        err_set(err, ENOENT, "Cannot find device='%s' nor node-name='%s'", device ? device : "",
+                name ? name : "");
+    return n;
+}
+
+void monitor_nodes_set_active(Edit *edit, bool active)
+{
+    /* Those made last first: they may use the others. */
+    for (guint i = owned ? owned->len : 0; i-- > 0;)
+        edit_set_active(edit, owned->pdata[i], active);
+}
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+/* Adds @n and what is below to @list. Chains are deep: that costs no stack. */
+static void collect(Node *n, GPtrArray *list, GHashTable *seen)
+{
+    for (; n && g_hash_table_add(seen, n); n = node_backing(n)) {
+        for (guint i = 0; i < n->children->len; i++) {
+            const Edge *e = n->children->pdata[i];
+
+            if (e->role != ROLE_BACKING)
+                collect(e->node, list, seen);
+        }
+        g_ptr_array_add(list, n);
+    }
+}
+
+GPtrArray *monitor_nodes_all(void)
+{
+    GPtrArray *list = g_ptr_array_new();
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+
+    for (guint i = 0; owned && i < owned->len; i++)
+        collect(owned->pdata[i], list, seen);
+    return list;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Nodes that the user made by name and that live until the user removes them. Main loop only. */
+#ifndef BLOCK_MONITOR_NODES_H
+#define BLOCK_MONITOR_NODES_H
+
+#include "block/edit.h"
+
+/* Opens what the checked BlockdevOptions @options describe. Takes the reference. */
+CO bool monitor_node_add(json_t *options, GError **err);
+CO bool monitor_node_remove(const char *name, GError **err);
+/* The node that a command names as device or node-name. NULL with @err. */
+Node *monitor_node_or_device(const char *device, const char *name, GError **err);
+/* Adds to @edit that all of them become active or inactive; see node_set_active. */
+void monitor_nodes_set_active(Edit *edit, bool active);
+/* All of them and the nodes below, each once, in the order in which they are opened. */
+GPtrArray *monitor_nodes_all(void);
+/* Closes all, the last one first; nobody may use them. False: something could not be stored. */
+CO bool monitor_nodes_close(void);
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From a request to its answer. Messages are those of the reference, which clients see. */
+#include "monitor/session.h"
+#include "util/err.h"
+#include "util/trace.h"
+#include <string.h>
+
+/* In-band commands of all sessions run one after the other. */
+static CoMutex in_band;
+static QmpSession *current;
+
+enum { LOOK_NS = 1000 * 1000 };
+
+static unsigned running;   /* commands, but for those that wait to be released */
+static bool is_stopping;   /* no more are begun */
+static bool is_released;
+static CoQueue released;
+
+QmpSession *session_current(void)
+{
+    return current;
+}
+
+static json_t *answer_new(const char *key, json_t *value, json_t *id)
+{
+    json_t *answer = json_object();
+
+    json_put(answer, key, value);
+    if (id)
+        json_object_set(answer, "id", id);
+    return answer;
+}
+
+json_t *session_error(const GError *err, json_t *id)
+{
+    json_t *e = json_object();
+
+    json_put_str(e, "class", err_get_class(err));
+    json_put_str(e, "desc", err->message);
+    return answer_new("error", e, id);
+}
+
+bool session_is_oob(const QmpSession *s, const json_t *value)
+{
+    return s->has_oob && json_is_object(value) && json_has(value, "exec-oob");
+}
+
+/* ---- what is asked for ----------------------------------------------------------------------- */
+
+typedef struct {
+    const char *name;
+    bool oob;
+    json_t *arguments; /* borrowed; NULL: none */
+} Call;
+
+static bool call_member(const QmpSession *s, Call *call, const char *key, json_t *v, GError **err)
+{
+    bool oob = !strcmp(key, "exec-oob") && s->has_oob;
+
+    if (!strcmp(key, "id"))
+        return true;
+    if (!strcmp(key, "execute") || oob) {
+        if (!json_is_string(v))
+            return err_set(err, EINVAL, "QMP input member '%s' must be a string", key);
+        if (call->name)
+            return err_set(err, EINVAL, "QMP input member '%s' clashes with '%s'", key,
+                           oob ? "execute" : "exec-oob");
+        call->name = json_string_value(v);
+        call->oob = oob;
+        return true;
+    }
+    if (strcmp(key, "arguments"))
+        return err_set(err, EINVAL, "QMP input member '%s' is unexpected", key);
+    if (!json_is_object(v))
+        return err_set(err, EINVAL, "QMP input member 'arguments' must be an object");
+    call->arguments = v;
+    return true;
+}
+
+static bool call_read(const QmpSession *s, const json_t *value, Call *call, GError **err)
+{
+    g_autofree const char **keys = NULL;
+
+    if (!json_is_object(value))
+        return err_set(err, EINVAL, "QMP input must be a JSON object");
+    keys = json_visible_keys(value);
+    for (const char **key = keys; *key; key++)
+        if (!call_member(s, call, *key, json_get(value, *key), err))
+            return false;
+    return call->name || err_set(err, EINVAL, "QMP input lacks member 'execute'");
+}
+
+static bool not_found(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+static bool not_found(GError **err, const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    err_set(err, ENOENT, "%s", text);
+    return err_class(err, "CommandNotFound");
+}
+
+/* The command that @call means, if @s may run it now. NULL with @err. */
+static const QmpCommand *call_command(const QmpSession *s, const Call *call, GError **err)
+{
+    const QmpCommand *c = qmp_command_find(session_commands(), call->name);
+    bool negotiates = !strcmp(call->name, "qmp_capabilities");
+
+    if (!s->is_negotiated && !negotiates)
+        not_found(err, "Expecting capabilities negotiation with 'qmp_capabilities'");
+    else if (!c)
+        not_found(err, "The command %s has not been found", call->name);
+    else if (call->oob && !(c->flags & QMP_OOB))
+        err_set(err, EINVAL, "The command %s does not support OOB", call->name);
+    else if (s->is_negotiated && negotiates)
+        not_found(err, "Capabilities negotiation is already complete, command ignored");
+    else
+        return c;
+    return NULL;
+}
+
+static bool check_arguments(const QmpCommand *c, const json_t *arguments, GError **err)
+{
+    g_autofree const char **keys = NULL;
+
+    if (c->arg_type)
+        return schema_check_exact(c->arg_type, arguments, err);
+    keys = json_visible_keys(arguments);
+    return !keys[0] || err_set(err, EINVAL, "Parameter '%s' is unexpected", keys[0]);
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+/*
+ * Runs @c for @s. One out of band comes in between one that waits, so who is current is put back; it
+ * does not wait itself.
+ */
+static CO bool command_run(QmpSession *s, const QmpCommand *c, json_t *arguments, json_t **out,
+                           GError **err)
+{
+    QmpSession *before = current;
+    bool ok;
+
+    current = s;
+    running++;
+    TRACE(qmp_command, "%s on '%s'", c->name, chardev_id(s->chardev));
+    ok = c->run(arguments, out, err);
+    running--;
+    current = before;
+    return ok;
+}
+
+CO void monitor_stop_commands(int64_t deadline_ns)
+{
+    is_stopping = true;
+    while (running && clock_now_ns() < deadline_ns)
+        co_sleep(LOOK_NS);
+}
+
+CO void monitor_await_release(void)
+{
+    running--;
+    while (!is_released)
+        co_queue_wait(&released);
+    running++;
+}
+
+void monitor_release(void)
+{
+    is_released = true;
+    co_queue_wake_all(&released);
+}
+
+static CO json_t *dispatch(QmpSession *s, json_t *value, const Call *call, GError **err)
+{
+    const QmpCommand *c = call_command(s, call, err);
+    g_autoptr(json_t) arguments = NULL;
+    json_t *result = NULL;
+
+    if (!c)
+        return NULL;
+    arguments = call->arguments ? json_incref(call->arguments) : json_object();
+    if (!check_arguments(c, arguments, err) || !command_run(s, c, arguments, &result, err))
+        return NULL;
+    return answer_new("return", result ? result : json_object(), json_get(value, "id"));
+}
+
+/* The same in its turn. */
+static CO json_t *dispatch_in_band(QmpSession *s, json_t *value, const Call *call, GError **err)
+{
+    CO_LOCKED(&in_band);
+
+    return is_stopping ? NULL : dispatch(s, value, call, err);
+}
+
+CO json_t *session_dispatch(QmpSession *s, json_t *value)
+{
+    g_autoptr(GError) err = NULL;
+    Call call = { 0 };
+    json_t *answer = NULL;
+
+    if (call_read(s, value, &call, &err))
+        answer = call.oob ? dispatch(s, value, &call, &err)
+                          : dispatch_in_band(s, value, &call, &err);
+    if (!answer && err)
+        answer = session_error(err, json_get(value, "id"));
+    return answer;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QMP: sessions on character devices, and events to all of them. Main loop only, but events happen in
+ * any thread.
+ *
+ * What a client sends or does not read costs bounded memory: requests by JSON_STREAM_*, those that wait
+ * by QMP_QUEUE_MAX, answers by QMP_OUTPUT_PAUSE and one answer, events by QMP_OUTPUT_MAX.
+ */
+#ifndef MONITOR_MONITOR_H
+#define MONITOR_MONITOR_H
+
+#include "monitor/chardev.h"
+#include "qapi/command.h"
+
+enum {
+    QMP_QUEUE_MAX = 8,              /* requests of a session, the one that runs included, with oob */
+    QMP_OUTPUT_PAUSE = 1 << 20,     /* bytes not taken: no more requests are looked at */
+    QMP_OUTPUT_MAX = 16 << 20,      /* the same with events: the connection is cut */
+};
+
+/* From now on this thread's loop runs the commands @commands, and events are heard. */
+void monitor_begin(const QmpCommand *commands);
+/* A session on @c, which nobody else uses. False with @err. */
+bool monitor_add(Chardev *c, bool pretty, GError **err);
+/*
+ * Begins no more commands. Waits until those that run have ended, or wait in monitor_await_release, or
+ * the monotonic time is @deadline_ns.
+ */
+CO void monitor_stop_commands(int64_t deadline_ns);
+/* For a command whose answer shall come when the program is about to end: waits for monitor_release. */
+CO void monitor_await_release(void);
+void monitor_release(void);
+/*
+ * Sends what can be sent soon, ends all sessions and devices. False: a command does not end, so its
+ * session is left as it is.
+ */
+CO bool monitor_end(void);
+
+#endif

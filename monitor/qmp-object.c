@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Commands about objects and their paths. Messages are those of the reference, which clients see. */
+#include "gen/qmp.h"
+#include "monitor/chardev.h"
+#include "util/err.h"
+#include "util/object.h"
+#include <string.h>
+
+CO bool qmp_object_add(json_t *args, GError **err)
+{
+    const char *id = json_get_str(args, "id", ""), *type = json_get_str(args, "qom-type", "");
+    g_autoptr(json_t) desc = NULL;
+
+    if (!id_is_valid(id))
+        return err_set(err, EINVAL, "Parameter 'id' expects an identifier");
+    if (object_class_of(id))
+        return err_set(err, EEXIST, "attempt to add duplicate property '%s' to object (type "
+                       "'container')", id);
+    if (!strcmp(type, "authz-listfile")) {
+        /* The schema's name of a class that is called otherwise everywhere else. */
+        desc = json_copy(args);
+        json_put_str(desc, "qom-type", "authz-list-file");
+    }
+    return object_add(desc ? desc : args, err);
+}
+
+CO bool qmp_object_del(const QmpObjectDelArgs *args, GError **err)
+{
+    if (!object_class_of(args->id))
+        return err_set(err, ENOENT, "object '%s' not found", args->id);
+    if (object_is_used(args->id))
+        return err_set(err, EBUSY, "object '%s' is in use, can not be deleted", args->id);
+    return object_delete(args->id, err);
+}
+
+/* ---- the tree -------------------------------------------------------------------------------- */
+
+/*
+ *     /                container
+ *     /objects         container       /objects/ID     an object
+ *     /chardevs        container       /chardevs/ID    a character device
+ */
+typedef enum { PLACE_ROOT, PLACE_OBJECTS, PLACE_CHARDEVS, PLACE_OBJECT, PLACE_CHARDEV } PlaceKind;
+
+typedef struct {
+    PlaceKind kind;
+    const ObjectClass *cls; /* of an object */
+    const Chardev *chardev;
+} Place;
+
+/* The place called @name directly below *@p, into *@p. */
+static bool place_step(Place *p, const char *name)
+{
+    switch (p->kind) {
+    case PLACE_ROOT:
+        if (strcmp(name, "objects") && strcmp(name, "chardevs"))
+            return false;
+        p->kind = *name == 'o' ? PLACE_OBJECTS : PLACE_CHARDEVS;
+        return true;
+    case PLACE_OBJECTS:
+        p->cls = object_class_of(name);
+        p->kind = PLACE_OBJECT;
+        return p->cls;
+    case PLACE_CHARDEVS:
+        p->chardev = chardev_find(name);
+        p->kind = PLACE_CHARDEV;
+        return p->chardev;
+    default:
+        return false;
+    }
+}
+
+/* What @parts lead to from a place of @kind, into *@p. */
+static bool place_walk(PlaceKind kind, char **parts, Place *p)
+{
+    *p = (Place){ .kind = kind };
+    for (; *parts; parts++)
+        if (**parts && !place_step(p, *parts))
+            return false;
+    return true;
+}
+
+static bool place_missing(const char *path, GError **err)
+{
+    err_set(err, ENOENT, "Device '%s' not found", path);
+    return err_class(err, "DeviceNotFound");
+}
+
+/* A path that starts with '/' is one from the root; another may begin anywhere, if that is clear. */
+static bool place_find(const char *path, Place *p, GError **err)
+{
+    static const PlaceKind starts[] = { PLACE_ROOT, PLACE_OBJECTS, PLACE_CHARDEVS };
+    g_auto(GStrv) parts = g_strsplit(path, "/", -1);
+    unsigned found = 0;
+
+    if (*path == '/')
+        return place_walk(PLACE_ROOT, parts, p) || place_missing(path, err);
+    for (size_t i = 0; i < G_N_ELEMENTS(starts); i++) {
+        Place here;
+
+        if (place_walk(starts[i], parts, &here)) {
+            *p = here;
+            found++;
+        }
+    }
+    if (found > 1)
+        return err_set(err, EINVAL, "Path '%s' is ambiguous", path);
+    return found || place_missing(path, err);
+}
+
+static char *place_type(const Place *p)
+{
+    if (p->kind == PLACE_OBJECT)
+        return g_strdup(p->cls->name);
+    if (p->kind == PLACE_CHARDEV)
+        return g_strconcat("chardev-", chardev_kind(p->chardev), NULL);
+    return g_strdup("container");
+}
+
+/* ---- listing --------------------------------------------------------------------------------- */
+
+static void list_add(GPtrArray *list, const char *name, const char *type)
+{
+    ObjectPropertyInfo *info = g_new0(ObjectPropertyInfo, 1);
+
+    info->name = g_strdup(name);
+    info->type = g_strdup(type);
+    g_ptr_array_add(list, info);
+}
+
+static void list_add_object(const char *id, const ObjectClass *cls, void *state, void *list)
+{
+    g_autofree char *type = g_strdup_printf("child<%s>", cls->name);
+
+    list_add(list, id, type);
+}
+
+static void list_add_chardevs(GPtrArray *list)
+{
+    const Chardev *c;
+
+    for (unsigned i = 0; (c = chardev_at(i)); i++) {
+        g_autofree char *type = g_strdup_printf("child<chardev-%s>", chardev_kind(c));
+
+        list_add(list, chardev_id(c), type);
+    }
+}
+
+CO bool qmp_qom_list(const QmpQomListArgs *args, GPtrArray **ret, GError **err)
+{
+    GPtrArray *list;
+    Place p;
+
+    if (!place_find(args->path, &p, err))
+        return false;
+    list = *ret = g_ptr_array_new_with_free_func((GDestroyNotify)object_property_info_free);
+    list_add(list, "type", "string");
+    if (p.kind == PLACE_ROOT) {
+        list_add(list, "objects", "child<container>");
+        list_add(list, "chardevs", "child<container>");
+    } else if (p.kind == PLACE_OBJECTS) {
+        object_foreach(list_add_object, list);
+    } else if (p.kind == PLACE_CHARDEVS) {
+        list_add_chardevs(list);
+    }
+    return true;
+}
+
+/* Where a child of @p is, from the root. */
+static char *child_path(const Place *p, const char *name)
+{
+    const char *parent = p->kind == PLACE_OBJECTS ? "/objects" : p->kind == PLACE_CHARDEVS
+                         ? "/chardevs" : "";
+
+    return g_strdup_printf("%s/%s", parent, name);
+}
+
+CO bool qmp_qom_get(const QmpQomGetArgs *args, json_t **ret, GError **err)
+{
+    g_autofree char *type = NULL, *child = NULL;
+    Place p, below;
+
+    if (!place_find(args->path, &p, NULL))
+        return place_missing(args->path, err);
+    type = place_type(&p);
+    if (!strcmp(args->property, "type")) {
+        *ret = json_string(type);
+        return true;
+    }
+    below = p;
+    if (!*args->property || !place_step(&below, args->property))
+        return err_set(err, ENOENT, "Property '%s.%s' not found", type, args->property);
+    child = child_path(&p, args->property);
+    *ret = json_string_nocheck(child);
+    return true;
+}
+
+/* ---- types ----------------------------------------------------------------------------------- */
+
+/* Types that are only there to be a parent. */
+static const struct {
+    const char *name, *parent;
+} abstract_types[] = {
+    { "authz", "object" },
+    { "chardev", "object" },
+    { "chardev-fd", "chardev" },
+    { "event-loop-base", "object" },
+    { "secret_common", "object" },
+    { "tls-creds", "object" },
+};
+
+/* Parents of the others, by how their names begin; the longest counts. */
+static const struct {
+    const char *prefix, *parent;
+} parents[] = {
+    { "authz-", "authz" },
+    { "chardev-file", "chardev-fd" },
+    { "chardev-memory", "chardev-ringbuf" },
+    { "chardev-pipe", "chardev-fd" },
+    { "chardev-stdio", "chardev-fd" },
+    { "chardev-", "chardev" },
+    { "iothread", "event-loop-base" },
+    { "secret", "secret_common" },
+    { "tls-creds-", "tls-creds" },
+};
+
+static const char *parent_of(const char *type)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(abstract_types); i++)
+        if (!strcmp(abstract_types[i].name, type))
+            return abstract_types[i].parent;
+    for (size_t i = 0; i < G_N_ELEMENTS(parents); i++)
+        if (g_str_has_prefix(type, parents[i].prefix))
+            return parents[i].parent;
+    return !strcmp(type, "object") ? NULL : "object";
+}
+
+static bool implements(const char *type, const char *wanted)
+{
+    for (; type; type = parent_of(type))
+        if (!strcmp(type, wanted))
+            return true;
+    return false;
+}
+
+static void types_add(GPtrArray *list, const char *type, bool abstract, const char *wanted)
+{
+    ObjectTypeInfo *info;
+
+    if (wanted && !implements(type, wanted))
+        return;
+    info = g_new0(ObjectTypeInfo, 1);
+    info->name = g_strdup(type);
+    info->parent = g_strdup(parent_of(type));
+    info->has_abstract = info->abstract = abstract;
+    g_ptr_array_add(list, info);
+}
+
+CO bool qmp_qom_list_types(const QmpQomListTypesArgs *args, GPtrArray **ret, GError **err)
+{
+    GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)object_type_info_free);
+    const char *kind;
+
+    *ret = list;
+    types_add(list, "container", false, args->implements);
+    for (const ObjectClass *const *c = object_classes; *c; c++)
+        types_add(list, (*c)->name, false, args->implements);
+    for (unsigned i = 0; (kind = chardev_kind_at(i)); i++) {
+        g_autofree char *type = g_strconcat("chardev-", kind, NULL);
+
+        types_add(list, type, false, args->implements);
+    }
+    for (size_t i = 0; args->abstract && i < G_N_ELEMENTS(abstract_types); i++)
+        types_add(list, abstract_types[i].name, true, args->implements);
+    return true;
+}

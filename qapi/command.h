@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Commands and events as data. gen/qmp.h has the function of each; the table of a program's commands is
+ * made from the files qmp*.c of its rooms.
+ */
+#ifndef QAPI_COMMAND_H
+#define QAPI_COMMAND_H
+
+#include "qapi/schema.h"
+
+/* Marks a function that may suspend, as io/co.h does. */
+#define CO
+
+typedef enum {
+    QMP_OOB = 1 << 0,       /* never waits: may be run out of the order */
+    QMP_PRECONFIG = 1 << 1, /* makes sense before there is a machine */
+} QmpCommandFlags;
+
+typedef struct {
+    const char *name;       /* NULL ends a table */
+    const char *arg_type;   /* of the schema; NULL: no arguments */
+    const char *ret_type;   /* the same, "[TYPE]" for a list; NULL: nothing is returned */
+    QmpCommandFlags flags;
+    const char *const *features; /* NULL-ended; NULL: none */
+    /*
+     * Runs it with arguments that have been checked. *@out stays NULL or becomes a new reference to
+     * what it returns.
+     */
+    CO bool (*run)(json_t *in, json_t **out, GError **err);
+} QmpCommand;
+
+/* The commands of this program. */
+extern const QmpCommand qmp_commands[];
+
+/* The one of @commands that is called @name, or NULL. */
+const QmpCommand *qmp_command_find(const QmpCommand *commands, const char *name);
+
+/*
+ * What query-qmp-schema answers: @commands, all events, and the types that they use, whose names are
+ * numbers, since clients must not rely on them. New reference.
+ */
+json_t *schema_introspect_commands(const QmpCommand *commands);
+
+/*
+ * Who hears of events: number @event of schema_event_name with its data, whose reference is @fn's.
+ * Called in the thread where it happens. NULL, as at first: nobody. Set before any can happen.
+ */
+void qmp_events_hear(void (*fn)(int event, json_t *data));
+
+/* "BLOCK_EXPORT_DELETED"; NULL behind the last. */
+const char *schema_event_name(int event);
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The life of the daemon: everything made, commands obeyed, everything stored and closed in time. */
+#include "block/export.h"
+#include "block/monitor-nodes.h"
+#include "io/channel.h"
+#include "io/co-lock.h"
+#include "io/timer.h"
+#include "monitor/monitor.h"
+#include "nbd/service.h"
+#include "storage-daemon/daemon.h"
+#include "tools/complain.h"
+#include "tools/daemon.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* From being told to stop: commands may end until then, and all has to have ended. */
+#define COMMANDS_NS (INT64_C(300) * 1000000)
+#define END_NS      (INT64_C(4900) * 1000000)
+
+static bool is_stopping;
+static CoQueue stopped;
+static Timer watchdog;
+
+/* What does not come to an end must not keep us. */
+static void give_up(Timer *t)
+{
+    complain("Something does not come to an end; what was not written yet is lost");
+    pid_file_remove();
+    _exit(1);
+}
+
+void run_stop(void)
+{
+    if (is_stopping)
+        return;
+    is_stopping = true;
+    chardev_wait_for_nobody();
+    watchdog.expired = give_up;
+    timer_set(&watchdog, clock_now_ns() + END_NS);
+    co_queue_wake_all(&stopped);
+}
+
+/* ---- signals --------------------------------------------------------------------------------- */
+
+static void signals_of_interest(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+}
+
+void run_block_signals(void)
+{
+    sigset_t set;
+
+    signals_of_interest(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+/* The first one stops us. */
+static CO void obey_signals(void *arg)
+{
+    Channel *signals = arg;
+    struct signalfd_siginfo info;
+
+    if (channel_read(signals, &info, sizeof(info)) != sizeof(info))
+        return;
+    run_stop();
+}
+
+/* ---- setting up ------------------------------------------------------------------------------ */
+
+static CO bool set_up(const Job *j)
+{
+    for (guint i = 0; i < j->setups->len && !is_stopping; i++) {
+        const Setup *s = &g_array_index(j->setups, Setup, i);
+        g_autoptr(GError) err = NULL;
+
+        if (s->apply(s->text, &err))
+            continue;
+        complain("--%s: %s", s->name, err->message);
+        return false;
+    }
+    if (is_stopping)
+        return true;
+    if (j->pid_file && !pid_file_write(j->pid_file))
+        return false;
+    if (j->daemonize && chdir("/") < 0)
+        return complain_errno(errno, "Cannot leave this folder");
+    if (j->daemonize)
+        daemon_ready(false);
+    return true;
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+/* Ends all that serves, stores and closes. False: complained. */
+static CO bool tear_down(void)
+{
+    bool ok = true;
+
+    monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
+    if (!nbd_service_stop() || !monitor_nodes_close())
+        ok = complain("The last data of an image could not be written");
+    monitor_release();
+    if (!monitor_end())
+        ok = complain("A command did not come to an end");
+    pid_file_remove();
+    return ok;
+}
+
+CO void run(void *arg)
+{
+    Job *j = arg;
+    CoGroup group = { 0 };
+    Channel *signals;
+    sigset_t set;
+    bool ok;
+
+    signals_of_interest(&set);
+    signals = channel_new_fd(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+    co_group_start(&group, obey_signals, signals);
+    monitor_begin(qmp_commands);
+    ok = set_up(j);
+    while (ok && !is_stopping)
+        co_queue_wait(&stopped);
+    run_stop();
+    j->exit_code = tear_down() && ok ? 0 : 1;
+    channel_shutdown(signals);
+    co_group_wait(&group);
+    channel_free(signals);
+    timer_cancel(&watchdog);
+}
