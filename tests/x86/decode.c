@@ -46,7 +46,7 @@ static const char *const aliases[][2] = {
     { "^((data16|data32|addr32|addr16|[c-gs]s|rex[.A-Z]*|repz|repnz|rep|bnd|notrack|xacquire|"
       "xrelease|lock)( +|$))+", "" },
     { " *(#|<).*", "" },
-    { "^xchgw %ax,%ax$", "nop" },
+    { "^xchg[wlq] %([re]?ax),%\\1$", "nop" },
     { ",p[nt] ", " " },
     /* Addresses in the generated file are larger than what 16 bits hold. */
     { "^(j[a-z]*|call[wlq]?|loop[a-z]*) (0x)?[0-9a-f]*?0*([0-9a-f]{1,4})$", "\\1 \\3" },
@@ -63,9 +63,10 @@ static const char *const aliases[][2] = {
     { "^pclmullqhqdq ", "pclmulqdq $0x10," },
     { "^pclmulhqhqdq ", "pclmulqdq $0x11," },
     { "\\*%ds:", "*" },
-    { "^xchgl %eax,%eax$", "nop" },
     { "%db", "%dr" },
     { "^(aam|aad) \\$0xa$", "\\1" },
+    /* Coprocessors of old that later ones take and do nothing for. */
+    { "^fn(eni|disi|setpm)\\(.*", "fnop" },
 };
 
 static void plain(char *text)
@@ -122,6 +123,9 @@ static bool is_beyond(const Line *l)
     for (size_t i = 0; i < G_N_ELEMENTS(words); i++)
         if (strstr(l->text, words[i]))
             return true;
+    /* With REX.B it is an exchange, as processors show. */
+    if (!strcmp(l->text, "pause") && l->length > 2)
+        return true;
     return !l->text[0] || l->text[0] == '.' || (l->text[0] == 'f' && memchr(l->code, 0x9b, 3));
 }
 
