@@ -29,7 +29,7 @@ $(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed (checkers of packages want it to name libc).
 
-ROOMS := util qapi crypto io block monitor nbd tools
+ROOMS := util qapi crypto io block monitor nbd tools system/base tcg target
 PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon
 # Where the sources of a program are.
 folder = $(if $(filter qemu-storage-daemon,$(1)),storage-daemon,$(1))
@@ -167,6 +167,8 @@ endif
 
 # From the top of the house down, as the linker wants them.
 ROOM_LIBS := $(addprefix $(B)/lib/,tools.a nbd.a monitor.a block.a io.a crypto.a qapi.a util.a)
+# No program links these yet; the tests do.
+EMULATOR_LIBS := $(addprefix $(B)/lib/,target.a tcg.a system/base.a)
 LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
 
 define program_rule
@@ -178,7 +180,7 @@ endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
 
 BUILT_PROGRAMS := $(addprefix $(B)/,$(foreach p,$(PROGRAMS),$(if $(wildcard $(SRC)/$(call folder,$(p))/main.c),$(p))))
-programs: $(BUILT_PROGRAMS) $(MODULE_FILES)
+programs: $(BUILT_PROGRAMS) $(MODULE_FILES) $(EMULATOR_LIBS)
 
 # ---- tests -------------------------------------------------------------------------------------
 
@@ -192,11 +194,18 @@ $(TEST_LIB) $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(UNIT_SOURCES)): | $(GEN_HEADERS
 # Sessions need devices; commands are the test's own.
 $(B)/tests/unit/monitor: $(B)/obj/gen/chardev-drivers.o
 
+# Tests of the emulator, with what they share.
+X86_TESTS := $(patsubst $(SRC)/tests/%.c,$(B)/tests/%,$(wildcard $(SRC)/tests/x86/*.c))
+X86_TEST_LIB := $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(wildcard $(SRC)/tests/x86/lib/*.c))
+$(X86_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(X86_TEST_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(EMULATOR_LIBS) $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+	@mkdir -p $(@D)
+	@$(LINK)
+
 # Fuzzers: built with clang in a folder of their own, see tests/fuzz/run.
 FUZZ_SOURCES := $(wildcard $(SRC)/tests/fuzz/*.c)
 FUZZERS := $(patsubst $(SRC)/tests/%.c,$(B)/%,$(FUZZ_SOURCES))
 FUZZ_LIB := $(B)/obj/tests/lib/memdisk.o
-$(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+$(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(EMULATOR_LIBS) $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@mkdir -p $(@D)
 	@$(LINK) -fsanitize=fuzzer
 # This one has the commands of the storage daemon.
@@ -216,7 +225,7 @@ $(PRELOADS): $(B)/preload/%.so: $(SRC)/tests/preload/%.c
 	@mkdir -p $(@D)
 	@$(CC) -O1 -D_GNU_SOURCE -fno-builtin -fPIC -shared -o $@ $< -ldl
 
-tests-build: programs $(UNIT_TESTS) $(TEST_PROGRAMS) $(PRELOADS)
+tests-build: programs $(UNIT_TESTS) $(X86_TESTS) $(TEST_PROGRAMS) $(PRELOADS)
 
 RUN_TESTS = FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) FERRY_WATCHED=$(SANITIZED) \
     $(if $(LOOP),FERRY_LOOP=$(LOOP)) python3 -B $(SRC)/tests/run

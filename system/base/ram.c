@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "system/base/ram.h"
+#include <string.h>
+
+typedef struct {
+    uint64_t start, size;
+    uint8_t *host; /* NULL: registers */
+    bool read_only;
+    const MmioOps *ops;
+    void *opaque;
+} Region;
+
+struct MemoryMap {
+    GArray *regions; /* of Region, by start */
+};
+
+MemoryMap *memory_map_new(void)
+{
+    MemoryMap *map = g_new0(MemoryMap, 1);
+
+    map->regions = g_array_new(FALSE, FALSE, sizeof(Region));
+    return map;
+}
+
+void memory_map_free(MemoryMap *map)
+{
+    if (!map)
+        return;
+    g_array_unref(map->regions);
+    g_free(map);
+}
+
+static void add_region(MemoryMap *map, Region r)
+{
+    guint i = 0;
+
+    g_assert(r.size && r.start + r.size - 1 >= r.start);
+    while (i < map->regions->len && g_array_index(map->regions, Region, i).start < r.start)
+        i++;
+    g_array_insert_val(map->regions, i, r);
+    if (i) {
+        const Region *before = &g_array_index(map->regions, Region, i - 1);
+
+        g_assert(before->start + before->size <= r.start);
+    }
+    if (i + 1 < map->regions->len)
+        g_assert(r.start + r.size <= g_array_index(map->regions, Region, i + 1).start);
+}
+
+void memory_map_add_ram(MemoryMap *map, uint64_t start, uint64_t size, void *host)
+{
+    g_assert(!((start | size) & 4095));
+    add_region(map, (Region){ .start = start, .size = size, .host = host });
+}
+
+void memory_map_add_rom(MemoryMap *map, uint64_t start, uint64_t size, void *host)
+{
+    g_assert(!((start | size) & 4095));
+    add_region(map, (Region){ .start = start, .size = size, .host = host, .read_only = true });
+}
+
+void memory_map_add_mmio(MemoryMap *map, uint64_t start, uint64_t size, const MmioOps *ops,
+                         void *opaque)
+{
+    add_region(map, (Region){ .start = start, .size = size, .ops = ops, .opaque = opaque });
+}
+
+static const Region *find_region(const MemoryMap *map, uint64_t at)
+{
+    guint low = 0, high = map->regions->len;
+
+    while (low < high) {
+        guint middle = (low + high) / 2;
+        const Region *r = &g_array_index(map->regions, Region, middle);
+
+        if (at < r->start)
+            high = middle;
+        else if (at - r->start >= r->size)
+            low = middle + 1;
+        else
+            return r;
+    }
+    return NULL;
+}
+
+uint8_t *memory_map_host(const MemoryMap *map, uint64_t at, bool write)
+{
+    const Region *r = find_region(map, at);
+
+    return r && r->host && !(write && r->read_only) ? r->host + (at - r->start) : NULL;
+}
+
+static bool fits(const Region *r, uint64_t at, unsigned size)
+{
+    return at - r->start <= r->size - size && size <= r->size;
+}
+
+uint64_t memory_map_read(const MemoryMap *map, uint64_t at, unsigned size)
+{
+    const Region *r = find_region(map, at);
+    uint64_t v = 0;
+
+    if (r && !fits(r, at, size)) {
+        for (unsigned i = 0; i < size; i++)
+            v |= memory_map_read(map, at + i, 1) << 8 * i;
+        return v;
+    }
+    if (!r)
+        return UINT64_MAX >> (64 - 8 * size);
+    if (!r->host)
+        return r->ops->read(r->opaque, at - r->start, size);
+    memcpy(&v, r->host + (at - r->start), size);
+    return GUINT64_FROM_LE(v);
+}
+
+void memory_map_write(const MemoryMap *map, uint64_t at, unsigned size, uint64_t value)
+{
+    const Region *r = find_region(map, at);
+
+    if (r && !fits(r, at, size)) {
+        for (unsigned i = 0; i < size; i++)
+            memory_map_write(map, at + i, 1, value >> 8 * i);
+    } else if (r && !r->host) {
+        r->ops->write(r->opaque, at - r->start, size, value);
+    } else if (r && !r->read_only) {
+        value = GUINT64_TO_LE(value);
+        memcpy(r->host + (at - r->start), &value, size);
+    }
+}

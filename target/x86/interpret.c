@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The interpreter's loop: events, fetching and decoding, the checks all instructions share,
+ * execution, and what follows an exception.
+ */
+#include "target/x86/interpret.h"
+#include "target/x86/execute.h"
+#include "target/x86/x87.h"
+
+static X86Execute *const execute[X86_OP_COUNT] = {
+#define OP(id, ...) [X86_##id] = x86_exec_##id,
+#include "target/x86/operations.def"
+#undef OP
+};
+
+/* ---- fetching -------------------------------------------------------------------------------- */
+
+/* How many bytes may be fetched at RIP, at most 15, as far as the segment is concerned. */
+static size_t bytes_in_segment(X86Cpu *cpu)
+{
+    const X86Segment *cs = &cpu->segment[X86_CS];
+
+    if (cpu->mode.bits == 64) {
+        if (!x86_is_canonical(cpu->rip))
+            x86_raise_error(cpu, X86_GP, 0);
+        return X86_INSN_MAX;
+    }
+    if (cpu->rip > cs->limit)
+        x86_raise_error(cpu, X86_GP, 0);
+    return MIN(X86_INSN_MAX, (uint64_t)cs->limit - cpu->rip + 1);
+}
+
+/* The linear address of the instruction at RIP. */
+static uint64_t code_address(const X86Cpu *cpu)
+{
+    uint64_t linear = cpu->segment[X86_CS].base + cpu->rip;
+
+    return cpu->mode.bits == 64 ? cpu->rip : (uint32_t)linear;
+}
+
+static size_t fetch_part(X86Cpu *cpu, uint64_t linear, uint8_t *to, size_t len)
+{
+    X86Place p = x86_place(cpu, linear, X86_FETCH, X86_BY_PROGRAM);
+
+    len = MIN(len, 4096 - (linear & 4095));
+    for (size_t i = 0; i < len; i++)
+        to[i] = p.host ? p.host[i] : memory_map_read(cpu->memory, p.physical + i, 1);
+    return len;
+}
+
+/* Decodes the instruction at RIP. The second page is touched only if the instruction reaches it. */
+static void fetch(X86Cpu *cpu, X86Insn *in)
+{
+    uint8_t code[X86_INSN_MAX];
+    size_t may = bytes_in_segment(cpu), have;
+    uint64_t linear = code_address(cpu);
+    X86Decoded d;
+
+    have = fetch_part(cpu, linear, code, may);
+    d = x86_decode(in, code, have, cpu->mode);
+    if (d == X86_TRUNCATED && have < may) {
+        uint64_t rest = cpu->is_long ? linear + have : (uint32_t)(linear + have);
+
+        have += fetch_part(cpu, rest, code + have, may - have);
+        d = x86_decode(in, code, have, cpu->mode);
+    }
+    if (d == X86_TRUNCATED || d == X86_TOO_LONG)
+        x86_raise_error(cpu, X86_GP, 0);
+    if (d == X86_UNDEFINED)
+        x86_raise(cpu, X86_UD);
+}
+
+/* ---- what must hold before an instruction ---------------------------------------------------- */
+
+static bool uses(const X86Insn *in, X86OperandKind kind)
+{
+    for (unsigned i = 0; i < in->operands; i++)
+        if (in->operand[i].kind == kind)
+            return true;
+    return false;
+}
+
+static void check_sse(X86Cpu *cpu)
+{
+    if (cpu->cr0 & X86_CR0_EM || !(cpu->cr4 & X86_CR4_OSFXSR))
+        x86_raise(cpu, X86_UD);
+    if (cpu->cr0 & X86_CR0_TS)
+        x86_raise(cpu, X86_NM);
+}
+
+static void check_pending_x87(X86Cpu *cpu)
+{
+    if (cpu->x87.status & X87_ES)
+        x86_raise(cpu, X86_MF);
+}
+
+static void check_mmx(X86Cpu *cpu)
+{
+    if (cpu->cr0 & X86_CR0_EM)
+        x86_raise(cpu, X86_UD);
+    if (cpu->cr0 & X86_CR0_TS)
+        x86_raise(cpu, X86_NM);
+    check_pending_x87(cpu);
+}
+
+static void check_x87(X86Cpu *cpu, const X86Insn *in)
+{
+    if (in->op == X86_fwait) {
+        if ((cpu->cr0 & (X86_CR0_MP | X86_CR0_TS)) == (X86_CR0_MP | X86_CR0_TS))
+            x86_raise(cpu, X86_NM);
+    } else if (cpu->cr0 & (X86_CR0_EM | X86_CR0_TS)) {
+        x86_raise(cpu, X86_NM);
+    }
+    if (!(in->attributes & X86_A_X87_QUIET) && in->op != X86_fnstsw_ax)
+        check_pending_x87(cpu);
+}
+
+static void check_state(X86Cpu *cpu, const X86Insn *in)
+{
+    unsigned class = x86_operations[in->op].class_;
+
+    if (in->attributes & X86_A_PRIVILEGED && cpu->cpl)
+        x86_raise_error(cpu, X86_GP, 0);
+    if (class < X86_C_X87)
+        return;
+    if (class == X86_C_X87)
+        check_x87(cpu, in);
+    else if (uses(in, X86_OPD_XMM) || in->attributes & X86_A_SSE)
+        check_sse(cpu);
+    if (uses(in, X86_OPD_MMX) || in->op == X86_emms)
+        check_mmx(cpu);
+    if ((in->op == X86_fxsave || in->op == X86_fxrstor) && cpu->cr0 & (X86_CR0_EM | X86_CR0_TS))
+        x86_raise(cpu, X86_NM);
+}
+
+/* ---- x87 bookkeeping ------------------------------------------------------------------------- */
+
+/* Operations on the control and status words leave the pointers to the last instruction alone. */
+static bool is_x87_control(const X86Insn *in)
+{
+    switch (in->op) {
+    case X86_fldcw:
+    case X86_fldenv:
+    case X86_frstor:
+    case X86_fnop:
+    case X86_fwait:
+    case X86_fincstp:
+    case X86_fdecstp:
+    case X86_ffree:
+    case X86_fnstsw_ax:
+        return true;
+    default:
+        return in->attributes & X86_A_X87_QUIET;
+    }
+}
+
+static void note_x87(X86Cpu *cpu, const X86Insn *in, uint64_t data)
+{
+    X87 *f = &cpu->x87;
+
+    f->ip = cpu->rip;
+    f->cs = cpu->segment[X86_CS].selector;
+    if (uses(in, X86_OPD_MEM)) {
+        f->dp = data;
+        f->ds = cpu->segment[in->mem.segment].selector;
+    }
+}
+
+static void run(X86Cpu *cpu, const X86Insn *in)
+{
+    bool is_x87 = x86_operations[in->op].class_ == X86_C_X87 && !is_x87_control(in);
+    uint64_t data = is_x87 ? x86_offset(cpu, in) : 0;
+
+    execute[in->op](cpu, in);
+    if (is_x87)
+        note_x87(cpu, in, data);
+    if (uses(in, X86_OPD_MMX))
+        x87_enter_mmx(&cpu->x87);
+}
+
+/* ---- breakpoints ----------------------------------------------------------------------------- */
+
+static void check_code_breakpoints(X86Cpu *cpu)
+{
+    uint64_t linear = code_address(cpu);
+    unsigned hit = 0;
+
+    for (unsigned i = 0; i < 4; i++)
+        if (cpu->dr[7] >> 2 * i & 3 && !(cpu->dr[7] >> (16 + 4 * i) & 15) && cpu->dr[i] == linear)
+            hit |= 1 << i;
+    if (!hit)
+        return;
+    cpu->dr[6] = (cpu->dr[6] & ~UINT64_C(15)) | hit;
+    x86_raise(cpu, X86_DB);
+}
+
+/* After an instruction: single step and data breakpoints. RIP is already the next instruction's. */
+static void check_traps(X86Cpu *cpu, bool stepping)
+{
+    uint64_t why = cpu->data_breakpoints | (stepping ? 1 << 14 : 0);
+
+    if (!why)
+        return;
+    cpu->dr[6] = (cpu->dr[6] & ~UINT64_C(15)) | why;
+    cpu->data_breakpoints = 0;
+    cpu->exception = (X86Exception){ .vector = X86_DB, .is_trap = true };
+    cpu->next = cpu->rip;
+    longjmp(*cpu->trap, 1);
+}
+
+/* ---- one instruction ------------------------------------------------------------------------- */
+
+void x86_execute(X86Cpu *cpu, const X86Insn *in)
+{
+    bool stepping = cpu->flags & X86_TF, was_shadow = cpu->shadow;
+
+    cpu->next = cpu->rip + in->length;
+    if (cpu->mode.bits != 64)
+        cpu->next = (uint32_t)cpu->next;
+    check_state(cpu, in);
+    cpu->flags &= ~X86_RF;
+    run(cpu, in);
+    cpu->rip = cpu->next;
+    if (was_shadow)
+        cpu->shadow = false;
+    /* Loading SS holds single steps back as it does interrupts. */
+    if (!cpu->shadow)
+        check_traps(cpu, stepping);
+}
+
+void x86_step(X86Cpu *cpu)
+{
+    X86Insn in;
+
+    if (cpu->dr[7] & 0xff && !(cpu->flags & X86_RF))
+        check_code_breakpoints(cpu);
+    fetch(cpu, &in);
+    x86_execute(cpu, &in);
+}
+
+/* ---- exceptions ------------------------------------------------------------------------------ */
+
+typedef enum { BENIGN, CONTRIBUTORY, PAGE_FAULT } Severity;
+
+static Severity severity(const X86Exception *e)
+{
+    if (e->is_external || e->is_software)
+        return BENIGN;
+    if (e->vector == X86_PF_FAULT)
+        return PAGE_FAULT;
+    return e->vector == X86_DE || (e->vector >= X86_TS && e->vector <= X86_GP) ? CONTRIBUTORY :
+        BENIGN;
+}
+
+/* What becomes of @second, raised by the delivery of @first. False: the processor shuts down. */
+static bool combine(const X86Exception *first, X86Exception *second)
+{
+    Severity a = severity(first), b = severity(second);
+
+    if (first->vector == X86_DOUBLE_FAULT && !first->is_external && !first->is_software)
+        return b == BENIGN;
+    if ((a == CONTRIBUTORY && b == CONTRIBUTORY) || (a == PAGE_FAULT && b != BENIGN))
+        *second = (X86Exception){ .vector = X86_DOUBLE_FAULT, .has_error = true };
+    return true;
+}
+
+bool x86_handle(X86Cpu *cpu)
+{
+    X86Exception e = cpu->exception;
+
+    if (cpu->delivering && !combine(&cpu->delivered, &e)) {
+        cpu->delivering = false;
+        return false;
+    }
+    cpu->data_breakpoints = 0;
+    cpu->shadow = false;
+    cpu->delivered = e;
+    cpu->delivering = true;
+    x86_deliver(cpu, &e);
+    cpu->delivering = false;
+    return true;
+}
+
+static void take_interrupt(X86Cpu *cpu, uint32_t events)
+{
+    int vector = -1;
+
+    if (cpu->shadow)
+        return;
+    if (events & X86_EVENT_NMI && !cpu->nmi_blocked) {
+        __atomic_and_fetch(&cpu->events, ~(uint32_t)X86_EVENT_NMI, __ATOMIC_ACQ_REL);
+        vector = X86_NMI;
+    } else if (events & X86_EVENT_INTERRUPT && cpu->flags & X86_IF) {
+        vector = cpu->machine->interrupt(cpu->machine_opaque);
+    }
+    if (vector < 0)
+        return;
+    cpu->halted = false;
+    cpu->exception = (X86Exception){ .vector = vector, .is_external = true };
+    x86_handle(cpu);
+}
+
+bool x86_take_events(X86Cpu *cpu)
+{
+    uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_ACQUIRE);
+
+    if (events & X86_EVENT_STOP) {
+        __atomic_and_fetch(&cpu->events, ~(uint32_t)X86_EVENT_STOP, __ATOMIC_ACQ_REL);
+        return false;
+    }
+    if (events)
+        take_interrupt(cpu, events);
+    return true;
+}
+
+X86Exit x86_interpret(X86Cpu *cpu, uint64_t budget)
+{
+    jmp_buf trap;
+    volatile uint64_t left = budget;
+
+    cpu->trap = &trap;
+    if (setjmp(trap)) {
+        if (cpu->stop_at_exceptions)
+            return X86_EXCEPTION;
+        if (!x86_handle(cpu))
+            return X86_SHUTDOWN;
+        /* A handler that faults itself must not run for ever either. */
+        if (left)
+            left--;
+    }
+    for (; left; left--) {
+        if (!x86_take_events(cpu))
+            return X86_RAN;
+        if (cpu->halted)
+            return X86_HALTED;
+        x86_step(cpu);
+    }
+    return X86_RAN;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The parts of the interpreter's loop that translated code needs, too. All may raise. */
+#ifndef TARGET_X86_INTERPRET_H
+#define TARGET_X86_INTERPRET_H
+
+#include "target/x86/cpu.h"
+
+/* Fetches, decodes and executes the instruction at RIP. */
+void x86_step(X86Cpu *cpu);
+
+/* Executes @in, which stands at RIP, with all checks; RIP is then where execution goes on. */
+void x86_execute(X86Cpu *cpu, const X86Insn *in);
+
+/* Delivers X86Cpu.exception, which has been raised. False: shutdown. May raise again. */
+bool x86_handle(X86Cpu *cpu);
+
+/* Looks at what other threads want: takes an interrupt. False: to stop. */
+bool x86_take_events(X86Cpu *cpu);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Paging: linear addresses to physical ones, with rights, accessed and dirty bits, and a TLB.
+ */
+#ifndef TARGET_X86_MMU_H
+#define TARGET_X86_MMU_H
+
+#include "target/x86/cpu.h"
+
+typedef enum { X86_READ, X86_WRITE, X86_FETCH } X86Access;
+
+/* On whose behalf memory is used. */
+typedef enum {
+    X86_BY_PROGRAM, /* at the current privilege level */
+    X86_BY_SYSTEM,  /* descriptor tables, task state: as the supervisor */
+} X86By;
+
+/* Where a linear address leads. */
+typedef struct {
+    uint64_t physical;
+    uint8_t *host; /* NULL if it is no RAM; good up to the page's end */
+} X86Place;
+
+/* Finds @linear for an @access; raises #PF (after setting CR2) if it may not be. */
+X86Place x86_place(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by);
+
+/* Like x86_place, but for a debugger: no rights, no bits set. False if there is no page. */
+bool x86_translate(X86Cpu *cpu, uint64_t linear, uint64_t *physical);
+
+/*
+ * Bytes at linear addresses, of any length up to a page; those that cross a page are checked on
+ * both before anything is written.
+ */
+void x86_read_linear(X86Cpu *cpu, uint64_t linear, void *to, size_t len, X86By by);
+void x86_write_linear(X86Cpu *cpu, uint64_t linear, const void *from, size_t len, X86By by);
+
+/* Numbers of 1, 2, 4 or 8 bytes there. */
+uint64_t x86_load_linear(X86Cpu *cpu, uint64_t linear, unsigned size, X86By by);
+void x86_store_linear(X86Cpu *cpu, uint64_t linear, unsigned size, uint64_t value, X86By by);
+
+/* Raises #PF if a write of @len bytes could not be done. */
+void x86_probe_write(X86Cpu *cpu, uint64_t linear, size_t len, X86By by);
+
+/* Drops translations: all; all that are not global; of one page; of one PCID. */
+void x86_tlb_flush(X86Cpu *cpu);
+void x86_tlb_flush_local(X86Cpu *cpu, unsigned pcid);
+void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear);
+void x86_tlb_flush_nonglobal(X86Cpu *cpu);
+
+/* Takes from translated code the pages it may use without asking. */
+void x86_fast_flush(X86Cpu *cpu);
+
+/* Reads the four page directory pointers of PAE paging; false if one has reserved bits set. */
+bool x86_load_pdptes(X86Cpu *cpu, uint64_t cr3);
+
+#endif

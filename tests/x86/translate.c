@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What translated code has to get right beyond single instructions: code that changes, memory that
+ * moves.
+ */
+#include "tests/lib/harness.h"
+
+#if defined(__x86_64__)
+
+#include "target/x86/translate.h"
+#include "tests/x86/lib/machine.h"
+#include <stdio.h>
+#include <string.h>
+
+static Machine *translating(void)
+{
+    Machine *m;
+
+    machine_translates = true;
+    m = machine_new();
+    machine_long(m);
+    return m;
+}
+
+/*
+ * A loop changes the immediate of an instruction of its own page, before it and right after the
+ * store.
+ */
+GUEST(modifies, 64,
+      "xor %ebx, %ebx; mov $5, %ecx\n"
+      "again: incb " AT(modifies, changed) " + 1\n"
+      "changed: mov $0, %al\n"
+      "movzbl %al, %eax; add %eax, %ebx; dec %ecx; jnz again\n"
+      "mov %ebx, %eax; out %eax, $0xe9; out %al, $0xf4");
+
+static void test_self_modifying(void)
+{
+    g_autoptr(Machine) m = translating();
+
+    RUN(m, modifies);
+    g_assert_cmpuint(m->notes[0], ==, 1 + 2 + 3 + 4 + 5);
+}
+
+/* The page a function is on is replaced by another by its page table entry and invlpg. */
+GUEST(remaps, 64,
+      "movl $0xc301b0, 0x40000; movl $0xc302b0, 0x50000\n" /* mov al, 1 or 2; ret */
+      "mov $0x40000, %edi; call *%rdi; movzbl %al, %eax; out %eax, $0xe9\n"
+      "movq $0x50007, 0x13200; invlpg 0x40000\n"
+      "call *%rdi; movzbl %al, %eax; out %eax, $0xe9; out %al, $0xf4");
+
+static void test_remapped_code(void)
+{
+    g_autoptr(Machine) m = translating();
+
+    RUN(m, remaps);
+    g_assert_cmpuint(m->notes[0], ==, 1);
+    g_assert_cmpuint(m->notes[1], ==, 2);
+}
+
+/* Code is written through another mapping of its page. */
+GUEST(aliases, 64,
+      "movq $0x40007, 0x13280\n" /* 0x50000 is the same page as 0x40000 */
+      "movl $0xc301b0, 0x40000; mov $0x40000, %edi; call *%rdi; call *%rdi\n"
+      "movb $7, 0x50001; call *%rdi; movzbl %al, %eax; out %eax, $0xe9; out %al, $0xf4");
+
+static void test_aliased_code(void)
+{
+    g_autoptr(Machine) m = translating();
+
+    RUN(m, aliases);
+    g_assert_cmpuint(m->notes[0], ==, 7);
+}
+
+/* A fault in the middle of a block finds the registers and flags of its instruction. */
+GUEST(faults_in_block, 64,
+      "mov $1, %eax; mov $7, %r9d; cmp $2, %eax; mov %r9, 0x40000; mov $9, %eax; stc");
+
+static void test_fault_in_block(void)
+{
+    g_autoptr(Machine) m = translating();
+
+    *machine_pte(m, DATA) = 0;
+    RUN_TO_EXCEPTION(m, faults_in_block);
+    g_assert_cmpuint(m->cpu.exception.vector, ==, X86_PF_FAULT);
+    g_assert_cmphex(m->cpu.rip, ==, CODE + 5 + 6 + 3);
+    g_assert_cmpuint(m->cpu.gpr[X86_RAX], ==, 1);
+    g_assert_cmpuint(m->cpu.gpr[9], ==, 7);
+    g_assert_cmphex(m->cpu.flags & X86_ARITH, ==, X86_CF | X86_AF | X86_SF | X86_PF);
+}
+
+/* An endless loop of chained blocks ends when another thread wants it. */
+GUEST(loops, 64, "1: inc %eax; test $1, %al; jz 1b; jmp 1b");
+
+static void *stop_soon(void *arg)
+{
+    X86Cpu *cpu = arg;
+
+    g_usleep(50000);
+    __atomic_or_fetch(&cpu->events, X86_EVENT_STOP, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void test_stop(void)
+{
+    g_autoptr(Machine) m = translating();
+    GThread *t = g_thread_new("stop", stop_soon, &m->cpu);
+
+    g_assert_cmpint(machine_run_to_exit(m, loops, loops_end - loops), ==, X86_RAN);
+    g_thread_join(t);
+    g_assert_cmpuint(m->cpu.gpr[X86_RAX], >, 1000);
+}
+
+/* Many pages of code, in a buffer that holds a part of them: all is made again and again. */
+GUEST(calls_pages, 64,
+      "mov $3, %ebp\n"
+      "2: mov $0x100000 - 0x1000, %edi; xor %ebx, %ebx\n"
+      "1: call *%rdi; sub $0x1000, %edi; cmp $0x20000, %edi; ja 1b\n"
+      "dec %ebp; jnz 2b; mov %ebx, %eax; out %eax, $0xe9; out %al, $0xf4");
+
+static void test_bounded_code(void)
+{
+    g_autoptr(Machine) m = translating();
+    static const uint8_t function[] = { 0xff, 0xc3, 0xc3 }; /* inc ebx; ret */
+
+    x86_translator_free(&m->cpu);
+    g_assert_true(x86_translator_init(&m->cpu, 1));
+    for (uint32_t at = 0x21000; at < 0x100000; at += 0x1000)
+        memcpy(m->ram + at, function, sizeof(function));
+    RUN(m, calls_pages);
+    g_assert_cmpuint(m->notes[0], ==, 0x100 - 0x21);
+}
+
+/* Writes to a page table that stands on a page of code, and code that is a stack. */
+GUEST(stack_on_code, 64,
+      "mov $" AT(stack_on_code, here) ", %esp; mov $0x90909090, %eax\n"
+      "movabs $0x04b0c3c3c3c3c3c3, %rbx; push %rbx\n"
+      "jmp .Lnext\n.Lnext: nop; jmp before\n"
+      ".skip 32, 0x90\n"
+      "before: nop; nop; nop; nop; nop; nop; mov $3, %al\n"
+      "here: movzbl %al, %eax; out %eax, $0xe9; out %al, $0xf4");
+
+static void test_stack_on_code(void)
+{
+    g_autoptr(Machine) m = translating();
+
+    /* The push has replaced six nops and "mov al, 3" by six rets and "mov al, 4". */
+    m->ram[STACK_TOP] = 0;
+    RUN_TO_EXCEPTION(m, stack_on_code);
+    /* The first ret takes what was pushed as an address, which is not canonical. */
+    g_assert_cmpuint(m->cpu.exception.vector, ==, X86_GP);
+}
+
+const Test tests[] = {
+    { "/x86/translate/self-modifying", test_self_modifying },
+    { "/x86/translate/remapped-code", test_remapped_code },
+    { "/x86/translate/aliased-code", test_aliased_code },
+    { "/x86/translate/fault-in-block", test_fault_in_block },
+    { "/x86/translate/stop", test_stop },
+    { "/x86/translate/bounded-code", test_bounded_code },
+    { "/x86/translate/stack-on-code", test_stack_on_code },
+    {}
+};
+
+#else
+
+static void test_no_assembler(void)
+{
+    test_skip("guest code is assembled by the host's compiler, which is none for x86-64");
+}
+
+const Test tests[] = { { "/x86/translate", test_no_assembler }, {} };
+
+#endif
