@@ -101,6 +101,16 @@ bool file_lock_copy(int fd, const FileLock *held, const char *name, GError **err
     return lock_take(fd, held->needs, held->unshared, name, err);
 }
 
+void file_lock_drop(int fd)
+{
+    struct flock l = {
+        .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = LOCK_NEEDED,
+        .l_len = 2 * (LOCK_UNSHARED - LOCK_NEEDED),
+    };
+
+    fcntl(fd, F_OFD_SETLK, &l);
+}
+
 bool file_lock_is_supported(int fd)
 {
     struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };

@@ -253,6 +253,8 @@ static CO void file_close(Node *n)
 {
     File *s = node_state(n);
 
+    if (s->locking)
+        file_lock_drop(s->fd);
     close(s->fd);
 }
 
@@ -294,15 +296,17 @@ static int file_open_by_name(const File *s, const char *name, int flags)
 
 /*
  * A descriptor of the open file with other @flags, or -1 with errno. If the present one allows all of
- * them it is duplicated, which also works where nothing can be opened: in a sandbox.
+ * them it is duplicated, which also works where nothing can be opened: in a sandbox. Both then share
+ * locks.
  */
-static int file_fd_again(const File *s, const char *name, int flags)
+static int file_fd_again(const File *s, const char *name, int flags, bool *is_duplicate)
 {
     g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", s->fd);
     int now = fcntl(s->fd, F_GETFL), fd;
 
-    if (now >= 0 && !((now ^ flags) & O_DIRECT) &&
-        ((now & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == O_RDONLY))
+    *is_duplicate = now >= 0 && !((now ^ flags) & O_DIRECT) &&
+                    ((now & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == O_RDONLY);
+    if (*is_duplicate)
         return fcntl(s->fd, F_DUPFD_CLOEXEC, 0);
     fd = open(path, flags | O_CLOEXEC);
     return fd >= 0 || errno != ENOENT ? fd : file_open_by_name(s, name, flags);
@@ -313,7 +317,16 @@ typedef struct {
     int fd;              /* the one that is not in use */
     AioMode aio;
     bool is_swapped;     /* @fd is the old one */
+    bool is_duplicate;   /* both have the same locks */
 } Reconfigure;
+
+/* Closes the descriptor that is not in use. */
+static void reconfigure_close(const File *s, const Reconfigure *c)
+{
+    if (s->locking && !c->is_duplicate)
+        file_lock_drop(c->fd);
+    close(c->fd);
+}
 
 static void reconfigure_swap(File *s, Reconfigure *c)
 {
@@ -338,7 +351,8 @@ static bool file_open_again(Node *n, const json_t *o, OpenFlags flags, Reconfigu
     if (json_has(o, "aio") && !file_aio_mode(&next, json_get_str(o, "aio", NULL), flags, err))
         return false;
     c->aio = next.aio;
-    c->fd = file_fd_again(s, json_get_str(o, "filename", ""), file_open_flags(flags));
+    c->fd = file_fd_again(s, json_get_str(o, "filename", ""), file_open_flags(flags),
+                          &c->is_duplicate);
     if (c->fd < 0 && errno == EINVAL && flags & OPEN_DIRECT)
         return err_set_errno(err, errno, "The file system of '%s' does not know O_DIRECT, which cache "
                              "modes none and directsync need", node_filename(n));
@@ -346,7 +360,7 @@ static bool file_open_again(Node *n, const json_t *o, OpenFlags flags, Reconfigu
         return err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
     if (!s->locking || file_lock_copy(c->fd, &s->lock, node_filename(n), err))
         return true;
-    close(c->fd);
+    reconfigure_close(s, c);
     return false;
 }
 
@@ -377,7 +391,7 @@ static CO void file_reconfigure_commit(Node *n, void *change)
 
     if (!c->is_swapped)
         reconfigure_swap(node_state(n), c);
-    close(c->fd);
+    reconfigure_close(node_state(n), c);
 }
 
 static CO void file_reconfigure_abort(Node *n, void *change)
@@ -386,7 +400,7 @@ static CO void file_reconfigure_abort(Node *n, void *change)
 
     if (c->is_swapped)
         reconfigure_swap(node_state(n), c);
-    close(c->fd);
+    reconfigure_close(node_state(n), c);
 }
 
 /* ---- what is known of the holes -------------------------------------------------------------- */
