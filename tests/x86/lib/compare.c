@@ -163,6 +163,9 @@ static void compare_ends(Difference *d, const X86Insn *in, const State *start, c
     compare_data(d, host, ours);
 }
 
+/* Bit 17 of MXCSR; see prepare.c. */
+enum { MISALIGNED_MODE = 1 << 17 };
+
 /* ---- cases ----------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -214,6 +217,9 @@ static void run_case(Comparison *c, Generated *g, Random *r, uint64_t number)
     memcpy(c->code + at, g->code, MIN(length, CODE_SIZE - at));
     host = start;
     native_run(&host, c->code, c->bits);
+    /* Operands whose base is their index cannot be aimed, so not all of this could be kept away. */
+    if (host.fp.mxcsr & MISALIGNED_MODE)
+        return;
     for (unsigned i = 0; i < EXECUTORS; i++) {
         ours = start;
         executor_run(c->executors[i], &ours, c->code, c->bits);

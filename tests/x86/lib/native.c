@@ -129,6 +129,9 @@ bool native_start(Bases *bases)
     stack_t alternate = { .ss_sp = stack, .ss_size = sizeof(stack) };
     struct sigaction act = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK };
 
+    __builtin_cpu_init();
+    if (!__builtin_cpu_is("amd"))
+        return false; /* where makers differ, our processor does as AMD's */
     data_pages = map_at(DATA_AT, DATA_SIZE, PROT_READ | PROT_WRITE, &data_alias);
     if (!data_pages || !map_at(CODE_AT, CODE_SIZE, PROT_READ | PROT_EXEC, &code_pages))
         return false;
