@@ -9,7 +9,10 @@
 #include "block/formats/qcow2/qcow2.h"
 #include "block/formats/qcow2/tree.h"
 
-enum { PIECE = 32 << 10 };
+enum {
+    PIECE = 32 << 10,
+    QUICK_L1_MAX = 64 << 10,    /* entries */
+};
 
 /* The last byte in [@off, @off + @len) of the file that is not 0: *@at, from @off; else UINT64_MAX. */
 static CO int last_byte(Qcow2 *q, uint64_t off, uint64_t len, uint64_t *at, uint8_t *value)
@@ -156,6 +159,9 @@ CO int qcow2_missing_end(Node *n, bool quick, uint64_t *bytes)
     r = may_be_cut(q, quick, &counted);
     if (r <= 0)
         return r;
+    /* A quick question gets no answer where looking would take long. */
+    if (quick && q->l1_len > QUICK_L1_MAX)
+        return 0;
     l1 = tree_l1_read(q, q->l1_off, q->l1_len, &r);
     if (!l1)
         return r;
