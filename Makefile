@@ -29,7 +29,7 @@ $(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed (checkers of packages want it to name libc).
 
-ROOMS := util qapi crypto io block monitor nbd tools system/base tcg target
+ROOMS := util qapi crypto io block monitor nbd fuse tools system/base tcg target
 PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon
 # Where the sources of a program are.
 folder = $(if $(filter qemu-storage-daemon,$(1)),storage-daemon,$(1))
@@ -45,6 +45,7 @@ MODULE_LIBS_edit := $(LIBEDIT_LIBS)
 MODULE_LIBS_deflate := $(LIBDEFLATE_LIBS)
 MODULE_LIBS_tls := $(GNUTLS_LIBS)
 MODULE_LIBS_pam := -lpam
+MODULE_LIBS_fuse := $(FUSE3_LIBS)
 MODULES := $(filter-out $(DISABLED_MODULES),$(MODULES))
 
 sources = $(filter-out $(SRC)/$(1)/modules/%,$(foreach p,* */* */*/*,$(wildcard $(SRC)/$(1)/$(p).c)))
@@ -55,7 +56,7 @@ module_objects = $(patsubst $(SRC)/%.c,$(B)/pic/%.o,$(call module_sources,$(1)))
 GEN := $(B)/gen
 LIBS := $(GLIB_2_0_LIBS) $(JANSSON_LIBS) $(LIBZSTD_LIBS) $(ZLIB_LIBS) $(LIBURING_LIBS) -lm -ldl -pthread
 CPPFLAGS_ALL := -I$(SRC) -I$(B) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -include $(B)/config.h \
-    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(CPPFLAGS)
+    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(FUSE3_CFLAGS) $(CPPFLAGS)
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
     -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers \
     -Wno-sign-compare
@@ -105,7 +106,7 @@ $(GEN)/chardev-drivers.c: $(CHARDEV_FILES) $(TABLE)
 	@$(TABLE) ChardevDriver chardev_drivers monitor/backend.h $(CHARDEV_FILES) > $@
 
 # The kinds of export, from the files of the rooms that define one.
-EXPORT_DRIVER_FILES := $(call sources,nbd)
+EXPORT_DRIVER_FILES := $(foreach r,nbd fuse,$(call sources,$(r)))
 $(GEN)/export-drivers.c: $(EXPORT_DRIVER_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) ExportDriver export_drivers block/export.h $(EXPORT_DRIVER_FILES) > $@
@@ -166,7 +167,7 @@ MODULE_FILES := $(addprefix $(B)/modules/,$(addsuffix .so,$(MODULES)))
 endif
 
 # From the top of the house down, as the linker wants them.
-ROOM_LIBS := $(addprefix $(B)/lib/,tools.a nbd.a monitor.a block.a io.a crypto.a qapi.a util.a)
+ROOM_LIBS := $(addprefix $(B)/lib/,tools.a nbd.a fuse.a monitor.a block.a io.a crypto.a qapi.a util.a)
 # No program links these yet; the tests do.
 EMULATOR_LIBS := $(addprefix $(B)/lib/,target.a tcg.a system/base.a)
 LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)

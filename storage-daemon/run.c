@@ -106,10 +106,12 @@ static CO bool set_up(const Job *j)
 /* Ends all that serves, stores and closes. False: complained. */
 static CO bool tear_down(void)
 {
-    bool ok = true;
+    bool ok = true, stored;
 
     monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
-    if (!nbd_service_stop() || !monitor_nodes_close())
+    stored = nbd_service_stop();
+    export_remove_all();
+    if (!monitor_nodes_close() || !stored)
         ok = complain("The last data of an image could not be written");
     monitor_release();
     pid_file_remove();
