@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Images with a copy of their content. */
 #include "tests/lib/disk.h"
+#include "block/driver.h"
 #include "tests/lib/harness.h"
 #include "util/keyval.h"
 #include "util/size.h"
@@ -15,7 +16,7 @@ CO void disk_reopen(Disk *d, OpenFlags flags)
 
     if (d->h)
         handle_close(d->h);
-    json_put_str(o, "driver", "qcow2");
+    json_put_str(o, "driver", d->format);
     d->h = handle_open(d->path, o, flags, &err);
     g_assert_no_error(err);
     g_assert_cmpuint(handle_size(d->h), ==, d->size);
@@ -29,6 +30,7 @@ CO Disk *disk_new(const char *name, const char *fmt, const char *options, const 
     g_autoptr(json_t) opts = json_object();
 
     d->path = test_path(name);
+    d->format = fmt;
     d->open_options = g_strdup(open_options);
     d->size = round_up(size, 512);
     d->model = g_malloc0(d->size);
@@ -169,7 +171,7 @@ CO void disk_verify(Disk *d)
     disk_read(d, 0, d->size);
     handle_close(g_steal_pointer(&d->h));
     g_assert_true(g_file_set_contents(raw, (char *)d->model, d->size, NULL));
-    if (disk_reference("check -q %s", d->path))
-        disk_reference("compare -q -f qcow2 -F raw %s %s", d->path, raw);
+    if (!driver_find(d->format)->check || disk_reference("check -q -f %s %s", d->format, d->path))
+        disk_reference("compare -q -f %s -F raw %s %s", d->format, d->path, raw);
     unlink(raw);
 }

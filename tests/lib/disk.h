@@ -10,6 +10,7 @@
 
 typedef struct {
     char *path;
+    const char *format;
     char *open_options;  /* key=value, or NULL */
     Handle *h;
     uint8_t *model;
