@@ -97,7 +97,7 @@ $(GEN)/block-drivers.c: $(BLOCK_DRIVER_FILES) $(TABLE)
 OBJECT_CLASS_FILES := $(foreach r,util crypto io block,$(call sources,$(r)))
 $(GEN)/object-classes.c: $(OBJECT_CLASS_FILES) $(TABLE)
 	@mkdir -p $(@D)
-	@$(TABLE) ObjectClass object_classes util/object.h $(OBJECT_CLASS_FILES) > $@
+	@$(TABLE) ObjectClass object_classes qapi/object.h $(OBJECT_CLASS_FILES) > $@
 
 # The kinds of character device, from the files of monitor/ that define one.
 CHARDEV_FILES := $(call sources,monitor)

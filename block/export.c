@@ -3,7 +3,7 @@
 #include "block/export.h"
 #include "block/internal.h"
 #include "gen/qmp.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <string.h>
 
 static GPtrArray *exports;     /* of Export, in the order they were made */

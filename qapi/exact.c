@@ -191,3 +191,13 @@ bool schema_check_exact(const char *type, const json_t *value, GError **err)
     g_assert(t && t->meta == SCHEMA_OBJECT);
     return exact_value(&x, t, NULL, value);
 }
+
+bool schema_check_exact_member(const char *type, const char *member, const json_t *value,
+                               GError **err)
+{
+    g_autoptr(GString) path = g_string_new(member);
+    const SchemaMember *m = schema_member_find(schema_type_find(type)->members, member);
+    Exact x = { .path = path, .err = err };
+
+    return exact_value(&x, m->type, member, value);
+}

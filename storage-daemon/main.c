@@ -6,7 +6,7 @@
 #include "tools/complain.h"
 #include "tools/daemon.h"
 #include "tools/program.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 #include "io/loop.h"
 #include "monitor/session.h"
 #include "nbd/service.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);

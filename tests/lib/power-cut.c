@@ -6,7 +6,7 @@
 #include "tests/lib/memdisk.h"
 #include "tests/lib/power-cut-model.h"
 #include "util/keyval.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
