@@ -46,7 +46,8 @@ static bool exact_int(Exact *x, const SchemaType *t, const char *name, const jso
     json_int_t n = json_integer_value(v);
 
     if (!json_is_integer(v))
-        return wrong_type(x, x->path->str, "integer");
+        return !strcmp(t->name, "uint64") ? err_set(x->err, EINVAL, "Parameter '%s' expects uint64", name)
+                                          : wrong_type(x, x->path->str, "integer");
     if (n >= t->min && n <= t->max)
         return true;
     /* Sizes are 64 bits without a sign as far as users are told. */
