@@ -224,6 +224,18 @@ static inline void emit_shift(CodeMemory *c, unsigned op, HostReg reg, uint8_t n
     emit8(c, n);
 }
 
+/* @to := @from * @factor >> @shift & @mask. */
+static inline void emit_hash(CodeMemory *c, HostReg to, HostReg from, int32_t factor, uint8_t shift,
+                             int32_t mask)
+{
+    emit_rex(c, true, to, 0, from); /* imul */
+    emit8(c, 0x69);
+    emit_modrm(c, 3, to, from);
+    emit32(c, factor);
+    emit_shift(c, 5, to, shift);
+    emit_alu_imm(c, 4, to, mask);
+}
+
 /* Where a jump's distance stands that is not known yet. */
 static inline uint8_t *emit_jcc(CodeMemory *c, unsigned condition)
 {

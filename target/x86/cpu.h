@@ -167,6 +167,7 @@ typedef struct {
 enum {
     X86_TLB_SIZE = 1024,
     X86_FAST_SIZE = 512,
+    X86_BEHIND_SIZE = 1024,
     X86_JUMPS = 2048,
     X86_KEYS = 8,
 };
@@ -188,13 +189,13 @@ typedef struct {
 #define X86_NO_JUMP (UINT64_C(1) << 62) /* no canonical address */
 
 /*
- * Slots of a table that have been filled since it was emptied, so that emptying it again need not
- * look at all of them.
+ * Pages and addresses for which tables have entries since they were emptied, so that emptying them
+ * again need not look at all of them. The low bits say in which of several tables.
  */
-enum { X86_FILLED = 256 };
+enum { X86_FILLED = 1024 };
 typedef struct {
     unsigned count; /* more than X86_FILLED: not all are known */
-    uint16_t slot[X86_FILLED];
+    uint64_t what[X86_FILLED];
 } X86Filled;
 
 /* One translation; see mmu.c. */
@@ -281,11 +282,12 @@ typedef struct X86Cpu {
     /* Tables, which x86_reset empties; what stands before them it clears. */
     X86TlbEntry tlb[X86_TLB_SIZE];
     X86FastEntry fast[X86_FASTS][2][X86_FAST_SIZE]; /* to read and to write */
+    X86FastEntry behind[X86_FASTS][2][X86_BEHIND_SIZE]; /* the same by another hash: asked next */
     X86Jump jumps[X86_KEYS][X86_JUMPS];
     bool tables_made;
-    /* Slots filled, of pages that are not global; of several tables as if they were one. */
+    /* Entries of pages that are not global, and of those that are. */
     X86Filled tlb_filled, fast_filled, jumps_filled;
-    X86Filled tlb_global, fast_global, jumps_global; /* and of those that are */
+    X86Filled tlb_global, fast_global, jumps_global;
     uint64_t jump_pages[16]; /* a bit for the hash of each page with an entry in jumps */
     uint64_t large_pages[16]; /* likewise for each page larger than 4 KiB with an entry in tlb */
 } X86Cpu;

@@ -227,7 +227,6 @@ static void pass_memory(Gen *g, const Parts *p)
     write_immediates(g->c, in);
     store_back(g, p);
     x86_gen_flags_written(g);
-    x86_gen_save_flags(g);
     x86_gen_slow_end(g, s);
 }
 
@@ -422,12 +421,7 @@ static void find_target(Gen *g, Slow *s)
 {
     CodeMemory *c = g->c;
 
-    emit_rex(c, true, H_R10, 0, H_R9); /* imul r10, r9, hash */
-    emit8(c, 0x69);
-    emit_modrm(c, 3, H_R10, H_R9);
-    emit32(c, X86_JUMP_HASH);
-    emit_shift(c, 5, H_R10, X86_JUMP_SHIFT);
-    emit_alu_imm(c, 4, H_R10, X86_JUMP_MASK);
+    emit_hash(c, H_R10, H_R9, X86_HASH, X86_JUMP_SHIFT, X86_JUMP_MASK);
     emit_gs_indexed(c, 0x3b, H_R9, H_R10, jump_table(g) + offsetof(X86Jump, rip));
     x86_gen_slow_if(g, s, H_NE);
 }

@@ -28,7 +28,11 @@ typedef enum {
 /* The way of one instruction that its fast path does not go; written after the block. */
 enum { SLOW_JUMPS = 6 };
 typedef struct {
-    uint8_t *jumps[SLOW_JUMPS];
+    struct {
+        uint8_t *from;
+        uint8_t *found; /* where it goes on if the page is only not in the first table */
+        bool write;
+    } jump[SLOW_JUMPS];
     unsigned count;
     uint64_t rip;
     uint8_t *back; /* NULL: the instruction ends the block */

@@ -158,12 +158,12 @@ Slow *x86_gen_slow(Gen *g)
 void x86_gen_slow_if(Gen *g, Slow *s, unsigned condition)
 {
     g_assert(s->count < SLOW_JUMPS);
-    s->jumps[s->count++] = emit_jcc(g->c, condition);
+    s->jump[s->count++].from = emit_jcc(g->c, condition);
 }
 
 void x86_gen_slow_end(Gen *g, Slow *s)
 {
-    s->needs_flags = g->flags == FLAGS_BOTH;
+    s->needs_flags = g->flags != FLAGS_SAVED;
     s->needs_vectors = g->vectors;
     s->needs_x87 = g->x87;
     s->back = g->c->at;
@@ -175,12 +175,23 @@ static void call_step(CodeMemory *c, const X86Stubs *stubs, uint64_t rip)
     emit_call_to(c, stubs->step);
 }
 
-static void write_slow(Gen *g, const Slow *s)
+static void write_look_behind(Gen *g, Slow *s, unsigned i)
+{
+    emit_fix(s->jump[i].from, g->c->at);
+    emit_call_to(g->c, g->stubs->look_behind[g->key.table][s->jump[i].write]);
+    emit_jcc_to(g->c, H_E, s->jump[i].found);
+    s->jump[i].from = emit_jmp(g->c);
+}
+
+static void write_slow(Gen *g, Slow *s)
 {
     CodeMemory *c = g->c;
 
     for (unsigned i = 0; i < s->count; i++)
-        emit_fix(s->jumps[i], c->at);
+        if (s->jump[i].found)
+            write_look_behind(g, s, i);
+    for (unsigned i = 0; i < s->count; i++)
+        emit_fix(s->jump[i].from, c->at);
     call_step(c, g->stubs, s->rip);
     if (!s->back) {
         emit_jmp_to(c, g->stubs->leave);
@@ -235,10 +246,15 @@ void x86_gen_address(Gen *g)
                                             offsetof(X86Segment, base));
 }
 
+static uint32_t fast_at(unsigned table, bool write)
+{
+    return AT_CPU(fast) + (table * 2 + write) * sizeof(((X86Cpu *)0)->fast[0][0]);
+}
+
 void x86_gen_check(Gen *g, Slow *s, unsigned size, bool write)
 {
     CodeMemory *c = g->c;
-    uint32_t table = AT_CPU(fast) + (g->key.table * 2 + write) * sizeof(g->cpu->fast[0][0]);
+    uint32_t table = fast_at(g->key.table, write);
 
     /* The page of the last byte: if that is another one than the first's, nothing is found. */
     if (size > 1)
@@ -247,11 +263,13 @@ void x86_gen_check(Gen *g, Slow *s, unsigned size, bool write)
         emit_mov(c, H_R9, H_R8);
     emit_alu_imm(c, 4, H_R9, -4096);
     emit_mov(c, H_R10, H_R8);
-    emit_shift(c, 5, H_R10, 12 - 4);
-    emit_alu_imm(c, 4, H_R10, (X86_FAST_SIZE - 1) * sizeof(X86FastEntry));
+    emit_shift(c, 5, H_R10, X86_FAST_SHIFT);
+    emit_alu_imm(c, 4, H_R10, X86_FAST_MASK);
     emit_gs_indexed(c, 0x3b, H_R9, H_R10, table);
     x86_gen_slow_if(g, s, H_NE);
     emit_gs_indexed(c, 0x03, H_R8, H_R10, table + offsetof(X86FastEntry, add));
+    s->jump[s->count - 1].found = c->at;
+    s->jump[s->count - 1].write = write;
 }
 
 void x86_gen_operand(Gen *g, Slow *s, unsigned i, bool write)
@@ -505,9 +523,42 @@ static void write_step(CodeMemory *c, X86Cpu *cpu, int (*step)(X86Cpu *, uint64_
     emit8(c, 0xc3);
 }
 
+/* What is found goes to the first table, too. */
+static void write_look_behind_stub(CodeMemory *c, unsigned table, bool write)
+{
+    uint32_t behind = AT_CPU(behind) + (table * 2 + write) * sizeof(((X86Cpu *)0)->behind[0][0]);
+    uint32_t fast = fast_at(table, write);
+    uint8_t *none, *crosses;
+
+    emit_mov(c, H_R10, H_R8);
+    emit_alu_imm(c, 4, H_R10, -4096);
+    emit_rr(c, 0x3b, H_R10, H_R9);
+    crosses = emit_jcc(c, H_NE);
+    emit_hash(c, H_R10, H_R9, X86_HASH, X86_BEHIND_SHIFT, X86_BEHIND_MASK);
+    emit_gs_indexed(c, 0x3b, H_R9, H_R10, behind);
+    none = emit_jcc(c, H_NE);
+    emit_push(c, H_RAX);
+    emit_gs_indexed(c, 0x8b, H_RAX, H_R10, behind + offsetof(X86FastEntry, add));
+    emit_mov(c, H_R10, H_R9);
+    emit_shift(c, 5, H_R10, X86_FAST_SHIFT);
+    emit_alu_imm(c, 4, H_R10, X86_FAST_MASK);
+    emit_gs_indexed(c, 0x89, H_R9, H_R10, fast);
+    emit_gs_indexed(c, 0x89, H_RAX, H_R10, fast + offsetof(X86FastEntry, add));
+    emit_rr(c, 0x03, H_R8, H_RAX);
+    emit_pop(c, H_RAX);
+    emit_rr(c, 0x33, H_R10, H_R10); /* sets ZF */
+    emit_fix(none, c->at);
+    emit_fix(crosses, c->at);
+    emit8(c, 0xc3);
+}
+
 void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs,
                         int (*step)(X86Cpu *, uint64_t), void (*pack_x87)(X86Cpu *))
 {
+    for (unsigned i = 0; i < 2 * X86_FASTS; i++) {
+        stubs->look_behind[i / 2][i % 2] = c->at;
+        write_look_behind_stub(c, i / 2, i % 2);
+    }
     stubs->enter = c->at;
     for (unsigned i = 0; i < CALLEE_SAVED; i++)
         emit_push(c, callee_saved[i]);

@@ -47,6 +47,11 @@ typedef struct {
     const uint8_t *leave_r9; /* likewise; execution goes on at R9 */
     const uint8_t *step;  /* called with the address of an instruction in R9: interprets it */
     const uint8_t *load_vectors, *load_x87; /* called */
+    /*
+     * Called with a linear address in R8 and its last byte's page in R9, which are not in
+     * X86Cpu.fast but may be in X86Cpu.behind: then R8 becomes the host address, and ZF is set.
+     */
+    const uint8_t *look_behind[X86_FASTS][2];
 } X86Stubs;
 
 enum {

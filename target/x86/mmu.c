@@ -261,13 +261,13 @@ static unsigned current_pcid(const X86Cpu *cpu)
 
 static X86TlbEntry *tlb_slot(X86Cpu *cpu, uint64_t linear)
 {
-    return &cpu->tlb[linear >> 12 & (X86_TLB_SIZE - 1)];
+    return &cpu->tlb[(linear >> 12) * X86_HASH >> 20 & (X86_TLB_SIZE - 1)];
 }
 
-static void note_filled(X86Filled *f, unsigned slot)
+static void note_filled(X86Filled *f, uint64_t what)
 {
     if (f->count < X86_FILLED)
-        f->slot[f->count] = slot;
+        f->what[f->count] = what;
     f->count += f->count <= X86_FILLED;
 }
 
@@ -319,7 +319,7 @@ static void tlb_fill(X86Cpu *cpu, X86TlbEntry *e, uint64_t linear, X86Access acc
                         .pcid = current_pcid(cpu), .rights = w.rights };
     if (w.shift > 12)
         set_page_bit(cpu->large_pages, linear, w.shift);
-    note_filled(w.rights & X86_TLB_GLOBAL ? &cpu->tlb_global : &cpu->tlb_filled, e - cpu->tlb);
+    note_filled(w.rights & X86_TLB_GLOBAL ? &cpu->tlb_global : &cpu->tlb_filled, e->page);
     e->host = memory_map_host(cpu->memory, w.physical, true);
     if (!e->host) {
         e->host = memory_map_host(cpu->memory, w.physical, false);
@@ -343,7 +343,7 @@ static void note_access(X86Cpu *cpu, const X86TlbEntry *e, X86Access access, X86
 {
     unsigned table = x86_fast_table(cpu);
     bool write = access == X86_WRITE;
-    X86FastEntry *f = &cpu->fast[table][write][e->page >> 12 & (X86_FAST_SIZE - 1)];
+    X86FastEntry f = { .page = e->page, .add = (uintptr_t)e->host - e->page };
 
     if (access == X86_FETCH || by != X86_BY_PROGRAM || !e->host)
         return;
@@ -351,9 +351,12 @@ static void note_access(X86Cpu *cpu, const X86TlbEntry *e, X86Access access, X86
         return;
     if (table == X86_FAST_SYSTEM && cpu->cr4 & X86_CR4_SMAP && e->rights & X86_TLB_USER)
         return;
-    *f = (X86FastEntry){ .page = e->page, .add = (uintptr_t)e->host - e->page };
+    *x86_fast_slot(cpu, table, write, e->page) = f;
+    if (x86_behind_slot(cpu, table, write, e->page)->page == e->page)
+        return;
+    *x86_behind_slot(cpu, table, write, e->page) = f;
     note_filled(e->rights & X86_TLB_GLOBAL ? &cpu->fast_global : &cpu->fast_filled,
-                f - cpu->fast[0][0]);
+                e->page | table << 1 | write);
 }
 
 X86Place x86_place(X86Cpu *cpu, uint64_t linear, size_t len, X86Access access, X86By by)
@@ -499,22 +502,11 @@ void x86_store_linear(X86Cpu *cpu, uint64_t linear, unsigned size, uint64_t valu
 
 static const X86FastEntry no_page = { UINT64_MAX, 0 };
 
-static X86Jump *jump_at(X86Cpu *cpu, unsigned slot)
-{
-    return &cpu->jumps[slot / X86_JUMPS][slot % X86_JUMPS];
-}
-
-static X86FastEntry *fast_at(X86Cpu *cpu, unsigned slot)
-{
-    unsigned table = slot / X86_FAST_SIZE;
-
-    return &cpu->fast[table / 2][table % 2][slot % X86_FAST_SIZE];
-}
-
 static void jumps_clear(X86Cpu *cpu, X86Filled *f)
 {
     for (unsigned i = 0; i < f->count; i++)
-        jump_at(cpu, f->slot[i])->rip = X86_NO_JUMP;
+        for (unsigned key = 0; key < X86_KEYS; key++)
+            x86_jump_slot(cpu, key, f->what[i])->rip = X86_NO_JUMP;
     f->count = 0;
 }
 
@@ -525,7 +517,7 @@ void x86_jumps_flush(X86Cpu *cpu)
         jumps_clear(cpu, &cpu->jumps_global);
     } else {
         for (unsigned i = 0; i < X86_KEYS * X86_JUMPS; i++)
-            jump_at(cpu, i)->rip = X86_NO_JUMP;
+            cpu->jumps[i / X86_JUMPS][i % X86_JUMPS].rip = X86_NO_JUMP;
         cpu->jumps_filled.count = cpu->jumps_global.count = 0;
     }
     memset(cpu->jump_pages, 0, sizeof(cpu->jump_pages));
@@ -541,17 +533,21 @@ static void jumps_flush_nonglobal(X86Cpu *cpu)
 
 void x86_note_jump(X86Cpu *cpu, unsigned key, uint64_t rip, const uint8_t *code, bool is_global)
 {
-    X86Jump *j = x86_jump_slot(cpu, key, rip);
-
-    *j = (X86Jump){ rip, code };
-    note_filled(is_global ? &cpu->jumps_global : &cpu->jumps_filled, j - cpu->jumps[0]);
+    *x86_jump_slot(cpu, key, rip) = (X86Jump){ rip, code };
+    note_filled(is_global ? &cpu->jumps_global : &cpu->jumps_filled, rip);
     set_page_bit(cpu->jump_pages, rip, 12);
+}
+
+static void forget_fast(X86Cpu *cpu, unsigned table, bool write, uint64_t page)
+{
+    *x86_fast_slot(cpu, table, write, page) = no_page;
+    *x86_behind_slot(cpu, table, write, page) = no_page;
 }
 
 static void fast_clear(X86Cpu *cpu, X86Filled *f)
 {
     for (unsigned i = 0; i < f->count; i++)
-        *fast_at(cpu, f->slot[i]) = no_page;
+        forget_fast(cpu, f->what[i] >> 1 & 3, f->what[i] & 1, f->what[i] & ~PAGE_MASK);
     f->count = 0;
 }
 
@@ -562,6 +558,7 @@ static void fast_flush(X86Cpu *cpu)
         fast_clear(cpu, &cpu->fast_global);
     } else {
         memset(cpu->fast, 0xff, sizeof(cpu->fast));
+        memset(cpu->behind, 0xff, sizeof(cpu->behind));
         cpu->fast_filled.count = cpu->fast_global.count = 0;
     }
 }
@@ -579,6 +576,14 @@ bool x86_fast_protect(X86Cpu *cpu, const uint8_t *host)
     bool found = false;
 
     for (unsigned table = 0; table < X86_FASTS; table++) {
+        for (unsigned i = 0; i < X86_BEHIND_SIZE; i++) {
+            const X86FastEntry *f = &cpu->behind[table][true][i];
+
+            if (f->page == UINT64_MAX || f->page + f->add != (uintptr_t)host)
+                continue;
+            forget_fast(cpu, table, true, f->page);
+            found = true;
+        }
         for (unsigned i = 0; i < X86_FAST_SIZE; i++) {
             X86FastEntry *f = &cpu->fast[table][true][i];
 
@@ -594,7 +599,7 @@ bool x86_fast_protect(X86Cpu *cpu, const uint8_t *host)
 static void tlb_clear(X86Cpu *cpu, X86Filled *f)
 {
     for (unsigned i = 0; i < f->count; i++)
-        cpu->tlb[f->slot[i]].page = UINT64_MAX;
+        tlb_slot(cpu, f->what[i])->page = UINT64_MAX;
     f->count = 0;
 }
 
@@ -665,11 +670,9 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear)
         x86_tlb_flush(cpu);
         return;
     }
-    for (unsigned table = 0; table < 2 * X86_FASTS; table++) {
-        X86FastEntry *f = &cpu->fast[table / 2][table % 2][linear >> 12 & (X86_FAST_SIZE - 1)];
-
-        if (f->page == page)
-            *f = no_page;
+    for (unsigned table = 0; table < X86_FASTS; table++) {
+        forget_fast(cpu, table, false, page);
+        forget_fast(cpu, table, true, page);
     }
     if (has_page_bit(cpu->jump_pages, linear, 12))
         x86_jumps_flush(cpu);

@@ -60,14 +60,35 @@ bool x86_fast_protect(X86Cpu *cpu, const uint8_t *host);
 /* Translated code goes on with @code at @rip, in table @key of X86Cpu.jumps. */
 void x86_note_jump(X86Cpu *cpu, unsigned key, uint64_t rip, const uint8_t *code, bool is_global);
 
-/* Slot of @rip in a table of X86Cpu.jumps. Translated code computes it, too. */
-#define X86_JUMP_HASH 0x2545f491
-enum { X86_JUMP_SHIFT = 49, X86_JUMP_MASK = (X86_JUMPS - 1) * sizeof(X86Jump) };
+/* Slots of the tables, as offsets in bytes; translated code computes them, too. */
+#define X86_HASH 0x2545f491
+enum {
+    X86_JUMP_SHIFT = 16,
+    X86_JUMP_MASK = (X86_JUMPS - 1) * sizeof(X86Jump),
+    X86_FAST_SHIFT = 12 - 4,
+    X86_FAST_MASK = (X86_FAST_SIZE - 1) * sizeof(X86FastEntry),
+    X86_BEHIND_SHIFT = 24,
+    X86_BEHIND_MASK = (X86_BEHIND_SIZE - 1) * sizeof(X86FastEntry),
+};
 static inline X86Jump *x86_jump_slot(X86Cpu *cpu, unsigned key, uint64_t rip)
 {
-    uint64_t at = rip * X86_JUMP_HASH >> X86_JUMP_SHIFT & X86_JUMP_MASK;
+    uint64_t at = rip * X86_HASH >> X86_JUMP_SHIFT & X86_JUMP_MASK;
 
     return &cpu->jumps[key][at / sizeof(X86Jump)];
+}
+
+static inline X86FastEntry *x86_fast_slot(X86Cpu *cpu, unsigned table, bool write, uint64_t page)
+{
+    uint64_t at = page >> X86_FAST_SHIFT & X86_FAST_MASK;
+
+    return &cpu->fast[table][write][at / sizeof(X86FastEntry)];
+}
+
+static inline X86FastEntry *x86_behind_slot(X86Cpu *cpu, unsigned table, bool write, uint64_t page)
+{
+    uint64_t at = page * X86_HASH >> X86_BEHIND_SHIFT & X86_BEHIND_MASK;
+
+    return &cpu->behind[table][write][at / sizeof(X86FastEntry)];
 }
 
 /*
