@@ -434,7 +434,7 @@ static const uint8_t *find_code(X86Cpu *cpu)
     cpu->chain_from = NULL;
     b = find_block(cpu);
     if (b && from)
-        x86_generate_chain(from, b);
+        x86_generate_chain(from, b, !x86_code_pages_are_shared(cpu->code_pages));
     return b ? b->code : NULL;
 }
 
@@ -514,7 +514,7 @@ bool x86_translator_init(X86Cpu *cpu, size_t size)
         return false;
     t = g_new0(X86Translator, 1);
     if (!cpu->code_pages)
-        cpu->code_pages = t->own_pages = x86_code_pages_new();
+        cpu->code_pages = t->own_pages = x86_code_pages_new(1);
     if (!cpu->code_pages || !code_memory_init(&t->code, MAX(size, 4 * X86_BLOCK_BYTES))) {
         if (t->own_pages)
             cpu->code_pages = NULL;
