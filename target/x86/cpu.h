@@ -183,7 +183,19 @@ enum {
     X86_EVENT_INTERRUPT = 1, /* ask X86Machine.interrupt */
     X86_EVENT_NMI = 2,
     X86_EVENT_STOP = 4, /* leave x86_interpret */
+    X86_EVENT_WRITTEN = 8, /* devices have written memory: X86Cpu.written */
 };
+
+enum { X86_WRITTEN_MAX = 32 };
+
+/* Memory that devices have written and the processor has not looked at yet. */
+typedef struct {
+    uint32_t lock; /* atomic: 1 while somebody uses what follows */
+    unsigned count;
+    struct {
+        uint64_t start, end;
+    } range[X86_WRITTEN_MAX];
+} X86Written;
 
 /* An exception or interrupt on its way. */
 typedef struct {
@@ -225,6 +237,7 @@ typedef struct X86Cpu {
     bool halted, shadow /* after mov ss and sti */, nmi_blocked;
     uint8_t data_breakpoints; /* DR6 bits hit by the current instruction */
     uint32_t events;          /* atomic */
+    X86Written written;
 
     X86Exception exception; /* the one x86_raise was called for */
     bool delivering;        /* an exception raised now is raised by the delivery of that one */
@@ -246,6 +259,15 @@ typedef struct X86Cpu {
 
 /* Puts @cpu, of which memory, machine and features stay, into the state after power-on. */
 void x86_reset(X86Cpu *cpu);
+
+/* ---- from other threads: requests.c ---------------------------------------------------------- */
+
+/* Asks for @events. */
+void x86_request(X86Cpu *cpu, uint32_t events);
+/* A device has written @len bytes of memory at @at: code that was translated from them is gone. */
+void x86_written(X86Cpu *cpu, uint64_t at, uint64_t len);
+/* On the processor's thread: looks at what has been written. */
+void x86_take_written(X86Cpu *cpu);
 
 /* To be called after CS, SS, CR0, EFER or EFLAGS.VM changed otherwise than by an instruction. */
 void x86_update_mode(X86Cpu *cpu);

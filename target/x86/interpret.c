@@ -308,6 +308,8 @@ bool x86_take_events(X86Cpu *cpu)
         __atomic_and_fetch(&cpu->events, ~(uint32_t)X86_EVENT_STOP, __ATOMIC_ACQ_REL);
         return false;
     }
+    if (events & X86_EVENT_WRITTEN)
+        x86_take_written(cpu);
     if (events)
         take_interrupt(cpu, events);
     return true;
