@@ -65,10 +65,7 @@ static bool add_ram(Machine *m, GError **err)
 /* Translated code of what devices write is out of date. */
 static void ram_written(void *opaque, uint64_t at, uint64_t len)
 {
-    Machine *m = opaque;
-
-    for (guint i = 0; i < m->vcpus->len; i++)
-        x86_written(vcpu_cpu(m->vcpus->pdata[i]), at, len);
+    x86_code_written(((Machine *)opaque)->code_pages, at, len);
 }
 
 unsigned machine_e820(const Machine *m, E820Entry *out)
@@ -217,6 +214,7 @@ Machine *machine_new(const MachineConfig *config, GError **err)
     m->devices = g_ptr_array_new();
     m->vcpus = g_ptr_array_new();
     m->lapic_bus = lapic_bus_new(end_of_interrupt, m);
+    m->code_pages = x86_code_pages_new();
     guest_clock_begin();
     memory_map_hear(m->board.memory, ram_written, m);
     if (add_ram(m, err) && add_vcpus(m, err) && add_board_devices(m, err) &&
@@ -244,6 +242,7 @@ CO void machine_free(Machine *m)
     machine_unlock();
     linux_close(m);
     lapic_bus_free(m->lapic_bus);
+    x86_code_pages_free(m->code_pages);
     memory_map_free(m->board.memory);
     memory_map_free(m->board.ports);
     if (m->ram)

@@ -8,6 +8,7 @@
 
 #include "hw/lapic.h"
 #include "io/co.h"
+#include "target/x86/code-pages.h"
 #include "target/x86/cpuid.h"
 
 #define MACHINE_LOW_END UINT64_C(0xc0000000) /* RAM above this stands at 4 GiB */
@@ -43,6 +44,7 @@ typedef struct Machine {
     GPtrArray *devices;     /* of Device, in the order they were made */
     GPtrArray *vcpus;       /* of Vcpu */
     LapicBus *lapic_bus;
+    X86CodePages *code_pages;
     Device *ioapic[2], *pic, *fw_cfg, *ged;
     Device *slot[VIRTIO_MMIO_COUNT]; /* transports; NULL: none is there */
     struct LinuxImage *linux_image;  /* NULL: no -kernel */

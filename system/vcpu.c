@@ -164,6 +164,7 @@ static void cpuid(void *opaque, uint32_t leaf, uint32_t subleaf, uint32_t out[4]
 enum {
     MSR_FEATURE_CONTROL = 0x3a, MSR_TSC_ADJUST = 0x3b, MSR_MICROCODE = 0x8b, MSR_MTRR_CAP = 0xfe,
     MSR_MTRR_BASE = 0x200, MSR_MTRR_DEFAULT = 0x2ff, MTRR_CAP = 0x500 | VARIABLE_MTRRS,
+    MTRR_ENABLED = 0x800, MTRR_WRITE_BACK = 6,
     MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a, MSR_MCG_CONTROL = 0x17b, MSR_PERF_STATUS = 0x198,
 };
 
@@ -396,7 +397,8 @@ void vcpu_reset(Vcpu *v)
     device_reset(v->lapic);
     v->init_wanted = v->start_wanted = false;
     v->waits_for_start = v->index > 0;
-    v->mtrr_default = 0;
+    /* As firmware leaves them: write-back. */
+    v->mtrr_default = MTRR_ENABLED | MTRR_WRITE_BACK;
     memset(v->mtrr_fixed, 0, sizeof(v->mtrr_fixed));
     memset(v->mtrr_variable, 0, sizeof(v->mtrr_variable));
 }
@@ -411,6 +413,7 @@ static bool set_up_cpu(Vcpu *v, GError **err)
     v->cpu.features = x86_model_features(&c->model);
     v->cpu.physical_bits = c->model.physical_bits;
     v->cpu.memory = v->machine->board.memory;
+    v->cpu.code_pages = v->machine->code_pages;
     v->cpu.machine = &x86_machine;
     v->cpu.machine_opaque = v;
     x86_reset(&v->cpu);
