@@ -276,6 +276,14 @@ void i8259_connect(Device *d, void (*output)(void *opaque, bool level), void *op
     s->opaque = opaque;
 }
 
+void i8259_mask(Device *d)
+{
+    I8259 *s = (I8259 *)d;
+
+    s->pic[0].imr = s->pic[1].imr = 0xff;
+    update(s);
+}
+
 static bool i8259_realize(Device *d, GError **err)
 {
     static const MmioOps first = { first_read, first_write, 1 };

@@ -9,6 +9,8 @@ extern const DeviceClass device_i8259;
 /* @output is called with the level of the first controller's output. */
 void i8259_connect(Device *d, void (*output)(void *opaque, bool level), void *opaque);
 void i8259_set_irq(Device *d, unsigned irq, bool level); /* 0 to 15 */
+/* Masks all, as firmware does before it starts a system. */
+void i8259_mask(Device *d);
 /* The vector of the interrupt that the processor serves now. */
 uint8_t i8259_acknowledge(Device *d);
 

@@ -267,6 +267,8 @@ void machine_reset(Machine *m)
     for (guint i = 0; i < m->devices->len; i++)
         device_reset(m->devices->pdata[i]);
     put_acpi(m);
+    if (m->pic)
+        i8259_mask(m->pic);
     if (m->linux_image)
         linux_load(m, vcpu_cpu(m->vcpus->pdata[0]));
 }
