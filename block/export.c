@@ -63,8 +63,6 @@ static CO Handle *export_handle(Node *n, const json_t *options, GError **err)
     unsigned needs = ACCESS_READ | (writable ? ACCESS_WRITE : 0);
     Handle *h = handle_new(n, HANDLE_USER, needs, ACCESS_ALL & ~(unsigned)ACCESS_RESIZE, err);
 
-    if (h && writable)
-        h->flags |= OPEN_RDWR;
     if (h && json_get_bool(options, "writethrough", false))
         h->flags |= OPEN_WRITETHROUGH;
     return h;
