@@ -65,8 +65,6 @@ static CO Handle *export_handle(const ExportDriver *drv, Node *n, const json_t *
     unsigned shares = drv->follows_size ? ACCESS_ALL : ACCESS_ALL & ~(unsigned)ACCESS_RESIZE;
     Handle *h = handle_new(n, HANDLE_USER, needs, shares, err);
 
-    if (h && writable)
-        h->flags |= OPEN_RDWR;
     if (h && json_get_bool(options, "writethrough", false))
         h->flags |= OPEN_WRITETHROUGH;
     return h;

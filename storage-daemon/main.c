@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qemu-storage-daemon: the command line. */
+#include "control/control.h"
 #include "io/loop.h"
 #include "monitor/chardev.h"
 #include "storage-daemon/daemon.h"
@@ -161,7 +162,7 @@ static OptionResult line_read(Job *j, int argc, char **argv)
 
 static int serve(Job *j)
 {
-    run_block_signals();
+    signals_block();
     if (j->daemonize && !daemon_fork())
         return 1;
     if (j->daemonize)
