@@ -82,7 +82,6 @@ static const Signature signatures[] = {
     { "vmdk", { AT(0, "KDMV") } },
     { "vmdk", { AT(0, "COWD") } },
     { "vmdk", .looks = is_vmdk_text },
-    { "vpc", { AT(0, "conectix") } },
     { "dmg", .looks = is_named_dmg },   /* last: content is surer than a name */
 };
 

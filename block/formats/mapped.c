@@ -86,13 +86,23 @@ CO int mapped_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags, MappedAl
     return 0;
 }
 
+enum { UUID_LEN = 16, UUID_VERSION_LE = 7, UUID_VERSION_BE = 6, UUID_VARIANT = 8 };
+
+static void uuid_make(uint8_t *uuid, int version_at)
+{
+    if (getrandom(uuid, UUID_LEN, 0) != UUID_LEN)
+        for (int i = 0; i < UUID_LEN; i++)
+            uuid[i] = (uint8_t)g_random_int();
+    uuid[version_at] = (uuid[version_at] & 0x0f) | 0x40;
+    uuid[UUID_VARIANT] = (uuid[UUID_VARIANT] & 0x3f) | 0x80;
+}
+
 void uuid_make_le(uint8_t uuid[16])
 {
-    enum { VERSION_AT = 7, VARIANT_AT = 8 };
+    uuid_make(uuid, UUID_VERSION_LE);
+}
 
-    if (getrandom(uuid, 16, 0) != 16)
-        for (int i = 0; i < 16; i++)
-            uuid[i] = (uint8_t)g_random_int();
-    uuid[VERSION_AT] = (uuid[VERSION_AT] & 0x0f) | 0x40;
-    uuid[VARIANT_AT] = (uuid[VARIANT_AT] & 0x3f) | 0x80;
+void uuid_make_be(uint8_t uuid[16])
+{
+    uuid_make(uuid, UUID_VERSION_BE);
 }

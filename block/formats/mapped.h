@@ -30,7 +30,8 @@ CO int mapped_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags, MappedAllo
  */
 CO int mapped_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags, MappedAllocate *allocate);
 
-/* 16 random bytes that are a UUID of version 4, its first three fields in little endian. */
+/* 16 random bytes that are a UUID of version 4, its first three fields in little or big endian. */
 void uuid_make_le(uint8_t uuid[16]);
+void uuid_make_be(uint8_t uuid[16]);
 
 #endif
