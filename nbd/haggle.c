@@ -54,7 +54,7 @@ static bool wire_fail(const NbdHaggle *h, int r, const char *doing, GError **err
 
     if (problem)
         return err_set(err, EACCES, "TLS: The server refused: %s", problem);
-    if (h->tls_fresh && (r == -EPIPE || r == -EIO))
+    if (h->tls_fresh && (r == -EPIPE || r == -EIO || r == -ECONNRESET))
         return err_set(err, EACCES, "The server left as soon as TLS was in use: it may not "
                        "authorise this client");
     if (r == -EPIPE || r == -EIO)
