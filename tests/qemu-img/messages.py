@@ -170,12 +170,13 @@ def a_message_names_each_file_once():
 @case
 def an_error_of_a_server_names_it_once():
     """Single reads and writes that a server answers with an error, by every command."""
-    pathlib.Path('d').write_bytes(b'x' * (1 << 20))
+    for name in 'd', 'e':
+        pathlib.Path(name).write_bytes(b'x' * (1 << 20))
     for event, commands in (
             ('read_aio', (['convert', '-f', 'raw', '-O', 'raw', 'URI', 'out'], ['checksum', '-f', 'raw', 'URI'],
                           ['compare', '-f', 'raw', '-F', 'raw', 'URI', 'd'],
                           ['dd', '-f', 'raw', '-O', 'raw', 'if=URI', 'of=out'])),
-            ('write_aio', (['convert', '-n', '-f', 'raw', '-O', 'raw', 'd', 'URI'],))):
+            ('write_aio', (['convert', '-n', '-f', 'raw', '-O', 'raw', 'e', 'URI'],))):
         server = subprocess.Popen([NBD, '-t', '-k', os.path.abspath('s'), '-e', '0',
                                    '--image-opts', 'driver=raw,'
                                    f'file.driver=blkdebug,file.inject-error.0.event={event},'
