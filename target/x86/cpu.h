@@ -295,6 +295,12 @@ typedef struct X86Cpu {
 /* Puts @cpu, of which memory, machine and features stay, into the state after power-on. */
 void x86_reset(X86Cpu *cpu);
 
+/* Asks for @events, from any thread. */
+static inline void x86_request(X86Cpu *cpu, uint32_t events)
+{
+    __atomic_or_fetch(&cpu->events, events, __ATOMIC_ACQ_REL);
+}
+
 /* To be called after CS, SS, CR0, EFER or EFLAGS.VM changed otherwise than by an instruction. */
 void x86_update_mode(X86Cpu *cpu);
 
