@@ -26,15 +26,16 @@ static uint64_t granules(uint64_t size, uint32_t granularity)
 
 static bool dirty_check(Node *n, const char *name, uint32_t granularity, GError **err)
 {
-    size_t len = strlen(name);
+    size_t len = name ? strlen(name) : 1;
 
     if (!len)
         return err_set(err, EINVAL, "A bitmap needs a name that is not empty");
     if (len > NAME_MAX_LEN)
         return err_set(err, EINVAL, "The name of the bitmap has %zu bytes, more than %d", len,
                        NAME_MAX_LEN);
-    if (dirty_find(n, name))
+    if (name && dirty_find(n, name))
         return err_set(err, EEXIST, "There is already a bitmap '%s'", name);
+    name = name ? name : "";
     if (!is_power_of_2(granularity) || granularity < GRANULARITY_MIN)
         return err_set(err, EINVAL, "The granularity of bitmap '%s' is %u, not a power of two of "
                        "at least %d", name, granularity, GRANULARITY_MIN);
@@ -53,7 +54,8 @@ static DirtyBitmap *dirty_append(Node *n, const char *name, uint32_t granularity
     b->size = node_size(n);
     if (!n->bitmap_names)
         n->bitmap_names = g_hash_table_new(g_str_hash, g_str_equal);
-    g_hash_table_insert(n->bitmap_names, b->name, b);
+    if (name)
+        g_hash_table_insert(n->bitmap_names, b->name, b);
     *(n->last_bitmap ? &n->last_bitmap->next : &n->bitmaps) = b;
     n->last_bitmap = b;
     return b;
@@ -68,7 +70,7 @@ DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError *
         return NULL;
     bits = hbitmap_try_new(granules(node_size(n), granularity));
     if (!bits) {
-        err_set(err, ENOMEM, "No memory for bitmap '%s'", name);
+        err_set(err, ENOMEM, "No memory for bitmap '%s'", name ? name : "");
         return NULL;
     }
     b = dirty_append(n, name, granularity);
@@ -141,7 +143,8 @@ void dirty_remove(Node *n, DirtyBitmap *b)
     *at = b->next;
     if (n->last_bitmap == b)
         n->last_bitmap = before;
-    g_hash_table_remove(n->bitmap_names, b->name);
+    if (b->name)
+        g_hash_table_remove(n->bitmap_names, b->name);
     hbitmap_free(b->bits);
     g_free(b->name);
     g_free(b);
@@ -168,8 +171,8 @@ bool dirty_resize(Node *n, GError **err)
         uint64_t bits = granules(size, b->granularity);
 
         if (b->bits && (bits > DIRTY_BITS_MAX || !hbitmap_resize(b->bits, bits)))
-            return err_set(err, ENOMEM, "No memory for bitmap '%s' of %" PRIu64 " bytes", b->name,
-                           size);
+            return err_set(err, ENOMEM, "No memory for bitmap '%s' of %" PRIu64 " bytes",
+                           b->name ? b->name : "", size);
         b->size = size;
     }
     return true;

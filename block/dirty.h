@@ -10,7 +10,7 @@
 #include "util/hbitmap.h"
 
 typedef struct DirtyBitmap {
-    char *name;
+    char *name;             /* NULL: a job's own */
     uint32_t granularity;   /* bytes, a power of two */
     uint64_t size;          /* bytes covered: the node's size */
     bool enabled;           /* records writes */
@@ -32,7 +32,7 @@ typedef struct {
     CO bool (*measure)(Node *n, uint64_t cluster_size, uint64_t *bytes);
 } BitmapOps;
 
-/* Adds a bitmap to @n, at the end of its list. NULL with @err. */
+/* Adds a bitmap to @n, at the end of its list. @name NULL: nobody finds it. NULL with @err. */
 DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError **err);
 /* The same for one whose bits nobody knows. */
 DirtyBitmap *dirty_add_inconsistent(Node *n, const char *name, uint32_t granularity, GError **err);

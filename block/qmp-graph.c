@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands that change the graph, each one edit. Messages as in qmp.c. */
 #include "block/internal.h"
+#include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
 #include "gen/qmp.h"
 
@@ -61,7 +62,7 @@ CO bool qmp_blockdev_snapshot(const BlockdevSnapshot *args, GError **err)
     g_autoptr(json_t) read_only = json_object();
     Node *n = monitor_node_or_device(args->node, args->node, err), *overlay;
 
-    if (!n || !is_no_backing(n, err))
+    if (!n || !node_check_idle(n, err) || !is_no_backing(n, err))
         return false;
     overlay = monitor_node_or_device(args->overlay, args->overlay, err);
     if (!overlay || !may_be_overlay(overlay, n, err))

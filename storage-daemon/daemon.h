@@ -21,7 +21,7 @@ typedef struct {
     const char *pid_file;       /* NULL: none */
     bool daemonize;
     int exit_code;
-} Job;
+} Daemon;
 
 /*
  * ---- setup.c: what setups do ------------------------------------------------------------------
@@ -49,7 +49,7 @@ void pid_file_remove(void);
 
 /* To be called before anything that may start threads. */
 void run_block_signals(void);
-/* Sets all up, serves until it is told to stop, and stores all; @arg is a Job. */
+/* Sets all up, serves until it is told to stop, and stores all; @arg is a Daemon. */
 CO void run(void *arg);
 /* Tells it to stop. */
 void run_stop(void);

@@ -3,6 +3,7 @@
  * The life of the daemon: everything made, commands obeyed, everything stored and closed in time.
  */
 #include "block/export.h"
+#include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
 #include "io/channel.h"
 #include "io/co-lock.h"
@@ -78,10 +79,10 @@ static CO void obey_signals(void *arg)
 
 /* ---- setting up ------------------------------------------------------------------------------ */
 
-static CO bool set_up(const Job *j)
+static CO bool set_up(const Daemon *d)
 {
-    for (guint i = 0; i < j->setups->len && !is_stopping; i++) {
-        const Setup *s = &g_array_index(j->setups, Setup, i);
+    for (guint i = 0; i < d->setups->len && !is_stopping; i++) {
+        const Setup *s = &g_array_index(d->setups, Setup, i);
         g_autoptr(GError) err = NULL;
 
         if (s->apply(s->text, &err))
@@ -91,11 +92,11 @@ static CO bool set_up(const Job *j)
     }
     if (is_stopping)
         return true;
-    if (j->pid_file && !pid_file_write(j->pid_file))
+    if (d->pid_file && !pid_file_write(d->pid_file))
         return false;
-    if (j->daemonize && chdir("/") < 0)
+    if (d->daemonize && chdir("/") < 0)
         return complain_errno(errno, "Cannot leave this folder");
-    if (j->daemonize)
+    if (d->daemonize)
         daemon_ready(false);
     monitor_start();
     return true;
@@ -109,6 +110,7 @@ static CO bool tear_down(void)
     bool ok = true;
 
     monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
+    jobs_cancel_all();
     if (!nbd_service_stop() || !monitor_nodes_close())
         ok = complain("The last data of an image could not be written");
     monitor_release();
@@ -123,18 +125,18 @@ static CO bool tear_down(void)
 
 CO void run(void *arg)
 {
-    Job *j = arg;
+    Daemon *d = arg;
     CoGroup group = { 0 };
     Channel *signals = channel_new_fd(signalfd(-1, &obeyed, SFD_NONBLOCK | SFD_CLOEXEC));
     bool ok;
 
     co_group_start(&group, obey_signals, signals);
     monitor_begin(qmp_commands);
-    ok = set_up(j);
+    ok = set_up(d);
     while (ok && !is_stopping)
         co_queue_wait(&stopped);
     run_stop();
-    j->exit_code = tear_down() && ok ? 0 : 1;
+    d->exit_code = tear_down() && ok ? 0 : 1;
     channel_shutdown(signals);
     co_group_wait(&group);
     channel_free(signals);
