@@ -204,6 +204,22 @@ CO uint32_t dirty_default_granularity(Node *n)
     return (uint32_t)CLAMP(info.cluster_size, DEFAULT_GRANULARITY_MIN, DEFAULT_GRANULARITY_MAX);
 }
 
+void dirty_bits_merge(HBitmap *to, uint32_t to_granularity, const HBitmap *from,
+                      uint32_t from_granularity, uint64_t len)
+{
+    uint64_t bits = MIN(granules(len, from_granularity), hbitmap_bits(from)), at = 0;
+
+    while ((at = hbitmap_next_set(from, at, bits)) < bits) {
+        uint64_t end = hbitmap_next_clear(from, at, bits);
+        uint64_t first = at * from_granularity / to_granularity;
+        uint64_t last = MIN(granules(MIN(end * from_granularity, len), to_granularity), hbitmap_bits(to));
+
+        if (first < last)
+            hbitmap_set(to, first, last - first);
+        at = end;
+    }
+}
+
 uint64_t dirty_count(const DirtyBitmap *b)
 {
     uint64_t bits, count, tail = b->size % b->granularity;

@@ -49,6 +49,9 @@ void dirty_remove(Node *n, DirtyBitmap *b);
 void dirty_mark(Node *n, uint64_t off, uint64_t len);
 /* Default granularity for @n: its cluster size within 4 KiB to 64 KiB, else 64 KiB. */
 CO uint32_t dirty_default_granularity(Node *n);
+/* Sets in @to what is set in @from; both cover the first @len bytes, in granules of their own. */
+void dirty_bits_merge(HBitmap *to, uint32_t to_granularity, const HBitmap *from,
+                      uint32_t from_granularity, uint64_t len);
 uint64_t dirty_count(const DirtyBitmap *b);           /* bytes marked */
 
 #endif

@@ -50,6 +50,7 @@ struct Node {
     NodeState state;
     bool is_open;           /* drv->open has succeeded, so drv->close is due */
     unsigned nesting;       /* in how many other nodes it was described */
+    bool is_implicit;       /* a job's filter that nobody gave a name: names look through it */
     bool probed_raw;        /* raw because nothing else matched: block 0 is guarded */
     DetectZeroes detect_zeroes;
     uint64_t size;          /* bytes */

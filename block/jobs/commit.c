@@ -183,7 +183,7 @@ CO bool commit_start(const CommitArgs *args, GError **err)
     if (!j)
         return false;
     if (!commit_begin(j, args, err)) {
-        job_drop(j);
+        job_drop(j, false);
         return false;
     }
     job_start(j);

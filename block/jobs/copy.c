@@ -159,22 +159,27 @@ static CO int copy_range(Copy *c, CopyKind kind, uint64_t off, uint64_t len, boo
 {
     *is_read = false;
     if (c->ops && c->ops->copy)
-        return c->ops->copy(c, off, len, is_read);
+        return c->ops->copy(c, kind, off, len, is_read);
     return kind == COPY_ZERO ? copy_zeroes(c, off, len) : copy_data(c, off, len, is_read);
 }
 
 static void piece_failed(Copy *c, const Piece *p, bool is_read, int r)
 {
-    BlockErrorAction action = job_error(c->job, is_read ? c->on_read : c->on_write, is_read, -r);
+    BlockErrorAction action;
 
     TRACE(copy_failed, "off=%" PRIu64 " len=%" PRIu64 " error=%d", p->off, p->len, r);
+    if (c->error) {
+        todo_set(c, p->off, p->off + p->len);
+        return;
+    }
+    action = job_error(c->job, is_read ? c->on_read : c->on_write, is_read, -r);
     if (action == BLOCK_ERROR_ACTION_IGNORE && c->gives_up) {
         c->ignored = c->ignored ? c->ignored : r;
         return;
     }
     todo_set(c, p->off, p->off + p->len);
     if (action == BLOCK_ERROR_ACTION_REPORT)
-        c->error = c->error ? c->error : r;
+        c->error = r;
     c->must_wait = action == BLOCK_ERROR_ACTION_IGNORE;
 }
 
@@ -183,8 +188,13 @@ static CO void piece_run(void *arg)
     Piece *p = arg;
     Copy *c = p->copy;
     bool is_read;
-    int r = copy_range(c, p->kind, p->off, p->len, &is_read);
+    int r;
 
+    if (c->gate)
+        handle_begin(c->gate);
+    r = copy_range(c, p->kind, p->off, p->len, &is_read);
+    if (c->gate)
+        handle_end(c->gate);
     if (r < 0)
         piece_failed(c, p, is_read, r);
     if (r == 0 || c->gives_up)
@@ -330,7 +340,8 @@ CO int copy_ahead(Copy *c, uint64_t off, uint64_t len, RangeHold *hold)
         r = copy_range(c, COPY_DATA, at, stop - at, &is_read);
         if (r == 0) {
             todo_clear(c, at, stop);
-            c->job->done += stop - at;
+            if (c->job)
+                c->job->done += stop - at;
         }
         at = stop;
     }

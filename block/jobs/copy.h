@@ -23,13 +23,15 @@ typedef enum { COPY_DATA, COPY_ZERO, COPY_NOTHING } CopyKind;
 typedef struct {
     /* What is at @off; *@len is cut to what is alike. 0 or a negative errno. */
     CO int (*look)(Copy *c, uint64_t off, uint64_t *len, CopyKind *kind);
-    /* Copies a piece of data. *@is_read: a failure is the source's. */
-    CO int (*copy)(Copy *c, uint64_t off, uint64_t len, bool *is_read);
+    /* Copies a piece. *@is_read: a failure is the source's. */
+    CO int (*copy)(Copy *c, CopyKind kind, uint64_t off, uint64_t len, bool *is_read);
 } CopyOps;
 
 struct Copy {
-    Job *job;
+    Job *job;               /* NULL: there is only copy_ahead */
+    Handle *gate;           /* pieces are requests of this one; NULL: their parts are of @from and @to */
     const CopyOps *ops;     /* NULL: the usual */
+    void *opaque;           /* theirs */
     Handle *from, *to;
     Node *base;             /* with @skips_base: what only it and the layers below hold is left out */
     bool skips_base;
@@ -40,6 +42,7 @@ struct Copy {
     uint64_t memory;        /* most bytes of data in flight */
     unsigned workers;       /* most pieces in flight */
     ReqFlags write_flags;
+    bool offload;           /* the host copies if it can; cleared when it turns out not to */
     bool target_has_old;    /* zeroes are written even where the target has zeroes */
     bool gives_up;          /* what failed and is to be ignored is not tried again */
     BlockdevOnError on_read, on_write;

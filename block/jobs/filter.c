@@ -19,6 +19,7 @@ Node *filter_insert(Edit *edit, const BlockDriver *drv, const char *name, Node *
     f->given = json_object();
     f->flags = below->flags;
     f->is_open = true;
+    f->is_implicit = !name;
     f->state = NODE_ACTIVE;
     node_set_size(f, node_size(below));
     edit_attach(edit, f, "file", ROLE_FILTERED, below);

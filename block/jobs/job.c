@@ -230,7 +230,7 @@ Job *job_new(const JobDriver *drv, const JobArgs *args, GError **err)
     };
     if (args->group)
         args->group->refs++;
-    g_ptr_array_add(j->group->jobs, j);
+    g_ptr_array_insert(j->group->jobs, 0, j);
     if (!jobs)
         jobs = g_ptr_array_new();
     g_ptr_array_insert(jobs, 0, j);
@@ -252,9 +252,13 @@ static CO void job_clean(Job *j)
     job_release_nodes(j);
 }
 
-CO void job_drop(Job *j)
+CO void job_drop(Job *j, bool was_complete)
 {
+    if (was_complete)
+        job_set_status(j, JOB_STATUS_ABORTING);
     job_clean(j);
+    if (was_complete)
+        job_set_status(j, JOB_STATUS_CONCLUDED);
     g_ptr_array_remove(j->group->jobs, j);
     job_remove(j);
 }
@@ -398,6 +402,11 @@ static CO void job_main(void *arg)
 CO void job_start(Job *j)
 {
     job_set_status(j, JOB_STATUS_RUNNING);
+    /* As with the reference, where those wait until the graph has changed. */
+    if (j->drv->starts_paused) {
+        job_set_status(j, JOB_STATUS_PAUSED);
+        job_set_status(j, JOB_STATUS_RUNNING);
+    }
     if (j->drv->starts_at_once)
         co_start_now(job_main, j);
     else

@@ -3,6 +3,7 @@
 #ifndef BLOCK_JOBS_KINDS_H
 #define BLOCK_JOBS_KINDS_H
 
+#include "block/dirty.h"
 #include "block/jobs/job.h"
 
 typedef struct {
@@ -43,5 +44,21 @@ typedef struct {
 } StreamArgs;
 
 CO bool stream_start(const StreamArgs *args, GError **err);
+
+typedef struct {
+    JobArgs job;
+    Node *source, *target;
+    MirrorSyncMode sync;
+    DirtyBitmap *bitmap;        /* NULL: none */
+    BitmapSyncMode bitmap_mode;
+    bool compress, offload;
+    const char *filter_name;
+    unsigned workers;           /* 0: ours to choose */
+    uint64_t chunk;             /* most bytes of a request, 0: ours to choose */
+    BlockdevOnError on_read, on_write;
+} BackupArgs;
+
+/* What the target keeps is that of the moment of this call; job_start or job_drop follows. NULL with @err. */
+CO Job *backup_new(const BackupArgs *args, GError **err);
 
 #endif

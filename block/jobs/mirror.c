@@ -314,7 +314,7 @@ static CO bool mirror_begin(Job *j, const MirrorArgs *args, GError **err)
     };
     s->dirty = dirty_add(s->source, NULL, granularity, err);
     if (!s->dirty || !mirror_set_up(j, args->filter_name, err)) {
-        job_drop(j);
+        job_drop(j, false);
         return false;
     }
     s->copy.todo = s->dirty->bits;
@@ -330,7 +330,7 @@ static CO bool mirror_begin(Job *j, const MirrorArgs *args, GError **err)
         ok = edit_commit(edit, err);
         edit_free(edit);
         if (!ok) {
-            job_drop(j);
+            job_drop(j, false);
             return false;
         }
     }

@@ -43,7 +43,7 @@ static CO int stream_look(Copy *c, uint64_t off, uint64_t *len, CopyKind *kind)
     return MIN(r, 0);
 }
 
-static CO int stream_copy(Copy *c, uint64_t off, uint64_t len, bool *is_read)
+static CO int stream_copy(Copy *c, CopyKind kind, uint64_t off, uint64_t len, bool *is_read)
 {
     *is_read = true;
     return handle_pread(c->from, off, span_of(NULL, len), REQ_COPY_ON_READ | REQ_PREFETCH);
@@ -168,6 +168,7 @@ static CO bool stream_begin(Job *j, const StreamArgs *args, GError **err)
     filter = stream_filter(args, err);
     if (!filter)
         return false;
+    filter->is_implicit = !args->filter_name;
     if (!stream_set_up(j, filter, err)) {
         node_unref(filter);
         return false;
@@ -201,7 +202,7 @@ CO bool stream_start(const StreamArgs *args, GError **err)
     /* Without layers in between there is nothing to do. */
     if (backing && backing != node_skip_filters(args->base ? args->base : args->node) &&
         !stream_begin(j, args, err)) {
-        job_drop(j);
+        job_drop(j, false);
         return false;
     }
     job_start(j);

@@ -58,16 +58,18 @@ class Run:
         return line
 
     def await_event(self, word):
-        seen = [e for e in self.events[self.looked:] if is_event(e, word)]
+        """Looks from where the last wait ended."""
         deadline = time.monotonic() + PATIENCE
-        while not seen:
+        while True:
+            while self.looked < len(self.events):
+                self.looked += 1
+                if is_event(self.events[self.looked - 1], word):
+                    return
             line = self.daemon.reader.line(max(deadline - time.monotonic(), 0))
             if line is None:
-                self.events.append(f'no event {word}')
-                break
-            if is_event(self.take(line), word):
-                break
-        self.looked = len(self.events)
+                self.replies.append(f'no event {word}')
+                return
+            self.take(line)
 
     looked = 0
 
@@ -222,11 +224,10 @@ session('stream-refuses', CHAIN, X, 'block-stream {"device":"t"}', STREAM.replac
 session('commit', CHAIN, COMMIT % ',"top-node":"m"', '@null', NODES, DEL, CHAIN_INFO)
 session('commit-names', CHAIN, COMMIT % ',"top":"m.qcow2","base":"a.qcow2","backing-file":"./a.qcow2"', '@null', DEL, CHAIN_INFO)
 session('commit-slow', CHAIN, COMMIT % ',"top-node":"m","speed":1', '@running', BLOCK_JOBS, NODES,
-        'blockdev-del {"node-name":"a"}', 'job-cancel {"id":"j"}', '@null', DEL, CHAIN_INFO)
+        '~blockdev-del {"node-name":"a"}', 'job-cancel {"id":"j"}', '@null', DEL, CHAIN_INFO)
 session('commit-manual', CHAIN, COMMIT % (',"top-node":"m"' + MANUAL), '@PENDING', BLOCK_JOBS, NODES,
-        'job-finalize {"id":"j"}', '@concluded', NODES, 'job-dismiss {"id":"j"}', '@null')
-session('commit-active', CHAIN, COMMIT % '', '@READY', BLOCK_JOBS, NODES, 'job-complete {"id":"j"}', '@null', NODES, DEL, CHAIN_INFO,
-        '!qemu-img map -U a.qcow2 | cut -d" " -f1')
+        'job-finalize {"id":"j"}', '@concluded', 'job-dismiss {"id":"j"}', '@null', NODES)
+session('commit-active', CHAIN, COMMIT % '', '@READY', BLOCK_JOBS, NODES, 'job-complete {"id":"j"}', '@null', NODES, DEL, CHAIN_INFO)
 session('commit-active-base', CHAIN, COMMIT % ',"base-node":"m"', '@READY', BLOCK_JOBS, 'block-job-cancel {"device":"j"}',
         '@null', NODES)
 session('commit-active-force', CHAIN, COMMIT % '', '@READY', 'block-job-cancel {"device":"j","force":true}', '@null', DEL, CHAIN_INFO)
@@ -237,6 +238,60 @@ session('commit-refuses', CHAIN, X, 'block-commit {"device":"t"}', *(
         ('t', ',"base-node":"m","top-node":"a"'), ('t', ',"base-node":"m","top-node":"m"'), ('t', ',"base":"n"'),
         ('t', ',"top":"n"'), ('t', ',"top":"m.qcow2","top-node":"m"'), ('t', ',"base":"a.qcow2","base-node":"a"'),
         ('t', ',"backing-file":"n"'), ('t', ',"speed":-5'), ('t', ',"speed":-5,"top-node":"m"'))))
+
+# ---- backup ----
+
+BACKUP = 'blockdev-backup {"job-id":"j","device":"t","target":"x","sync":"%s"%s}'
+BITMAP = 'block-dirty-bitmap-add {"node":"t","name":"b"}'
+session('backup', CHAIN, X, BACKUP % ('full', ''), '@null', JOBS, SAME)
+session('backup-slow', CHAIN, X, BACKUP % ('full', ',"filter-node-name":"flt"' + SLOW), '@running', BLOCK_JOBS,
+        'blockdev-del {"node-name":"flt"}', '~blockdev-del {"node-name":"t"}', 'blockdev-del {"node-name":"x"}',
+        'job-pause {"id":"j"}', '@paused', 'job-resume {"id":"j"}', '@running', 'job-cancel {"id":"j"}', '@null',
+        'blockdev-del {"node-name":"x"}')
+session('backup-manual', CHAIN, X, BACKUP % ('full', MANUAL), '@PENDING', '#' + BLOCK_JOBS, 'job-finalize {"id":"j"}',
+        '@concluded', BLOCK_JOBS, 'job-complete {"id":"j"}', 'job-dismiss {"id":"j"}', '@null', DEL, SAME)
+session('backup-pending-cancel', CHAIN, X, BACKUP % ('full', MANUAL), '@PENDING', 'job-cancel {"id":"j"}', '@concluded',
+        JOBS, 'job-dismiss {"id":"j"}', '@null')
+session('backup-none', CHAIN, X, BACKUP % ('none', ''), '@running', BLOCK_JOBS, 'job-complete {"id":"j"}',
+        'job-cancel {"id":"j"}', '@null')
+session('backup-top', CHAIN, X, BACKUP % ('top', ''), '@null', JOBS)
+session('backup-of-layer', CHAIN, X, BACKUP.replace('"t"', '"m"') % ('full', ''), '@null')
+session('backup-incremental', CHAIN, X, BITMAP, BACKUP % ('incremental', ',"bitmap":"b"'), '@null',
+        BACKUP % ('bitmap', ',"bitmap":"b","bitmap-mode":"on-success"'), '@null',
+        BACKUP % ('full', ',"bitmap":"b","bitmap-mode":"always"'), '@null')
+session('backup-refuses', CHAIN, X, SMALL, 'blockdev-backup {"device":"t","target":"x","sync":"full"}',
+        *('blockdev-backup {"job-id":"j","device":"%s","target":"%s","sync":"%s"%s}' % w for w in (
+            ('t', 't', 'full', ''), ('t', 's', 'full', ''), ('n', 'x', 'full', ''), ('t', 'n', 'full', ''),
+            ('t', 'x', 'incremental', ''), ('t', 'x', 'bitmap', ''), ('t', 'x', 'bitmap', ',"bitmap":"b"'),
+            ('t', 'x', 'full', ',"bitmap":"b"'), ('t', 'x', 'full', ',"bitmap-mode":"always"'),
+            ('t', 'x', 'full', ',"compress":true'), ('t', 'x', 'full', ',"x-perf":{"max-workers":0}'),
+            ('t', 'x', 'full', ',"x-perf":{"max-chunk":-1}'), ('t', 'x', 'full', ',"x-perf":{"max-chunk":1}'),
+            ('t', 'x', 'full', ',"speed":-1'))),
+        BITMAP, *(BACKUP % w for w in (
+            ('full', ',"bitmap":"b"'), ('none', ',"bitmap":"b","bitmap-mode":"always"'),
+            ('full', ',"bitmap":"b","bitmap-mode":"never"'), ('incremental', ',"bitmap":"b","bitmap-mode":"always"'))))
+
+# ---- errors ----
+
+FAILING = 'blockdev-add {"driver":"blkdebug","node-name":"%s","image":%s,"inject-error":[{"event":"none","iotype":"%s","errno":%d,"once":%s}]}'
+NULL_IMAGE = '{"driver":"null-co","size":4194304,"read-zeroes":true}'
+SINGLE = 'blockdev-add {"driver":"qcow2","node-name":"z","file":{"driver":"file","filename":"single.qcow2"}}'
+FAIL_WRITE = FAILING % ('e', NULL_IMAGE, 'write', 5, 'false')
+FAIL_ONCE = FAILING % ('e', NULL_IMAGE, 'write', 5, 'true')
+FULL_ONCE = FAILING % ('e', NULL_IMAGE, 'write', 28, 'true')
+BACKUP_E = 'blockdev-backup {"job-id":"j","device":"z","target":"e","sync":"full"%s}'
+MIRROR_E = 'blockdev-mirror {"job-id":"j","device":"z","target":"e","sync":"full"%s}'
+for kind, start, ready, end in (('backup', BACKUP_E, (), ()),
+                                ('mirror', MIRROR_E, ('@READY',), ('job-complete {"id":"j"}',))):
+    session(f'error-{kind}-report', SINGLE, FAIL_WRITE, start % ',"auto-dismiss":false', '@concluded', '#' + BLOCK_JOBS, JOBS,
+            'job-dismiss {"id":"j"}', '@null')
+    session(f'error-{kind}-stop', SINGLE, FAIL_ONCE, start % ',"on-target-error":"stop"', '@ERROR', '@paused', '#' + BLOCK_JOBS,
+            'block-job-cancel {"device":"j"}', 'job-resume {"id":"j"}', *ready, *end, '@null')
+    session(f'error-{kind}-stop-cancel-slow', SINGLE, FAIL_ONCE, start % ',"on-target-error":"stop"', '@ERROR', '@paused',
+            'block-job-cancel {"device":"j","force":true}', '@null')
+    session(f'error-{kind}-ignore', SINGLE, FAIL_ONCE, start % ',"on-target-error":"ignore"', '@ERROR', *ready, *end, '@null')
+    session(f'error-{kind}-enospc', SINGLE, FULL_ONCE, start % ',"on-target-error":"enospc"', '@ERROR', '@paused',
+            '#' + BLOCK_JOBS, 'job-resume {"id":"j"}', *ready, *end, '@null')
 
 # ---- any job ----
 
