@@ -79,16 +79,19 @@ DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError *
     return b;
 }
 
-CO DirtyBitmap *dirty_add_persistent(Node *n, const char *name, uint32_t granularity, GError **err)
+CO bool dirty_can_store(Node *n, const char *name, uint32_t granularity, GError **err)
 {
     const BitmapOps *ops = n->drv->bitmaps;
+
+    return ops ? ops->can_store(n, name, granularity, err)
+               : err_set(err, ENOTSUP, "Images of format '%s' cannot store bitmaps", n->drv->name);
+}
+
+CO DirtyBitmap *dirty_add_persistent(Node *n, const char *name, uint32_t granularity, GError **err)
+{
     DirtyBitmap *b;
 
-    if (!ops) {
-        err_set(err, ENOTSUP, "Images of format '%s' cannot store bitmaps", n->drv->name);
-        return NULL;
-    }
-    if (!ops->can_store(n, name, granularity, err))
+    if (!dirty_can_store(n, name, granularity, err))
         return NULL;
     b = dirty_add(n, name, granularity, err);
     if (b)

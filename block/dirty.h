@@ -36,6 +36,8 @@ typedef struct {
 DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError **err);
 /* The same for one whose bits nobody knows. */
 DirtyBitmap *dirty_add_inconsistent(Node *n, const char *name, uint32_t granularity, GError **err);
+/* False with @err if @n cannot store such a bitmap. */
+CO bool dirty_can_store(Node *n, const char *name, uint32_t granularity, GError **err);
 /* The same for one that is stored in the image, if that is possible. */
 CO DirtyBitmap *dirty_add_persistent(Node *n, const char *name, uint32_t granularity, GError **err);
 /* Removes @b from @n, and from the image if it is stored there. */

@@ -4,9 +4,15 @@
 
 CO bool qmp_blockdev_backup(const BlockdevBackup *args, GError **err)
 {
-    Job *j = backup_from_args(args, NULL, err);
+    Edit *edit = edit_begin();
+    bool ok;
+    Job *j = backup_from_args(args, NULL, edit, &ok, err);
 
-    if (j)
+    ok = ok && edit_commit(edit, err);
+    edit_free(edit);
+    if (ok)
         job_start(j);
-    return j;
+    else if (j)
+        job_drop(j, false);
+    return ok;
 }

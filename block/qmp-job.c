@@ -154,7 +154,7 @@ CO bool qmp_query_block_jobs(GPtrArray **ret, GError **err)
         job_refresh_progress(j);
         info = g_new0(BlockJobInfo, 1);
         *info = (BlockJobInfo){
-            .type = j->drv->type,
+            .type = g_strdup(job_type_enum.names[j->drv->type]),
             .device = g_strdup(j->id),
             .len = (int64_t)j->total,
             .offset = (int64_t)j->done,

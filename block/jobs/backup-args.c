@@ -66,7 +66,7 @@ static bool perf_check(const BackupPerf *p, BackupArgs *how, GError **err)
     return true;
 }
 
-CO Job *backup_from_args(const BlockdevBackup *a, JobGroup *group, GError **err)
+CO Job *backup_from_args(const BlockdevBackup *a, JobGroup *group, Edit *edit, bool *ok, GError **err)
 {
     BackupArgs how = {
         .job = {
@@ -83,6 +83,7 @@ CO Job *backup_from_args(const BlockdevBackup *a, JobGroup *group, GError **err)
         .on_write = a->on_target_error,
     };
 
+    *ok = false;
     how.source = monitor_node_or_device(a->device, a->device, err);
     how.target = how.source ? monitor_node_or_device(a->target, a->target, err) : NULL;
     if (!how.target || !bitmap_modes(a, &how, err) || (a->bitmap && !bitmap_check(a, &how, err)))
@@ -92,6 +93,6 @@ CO Job *backup_from_args(const BlockdevBackup *a, JobGroup *group, GError **err)
     else if (node_size(how.source) != node_size(how.target))
         err_set(err, EINVAL, "Source and target image have different sizes");
     else if (perf_check(a->x_perf, &how, err) && job_id_check(a->job_id, err))
-        return backup_new(&how, err);
+        return backup_new(&how, edit, ok, err);
     return NULL;
 }

@@ -5,7 +5,7 @@
 
 #include "block/jobs/kinds.h"
 
-/* @group: see JobArgs. Ended by job_start or job_drop. NULL with @err. */
-CO Job *backup_from_args(const BlockdevBackup *args, JobGroup *group, GError **err);
+/* @group: see JobArgs. As backup_new. */
+CO Job *backup_from_args(const BlockdevBackup *args, JobGroup *group, Edit *edit, bool *ok, GError **err);
 
 #endif

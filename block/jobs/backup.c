@@ -23,7 +23,7 @@ typedef struct {
     DirtyBitmap *bitmap;    /* NULL: none; busy */
     BitmapSyncMode bitmap_mode;
     HBitmap *before;        /* what it had marked; NULL: it is not taken from */
-    uint64_t done, left;    /* when the filter is gone */
+    bool is_begun;          /* the filter is in its place */
 } Backup;
 
 /* ---- the work -------------------------------------------------------------------------------- */
@@ -95,11 +95,13 @@ static CO void backup_clean(Job *j)
 
     backup_progress(j);
     s->copy = NULL;
-    if (s->filter) {
+    if (s->is_begun) {
         cbw_stop(s->filter);
         filter_remove(s->filter);
-        s->filter = NULL;
+    } else {
+        node_unref(s->filter);
     }
+    s->filter = NULL;
     hbitmap_free(s->before);
     s->before = NULL;
 }
@@ -125,7 +127,6 @@ static bool backup_copy_set_up(Job *j, Node *filter, const BackupArgs *args, uin
 {
     Backup *s = job_state(j);
     uint64_t len = node_size(args->source);
-    bool is_partial = args->sync == MIRROR_SYNC_MODE_BITMAP;
     Copy *c;
 
     if (!cbw_set_up(filter, len, granularity, err))
@@ -141,52 +142,73 @@ static bool backup_copy_set_up(Job *j, Node *filter, const BackupArgs *args, uin
         c->chunk = round_down(args->chunk, granularity);
     if (args->compress)
         cbw_compress(filter);
-    if (is_partial) {
-        hbitmap_clear(c->todo, 0, hbitmap_bits(c->todo));
-        dirty_bits_merge(c->todo, granularity, args->bitmap->bits, args->bitmap->granularity, len);
-    }
     s->copy = c;
     return true;
 }
 
-/* The bitmap records anew; what it had is kept until the job has ended. Cannot fail. */
-static void bitmap_take(void *step)
+/*
+ * The moment that the target will show. The bitmap records anew; what it had is kept until the job has ended.
+ */
+static bool moment_apply(void *step, GError **err)
+{
+    Backup *s = step;
+    DirtyBitmap *b = s->bitmap;
+    Copy *c = s->copy;
+
+    if (!b)
+        return true;
+    if (b->busy)
+        return err_set(err, EBUSY, "Bitmap '%s' is currently in use by another operation and cannot "
+                       "be used", b->name);
+    s->before = hbitmap_try_new(hbitmap_bits(b->bits));
+    if (!s->before)
+        return err_set(err, ENOMEM, "No memory for a copy of bitmap '%s'", b->name);
+    hbitmap_merge(s->before, b->bits);
+    hbitmap_clear(b->bits, 0, hbitmap_bits(b->bits));
+    b->busy = true;
+    if (s->sync == MIRROR_SYNC_MODE_BITMAP) {
+        hbitmap_clear(c->todo, 0, hbitmap_bits(c->todo));
+        dirty_bits_merge(c->todo, c->granularity, s->before, b->granularity, c->len);
+    }
+    return true;
+}
+
+static CO void moment_undo(void *step)
 {
     Backup *s = step;
 
-    s->bitmap->busy = true;
-    hbitmap_merge(s->before, s->bitmap->bits);
-    hbitmap_clear(s->bitmap->bits, 0, hbitmap_bits(s->bitmap->bits));
+    if (!s->bitmap)
+        return;
+    hbitmap_merge(s->bitmap->bits, s->before);
+    s->bitmap->busy = false;
 }
 
-static const EditOps bitmap_ops = { .settle = bitmap_take };
+static CO void moment_settle(void *step)
+{
+    Backup *s = step;
 
-static CO bool backup_set_up(Job *j, const BackupArgs *args, uint32_t granularity, GError **err)
+    s->is_begun = true;
+    filter_inserted(s->filter);
+}
+
+static const EditOps moment_ops = {
+    .apply = moment_apply,
+    .undo = moment_undo,
+    .settle = moment_settle,
+};
+
+static bool backup_set_up(Job *j, const BackupArgs *args, Edit *edit, uint32_t granularity, GError **err)
 {
     Backup *s = job_state(j);
-    Edit *edit = edit_begin();
-    Node *filter = filter_insert(edit, &block_copy_before_write, args->filter_name, s->source, err);
-    bool ok = filter && backup_copy_set_up(j, filter, args, granularity, err);
 
-    if (ok) {
-        edit_attach(edit, filter, "target", ROLE_IMAGE, s->target);
-        s->through = job_attach(j, edit, filter, ACCESS_READ, ACCESS_ALL & ~(unsigned)ACCESS_RESIZE);
-        s->copy->from = s->copy->gate = s->through;
-        if (s->before)
-            edit_add(edit, &bitmap_ops, s);
-        ok = edit_commit(edit, err);
-    }
-    edit_free(edit);
-    if (!ok) {
-        s->copy = NULL;
-        node_unref(filter);
+    s->filter = filter_insert(edit, &block_copy_before_write, args->filter_name, s->source, err);
+    if (!s->filter || !backup_copy_set_up(j, s->filter, args, granularity, err))
         return false;
-    }
-    s->filter = filter;
-    filter_inserted(filter);
+    edit_attach(edit, s->filter, "target", ROLE_IMAGE, s->target);
+    s->through = job_attach(j, edit, s->filter, ACCESS_READ, ACCESS_ALL & ~(unsigned)ACCESS_RESIZE);
+    s->copy->from = s->copy->gate = s->through;
+    edit_add(edit, &moment_ops, s);
     job_use_node(j, s->target);
-    if (s->bitmap)
-        s->bitmap->busy = true;
     return true;
 }
 
@@ -204,12 +226,13 @@ static CO bool backup_granularity(const BackupArgs *args, uint32_t *granularity,
            err_set(err, ENOTSUP, "Compression is not supported for this drive ");
 }
 
-CO Job *backup_new(const BackupArgs *args, GError **err)
+CO Job *backup_new(const BackupArgs *args, Edit *edit, bool *ok, GError **err)
 {
     uint32_t granularity;
     Backup *s;
     Job *j;
 
+    *ok = false;
     if (!node_check_idle(args->source, err) || !node_check_idle(args->target, err) ||
         !backup_granularity(args, &granularity, err))
         return NULL;
@@ -222,12 +245,6 @@ CO Job *backup_new(const BackupArgs *args, GError **err)
     s->sync = args->sync;
     s->bitmap = args->bitmap;
     s->bitmap_mode = args->bitmap_mode;
-    s->before = s->bitmap ? hbitmap_try_new(hbitmap_bits(s->bitmap->bits)) : NULL;
-    if (s->bitmap && !s->before)
-        err_set(err, ENOMEM, "No memory for a copy of bitmap '%s'", s->bitmap->name);
-    else if (backup_set_up(j, args, granularity, err))
-        return j;
-    s->bitmap = NULL;
-    job_drop(j, false);
-    return NULL;
+    *ok = backup_set_up(j, args, edit, granularity, err);
+    return j;
 }

@@ -399,18 +399,27 @@ static CO void job_main(void *arg)
     job_unref(j);
 }
 
+CO void jobs_start(Job **list, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        job_set_status(list[i], JOB_STATUS_RUNNING);
+        if (list[i]->drv->starts_paused)
+            job_set_status(list[i], JOB_STATUS_PAUSED);
+    }
+    for (unsigned i = 0; i < n; i++)
+        if (list[i]->drv->starts_paused)
+            job_set_status(list[i], JOB_STATUS_RUNNING);
+    for (unsigned i = 0; i < n; i++) {
+        if (list[i]->drv->starts_at_once)
+            co_start_now(job_main, list[i]);
+        else
+            co_start(job_main, list[i]);
+    }
+}
+
 CO void job_start(Job *j)
 {
-    job_set_status(j, JOB_STATUS_RUNNING);
-    /* As with the reference, where those wait until the graph has changed. */
-    if (j->drv->starts_paused) {
-        job_set_status(j, JOB_STATUS_PAUSED);
-        job_set_status(j, JOB_STATUS_RUNNING);
-    }
-    if (j->drv->starts_at_once)
-        co_start_now(job_main, j);
-    else
-        co_start(job_main, j);
+    jobs_start(&j, 1);
 }
 
 /* ---- for .run -------------------------------------------------------------------------------- */

@@ -37,7 +37,7 @@ typedef struct {
     size_t state_size;      /* zeroed memory for job_state */
     bool is_block;          /* shown by query-block-jobs, with BLOCK_JOB_ events */
     bool cancel_is_late;    /* job-cancel answers before the job has ended */
-    bool starts_paused;     /* shown so for a moment */
+    bool starts_paused;     /* shown so for a moment, as by the reference */
     bool starts_at_once;    /* the first part of .run is done when the command answers */
     /* The work. No request of the job is in flight when it returns. */
     CO bool (*run)(Job *j, GError **err);
@@ -98,6 +98,8 @@ static inline void *job_state(Job *j)
 /* Ends a job that was not started: .clean is called. @was_complete: all was ready for it. */
 CO void job_drop(Job *j, bool was_complete);
 CO void job_start(Job *j);
+/* The same for @n jobs that begin together. */
+CO void jobs_start(Job **list, unsigned n);
 
 /* Node @n is in use by @j until that has ended: commands that would change it are refused. */
 void job_use_node(Job *j, Node *n);

@@ -58,7 +58,11 @@ typedef struct {
     BlockdevOnError on_read, on_write;
 } BackupArgs;
 
-/* What the target keeps is that of the moment of this call; job_start or job_drop follows. NULL with @err. */
-CO Job *backup_new(const BackupArgs *args, GError **err);
+/*
+ * Adds to @edit what begins a backup, whose target will show what the source has at that moment. Then
+ * the job is to be started; if *@ok is false or the edit fails, it is to be dropped after the edit was
+ * freed. NULL with @err: there is none.
+ */
+CO Job *backup_new(const BackupArgs *args, Edit *edit, bool *ok, GError **err);
 
 #endif
