@@ -200,6 +200,8 @@ CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares,
     g_autoptr(Edit) edit = edit_begin();
 
     h->kind = kind;
+    if (needs & ACCESS_WRITE)
+        h->flags |= OPEN_RDWR;
     edit_attach_handle(edit, h, n, needs, shares);
     if (!edit_commit(edit, err))
         return NULL;

@@ -64,6 +64,7 @@ struct Node {
     FileIdentity identity;
     RangeLock ranges;       /* writes in flight; exclusive: read-modify-write, copy on read */
     CoMutex flush_lock;
+    uint64_t write_threshold; /* bytes: a write that ends past it is told of; 0: none */
     uint64_t writes, flushed; /* writes so far, and how many of them the last flush covered */
     DirtyBitmap *bitmaps, *last_bitmap;
     GHashTable *bitmap_names; /* DirtyBitmap by name; NULL: there was none yet */

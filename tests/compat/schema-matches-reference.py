@@ -229,6 +229,8 @@ ROOTS = {
     'BlockDirtyBitmapAdd': ('block-dirty-bitmap-add', 'arg-type'),
     'QMPCapability': ('qmp_capabilities', 'arg-type', 'enable', ''),
     'QuorumOpType': ('QUORUM_REPORT_BAD', 'arg-type', 'type'),
+    'BlockDirtyBitmapSha256': ('x-debug-block-dirty-bitmap-sha256', 'ret-type'),
+    'XDbgBlockGraph': ('x-debug-query-block-graph', 'ret-type'),
 }
 
 

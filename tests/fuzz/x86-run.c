@@ -154,7 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     memset(memory, 0, MEMORY);
     for (unsigned i = 0; i < PAGES; i++)
-        x86_code_changed(&translated, i * PAGE);
+        x86_code_changed(&translated, i * PAGE, PAGE);
     start(&translated, memory, map, data, len);
     x86_run(&translated);
     return 0;

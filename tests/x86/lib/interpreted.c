@@ -132,7 +132,7 @@ void executor_run(Executor *e, State *s, const uint8_t code[CODE_SIZE], unsigned
     memcpy(e->memory + CODE_PHYSICAL, code, CODE_SIZE);
     memcpy(e->memory + DATA_PHYSICAL, s->data, DATA_SIZE);
     for (unsigned i = 0; i < CODE_SIZE / PAGE; i++)
-        x86_code_changed(cpu, CODE_PHYSICAL + i * PAGE);
+        x86_code_changed(cpu, CODE_PHYSICAL + i * PAGE, PAGE);
     memcpy(cpu->gpr, s->gpr, sizeof(cpu->gpr));
     cpu->rip = s->rip;
     cpu->flags = s->flags | X86_FIXED | X86_IF;
