@@ -78,12 +78,10 @@ static const Signature signatures[] = {
     { "parallels", { AT(0, "WithouFreSpacExt\2\0\0\0") } },
     { "qcow", { AT(0, "QFI\xfb\0\0\0\1") } },
     { "qed", { AT(0, "QED\0") } },
-    { "vdi", { AT(64, "\x7f\x10\xda\xbe") } },
     { "vhdx", { AT(0, "vhdxfile") } },
     { "vmdk", { AT(0, "KDMV") } },
     { "vmdk", { AT(0, "COWD") } },
     { "vmdk", .looks = is_vmdk_text },
-    { "vpc", { AT(0, "conectix") } },
     { "dmg", .looks = is_named_dmg },   /* last: content is surer than a name */
 };
 

@@ -103,11 +103,12 @@ static CO void do_resize(Fuzz *f, const Op *op)
 static CO void do_info(Fuzz *f)
 {
     g_autoptr(GError) err = NULL;
-    g_autoptr(json_t) specific = node_info_specific(f->n, &err);
+    json_t *specific = node_info_specific(f->n, &err);
     g_autoptr(json_t) opts = json_object();
     NodeInfo info = { 0 };
     MeasureResult m;
 
+    json_decref(specific);
     (void)node_info(f->n, &info);
     (void)node_has_zero_init(f->n);
     if (handle_size(f->h) <= MEASURE_MAX)
