@@ -7,7 +7,7 @@ from compat import images
 
 # Sizes and offsets of the disk that images are made with.
 DISK = 5 << 20
-SPACE = ['disk', 'actual', 'end']
+SPACE = ['disk', 'actual', 'end', 'cid']
 
 
 def writes(seed, count=12, disk=DISK):

@@ -221,6 +221,7 @@ static uint64_t grains_take(VmdkExtent *e, uint64_t n)
     if ((host + n * e->grain) / VMDK_SECTOR > UINT32_MAX)
         return 0;
     e->end += n * e->grain;
+    e->has_grown = true;
     return host;
 }
 

@@ -276,8 +276,11 @@ static CO int vmdk_flush(Node *n)
 
 static CO bool vmdk_inactivate(Node *n, GError **err)
 {
-    int r = vmdk_of(n)->extents ? vmdk_flush(n) : 0;
+    Vmdk *v = vmdk_of(n);
+    int r = v->extents ? vmdk_flush(n) : 0;
 
+    for (guint i = 0; r == 0 && v->extents && i < v->extents->len; i++)
+        r = vmdk_extent_fill(v->extents->pdata[i]);
     return r >= 0 || err_set_errno(err, r, "Not all tables of '%s' could be written", node_filename(n));
 }
 

@@ -124,8 +124,8 @@ VmdkRunKind vmdk_se_entry(const VmdkExtent *e, uint64_t entry, uint64_t *host)
     *host = 0;
     switch (entry >> 60) {
     case NONE:
-    case UNMAPPED:
         return VMDK_RUN_NONE;
+    case UNMAPPED:  /* by the guest: not what is below */
     case ZERO:
         return VMDK_RUN_ZERO;
     default:

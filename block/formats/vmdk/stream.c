@@ -98,7 +98,7 @@ static CO int stream_load(VmdkExtent *e, uint64_t host, uint8_t **mem, size_t *s
 static CO int grain_inflate(VmdkExtent *e, uint64_t g, uint64_t host, uint8_t *out)
 {
     g_autofree uint8_t *mem = NULL;
-    size_t start, len, made;
+    size_t start = 0, len = 0, made;
     int r = stream_load(e, host, &mem, &start, &len);
 
     if (r < 0)

@@ -85,16 +85,6 @@ static void tables_dirty_again(VmdkExtent *e, const GArray *all)
     e->is_dirty = all->len || e->is_dirty;
 }
 
-/* The file reaches as far as the grains that were given away: other programs may insist on it. */
-static CO int file_extend(VmdkExtent *e)
-{
-    g_autoptr(GError) err = NULL;
-
-    if (edge_size(e->file) >= e->end)
-        return 0;
-    return edge_resize(e->file, e->end, false, PREALLOC_OFF, 0, &err) ? 0 : err_errno(err);
-}
-
 static CO int tables_write_locked(VmdkExtent *e)
 {
     g_autoptr(GArray) all = NULL;
@@ -103,9 +93,7 @@ static CO int tables_write_locked(VmdkExtent *e)
     if (!e->is_dirty)
         return 0;
     all = tables_copy(e);
-    r = file_extend(e);
-    if (r == 0)
-        r = edge_flush(e->file);
+    r = edge_flush(e->file);
     for (guint i = 0; i < all->len && r == 0; i++) {
         Copied *c = &g_array_index(all, Copied, i);
 
@@ -124,6 +112,19 @@ CO int vmdk_tables_write(VmdkExtent *e)
     CO_LOCKED(&e->lock);
 
     return tables_write_locked(e);
+}
+
+/*
+ * For other programs, some of which insist on whole grains. Not while writes are under way, which may make
+ * the file longer than it would become here.
+ */
+CO int vmdk_extent_fill(VmdkExtent *e)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!e->has_grown || edge_size(e->file) >= e->end)
+        return 0;
+    return edge_resize(e->file, e->end, false, PREALLOC_OFF, 0, &err) ? 0 : err_errno(err);
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */

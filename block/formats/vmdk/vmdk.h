@@ -88,6 +88,7 @@ typedef struct {
     GHashTable *cache;      /* VmdkTable by number; home loop only */
     bool is_dirty;          /* one of those differs from the file */
     uint64_t end;           /* bytes; where the next grain goes */
+    bool has_grown;         /* @end has moved */
     CoMutex lock;           /* loading and writing tables */
     RangeLock allocating;
 } VmdkExtent;
@@ -134,6 +135,8 @@ CO int vmdk_run(VmdkExtent *e, uint64_t g, uint64_t max, VmdkRun *r);
 CO int vmdk_link(VmdkExtent *e, uint64_t g, uint64_t n, uint64_t host);
 /* Writes data and then tables, in this order durably. */
 CO int vmdk_tables_write(VmdkExtent *e);
+/* Makes the file reach to the end of its last grain. No request may be under way. */
+CO int vmdk_extent_fill(VmdkExtent *e);
 void vmdk_tables_free(VmdkExtent *e);
 
 /* se-sparse.c */
