@@ -33,6 +33,16 @@ CO bool qmp_block_resize(const QmpBlockResizeArgs *args, GError **err)
     return h && handle_resize(h, args->size, false, PREALLOC_OFF, err);
 }
 
+CO bool qmp_block_set_write_threshold(const QmpBlockSetWriteThresholdArgs *args, GError **err)
+{
+    Node *n = node_find(args->node_name);
+
+    if (!n)
+        return err_set(err, ENOENT, "Device '%s' not found", args->node_name);
+    n->write_threshold = args->write_threshold;
+    return true;
+}
+
 /* ---- what is known about nodes --------------------------------------------------------------- */
 
 /* Puts the list of snapshots in place of its number. */
@@ -122,6 +132,7 @@ static BlockDeviceInfo *node_info_new(Node *n)
         .direct = n->flags & OPEN_DIRECT,
         .no_flush = n->flags & OPEN_NO_FLUSH,
     };
+    info->write_threshold = (int64_t)n->write_threshold;
     info->dirty_bitmaps = bitmap_infos(n);
     return info;
 }

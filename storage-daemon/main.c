@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qemu-storage-daemon: the command line. */
+#include "control/control.h"
 #include "io/loop.h"
 #include "monitor/chardev.h"
 #include "storage-daemon/daemon.h"
 #include "tools/complain.h"
 #include "tools/daemon.h"
 #include "tools/program.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,6 +44,10 @@ static void print_help(void)
          "      --export [type=]nbd,id=ID,node-name=NAME[,name=NAME][,writable=on|off][,...]\n"
          "                            show a node to NBD clients; more options: description=TEXT,\n"
          "                            bitmaps.0=NAME, allocation-depth=on|off,\n"
+         "                            writethrough=on|off\n"
+         "      --export [type=]fuse,id=ID,node-name=NAME,mountpoint=FILE[,writable=on|off][,...]\n"
+         "                            show a node in the place of a file; more options:\n"
+         "                            growable=on|off, allow-other=on|off|auto,\n"
          "                            writethrough=on|off\n"
          "\n"
          "The process:\n"
@@ -157,7 +162,7 @@ static OptionResult line_read(Daemon *d, int argc, char **argv)
 
 static int serve(Daemon *d)
 {
-    run_block_signals();
+    signals_block();
     if (d->daemonize && !daemon_fork())
         return 1;
     if (d->daemonize)

@@ -5,7 +5,7 @@
 #include "block/export.h"
 #include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
-#include "io/channel.h"
+#include "control/control.h"
 #include "io/co-lock.h"
 #include "io/timer.h"
 #include "monitor/monitor.h"
@@ -14,9 +14,7 @@
 #include "tools/complain.h"
 #include "tools/daemon.h"
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 /* From being told to stop: commands may end until then, and all has to have ended. */
@@ -44,37 +42,6 @@ void run_stop(void)
     watchdog.expired = give_up;
     timer_set(&watchdog, clock_now_ns() + END_NS);
     co_queue_wake_all(&stopped);
-}
-
-/* ---- signals --------------------------------------------------------------------------------- */
-
-static sigset_t obeyed; /* signals that come by descriptor */
-
-/* What whoever started us ignores or blocks, as nohup(1) does, stays so. */
-void run_block_signals(void)
-{
-    static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
-    struct sigaction old;
-    sigset_t blocked;
-
-    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
-    sigemptyset(&obeyed);
-    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
-        if (!sigismember(&blocked, signals[i]) && sigaction(signals[i], NULL, &old) == 0 &&
-            old.sa_handler != SIG_IGN)
-            sigaddset(&obeyed, signals[i]);
-    pthread_sigmask(SIG_BLOCK, &obeyed, NULL);
-}
-
-/* The first signal stops the daemon. */
-static CO void obey_signals(void *arg)
-{
-    Channel *signals = arg;
-    struct signalfd_siginfo info;
-
-    if (channel_read(signals, &info, sizeof(info)) != sizeof(info))
-        return;
-    run_stop();
 }
 
 /* ---- setting up ------------------------------------------------------------------------------ */
@@ -107,11 +74,13 @@ static CO bool set_up(const Daemon *d)
 /* Ends all that serves, stores and closes. False: complained. */
 static CO bool tear_down(void)
 {
-    bool ok = true;
+    bool ok = true, stored;
 
     monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
     jobs_cancel_all();
-    if (!nbd_service_stop() || !monitor_nodes_close())
+    stored = nbd_service_stop();
+    export_remove_all();
+    if (!monitor_nodes_close() || !stored)
         ok = complain("The last data of an image could not be written");
     monitor_release();
     pid_file_remove();
@@ -126,19 +95,15 @@ static CO bool tear_down(void)
 CO void run(void *arg)
 {
     Daemon *d = arg;
-    CoGroup group = { 0 };
-    Channel *signals = channel_new_fd(signalfd(-1, &obeyed, SFD_NONBLOCK | SFD_CLOEXEC));
     bool ok;
 
-    co_group_start(&group, obey_signals, signals);
+    signals_begin(run_stop);
     monitor_begin(qmp_commands);
     ok = set_up(d);
     while (ok && !is_stopping)
         co_queue_wait(&stopped);
     run_stop();
     d->exit_code = tear_down() && ok ? 0 : 1;
-    channel_shutdown(signals);
-    co_group_wait(&group);
-    channel_free(signals);
+    signals_end();
     timer_cancel(&watchdog);
 }

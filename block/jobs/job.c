@@ -2,7 +2,7 @@
 /* The life of jobs; what they are told, and what they tell. */
 #include "block/jobs/job.h"
 #include "block/internal.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <string.h>
 
 /* How long commands wait for what they have told a job to do, before they answer. */
@@ -139,7 +139,7 @@ Handle *job_attach(Job *j, Edit *edit, Node *n, unsigned needs, unsigned shares)
 {
     JobUse *u = use_add(j, n);
 
-    u->handle = handle_prepare(HANDLE_JOB);
+    u->handle = handle_prepare(HANDLE_JOB, needs);
     edit_attach_handle(edit, u->handle, n, needs, shares);
     return u->handle;
 }

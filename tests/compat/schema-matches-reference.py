@@ -22,7 +22,8 @@ ADDED = {
     'BlkdebugInjectErrorOptions.delay-ns', 'ImageInfo.limits', 'ImageInfo.children',
 }
 # Taken by the reference, too, but not told in its schema.
-ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path'}
+ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path',
+          'BlockdevOptionsVpc.force_size_calc'}
 # Optional since a newer release or in fact, mandatory in the reference's schema.
 LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server',
             'BlkdebugSetStateOptions.new_state'}
@@ -32,7 +33,7 @@ SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExport
 # Types that the reference's daemon does not tell, its manual does.
 UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'BlockChildInfo',
           '[BlockChildInfo]', 'MonitorOptions', 'MonitorMode', 'NbdServerOptions',
-          'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
+          'VpcSizeRule', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
 # Types that are only bases: their members show in other types.
 BASES = {'BackupCommon', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties', 'SecretCommonProperties',
          'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
@@ -240,6 +241,8 @@ ROOTS = {
     'BlockErrorAction': ('BLOCK_JOB_ERROR', 'arg-type', 'action'),
     'MirrorCopyMode': ('blockdev-mirror', 'arg-type', 'copy-mode'),
     'QuorumOpType': ('QUORUM_REPORT_BAD', 'arg-type', 'type'),
+    'BlockDirtyBitmapSha256': ('x-debug-block-dirty-bitmap-sha256', 'ret-type'),
+    'XDbgBlockGraph': ('x-debug-query-block-graph', 'ret-type'),
 }
 
 
