@@ -29,7 +29,7 @@ $(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed (checkers of packages want it to name libc).
 
-ROOMS := util qapi crypto io block monitor nbd tools control system/base virtio tcg target hw
+ROOMS := util qapi crypto io block monitor nbd fuse tools control system/base virtio tcg target hw
 PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64
 # Where the sources of a program are.
 folder = $(or $(folder_$(1)),$(1))
@@ -50,6 +50,7 @@ MODULE_LIBS_edit := $(LIBEDIT_LIBS)
 MODULE_LIBS_deflate := $(LIBDEFLATE_LIBS)
 MODULE_LIBS_tls := $(GNUTLS_LIBS)
 MODULE_LIBS_pam := -lpam
+MODULE_LIBS_fuse := $(FUSE3_LIBS)
 MODULES := $(filter-out $(DISABLED_MODULES),$(MODULES))
 
 sources = $(filter-out $(SRC)/$(1)/modules/% $(patsubst %,$(SRC)/%/%,$(filter $(1)/%,$(ROOMS))),$(foreach p,* */* */*/*,$(wildcard $(SRC)/$(1)/$(p).c)))
@@ -60,7 +61,7 @@ module_objects = $(patsubst $(SRC)/%.c,$(B)/pic/%.o,$(call module_sources,$(1)))
 GEN := $(B)/gen
 LIBS := $(GLIB_2_0_LIBS) $(JANSSON_LIBS) $(LIBZSTD_LIBS) $(ZLIB_LIBS) $(LIBURING_LIBS) -lm -ldl -pthread
 CPPFLAGS_ALL := -I$(SRC) -I$(B) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -include $(B)/config.h \
-    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(CPPFLAGS)
+    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(FUSE3_CFLAGS) $(CPPFLAGS)
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
     -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers \
     -Wno-sign-compare
@@ -101,7 +102,7 @@ $(GEN)/block-drivers.c: $(BLOCK_DRIVER_FILES) $(TABLE)
 OBJECT_CLASS_FILES := $(foreach r,util crypto io block,$(call sources,$(r)))
 $(GEN)/object-classes.c: $(OBJECT_CLASS_FILES) $(TABLE)
 	@mkdir -p $(@D)
-	@$(TABLE) ObjectClass object_classes util/object.h $(OBJECT_CLASS_FILES) > $@
+	@$(TABLE) ObjectClass object_classes qapi/object.h $(OBJECT_CLASS_FILES) > $@
 
 # The kinds of character device, from the files of monitor/ that define one.
 CHARDEV_FILES := $(call sources,monitor)
@@ -116,7 +117,7 @@ $(GEN)/device-classes.c: $(DEVICE_FILES) $(TABLE)
 	@$(TABLE) DeviceClass device_classes system/base/device.h $(DEVICE_FILES) > $@
 
 # The kinds of export, from the files of the rooms that define one.
-EXPORT_DRIVER_FILES := $(call sources,nbd)
+EXPORT_DRIVER_FILES := $(foreach r,nbd fuse,$(call sources,$(r)))
 $(GEN)/export-drivers.c: $(EXPORT_DRIVER_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) ExportDriver export_drivers block/export.h $(EXPORT_DRIVER_FILES) > $@
@@ -177,7 +178,7 @@ MODULE_FILES := $(addprefix $(B)/modules/,$(addsuffix .so,$(MODULES)))
 endif
 
 # From the top of the house down, as the linker wants them.
-ROOM_LIBS := $(addprefix $(B)/lib/,control.a tools.a nbd.a monitor.a block.a io.a crypto.a qapi.a util.a)
+ROOM_LIBS := $(addprefix $(B)/lib/,control.a tools.a nbd.a fuse.a monitor.a block.a io.a crypto.a qapi.a util.a)
 # What emulators link besides.
 EMULATOR_LIBS := $(addprefix $(B)/lib/,hw.a virtio.a target.a tcg.a system/base.a)
 LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
@@ -216,7 +217,7 @@ $(X86_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(X86_TEST_LIB) $(B)/
 # Fuzzers: built with clang in a folder of their own, see tests/fuzz/run.
 FUZZ_SOURCES := $(wildcard $(SRC)/tests/fuzz/*.c)
 FUZZERS := $(patsubst $(SRC)/tests/%.c,$(B)/%,$(FUZZ_SOURCES))
-FUZZ_LIB := $(B)/obj/tests/lib/memdisk.o
+FUZZ_LIB := $(B)/obj/tests/lib/memdisk.o $(B)/obj/tests/fuzz/lib/format.o
 $(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(EMULATOR_LIBS) $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@mkdir -p $(@D)
 	@$(LINK) -fsanitize=fuzzer

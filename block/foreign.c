@@ -3,8 +3,8 @@
  * Formats that the reference programs read and that have no driver here yet. Their files are not taken
  * for raw, whose content would then be the container instead of the disk; they are refused by name.
  *
- * Each format has rows of its own: a driver that comes with a probe replaces them. The signatures and
- * where they are described stand in docs/spec/foreign.md.
+ * Each format has rows of its own; those of a format that has got a driver with a probe count no more. The
+ * signatures and where they are described stand in docs/spec/foreign.md.
  */
 #include "block/internal.h"
 #include <string.h>
@@ -77,13 +77,10 @@ static const Signature signatures[] = {
     { "parallels", { AT(0, "WithoutFreeSpace\2\0\0\0") } },
     { "parallels", { AT(0, "WithouFreSpacExt\2\0\0\0") } },
     { "qcow", { AT(0, "QFI\xfb\0\0\0\1") } },
-    { "qed", { AT(0, "QED\0") } },
-    { "vdi", { AT(64, "\x7f\x10\xda\xbe") } },
     { "vhdx", { AT(0, "vhdxfile") } },
     { "vmdk", { AT(0, "KDMV") } },
     { "vmdk", { AT(0, "COWD") } },
     { "vmdk", .looks = is_vmdk_text },
-    { "vpc", { AT(0, "conectix") } },
     { "dmg", .looks = is_named_dmg },   /* last: content is surer than a name */
 };
 
@@ -95,10 +92,19 @@ static bool signature_matches(const Signature *s, const char *head, size_t len, 
     return !s->looks || s->looks(head, len, filename);
 }
 
+/* Has nobody but this file a way to recognise @format? */
+static bool format_is_foreign(const char *format)
+{
+    const BlockDriver *d = driver_find(format);
+
+    return !d || !d->probe;
+}
+
 const char *foreign_format(const uint8_t *head, size_t len, const char *filename)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(signatures); i++)
-        if (signature_matches(&signatures[i], (const char *)head, len, filename))
+        if (signature_matches(&signatures[i], (const char *)head, len, filename) &&
+            format_is_foreign(signatures[i].format))
             return signatures[i].format;
     return NULL;
 }

@@ -7,7 +7,7 @@
 #include "tools/image.h"
 #include "util/err.h"
 #include "util/keyval.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <stdio.h>
 #include <string.h>
 

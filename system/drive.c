@@ -4,7 +4,7 @@
 #include "tools/complain.h"
 #include "util/err.h"
 #include "util/keyval.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <string.h>
 
 static const char *const known[] = { "file", "format", "id", "if", "readonly", "cache", "discard",

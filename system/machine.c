@@ -214,7 +214,7 @@ Machine *machine_new(const MachineConfig *config, GError **err)
     m->devices = g_ptr_array_new();
     m->vcpus = g_ptr_array_new();
     m->lapic_bus = lapic_bus_new(end_of_interrupt, m);
-    m->code_pages = x86_code_pages_new();
+    m->code_pages = x86_code_pages_new(config->cpus);
     guest_clock_begin();
     memory_map_hear(m->board.memory, ram_written, m);
     if (add_ram(m, err) && add_vcpus(m, err) && add_board_devices(m, err) &&

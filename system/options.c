@@ -10,7 +10,7 @@
 #include "tools/complain.h"
 #include "tools/program.h"
 #include "util/err.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include "util/size.h"
 #include <stdio.h>
 #include <string.h>

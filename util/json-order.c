@@ -7,6 +7,7 @@
  */
 #include "util/json-order.h"
 #include <glib.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -114,62 +115,63 @@ static const struct {
     { "floppy", 308 }, { "flush", 18 }, { "flush_latency_histogram", 437 },
     { "flush_operations", 233 }, { "flush_to_disk", 377 }, { "flush_to_os", 361 },
     { "flush_total_time_ns", 67 }, { "force", 45 }, { "force-share", 399 }, { "force-size", 177 },
-    { "format", 295 }, { "format-specific", 310 }, { "fqdn", 181 }, { "fragmented-clusters", 419 },
-    { "frontend-open", 260 }, { "ftp", 176 }, { "ftps", 209 }, { "full", 70 },
-    { "full-backing-filename", 314 }, { "fully-allocated", 286 }, { "fuse", 70 }, { "glob", 80 },
-    { "gluster", 159 }, { "grab-toggle", 153 }, { "grab_all", 282 }, { "granularity", 211 },
-    { "group", 167 }, { "grouped", 104 }, { "growable", 23 }, { "handle", 81 }, { "hard", 365 },
-    { "hash", 365 }, { "hash-alg", 70 }, { "header", 163 }, { "header-digest", 191 },
-    { "height", 91 }, { "host", 200 }, { "host-key-check", 203 }, { "host-nodes", 217 },
-    { "host_cdrom", 337 }, { "host_device", 25 }, { "http", 392 }, { "https", 425 },
-    { "hugetlb", 305 }, { "hugetlbsize", 178 }, { "hwversion", 333 }, { "icount", 16 },
-    { "id", 421 }, { "id-list", 388 }, { "ide", 9 }, { "identity", 342 }, { "idle_time_ns", 327 },
-    { "if", 143 }, { "ignore", 232 }, { "image", 157 }, { "image-end-offset", 26 },
-    { "image-node-name", 114 }, { "immediately", 89 }, { "implements", 67 }, { "in", 366 },
-    { "in-use", 145 }, { "inactive", 176 }, { "inactive-l1", 256 }, { "inactive-l2", 183 },
-    { "inconsistent", 417 }, { "incremental", 85 }, { "indev", 19 }, { "individual", 352 },
-    { "inet", 430 }, { "info", 430 }, { "initiator-name", 196 }, { "inject-error", 88 },
-    { "inject-error.0.delay-ns", 66 }, { "inject-error.0.errno", 282 },
-    { "inject-error.0.event", 282 }, { "inject-error.0.immediately", 46 },
-    { "inject-error.0.iotype", 273 }, { "inject-error.0.once", 126 },
-    { "inject-error.0.sector", 355 }, { "inject-error.0.state", 18 },
-    { "inject-error.1.delay-ns", 66 }, { "inject-error.1.errno", 282 },
-    { "inject-error.1.event", 282 }, { "inject-error.1.immediately", 46 },
-    { "inject-error.1.iotype", 273 }, { "inject-error.1.once", 126 },
-    { "inject-error.1.sector", 355 }, { "inject-error.1.state", 18 },
-    { "inject-error.2.delay-ns", 66 }, { "inject-error.2.errno", 282 },
-    { "inject-error.2.event", 282 }, { "inject-error.2.immediately", 46 },
-    { "inject-error.2.iotype", 273 }, { "inject-error.2.once", 126 },
-    { "inject-error.2.sector", 355 }, { "inject-error.2.state", 18 },
-    { "inject-error.3.delay-ns", 66 }, { "inject-error.3.errno", 282 },
-    { "inject-error.3.event", 282 }, { "inject-error.3.immediately", 46 },
-    { "inject-error.3.iotype", 273 }, { "inject-error.3.once", 126 },
-    { "inject-error.3.sector", 355 }, { "inject-error.3.state", 18 },
-    { "inject-error.4.delay-ns", 66 }, { "inject-error.4.errno", 282 },
-    { "inject-error.4.event", 282 }, { "inject-error.4.immediately", 46 },
-    { "inject-error.4.iotype", 273 }, { "inject-error.4.once", 126 },
-    { "inject-error.4.sector", 355 }, { "inject-error.4.state", 18 },
-    { "inject-error.5.delay-ns", 66 }, { "inject-error.5.errno", 282 },
-    { "inject-error.5.event", 282 }, { "inject-error.5.immediately", 46 },
-    { "inject-error.5.iotype", 273 }, { "inject-error.5.once", 126 },
-    { "inject-error.5.sector", 355 }, { "inject-error.5.state", 18 },
-    { "inject-error.6.delay-ns", 66 }, { "inject-error.6.errno", 282 },
-    { "inject-error.6.event", 282 }, { "inject-error.6.immediately", 46 },
-    { "inject-error.6.iotype", 273 }, { "inject-error.6.once", 126 },
-    { "inject-error.6.sector", 355 }, { "inject-error.6.state", 18 },
-    { "inject-error.7.delay-ns", 66 }, { "inject-error.7.errno", 282 },
-    { "inject-error.7.event", 282 }, { "inject-error.7.immediately", 46 },
-    { "inject-error.7.iotype", 273 }, { "inject-error.7.once", 126 },
-    { "inject-error.7.sector", 355 }, { "inject-error.7.state", 18 },
-    { "inject-error.8.delay-ns", 66 }, { "inject-error.8.errno", 282 },
-    { "inject-error.8.event", 282 }, { "inject-error.8.immediately", 46 },
-    { "inject-error.8.iotype", 273 }, { "inject-error.8.once", 126 },
-    { "inject-error.8.sector", 355 }, { "inject-error.8.state", 18 },
-    { "inject-error.9.delay-ns", 66 }, { "inject-error.9.errno", 282 },
-    { "inject-error.9.event", 282 }, { "inject-error.9.immediately", 46 },
-    { "inject-error.9.iotype", 273 }, { "inject-error.9.once", 126 },
-    { "inject-error.9.sector", 355 }, { "inject-error.9.state", 18 },
-    { "inject-error.delay-ns", 197 }, { "inject-error.errno", 101 }, { "inject-error.event", 220 },
+    { "force_size_calc", 141 }, { "format", 295 }, { "format-specific", 310 }, { "fqdn", 181 },
+    { "fragmented-clusters", 419 }, { "frontend-open", 260 }, { "ftp", 176 }, { "ftps", 209 },
+    { "full", 70 }, { "full-backing-filename", 314 }, { "fully-allocated", 286 }, { "fuse", 70 },
+    { "glob", 80 }, { "gluster", 159 }, { "grab-toggle", 153 }, { "grab_all", 282 },
+    { "granularity", 211 }, { "group", 167 }, { "grouped", 104 }, { "growable", 23 },
+    { "handle", 81 }, { "hard", 365 }, { "hash", 365 }, { "hash-alg", 70 }, { "header", 163 },
+    { "header-digest", 191 }, { "height", 91 }, { "host", 200 }, { "host-key-check", 203 },
+    { "host-nodes", 217 }, { "host_cdrom", 337 }, { "host_device", 25 }, { "http", 392 },
+    { "https", 425 }, { "hugetlb", 305 }, { "hugetlbsize", 178 }, { "hwversion", 333 },
+    { "icount", 16 }, { "id", 421 }, { "id-list", 388 }, { "ide", 9 }, { "identity", 342 },
+    { "idle_time_ns", 327 }, { "if", 143 }, { "ignore", 232 }, { "image", 157 },
+    { "image-end-offset", 26 }, { "image-node-name", 114 }, { "immediately", 89 },
+    { "implements", 67 }, { "in", 366 }, { "in-use", 145 }, { "inactive", 176 },
+    { "inactive-l1", 256 }, { "inactive-l2", 183 }, { "inconsistent", 417 }, { "incremental", 85 },
+    { "indev", 19 }, { "individual", 352 }, { "inet", 430 }, { "info", 430 },
+    { "initiator-name", 196 }, { "inject-error", 88 }, { "inject-error.0.delay-ns", 66 },
+    { "inject-error.0.errno", 282 }, { "inject-error.0.event", 282 },
+    { "inject-error.0.immediately", 46 }, { "inject-error.0.iotype", 273 },
+    { "inject-error.0.once", 126 }, { "inject-error.0.sector", 355 },
+    { "inject-error.0.state", 18 }, { "inject-error.1.delay-ns", 66 },
+    { "inject-error.1.errno", 282 }, { "inject-error.1.event", 282 },
+    { "inject-error.1.immediately", 46 }, { "inject-error.1.iotype", 273 },
+    { "inject-error.1.once", 126 }, { "inject-error.1.sector", 355 },
+    { "inject-error.1.state", 18 }, { "inject-error.2.delay-ns", 66 },
+    { "inject-error.2.errno", 282 }, { "inject-error.2.event", 282 },
+    { "inject-error.2.immediately", 46 }, { "inject-error.2.iotype", 273 },
+    { "inject-error.2.once", 126 }, { "inject-error.2.sector", 355 },
+    { "inject-error.2.state", 18 }, { "inject-error.3.delay-ns", 66 },
+    { "inject-error.3.errno", 282 }, { "inject-error.3.event", 282 },
+    { "inject-error.3.immediately", 46 }, { "inject-error.3.iotype", 273 },
+    { "inject-error.3.once", 126 }, { "inject-error.3.sector", 355 },
+    { "inject-error.3.state", 18 }, { "inject-error.4.delay-ns", 66 },
+    { "inject-error.4.errno", 282 }, { "inject-error.4.event", 282 },
+    { "inject-error.4.immediately", 46 }, { "inject-error.4.iotype", 273 },
+    { "inject-error.4.once", 126 }, { "inject-error.4.sector", 355 },
+    { "inject-error.4.state", 18 }, { "inject-error.5.delay-ns", 66 },
+    { "inject-error.5.errno", 282 }, { "inject-error.5.event", 282 },
+    { "inject-error.5.immediately", 46 }, { "inject-error.5.iotype", 273 },
+    { "inject-error.5.once", 126 }, { "inject-error.5.sector", 355 },
+    { "inject-error.5.state", 18 }, { "inject-error.6.delay-ns", 66 },
+    { "inject-error.6.errno", 282 }, { "inject-error.6.event", 282 },
+    { "inject-error.6.immediately", 46 }, { "inject-error.6.iotype", 273 },
+    { "inject-error.6.once", 126 }, { "inject-error.6.sector", 355 },
+    { "inject-error.6.state", 18 }, { "inject-error.7.delay-ns", 66 },
+    { "inject-error.7.errno", 282 }, { "inject-error.7.event", 282 },
+    { "inject-error.7.immediately", 46 }, { "inject-error.7.iotype", 273 },
+    { "inject-error.7.once", 126 }, { "inject-error.7.sector", 355 },
+    { "inject-error.7.state", 18 }, { "inject-error.8.delay-ns", 66 },
+    { "inject-error.8.errno", 282 }, { "inject-error.8.event", 282 },
+    { "inject-error.8.immediately", 46 }, { "inject-error.8.iotype", 273 },
+    { "inject-error.8.once", 126 }, { "inject-error.8.sector", 355 },
+    { "inject-error.8.state", 18 }, { "inject-error.9.delay-ns", 66 },
+    { "inject-error.9.errno", 282 }, { "inject-error.9.event", 282 },
+    { "inject-error.9.immediately", 46 }, { "inject-error.9.iotype", 273 },
+    { "inject-error.9.once", 126 }, { "inject-error.9.sector", 355 },
+    { "inject-error.9.state", 18 }, { "inject-error.delay-ns", 197 },
+    { "inject-error.errno", 101 }, { "inject-error.event", 220 },
     { "inject-error.immediately", 301 }, { "inject-error.iotype", 62 },
     { "inject-error.once", 256 }, { "inject-error.sector", 98 }, { "inject-error.state", 356 },
     { "input-barrier", 313 }, { "input-linux", 43 }, { "insert", 266 }, { "inserted", 276 },
@@ -338,7 +340,8 @@ static const struct {
     { "y-origin", 150 }, { "zero", 148 }, { "zeroed-grain", 381 }, { "zlib", 66 }, { "zstd", 426 },
 };
 
-int json_key_rank(const char *key)
+/* Where @key is in the table, or its end. */
+static size_t key_search(const char *key)
 {
     size_t low = 0, high = G_N_ELEMENTS(ranks);
 
@@ -347,11 +350,29 @@ int json_key_rank(const char *key)
         int order = strcmp(key, ranks[middle].key);
 
         if (order == 0)
-            return ranks[middle].rank;
+            return middle;
         if (order < 0)
             high = middle;
         else
             low = middle + 1;
     }
-    return JSON_RANK_UNKNOWN;
+    return G_N_ELEMENTS(ranks);
+}
+
+int json_key_rank(const char *key)
+{
+    /* Where the last key was found whose letters give that number: lists repeat their few keys. */
+    static _Atomic uint16_t found[256];
+    size_t len = strlen(key), i;
+    _Atomic uint16_t *last = &found[(uint8_t)(len * 37 + (uint8_t)key[len / 2] * 5 +
+                                              (len ? (uint8_t)key[len - 1] : 0))];
+
+    i = atomic_load_explicit(last, memory_order_relaxed);
+    if (strcmp(key, ranks[i].key)) {
+        i = key_search(key);
+        if (i == G_N_ELEMENTS(ranks))
+            return JSON_RANK_UNKNOWN;
+        atomic_store_explicit(last, (uint16_t)i, memory_order_relaxed);
+    }
+    return ranks[i].rank;
 }

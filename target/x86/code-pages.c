@@ -12,12 +12,13 @@ typedef struct {
 } Member;
 
 struct X86CodePages {
+    unsigned processors;
     GMutex lock;
-    GArray *members;  /* of Member */
+    GArray *members;   /* of Member */
     uint8_t *watchers; /* of each page; atomic */
 };
 
-X86CodePages *x86_code_pages_new(void)
+X86CodePages *x86_code_pages_new(unsigned processors)
 {
     X86CodePages *p;
     void *watchers = mmap(NULL, PAGES, PROT_READ | PROT_WRITE,
@@ -29,6 +30,7 @@ X86CodePages *x86_code_pages_new(void)
     g_mutex_init(&p->lock);
     p->members = g_array_new(FALSE, FALSE, sizeof(Member));
     p->watchers = watchers;
+    p->processors = processors;
     return p;
 }
 
@@ -40,6 +42,11 @@ void x86_code_pages_free(X86CodePages *p)
     g_array_unref(p->members);
     g_mutex_clear(&p->lock);
     g_free(p);
+}
+
+bool x86_code_pages_are_shared(const X86CodePages *p)
+{
+    return p->processors > 1;
 }
 
 bool x86_code_pages_covers(uint64_t physical)

@@ -4,7 +4,9 @@
  * so that writes to them by other processors and by devices are seen.
  *
  * A processor that translates from a page that no one watches yet tells the others, who then ask
- * before they write to it. One that may have written without asking in the meantime says so.
+ * before they write to it. One that may have written without asking meanwhile says so. As each
+ * processor looks for such news at each block, whoever learns by memory or by an interrupt that
+ * another one runs the code has been told before.
  */
 #ifndef TARGET_X86_CODE_PAGES_H
 #define TARGET_X86_CODE_PAGES_H
@@ -17,8 +19,11 @@
 struct X86Cpu;
 typedef struct X86CodePages X86CodePages;
 
-/* One for each machine; X86Cpu.code_pages of its processors is set before they get translators. */
-X86CodePages *x86_code_pages_new(void);
+/*
+ * One for each machine of that many @processors, whose X86Cpu.code_pages is set before they get
+ * translators. NULL with errno if there is no memory.
+ */
+X86CodePages *x86_code_pages_new(unsigned processors);
 void x86_code_pages_free(X86CodePages *p);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(X86CodePages, x86_code_pages_free)
 
@@ -41,6 +46,9 @@ typedef struct {
 
 void x86_code_pages_join(X86CodePages *p, struct X86Cpu *cpu, X86Mail *mail);
 void x86_code_pages_leave(X86CodePages *p, struct X86Cpu *cpu);
+
+/* True if several processors may run. */
+bool x86_code_pages_are_shared(const X86CodePages *p);
 
 /* True if a page so high may have code translated. */
 bool x86_code_pages_covers(uint64_t physical);

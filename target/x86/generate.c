@@ -139,10 +139,10 @@ void x86_gen_leave_to(Gen *g, uint64_t rip)
     emit_jmp_to(g->c, g->stubs->leave_r9);
 }
 
-/* Loops lead backwards at least once: what leads forward need not look for events. */
-void x86_generate_chain(uint8_t *from, const X86Block *b)
+/* Each loop leads backwards at least once. */
+void x86_generate_chain(uint8_t *from, const X86Block *b, bool once_in_loop)
 {
-    emit_fix(from, from < b->code ? b->body : b->code);
+    emit_fix(from, once_in_loop && from < b->code ? b->body : b->code);
 }
 
 /* ---- the slow way ---------------------------------------------------------------------------- */
@@ -661,7 +661,7 @@ X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs, 
     g_assert_not_reached();
 }
 
-void x86_generate_chain(uint8_t *from, const X86Block *b)
+void x86_generate_chain(uint8_t *from, const X86Block *b, bool once_in_loop)
 {
     g_assert_not_reached();
 }

@@ -81,8 +81,8 @@ X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs, 
 uint64_t x86_generate_begin(X86Cpu *cpu);
 void x86_generate_end(uint64_t before);
 
-/* Makes the jump at @from lead to @b. */
-void x86_generate_chain(uint8_t *from, const X86Block *b);
+/* Makes the jump at @from lead to @b; past its look for events if that is enough once in a loop. */
+void x86_generate_chain(uint8_t *from, const X86Block *b, bool once_in_loop);
 
 /* Makes all that leads to @b go elsewhere; takes that back. */
 void x86_generate_kill(X86Block *b);

@@ -1,77 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Random requests on qcow2 images of all kinds, several at once, against a plain copy in memory. In
- * the end the reference checks the image and compares its content, where one is installed.
- */
-#include "io/co-lock.h"
+/* Random requests on qcow2 images of all kinds. */
 #include "tests/lib/disk.h"
 #include "tests/lib/harness.h"
 #include "util/size.h"
 #include <string.h>
 
-enum { WORKERS = 8, OPS = 60 };
-
-typedef struct {
-    Disk *d;
-    unsigned number;
-    uint64_t unit;        /* workers own alternate units of this size: their requests do not overlap */
-} Worker;
-
-static CO void worker(void *arg)
+static CO void qcow2_requests(const char *options, const char *open_options, uint64_t size,
+                              uint64_t cluster, bool backing, uint64_t max)
 {
-    Worker *w = arg;
-    Disk *d = w->d;
-
-    for (unsigned i = 0; i < OPS; i++) {
-        uint64_t units = d->size / w->unit, u = g_rand_int_range(d->rand, 0, units / WORKERS);
-        uint64_t from = (u * WORKERS + w->number) * w->unit;
-
-        disk_random_op(d, from, MIN(from + w->unit, d->size));
-    }
-}
-
-/* The first half of the disk shows a backing file. */
-static CO Disk *disk_over_backing(const char *options, const char *open_options, uint64_t size)
-{
-    g_autofree char *base = test_path("base.raw");
-    g_autofree char *all = g_strdup_printf("%s%sbacking_fmt=raw,backing_file=%s", options,
-                                           *options ? "," : "", base);
-    g_autofree uint8_t *content = g_malloc(size / 2);
-    Disk *d;
-
-    for (uint64_t i = 0; i < size / 2; i++)
-        content[i] = i % 251;
-    g_assert_true(g_file_set_contents(base, (char *)content, size / 2, NULL));
-    d = disk_new("a.qcow2", "qcow2", all, open_options, size);
-    memcpy(d->model, content, size / 2);
-    return d;
-}
-
-static CO void random_requests(const char *options, const char *open_options, uint64_t size,
-                               uint64_t cluster, bool backing, uint64_t max)
-{
-    Disk *d = backing ? disk_over_backing(options, open_options, size)
-                      : disk_new("a.qcow2", "qcow2", options, open_options, size);
-    Worker workers[WORKERS];
-    CoGroup group = { 0 };
-
-    d->max = max;
     /* Nothing can be unmapped in version 2 above a backing file. */
-    d->cluster = strstr(options, "0.10") || (open_options && strstr(open_options, "no-unref"))
-                     ? 0 : cluster;
-    for (unsigned i = 0; i < WORKERS; i++) {
-        workers[i] = (Worker){ d, i, size / 64 / 512 * 512 + 512 };
-        co_group_start(&group, worker, &workers[i]);
-    }
-    co_group_wait(&group);
-    disk_verify(d);
-    disk_free(d);
+    if (strstr(options, "0.10") || (open_options && strstr(open_options, "no-unref")))
+        cluster = 0;
+    disk_random_requests(&(DiskRandom){ "qcow2", options, open_options, size, cluster, backing, max });
 }
 
 #define RANDOM(name, ...)                                                                          \
     static CO void test_##name(void)                                                               \
     {                                                                                              \
-        random_requests(__VA_ARGS__);                                                              \
+        qcow2_requests(__VA_ARGS__);                                                               \
     }
 
 RANDOM(default, "", NULL, 16 * MiB, 65536, false, 300000)

@@ -271,16 +271,17 @@ class Table:
                               cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT)
 
-    def reference_info(self, path):
-        done = self.reference_run(path.parent, 'info', '-f', 'qcow2', '--output=json', path.name)
+    def reference_info(self, path, *args):
+        done = self.reference_run(path.parent, 'info', *args, '--output=json', path.name)
         text = done.stdout.decode(errors='replace')
         for mask in ('actual', 'uuid', 'iters'):
             text = re.sub(*MASKS[mask], text)
         return text
 
-    def is_qcow2(self, path):
-        with open(path, 'rb') as f:
-            return f.read(4) == b'QFI\xfb'
+    def format_of(self, path):
+        """The format that the reference takes it for; None if it cannot tell."""
+        found = re.search(r'"format": "(\w+)"', self.reference_info(path, '-U'))
+        return found and found[1]
 
     def compare_file(self, name, ours, theirs):
         a, b = ours.stat(), theirs.stat()
@@ -288,18 +289,19 @@ class Table:
             yield f'{name} takes {a.st_blocks * 512} bytes, not {b.st_blocks * 512}'
         if same_bytes(ours, theirs):
             return
-        if not self.is_qcow2(ours) or not self.is_qcow2(theirs):
+        fmt = self.format_of(theirs)
+        if fmt in (None, 'raw') or self.format_of(ours) != fmt:
             yield f'{name} differs'
             return
-        done = self.reference_run(theirs.parent, 'compare', '-f', 'qcow2', '-F', 'qcow2',
-                                  theirs.name, str(ours))
+        done = self.reference_run(theirs.parent, 'compare', '-f', fmt, '-F', fmt, theirs.name,
+                                  str(ours))
         if done.returncode == 2:
             # It cannot be opened on its own, for want of a backing file or a key.
-            if self.reference_info(ours) != self.reference_info(theirs):
+            if self.reference_info(ours, '-f', fmt) != self.reference_info(theirs, '-f', fmt):
                 yield f'{name} looks different to info'
         elif done.returncode:
             yield f'{name} has other content: {done.stdout.decode(errors="replace")}'
-        codes = [self.reference_run(p.parent, 'check', '-f', 'qcow2', p.name).returncode
+        codes = [self.reference_run(p.parent, 'check', '-f', fmt, p.name).returncode
                  for p in (ours, theirs)]
         if codes[0] != codes[1]:
             yield f'{name}: check of ours exits {codes[0]}, of the reference\'s {codes[1]}'

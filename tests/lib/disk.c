@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Images with a copy of their content. */
 #include "tests/lib/disk.h"
+#include "block/driver.h"
+#include "io/co-lock.h"
 #include "tests/lib/harness.h"
 #include "util/keyval.h"
 #include "util/size.h"
@@ -15,7 +17,7 @@ CO void disk_reopen(Disk *d, OpenFlags flags)
 
     if (d->h)
         handle_close(d->h);
-    json_put_str(o, "driver", "qcow2");
+    json_put_str(o, "driver", d->format);
     d->h = handle_open(d->path, o, flags, &err);
     g_assert_no_error(err);
     g_assert_cmpuint(handle_size(d->h), ==, d->size);
@@ -29,6 +31,7 @@ CO Disk *disk_new(const char *name, const char *fmt, const char *options, const 
     g_autoptr(json_t) opts = json_object();
 
     d->path = test_path(name);
+    d->format = fmt;
     d->open_options = g_strdup(open_options);
     d->size = round_up(size, 512);
     d->model = g_malloc0(d->size);
@@ -169,7 +172,98 @@ CO void disk_verify(Disk *d)
     disk_read(d, 0, d->size);
     handle_close(g_steal_pointer(&d->h));
     g_assert_true(g_file_set_contents(raw, (char *)d->model, d->size, NULL));
-    if (disk_reference("check -q %s", d->path))
-        disk_reference("compare -q -f qcow2 -F raw %s %s", d->path, raw);
+    if (!driver_find(d->format)->check || disk_reference("check -q -f %s %s", d->format, d->path))
+        disk_reference("compare -q -f %s -F raw %s %s", d->format, d->path, raw);
     unlink(raw);
+}
+
+/* ---- many at once --------------------------------------------------------------------------- */
+
+enum { WORKERS = 8, OPS = 60 };
+
+typedef struct {
+    Disk *d;
+    unsigned number;
+    uint64_t unit;        /* workers own alternate units of this size: their requests do not overlap */
+} Worker;
+
+static CO void worker(void *arg)
+{
+    Worker *w = arg;
+    Disk *d = w->d;
+
+    for (unsigned i = 0; i < OPS; i++) {
+        uint64_t units = d->size / w->unit, u = g_rand_int_range(d->rand, 0, units / WORKERS);
+        uint64_t from = (u * WORKERS + w->number) * w->unit;
+
+        disk_random_op(d, from, MIN(from + w->unit, d->size));
+    }
+}
+
+/* The first half of the disk shows a backing file. */
+static CO Disk *disk_over_backing(const DiskRandom *t)
+{
+    uint64_t size = t->size;
+    g_autofree char *base = test_path("base.raw");
+    g_autofree char *all = g_strdup_printf("%s%sbacking_fmt=raw,backing_file=%s", t->options,
+                                           *t->options ? "," : "", base);
+    g_autofree uint8_t *content = g_malloc(size / 2);
+    Disk *d;
+
+    for (uint64_t i = 0; i < size / 2; i++)
+        content[i] = i % 251;
+    g_assert_true(g_file_set_contents(base, (char *)content, size / 2, NULL));
+    d = disk_new("disk.image", t->format, all, t->open_options, size);
+    memcpy(d->model, content, size / 2);
+    return d;
+}
+
+CO void disk_random_requests(const DiskRandom *t)
+{
+    Disk *d = t->backing ? disk_over_backing(t)
+                         : disk_new("disk.image", t->format, t->options, t->open_options, t->size);
+    Worker workers[WORKERS];
+    CoGroup group = { 0 };
+
+    d->max = t->max;
+    d->cluster = t->cluster;
+    for (unsigned i = 0; i < WORKERS; i++) {
+        workers[i] = (Worker){ d, i, t->size / 64 / 512 * 512 + 512 };
+        co_group_start(&group, worker, &workers[i]);
+    }
+    co_group_wait(&group);
+    disk_verify(d);
+    disk_free(d);
+}
+
+CO void disk_handed_over(const char *format, const char *options)
+{
+    enum { SIZE = 8 << 20, ROUNDS = 6 };
+    Disk *here = disk_new("disk.image", format, options, NULL, SIZE);
+    g_autoptr(GError) err = NULL;
+    Handle *own = here->h, *there;
+
+    node_set_active(handle_node(here->h), false, &err);
+    g_assert_no_error(err);
+    there = handle_open(here->path, json_pack("{s:s}", "driver", format), OPEN_RDWR, &err);
+    g_assert_no_error(err);
+    node_set_active(handle_node(there), false, &err);
+    g_assert_no_error(err);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        Handle *next = i % 2 ? own : there;
+
+        node_set_active(handle_node(next), true, &err);
+        g_assert_no_error(err);
+        here->h = next;
+        disk_read(here, 0, SIZE);
+        disk_write(here, i * MiB + 700, MiB);
+        here->h = own;
+        node_set_active(handle_node(next), false, &err);
+        g_assert_no_error(err);
+    }
+    handle_close(there);
+    node_set_active(handle_node(here->h), true, &err);
+    g_assert_no_error(err);
+    disk_verify(here);
+    disk_free(here);
 }

@@ -10,6 +10,7 @@
 
 typedef struct {
     char *path;
+    const char *format;
     char *open_options;  /* key=value, or NULL */
     Handle *h;
     uint8_t *model;
@@ -40,5 +41,23 @@ CO void disk_random_op(Disk *d, uint64_t from, uint64_t to);
 bool disk_reference(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /* Reads all, closes; the reference checks the image and compares its content. Leaves it closed. */
 CO void disk_verify(Disk *d);
+
+/* A disk, and what is done to it. */
+typedef struct {
+    const char *format, *options, *open_options;
+    uint64_t size;
+    uint64_t cluster;    /* for compressed writes; 0: none are made */
+    bool backing;        /* the first half shows a raw backing file */
+    uint64_t max;        /* bytes of a request */
+} DiskRandom;
+
+/*
+ * Random requests, several at once, against a plain copy in memory. In the end the reference checks the
+ * image and compares its content, where one is installed.
+ */
+CO void disk_random_requests(const DiskRandom *t);
+
+/* An image changes hands as in a migration: two nodes on one file are active in turn, and each writes. */
+CO void disk_handed_over(const char *format, const char *options);
 
 #endif

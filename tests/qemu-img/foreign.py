@@ -18,6 +18,9 @@ CREATED = {
                                         'twoGbMaxExtentFlat', 'streamOptimized')],
 }
 FORMATS = [*CREATED, 'bochs', 'cloop', 'dmg']
+# Those that still have none, and one of them that the reference can make.
+FOREIGN = [f for f in FORMATS if 'cannot be read here yet' in img('info', '-f', f, __file__, code=None).stderr]
+MADE = next((f for f in CREATED if f in FOREIGN), None)
 REFUSED = re.compile(r"is in format '(\w+)', which cannot be read here yet")
 
 
@@ -50,10 +53,15 @@ def reference_probes(name, candidates):
             if reference('info', '--output=json', '-f', f, name, code=None).stderr == done.stderr]
 
 
+def make(name):
+    require(MADE, 'every format that the reference makes has a driver')
+    reference('create', '-q', '-f', MADE, name, '1M')
+
+
 @case
 def made_by_the_reference():
-    for format, variants in CREATED.items():
-        for i, options in enumerate(variants):
+    for format in set(CREATED) & set(FOREIGN):
+        for i, options in enumerate(CREATED[format]):
             name = f'{format}{i}'
             reference('create', '-q', '-f', format, *(['-o', options] if options else []), name, '1M')
             assert reference_probes(name, []) == [format]
@@ -62,7 +70,7 @@ def made_by_the_reference():
 
 @case
 def every_opener():
-    reference('create', '-q', '-f', 'vdi', 'x', '1M')
+    make('x')
     img('create', '-q', '-f', 'raw', 'r', '1M')
     img('create', '-q', '-f', 'qcow2', 'q', '1M')
     before = pathlib.Path('x').read_bytes()
@@ -73,17 +81,17 @@ def every_opener():
             'convert -O qcow2 --image-opts file.filename=x out', 'convert -n r --target-image-opts file.filename=x', 'dd if=x of=out', 'resize x 2M', 'snapshot -l x', 'commit x',
             'bitmap --add x b', 'bench -c 1 x', 'amend -o size=2M x',
             'convert -O raw blkdebug::x out', 'convert -O raw r x out'):
-        refused('vdi', *command.split())
-    refused('vdi', 'info', 'json:{"file":{"driver":"file","filename":"x"}}')
-    refused('vdi', '-c', 'read 0 512', 'x', tool=IO)
-    refused('vdi', '-c', 'open x', tool=IO)
-    refused('vdi', '-t', '-k', pathlib.Path.cwd() / 's', 'x', tool=NBD)
+        refused(MADE, *command.split())
+    refused(MADE, 'info', 'json:{"file":{"driver":"file","filename":"x"}}')
+    refused(MADE, '-c', 'read 0 512', 'x', tool=IO)
+    refused(MADE, '-c', 'open x', tool=IO)
+    refused(MADE, '-t', '-k', pathlib.Path.cwd() / 's', 'x', tool=NBD)
     assert pathlib.Path('x').read_bytes() == before and not pathlib.Path('out').exists()
 
 
 @case
 def backing_file_without_a_format():
-    reference('create', '-q', '-f', 'vmdk', 'x', '1M')
+    make('x')
     img('create', '-q', '-f', 'qcow2', '-b', 'x', '-F', 'raw', 'q', '1M')
     format_extension = struct.pack('>I', 0xe2792aca)
     head = pathlib.Path('q').read_bytes()
@@ -91,20 +99,20 @@ def backing_file_without_a_format():
     img('create', '-q', '-f', 'raw', 'r', '1M')
     for command in ('convert -O raw q out', 'info --backing-chain q', 'map q', 'rebase -b r -F raw q',
                     'commit q'):
-        refused('vmdk', *command.split())
+        refused(MADE, *command.split())
 
 
 @case
 def served_over_nbd():
-    reference('create', '-q', '-f', 'vhdx', 'x', '1M')
+    make('x')
     socket = pathlib.Path.cwd() / 's'
     run(NBD, '--fork', '-r', '-f', 'raw', '-k', socket, 'x')
-    refused('vhdx', 'convert', '-O', 'raw', f'nbd+unix:///?socket={socket}', 'out')
+    refused(MADE, 'convert', '-O', 'raw', f'nbd+unix:///?socket={socket}', 'out')
 
 
 @case
 def raw_when_that_is_said():
-    reference('create', '-q', '-f', 'vdi', 'x', '1M')
+    make('x')
     img('convert', '-f', 'raw', '-O', 'raw', 'x', 'out')
     assert pathlib.Path('x').read_bytes() == pathlib.Path('out').read_bytes()
     img('convert', '--image-opts', '-O', 'raw', 'driver=raw,file.filename=x', 'out')
@@ -117,7 +125,7 @@ def raw_when_that_is_said():
 @case
 def a_format_given_by_name():
     img('create', '-q', '-f', 'raw', 'x', '1M')
-    for format in FORMATS:
+    for format in FOREIGN:
         for command in (('info', '-f', format, 'x'), ('map', '--image-opts', f'driver={format},file.filename=x')):
             done = img(*command, code=1)
             assert f"Format '{format}' cannot be read here yet" in done.stderr, done.stderr
@@ -165,19 +173,20 @@ def signatures():
                 theirs = reference_probes('x', [format])
                 assert format in theirs, f'{head} of {size} bytes: the reference takes it for {theirs}'
                 ours = ours_probes('x')
-                assert ours == format or format in ('qcow2', 'luks') and ours.startswith('error: '), \
+                assert ours == format or format not in FOREIGN and ours.startswith('error: '), \
                     f'{head} of {size} bytes is {format} and taken for {ours}'
 
 
 @case
 def names_of_apple_images():
+    require('dmg' in FOREIGN, 'dmg has a driver')
     content = {'a.dmg': 'dmg', 'A.DMG': 'raw', '.dmg': 'raw', 'dmg': 'raw', 'a.dmg.x': 'raw'}
     for name, format in content.items():
         img('create', '-q', '-f', 'raw', name, '64k')
         assert format in reference_probes(name, ['raw', 'dmg']) and ours_probes(name) == format, name
     assert 'raw' in img('info', '--image-opts', 'file.filename=a.dmg').stdout
     pathlib.Path('v.dmg').write_bytes(b'KDMV'.ljust(65536, b'\0'))
-    refused('vmdk', 'info', 'v.dmg')
+    assert ours_probes('v.dmg') == 'vmdk' or 'vmdk' not in FOREIGN
     img('create', '-q', '-f', 'qcow2', 'q.dmg', '1M')
     assert ours_probes('q.dmg') == 'qcow2'
 
