@@ -59,4 +59,4 @@ t.row('backing-written-behind-its-back', """qemu-io -c 'write -P 9 0 1k' base.vm
 t.row('backing-that-is-no-vmdk', """qemu-io -r -c 'read 0 4k' 'json:{"driver":"vmdk","file.filename":"top.vmdk",
     "backing":{"driver":"raw","file.filename":"r"}}' 2>/dev/null | grep -v ops""", 'backing')
 format_rows.main(t, 'vmdk', creates=KINDS, bad_creates=(
-    'subformat=x', 'adapter_type=x', 'compat6=on,hwversion=3', 'zeroed_grain=on,subformat=monolithicFlat'), sizes=('1000', '3500k', '0', '8E'))
+    'subformat=x', 'adapter_type=x', 'compat6=on,hwversion=3', 'zeroed_grain=on,subformat=monolithicFlat'), sizes=('1000', '3500k', '8E'))
