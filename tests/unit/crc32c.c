@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "io/co.h"
 #include "tests/lib/harness.h"
 #include "util/crc32c.h"
 #include <string.h>
