@@ -309,11 +309,11 @@ static CO void repair(Handle *h, CheckFix fix, const char *what)
     int code = node_check(handle_node(h), &r, fix, out, &err);
 
     fclose(out);
-    if (code < 0)
+    if (code < 0 && code != -ENOTSUP)   /* only a check */
         g_error("%s: repair: %s", what, err ? err->message : g_strerror(-code));
 }
 
-static CO void verify_clean(Handle *h, const char *what)
+static CO void verify_clean(Handle *h, bool leaks, const char *what)
 {
     g_autoptr(GError) err = NULL;
     CheckResult r = { 0 };
@@ -321,7 +321,7 @@ static CO void verify_clean(Handle *h, const char *what)
 
     g_assert_no_error(err);
     g_assert_cmpint(code, ==, 0);
-    if (r.corruptions || r.check_errors || r.leaks)
+    if (r.corruptions || r.check_errors || (r.leaks && !leaks))
         g_error("%s: after the repair: %" PRId64 " corruptions, %" PRId64 " leaks, %" PRId64
                 " check errors", what, r.corruptions, r.leaks, r.check_errors);
 }
@@ -375,7 +375,7 @@ static CO Handle *sound_open(const PowerCutWorkload *w, const char *what, bool t
         if (!damaged)
             verify_leaks_only(h, what);
         repair(h, CHECK_FIX_LEAKS | (damaged ? CHECK_FIX_ERRORS : 0), what);
-        verify_clean(h, what);
+        verify_clean(h, w->kind & POWER_CUT_LEAKS, what);
     }
     if (!damaged)
         return h;
