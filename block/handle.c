@@ -204,21 +204,21 @@ CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, G
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
-Handle *handle_prepare(HandleKind kind)
+Handle *handle_prepare(HandleKind kind, unsigned needs)
 {
     Handle *h = g_new0(Handle, 1);
 
     h->kind = kind;
+    if (needs & ACCESS_WRITE)
+        h->flags |= OPEN_RDWR;
     return h;
 }
 
 CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares, GError **err)
 {
-    g_autoptr(Handle) h = handle_prepare(kind);
+    g_autoptr(Handle) h = handle_prepare(kind, needs);
     g_autoptr(Edit) edit = edit_begin();
 
-    if (needs & ACCESS_WRITE)
-        h->flags |= OPEN_RDWR;
     edit_attach_handle(edit, h, n, needs, shares);
     if (!edit_commit(edit, err))
         return NULL;

@@ -141,8 +141,8 @@ bool flags_from_options(const json_t *o, OpenFlags *flags, DetectZeroes *detect,
 OpenFlags node_child_flags(const Node *n, Role role);
 
 /* handle.c */
-/* A handle that an edit will attach. */
-Handle *handle_prepare(HandleKind kind);
+/* A handle that an edit will attach; it does @needs (Access bits) then. */
+Handle *handle_prepare(HandleKind kind, unsigned needs);
 /* A request of several parts, made of node_ and edge_ functions, is in flight between these two. */
 CO void handle_begin(Handle *h);
 void handle_end(Handle *h);

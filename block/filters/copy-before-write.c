@@ -206,10 +206,12 @@ static CO bool cbw_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
     Edge *file = node_open_child(n, "file", NULL, o, ROLE_FILTERED, false, err), *target;
     const json_t *bitmap = json_get(o, "bitmap");
 
+    if (!file)
+        return false;
     if (json_get_int(o, "cbw-timeout", 0))
         return err_set(err, ENOTSUP, "A copy before a write takes the time it takes: 'cbw-timeout' "
                        "can only be 0");
-    target = file ? node_open_child(n, "target", NULL, o, ROLE_IMAGE, false, err) : NULL;
+    target = node_open_child(n, "target", NULL, o, ROLE_IMAGE, false, err);
     if (!target)
         return false;
     if (edge_size(target) < edge_size(file))

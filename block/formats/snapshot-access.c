@@ -73,6 +73,7 @@ static CO int snapshot_extent(Node *n, uint64_t off, uint64_t len, bool precise,
     Node *cbw = snapshot_cbw(n);
     Copy *c = cbw_copy(cbw);
     RANGE_GUARD hold = {};
+    Node *from;
     int r;
 
     len = MIN(len, node_size(n) - off);
@@ -81,8 +82,8 @@ static CO int snapshot_extent(Node *n, uint64_t off, uint64_t len, bool precise,
     r = snapshot_check(n, off, len);
     if (r < 0)
         return r;
-    r = node_extent_above(is_copied(c, off, &len) ? cbw_target(cbw) : cbw_source(cbw), NULL, off, len,
-                          precise, e, NULL);
+    from = is_copied(c, off, &len) ? cbw_target(cbw) : cbw_source(cbw);
+    r = node_extent_above(from, NULL, off, len, precise, e, NULL);
     /* Where it lies is nobody's: it may be overwritten at any time. */
     e->flags = (e->flags & (EXTENT_ZERO | EXTENT_DATA)) | EXTENT_ALLOCATED;
     return r;

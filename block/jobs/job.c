@@ -139,7 +139,7 @@ Handle *job_attach(Job *j, Edit *edit, Node *n, unsigned needs, unsigned shares)
 {
     JobUse *u = use_add(j, n);
 
-    u->handle = handle_prepare(HANDLE_JOB);
+    u->handle = handle_prepare(HANDLE_JOB, needs);
     edit_attach_handle(edit, u->handle, n, needs, shares);
     return u->handle;
 }

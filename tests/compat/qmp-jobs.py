@@ -324,7 +324,7 @@ session('transaction-bitmaps', CHAIN, transaction(B_ADD, C_ADD), transaction(B_A
         NODES, transaction(B_REMOVE, ABORT), transaction(B_REMOVE, B_REMOVE), transaction(B_CLEAR, grouped=True), NODES,
         transaction(B_REMOVE), NODES)
 session('transaction-backup', CHAIN, X, BITMAP, transaction(TO_X, B_CLEAR), '@null', transaction(TO_X, ABORT), JOBS,
-        transaction(TO_X, C_ADD), '@null')
+        '@null', transaction(TO_X, C_ADD), '@null')
 session('transaction-grouped', CHAIN, X, SINGLE, NULL1, transaction(TO_X1, TO_Z, grouped=True), '@null', '@null', JOBS)
 session('transaction-grouped-fails-slow', CHAIN, X, SINGLE, FAIL_WRITE, transaction(TO_X1_SLOW, TO_E, grouped=True), '@null',
         '@null', JOBS)
