@@ -29,14 +29,19 @@ $(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed (checkers of packages want it to name libc).
 
-ROOMS := util qapi crypto io block monitor nbd tools system/base tcg target
-PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon
+ROOMS := util qapi crypto io block monitor nbd fuse tools control system/base virtio tcg target hw
+PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64
 # Where the sources of a program are.
-folder = $(if $(filter qemu-storage-daemon,$(1)),storage-daemon,$(1))
+folder = $(or $(folder_$(1)),$(1))
+folder_qemu-storage-daemon := storage-daemon
+folder_qemu-system-x86_64 := system
 FOLDERS := $(foreach p,$(PROGRAMS),$(call folder,$(p)))
 # Those that QMP controls, and the rooms that bring their commands.
-QMP_PROGRAMS := qemu-storage-daemon
+QMP_PROGRAMS := qemu-storage-daemon qemu-system-x86_64
 QMP_ROOMS_qemu-storage-daemon := block monitor nbd
+QMP_ROOMS_qemu-system-x86_64 := block monitor nbd
+# Those that emulate a machine.
+EMULATORS := qemu-system-x86_64
 MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(FOLDERS)))))
 MODULE_LIBS_crypto := $(NETTLE_LIBS)
 MODULE_LIBS_keyring := -lkeyutils
@@ -45,9 +50,10 @@ MODULE_LIBS_edit := $(LIBEDIT_LIBS)
 MODULE_LIBS_deflate := $(LIBDEFLATE_LIBS)
 MODULE_LIBS_tls := $(GNUTLS_LIBS)
 MODULE_LIBS_pam := -lpam
+MODULE_LIBS_fuse := $(FUSE3_LIBS)
 MODULES := $(filter-out $(DISABLED_MODULES),$(MODULES))
 
-sources = $(filter-out $(SRC)/$(1)/modules/%,$(foreach p,* */* */*/*,$(wildcard $(SRC)/$(1)/$(p).c)))
+sources = $(filter-out $(SRC)/$(1)/modules/% $(patsubst %,$(SRC)/%/%,$(filter $(1)/%,$(ROOMS))),$(foreach p,* */* */*/*,$(wildcard $(SRC)/$(1)/$(p).c)))
 objects = $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(call sources,$(1)))
 module_sources = $(wildcard $(SRC)/*/modules/$(1)/*.c)
 module_objects = $(patsubst $(SRC)/%.c,$(B)/pic/%.o,$(call module_sources,$(1)))
@@ -55,7 +61,7 @@ module_objects = $(patsubst $(SRC)/%.c,$(B)/pic/%.o,$(call module_sources,$(1)))
 GEN := $(B)/gen
 LIBS := $(GLIB_2_0_LIBS) $(JANSSON_LIBS) $(LIBZSTD_LIBS) $(ZLIB_LIBS) $(LIBURING_LIBS) -lm -ldl -pthread
 CPPFLAGS_ALL := -I$(SRC) -I$(B) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -include $(B)/config.h \
-    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(CPPFLAGS)
+    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(FUSE3_CFLAGS) $(CPPFLAGS)
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
     -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers \
     -Wno-sign-compare
@@ -96,7 +102,7 @@ $(GEN)/block-drivers.c: $(BLOCK_DRIVER_FILES) $(TABLE)
 OBJECT_CLASS_FILES := $(foreach r,util crypto io block,$(call sources,$(r)))
 $(GEN)/object-classes.c: $(OBJECT_CLASS_FILES) $(TABLE)
 	@mkdir -p $(@D)
-	@$(TABLE) ObjectClass object_classes util/object.h $(OBJECT_CLASS_FILES) > $@
+	@$(TABLE) ObjectClass object_classes qapi/object.h $(OBJECT_CLASS_FILES) > $@
 
 # The kinds of character device, from the files of monitor/ that define one.
 CHARDEV_FILES := $(call sources,monitor)
@@ -104,8 +110,14 @@ $(GEN)/chardev-drivers.c: $(CHARDEV_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) ChardevDriver chardev_drivers monitor/backend.h $(CHARDEV_FILES) > $@
 
+# The devices of emulated machines, from the files of hw/ that define one.
+DEVICE_FILES := $(call sources,hw)
+$(GEN)/device-classes.c: $(DEVICE_FILES) $(TABLE)
+	@mkdir -p $(@D)
+	@$(TABLE) DeviceClass device_classes system/base/device.h $(DEVICE_FILES) > $@
+
 # The kinds of export, from the files of the rooms that define one.
-EXPORT_DRIVER_FILES := $(call sources,nbd)
+EXPORT_DRIVER_FILES := $(foreach r,nbd fuse,$(call sources,$(r)))
 $(GEN)/export-drivers.c: $(EXPORT_DRIVER_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) ExportDriver export_drivers block/export.h $(EXPORT_DRIVER_FILES) > $@
@@ -166,14 +178,15 @@ MODULE_FILES := $(addprefix $(B)/modules/,$(addsuffix .so,$(MODULES)))
 endif
 
 # From the top of the house down, as the linker wants them.
-ROOM_LIBS := $(addprefix $(B)/lib/,tools.a nbd.a monitor.a block.a io.a crypto.a qapi.a util.a)
-# No program links these yet; the tests do.
-EMULATOR_LIBS := $(addprefix $(B)/lib/,target.a tcg.a system/base.a)
+ROOM_LIBS := $(addprefix $(B)/lib/,control.a tools.a nbd.a fuse.a monitor.a block.a io.a crypto.a qapi.a util.a)
+# What emulators link besides.
+EMULATOR_LIBS := $(addprefix $(B)/lib/,hw.a virtio.a target.a tcg.a system/base.a)
 LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
 
 define program_rule
 $(B)/$(1): $(call objects,$(call folder,$(1))) $(if $(wildcard $(SRC)/$(1)/command.h),$(B)/obj/gen/$(1)-commands.o) \
-    $(if $(filter $(1),$(QMP_PROGRAMS)),$(B)/obj/gen/$(1)-qmp.o $(B)/obj/gen/export-drivers.o $(B)/obj/gen/chardev-drivers.o) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+    $(if $(filter $(1),$(QMP_PROGRAMS)),$(B)/obj/gen/$(1)-qmp.o $(B)/obj/gen/export-drivers.o $(B)/obj/gen/chardev-drivers.o) $(if $(filter $(1),$(EMULATORS)),$(B)/obj/gen/device-classes.o $(EMULATOR_LIBS)) \
+    $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@echo "  LINK $(1)"
 	@$$(LINK)
 endef

@@ -3,7 +3,7 @@
 #include "block/export.h"
 #include "block/internal.h"
 #include "gen/qmp.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <string.h>
 
 static GPtrArray *exports;     /* of Export, in the order they were made */
@@ -56,15 +56,15 @@ static bool check_iothread(const json_t *options, GError **err)
                    id);
 }
 
-/* A user of @n as @options want it, which lets others do all but resize. NULL with @err. */
-static CO Handle *export_handle(Node *n, const json_t *options, GError **err)
+/* A user of @n as @options want it, which lets others do all, but resize it only if the driver can
+ * follow. NULL with @err. */
+static CO Handle *export_handle(const ExportDriver *drv, Node *n, const json_t *options, GError **err)
 {
     bool writable = json_get_bool(options, "writable", false);
     unsigned needs = ACCESS_READ | (writable ? ACCESS_WRITE : 0);
-    Handle *h = handle_new(n, HANDLE_USER, needs, ACCESS_ALL & ~(unsigned)ACCESS_RESIZE, err);
+    unsigned shares = drv->follows_size ? ACCESS_ALL : ACCESS_ALL & ~(unsigned)ACCESS_RESIZE;
+    Handle *h = handle_new(n, HANDLE_USER, needs, shares, err);
 
-    if (h && writable)
-        h->flags |= OPEN_RDWR;
     if (h && json_get_bool(options, "writethrough", false))
         h->flags |= OPEN_WRITETHROUGH;
     return h;
@@ -104,7 +104,7 @@ CO Export *export_add(const json_t *options, GError **err)
 
     if (!may_add(drv, options, n, err))
         return NULL;
-    h = export_handle(n, options, err);
+    h = export_handle(drv, n, options, err);
     if (!h)
         return NULL;
     e = g_new0(Export, 1);
@@ -146,6 +146,17 @@ CO bool export_remove(Export *e, bool hard, GError **err)
     while (!used && g_ptr_array_find(exports, e, NULL))
         co_queue_wait(&gone);
     return true;
+}
+
+CO void export_remove_all(void)
+{
+    Export *e;
+
+    while ((e = export_at(0)))
+        if (e->removed)
+            co_queue_wait(&gone);
+        else
+            export_remove(e, true, NULL);
 }
 
 void export_gone(Export *e)

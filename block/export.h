@@ -13,6 +13,7 @@ typedef struct Export Export;
 /* A kind of export: one constant struct at the end of its file. */
 typedef struct ExportDriver {
     const char *type; /* "nbd", of the schema's BlockExportType */
+    bool follows_size; /* others may resize the image meanwhile */
     /* Anything that keeps it from exporting @n by the checked BlockExportOptions @options? */
     bool (*may_add)(const json_t *options, GError **err);
     /*
@@ -51,6 +52,8 @@ Export *export_at(unsigned i);
  * unless clients have to leave first.
  */
 CO bool export_remove(Export *e, bool hard, GError **err);
+/* Removes all there are, those in use too; returns when they are gone. */
+CO void export_remove_all(void);
 /* For drivers: the image is closed, nobody will use @e any more. Tells of it and frees @e. */
 void export_gone(Export *e);
 /* Waits until there is none of kind @drv (NULL: any). */

@@ -42,7 +42,6 @@ static const Signature signatures[] = {
     { "parallels", { AT(0, "WithoutFreeSpace\2\0\0\0") } },
     { "parallels", { AT(0, "WithouFreSpacExt\2\0\0\0") } },
     { "qcow", { AT(0, "QFI\xfb\0\0\0\1") } },
-    { "qed", { AT(0, "QED\0") } },
     { "dmg", .looks = is_named_dmg },   /* last: content is surer than a name */
 };
 

@@ -4,6 +4,7 @@
  */
 #include "block/describe.h"
 #include "block/internal.h"
+#include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
 #include "gen/qmp.h"
 
@@ -26,8 +27,20 @@ CO bool qmp_block_resize(const QmpBlockResizeArgs *args, GError **err)
         return false;
     if (args->size < 0)
         return err_set(err, EINVAL, "Parameter 'size' expects a >0 size");
+    if (!node_check_idle(n, err))
+        return false;
     h = handle_new(n, HANDLE_USER, ACCESS_RESIZE, ACCESS_ALL, err);
     return h && handle_resize(h, args->size, false, PREALLOC_OFF, err);
+}
+
+CO bool qmp_block_set_write_threshold(const QmpBlockSetWriteThresholdArgs *args, GError **err)
+{
+    Node *n = node_find(args->node_name);
+
+    if (!n)
+        return err_set(err, ENOENT, "Device '%s' not found", args->node_name);
+    n->write_threshold = args->write_threshold;
+    return true;
 }
 
 /* ---- what is known about nodes --------------------------------------------------------------- */
@@ -119,6 +132,7 @@ static BlockDeviceInfo *node_info_new(Node *n)
         .direct = n->flags & OPEN_DIRECT,
         .no_flush = n->flags & OPEN_NO_FLUSH,
     };
+    info->write_threshold = (int64_t)n->write_threshold;
     info->dirty_bitmaps = bitmap_infos(n);
     return info;
 }

@@ -10,6 +10,7 @@
  * Head and tail of a write are read, changed and written back while no other write overlaps them.
  */
 #include "block/internal.h"
+#include "gen/qmp.h"
 #include "util/trace.h"
 #include <inttypes.h>
 #include <sys/mman.h>
@@ -159,10 +160,21 @@ CO int node_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
+/* Tells of a write up to @end, once. */
+static void threshold_passed(Node *n, uint64_t end)
+{
+    uint64_t threshold = n->write_threshold;
+
+    n->write_threshold = 0;
+    event_block_write_threshold(node_shown_name(n), end - threshold, threshold);
+}
+
 /* What every change of content has to leave behind. */
 static void node_written(Node *n, uint64_t off, uint64_t len, bool failed)
 {
     n->writes++;
+    if (n->write_threshold && off + len > n->write_threshold)
+        threshold_passed(n, off + len);
     dirty_mark(n, off, len);
     /* What a failed write may have left behind the end is nobody's. */
     if (!failed && off + len > n->size && (n->drv->kind != BLK_FORMAT || n->drv->write_grows))

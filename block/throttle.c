@@ -2,7 +2,7 @@
 /* Limits on bytes and requests a second: buckets, turns, and the object throttle-group. */
 #include "block/throttle.h"
 #include "util/err.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include "util/trace.h"
 #include <inttypes.h>
 #include <string.h>
@@ -178,6 +178,18 @@ void throttle_rush(ThrottleMember *m, bool on)
     }
 }
 
+/* Lets those who sleep look again for how long they have to. */
+static void group_wake(ThrottleGroup *g)
+{
+    for (guint i = 0; i < g->members->len; i++) {
+        ThrottleMember *m = g->members->pdata[i];
+
+        for (int is_write = 0; is_write < 2; is_write++)
+            if (m->sleeping[is_write])
+                co_wake(m->sleeping[is_write]);
+    }
+}
+
 void throttle_join(ThrottleMember *m, ThrottleGroup *group)
 {
     m->group = group;
@@ -246,17 +258,66 @@ static void group_read(ThrottleGroup *g, const json_t *o, const char *prefix)
     g->iops_size = json_get_int(o, size, g->iops_size);
 }
 
+static const char *const group_changeable[] = { "limits", NULL };
+
+/* Limits in force at once; what has been counted stays, so that a change gives nobody a new burst. */
+static bool group_change(void *state, json_t *props, GError **err)
+{
+    ThrottleGroup *g = state;
+    ThrottleGroup new = { 0 };
+
+    for (int i = 0; i < BUCKETS; i++)
+        new.buckets[i].burst_length = 1;
+    group_read(&new, props, "x-");
+    group_read(&new, json_get(props, "limits"), "");
+    if (!group_check(&new, err))
+        return false;
+    for (int i = 0; i < BUCKETS; i++) {
+        Bucket *b = &g->buckets[i];
+
+        b->rate = new.buckets[i].rate;
+        b->burst_rate = new.buckets[i].burst_rate;
+        b->burst_length = new.buckets[i].burst_length;
+    }
+    g->iops_size = new.iops_size;
+    group_wake(g);
+    return true;
+}
+
 static bool group_create(void *state, const char *id, json_t *props, GError **err)
 {
     ThrottleGroup *g = state;
 
     g->members = g_ptr_array_new();
     g->leaked_ns = clock_now_ns();
-    for (int i = 0; i < BUCKETS; i++)
-        g->buckets[i].burst_length = 1;
-    group_read(g, json_get(props, "limits"), "");
-    group_read(g, props, "x-");
-    return group_check(g, err) || err_prefix(err, "Throttle group '%s': ", id);
+    return group_change(state, props, err) || err_prefix(err, "Throttle group '%s': ", id);
+}
+
+static void show_limit(json_t *all, json_t *limits, const char *name, int64_t value)
+{
+    g_autofree char *old = g_strconcat("x-", name, NULL);
+
+    json_put_int(limits, name, value);
+    json_put_int(all, old, value);
+}
+
+static json_t *group_show(const void *state)
+{
+    const ThrottleGroup *g = state;
+    json_t *all = json_object(), *limits = json_object();
+
+    for (int i = 0; i < BUCKETS; i++) {
+        g_autofree char *max = g_strconcat(bucket_names[i], "-max", NULL);
+        g_autofree char *length = g_strconcat(bucket_names[i], "-max-length", NULL);
+        const Bucket *b = &g->buckets[i];
+
+        show_limit(all, limits, bucket_names[i], b->rate);
+        show_limit(all, limits, max, b->burst_rate);
+        show_limit(all, limits, length, b->burst_length);
+    }
+    show_limit(all, limits, "iops-size", g->iops_size);
+    json_put(all, "limits", limits);
+    return all;
 }
 
 static void group_destroy(void *state)
@@ -265,22 +326,6 @@ static void group_destroy(void *state)
 
     g_ptr_array_free(g->members, true);
 }
-
-#define LIMIT(prefix, name)                                                                        \
-    { prefix name, PROP_INT, false, NULL, NULL }, { prefix name "-max", PROP_INT, false, NULL, NULL }, \
-    { prefix name "-max-length", PROP_INT, false, NULL, NULL }
-#define LIMITS(prefix)                                                                             \
-    LIMIT(prefix, "bps-total"), LIMIT(prefix, "bps-read"), LIMIT(prefix, "bps-write"),             \
-    LIMIT(prefix, "iops-total"), LIMIT(prefix, "iops-read"), LIMIT(prefix, "iops-write"),          \
-    { prefix "iops-size", PROP_INT, false, NULL, NULL }
-
-static const ObjectProp limit_members[] = { LIMITS(""), {} };
-
-static const ObjectProp group_props[] = {
-    { "limits", PROP_OBJECT, false, "ThrottleLimits", limit_members },
-    LIMITS("x-"),
-    {},
-};
 
 static bool group_is_used(const void *state)
 {
@@ -292,7 +337,10 @@ static bool group_is_used(const void *state)
 const ObjectClass object_throttle_group = {
     .name = "throttle-group",
     .state_size = sizeof(ThrottleGroup),
-    .props = group_props,
+    .props = "ThrottleGroupProperties",
+    .changeable = group_changeable,
+    .change = group_change,
+    .show = group_show,
     .create = group_create,
     .destroy = group_destroy,
     .is_used = group_is_used,

@@ -13,7 +13,7 @@
 #include "util/err.h"
 #include "util/json.h"
 #include "util/module.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <fnmatch.h>
 #include <pthread.h>
 #include <string.h>
@@ -46,13 +46,23 @@ static bool simple_ask(void *state, const char *identity, bool *allowed, GError 
     return true;
 }
 
+static const char *const simple_changeable[] = { "identity", NULL };
+
+static bool simple_change(void *state, json_t *props, GError **err)
+{
+    AuthzSimple *a = state;
+
+    g_free(a->identity);
+    a->identity = g_strdup(json_get_str(props, "identity", NULL));
+    return true;
+}
+
 static bool simple_create(void *state, const char *id, json_t *props, GError **err)
 {
     AuthzSimple *a = state;
 
     a->face.ask = simple_ask;
-    a->identity = g_strdup(json_get_str(props, "identity", NULL));
-    return true;
+    return simple_change(state, props, err);
 }
 
 static void simple_destroy(void *state)
@@ -163,12 +173,21 @@ static bool list_ask(void *state, const char *identity, bool *allowed, GError **
     return true;
 }
 
+static const char *const list_changeable[] = { "policy", "rules", NULL };
+
+static bool list_change(void *state, json_t *props, GError **err)
+{
+    AuthzList *a = state;
+
+    return rule_list_parse(props, &a->list, err);
+}
+
 static bool list_create(void *state, const char *id, json_t *props, GError **err)
 {
     AuthzList *a = state;
 
     a->face.ask = list_ask;
-    return rule_list_parse(props, &a->list, err);
+    return list_change(state, props, err);
 }
 
 static void list_destroy(void *state)
@@ -315,39 +334,12 @@ bool authz_allows(const char *id, const char *identity, GError **err)
     return allowed || err_set(err, EACCES, "'%s' is not let in by '%s'", identity, id);
 }
 
-static const ObjectProp simple_props[] = {
-    { .name = "identity", .type = PROP_STR, .required = true },
-    {},
-};
-
-static const ObjectProp rule_props[] = {
-    { .name = "match", .type = PROP_STR, .required = true },
-    { .name = "policy", .type = PROP_STR, .required = true },
-    { .name = "format", .type = PROP_STR },
-    {},
-};
-
-static const ObjectProp list_props[] = {
-    { .name = "policy", .type = PROP_STR, .type_name = "QAuthZListPolicy" },
-    { .name = "rules", .type = PROP_LIST, .type_name = "QAuthZListRule", .members = rule_props },
-    {},
-};
-
-static const ObjectProp file_props[] = {
-    { .name = "filename", .type = PROP_STR, .required = true },
-    { .name = "refresh", .type = PROP_BOOL },
-    {},
-};
-
-static const ObjectProp pam_props[] = {
-    { .name = "service", .type = PROP_STR, .required = true },
-    {},
-};
-
 const ObjectClass object_authz_simple = {
     .name = "authz-simple",
     .state_size = sizeof(AuthzSimple),
-    .props = simple_props,
+    .props = "AuthZSimpleProperties",
+    .changeable = simple_changeable,
+    .change = simple_change,
     .create = simple_create,
     .destroy = simple_destroy,
 };
@@ -355,7 +347,9 @@ const ObjectClass object_authz_simple = {
 const ObjectClass object_authz_list = {
     .name = "authz-list",
     .state_size = sizeof(AuthzList),
-    .props = list_props,
+    .props = "AuthZListProperties",
+    .changeable = list_changeable,
+    .change = list_change,
     .create = list_create,
     .destroy = list_destroy,
 };
@@ -363,7 +357,8 @@ const ObjectClass object_authz_list = {
 const ObjectClass object_authz_list_file = {
     .name = "authz-list-file",
     .state_size = sizeof(AuthzListFile),
-    .props = file_props,
+    .props = "AuthZListFileProperties",
+    .defaults = "{'refresh': true}",
     .create = file_create,
     .destroy = file_destroy,
 };
@@ -371,7 +366,7 @@ const ObjectClass object_authz_list_file = {
 const ObjectClass object_authz_pam = {
     .name = "authz-pam",
     .state_size = sizeof(AuthzPam),
-    .props = pam_props,
+    .props = "AuthZPAMProperties",
     .create = pam_create,
     .destroy = pam_destroy,
 };

@@ -48,6 +48,9 @@ void hash_final(Hash *h, uint8_t *digest);
 /* The digest of @len bytes at @buf. */
 bool hash_buffer(HashAlg alg, const void *buf, size_t len, uint8_t *digest, GError **err);
 
+/* @digest as hexadecimal digits. Caller frees. */
+char *hash_hex(const uint8_t *digest, size_t len);
+
 /* HMAC (RFC 2104) of @len bytes at @buf; hash_len bytes into @mac. */
 bool hmac_buffer(HashAlg alg, const void *key, size_t key_len, const void *buf, size_t len,
                  uint8_t *mac, GError **err);

@@ -119,6 +119,16 @@ bool hmac_states(HashAlg alg, const void *key, size_t key_len, Hash *inner, Hash
     return true;
 }
 
+char *hash_hex(const uint8_t *digest, size_t len)
+{
+    char *text = g_malloc(2 * len + 1);
+
+    for (size_t i = 0; i < len; i++)
+        g_snprintf(text + 2 * i, 3, "%02x", digest[i]);
+    text[2 * len] = 0;
+    return text;
+}
+
 bool hmac_buffer(HashAlg alg, const void *key, size_t key_len, const void *buf, size_t len,
                  uint8_t *mac, GError **err)
 {

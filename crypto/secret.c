@@ -6,7 +6,7 @@
 #include "util/err.h"
 #include "util/fd.h"
 #include "util/module.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
@@ -221,27 +221,11 @@ bool secret_get_utf8(const char *id, SecretBytes *out, GError **err)
     return err_set(err, EINVAL, "Secret '%s' is not text in UTF-8", id);
 }
 
-static const ObjectProp secret_props[] = {
-    { .name = "data", .type = PROP_STR },
-    { .name = "file", .type = PROP_STR },
-    { .name = "format", .type = PROP_STR, .type_name = "QCryptoSecretFormat" },
-    { .name = "keyid", .type = PROP_STR },
-    { .name = "iv", .type = PROP_STR },
-    {},
-};
-
-static const ObjectProp keyring_props[] = {
-    { .name = "serial", .type = PROP_INT, .required = true, .type_name = "int32_t" },
-    { .name = "format", .type = PROP_STR, .type_name = "QCryptoSecretFormat" },
-    { .name = "keyid", .type = PROP_STR },
-    { .name = "iv", .type = PROP_STR },
-    {},
-};
-
 const ObjectClass object_secret = {
     .name = "secret",
     .state_size = sizeof(Secret),
-    .props = secret_props,
+    .props = "SecretProperties",
+    .hidden = "data",
     .create = secret_create,
     .destroy = secret_destroy,
 };
@@ -249,7 +233,7 @@ const ObjectClass object_secret = {
 const ObjectClass object_secret_keyring = {
     .name = "secret_keyring",
     .state_size = sizeof(Secret),
-    .props = keyring_props,
+    .props = "SecretKeyringProperties",
     .create = keyring_create,
     .destroy = secret_destroy,
 };

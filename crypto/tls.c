@@ -5,7 +5,7 @@
 #include "crypto/tls-module.h"
 #include "util/err.h"
 #include "util/module.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <string.h>
 
 struct TlsCreds {
@@ -207,31 +207,13 @@ static void creds_destroy(void *state)
     tls_creds_unref(o->creds);
 }
 
-#define COMMON_PROPS                                                                               \
-    { .name = "dir", .type = PROP_STR },                                                           \
-    { .name = "endpoint", .type = PROP_STR, .type_name = "QCryptoTLSCredsEndpoint" },              \
-    { .name = "priority", .type = PROP_STR },                                                      \
-    { .name = "verify-peer", .type = PROP_BOOL }
-
-static const ObjectProp x509_props[] = {
-    COMMON_PROPS,
-    { .name = "passwordid", .type = PROP_STR },
-    { .name = "sanity-check", .type = PROP_BOOL },
-    {},
-};
-
-static const ObjectProp psk_props[] = {
-    COMMON_PROPS,
-    { .name = "username", .type = PROP_STR },
-    {},
-};
-
-static const ObjectProp anon_props[] = { COMMON_PROPS, {} };
+#define DEFAULTS "'verify-peer': true, 'endpoint': 'client'"
 
 const ObjectClass object_tls_creds_x509 = {
     .name = "tls-creds-x509",
     .state_size = sizeof(TlsObject),
-    .props = x509_props,
+    .props = "TlsCredsX509Properties",
+    .defaults = "{" DEFAULTS ", 'sanity-check': true}",
     .create = x509_create,
     .destroy = creds_destroy,
 };
@@ -239,7 +221,8 @@ const ObjectClass object_tls_creds_x509 = {
 const ObjectClass object_tls_creds_psk = {
     .name = "tls-creds-psk",
     .state_size = sizeof(TlsObject),
-    .props = psk_props,
+    .props = "TlsCredsPskProperties",
+    .defaults = "{" DEFAULTS "}",
     .create = psk_create,
     .destroy = creds_destroy,
 };
@@ -247,7 +230,8 @@ const ObjectClass object_tls_creds_psk = {
 const ObjectClass object_tls_creds_anon = {
     .name = "tls-creds-anon",
     .state_size = sizeof(TlsObject),
-    .props = anon_props,
+    .props = "TlsCredsAnonProperties",
+    .defaults = "{" DEFAULTS "}",
     .create = anon_create,
     .destroy = creds_destroy,
 };

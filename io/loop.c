@@ -24,7 +24,6 @@ enum {
     POLL_AFTER_NS = 200000, /* the same if rounds are long */
     SHORT_WAITS = 4,       /* in a row make it worth to look again instead of sleeping */
     SHORT_WAIT_NS = 80000, /* what such a wait takes at most, waking up included */
-    SPIN_NS = 40000,       /* how long to look */
 };
 
 _Thread_local Loop *loop_current;
@@ -177,7 +176,7 @@ static void loop_wait(Loop *l)
 
     if (l->may_spin && l->n_expecting && l->short_waits >= SHORT_WAITS) {
         timeout = timers_wait_ns(&l->timers);
-        if (loop_spin(l, timeout < 0 ? SPIN_NS : MIN(timeout, SPIN_NS)))
+        if (loop_spin(l, timeout < 0 ? l->poll_ns : MIN(timeout, l->poll_ns)))
             return;
         l->short_waits = 0;
         loop_sleep(l);
@@ -226,6 +225,7 @@ static Loop *loop_new(void)
 
     l->mailbox = mailbox_new();
     l->may_spin = g_get_num_processors() > 1;
+    l->poll_ns = LOOP_POLL_NS;
     return l;
 }
 
@@ -308,6 +308,11 @@ bool loop_is_alone(void)
     Loop *l = loop_here();
 
     return l->n_co - l->n_keepers == 1;
+}
+
+void loop_poll_at_most(int64_t ns)
+{
+    loop_here()->poll_ns = ns;
 }
 
 void loop_limit_batch(unsigned n)

@@ -26,6 +26,10 @@ Loop *loop_self(void);
  */
 bool loop_is_alone(void);
 
+/* How long the calling thread's loop looks for events before it sleeps; LOOP_POLL_NS if nobody says. */
+#define LOOP_POLL_NS 40000
+void loop_poll_at_most(int64_t ns);
+
 /*
  * Hands at most @n requests at once to the kernel from the calling thread's loop; of several such
  * limits the smallest counts; 0 is none. Without one all that are made in a round go together.

@@ -6,7 +6,7 @@
 #include "qapi/schema.h"
 #include "util/err.h"
 #include "util/keyval.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include "util/size.h"
 #include <string.h>
 

@@ -89,6 +89,11 @@ CO void chardev_wait_closed(Chardev *c)
         co_queue_wait(&c->changed);
 }
 
+bool chardev_comes_again(const Chardev *c)
+{
+    return c->drv->run;
+}
+
 CO bool chardev_wait_open(Chardev *c)
 {
     while (!c->is_open && !c->closing)
@@ -183,8 +188,7 @@ static Chardev *chardev_new(const char *id, const ChardevDriver *drv)
     return c;
 }
 
-/* Makes all that waits come back. */
-static void chardev_shutdown(Chardev *c)
+void chardev_shutdown(Chardev *c)
 {
     if (c->closing)
         return;

@@ -35,7 +35,8 @@ void chardev_forbid_stdio(void);
 
 /* Waiting for a first client (wait=on) fails from now on. */
 void chardev_wait_for_nobody(void);
-/* Ends all devices: connections are cut, and every wait for a connection returns. */
+/* Ends a device, or all: connections are cut, and every wait for a connection returns. */
+void chardev_shutdown(Chardev *c);
 void chardev_shutdown_all(void);
 /* Removes all; nobody may use them. */
 CO void chardev_remove_all(void);
@@ -67,6 +68,8 @@ bool chardev_ring_read(Chardev *c, size_t len, GByteArray **out, GError **err);
 bool chardev_claim(Chardev *c, GError **err);
 void chardev_release(Chardev *c);
 
+/* After the end of a connection there may be another one. */
+bool chardev_comes_again(const Chardev *c);
 /* Waits until somebody is at the other end. False: never again. */
 CO bool chardev_wait_open(Chardev *c);
 /* Some bytes; 0 at the end of the connection; or a negative errno. */

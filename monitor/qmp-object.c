@@ -5,7 +5,7 @@
 #include "gen/qmp.h"
 #include "monitor/chardev.h"
 #include "util/err.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <string.h>
 
 CO bool qmp_object_add(json_t *args, GError **err)
@@ -47,6 +47,7 @@ typedef enum { PLACE_ROOT, PLACE_OBJECTS, PLACE_CHARDEVS, PLACE_OBJECT, PLACE_CH
 typedef struct {
     PlaceKind kind;
     const ObjectClass *cls; /* of an object */
+    const char *id;
     const Chardev *chardev;
 } Place;
 
@@ -61,6 +62,7 @@ static bool place_step(Place *p, const char *name)
         return true;
     case PLACE_OBJECTS:
         p->cls = object_class_of(name);
+        p->id = object_id(name);
         p->kind = PLACE_OBJECT;
         return p->cls;
     case PLACE_CHARDEVS:
@@ -133,6 +135,11 @@ static void list_add(GPtrArray *list, const char *name, const char *type)
     g_ptr_array_add(list, info);
 }
 
+static void list_add_prop(const char *name, const char *type, void *list)
+{
+    list_add(list, name, type);
+}
+
 static void list_add_object(const char *id, const ObjectClass *cls, void *state, void *list)
 {
     g_autofree char *type = g_strdup_printf("child<%s>", cls->name);
@@ -167,6 +174,8 @@ CO bool qmp_qom_list(const QmpQomListArgs *args, GPtrArray **ret, GError **err)
         object_foreach(list_add_object, list);
     } else if (p.kind == PLACE_CHARDEVS) {
         list_add_chardevs(list);
+    } else if (p.kind == PLACE_OBJECT) {
+        object_class_props(p.cls, list_add_prop, list);
     }
     return true;
 }
@@ -192,12 +201,29 @@ CO bool qmp_qom_get(const QmpQomGetArgs *args, json_t **ret, GError **err)
         *ret = json_string(type);
         return true;
     }
+    if (p.kind == PLACE_OBJECT)
+        return (*ret = object_get(p.id, args->property, err));
     below = p;
     if (!*args->property || !place_step(&below, args->property))
         return err_set(err, ENOENT, "Property '%s.%s' not found", type, args->property);
     child = child_path(&p, args->property);
     *ret = json_string_nocheck(child);
     return true;
+}
+
+CO bool qmp_qom_set(const QmpQomSetArgs *args, GError **err)
+{
+    g_autofree char *type = NULL;
+    Place p;
+
+    if (!place_find(args->path, &p, NULL))
+        return place_missing(args->path, err);
+    type = place_type(&p);
+    if (!strcmp(args->property, "type"))
+        return err_set(err, EPERM, "Property '%s.type' is not writable", type);
+    if (p.kind == PLACE_OBJECT)
+        return object_set(p.id, args->property, args->value, err);
+    return err_set(err, ENOENT, "Property '%s.%s' not found", type, args->property);
 }
 
 /* ---- types ----------------------------------------------------------------------------------- */
@@ -277,5 +303,34 @@ CO bool qmp_qom_list_types(const QmpQomListTypesArgs *args, GPtrArray **ret, GEr
     }
     for (size_t i = 0; args->abstract && i < G_N_ELEMENTS(abstract_types); i++)
         types_add(list, abstract_types[i].name, true, args->implements);
+    return true;
+}
+
+/* True if there is a type @name; the class of its objects into *@cls, NULL if users make none. */
+static bool type_find(const char *name, const ObjectClass **cls)
+{
+    bool known = !strcmp(name, "object") || !strcmp(name, "container");
+    const char *kind;
+
+    *cls = object_class_find(name);
+    for (size_t i = 0; i < G_N_ELEMENTS(abstract_types); i++)
+        known |= !strcmp(name, abstract_types[i].name);
+    for (unsigned i = 0; (kind = chardev_kind_at(i)); i++)
+        known |= g_str_has_prefix(name, "chardev-") && !strcmp(name + strlen("chardev-"), kind);
+    return *cls || known;
+}
+
+CO bool qmp_qom_list_properties(const QmpQomListPropertiesArgs *args, GPtrArray **ret, GError **err)
+{
+    const ObjectClass *cls;
+
+    if (!type_find(args->typename, &cls)) {
+        err_set(err, ENOENT, "Class '%s' not found", args->typename);
+        return err_class(err, "DeviceNotFound");
+    }
+    *ret = g_ptr_array_new_with_free_func((GDestroyNotify)object_property_info_free);
+    list_add(*ret, "type", "string");
+    if (cls)
+        object_class_props(cls, list_add_prop, *ret);
     return true;
 }

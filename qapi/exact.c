@@ -46,7 +46,8 @@ static bool exact_int(Exact *x, const SchemaType *t, const char *name, const jso
     json_int_t n = json_integer_value(v);
 
     if (!json_is_integer(v))
-        return wrong_type(x, x->path->str, "integer");
+        return !strcmp(t->name, "uint64") ? err_set(x->err, EINVAL, "Parameter '%s' expects uint64", name)
+                                          : wrong_type(x, x->path->str, "integer");
     if (n >= t->min && n <= t->max)
         return true;
     /* Sizes are 64 bits without a sign as far as users are told. */
@@ -190,4 +191,14 @@ bool schema_check_exact(const char *type, const json_t *value, GError **err)
 
     g_assert(t && t->meta == SCHEMA_OBJECT);
     return exact_value(&x, t, NULL, value);
+}
+
+bool schema_check_exact_member(const char *type, const char *member, const json_t *value,
+                               GError **err)
+{
+    g_autoptr(GString) path = g_string_new(member);
+    const SchemaMember *m = schema_member_find(schema_type_find(type)->members, member);
+    Exact x = { .path = path, .err = err };
+
+    return exact_value(&x, m->type, member, value);
 }

@@ -95,7 +95,7 @@ class Member:
             spec = spec['type']
         self.is_list = isinstance(spec, list)
         self.type = spec[0] if self.is_list else spec
-        expression.require(re.fullmatch(r'[a-z][a-z0-9_-]*', self.name), f"odd name '{key}'")
+        expression.require(re.fullmatch(r'[a-z][a-z0-9_-]*|UUID', self.name), f"odd name '{key}'")
 
 
 def type_name(spec):

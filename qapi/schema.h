@@ -47,6 +47,9 @@ bool schema_check(const char *type, json_t *value, GError **err);
  * Messages are those of the reference, which clients see.
  */
 bool schema_check_exact(const char *type, const json_t *value, GError **err);
+/* The same for @value of the member @member, which @type has. */
+bool schema_check_exact_member(const char *type, const char *member, const json_t *value,
+                               GError **err);
 
 /*
  * The whole schema in the shape of the QMP command query-qmp-schema, types under their own names.

@@ -290,9 +290,7 @@ const char *digest_text(Digest *d)
     if (d->text)
         return d->text;
     tree_root(d, root);
-    d->text = g_malloc(2 * DIGEST_LEN + 1);
-    for (int i = 0; i < DIGEST_LEN; i++)
-        snprintf(d->text + 2 * i, 3, "%02x", root[i]);
+    d->text = hash_hex(root, DIGEST_LEN);
     return d->text;
 }
 

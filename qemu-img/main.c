@@ -3,7 +3,7 @@
 #include "io/loop.h"
 #include "qemu-img/command.h"
 #include "qemu-img/tool.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include "util/suggest.h"
 #include <getopt.h>
 #include <stdio.h>

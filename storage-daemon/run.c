@@ -3,8 +3,9 @@
  * The life of the daemon: everything made, commands obeyed, everything stored and closed in time.
  */
 #include "block/export.h"
+#include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
-#include "io/channel.h"
+#include "control/control.h"
 #include "io/co-lock.h"
 #include "io/timer.h"
 #include "monitor/monitor.h"
@@ -13,9 +14,7 @@
 #include "tools/complain.h"
 #include "tools/daemon.h"
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 /* From being told to stop: commands may end until then, and all has to have ended. */
@@ -45,43 +44,12 @@ void run_stop(void)
     co_queue_wake_all(&stopped);
 }
 
-/* ---- signals --------------------------------------------------------------------------------- */
-
-static sigset_t obeyed; /* signals that come by descriptor */
-
-/* What whoever started us ignores or blocks, as nohup(1) does, stays so. */
-void run_block_signals(void)
-{
-    static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
-    struct sigaction old;
-    sigset_t blocked;
-
-    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
-    sigemptyset(&obeyed);
-    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
-        if (!sigismember(&blocked, signals[i]) && sigaction(signals[i], NULL, &old) == 0 &&
-            old.sa_handler != SIG_IGN)
-            sigaddset(&obeyed, signals[i]);
-    pthread_sigmask(SIG_BLOCK, &obeyed, NULL);
-}
-
-/* The first signal stops the daemon. */
-static CO void obey_signals(void *arg)
-{
-    Channel *signals = arg;
-    struct signalfd_siginfo info;
-
-    if (channel_read(signals, &info, sizeof(info)) != sizeof(info))
-        return;
-    run_stop();
-}
-
 /* ---- setting up ------------------------------------------------------------------------------ */
 
-static CO bool set_up(const Job *j)
+static CO bool set_up(const Daemon *d)
 {
-    for (guint i = 0; i < j->setups->len && !is_stopping; i++) {
-        const Setup *s = &g_array_index(j->setups, Setup, i);
+    for (guint i = 0; i < d->setups->len && !is_stopping; i++) {
+        const Setup *s = &g_array_index(d->setups, Setup, i);
         g_autoptr(GError) err = NULL;
 
         if (s->apply(s->text, &err))
@@ -91,11 +59,11 @@ static CO bool set_up(const Job *j)
     }
     if (is_stopping)
         return true;
-    if (j->pid_file && !pid_file_write(j->pid_file))
+    if (d->pid_file && !pid_file_write(d->pid_file))
         return false;
-    if (j->daemonize && chdir("/") < 0)
+    if (d->daemonize && chdir("/") < 0)
         return complain_errno(errno, "Cannot leave this folder");
-    if (j->daemonize)
+    if (d->daemonize)
         daemon_ready(false);
     monitor_start();
     return true;
@@ -106,10 +74,13 @@ static CO bool set_up(const Job *j)
 /* Ends all that serves, stores and closes. False: complained. */
 static CO bool tear_down(void)
 {
-    bool ok = true;
+    bool ok = true, stored;
 
     monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
-    if (!nbd_service_stop() || !monitor_nodes_close())
+    jobs_cancel_all();
+    stored = nbd_service_stop();
+    export_remove_all();
+    if (!monitor_nodes_close() || !stored)
         ok = complain("The last data of an image could not be written");
     monitor_release();
     pid_file_remove();
@@ -123,20 +94,16 @@ static CO bool tear_down(void)
 
 CO void run(void *arg)
 {
-    Job *j = arg;
-    CoGroup group = { 0 };
-    Channel *signals = channel_new_fd(signalfd(-1, &obeyed, SFD_NONBLOCK | SFD_CLOEXEC));
+    Daemon *d = arg;
     bool ok;
 
-    co_group_start(&group, obey_signals, signals);
+    signals_begin(run_stop);
     monitor_begin(qmp_commands);
-    ok = set_up(j);
+    ok = set_up(d);
     while (ok && !is_stopping)
         co_queue_wait(&stopped);
     run_stop();
-    j->exit_code = tear_down() && ok ? 0 : 1;
-    channel_shutdown(signals);
-    co_group_wait(&group);
-    channel_free(signals);
+    d->exit_code = tear_down() && ok ? 0 : 1;
+    signals_end();
     timer_cancel(&watchdog);
 }

@@ -92,6 +92,76 @@ static inline void emit_gs_indexed(CodeMemory *c, uint8_t opcode, HostReg reg, H
     emit32(c, disp);
 }
 
+/* What stands behind an opcode whose operand is [GS:@disp]; @reg may be a digit of the opcode. */
+static inline void emit_gs_operand(CodeMemory *c, unsigned reg, uint32_t disp)
+{
+    emit_modrm(c, 0, reg, 4);
+    emit8(c, 0x25);
+    emit32(c, disp);
+}
+
+/* Arithmetic 0 to 7 (add, or, adc, sbb, and, sub, xor, cmp) of a byte there with @v. */
+static inline void emit_gs_byte(CodeMemory *c, unsigned op, uint32_t disp, uint8_t v)
+{
+    emit8(c, 0x65);
+    emit8(c, 0x80);
+    emit_gs_operand(c, op, disp);
+    emit8(c, v);
+}
+
+/* The same for 32 bits. */
+static inline void emit_gs_word(CodeMemory *c, unsigned op, uint32_t disp, uint32_t v)
+{
+    emit8(c, 0x65);
+    emit8(c, 0x81);
+    emit_gs_operand(c, op, disp);
+    emit32(c, v);
+}
+
+/* mov of a byte or of 32 bits. */
+static inline void emit_gs_set_byte(CodeMemory *c, uint32_t disp, uint8_t v)
+{
+    emit8(c, 0x65);
+    emit8(c, 0xc6);
+    emit_gs_operand(c, 0, disp);
+    emit8(c, v);
+}
+
+static inline void emit_gs_set_word(CodeMemory *c, uint32_t disp, uint32_t v)
+{
+    emit8(c, 0x65);
+    emit8(c, 0xc7);
+    emit_gs_operand(c, 0, disp);
+    emit32(c, v);
+}
+
+/* 0F @opcode @reg with it; @reg may be an XMM register. */
+static inline void emit_gs_0f(CodeMemory *c, uint8_t opcode, unsigned reg, uint32_t disp)
+{
+    emit8(c, 0x65);
+    emit_rex(c, false, reg, 0, 0);
+    emit8(c, 0x0f);
+    emit8(c, opcode);
+    emit_gs_operand(c, reg, disp);
+}
+
+/* jmp to the address that stands there; or there plus @base. */
+static inline void emit_jmp_gs(CodeMemory *c, uint32_t disp)
+{
+    emit8(c, 0x65);
+    emit8(c, 0xff);
+    emit_gs_operand(c, 4, disp);
+}
+
+static inline void emit_jmp_gs_indexed(CodeMemory *c, HostReg base, uint32_t disp)
+{
+    emit8(c, 0x65);
+    emit_rex(c, false, 0, 0, base);
+    emit8(c, 0xff);
+    emit_modrm(c, 2, 4, base);
+    emit32(c, disp);
+}
+
 static inline void emit_imm(CodeMemory *c, HostReg to, uint64_t v)
 {
     if (v <= UINT32_MAX) {
@@ -154,6 +224,18 @@ static inline void emit_shift(CodeMemory *c, unsigned op, HostReg reg, uint8_t n
     emit8(c, n);
 }
 
+/* @to := @from * @factor >> @shift & @mask. */
+static inline void emit_hash(CodeMemory *c, HostReg to, HostReg from, int32_t factor, uint8_t shift,
+                             int32_t mask)
+{
+    emit_rex(c, true, to, 0, from); /* imul */
+    emit8(c, 0x69);
+    emit_modrm(c, 3, to, from);
+    emit32(c, factor);
+    emit_shift(c, 5, to, shift);
+    emit_alu_imm(c, 4, to, mask);
+}
+
 /* Where a jump's distance stands that is not known yet. */
 static inline uint8_t *emit_jcc(CodeMemory *c, unsigned condition)
 {
@@ -176,6 +258,11 @@ static inline void emit_fix(uint8_t *field, const uint8_t *to)
     int32_t distance = to - (field + 4);
 
     memcpy(field, &distance, 4);
+}
+
+static inline void emit_jcc_to(CodeMemory *c, unsigned condition, const uint8_t *to)
+{
+    emit_fix(emit_jcc(c, condition), to);
 }
 
 static inline void emit_jmp_to(CodeMemory *c, const uint8_t *to)

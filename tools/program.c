@@ -4,7 +4,7 @@
 #include "block/driver.h"
 #include "tools/complain.h"
 #include "tools/password.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include "util/trace.h"
 #include <fcntl.h>
 #include <locale.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/base/ram.h"
+#include "system/base/lock.h"
 #include <string.h>
 
 typedef struct {
@@ -12,6 +13,8 @@ typedef struct {
 
 struct MemoryMap {
     GArray *regions; /* of Region, by start */
+    void (*written)(void *opaque, uint64_t at, uint64_t len); /* NULL: nobody hears */
+    void *opaque;
 };
 
 MemoryMap *memory_map_new(void)
@@ -65,6 +68,17 @@ void memory_map_add_mmio(MemoryMap *map, uint64_t start, uint64_t size, const Mm
     add_region(map, (Region){ .start = start, .size = size, .ops = ops, .opaque = opaque });
 }
 
+bool memory_map_is_free(const MemoryMap *map, uint64_t start, uint64_t size)
+{
+    for (guint i = 0; i < map->regions->len; i++) {
+        const Region *r = &g_array_index(map->regions, Region, i);
+
+        if (start < r->start + r->size && r->start < start + size)
+            return false;
+    }
+    return true;
+}
+
 static const Region *find_region(const MemoryMap *map, uint64_t at)
 {
     guint low = 0, high = map->regions->len;
@@ -95,6 +109,34 @@ static bool fits(const Region *r, uint64_t at, unsigned size)
     return at - r->start <= r->size - size && size <= r->size;
 }
 
+static unsigned widest(const Region *r, unsigned size)
+{
+    return r->ops->widest && r->ops->widest < size ? r->ops->widest : size;
+}
+
+static uint64_t read_registers(const Region *r, uint64_t offset, unsigned size)
+{
+    unsigned step = widest(r, size);
+    uint64_t v = 0;
+
+    machine_lock();
+    for (unsigned i = 0; i < size; i += step)
+        v |= r->ops->read(r->opaque, offset + i, step) << 8 * i;
+    machine_unlock();
+    return v;
+}
+
+static void write_registers(const Region *r, uint64_t offset, unsigned size, uint64_t value)
+{
+    unsigned step = widest(r, size);
+
+    machine_lock();
+    for (unsigned i = 0; i < size; i += step)
+        r->ops->write(r->opaque, offset + i, step,
+                      value >> 8 * i & UINT64_MAX >> (64 - 8 * step));
+    machine_unlock();
+}
+
 uint64_t memory_map_read(const MemoryMap *map, uint64_t at, unsigned size)
 {
     const Region *r = find_region(map, at);
@@ -108,7 +150,7 @@ uint64_t memory_map_read(const MemoryMap *map, uint64_t at, unsigned size)
     if (!r)
         return UINT64_MAX >> (64 - 8 * size);
     if (!r->host)
-        return r->ops->read(r->opaque, at - r->start, size);
+        return read_registers(r, at - r->start, size);
     memcpy(&v, r->host + (at - r->start), size);
     return GUINT64_FROM_LE(v);
 }
@@ -121,9 +163,54 @@ void memory_map_write(const MemoryMap *map, uint64_t at, unsigned size, uint64_t
         for (unsigned i = 0; i < size; i++)
             memory_map_write(map, at + i, 1, value >> 8 * i);
     } else if (r && !r->host) {
-        r->ops->write(r->opaque, at - r->start, size, value);
+        write_registers(r, at - r->start, size, value);
     } else if (r && !r->read_only) {
         value = GUINT64_TO_LE(value);
         memcpy(r->host + (at - r->start), &value, size);
     }
+}
+
+/* ---- for devices ----------------------------------------------------------------------------- */
+
+void *memory_map_range(const MemoryMap *map, uint64_t at, uint64_t len, bool write)
+{
+    const Region *r = find_region(map, at);
+
+    if (!r || !r->host || (write && r->read_only) || len > r->size - (at - r->start))
+        return NULL;
+    return r->host + (at - r->start);
+}
+
+void memory_map_written(const MemoryMap *map, uint64_t at, uint64_t len)
+{
+    if (map->written && len)
+        map->written(map->opaque, at, len);
+}
+
+bool memory_map_load(const MemoryMap *map, uint64_t at, void *to, uint64_t len)
+{
+    const void *from = memory_map_range(map, at, len, false);
+
+    if (!from)
+        return false;
+    memcpy(to, from, len);
+    return true;
+}
+
+bool memory_map_store(const MemoryMap *map, uint64_t at, const void *from, uint64_t len)
+{
+    void *to = memory_map_range(map, at, len, true);
+
+    if (!to)
+        return false;
+    memcpy(to, from, len);
+    memory_map_written(map, at, len);
+    return true;
+}
+
+void memory_map_hear(MemoryMap *map, void (*fn)(void *opaque, uint64_t at, uint64_t len),
+                     void *opaque)
+{
+    map->written = fn;
+    map->opaque = opaque;
 }

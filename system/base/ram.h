@@ -4,7 +4,8 @@
  *
  * A map is built before its processors run and does not change while they do. Addresses without a
  * region read as ones, and writes to them are lost. What several processors do to RAM is as atomic
- * as the host's own accesses; callbacks are called on the thread of the processor.
+ * as the host's own accesses; callbacks are called on the thread of the processor, with the machine's
+ * lock held. The space of I/O ports is a map too.
  */
 #ifndef SYSTEM_BASE_RAM_H
 #define SYSTEM_BASE_RAM_H
@@ -14,10 +15,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Registers of a device. @size is 1, 2, 4 or 8; accesses do not cross the region's end. */
+/*
+ * Registers of a device. @size is 1, 2, 4 or 8, but at most .widest unless that is 0: wider accesses
+ * are made in pieces. Accesses do not cross the region's end.
+ */
 typedef struct {
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
     void (*write)(void *opaque, uint64_t offset, unsigned size, uint64_t value);
+    unsigned widest;
 } MmioOps;
 
 typedef struct MemoryMap MemoryMap;
@@ -39,6 +44,9 @@ void memory_map_add_rom(MemoryMap *map, uint64_t start, uint64_t size, void *hos
 void memory_map_add_mmio(MemoryMap *map, uint64_t start, uint64_t size, const MmioOps *ops,
                          void *opaque);
 
+/* True if no region has any of these addresses. */
+bool memory_map_is_free(const MemoryMap *map, uint64_t start, uint64_t size);
+
 /*
  * The host address of guest address @at if that is RAM (or, for reading, ROM), else NULL. It is
  * good for the rest of the 4096-byte page.
@@ -48,5 +56,22 @@ uint8_t *memory_map_host(const MemoryMap *map, uint64_t at, bool write);
 /* Reads or writes @size bytes, 1, 2, 4 or 8, of anything, little-endian. May cross regions. */
 uint64_t memory_map_read(const MemoryMap *map, uint64_t at, unsigned size);
 void memory_map_write(const MemoryMap *map, uint64_t at, unsigned size, uint64_t value);
+
+/* ---- for devices ----------------------------------------------------------------------------- */
+
+/*
+ * The host addresses of all @len bytes at @at, if they lie in one region of RAM (or, for reading, of
+ * ROM); else NULL. Who writes there calls memory_map_written afterwards.
+ */
+void *memory_map_range(const MemoryMap *map, uint64_t at, uint64_t len, bool write);
+void memory_map_written(const MemoryMap *map, uint64_t at, uint64_t len);
+
+/* Copies @len bytes from or to RAM. False if not all of them are RAM: registers are never touched. */
+bool memory_map_load(const MemoryMap *map, uint64_t at, void *to, uint64_t len);
+bool memory_map_store(const MemoryMap *map, uint64_t at, const void *from, uint64_t len);
+
+/* @fn is called for all that devices write, by any thread: translated code there is out of date. */
+void memory_map_hear(MemoryMap *map, void (*fn)(void *opaque, uint64_t at, uint64_t len),
+                     void *opaque);
 
 #endif

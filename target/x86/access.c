@@ -229,7 +229,7 @@ uint64_t x86_change_begin_at(X86Change *c, X86Cpu *cpu, const X86Insn *in, unsig
                       .is_locked = in->lock || in->op == X86_xchg };
     c->linear = x86_linear(cpu, in->mem.segment, offset, size, X86_WRITE);
     x86_probe_write(cpu, c->linear, size, X86_BY_PROGRAM);
-    c->place = x86_place(cpu, c->linear, X86_WRITE, X86_BY_PROGRAM);
+    c->place = x86_place(cpu, c->linear, 1, X86_WRITE, X86_BY_PROGRAM);
     /* Locked accesses that are not aligned are not atomic: see docs/architecture.md. */
     c->by_place = c->is_locked && c->place.host && !(c->linear & (size - 1));
     if (c->by_place)

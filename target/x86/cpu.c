@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "target/x86/cpu.h"
 #include "target/x86/mmu.h"
+#include "target/x86/segment.h"
 #include "target/x86/x87.h"
 #include <string.h>
 
@@ -9,27 +10,44 @@ void x86_reset(X86Cpu *cpu)
     static const X86Segment data = { .limit = 0xffff, .rights = X86_AR_P | X86_AR_S |
                                      X86_AR_WRITABLE |
                                                                 X86_AR_ACCESSED };
-    X86Cpu fresh = {
-        .features = cpu->features, .physical_bits = cpu->physical_bits, .memory = cpu->memory,
-        .machine = cpu->machine, .machine_opaque = cpu->machine_opaque, .trap = cpu->trap,
-        .translator = cpu->translator,
-        .rip = 0xfff0, .flags = X86_FIXED,
-        .gdt.limit = 0xffff, .idt.limit = 0xffff,
-        .ldt = { .limit = 0xffff, .rights = X86_AR_P | 2 },
-        .task = { .limit = 0xffff, .rights = X86_AR_P | 11 },
-        .cr0 = X86_CR0_ET | X86_CR0_NW | X86_CR0_CD,
-        .dr = { [6] = 0xffff0ff0, [7] = 0x400 },
-        .xcr0 = 1, .mxcsr = 0x1f80,
-        .pat = UINT64_C(0x0007040600070406),
-    };
+    struct {
+        X86Features features;
+        uint8_t physical_bits;
+        MemoryMap *memory;
+        const X86Machine *machine;
+        void *opaque;
+        jmp_buf *trap;
+        struct X86CodePages *code_pages;
+        struct X86Translator *translator;
+    } kept = { cpu->features, cpu->physical_bits, cpu->memory, cpu->machine, cpu->machine_opaque,
+               cpu->trap, cpu->code_pages, cpu->translator };
 
+    memset(cpu, 0, offsetof(X86Cpu, tlb));
+    cpu->features = kept.features;
+    cpu->physical_bits = kept.physical_bits;
+    cpu->memory = kept.memory;
+    cpu->machine = kept.machine;
+    cpu->machine_opaque = kept.opaque;
+    cpu->trap = kept.trap;
+    cpu->code_pages = kept.code_pages;
+    cpu->translator = kept.translator;
+    cpu->rip = 0xfff0;
+    cpu->flags = X86_FIXED;
+    cpu->gdt.limit = cpu->idt.limit = 0xffff;
+    cpu->ldt = (X86Segment){ .limit = 0xffff, .rights = X86_AR_P | X86_LDT };
+    cpu->task = (X86Segment){ .limit = 0xffff, .rights = X86_AR_P | X86_TSS32 | X86_TSS_BUSY };
+    cpu->cr0 = X86_CR0_ET | X86_CR0_NW | X86_CR0_CD;
+    cpu->dr[6] = 0xffff0ff0;
+    cpu->dr[7] = 0x400;
+    cpu->xcr0 = 1;
+    cpu->mxcsr = 0x1f80;
+    cpu->pat = UINT64_C(0x0007040600070406);
     for (unsigned i = 0; i < X86_SEGMENTS; i++)
-        fresh.segment[i] = data;
-    fresh.segment[X86_CS].selector = 0xf000;
-    fresh.segment[X86_CS].base = 0xffff0000;
-    x87_init(&fresh.x87);
-    fresh.x87.control = 0x40;
-    *cpu = fresh;
+        cpu->segment[i] = data;
+    cpu->segment[X86_CS].selector = 0xf000;
+    cpu->segment[X86_CS].base = 0xffff0000;
+    x87_init(&cpu->x87);
+    cpu->x87.control = 0x40;
     x86_tlb_flush(cpu);
     x86_update_mode(cpu);
 }

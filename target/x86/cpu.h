@@ -148,7 +148,10 @@ enum {
 typedef struct {
     uint64_t (*port_read)(void *opaque, uint16_t port, unsigned size);
     void (*port_write)(void *opaque, uint16_t port, unsigned size, uint64_t value);
-    /* The vector of the interrupt that is to be served, which then counts as taken; -1 if none. */
+    /*
+     * The vector of the interrupt that is to be served, which then counts as taken; -1 if none. It
+     * is asked once X86_EVENT_INTERRUPT is set and the flags allow one, and again until it says -1.
+     */
     int (*interrupt)(void *opaque);
     /* The time stamp counter before the guest's offset. */
     uint64_t (*tsc)(void *opaque);
@@ -161,13 +164,39 @@ typedef struct {
 
 /* ---- the processor --------------------------------------------------------------------------- */
 
-enum { X86_TLB_SIZE = 512, X86_FAST_SIZE = 256 };
+enum {
+    X86_TLB_SIZE = 1024,
+    X86_FAST_SIZE = 512,
+    X86_BEHIND_SIZE = 1024,
+    X86_JUMPS = 2048,
+    X86_KEYS = 8,
+};
 
 /* A page that translated code may use without asking: one compare, one addition. */
 typedef struct {
     uint64_t page; /* linear, or ~0 */
     uint64_t add;  /* linear to host */
 } X86FastEntry;
+
+/* For whom: the supervisor, programs, and the supervisor whom SMAP lets use the programs' pages. */
+enum { X86_FAST_SYSTEM, X86_FAST_USER, X86_FAST_LET, X86_FASTS };
+
+/* Where translated code goes on at an address. */
+typedef struct {
+    uint64_t rip; /* X86_NO_JUMP if none */
+    const uint8_t *code;
+} X86Jump;
+#define X86_NO_JUMP (UINT64_C(1) << 62) /* no canonical address */
+
+/*
+ * Pages and addresses for which tables have entries since they were emptied, so that emptying them
+ * again need not look at all of them. The low bits say in which of several tables.
+ */
+enum { X86_FILLED = 1024 };
+typedef struct {
+    unsigned count; /* more than X86_FILLED: not all are known */
+    uint64_t what[X86_FILLED];
+} X86Filled;
 
 /* One translation; see mmu.c. */
 typedef struct {
@@ -182,7 +211,8 @@ typedef struct {
 enum {
     X86_EVENT_INTERRUPT = 1, /* ask X86Machine.interrupt */
     X86_EVENT_NMI = 2,
-    X86_EVENT_STOP = 4, /* leave x86_interpret */
+    X86_EVENT_STOP = 4, /* leave x86_interpret and x86_run */
+    X86_EVENT_CODE = 8, /* code was written, or is to be watched: code-pages.c */
 };
 
 /* An exception or interrupt on its way. */
@@ -235,17 +265,41 @@ typedef struct X86Cpu {
     MemoryMap *memory;
     const X86Machine *machine;
     void *machine_opaque;
-    X86TlbEntry tlb[X86_TLB_SIZE];
 
     /* Translated code; translate.h. */
-    struct X86Translator *translator;              /* NULL: everything is interpreted */
-    X86FastEntry fast[2][2][X86_FAST_SIZE];        /* supervisor and user; to read and to write */
+    struct X86CodePages *code_pages;  /* shared by all processors; code-pages.h */
+    struct X86Translator *translator; /* NULL: everything is interpreted */
+    uint32_t ignored; /* of the events: looked at, and nothing to be done before the flags change */
     uint8_t *chain_from; /* the jump that can be made to lead to the block that comes next */
     uint16_t packed_flags; /* the arithmetic flags while translated code runs: SETO, then LAHF */
+    uint8_t vectors_live; /* the guest's XMM registers and MXCSR are in the host's */
+    uint8_t x87_live;     /* the guest's x87 state is in the host's x87 */
+    uint8_t x87_saved;    /* x87_image is newer than x87 */
+    uint32_t host_mxcsr, run_mxcsr;
+    uint64_t scratch;
+    uint8_t x87_image[108]; /* as fnsave writes it */
+
+    /* Tables, which x86_reset empties; what stands before them it clears. */
+    X86TlbEntry tlb[X86_TLB_SIZE];
+    X86FastEntry fast[X86_FASTS][2][X86_FAST_SIZE]; /* to read and to write */
+    X86FastEntry behind[X86_FASTS][2][X86_BEHIND_SIZE]; /* the same by another hash: asked next */
+    X86Jump jumps[X86_KEYS][X86_JUMPS];
+    bool tables_made;
+    /* Entries of pages that are not global, and of those that are. */
+    X86Filled tlb_filled, fast_filled, jumps_filled;
+    X86Filled tlb_global, fast_global, jumps_global;
+    uint64_t jump_pages[16]; /* a bit for the hash of each page with an entry in jumps */
+    uint64_t large_pages[16]; /* likewise for each page larger than 4 KiB with an entry in tlb */
 } X86Cpu;
 
 /* Puts @cpu, of which memory, machine and features stay, into the state after power-on. */
 void x86_reset(X86Cpu *cpu);
+
+/* Asks for @events, from any thread. */
+static inline void x86_request(X86Cpu *cpu, uint32_t events)
+{
+    __atomic_or_fetch(&cpu->events, events, __ATOMIC_ACQ_REL);
+}
 
 /* To be called after CS, SS, CR0, EFER or EFLAGS.VM changed otherwise than by an instruction. */
 void x86_update_mode(X86Cpu *cpu);

@@ -51,7 +51,7 @@ static void set_cr3(X86Cpu *cpu, uint64_t v)
         !x86_load_pdptes(cpu, v))
         refuse(cpu);
     cpu->cr3 = v;
-    x86_fast_flush(cpu);
+    x86_leave_address_space(cpu);
     if (keep)
         return;
     if (cpu->cr4 & X86_CR4_PCIDE)
@@ -121,6 +121,8 @@ EXEC(mov_to_cr)
         if (v > 15)
             refuse(cpu);
         cpu->cr8 = v;
+        /* An interrupt that was not urgent enough may be now. */
+        x86_request(cpu, X86_EVENT_INTERRUPT);
         break;
     default:
         x86_raise(cpu, X86_UD);

@@ -754,7 +754,7 @@ EXEC(cmpxchg16b)
 
     if (linear & 15)
         x86_raise_error(cpu, X86_GP, 0);
-    p = x86_place(cpu, linear, X86_WRITE, X86_BY_PROGRAM);
+    p = x86_place(cpu, linear, 16, X86_WRITE, X86_BY_PROGRAM);
     if (p.host) {
         same = exchange_16(p, old, to);
     } else {

@@ -6,8 +6,9 @@
  */
 #include "target/x86/execute.h"
 #include "target/x86/segment.h"
+#include <string.h>
 
-enum { STEPS = 4096 };
+enum { STEPS = 4096, PAGES = 64 };
 
 typedef void Step(X86Cpu *cpu, const X86Insn *in);
 
@@ -18,6 +19,96 @@ static void advance(X86Cpu *cpu, const X86Insn *in, unsigned reg, unsigned size)
     x86_set_reg(cpu, reg, in->address_size, cpu->gpr[reg] + by);
 }
 
+/* ---- whole pages ----------------------------------------------------------------------------- */
+
+/* How many of at most @count elements from @offset on stay on its page and within its segment. */
+static uint64_t on_page(const X86Cpu *cpu, const X86Insn *in, unsigned segment, uint64_t offset,
+                        uint64_t count)
+{
+    const X86Segment *s = &cpu->segment[segment];
+    unsigned size = in->operand[0].size;
+    uint64_t linear = offset + (cpu->mode.bits != 64 || segment >= X86_FS ? s->base : 0);
+    uint64_t bytes = 4096 - (linear & 4095);
+
+    if (cpu->mode.bits != 64 && offset <= s->limit)
+        bytes = MIN(bytes, s->limit - offset + UINT64_C(1));
+    return MIN(count, bytes / size);
+}
+
+static void store_elements(uint8_t *to, uint64_t v, unsigned size, uint64_t count)
+{
+    if (size == 1) {
+        memset(to, v, count);
+        return;
+    }
+    v = GUINT64_TO_LE(v);
+    for (uint64_t i = 0; i < count; i++)
+        memcpy(to + i * size, &v, size);
+}
+
+/* Ascending, element by element: what has been written is read again. */
+static void move_elements(uint8_t *to, const uint8_t *from, unsigned size, uint64_t count)
+{
+    if (to <= from || to >= from + size * count) {
+        memmove(to, from, size * count);
+        return;
+    }
+    for (uint64_t i = 0; i < count; i++)
+        memmove(to + i * size, from + i * size, size);
+}
+
+/* Where [@offset, @offset + @len) of @segment leads; no host if one element is to be done alone. */
+static X86Place string_place(X86Cpu *cpu, unsigned segment, uint64_t offset, size_t len,
+                             X86Access access)
+{
+    return x86_place(cpu, x86_linear(cpu, segment, offset, len, access), len, access,
+                     X86_BY_PROGRAM);
+}
+
+/* Does one page's worth of elements. False: nothing was done. */
+static bool move_page(X86Cpu *cpu, const X86Insn *in)
+{
+    unsigned size = in->operand[0].size, address = in->address_size;
+    uint64_t to = x86_reg(cpu, X86_RDI, address), from = x86_reg(cpu, X86_RSI, address);
+    uint64_t count = on_page(cpu, in, X86_ES, to, x86_reg(cpu, X86_RCX, address));
+    bool is_move = in->op == X86_movs;
+    X86Place source = { 0 }, target;
+
+    if (is_move)
+        count = on_page(cpu, in, in->mem.segment, from, count);
+    if (count < 2)
+        return false;
+    if (is_move)
+        source = string_place(cpu, in->mem.segment, from, size * count, X86_READ);
+    target = string_place(cpu, X86_ES, to, size * count, X86_WRITE);
+    if (!target.host || (is_move && !source.host))
+        return false;
+    if (is_move) {
+        move_elements(target.host, source.host, size, count);
+        x86_set_reg(cpu, X86_RSI, address, from + size * count);
+    } else {
+        store_elements(target.host, cpu->gpr[X86_RAX], size, count);
+    }
+    x86_set_reg(cpu, X86_RDI, address, to + size * count);
+    x86_set_reg(cpu, X86_RCX, address, x86_reg(cpu, X86_RCX, address) - count);
+    return true;
+}
+
+/*
+ * movs and stos a page at a time, upwards and where nothing looks at single elements. True if all
+ * that was done, and the instruction is complete or is to be continued.
+ */
+static bool move_pages(X86Cpu *cpu, const X86Insn *in)
+{
+    unsigned address = in->address_size;
+    bool checked = cpu->flags & (X86_TF | X86_DF | X86_AC) || cpu->dr[7] & 0xff;
+
+    for (unsigned pages = 0; !checked && pages < PAGES && move_page(cpu, in); pages++)
+        if (!x86_reg(cpu, X86_RCX, address))
+            return true;
+    return false;
+}
+
 static void repeat(X86Cpu *cpu, const X86Insn *in, Step *step)
 {
     unsigned size = in->address_size;
@@ -26,6 +117,8 @@ static void repeat(X86Cpu *cpu, const X86Insn *in, Step *step)
         step(cpu, in);
         return;
     }
+    if ((in->op == X86_movs || in->op == X86_stos) && move_pages(cpu, in))
+        return;
     for (unsigned n = 0; x86_reg(cpu, X86_RCX, size); n++) {
         if (n == STEPS || (n && (cpu->flags & X86_TF || cpu->data_breakpoints))) {
             cpu->next = cpu->rip;

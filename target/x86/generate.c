@@ -1,107 +1,65 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Host code for x86-64, made in one pass by templates.
+ * Host code for x86-64, made in one pass by templates: blocks, what their instructions share, and
+ * the code that all blocks share. generate-parts.h says what lives where.
  *
- * The guest's RAX, RCX, RDX, RBX, RBP, RSI, RDI and R12 to R15 are in the host's registers of the
- * same name, its RSP is in R11, its R8 to R11 are in memory. The host's R8 holds addresses, R9 a
- * register from memory, R10 is scratch; RSP is the C stack. GS points to the processor.
- *
- * Most integer instructions are the guest's own, with other registers: one template writes them
- * all. Memory is checked against X86Cpu.fast and then used directly. What has no template, and what
- * the check does not find, is interpreted: the registers go to memory, x86_execute is called, they
- * come back.
+ * Most instructions are the guest's own, with other registers: one template writes them all
+ * (generate-integer.c, generate-vector.c). Memory is checked against X86Cpu.fast and then used
+ * directly. What has no template, and what the check does not find, is interpreted: the registers
+ * go to memory, C is called, they come back.
  *
  * The arithmetic flags are the host's from the instruction that sets them to the one that needs
  * them. They are saved to X86Cpu.packed_flags before something else would change them or may fault;
  * what is overwritten before that is never saved.
  */
-#include "target/x86/forms.h"
 #include "target/x86/generate.h"
 
 #if defined(__x86_64__) && defined(__linux__)
 
-#include "tcg/emit-x86-64.h"
+#include "target/x86/generate-parts.h"
 #include <asm/prctl.h>
 #include <stddef.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { HWCAP2_FSGSBASE = 2, SLOW_JUMPS = 3 };
-#define AT_CPU(field) ((uint32_t)offsetof(X86Cpu, field))
-
-typedef enum {
-    FLAGS_SAVED,   /* in memory only */
-    FLAGS_IN_HOST, /* in the host only */
-    FLAGS_BOTH,
-} FlagsState;
-
-/* The way of one instruction that its fast path does not go; written after the block. */
-typedef struct {
-    uint8_t *jumps[SLOW_JUMPS];
-    unsigned count;
-    const X86StepRecord *record;
-    uint8_t *back; /* NULL: the instruction ends the block */
-    bool needs_flags; /* the fast path has them in the host there */
-} Slow;
-
-typedef struct {
-    CodeMemory *c;
-    X86Cpu *cpu;
-    const X86Stubs *stubs;
-    const X86StepRecord *record; /* of the current instruction */
-    const X86Insn *in;
-    uint64_t start, next;
-    FlagsState flags;
-    Slow slow[X86_BLOCK_INSNS];
-    unsigned slows;
-    bool ended;
-} Gen;
+enum { HWCAP2_FSGSBASE = 2 };
 
 /* ---- registers ------------------------------------------------------------------------------- */
 
-static bool is_in_memory(unsigned reg)
+HostReg x86_gen_use(Gen *g, unsigned reg, HostReg scratch)
 {
-    return reg >= 8 && reg < 12;
-}
-
-static HostReg pinned(unsigned reg)
-{
-    return reg == X86_RSP ? H_R11 : reg;
-}
-
-static uint32_t gpr_at(unsigned reg)
-{
-    return AT_CPU(gpr) + 8 * reg;
-}
-
-/* The host register with guest register @reg, loaded into @scratch if it is in memory. */
-static HostReg use_reg(Gen *g, unsigned reg, HostReg scratch)
-{
-    if (!is_in_memory(reg))
-        return pinned(reg);
-    emit_load_gs(g->c, scratch, gpr_at(reg));
+    if (!x86_gen_in_memory(reg))
+        return x86_gen_pinned(reg);
+    emit_load_gs(g->c, scratch, x86_gen_gpr_at(reg));
     return scratch;
+}
+
+void x86_gen_at_r8(Gen *g, uint8_t opcode, bool wide, HostReg reg)
+{
+    emit_rex(g->c, wide, reg, 0, H_R8);
+    emit8(g->c, opcode);
+    emit_modrm(g->c, 0, reg, H_R8);
 }
 
 static void save_registers(CodeMemory *c)
 {
     for (unsigned i = 0; i < 16; i++)
-        if (!is_in_memory(i))
-            emit_store_gs(c, gpr_at(i), pinned(i));
+        if (!x86_gen_in_memory(i))
+            emit_store_gs(c, x86_gen_gpr_at(i), x86_gen_pinned(i));
 }
 
 static void load_registers(CodeMemory *c)
 {
     for (unsigned i = 0; i < 16; i++)
-        if (!is_in_memory(i))
-            emit_load_gs(c, pinned(i), gpr_at(i));
+        if (!x86_gen_in_memory(i))
+            emit_load_gs(c, x86_gen_pinned(i), x86_gen_gpr_at(i));
 }
 
 /* ---- flags ----------------------------------------------------------------------------------- */
 
 /* RAX is saved in R10, since only AH takes flags. */
-static void save_flags(Gen *g)
+void x86_gen_save_flags(Gen *g)
 {
     CodeMemory *c = g->c;
 
@@ -110,12 +68,10 @@ static void save_flags(Gen *g)
     emit_mov(c, H_R10, H_RAX);
     emit8(c, 0x9f); /* lahf */
     emit_bytes(c, 0xc0900f, 3); /* seto al */
-    emit8(c, 0x65); /* mov ax, gs:[packed_flags] */
+    emit8(c, 0x65); /* mov gs:[packed_flags], ax */
     emit8(c, 0x66);
     emit8(c, 0x89);
-    emit_modrm(c, 0, H_RAX, 4);
-    emit8(c, 0x25);
-    emit32(c, AT_CPU(packed_flags));
+    emit_gs_operand(c, H_RAX, AT_CPU(packed_flags));
     emit_mov(c, H_RAX, H_R10);
     g->flags = FLAGS_BOTH;
 }
@@ -123,19 +79,14 @@ static void save_flags(Gen *g)
 static void write_load_flags(CodeMemory *c)
 {
     emit_mov(c, H_R10, H_RAX);
-    emit8(c, 0x65); /* movzx eax, word gs:[packed_flags] */
-    emit8(c, 0x0f);
-    emit8(c, 0xb7);
-    emit_modrm(c, 0, H_RAX, 4);
-    emit8(c, 0x25);
-    emit32(c, AT_CPU(packed_flags));
+    emit_gs_0f(c, 0xb7, H_RAX, AT_CPU(packed_flags)); /* movzx eax, word */
     emit8(c, 0x04); /* add al, 7f: overflows if al is 1 */
     emit8(c, 0x7f);
     emit8(c, 0x9e); /* sahf */
     emit_mov(c, H_RAX, H_R10);
 }
 
-static void need_flags(Gen *g)
+void x86_gen_need_flags(Gen *g)
 {
     if (g->flags != FLAGS_SAVED)
         return;
@@ -143,84 +94,133 @@ static void need_flags(Gen *g)
     g->flags = FLAGS_BOTH;
 }
 
-/* What follows changes the host's flags though not the guest's. */
-static void spoil_flags(Gen *g)
+void x86_gen_spoil_flags(Gen *g)
 {
-    save_flags(g);
+    x86_gen_save_flags(g);
     g->flags = FLAGS_SAVED;
+}
+
+void x86_gen_flags_written(Gen *g)
+{
+    if (g->in->flags_written & X86_ARITH)
+        g->flags = FLAGS_IN_HOST;
 }
 
 /* ---- leaving a block ------------------------------------------------------------------------- */
 
-static void set_rip(Gen *g, uint64_t rip)
+/* Where the code is that goes on at @rip is looked up in its slot of X86Cpu.jumps. */
+void x86_gen_by_table(Gen *g, uint64_t rip)
 {
-    emit_imm(g->c, H_R8, rip);
-    emit_store_gs(g->c, AT_CPU(rip), H_R8);
+    uint32_t at = (uint8_t *)x86_jump_slot(g->cpu, g->slot, rip) - (uint8_t *)g->cpu;
+
+    emit_imm(g->c, H_R9, rip);
+    emit_gs(g->c, 0x3b, true, H_R9, at + offsetof(X86Jump, rip));
+    emit_jcc_to(g->c, H_NE, g->stubs->leave_r9);
+    emit_jmp_gs(g->c, at + offsetof(X86Jump, code));
 }
 
 /*
- * Goes on at @rip: through the loop at first, directly once the block there is known and on this
- * page.
+ * Within the page, directly once the block there is known, and through the loop before; beyond it
+ * by the table, which is emptied when mappings change.
  */
-static void leave_to(Gen *g, uint64_t rip)
+void x86_gen_leave_to(Gen *g, uint64_t rip)
 {
-    uint8_t *chain = emit_jmp(g->c);
+    uint8_t *chain;
 
-    emit_fix(chain, g->c->at);
-    set_rip(g, rip);
-    if (rip >> 12 == g->start >> 12) {
-        emit_imm(g->c, H_R8, (uintptr_t)chain);
-        emit_store_gs(g->c, AT_CPU(chain_from), H_R8);
+    if (rip >> 12 != g->start >> 12 || g->opened) {
+        x86_gen_by_table(g, rip);
+        return;
     }
-    emit_jmp_to(g->c, g->stubs->leave);
+    chain = emit_jmp(g->c);
+    emit_fix(chain, g->c->at);
+    emit_imm(g->c, H_R9, rip);
+    emit_imm(g->c, H_R8, (uintptr_t)chain);
+    emit_store_gs(g->c, AT_CPU(chain_from), H_R8);
+    emit_jmp_to(g->c, g->stubs->leave_r9);
 }
 
-void x86_generate_chain(uint8_t *from, const X86Block *b)
+/* Each loop leads backwards at least once. */
+void x86_generate_chain(uint8_t *from, const X86Block *b, bool once_in_loop)
 {
-    emit_fix(from, b->code);
+    emit_fix(from, once_in_loop && from < b->code ? b->body : b->code);
 }
 
 /* ---- the slow way ---------------------------------------------------------------------------- */
 
-static Slow *slow_new(Gen *g)
+Slow *x86_gen_slow(Gen *g)
 {
     Slow *s = &g->slow[g->slows++];
 
-    *s = (Slow){ .record = g->record };
+    *s = (Slow){ .rip = g->rip };
     return s;
 }
 
-static void call_step(CodeMemory *c, const X86Stubs *stubs, const X86StepRecord *r)
+void x86_gen_slow_if(Gen *g, Slow *s, unsigned condition)
 {
-    emit_imm(c, H_R9, (uintptr_t)r);
+    g_assert(s->count < SLOW_JUMPS);
+    s->jump[s->count++].from = emit_jcc(g->c, condition);
+}
+
+void x86_gen_slow_end(Gen *g, Slow *s)
+{
+    s->needs_flags = g->flags != FLAGS_SAVED;
+    s->needs_vectors = g->vectors;
+    s->needs_x87 = g->x87;
+    s->back = g->c->at;
+}
+
+static void call_step(CodeMemory *c, const X86Stubs *stubs, uint64_t rip)
+{
+    emit_imm(c, H_R9, rip);
     emit_call_to(c, stubs->step);
 }
 
-static void write_slow(Gen *g, const Slow *s)
+static void write_look_behind(Gen *g, Slow *s, unsigned i)
 {
-    for (unsigned i = 0; i < s->count; i++)
-        emit_fix(s->jumps[i], g->c->at);
-    call_step(g->c, g->stubs, s->record);
-    if (!s->back)
-        return;
-    if (s->needs_flags)
-        write_load_flags(g->c);
-    emit_jmp_to(g->c, s->back);
+    emit_fix(s->jump[i].from, g->c->at);
+    emit_call_to(g->c, g->stubs->look_behind[g->key.table][s->jump[i].write]);
+    emit_jcc_to(g->c, H_E, s->jump[i].found);
+    s->jump[i].from = emit_jmp(g->c);
 }
 
-/* Interprets the instruction. */
-static void generate_step(Gen *g)
+static void write_slow(Gen *g, Slow *s)
 {
-    save_flags(g);
-    call_step(g->c, g->stubs, g->record);
+    CodeMemory *c = g->c;
+
+    for (unsigned i = 0; i < s->count; i++)
+        if (s->jump[i].found)
+            write_look_behind(g, s, i);
+    for (unsigned i = 0; i < s->count; i++)
+        emit_fix(s->jump[i].from, c->at);
+    call_step(c, g->stubs, s->rip);
+    if (!s->back) {
+        emit_jmp_to(c, g->stubs->leave);
+        return;
+    }
+    if (s->needs_x87)
+        emit_call_to(c, g->stubs->load_x87);
+    if (s->needs_vectors)
+        emit_call_to(c, g->stubs->load_vectors);
+    if (s->needs_flags)
+        write_load_flags(c);
+    emit_jmp_to(c, s->back);
+}
+
+void x86_gen_step(Gen *g)
+{
+    x86_gen_save_flags(g);
+    call_step(g->c, g->stubs, g->rip);
     g->flags = FLAGS_SAVED;
-    g->ended = g->in->attributes & X86_A_ENDS_BLOCK;
+    g->vectors = g->x87 = false;
+    if (g->in->attributes & X86_A_ENDS_BLOCK) {
+        g->ended = true;
+        emit_jmp_to(g->c, g->stubs->leave);
+    }
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* R8 := the linear address of the memory operand. */
-static void generate_address(Gen *g)
+void x86_gen_address(Gen *g)
 {
     const X86Insn *in = g->in;
     const X86Mem *m = &in->mem;
@@ -233,11 +233,11 @@ static void generate_address(Gen *g)
         emit_imm(g->c, H_R8, wide ? at : (uint32_t)at);
     } else {
         if (m->index != X86_NO_REG)
-            index = use_reg(g, m->index, H_R9);
+            index = x86_gen_use(g, m->index, H_R9);
         if (m->base == X86_NO_REG) {
             emit_lea_index(g->c, wide, H_R8, index, m->scale, m->disp);
         } else {
-            base = use_reg(g, m->base, H_R8);
+            base = x86_gen_use(g, m->base, H_R8);
             emit_lea(g->c, wide, H_R8, base, index, m->scale, m->disp);
         }
     }
@@ -246,493 +246,89 @@ static void generate_address(Gen *g)
                                             offsetof(X86Segment, base));
 }
 
-/* R8 := the host address of the @size bytes at linear address R8; spoils R9, R10 and the flags. */
-static void generate_check(Gen *g, Slow *s, unsigned size, bool write)
+static uint32_t fast_at(unsigned table, bool write)
+{
+    return AT_CPU(fast) + (table * 2 + write) * sizeof(((X86Cpu *)0)->fast[0][0]);
+}
+
+void x86_gen_check(Gen *g, Slow *s, unsigned size, bool write)
 {
     CodeMemory *c = g->c;
-    uint32_t table = AT_CPU(fast) + ((g->cpu->cpl == 3) * 2 + write) * sizeof(g->cpu->fast[0][0]);
+    uint32_t table = fast_at(g->key.table, write);
 
     /* The page of the last byte: if that is another one than the first's, nothing is found. */
-    emit_lea(c, true, H_R9, H_R8, H_RSP, 1, size - 1);
+    if (size > 1)
+        emit_lea(c, true, H_R9, H_R8, H_RSP, 1, size - 1);
+    else
+        emit_mov(c, H_R9, H_R8);
     emit_alu_imm(c, 4, H_R9, -4096);
     emit_mov(c, H_R10, H_R8);
-    emit_shift(c, 5, H_R10, 12 - 4);
-    emit_alu_imm(c, 4, H_R10, (X86_FAST_SIZE - 1) * sizeof(X86FastEntry));
+    emit_shift(c, 5, H_R10, X86_FAST_SHIFT);
+    emit_alu_imm(c, 4, H_R10, X86_FAST_MASK);
     emit_gs_indexed(c, 0x3b, H_R9, H_R10, table);
-    s->jumps[s->count++] = emit_jcc(c, H_NE);
+    x86_gen_slow_if(g, s, H_NE);
     emit_gs_indexed(c, 0x03, H_R8, H_R10, table + offsetof(X86FastEntry, add));
+    s->jump[s->count - 1].found = c->at;
+    s->jump[s->count - 1].write = write;
 }
 
-/* ---- the guest's own instruction ------------------------------------------------------------- */
-
-/* Operations that do on the host what they do in the guest, given their operands. */
-static bool is_passed(const X86Insn *in)
+void x86_gen_operand(Gen *g, Slow *s, unsigned i, bool write)
 {
-    switch (in->op) {
-    case X86_add: case X86_or: case X86_adc: case X86_sbb: case X86_and: case X86_sub: case X86_xor:
-    case X86_cmp: case X86_test: case X86_inc: case X86_dec: case X86_not: case X86_neg:
-        case X86_mul:
-    case X86_imul1: case X86_imul: case X86_shl: case X86_shr: case X86_sar: case X86_rol:
-        case X86_ror:
-    case X86_rcl: case X86_rcr: case X86_shld: case X86_shrd: case X86_bsf: case X86_bsr:
-        case X86_mov:
-    case X86_mov_imm: case X86_movzb: case X86_movzw: case X86_movsb: case X86_movsw:
-        case X86_movsl:
-    case X86_movnti: case X86_bswap: case X86_cmov: case X86_setcc: case X86_cbw: case X86_cwd:
-    case X86_xchg: case X86_xadd: case X86_cmpxchg: case X86_clc: case X86_stc: case X86_cmc:
-        return true;
-    case X86_bt: case X86_bts: case X86_btr: case X86_btc:
-        /* With a register as index memory is a string of bits. */
-        return in->operand[0].kind != X86_OPD_MEM || in->operand[1].kind == X86_OPD_IMM;
-    default:
-        return false;
+    unsigned size = g->in->operand[i].size;
+
+    x86_gen_address(g);
+    if (size == 16 && (!(g->in->attributes & X86_A_UNALIGNED) || g->in->op == X86_cmpxchg16b)) {
+        emit_bytes(g->c, 0x0fc0f641, 4); /* test r8b, 15 */
+        x86_gen_slow_if(g, s, H_NE);
     }
-}
-
-/* The parts of an encoding, in host registers. */
-typedef struct {
-    HostReg reg, rm;
-    uint8_t digit;     /* of the reg field where it is no register */
-    bool has_modrm, in_memory;
-    bool high;         /* AH, CH, DH or BH is used: no REX is possible */
-    unsigned reg_guest, rm_guest; /* registers loaded from memory, or X86_NO_REG */
-} Parts;
-
-static unsigned encoded(const X86Operand *o)
-{
-    return o->kind == X86_OPD_HIGH ? o->reg + 4u : pinned(o->reg);
-}
-
-static void take_register(Parts *p, const X86Operand *o, bool is_rm)
-{
-    bool loaded = o->kind == X86_OPD_GPR && is_in_memory(o->reg);
-
-    if (o->kind == X86_OPD_HIGH)
-        p->high = true;
-    if (is_rm) {
-        p->rm = loaded ? H_R8 : encoded(o);
-        p->rm_guest = loaded ? o->reg : X86_NO_REG;
-    } else {
-        p->reg = loaded ? H_R9 : encoded(o);
-        p->reg_guest = loaded ? o->reg : X86_NO_REG;
-    }
-}
-
-static Parts parts_of(const X86Insn *in)
-{
-    const X86Form *f = in->form;
-    Parts p = { .reg_guest = X86_NO_REG, .rm_guest = X86_NO_REG };
-
-    p.digit = f->when >> W_REG_SHIFT & 7;
-    for (unsigned i = 0; i < in->operands; i++) {
-        const X86Operand *o = &in->operand[i];
-
-        switch (x86_shapes[f->operand[i]].how) {
-        case HOW_RM:
-        case HOW_RM_REG:
-        case HOW_RM_MEM:
-            p.has_modrm = true;
-            if (o->kind == X86_OPD_MEM) {
-                p.in_memory = true;
-                p.rm = H_R8;
-            } else {
-                take_register(&p, o, true);
-            }
-            break;
-        case HOW_REG:
-            p.has_modrm = true;
-            take_register(&p, o, false);
-            p.digit = p.reg & 7;
-            break;
-        case HOW_OPCODE:
-            take_register(&p, o, true);
-            break;
-        default:
-            break;
-        }
-    }
-    return p;
-}
-
-static bool needs_rex(const X86Insn *in, const Parts *p)
-{
-    return in->rex || p->reg >= 8 || p->rm >= 8 || p->in_memory;
-}
-
-static void write_opcode(CodeMemory *c, const X86Insn *in, const Parts *p)
-{
-    const X86Form *f = in->form;
-    unsigned opcode = f->opcode & 0xff, rex = (in->rex & 8) | (p->reg >> 3) << 2 | p->rm >> 3;
-
-    if (in->lock)
-        emit8(c, 0xf0);
-    if (in->prefix66)
-        emit8(c, 0x66);
-    if (needs_rex(in, p))
-        emit8(c, 0x40 | rex);
-    if (f->opcode >> 8)
-        emit8(c, 0x0f);
-    if (f->when & SPAN8)
-        opcode = (opcode & ~7u) | (p->rm & 7);
-    if (f->when & SPAN16)
-        opcode |= in->condition;
-    emit8(c, opcode);
-    if (p->has_modrm)
-        emit_modrm(c, p->in_memory ? 0 : 3, p->digit, p->rm);
-}
-
-static void write_immediates(CodeMemory *c, const X86Insn *in)
-{
-    for (unsigned i = 0; i < in->operands; i++) {
-        const X86OperandShape *shape = &x86_shapes[in->form->operand[i]];
-
-        if (shape->how == HOW_IMM)
-            emit_bytes(c, in->imm, x86_size(shape->size, in->operand_size, in->bits));
-    }
-}
-
-/* True if the result of @in, or what it leaves of the flags, depends on the flags before. */
-static bool reads_flags(const X86Insn *in)
-{
-    bool is_shift = in->op == X86_shl || in->op == X86_shr || in->op == X86_sar;
-    unsigned mask = in->operand[0].size == 8 ? 63 : 31;
-
-    if (is_shift && in->operand[1].kind == X86_OPD_IMM && in->imm & mask)
-        return false;
-    return in->flags_read & X86_ARITH || (in->flags_written && (in->flags_written & X86_ARITH) !=
-                                          X86_ARITH);
-}
-
-static unsigned memory_operand(const X86Insn *in)
-{
-    unsigned i = 0;
-
-    while (i < in->operands && in->operand[i].kind != X86_OPD_MEM)
-        i++;
-    return i;
-}
-
-static void store_back(Gen *g, const Parts *p)
-{
-    const X86Insn *in = g->in;
-
-    for (unsigned i = 0; i < in->operands; i++) {
-        bool written = i == 0 ? !(in->attributes & X86_A_NO_WRITE) : i == 1 &&
-            in->attributes & X86_A_WRITES_2;
-        bool is_gpr = in->operand[i].kind == X86_OPD_GPR;
-
-        if (written && is_gpr && in->operand[i].reg == p->rm_guest)
-            emit_store_gs(g->c, gpr_at(p->rm_guest), H_R8);
-        else if (written && is_gpr && in->operand[i].reg == p->reg_guest)
-            emit_store_gs(g->c, gpr_at(p->reg_guest), H_R9);
-    }
-}
-
-static void pass_registers(Gen *g, Parts *p)
-{
-    /* One register as both operands must be one on the host, too. */
-    if (p->rm_guest != X86_NO_REG && p->rm_guest == p->reg_guest) {
-        p->reg = H_R8;
-        p->reg_guest = X86_NO_REG;
-        p->digit = H_R8 & 7;
-    }
-    if (reads_flags(g->in))
-        need_flags(g);
-    if (p->rm_guest != X86_NO_REG)
-        emit_load_gs(g->c, H_R8, gpr_at(p->rm_guest));
-    if (p->reg_guest != X86_NO_REG)
-        emit_load_gs(g->c, H_R9, gpr_at(p->reg_guest));
-    write_opcode(g->c, g->in, p);
-    write_immediates(g->c, g->in);
-    store_back(g, p);
-    if (g->in->flags_written & X86_ARITH)
-        g->flags = FLAGS_IN_HOST;
-}
-
-static void pass_memory(Gen *g, const Parts *p)
-{
-    const X86Insn *in = g->in;
-    unsigned i = memory_operand(in);
-    bool write = i == 0 && !(in->attributes & X86_A_NO_WRITE);
-    Slow *s = slow_new(g);
-
-    spoil_flags(g);
-    generate_address(g);
-    generate_check(g, s, in->operand[i].size, write);
-    if (reads_flags(in))
-        need_flags(g);
-    if (p->reg_guest != X86_NO_REG)
-        emit_load_gs(g->c, H_R9, gpr_at(p->reg_guest));
-    write_opcode(g->c, in, p);
-    write_immediates(g->c, in);
-    store_back(g, p);
-    if (in->flags_written & X86_ARITH) {
-        g->flags = FLAGS_IN_HOST;
-        save_flags(g);
-    }
-    s->needs_flags = g->flags == FLAGS_BOTH;
-    s->back = g->c->at;
-}
-
-static bool generate_passed(Gen *g)
-{
-    Parts p;
-
-    if (!is_passed(g->in))
-        return false;
-    p = parts_of(g->in);
-    if (p.high && needs_rex(g->in, &p))
-        return false;
-    if (p.in_memory)
-        pass_memory(g, &p);
-    else
-        pass_registers(g, &p);
-    return true;
-}
-
-/* ---- the stack and jumps --------------------------------------------------------------------- */
-
-/* R8 := RSP + @offset, checked for 8 bytes. */
-static void generate_stack(Gen *g, Slow *s, int offset, bool write)
-{
-    emit_lea(g->c, true, H_R8, H_R11, H_RSP, 1, offset);
-    generate_check(g, s, 8, write);
-}
-
-static void move_sp(Gen *g, int by)
-{
-    emit_lea(g->c, true, H_R11, H_R11, H_RSP, 1, by);
-}
-
-/* mov @reg, [R8] or back. */
-static void host_memory(Gen *g, uint8_t opcode, HostReg reg)
-{
-    emit_rex(g->c, true, reg, 0, H_R8);
-    emit8(g->c, opcode);
-    emit_modrm(g->c, 0, reg, H_R8);
-}
-
-static bool is_plain_register(const X86Insn *in)
-{
-    return in->operand[0].kind == X86_OPD_GPR && in->operand_size == 8;
-}
-
-static bool generate_push(Gen *g)
-{
-    const X86Insn *in = g->in;
-    HostReg from = H_R9;
-    Slow *s;
-
-    if (in->operand_size != 8 || (in->operand[0].kind != X86_OPD_GPR && in->operand[0].kind !=
-                                  X86_OPD_IMM))
-        return false;
-    s = slow_new(g);
-    spoil_flags(g);
-    generate_stack(g, s, -8, true);
-    if (in->operand[0].kind == X86_OPD_IMM)
-        emit_imm(g->c, H_R9, in->imm);
-    else
-        from = use_reg(g, in->operand[0].reg, H_R9);
-    host_memory(g, 0x89, from);
-    move_sp(g, -8);
-    s->back = g->c->at;
-    return true;
-}
-
-static bool generate_pop(Gen *g)
-{
-    unsigned reg = g->in->operand[0].reg;
-    HostReg to = is_in_memory(reg) ? H_R9 : pinned(reg);
-    Slow *s;
-
-    if (!is_plain_register(g->in))
-        return false;
-    s = slow_new(g);
-    spoil_flags(g);
-    generate_stack(g, s, 0, false);
-    if (reg != X86_RSP)
-        move_sp(g, 8);
-    host_memory(g, 0x8b, to);
-    if (is_in_memory(reg))
-        emit_store_gs(g->c, gpr_at(reg), H_R9);
-    s->back = g->c->at;
-    return true;
-}
-
-/* Goes on at the address in R9 if that is canonical; else the instruction is interpreted. */
-static void check_canonical(Gen *g, Slow *s)
-{
-    emit_mov(g->c, H_R10, H_R9);
-    emit_shift(g->c, 4, H_R10, 16);
-    emit_shift(g->c, 7, H_R10, 16);
-    emit_rr(g->c, 0x3b, H_R10, H_R9);
-    s->jumps[s->count++] = emit_jcc(g->c, H_NE);
-}
-
-static void leave_to_r9(Gen *g)
-{
-    emit_store_gs(g->c, AT_CPU(rip), H_R9);
-    emit_jmp_to(g->c, g->stubs->leave);
-    g->ended = true;
-}
-
-static bool generate_ret(Gen *g)
-{
-    Slow *s;
-
-    if (g->in->operand_size != 8)
-        return false;
-    s = slow_new(g);
-    spoil_flags(g);
-    generate_stack(g, s, 0, false);
-    host_memory(g, 0x8b, H_R9);
-    check_canonical(g, s);
-    move_sp(g, 8 + (g->in->operands ? (int)g->in->imm : 0));
-    leave_to_r9(g);
-    return true;
-}
-
-static uint64_t target(const Gen *g)
-{
-    return g->next + g->in->imm;
-}
-
-static bool is_direct(const Gen *g)
-{
-    uint64_t to = target(g);
-
-    return g->in->operand[0].kind == X86_OPD_REL && g->in->operand_size == 8 &&
-           (uint64_t)((int64_t)(to << 16) >> 16) == to;
-}
-
-static bool generate_call(Gen *g)
-{
-    Slow *s;
-
-    if (!is_direct(g))
-        return false;
-    s = slow_new(g);
-    spoil_flags(g);
-    generate_stack(g, s, -8, true);
-    emit_imm(g->c, H_R9, g->next);
-    host_memory(g, 0x89, H_R9);
-    move_sp(g, -8);
-    leave_to(g, target(g));
-    g->ended = true;
-    return true;
-}
-
-static bool generate_jmp(Gen *g)
-{
-    const X86Insn *in = g->in;
-    Slow *s;
-
-    if (is_direct(g)) {
-        save_flags(g);
-        leave_to(g, target(g));
-        g->ended = true;
-        return true;
-    }
-    if (!is_plain_register(in))
-        return false;
-    s = slow_new(g);
-    spoil_flags(g);
-    emit_mov(g->c, H_R9, use_reg(g, in->operand[0].reg, H_R9));
-    check_canonical(g, s);
-    leave_to_r9(g);
-    return true;
-}
-
-static bool generate_jcc(Gen *g)
-{
-    uint8_t *taken;
-
-    if (!is_direct(g))
-        return false;
-    save_flags(g);
-    need_flags(g);
-    taken = emit_jcc(g->c, g->in->condition);
-    leave_to(g, g->next);
-    emit_fix(taken, g->c->at);
-    leave_to(g, target(g));
-    g->ended = true;
-    return true;
-}
-
-static bool generate_lea(Gen *g)
-{
-    const X86Insn *in = g->in;
-    unsigned reg = in->operand[0].reg, size = in->operand[0].size;
-    X86Insn flat = *in;
-
-    if (size == 2)
-        return false;
-    /* The offset alone, whatever the segment. */
-    flat.mem.segment = X86_DS;
-    g->in = &flat;
-    generate_address(g);
-    g->in = in;
-    if (size == 4) { /* mov r8d, r8d */
-        emit_bytes(g->c, 0xc08945, 3);
-    }
-    if (is_in_memory(reg))
-        emit_store_gs(g->c, gpr_at(reg), H_R8);
-    else
-        emit_mov(g->c, pinned(reg), H_R8);
-    return true;
-}
-
-/* ---- one instruction ------------------------------------------------------------------------- */
-
-static bool generate_special(Gen *g)
-{
-    switch (g->in->op) {
-    case X86_push:
-        return generate_push(g);
-    case X86_pop:
-        return generate_pop(g);
-    case X86_call:
-        return generate_call(g);
-    case X86_ret:
-        return generate_ret(g);
-    case X86_jmp:
-        return generate_jmp(g);
-    case X86_jcc:
-        return generate_jcc(g);
-    case X86_lea:
-        return generate_lea(g);
-    case X86_nop:
-    case X86_endbr64:
-    case X86_endbr32:
-        return true;
-    default:
-        return false;
-    }
-}
-
-static void generate_insn(Gen *g)
-{
-    if (!generate_special(g) && !generate_passed(g))
-        generate_step(g);
+    x86_gen_check(g, s, size, write);
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
-/* Requests by other threads are seen at each entry, so that a loop of chained blocks ends. */
-static void generate_entry(Gen *g)
+static void generate_insn(Gen *g)
 {
-    uint8_t *none;
+    if (!x86_gen_special(g) && !x86_gen_passed(g) && !x86_gen_vector(g) && !x86_gen_x87(g))
+        x86_gen_step(g);
+}
 
-    emit8(g->c, 0x65); /* cmp dword gs:[events], 0 */
-    emit8(g->c, 0x83);
-    emit_modrm(g->c, 0, 7, 4);
-    emit8(g->c, 0x25);
-    emit32(g->c, AT_CPU(events));
-    emit8(g->c, 0);
-    none = emit_jcc(g->c, H_E);
-    set_rip(g, g->start);
-    emit_jmp_to(g->c, g->stubs->leave);
-    emit_fix(none, g->c->at);
+/* Requests by other threads are seen here, so that a loop of chained blocks ends. */
+static uint8_t *generate_entry(Gen *g)
+{
+    emit_gs(g->c, 0x8b, false, H_R9, AT_CPU(events));
+    emit_gs(g->c, 0x3b, false, H_R9, AT_CPU(ignored));
+    return emit_jcc(g->c, H_NE);
+}
+
+/* What stands behind the code of each block. */
+static void generate_end(Gen *g, X86Block *b, uint8_t *to_events)
+{
+    for (unsigned i = 0; i < g->slows; i++)
+        write_slow(g, &g->slow[i]);
+    emit_fix(to_events, g->c->at);
+    emit_imm(g->c, H_R9, g->start);
+    emit_jmp_to(g->c, g->stubs->leave_r9);
+    b->dead = g->c->at;
+    x86_gen_by_table(g, g->start);
+}
+
+static void patch(uint8_t *at, uint8_t kept[X86_PATCH], const uint8_t *to)
+{
+    memcpy(kept, at, X86_PATCH);
+    *at = 0xe9;
+    emit_fix(at + 1, to);
+}
+
+void x86_generate_kill(X86Block *b)
+{
+    patch(b->code, b->code_kept, b->dead);
+    patch(b->body, b->body_kept, b->dead);
+}
+
+void x86_generate_revive(X86Block *b)
+{
+    memcpy(b->body, b->body_kept, X86_PATCH);
+    memcpy(b->code, b->code_kept, X86_PATCH);
 }
 
 static void *allocate(CodeMemory *c, size_t size)
@@ -743,47 +339,78 @@ static void *allocate(CodeMemory *c, size_t size)
     return p;
 }
 
-X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs,
-                             const uint8_t *guest, size_t len)
+/* Decodes up to the end of the block, or of the page. */
+static unsigned decode_block(X86Insn *in, X86Cpu *cpu, const uint8_t *guest, size_t len,
+                             size_t *used)
 {
-    Gen g = { .c = c, .cpu = cpu, .stubs = stubs, .start = cpu->rip };
-    X86StepRecord *records;
-    X86Block *b;
     unsigned count = 0;
-    size_t at = 0;
 
-    b = allocate(c, sizeof(*b));
-    records = allocate(c, 0);
+    *used = 0;
     while (count < X86_BLOCK_INSNS) {
-        X86StepRecord *r = &records[count];
+        X86Insn *i = &in[count];
 
-        if (x86_decode(&r->in, guest + at, len - at, cpu->mode) != X86_DECODED)
+        if (x86_decode(i, guest + *used, len - *used, cpu->mode) != X86_DECODED)
             break;
-        r->rip = g.start + at;
-        at += r->in.length;
+        *used += i->length;
         count++;
-        if (r->in.attributes & X86_A_ENDS_BLOCK)
+        if (i->attributes & X86_A_ENDS_BLOCK && i->op != X86_cli && i->op != X86_sti)
             break;
     }
-    if (!count) {
-        c->at = (uint8_t *)b;
-        return NULL;
+    if (!count)
+        *used = MIN(len, X86_INSN_MAX);
+    return count;
+}
+
+/* The only instruction is undefined, or reaches beyond the page: it is fetched when it runs. */
+static void generate_single(Gen *g)
+{
+    static const X86Insn any = { .attributes = X86_A_ENDS_BLOCK };
+
+    g->in = &any;
+    g->rip = g->start;
+    x86_gen_step(g);
+}
+
+static void generate_body(Gen *g, const X86Insn *in, unsigned count)
+{
+    uint64_t at = g->start;
+
+    for (unsigned i = 0; i < count && !g->ended; i++) {
+        bool was_opened = g->opened;
+
+        g->in = &in[i];
+        g->rip = at;
+        g->next = at = at + in[i].length;
+        g->is_last = i == count - 1;
+        generate_insn(g);
+        if (was_opened)
+            break;
     }
-    c->at = (uint8_t *)&records[count];
-    *b = (X86Block){ .rip = g.start, .user = cpu->cpl == 3, .code = c->at };
-    generate_entry(&g);
-    for (unsigned i = 0; i < count && !g.ended; i++) {
-        g.record = &records[i];
-        g.in = &records[i].in;
-        g.next = records[i].rip + g.in->length;
-        generate_insn(&g);
-    }
-    if (!g.ended) {
-        save_flags(&g);
-        leave_to(&g, g.next);
-    }
-    for (unsigned i = 0; i < g.slows; i++)
-        write_slow(&g, &g.slow[i]);
+    if (g->ended)
+        return;
+    x86_gen_save_flags(g);
+    x86_gen_leave_to(g, g->next);
+}
+
+X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs, X86Key key,
+                             unsigned slot, const uint8_t *guest, size_t len)
+{
+    X86Insn in[X86_BLOCK_INSNS];
+    Gen g = { .c = c, .cpu = cpu, .stubs = stubs, .key = key, .slot = slot, .start = cpu->rip };
+    size_t used;
+    unsigned count = decode_block(in, cpu, guest, len, &used);
+    X86Block *b = allocate(c, sizeof(*b));
+    uint8_t *copy = allocate(c, used), *to_events;
+
+    memcpy(copy, guest, used);
+    *b = (X86Block){ .rip = g.start, .key = key, .length = used, .code = c->at, .guest = copy };
+    to_events = generate_entry(&g);
+    b->body = c->at;
+    if (count)
+        generate_body(&g, in, count);
+    else
+        generate_single(&g);
+    generate_end(&g, b, to_events);
     return b;
 }
 
@@ -800,11 +427,138 @@ static void write_return(CodeMemory *c)
     emit8(c, 0xc3);
 }
 
-void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs,
-                        int (*step)(X86Cpu *, const X86StepRecord *))
+static void write_call(CodeMemory *c, X86Cpu *cpu, uint64_t function)
+{
+    emit_alu_imm(c, 5, H_RSP, 8);
+    emit_imm(c, H_RDI, (uintptr_t)cpu);
+    emit_imm(c, H_RAX, function);
+    emit_call_reg(c, H_RAX);
+    emit_alu_imm(c, 0, H_RSP, 8);
+}
+
+enum { MOVUPS_LOAD = 0x10, MOVUPS_STORE = 0x11, LDMXCSR = 2, STMXCSR = 3 };
+
+static void write_vectors(CodeMemory *c, uint8_t opcode)
+{
+    for (unsigned i = 0; i < 16; i++)
+        emit_gs_0f(c, opcode, i, AT_CPU(xmm) + 16 * i);
+}
+
+static void write_mxcsr(CodeMemory *c, unsigned digit, uint32_t at)
+{
+    emit_gs_0f(c, 0xae, digit, at);
+}
+
+/* The vectors, if live, go to memory, and what they raised to the guest's MXCSR. R9 is kept. */
+static void write_save_vectors(CodeMemory *c)
+{
+    uint8_t *none;
+
+    emit_gs_byte(c, 7, AT_CPU(vectors_live), 0);
+    none = emit_jcc(c, H_E);
+    write_vectors(c, MOVUPS_STORE);
+    write_mxcsr(c, STMXCSR, AT_CPU(run_mxcsr));
+    write_mxcsr(c, LDMXCSR, AT_CPU(host_mxcsr));
+    emit_gs(c, 0x8b, false, H_R10, AT_CPU(run_mxcsr));
+    emit_alu_imm(c, 4, H_R10, 0x3f);
+    emit_gs(c, 0x09, false, H_R10, AT_CPU(mxcsr));
+    emit_gs_set_byte(c, AT_CPU(vectors_live), 0);
+    emit_fix(none, c->at);
+}
+
+/* The x87 state, if live, goes to the image; the host's is then as after fninit. */
+static void write_save_x87(CodeMemory *c)
+{
+    uint8_t *none;
+
+    emit_gs_byte(c, 7, AT_CPU(x87_live), 0);
+    none = emit_jcc(c, H_E);
+    emit8(c, 0x65); /* fnsave */
+    emit8(c, 0xdd);
+    emit_gs_operand(c, 6, AT_CPU(x87_image));
+    emit_gs_set_byte(c, AT_CPU(x87_live), 0);
+    emit_gs_set_byte(c, AT_CPU(x87_saved), 1);
+    emit_fix(none, c->at);
+}
+
+static void write_load_vectors(CodeMemory *c)
+{
+    write_vectors(c, MOVUPS_LOAD);
+    emit_gs(c, 0x8b, false, H_R10, AT_CPU(mxcsr));
+    emit_alu_imm(c, 1, H_R10, 0x1f80);
+    emit_gs(c, 0x89, false, H_R10, AT_CPU(run_mxcsr));
+    write_mxcsr(c, LDMXCSR, AT_CPU(run_mxcsr));
+    emit_gs_set_byte(c, AT_CPU(vectors_live), 1);
+    emit8(c, 0xc3);
+}
+
+static void write_load_x87(CodeMemory *c, X86Cpu *cpu, void (*pack_x87)(X86Cpu *))
+{
+    save_registers(c);
+    write_save_vectors(c);
+    write_call(c, cpu, (uintptr_t)pack_x87);
+    load_registers(c);
+    emit8(c, 0x65); /* frstor */
+    emit8(c, 0xdd);
+    emit_gs_operand(c, 4, AT_CPU(x87_image));
+    emit_gs_set_byte(c, AT_CPU(x87_live), 1);
+    emit8(c, 0xc3);
+}
+
+static void write_step(CodeMemory *c, X86Cpu *cpu, int (*step)(X86Cpu *, uint64_t))
 {
     uint8_t *go_on;
 
+    save_registers(c);
+    write_save_vectors(c);
+    write_save_x87(c);
+    emit_mov(c, H_RSI, H_R9);
+    write_call(c, cpu, (uintptr_t)step);
+    emit_bytes(c, 0xc085, 2); /* test eax, eax */
+    go_on = emit_jcc(c, H_E);
+    emit_alu_imm(c, 0, H_RSP, 8); /* the return address into the block */
+    write_return(c);
+    emit_fix(go_on, c->at);
+    load_registers(c);
+    emit8(c, 0xc3);
+}
+
+/* What is found goes to the first table, too. */
+static void write_look_behind_stub(CodeMemory *c, unsigned table, bool write)
+{
+    uint32_t behind = AT_CPU(behind) + (table * 2 + write) * sizeof(((X86Cpu *)0)->behind[0][0]);
+    uint32_t fast = fast_at(table, write);
+    uint8_t *none, *crosses;
+
+    emit_mov(c, H_R10, H_R8);
+    emit_alu_imm(c, 4, H_R10, -4096);
+    emit_rr(c, 0x3b, H_R10, H_R9);
+    crosses = emit_jcc(c, H_NE);
+    emit_hash(c, H_R10, H_R9, X86_HASH, X86_BEHIND_SHIFT, X86_BEHIND_MASK);
+    emit_gs_indexed(c, 0x3b, H_R9, H_R10, behind);
+    none = emit_jcc(c, H_NE);
+    emit_push(c, H_RAX);
+    emit_gs_indexed(c, 0x8b, H_RAX, H_R10, behind + offsetof(X86FastEntry, add));
+    emit_mov(c, H_R10, H_R9);
+    emit_shift(c, 5, H_R10, X86_FAST_SHIFT);
+    emit_alu_imm(c, 4, H_R10, X86_FAST_MASK);
+    emit_gs_indexed(c, 0x89, H_R9, H_R10, fast);
+    emit_gs_indexed(c, 0x89, H_RAX, H_R10, fast + offsetof(X86FastEntry, add));
+    emit_rr(c, 0x03, H_R8, H_RAX);
+    emit_pop(c, H_RAX);
+    emit_rr(c, 0x33, H_R10, H_R10); /* sets ZF */
+    emit_fix(none, c->at);
+    emit_fix(crosses, c->at);
+    emit8(c, 0xc3);
+}
+
+void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs,
+                        int (*step)(X86Cpu *, uint64_t), void (*pack_x87)(X86Cpu *))
+{
+    for (unsigned i = 0; i < 2 * X86_FASTS; i++) {
+        stubs->look_behind[i / 2][i % 2] = c->at;
+        write_look_behind_stub(c, i / 2, i % 2);
+    }
     stubs->enter = c->at;
     for (unsigned i = 0; i < CALLEE_SAVED; i++)
         emit_push(c, callee_saved[i]);
@@ -813,25 +567,20 @@ void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs,
     load_registers(c);
     emit_bytes(c, 0xe0ff41, 3); /* jmp r8 */
 
+    stubs->leave_r9 = c->at;
+    emit_store_gs(c, AT_CPU(rip), H_R9);
     stubs->leave = c->at;
     save_registers(c);
+    write_save_vectors(c);
+    write_save_x87(c);
     write_return(c);
 
     stubs->step = c->at;
-    save_registers(c);
-    emit_alu_imm(c, 5, H_RSP, 8);
-    emit_imm(c, H_RDI, (uintptr_t)cpu);
-    emit_mov(c, H_RSI, H_R9);
-    emit_imm(c, H_RAX, (uintptr_t)step);
-    emit_call_reg(c, H_RAX);
-    emit_alu_imm(c, 0, H_RSP, 8);
-    emit_bytes(c, 0xc085, 2); /* test eax, eax */
-    go_on = emit_jcc(c, H_E);
-    emit_alu_imm(c, 0, H_RSP, 8); /* the return address into the block */
-    write_return(c);
-    emit_fix(go_on, c->at);
-    load_registers(c);
-    emit8(c, 0xc3);
+    write_step(c, cpu, step);
+    stubs->load_vectors = c->at;
+    write_load_vectors(c);
+    stubs->load_x87 = c->at;
+    write_load_x87(c, cpu, pack_x87);
 }
 
 /* ---- the host -------------------------------------------------------------------------------- */
@@ -867,10 +616,13 @@ static void write_gs(uint64_t v)
 
 uint64_t x86_generate_begin(X86Cpu *cpu)
 {
-    uint64_t before = cpu->translator ? read_gs() : 0;
+    uint64_t before;
 
-    if (cpu->translator)
-        write_gs((uintptr_t)cpu);
+    if (!cpu->translator)
+        return 0;
+    before = read_gs();
+    write_gs((uintptr_t)cpu);
+    asm volatile("stmxcsr %0" : "=m"(cpu->host_mxcsr));
     return before;
 }
 
@@ -898,18 +650,28 @@ void x86_generate_end(uint64_t before)
 }
 
 void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs,
-                        int (*step)(X86Cpu *, const X86StepRecord *))
+                        int (*step)(X86Cpu *, uint64_t), void (*pack_x87)(X86Cpu *))
 {
     g_assert_not_reached();
 }
 
-X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs,
-                             const uint8_t *guest, size_t len)
+X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs, X86Key key,
+                             unsigned slot, const uint8_t *guest, size_t len)
 {
     g_assert_not_reached();
 }
 
-void x86_generate_chain(uint8_t *from, const X86Block *b)
+void x86_generate_chain(uint8_t *from, const X86Block *b, bool once_in_loop)
+{
+    g_assert_not_reached();
+}
+
+void x86_generate_kill(X86Block *b)
+{
+    g_assert_not_reached();
+}
+
+void x86_generate_revive(X86Block *b)
 {
     g_assert_not_reached();
 }

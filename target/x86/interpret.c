@@ -5,6 +5,7 @@
  */
 #include "target/x86/interpret.h"
 #include "target/x86/execute.h"
+#include "target/x86/translate.h"
 #include "target/x86/x87.h"
 
 static X86Execute *const execute[X86_OP_COUNT] = {
@@ -40,7 +41,7 @@ static uint64_t code_address(const X86Cpu *cpu)
 
 static size_t fetch_part(X86Cpu *cpu, uint64_t linear, uint8_t *to, size_t len)
 {
-    X86Place p = x86_place(cpu, linear, X86_FETCH, X86_BY_PROGRAM);
+    X86Place p = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
 
     len = MIN(len, 4096 - (linear & 4095));
     for (size_t i = 0; i < len; i++)
@@ -48,8 +49,7 @@ static size_t fetch_part(X86Cpu *cpu, uint64_t linear, uint8_t *to, size_t len)
     return len;
 }
 
-/* Decodes the instruction at RIP. The second page is touched only if the instruction reaches it. */
-static void fetch(X86Cpu *cpu, X86Insn *in)
+void x86_fetch(X86Cpu *cpu, X86Insn *in)
 {
     uint8_t code[X86_INSN_MAX];
     size_t may = bytes_in_segment(cpu), have;
@@ -135,8 +135,7 @@ static void check_state(X86Cpu *cpu, const X86Insn *in)
 
 /* ---- x87 bookkeeping ------------------------------------------------------------------------- */
 
-/* Operations on the control and status words leave the pointers to the last instruction alone. */
-static bool is_x87_control(const X86Insn *in)
+bool x86_is_x87_control(const X86Insn *in)
 {
     switch (in->op) {
     case X86_fldcw:
@@ -168,7 +167,7 @@ static void note_x87(X86Cpu *cpu, const X86Insn *in, uint64_t data)
 
 static void run(X86Cpu *cpu, const X86Insn *in)
 {
-    bool is_x87 = x86_operations[in->op].class_ == X86_C_X87 && !is_x87_control(in);
+    bool is_x87 = x86_operations[in->op].class_ == X86_C_X87 && !x86_is_x87_control(in);
     uint64_t data = is_x87 ? x86_offset(cpu, in) : 0;
 
     execute[in->op](cpu, in);
@@ -234,7 +233,7 @@ void x86_step(X86Cpu *cpu)
 
     if (cpu->dr[7] & 0xff && !(cpu->flags & X86_RF))
         check_code_breakpoints(cpu);
-    fetch(cpu, &in);
+    x86_fetch(cpu, &in);
     x86_execute(cpu, &in);
 }
 
@@ -281,6 +280,21 @@ bool x86_handle(X86Cpu *cpu)
     return true;
 }
 
+/*
+ * The request is withdrawn first, so that one made meanwhile is not lost, and made again if there
+ * was an interrupt, as there may be more.
+ */
+static int request_interrupt(X86Cpu *cpu)
+{
+    int vector;
+
+    __atomic_and_fetch(&cpu->events, ~(uint32_t)X86_EVENT_INTERRUPT, __ATOMIC_ACQ_REL);
+    vector = cpu->machine->interrupt(cpu->machine_opaque);
+    if (vector >= 0)
+        __atomic_or_fetch(&cpu->events, X86_EVENT_INTERRUPT, __ATOMIC_ACQ_REL);
+    return vector;
+}
+
 static void take_interrupt(X86Cpu *cpu, uint32_t events)
 {
     int vector = -1;
@@ -291,7 +305,7 @@ static void take_interrupt(X86Cpu *cpu, uint32_t events)
         __atomic_and_fetch(&cpu->events, ~(uint32_t)X86_EVENT_NMI, __ATOMIC_ACQ_REL);
         vector = X86_NMI;
     } else if (events & X86_EVENT_INTERRUPT && cpu->flags & X86_IF) {
-        vector = cpu->machine->interrupt(cpu->machine_opaque);
+        vector = request_interrupt(cpu);
     }
     if (vector < 0)
         return;
@@ -304,6 +318,8 @@ bool x86_take_events(X86Cpu *cpu)
 {
     uint32_t events = __atomic_load_n(&cpu->events, __ATOMIC_ACQUIRE);
 
+    if (events & X86_EVENT_CODE)
+        x86_take_code_mail(cpu);
     if (events & X86_EVENT_STOP) {
         __atomic_and_fetch(&cpu->events, ~(uint32_t)X86_EVENT_STOP, __ATOMIC_ACQ_REL);
         return false;

@@ -43,6 +43,7 @@ static const Format format_32 = { 2, 4, 10 }, format_pae = { 2, 8, 9 }, format_l
 typedef struct {
     uint64_t physical; /* of the 4 KiB page */
     uint8_t rights;
+    uint8_t shift; /* of the page that maps it: 12 for 4 KiB */
     uint32_t error; /* PFE_P, PFE_RSVD if it failed */
     bool found;
 } Walk;
@@ -84,7 +85,7 @@ static bool set_bits(X86Cpu *cpu, uint64_t at, unsigned size, uint64_t entry, ui
 
     if ((entry & bits) == bits)
         return true;
-    x86_code_changed(cpu, at);
+    x86_code_changed(cpu, at, size);
     if (!host) {
         memory_map_write(cpu->memory, at, size, entry | bits);
         return true;
@@ -206,6 +207,7 @@ static Walk walk_once(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by, 
     }
     w.rights = entry_rights(cpu, all_of, entries[level], no_execute);
     w.physical = page_of_entry(f, level, entries[level], linear);
+    w.shift = 12 + level * f->bits;
     w.error = X86_PFE_P;
     w.found = true;
     if (quiet || !may_access(cpu, w.rights, access, by))
@@ -226,7 +228,7 @@ static Walk walk(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by, bool 
     Walk w;
 
     if (!(cpu->cr0 & X86_CR0_PG))
-        return (Walk){ .physical = linear & ~PAGE_MASK, .found = true,
+        return (Walk){ .physical = linear & ~PAGE_MASK, .found = true, .shift = 12,
                        .rights = X86_TLB_USER | X86_TLB_WRITABLE | X86_TLB_DIRTY };
     do {
         again = false;
@@ -259,7 +261,42 @@ static unsigned current_pcid(const X86Cpu *cpu)
 
 static X86TlbEntry *tlb_slot(X86Cpu *cpu, uint64_t linear)
 {
-    return &cpu->tlb[linear >> 12 & (X86_TLB_SIZE - 1)];
+    return &cpu->tlb[(linear >> 12) * X86_HASH >> 20 & (X86_TLB_SIZE - 1)];
+}
+
+static void note_filled(X86Filled *f, uint64_t what)
+{
+    if (f->count < X86_FILLED)
+        f->what[f->count] = what;
+    f->count += f->count <= X86_FILLED;
+}
+
+static bool all_known(const X86Filled *f)
+{
+    return f->count <= X86_FILLED;
+}
+
+/* The bit for the page of @linear, of 1 << @shift bytes, in a set of 1024. */
+static uint64_t *page_bit(uint64_t set[16], uint64_t linear, unsigned shift, uint64_t *bit)
+{
+    uint64_t hash = ((linear >> shift) + shift) * UINT64_C(0x9e3779b97f4a7c15) >> 54;
+
+    *bit = UINT64_C(1) << (hash & 63);
+    return &set[hash / 64];
+}
+
+static void set_page_bit(uint64_t set[16], uint64_t linear, unsigned shift)
+{
+    uint64_t bit, *word = page_bit(set, linear, shift, &bit);
+
+    *word |= bit;
+}
+
+static bool has_page_bit(uint64_t set[16], uint64_t linear, unsigned shift)
+{
+    uint64_t bit, *word = page_bit(set, linear, shift, &bit);
+
+    return *word & bit;
 }
 
 static bool tlb_hit(const X86Cpu *cpu, const X86TlbEntry *e, uint64_t linear)
@@ -280,6 +317,9 @@ static void tlb_fill(X86Cpu *cpu, X86TlbEntry *e, uint64_t linear, X86Access acc
     }
     *e = (X86TlbEntry){ .page = linear & ~PAGE_MASK, .physical = w.physical,
                         .pcid = current_pcid(cpu), .rights = w.rights };
+    if (w.shift > 12)
+        set_page_bit(cpu->large_pages, linear, w.shift);
+    note_filled(w.rights & X86_TLB_GLOBAL ? &cpu->tlb_global : &cpu->tlb_filled, e->page);
     e->host = memory_map_host(cpu->memory, w.physical, true);
     if (!e->host) {
         e->host = memory_map_host(cpu->memory, w.physical, false);
@@ -288,27 +328,38 @@ static void tlb_fill(X86Cpu *cpu, X86TlbEntry *e, uint64_t linear, X86Access acc
     }
 }
 
+unsigned x86_fast_table(const X86Cpu *cpu)
+{
+    if (cpu->cpl == 3)
+        return X86_FAST_USER;
+    return cpu->cr4 & X86_CR4_SMAP && cpu->flags & X86_AC ? X86_FAST_LET : X86_FAST_SYSTEM;
+}
+
 /*
- * Lets translated code use the page of @e, unless the answer depends on more than privilege, or
- * writes to it must be seen because there is code on it.
+ * Lets translated code use the page of @e, unless the answer depends on more than the table says,
+ * or writes to it must be seen because there is code on it.
  */
 static void note_access(X86Cpu *cpu, const X86TlbEntry *e, X86Access access, X86By by)
 {
-    bool user = cpu->cpl == 3, write = access == X86_WRITE;
-    X86FastEntry *f = &cpu->fast[user][write][e->page >> 12 & (X86_FAST_SIZE - 1)];
+    unsigned table = x86_fast_table(cpu);
+    bool write = access == X86_WRITE;
+    X86FastEntry f = { .page = e->page, .add = (uintptr_t)e->host - e->page };
 
-    if (write)
-        x86_code_changed(cpu, e->physical);
     if (access == X86_FETCH || by != X86_BY_PROGRAM || !e->host)
         return;
     if (write && (e->rights & X86_TLB_READ_ONLY_HOST || x86_has_code(cpu, e->physical)))
         return;
-    if (!user && cpu->cr4 & X86_CR4_SMAP && e->rights & X86_TLB_USER)
+    if (table == X86_FAST_SYSTEM && cpu->cr4 & X86_CR4_SMAP && e->rights & X86_TLB_USER)
         return;
-    *f = (X86FastEntry){ .page = e->page, .add = (uintptr_t)e->host - e->page };
+    *x86_fast_slot(cpu, table, write, e->page) = f;
+    if (x86_behind_slot(cpu, table, write, e->page)->page == e->page)
+        return;
+    *x86_behind_slot(cpu, table, write, e->page) = f;
+    note_filled(e->rights & X86_TLB_GLOBAL ? &cpu->fast_global : &cpu->fast_filled,
+                e->page | table << 1 | write);
 }
 
-X86Place x86_place(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by)
+X86Place x86_place(X86Cpu *cpu, uint64_t linear, size_t len, X86Access access, X86By by)
 {
     X86TlbEntry *e = tlb_slot(cpu, linear);
     uint64_t within = linear & PAGE_MASK;
@@ -316,12 +367,15 @@ X86Place x86_place(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by)
     if (!tlb_hit(cpu, e, linear) || !may_access(cpu, e->rights, access, by) ||
         (access == X86_WRITE && !(e->rights & X86_TLB_DIRTY)))
         tlb_fill(cpu, e, linear, access, by);
+    if (access == X86_WRITE)
+        x86_code_changed(cpu, e->physical | within, len);
     if (cpu->translator)
         note_access(cpu, e, access, by);
     return (X86Place){
         .physical = e->physical | within,
         .host = e->host && !(access == X86_WRITE && e->rights & X86_TLB_READ_ONLY_HOST)
                     ? e->host + within : NULL,
+        .is_global = e->rights & X86_TLB_GLOBAL,
     };
 }
 
@@ -394,12 +448,12 @@ static size_t part_on_page(uint64_t linear, size_t len)
 void x86_read_linear(X86Cpu *cpu, uint64_t linear, void *to, size_t len, X86By by)
 {
     size_t part = part_on_page(linear, len);
-    X86Place p = x86_place(cpu, linear, X86_READ, by);
+    X86Place p = x86_place(cpu, linear, part, X86_READ, by);
 
     if (part == len) {
         place_read(cpu, p, to, len);
     } else {
-        X86Place next = x86_place(cpu, linear_add(cpu, linear, part), X86_READ, by);
+        X86Place next = x86_place(cpu, linear_add(cpu, linear, part), len - part, X86_READ, by);
 
         place_read(cpu, p, to, part);
         place_read(cpu, next, (uint8_t *)to + part, len - part);
@@ -409,12 +463,12 @@ void x86_read_linear(X86Cpu *cpu, uint64_t linear, void *to, size_t len, X86By b
 void x86_write_linear(X86Cpu *cpu, uint64_t linear, const void *from, size_t len, X86By by)
 {
     size_t part = part_on_page(linear, len);
-    X86Place p = x86_place(cpu, linear, X86_WRITE, by);
+    X86Place p = x86_place(cpu, linear, part, X86_WRITE, by);
 
     if (part == len) {
         place_write(cpu, p, from, len);
     } else {
-        X86Place next = x86_place(cpu, linear_add(cpu, linear, part), X86_WRITE, by);
+        X86Place next = x86_place(cpu, linear_add(cpu, linear, part), len - part, X86_WRITE, by);
 
         place_write(cpu, p, from, part);
         place_write(cpu, next, (const uint8_t *)from + part, len - part);
@@ -425,9 +479,9 @@ void x86_probe_write(X86Cpu *cpu, uint64_t linear, size_t len, X86By by)
 {
     size_t part = part_on_page(linear, len);
 
-    x86_place(cpu, linear, X86_WRITE, by);
+    x86_place(cpu, linear, part, X86_WRITE, by);
     if (part < len)
-        x86_place(cpu, linear_add(cpu, linear, part), X86_WRITE, by);
+        x86_place(cpu, linear_add(cpu, linear, part), len - part, X86_WRITE, by);
 }
 
 uint64_t x86_load_linear(X86Cpu *cpu, uint64_t linear, unsigned size, X86By by)
@@ -446,21 +500,145 @@ void x86_store_linear(X86Cpu *cpu, uint64_t linear, unsigned size, uint64_t valu
 
 /* ---- flushing -------------------------------------------------------------------------------- */
 
-void x86_fast_flush(X86Cpu *cpu)
+static const X86FastEntry no_page = { UINT64_MAX, 0 };
+
+static void jumps_clear(X86Cpu *cpu, X86Filled *f)
 {
-    memset(cpu->fast, 0xff, sizeof(cpu->fast));
+    for (unsigned i = 0; i < f->count; i++)
+        for (unsigned key = 0; key < X86_KEYS; key++)
+            x86_jump_slot(cpu, key, f->what[i])->rip = X86_NO_JUMP;
+    f->count = 0;
+}
+
+void x86_jumps_flush(X86Cpu *cpu)
+{
+    if (all_known(&cpu->jumps_filled) && all_known(&cpu->jumps_global)) {
+        jumps_clear(cpu, &cpu->jumps_filled);
+        jumps_clear(cpu, &cpu->jumps_global);
+    } else {
+        for (unsigned i = 0; i < X86_KEYS * X86_JUMPS; i++)
+            cpu->jumps[i / X86_JUMPS][i % X86_JUMPS].rip = X86_NO_JUMP;
+        cpu->jumps_filled.count = cpu->jumps_global.count = 0;
+    }
+    memset(cpu->jump_pages, 0, sizeof(cpu->jump_pages));
+}
+
+static void jumps_flush_nonglobal(X86Cpu *cpu)
+{
+    if (all_known(&cpu->jumps_filled))
+        jumps_clear(cpu, &cpu->jumps_filled);
+    else
+        x86_jumps_flush(cpu);
+}
+
+void x86_note_jump(X86Cpu *cpu, unsigned key, uint64_t rip, const uint8_t *code, bool is_global)
+{
+    *x86_jump_slot(cpu, key, rip) = (X86Jump){ rip, code };
+    note_filled(is_global ? &cpu->jumps_global : &cpu->jumps_filled, rip);
+    set_page_bit(cpu->jump_pages, rip, 12);
+}
+
+static void forget_fast(X86Cpu *cpu, unsigned table, bool write, uint64_t page)
+{
+    *x86_fast_slot(cpu, table, write, page) = no_page;
+    *x86_behind_slot(cpu, table, write, page) = no_page;
+}
+
+static void fast_clear(X86Cpu *cpu, X86Filled *f)
+{
+    for (unsigned i = 0; i < f->count; i++)
+        forget_fast(cpu, f->what[i] >> 1 & 3, f->what[i] & 1, f->what[i] & ~PAGE_MASK);
+    f->count = 0;
+}
+
+static void fast_flush(X86Cpu *cpu)
+{
+    if (all_known(&cpu->fast_filled) && all_known(&cpu->fast_global)) {
+        fast_clear(cpu, &cpu->fast_filled);
+        fast_clear(cpu, &cpu->fast_global);
+    } else {
+        memset(cpu->fast, 0xff, sizeof(cpu->fast));
+        memset(cpu->behind, 0xff, sizeof(cpu->behind));
+        cpu->fast_filled.count = cpu->fast_global.count = 0;
+    }
+}
+
+static void fast_flush_nonglobal(X86Cpu *cpu)
+{
+    if (all_known(&cpu->fast_filled))
+        fast_clear(cpu, &cpu->fast_filled);
+    else
+        fast_flush(cpu);
+}
+
+bool x86_fast_protect(X86Cpu *cpu, const uint8_t *host)
+{
+    bool found = false;
+
+    for (unsigned table = 0; table < X86_FASTS; table++) {
+        for (unsigned i = 0; i < X86_BEHIND_SIZE; i++) {
+            const X86FastEntry *f = &cpu->behind[table][true][i];
+
+            if (f->page == UINT64_MAX || f->page + f->add != (uintptr_t)host)
+                continue;
+            forget_fast(cpu, table, true, f->page);
+            found = true;
+        }
+        for (unsigned i = 0; i < X86_FAST_SIZE; i++) {
+            X86FastEntry *f = &cpu->fast[table][true][i];
+
+            if (f->page == UINT64_MAX || f->page + f->add != (uintptr_t)host)
+                continue;
+            *f = no_page;
+            found = true;
+        }
+    }
+    return found;
+}
+
+static void tlb_clear(X86Cpu *cpu, X86Filled *f)
+{
+    for (unsigned i = 0; i < f->count; i++)
+        tlb_slot(cpu, f->what[i])->page = UINT64_MAX;
+    f->count = 0;
+}
+
+void x86_leave_address_space(X86Cpu *cpu)
+{
+    fast_flush_nonglobal(cpu);
+    jumps_flush_nonglobal(cpu);
+}
+
+static void make_tables(X86Cpu *cpu)
+{
+    X86Filled *lists[] = { &cpu->tlb_filled,  &cpu->tlb_global,   &cpu->fast_filled,
+                           &cpu->fast_global, &cpu->jumps_filled, &cpu->jumps_global };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++)
+        lists[i]->count = X86_FILLED + 1;
+    cpu->tables_made = true;
 }
 
 void x86_tlb_flush(X86Cpu *cpu)
 {
-    x86_fast_flush(cpu);
-    for (unsigned i = 0; i < X86_TLB_SIZE; i++)
-        cpu->tlb[i].page = UINT64_MAX;
+    if (!cpu->tables_made)
+        make_tables(cpu);
+    fast_flush(cpu);
+    x86_jumps_flush(cpu);
+    memset(cpu->large_pages, 0, sizeof(cpu->large_pages));
+    if (all_known(&cpu->tlb_filled) && all_known(&cpu->tlb_global)) {
+        tlb_clear(cpu, &cpu->tlb_filled);
+        tlb_clear(cpu, &cpu->tlb_global);
+    } else {
+        for (unsigned i = 0; i < X86_TLB_SIZE; i++)
+            cpu->tlb[i].page = UINT64_MAX;
+        cpu->tlb_filled.count = cpu->tlb_global.count = 0;
+    }
 }
 
 void x86_tlb_flush_local(X86Cpu *cpu, unsigned pcid)
 {
-    x86_fast_flush(cpu);
+    x86_leave_address_space(cpu);
     for (unsigned i = 0; i < X86_TLB_SIZE; i++)
         if (cpu->tlb[i].pcid == pcid && !(cpu->tlb[i].rights & X86_TLB_GLOBAL))
             cpu->tlb[i].page = UINT64_MAX;
@@ -468,19 +646,37 @@ void x86_tlb_flush_local(X86Cpu *cpu, unsigned pcid)
 
 void x86_tlb_flush_nonglobal(X86Cpu *cpu)
 {
-    x86_fast_flush(cpu);
+    x86_leave_address_space(cpu);
+    if (all_known(&cpu->tlb_filled)) {
+        tlb_clear(cpu, &cpu->tlb_filled);
+        return;
+    }
     for (unsigned i = 0; i < X86_TLB_SIZE; i++)
         if (!(cpu->tlb[i].rights & X86_TLB_GLOBAL))
             cpu->tlb[i].page = UINT64_MAX;
+    cpu->tlb_filled.count = 0;
 }
 
-/* All PCIDs' translations of the page share one slot. */
+/*
+ * All PCIDs' translations of the page share one slot. Of a larger page there may be many entries.
+ */
 void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear)
 {
     X86TlbEntry *e = tlb_slot(cpu, linear);
+    uint64_t page = linear & ~PAGE_MASK;
 
-    x86_fast_flush(cpu);
-    if (e->page == (linear & ~PAGE_MASK))
+    if (has_page_bit(cpu->large_pages, linear, 21) || has_page_bit(cpu->large_pages, linear, 22) ||
+        has_page_bit(cpu->large_pages, linear, 30)) {
+        x86_tlb_flush(cpu);
+        return;
+    }
+    for (unsigned table = 0; table < X86_FASTS; table++) {
+        forget_fast(cpu, table, false, page);
+        forget_fast(cpu, table, true, page);
+    }
+    if (has_page_bit(cpu->jump_pages, linear, 12))
+        x86_jumps_flush(cpu);
+    if (e->page == page)
         e->page = UINT64_MAX;
 }
 

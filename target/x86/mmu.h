@@ -19,10 +19,14 @@ typedef enum {
 typedef struct {
     uint64_t physical;
     uint8_t *host; /* NULL if it is no RAM; good up to the page's end */
+    bool is_global;
 } X86Place;
 
-/* Finds @linear for an @access; raises #PF (after setting CR2) if it may not be. */
-X86Place x86_place(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by);
+/*
+ * Finds the @len bytes at @linear, on one page, for an @access; raises #PF (after setting CR2) if
+ * it may not be. Code made of bytes that may be written is dropped.
+ */
+X86Place x86_place(X86Cpu *cpu, uint64_t linear, size_t len, X86Access access, X86By by);
 
 /* Like x86_place, but for a debugger: no rights, no bits set. False if there is no page. */
 bool x86_translate(X86Cpu *cpu, uint64_t linear, uint64_t *physical);
@@ -47,8 +51,54 @@ void x86_tlb_flush_local(X86Cpu *cpu, unsigned pcid);
 void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear);
 void x86_tlb_flush_nonglobal(X86Cpu *cpu);
 
-/* Takes from translated code the pages it may use without asking. */
-void x86_fast_flush(X86Cpu *cpu);
+/* The table of pages that translated code uses at the current privilege: X86_FAST_*. */
+unsigned x86_fast_table(const X86Cpu *cpu);
+
+/* Makes translated code ask before it writes to the page at @host. True if it has not done so. */
+bool x86_fast_protect(X86Cpu *cpu, const uint8_t *host);
+
+/* Translated code goes on with @code at @rip, in table @key of X86Cpu.jumps. */
+void x86_note_jump(X86Cpu *cpu, unsigned key, uint64_t rip, const uint8_t *code, bool is_global);
+
+/* Slots of the tables, as offsets in bytes; translated code computes them, too. */
+#define X86_HASH 0x2545f491
+enum {
+    X86_JUMP_SHIFT = 16,
+    X86_JUMP_MASK = (X86_JUMPS - 1) * sizeof(X86Jump),
+    X86_FAST_SHIFT = 12 - 4,
+    X86_FAST_MASK = (X86_FAST_SIZE - 1) * sizeof(X86FastEntry),
+    X86_BEHIND_SHIFT = 24,
+    X86_BEHIND_MASK = (X86_BEHIND_SIZE - 1) * sizeof(X86FastEntry),
+};
+static inline X86Jump *x86_jump_slot(X86Cpu *cpu, unsigned key, uint64_t rip)
+{
+    uint64_t at = rip * X86_HASH >> X86_JUMP_SHIFT & X86_JUMP_MASK;
+
+    return &cpu->jumps[key][at / sizeof(X86Jump)];
+}
+
+static inline X86FastEntry *x86_fast_slot(X86Cpu *cpu, unsigned table, bool write, uint64_t page)
+{
+    uint64_t at = page >> X86_FAST_SHIFT & X86_FAST_MASK;
+
+    return &cpu->fast[table][write][at / sizeof(X86FastEntry)];
+}
+
+static inline X86FastEntry *x86_behind_slot(X86Cpu *cpu, unsigned table, bool write, uint64_t page)
+{
+    uint64_t at = page * X86_HASH >> X86_BEHIND_SHIFT & X86_BEHIND_MASK;
+
+    return &cpu->behind[table][write][at / sizeof(X86FastEntry)];
+}
+
+/*
+ * Takes from translated code what it knows of pages that are not global: CR3 changes. The TLB keeps
+ * what belongs to other PCIDs.
+ */
+void x86_leave_address_space(X86Cpu *cpu);
+
+/* Forgets all of X86Cpu.jumps. */
+void x86_jumps_flush(X86Cpu *cpu);
 
 /* Reads the four page directory pointers of PAE paging; false if one has reserved bits set. */
 bool x86_load_pdptes(X86Cpu *cpu, uint64_t cr3);

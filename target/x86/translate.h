@@ -7,11 +7,13 @@
 #ifndef TARGET_X86_TRANSLATE_H
 #define TARGET_X86_TRANSLATE_H
 
+#include "target/x86/code-pages.h"
 #include "target/x86/cpu.h"
 
-/* Makes a translator for @cpu with @size bytes for code. False if the host cannot have one:
-    then @cpu is
- * interpreted. */
+/*
+ * Makes a translator for @cpu with @size bytes for code. False if the host cannot have one: then
+ * @cpu is interpreted.
+ */
 bool x86_translator_init(X86Cpu *cpu, size_t size);
 void x86_translator_free(X86Cpu *cpu);
 
@@ -24,7 +26,13 @@ X86Exit x86_run(X86Cpu *cpu);
 /* True if there are blocks made of what stands on the page of @physical. */
 bool x86_has_code(const X86Cpu *cpu, uint64_t physical);
 
-/* The page of @physical is written, by the guest or by a device: blocks made of it are dropped. */
-void x86_code_changed(X86Cpu *cpu, uint64_t physical);
+/*
+ * @cpu writes the @len bytes at @physical, on one page: blocks made of them are dropped. On its
+ * thread; for others there is x86_code_written.
+ */
+void x86_code_changed(X86Cpu *cpu, uint64_t physical, size_t len);
+
+/* Looks at what x86_code_pages_tell told @cpu. On its thread. */
+void x86_take_code_mail(X86Cpu *cpu);
 
 #endif

@@ -5,7 +5,7 @@
 #include "tests/lib/edits.h"
 #include "tests/lib/harness.h"
 #include "tests/lib/memdisk.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <string.h>
 
 enum { SIZE = 64 << 10 };

@@ -4,7 +4,7 @@
 #include "io/co-lock.h"
 #include "tests/lib/harness.h"
 #include "util/keyval.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <string.h>
 
 /* @text as options: "driver=luks,key-secret=s,file.filename=..." */

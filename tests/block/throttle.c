@@ -3,7 +3,7 @@
 #include "block/block.h"
 #include "io/co-lock.h"
 #include "tests/lib/harness.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include "util/size.h"
 
 #define MS INT64_C(1000000)

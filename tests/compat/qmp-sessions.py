@@ -310,6 +310,30 @@ session('bitmaps-record', ADD_A, START, 'block-dirty-bitmap-add {"node":"a","nam
         "!qemu-io -f raw -c 'write 0 64k' -c 'write 1M 4k' nbd+unix:///a?socket=n.sock", NODES,
         'block-dirty-bitmap-clear {"node":"a","name":"b"}', NODES, images=QCOW2)
 
+session('bitmap-digests', ADD_A, START, 'block-dirty-bitmap-add {"node":"a","name":"b"}',
+        'x-debug-block-dirty-bitmap-sha256 {"node":"a","name":"b"}',
+        'block-export-add {"type":"nbd","id":"e","node-name":"a","writable":true}',
+        "!qemu-io -f raw -c 'write 0 64k' -c 'write 1M 4k' -c 'write 9M 1M' nbd+unix:///a?socket=n.sock",
+        'x-debug-block-dirty-bitmap-sha256 {"node":"a","name":"b"}',
+        'x-debug-block-dirty-bitmap-sha256 {"node":"a","name":"c"}',
+        'x-debug-block-dirty-bitmap-sha256 {"node":"x","name":"b"}',
+        'x-debug-block-dirty-bitmap-sha256 {"node":"a"}', 'x-debug-query-block-graph {"a":1}', images=QCOW2)
+
+# ---- thresholds ----
+
+session('write-thresholds', ADD_A, START, 'block-export-add {"type":"nbd","id":"e","node-name":"a","writable":true}',
+        'block-set-write-threshold {"node-name":"a","write-threshold":65536}', NODES,
+        "!qemu-io -f raw -c 'write 0 64k' nbd+unix:///a?socket=n.sock", NODES,
+        "!qemu-io -f raw -c 'write 64k 512' -c 'write 1M 1M' nbd+unix:///a?socket=n.sock", NODES,
+        'block-set-write-threshold {"node-name":"a","write-threshold":65536}',
+        "!qemu-io -f raw -c 'write -z 64k 64k' nbd+unix:///a?socket=n.sock", NODES,
+        'block-set-write-threshold {"node-name":"a","write-threshold":1048576}',
+        'block-set-write-threshold {"node-name":"a","write-threshold":0}', NODES,
+        "!qemu-io -f raw -c 'write 4M 1M' nbd+unix:///a?socket=n.sock", NODES,
+        'block-set-write-threshold {"node-name":"x","write-threshold":5}',
+        'block-set-write-threshold {"node-name":"a"}', 'block-set-write-threshold {"write-threshold":1}',
+        'block-set-write-threshold {"node-name":"a","write-threshold":"1"}', images=QCOW2)
+
 # ---- exports ----
 
 session('exports', ADD_A, ADD_B, START, 'block-export-add {"type":"nbd","id":"e","node-name":"a"}',

@@ -9,7 +9,7 @@
 #include "io/loop.h"
 #include "monitor/session.h"
 #include "nbd/service.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -28,7 +28,7 @@ static bool reaches_outside(const json_t *v)
     static const char *const names[] = {
         "file", "host_device", "nbd", "luks", "pipe", "pty", "socket", "stdio", "iothread",
         "authz-pam", "authz-listfile", "secret_keyring", "tls-creds-x509", "tls-creds-psk",
-        "tls-creds-anon", "nbd-server-start", "inet", "unix", "vsock", "fd", NULL,
+        "tls-creds-anon", "nbd-server-start", "inet", "unix", "vsock", "fd", "fuse", NULL,
     };
     const char *key;
     json_t *member;

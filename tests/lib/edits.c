@@ -5,7 +5,7 @@
 #include "io/co-lock.h"
 #include "tests/lib/disk.h"
 #include "tests/lib/harness.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <string.h>
 #include <unistd.h>
 

@@ -5,8 +5,8 @@
  * A workload runs on an image that lies on a memdisk. Then the disk is rebuilt as a cut after
  * each logged write could have left it: all writes so far in order, or everything flushed and a
  * random part, torn at 512 bytes, of what was not. Of each such image it must hold that it opens,
- * that repairing no more than leaks leaves it clean (where the format has a check), and that each guest sector reads as what was
- * last flushed there or something written later.
+ * that (where the format has a check) a check finds nothing but leaks and repairing these leaves it
+ * clean, and that each guest sector reads as what was last flushed there or something written later.
  *
  * An image may have a second disk, which the cut meets at the same moment: its data file, or the
  * overlay on top of it.
@@ -24,6 +24,7 @@ typedef enum {
     POWER_CUT_OVERLAY = 1 << 2,      /* the second disk is a qcow2 overlay; requests enter there */
     POWER_CUT_BACKING = 1 << 3,      /* the image has "base-a" as its backing file */
     POWER_CUT_LUKS = 1 << 4,         /* encrypted */
+    POWER_CUT_LEAKS = 1 << 6,        /* no repair finds what a cut has lost: leaks stay */
     POWER_CUT_DAMAGED = 1 << 5,      /* .damage has spoilt it before .run; a cut is fully repaired */
 } PowerCutKind;
 

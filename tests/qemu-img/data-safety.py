@@ -15,6 +15,7 @@ from this_run import MAY_ABORT, PRELOADABLE, TRACED
 
 FAIL = str(BUILD / 'preload/fail.so')
 SECRET = '--object', 'secret,id=s,data=abc'
+OFFSET = 0xfffffffffffe00
 
 
 def failing(call, errno, nth=1):
@@ -193,6 +194,28 @@ def zero_clusters_of_snapshots_become_version_2():
 
 
 # ---- the ends of files -------------------------------------------------------------------------
+
+@case
+def a_snapshot_of_clusters_that_are_counted_free_is_refused():
+    """Its new tables could be put over them; a repair comes first, and nothing is changed before."""
+    img('create', '-q', '-f', 'qcow2', 'x', '1M')
+    run(IO, '-c', 'write -q -P 5 0 192k', 'x')
+    img('snapshot', '-c', 'one', 'x')
+    data = bytearray(pathlib.Path('x').read_bytes())
+    l2 = struct.unpack_from('>Q', data, struct.unpack_from('>Q', data, 40)[0])[0] & OFFSET
+    block = struct.unpack_from('>Q', data, struct.unpack_from('>Q', data, 48)[0])[0]
+    struct.pack_into('>H', data, block + 2 * ((struct.unpack_from('>Q', data, l2)[0] & OFFSET) >> 16), 0)
+    pathlib.Path('x').write_bytes(data)
+    for what in ('-c', 'two'), ('-a', 'one'), ('-d', 'one'):
+        done = img('snapshot', *what, 'x', code=1)
+        assert 'used more often than counted' in done.stderr, (what, done.stderr)
+        assert pathlib.Path('x').read_bytes() == data, what
+    img('check', '-q', '-r', 'all', 'x')
+    for what in ('-c', 'two'), ('-a', 'one'), ('-d', 'one'), ('-d', 'two'):
+        img('snapshot', *what, 'x')
+    img('check', '-q', 'x')
+    run(IO, '-c', 'read -P 5 0 192k', 'x')
+
 
 @case
 def reads_past_the_end_of_a_file_give_zeroes():

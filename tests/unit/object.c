@@ -3,7 +3,7 @@
 #include "crypto/secret.h"
 #include "tests/lib/harness.h"
 #include "util/err.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <string.h>
 #include <unistd.h>
 

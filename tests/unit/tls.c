@@ -9,7 +9,7 @@
 #include "io/co-lock.h"
 #include "io/errand.h"
 #include "tests/lib/harness.h"
-#include "util/object.h"
+#include "qapi/object.h"
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <stdarg.h>

@@ -129,6 +129,43 @@ static void test_accessed_and_dirty(void)
     g_assert_cmphex(*pte & (A | D), ==, 0);
 }
 
+/*
+ * invlpg drops all of a large page, whichever of its addresses it names, and global pages, which a
+ * load of CR3 keeps.
+ */
+GUEST(large, 64,
+      "mov 0x41000, %eax; out %eax, $0xe9; mov 0x42000, %eax; out %eax, $0xe9\n"
+      "movq $0x14007, 0x12000; invlpg 0x41000\n" /* the table of small pages instead */
+      "mov 0x42000, %eax; out %eax, $0xe9\n"
+      "movq $0x45107, 0x14218; mov 0x43000, %eax; out %eax, $0xe9\n"
+      "movq $0x46107, 0x14218; mov %cr3, %rax; mov %rax, %cr3; mov 0x43000, %eax; out %eax, $0xe9\n"
+      "invlpg 0x43000; mov 0x43000, %eax; out %eax, $0xe9; out %al, $0xf4");
+
+static void test_large_and_global(void)
+{
+    g_autoptr(Machine) m = machine_new();
+    uint64_t *small, *pde;
+
+    machine_long(m);
+    m->cpu.cr4 |= X86_CR4_PGE;
+    /* A second table, which has another page at 42000. */
+    small = (uint64_t *)(m->ram + 0x14000);
+    for (unsigned i = 0; i < 512; i++)
+        small[i] = i * 4096 | P | W | U;
+    small[0x42] = 0x44000 | P | W | U;
+    pde = (uint64_t *)(m->ram + PAGES_AT + 2 * 4096);
+    *pde = P | W | U | 1 << 7;
+    for (unsigned i = 1; i < 7; i++)
+        m->ram[0x40000 + i * 4096] = i;
+    RUN(m, large);
+    g_assert_cmpuint(m->notes[0], ==, 1);
+    g_assert_cmpuint(m->notes[1], ==, 2);
+    g_assert_cmpuint(m->notes[2], ==, 4);
+    g_assert_cmpuint(m->notes[3], ==, 5);
+    g_assert_cmpuint(m->notes[4], ==, 5);
+    g_assert_cmpuint(m->notes[5], ==, 6);
+}
+
 /* SMEP: the supervisor does not run the users' pages. */
 static void test_smep(void)
 {
@@ -246,6 +283,7 @@ TRANSLATED(test_protection)
 TRANSLATED(test_no_execute)
 TRANSLATED(test_reserved_bits)
 TRANSLATED(test_accessed_and_dirty)
+TRANSLATED(test_large_and_global)
 TRANSLATED(test_smep)
 TRANSLATED(test_smap)
 TRANSLATED(test_invalidation)
@@ -264,6 +302,8 @@ const Test tests[] = {
     { "/x86/paging/reserved-bits-translated", test_reserved_bits_translated },
     { "/x86/paging/accessed-and-dirty", test_accessed_and_dirty },
     { "/x86/paging/accessed-and-dirty-translated", test_accessed_and_dirty_translated },
+    { "/x86/paging/large-and-global", test_large_and_global },
+    { "/x86/paging/large-and-global-translated", test_large_and_global_translated },
     { "/x86/paging/smep", test_smep },
     { "/x86/paging/smep-translated", test_smep_translated },
     { "/x86/paging/smap", test_smap },

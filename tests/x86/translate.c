@@ -150,6 +150,113 @@ static void test_stack_on_code(void)
     g_assert_cmpuint(m->cpu.exception.vector, ==, X86_GP);
 }
 
+/* Data on the page of the code that writes it; code that is changed, and changed back. */
+GUEST(mixed, 64,
+      "xor %ebx, %ebx; mov $1000, %ecx\n"
+      "1: incl " AT(mixed, counter) "\n"
+      "2: add $1, %ebx; dec %ecx; jnz 1b\n"
+      "mov " AT(mixed, counter) ", %eax; out %eax, $0xe9; mov %ebx, %eax; out %eax, $0xe9\n"
+      "mov $20, %ecx; xor %ebx, %ebx\n"
+      "3: call changing; xorb $3, " AT(mixed, changing) " + 1; dec %ecx; jnz 3b\n"
+      "mov %ebx, %eax; out %eax, $0xe9; out %al, $0xf4\n"
+      ".balign 64\n"
+      "changing: mov $1, %al; movzbl %al, %eax; add %eax, %ebx; ret\n"
+      ".balign 64\n"
+      "counter: .long 0");
+
+static void test_data_among_code(void)
+{
+    g_autoptr(Machine) m = translating();
+
+    RUN(m, mixed);
+    g_assert_cmpuint(m->notes[0], ==, 1000);
+    g_assert_cmpuint(m->notes[1], ==, 1000);
+    g_assert_cmpuint(m->notes[2], ==, 10 * (1 + 2));
+}
+
+/* The same address leads to other code in another address space, by jump, call and return. */
+GUEST(spaces, 64,
+      "mov $6, %ecx; mov $0x15000, %edi; mov $0x10000, %esi\n"
+      "1: mov %rdi, %cr3; xchg %rdi, %rsi; mov $0x40000, %edx; call *%rdx\n"
+      "movzbl %al, %eax; out %eax, $0xe9; dec %ecx; jnz 1b; out %al, $0xf4");
+
+static void test_address_spaces(void)
+{
+    g_autoptr(Machine) m = translating();
+    static const uint8_t one[] = { 0xb0, 1, 0xc3 }, two[] = { 0xb0, 2, 0xc3 };
+
+    memcpy(m->ram + 0x40000, one, sizeof(one));
+    memcpy(m->ram + 0x50000, two, sizeof(two));
+    /* Other tables in which 40000 is 50000. */
+    for (unsigned level = 0; level < 4; level++)
+        memcpy(m->ram + 0x15000 + level * 4096, m->ram + PAGES_AT + level * 4096, 4096);
+    for (unsigned level = 0; level < 3; level++)
+        *(uint64_t *)(m->ram + 0x15000 + level * 4096) = (0x16000 + level * 4096) | 7;
+    *(uint64_t *)(m->ram + 0x18000 + 0x40 * 8) = 0x50007;
+    RUN(m, spaces);
+    for (unsigned i = 0; i < 6; i++)
+        g_assert_cmpuint(m->notes[i], ==, i & 1 ? 1 : 2);
+}
+
+/* An interrupt that waits is served after the instruction behind sti, also if that is a jump. */
+GUEST(opens, 64,
+      "mov $1, %eax; jmp 1f\n"
+      ".skip 40, 0x90\n"
+      "1: cli; mov $2, %eax; sti; jmp 2f; 2: mov $3, %eax; jmp 3f; 3: mov $4, %eax\n"
+      "out %eax, $0xe9; out %al, $0xf4\n"
+      "opened: out %eax, $0xe9; iretq");
+
+extern const uint8_t opened[];
+
+static void test_opened_by_sti(void)
+{
+    g_autoptr(Machine) m = translating();
+
+    machine_gate(m, 0x50, opened - opens, 14, 0, 0);
+    for (unsigned round = 0; round < 3; round++) {
+        m->cpu.rip = CODE;
+        m->cpu.flags &= ~X86_IF;
+        m->noted = 0;
+        m->pending = 0x50;
+        m->cpu.events = X86_EVENT_INTERRUPT;
+        m->ended = false;
+        machine_run_to_exit(m, opens, opens_end - opens);
+        g_assert_true(m->ended);
+        g_assert_cmpuint(m->noted, ==, 2);
+        g_assert_cmpuint(m->notes[0], ==, 2);
+        g_assert_cmpuint(m->notes[1], ==, 4);
+    }
+}
+
+/* A device writes code that has run. */
+GUEST(is_written, 64,
+      "mov $0x40000, %edi; mov $8, %ecx\n"
+      "1: call *%rdi; movzbl %al, %eax; out %eax, $0xe9; in $0x77, %al; dec %ecx; jnz 1b\n"
+      "out %al, $0xf4");
+
+static uint64_t write_code(void *opaque, uint16_t port, unsigned size)
+{
+    Machine *m = opaque;
+
+    m->ram[0x40001]++;
+    x86_code_written(m->cpu.code_pages, 0x40001, 1);
+    return 0;
+}
+
+static void test_code_from_device(void)
+{
+    g_autoptr(Machine) m = translating();
+    static const uint8_t function[] = { 0xb0, 0, 0xc3 };
+    X86Machine parts = *m->cpu.machine;
+
+    parts.port_read = write_code;
+    m->cpu.machine = &parts;
+    memcpy(m->ram + 0x40000, function, sizeof(function));
+    RUN(m, is_written);
+    for (unsigned i = 0; i < 8; i++)
+        g_assert_cmpuint(m->notes[i], ==, i);
+}
+
 const Test tests[] = {
     { "/x86/translate/self-modifying", test_self_modifying },
     { "/x86/translate/remapped-code", test_remapped_code },
@@ -158,6 +265,10 @@ const Test tests[] = {
     { "/x86/translate/stop", test_stop },
     { "/x86/translate/bounded-code", test_bounded_code },
     { "/x86/translate/stack-on-code", test_stack_on_code },
+    { "/x86/translate/data-among-code", test_data_among_code },
+    { "/x86/translate/address-spaces", test_address_spaces },
+    { "/x86/translate/opened-by-sti", test_opened_by_sti },
+    { "/x86/translate/code-from-device", test_code_from_device },
     {}
 };
 

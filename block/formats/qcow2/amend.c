@@ -238,7 +238,7 @@ static CO int unzero_all(Qcow2 *q)
     cache_drop_all(&q->l2);
     if (r >= 0)
         r = qcow2_barrier(q);
-    return r < 0 ? r : tree_apply(q, &freed, -1, FREE_OTHER);
+    return r < 0 ? r : tree_uncount(q, &freed, FREE_OTHER);
 }
 
 static CO bool expand_zeroes(Qcow2 *q, GError **err)

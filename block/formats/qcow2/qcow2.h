@@ -402,11 +402,20 @@ CO int qcow2_refcount_get(Qcow2 *q, uint64_t cluster, uint64_t *count);
 /* Adds @delta to the counts of @n clusters. -EINVAL: below 0 or over the maximum; then undone. */
 CO int qcow2_refcount_add(Qcow2 *q, uint64_t cluster, uint64_t n, int64_t delta);
 /*
- * Adds @sign times @by to the counts of @n clusters; @by of those that change becomes the new count
- * plus 1. That they fit was seen before: -EIO, they would be below 0; -EOVERFLOW, over the maximum.
+ * Takes @by from the counts of @n clusters; @by of those that change becomes the new count plus 1.
+ * That none falls below 0 was seen before by the second one, which returns -EIO then.
  */
-CO int qcow2_refcounts_change(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *by, int sign);
-CO int qcow2_refcounts_fit(Qcow2 *q, uint64_t cluster, uint64_t n, const uint32_t *by, int sign);
+CO int qcow2_refcounts_lower(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *by);
+CO int qcow2_refcounts_fit(Qcow2 *q, uint64_t cluster, uint64_t n, const uint32_t *by);
+/*
+ * What the counts of @n clusters, all in use, become with @up more references and @down fewer (NULL:
+ * none): @up becomes the new count plus 1, 0 where it does not change. -EOVERFLOW: one is too large;
+ * -EIO: one is 0 now, or would be below.
+ */
+CO int qcow2_refcounts_plan(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *up,
+                            const uint32_t *down);
+/* Refcount block @i in the cache, good until the caller suspends; *@block NULL: there is none. */
+CO int qcow2_refblock_get(Qcow2 *q, uint64_t i, void **block);
 /* Counts one down, *@count is what remains. The caller holds refcount_lock. */
 CO int qcow2_refcount_free(Qcow2 *q, uint64_t cluster, uint64_t *count);
 /* Counts of a block as memory: entry @i of refcount block content @block. */

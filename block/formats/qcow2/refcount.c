@@ -212,12 +212,33 @@ CO int qcow2_refcount_add(Qcow2 *q, uint64_t cluster, uint64_t n, int64_t delta)
     return r < 0 ? r : count_add(q, cluster, n, delta);
 }
 
-static bool count_fits(const Qcow2 *q, uint64_t now, uint32_t by, int sign)
+CO int qcow2_refcounts_fit(Qcow2 *q, uint64_t cluster, uint64_t n, const uint32_t *by)
 {
-    return sign < 0 ? now >= by : now <= q->refcount_max && by <= q->refcount_max - now;
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t now;
+        int r = by[i] ? qcow2_refcount_get(q, cluster + i, &now) : 0;
+
+        if (r < 0 || (by[i] && now < by[i]))
+            return r < 0 ? r : -EIO;
+    }
+    return 0;
 }
 
-CO int qcow2_refcounts_fit(Qcow2 *q, uint64_t cluster, uint64_t n, const uint32_t *by, int sign)
+/* Count @now with @up more and @down fewer references, plus 1; 0: as it is. Negative errno. */
+static int count_planned(const Qcow2 *q, uint64_t now, uint32_t up, uint32_t down, uint32_t *plan)
+{
+    uint64_t more = now + up;
+
+    if (!now || more < now || more < down)
+        return -EIO;
+    if (more - down > MIN(q->refcount_max, UINT32_MAX - 2))
+        return -EOVERFLOW;
+    *plan = up == down ? 0 : (uint32_t)(more - down + 1);
+    return 0;
+}
+
+CO int qcow2_refcounts_plan(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *up,
+                            const uint32_t *down)
 {
     int r = qcow2_reftable_load(q);
 
@@ -227,16 +248,21 @@ CO int qcow2_refcounts_fit(Qcow2 *q, uint64_t cluster, uint64_t n, const uint32_
 
         part = part_in_block(q, cluster + done, n - done);
         r = block_get(q, (cluster + done) >> q->refblock_bits, &block);
-        for (uint64_t i = 0; i < part && r >= 0; i++)
-            if (by[done + i] && !count_fits(q, block ? qcow2_count_at(q, block, first + i) : 0,
-                                            by[done + i], sign))
-                return sign < 0 ? -EIO : -EOVERFLOW;
+        for (uint64_t i = done; i < done + part && r >= 0; i++)
+            if (up[i] || (down && down[i]))
+                r = count_planned(q, block ? qcow2_count_at(q, block, first + i - done) : 0, up[i],
+                                  down ? down[i] : 0, &up[i]);
     }
     return r;
 }
 
+CO int qcow2_refblock_get(Qcow2 *q, uint64_t i, void **block)
+{
+    return block_get(q, i, block);
+}
+
 /* The same in one block, from its entry @first on. */
-static void counts_change(Qcow2 *q, void *block, uint64_t first, uint64_t n, uint32_t *by, int sign)
+static void counts_lower(Qcow2 *q, void *block, uint64_t first, uint64_t n, uint32_t *by)
 {
     uint64_t from = n, to = 0;
 
@@ -245,7 +271,7 @@ static void counts_change(Qcow2 *q, void *block, uint64_t first, uint64_t n, uin
 
         if (!by[i])
             continue;
-        now = qcow2_count_at(q, block, first + i) + (int64_t)sign * by[i];
+        now = qcow2_count_at(q, block, first + i) - by[i];
         qcow2_count_put(q, block, first + i, now);
         by[i] = (uint32_t)MIN(now, UINT32_MAX - 1) + 1;
         from = MIN(from, i);
@@ -259,7 +285,7 @@ static void counts_change(Qcow2 *q, void *block, uint64_t first, uint64_t n, uin
     }
 }
 
-CO int qcow2_refcounts_change(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *by, int sign)
+CO int qcow2_refcounts_lower(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *by)
 {
     int r = qcow2_reftable_load(q);
     CO_LOCKED(&q->refcount_lock);
@@ -270,12 +296,11 @@ CO int qcow2_refcounts_change(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *
         part = part_in_block(q, cluster + done, n - done);
         r = block_get(q, (cluster + done) >> q->refblock_bits, &block);
         if (r >= 0 && block)
-            counts_change(q, block, index_in_block(q, cluster + done), part, by + done, sign);
+            counts_lower(q, block, index_in_block(q, cluster + done), part, by + done);
         for (uint64_t i = 0; i < part && r >= 0 && !block; i++)
             r = by[done + i] ? -EINVAL : 0;
     }
-    if (sign < 0)
-        q->free_hint = MIN(q->free_hint, cluster);
+    q->free_hint = MIN(q->free_hint, cluster);
     return r;
 }
 

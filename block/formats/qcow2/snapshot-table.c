@@ -184,7 +184,7 @@ static void put_entry(GByteArray *out, const Qcow2Snapshot *s)
     g_byte_array_append(out, padding, round_up(out->len, 8) - out->len);
 }
 
-/* Takes space for @bytes and writes it there, durably. */
+/* Takes space for @bytes and writes it there. */
 static CO int table_put(Qcow2 *q, const GByteArray *bytes, uint64_t *off)
 {
     int r = qcow2_table_alloc(q, bytes->len, off);
@@ -195,43 +195,54 @@ static CO int table_put(Qcow2 *q, const GByteArray *bytes, uint64_t *off)
     if (r >= 0)
         r = edge_pwrite_buf(q->storage, *off, bytes->data, bytes->len);
     q->unflushed = true;
-    if (r >= 0)
-        r = qcow2_commit(q);
-    if (r >= 0)
-        r = qcow2_barrier(q);
     if (r < 0)
         qcow2_cluster_unalloc(q, *off, bytes->len);
     return r;
 }
 
-CO int snapshot_table_write(Qcow2 *q)
+CO int snapshot_table_put(Qcow2 *q, uint64_t *off, uint64_t *len)
 {
     GByteArray *bytes = g_byte_array_new();
-    uint64_t old_off = q->snapshots_off, old_len = q->snapshots_len, off = 0;
-    uint32_t old_count = q->header_snapshots;
-    bool done = false;
     int r = 0;
 
+    *off = 0;
     for (uint32_t i = 0; i < q->snapshot_count && bytes->len <= QCOW2_SNAPSHOT_TABLE_MAX; i++)
         put_entry(bytes, &q->snapshots[i]);
+    *len = bytes->len;
     if (bytes->len > QCOW2_SNAPSHOT_TABLE_MAX)
         r = -EFBIG;
     if (r >= 0 && bytes->len)
-        r = table_put(q, bytes, &off);
+        r = table_put(q, bytes, off);
+    g_byte_array_unref(bytes);
+    return r;
+}
+
+CO int snapshot_table_write(Qcow2 *q)
+{
+    uint64_t old_off = q->snapshots_off, old_len = q->snapshots_len, off, len;
+    uint32_t old_count = q->header_snapshots;
+    bool done = false;
+    int r = snapshot_table_put(q, &off, &len);
+
+    if (r < 0)
+        return r;
+    r = qcow2_commit(q);
+    if (r >= 0)
+        r = qcow2_barrier(q);
     if (r >= 0) {
         q->snapshots_off = off;
-        q->snapshots_len = bytes->len;
+        q->snapshots_len = len;
         q->header_snapshots = q->snapshot_count;
         r = qcow2_header_switch(q, &done);
-        if (!done) {
-            q->snapshots_off = old_off;
-            q->snapshots_len = old_len;
-            q->header_snapshots = old_count;
-        }
     }
-    g_byte_array_unref(bytes);
-    if (!done)
+    if (!done) {
+        q->snapshots_off = old_off;
+        q->snapshots_len = old_len;
+        q->header_snapshots = old_count;
+        if (len)
+            qcow2_cluster_unalloc(q, off, len);
         return r;
+    }
     qcow2_overlap_remove(q, OVERLAP_SNAPSHOTS, old_off, old_len);
     qcow2_overlap_add(q, OVERLAP_SNAPSHOTS, q->snapshots_off, q->snapshots_len);
     if (old_len && r >= 0)

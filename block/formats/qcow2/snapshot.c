@@ -3,22 +3,13 @@
  * Internal snapshots. A snapshot is an L1 table; its L2 tables and clusters are shared with the
  * active disk and with other snapshots, each use counted in the refcounts.
  *
- * Order of writing, each line durable before the next:
- *
- *     create   counts up; COPIED flags off; copy of the L1 table
- *              snapshot table; header
- *     apply    counts of the snapshot's tree up; its COPIED flags off; copy of its L1 table
- *              header: that copy is the active table
- *              counts of the old active tree down; COPIED flags of what is only ours now on
- *     remove   snapshot table without it; header
- *              counts of its tree down; COPIED flags of what is only ours now on
- *
- * So a flag is never set on a cluster that two tables share, and a cut leaves only clusters whose
- * count is too high and flags that are off without need, which the repair of leaks puts right.
+ * Creating, applying and removing one writes what changes beside what is there and switches to it
+ * by one write of the header (switch.h). So refcounts and COPIED flags agree at every moment: a
+ * check reports a flag that is off without need as an error, here as with the reference.
  * No request runs meanwhile (qcow2_exclusive_begin).
  */
 #include "block/formats/qcow2/snapshot-table.h"
-#include "block/formats/qcow2/tree.h"
+#include "block/formats/qcow2/switch.h"
 #include <string.h>
 
 void qcow2_snapshots_free(Qcow2 *q)
@@ -46,105 +37,6 @@ CO bool qcow2_snapshots_open(Qcow2 *q, OpenFlags flags, GError **err)
 uint64_t qcow2_vmstate_offset(const Qcow2 *q)
 {
     return qcow2_l1_needed(q, q->size) << (q->l2_bits + q->cluster_bits);
-}
-
-/* ---- counting a whole tree ------------------------------------------------------------------ */
-
-static CO bool counts_of_tree(Qcow2 *q, const uint64_t *l1, uint32_t len, Counts *c, GError **err)
-{
-    uint64_t clusters = div_round_up(edge_size(q->storage), q->cluster);
-    int r;
-
-    if (!counts_init(c, clusters))
-        return err_set(err, ENOMEM, "No memory to count %" PRIu64 " clusters", clusters);
-    r = tree_count(q, l1, len, c);
-    return r < 0 ? err_set_errno(err, r, "Could not read the L2 tables") : true;
-}
-
-/* ---- flags ---------------------------------------------------------------------------------- */
-
-/* Turns COPIED off in every entry of a table. */
-static CO int flags_off(Qcow2 *q, const TreeTable *t, uint8_t *entries, bool *changed, void *arg)
-{
-    for (uint64_t i = 0; i < UINT64_C(1) << q->l2_bits; i++) {
-        uint8_t *at = entries + (i << q->entry_bits);
-
-        if (at[0] & 0x80) {
-            at[0] &= 0x7f;
-            *changed = true;
-        }
-    }
-    return 0;
-}
-
-/* Turns COPIED on where @arg, what tree_apply left, says that the count has become 1. */
-static CO int flags_on(Qcow2 *q, const TreeTable *t, uint8_t *entries, bool *changed, void *arg)
-{
-    const Counts *c = arg;
-
-    for (uint64_t i = 0; i < UINT64_C(1) << q->l2_bits; i++) {
-        uint8_t *at = entries + (i << q->entry_bits);
-        uint64_t desc = be64_at(at), cluster = (desc & ENTRY_OFFSET) >> q->cluster_bits;
-
-        if (desc & (ENTRY_COMPRESSED | ENTRY_COPIED) || !cluster || cluster >= c->n ||
-            counts_get(c, cluster) != 2)
-            continue;
-        be64_put(at, desc | ENTRY_COPIED);
-        *changed = true;
-    }
-    return 0;
-}
-
-static CO int tree_flags(Qcow2 *q, const uint64_t *l1, uint32_t len, TreeVisit *visit, void *arg)
-{
-    g_autoptr(GArray) tables = tree_tables(q, l1, len);
-
-    return tree_walk(q, tables, visit, arg);
-}
-
-/* COPIED in the active L1, for what tree_apply made single; then in its L2 tables. */
-static CO int active_flags_on(Qcow2 *q, Counts *c)
-{
-    for (uint32_t i = 0; i < q->l1_len; i++) {
-        uint64_t cluster = (q->l1[i] & ENTRY_OFFSET) >> q->cluster_bits;
-
-        if (cluster && cluster < c->n && counts_get(c, cluster) == 2 &&
-            !(q->l1[i] & ENTRY_COPIED)) {
-            q->l1[i] |= ENTRY_COPIED;
-            qcow2_l1_mark(q, i, 1);
-        }
-    }
-    cache_drop_all(&q->l2);
-    return tree_flags(q, q->l1, q->l1_len, flags_on, c);
-}
-
-/* ---- L1 tables ------------------------------------------------------------------------------ */
-
-/* A durable copy of @l1 without flags, at a new place. */
-static CO int l1_copy(Qcow2 *q, const uint64_t *l1, uint32_t len, uint64_t *off)
-{
-    uint64_t bytes = len * UINT64_C(8);
-    g_autofree uint64_t *disk = g_try_malloc(MAX(bytes, 8));
-    int r = disk ? qcow2_table_alloc(q, bytes, off) : -ENOMEM;
-
-    if (r < 0)
-        return r;
-    for (uint32_t i = 0; i < len; i++)
-        be64_put(&disk[i], l1[i] & ~ENTRY_COPIED);
-    r = qcow2_overlap_check(q, 0, *off, MAX(bytes, 8));
-    if (r >= 0 && bytes)
-        r = edge_pwrite_buf(q->storage, *off, disk, bytes);
-    q->unflushed = true;
-    if (r < 0)
-        qcow2_cluster_unalloc(q, *off, MAX(bytes, 1));
-    return r;
-}
-
-static CO int commit_and_barrier(Qcow2 *q)
-{
-    int r = qcow2_commit(q);
-
-    return r < 0 ? r : qcow2_barrier(q);
 }
 
 /* ---- finding -------------------------------------------------------------------------------- */
@@ -175,8 +67,11 @@ static CO uint64_t *snapshot_l1(Qcow2 *q, const Qcow2Snapshot *s, GError **err)
     return l1;
 }
 
-/* Brings the file up to date, so that tables can be read from it; no requests from here on. */
-static CO bool begin(Qcow2 *q, GError **err)
+/*
+ * Brings the file up to date, so that tables can be read from it; no requests from here on.
+ * Refcounts are written meanwhile even if writes leave them out (*@lazy).
+ */
+static CO bool begin(Qcow2 *q, bool *lazy, GError **err)
 {
     int r;
 
@@ -185,13 +80,44 @@ static CO bool begin(Qcow2 *q, GError **err)
     if (!qcow2_is_writable(q))
         return err_set(err, EPERM, "The image is open read-only");
     qcow2_exclusive_begin(q);
-    r = q->is_corrupt ? -ENOMEDIUM : qcow2_mark_dirty(q);
-    if (r >= 0)
-        r = qcow2_commit_all(q);
+    *lazy = q->lazy_refcounts;
+    q->lazy_refcounts = false;
+    r = q->is_corrupt ? -ENOMEDIUM : qcow2_commit_all(q);
     if (r >= 0)
         return true;
+    q->lazy_refcounts = *lazy;
     qcow2_exclusive_end(q);
     return err_set_errno(err, r, "Could not write metadata");
+}
+
+static void end(Qcow2 *q, bool lazy)
+{
+    q->lazy_refcounts = lazy;
+    qcow2_exclusive_end(q);
+}
+
+/* A copy of the active L1 table; NULL with @err. */
+static uint64_t *active_l1(const Qcow2 *q, GError **err)
+{
+    uint64_t *l1 = g_try_new(uint64_t, MAX(q->l1_len, 1));
+
+    if (!l1)
+        err_set(err, ENOMEM, "No memory for a copy of the L1 table");
+    else if (q->l1_len)
+        memcpy(l1, q->l1, q->l1_len * sizeof(*l1));
+    return l1;
+}
+
+/* Why switch_plan returned @r; @what: what refcounts are too narrow for. Returns false. */
+static bool plan_failed(const Qcow2 *q, int r, const char *what, GError **err)
+{
+    if (r == -EOVERFLOW)
+        return err_set(err, EINVAL, "Refcounts of %u bits cannot count %s", qcow2_refcount_bits(q),
+                       what);
+    if (r == -EIO)
+        return err_set(err, EIO, "Refcounts are wrong, or cannot be read: there are clusters that "
+                       "are used more often than counted");
+    return err_set_errno(err, r, "Could not read refcounts");
 }
 
 /* ---- create --------------------------------------------------------------------------------- */
@@ -205,34 +131,12 @@ static char *new_id(const Qcow2 *q)
     return g_strdup_printf("%" PRIu64, max + 1);
 }
 
-static CO bool share_active(Qcow2 *q, GError **err)
-{
-    g_auto(Counts) c = {};
-    int r;
-
-    if (!counts_of_tree(q, q->l1, q->l1_len, &c, err))
-        return false;
-    r = tree_apply(q, &c, 1, FREE_NEVER);
-    if (r == -EOVERFLOW)
-        return err_set(err, EINVAL, "Refcounts of %u bits cannot count another snapshot of '%s'",
-                       qcow2_refcount_bits(q), node_filename(q->node));
-    if (r >= 0)
-        r = qcow2_commit(q);    /* counts first: then flags only where they are to go */
-    if (r >= 0)
-        r = tree_flags(q, q->l1, q->l1_len, flags_off, NULL);
-    cache_drop_all(&q->l2);
-    for (uint32_t i = 0; i < q->l1_len && r >= 0; i++)
-        if (q->l1[i] & ENTRY_COPIED) {
-            q->l1[i] &= ~ENTRY_COPIED;
-            qcow2_l1_mark(q, i, 1);
-        }
-    return r < 0 ? err_set_errno(err, r, "Could not share the clusters of the disk") : true;
-}
-
-static void list_add(Qcow2 *q, const Qcow2Snapshot *s)
+static void list_insert(Qcow2 *q, uint32_t i, const Qcow2Snapshot *s)
 {
     q->snapshots = g_renew(Qcow2Snapshot, q->snapshots, q->snapshot_count + 1);
-    q->snapshots[q->snapshot_count++] = *s;
+    memmove(&q->snapshots[i + 1], &q->snapshots[i], (q->snapshot_count - i) * sizeof(*s));
+    q->snapshots[i] = *s;
+    q->snapshot_count++;
 }
 
 static void list_remove(Qcow2 *q, uint32_t i)
@@ -242,39 +146,53 @@ static void list_remove(Qcow2 *q, uint32_t i)
     q->snapshot_count--;
 }
 
+/* The snapshot is the last of the list. */
+static CO bool create_over(Qcow2 *q, Switch *s, bool *done, GError **err)
+{
+    g_autofree char *what = g_strdup_printf("another snapshot of '%s'", node_filename(q->node));
+    uint64_t *l1 = active_l1(q, err), off;
+    int r;
+
+    if (!l1 || !switch_init(s, q, l1, q->l1_len, q->size, err) ||
+        !switch_count(s, l1, q->l1_len, true, err))
+        return false;
+    r = switch_plan(s);
+    if (r < 0)
+        return plan_failed(q, r, what, err);
+    r = switch_tables(s, SWITCH_SHARE);
+    if (r >= 0)
+        r = switch_l1_copy(s, &off);
+    if (r >= 0) {
+        q->snapshots[q->snapshot_count - 1].l1_off = off;
+        r = switch_snapshots_write(s);
+    }
+    if (r >= 0)
+        r = switch_over(s, done);
+    return r < 0 ? err_set_errno(err, r, "Could not write the snapshot") : true;
+}
+
 static CO bool create(Qcow2 *q, Snapshot *in, GError **err)
 {
-    Qcow2Snapshot s = {
+    Qcow2Snapshot new = {
         .l1_len = q->l1_len, .id = in->id && *in->id ? g_strdup(in->id) : new_id(q),
         .name = g_strdup(in->name), .date_sec = in->date_sec, .date_nsec = in->date_nsec,
         .vm_clock_nsec = in->vm_clock_nsec, .vm_state_size = in->vm_state_size,
         .disk_size = q->size, .icount = in->icount,
     };
-    int r = 0;
+    Switch s = {};
+    bool done = false, ok;
 
-    list_add(q, &s);
-    if (!share_active(q, err)) {
-        r = -EIO;
-    } else {
-        r = l1_copy(q, q->l1, q->l1_len, &s.l1_off);
-        if (r >= 0) {
-            q->snapshots[q->snapshot_count - 1].l1_off = s.l1_off;
-            r = commit_and_barrier(q);
-        }
-        if (r >= 0)
-            r = snapshot_table_write(q);
-        if (r < 0)
-            err_set_errno(err, r, "Could not write the snapshot");
-    }
-    if (r < 0) {
+    list_insert(q, q->snapshot_count, &new);
+    ok = create_over(q, &s, &done, err);
+    switch_clear(&s);
+    if (!done) {
         list_remove(q, q->snapshot_count - 1);
-        snapshot_clear(&s);
+        snapshot_clear(&new);
         return false;
     }
-    qcow2_overlap_add(q, OVERLAP_INACTIVE_L1, s.l1_off, s.l1_len * UINT64_C(8));
     if (!in->id || !*in->id)
-        in->id = g_strdup(s.id);
-    return true;
+        in->id = g_strdup(new.id);
+    return ok;
 }
 
 /* VM state belongs to the snapshot only: in the active disk it would be copied at the next one. */
@@ -288,7 +206,7 @@ static CO int drop_vmstate(Qcow2 *q, uint64_t size)
 static CO int qcow2_snapshot_create(Node *n, Snapshot *s, GError **err)
 {
     Qcow2 *q = qcow2_of(n);
-    bool ok;
+    bool ok, lazy;
     int r = 0;
 
     if (strlen(s->name ? s->name : "") > UINT16_MAX || strlen(s->id ? s->id : "") > UINT16_MAX) {
@@ -303,157 +221,134 @@ static CO int qcow2_snapshot_create(Node *n, Snapshot *s, GError **err)
         err_set(err, EEXIST, "There is a snapshot with id '%s' already", s->id);
         return -EEXIST;
     }
-    if (!begin(q, err))
+    if (!begin(q, &lazy, err))
         return -EIO;
     ok = create(q, s, err);
     if (ok)
         r = drop_vmstate(q, s->vm_state_size);
-    qcow2_exclusive_end(q);
+    end(q, lazy);
     return ok ? r : -EIO;
 }
 
 /* ---- remove --------------------------------------------------------------------------------- */
 
-/* Gives back what the table @l1 at @off (a tree of @len entries) refers to, and itself. */
-static CO bool release_tree(Qcow2 *q, const uint64_t *l1, uint32_t len, uint64_t off,
-                            GError **err)
+/* The snapshot with the tree @l1 of @len entries is not in the list any more. */
+static CO bool remove_over(Qcow2 *q, Switch *s, const uint64_t *l1, uint32_t len, uint64_t off,
+                           bool *done, GError **err)
 {
-    g_auto(Counts) c = {};
+    uint64_t *active = active_l1(q, err);
     int r;
 
-    if (!counts_of_tree(q, l1, len, &c, err))
+    if (!active || !switch_init(s, q, active, q->l1_len, q->size, err) ||
+        !switch_count(s, l1, len, false, err))
         return false;
-    r = tree_apply(q, &c, -1, FREE_SNAPSHOT);
+    r = switch_plan(s);
+    if (r < 0)
+        return plan_failed(q, r, "fewer snapshots", err);
+    r = switch_tables(s, SWITCH_OWN);
     if (r >= 0)
-        r = active_flags_on(q, &c);
-    if (r >= 0) {
-        qcow2_overlap_remove(q, OVERLAP_INACTIVE_L1, off, len * UINT64_C(8));
-        qcow2_free_later(q, off, MAX(len * UINT64_C(8), 1), FREE_SNAPSHOT);
-        r = qcow2_commit_all(q);
-    }
-    return r < 0 ? err_set_errno(err, r, "Could not free clusters that are not used any more")
-                 : true;
+        r = switch_snapshots_write(s);
+    switch_leave(s, off, len * UINT64_C(8));
+    if (r >= 0)
+        r = switch_over(s, done);
+    if (r < 0)
+        return err_set_errno(err, r, *done ? "Could not free clusters that are not used any more"
+                                           : "Could not write metadata without the snapshot");
+    return true;
 }
 
 static CO bool remove_one(Qcow2 *q, const char *id, GError **err)
 {
-    Qcow2Snapshot *found = find_id(q, id), s;
+    Qcow2Snapshot *found = find_id(q, id), old;
     g_autofree uint64_t *l1 = found ? snapshot_l1(q, found, err) : NULL;
-    bool ok;
-    int r;
+    uint32_t at;
+    Switch s = {};
+    bool done = false, ok;
 
     if (!found)
         return err_set(err, ENOENT, "There is no snapshot with id '%s'", id);
     if (!l1)
         return false;
-    s = *found;
-    list_remove(q, found - q->snapshots);
-    r = snapshot_table_write(q);
-    if (r < 0) {
-        list_add(q, &s);
-        return err_set_errno(err, r, "Could not write the snapshot table");
-    }
-    ok = release_tree(q, l1, s.l1_len, s.l1_off, err);
-    snapshot_clear(&s);
+    old = *found;
+    at = found - q->snapshots;
+    list_remove(q, at);
+    ok = remove_over(q, &s, l1, old.l1_len, old.l1_off, &done, err);
+    switch_clear(&s);
+    if (done)
+        snapshot_clear(&old);
+    else
+        list_insert(q, at, &old);
     return ok;
 }
 
 static CO int qcow2_snapshot_remove(Node *n, const char *id, GError **err)
 {
     Qcow2 *q = qcow2_of(n);
-    bool ok;
+    bool ok, lazy;
 
-    if (!begin(q, err))
+    if (!begin(q, &lazy, err))
         return -EIO;
     ok = remove_one(q, id, err);
-    qcow2_exclusive_end(q);
+    end(q, lazy);
     return ok ? 0 : -EIO;
 }
 
 /* ---- apply ---------------------------------------------------------------------------------- */
 
-/*
- * Makes *@table (@len entries) the active table of a disk of @size bytes, durably. It is taken over,
- * and NULL then, once the file has it.
- */
-static CO int switch_l1(Qcow2 *q, uint64_t **table, uint32_t len, uint64_t size)
+/* The L1 table of @snap, *@len entries: as many as its disk needs. NULL with @err. */
+static CO uint64_t *l1_to_apply(Qcow2 *q, const Qcow2Snapshot *snap, uint32_t *len, GError **err)
 {
-    uint64_t old_off = q->l1_off, old_size = q->size, off, *l1 = *table;
-    uint32_t old_len = q->l1_len;
-    bool done;
-    int r = l1_copy(q, l1, len, &off);
-
-    if (r >= 0)
-        r = commit_and_barrier(q);
-    if (r < 0)
-        return r;
-    q->l1_off = off;
-    q->l1_len = len;
-    q->size = size;
-    r = qcow2_header_switch(q, &done);
-    if (!done) {
-        q->l1_off = old_off;
-        q->l1_len = old_len;
-        q->size = old_size;
-        return r;
-    }
-    qcow2_overlap_free(q);      /* built anew when next needed */
-    cache_drop_all(&q->l2);
-    for (uint32_t i = 0; i < len; i++)
-        l1[i] &= ~ENTRY_COPIED;
-    g_free(q->l1);
-    q->l1 = g_steal_pointer(table);
-    node_set_size(q->node, size);
-    return r;
-}
-
-static CO bool apply(Qcow2 *q, const Qcow2Snapshot *s, GError **err)
-{
-    g_autofree uint64_t *l1 = snapshot_l1(q, s, err);
-    g_autofree uint64_t *old = g_try_new(uint64_t, MAX(q->l1_len, 1));
+    g_autofree uint64_t *l1 = snapshot_l1(q, snap, err);
     uint64_t *longer;
-    uint64_t old_off = q->l1_off;
-    uint32_t old_len = q->l1_len, len;
-    g_auto(Counts) c = {};
-    int r;
 
     if (!l1)
-        return false;
-    if (s->disk_size > INT64_MAX || qcow2_l1_needed(q, s->disk_size) > QCOW2_L1_BYTES_MAX / 8)
-        return err_set(err, EFBIG, "Snapshot '%s' has a disk of %" PRIu64 " bytes, which is too "
-                       "large", s->name, s->disk_size);
-    len = MAX(s->l1_len, (uint32_t)qcow2_l1_needed(q, s->disk_size));
-    longer = g_try_renew(uint64_t, l1, MAX(len, 1));
-    if (!longer || !old)
-        return err_set(err, ENOMEM, "No memory for the L1 table of snapshot '%s'", s->name);
+        return NULL;
+    if (snap->disk_size > INT64_MAX ||
+        qcow2_l1_needed(q, snap->disk_size) > QCOW2_L1_BYTES_MAX / 8) {
+        err_set(err, EFBIG, "Snapshot '%s' has a disk of %" PRIu64 " bytes, which is too large",
+                snap->name, snap->disk_size);
+        return NULL;
+    }
+    *len = MAX(snap->l1_len, (uint32_t)qcow2_l1_needed(q, snap->disk_size));
+    longer = g_try_renew(uint64_t, l1, MAX(*len, 1));
+    if (!longer) {
+        err_set(err, ENOMEM, "No memory for the L1 table of snapshot '%s'", snap->name);
+        return NULL;
+    }
     l1 = longer;
-    memset(l1 + s->l1_len, 0, (len - s->l1_len) * sizeof(*l1));
-    if (old_len)
-        memcpy(old, q->l1, old_len * sizeof(*old));
-    if (!counts_of_tree(q, l1, len, &c, err))
+    memset(l1 + snap->l1_len, 0, (*len - snap->l1_len) * sizeof(*l1));
+    return g_steal_pointer(&l1);
+}
+
+static CO bool apply_over(Qcow2 *q, Switch *s, const Qcow2Snapshot *snap, GError **err)
+{
+    g_autofree char *what = g_strdup_printf("the clusters of snapshot '%s' twice", snap->name);
+    uint32_t len;
+    uint64_t *l1 = l1_to_apply(q, snap, &len, err);
+    bool done;
+    int r;
+
+    if (!l1 || !switch_init(s, q, l1, len, snap->disk_size, err) ||
+        !switch_count(s, l1, len, true, err) || !switch_count(s, q->l1, q->l1_len, false, err))
         return false;
-    r = tree_apply(q, &c, 1, FREE_NEVER);
-    if (r == -EOVERFLOW)
-        return err_set(err, EINVAL, "Refcounts of %u bits cannot count the clusters of snapshot "
-                       "'%s' twice", qcow2_refcount_bits(q), s->name);
-    if (r >= 0)
-        r = commit_and_barrier(q);
-    if (r >= 0)
-        r = tree_flags(q, l1, len, flags_off, NULL);
-    if (r >= 0)
-        r = switch_l1(q, &l1, len, s->disk_size);
+    r = switch_plan(s);
     if (r < 0)
-        return err_set_errno(err, r, "Could not make snapshot '%s' the active disk", s->name);
-    return release_tree(q, old, old_len, old_off, err);
+        return plan_failed(q, r, what, err);
+    r = switch_tables(s, SWITCH_BORROW);
+    if (r >= 0)
+        r = switch_over(s, &done);
+    return r < 0 ? err_set_errno(err, r, "Could not make snapshot '%s' the active disk", snap->name)
+                 : true;
 }
 
 static CO int qcow2_snapshot_apply(Node *n, const char *id, GError **err)
 {
     Qcow2 *q = qcow2_of(n);
-    Qcow2Snapshot *s = find_id(q, id);
-    bool ok;
+    Qcow2Snapshot *snap = find_id(q, id);
+    Switch s = {};
+    bool ok, lazy;
 
-    if (!s) {
+    if (!snap) {
         err_set(err, ENOENT, "There is no snapshot with id '%s'", id);
         return -ENOENT;
     }
@@ -462,10 +357,11 @@ static CO int qcow2_snapshot_apply(Node *n, const char *id, GError **err)
                 dirty_first(n)->name);
         return -EBUSY;
     }
-    if (!begin(q, err))
+    if (!begin(q, &lazy, err))
         return -EIO;
-    ok = apply(q, s, err);
-    qcow2_exclusive_end(q);
+    ok = apply_over(q, &s, snap, err);
+    switch_clear(&s);
+    end(q, lazy);
     return ok ? 0 : -EIO;
 }
 

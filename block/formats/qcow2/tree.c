@@ -156,55 +156,33 @@ CO int tree_count(Qcow2 *q, const uint64_t *l1, uint32_t len, Counts *c)
 
 /* ---- applying ------------------------------------------------------------------------------- */
 
-typedef struct {
-    Qcow2 *q;
-    Counts *c;
-    int sign;
-    FreeKind kind;
-    uint64_t free_from, free_to;   /* bytes that became free and are not passed down yet */
-} Apply;
-
-static CO void pass_down(Apply *a)
+/* Adjacent clusters are passed down at once. */
+CO void tree_became_free(Qcow2 *q, const Counts *c, FreeKind kind)
 {
-    if (a->free_to > a->free_from && a->q->pass_discard[a->kind])
-        edge_discard(a->q->storage, a->free_from, a->free_to - a->free_from);
-    a->free_from = a->free_to = 0;
-}
+    uint64_t from = 0, to = 0;   /* bytes that became free and are not passed down yet */
 
-/* What became free in the chunk from cluster @first on is passed down when its end is known. */
-static CO void chunk_pass_down(Apply *a, uint64_t first, uint64_t n, const uint32_t *counts)
-{
-    Qcow2 *q = a->q;
+    for (uint64_t i = 0; i < c->n; i++) {
+        const uint32_t *chunk = c->chunks[i >> COUNTS_CHUNK_BITS];
+        uint64_t off = i << q->cluster_bits;
 
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t off = (first + i) << q->cluster_bits;
-
-        if (counts[i] != 1)
+        if (!chunk)
+            i |= COUNTS_CHUNK - 1;
+        if (!chunk || chunk[i & (COUNTS_CHUNK - 1)] != 1)
             continue;
-        if (a->free_to != off) {
-            pass_down(a);
-            a->free_from = off;
+        q->free_hint = MIN(q->free_hint, i);
+        if (to != off) {
+            if (to > from && q->pass_discard[kind])
+                edge_discard(q->storage, from, to - from);
+            from = off;
         }
-        a->free_to = off + q->cluster;
+        to = off + q->cluster;
     }
+    if (to > from && q->pass_discard[kind])
+        edge_discard(q->storage, from, to - from);
 }
 
-/* Counts of one chunk of clusters: @check only looks whether they can change. */
-static CO int chunk_apply(Apply *a, uint64_t first, bool check)
+CO int tree_uncount(Qcow2 *q, Counts *c, FreeKind kind)
 {
-    uint64_t n = MIN((uint64_t)COUNTS_CHUNK, a->c->n - first);
-    uint32_t *by = a->c->chunks[first >> COUNTS_CHUNK_BITS];
-    int r = check ? qcow2_refcounts_fit(a->q, first, n, by, a->sign)
-                  : qcow2_refcounts_change(a->q, first, n, by, a->sign);
-
-    if (r >= 0 && !check)
-        chunk_pass_down(a, first, n, by);
-    return r;
-}
-
-CO int tree_apply(Qcow2 *q, Counts *c, int sign, FreeKind kind)
-{
-    Apply a = { .q = q, .c = c, .sign = sign, .kind = kind };
     int r = 0;
 
     /* Compressed clusters may be among those that become free. */
@@ -212,9 +190,15 @@ CO int tree_apply(Qcow2 *q, Counts *c, int sign, FreeKind kind)
     q->bytes_off = 0;
 
     for (int check = 1; check >= 0; check--)
-        for (uint64_t first = 0; first < c->n && r >= 0; first += COUNTS_CHUNK)
-            if (c->chunks[first >> COUNTS_CHUNK_BITS])
-                r = chunk_apply(&a, first, check);
-    pass_down(&a);
+        for (uint64_t first = 0; first < c->n && r >= 0; first += COUNTS_CHUNK) {
+            uint64_t n = MIN((uint64_t)COUNTS_CHUNK, c->n - first);
+            uint32_t *by = c->chunks[first >> COUNTS_CHUNK_BITS];
+
+            if (by)
+                r = check ? qcow2_refcounts_fit(q, first, n, by)
+                          : qcow2_refcounts_lower(q, first, n, by);
+        }
+    if (r >= 0)
+        tree_became_free(q, c, kind);
     return r;
 }

@@ -34,10 +34,9 @@ CO int tree_walk(Qcow2 *q, const GArray *tables, TreeVisit *visit, void *arg);
 /* Adds to @c how often @l1 and its tables refer to each host cluster. -EIO: behind the end. */
 CO int tree_count(Qcow2 *q, const uint64_t *l1, uint32_t len, Counts *c);
 
-/*
- * Adds @sign times @c to the refcounts; all or nothing. What @c holds afterwards, for those clusters
- * that changed, is the new count plus 1. -EOVERFLOW: one would not fit.
- */
-CO int tree_apply(Qcow2 *q, Counts *c, int sign, FreeKind kind);
+/* Takes @c from the refcounts, all or nothing, and passes down what becomes free. */
+CO int tree_uncount(Qcow2 *q, Counts *c, FreeKind kind);
+/* Clusters whose number in @c is 1 have become free: may be taken, and are passed down. */
+CO void tree_became_free(Qcow2 *q, const Counts *c, FreeKind kind);
 
 #endif

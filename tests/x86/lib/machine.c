@@ -195,7 +195,7 @@ X86Exit machine_continue(Machine *m)
 X86Exit machine_run_to_exit(Machine *m, const uint8_t *code, size_t len)
 {
     memcpy(m->ram + CODE, code, len);
-    x86_code_changed(&m->cpu, CODE);
+    x86_code_changed(&m->cpu, CODE, len);
     return machine_continue(m);
 }
 

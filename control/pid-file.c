@@ -3,7 +3,7 @@
  * --pidfile: a file with our process id, locked as long as we live. Whoever finds it locked knows
  * that the process is there.
  */
-#include "storage-daemon/daemon.h"
+#include "control/control.h"
 #include "tools/complain.h"
 #include "util/fd.h"
 #include <errno.h>

@@ -11,36 +11,21 @@
 
 #include "util/json.h"
 
-typedef enum {
-    PROP_STR,
-    PROP_BOOL,
-    PROP_INT,    /* int64 */
-    PROP_UINT,   /* 0 to INT64_MAX */
-    PROP_SIZE,   /* PROP_UINT that as text may have a suffix */
-    PROP_OBJECT, /* an object of .members; as text a.b=1 */
-    PROP_LIST,   /* a list of such objects; as text a.0.b=1 */
-} PropType;
-
-/* A property. Tables of them end with a NULL name. */
-typedef struct ObjectProp {
-    const char *name;
-    PropType type;
-    bool required;
-    const char *type_name; /* what help says between <>; NULL: the usual word for .type */
-    const struct ObjectProp *members; /* of PROP_OBJECT and of each in a PROP_LIST */
-} ObjectProp;
-
 typedef struct ObjectClass {
     const char *name;        /* "secret" */
     size_t state_size;       /* zeroed memory */
-    const ObjectProp *props; /* besides id */
-    /*
-     * Makes the object in @state from @props, an object with values of the right types and no
-     * unknown keys. After a failure .destroy is called too.
-     */
+    const char *props;       /* the schema's type of its properties: "SecretProperties" */
+    const char *defaults;    /* JSON: what properties are that were not given, if not 0, "", false or [] */
+    /* Makes the object in @state from @props, checked. After a failure .destroy is called too. */
     bool (*create)(void *state, const char *id, json_t *props, GError **err);
     void (*destroy)(void *state); /* @state is wiped afterwards */
     bool (*is_used)(const void *state); /* it must not be deleted now. NULL: it always may */
+    const char *const *changeable; /* NULL-ended names of what .change takes; NULL: nothing */
+    /* Makes @state what @props, all that were given, say; changes nothing when that fails. */
+    bool (*change)(void *state, json_t *props, GError **err);
+    const char *hidden;      /* the property that nobody is shown; NULL: none */
+    /* All properties as they are. New reference. NULL: as they were given, else the defaults. */
+    json_t *(*show)(const void *state);
 } ObjectClass;
 
 /* Generated; NULL-ended. */
@@ -58,7 +43,7 @@ bool object_print_help(const char *text);
 /* Makes the object that @text describes, key=value or JSON. */
 bool object_add_text(const char *text, GError **err);
 
-/* Makes the object that @desc describes: "qom-type", "id", properties with JSON types. */
+/* Makes the object that @desc describes: "qom-type", "id", properties with the schema's types. */
 bool object_add(const json_t *desc, GError **err);
 
 /* The state of object @id if it is of class @cls; NULL with @err (ENOENT) otherwise. */
@@ -75,8 +60,21 @@ void *object_find_any(const char *id, const ObjectClass *const *classes, const c
 void object_foreach(void (*fn)(const char *id, const ObjectClass *cls, void *state, void *arg),
                     void *arg);
 
+/* The id of object @id, for as long as that lives; NULL: there is none. */
+const char *object_id(const char *id);
 /* The class of object @id, or NULL. */
 const ObjectClass *object_class_of(const char *id);
+
+/* The class called @name, or NULL. */
+const ObjectClass *object_class_find(const char *name);
+/* Calls @fn with each property of @cls and the name of its type as users of QMP see it. */
+void object_class_props(const ObjectClass *cls,
+                        void (*fn)(const char *name, const char *type, void *arg), void *arg);
+
+/* Property @name of object @id, which exists. New reference; NULL with @err. */
+json_t *object_get(const char *id, const char *name, GError **err);
+/* Changes it to @value. */
+bool object_set(const char *id, const char *name, const json_t *value, GError **err);
 
 /* Is somebody using object @id, which exists? */
 bool object_is_used(const char *id);

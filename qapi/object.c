@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Objects that users make: their registry and what --object accepts. */
-#include "util/object.h"
+#include "qapi/object.h"
+#include "qapi/types.h"
 #include "util/err.h"
 #include "util/keyval.h"
-#include "util/size.h"
 #include "util/suggest.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,7 +13,11 @@ typedef struct {
     char *id;
     const ObjectClass *cls;
     void *state;
+    json_t *props; /* those given, but the hidden one */
 } Object;
+
+/* A property of some classes that only tells that they are ready. */
+#define LOADED "loaded"
 
 /* In the order they were made. Main loop only. */
 static GQueue objects = G_QUEUE_INIT;
@@ -29,7 +33,7 @@ static GList *object_link(const char *id)
     return NULL;
 }
 
-static const ObjectClass *class_find(const char *name)
+const ObjectClass *object_class_find(const char *name)
 {
     for (const ObjectClass *const *c = object_classes; *c; c++)
         if (!strcmp((*c)->name, name))
@@ -48,17 +52,6 @@ bool id_is_valid(const char *text)
 }
 
 /* ---- help ----------------------------------------------------------------------------------- */
-
-static const char *prop_type_name(const ObjectProp *p)
-{
-    static const char *const words[] = {
-        [PROP_STR] = "string", [PROP_BOOL] = "bool", [PROP_INT] = "int",
-        [PROP_UINT] = "int",   [PROP_SIZE] = "size", [PROP_OBJECT] = "object",
-        [PROP_LIST] = "list",
-    };
-
-    return p->type_name ? p->type_name : words[p->type];
-}
 
 static int line_order(gconstpointer a, gconstpointer b)
 {
@@ -83,13 +76,18 @@ static void help_classes(void)
     help_print("List of user creatable objects", lines);
 }
 
+static void help_prop(const char *name, const char *type, void *lines)
+{
+    if (strcmp(name, LOADED))
+        g_ptr_array_add(lines, g_strdup_printf("%s=<%s>", name, type));
+}
+
 static void help_props(const ObjectClass *cls)
 {
     g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
     g_autofree char *title = g_strconcat(cls->name, " options", NULL);
 
-    for (const ObjectProp *p = cls->props; p && p->name; p++)
-        g_ptr_array_add(lines, g_strdup_printf("%s=<%s>", p->name, prop_type_name(p)));
+    object_class_props(cls, help_prop, lines);
     help_print(title, lines);
 }
 
@@ -125,7 +123,7 @@ bool object_print_help(const char *text)
         return true;
     }
     first = g_strndup(text, len);
-    cls = class_find(g_str_has_prefix(first, "qom-type=") ? first + strlen("qom-type=") : first);
+    cls = object_class_find(g_str_has_prefix(first, "qom-type=") ? first + strlen("qom-type=") : first);
     if (!cls)
         return false;
     help_props(cls);
@@ -134,149 +132,51 @@ bool object_print_help(const char *text)
 
 /* ---- properties ----------------------------------------------------------------------------- */
 
-/* Reads string @v as a value of @type, which is not PROP_OBJECT. New reference; NULL: it is none. */
-static json_t *prop_from_text(PropType type, json_t *v)
+static const SchemaMember *prop_find(const ObjectClass *cls, const char *name)
 {
-    const char *text = json_string_value(v);
-    uint64_t size;
-    int64_t number;
+    return schema_member_find(schema_type_find(cls->props)->members, name);
+}
 
-    switch (type) {
-    case PROP_BOOL:
-        if (!strcmp(text, "on") || !strcmp(text, "yes") || !strcmp(text, "true"))
-            return json_true();
-        if (!strcmp(text, "off") || !strcmp(text, "no") || !strcmp(text, "false"))
-            return json_false();
-        return NULL;
-    case PROP_INT:
-    case PROP_UINT:
-        if (!g_ascii_string_to_signed(text, 10, INT64_MIN, INT64_MAX, &number, NULL))
-            return NULL;
-        return json_integer(number);
-    case PROP_SIZE:
-        if (size_parse(text, 1, &size, NULL) < 0 || size > INT64_MAX)
-            return NULL;
-        return json_integer((int64_t)size);
+static const char *prop_type_name(const SchemaMember *m)
+{
+    const SchemaType *t = m->type->meta == SCHEMA_ARRAY ? m->type->element : m->type;
+
+    if (t->meta != SCHEMA_BUILTIN)
+        return t->name;
+    return t->scalar == SCHEMA_STR ? "string" : !strcmp(t->name, "int32") ? "int32_t" : t->name;
+}
+
+void object_class_props(const ObjectClass *cls,
+                        void (*fn)(const char *name, const char *type, void *arg), void *arg)
+{
+    for (const SchemaMember *m = schema_type_find(cls->props)->members; m->name; m++)
+        fn(m->name, prop_type_name(m), arg);
+}
+
+static bool prop_fixed(const ObjectClass *cls, const char *name, GError **err)
+{
+    return err_set(err, EPERM, "Property '%s.%s' is not writable", cls->name, name);
+}
+
+static json_t *prop_default(const ObjectClass *cls, const SchemaMember *m)
+{
+    g_autoptr(json_t) all = cls->defaults ? json_parse(cls->defaults, strlen(cls->defaults), NULL)
+                                          : NULL;
+    const SchemaType *t = m->type;
+
+    if (json_has(all, m->name))
+        return json_incref(json_get(all, m->name));
+    if (!strcmp(m->name, LOADED))
+        return json_true();
+    switch (t->meta) {
+    case SCHEMA_BUILTIN:
+        return t->scalar == SCHEMA_STR ? json_string("")
+             : t->scalar == SCHEMA_BOOL ? json_false() : json_integer(0);
+    case SCHEMA_ENUM:
+        return json_string(schema_enum_name(t->values, 0));
     default:
-        return json_incref(v);
+        return t->meta == SCHEMA_ARRAY ? json_array() : json_object();
     }
-}
-
-static bool prop_type_fits(PropType type, const json_t *v)
-{
-    switch (type) {
-    case PROP_STR:
-        return json_is_string(v);
-    case PROP_BOOL:
-        return json_is_boolean(v);
-    case PROP_INT:
-        return json_is_integer(v);
-    case PROP_UINT:
-    case PROP_SIZE:
-        return json_is_integer(v) && json_integer_value(v) >= 0;
-    case PROP_LIST:
-        return json_is_array(v);
-    default:
-        return json_is_object(v);
-    }
-}
-
-static const ObjectProp *prop_find(const ObjectProp *props, const char *name)
-{
-    for (const ObjectProp *p = props; p && p->name; p++)
-        if (!strcmp(p->name, name))
-            return p;
-    return NULL;
-}
-
-static void prop_unknown(const ObjectProp *props, const char *key, const char *where, GError **err)
-{
-    Suggestion s = { .word = key };
-    g_autofree char *perhaps = NULL;
-
-    for (const ObjectProp *p = props; p && p->name; p++)
-        suggest_try(&s, p->name);
-    perhaps = suggestion_text(&s);
-    err_set(err, EINVAL, "There is no property '%s%s'%s", where, key, perhaps);
-}
-
-static json_t *props_check(const ObjectProp *props, const json_t *in, bool from_text,
-                           const char *where, GError **err);
-
-/* Each member of the list @in, as props_check. */
-static json_t *list_check(const ObjectProp *members, const json_t *in, bool from_text,
-                          const char *where, GError **err)
-{
-    g_autoptr(json_t) out = json_array();
-    size_t i;
-    json_t *value;
-
-    json_array_foreach(in, i, value) {
-        g_autofree char *below = g_strdup_printf("%s%zu.", where, i);
-        json_t *v = props_check(members, value, from_text, below, err);
-
-        if (!v)
-            return NULL;
-        json_array_append_new(out, v);
-    }
-    return g_steal_pointer(&out);
-}
-
-/* @value with the type of @p; new reference or NULL with @err. */
-static json_t *prop_check(const ObjectProp *p, json_t *value, bool from_text, const char *where,
-                          GError **err)
-{
-    g_autofree char *below = g_strconcat(where, p->name, ".", NULL);
-    json_t *v = NULL;
-
-    if (p->type == PROP_OBJECT && json_is_object(value))
-        return props_check(p->members, value, from_text, below, err);
-    if (p->type == PROP_LIST && json_is_array(value))
-        return list_check(p->members, value, from_text, below, err);
-    if (from_text && json_is_string(value))
-        v = prop_from_text(p->type, value);
-    else
-        v = json_incref(value);
-    if (v && prop_type_fits(p->type, v))
-        return v;
-    json_decref(v);
-    err_set(err, EINVAL, "Property '%s%s' takes a value of type %s", where, p->name,
-            prop_type_name(p));
-    return NULL;
-}
-
-/*
- * Checks @in against @props and gives its values their types; with @from_text scalars are strings.
- * @where is the dotted name of @in with its dot, "" at the top. New reference or NULL with @err.
- */
-static json_t *props_check(const ObjectProp *props, const json_t *in, bool from_text,
-                           const char *where, GError **err)
-{
-    g_autoptr(json_t) out = json_object();
-    const char *key;
-    json_t *value;
-
-    if (!json_is_object(in)) {
-        err_set(err, EINVAL, "Property '%.*s' takes an object", (int)strlen(where) - 1, where);
-        return NULL;
-    }
-    json_object_foreach((json_t *)in, key, value) {
-        const ObjectProp *p = prop_find(props, key);
-        json_t *v = p ? prop_check(p, value, from_text, where, err) : NULL;
-
-        if (!p)
-            prop_unknown(props, key, where, err);
-        if (!v)
-            return NULL;
-        json_object_set_new(out, key, v);
-    }
-    for (const ObjectProp *p = props; p && p->name; p++) {
-        if (p->required && !json_has(out, p->name)) {
-            err_set(err, EINVAL, "Property '%s%s' is missing", where, p->name);
-            return NULL;
-        }
-    }
-    return g_steal_pointer(&out);
 }
 
 /* ---- making and finding --------------------------------------------------------------------- */
@@ -289,6 +189,7 @@ static void object_free(Object *o)
         o->cls->destroy(o->state);
     explicit_bzero(o->state, o->cls->state_size);
     g_free(o->state);
+    json_decref(o->props);
     g_free(o->id);
     g_free(o);
 }
@@ -318,17 +219,33 @@ static bool class_unknown(const char *type, GError **err)
     return err_set(err, EINVAL, "There is no object type '%s'%s", type, perhaps);
 }
 
+/* The properties in @desc for class @cls, checked. New reference; NULL with @err. */
+static json_t *desc_props(const json_t *desc, const ObjectClass *cls, bool from_text, GError **err)
+{
+    g_autoptr(json_t) props = json_deep_copy(desc);
+
+    json_object_del(props, "qom-type");
+    json_object_del(props, "id");
+    if (json_has(props, LOADED) && prop_find(cls, LOADED)) {
+        prop_fixed(cls, LOADED, err);
+        return NULL;
+    }
+    if (!(from_text ? schema_check(cls->props, props, err)
+                    : schema_check_exact(cls->props, props, err)))
+        return NULL;
+    return g_steal_pointer(&props);
+}
+
 static bool object_make(const json_t *desc, bool from_text, GError **err)
 {
     const char *type = desc_str(desc, "qom-type", err);
     const char *id = type ? desc_str(desc, "id", err) : NULL;
-    g_autoptr(json_t) given = NULL, props = NULL;
-    g_autoptr(Object) o = NULL;
     const ObjectClass *cls;
+    g_autoptr(Object) o = NULL;
 
     if (!id)
         return false;
-    cls = class_find(type);
+    cls = object_class_find(type);
     if (!cls)
         return class_unknown(type, err);
     if (!id_is_valid(id)) {
@@ -338,18 +255,15 @@ static bool object_make(const json_t *desc, bool from_text, GError **err)
     }
     if (object_link(id))
         return err_set(err, EEXIST, "There is already an object '%s'", id);
-    given = json_copy((json_t *)desc);
-    json_object_del(given, "qom-type");
-    json_object_del(given, "id");
-    props = props_check(cls->props, given, from_text, "", err);
-    if (!props)
-        return err_prefix(err, "Object '%s' of type %s: ", id, type);
     o = g_new0(Object, 1);
     o->id = g_strdup(id);
     o->cls = cls;
     o->state = g_malloc0(cls->state_size);
-    if (!cls->create(o->state, id, props, err))
+    o->props = desc_props(desc, cls, from_text, err);
+    if (!o->props || !cls->create(o->state, id, o->props, err))
         return err_prefix(err, "Object '%s' of type %s: ", id, type);
+    if (cls->hidden)
+        json_object_del(o->props, cls->hidden);
     g_queue_push_tail(&objects, g_steal_pointer(&o));
     return true;
 }
@@ -406,12 +320,76 @@ void object_foreach(void (*fn)(const char *id, const ObjectClass *cls, void *sta
     }
 }
 
+const char *object_id(const char *id)
+{
+    const GList *l = object_link(id);
+
+    return l ? ((const Object *)l->data)->id : NULL;
+}
+
 const ObjectClass *object_class_of(const char *id)
 {
     const GList *l = object_link(id);
 
     return l ? ((const Object *)l->data)->cls : NULL;
 }
+
+/* ---- properties of an object ------------------------------------------------------------------ */
+
+static bool prop_missing(const ObjectClass *cls, const char *name, GError **err)
+{
+    return err_set(err, ENOENT, "Property '%s.%s' not found", cls->name, name);
+}
+
+json_t *object_get(const char *id, const char *name, GError **err)
+{
+    const Object *o = object_link(id)->data;
+    const SchemaMember *m = prop_find(o->cls, name);
+    g_autoptr(json_t) all = o->cls->show ? o->cls->show(o->state) : json_incref(o->props);
+
+    if (!m)
+        prop_missing(o->cls, name, err);
+    else if (!g_strcmp0(name, o->cls->hidden))
+        err_set(err, EACCES, "Property '%s.%s' is not readable", o->cls->name, name);
+    else
+        return json_has(all, name) ? json_incref(json_get(all, name)) : prop_default(o->cls, m);
+    return NULL;
+}
+
+/* @props with @value as its member @name; of an object only the members that @value has. */
+static json_t *props_changed(const json_t *props, const char *name, const json_t *value)
+{
+    json_t *changed = json_deep_copy(props);
+    json_t *old = json_get(changed, name);
+
+    if (json_is_object(old) && json_is_object(value))
+        json_object_update(old, (json_t *)value);
+    else
+        json_object_set_new(changed, name, json_deep_copy(value));
+    return changed;
+}
+
+bool object_set(const char *id, const char *name, const json_t *value, GError **err)
+{
+    Object *o = object_link(id)->data;
+    const ObjectClass *cls = o->cls;
+    g_autoptr(json_t) changed = NULL;
+
+    if (!prop_find(cls, name))
+        return prop_missing(cls, name, err);
+    if (!cls->changeable || !g_strv_contains(cls->changeable, name))
+        return prop_fixed(cls, name, err);
+    if (!schema_check_exact_member(cls->props, name, value, err))
+        return false;
+    changed = props_changed(o->props, name, value);
+    if (!cls->change(o->state, changed, err))
+        return false;
+    json_decref(o->props);
+    o->props = g_steal_pointer(&changed);
+    return true;
+}
+
+/* ---- deleting -------------------------------------------------------------------------------- */
 
 bool object_is_used(const char *id)
 {

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The pair of legacy interrupt controllers. */
+#ifndef HW_I8259_H
+#define HW_I8259_H
+
+#include "system/base/device.h"
+
+extern const DeviceClass device_i8259;
+/* @output is called with the level of the first controller's output. */
+void i8259_connect(Device *d, void (*output)(void *opaque, bool level), void *opaque);
+void i8259_set_irq(Device *d, unsigned irq, bool level); /* 0 to 15 */
+/* Masks all, as firmware does before it starts a system. */
+void i8259_mask(Device *d);
+/* The vector of the interrupt that the processor serves now. */
+uint8_t i8259_acknowledge(Device *d);
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* docs/spec/apic.md */
+#include "hw/ioapic.h"
+
+enum {
+    SELECT = 0x00, WINDOW = 0x10, EOI = 0x40,
+    REG_ID = 0, REG_VERSION = 1, REG_ARBITRATION = 2, REG_TABLE = 0x10,
+    VERSION = 0x20,
+    ENTRY_LOGICAL = 1 << 11, ENTRY_BUSY = 1 << 12, ENTRY_LOW_ACTIVE = 1 << 13,
+    ENTRY_REMOTE_IRR = 1 << 14, ENTRY_LEVEL = 1 << 15, ENTRY_MASKED = 1 << 16,
+    ENTRY_READ_ONLY = ENTRY_BUSY | ENTRY_REMOTE_IRR,
+};
+#define ENTRY_WRITABLE (UINT64_C(0xff00000000000000) | 0x1afff)
+
+typedef struct {
+    Device dev;
+    LapicBus *bus;
+
+    uint8_t select, id;
+    uint64_t table[IOAPIC_PINS];
+    uint32_t level;   /* inputs that are asserted */
+    uint32_t waiting; /* edges that came while masked or not sent yet */
+} Ioapic;
+
+static const StateField ioapic_state[] = {
+    STATE(Ioapic, select), STATE(Ioapic, id), STATE_ARRAY(Ioapic, table), STATE(Ioapic, level),
+    STATE(Ioapic, waiting), {}
+};
+
+static void deliver(Ioapic *s, unsigned pin)
+{
+    uint64_t e = s->table[pin];
+    LapicMessage m = {
+        .destination = e >> 56, .logical = e & ENTRY_LOGICAL, .delivery = e >> 8 & 7,
+        .level_triggered = e & ENTRY_LEVEL, .vector = e,
+    };
+
+    if (e & ENTRY_MASKED)
+        return;
+    if (e & ENTRY_LEVEL) {
+        if (!(s->level >> pin & 1) || e & ENTRY_REMOTE_IRR)
+            return;
+        s->table[pin] |= ENTRY_REMOTE_IRR;
+    } else {
+        if (!(s->waiting >> pin & 1))
+            return;
+        s->waiting &= ~(UINT32_C(1) << pin);
+    }
+    lapic_bus_send(s->bus, &m);
+}
+
+void ioapic_set_irq(Device *d, unsigned pin, bool level)
+{
+    Ioapic *s = (Ioapic *)d;
+    uint32_t bit = UINT32_C(1) << pin;
+    bool rises = level && !(s->level & bit);
+
+    s->level = level ? s->level | bit : s->level & ~bit;
+    /* An edge at a masked input is lost, as on the chip. */
+    if (rises && !(s->table[pin] & ENTRY_MASKED))
+        s->waiting |= bit;
+    deliver(s, pin);
+}
+
+static void end_of_interrupt(Ioapic *s, unsigned pin)
+{
+    s->table[pin] &= ~(uint64_t)ENTRY_REMOTE_IRR;
+    deliver(s, pin);
+}
+
+void ioapic_eoi(Device *d, uint8_t vector)
+{
+    Ioapic *s = (Ioapic *)d;
+
+    for (unsigned i = 0; i < IOAPIC_PINS; i++)
+        if ((s->table[i] & 0xff) == vector && s->table[i] & ENTRY_REMOTE_IRR)
+            end_of_interrupt(s, i);
+}
+
+/* ---- registers ------------------------------------------------------------------------------- */
+
+static uint32_t read_selected(const Ioapic *s)
+{
+    unsigned i = s->select - REG_TABLE;
+
+    switch (s->select) {
+    case REG_ID:
+    case REG_ARBITRATION:
+        return s->id << 24;
+    case REG_VERSION:
+        return VERSION | (IOAPIC_PINS - 1) << 16;
+    }
+    if (s->select < REG_TABLE || i >= 2 * IOAPIC_PINS)
+        return 0;
+    return s->table[i / 2] >> (i % 2 ? 32 : 0);
+}
+
+static void write_entry(Ioapic *s, unsigned i, uint32_t value)
+{
+    uint64_t *e = &s->table[i / 2];
+    uint64_t keep = ~ENTRY_WRITABLE | (i % 2 ? UINT32_MAX : ~(uint64_t)UINT32_MAX);
+    uint64_t v = i % 2 ? (uint64_t)value << 32 : value;
+
+    *e = (*e & keep) | (v & ~keep);
+    /* Remote IRR means nothing to edges: the way to clear it without an EOI. */
+    if (!(*e & ENTRY_LEVEL))
+        *e &= ~(uint64_t)ENTRY_REMOTE_IRR;
+    if (*e & ENTRY_MASKED)
+        s->waiting &= ~(UINT32_C(1) << i / 2);
+    deliver(s, i / 2);
+}
+
+static void write_selected(Ioapic *s, uint32_t value)
+{
+    unsigned i = s->select - REG_TABLE;
+
+    if (s->select == REG_ID)
+        s->id = value >> 24 & 15;
+    else if (s->select >= REG_TABLE && i < 2 * IOAPIC_PINS)
+        write_entry(s, i, value);
+}
+
+static uint64_t ioapic_read(void *opaque, uint64_t offset, unsigned size)
+{
+    Ioapic *s = opaque;
+
+    switch (offset) {
+    case SELECT:
+        return s->select;
+    case WINDOW:
+        return size == 4 ? read_selected(s) : 0;
+    default:
+        return 0;
+    }
+}
+
+static void ioapic_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
+{
+    Ioapic *s = opaque;
+
+    switch (offset) {
+    case SELECT:
+        s->select = value;
+        break;
+    case WINDOW:
+        if (size == 4)
+            write_selected(s, value);
+        break;
+    case EOI:
+        if (size == 4)
+            ioapic_eoi(&s->dev, value);
+        break;
+    }
+}
+
+/* ---- the device ------------------------------------------------------------------------------ */
+
+void ioapic_connect(Device *d, uint64_t address, LapicBus *bus)
+{
+    static const MmioOps ops = { ioapic_read, ioapic_write, 4 };
+
+    ((Ioapic *)d)->bus = bus;
+    memory_map_add_mmio(d->board->memory, address, 0x1000, &ops, d);
+}
+
+static void ioapic_reset(Device *d)
+{
+    Ioapic *s = (Ioapic *)d;
+
+    s->select = s->id = 0;
+    s->waiting = s->level = 0;
+    for (unsigned i = 0; i < IOAPIC_PINS; i++)
+        s->table[i] = ENTRY_MASKED;
+}
+
+const DeviceClass device_ioapic = {
+    .name = "ioapic",
+    .size = sizeof(Ioapic),
+    .version = 1,
+    .state = ioapic_state,
+    .reset = ioapic_reset,
+};

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The I/O APIC: 24 inputs, each sent to processors as its entry says. */
+#ifndef HW_IOAPIC_H
+#define HW_IOAPIC_H
+
+#include "hw/lapic.h"
+
+enum { IOAPIC_PINS = 24 };
+
+extern const DeviceClass device_ioapic;
+/* To be called at once after device_new: its registers at @address, its messages to @bus. */
+void ioapic_connect(Device *d, uint64_t address, LapicBus *bus);
+void ioapic_set_irq(Device *d, unsigned pin, bool level);
+/* A processor has served @vector, which was level-triggered. */
+void ioapic_eoi(Device *d, uint8_t vector);
+
+#endif

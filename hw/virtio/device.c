@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "hw/virtio/device.h"
+#include "util/endian.h"
+
+enum { CONFIG_MAX = 128 };
+
+#define EACH(member) STATE_EACH(VirtioDevice, ring, member)
+const StateField virtio_state[] = {
+    STATE(VirtioDevice, features), STATE(VirtioDevice, status), STATE(VirtioDevice, interrupts),
+    STATE(VirtioDevice, generation), EACH(desc), EACH(avail), EACH(used), EACH(size), EACH(ready),
+    EACH(event_index), EACH(indirect), EACH(broken), EACH(next_avail), EACH(next_used),
+    EACH(signalled), EACH(signalled_valid), {}
+};
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static void *memory_range(void *opaque, uint64_t at, uint64_t len, bool write)
+{
+    return memory_map_range(opaque, at, len, write);
+}
+
+static void memory_written(void *opaque, uint64_t at, uint64_t len)
+{
+    memory_map_written(opaque, at, len);
+}
+
+void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size)
+{
+    g_assert(type->queues <= VIRTIO_QUEUES_MAX && type->config_size <= CONFIG_MAX);
+    d->type = type;
+    d->queue_size = queue_size;
+    d->memory = (RingMemory){ memory_range, memory_written, d->dev.board->memory };
+}
+
+/* ---- interrupts ------------------------------------------------------------------------------ */
+
+static void raise_interrupt(VirtioDevice *d, uint8_t why)
+{
+    d->interrupts |= why;
+    if (d->interrupt)
+        d->interrupt(d->transport);
+}
+
+void virtio_config_changed(VirtioDevice *d)
+{
+    d->generation++;
+    if (virtio_is_running(d))
+        raise_interrupt(d, VIRTIO_INTERRUPT_CONFIG);
+}
+
+void virtio_fail(VirtioDevice *d)
+{
+    if (d->status & VIRTIO_STATUS_NEEDS_RESET)
+        return;
+    d->status |= VIRTIO_STATUS_NEEDS_RESET;
+    if (d->status & VIRTIO_STATUS_DRIVER_OK)
+        raise_interrupt(d, VIRTIO_INTERRUPT_CONFIG);
+}
+
+/* ---- states ---------------------------------------------------------------------------------- */
+
+uint64_t virtio_features(const VirtioDevice *d)
+{
+    return d->type->features(d) | VIRTIO_F_INDIRECT | VIRTIO_F_EVENT_INDEX | VIRTIO_F_VERSION_1;
+}
+
+bool virtio_is_running(const VirtioDevice *d)
+{
+    return (d->status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) ==
+           VIRTIO_STATUS_DRIVER_OK;
+}
+
+void virtio_reset(VirtioDevice *d)
+{
+    d->status = 0;
+    d->resets++;
+    d->features = 0;
+    for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++) {
+        ring_reset(&d->ring[i]);
+        d->ring[i].size = d->queue_size;
+    }
+    if (d->type->reset)
+        d->type->reset(d);
+    d->interrupts = 0;
+    if (d->interrupt)
+        d->interrupt(d->transport);
+}
+
+void virtio_set_status(VirtioDevice *d, uint8_t status)
+{
+    if (!status) {
+        virtio_reset(d);
+        return;
+    }
+    /* Features that are not there, or without the one that all drivers must take, are not accepted. */
+    if (status & ~d->status & VIRTIO_STATUS_FEATURES_OK &&
+        (d->features & ~virtio_features(d) || !virtio_has(d, VIRTIO_F_VERSION_1)))
+        status &= ~VIRTIO_STATUS_FEATURES_OK;
+    d->status = status | (d->status & VIRTIO_STATUS_NEEDS_RESET);
+    for (unsigned i = 0; i < d->type->queues && virtio_is_running(d); i++)
+        virtio_kick(d, i);
+}
+
+void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready)
+{
+    Ring *r = &d->ring[queue];
+
+    r->ready = false;
+    if (!ready)
+        return;
+    r->event_index = virtio_has(d, VIRTIO_F_EVENT_INDEX);
+    r->indirect = virtio_has(d, VIRTIO_F_INDIRECT);
+    r->ready = true;
+    if (r->size > d->queue_size || !ring_start(r, &d->memory)) {
+        r->broken = true;
+        virtio_fail(d);
+    }
+}
+
+void virtio_kick(VirtioDevice *d, unsigned queue)
+{
+    if (virtio_is_running(d) && d->ring[queue].ready)
+        d->type->kick(d, queue);
+}
+
+/* ---- chains ---------------------------------------------------------------------------------- */
+
+bool virtio_pop(VirtioDevice *d, unsigned queue, RingChain *c)
+{
+    if (!virtio_is_running(d))
+        return false;
+    switch (ring_pop(&d->ring[queue], &d->memory, c)) {
+    case RING_CHAIN:
+        return true;
+    case RING_BROKEN:
+        virtio_fail(d);
+        return false;
+    default:
+        return false;
+    }
+}
+
+void virtio_push(VirtioDevice *d, unsigned queue, const RingChain *c, uint32_t len)
+{
+    Ring *r = &d->ring[queue];
+
+    ring_push(r, &d->memory, c, len);
+    if (ring_wants_interrupt(r, &d->memory))
+        raise_interrupt(d, VIRTIO_INTERRUPT_RING);
+}
+
+/* ---- configuration --------------------------------------------------------------------------- */
+
+uint64_t virtio_config_read(const VirtioDevice *d, unsigned offset, unsigned size)
+{
+    uint8_t config[CONFIG_MAX] = { 0 };
+
+    if (offset + size > CONFIG_MAX)
+        return 0;
+    if (d->type->config_read)
+        d->type->config_read(d, config);
+    return size == 1 ? config[offset] : size == 2 ? le16_at(config + offset)
+           : size == 4 ? le32_at(config + offset) : le64_at(config + offset);
+}
+
+void virtio_config_write(VirtioDevice *d, unsigned offset, unsigned size, uint64_t value)
+{
+    for (unsigned i = 0; i < size && d->type->config_write; i++)
+        if (offset + i < d->type->config_size)
+            d->type->config_write(d, offset + i, value >> 8 * i);
+}

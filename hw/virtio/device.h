@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What virtio devices have in common, whatever they are and however they are reached. All with the
+ * machine's lock held.
+ */
+#ifndef HW_VIRTIO_DEVICE_H
+#define HW_VIRTIO_DEVICE_H
+
+#include "system/base/device.h"
+#include "virtio/ring.h"
+
+enum { VIRTIO_QUEUES_MAX = 4 };
+
+enum {
+    VIRTIO_STATUS_ACKNOWLEDGE = 1, VIRTIO_STATUS_DRIVER = 2, VIRTIO_STATUS_DRIVER_OK = 4,
+    VIRTIO_STATUS_FEATURES_OK = 8, VIRTIO_STATUS_NEEDS_RESET = 64, VIRTIO_STATUS_FAILED = 128,
+};
+
+enum { VIRTIO_INTERRUPT_RING = 1, VIRTIO_INTERRUPT_CONFIG = 2 };
+
+#define VIRTIO_F_INDIRECT (UINT64_C(1) << 28)
+#define VIRTIO_F_EVENT_INDEX (UINT64_C(1) << 29)
+#define VIRTIO_F_VERSION_1 (UINT64_C(1) << 32)
+
+typedef struct VirtioDevice VirtioDevice;
+
+/* What a kind of device does; a constant of its file. */
+typedef struct {
+    uint16_t id;
+    unsigned queues;
+    uint64_t (*features)(const VirtioDevice *d); /* besides those of rings */
+    /* The configuration, of .config_size bytes; little-endian. */
+    unsigned config_size;
+    void (*config_read)(const VirtioDevice *d, uint8_t *config);
+    void (*config_write)(VirtioDevice *d, unsigned offset, uint8_t value); /* NULL: read-only */
+    void (*kick)(VirtioDevice *d, unsigned queue);
+    void (*reset)(VirtioDevice *d);              /* rings are stopped already; NULL: nothing */
+} VirtioType;
+
+struct VirtioDevice {
+    Device dev;
+    const VirtioType *type;
+    RingMemory memory;
+    /* Of the transport: the interrupt's state has changed. */
+    void (*interrupt)(void *transport);
+    void *transport;
+
+    uint64_t features;      /* that the driver has accepted */
+    uint8_t status, interrupts;
+    uint32_t generation;    /* of the configuration */
+    uint32_t resets;        /* what was begun before a reset must not be finished after it */
+    Ring ring[VIRTIO_QUEUES_MAX];
+    uint16_t queue_size;    /* greatest */
+};
+
+/* For .base_state of classes. */
+extern const StateField virtio_state[];
+
+/* To be called by realize. */
+void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size);
+uint64_t virtio_features(const VirtioDevice *d);
+void virtio_reset(VirtioDevice *d);
+void virtio_set_status(VirtioDevice *d, uint8_t status);
+void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready);
+void virtio_kick(VirtioDevice *d, unsigned queue);
+uint64_t virtio_config_read(const VirtioDevice *d, unsigned offset, unsigned size);
+void virtio_config_write(VirtioDevice *d, unsigned offset, unsigned size, uint64_t value);
+
+/* ---- for kinds of devices -------------------------------------------------------------------- */
+
+static inline bool virtio_has(const VirtioDevice *d, uint64_t feature)
+{
+    return d->features & feature;
+}
+
+bool virtio_is_running(const VirtioDevice *d);
+/* The next chain of @queue. False: there is none; a broken ring has been told of. */
+bool virtio_pop(VirtioDevice *d, unsigned queue, RingChain *c);
+/* Gives it back, and interrupts if that is wanted. */
+void virtio_push(VirtioDevice *d, unsigned queue, const RingChain *c, uint32_t len);
+/* The driver did what no driver may: the device stops until it is reset. */
+void virtio_fail(VirtioDevice *d);
+/* The configuration is another one. */
+void virtio_config_changed(VirtioDevice *d);
+
+#endif

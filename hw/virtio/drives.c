@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "hw/virtio/drives.h"
+#include "util/err.h"
+#include <string.h>
+
+typedef struct {
+    char *id;
+    Handle *handle;
+    bool is_used;
+} Drive;
+
+static GArray *drives; /* of Drive */
+
+static Drive *find(const char *id)
+{
+    for (guint i = 0; drives && i < drives->len; i++) {
+        Drive *d = &g_array_index(drives, Drive, i);
+
+        if (!strcmp(d->id, id))
+            return d;
+    }
+    return NULL;
+}
+
+Handle *drive_find(const char *id)
+{
+    Drive *d = find(id);
+
+    return d ? d->handle : NULL;
+}
+
+void drive_put(const char *id, Handle *h)
+{
+    Drive d = { .id = g_strdup(id), .handle = h };
+
+    if (!drives)
+        drives = g_array_new(FALSE, FALSE, sizeof(Drive));
+    g_array_append_val(drives, d);
+}
+
+Handle *drive_take_last(void)
+{
+    Drive d;
+
+    if (!drives || !drives->len)
+        return NULL;
+    d = g_array_index(drives, Drive, drives->len - 1);
+    g_array_set_size(drives, drives->len - 1);
+    g_free(d.id);
+    return d.handle;
+}
+
+/* A user of a node: nobody else may write meanwhile. */
+static CO Handle *claim_node(Node *n, GError **err)
+{
+    unsigned needs = ACCESS_READ | (node_is_read_only(n) ? 0 : ACCESS_WRITE);
+
+    return handle_new(n, HANDLE_USER, needs, ACCESS_READ | ACCESS_UNCHANGED, err);
+}
+
+CO Handle *drive_claim(const char *name, bool *owned, GError **err)
+{
+    Drive *d = find(name);
+    Node *n = d ? NULL : node_find(name);
+
+    *owned = !d;
+    if (!d && !n) {
+        err_set(err, ENOENT, "Property 'virtio-blk-device.drive' can't find value '%s'", name);
+        return NULL;
+    }
+    if (!d)
+        return claim_node(n, err);
+    if (d->is_used) {
+        err_set(err, EBUSY, "Drive '%s' is already in use by another device", name);
+        return NULL;
+    }
+    d->is_used = true;
+    return d->handle;
+}
+
+void drive_release(const char *name)
+{
+    Drive *d = find(name);
+
+    if (d)
+        d->is_used = false;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Version 2 of the registers: docs/spec/virtio.md. */
+#include "hw/virtio/mmio.h"
+
+enum {
+    REG_MAGIC = 0x00, REG_VERSION = 0x04, REG_DEVICE_ID = 0x08, REG_VENDOR_ID = 0x0c,
+    REG_DEVICE_FEATURES = 0x10, REG_DEVICE_FEATURES_SEL = 0x14, REG_DRIVER_FEATURES = 0x20,
+    REG_DRIVER_FEATURES_SEL = 0x24, REG_QUEUE_SEL = 0x30, REG_QUEUE_MAX = 0x34, REG_QUEUE_NUM = 0x38,
+    REG_QUEUE_READY = 0x44, REG_NOTIFY = 0x50, REG_INTERRUPT_STATUS = 0x60,
+    REG_INTERRUPT_ACK = 0x64, REG_STATUS = 0x70, REG_QUEUE_DESC = 0x80, REG_QUEUE_AVAIL = 0x90,
+    REG_QUEUE_USED = 0xa0, REG_SHM_LEN = 0xb0, REG_SHM_BASE_HIGH = 0xbc, REG_GENERATION = 0xfc,
+    REG_CONFIG = 0x100,
+
+    MAGIC = 0x74726976, VERSION = 2, VENDOR = 0x554d4551, SIZE = 0x200,
+};
+
+typedef struct {
+    Device dev;
+    VirtioDevice *device;
+    unsigned gsi;
+
+    uint32_t device_features_sel, driver_features_sel, queue_sel;
+} VirtioMmio;
+
+static const StateField mmio_state[] = {
+    STATE(VirtioMmio, device_features_sel), STATE(VirtioMmio, driver_features_sel),
+    STATE(VirtioMmio, queue_sel), {}
+};
+
+static void update_interrupt(void *opaque)
+{
+    VirtioMmio *s = opaque;
+
+    s->dev.board->set_irq(s->dev.board, s->gsi, s->device->interrupts);
+}
+
+/* The ring that is selected; NULL: there is no such queue. */
+static Ring *selected(const VirtioMmio *s)
+{
+    return s->queue_sel < s->device->type->queues ? &s->device->ring[s->queue_sel] : NULL;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static uint32_t half(uint64_t v, uint32_t sel)
+{
+    return sel == 0 ? v : sel == 1 ? v >> 32 : 0;
+}
+
+static uint32_t read_register(const VirtioMmio *s, uint64_t offset)
+{
+    const VirtioDevice *d = s->device;
+    const Ring *r = selected(s);
+
+    switch (offset) {
+    case REG_MAGIC:
+        return MAGIC;
+    case REG_VERSION:
+        return VERSION;
+    case REG_DEVICE_ID:
+        return d->type->id;
+    case REG_VENDOR_ID:
+        return VENDOR;
+    case REG_DEVICE_FEATURES:
+        return half(virtio_features(d), s->device_features_sel);
+    case REG_QUEUE_MAX:
+        return r ? d->queue_size : 0;
+    case REG_QUEUE_READY:
+        return r && r->ready;
+    case REG_INTERRUPT_STATUS:
+        return d->interrupts;
+    case REG_STATUS:
+        return d->status;
+    case REG_SHM_LEN ... REG_SHM_BASE_HIGH:
+        return UINT32_MAX; /* there is no shared memory */
+    case REG_GENERATION:
+        return d->generation;
+    default:
+        return 0;
+    }
+}
+
+static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
+{
+    VirtioMmio *s = opaque;
+
+    if (offset >= REG_CONFIG)
+        return virtio_config_read(s->device, offset - REG_CONFIG, size);
+    return size == 4 ? read_register(s, offset) : 0;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+static void set_half(uint64_t *v, bool high, uint32_t value)
+{
+    *v = high ? (*v & UINT32_MAX) | (uint64_t)value << 32 : (*v >> 32 << 32) | value;
+}
+
+static void set_features(VirtioMmio *s, uint32_t value)
+{
+    if (s->driver_features_sel <= 1 && !(s->device->status & VIRTIO_STATUS_FEATURES_OK))
+        set_half(&s->device->features, s->driver_features_sel, value);
+}
+
+/* A queue that is in use does not change. */
+static void write_queue(VirtioMmio *s, uint64_t offset, uint32_t value)
+{
+    Ring *r = selected(s);
+    bool high = offset & 4;
+
+    if (!r)
+        return;
+    if (offset == REG_QUEUE_READY) {
+        virtio_set_queue_ready(s->device, s->queue_sel, value & 1);
+        return;
+    }
+    if (r->ready)
+        return;
+    switch (offset & ~UINT64_C(4)) {
+    case REG_QUEUE_NUM:
+        r->size = MIN(value, UINT16_MAX);
+        break;
+    case REG_QUEUE_DESC:
+        set_half(&r->desc, high, value);
+        break;
+    case REG_QUEUE_AVAIL:
+        set_half(&r->avail, high, value);
+        break;
+    case REG_QUEUE_USED:
+        set_half(&r->used, high, value);
+        break;
+    }
+}
+
+static void write_register(VirtioMmio *s, uint64_t offset, uint32_t value)
+{
+    VirtioDevice *d = s->device;
+
+    switch (offset) {
+    case REG_DEVICE_FEATURES_SEL:
+        s->device_features_sel = value;
+        break;
+    case REG_DRIVER_FEATURES:
+        set_features(s, value);
+        break;
+    case REG_DRIVER_FEATURES_SEL:
+        s->driver_features_sel = value;
+        break;
+    case REG_QUEUE_SEL:
+        s->queue_sel = value;
+        break;
+    case REG_NOTIFY:
+        if (value < d->type->queues)
+            virtio_kick(d, value);
+        break;
+    case REG_INTERRUPT_ACK:
+        d->interrupts &= ~value;
+        update_interrupt(s);
+        break;
+    case REG_STATUS:
+        virtio_set_status(d, value);
+        break;
+    default:
+        write_queue(s, offset, value);
+    }
+}
+
+static void mmio_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
+{
+    VirtioMmio *s = opaque;
+
+    if (offset >= REG_CONFIG)
+        virtio_config_write(s->device, offset - REG_CONFIG, size, value);
+    else if (size == 4)
+        write_register(s, offset, value);
+}
+
+/* ---- the device ------------------------------------------------------------------------------ */
+
+static void mmio_reset(Device *d)
+{
+    VirtioMmio *s = (VirtioMmio *)d;
+
+    s->device_features_sel = s->driver_features_sel = s->queue_sel = 0;
+    virtio_reset(s->device);
+}
+
+const DeviceClass device_virtio_mmio = {
+    .name = "virtio-mmio",
+    .size = sizeof(VirtioMmio),
+    .version = 1,
+    .state = mmio_state,
+    .reset = mmio_reset,
+};
+
+Device *virtio_mmio_new(Board *board, VirtioDevice *d, uint64_t address, unsigned gsi)
+{
+    static const MmioOps ops = { mmio_read, mmio_write, 4 };
+    Device *transport = device_new(board, &device_virtio_mmio, NULL, NULL, NULL);
+    VirtioMmio *s = (VirtioMmio *)transport;
+
+    s->device = d;
+    s->gsi = gsi;
+    d->interrupt = update_interrupt;
+    d->transport = s;
+    memory_map_add_mmio(board->memory, address, SIZE, &ops, s);
+    return transport;
+}

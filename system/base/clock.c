@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Timers are few: a handful of devices and one for each processor. So they are a plain list. */
+#include "system/base/clock.h"
+#include "system/base/lock.h"
+#include <glib.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+static struct {
+    bool running, ending;
+    int64_t offset; /* of the guest's time to the monotonic clock while it runs; else the time */
+    GuestTimer *timers;
+    int64_t sleeping_until; /* guest's time at which the thread looks again by itself */
+    MachineCond *changed;
+    GThread *thread;
+} clock_state;
+
+static int64_t monotonic_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int64_t guest_clock_now(void)
+{
+    return clock_state.running ? monotonic_now() + clock_state.offset : clock_state.offset;
+}
+
+void guest_clock_run(bool run)
+{
+    int64_t now = guest_clock_now();
+
+    clock_state.offset = run ? now - monotonic_now() : now;
+    clock_state.running = run;
+    machine_cond_wake(clock_state.changed);
+}
+
+static void unlink_timer(GuestTimer *t)
+{
+    GuestTimer **at = &clock_state.timers;
+
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    t->is_set = false;
+}
+
+void guest_timer_set(GuestTimer *t, int64_t due)
+{
+    if (!t->is_set) {
+        t->next = clock_state.timers;
+        clock_state.timers = t;
+        t->is_set = true;
+    }
+    t->due = due;
+    if (due < clock_state.sleeping_until)
+        machine_cond_wake(clock_state.changed);
+}
+
+void guest_timer_cancel(GuestTimer *t)
+{
+    if (t->is_set)
+        unlink_timer(t);
+}
+
+static GuestTimer *first_timer(void)
+{
+    GuestTimer *first = clock_state.timers;
+
+    for (GuestTimer *t = first; t; t = t->next)
+        if (t->due < first->due)
+            first = t;
+    return first;
+}
+
+/* Lets everything expire that is due. The time to sleep until, of the monotonic clock. */
+static int64_t expire(void)
+{
+    GuestTimer *t;
+
+    while (clock_state.running && (t = first_timer())) {
+        if (t->due > guest_clock_now()) {
+            clock_state.sleeping_until = t->due;
+            return t->due - clock_state.offset;
+        }
+        unlink_timer(t);
+        t->expired(t->opaque);
+    }
+    clock_state.sleeping_until = INT64_MAX;
+    return INT64_MAX;
+}
+
+static gpointer clock_thread(gpointer arg)
+{
+    prctl(PR_SET_TIMERSLACK, 1000);
+    machine_lock();
+    while (!clock_state.ending)
+        machine_cond_wait(clock_state.changed, expire());
+    machine_unlock();
+    return NULL;
+}
+
+void guest_clock_begin(void)
+{
+    clock_state.changed = machine_cond_new();
+    clock_state.sleeping_until = INT64_MAX;
+    clock_state.thread = g_thread_new("clock", clock_thread, NULL);
+}
+
+void guest_clock_end(void)
+{
+    clock_state.ending = true;
+    machine_cond_wake(clock_state.changed);
+    machine_unlock();
+    g_thread_join(clock_state.thread);
+    machine_lock();
+    machine_cond_free(clock_state.changed);
+}

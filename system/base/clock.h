@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The time of the guest: nanoseconds that pass while it runs and stand still while it is stopped;
+ * and timers that go by it. A thread of its own waits for them. All with the machine's lock held, but
+ * guest_clock_now, which processors may also ask while they run.
+ */
+#ifndef SYSTEM_BASE_CLOCK_H
+#define SYSTEM_BASE_CLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Starts the thread; time stands still at 0. */
+void guest_clock_begin(void);
+void guest_clock_end(void);
+
+int64_t guest_clock_now(void);
+void guest_clock_run(bool run);
+
+/* Memory of its owner, zeroed but for the first two. */
+typedef struct GuestTimer GuestTimer;
+struct GuestTimer {
+    /* Called once, with the lock held, by any thread; the timer may be set again. */
+    void (*expired)(void *opaque);
+    void *opaque;
+    int64_t due;
+    bool is_set;
+    GuestTimer *next;
+};
+
+/* Sets @t, or sets it to another time. */
+void guest_timer_set(GuestTimer *t, int64_t due);
+void guest_timer_cancel(GuestTimer *t);
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What devices are: a class, which is one constant struct at the end of the device's file, and
+ * objects that begin with a Device. All with the machine's lock held, unless told otherwise.
+ *
+ * The state that a guest can see or has set is plain data in the object, and the class's table .state
+ * tells of every member of it: what carries a running guest elsewhere reads and writes that and nothing
+ * else. What is not in the table follows from it, or is the host's.
+ */
+#ifndef SYSTEM_BASE_DEVICE_H
+#define SYSTEM_BASE_DEVICE_H
+
+#include "system/base/ram.h"
+#include "util/json.h"
+
+typedef struct Device Device;
+
+/* ---- state ----------------------------------------------------------------------------------- */
+
+/* @count members of @size bytes each (1, 2, 4 or 8: an integer of the host), every @stride bytes. */
+typedef struct {
+    const char *name; /* NULL ends a table */
+    size_t offset;
+    unsigned size, count, stride;
+    unsigned since; /* the first version of the class's state that has it */
+} StateField;
+
+#define STATE_SIZE(type, member) sizeof(((type *)0)->member)
+#define STATE(type, member)                                                                        \
+    { #member, offsetof(type, member), STATE_SIZE(type, member), 1, 0, 1 }
+#define STATE_ARRAY(type, member)                                                                  \
+    { #member, offsetof(type, member), STATE_SIZE(type, member[0]),                                \
+      G_N_ELEMENTS(((type *)0)->member), STATE_SIZE(type, member[0]), 1 }
+/* @member of each element of @array. */
+#define STATE_EACH(type, array, member)                                                            \
+    { #array "." #member, offsetof(type, array[0].member), STATE_SIZE(type, array[0].member),      \
+      G_N_ELEMENTS(((type *)0)->array), STATE_SIZE(type, array[0]), 1 }
+
+/* ---- properties ------------------------------------------------------------------------------ */
+
+typedef enum { DEVICE_STR, DEVICE_BOOL, DEVICE_UINT16, DEVICE_UINT32, DEVICE_SIZE } PropertyKind;
+
+/* What -device may say: strings become char * owned by the device, others an integer or a bool. */
+typedef struct {
+    const char *name; /* NULL ends a table */
+    PropertyKind kind;
+    size_t offset;
+    const char *doc;
+} Property;
+
+#define PROPERTY(name, kind, type, member, doc) { name, kind, offsetof(type, member), doc }
+
+/* ---- classes --------------------------------------------------------------------------------- */
+
+typedef struct DeviceClass {
+    const char *name;             /* "virtio-blk-device" */
+    const char *bus;              /* what it is plugged into by -device; NULL: part of a machine */
+    size_t size;                  /* of the object; zeroed */
+    unsigned version;             /* of .state */
+    const StateField *state;      /* NULL: none */
+    const StateField *base_state; /* of what devices of its kind have in common; NULL: nothing */
+    const Property *properties;   /* NULL: none */
+    bool (*realize)(Device *d, GError **err); /* properties and Board are there */
+    void (*reset)(Device *d);                 /* as after power-on; NULL: nothing changes */
+    void (*unrealize)(Device *d);             /* also after realize has failed; NULL: nothing */
+    /*
+     * Waits until the host has done what the guest has asked for: main loop, without the lock, while
+     * the guest stands still. NULL: nothing takes time. May suspend.
+     */
+    void (*drain)(Device *d);
+    /*
+     * Ends what it does on the host, on the main loop and without the lock, while the guest stands
+     * still; comes before unrealize. NULL: nothing. May suspend.
+     */
+    void (*disconnect)(Device *d);
+} DeviceClass;
+
+/* Generated; NULL-ended. */
+extern const DeviceClass *const device_classes[];
+
+/* ---- what is around a device ----------------------------------------------------------------- */
+
+/* What the machine is for its devices. */
+typedef struct Board {
+    MemoryMap *memory;
+    MemoryMap *ports; /* 64 KiB of I/O ports */
+    /* Sets an input of the interrupt controllers: a global system interrupt. */
+    void (*set_irq)(struct Board *b, unsigned gsi, bool level);
+    /* Requests to the program. */
+    void (*shutdown)(struct Board *b, int exit_code); /* the guest powers off */
+    void (*reset)(struct Board *b);
+    void (*panicked)(struct Board *b, bool crash_loaded);
+} Board;
+
+struct Device {
+    const DeviceClass *cls;
+    char *id; /* NULL: it was given none */
+    Board *board;
+};
+
+/*
+ * Makes a device of @cls. @options, an object of strings and JSON values, sets its properties, and is
+ * left to the caller; NULL: none. NULL with @err.
+ */
+Device *device_new(Board *board, const DeviceClass *cls, const char *id, const json_t *options,
+                   GError **err);
+void device_free(Device *d);
+void device_reset(Device *d);
+
+const DeviceClass *device_class_find(const char *name);
+
+/* Adds I/O ports whose place the user chose. False with @err: others are there. */
+bool board_add_ports(Board *b, uint32_t start, uint32_t size, const MmioOps *ops, void *opaque,
+                     GError **err);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "system/drive.h"
+#include "hw/virtio/drives.h"
+#include "tools/complain.h"
+#include "util/err.h"
+#include "util/keyval.h"
+#include "qapi/object.h"
+#include <string.h>
+
+static const char *const known[] = { "file", "format", "id", "if", "readonly", "cache", "discard",
+                                     "aio", "node-name", NULL };
+
+static bool check_keys(const json_t *o, GError **err)
+{
+    const char *key;
+    json_t *v;
+
+    json_object_foreach((json_t *)o, key, v)
+        if (!g_strv_contains(known, key) || !json_is_string(v))
+            return err_set(err, ENOTSUP, "The option '%s' is not there; -blockdev has all that "
+                           "images have", key);
+    if (strcmp(json_get_str(o, "if", ""), "none"))
+        return err_set(err, ENOTSUP, "machine type does not support if=%s: only if=none, for a "
+                       "-device", json_get_str(o, "if", "ide"));
+    if (!id_is_valid(json_get_str(o, "id", "")))
+        return err_set(err, EINVAL, "Parameter 'id' expects an identifier");
+    return json_has(o, "file") || err_set(err, EINVAL, "There is no 'file'");
+}
+
+static bool read_modes(const json_t *o, OpenFlags *flags, GError **err)
+{
+    const char *read_only = json_get_str(o, "readonly", "off");
+
+    if (strcmp(read_only, "on") && strcmp(read_only, "off"))
+        return err_set(err, EINVAL, "Parameter 'readonly' expects 'on' or 'off'");
+    *flags = strcmp(read_only, "on") ? OPEN_RDWR : 0;
+    if (!cache_mode_parse(json_get_str(o, "cache", "writeback"), flags))
+        return err_set(err, EINVAL, "invalid cache option");
+    if (!discard_mode_parse(json_get_str(o, "discard", "ignore"), flags))
+        return err_set(err, EINVAL, "Invalid discard option");
+    if (json_has(o, "aio") && !aio_mode_parse(json_get_str(o, "aio", ""), flags))
+        return err_set(err, EINVAL, "invalid aio option");
+    return true;
+}
+
+CO bool drive_add(const char *text, GError **err)
+{
+    g_autoptr(json_t) o = keyval_parse(text, NULL, err);
+    json_t *options;
+    OpenFlags flags;
+    Handle *h;
+
+    if (!o || !check_keys(o, err) || !read_modes(o, &flags, err))
+        return false;
+    if (drive_find(json_get_str(o, "id", "")))
+        return err_set(err, EEXIST, "Duplicate ID '%s' for drive", json_get_str(o, "id", ""));
+    options = json_object();
+    if (json_has(o, "format"))
+        json_put_str(options, "driver", json_get_str(o, "format", NULL));
+    if (json_has(o, "node-name"))
+        json_put_str(options, "node-name", json_get_str(o, "node-name", NULL));
+    h = handle_open(json_get_str(o, "file", NULL), options, flags, err);
+    if (h)
+        drive_put(json_get_str(o, "id", NULL), h);
+    return h;
+}
+
+CO bool drives_close(void)
+{
+    bool ok = true;
+    Handle *h;
+
+    while ((h = drive_take_last())) {
+        g_autoptr(GError) err = NULL;
+
+        if (!handle_close_err(h, &err))
+            ok = complain_err(err);
+    }
+    return ok;
+}

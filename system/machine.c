@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "system/machine.h"
+#include "hw/fw-cfg.h"
+#include "hw/ged.h"
+#include "hw/i8259.h"
+#include "hw/ioapic.h"
+#include "hw/serial.h"
+#include "hw/virtio/mmio.h"
+#include "system/base/lock.h"
+#include "system/run-state.h"
+#include "system/vcpu.h"
+#include "util/endian.h"
+#include "util/err.h"
+#include "util/size.h"
+#include <string.h>
+#include <sys/mman.h>
+
+extern const DeviceClass device_i8254, device_mc146818;
+
+/* ---- interrupts ------------------------------------------------------------------------------ */
+
+static void set_irq(Board *b, unsigned gsi, bool level)
+{
+    Machine *m = (Machine *)b;
+    unsigned pin = gsi == 0 ? IRQ0_GSI : gsi;
+
+    if (m->pic && gsi < 16)
+        i8259_set_irq(m->pic, gsi, level);
+    ioapic_set_irq(m->ioapic[pin / IOAPIC_PINS], pin % IOAPIC_PINS, level);
+}
+
+static void pic_output(void *opaque, bool level)
+{
+    Machine *m = opaque;
+
+    lapic_set_external(vcpu_lapic(m->vcpus->pdata[0]), level);
+}
+
+static void end_of_interrupt(void *opaque, uint8_t vector)
+{
+    Machine *m = opaque;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(m->ioapic); i++)
+        ioapic_eoi(m->ioapic[i], vector);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static bool add_ram(Machine *m, GError **err)
+{
+    uint64_t size = m->config.ram_size, low = MIN(size, MACHINE_LOW_END);
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (p == MAP_FAILED)
+        return err_set_errno(err, errno, "cannot set up guest memory");
+    m->ram = p;
+    madvise(p, size, MADV_HUGEPAGE);
+    memory_map_add_ram(m->board.memory, 0, low, p);
+    if (size > low)
+        memory_map_add_ram(m->board.memory, MACHINE_HIGH, size - low, m->ram + low);
+    return true;
+}
+
+/* Translated code of what devices write is out of date. */
+static void ram_written(void *opaque, uint64_t at, uint64_t len)
+{
+    x86_code_written(((Machine *)opaque)->code_pages, at, len);
+}
+
+unsigned machine_e820(const Machine *m, E820Entry *out)
+{
+    const uint64_t low_hole = 0x9fc00, low = MIN(m->config.ram_size, MACHINE_LOW_END);
+    unsigned n = 0;
+
+    out[n++] = (E820Entry){ 0, low_hole, E820_RAM };
+    out[n++] = (E820Entry){ low_hole, MiB - low_hole, E820_RESERVED };
+    out[n++] = (E820Entry){ MiB, low - MiB, E820_RAM };
+    if (m->config.ram_size > low)
+        out[n++] = (E820Entry){ MACHINE_HIGH, m->config.ram_size - low, E820_RAM };
+    return n;
+}
+
+/* ---- devices --------------------------------------------------------------------------------- */
+
+static Device *add(Machine *m, const DeviceClass *cls, const char *id, const json_t *options,
+                   GError **err)
+{
+    Device *d = device_new(&m->board, cls, id, options, err);
+
+    if (d)
+        g_ptr_array_add(m->devices, d);
+    return d;
+}
+
+static void add_interrupt_controllers(Machine *m)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(m->ioapic); i++) {
+        m->ioapic[i] = add(m, &device_ioapic, NULL, NULL, NULL);
+        ioapic_connect(m->ioapic[i], 0xfec00000 + 0x10000 * i, m->lapic_bus);
+    }
+    if (m->config.pic) {
+        m->pic = add(m, &device_i8259, NULL, NULL, NULL);
+        i8259_connect(m->pic, pic_output, m);
+    }
+}
+
+static void add_fw_cfg(Machine *m)
+{
+    E820Entry map[E820_MAX];
+    unsigned n = machine_e820(m, map);
+    uint8_t e820[20 * E820_MAX];
+
+    m->fw_cfg = add(m, &device_fw_cfg, NULL, NULL, NULL);
+    fw_cfg_add_number(m->fw_cfg, FW_CFG_NB_CPUS, 2, m->config.cpus);
+    fw_cfg_add_number(m->fw_cfg, FW_CFG_MAX_CPUS, 2, m->config.cpus);
+    fw_cfg_add_number(m->fw_cfg, FW_CFG_RAM_SIZE, 8, m->config.ram_size);
+    fw_cfg_add_number(m->fw_cfg, FW_CFG_IRQ0_OVERRIDE, 4, 1);
+    for (unsigned i = 0; i < n; i++) {
+        le64_put(e820 + 20 * i, map[i].start);
+        le64_put(e820 + 20 * i + 8, map[i].size);
+        le32_put(e820 + 20 * i + 16, map[i].type);
+    }
+    fw_cfg_add_file(m->fw_cfg, "etc/e820", e820, 20 * n);
+}
+
+static bool add_serial(Machine *m, GError **err)
+{
+    g_autoptr(json_t) options = json_object();
+
+    if (!m->config.isa_serial)
+        return true;
+    if (m->config.serial)
+        json_put_str(options, "chardev", m->config.serial);
+    return add(m, &device_serial, NULL, options, err);
+}
+
+static bool add_board_devices(Machine *m, GError **err)
+{
+    add_interrupt_controllers(m);
+    add_fw_cfg(m);
+    m->ged = add(m, &device_ged, NULL, NULL, NULL);
+    if (m->config.pit)
+        add(m, &device_i8254, NULL, NULL, NULL);
+    if (m->config.rtc)
+        add(m, &device_mc146818, NULL, NULL, NULL);
+    return add_serial(m, err);
+}
+
+/* Plugs @d into the highest free slot, as the reference does. */
+static bool plug_virtio(Machine *m, Device *d, GError **err)
+{
+    for (int i = VIRTIO_MMIO_COUNT - 1; i >= 0; i--) {
+        if (m->slot[i])
+            continue;
+        m->slot[i] = virtio_mmio_new(&m->board, (VirtioDevice *)d,
+                                     VIRTIO_MMIO_ADDRESS + VIRTIO_MMIO_SIZE * i,
+                                     VIRTIO_MMIO_GSI + i);
+        g_ptr_array_add(m->devices, m->slot[i]);
+        return true;
+    }
+    return err_set(err, ENOSPC, "All %u places for virtio devices are taken", VIRTIO_MMIO_COUNT);
+}
+
+static bool has_id(const Machine *m, const char *id)
+{
+    for (guint i = 0; i < m->devices->len; i++)
+        if (!g_strcmp0(((Device *)m->devices->pdata[i])->id, id))
+            return true;
+    return false;
+}
+
+bool machine_add_device(Machine *m, json_t *options, GError **err)
+{
+    g_autoptr(json_t) rest = json_copy(options);
+    const char *driver = json_get_str(options, "driver", ""), *id = json_get_str(options, "id", NULL);
+    const DeviceClass *cls = device_class_find(driver);
+    Device *d;
+
+    json_object_del(rest, "driver");
+    json_object_del(rest, "id");
+    if (!cls || !cls->bus)
+        return err_set(err, EINVAL, "'%s' is not a valid device model name", driver);
+    if (id && has_id(m, id))
+        return err_set(err, EEXIST, "Duplicate ID '%s' for device", id);
+    d = add(m, cls, id, rest, err);
+    return d && (strcmp(cls->bus, "virtio-bus") || plug_virtio(m, d, err));
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static bool add_vcpus(Machine *m, GError **err)
+{
+    for (unsigned i = 0; i < m->config.cpus; i++) {
+        Vcpu *v = vcpu_new(m, i, err);
+
+        if (!v)
+            return false;
+        g_ptr_array_add(m->vcpus, v);
+    }
+    return true;
+}
+
+Machine *machine_new(const MachineConfig *config, GError **err)
+{
+    Machine *m = g_new0(Machine, 1);
+
+    m->config = *config;
+    m->board = (Board){
+        .memory = memory_map_new(), .ports = memory_map_new(), .set_irq = set_irq,
+        .shutdown = run_state_guest_shutdown, .reset = run_state_guest_reset,
+        .panicked = run_state_guest_panicked,
+    };
+    m->devices = g_ptr_array_new();
+    m->vcpus = g_ptr_array_new();
+    m->lapic_bus = lapic_bus_new(end_of_interrupt, m);
+    m->code_pages = x86_code_pages_new(config->cpus);
+    guest_clock_begin();
+    memory_map_hear(m->board.memory, ram_written, m);
+    if (add_ram(m, err) && add_vcpus(m, err) && add_board_devices(m, err) &&
+        (!config->kernel || linux_open(m, err)))
+        return m;
+    machine_free(m);
+    return NULL;
+}
+
+CO void machine_free(Machine *m)
+{
+    for (guint i = m->devices->len; i-- > 0;) {
+        Device *d = m->devices->pdata[i];
+
+        if (d->cls->disconnect)
+            d->cls->disconnect(d);
+    }
+    machine_lock();
+    vcpus_end(m);
+    guest_clock_end();
+    for (guint i = m->devices->len; i-- > 0;)
+        device_free(m->devices->pdata[i]);
+    for (guint i = 0; i < m->vcpus->len; i++)
+        vcpu_free(m->vcpus->pdata[i]);
+    machine_unlock();
+    linux_close(m);
+    lapic_bus_free(m->lapic_bus);
+    x86_code_pages_free(m->code_pages);
+    memory_map_free(m->board.memory);
+    memory_map_free(m->board.ports);
+    if (m->ram)
+        munmap(m->ram, m->config.ram_size);
+    g_ptr_array_unref(m->devices);
+    g_ptr_array_unref(m->vcpus);
+    g_free(m);
+}
+
+/* Firmware would have made the tables in memory; there is none. */
+static void put_acpi(Machine *m)
+{
+    g_autoptr(GByteArray) tables = acpi_build(m);
+
+    memory_map_store(m->board.memory, ACPI_ADDRESS, tables->data, tables->len);
+}
+
+void machine_reset(Machine *m)
+{
+    for (guint i = 0; i < m->vcpus->len; i++)
+        vcpu_reset(m->vcpus->pdata[i]);
+    for (guint i = 0; i < m->devices->len; i++)
+        device_reset(m->devices->pdata[i]);
+    put_acpi(m);
+    if (m->pic)
+        i8259_mask(m->pic);
+    if (m->linux_image)
+        linux_load(m, vcpu_cpu(m->vcpus->pdata[0]));
+}
+
+void machine_power_button(Machine *m)
+{
+    ged_press_power_button(m->ged);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The machine that is emulated: microvm, docs/spec/microvm.md. Its files: machine.c puts it together,
+ * vcpu.c runs processors, run-state.c stops and starts it, linux.c loads kernels, acpi.c makes tables.
+ */
+#ifndef SYSTEM_MACHINE_H
+#define SYSTEM_MACHINE_H
+
+#include "hw/lapic.h"
+#include "io/co.h"
+#include "target/x86/code-pages.h"
+#include "target/x86/cpuid.h"
+
+#define MACHINE_LOW_END UINT64_C(0xc0000000) /* RAM above this stands at 4 GiB */
+#define MACHINE_HIGH (UINT64_C(1) << 32)
+#define VIRTIO_MMIO_ADDRESS UINT64_C(0xfeb00000)
+enum { VIRTIO_MMIO_SIZE = 0x200, VIRTIO_MMIO_COUNT = 24, VIRTIO_MMIO_GSI = 24, IRQ0_GSI = 2 };
+
+typedef struct Vcpu Vcpu;
+
+/* What the command line says of it. */
+typedef struct {
+    uint64_t ram_size;
+    unsigned cpus;
+    X86Model model;
+    bool interpret;         /* -accel tcg,backend=interp */
+    bool pic, pit, rtc, isa_serial;
+    bool auto_kernel_cmdline;
+    const char *kernel, *initrd, *append; /* NULL: none */
+    const char *serial;     /* id of the character device; NULL: none */
+} MachineConfig;
+
+/* A piece of the memory map that guests are told of. */
+typedef struct {
+    uint64_t start, size;
+    uint32_t type; /* 1: RAM, 2: reserved */
+} E820Entry;
+enum { E820_RAM = 1, E820_RESERVED = 2, E820_MAX = 8 };
+
+typedef struct Machine {
+    Board board;            /* first */
+    MachineConfig config;
+    uint8_t *ram;
+    GPtrArray *devices;     /* of Device, in the order they were made */
+    GPtrArray *vcpus;       /* of Vcpu */
+    LapicBus *lapic_bus;
+    X86CodePages *code_pages;
+    Device *ioapic[2], *pic, *fw_cfg, *ged;
+    Device *slot[VIRTIO_MMIO_COUNT]; /* transports; NULL: none is there */
+    struct LinuxImage *linux_image;  /* NULL: no -kernel */
+} Machine;
+
+/* ---- machine.c ------------------------------------------------------------------------------- */
+
+/* Main loop, without the lock. NULL with @err. */
+Machine *machine_new(const MachineConfig *config, GError **err);
+/* The guest has stopped for good. */
+CO void machine_free(Machine *m);
+/* Adds a device of the class that @options names as "driver"; the rest are its properties and id. */
+bool machine_add_device(Machine *m, json_t *options, GError **err);
+/* Puts everything into the state after power-on. With the lock, while no processor runs. */
+void machine_reset(Machine *m);
+void machine_power_button(Machine *m);
+unsigned machine_e820(const Machine *m, E820Entry *out);
+
+/* ---- linux.c --------------------------------------------------------------------------------- */
+
+/* Reads kernel and initial RAM disk of @m->config and checks that they fit. False with @err. */
+bool linux_open(Machine *m, GError **err);
+void linux_close(Machine *m);
+/* Puts them into memory, and the boot processor to their entry. */
+void linux_load(Machine *m, X86Cpu *cpu);
+
+/* ---- acpi.c ---------------------------------------------------------------------------------- */
+
+enum { ACPI_ADDRESS = 0xe0000, ACPI_SIZE = 0x10000 };
+/* Makes the tables, the root pointer first, for an area of ACPI_SIZE bytes at ACPI_ADDRESS. */
+GByteArray *acpi_build(const Machine *m);
+
+#endif

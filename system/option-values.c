@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Values of options. */
+#include "system/options.h"
+#include "util/err.h"
+#include "util/keyval.h"
+#include "util/size.h"
+#include <inttypes.h>
+#include <string.h>
+
+static bool parse_on_off(const char *key, const char *v, bool *out, GError **err)
+{
+    if (!strcmp(v, "on") || !strcmp(v, "off") || !strcmp(v, "auto"))
+        *out = strcmp(v, "off");
+    else
+        return err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'", key);
+    return true;
+}
+
+/* ---- -M -------------------------------------------------------------------------------------- */
+
+/* Properties that the reference has and that are so here, or cannot be had. */
+static bool fixed_property(const char *key, const char *v, bool *is_known, GError **err)
+{
+    static const struct {
+        const char *key;
+        bool only;
+    } fixed[] = {
+        { "acpi", true }, { "ioapic2", true }, { "pcie", false }, { "x-option-roms", false },
+        { "usb", false }, { "graphics", false }, { "mem-merge", true }, { "dump-guest-core", true },
+        { "smm", false },
+    };
+    bool on;
+
+    *is_known = false;
+    for (size_t i = 0; i < G_N_ELEMENTS(fixed); i++) {
+        if (strcmp(fixed[i].key, key))
+            continue;
+        *is_known = true;
+        if (!strcmp(v, "auto"))
+            return true;
+        if (!parse_on_off(key, v, &on, err))
+            return false;
+        return on == fixed[i].only || err_set(err, ENOTSUP, "The machine property '%s=%s' is not "
+                                              "there: only '%s'", key, v, on ? "off" : "on");
+    }
+    return true;
+}
+
+static bool machine_property(Options *o, const char *key, const char *v, GError **err)
+{
+    const struct {
+        const char *key;
+        bool *to;
+    } switches[] = {
+        { "pic", &o->machine.pic }, { "pit", &o->machine.pit }, { "rtc", &o->machine.rtc },
+        { "isa-serial", &o->machine.isa_serial },
+        { "auto-kernel-cmdline", &o->machine.auto_kernel_cmdline },
+    };
+    bool is_known;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(switches); i++)
+        if (!strcmp(switches[i].key, key))
+            return parse_on_off(key, v, switches[i].to, err);
+    if (!strcmp(key, "accel"))
+        return option_accel(o, v, err);
+    if (!fixed_property(key, v, &is_known, err))
+        return false;
+    return is_known || err_set(err, EINVAL, "Property 'microvm-machine.%s' not found", key);
+}
+
+bool option_machine(Options *o, const char *text, GError **err)
+{
+    g_autoptr(json_t) items = keyval_parse(text, "type", err);
+    const char *key;
+    json_t *v;
+
+    if (!items)
+        return false;
+    json_object_foreach(items, key, v) {
+        if (!json_is_string(v))
+            return err_set(err, ENOTSUP, "Machine property '%s' is not there", key);
+        if (!strcmp(key, "type")) {
+            if (strcmp(json_string_value(v), "microvm"))
+                return err_set(err, EINVAL, "unsupported machine type '%s' (there is 'microvm')",
+                               json_string_value(v));
+        } else if (!machine_property(o, key, json_string_value(v), err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- -accel ---------------------------------------------------------------------------------- */
+
+static bool accel_property(Options *o, const char *key, const char *v, GError **err)
+{
+    if (!strcmp(key, "accel"))
+        return !strcmp(v, "tcg") || err_set(err, ENOTSUP, "The accelerator '%s' is not there, only "
+                                            "'tcg'", v);
+    if (!strcmp(key, "backend")) {
+        o->machine.interpret = !strcmp(v, "interp");
+        return o->machine.interpret || !strcmp(v, "auto") ||
+               err_set(err, EINVAL, "The backend of tcg is 'auto' or 'interp', not '%s'", v);
+    }
+    if (!strcmp(key, "thread"))
+        return !strcmp(v, "multi") || !strcmp(v, "single") ||
+               err_set(err, EINVAL, "Invalid 'thread' setting %s", v);
+    return err_set(err, EINVAL, "Property 'tcg-accel.%s' not found", key);
+}
+
+bool option_accel(Options *o, const char *text, GError **err)
+{
+    g_autoptr(json_t) items = keyval_parse(text, "accel", err);
+    const char *key;
+    json_t *v;
+
+    if (!items)
+        return false;
+    json_object_foreach(items, key, v)
+        if (!json_is_string(v) || !accel_property(o, key, json_string_value(v), err))
+            return false;
+    return true;
+}
+
+/* ---- -m and -smp ----------------------------------------------------------------------------- */
+
+bool option_memory(Options *o, const char *text, GError **err)
+{
+    g_autoptr(json_t) items = keyval_parse(text, "size", err);
+    const char *size = items ? json_get_str(items, "size", NULL) : NULL;
+    uint64_t v;
+
+    if (!items)
+        return false;
+    if (json_has(items, "maxmem") || json_has(items, "slots"))
+        return err_set(err, ENOTSUP, "Memory is not plugged in while the guest runs (maxmem, slots)");
+    if (json_object_size(items) != 1 || !size)
+        return err_set(err, EINVAL, "-m takes a size");
+    if (size_parse(size, MiB, &v, NULL) < 0)
+        return err_set(err, EINVAL, "Parameter 'size' expects a size, not '%s'", size);
+    v = v ? round_up(v, 4096) : 128 * MiB;
+    if (v < 2 * MiB || v > UINT64_C(512) * GiB)
+        return err_set(err, EINVAL, "The machine has 2 MiB to 512 GiB of memory");
+    o->machine.ram_size = v;
+    return true;
+}
+
+static bool topology_number(const json_t *items, const char *key, uint64_t *v, GError **err)
+{
+    const char *text = json_get_str(items, key, "1"), *end;
+
+    *v = g_ascii_strtoull(text, (char **)&end, 10);
+    return (end != text && !*end && *v >= 1 && *v <= 1 << 16) ||
+           err_set(err, EINVAL, "Parameter 'smp.%s' expects a number, not '%s'", key, text);
+}
+
+bool option_smp(Options *o, const char *text, GError **err)
+{
+    static const char *const parts[] = { "sockets", "dies", "cores", "threads", NULL };
+    g_autoptr(json_t) items = keyval_parse(text, "cpus", err);
+    uint64_t cpus, maximum, product = 1, v;
+    const char *key;
+    json_t *value;
+
+    if (!items)
+        return false;
+    json_object_foreach(items, key, value)
+        if (!g_strv_contains(parts, key) && strcmp(key, "cpus") && strcmp(key, "maxcpus"))
+            return err_set(err, EINVAL, "Parameter 'smp.%s' is unexpected", key);
+    for (size_t i = 0; parts[i]; i++) {
+        if (!topology_number(items, parts[i], &v, err))
+            return false;
+        product *= v;
+    }
+    if (!topology_number(items, "cpus", &cpus, err) ||
+        !topology_number(items, "maxcpus", &maximum, err))
+        return false;
+    if (!json_has(items, "cpus"))
+        cpus = product;
+    if (cpus > MACHINE_CPUS_MAX || maximum > MACHINE_CPUS_MAX || product > MACHINE_CPUS_MAX)
+        return err_set(err, ENOTSUP, "Invalid SMP CPUs %" PRIu64 ". The max CPUs supported by "
+                       "machine 'microvm' is %u", MAX(cpus, MAX(maximum, product)),
+                       MACHINE_CPUS_MAX);
+    o->machine.cpus = cpus;
+    return true;
+}
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+bool option_name(Options *o, const char *text, GError **err)
+{
+    g_autoptr(json_t) items = keyval_parse(text, "guest", err);
+    const char *key;
+    json_t *v;
+
+    if (!items)
+        return false;
+    json_object_foreach(items, key, v)
+        if (strcmp(key, "guest") && strcmp(key, "debug-threads"))
+            return err_set(err, ENOTSUP, "-name: parameter '%s' is not there", key);
+    g_free(o->name);
+    o->name = g_strdup(json_get_str(items, "guest", NULL));
+    return true;
+}
+
+bool option_uuid(Options *o, const char *text, GError **err)
+{
+    if (!g_uuid_string_is_valid(text))
+        return err_set(err, EINVAL, "'%s' is no UUID", text);
+    g_free(o->uuid);
+    o->uuid = g_ascii_strdown(text, -1);
+    return true;
+}
+
+bool option_display(Options *o, const char *text, GError **err)
+{
+    return !strcmp(text, "none") || err_set(err, ENOTSUP, "The display '%s' is not there, only "
+                                            "'none'", text);
+}
+
+/* The one that users of this machine need: it makes the reference's devices what ours are. */
+bool option_global(Options *o, const char *text, GError **err)
+{
+    if (!strcmp(text, "virtio-mmio.force-legacy=false") ||
+        !strcmp(text, "virtio-mmio.force-legacy=off"))
+        return true;
+    return err_set(err, ENOTSUP, "The only value is virtio-mmio.force-legacy=false, which is so");
+}
+
+/* ---- character devices ----------------------------------------------------------------------- */
+
+char *option_chardev_value(const char *text, const char *id, bool *is_id, GError **err)
+{
+    const char *rest = strchr(text, ':');
+    g_autofree char *kind = g_strndup(text, rest ? rest - text : strcspn(text, ","));
+    const char *options = strchr(text, ',');
+
+    *is_id = !strcmp(kind, "chardev") && rest;
+    if (*is_id)
+        return g_strdup(rest + 1);
+    if (!strcmp(kind, "stdio") || !strcmp(kind, "null") || !strcmp(kind, "pty"))
+        return g_strdup_printf("%s,id=%s%s", kind, id, options ? options : "");
+    if (!rest) {
+        err_set(err, EINVAL, "'%s' is no character device", text);
+        return NULL;
+    }
+    if (!strcmp(kind, "file") || !strcmp(kind, "pipe"))
+        return g_strdup_printf("%s,id=%s,path=%s", kind, id, rest + 1);
+    if (!strcmp(kind, "unix"))
+        return g_strdup_printf("socket,id=%s,path=%s", id, rest + 1);
+    if (!strcmp(kind, "tcp")) {
+        const char *end = rest + 1 + strcspn(rest + 1, ","), *colon = end;
+
+        while (colon > rest && *colon != ':')
+            colon--;
+        if (colon == rest) {
+            err_set(err, EINVAL, "'%s' has no port", text);
+            return NULL;
+        }
+        return g_strdup_printf("socket,id=%s,host=%.*s,port=%s", id, (int)(colon - rest - 1),
+                               rest + 1, colon + 1);
+    }
+    err_set(err, ENOTSUP, "The character device '%s' is not there", text);
+    return NULL;
+}

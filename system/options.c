@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The command line. Options may begin with one '-' or two. Those of the reference that are not there
+ * are known by name, so that none is ignored or taken for something else.
+ */
+#include "system/options.h"
+#include "control/control.h"
+#include "monitor/chardev.h"
+#include "system/drive.h"
+#include "tools/complain.h"
+#include "tools/program.h"
+#include "util/err.h"
+#include "qapi/object.h"
+#include "util/size.h"
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    const char *name;
+    const char *value; /* what help calls it; NULL: it takes none */
+    const char *doc;
+    LineResult (*apply)(Options *o, const char *value);
+} Option;
+
+static const char *guest_name, *guest_uuid = "00000000-0000-0000-0000-000000000000";
+
+const char *options_guest_name(void)
+{
+    return guest_name;
+}
+
+const char *options_guest_uuid(void)
+{
+    return guest_uuid;
+}
+
+/* ---- what options do ------------------------------------------------------------------------- */
+
+static LineResult add_setup(Options *o, const char *name, const char *text,
+                            CO bool (*apply)(const char *text, GError **err))
+{
+    Setup s = { name, g_strdup(text), apply };
+
+    g_array_append_val(o->setups, s);
+    return LINE_RUN;
+}
+
+static LineResult outcome(const char *name, bool ok, GError *why)
+{
+    g_autoptr(GError) err = why;
+
+    if (ok)
+        return LINE_RUN;
+    complain("-%s: %s", name, err->message);
+    return LINE_BAD;
+}
+
+#define BY_VALUE(name, option, fn)                                                                 \
+    static LineResult apply_##name(Options *o, const char *value)                                  \
+    {                                                                                              \
+        GError *err = NULL;                                                                        \
+        bool ok = fn(o, value, &err);                                                              \
+                                                                                                   \
+        return outcome(option, ok, err);                                                           \
+    }
+BY_VALUE(accel_value, "accel", option_accel)
+BY_VALUE(memory, "m", option_memory)
+BY_VALUE(smp, "smp", option_smp)
+BY_VALUE(name, "name", option_name)
+BY_VALUE(uuid, "uuid", option_uuid)
+BY_VALUE(display, "display", option_display)
+BY_VALUE(global, "global", option_global)
+BY_VALUE(machine_value, "machine", option_machine)
+
+static LineResult apply_machine(Options *o, const char *value)
+{
+    if (!tool_is_help(value))
+        return apply_machine_value(o, value);
+    puts("Supported machines are:\nmicrovm              microvm (i386)");
+    return LINE_EXIT;
+}
+
+static LineResult apply_accel(Options *o, const char *value)
+{
+    if (!tool_is_help(value))
+        return apply_accel_value(o, value);
+    puts("Accelerators supported in QEMU binary:\ntcg");
+    return LINE_EXIT;
+}
+
+static LineResult print_models(void)
+{
+    puts("Available CPUs:");
+    for (const X86ModelInfo *m = x86_models; m->name; m++)
+        printf("x86 %-20s  %s\n", m->name, m->doc);
+    puts("\nRecognized CPUID flags:");
+    for (const X86FlagInfo *f = x86_flags; f->name; f++)
+        printf(" %s", f->name);
+    putchar('\n');
+    return LINE_EXIT;
+}
+
+static LineResult apply_cpu(Options *o, const char *value)
+{
+    if (tool_is_help(value))
+        return print_models();
+    g_free(o->model);
+    o->model = g_strdup(value);
+    return LINE_RUN;
+}
+
+static LineResult apply_kernel(Options *o, const char *value)
+{
+    o->machine.kernel = value;
+    return LINE_RUN;
+}
+
+static LineResult apply_initrd(Options *o, const char *value)
+{
+    o->machine.initrd = value;
+    return LINE_RUN;
+}
+
+static LineResult apply_append(Options *o, const char *value)
+{
+    o->machine.append = value;
+    return LINE_RUN;
+}
+
+static LineResult apply_object(Options *o, const char *value)
+{
+    return object_print_help(value) ? LINE_EXIT : add_setup(o, "object", value, setup_object);
+}
+
+static LineResult apply_blockdev(Options *o, const char *value)
+{
+    return add_setup(o, "blockdev", value, setup_blockdev);
+}
+
+static LineResult apply_drive(Options *o, const char *value)
+{
+    return add_setup(o, "drive", value, drive_add);
+}
+
+static LineResult apply_chardev(Options *o, const char *value)
+{
+    if (!tool_is_help(value))
+        return add_setup(o, "chardev", value, setup_chardev);
+    chardev_print_kinds();
+    return LINE_EXIT;
+}
+
+static LineResult apply_mon(Options *o, const char *value)
+{
+    return add_setup(o, "mon", value, setup_monitor);
+}
+
+static LineResult print_devices(void)
+{
+    for (const DeviceClass *const *c = device_classes; *c; c++)
+        if ((*c)->bus)
+            printf("name \"%s\", bus %s\n", (*c)->name, (*c)->bus);
+    return LINE_EXIT;
+}
+
+static LineResult print_properties(const DeviceClass *c)
+{
+    printf("%s options:\n", c->name);
+    for (const Property *p = c->properties; p && p->name; p++)
+        printf("  %-22s - %s\n", p->name, p->doc);
+    return LINE_EXIT;
+}
+
+static LineResult apply_device(Options *o, const char *value)
+{
+    g_autofree char *name = g_strndup(value, strcspn(value, ","));
+    const char *rest = value + strlen(name);
+
+    if (tool_is_help(value))
+        return print_devices();
+    if (*rest && tool_is_help(rest + 1) && device_class_find(name))
+        return print_properties(device_class_find(name));
+    g_ptr_array_add(o->devices, g_strdup(value));
+    return LINE_RUN;
+}
+
+static LineResult apply_serial(Options *o, const char *value)
+{
+    if (o->serial) {
+        complain("-serial: the machine has one serial port");
+        return LINE_BAD;
+    }
+    o->serial = g_strdup(value);
+    return LINE_RUN;
+}
+
+/* A character device and a monitor on it. */
+static LineResult add_qmp(Options *o, const char *value, bool pretty)
+{
+    g_autofree char *label = g_strdup_printf("compat_monitor%u", o->setups->len);
+    g_autoptr(GError) err = NULL;
+    bool is_id;
+    g_autofree char *text = option_chardev_value(value, label, &is_id, &err);
+    g_autofree char *monitor = NULL;
+
+    if (!text) {
+        complain("-qmp: %s", err->message);
+        return LINE_BAD;
+    }
+    monitor = g_strdup_printf("chardev=%s,mode=control%s", is_id ? text : label,
+                              pretty ? ",pretty=on" : "");
+    if (!is_id)
+        add_setup(o, "qmp", text, setup_chardev);
+    return add_setup(o, "qmp", monitor, setup_monitor);
+}
+
+static LineResult apply_qmp(Options *o, const char *value)
+{
+    return add_qmp(o, value, false);
+}
+
+static LineResult apply_qmp_pretty(Options *o, const char *value)
+{
+    return add_qmp(o, value, true);
+}
+
+static LineResult apply_monitor(Options *o, const char *value)
+{
+    if (!strcmp(value, "none") || !strcmp(value, "null"))
+        return LINE_RUN;
+    complain("-monitor: there is no monitor for people, only QMP (-qmp); 'none' is understood");
+    return LINE_BAD;
+}
+
+static LineResult apply_nographic(Options *o, const char *value)
+{
+    o->nographic = true;
+    return LINE_RUN;
+}
+
+static LineResult apply_nodefaults(Options *o, const char *value)
+{
+    o->no_defaults = true;
+    return LINE_RUN;
+}
+
+static LineResult apply_no_user_config(Options *o, const char *value)
+{
+    return LINE_RUN; /* there are no configuration files */
+}
+
+static LineResult apply_stopped(Options *o, const char *value)
+{
+    o->stopped = true;
+    return LINE_RUN;
+}
+
+static LineResult apply_no_reboot(Options *o, const char *value)
+{
+    o->actions.reboot_shuts_down = true;
+    return LINE_RUN;
+}
+
+static LineResult apply_no_shutdown(Options *o, const char *value)
+{
+    o->actions.shutdown_pauses = true;
+    return LINE_RUN;
+}
+
+static LineResult apply_daemonize(Options *o, const char *value)
+{
+    o->daemonize = true;
+    return LINE_RUN;
+}
+
+static LineResult apply_pidfile(Options *o, const char *value)
+{
+    g_free(o->pid_file);
+    o->pid_file = g_strdup(value);
+    return LINE_RUN;
+}
+
+static LineResult apply_trace(Options *o, const char *value)
+{
+    switch (tool_trace(value)) {
+    case OPTION_DONE:
+        return LINE_RUN;
+    case OPTION_EXIT:
+        return LINE_EXIT;
+    default:
+        return LINE_BAD;
+    }
+}
+
+static LineResult apply_version(Options *o, const char *value)
+{
+    tool_print_version("QEMU emulator version");
+    return LINE_EXIT;
+}
+
+static LineResult apply_help(Options *o, const char *value);
+
+/* ---- tables ---------------------------------------------------------------------------------- */
+
+static const Option options[] = {
+    { "h", NULL, NULL, apply_help },
+    { "help", NULL, "print this text and exit", apply_help },
+    { "version", NULL, "print the version and exit", apply_version },
+    { "M", "microvm[,PROPERTY=on|off][,...]", "as -machine", apply_machine },
+    { "machine", "microvm[,PROPERTY=on|off][,...]",
+      "the machine; properties: pic, pit, rtc,\n"
+      "isa-serial, auto-kernel-cmdline, accel=tcg", apply_machine },
+    { "accel", "tcg[,backend=interp]", "translate guest code, or interpret it", apply_accel },
+    { "cpu", "MODEL[,+FLAG][,-FLAG][,...]", "the processor ('help' lists models) [qemu64]", apply_cpu },
+    { "m", "[size=]MEGABYTES", "memory; a suffix M or G may follow [128]", apply_memory },
+    { "smp", "[cpus=]NUMBER", "processors [1]", apply_smp },
+    { "name", "NAME", "of the guest, for QMP", apply_name },
+    { "uuid", "UUID", "of the guest, for QMP", apply_uuid },
+    { "kernel", "FILE", "Linux kernel (bzImage) to start", apply_kernel },
+    { "initrd", "FILE", "its initial RAM disk", apply_initrd },
+    { "append", "TEXT", "its command line", apply_append },
+    { "object", "TYPE,id=ID[,...]", "define an object, such as a secret", apply_object },
+    { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", "open an image as a node", apply_blockdev },
+    { "drive", "if=none,id=ID,file=FILE[,format=FMT][,...]",
+      "open an image for a device;\nalso readonly=on, cache=MODE, discard=MODE, aio=MODE",
+      apply_drive },
+    { "device", "DRIVER[,id=ID][,PROPERTY=VALUE][,...]",
+      "plug in a device ('help' lists them)", apply_device },
+    { "chardev", "KIND,id=ID[,...]", "make a character device ('help' lists kinds)", apply_chardev },
+    { "serial", "none|null|stdio|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID",
+      "where the serial port leads", apply_serial },
+    { "qmp", "stdio|unix:PATH,server=on,wait=off|tcp:HOST:PORT,...|chardev:ID",
+      "speak QMP", apply_qmp },
+    { "qmp-pretty", "DEVICE", "the same, answers on many lines", apply_qmp_pretty },
+    { "mon", "[chardev=]ID,mode=control[,pretty=on]", "speak QMP on a character device", apply_mon },
+    { "monitor", "none", "there is no monitor for people", apply_monitor },
+    { "display", "none", "there is no display", apply_display },
+    { "nographic", NULL, "the serial port is on standard input and output", apply_nographic },
+    { "nodefaults", NULL, "nothing but what is asked for", apply_nodefaults },
+    { "no-user-config", NULL, "there is no configuration of the user's", apply_no_user_config },
+    { "global", "virtio-mmio.force-legacy=false", "is so in any case", apply_global },
+    { "S", NULL, "do not start the guest: QMP's cont does", apply_stopped },
+    { "no-reboot", NULL, "end when the guest reboots", apply_no_reboot },
+    { "no-shutdown", NULL, "stop, and do not end, when the guest powers off", apply_no_shutdown },
+    { "daemonize", NULL, "run in the background", apply_daemonize },
+    { "pidfile", "PATH", "store the process id in a file", apply_pidfile },
+    { "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "turn on trace points", apply_trace },
+    {}
+};
+
+/* Those of the reference that are not there. */
+static const char *const absent[] = {
+    "preconfig", "D", "L", "acpitable", "action", "add-fd", "async-teardown", "audio", "audio-help",
+    "audiodev", "bios", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
+    "dump-vmstate", "echr", "enable-kvm", "enable-sync-profile", "fda", "fdb", "fsdev",
+    "full-screen", "fw_cfg", "gdb", "hda", "hdb", "hdc", "hdd", "icount", "incoming", "iscsi", "k",
+    "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "netdev", "nic", "no-acpi",
+    "no-fd-bootchk", "no-hpet", "numa", "only-migratable", "option-rom", "overcommit", "parallel",
+    "pflash", "plugin", "portrait", "readconfig", "rotate", "rtc", "runas", "s", "sandbox", "sd", "seed",
+    "set", "singlestep", "smbios", "snapshot", "spice", "tpmdev", "usb", "usbdevice", "vga",
+    "virtfs", "vnc", "watchdog-action", "win2k-hack", "xen-attach", "xen-domid",
+    "xen-domid-restrict", NULL
+};
+
+static LineResult apply_help(Options *o, const char *value)
+{
+    puts("Usage: qemu-system-x86_64 -M microvm [OPTION]...\n"
+         "Emulates a machine with virtio devices and runs a guest in it.\n");
+    for (const Option *p = options; p->name; p++) {
+        g_auto(GStrv) lines = p->doc ? g_strsplit(p->doc, "\n", -1) : NULL;
+
+        if (!lines)
+            continue;
+        printf("  -%s %s\n", p->name, p->value ? p->value : "");
+        for (char **line = lines; *line; line++)
+            printf("                        %s\n", *line);
+    }
+    return LINE_EXIT;
+}
+
+/* ---- the line -------------------------------------------------------------------------------- */
+
+static LineResult refuse(const char *word)
+{
+    const char *name = word + (word[1] == '-' ? 2 : 1);
+
+    if (g_strv_contains(absent, name))
+        complain("%s: this option is not there yet", word);
+    else
+        complain("%s: invalid option", word);
+    return LINE_BAD;
+}
+
+static const Option *option_find(const char *word)
+{
+    const char *name = word + (word[1] == '-' ? 2 : 1);
+
+    for (const Option *p = options; p->name; p++)
+        if (!strcmp(p->name, name))
+            return p;
+    return NULL;
+}
+
+static LineResult read_words(Options *o, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        const Option *p = *argv[i] == '-' && argv[i][1] ? option_find(argv[i]) : NULL;
+        LineResult r;
+
+        if (!p && (*argv[i] != '-' || !argv[i][1])) {
+            complain("%s: a disk image is given by -blockdev or -drive", argv[i]);
+            return LINE_BAD;
+        }
+        if (!p)
+            return refuse(argv[i]);
+        if (p->value && i + 1 == argc) {
+            complain("%s: requires an argument", argv[i]);
+            return LINE_BAD;
+        }
+        r = p->apply(o, p->value ? argv[++i] : NULL);
+        if (r != LINE_RUN)
+            return r;
+    }
+    return LINE_RUN;
+}
+
+static bool choose_model(Options *o)
+{
+    g_autoptr(GPtrArray) missing = g_ptr_array_new();
+    g_autoptr(GError) err = NULL;
+
+    if (!x86_model_parse(&o->machine.model, o->model ? o->model : "qemu64", missing, &err))
+        return complain("-cpu: %s", err->message);
+    for (guint i = 0; i < missing->len; i++)
+        complain("warning: the CPU flag '%s' is not emulated and left out",
+                 (const char *)missing->pdata[i]);
+    return true;
+}
+
+/* The serial port leads where -serial says, or by default nowhere; with -nographic to the user. */
+static bool choose_serial(Options *o)
+{
+    g_autoptr(GError) err = NULL;
+    const char *value = o->serial ? o->serial
+                        : o->nographic && !o->no_defaults ? "stdio,signal=off"
+                        : o->no_defaults ? "none" : "null";
+    bool is_id;
+    char *text;
+
+    if (!strcmp(value, "none")) {
+        o->machine.isa_serial = false;
+        return true;
+    }
+    text = option_chardev_value(value, "serial0", &is_id, &err);
+    if (!text)
+        return complain("-serial: %s", err->message);
+    if (!is_id)
+        add_setup(o, "serial", text, setup_chardev);
+    o->machine.serial = is_id ? g_intern_string(text) : "serial0";
+    g_free(text);
+    return true;
+}
+
+LineResult options_read(Options *o, int argc, char **argv)
+{
+    LineResult r;
+
+    *o = (Options){
+        .machine = { .ram_size = 128 * MiB, .cpus = 1, .pic = true, .pit = true, .rtc = true,
+                     .isa_serial = true, .auto_kernel_cmdline = true },
+        .setups = g_array_new(FALSE, FALSE, sizeof(Setup)),
+        .devices = g_ptr_array_new_with_free_func(g_free),
+    };
+    r = read_words(o, argc, argv);
+    if (r == LINE_RUN && (!choose_model(o) || !choose_serial(o)))
+        r = LINE_BAD;
+    guest_name = o->name;
+    if (o->uuid)
+        guest_uuid = o->uuid;
+    return r;
+}
+
+void options_free(Options *o)
+{
+    for (guint i = 0; i < o->setups->len; i++)
+        g_free(g_array_index(o->setups, Setup, i).text);
+    g_array_unref(o->setups);
+    g_ptr_array_unref(o->devices);
+    g_free(o->model);
+    g_free(o->serial);
+    g_free(o->name);
+    g_free(o->uuid);
+    g_free(o->pid_file);
+}

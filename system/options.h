@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* qemu-system-x86_64: what the command line says. options.c reads it, option-values.c values of it. */
+#ifndef SYSTEM_OPTIONS_H
+#define SYSTEM_OPTIONS_H
+
+#include "system/run-state.h"
+
+enum { MACHINE_CPUS_MAX = 1 };
+
+/* An option that makes something, in the order of the command line. */
+typedef struct {
+    const char *name; /* "blockdev" */
+    char *text;
+    CO bool (*apply)(const char *text, GError **err);
+} Setup;
+
+typedef struct {
+    MachineConfig machine;
+    MachineActions actions;
+    char *model;             /* of -cpu */
+    GArray *setups;          /* of Setup: objects, character devices, images, monitors */
+    GPtrArray *devices;      /* of char *: values of -device */
+    char *serial;            /* value of -serial; NULL: it was not given */
+    char *name, *uuid;
+    char *pid_file;
+    bool daemonize, stopped, no_defaults, nographic;
+} Options;
+
+typedef enum { LINE_RUN, LINE_EXIT, LINE_BAD } LineResult;
+
+/* LINE_EXIT: what was asked for has been printed. LINE_BAD: complained. */
+LineResult options_read(Options *o, int argc, char **argv);
+void options_free(Options *o);
+
+/* What commands tell. */
+const char *options_guest_name(void); /* NULL: it has none */
+const char *options_guest_uuid(void);
+
+/* ---- option-values.c ------------------------------------------------------------------------- */
+
+bool option_machine(Options *o, const char *text, GError **err);
+bool option_accel(Options *o, const char *text, GError **err);
+bool option_memory(Options *o, const char *text, GError **err);
+bool option_smp(Options *o, const char *text, GError **err);
+bool option_name(Options *o, const char *text, GError **err);
+bool option_uuid(Options *o, const char *text, GError **err);
+bool option_display(Options *o, const char *text, GError **err);
+bool option_global(Options *o, const char *text, GError **err);
+/*
+ * What -serial and -qmp take, "unix:PATH,server=on", as the value of a -chardev called @id; or the id
+ * behind "chardev:". NULL with @err.
+ */
+char *option_chardev_value(const char *text, const char *id, bool *is_id, GError **err);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Commands about the machine. */
+#include "gen/qmp.h"
+#include "monitor/monitor.h"
+#include "system/base/lock.h"
+#include "system/options.h"
+#include "system/run-state.h"
+#include "system/vcpu.h"
+#include "util/err.h"
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+static RunState shown_state(void)
+{
+    static const RunState states[] = {
+        [STATE_PRELAUNCH] = RUN_STATE_PRELAUNCH, [STATE_RUNNING] = RUN_STATE_RUNNING,
+        [STATE_PAUSED] = RUN_STATE_PAUSED, [STATE_SHUTDOWN] = RUN_STATE_SHUTDOWN,
+        [STATE_GUEST_PANICKED] = RUN_STATE_GUEST_PANICKED,
+    };
+
+    return states[run_state()];
+}
+
+CO bool qmp_query_status(StatusInfo **ret, GError **err)
+{
+    *ret = g_new0(StatusInfo, 1);
+    (*ret)->running = run_state_is_running();
+    (*ret)->status = shown_state();
+    return true;
+}
+
+CO bool qmp_stop(GError **err)
+{
+    if (run_state_is_running())
+        run_state_stop(STATE_PAUSED);
+    return true;
+}
+
+CO bool qmp_cont(GError **err)
+{
+    if (run_state() == STATE_SHUTDOWN || run_state() == STATE_GUEST_PANICKED)
+        return err_set(err, EINVAL, "Resetting the Virtual Machine is required");
+    run_state_start();
+    return true;
+}
+
+CO bool qmp_system_reset(GError **err)
+{
+    run_state_reset();
+    return true;
+}
+
+CO bool qmp_system_powerdown(GError **err)
+{
+    machine_lock();
+    machine_power_button(run_state_machine());
+    machine_unlock();
+    event_powerdown();
+    return true;
+}
+
+CO bool qmp_system_wakeup(GError **err)
+{
+    return err_set(err, ENOTSUP, "wake-up from suspend is not supported by this guest");
+}
+
+CO bool qmp_inject_nmi(GError **err)
+{
+    Machine *m = run_state_machine();
+
+    machine_lock();
+    for (guint i = 0; i < m->vcpus->len; i++)
+        vcpu_inject_nmi(m->vcpus->pdata[i]);
+    machine_unlock();
+    return true;
+}
+
+CO bool qmp_quit(GError **err)
+{
+    run_state_quit(false);
+    monitor_await_release();
+    return true;
+}
+
+/* ---- what it is ------------------------------------------------------------------------------ */
+
+CO bool qmp_query_name(NameInfo **ret, GError **err)
+{
+    *ret = g_new0(NameInfo, 1);
+    (*ret)->name = g_strdup(options_guest_name());
+    return true;
+}
+
+CO bool qmp_query_uuid(UuidInfo **ret, GError **err)
+{
+    *ret = g_new0(UuidInfo, 1);
+    (*ret)->UUID = g_strdup(options_guest_uuid());
+    return true;
+}
+
+CO bool qmp_query_kvm(KvmInfo **ret, GError **err)
+{
+    *ret = g_new0(KvmInfo, 1);
+    return true;
+}
+
+CO bool qmp_query_target(TargetInfo **ret, GError **err)
+{
+    *ret = g_new0(TargetInfo, 1);
+    (*ret)->arch = SYS_EMU_TARGET_X86_64;
+    return true;
+}
+
+CO bool qmp_query_cpus_fast(GPtrArray **ret, GError **err)
+{
+    Machine *m = run_state_machine();
+
+    *ret = g_ptr_array_new_with_free_func((GDestroyNotify)cpu_info_fast_free);
+    for (guint i = 0; i < m->vcpus->len; i++) {
+        CpuInfoFast *c = g_new0(CpuInfoFast, 1);
+
+        c->cpu_index = i;
+        c->qom_path = g_strdup_printf("/machine/unattached/device[%u]", 2 * i);
+        c->thread_id = vcpu_thread_id(m->vcpus->pdata[i]);
+        c->props = g_new0(CpuInstanceProperties, 1);
+        c->props->core_id = i;
+        c->target = SYS_EMU_TARGET_X86_64;
+        g_ptr_array_add(*ret, c);
+    }
+    return true;
+}
+
+CO bool qmp_query_machines(GPtrArray **ret, GError **err)
+{
+    MachineInfo *i = g_new0(MachineInfo, 1);
+
+    i->name = g_strdup("microvm");
+    i->cpu_max = MACHINE_CPUS_MAX;
+    i->default_cpu_type = g_strdup("qemu64-x86_64-cpu");
+    i->default_ram_id = g_strdup("microvm.ram");
+    *ret = g_ptr_array_new_with_free_func((GDestroyNotify)machine_info_free);
+    g_ptr_array_add(*ret, i);
+    return true;
+}
+
+CO bool qmp_query_memory_size_summary(MemoryInfo **ret, GError **err)
+{
+    *ret = g_new0(MemoryInfo, 1);
+    (*ret)->base_memory = run_state_machine()->config.ram_size;
+    return true;
+}
+
+CO bool qmp_query_cpu_definitions(GPtrArray **ret, GError **err)
+{
+    *ret = g_ptr_array_new_with_free_func((GDestroyNotify)cpu_definition_info_free);
+    for (const X86ModelInfo *m = x86_models; m->name; m++) {
+        CpuDefinitionInfo *i = g_new0(CpuDefinitionInfo, 1);
+        g_autoptr(GPtrArray) missing = g_ptr_array_new();
+        X86Model model;
+
+        x86_model_parse(&model, m->name, missing, NULL);
+        i->name = g_strdup(m->name);
+        i->typename = g_strdup_printf("%s-x86_64-cpu", m->name);
+        i->migration_safe = m->flags;
+        g_ptr_array_add(missing, NULL);
+        i->unavailable_features = g_strdupv((char **)missing->pdata);
+        g_ptr_array_add(*ret, i);
+    }
+    return true;
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "system/run-state.h"
+#include "gen/qmp.h"
+#include "io/co-lock.h"
+#include "io/loop.h"
+#include "system/base/lock.h"
+#include "system/vcpu.h"
+
+static struct {
+    Machine *machine;
+    MachineActions actions;
+    MachineState state;
+    Loop *loop;
+    CoQueue ended;
+    bool is_quitting;
+    int exit_code;
+    CoMutex changing; /* the state changes in turn */
+
+    /* What the guest has asked for, with the lock held. */
+    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, is_asking;
+    int shutdown_code;
+} run = { .exit_code = -1 };
+
+Machine *run_state_machine(void)
+{
+    return run.machine;
+}
+
+MachineState run_state(void)
+{
+    return run.state;
+}
+
+bool run_state_is_running(void)
+{
+    return run.state == STATE_RUNNING;
+}
+
+int run_state_exit_code(void)
+{
+    return run.exit_code;
+}
+
+/* ---- starting and stopping ------------------------------------------------------------------- */
+
+/* Processors stand still, time too, and nothing that the guest has asked for is under way. */
+static CO void halt(void)
+{
+    GPtrArray *devices = run.machine->devices;
+
+    machine_lock();
+    vcpus_stop(run.machine);
+    guest_clock_run(false);
+    machine_unlock();
+    for (guint i = 0; i < devices->len; i++) {
+        Device *d = devices->pdata[i];
+
+        if (d->cls->drain)
+            d->cls->drain(d);
+    }
+}
+
+void run_state_start(void)
+{
+    if (run.state == STATE_RUNNING)
+        return;
+    run.state = STATE_RUNNING;
+    machine_lock();
+    guest_clock_run(true);
+    vcpus_run(run.machine);
+    machine_unlock();
+    event_resume();
+}
+
+CO void run_state_stop(MachineState state)
+{
+    bool was_running = run.state == STATE_RUNNING;
+
+    if (was_running)
+        halt();
+    run.state = state;
+    if (was_running)
+        event_stop();
+}
+
+static CO void reset(bool by_guest)
+{
+    halt();
+    machine_lock();
+    machine_reset(run.machine);
+    machine_unlock();
+    event_reset(by_guest, by_guest ? SHUTDOWN_CAUSE_GUEST_RESET : SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+    if (run.state == STATE_RUNNING) {
+        run.state = STATE_PAUSED;
+        run_state_start();
+    } else if (run.state != STATE_PRELAUNCH) {
+        run.state = STATE_PRELAUNCH;
+    }
+}
+
+static CO void shut_down(bool by_guest, ShutdownCause cause, int exit_code)
+{
+    event_shutdown(by_guest, cause);
+    if (run.actions.shutdown_pauses) {
+        run_state_stop(STATE_SHUTDOWN);
+        return;
+    }
+    halt();
+    run.exit_code = exit_code;
+    co_queue_wake_all(&run.ended);
+}
+
+CO void run_state_reset(void)
+{
+    if (run.actions.reboot_shuts_down)
+        shut_down(false, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, 0);
+    else
+        reset(false);
+}
+
+void run_state_quit(bool by_signal)
+{
+    if (run.is_quitting)
+        return;
+    run.is_quitting = true;
+    if (run.machine)
+        event_shutdown(false, by_signal ? SHUTDOWN_CAUSE_HOST_SIGNAL : SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+    run.exit_code = MAX(run.exit_code, 0);
+    co_queue_wake_all(&run.ended);
+}
+
+CO void run_state_wait_end(void)
+{
+    while (run.exit_code < 0)
+        co_queue_wait(&run.ended);
+}
+
+/* ---- what the guest asks for ----------------------------------------------------------------- */
+
+static CO void panicked(bool crash_loaded)
+{
+    if (crash_loaded) {
+        event_guest_crashloaded(GUEST_PANIC_ACTION_RUN);
+        if (run.state == STATE_RUNNING)
+            run_state_start();
+        return;
+    }
+    event_guest_panicked(GUEST_PANIC_ACTION_POWEROFF);
+    shut_down(true, SHUTDOWN_CAUSE_GUEST_PANIC, 0);
+}
+
+/* On the main loop. The processors stand still or are about to. */
+static CO void answer(void *arg)
+{
+    bool wants_shutdown, wants_reset, wants_panic, crash_loaded;
+    int code;
+
+    machine_lock();
+    wants_shutdown = run.wants_shutdown;
+    wants_reset = run.wants_reset;
+    wants_panic = run.wants_panic;
+    crash_loaded = run.crash_loaded;
+    code = run.shutdown_code;
+    run.wants_shutdown = run.wants_reset = run.wants_panic = run.is_asking = false;
+    machine_unlock();
+    if (!run.machine || run.exit_code >= 0)
+        return;
+    if (wants_panic)
+        panicked(crash_loaded);
+    if (wants_shutdown)
+        shut_down(true, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, code);
+    else if (wants_reset && run.actions.reboot_shuts_down)
+        shut_down(true, SHUTDOWN_CAUSE_GUEST_RESET, 0);
+    else if (wants_reset)
+        reset(true);
+}
+
+static void ask(void)
+{
+    vcpus_hold(run.machine);
+    if (run.is_asking)
+        return;
+    run.is_asking = true;
+    loop_call(run.loop, answer, NULL);
+}
+
+void run_state_guest_shutdown(Board *b, int exit_code)
+{
+    run.wants_shutdown = true;
+    run.shutdown_code = exit_code;
+    ask();
+}
+
+void run_state_guest_reset(Board *b)
+{
+    run.wants_reset = true;
+    ask();
+}
+
+void run_state_guest_panicked(Board *b, bool crash_loaded)
+{
+    run.wants_panic = true;
+    run.crash_loaded = crash_loaded;
+    ask();
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+void run_state_begin(Machine *m, MachineActions actions)
+{
+    run.machine = m;
+    run.actions = actions;
+    run.loop = loop_self();
+    run.state = STATE_PRELAUNCH;
+    machine_lock();
+    machine_reset(m);
+    machine_unlock();
+}
+
+CO void run_state_end(void)
+{
+    if (run.machine)
+        halt();
+    run.machine = NULL;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Whether the guest runs, and what makes it start, stop, begin anew and end. Main loop only, but what
+ * the board's devices call.
+ */
+#ifndef SYSTEM_RUN_STATE_H
+#define SYSTEM_RUN_STATE_H
+
+#include "system/machine.h"
+
+/* Names are those of the schema's RunState. */
+typedef enum {
+    STATE_PRELAUNCH, STATE_RUNNING, STATE_PAUSED, STATE_SHUTDOWN, STATE_GUEST_PANICKED,
+} MachineState;
+
+/* What an end of the guest does. */
+typedef struct {
+    bool reboot_shuts_down;   /* -no-reboot */
+    bool shutdown_pauses;     /* -no-shutdown */
+} MachineActions;
+
+/* @m is what the program runs, from now on. */
+void run_state_begin(Machine *m, MachineActions actions);
+CO void run_state_end(void);
+Machine *run_state_machine(void);
+MachineState run_state(void);
+bool run_state_is_running(void);
+
+void run_state_start(void);
+CO void run_state_stop(MachineState state);
+/* As a button at the machine: what runs is lost. */
+CO void run_state_reset(void);
+/* The exit code that the program is to end with: -1: it goes on. */
+int run_state_exit_code(void);
+/* Waits until that, or run_state_quit. */
+CO void run_state_wait_end(void);
+/* The program ends, whatever the guest does. */
+void run_state_quit(bool by_signal);
+
+/* ---- for the board: any thread, with the lock held ------------------------------------------- */
+
+void run_state_guest_shutdown(Board *b, int exit_code);
+void run_state_guest_reset(Board *b);
+void run_state_guest_panicked(Board *b, bool crash_loaded);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Processors of the machine, a thread each. */
+#ifndef SYSTEM_VCPU_H
+#define SYSTEM_VCPU_H
+
+#include "system/machine.h"
+
+Vcpu *vcpu_new(Machine *m, unsigned index, GError **err);
+void vcpu_free(Vcpu *v);
+X86Cpu *vcpu_cpu(Vcpu *v);
+Device *vcpu_lapic(Vcpu *v);
+bool vcpu_is_halted(const Vcpu *v);
+int vcpu_thread_id(const Vcpu *v);
+void vcpu_inject_nmi(Vcpu *v);
+/* The processor's own part of machine_reset. */
+void vcpu_reset(Vcpu *v);
+/* All run from now on, or stand still when this returns. With the lock held. */
+void vcpus_run(Machine *m);
+/* On the main loop: other coroutines go on meanwhile, since a processor may wait for one. */
+CO void vcpus_stop(Machine *m);
+/* Asks them to stop and does not wait: by one of them, or for it. */
+void vcpus_hold(Machine *m);
+/* Ends their threads. */
+CO void vcpus_end(Machine *m);
+
+#endif

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "virtio/ring.h"
+#include "util/endian.h"
+#include "util/size.h"
+#include <string.h>
+
+enum {
+    DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4,
+    AVAIL_NO_INTERRUPT = 1, USED_NO_NOTIFY = 1,
+    DESC_SIZE = 16, AVAIL_RING = 4, USED_RING = 4, USED_SIZE = 8,
+};
+
+typedef struct {
+    uint64_t at;
+    uint32_t len;
+    uint16_t flags, next;
+} Descriptor;
+
+/* ---- the driver's memory --------------------------------------------------------------------- */
+
+static bool break_it(Ring *r)
+{
+    r->broken = true;
+    return false;
+}
+
+/* @len bytes @offset behind @start, which may be anything. */
+static void *range(const RingMemory *m, uint64_t start, uint64_t offset, uint64_t len, bool write)
+{
+    uint64_t at;
+
+    return size_add(start, offset, &at) ? m->range(m->opaque, at, len, write) : NULL;
+}
+
+static uint64_t avail_bytes(const Ring *r)
+{
+    return AVAIL_RING + 2 * (uint64_t)r->size + 2;
+}
+
+static uint64_t used_bytes(const Ring *r)
+{
+    return USED_RING + USED_SIZE * (uint64_t)r->size + 2;
+}
+
+/* The areas lie in memory when the ring starts, and memory does not go away. */
+static uint8_t *avail_area(const Ring *r, const RingMemory *m)
+{
+    return range(m, r->avail, 0, avail_bytes(r), false);
+}
+
+static uint8_t *used_area(const Ring *r, const RingMemory *m)
+{
+    return range(m, r->used, 0, used_bytes(r), true);
+}
+
+static uint16_t load16(const uint8_t *p)
+{
+    return GUINT16_FROM_LE(__atomic_load_n((const uint16_t *)p, __ATOMIC_ACQUIRE));
+}
+
+static void store16(uint8_t *p, uint16_t v)
+{
+    __atomic_store_n((uint16_t *)p, GUINT16_TO_LE(v), __ATOMIC_RELEASE);
+}
+
+/* ---- starting -------------------------------------------------------------------------------- */
+
+void ring_reset(Ring *r)
+{
+    *r = (Ring){ 0 };
+}
+
+bool ring_start(Ring *r, const RingMemory *m)
+{
+    r->broken = false;
+    r->next_avail = r->next_used = r->signalled = 0;
+    r->signalled_valid = false;
+    if (!is_power_of_2(r->size) || r->size > RING_SIZE_MAX || r->desc & 15 || r->avail & 1 ||
+        r->used & 3)
+        return break_it(r);
+    if (!range(m, r->desc, 0, DESC_SIZE * (uint64_t)r->size, false) || !avail_area(r, m) ||
+        !used_area(r, m))
+        return break_it(r);
+    return true;
+}
+
+/* ---- chains ---------------------------------------------------------------------------------- */
+
+/* Copied, since the driver may change it at any time. */
+static Descriptor read_descriptor(const uint8_t *table, unsigned i)
+{
+    uint8_t raw[DESC_SIZE];
+
+    memcpy(raw, table + DESC_SIZE * i, DESC_SIZE);
+    return (Descriptor){ le64_at(raw), le32_at(raw + 8), le16_at(raw + 12), le16_at(raw + 14) };
+}
+
+static bool add_segment(RingChain *c, const RingMemory *m, const Descriptor *d)
+{
+    bool write = d->flags & DESC_WRITE;
+    unsigned n = c->out + c->in;
+    uint64_t *total = write ? &c->in_len : &c->out_len;
+    void *p;
+
+    /* What the device reads comes first. */
+    if (!write && c->in)
+        return false;
+    if (!d->len)
+        return true;
+    p = n < RING_SEGMENTS_MAX ? m->range(m->opaque, d->at, d->len, write) : NULL;
+    if (!p)
+        return false;
+    c->iov[n] = (struct iovec){ p, d->len };
+    c->at[n] = d->at;
+    *total += d->len;
+    *(write ? &c->in : &c->out) += 1;
+    return true;
+}
+
+/* Follows a chain through @table of @count entries; it cannot be longer than the table. */
+static bool follow(RingChain *c, const RingMemory *m, const uint8_t *table, unsigned count,
+                   unsigned first, Descriptor *indirect)
+{
+    unsigned i = first;
+
+    for (unsigned steps = 0; steps < count; steps++) {
+        Descriptor d = read_descriptor(table, i);
+
+        if (d.flags & DESC_INDIRECT) {
+            if (!indirect || d.flags & DESC_NEXT)
+                return false;
+            *indirect = d;
+            return true;
+        }
+        if (!add_segment(c, m, &d))
+            return false;
+        if (!(d.flags & DESC_NEXT))
+            return true;
+        i = d.next;
+        if (i >= count)
+            return false;
+    }
+    return false;
+}
+
+static bool follow_indirect(RingChain *c, const RingMemory *m, const Descriptor *d)
+{
+    const uint8_t *table = d->len ? m->range(m->opaque, d->at, d->len, false) : NULL;
+
+    return table && d->len % DESC_SIZE == 0 && d->len / DESC_SIZE <= RING_SEGMENTS_MAX &&
+           follow(c, m, table, d->len / DESC_SIZE, 0, NULL);
+}
+
+static bool read_chain(const Ring *r, const RingMemory *m, RingChain *c)
+{
+    const uint8_t *table = range(m, r->desc, 0, DESC_SIZE * (uint64_t)r->size, false);
+    Descriptor indirect = { 0 };
+
+    c->out = c->in = 0;
+    c->out_len = c->in_len = 0;
+    return table && follow(c, m, table, r->size, c->head, r->indirect ? &indirect : NULL) &&
+           (!indirect.flags || follow_indirect(c, m, &indirect));
+}
+
+RingResult ring_pop(Ring *r, const RingMemory *m, RingChain *c)
+{
+    const uint8_t *avail;
+    uint16_t waiting;
+
+    if (r->broken)
+        return RING_BROKEN;
+    avail = r->ready ? avail_area(r, m) : NULL;
+    if (!avail)
+        return RING_EMPTY;
+    waiting = load16(avail + 2) - r->next_avail;
+    if (!waiting)
+        return RING_EMPTY;
+    c->head = load16(avail + AVAIL_RING + 2 * (r->next_avail % r->size));
+    if (waiting > r->size || c->head >= r->size || !read_chain(r, m, c)) {
+        break_it(r);
+        return RING_BROKEN;
+    }
+    r->next_avail++;
+    return RING_CHAIN;
+}
+
+/* ---- giving back ----------------------------------------------------------------------------- */
+
+void ring_push(Ring *r, const RingMemory *m, const RingChain *c, uint32_t len)
+{
+    uint8_t *used = r->broken || !r->ready ? NULL : used_area(r, m);
+    uint64_t at = USED_RING + USED_SIZE * (r->next_used % (r->size ? r->size : 1));
+
+    if (!used)
+        return;
+    le32_put(used + at, c->head);
+    le32_put(used + at + 4, len);
+    store16(used + 2, ++r->next_used);
+    m->written(m->opaque, r->used, used_bytes(r));
+}
+
+bool ring_wants_interrupt(Ring *r, const RingMemory *m)
+{
+    const uint8_t *avail = r->broken || !r->ready ? NULL : avail_area(r, m);
+    uint16_t old = r->signalled, event;
+    bool was_valid = r->signalled_valid;
+
+    if (!avail)
+        return false;
+    /* What has been pushed is seen before we look. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (!r->event_index)
+        return !(load16(avail) & AVAIL_NO_INTERRUPT);
+    r->signalled = r->next_used;
+    r->signalled_valid = true;
+    event = load16(avail + AVAIL_RING + 2 * r->size);
+    return !was_valid ||
+           (uint16_t)(r->next_used - event - 1) < (uint16_t)(r->next_used - old);
+}
+
+bool ring_want_kicks(Ring *r, const RingMemory *m, bool want)
+{
+    const uint8_t *avail = r->broken || !r->ready ? NULL : avail_area(r, m);
+    uint8_t *used = avail ? used_area(r, m) : NULL;
+
+    if (!used)
+        return false;
+    if (!r->event_index)
+        store16(used, want ? 0 : USED_NO_NOTIFY);
+    else if (want)
+        store16(used + USED_RING + USED_SIZE * r->size, r->next_avail);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return load16(avail + 2) != r->next_avail;
+}
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
+
+size_t ring_chain_read(const RingChain *c, uint64_t skip, void *to, size_t len)
+{
+    size_t done = 0;
+
+    for (unsigned i = 0; i < c->out && done < len; i++) {
+        const struct iovec *v = &c->iov[i];
+        size_t n;
+
+        if (skip >= v->iov_len) {
+            skip -= v->iov_len;
+            continue;
+        }
+        n = MIN(v->iov_len - skip, len - done);
+        memcpy((uint8_t *)to + done, (uint8_t *)v->iov_base + skip, n);
+        done += n;
+        skip = 0;
+    }
+    return done;
+}
+
+size_t ring_chain_write(const RingChain *c, const RingMemory *m, uint64_t skip, const void *from,
+                        size_t len)
+{
+    size_t done = 0;
+
+    for (unsigned i = c->out; i < c->out + c->in && done < len; i++) {
+        const struct iovec *v = &c->iov[i];
+        size_t n;
+
+        if (skip >= v->iov_len) {
+            skip -= v->iov_len;
+            continue;
+        }
+        n = MIN(v->iov_len - skip, len - done);
+        memcpy((uint8_t *)v->iov_base + skip, (const uint8_t *)from + done, n);
+        m->written(m->opaque, c->at[i] + skip, n);
+        done += n;
+        skip = 0;
+    }
+    return done;
+}
+
+void ring_chain_written(const RingChain *c, const RingMemory *m, uint64_t len)
+{
+    for (unsigned i = c->out; i < c->out + c->in && len; i++) {
+        uint64_t n = MIN(c->iov[i].iov_len, len);
+
+        m->written(m->opaque, c->at[i], n);
+        len -= n;
+    }
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Split virtqueues, seen by the device: docs/spec/virtio.md. Everything that a driver says, addresses,
+ * indexes, lengths and chains, is checked here and nowhere else; after a fault the ring is broken, and
+ * stays so until it is started anew. Nothing here allocates or waits.
+ */
+#ifndef VIRTIO_RING_H
+#define VIRTIO_RING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+enum { RING_SIZE_MAX = 256, RING_SEGMENTS_MAX = RING_SIZE_MAX + 2 };
+
+/* The driver's memory. */
+typedef struct {
+    /* The host address of @len bytes at @at, if all of them are memory (to write), else NULL. */
+    void *(*range)(void *opaque, uint64_t at, uint64_t len, bool write);
+    /* Tells that @len bytes at @at have been written. */
+    void (*written)(void *opaque, uint64_t at, uint64_t len);
+    void *opaque;
+} RingMemory;
+
+/* Plain data; what the driver sets comes first. */
+typedef struct {
+    uint64_t desc, avail, used; /* addresses */
+    uint16_t size;              /* of the queue: a power of two, up to RING_SIZE_MAX */
+    bool ready;
+    bool event_index, indirect; /* have been agreed on */
+    bool broken;
+    uint16_t next_avail;        /* the next entry of the available ring */
+    uint16_t next_used;         /* the next entry of the used ring */
+    uint16_t signalled;         /* the used index at the last interrupt */
+    bool signalled_valid;
+} Ring;
+
+/* What a driver has put into the ring: first what the device reads, then what it writes. */
+typedef struct {
+    uint16_t head;
+    unsigned out, in;           /* segments to read, and to write, in this order in @iov */
+    uint64_t out_len, in_len;
+    struct iovec iov[RING_SEGMENTS_MAX];
+    uint64_t at[RING_SEGMENTS_MAX]; /* their addresses */
+} RingChain;
+
+/* Forgets all. */
+void ring_reset(Ring *r);
+/* Checks what the driver has set, and starts. False: it is broken. */
+bool ring_start(Ring *r, const RingMemory *m);
+
+typedef enum { RING_EMPTY, RING_CHAIN, RING_BROKEN } RingResult;
+/* Takes the next chain. */
+RingResult ring_pop(Ring *r, const RingMemory *m, RingChain *c);
+/* Gives it back; @len bytes of what the driver can read have been written. */
+void ring_push(Ring *r, const RingMemory *m, const RingChain *c, uint32_t len);
+/* The driver wants an interrupt for what has been pushed since this was last asked. */
+bool ring_wants_interrupt(Ring *r, const RingMemory *m);
+/* The driver shall tell of new chains, or need not. True: there are some already. */
+bool ring_want_kicks(Ring *r, const RingMemory *m, bool want);
+
+/* Bytes of the chain, from its @skip'th to read or to write on. How many were copied. */
+size_t ring_chain_read(const RingChain *c, uint64_t skip, void *to, size_t len);
+size_t ring_chain_write(const RingChain *c, const RingMemory *m, uint64_t skip, const void *from,
+                        size_t len);
+/* Tells that the first @len bytes to write have been written. */
+void ring_chain_written(const RingChain *c, const RingMemory *m, uint64_t len);
+
+#endif
