@@ -14,6 +14,12 @@
 
 enum { THREADS_MAX = 64, IDLE_SECONDS = 10 };
 
+/*
+ * On a machine with few processors that has other work too, threads get a share each: with one
+ * for each processor we would wait for the others half of the time.
+ */
+enum { SHARE = 4 };
+
 /* What a worker may take, most of all address space for its stack. */
 enum { WORKER_MEMORY = 8 << 20 };
 
@@ -174,7 +180,7 @@ static void pool_init(void)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&pool.work, &attr);
     pthread_condattr_destroy(&attr);
-    pool.n_computing_max = pool_cpus();
+    pool.n_computing_max = MAX(pool_cpus(), MIN(2 * pool_cpus(), SHARE));
     pool.threads_max = memory_shares(THREADS_MAX, WORKER_MEMORY);
     /* Each further arena reserves 64 MiB, which may be missing elsewhere. */
     if (memory_limit() < ARENAS_FROM)

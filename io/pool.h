@@ -11,7 +11,10 @@
 /* Runs @fn(@arg) in a worker and returns its result; the calling loop goes on meanwhile. */
 CO int pool_run(int (*fn)(void *arg), void *arg);
 
-/* The same for work that only computes: no more of these run at once than there are CPUs. */
+/*
+ * The same for work that only computes: no more of these run at once than there are CPUs, or four
+ * (but no more than two for each CPU).
+ */
 CO int pool_compute(int (*fn)(void *arg), void *arg);
 
 /* Ends all workers; no job may be queued or running. The next job starts new ones. */

@@ -104,6 +104,7 @@ struct NbdClient {
     NbdTask *done, **done_tail; /* answers that wait to be sent */
     size_t unsent;          /* bytes of answers that are not sent yet */
     bool sending;
+    int64_t batch_ns;       /* since when the answers are being sent that are under way */
     size_t answered;        /* bytes of answers since the receiver last let others have their turn */
     uint64_t requests, bytes_read, bytes_written;
 };

@@ -174,16 +174,21 @@ static CO int below_read(Below *b, uint64_t off, void *buf, uint64_t len)
     return have ? handle_pread(b->h, off, span_of(buf, have), 0) : 0;
 }
 
-/* How long @a and @b differ, or not, in units. */
+static bool bytes_differ(const char *a, const char *b, uint64_t len)
+{
+    return b ? memcmp(a, b, len) : !buffer_is_zero(a, len);
+}
+
+/* How long @a and @b (NULL: zeroes) differ, or not, in units. */
 static uint64_t run_length(const Rebase *rb, const char *a, const char *b, uint64_t len, bool *differ)
 {
     uint64_t at = MIN(rb->unit, len);
 
-    *differ = memcmp(a, b, at);
+    *differ = bytes_differ(a, b, at);
     while (at < len) {
         uint64_t n = MIN(rb->unit, len - at);
 
-        if (!!memcmp(a + at, b + at, n) != *differ)
+        if (bytes_differ(a + at, b ? b + at : NULL, n) != *differ)
             break;
         at += n;
     }
@@ -203,11 +208,13 @@ static CO int rebase_piece(Rebase *rb, const Piece *p, char *old, char *new)
 {
     int r = below_read(&rb->old, p->off, old, p->len);
 
-    if (r == 0)
+    if (!rb->new.h || p->off >= rb->new.size)
+        new = NULL;
+    else if (r == 0)
         r = below_read(&rb->new, p->off, new, p->len);
     for (uint64_t at = 0; at < p->len && r == 0;) {
         bool differ;
-        uint64_t len = run_length(rb, old + at, new + at, p->len - at, &differ);
+        uint64_t len = run_length(rb, old + at, new ? new + at : NULL, p->len - at, &differ);
 
         if (differ)
             r = rebase_write(rb, p->off + at, old + at, len);

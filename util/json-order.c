@@ -7,6 +7,7 @@
  */
 #include "util/json-order.h"
 #include <glib.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -339,7 +340,8 @@ static const struct {
     { "y-origin", 150 }, { "zero", 148 }, { "zeroed-grain", 381 }, { "zlib", 66 }, { "zstd", 426 },
 };
 
-int json_key_rank(const char *key)
+/* Where @key is in the table, or its end. */
+static size_t key_search(const char *key)
 {
     size_t low = 0, high = G_N_ELEMENTS(ranks);
 
@@ -348,11 +350,29 @@ int json_key_rank(const char *key)
         int order = strcmp(key, ranks[middle].key);
 
         if (order == 0)
-            return ranks[middle].rank;
+            return middle;
         if (order < 0)
             high = middle;
         else
             low = middle + 1;
     }
-    return JSON_RANK_UNKNOWN;
+    return G_N_ELEMENTS(ranks);
+}
+
+int json_key_rank(const char *key)
+{
+    /* Where the last key was found whose letters give that number: lists repeat their few keys. */
+    static _Atomic uint16_t found[256];
+    size_t len = strlen(key), i;
+    _Atomic uint16_t *last = &found[(uint8_t)(len * 37 + (uint8_t)key[len / 2] * 5 +
+                                              (len ? (uint8_t)key[len - 1] : 0))];
+
+    i = atomic_load_explicit(last, memory_order_relaxed);
+    if (strcmp(key, ranks[i].key)) {
+        i = key_search(key);
+        if (i == G_N_ELEMENTS(ranks))
+            return JSON_RANK_UNKNOWN;
+        atomic_store_explicit(last, (uint16_t)i, memory_order_relaxed);
+    }
+    return ranks[i].rank;
 }

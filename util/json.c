@@ -186,11 +186,25 @@ static void write_escaped(GString *out, gunichar c)
     }
 }
 
+/* Do eight bytes stand for themselves? A byte of a term has its top bit set if it does not. */
+static bool eight_are_plain(const char *s)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+    uint64_t v, quote, backslash;
+
+    memcpy(&v, s, 8);
+    quote = v ^ ones * '"';
+    backslash = v ^ ones * '\\';
+    return !((v | (v - ones * 0x20) | (v + ones) | (quote - ones) | (backslash - ones)) & tops);
+}
+
 /* Bytes at the start of @s that stand for themselves. */
 static size_t plain_run(const char *s, size_t len)
 {
     size_t n = 0;
 
+    while (n + 8 <= len && eight_are_plain(s + n))
+        n += 8;
     while (n < len && s[n] >= 0x20 && s[n] < 0x7f && s[n] != '"' && s[n] != '\\')
         n++;
     return n;
@@ -331,6 +345,19 @@ static void write_array(Writer *w, const json_t *a)
     write_close(w, ']');
 }
 
+static void write_integer(Writer *w, int64_t v)
+{
+    char digits[24], *at = digits + sizeof(digits);
+    uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
+
+    do
+        *--at = '0' + rest % 10;
+    while (rest /= 10);
+    if (v < 0)
+        *--at = '-';
+    g_string_append_len(w->out, at, digits + sizeof(digits) - at);
+}
+
 static void write_real(Writer *w, double v)
 {
     char buf[G_ASCII_DTOSTR_BUF_SIZE];
@@ -351,7 +378,7 @@ static void write_value(Writer *w, const json_t *v)
         write_string(w, json_string_value(v), json_string_length(v));
         break;
     case JSON_INTEGER:
-        g_string_append_printf(w->out, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+        write_integer(w, json_integer_value(v));
         break;
     case JSON_REAL:
         write_real(w, json_real_value(v));

@@ -22,6 +22,7 @@ enum { HASHES = 1 << 14, DECODED = 1024 };
 /* The blocks made of a page. */
 typedef struct {
     uint64_t physical;
+    uint64_t granules; /* a bit for each 64 bytes that live blocks may be made of */
     X86Block *blocks;
     unsigned live;
 } CodePage;
@@ -109,12 +110,27 @@ static void kill_block(X86Cpu *cpu, CodePage *p, X86Block *b)
     cpu->chain_from = NULL;
 }
 
+static uint64_t granules_of(uint64_t from, size_t len)
+{
+    unsigned first = from / 64 & 63, count = (from % 64 + MAX(len, 1) + 63) / 64;
+
+    return (count < 64 ? (UINT64_C(1) << count) - 1 : UINT64_MAX) << first;
+}
+
 /* Kills what has been made of @len bytes from @from of the page. */
 static void kill_range(X86Cpu *cpu, CodePage *p, uint64_t from, size_t len)
 {
-    for (X86Block *b = p->blocks; b && p->live; b = b->next)
+    uint64_t left = 0;
+
+    if (!(p->granules & granules_of(from, len)))
+        return;
+    for (X86Block *b = p->blocks; b && p->live; b = b->next) {
         if (b->physical < from + len && from < b->physical + b->length)
             kill_block(cpu, p, b);
+        else if (!b->is_dead)
+            left |= granules_of(b->physical, b->length);
+    }
+    p->granules = left;
 }
 
 void x86_code_changed(X86Cpu *cpu, uint64_t physical, size_t len)
@@ -126,7 +142,7 @@ void x86_code_changed(X86Cpu *cpu, uint64_t physical, size_t len)
     p = cpu->translator ? page_of(cpu->translator, physical) : NULL;
     if (p)
         kill_range(cpu, p, physical, len);
-    if (x86_has_code(cpu, physical))
+    if (x86_code_pages_are_shared(cpu->code_pages) && x86_has_code(cpu, physical))
         x86_code_pages_tell(cpu->code_pages, cpu, (X86Letter){ .page = physical & ~UINT64_C(4095),
                                                                .was_written = true });
 }
@@ -225,6 +241,7 @@ static X86Block *make_block(X86Cpu *cpu, X86Place place)
     b = x86_generate_block(&t->code, cpu, &t->stubs, t->keys[t->slot], t->slot, place.host,
                            4096 - (place.physical & 4095));
     b->physical = place.physical;
+    p->granules |= granules_of(b->physical, b->length);
     b->next = p->blocks;
     p->blocks = b;
     b->next_hashed = *slot;
@@ -249,6 +266,7 @@ static bool revive(X86Cpu *cpu, X86Block *b, X86Place place)
     if (memcmp(b->guest, place.host, b->length) == 0) {
         x86_generate_revive(b);
         b->is_dead = false;
+        p->granules |= granules_of(b->physical, b->length);
         return true;
     }
     if (--p->live == 0)

@@ -5,7 +5,7 @@ import sys
 
 # Sizes and offsets of the disk that images are made with.
 DISK = 5 << 20
-SPACE = ['disk', 'actual', 'end']
+SPACE = ['disk', 'actual', 'end', 'cid']
 
 
 def writes(seed, count=12, disk=DISK):

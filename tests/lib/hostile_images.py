@@ -24,7 +24,7 @@ COPIED, COMPRESSED = 1 << 63, 1 << 62
 # What is done to each image: (name, command, seconds of CPU, MiB).
 JOBS = [
     ('info', ['qemu-img', 'info', '-f', 'qcow2'], 0.2, 64),
-    ('info-json', ['qemu-img', 'info', '--output=json', '-f', 'qcow2'], 0.5, 64),
+    ('info-json', ['qemu-img', 'info', '--output=json', '-f', 'qcow2'], 0.2, 64),
     ('check', ['qemu-img', 'check', '-f', 'qcow2'], 10, 256),
     ('map', ['qemu-img', 'map', '--output=json', '-f', 'qcow2'], 10, 256),
     ('measure', ['qemu-img', 'measure', '-O', 'qcow2', '-f', 'qcow2'], 10, 256),

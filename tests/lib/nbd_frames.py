@@ -293,6 +293,10 @@ class Server:
     def uri(self, name=''):
         return f'nbd+unix:///{name}?socket={self.socket}'
 
+    def cpu_seconds(self):
+        words = pathlib.Path(f'/proc/{self.process.pid}/stat').read_text().rsplit(')', 1)[1].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf('SC_CLK_TCK')
+
     def resident(self):
         """KiB of memory in use."""
         if WATCHED:

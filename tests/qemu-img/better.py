@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where qemu-img differs from the reference on purpose, and why."""
+import json
 import os
 import pathlib
+import random
 import struct
 import subprocess
 import sys
@@ -115,6 +117,23 @@ def a_filter_over_something_shorter_is_walked_to_its_end():
                            '"present": true, "zero": false, "data": true}]\n')], told
 
 
+def what_looks_random_is_stored_as_it_is_and_nothing_else():
+    """Trying to compress it costs as much as compressing; what only seems random is compressed."""
+    rng = random.Random(1)
+    block, big = rng.randbytes(4000), rng.randbytes(1 << 20)
+    halves = b''.join(big[i:i + 2048] * 2 for i in range(0, 1 << 19, 2048))
+    told = {}
+    for name, data in (('random', big), ('counting', bytes(range(256)) * 4096), ('halves', halves),
+                       ('repeated', (block * 300)[:1 << 20]), ('text', str(list(range(150000))).encode())):
+        pathlib.Path('raw').write_bytes(data[:1 << 19])
+        run('convert', '-c', '-f', 'raw', '-O', 'qcow2', 'raw', 'small')
+        told[name] = json.loads(run('check', '--output=json', 'small')[1]).get('compressed-clusters', 0)
+        same = run('compare', '-f', 'raw', '-F', 'qcow2', 'raw', 'small')
+        if same[0] or told[name] != (0 if name == 'random' else 8):
+            return False, (name, told, same)
+    return True, told
+
+
 def main():
     bad = 0
     for test in (amend_to_v2_keeps_bitmaps, failed_create_leaves_nothing,
@@ -122,7 +141,8 @@ def main():
                  compressed_clusters_without_end_are_refused,
                  much_data_in_few_compressed_bytes_is_read,
                  what_a_format_in_a_format_leaves_open_is_data,
-                 a_filter_over_something_shorter_is_walked_to_its_end):
+                 a_filter_over_something_shorter_is_walked_to_its_end,
+                 what_looks_random_is_stored_as_it_is_and_nothing_else):
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
             ok, text = test()

@@ -226,6 +226,28 @@ static void test_readers(void)
     g_assert_false(json_has(o, "x"));
 }
 
+/* At any place of a string: those that look eight bytes at a time see each byte. */
+static void test_escapes_at_any_place(void)
+{
+    for (int c = 1; c < 128; c++)
+        for (size_t at = 0; at < 20; at++) {
+            char text[24] = "abcdefghijklmnopqrst";
+            g_autoptr(json_t) v = NULL, back = NULL;
+            g_autofree char *printed = NULL;
+
+            text[at] = (char)c;
+            v = json_string(text);
+            printed = json_print(v);
+            back = parse(printed);
+            g_assert_cmpstr(json_string_value(back), ==, text);
+            for (const char *p = printed; *p; p++)
+                g_assert_true(*p >= 0x20 && *p < 0x7f);
+            g_assert_cmpuint(strlen(printed), ==, strlen(text) + 2 +
+                             (c == '"' || c == '\\' || strchr("\b\f\n\r\t", c) ? 1
+                              : c < 0x20 || c == 0x7f ? 5 : 0));
+        }
+}
+
 const Test tests[] = {
     { "/json/parse/refuses-bad-syntax", test_refuses_bad_syntax },
     { "/json/parse/stays-inside-the-text", test_does_not_read_past_the_end },
@@ -234,6 +256,7 @@ const Test tests[] = {
     { "/json/parse/size-is-bounded", test_size_is_bounded },
     { "/json/parse/single-quotes", test_single_quotes },
     { "/json/print/escapes", test_escapes },
+    { "/json/print/escapes-at-any-place", test_escapes_at_any_place },
     { "/json/print/bytes-that-are-not-utf8", test_bytes_that_are_not_utf8 },
     { "/json/print/numbers", test_numbers },
     { "/json/print/pretty-forms", test_pretty_forms },

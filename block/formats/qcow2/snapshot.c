@@ -3,9 +3,9 @@
  * Internal snapshots. A snapshot is an L1 table; its L2 tables and clusters are shared with the
  * active disk and with other snapshots, each use counted in the refcounts.
  *
- * Creating, applying and removing one writes what changes beside what is there and switches to it by
- * one write of the header (switch.h). So refcounts and COPIED flags agree at every moment: a check
- * reports a flag that is off without need as an error, here as with the reference.
+ * Creating, applying and removing one writes what changes beside what is there and switches to it
+ * by one write of the header (switch.h). So refcounts and COPIED flags agree at every moment: a
+ * check reports a flag that is off without need as an error, here as with the reference.
  * No request runs meanwhile (qcow2_exclusive_begin).
  */
 #include "block/formats/qcow2/snapshot-table.h"
@@ -251,9 +251,10 @@ static CO bool remove_over(Qcow2 *q, Switch *s, const uint64_t *l1, uint32_t len
     switch_leave(s, off, len * UINT64_C(8));
     if (r >= 0)
         r = switch_over(s, done);
-    return r < 0 ? err_set_errno(err, r, *done ? "Could not free clusters that are not used any more"
-                                               : "Could not write metadata without the snapshot")
-                 : true;
+    if (r < 0)
+        return err_set_errno(err, r, *done ? "Could not free clusters that are not used any more"
+                                           : "Could not write metadata without the snapshot");
+    return true;
 }
 
 static CO bool remove_one(Qcow2 *q, const char *id, GError **err)

@@ -3,9 +3,9 @@
  * Another state of the image beside the one that the file has.
  *
  * New clusters are taken in the ordinary way, so refcount blocks in use count them: at worst leaks.
- * The new blocks are copies of those in memory, with the planned counts put in. Old tables and blocks
- * are still counted in the new state and freed in the ordinary way once it is durable; clusters of a
- * removed tree that nobody else refers to are free with the switch itself.
+ * The new blocks are copies of those in memory, with the planned counts put in. Old tables and
+ * blocks are still counted in the new state and freed in the ordinary way once it is durable;
+ * clusters of a removed tree that nobody else refers to are free with the switch itself.
  */
 #include "block/formats/qcow2/switch.h"
 #include "block/formats/qcow2/compress.h"
@@ -335,7 +335,7 @@ CO int switch_snapshots_write(Switch *s)
 
 /* ---- refcounts ------------------------------------------------------------------------------ */
 
-/* Calls for the clusters that block @index counts: puts what is planned into @block, if not NULL. */
+/* Is a count planned that refcount block @index holds? Puts them all into @block, if not NULL. */
 static bool block_plan(const Switch *s, uint64_t index, uint8_t *block)
 {
     const Qcow2 *q = s->q;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Another state of the image, written beside the one that the file has and switched to by one write
- * of the header: the active L1 table and the L2 tables whose COPIED flags change, the refcount blocks
- * whose counts change, the refcount table, the snapshot table. So counts and flags agree at every
- * moment; a cut before or after leaves at most clusters that nothing refers to.
+ * Another state of the image, written beside the one that the file has and switched to by one
+ * write of the header: the active L1 table and the L2 tables whose COPIED flags change, the
+ * refcount blocks whose counts change, the refcount table, the snapshot table. So counts and flags
+ * agree at every moment; a cut before or after leaves at most clusters that nothing refers to.
  *
  *     switch_init; switch_count for each tree that gains or loses a user
  *     switch_plan                   what counts become
@@ -28,7 +28,7 @@ typedef struct {
     Qcow2 *q;
     SwitchFields next;
     uint64_t *l1;        /* the active table as it shall be, next.l1_len entries */
-    Counts counts;       /* before the plan: references that come; after: counts + 1, 0: no change */
+    Counts counts;       /* references that come; once planned: new counts + 1, 0: no change */
     Counts down;         /* before the plan: references that go */
     GArray *taken;       /* FreeRun: new space */
     GArray *left;        /* FreeRun: what the new state does not refer to any more */
