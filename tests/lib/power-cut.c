@@ -195,7 +195,7 @@ static json_t *image_options(const PowerCutWorkload *w, const char *disk, const 
     }
     if (backing)
         json_put_str(o, "backing", backing);
-    else if (driver_find(format_of(w))->takes_backing)
+    else if (memdisk_format_has_backing(format_of(w)))
         json_put(o, "backing", json_null());
     return o;
 }
