@@ -4,6 +4,7 @@
  * a migration do in turn. A step of an edit, for a node and all below it.
  */
 #include "block/internal.h"
+#include "block/jobs/job.h"
 #include "util/trace.h"
 #include <string.h>
 
@@ -62,6 +63,8 @@ static CO void activation_undo(void *step)
 /* An edit is under way, so nobody can begin to use one. */
 static bool bitmaps_are_idle(Node *n, GError **err)
 {
+    if (!node_check_idle(n, err))
+        return false;
     for (const DirtyBitmap *b = dirty_first(n); b; b = b->next)
         if (b->busy)
             return err_set(err, EBUSY, "Bitmap '%s' of '%s' is in use", b->name, node_filename(n));

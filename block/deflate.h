@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the module "deflate" offers: a faster inflate. */
+/* What the module "deflate" offers: faster inflate and deflate. */
 #ifndef BLOCK_DEFLATE_H
 #define BLOCK_DEFLATE_H
 
@@ -14,6 +14,13 @@ typedef struct {
      * 0, or -EIO.
      */
     int (*inflate)(void *state, const void *in, size_t len, void *out, size_t out_len);
+    /* A stream of zlib's to at most @out_len bytes; *@made says how many. 0, or -EIO. */
+    int (*inflate_zlib)(void *state, const void *in, size_t len, void *out, size_t out_len, size_t *made);
+    /* The same for the other direction, at about the ratio of zlib's usual level. */
+    void *(*deflater_new)(void);
+    void (*deflater_free)(void *state);
+    /* Makes a stream of zlib's. Its length, 0 if that is more than @out_len. */
+    size_t (*deflate_zlib)(void *state, const void *in, size_t len, void *out, size_t out_len);
 } DeflateModule;
 
 #endif

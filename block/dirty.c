@@ -26,15 +26,16 @@ static uint64_t granules(uint64_t size, uint32_t granularity)
 
 static bool dirty_check(Node *n, const char *name, uint32_t granularity, GError **err)
 {
-    size_t len = strlen(name);
+    size_t len = name ? strlen(name) : 1;
 
     if (!len)
         return err_set(err, EINVAL, "A bitmap needs a name that is not empty");
     if (len > NAME_MAX_LEN)
         return err_set(err, EINVAL, "The name of the bitmap has %zu bytes, more than %d", len,
                        NAME_MAX_LEN);
-    if (dirty_find(n, name))
+    if (name && dirty_find(n, name))
         return err_set(err, EEXIST, "There is already a bitmap '%s'", name);
+    name = name ? name : "";
     if (!is_power_of_2(granularity) || granularity < GRANULARITY_MIN)
         return err_set(err, EINVAL, "The granularity of bitmap '%s' is %u, not a power of two of "
                        "at least %d", name, granularity, GRANULARITY_MIN);
@@ -53,7 +54,8 @@ static DirtyBitmap *dirty_append(Node *n, const char *name, uint32_t granularity
     b->size = node_size(n);
     if (!n->bitmap_names)
         n->bitmap_names = g_hash_table_new(g_str_hash, g_str_equal);
-    g_hash_table_insert(n->bitmap_names, b->name, b);
+    if (name)
+        g_hash_table_insert(n->bitmap_names, b->name, b);
     *(n->last_bitmap ? &n->last_bitmap->next : &n->bitmaps) = b;
     n->last_bitmap = b;
     return b;
@@ -68,7 +70,7 @@ DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError *
         return NULL;
     bits = hbitmap_try_new(granules(node_size(n), granularity));
     if (!bits) {
-        err_set(err, ENOMEM, "No memory for bitmap '%s'", name);
+        err_set(err, ENOMEM, "No memory for bitmap '%s'", name ? name : "");
         return NULL;
     }
     b = dirty_append(n, name, granularity);
@@ -77,16 +79,19 @@ DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError *
     return b;
 }
 
-CO DirtyBitmap *dirty_add_persistent(Node *n, const char *name, uint32_t granularity, GError **err)
+CO bool dirty_can_store(Node *n, const char *name, uint32_t granularity, GError **err)
 {
     const BitmapOps *ops = n->drv->bitmaps;
+
+    return ops ? ops->can_store(n, name, granularity, err)
+               : err_set(err, ENOTSUP, "Images of format '%s' cannot store bitmaps", n->drv->name);
+}
+
+CO DirtyBitmap *dirty_add_persistent(Node *n, const char *name, uint32_t granularity, GError **err)
+{
     DirtyBitmap *b;
 
-    if (!ops) {
-        err_set(err, ENOTSUP, "Images of format '%s' cannot store bitmaps", n->drv->name);
-        return NULL;
-    }
-    if (!ops->can_store(n, name, granularity, err))
+    if (!dirty_can_store(n, name, granularity, err))
         return NULL;
     b = dirty_add(n, name, granularity, err);
     if (b)
@@ -141,7 +146,8 @@ void dirty_remove(Node *n, DirtyBitmap *b)
     *at = b->next;
     if (n->last_bitmap == b)
         n->last_bitmap = before;
-    g_hash_table_remove(n->bitmap_names, b->name);
+    if (b->name)
+        g_hash_table_remove(n->bitmap_names, b->name);
     hbitmap_free(b->bits);
     g_free(b->name);
     g_free(b);
@@ -168,8 +174,8 @@ bool dirty_resize(Node *n, GError **err)
         uint64_t bits = granules(size, b->granularity);
 
         if (b->bits && (bits > DIRTY_BITS_MAX || !hbitmap_resize(b->bits, bits)))
-            return err_set(err, ENOMEM, "No memory for bitmap '%s' of %" PRIu64 " bytes", b->name,
-                           size);
+            return err_set(err, ENOMEM, "No memory for bitmap '%s' of %" PRIu64 " bytes",
+                           b->name ? b->name : "", size);
         b->size = size;
     }
     return true;
@@ -199,6 +205,22 @@ CO uint32_t dirty_default_granularity(Node *n)
     if (node_info(n, &info) < 0 || !info.cluster_size)
         return DEFAULT_GRANULARITY_MAX;
     return (uint32_t)CLAMP(info.cluster_size, DEFAULT_GRANULARITY_MIN, DEFAULT_GRANULARITY_MAX);
+}
+
+void dirty_bits_merge(HBitmap *to, uint32_t to_granularity, const HBitmap *from,
+                      uint32_t from_granularity, uint64_t len)
+{
+    uint64_t bits = MIN(granules(len, from_granularity), hbitmap_bits(from)), at = 0;
+
+    while ((at = hbitmap_next_set(from, at, bits)) < bits) {
+        uint64_t end = hbitmap_next_clear(from, at, bits);
+        uint64_t first = at * from_granularity / to_granularity;
+        uint64_t last = MIN(granules(MIN(end * from_granularity, len), to_granularity), hbitmap_bits(to));
+
+        if (first < last)
+            hbitmap_set(to, first, last - first);
+        at = end;
+    }
 }
 
 uint64_t dirty_count(const DirtyBitmap *b)

@@ -10,7 +10,7 @@
 #include "util/hbitmap.h"
 
 typedef struct DirtyBitmap {
-    char *name;
+    char *name;             /* NULL: a job's own */
     uint32_t granularity;   /* bytes, a power of two */
     uint64_t size;          /* bytes covered: the node's size */
     bool enabled;           /* records writes */
@@ -32,10 +32,12 @@ typedef struct {
     CO bool (*measure)(Node *n, uint64_t cluster_size, uint64_t *bytes);
 } BitmapOps;
 
-/* Adds a bitmap to @n, at the end of its list. NULL with @err. */
+/* Adds a bitmap to @n, at the end of its list. @name NULL: nobody finds it. NULL with @err. */
 DirtyBitmap *dirty_add(Node *n, const char *name, uint32_t granularity, GError **err);
 /* The same for one whose bits nobody knows. */
 DirtyBitmap *dirty_add_inconsistent(Node *n, const char *name, uint32_t granularity, GError **err);
+/* False with @err if @n cannot store such a bitmap. */
+CO bool dirty_can_store(Node *n, const char *name, uint32_t granularity, GError **err);
 /* The same for one that is stored in the image, if that is possible. */
 CO DirtyBitmap *dirty_add_persistent(Node *n, const char *name, uint32_t granularity, GError **err);
 /* Removes @b from @n, and from the image if it is stored there. */
@@ -49,6 +51,9 @@ void dirty_remove(Node *n, DirtyBitmap *b);
 void dirty_mark(Node *n, uint64_t off, uint64_t len);
 /* Default granularity for @n: its cluster size within 4 KiB to 64 KiB, else 64 KiB. */
 CO uint32_t dirty_default_granularity(Node *n);
+/* Sets in @to what is set in @from; both cover the first @len bytes, in granules of their own. */
+void dirty_bits_merge(HBitmap *to, uint32_t to_granularity, const HBitmap *from,
+                      uint32_t from_granularity, uint64_t len);
 uint64_t dirty_count(const DirtyBitmap *b);           /* bytes marked */
 
 #endif

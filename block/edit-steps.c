@@ -322,13 +322,21 @@ static const EditOps access_ops = {
     .free = g_free,
 };
 
-void edit_handle_access(Edit *edit, Handle *h, unsigned needs, OpenFlags flags)
+static void handle_access(Edit *edit, Handle *h, unsigned needs, unsigned shares, OpenFlags flags)
 {
     HandleAccess *s = g_new0(HandleAccess, 1);
 
-    *s = (HandleAccess){
-        .handle = h, .needs = needs, .shares = h->root->shares, .flags = flags,
-    };
+    *s = (HandleAccess){ .handle = h, .needs = needs, .shares = shares, .flags = flags };
     edit_access_below(edit, h->root->node);
     edit_add(edit, &access_ops, s);
+}
+
+void edit_handle_access(Edit *edit, Handle *h, unsigned needs, OpenFlags flags)
+{
+    handle_access(edit, h, needs, h->root->shares, flags);
+}
+
+void edit_handle_yield(Edit *edit, Handle *h)
+{
+    handle_access(edit, h, 0, ACCESS_ALL, h->flags);
 }

@@ -73,6 +73,8 @@ void edit_repoint(Edit *edit, Edge *e, Node *to);
 void edit_replace(Edit *edit, Node *from, Node *to);
 /* From now on the user @h does @needs (Access bits) and has @flags (OpenFlags of handle_open). */
 void edit_handle_access(Edit *edit, Handle *h, unsigned needs, OpenFlags flags);
+/* The job's handle @h lets others do what they want and does nothing itself any more. */
+void edit_handle_yield(Edit *edit, Handle *h);
 /* See node_set_active. */
 void edit_set_active(Edit *edit, Node *n, bool active);
 /*

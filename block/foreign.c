@@ -26,41 +26,6 @@ typedef struct {
 
 #define AT(offset, text) { .off = offset, .len = sizeof(text) - 1, .bytes = text }
 
-static const char *skip_line(const char *p, const char *end)
-{
-    const char *newline = memchr(p, '\n', (size_t)(end - p));
-
-    return newline ? newline + 1 : end;
-}
-
-/*
- * The text file that describes a VMDK of several files: lines that begin with '#' or consist of blanks,
- * then the line of the version.
- */
-static bool is_vmdk_text(const char *head, size_t len, const char *filename)
-{
-    static const char *const versions[] = {
-        "version=1\n", "version=2\n", "version=3\n", "version=1\r\n", "version=2\r\n", "version=3\r\n",
-    };
-    const char *p = head, *end = head + len;
-
-    while (p < end && (*p == '#' || *p == ' ')) {
-        if (*p == ' ') {
-            while (p < end && *p == ' ')
-                p++;
-            if (p < end && *p == '\r')
-                p++;
-            if (p == end || *p != '\n')
-                return false;
-        }
-        p = skip_line(p, end);
-    }
-    for (size_t i = 0; i < G_N_ELEMENTS(versions); i++)
-        if ((size_t)(end - p) >= strlen(versions[i]) && !memcmp(p, versions[i], strlen(versions[i])))
-            return true;
-    return false;
-}
-
 /* A dmg has its signature at the end of the file, so the name has to do. */
 static bool is_named_dmg(const char *head, size_t len, const char *filename)
 {
@@ -74,14 +39,7 @@ static const Signature signatures[] = {
                  AT(64, "\0\0\2\0") } },
     { "cloop", { AT(0, "#!/bin/sh\n#V2.0 Format\n"
                        "modprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n") } },
-    { "parallels", { AT(0, "WithoutFreeSpace\2\0\0\0") } },
-    { "parallels", { AT(0, "WithouFreSpacExt\2\0\0\0") } },
     { "qcow", { AT(0, "QFI\xfb\0\0\0\1") } },
-    { "qed", { AT(0, "QED\0") } },
-    { "vhdx", { AT(0, "vhdxfile") } },
-    { "vmdk", { AT(0, "KDMV") } },
-    { "vmdk", { AT(0, "COWD") } },
-    { "vmdk", .looks = is_vmdk_text },
     { "dmg", .looks = is_named_dmg },   /* last: content is surer than a name */
 };
 

@@ -35,6 +35,16 @@ static void handle_leave(Handle **hp)
         co_queue_wake_all(&h->idle);
 }
 
+CO void handle_begin(Handle *h)
+{
+    handle_enter(h);
+}
+
+void handle_end(Handle *h)
+{
+    handle_leave(&h);
+}
+
 CO void handle_drain(Handle *h)
 {
     while (h->in_flight)
@@ -194,14 +204,21 @@ CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, G
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
-CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares, GError **err)
+Handle *handle_prepare(HandleKind kind, unsigned needs)
 {
-    g_autoptr(Handle) h = g_new0(Handle, 1);
-    g_autoptr(Edit) edit = edit_begin();
+    Handle *h = g_new0(Handle, 1);
 
     h->kind = kind;
     if (needs & ACCESS_WRITE)
         h->flags |= OPEN_RDWR;
+    return h;
+}
+
+CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares, GError **err)
+{
+    g_autoptr(Handle) h = handle_prepare(kind, needs);
+    g_autoptr(Edit) edit = edit_begin();
+
     edit_attach_handle(edit, h, n, needs, shares);
     if (!edit_commit(edit, err))
         return NULL;

@@ -6,6 +6,7 @@
 #include "block/driver.h"
 #include "block/edit.h"
 #include "block/range.h"
+#include "util/hold.h"
 
 /* The bitmaps of @n follow its new size; in dirty.c. */
 bool dirty_resize(Node *n, GError **err);
@@ -49,6 +50,7 @@ struct Node {
     NodeState state;
     bool is_open;           /* drv->open has succeeded, so drv->close is due */
     unsigned nesting;       /* in how many other nodes it was described */
+    bool is_implicit;       /* a job's filter that nobody gave a name: names look through it */
     bool probed_raw;        /* raw because nothing else matched: block 0 is guarded */
     DetectZeroes detect_zeroes;
     uint64_t size;          /* bytes */
@@ -68,6 +70,7 @@ struct Node {
     uint64_t writes, flushed; /* writes so far, and how many of them the last flush covered */
     DirtyBitmap *bitmaps, *last_bitmap;
     GHashTable *bitmap_names; /* DirtyBitmap by name; NULL: there was none yet */
+    HoldPoint busy;         /* denied by jobs: what commands may not do to a node meanwhile */
 };
 
 struct Handle {
@@ -138,6 +141,11 @@ bool flags_from_options(const json_t *o, OpenFlags *flags, DetectZeroes *detect,
 OpenFlags node_child_flags(const Node *n, Role role);
 
 /* handle.c */
+/* A handle that an edit will attach; it does @needs (Access bits) then. */
+Handle *handle_prepare(HandleKind kind, unsigned needs);
+/* A request of several parts, made of node_ and edge_ functions, is in flight between these two. */
+CO void handle_begin(Handle *h);
+void handle_end(Handle *h);
 unsigned handle_needs(OpenFlags flags); /* what a user with @flags does with its node */
 CO void handle_drain(Handle *h);        /* waits until no request is in flight */
 void handle_open_gate(Handle *h);       /* once for each time it was closed */

@@ -2,11 +2,13 @@
 /* A reference keeps each of these nodes open; an edit that moves its users does not move that. */
 #include "block/monitor-nodes.h"
 #include "block/internal.h"
+#include "block/jobs/job.h"
 #include <string.h>
 
 enum { NODE_NAME_MAX = 31 };
 
 static GPtrArray *owned; /* of Node, a reference each, in the order they were made */
+static GPtrArray *shown; /* of Node: those of jobs */
 
 /* ---- adding ---------------------------------------------------------------------------------- */
 
@@ -47,6 +49,14 @@ static bool check_unused(const Node *n, GError **err)
     for (const DirtyBitmap *b = n->bitmaps; b; b = b->next)
         if (b->busy)
             return err_set(err, EBUSY, "Node %s is in use: its bitmap '%s' is", n->name, b->name);
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *e = n->parents->pdata[i];
+
+        if (e->handle && e->handle->kind != HANDLE_JOB)
+            return err_set(err, EBUSY, "Node %s is in use", n->name);
+    }
+    if (!node_check_idle(n, err))
+        return false;
     for (guint i = 0; i < n->parents->len; i++) {
         const Edge *e = n->parents->pdata[i];
 
@@ -142,6 +152,16 @@ static void collect(Node *n, GPtrArray *list, GHashTable *seen)
     }
 }
 
+void monitor_node_show(Node *n, bool on)
+{
+    if (!shown)
+        shown = g_ptr_array_new();
+    if (on)
+        g_ptr_array_add(shown, n);
+    else
+        g_ptr_array_remove(shown, n);
+}
+
 GPtrArray *monitor_nodes_all(void)
 {
     GPtrArray *list = g_ptr_array_new();
@@ -149,5 +169,7 @@ GPtrArray *monitor_nodes_all(void)
 
     for (guint i = 0; owned && i < owned->len; i++)
         collect(owned->pdata[i], list, seen);
+    for (guint i = 0; shown && i < shown->len; i++)
+        collect(shown->pdata[i], list, seen);
     return list;
 }

@@ -13,6 +13,8 @@ CO bool monitor_node_remove(const char *name, GError **err);
 Node *monitor_node_or_device(const char *device, const char *name, GError **err);
 /* Adds to @edit that all of them become active or inactive; see node_set_active. */
 void monitor_nodes_set_active(Edit *edit, bool active);
+/* A node that is not the monitor's is shown with those that are, or not any more. */
+void monitor_node_show(Node *n, bool on);
 /* All of them and the nodes below, each once, in the order in which they are opened. */
 GPtrArray *monitor_nodes_all(void);
 /* Closes all, the last one first; nobody may use them. False: warned, not all could be stored. */

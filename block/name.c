@@ -71,13 +71,21 @@ static char *plain_file_name(const char *name)
     return name && filename_has_protocol(name) ? g_strconcat("./", name, NULL) : g_strdup(name);
 }
 
+/* @n, or what is below the filters that jobs have put on top of it unasked. */
+static Node *skip_implicit(Node *n)
+{
+    while (n && n->is_implicit)
+        n = node_filtered(n);
+    return n;
+}
+
 /*
  * True if the open backing file is not what the image stores: options named another file, by whatever
  * path, or another format, or said more about it than a name can.
  */
 static bool is_overridden(const Node *n)
 {
-    const Node *backing = node_backing(n);
+    const Node *backing = skip_implicit(node_backing(n));
     g_autofree char *stored = NULL;
 
     if (!n->backing_is_given || !backing)
@@ -139,7 +147,7 @@ json_t *node_full_options(Node *n)
         Edge *e = n->children->pdata[i];
 
         if (e->role != ROLE_BACKING || is_overridden(n))
-            child_put(o, e->key, node_full_options(e->node));
+            child_put(o, e->key, node_full_options(skip_implicit(e->node)));
     }
     if (!node_backing(n) && n->backing_stored && json_is_null(json_get(n->options, "backing")))
         json_put(o, "backing", json_null());

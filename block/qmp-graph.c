@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands that change the graph, each one edit. Messages as in qmp.c. */
+#include "block/actions.h"
 #include "block/internal.h"
 #include "block/monitor-nodes.h"
 #include "gen/qmp.h"
@@ -27,50 +28,26 @@ CO bool qmp_blockdev_reopen(const QmpBlockdevReopenArgs *args, GError **err)
     return edit_commit(edit, err);
 }
 
-/* True if @n is nobody's backing file. */
-static bool is_no_backing(const Node *n, GError **err)
-{
-    for (guint i = 0; i < n->parents->len; i++) {
-        const Edge *e = n->parents->pdata[i];
-
-        if (e->parent && e->role == ROLE_BACKING)
-            return err_set(err, EBUSY, "Node '%s' is busy: node is used as backing hd of '%s'",
-                           n->name, e->parent->name);
-    }
-    return true;
-}
-
-static bool may_be_overlay(const Node *overlay, const Node *n, GError **err)
-{
-    if (!overlay->drv->takes_backing)
-        return err_set(err, ENOTSUP, "The overlay does not support backing images");
-    for (guint i = 0; i < overlay->parents->len; i++)
-        if (((const Edge *)overlay->parents->pdata[i])->handle)
-            return err_set(err, EBUSY, "The overlay is already in use");
-    if (node_backing(overlay))
-        return err_set(err, EBUSY, "The overlay already has a backing image");
-    if (node_reaches(n, overlay))
-        return err_set(err, ELOOP, "Making '%s' a backing child of '%s' would create a cycle",
-                       n->name, overlay->name);
-    return !overlay->parents->len || err_set(err, EBUSY, "The overlay is already in use");
-}
-
 CO bool qmp_blockdev_snapshot(const BlockdevSnapshot *args, GError **err)
 {
     g_autoptr(Edit) edit = edit_begin();
-    g_autoptr(json_t) read_only = json_object();
-    Node *n = monitor_node_or_device(args->node, args->node, err), *overlay;
 
-    if (!n || !is_no_backing(n, err))
+    return action_snapshot(edit, args, err) && edit_commit(edit, err);
+}
+
+CO bool qmp_blockdev_snapshot_sync(const BlockdevSnapshotSync *args, GError **err)
+{
+    Node *overlay = action_overlay_new(args, err);
+    Edit *edit;
+    bool ok;
+
+    if (!overlay)
         return false;
-    overlay = monitor_node_or_device(args->overlay, args->overlay, err);
-    if (!overlay || !may_be_overlay(overlay, n, err))
-        return false;
-    json_put_bool(read_only, "read-only", true);
-    edit_attach(edit, overlay, "backing", ROLE_BACKING, n);
-    edit_replace(edit, n, overlay);
-    edit_reopen(edit, n, read_only, node_flags(n));
-    return edit_commit(edit, err);
+    edit = edit_begin();
+    ok = action_overlay_add(edit, args, overlay, err) && edit_commit(edit, err);
+    edit_free(edit);
+    node_unref(overlay);
+    return ok;
 }
 
 CO bool qmp_blockdev_set_active(const QmpBlockdevSetActiveArgs *args, GError **err)

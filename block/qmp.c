@@ -4,6 +4,7 @@
  */
 #include "block/describe.h"
 #include "block/internal.h"
+#include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
 #include "gen/qmp.h"
 
@@ -26,6 +27,8 @@ CO bool qmp_block_resize(const QmpBlockResizeArgs *args, GError **err)
         return false;
     if (args->size < 0)
         return err_set(err, EINVAL, "Parameter 'size' expects a >0 size");
+    if (!node_check_idle(n, err))
+        return false;
     h = handle_new(n, HANDLE_USER, ACCESS_RESIZE, ACCESS_ALL, err);
     return h && handle_resize(h, args->size, false, PREALLOC_OFF, err);
 }

@@ -356,7 +356,12 @@ static CO void convert_plan(Convert *c)
 {
     CopyJob *j = &c->job;
     Node *target = handle_node(j->target), *backing = node_backing_chain_next(target);
+    NodeInfo info = { 0 };
 
+    if (node_info(target, &info) >= 0 && info.wants_compressed) {
+        j->compress = true;
+        j->any_order = false;
+    }
     j->target_is_zero = c->args->target_is_zero;
     if (backing) {
         j->backing_len = node_size(backing);

@@ -21,7 +21,7 @@ typedef struct {
     const char *pid_file;       /* NULL: none */
     bool daemonize;
     int exit_code;
-} Job;
+} Daemon;
 
 /*
  * ---- setup.c: what setups do ------------------------------------------------------------------
@@ -34,7 +34,7 @@ CO bool setup_nbd_server(const char *text, GError **err);
  * ---- run.c ------------------------------------------------------------------------------------
  */
 
-/* Sets all up, serves until it is told to stop, and stores all; @arg is a Job. */
+/* Sets all up, serves until it is told to stop, and stores all; @arg is a Daemon. */
 CO void run(void *arg);
 /* Tells it to stop. */
 void run_stop(void);

@@ -75,29 +75,29 @@ static const struct option long_options[] = {
     {}
 };
 
-static OptionResult add(Job *j, const char *name, CO bool (*apply)(const char *text, GError **err))
+static OptionResult add(Daemon *d, const char *name, CO bool (*apply)(const char *text, GError **err))
 {
     Setup s = { name, optarg, apply };
 
-    g_array_append_val(j->setups, s);
+    g_array_append_val(d->setups, s);
     return OPTION_DONE;
 }
 
 /* Help that a value asks for is given at once. */
-static OptionResult option_object(Job *j)
+static OptionResult option_object(Daemon *d)
 {
-    return object_print_help(optarg) ? OPTION_EXIT : add(j, "object", setup_object);
+    return object_print_help(optarg) ? OPTION_EXIT : add(d, "object", setup_object);
 }
 
-static OptionResult option_chardev(Job *j)
+static OptionResult option_chardev(Daemon *d)
 {
     if (!tool_is_help(optarg))
-        return add(j, "chardev", setup_chardev);
+        return add(d, "chardev", setup_chardev);
     chardev_print_kinds();
     return OPTION_EXIT;
 }
 
-static OptionResult option_apply(Job *j, int code)
+static OptionResult option_apply(Daemon *d, int code)
 {
     switch (code) {
     case 'h':
@@ -109,22 +109,22 @@ static OptionResult option_apply(Job *j, int code)
     case 'T':
         return tool_trace(optarg);
     case CODE_BLOCKDEV:
-        return add(j, "blockdev", setup_blockdev);
+        return add(d, "blockdev", setup_blockdev);
     case CODE_CHARDEV:
-        return option_chardev(j);
+        return option_chardev(d);
     case CODE_DAEMONIZE:
-        j->daemonize = true;
+        d->daemonize = true;
         return OPTION_DONE;
     case CODE_EXPORT:
-        return add(j, "export", setup_export);
+        return add(d, "export", setup_export);
     case CODE_MONITOR:
-        return add(j, "monitor", setup_monitor);
+        return add(d, "monitor", setup_monitor);
     case CODE_NBD_SERVER:
-        return add(j, "nbd-server", setup_nbd_server);
+        return add(d, "nbd-server", setup_nbd_server);
     case CODE_OBJECT:
-        return option_object(j);
+        return option_object(d);
     default:
-        j->pid_file = optarg;
+        d->pid_file = optarg;
         return OPTION_DONE;
     }
 }
@@ -140,7 +140,7 @@ static OptionResult option_refuse(int code, const char *word)
     return OPTION_BAD;
 }
 
-static OptionResult line_read(Job *j, int argc, char **argv)
+static OptionResult line_read(Daemon *d, int argc, char **argv)
 {
     int code;
 
@@ -153,34 +153,34 @@ static OptionResult line_read(Job *j, int argc, char **argv)
         if (code == 1)
             return complain("There is nothing that '%s' could be: all is told by options", optarg),
                    OPTION_BAD;
-        r = option_apply(j, code);
+        r = option_apply(d, code);
         if (r != OPTION_DONE)
             return r;
     }
     return OPTION_DONE;
 }
 
-static int serve(Job *j)
+static int serve(Daemon *d)
 {
     signals_block();
-    if (j->daemonize && !daemon_fork())
+    if (d->daemonize && !daemon_fork())
         return 1;
-    if (j->daemonize)
+    if (d->daemonize)
         chardev_forbid_stdio();
-    loop_run(run, j);
-    return j->exit_code;
+    loop_run(run, d);
+    return d->exit_code;
 }
 
 int main(int argc, char **argv)
 {
     g_autoptr(GArray) setups = g_array_new(FALSE, FALSE, sizeof(Setup));
-    Job job = { .setups = setups };
+    Daemon d = { .setups = setups };
     int code = 0;
 
     tool_begin(argc ? argv[0] : "");
-    switch (line_read(&job, argc, argv)) {
+    switch (line_read(&d, argc, argv)) {
     case OPTION_DONE:
-        code = serve(&job);
+        code = serve(&d);
         break;
     case OPTION_EXIT:
         break;

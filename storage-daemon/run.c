@@ -3,6 +3,7 @@
  * The life of the daemon: everything made, commands obeyed, everything stored and closed in time.
  */
 #include "block/export.h"
+#include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
 #include "control/control.h"
 #include "io/co-lock.h"
@@ -45,10 +46,10 @@ void run_stop(void)
 
 /* ---- setting up ------------------------------------------------------------------------------ */
 
-static CO bool set_up(const Job *j)
+static CO bool set_up(const Daemon *d)
 {
-    for (guint i = 0; i < j->setups->len && !is_stopping; i++) {
-        const Setup *s = &g_array_index(j->setups, Setup, i);
+    for (guint i = 0; i < d->setups->len && !is_stopping; i++) {
+        const Setup *s = &g_array_index(d->setups, Setup, i);
         g_autoptr(GError) err = NULL;
 
         if (s->apply(s->text, &err))
@@ -58,11 +59,11 @@ static CO bool set_up(const Job *j)
     }
     if (is_stopping)
         return true;
-    if (j->pid_file && !pid_file_write(j->pid_file))
+    if (d->pid_file && !pid_file_write(d->pid_file))
         return false;
-    if (j->daemonize && chdir("/") < 0)
+    if (d->daemonize && chdir("/") < 0)
         return complain_errno(errno, "Cannot leave this folder");
-    if (j->daemonize)
+    if (d->daemonize)
         daemon_ready(false);
     monitor_start();
     return true;
@@ -76,6 +77,7 @@ static CO bool tear_down(void)
     bool ok = true, stored;
 
     monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
+    jobs_cancel_all();
     stored = nbd_service_stop();
     export_remove_all();
     if (!monitor_nodes_close() || !stored)
@@ -92,16 +94,16 @@ static CO bool tear_down(void)
 
 CO void run(void *arg)
 {
-    Job *j = arg;
+    Daemon *d = arg;
     bool ok;
 
     signals_begin(run_stop);
     monitor_begin(qmp_commands);
-    ok = set_up(j);
+    ok = set_up(d);
     while (ok && !is_stopping)
         co_queue_wait(&stopped);
     run_stop();
-    j->exit_code = tear_down() && ok ? 0 : 1;
+    d->exit_code = tear_down() && ok ? 0 : 1;
     signals_end();
     timer_cancel(&watchdog);
 }

@@ -4,7 +4,7 @@
  * so that writes to them by other processors and by devices are seen.
  *
  * A processor that translates from a page that no one watches yet tells the others, who then ask
- * before they write to it. One that may have written without asking in the meantime says so. As each
+ * before they write to it. One that may have written without asking meanwhile says so. As each
  * processor looks for such news at each block, whoever learns by memory or by an interrupt that
  * another one runs the code has been told before.
  */

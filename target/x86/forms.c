@@ -309,8 +309,9 @@ const X86Form x86_forms[] = {
     { 0x108, ANY, X86_invd, { 0 } },
     { 0x109, ANY, X86_wbinvd, { 0 } },
     { 0x10b, ANY, X86_ud2, { 0 } },
-    { 0x10d, REG(1), X86_prefetchw, { Mb }, F(PREFETCHW) },
-    { 0x10d, ANY, X86_prefetch, { Mb }, F(PREFETCHW) },
+    /* Hints that every processor with long mode has, whatever it announces. */
+    { 0x10d, REG(1), X86_prefetchw, { Mb }, F(LONG) },
+    { 0x10d, ANY, X86_prefetch, { Mb }, F(LONG) },
     { 0x118, REG(0) | MEM, X86_prefetchnta, { Mb }, F(SSE) },
     { 0x118, REG(1) | MEM, X86_prefetcht0, { Mb }, F(SSE) },
     { 0x118, REG(2) | MEM, X86_prefetcht1, { Mb }, F(SSE) },

@@ -17,11 +17,12 @@
 #include "target/x86/x87.h"
 #include <string.h>
 
-enum { HASHES = 1 << 14, DECODED = 1024 };
+enum { HASHES = 1 << 14, DECODED = 4096 };
 
 /* The blocks made of a page. */
 typedef struct {
     uint64_t physical;
+    uint64_t granules; /* a bit for each 64 bytes that live blocks may be made of */
     X86Block *blocks;
     unsigned live;
 } CodePage;
@@ -109,12 +110,27 @@ static void kill_block(X86Cpu *cpu, CodePage *p, X86Block *b)
     cpu->chain_from = NULL;
 }
 
+static uint64_t granules_of(uint64_t from, size_t len)
+{
+    unsigned first = from / 64 & 63, count = (from % 64 + MAX(len, 1) + 63) / 64;
+
+    return (count < 64 ? (UINT64_C(1) << count) - 1 : UINT64_MAX) << first;
+}
+
 /* Kills what has been made of @len bytes from @from of the page. */
 static void kill_range(X86Cpu *cpu, CodePage *p, uint64_t from, size_t len)
 {
-    for (X86Block *b = p->blocks; b && p->live; b = b->next)
+    uint64_t left = 0;
+
+    if (!(p->granules & granules_of(from, len)))
+        return;
+    for (X86Block *b = p->blocks; b && p->live; b = b->next) {
         if (b->physical < from + len && from < b->physical + b->length)
             kill_block(cpu, p, b);
+        else if (!b->is_dead)
+            left |= granules_of(b->physical, b->length);
+    }
+    p->granules = left;
 }
 
 void x86_code_changed(X86Cpu *cpu, uint64_t physical, size_t len)
@@ -126,7 +142,7 @@ void x86_code_changed(X86Cpu *cpu, uint64_t physical, size_t len)
     p = cpu->translator ? page_of(cpu->translator, physical) : NULL;
     if (p)
         kill_range(cpu, p, physical, len);
-    if (x86_has_code(cpu, physical))
+    if (x86_code_pages_are_shared(cpu->code_pages) && x86_has_code(cpu, physical))
         x86_code_pages_tell(cpu->code_pages, cpu, (X86Letter){ .page = physical & ~UINT64_C(4095),
                                                                .was_written = true });
 }
@@ -225,6 +241,7 @@ static X86Block *make_block(X86Cpu *cpu, X86Place place)
     b = x86_generate_block(&t->code, cpu, &t->stubs, t->keys[t->slot], t->slot, place.host,
                            4096 - (place.physical & 4095));
     b->physical = place.physical;
+    p->granules |= granules_of(b->physical, b->length);
     b->next = p->blocks;
     p->blocks = b;
     b->next_hashed = *slot;
@@ -249,6 +266,7 @@ static bool revive(X86Cpu *cpu, X86Block *b, X86Place place)
     if (memcmp(b->guest, place.host, b->length) == 0) {
         x86_generate_revive(b);
         b->is_dead = false;
+        p->granules |= granules_of(b->physical, b->length);
         return true;
     }
     if (--p->live == 0)
@@ -344,24 +362,35 @@ static void unpack_x87(X86Cpu *cpu)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
+/* True if what @d was decoded from still stands at RIP, also where it goes on on the next page. */
+static bool is_unchanged(X86Cpu *cpu, const Decoded *d)
+{
+    size_t left = 4096 - (cpu->rip & 4095), first = MIN(left, d->in.length);
+    X86Place place;
+
+    if (d->rip != cpu->rip || d->in.bits != cpu->mode.bits)
+        return false;
+    place = x86_place(cpu, cpu->rip, first, X86_FETCH, X86_BY_PROGRAM);
+    if (!place.host || memcmp(d->code, place.host, first) != 0)
+        return false;
+    if (first == d->in.length)
+        return true;
+    place = x86_place(cpu, cpu->rip + first, 1, X86_FETCH, X86_BY_PROGRAM);
+    return place.host && memcmp(d->code + first, place.host, d->in.length - first) == 0;
+}
+
 /* Like x86_fetch, but remembers. */
-static const X86Insn *fetch(X86Cpu *cpu, X86Insn *in)
+static const X86Insn *fetch(X86Cpu *cpu)
 {
     X86Translator *t = cpu->translator;
     Decoded *d = &t->decoded[(cpu->rip ^ cpu->rip >> 10) & (DECODED - 1)];
-    X86Place place = x86_place(cpu, cpu->rip, 1, X86_FETCH, X86_BY_PROGRAM);
-    size_t left = 4096 - (cpu->rip & 4095);
 
-    if (place.host && d->rip == cpu->rip && d->in.length <= left && d->in.bits == cpu->mode.bits &&
-        memcmp(d->code, place.host, d->in.length) == 0)
+    if (is_unchanged(cpu, d))
         return &d->in;
-    x86_fetch(cpu, in);
-    if (place.host && in->length <= left) {
-        d->rip = cpu->rip;
-        memcpy(d->code, place.host, in->length);
-        d->in = *in;
-    }
-    return in;
+    d->rip = X86_NO_JUMP;
+    x86_fetch(cpu, &d->in, d->code);
+    d->rip = cpu->rip;
+    return &d->in;
 }
 
 /* Interprets one instruction of a block. 1: the block cannot go on. */
@@ -369,7 +398,6 @@ static int step(X86Cpu *cpu, uint64_t rip)
 {
     X86Translator *t = cpu->translator;
     const X86Insn *in;
-    X86Insn space;
     uint64_t next;
 
     unpack_flags(cpu);
@@ -378,7 +406,7 @@ static int step(X86Cpu *cpu, uint64_t rip)
     t->hit = false;
     if (__atomic_load_n(&cpu->events, __ATOMIC_RELAXED) & X86_EVENT_CODE)
         x86_take_code_mail(cpu);
-    in = fetch(cpu, &space);
+    in = fetch(cpu);
     next = rip + in->length;
     x86_execute(cpu, in);
     pack_flags(cpu);

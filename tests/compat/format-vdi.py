@@ -6,9 +6,10 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
 import format_rows
-from compat import Table
+from compat import Table, images
 
 t = Table('format-vdi')
+images(t)
 t.row('vdi-create-too-large', 'qemu-img create -f vdi x 512T', files=False)
 format_rows.main(t, 'vdi', creates=('', 'static=on', 'preallocation=falloc'),
                  bad_creates=('preallocation=metadata', 'static=maybe', 'preallocation=x'),

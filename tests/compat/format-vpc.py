@@ -6,9 +6,10 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
 import format_rows
-from compat import Table
+from compat import Table, images
 
 t = Table('format-vpc')
+images(t)
 t.row('vpc-create-too-large', 'qemu-img create -f vpc x 2041G', files=False)
 t.row('vpc-sizes', """for s in 0 1 17408 34816 35329 8M 8912896 525336576 527000000 528482304 1056964608 127G \
         136899993600 136899993601 500G 2040G; do for o in off on; do

@@ -29,13 +29,13 @@ LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server',
             'BlkdebugSetStateOptions.new_state'}
 # Enums of what exists: ours may have fewer values, and unions over them fewer cases.
 SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExportType',
-           'ChardevBackendKind'}
+           'ChardevBackendKind', 'TransactionActionKind'}
 # Types that the reference's daemon does not tell, its manual does.
 UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'BlockChildInfo',
           '[BlockChildInfo]', 'MonitorOptions', 'MonitorMode', 'NbdServerOptions',
           'VpcSizeRule', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
 # Types that are only bases: their members show in other types.
-BASES = {'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties', 'SecretCommonProperties',
+BASES = {'BackupCommon', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties', 'SecretCommonProperties',
          'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
          'BlockExportOptionsNbdBase', 'ChardevCommon'}
 # Commands of ours that the reference's daemon does not have.
@@ -180,6 +180,7 @@ TYPES_OF_COMMANDS = {
     'blockdev-add': 'BlockdevOptions', 'object-add': 'ObjectOptions',
     'block-export-add': 'BlockExportOptions', 'nbd-server-add': 'NbdServerAddOptions',
     'query-named-block-nodes': '[BlockDeviceInfo]', 'chardev-add': 'QmpChardevAddArgs',
+    'transaction': 'QmpTransactionArgs',
 }
 
 
@@ -228,6 +229,17 @@ ROOTS = {
     'BlockdevSnapshot': ('blockdev-snapshot', 'arg-type'),
     'BlockDirtyBitmapAdd': ('block-dirty-bitmap-add', 'arg-type'),
     'QMPCapability': ('qmp_capabilities', 'arg-type', 'enable', ''),
+    'BlockdevBackup': ('blockdev-backup', 'arg-type'),
+    'BlockdevSnapshotSync': ('blockdev-snapshot-sync', 'arg-type'),
+    'BlockdevSnapshotInternal': ('blockdev-snapshot-internal-sync', 'arg-type'),
+    'BlockDirtyBitmapMerge': ('block-dirty-bitmap-merge', 'arg-type'),
+    'TransactionAction': ('transaction', 'arg-type', 'actions', ''),
+    'TransactionProperties': ('transaction', 'arg-type', 'properties'),
+    'BlockJobInfo': ('query-block-jobs', 'ret-type', ''),
+    'JobInfo': ('query-jobs', 'ret-type', ''),
+    'IoOperationType': ('BLOCK_JOB_ERROR', 'arg-type', 'operation'),
+    'BlockErrorAction': ('BLOCK_JOB_ERROR', 'arg-type', 'action'),
+    'MirrorCopyMode': ('blockdev-mirror', 'arg-type', 'copy-mode'),
     'QuorumOpType': ('QUORUM_REPORT_BAD', 'arg-type', 'type'),
     'BlockDirtyBitmapSha256': ('x-debug-block-dirty-bitmap-sha256', 'ret-type'),
     'XDbgBlockGraph': ('x-debug-query-block-graph', 'ret-type'),

@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 enum { PAGE = 4096, PAGES = 16, MEMORY = PAGES * PAGE, CODE = 0x1000, STACK = 0x3000, TABLES =
        0x4000, GDT = 0x8000 };
-enum { STEPS = 300, CODE_BUFFER = 1 << 20, PATIENCE_US = 2000 };
+enum { STEPS = 300, CODE_BUFFER = 1 << 20, PATIENCE_US = 200 };
 
 static uint64_t port_read(void *opaque, uint16_t port, unsigned size)
 {

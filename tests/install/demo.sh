@@ -5,7 +5,7 @@ set -eu
 source=$(cd "$(dirname "$0")/../.." && pwd)
 build=$TMPDIR/build
 mkdir -p "$build/demo"
-for name in qemu-img qemu-io qemu-nbd modules; do ln -s "$FERRY_BUILD/$name" "$build/$name"; done
+for name in qemu-img qemu-io qemu-nbd qemu-storage-daemon modules; do ln -s "$FERRY_BUILD/$name" "$build/$name"; done
 head -c 4M /dev/urandom >"$build/demo/debian.raw"
 truncate -s 16M "$build/demo/debian.raw"
 export FERRY_BUILD="$build"
@@ -17,11 +17,11 @@ result()
     if [ "$2" = 0 ]; then echo "ok demo/$1"; else echo "not ok demo/$1"; cat "$TMPDIR/said"; bad=1; fi
 }
 # Servers whose command line has the folder of this test.
-servers() { pgrep -f -- "-k $build/demo/nbd.sock" || true; }
+servers() { pgrep -f -- "-k $build/demo/nbd.sock|qemu-storage-daemon --pidfile server.pid" || true; }
 
 code=0
 bash "$source/scripts/demo" >"$TMPDIR/said" 2>&1 || code=1
-[ "$(grep -c '^Images are identical' "$TMPDIR/said")" = 2 ] || code=1
+[ "$(grep -c '^Images are identical' "$TMPDIR/said")" = 3 ] || code=1
 [ -z "$(servers)" ] && [ ! -e "$build/demo/server.pid" ] || code=1
 [ ! -x "$FERRY_REFERENCE/qemu-img" ] || grep -q 'compressed qcow2 to raw *[0-9.]* s *[0-9.]* s *[0-9.]*$' "$TMPDIR/said" || code=1
 result ends-well $code

@@ -51,6 +51,7 @@ MASKS = {
     'time': (r'\d+\.\d+ seconds', '# seconds'),
     'help': (r'(=<.*> *- ).*', r'\1#'),
     'uuid': (r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', '#'),
+    'cid': (r'(cid"?: )\d+', r'\1#'),
     'iters': (r'(iters"?: )\d+', r'\1#'),
 }
 SPACE = ['disk', 'actual']

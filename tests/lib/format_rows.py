@@ -3,11 +3,9 @@
 import random
 import sys
 
-from compat import images
-
 # Sizes and offsets of the disk that images are made with.
 DISK = 5 << 20
-SPACE = ['disk', 'actual', 'end']
+SPACE = ['disk', 'actual', 'end', 'cid']
 
 
 def writes(seed, count=12, disk=DISK):
@@ -64,7 +62,6 @@ def add(t, fmt, creates=('',), bad_creates=(), sizes=('0', '1', '1000', '3m', '1
 
 
 def main(t, *args, **settings):
-    """The whole of a test of one format: all of it in a file named *.slow.py."""
-    images(t)
+    """The whole of a test of one format, after images(@t): all of it in a file named *.slow.py."""
     add(t, *args, quick='.slow.' not in sys.argv[0], **settings)
     t.main()

@@ -24,6 +24,7 @@ typedef enum {
     POWER_CUT_OVERLAY = 1 << 2,      /* the second disk is a qcow2 overlay; requests enter there */
     POWER_CUT_BACKING = 1 << 3,      /* the image has "base-a" as its backing file */
     POWER_CUT_LUKS = 1 << 4,         /* encrypted */
+    POWER_CUT_LEAKS = 1 << 6,        /* no repair finds what a cut has lost: leaks stay */
     POWER_CUT_DAMAGED = 1 << 5,      /* .damage has spoilt it before .run; a cut is fully repaired */
 } PowerCutKind;
 

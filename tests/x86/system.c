@@ -574,8 +574,25 @@ static void test_float_state(void)
     g_assert_cmphex(m->cpu.rip, ==, CODE + (pending_end - pending) - 2);
 }
 
+/* Kernels use these hints on every processor with long mode, whatever it announces. */
+GUEST(hints, 64,
+      "prefetchw (%rbx, %rax); prefetch (%rbx); nopw 0(%rax); endbr64; pause; rep bsf %eax, %ecx\n"
+      "mov $1, %eax; out %eax, $0xe9; out %al, $0xf4");
+
+static void test_hints_of_old_processors(void)
+{
+    g_autoptr(Machine) m = machine_new();
+
+    m->cpu.features = X86_FEATURE(X86_F_BASE) | X86_FEATURE(X86_F_LONG) | X86_FEATURE(X86_F_MSR) |
+                      X86_FEATURE(X86_F_SSE2);
+    machine_long(m);
+    RUN(m, hints);
+    EXPECT_NOTES(m, 1);
+}
+
 /* Each once interpreted and once translated. */
 TRANSLATED(test_modes)
+TRANSLATED(test_hints_of_old_processors)
 TRANSLATED(test_real_interrupt)
 TRANSLATED(test_big_real)
 TRANSLATED(test_interrupt_from_user)
@@ -644,6 +661,8 @@ const Test tests[] = {
     { "/x86/system/refused-translated", test_refused_translated },
     { "/x86/system/alignment-check", test_alignment_check },
     { "/x86/system/alignment-check-translated", test_alignment_check_translated },
+    { "/x86/system/hints-of-old-processors", test_hints_of_old_processors },
+    { "/x86/system/hints-of-old-processors-translated", test_hints_of_old_processors_translated },
     { "/x86/system/float-state", test_float_state },
     { "/x86/system/float-state-translated", test_float_state_translated },
     {}

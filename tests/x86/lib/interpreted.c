@@ -109,6 +109,7 @@ static void set_float(X86Cpu *cpu, const FloatState *f)
     x87_set_status(&cpu->x87, f->status);
     for (unsigned i = 0; i < 8; i++)
         cpu->x87.r[(cpu->x87.top + i) & 7] = f->st[i];
+    cpu->x87.ip = cpu->x87.dp = 0;
     cpu->mxcsr = f->mxcsr;
     memcpy(cpu->xmm, f->xmm, sizeof(cpu->xmm));
 }
@@ -120,6 +121,8 @@ static void take_float(FloatState *f, const X86Cpu *cpu)
     f->in_use = cpu->x87.in_use;
     for (unsigned i = 0; i < 8; i++)
         f->st[i] = cpu->x87.r[(cpu->x87.top + i) & 7];
+    f->ip = cpu->x87.ip;
+    f->dp = cpu->x87.dp;
     f->mxcsr = cpu->mxcsr;
     memcpy(f->xmm, cpu->xmm, sizeof(f->xmm));
 }

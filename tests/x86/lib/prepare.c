@@ -196,7 +196,7 @@ static X87Number random_number(Random *r)
     }
 }
 
-static void random_float_state(Random *r, FloatState *f, const X86Insn *in)
+void random_float_state(Random *r, FloatState *f, const X86Insn *in)
 {
     bool is_x87 = x86_operations[in->op].class_ == X86_C_X87;
     static const uint8_t precisions[] = { 0, 2, 3, 3 };

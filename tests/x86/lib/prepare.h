@@ -18,6 +18,9 @@ bool can_compare(const X86Form *f);
  */
 bool prepare(Generated *g, Random *r, State *s, Bases bases, unsigned bits);
 
+/* Random registers of x87 and SSE, as @in likes them. */
+void random_float_state(Random *r, FloatState *f, const X86Insn *in);
+
 /* Flags whose value after @in is not defined, when it started with @s. */
 uint32_t undefined_flags(const X86Insn *in, const State *s);
 

@@ -26,6 +26,7 @@ typedef struct {
     X87Number st[8];
     uint32_t mxcsr;
     X86Vector xmm[16];
+    uint64_t ip, dp; /* of the last x87 instruction; only of our own runs */
 } FloatState;
 
 typedef struct {

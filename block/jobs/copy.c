@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The copying of jobs. */
+#include "block/jobs/copy.h"
+#include "util/trace.h"
+#include <inttypes.h>
+
+/* How long to wait before something that failed is tried again. */
+#define RETRY_NS (INT64_C(100) * 1000000)
+
+enum { SCAN_YIELD = 1024 };
+
+typedef struct {
+    Copy *copy;
+    CopyKind kind;
+    uint64_t off, len;
+    RangeHold hold;
+} Piece;
+
+/* ---- what there is to do --------------------------------------------------------------------- */
+
+static uint64_t first_bit(const Copy *c, uint64_t off)
+{
+    return off / c->granularity;
+}
+
+/* The bit after the last one of a range that ends at @end. */
+static uint64_t end_bit(const Copy *c, uint64_t end)
+{
+    return div_round_up(end, c->granularity);
+}
+
+/* The first byte at or after @off that is to be copied; @c->len if there is none. */
+static uint64_t next_todo(const Copy *c, uint64_t off)
+{
+    uint64_t bit = hbitmap_next_set(c->todo, first_bit(c, off), end_bit(c, c->len));
+
+    return MIN(MAX(bit * c->granularity, off), c->len);
+}
+
+/* How far what is to be copied at @off reaches, at most to @end. */
+static uint64_t todo_end(const Copy *c, uint64_t off, uint64_t end)
+{
+    uint64_t bit = hbitmap_next_clear(c->todo, first_bit(c, off), end_bit(c, end));
+
+    return MIN(bit * c->granularity, end);
+}
+
+static void todo_clear(Copy *c, uint64_t off, uint64_t end)
+{
+    hbitmap_clear(c->todo, first_bit(c, off), end_bit(c, end) - first_bit(c, off));
+}
+
+static void todo_set(Copy *c, uint64_t off, uint64_t end)
+{
+    hbitmap_set(c->todo, first_bit(c, off), end_bit(c, end) - first_bit(c, off));
+}
+
+uint64_t copy_left(const Copy *c)
+{
+    uint64_t bits = end_bit(c, c->len), tail = c->len % c->granularity, left;
+
+    left = hbitmap_count(c->todo) * c->granularity;
+    if (tail && hbitmap_get(c->todo, bits - 1))
+        left -= c->granularity - tail;
+    return left + c->undone;
+}
+
+/* ---- what it is made of ---------------------------------------------------------------------- */
+
+static CO int look_at_source(Copy *c, uint64_t off, uint64_t *len, CopyKind *kind)
+{
+    Extent e = {};
+    int r;
+
+    handle_begin(c->from);
+    r = node_extent_above(handle_node(c->from), c->skips_base ? c->base : NULL, off, *len, true, &e,
+                          NULL);
+    handle_end(c->from);
+    if (r < 0)
+        return r;
+    *len = MIN(*len, MAX(e.len, 1));
+    *kind = COPY_DATA;
+    if (c->skips_base && !(e.flags & EXTENT_ALLOCATED))
+        *kind = COPY_NOTHING;
+    else if (e.flags & EXTENT_ZERO)
+        *kind = COPY_ZERO;
+    return 0;
+}
+
+/* The kind of what begins at @off, up to *@end, which comes to lie at the end of a granule. */
+static CO int piece_look(Copy *c, uint64_t off, uint64_t *end, CopyKind *kind)
+{
+    uint64_t len = MIN(*end - off, EXTENT_LEN_MAX), stop;
+    int r = c->ops && c->ops->look ? c->ops->look(c, off, &len, kind)
+                                   : look_at_source(c, off, &len, kind);
+
+    /* What cannot be told is found out by reading. */
+    if (r < 0) {
+        *kind = COPY_DATA;
+        len = c->granularity;
+    }
+    stop = off + len;
+    if (*kind == COPY_DATA)
+        stop = MIN(round_up(stop, c->granularity), off + c->chunk);
+    else if (stop < *end)
+        stop = round_down(stop, c->granularity);
+    if (stop <= off) {
+        *kind = COPY_DATA;
+        stop = off + c->granularity;
+    }
+    *end = MIN(*end, stop);
+    return 0;
+}
+
+/* ---- one piece ------------------------------------------------------------------------------- */
+
+/* True if the target is known to have zeroes at all of the range. */
+static CO bool target_is_zero(Copy *c, uint64_t off, uint64_t len)
+{
+    Extent e;
+
+    return !c->target_has_old && handle_extent_above(c->to, off, len, true, &e, NULL) == 0 &&
+           e.flags & EXTENT_ZERO && e.len >= len;
+}
+
+static CO int copy_zeroes(Copy *c, uint64_t off, uint64_t len)
+{
+    int r = 0;
+
+    for (uint64_t done = 0; done < len && r == 0 && !job_must_end(c->job);) {
+        uint64_t now = MIN(len - done, REQ_LEN_MAX);
+
+        if (!target_is_zero(c, off + done, now))
+            r = handle_zero(c->to, off + done, now, REQ_MAY_UNMAP);
+        done += now;
+    }
+    return r;
+}
+
+static CO int copy_data(Copy *c, uint64_t off, uint64_t len, bool *is_read)
+{
+    g_autoptr(Aligned) buf = aligned_try_alloc(len);
+    int r;
+
+    *is_read = true;
+    if (!buf)
+        return -ENOMEM;
+    r = handle_pread(c->from, off, span_of(buf, len), 0);
+    if (r < 0)
+        return r;
+    *is_read = false;
+    if (!(c->write_flags & REQ_COMPRESSED) && buffer_is_zero((void *)buf, len))
+        return copy_zeroes(c, off, len);
+    return handle_pwrite(c->to, off, span_of(buf, len), c->write_flags);
+}
+
+/* Copies, however that is done; the range is held. */
+static CO int copy_range(Copy *c, CopyKind kind, uint64_t off, uint64_t len, bool *is_read)
+{
+    *is_read = false;
+    if (c->ops && c->ops->copy)
+        return c->ops->copy(c, kind, off, len, is_read);
+    return kind == COPY_ZERO ? copy_zeroes(c, off, len) : copy_data(c, off, len, is_read);
+}
+
+static void piece_failed(Copy *c, const Piece *p, bool is_read, int r)
+{
+    BlockErrorAction action;
+
+    TRACE(copy_failed, "off=%" PRIu64 " len=%" PRIu64 " error=%d", p->off, p->len, r);
+    if (c->error) {
+        todo_set(c, p->off, p->off + p->len);
+        return;
+    }
+    action = job_error(c->job, is_read ? c->on_read : c->on_write, is_read, -r);
+    if (action == BLOCK_ERROR_ACTION_IGNORE && c->gives_up) {
+        c->ignored = c->ignored ? c->ignored : r;
+        return;
+    }
+    todo_set(c, p->off, p->off + p->len);
+    if (action == BLOCK_ERROR_ACTION_REPORT)
+        c->error = r;
+    c->must_wait = action == BLOCK_ERROR_ACTION_IGNORE;
+}
+
+static CO void piece_run(void *arg)
+{
+    Piece *p = arg;
+    Copy *c = p->copy;
+    bool is_read;
+    int r;
+
+    if (c->gate)
+        handle_begin(c->gate);
+    r = copy_range(c, p->kind, p->off, p->len, &is_read);
+    if (c->gate)
+        handle_end(c->gate);
+    if (r < 0)
+        piece_failed(c, p, is_read, r);
+    if (r == 0 || c->gives_up)
+        c->job->done += p->len;
+    c->undone -= p->len;
+    c->pieces--;
+    if (p->kind == COPY_DATA)
+        c->bytes -= p->len;
+    range_release(&p->hold);
+    g_free(p);
+    co_queue_wake_all(&c->landed);
+}
+
+/* ---- the walk -------------------------------------------------------------------------------- */
+
+static CO void await_all(Copy *c)
+{
+    while (c->pieces)
+        co_queue_wait(&c->landed);
+}
+
+/* Does what the user wants before another piece starts. False: stop. */
+static CO bool may_go_on(Copy *c)
+{
+    while (!c->error && !job_must_end(c->job)) {
+        if (job_must_pause(c->job)) {
+            await_all(c);
+            if (c->error)
+                return false;
+            job_pause_point(c->job);
+        } else if (c->must_wait) {
+            c->must_wait = false;
+            job_sleep(c->job, RETRY_NS);
+        } else if (job_pace_wait(c->job)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Hands out the piece that begins at @off. Returns where to go on. */
+static CO uint64_t piece_start(Copy *c, uint64_t off)
+{
+    uint64_t end = todo_end(c, off, c->len);
+    Piece *p;
+    CopyKind kind;
+
+    piece_look(c, off, &end, &kind);
+    while (c->pieces && (c->pieces >= c->workers || (kind == COPY_DATA && c->bytes + (end - off) > c->memory)))
+        co_queue_wait(&c->landed);
+    p = g_new0(Piece, 1);
+    p->copy = c;
+    p->kind = kind;
+    p->off = off;
+    range_take(&c->busy, &p->hold, off, end - off);
+    /* Somebody else may have copied it in the meantime, or the job may have to stop. */
+    p->len = c->error || job_must_end(c->job) || next_todo(c, off) != off
+                 ? 0 : todo_end(c, off, end) - off;
+    if (!p->len || kind == COPY_NOTHING) {
+        if (p->len) {
+            todo_clear(c, off, off + p->len);
+            c->job->done += p->len;
+        }
+        end = off + MAX(p->len, c->granularity);
+        range_release(&p->hold);
+        g_free(p);
+        return end;
+    }
+    end = off + p->len;
+    todo_clear(c, off, end);
+    c->pieces++;
+    c->undone += p->len;
+    if (kind == COPY_DATA) {
+        c->bytes += p->len;
+        job_pace_add(c->job, p->len);
+    }
+    co_start_now(piece_run, p);
+    return end;
+}
+
+CO int copy_pass(Copy *c)
+{
+    uint64_t off = 0;
+    unsigned steps = 0;
+
+    c->error = 0;
+    while (may_go_on(c) && (off = next_todo(c, off)) < c->len) {
+        off = piece_start(c, off);
+        if (++steps % SCAN_YIELD == 0)
+            co_yield();
+    }
+    await_all(c);
+    return job_must_end(c->job) ? -ECANCELED : c->error;
+}
+
+CO int copy_all(Copy *c)
+{
+    int r;
+
+    do {
+        r = copy_pass(c);
+    } while (r == 0 && next_todo(c, 0) < c->len);
+    return r;
+}
+
+CO int copy_leave_out_base(Copy *c, Handle *h, Node *base)
+{
+    for (uint64_t off = 0; off < c->len && !job_must_end(c->job);) {
+        uint64_t len = c->len - off, first, end;
+        int r;
+
+        job_pause_point(c->job);
+        handle_begin(h);
+        r = node_is_allocated_above(handle_node(h), base, false, off, &len);
+        handle_end(h);
+        if (r < 0)
+            return r;
+        len = MAX(len, 1);
+        /* Granules of which only a part is left out are copied. */
+        first = off ? round_up(off, c->granularity) : 0;
+        end = off + len >= c->len ? c->len : round_down(off + len, c->granularity);
+        if (r == 0 && first < end)
+            todo_clear(c, first, end);
+        off += len;
+        co_yield();
+    }
+    return 0;
+}
+
+CO int copy_ahead(Copy *c, uint64_t off, uint64_t len, RangeHold *hold)
+{
+    uint64_t start = round_down(off, c->granularity);
+    uint64_t end = MIN(round_up(off + len, c->granularity), c->len), at = start;
+    int r = 0;
+
+    if (start >= end)
+        return 0;
+    range_take(&c->busy, hold, start, end - start);
+    while (r == 0 && (at = next_todo(c, at)) < end) {
+        uint64_t stop = todo_end(c, at, MIN(end, at + c->chunk));
+        bool is_read;
+
+        r = copy_range(c, COPY_DATA, at, stop - at, &is_read);
+        if (r == 0) {
+            todo_clear(c, at, stop);
+            if (c->job)
+                c->job->done += stop - at;
+        }
+        at = stop;
+    }
+    if (r < 0)
+        range_release(hold);
+    return r;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Snapshots as steps of edits: overlays, and those inside an image. Messages are the reference's. */
+#include "block/actions.h"
+#include "block/internal.h"
+#include "block/monitor-nodes.h"
+#include <string.h>
+
+/* ---- overlays -------------------------------------------------------------------------------- */
+
+/* True if @n is nobody's backing file. */
+static bool is_no_backing(const Node *n, GError **err)
+{
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *e = n->parents->pdata[i];
+
+        if (e->parent && e->role == ROLE_BACKING)
+            return err_set(err, EBUSY, "Node '%s' is busy: node is used as backing hd of '%s'",
+                           n->name, e->parent->name);
+    }
+    return true;
+}
+
+static bool may_be_overlay(const Node *overlay, const Node *n, GError **err)
+{
+    if (!overlay->drv->takes_backing)
+        return err_set(err, ENOTSUP, "The overlay does not support backing images");
+    for (guint i = 0; i < overlay->parents->len; i++)
+        if (((const Edge *)overlay->parents->pdata[i])->handle)
+            return err_set(err, EBUSY, "The overlay is already in use");
+    if (node_backing(overlay))
+        return err_set(err, EBUSY, "The overlay already has a backing image");
+    if (node_reaches(n, overlay))
+        return err_set(err, ELOOP, "Making '%s' a backing child of '%s' would create a cycle",
+                       n->name, overlay->name);
+    return !overlay->parents->len || err_set(err, EBUSY, "The overlay is already in use");
+}
+
+static bool overlay_add(Edit *edit, Node *n, Node *overlay, GError **err)
+{
+    g_autoptr(json_t) read_only = json_object();
+
+    if (!may_be_overlay(overlay, n, err))
+        return false;
+    json_put_bool(read_only, "read-only", true);
+    edit_attach(edit, overlay, "backing", ROLE_BACKING, n);
+    edit_replace(edit, n, overlay);
+    edit_reopen(edit, n, read_only, node_flags(n));
+    return true;
+}
+
+bool action_snapshot(Edit *edit, const BlockdevSnapshot *args, GError **err)
+{
+    Node *n = monitor_node_or_device(args->node, args->node, err), *overlay;
+
+    if (!n || !node_check_idle(n, err) || !is_no_backing(n, err))
+        return false;
+    overlay = monitor_node_or_device(args->overlay, args->overlay, err);
+    return overlay && overlay_add(edit, n, overlay, err);
+}
+
+/* The node that an overlay is for. NULL with @err. */
+static Node *overlay_below(const BlockdevSnapshotSync *args, GError **err)
+{
+    Node *n = monitor_node_or_device(args->device, args->node_name, err);
+
+    return n && node_check_idle(n, err) && is_no_backing(n, err) ? n : NULL;
+}
+
+/* Makes the file of an overlay of @n. */
+static CO bool overlay_create(const BlockdevSnapshotSync *args, Node *n, const char *format,
+                              GError **err)
+{
+    g_autoptr(json_t) opts = json_object();
+
+    json_put_int(opts, "size", (int64_t)node_size(n));
+    json_put_str(opts, "backing_file", node_filename(n));
+    json_put_str(opts, "backing_fmt", node_format(n));
+    return image_create(args->snapshot_file, format, opts, err);
+}
+
+static CO Node *overlay_open(const BlockdevSnapshotSync *args, const char *format, GError **err)
+{
+    json_t *o = json_object(), *file = json_object();
+
+    json_put_str(file, "driver", "file");
+    json_put_str(file, "filename", args->snapshot_file);
+    json_put_str(o, "driver", format);
+    json_put(o, "file", file);
+    json_put(o, "backing", json_null());
+    json_put_str(o, "node-name", args->snapshot_node_name);
+    return node_open(NULL, o, OPEN_RDWR, 0, err);
+}
+
+CO Node *action_overlay_new(const BlockdevSnapshotSync *args, GError **err)
+{
+    const char *format = args->format ? args->format : "qcow2";
+    const BlockDriver *drv = driver_find(format);
+    Node *n = overlay_below(args, err);
+
+    if (!n)
+        return NULL;
+    if (!drv)
+        err_set(err, EINVAL, "Unknown file format '%s'", format);
+    else if (!args->snapshot_node_name)
+        err_set(err, EINVAL, "New overlay node-name missing");
+    else if (node_find(args->snapshot_node_name))
+        err_set(err, EEXIST, "New overlay node-name already in use");
+    else if (!drv->takes_backing)
+        err_set(err, ENOTSUP, "Backing file not supported for file format '%s'", format);
+    else if ((args->has_mode && args->mode == NEW_IMAGE_MODE_EXISTING) || overlay_create(args, n, format, err))
+        return overlay_open(args, format, err);
+    return NULL;
+}
+
+bool action_overlay_add(Edit *edit, const BlockdevSnapshotSync *args, Node *overlay, GError **err)
+{
+    Node *n = overlay_below(args, err);
+
+    return n && overlay_add(edit, n, overlay, err);
+}
+
+/* ---- inside ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    Node *n;
+    char *name;
+    char *id;               /* once it is made */
+} InternalStep;
+
+static CO bool internal_prepare(void *step, GError **err)
+{
+    InternalStep *s = step;
+    gint64 now = g_get_real_time();
+    Snapshot new = {
+        .name = s->name,
+        .date_sec = now / G_USEC_PER_SEC,
+        .date_nsec = (uint32_t)(now % G_USEC_PER_SEC) * 1000,
+        .icount = UINT64_MAX,
+    };
+    int r = node_flush(s->n);
+
+    if (r < 0)
+        return err_set_errno(err, r, "Could not write back what is cached of '%s'",
+                             node_filename(s->n));
+    if (s->n->drv->snapshots->create(s->n, &new, err) < 0)
+        return err_prefix(err, "Failed to create snapshot '%s' on device '%s': ", s->name,
+                          node_shown_name(s->n));
+    s->id = new.id;
+    return true;
+}
+
+static CO void internal_abort(void *step)
+{
+    InternalStep *s = step;
+    g_autoptr(GError) err = NULL;
+
+    if (s->n->drv->snapshots->remove(s->n, s->id, &err) < 0)
+        block_warn("Snapshot '%s' of '%s' is left behind: %s", s->name, node_filename(s->n),
+                   err->message);
+}
+
+static CO void internal_free(void *step)
+{
+    InternalStep *s = step;
+
+    g_free(s->name);
+    g_free(s->id);
+    g_free(s);
+}
+
+static const EditOps internal_ops = {
+    .prepare = internal_prepare,
+    .abort = internal_abort,
+    .free = internal_free,
+};
+
+CO bool action_internal_snapshot(Edit *edit, const BlockdevSnapshotInternal *args, GError **err)
+{
+    Node *n = monitor_node_or_device(args->device, args->device, err);
+    g_autofree Snapshot *list = NULL;
+    InternalStep *s;
+    size_t count;
+
+    if (!n)
+        return false;
+    for (guint i = 0; i < n->parents->len; i++)
+        if (((const Edge *)n->parents->pdata[i])->parent)
+            return err_set(err, EBUSY, "Need a root block node");
+    if (!node_check_idle(n, err))
+        return false;
+    if (node_is_read_only(n))
+        return err_set(err, EACCES, "Device '%s' is read only", args->device);
+    if (!n->drv->snapshots)
+        return err_set(err, ENOTSUP, "Block format '%s' used by device '%s' does not support "
+                       "internal snapshots", n->drv->name, args->device);
+    if (!*args->name)
+        return err_set(err, EINVAL, "Name is empty");
+    if (n->drv->snapshots->list(n, &list, &count) == 0 &&
+        snapshot_find(list, count, NULL, args->name))
+        return err_set(err, EEXIST, "Snapshot with name '%s' already exists on device '%s'",
+                       args->name, args->device);
+    s = g_new0(InternalStep, 1);
+    s->n = n;
+    s->name = g_strdup(args->name);
+    edit_still(edit, n);
+    edit_add(edit, &internal_ops, s);
+    return true;
+}
