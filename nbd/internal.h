@@ -82,6 +82,7 @@ struct NbdClient {
     NbdExport *export;      /* NULL during the handshake */
     NbdReplyStyle style;
     bool fixed, no_zeroes;  /* the client's handshake flags */
+    unsigned refusals_left; /* it is not authorised: so many options are answered with that; 0: it is */
     bool served;            /* the handshake has succeeded */
     bool stop_receiving;    /* no more requests: the client has left, or is to leave */
     bool broken;            /* nothing can be sent any more */
@@ -104,6 +105,7 @@ struct NbdClient {
     NbdTask *done, **done_tail; /* answers that wait to be sent */
     size_t unsent;          /* bytes of answers that are not sent yet */
     bool sending;
+    int64_t batch_ns;       /* since when the answers are being sent that are under way */
     size_t answered;        /* bytes of answers since the receiver last let others have their turn */
     uint64_t requests, bytes_read, bytes_written;
 };

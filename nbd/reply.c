@@ -196,8 +196,10 @@ CO void nbd_reply_send(NbdTask *t)
     c->sending = true;
     if (c->unsent < WORTH_SENDING)
         co_yield();
-    while (c->done)
+    while (c->done) {
+        c->batch_ns = clock_now_ns();
         send_batch(c);
+    }
     c->sending = false;
     co_queue_wake_all(&c->room);
 }

@@ -18,6 +18,7 @@ enum {
     ACCEPT_PAUSE_MS = 100,           /* when there are no descriptors or no memory */
     CUT_MS = NBD_STOP_MS - 1000,     /* clients that took no answer until then are cut off ... */
     CUT_EARLIER_MS = 2500,           /* ... or so much earlier if they are many, a ms for each */
+    STUCK_MS = 2000,                 /* who has taken no answers for so long then will not, either */
 };
 
 /* ---- clients --------------------------------------------------------------------------------- */
@@ -88,7 +89,7 @@ static void client_end(NbdClient *c)
     if (!s->clients)
         nbd_buffers_trim(&s->buffers);
     co_queue_wake_all(&s->room);
-    if (s->stopper)
+    if (s->stopper && !s->clients)
         co_wake(s->stopper);
     if (s->config.client_left)
         s->config.client_left(s->config.opaque, served);
@@ -228,10 +229,13 @@ static CO void server_free(NbdServer *s)
 /* Waits for all clients to have left; the stubborn are cut off. */
 static CO void clients_leave(NbdServer *s)
 {
-    int64_t deadline = clock_now_ns() + (int64_t)(CUT_MS - MIN(s->n_clients, CUT_EARLIER_MS)) * MS;
+    int64_t now = clock_now_ns();
+    int64_t deadline = now + (int64_t)(CUT_MS - MIN(s->n_clients, CUT_EARLIER_MS)) * MS;
 
     for (NbdClient *c = s->clients; c; c = c->next) {
-        if (c->served)
+        bool stuck = c->sending && now - c->batch_ns > (int64_t)STUCK_MS * MS;
+
+        if (c->served && !stuck)
             nbd_client_stop_receiving(c);
         else
             nbd_client_cut(c);

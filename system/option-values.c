@@ -156,7 +156,7 @@ static bool topology_number(const json_t *items, const char *key, uint64_t *v, G
 
 bool option_smp(Options *o, const char *text, GError **err)
 {
-    static const char *const parts[] = { "sockets", "dies", "cores", "threads" };
+    static const char *const parts[] = { "sockets", "dies", "cores", "threads", NULL };
     g_autoptr(json_t) items = keyval_parse(text, "cpus", err);
     uint64_t cpus, maximum, product = 1, v;
     const char *key;
@@ -167,7 +167,7 @@ bool option_smp(Options *o, const char *text, GError **err)
     json_object_foreach(items, key, value)
         if (!g_strv_contains(parts, key) && strcmp(key, "cpus") && strcmp(key, "maxcpus"))
             return err_set(err, EINVAL, "Parameter 'smp.%s' is unexpected", key);
-    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+    for (size_t i = 0; parts[i]; i++) {
         if (!topology_number(items, parts[i], &v, err))
             return false;
         product *= v;

@@ -356,7 +356,7 @@ static const char *const absent[] = {
     "full-screen", "fw_cfg", "gdb", "hda", "hdb", "hdc", "hdd", "icount", "incoming", "iscsi", "k",
     "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "netdev", "nic", "no-acpi",
     "no-fd-bootchk", "no-hpet", "numa", "only-migratable", "option-rom", "overcommit", "parallel",
-    "pflash", "plugin", "portrait", "readconfig", "rtc", "runas", "s", "sandbox", "sd", "seed",
+    "pflash", "plugin", "portrait", "readconfig", "rotate", "rtc", "runas", "s", "sandbox", "sd", "seed",
     "set", "singlestep", "smbios", "snapshot", "spice", "tpmdev", "usb", "usbdevice", "vga",
     "virtfs", "vnc", "watchdog-action", "win2k-hack", "xen-attach", "xen-domid",
     "xen-domid-restrict", NULL

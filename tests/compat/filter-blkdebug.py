@@ -198,6 +198,16 @@ t.io('break/below-a-filter', 'break pwritev A', 'aio_write 0 1', 'wait_break A',
      'aio_flush', opts='--object throttle-group,id=t --image-opts',
      image='driver=throttle,throttle-group=t,file.driver=blkdebug,file.image.filename=a.img')
 
+# ---- events of qcow2 ---------------------------------------------------------------------------
+
+t.setup('empty', 'qemu-img create -q -f qcow2 e.qcow2 4M')
+for event in 'cluster_alloc', 'cluster_alloc_space', 'pwritev_zero':
+    for name, command in (('whole', 'write 0 64k'), ('part', 'write 10 100'),
+                          ('zero', 'write -z 0 64k'), ('part-zero', 'write -z 100 1000')):
+        t.io(f'qcow2/{event}/{name}', command, 'write 1M 512', 'flush', opts='--image-opts', setup='empty',
+             image='driver=qcow2,file.driver=blkdebug,file.image.filename=e.qcow2,'
+                   f'file.inject-error.0.event={event},file.inject-error.0.once=on')
+
 # ---- memory of caches --------------------------------------------------------------------------
 
 t.setup('l2', 'qemu-img create -q -f qcow2 l2.qcow2 1M; qemu-io -c "write 0 64k" l2.qcow2 >/dev/null')

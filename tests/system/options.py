@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line of qemu-system-x86_64: nothing is ignored, and what is wrong is told by name."""
+import pathlib
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from cases import TOP, case, main, require, run
+from guests import EMULATOR, REFERENCE_EMULATOR, emulate
+
+PAGE = TOP / 'docs/man/qemu-system-x86_64.1'
+
+
+def refused(*options):
+    """What it says when it does not start."""
+    done = emulate(*options, code=1)
+    lines = done.stderr.splitlines()
+    assert not done.stdout and lines and lines[0].startswith('qemu-system-x86_64: '), done
+    return done.stderr
+
+
+def help_options():
+    text = run(EMULATOR, '-help').stdout
+    return set(re.findall(r'(?m)^  -([\w-]+)', text))
+
+
+@case
+def help_and_page_know_the_same_options():
+    section = re.search(r'(?ms)^\.SH OPTIONS$(.*?)^\.SH ', PAGE.read_text())[1].replace('\\-', '-')
+    page = set()
+    for head in re.findall(r'(?m)^\.TP\n(\..*)$', section):
+        page |= set(re.findall(r'(?<![\w-])-([a-zA-Z][\w-]*)', head.split(' "', 2)[0] if
+                               head.startswith('.BI') else head))
+    known = help_options()
+    assert len(known) > 30, known
+    assert page - {'h'} == known, (page ^ known)
+
+
+@case
+def every_option_of_the_reference_works_or_is_refused_by_name():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    text = run(REFERENCE_EMULATOR, '-help').stdout
+    names = {n for head in re.findall(r'(?m)^-[\w/-]+', text) for n in
+             re.findall(r'-{1,2}([A-Za-z][\w-]*)', head.replace('/', ' '))}
+    assert len(names) > 100, names
+    known = help_options() | {'h'}
+    for name in sorted(names - known):
+        said = refused('-' + name, 'x')
+        assert 'not there yet' in said, (name, said)
+
+
+@case
+def nonsense_is_refused():
+    assert 'invalid option' in refused('-nonsense')
+    assert 'requires an argument' in refused('-m')
+    assert 'unsupported machine type' in refused('-M', 'pc')
+    assert 'not found' in refused('-M', 'microvm,nonsense=on')
+    assert "'pcie=on' is not there" in refused('-M', 'microvm,pcie=on')
+    assert "only 'tcg'" in refused('-accel', 'kvm')
+    assert "did you mean 'Haswell'" in refused('-cpu', 'Haswel')
+    assert "did you mean 'sse4." in refused('-cpu', 'max,+sse4.3')
+    assert 'expects a size' in refused('-m', '12x')
+    assert '2 MiB' in refused('-m', '1')
+    assert 'max CPUs supported' in refused('-smp', '300')
+    assert 'not a valid device model name' in refused('-device', 'nonsense')
+    assert 'not a valid device model name' in refused('-device', 'mc146818rtc')
+    assert 'drive property not set' in refused('-device', 'virtio-blk-device')
+    assert "can't find value 'x'" in refused('-device', 'virtio-blk-device,drive=x')
+    assert "not found" in refused('-device', 'isa-debug-exit,nonsense=1')
+    assert 'belong to another' in refused('-device', 'isa-debug-exit,iobase=0x20')
+    assert 'Ports end' in refused('-device', 'isa-debug-exit,iobase=0xffffffff')
+    assert 'UUID' in refused('-uuid', '1234')
+    assert 'only' in refused('-display', 'gtk')
+    assert 'no monitor for people' in refused('-monitor', 'stdio')
+    assert 'is no character device' in refused('-serial', 'nonsense')
+
+
+@case
+def kernels_that_are_none_are_refused():
+    pathlib.Path('empty').touch()
+    pathlib.Path('zeroes').write_bytes(bytes(1 << 16))
+    assert 'could not open' in refused('-kernel', 'absent')
+    assert 'not a Linux kernel' in refused('-kernel', 'empty')
+    assert 'not a Linux kernel' in refused('-kernel', 'zeroes')
+
+
+@case
+def models_are_listed_with_their_flags():
+    text = run(EMULATOR, '-cpu', 'help').stdout
+    for word in ('max', 'qemu64', 'qemu32', 'Nehalem', 'Haswell', 'EPYC', 'Recognized CPUID flags:'):
+        assert word in text, text
+    said = subprocess.run([EMULATOR, '-M', 'microvm', '-cpu', 'Haswell', '-kernel', 'absent'],
+                          capture_output=True, text=True).stderr
+    assert "warning: the CPU flag 'rtm'" in said, said
+    assert "'aes'" not in said, said
+
+
+main('options', 'system')
