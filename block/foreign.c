@@ -39,10 +39,7 @@ static const Signature signatures[] = {
                  AT(64, "\0\0\2\0") } },
     { "cloop", { AT(0, "#!/bin/sh\n#V2.0 Format\n"
                        "modprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n") } },
-    { "parallels", { AT(0, "WithoutFreeSpace\2\0\0\0") } },
-    { "parallels", { AT(0, "WithouFreSpacExt\2\0\0\0") } },
     { "qcow", { AT(0, "QFI\xfb\0\0\0\1") } },
-    { "vhdx", { AT(0, "vhdxfile") } },
     { "dmg", .looks = is_named_dmg },   /* last: content is surer than a name */
 };
 
