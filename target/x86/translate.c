@@ -393,6 +393,19 @@ static const X86Insn *fetch(X86Cpu *cpu)
     return &d->in;
 }
 
+/* True if @in, which does not end a block, may change what the key says. */
+static bool may_change_key(const X86Insn *in)
+{
+    switch (x86_operations[in->op].class_) {
+    case X86_C_SYSTEM:
+    case X86_C_FPSTATE:
+    case X86_C_X87:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* Interprets one instruction of a block. 1: the block cannot go on. */
 static int step(X86Cpu *cpu, uint64_t rip)
 {
@@ -412,7 +425,7 @@ static int step(X86Cpu *cpu, uint64_t rip)
     pack_flags(cpu);
     return in->attributes & X86_A_ENDS_BLOCK || cpu->rip != next || t->hit ||
            __atomic_load_n(&cpu->events, __ATOMIC_RELAXED) != cpu->ignored ||
-           x86_key(cpu).all != t->keys[t->slot].all;
+           (may_change_key(in) && x86_key(cpu).all != t->keys[t->slot].all);
 }
 
 /*
