@@ -6,9 +6,10 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
 import format_rows
-from compat import Table
+from compat import Table, images
 
 t = Table('format-vhdx')
+images(t)
 for size in ('1', '1G', '1025M', '100G', '101G', '33T', '64T', '65T'):
     t.row(f'block-size-of-{size}', f'qemu-img create -f vhdx x {size} && qemu-img info x && stat -c %s x',
           mask=format_rows.SPACE, files=False)

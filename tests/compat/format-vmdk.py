@@ -6,9 +6,10 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
 import format_rows
-from compat import Table
+from compat import Table, images
 
 t = Table('format-vmdk')
+images(t)
 KINDS = ('', 'zeroed_grain=on', 'subformat=monolithicFlat', 'subformat=twoGbMaxExtentSparse',
          'subformat=twoGbMaxExtentFlat')
 CREATES = ('subformat=streamOptimized', 'adapter_type=lsilogic', 'adapter_type=buslogic,hwversion=11',
