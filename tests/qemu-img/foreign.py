@@ -114,7 +114,7 @@ def served_over_nbd():
 def raw_when_that_is_said():
     make('x')
     img('convert', '-f', 'raw', '-O', 'raw', 'x', 'out')
-    assert pathlib.Path('x').read_bytes() == pathlib.Path('out').read_bytes()
+    assert pathlib.Path('out').read_bytes().rstrip(b'\0') == pathlib.Path('x').read_bytes().rstrip(b'\0')
     img('convert', '--image-opts', '-O', 'raw', 'driver=raw,file.filename=x', 'out')
     img('create', '-q', '-f', 'qcow2', '-b', 'x', '-F', 'raw', 'q')
     img('compare', '-f', 'raw', 'x', 'q')
@@ -208,6 +208,22 @@ def zeroes_do_not_make_it_look_like_one():
         pathlib.Path('r').write_bytes(b'WithoutFreeSpace\2\1\0\0'.ljust(65536, b'\0'))
         run(IO, '-c', command, 'r', code=None)
         assert ours_probes('r') == 'raw', command
+
+
+@case
+def a_backing_file_may_be_named_without_being_read():
+    """With -u, as with the reference: whoever reads the image has to know the format."""
+    make('b')
+    for what in ('create', '-u', '-q', '-f', 'qcow2', '-b', 'b', '-F', MADE, 'o', '1M'), \
+                ('rebase', '-u', '-b', '', 'o'), ('rebase', '-u', '-b', 'b', '-F', MADE, 'o'):
+        img(*what)
+    assert json.loads(reference('info', '--output=json', 'o').stdout)['backing-filename-format'] == MADE
+    for what in ('create', '-f', 'qcow2', '-b', 'b', '-F', MADE, 'p'), \
+                ('rebase', '-b', 'b', '-F', MADE, 'o'), ('info', '--backing-chain', 'o'):
+        assert 'cannot be read here yet' in img(*what, code=1).stderr, what
+    for what in ('create', '-u', '-f', 'qcow2', '-b', 'b', '-F', 'vmdkk', 'p', '1M'), \
+                ('rebase', '-u', '-b', 'b', '-F', 'vmdkk', 'o'):
+        assert 'vmdkk' in img(*what, code=1).stderr, what
 
 
 main('foreign')
