@@ -6,7 +6,12 @@
 #include "util/err.h"
 #include <string.h>
 
-enum { SEND_MAX = 4096, LAST_WORDS_NS = 500 * 1000 * 1000 };
+enum { SEND_MAX = 4096, LAST_WORDS_NS = 500 * 1000 * 1000, ESCAPE = 1 };
+
+static struct {
+    const char *id; /* NULL: there is none */
+    void (*quit)(void);
+} escape;
 
 struct CharLine {
     Chardev *chardev;
@@ -18,6 +23,7 @@ struct CharLine {
     bool is_writing;    /* main loop only */
     bool ending;        /* with the lock held */
     bool was_full;
+    bool has_escape, is_escaped; /* the last key was Ctrl-A */
     size_t pending;
     uint8_t out[SEND_MAX];
 };
@@ -99,28 +105,56 @@ static void tell_open(CharLine *line, bool open)
     machine_unlock();
 }
 
+/* What is left of @n keys once those that are for us have been obeyed. */
+static size_t obey_escapes(CharLine *line, uint8_t *buf, size_t n)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint8_t key = buf[i];
+        bool was_escaped = line->is_escaped;
+
+        line->is_escaped = !was_escaped && key == ESCAPE;
+        if (was_escaped && key == 'x')
+            escape.quit();
+        else if (!line->is_escaped && (!was_escaped || key == ESCAPE))
+            buf[left++] = key;
+    }
+    return left;
+}
+
+/* Passes @n bytes on as the device takes them. False: it is to end. */
+static CO bool pass_on(CharLine *line, const uint8_t *buf, size_t n)
+{
+    for (size_t at = 0; at < n;) {
+        size_t part = wait_room(line);
+
+        if (!part)
+            return false;
+        part = MIN(part, n - at);
+        machine_lock();
+        line->ops->receive(line->opaque, buf + at, part);
+        machine_unlock();
+        at += part;
+    }
+    return true;
+}
+
 /* Passes on what comes over one connection. */
 static CO void read_connection(CharLine *line)
 {
     uint8_t buf[256];
-    size_t room;
 
-    while ((room = wait_room(line))) {
-        ssize_t n = chardev_read(line->chardev, buf, MIN(room, sizeof(buf)));
+    /* An escape is seen even if the guest takes nothing, unless other keys wait before it. */
+    while (line->has_escape || wait_room(line)) {
+        ssize_t n = chardev_read(line->chardev, buf, sizeof(buf));
 
-        if (n <= 0)
+        if (n > 0 && line->has_escape)
+            n = obey_escapes(line, buf, n);
+        else if (n <= 0)
             return;
-        for (size_t at = 0; at < (size_t)n;) {
-            size_t part = wait_room(line);
-
-            if (!part)
-                return;
-            part = MIN(part, n - at);
-            machine_lock();
-            line->ops->receive(line->opaque, buf + at, part);
-            machine_unlock();
-            at += part;
-        }
+        if (!pass_on(line, buf, n))
+            return;
     }
 }
 
@@ -143,6 +177,12 @@ static CO void read_in(void *arg)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+void char_line_set_escape(const char *id, void (*quit)(void))
+{
+    escape.id = id;
+    escape.quit = quit;
+}
+
 CharLine *char_line_new(const char *id, const CharLineOps *ops, void *opaque, GError **err)
 {
     Chardev *c = chardev_find(id);
@@ -158,6 +198,7 @@ CharLine *char_line_new(const char *id, const CharLineOps *ops, void *opaque, GE
     line->chardev = c;
     line->ops = ops;
     line->opaque = opaque;
+    line->has_escape = escape.id && !strcmp(escape.id, id);
     co_group_start(&line->running, write_out, line);
     co_group_start(&line->running, read_in, line);
     return line;

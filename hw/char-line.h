@@ -31,6 +31,12 @@ CharLine *char_line_new(const char *id, const CharLineOps *ops, void *opaque, GE
 /* Sends what is left, waits for the host a short time at most, and gives the device up. */
 CO void char_line_free(CharLine *line);
 
+/*
+ * On the character device @id, Ctrl-A x calls @quit, and Ctrl-A Ctrl-A means Ctrl-A: for a terminal all of
+ * whose keys go to the guest. Before the line is made; @id lives on.
+ */
+void char_line_set_escape(const char *id, void (*quit)(void));
+
 /* ---- with the machine's lock held, any thread ------------------------------------------------ */
 
 /* How many of @len bytes are taken; the rest may be offered again after .sent. */

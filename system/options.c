@@ -5,6 +5,7 @@
  */
 #include "system/options.h"
 #include "control/control.h"
+#include "hw/char-line.h"
 #include "monitor/chardev.h"
 #include "system/drive.h"
 #include "tools/complain.h"
@@ -437,6 +438,11 @@ static bool choose_model(Options *o)
     return true;
 }
 
+static void quit_by_key(void)
+{
+    run_state_quit(true);
+}
+
 /* The serial port leads where -serial says, or by default nowhere; with -nographic to the user. */
 static bool choose_serial(Options *o)
 {
@@ -456,6 +462,8 @@ static bool choose_serial(Options *o)
         return complain("-serial: %s", err->message);
     if (!is_id)
         add_setup(o, "serial", text, setup_chardev);
+    if (!o->serial && o->nographic)
+        char_line_set_escape("serial0", quit_by_key);
     o->machine.serial = is_id ? g_intern_string(text) : "serial0";
     g_free(text);
     return true;

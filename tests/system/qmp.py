@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """QMP of the emulator: sessions beside the reference's, and what a guest has to do with it."""
+import contextlib
 import json
+import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import case, img, main, require
+from cases import case, img, main, require, run
 from guests import EMULATOR, EXIT, REFERENCE_EMULATOR, build
-from qmp import PATIENCE, Reader, Talker, masked, request, wait_for
+from qmp import PATIENCE, Client, Reader, Talker, masked, request, wait_for
 
 MACHINE = ('-M', 'microvm', '-accel', 'tcg', '-display', 'none', '-nodefaults', '-qmp', 'stdio')
 
@@ -156,6 +159,42 @@ def time_stands_still_while_the_guest_does():
         steps = [b - a for a, b in zip(stamps, stamps[1:])]
         # The guest's clock did not see the pause of 400 ms.
         assert steps[before.count('tick') - 1] < 390e6, (steps, before)
+
+
+@case
+def it_runs_in_the_background_until_a_signal():
+    done = run(EMULATOR, '-M', 'microvm', '-display', 'none', '-daemonize', '-pidfile', 'pid', '-m', '64',
+               '-kernel', build('end'), '-append', 'halt', '-serial', 'file:out', '-qmp',
+               'unix:sock,server=on,wait=off')
+    assert not done.stdout and not done.stderr, done
+    pid = int(pathlib.Path('pid').read_text())
+    with contextlib.closing(Client('sock')) as c:
+        deadline = time.monotonic() + PATIENCE
+        while 'started' not in pathlib.Path('out').read_text() and time.monotonic() < deadline:
+            time.sleep(.02)
+        assert c.answer('query-status')['running']
+        os.kill(pid, signal.SIGTERM)
+        while pathlib.Path('pid').exists() and time.monotonic() < deadline:
+            time.sleep(.02)
+    assert not pathlib.Path('pid').exists()
+    assert pathlib.Path('out').read_text() == 'started\n'
+
+
+@case
+def a_key_ends_it():
+    keys = subprocess.Popen([EMULATOR, '-M', 'microvm', '-nographic', '-m', '64', '-kernel',
+                             build('end'), '-append', 'halt'], stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, bufsize=0)
+    try:
+        assert Reader(keys.stdout.fileno()).line() == 'started'
+        keys.stdin.write(b'\x01')
+        time.sleep(.1)
+        assert keys.poll() is None
+        keys.stdin.write(b'x')
+        assert keys.wait(PATIENCE) == 0
+    finally:
+        keys.kill()
+        keys.communicate()
 
 
 @case
