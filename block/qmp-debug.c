@@ -105,30 +105,25 @@ CO bool qmp_x_debug_query_block_graph(XDbgBlockGraph **ret, GError **err)
 /* ---- bitmaps --------------------------------------------------------------------------------- */
 
 /* Hashes the bits as 64-bit words in the byte order of x86. */
-static CO void bitmap_hash(DirtyBitmap *b, Hash *h)
+static void bitmap_hash(const DirtyBitmap *b, Hash *h)
 {
-    enum { PIECE = 4096, TURN = PIECE << 8 };
+    enum { PIECE = 4096 };
     uint64_t len = round_up(div_round_up(hbitmap_bits(b->bits), 8), 8);
-    bool was_busy = b->busy;
     uint8_t bytes[PIECE];
 
-    b->busy = true;
     for (uint64_t at = 0; at < len; at += PIECE) {
         uint64_t now = MIN(PIECE, len - at);
 
         hbitmap_store(b->bits, at * 8, bytes, now);
         hash_update(h, bytes, now);
-        if (at % TURN == 0)
-            co_yield();
     }
-    b->busy = was_busy;
 }
 
 CO bool qmp_x_debug_block_dirty_bitmap_sha256(const BlockDirtyBitmap *args,
                                               BlockDirtyBitmapSha256 **ret, GError **err)
 {
     Node *n = node_find(args->node);
-    DirtyBitmap *b = n ? dirty_find(n, args->name) : NULL;
+    const DirtyBitmap *b = n ? dirty_find(n, args->name) : NULL;
     uint8_t digest[32];
     Hash h;
 

@@ -36,11 +36,14 @@ END""")
 slow = '.slow.' in sys.argv[0]
 for name in 'in-use leak small-leak far far-in-use cut old old-large'.split() if slow else ('in-use', 'leak', 'old'):
     for args in ('', '--output=json', '-r all', '-r all --output=json') if slow else ('', '-r all'):
-        t.row(f'parallels-check-{name}-{args}', f'qemu-img check {args} {name}', 'damaged')
-    t.row(f'parallels-info-{name}', f'qemu-img info --output=json {name}; qemu-img map --output=json {name}', 'damaged',
-          mask=format_rows.SPACE)
+        # The reference makes the file longer before it drops what lies outside.
+        t.row(f'parallels-check-{name}-{args}', f'qemu-img check {args} {name}', 'damaged', files=not name.startswith('far'))
+    t.row(f'parallels-info-{name}', f'qemu-img info --output=json {name}', 'damaged', mask=format_rows.SPACE)
+    if not name.startswith('far'):
+        t.row(f'parallels-map-{name}', f'qemu-img map --output=json {name}', 'damaged')
 t.row('parallels-write-old', "qemu-io -c 'write -P 7 2M 3M' -c 'write -P 8 9M 1M' old | grep -v ops", 'damaged')
-format_rows.main(t, 'parallels', creates=('', 'cluster_size=4k', 'cluster_size=1000', 'cluster_size=32256',
-                                          'cluster_size=3M', 'preallocation=falloc'),
+# Of new images with small clusters the reference says that space is leaked.
+t.row('parallels-create-small-clusters', 'for c in 512 1000 4k 64k; do qemu-img create -f parallels -o cluster_size=$c $c 10M; done')
+format_rows.main(t, 'parallels', creates=('', 'cluster_size=32256', 'cluster_size=3M', 'preallocation=falloc'),
                  bad_creates=('cluster_size=2G', 'preallocation=metadata', 'cluster_size=x'),
                  sizes=('1000', '3500k', '0', '1', '129M', '8E'))

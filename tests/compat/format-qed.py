@@ -10,6 +10,8 @@ from compat import Table, images
 
 t = Table('format-qed')
 images(t)
+t.row('qed-create-largest', 'qemu-img create -f qed x 64T && qemu-img info x', mask=format_rows.SPACE)
+t.row('qed-create-too-large', 'qemu-img create -f qed x 65T', files=False)
 t.setup('damaged', r"""
     qemu-img create -q -f qed -o cluster_size=4k,table_size=2 good 10M
     qemu-io -c 'write -P 1 100k 3k' -c 'write -z 5M 64k' -c 'write -P 2 5M 512' -c 'write -P 3 2M 8k' good >/dev/null
@@ -46,8 +48,10 @@ slow = '.slow.' in sys.argv[0]
 for name in damages if slow else damages[:8:3]:
     for args in ('', '--output=json', '-r leaks', '-r all', '-r all --output=json') if slow else ('', '-r all'):
         t.row(f'qed-check-{name}-{args}', f'qemu-img check {args} {name}', 'damaged')
-    if slow:
+    # The reference's info does not tell that an image was not closed.
+    if slow and 'dirty' not in name:
         t.row(f'qed-info-{name}', f'qemu-img info --output=json {name}', 'damaged', mask=format_rows.SPACE)
+    if slow:
         t.row(f'qed-map-{name}', f'qemu-img map -f qed {name}', 'damaged')
 t.setup('chain', """
     qemu-img create -q -f qed -b r -F raw top 2M
@@ -64,7 +68,7 @@ for command in ('info top', 'info --output=json above', 'map --output=json top',
               mask=format_rows.SPACE)
 t.row('qed-write-over-backing', "qemu-io -c 'write -P 7 60k 5k' -c 'write -P 8 1M 64k' -c 'write -P 9 1900k 64k' top "
       '| grep -v ops; qemu-img map --output=json top', 'chain')
-format_rows.main(t, 'qed', creates=('', 'cluster_size=4k,table_size=2', 'cluster_size=1M,table_size=1', 'preallocation=falloc'),
+format_rows.main(t, 'qed', creates=('', 'cluster_size=4k,table_size=2', 'cluster_size=1M,table_size=2', 'preallocation=falloc'),
                  bad_creates=('cluster_size=4095', 'cluster_size=2k', 'cluster_size=128M', 'table_size=3', 'table_size=32',
                               'table_size=0', 'preallocation=metadata', 'cluster_size=x'),
-                 sizes=('1000', '3500k', '0', '1', '64T', '65T', '8E'))
+                 sizes=('1000', '3500k', '0', '1', '3G', '8E'))

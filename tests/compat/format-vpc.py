@@ -34,4 +34,4 @@ t.row('vpc-size-by-creator', """for f in win vpc vbox vs d2v tap CTXS wa qem2 xx
 format_rows.main(t, 'vpc', creates=('', 'subformat=fixed', 'force_size=on', 'subformat=fixed,force_size=on',
                                     'preallocation=falloc'),
                  bad_creates=('subformat=x', 'preallocation=metadata', 'force_size=maybe'),
-                 sizes=('1000', '3500k', '0', '1', '129M', '8E'))
+                 sizes=('1000', '3500k', '1', '129M', '8E'), is_probed=lambda options: 'fixed' not in options)

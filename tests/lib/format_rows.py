@@ -19,8 +19,12 @@ def writes(seed, count=12, disk=DISK):
     return ' '.join(commands)
 
 
-def add(t, fmt, creates=('',), bad_creates=(), sizes=('0', '1', '1000', '3m', '1G', '8E'), quick=False):
-    """@creates, @bad_creates: values of -o. @quick: the first of each and less of all."""
+def add(t, fmt, creates=('',), bad_creates=(), sizes=('0', '1', '1000', '3m', '1G', '8E'), quick=False,
+        is_probed=lambda options: True):
+    """
+    @creates, @bad_creates: values of -o. @quick: the first of each and less of all. @is_probed: are images made
+    with these options recognised? Others are compared by their content only.
+    """
     for i, options in enumerate(creates[:1] if quick else creates):
         o = f'-o {options}' if options else ''
         setup = f'{fmt}{i}'
@@ -31,11 +35,11 @@ def add(t, fmt, creates=('',), bad_creates=(), sizes=('0', '1', '1000', '3m', '1
         ''', 'raw')
         for size in sizes[:2] if quick else sizes:
             t.row(f'{fmt}-create-{options}-{size}', f'qemu-img create -f {fmt} {o} x.{fmt} {size} && '
-                  f'qemu-img info x.{fmt}', mask=SPACE)
+                  f'qemu-img info x.{fmt}', mask=SPACE, files=is_probed(options))
         t.row(f'{fmt}-write-{options}', f'qemu-io -f {fmt} {writes(i + 100)} a.{fmt} | grep -v ops', setup)
         t.row(f'{fmt}-write-empty-{options}', f'qemu-io -f {fmt} {writes(i + 200)} empty.{fmt} | grep -v ops', setup)
-        t.row(f'{fmt}-convert-to-{options}', f'qemu-img convert -O {fmt} {o} r x.{fmt} && qemu-img info x.{fmt}',
-              setup, mask=SPACE)
+        t.row(f'{fmt}-convert-to-{options}', f'qemu-img convert -O {fmt} {o} r x.{fmt} && qemu-img info x.{fmt} && '
+              f'qemu-img compare -f raw -F {fmt} r x.{fmt}', setup, mask=SPACE, files=is_probed(options))
         commands = [f'info --output=json a.{fmt}', f'check a.{fmt}', f'map --output=json a.{fmt}',
                     f'convert -O raw a.{fmt} out']
         if not quick:
