@@ -132,9 +132,12 @@ bool native_start(Bases *bases)
     __builtin_cpu_init();
     if (!__builtin_cpu_is("amd"))
         return false; /* where makers differ, our processor does as AMD's */
-    data_pages = map_at(DATA_AT, DATA_SIZE, PROT_READ | PROT_WRITE, &data_alias);
-    if (!data_pages || !map_at(CODE_AT, CODE_SIZE, PROT_READ | PROT_EXEC, &code_pages))
-        return false;
+    /* Another comparison in this process finds all in place. */
+    if (!data_pages) {
+        data_pages = map_at(DATA_AT, DATA_SIZE, PROT_READ | PROT_WRITE, &data_alias);
+        if (!data_pages || !map_at(CODE_AT, CODE_SIZE, PROT_READ | PROT_EXEC, &code_pages))
+            return false;
+    }
     mprotect(data_pages + WRITABLE_SIZE, PAGE, PROT_READ);
     sigaltstack(&alternate, NULL);
     sigfillset(&act.sa_mask);

@@ -53,6 +53,8 @@ static const char *const aliases[][2] = {
     { "^([a-z0-9]+)\\.s ", "\\1 " },
     { "^(fldenv|fnstenv|frstor|fnsave|[sl][gi]dt)[lws] ", "\\1 " },
     { "^(monitor|mwait) .*", "\\1" },
+    /* Of its immediate only two bits count, and objdump shows those. */
+    { "^(pclmulqdq) \\$0x[0-9a-f]+", "\\1" },
     { "^(pcmp[ei]str[im]|adcx|adox|movnti)[wlq] ", "\\1 " },
     { "^movs(xd|ll|lw) ", "movsxd " },
     { "^pclmullqlqdq ", "pclmulqdq $0x0," },
