@@ -26,8 +26,6 @@ typedef struct {
 #define AT(offset, text) { .off = offset, .len = sizeof(text) - 1, .bytes = text }
 
 static const Signature signatures[] = {
-    { "parallels", { AT(0, "WithoutFreeSpace\2\0\0\0") } },
-    { "parallels", { AT(0, "WithouFreSpacExt\2\0\0\0") } },
     { "qcow", { AT(0, "QFI\xfb\0\0\0\1") } },
 };
 

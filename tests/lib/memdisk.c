@@ -236,3 +236,11 @@ CO void memdisk_free(Node *disk)
 {
     node_unref(disk);
 }
+
+bool memdisk_format_has_backing(const char *format)
+{
+    for (const CreateOpt *o = driver_find(format)->create_opts; o && o->name; o++)
+        if (!strcmp(o->name, "backing_file"))
+            return true;
+    return false;
+}

@@ -173,7 +173,7 @@ static CO void fuzz_run(void *arg)
     Node *disk = memdisk_new_scratch("disk", f->data + FUZZ_IMAGE_OFF, f->len - FUZZ_IMAGE_OFF, DISK_MAX);
     json_t *o = json_pack("{s:s, s:s}", "driver", f->format, "file", "disk");
 
-    if (driver_find(f->format)->takes_backing)
+    if (memdisk_format_has_backing(f->format))
         json_put(o, "backing", json_null());
     f->h = handle_open(NULL, o, flags, &err);
     g_assert_true(f->h || err);

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Parallels images that are damaged, not closed, or that have an extension."""
+import hashlib
+import pathlib
+import struct
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from cases import IO, case, img, io, main, run
+from damage import changed, made, refused, unreadable
+
+MIB = 1 << 20
+VERSION, TRACKS, ENTRIES, SECTORS, IN_USE, DATA_OFF, EXT_OFF, TABLE = 16, 28, 32, 36, 44, 48, 56, 64
+USED = 0x746F6E59
+BITMAP = 0x20385FAE252CB34A
+
+
+def image():
+    return made('parallels', '10M', 'write -P 1 100k 4k', 'write -P 2 5M 4k')
+
+
+def extension(*features, magic=0xAB234CEF23DCEA87, end=True):
+    """A cluster with (magic, flags, data, length) as its features."""
+    body = b''.join(struct.pack('<QQII', m, flags, len(data) if length is None else length, 0) +
+                    data.ljust(-(-len(data) // 8) * 8, b'\0') for m, flags, data, length in features)
+    body = (body + (bytes(24) if end else b'')).ljust(MIB - 24, b'\0' if end else b'\1')
+    return struct.pack('<Q', magic) + hashlib.md5(body).digest() + body
+
+
+def bitmap(size=20480, granularity=128, l1_len=1, table=b'\1' + bytes(7)):
+    return BITMAP, 0, struct.pack('<Q16sII', size, b'id', granularity, l1_len) + table, None
+
+
+def with_extension(ext):
+    good = image()
+    pathlib.Path('x').write_bytes(good + ext)
+    return changed(good + ext, (EXT_OFF, '<Q', len(good) // 512))
+
+
+@case
+def headers_out_of_range():
+    good = image()
+    for edits in ([(VERSION, '<I', 1)], [(TRACKS, '<I', 0)], [(TRACKS, '<I', 0x7fffffff)], [(TRACKS, '<I', 0xffffffff)],
+                  [(ENTRIES, '<I', 0x20000000)], [(ENTRIES, '<I', 0xffffffff)], [(SECTORS, '<Q', 1 << 62)],
+                  [(SECTORS, '<Q', (1 << 64) - 1)], [(SECTORS, '<Q', 1 << 55)], [0]):
+        refused('parallels', good, *edits)
+
+
+@case
+def a_table_smaller_than_the_disk():
+    """The reference shows zeroes, or what lies behind the table, for the rest."""
+    for edit in ((ENTRIES, '<I', 0), (ENTRIES, '<I', 9), (SECTORS, '<Q', 20481), (TRACKS, '<I', 1)):
+        refused('parallels', image(), edit, text='more than its')
+
+
+@case
+def a_table_larger_than_the_file_takes_no_memory():
+    refused('parallels', image(), (ENTRIES, '<I', 0x1fffffff), text='has not')
+
+
+@case
+def clusters_out_of_range_cannot_be_read():
+    good = image()
+    for bad in (3, 1 << 20, 0xffffffff):
+        unreadable('parallels', good, (TABLE, '<I', bad), good='5M 4k', bad='100k 512')
+    old = (0, '16s', b'WithoutFreeSpace')
+    for bad in (3 * 2048, 0xffffffff):
+        unreadable('parallels', good, old, (TABLE, '<I', bad), (TABLE + 20, '<I', 4096), good='5M 4k', bad='100k 512')
+    unreadable('parallels', good, old, (TABLE, '<I', 0), (TABLE + 4, '<I', 0xfffffffe), bad='1M 512')
+
+
+@case
+def a_repair_does_not_grow_the_file():
+    """That of the reference makes it as long as the farthest cluster would be."""
+    changed(image(), (TABLE, '<I', 1 << 20))
+    img('check', 'x', code=2)
+    img('check', '-r', 'leaks', 'x', code=2)
+    img('check', '-r', 'all', 'x')
+    assert pathlib.Path('x').stat().st_size <= 3 * MIB
+    io('x', 'read -P 0 0 1M', 'read -P 2 5M 4k')
+
+
+@case
+def clusters_used_twice_are_told():
+    """The reference finds nothing wrong."""
+    changed(image(), (TABLE + 4, '<I', 1))
+    assert 'cluster 1 is used twice' in img('check', 'x', code=2).stderr
+
+
+@case
+def one_that_was_not_closed_is_not_written():
+    good = image()
+    changed(good, (IN_USE, '<I', USED))
+    run(IO, '-c', 'write 0 512', 'x', code=1)
+    run(IO, '-r', '-c', 'read -P 1 100k 4k', 'x')
+    img('check', '-r', 'leaks', 'x', code=2)
+    assert struct.unpack_from('<I', pathlib.Path('x').read_bytes(), IN_USE)[0] == USED
+    img('check', '-r', 'all', 'x')
+    io('x', 'write -P 5 9M 1M', 'read -P 1 100k 4k')
+    assert struct.unpack_from('<I', pathlib.Path('x').read_bytes(), IN_USE)[0] == 0
+    run(IO, '-c', 'write -P 6 0 1M', '-c', 'abort', 'x', code=None)
+    run(IO, '-c', 'write 0 512', 'x', code=1)
+
+
+@case
+def data_behind_the_end_of_the_file_is_not_written():
+    changed(image(), (DATA_OFF, '<I', 0xffffffff))
+    run(IO, '-c', 'write 9M 512', 'x', code=1)
+    assert pathlib.Path('x').stat().st_size == 3 * MIB
+
+
+@case
+def images_with_an_extension_are_only_read():
+    for features in ((), (bitmap(),), ((1234, 2, b'abc', None), bitmap())):
+        with_extension(extension(*features))
+        img('info', 'x')
+        before = pathlib.Path('x').read_bytes()
+        run(IO, '-r', '-c', 'read -P 1 100k 4k', 'x')
+        img('convert', '-O', 'raw', 'x', 'out')
+        run(IO, '-c', 'write 0 512', 'x', code=1)
+        assert pathlib.Path('x').read_bytes() == before
+
+
+@case
+def extensions_out_of_range():
+    good = image()
+    for off in (1, 1 << 54, 1 << 55, 1 << 60, (1 << 64) - 1, len(good) // 512, len(good) // 512 - 1, 2048):
+        refused('parallels', good, (EXT_OFF, '<Q', off))
+
+
+@case
+def extensions_that_lie():
+    for ext in (extension(magic=1), extension()[:-1] + b'x', extension((1234, 1, b'', None)),
+                extension((1234, 0, b'', 0xffffffff)), extension((1234, 0, b'', MIB), end=False),
+                extension(end=False), extension(bitmap(granularity=0)), extension(bitmap(granularity=3)),
+                extension(bitmap(size=20481)), extension(bitmap(size=0)), extension(bitmap(size=(1 << 64) - 1)),
+                extension(bitmap(l1_len=0xffffffff)), extension(bitmap(l1_len=0)), extension(bitmap(table=b'')),
+                extension((BITMAP, 0, b'short', None)), extension((BITMAP, 1, b'', None))):
+        with_extension(ext)
+        refused('parallels', pathlib.Path('x').read_bytes())
+
+
+main('format-parallels')
