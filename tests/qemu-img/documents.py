@@ -162,7 +162,7 @@ def completion_knows_values():
     assert completed("info --untrusted ''") == {'(files)'}
     assert 'copy_piece' in completed("-T ''")
     assert completed("info ''") == {'(files)'}
-    assert completed("-T copy_piece info -f q") == {'qcow2', 'quorum'}
+    assert completed("-T copy_piece info -f q") == {f for f in formats if f.startswith('q')}
 
 
 main('documents')
