@@ -14,7 +14,7 @@ all: programs
 # Goals that need more than the build does let configure install what is missing first.
 GOALS_demo := demo
 GOALS_check := check check-asan check-tsan
-GOALS_slow := check-slow check-valgrind check-fuzz bench
+GOALS_slow := check-slow check-valgrind check-fuzz bench bench-guest
 NEEDED := $(lastword $(foreach s,demo check slow,$(if $(filter $(GOALS_$(s)),$(MAKECMDGOALS)),$(s))))
 CONFIGURED := $(B)/config.mk $(NEEDED:%=$(B)/has-%.mk)
 
@@ -277,6 +277,30 @@ $(B)/tests/perf/measure: $(SRC)/tests/perf/measure.c
 	@mkdir -p $(@D)
 	@$(CC) -O2 -D_GNU_SOURCE -o $@ $<
 
+# Work that runs in a guest without a system, and natively (tests/perf/guest/compare).
+GUEST := $(B)/tests/perf/guest
+GUEST_FLAGS := -O2 -I$(SRC) -fno-pic -ffreestanding -fno-builtin -fno-stack-protector -mno-red-zone \
+    -fcf-protection=none -fno-tree-loop-distribute-patterns
+$(GUEST)/%.o: $(SRC)/tests/perf/guest/%.c $(SRC)/tests/perf/guest/work.h
+	@mkdir -p $(@D)
+	@$(CC) $(GUEST_FLAGS) -c -o $@ $<
+$(GUEST)/start.o: $(SRC)/tests/perf/guest/start.S
+	@mkdir -p $(@D)
+	@$(CC) -c -o $@ $<
+$(GUEST)/native.o: GUEST_FLAGS := -O2 -I$(SRC) -fno-pic
+$(GUEST)/native: $(GUEST)/native.o $(GUEST)/work.o
+	@$(CC) -no-pie -o $@ $^
+$(GUEST)/image.elf: $(GUEST)/start.o $(GUEST)/guest.o $(GUEST)/work.o
+	@$(CC) -nostdlib -static -no-pie -Wl,--build-id=none,-e,start,-Ttext=0x100000,-n,-z,noexecstack \
+	    -Wl,--no-warn-rwx-segments -o $@.64 $^
+	@objcopy -O elf32-i386 $@.64 $@
+$(GUEST)/emulate: $(B)/obj/tests/perf/guest/emulate.o $(EMULATOR_LIBS) $(ROOM_LIBS)
+	@mkdir -p $(@D)
+	@$(LINK)
+bench-guest: $(GUEST)/native $(GUEST)/image.elf $(GUEST)/emulate
+	@FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) python3 -B \
+	    $(SRC)/tests/perf/guest/compare $(BENCH)
+
 bench: programs $(B)/tests/perf/measure
 	@FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) python3 -B $(SRC)/tests/perf/bench $(BENCH)
 
@@ -336,10 +360,11 @@ help:
 	@echo 'check-valgrind    check, each of our programs under valgrind (an hour or more)'
 	@echo 'check-fuzz        the fuzzers (FUZZ_RUNS=number)'
 	@echo 'check-headers check-layers   rules of the house'
+	@echo 'bench-guest       the emulated processor, natively and beside the reference (BENCH=work)'
 	@echo 'bench             ratios of time, CPU and memory against the reference (BENCH=pattern)'
 	@echo 'install uninstall dist deb clean distclean   DESTDIR is honoured'
 
 .PHONY: all programs fuzzers tests-build check check-slow check-asan check-tsan check-valgrind check-fuzz \
-    check-headers check-layers bench demo install uninstall dist deb clean distclean help
+    check-headers check-layers bench bench-guest demo install uninstall dist deb clean distclean help
 
 -include $(shell find $(B)/obj $(B)/pic -name '*.d' 2>/dev/null)

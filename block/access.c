@@ -45,6 +45,16 @@ static bool edge_is_guard(const Edge *e)
     return e->handle && e->handle->kind == HANDLE_GUARD;
 }
 
+/*
+ * A job knows what it does to the layers that lead to what it works on: they are its own to lead, and what
+ * it does not share is kept from others only.
+ */
+static bool edge_is_of_job(const Edge *e, const Edge *other)
+{
+    return other->handle && other->handle->kind == HANDLE_JOB && e->parent &&
+           (e->role == ROLE_BACKING || e->role == ROLE_FILTERED) && hold_denied(&e->parent->busy);
+}
+
 /* True if no parent of @n needs what another one does not share. */
 static bool access_check(const Node *n, GError **err)
 {
@@ -54,6 +64,9 @@ static bool access_check(const Node *n, GError **err)
         for (guint j = 0; j < n->parents->len; j++) {
             const Edge *a = n->parents->pdata[i], *b = n->parents->pdata[j];
             unsigned clash = i == j || edge_is_guard(b) ? 0 : a->needs & ~b->shares;
+
+            if (clash == ACCESS_READ && edge_is_of_job(a, b))
+                clash = 0;
 
             if (clash) {
                 g_autofree char *user = edge_user(b);

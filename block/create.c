@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * New images. A format writes its headers into a file that a protocol driver makes first. Options
- * that only the protocol knows travel in the member "#protocol" of the format's options.
+ * that only the protocol knows travel in the member "#protocol" of the format's options. With a member
+ * "#node" the image goes into that node, which is there.
  */
 #include "block/internal.h"
 #include "util/printable.h"
@@ -161,11 +162,33 @@ CO bool image_create(const char *filename, const char *fmt, json_t *opts, GError
     return false;
 }
 
+/* The node that a new image is to lie in, emptied. */
+static CO Handle *node_to_fill(const char *name, uint64_t size, GError **err)
+{
+    Node *n = node_find(name);
+    unsigned shares = ACCESS_READ | ACCESS_UNCHANGED;
+    g_autoptr(Handle) h = NULL;
+
+    if (!n) {
+        err_set(err, ENOENT, "There is no node '%s'", name);
+        return NULL;
+    }
+    h = handle_new(n, HANDLE_JOB, ACCESS_READ | ACCESS_WRITE | ACCESS_RESIZE, shares, err);
+    if (!h || !handle_resize(h, 0, false, PREALLOC_OFF, err) ||
+        (size && !handle_resize(h, size, false, PREALLOC_OFF, err)))
+        return NULL;
+    begun++;
+    return g_steal_pointer(&h);
+}
+
 CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError **err)
 {
-    const BlockDriver *protocol = driver_for_filename(filename, true, err);
+    const char *node = json_get_str(opts, "#node", NULL);
+    const BlockDriver *protocol = node ? NULL : driver_for_filename(filename, true, err);
     g_autoptr(json_t) below = NULL;
 
+    if (node)
+        return node_to_fill(node, size, err);
     if (!protocol)
         return NULL;
     if (node_find_file(filename)) {

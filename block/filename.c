@@ -29,6 +29,11 @@ char *driver_suggestion(const char *name)
     return suggestion_text(&s);
 }
 
+bool format_is_known(const char *name)
+{
+    return driver_find(name) || foreign_is_known(name);
+}
+
 bool driver_unknown(const char *what, const char *name, GError **err)
 {
     g_autofree char *perhaps = NULL;

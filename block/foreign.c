@@ -17,39 +17,24 @@ typedef struct {
     const char *bytes;
 } Piece;
 
-/* One way to recognise a format: all pieces there are, and what @looks says if there is one. */
+/* One way to recognise a format: all pieces are there. */
 typedef struct {
     const char *format;
     Piece pieces[PIECES_MAX];
-    bool (*looks)(const char *head, size_t len, const char *filename);
 } Signature;
 
 #define AT(offset, text) { .off = offset, .len = sizeof(text) - 1, .bytes = text }
 
-/* A dmg has its signature at the end of the file, so the name has to do. */
-static bool is_named_dmg(const char *head, size_t len, const char *filename)
-{
-    return filename && strlen(filename) > strlen(".dmg") && g_str_has_suffix(filename, ".dmg");
-}
-
 static const Signature signatures[] = {
-    { "bochs", { AT(0, "Bochs Virtual HD Image\0"), AT(32, "Redolog\0"), AT(48, "Growing\0"),
-                 AT(64, "\0\0\1\0") } },
-    { "bochs", { AT(0, "Bochs Virtual HD Image\0"), AT(32, "Redolog\0"), AT(48, "Growing\0"),
-                 AT(64, "\0\0\2\0") } },
-    { "cloop", { AT(0, "#!/bin/sh\n#V2.0 Format\n"
-                       "modprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n") } },
     { "qcow", { AT(0, "QFI\xfb\0\0\0\1") } },
-    { "vhdx", { AT(0, "vhdxfile") } },
-    { "dmg", .looks = is_named_dmg },   /* last: content is surer than a name */
 };
 
-static bool signature_matches(const Signature *s, const char *head, size_t len, const char *filename)
+static bool signature_matches(const Signature *s, const char *head, size_t len)
 {
     for (const Piece *p = s->pieces; p < s->pieces + PIECES_MAX && p->len; p++)
         if (len < p->off + p->len || memcmp(head + p->off, p->bytes, p->len))
             return false;
-    return !s->looks || s->looks(head, len, filename);
+    return true;
 }
 
 /* Has nobody but this file a way to recognise @format? */
@@ -63,7 +48,7 @@ static bool format_is_foreign(const char *format)
 const char *foreign_format(const uint8_t *head, size_t len, const char *filename)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(signatures); i++)
-        if (signature_matches(&signatures[i], (const char *)head, len, filename) &&
+        if (signature_matches(&signatures[i], (const char *)head, len) &&
             format_is_foreign(signatures[i].format))
             return signatures[i].format;
     return NULL;

@@ -6,6 +6,7 @@
  * change together or not at all: a step of an edit.
  */
 #include "block/internal.h"
+#include "block/jobs/job.h"
 #include "util/keyval.h"
 #include "util/trace.h"
 #include <string.h>
@@ -393,6 +394,8 @@ static bool child_change(Edit *edit, Node *n, const char *key, const json_t *v, 
         return err_set(err, ENOENT, "Cannot find device='' nor node-name='%s'", name);
     if (e ? e->node == to : !to)
         return true;
+    if (!node_check_idle(n, err))
+        return false;
     if (!is_backing && !(e && to && (e->role == ROLE_FILTERED || !strcmp(n->drv->name, "raw"))))
         return err_set(err, EINVAL, "Child '%s' of '%s' cannot change while it is open", key,
                        node_filename(n));

@@ -54,6 +54,9 @@ static bool wire_fail(const NbdHaggle *h, int r, const char *doing, GError **err
 
     if (problem)
         return err_set(err, EACCES, "TLS: The server refused: %s", problem);
+    if (h->tls_fresh && (r == -EPIPE || r == -EIO || r == -ECONNRESET))
+        return err_set(err, EACCES, "The server left as soon as TLS was in use: it may not "
+                       "authorise this client");
     if (r == -EPIPE || r == -EIO)
         return err_set(err, ECONNRESET, "The server left while we were %s", doing);
     return err_set_errno(err, r, "Connection failed while we were %s", doing);
@@ -86,6 +89,7 @@ static CO bool reply_read(NbdHaggle *h, uint32_t option, Reply *reply, GError **
 
     if (!read_whole(h, &head, sizeof(head), "waiting for an answer", err))
         return false;
+    h->tls_fresh = false;
     if (be64_get(head.magic) != NBD_OPTION_REPLY_MAGIC)
         return err_set(err, EPROTO, "The server's answer starts with 0x%" PRIx64
                        ", not as an NBD server's", be64_get(head.magic));
@@ -265,7 +269,8 @@ static CO bool haggle_tls(NbdHaggle *h, TlsCreds *creds, const char *hostname, G
         return false;
     if (reply->type != NBD_REP_ACK || reply->len)
         return reply_unexpected(reply, "TLS", err);
-    return channel_start_tls(h->channel, creds, hostname, err);
+    h->tls_fresh = channel_start_tls(h->channel, creds, hostname, err);
+    return h->tls_fresh;
 }
 
 bool nbd_haggle_start(NbdHaggle *h, Channel *channel, TlsCreds *creds, const char *hostname,

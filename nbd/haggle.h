@@ -27,6 +27,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(NbdOffer, nbd_offer_clear)
 /* A server whose options are being haggled. */
 typedef struct {
     Channel *channel;   /* not owned */
+    bool tls_fresh;     /* TLS has begun, and the server has said nothing since */
     bool oldstyle;      /* nothing to haggle: @old is the only export there is */
     bool fixed;         /* knows options beyond EXPORT_NAME */
     bool no_zeroes;

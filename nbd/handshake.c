@@ -16,6 +16,7 @@
 enum {
     OPTION_MAX = 64 << 10, /* bytes of data we look at */
     SKIP_MAX = 4 << 20,    /* and more up to here are read and thrown away */
+    REFUSALS_MAX = 16,     /* options of a client that is not authorised before it is cut off */
     QUOTE_MAX = 256,       /* bytes of a client's text in one of ours */
 };
 
@@ -271,6 +272,8 @@ static CO bool peer_is_admitted(NbdClient *c, GError **err)
 
 static CO Outcome option_starttls(NbdClient *c, uint32_t option, NbdData d, GError **err)
 {
+    g_autoptr(GError) why = NULL;
+
     if (d.left)
         return next_unless(nbd_option_refuse(c, option, NBD_REP_ERR_INVALID,
                                              "STARTTLS takes no data"));
@@ -281,9 +284,16 @@ static CO Outcome option_starttls(NbdClient *c, uint32_t option, NbdData d, GErr
         return next_unless(nbd_option_refuse(c, option, NBD_REP_ERR_POLICY,
                                              "This server was set up without TLS"));
     if (nbd_option_reply(c, option, NBD_REP_ACK, NULL, 0) < 0 ||
-        !channel_start_tls(c->channel, c->server->config.tls, NULL, err) ||
-        !peer_is_admitted(c, err))
+        !channel_start_tls(c->channel, c->server->config.tls, NULL, err))
         return LEAVE;
+    if (!peer_is_admitted(c, &why)) {
+        if (!why || why->code != EACCES) {
+            g_propagate_error(err, g_steal_pointer(&why));
+            return LEAVE;
+        }
+        nbd_report(c, "%s", why->message);
+        c->refusals_left = REFUSALS_MAX;
+    }
     c->style = NBD_SIMPLE;
     nbd_contexts_forget(c);
     return NEXT;
@@ -298,10 +308,21 @@ static bool needs_tls(const NbdClient *c, uint32_t option)
            option != NBD_OPT_STARTTLS && option != NBD_OPT_ABORT;
 }
 
+/* A client that is not authorised is told so: it would not know why the server left. */
+static CO Outcome option_unwelcome(NbdClient *c, uint32_t option)
+{
+    if (option == NBD_OPT_EXPORT_NAME || option == NBD_OPT_ABORT ||
+        nbd_option_refuse(c, option, NBD_REP_ERR_POLICY, "This client is not authorised here") < 0)
+        return LEAVE;
+    return --c->refusals_left ? NEXT : LEAVE;
+}
+
 /* ---- one option after the other -------------------------------------------------------------- */
 
 static CO Outcome option_run(NbdClient *c, uint32_t option, NbdData d, GError **err)
 {
+    if (c->refusals_left)
+        return option_unwelcome(c, option);
     if (needs_tls(c, option)) {
         if (option == NBD_OPT_EXPORT_NAME)
             return LEAVE;

@@ -82,6 +82,7 @@ struct NbdClient {
     NbdExport *export;      /* NULL during the handshake */
     NbdReplyStyle style;
     bool fixed, no_zeroes;  /* the client's handshake flags */
+    unsigned refusals_left; /* it is not authorised: so many options are answered with that; 0: it is */
     bool served;            /* the handshake has succeeded */
     bool stop_receiving;    /* no more requests: the client has left, or is to leave */
     bool broken;            /* nothing can be sent any more */

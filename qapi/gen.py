@@ -33,7 +33,7 @@ KEYS = {  # of an expression, by its kind: needed, allowed
     'union': (('data', 'base', 'discriminator'), ('untagged',)),
     'alternate': (('data',), ()),
     'command': ((), ('data', 'returns', 'allow-oob', 'allow-preconfig', 'features', 'doc')),
-    'event': ((), ('data', 'features', 'doc')),
+    'event': ((), ('data', 'features', 'doc', 'with')),
 }
 NAMES = {'command': '[a-z][a-z0-9_-]*', 'event': '[A-Z][A-Z0-9_]*'}
 
@@ -144,6 +144,7 @@ class Schema:
     def check_event(self, e):
         e.require(e.body.get('data') is None or self.is_kind(e.body['data'], 'struct'),
                   "'data' is neither members nor a struct")
+        e.require(e.body.get('with') in (None, *self.commands), "'with' is no command")
 
     def check_enum(self, e):
         values = e.body['data']
@@ -280,8 +281,9 @@ class Source:
         yield 'const SchemaEvent schema_events[] = {'
         for e in self.schema.events.values():
             data = e.body.get('data')
+            with_ = f'"{e.body["with"]}"' if 'with' in e.body else 'NULL'
             yield (f'    {{ "{e.name}", {f"&type_{data}" if data else "NULL"}, '
-                   f'{self.feature_name(e.name, e)} }}, /* {e.where} */')
+                   f'{self.feature_name(e.name, e)}, {with_} }}, /* {e.where} */')
         yield '    {},\n};'
 
     @staticmethod

@@ -220,8 +220,11 @@ json_t *schema_introspect_commands(const QmpCommand *commands)
         json_array_append_new(t.list, o);
     }
     for (const SchemaEvent *e = schema_events; e->name; e++) {
-        json_t *o = entity(e->name, "event");
+        json_t *o;
 
+        if (e->with && !qmp_command_find(commands, e->with))
+            continue;
+        o = entity(e->name, "event");
         json_put_str(o, "arg-type", mention(&t, e->data ? e->data : &empty));
         put_features(o, e->features);
         json_array_append_new(t.list, o);

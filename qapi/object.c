@@ -241,6 +241,7 @@ static bool object_make(const json_t *desc, bool from_text, GError **err)
     const char *type = desc_str(desc, "qom-type", err);
     const char *id = type ? desc_str(desc, "id", err) : NULL;
     const ObjectClass *cls;
+    g_autoptr(json_t) props = NULL;
     g_autoptr(Object) o = NULL;
 
     if (!id)
@@ -255,12 +256,15 @@ static bool object_make(const json_t *desc, bool from_text, GError **err)
     }
     if (object_link(id))
         return err_set(err, EEXIST, "There is already an object '%s'", id);
+    props = desc_props(desc, cls, from_text, err);
+    if (!props)
+        return err_prefix(err, "Object '%s' of type %s: ", id, type);
     o = g_new0(Object, 1);
     o->id = g_strdup(id);
     o->cls = cls;
     o->state = g_malloc0(cls->state_size);
-    o->props = desc_props(desc, cls, from_text, err);
-    if (!o->props || !cls->create(o->state, id, o->props, err))
+    o->props = g_steal_pointer(&props);
+    if (!cls->create(o->state, id, o->props, err))
         return err_prefix(err, "Object '%s' of type %s: ", id, type);
     if (cls->hidden)
         json_object_del(o->props, cls->hidden);

@@ -52,6 +52,7 @@ typedef struct {
     const char *name;              /* NULL ends the table */
     const SchemaType *data;        /* object; NULL: no members */
     const char *const *features;   /* NULL-ended; NULL: none */
+    const char *with;              /* happens only where there is this command; NULL: everywhere */
 } SchemaEvent;
 
 /* All events. */

@@ -5,7 +5,7 @@
 
 #include "system/run-state.h"
 
-enum { MACHINE_CPUS_MAX = 1 };
+enum { MACHINE_CPUS_MAX = 64 };
 
 /* An option that makes something, in the order of the command line. */
 typedef struct {

@@ -60,15 +60,20 @@ static CO void halt(void)
     }
 }
 
+static void go_on(void)
+{
+    machine_lock();
+    guest_clock_run(true);
+    vcpus_run(run.machine);
+    machine_unlock();
+}
+
 void run_state_start(void)
 {
     if (run.state == STATE_RUNNING)
         return;
     run.state = STATE_RUNNING;
-    machine_lock();
-    guest_clock_run(true);
-    vcpus_run(run.machine);
-    machine_unlock();
+    go_on();
     event_resume();
 }
 
@@ -90,12 +95,10 @@ static CO void reset(bool by_guest)
     machine_reset(run.machine);
     machine_unlock();
     event_reset(by_guest, by_guest ? SHUTDOWN_CAUSE_GUEST_RESET : SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
-    if (run.state == STATE_RUNNING) {
-        run.state = STATE_PAUSED;
-        run_state_start();
-    } else if (run.state != STATE_PRELAUNCH) {
+    if (run.state == STATE_RUNNING)
+        go_on();
+    else
         run.state = STATE_PRELAUNCH;
-    }
 }
 
 static CO void shut_down(bool by_guest, ShutdownCause cause, int exit_code)
@@ -142,7 +145,7 @@ static CO void panicked(bool crash_loaded)
     if (crash_loaded) {
         event_guest_crashloaded(GUEST_PANIC_ACTION_RUN);
         if (run.state == STATE_RUNNING)
-            run_state_start();
+            go_on();
         return;
     }
     event_guest_panicked(GUEST_PANIC_ACTION_POWEROFF);

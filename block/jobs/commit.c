@@ -130,18 +130,22 @@ static CO bool commit_set_up(Job *j, const CommitArgs *args, GError **err)
             edit_set_read_only(edit, s->base, false);
         if (node_size(s->base) < node_size(s->top))
             needs |= ACCESS_RESIZE;
-        s->copy.from = job_attach(j, edit, s->top, ACCESS_READ, ACCESS_ALL & ~(unsigned)ACCESS_RESIZE);
-        s->copy.to = s->to = job_attach(j, edit, s->base, needs, ACCESS_READ | ACCESS_UNCHANGED);
         job_use_node(j, args->active);
+        job_use_node(j, filter);
+        for (const Edge *e = node_edge(args->active, ROLE_BACKING); e && e->node != s->top;
+             e = node_edge(node_skip_filters(e->node), ROLE_BACKING))
+            job_use_node(j, e->node);
+        /* From the base's first write on they show what never was. */
+        s->copy.from = job_attach(j, edit, s->top, ACCESS_READ, ACCESS_UNCHANGED | ACCESS_WRITE);
         for (Node *n = node_backing_chain_next(s->top); n != s->base; n = node_backing_chain_next(n))
-            job_use_node(j, n);
+            job_attach(j, edit, n, 0, ACCESS_UNCHANGED | ACCESS_WRITE);
+        s->copy.to = s->to = job_attach(j, edit, s->base, needs, ACCESS_READ | ACCESS_UNCHANGED);
         ok = edit_commit(edit, err);
     }
     edit_free(edit);
     if (ok) {
         s->filter = filter;
         filter_inserted(filter);
-        job_use_node(j, filter);
     } else if (filter) {
         node_unref(filter);
     }
@@ -176,10 +180,26 @@ static CO bool commit_begin(Job *j, const CommitArgs *args, GError **err)
     return commit_set_up(j, args, err);
 }
 
+/* True if nobody but layers above reads @n: what it shows by itself is worthless from the first write on. */
+static bool is_only_a_layer(const Node *n, GError **err)
+{
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *e = n->parents->pdata[i];
+
+        if (e->handle && e->needs & ACCESS_READ)
+            return err_set(err, EBUSY, "Node '%s' is in use by another user, for whom its content would "
+                           "change", node_shown_name(n));
+    }
+    return true;
+}
+
 CO bool commit_start(const CommitArgs *args, GError **err)
 {
-    Job *j = job_new(&job_commit, &args->job, err);
+    Job *j;
 
+    if (!is_only_a_layer(args->top, err))
+        return false;
+    j = job_new(&job_commit, &args->job, err);
     if (!j)
         return false;
     if (!commit_begin(j, args, err)) {

@@ -280,7 +280,6 @@ CO int copy_pass(Copy *c)
     uint64_t off = 0;
     unsigned steps = 0;
 
-    c->error = 0;
     while (may_go_on(c) && (off = next_todo(c, off)) < c->len) {
         off = piece_start(c, off);
         if (++steps % SCAN_YIELD == 0)

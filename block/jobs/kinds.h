@@ -65,4 +65,9 @@ typedef struct {
  */
 CO Job *backup_new(const BackupArgs *args, Edit *edit, bool *ok, GError **err);
 
+/* @options: a BlockdevCreateOptions. */
+CO bool create_start(const char *id, json_t *options, GError **err);
+/* @options: a BlockdevAmendOptions for @n. */
+CO bool amend_start(const char *id, Node *n, json_t *options, bool force, GError **err);
+
 #endif

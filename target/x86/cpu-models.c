@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The models, and the names of feature flags. Where the bits are is told by the manuals of Intel and
- * AMD; which flags a model has was read from the reference (query-cpu-model-expansion).
+ * AMD; which flags a model has was read from the reference (query-cpu-model-expansion), without those
+ * for machines within the machine.
  */
 #include "target/x86/cpuid.h"
 #include "util/err.h"
@@ -99,7 +100,7 @@ const X86ModelInfo x86_models[] = {
       0xd, 0x8000000a, NULL },
     { "qemu64", QEMU_ID, "AuthenticAMD", QEMU_ID, 15, 107, 1, 0xd, 0x8000000a,
       "apic clflush cmov cx16 cx8 de fpu fxsr hypervisor lahf-lm lm mca mce mmx msr mtrr nx pae pat "
-      "pge pni pse pse36 sep sse sse2 svm syscall tsc" },
+      "pge pni pse pse36 sep sse sse2 syscall tsc" },
     { "qemu32", QEMU_ID, "GenuineIntel", QEMU_ID, 6, 6, 3, 4, 0x80000004,
       "apic cmov cx8 de fpu fxsr hypervisor mce mmx msr pae pat pge pni pse sep sse sse2 tsc" },
     { "Nehalem", "Intel Core i7 9xx (Nehalem Class Core i7)", "GenuineIntel",
@@ -115,8 +116,8 @@ const X86ModelInfo x86_models[] = {
     { "EPYC", "AMD EPYC Processor", "AuthenticAMD", "AMD EPYC Processor", 23, 1, 2, 0xd, 0x8000001e,
       "3dnowprefetch abm adx aes apic arat avx avx2 bmi1 bmi2 clflush clflushopt cmov cr8legacy cx16 "
       "cx8 de f16c fma fpu fsgsbase fxsr fxsr-opt hypervisor lahf-lm lm mca mce misalignsse mmx "
-      "mmxext monitor movbe msr mtrr npt nrip-save nx osvw pae pat pclmulqdq pdpe1gb pge pni popcnt "
-      "pse pse36 rdrand rdseed rdtscp sep sha-ni smap smep sse sse2 sse4.1 sse4.2 sse4a ssse3 svm "
+      "mmxext monitor movbe msr mtrr nx osvw pae pat pclmulqdq pdpe1gb pge pni popcnt "
+      "pse pse36 rdrand rdseed rdtscp sep sha-ni smap smep sse sse2 sse4.1 sse4.2 sse4a ssse3 "
       "syscall topoext tsc xgetbv1 xsave xsavec xsaveopt" },
     {}
 };

@@ -44,7 +44,8 @@ typedef X86Vector HostOp(X86Vector a, X86Vector b, uint32_t mxcsr, uint32_t *rai
 
 #define SWITCHED(text) \
     "stmxcsr %[mine]\n\tldmxcsr %[run]\n\t" text "\n\tstmxcsr %[run]\n\tldmxcsr %[mine]"
-#define HOST_NAMED(name, text)                                                                     \
+/* What else the @text changes follows it. */
+#define HOST_NAMED(name, text, ...)                                                                \
     static X86Vector host_##name(X86Vector a, X86Vector b, uint32_t mxcsr, uint32_t *raised)       \
     {                                                                                              \
         Both x = { .v = a }, y = { .v = b };                                                       \
@@ -52,7 +53,7 @@ typedef X86Vector HostOp(X86Vector a, X86Vector b, uint32_t mxcsr, uint32_t *rai
                                                                                                    \
         asm volatile(SWITCHED(text)                                                                \
                      : [a] "+x"(x.host), [run] "+m"(run), [mine] "=m"(mine)                        \
-                     : [b] "x"(y.host));                                                           \
+                     : [b] "x"(y.host) : __VA_ARGS__);                                             \
         *raised |= run & MXCSR_FLAGS;                                                              \
         return x.v;                                                                                \
     }
@@ -267,24 +268,11 @@ TO_GENERAL(cvttsd2si)
 
 /* The integer comes in the low half of @b. */
 #define FROM_GENERAL(name)                                                                         \
-    HOST_NAMED(name##l, "movd %[b], %%eax\n\t" #name " %%eax, %[a]")                               \
-    HOST_NAMED(name##q, "movq %[b], %%rax\n\t" #name " %%rax, %[a]")                               \
+    HOST_NAMED(name##l, "movd %[b], %%eax\n\t" #name " %%eax, %[a]", "rax")                        \
+    HOST_NAMED(name##q, "movq %[b], %%rax\n\t" #name " %%rax, %[a]", "rax")                        \
     EXEC(name)                                                                                     \
     {                                                                                              \
         compute(cpu, in, in->operand[1].size == 8 ? host_##name##q : host_##name##l, cpu->mxcsr);  \
-    }
-#undef HOST_NAMED
-#define HOST_NAMED(name, text)                                                                     \
-    static X86Vector host_##name(X86Vector a, X86Vector b, uint32_t mxcsr, uint32_t *raised)       \
-    {                                                                                              \
-        Both x = { .v = a }, y = { .v = b };                                                       \
-        uint32_t run = (mxcsr & ~MXCSR_FLAGS) | MXCSR_MASKS, mine;                                 \
-                                                                                                   \
-        asm volatile(SWITCHED(text)                                                                \
-                     : [a] "+x"(x.host), [run] "+m"(run), [mine] "=m"(mine)                        \
-                     : [b] "x"(y.host) : "rax");                                                   \
-        *raised |= run & MXCSR_FLAGS;                                                              \
-        return x.v;                                                                                \
     }
 FROM_GENERAL(cvtsi2ss)
 FROM_GENERAL(cvtsi2sd)

@@ -181,40 +181,41 @@ static uint64_t do_ror(uint64_t a, uint64_t b, unsigned size, uint32_t *flags)
     return r;
 }
 
+/* Turns @a with @carry above it left by @n, which is at most @bits. */
+static uint64_t rotate_with_carry(uint64_t a, unsigned n, unsigned bits, bool *carry)
+{
+    uint64_t r;
+
+    if (!n)
+        return a;
+    r = (n < bits ? a << n : 0) | (uint64_t)*carry << (n - 1) | (n > 1 ? a >> (bits + 1 - n) : 0);
+    *carry = a >> (bits - n) & 1;
+    return x86_low(r, bits / 8);
+}
+
 static uint64_t do_rcl(uint64_t a, uint64_t b, unsigned size, uint32_t *flags)
 {
-    unsigned bits = 8 * size, n = shift_count(b, size) % (bits + 1);
+    unsigned bits = 8 * size;
     bool carry = *flags & X86_CF;
-    uint64_t r = a;
 
     if (!shift_count(b, size))
         return a;
-    if (n) {
-        r = (n < bits ? a << n : 0) | (uint64_t)carry << (n - 1) |
-            (n > 1 ? a >> (bits + 1 - n) : 0);
-        carry = a >> (bits - n) & 1;
-    }
-    r = x86_low(r, size);
-    rotate_flags(flags, carry, (r >> (bits - 1) & 1) != carry);
-    return r;
+    a = rotate_with_carry(a, shift_count(b, size) % (bits + 1), bits, &carry);
+    rotate_flags(flags, carry, (a >> (bits - 1) & 1) != carry);
+    return a;
 }
 
+/* Right by n is left by the rest of a whole turn. */
 static uint64_t do_rcr(uint64_t a, uint64_t b, unsigned size, uint32_t *flags)
 {
     unsigned bits = 8 * size, n = shift_count(b, size) % (bits + 1);
     bool carry = *flags & X86_CF;
-    uint64_t r = a;
 
     if (!shift_count(b, size))
         return a;
-    if (n) {
-        r = (n < bits ? a >> n : 0) | (uint64_t)carry << (bits - n) |
-            (n > 1 ? a << (bits + 1 - n) : 0);
-        carry = a >> (n - 1) & 1;
-    }
-    r = x86_low(r, size);
-    rotate_flags(flags, carry, (r >> (bits - 1) ^ r >> (bits - 2)) & 1);
-    return r;
+    a = rotate_with_carry(a, (bits + 1 - n) % (bits + 1), bits, &carry);
+    rotate_flags(flags, carry, (a >> (bits - 1) ^ a >> (bits - 2)) & 1);
+    return a;
 }
 
 /* ---- and the instructions -------------------------------------------------------------------- */

@@ -438,11 +438,17 @@ EXEC(xrstor)
     }
 }
 
+/*
+ * Register 1 says which components are in use; all that are enabled may be. Processors with XSAVEC
+ * have it.
+ */
 EXEC(xgetbv)
 {
+    uint32_t which = x86_reg(cpu, X86_RCX, 4);
+
     if (!(cpu->cr4 & X86_CR4_OSXSAVE))
         x86_raise(cpu, X86_UD);
-    if (x86_reg(cpu, X86_RCX, 4) != 0)
+    if (which > 1 || (which && !x86_has(cpu, X86_F_XSAVEC)))
         x86_raise_error(cpu, X86_GP, 0);
     x86_set_reg(cpu, X86_RAX, 4, cpu->xcr0);
     x86_set_reg(cpu, X86_RDX, 4, cpu->xcr0 >> 32);

@@ -8,7 +8,7 @@
 #include "target/x86/segment.h"
 #include <string.h>
 
-enum { STEPS = 4096, PAGES = 64 };
+enum { STEPS = 4096, PAGES = 128 };
 
 typedef void Step(X86Cpu *cpu, const X86Insn *in);
 
@@ -94,19 +94,28 @@ static bool move_page(X86Cpu *cpu, const X86Insn *in)
     return true;
 }
 
-/*
- * movs and stos a page at a time, upwards and where nothing looks at single elements. True if all
- * that was done, and the instruction is complete or is to be continued.
- */
-static bool move_pages(X86Cpu *cpu, const X86Insn *in)
+/* True where movs and stos may be done a page at a time: nothing looks at single elements. */
+static bool may_move_pages(const X86Cpu *cpu, const X86Insn *in)
 {
-    unsigned address = in->address_size;
-    bool checked = cpu->flags & (X86_TF | X86_DF | X86_AC) || cpu->dr[7] & 0xff;
+    return (in->op == X86_movs || in->op == X86_stos) && !(cpu->dr[7] & 0xff) &&
+           !(cpu->flags & (X86_TF | X86_DF | X86_AC)) &&
+           x86_reg(cpu, X86_RCX, in->address_size);
+}
 
-    for (unsigned pages = 0; !checked && pages < PAGES && move_page(cpu, in); pages++)
-        if (!x86_reg(cpu, X86_RCX, address))
-            return true;
-    return false;
+/* What lies on two pages, or in registers of devices, is moved alone. */
+static void move_pages(X86Cpu *cpu, const X86Insn *in, Step *step)
+{
+    unsigned size = in->address_size;
+
+    for (unsigned i = 0; i < PAGES; i++) {
+        if (!move_page(cpu, in)) {
+            step(cpu, in);
+            x86_set_reg(cpu, X86_RCX, size, cpu->gpr[X86_RCX] - 1);
+        }
+        if (!x86_reg(cpu, X86_RCX, size))
+            return;
+    }
+    cpu->next = cpu->rip;
 }
 
 static void repeat(X86Cpu *cpu, const X86Insn *in, Step *step)
@@ -117,8 +126,10 @@ static void repeat(X86Cpu *cpu, const X86Insn *in, Step *step)
         step(cpu, in);
         return;
     }
-    if ((in->op == X86_movs || in->op == X86_stos) && move_pages(cpu, in))
+    if (may_move_pages(cpu, in)) {
+        move_pages(cpu, in, step);
         return;
+    }
     for (unsigned n = 0; x86_reg(cpu, X86_RCX, size); n++) {
         if (n == STEPS || (n && (cpu->flags & X86_TF || cpu->data_breakpoints))) {
             cpu->next = cpu->rip;

@@ -481,7 +481,7 @@ static void write_save_x87(CodeMemory *c)
     emit_fix(none, c->at);
 }
 
-static void write_load_vectors(CodeMemory *c)
+static void write_vectors_back(CodeMemory *c)
 {
     write_vectors(c, MOVUPS_LOAD);
     emit_gs(c, 0x8b, false, H_R10, AT_CPU(mxcsr));
@@ -489,7 +489,6 @@ static void write_load_vectors(CodeMemory *c)
     emit_gs(c, 0x89, false, H_R10, AT_CPU(run_mxcsr));
     write_mxcsr(c, LDMXCSR, AT_CPU(run_mxcsr));
     emit_gs_set_byte(c, AT_CPU(vectors_live), 1);
-    emit8(c, 0xc3);
 }
 
 static void write_load_x87(CodeMemory *c, X86Cpu *cpu, void (*pack_x87)(X86Cpu *))
@@ -523,17 +522,13 @@ static void write_step(CodeMemory *c, X86Cpu *cpu, int (*step)(X86Cpu *, uint64_
     emit8(c, 0xc3);
 }
 
-/* What is found goes to the first table, too. */
-static void write_look_behind_stub(CodeMemory *c, unsigned table, bool write)
+/* Looks R9, the page of R8, up in the second table; what is found goes to the first one, too. */
+static uint8_t *write_look_up(CodeMemory *c, unsigned table, bool write)
 {
     uint32_t behind = AT_CPU(behind) + (table * 2 + write) * sizeof(((X86Cpu *)0)->behind[0][0]);
     uint32_t fast = fast_at(table, write);
-    uint8_t *none, *crosses;
+    uint8_t *none;
 
-    emit_mov(c, H_R10, H_R8);
-    emit_alu_imm(c, 4, H_R10, -4096);
-    emit_rr(c, 0x3b, H_R10, H_R9);
-    crosses = emit_jcc(c, H_NE);
     emit_hash(c, H_R10, H_R9, X86_HASH, X86_BEHIND_SHIFT, X86_BEHIND_MASK);
     emit_gs_indexed(c, 0x3b, H_R9, H_R10, behind);
     none = emit_jcc(c, H_NE);
@@ -547,7 +542,54 @@ static void write_look_behind_stub(CodeMemory *c, unsigned table, bool write)
     emit_rr(c, 0x03, H_R8, H_RAX);
     emit_pop(c, H_RAX);
     emit_rr(c, 0x33, H_R10, H_R10); /* sets ZF */
+    emit8(c, 0xc3);
+    return none;
+}
+
+/* Asks C for the page of R8. ZF: there is none. Registers and vectors stay. */
+static void write_ask(CodeMemory *c, X86Cpu *cpu, bool write)
+{
+    uint8_t *not_live;
+
+    emit_gs_0f(c, 0xb6, H_R10, AT_CPU(vectors_live)); /* movzx r10d, byte */
+    emit_push(c, H_R8);
+    emit_push(c, H_R9);
+    emit_push(c, H_R10);
+    emit_push(c, H_R10); /* for the stack's alignment */
+    save_registers(c);
+    write_save_vectors(c);
+    emit_mov(c, H_RSI, H_R8);
+    emit_imm(c, H_RDX, write);
+    write_call(c, cpu, (uintptr_t)x86_fast_fill);
+    emit_mov(c, H_R9, H_RAX);
+    load_registers(c);
+    emit_pop(c, H_R10);
+    emit_pop(c, H_R10);
+    emit_rr(c, 0x85, H_R10, H_R10); /* test */
+    not_live = emit_jcc(c, H_E);
+    write_vectors_back(c);
+    emit_fix(not_live, c->at);
+    emit_bytes(c, 0xc98445, 3); /* test r9b, r9b */
+    emit_pop(c, H_R9);
+    emit_pop(c, H_R8);
+}
+
+static void write_look_behind_stub(CodeMemory *c, X86Cpu *cpu, unsigned table, bool write)
+{
+    uint8_t *crosses, *none, *refused;
+
+    emit_mov(c, H_R10, H_R8);
+    emit_alu_imm(c, 4, H_R10, -4096);
+    emit_rr(c, 0x3b, H_R10, H_R9);
+    crosses = emit_jcc(c, H_NE);
+    none = write_look_up(c, table, write);
     emit_fix(none, c->at);
+    write_ask(c, cpu, write);
+    refused = emit_jcc(c, H_E);
+    none = write_look_up(c, table, write);
+    emit_fix(none, c->at);
+    emit_fix(refused, c->at);
+    emit_rr(c, 0x85, H_RSP, H_RSP); /* not zero */
     emit_fix(crosses, c->at);
     emit8(c, 0xc3);
 }
@@ -557,7 +599,7 @@ void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs,
 {
     for (unsigned i = 0; i < 2 * X86_FASTS; i++) {
         stubs->look_behind[i / 2][i % 2] = c->at;
-        write_look_behind_stub(c, i / 2, i % 2);
+        write_look_behind_stub(c, cpu, i / 2, i % 2);
     }
     stubs->enter = c->at;
     for (unsigned i = 0; i < CALLEE_SAVED; i++)
@@ -578,7 +620,8 @@ void x86_generate_stubs(CodeMemory *c, X86Cpu *cpu, X86Stubs *stubs,
     stubs->step = c->at;
     write_step(c, cpu, step);
     stubs->load_vectors = c->at;
-    write_load_vectors(c);
+    write_vectors_back(c);
+    emit8(c, 0xc3);
     stubs->load_x87 = c->at;
     write_load_x87(c, cpu, pack_x87);
 }

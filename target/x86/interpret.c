@@ -49,9 +49,8 @@ static size_t fetch_part(X86Cpu *cpu, uint64_t linear, uint8_t *to, size_t len)
     return len;
 }
 
-void x86_fetch(X86Cpu *cpu, X86Insn *in)
+void x86_fetch(X86Cpu *cpu, X86Insn *in, uint8_t code[X86_INSN_MAX])
 {
-    uint8_t code[X86_INSN_MAX];
     size_t may = bytes_in_segment(cpu), have;
     uint64_t linear = code_address(cpu);
     X86Decoded d;
@@ -229,11 +228,12 @@ void x86_execute(X86Cpu *cpu, const X86Insn *in)
 
 void x86_step(X86Cpu *cpu)
 {
+    uint8_t code[X86_INSN_MAX];
     X86Insn in;
 
     if (cpu->dr[7] & 0xff && !(cpu->flags & X86_RF))
         check_code_breakpoints(cpu);
-    x86_fetch(cpu, &in);
+    x86_fetch(cpu, &in, code);
     x86_execute(cpu, &in);
 }
 

@@ -11,8 +11,11 @@ void x86_step(X86Cpu *cpu);
 /* Executes @in, which stands at RIP, with all checks; RIP is then where execution goes on. */
 void x86_execute(X86Cpu *cpu, const X86Insn *in);
 
-/* Decodes the instruction at RIP. The second page is touched only if it reaches there. */
-void x86_fetch(X86Cpu *cpu, X86Insn *in);
+/*
+ * Decodes the instruction at RIP, whose bytes are then in @code. The second page is touched only if
+ * it reaches there.
+ */
+void x86_fetch(X86Cpu *cpu, X86Insn *in, uint8_t code[X86_INSN_MAX]);
 
 /* True if @in leaves the pointers to the last x87 instruction alone. */
 bool x86_is_x87_control(const X86Insn *in);

@@ -305,7 +305,9 @@ static bool tlb_hit(const X86Cpu *cpu, const X86TlbEntry *e, uint64_t linear)
            (e->pcid == current_pcid(cpu) || e->rights & X86_TLB_GLOBAL);
 }
 
-static void tlb_fill(X86Cpu *cpu, X86TlbEntry *e, uint64_t linear, X86Access access, X86By by)
+/* Fills @e for an @access to @linear; false with the *@error code if that is not allowed. */
+static bool tlb_try_fill(X86Cpu *cpu, X86TlbEntry *e, uint64_t linear, X86Access access, X86By by,
+                         uint32_t *error)
 {
     Walk w = walk(cpu, linear, access, by, false);
 
@@ -313,7 +315,8 @@ static void tlb_fill(X86Cpu *cpu, X86TlbEntry *e, uint64_t linear, X86Access acc
         /* A translation that leads to a fault is not kept: the next try walks again. */
         if (e->page == (linear & ~PAGE_MASK))
             x86_tlb_flush_page(cpu, linear);
-        page_fault(cpu, linear, w.error, access, by);
+        *error = w.error;
+        return false;
     }
     *e = (X86TlbEntry){ .page = linear & ~PAGE_MASK, .physical = w.physical,
                         .pcid = current_pcid(cpu), .rights = w.rights };
@@ -326,6 +329,19 @@ static void tlb_fill(X86Cpu *cpu, X86TlbEntry *e, uint64_t linear, X86Access acc
         if (e->host)
             e->rights |= X86_TLB_READ_ONLY_HOST;
     }
+    return true;
+}
+
+/* The entry for an @access to @linear; NULL with the *@error code if that is not allowed. */
+static X86TlbEntry *tlb_find(X86Cpu *cpu, uint64_t linear, X86Access access, X86By by,
+                             uint32_t *error)
+{
+    X86TlbEntry *e = tlb_slot(cpu, linear);
+
+    if (tlb_hit(cpu, e, linear) && may_access(cpu, e->rights, access, by) &&
+        (access != X86_WRITE || e->rights & X86_TLB_DIRTY))
+        return e;
+    return tlb_try_fill(cpu, e, linear, access, by, error) ? e : NULL;
 }
 
 unsigned x86_fast_table(const X86Cpu *cpu)
@@ -359,14 +375,28 @@ static void note_access(X86Cpu *cpu, const X86TlbEntry *e, X86Access access, X86
                 e->page | table << 1 | write);
 }
 
+bool x86_fast_fill(X86Cpu *cpu, uint64_t linear, bool write)
+{
+    X86Access access = write ? X86_WRITE : X86_READ;
+    unsigned table = x86_fast_table(cpu);
+    uint64_t page = linear & ~PAGE_MASK;
+    uint32_t error;
+    X86TlbEntry *e = tlb_find(cpu, linear, access, X86_BY_PROGRAM, &error);
+
+    if (!e)
+        return false;
+    note_access(cpu, e, access, X86_BY_PROGRAM);
+    return x86_behind_slot(cpu, table, write, page)->page == page;
+}
+
 X86Place x86_place(X86Cpu *cpu, uint64_t linear, size_t len, X86Access access, X86By by)
 {
-    X86TlbEntry *e = tlb_slot(cpu, linear);
     uint64_t within = linear & PAGE_MASK;
+    uint32_t error;
+    X86TlbEntry *e = tlb_find(cpu, linear, access, by, &error);
 
-    if (!tlb_hit(cpu, e, linear) || !may_access(cpu, e->rights, access, by) ||
-        (access == X86_WRITE && !(e->rights & X86_TLB_DIRTY)))
-        tlb_fill(cpu, e, linear, access, by);
+    if (!e)
+        page_fault(cpu, linear, error, access, by);
     if (access == X86_WRITE)
         x86_code_changed(cpu, e->physical | within, len);
     if (cpu->translator)

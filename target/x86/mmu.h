@@ -54,6 +54,12 @@ void x86_tlb_flush_nonglobal(X86Cpu *cpu);
 /* The table of pages that translated code uses at the current privilege: X86_FAST_*. */
 unsigned x86_fast_table(const X86Cpu *cpu);
 
+/*
+ * Lets translated code at the current privilege use the page of @linear if that needs no asking. It
+ * raises nothing.
+ */
+bool x86_fast_fill(X86Cpu *cpu, uint64_t linear, bool write);
+
 /* Makes translated code ask before it writes to the page at @host. True if it has not done so. */
 bool x86_fast_protect(X86Cpu *cpu, const uint8_t *host);
 

@@ -17,7 +17,7 @@
 #include "target/x86/x87.h"
 #include <string.h>
 
-enum { HASHES = 1 << 14, DECODED = 1024 };
+enum { HASHES = 1 << 14, DECODED = 4096 };
 
 /* The blocks made of a page. */
 typedef struct {
@@ -362,24 +362,48 @@ static void unpack_x87(X86Cpu *cpu)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
+/* True if what @d was decoded from still stands at RIP, also where it goes on on the next page. */
+static bool is_unchanged(X86Cpu *cpu, const Decoded *d)
+{
+    size_t left = 4096 - (cpu->rip & 4095), first = MIN(left, d->in.length);
+    X86Place place;
+
+    if (d->rip != cpu->rip || d->in.bits != cpu->mode.bits)
+        return false;
+    place = x86_place(cpu, cpu->rip, first, X86_FETCH, X86_BY_PROGRAM);
+    if (!place.host || memcmp(d->code, place.host, first) != 0)
+        return false;
+    if (first == d->in.length)
+        return true;
+    place = x86_place(cpu, cpu->rip + first, 1, X86_FETCH, X86_BY_PROGRAM);
+    return place.host && memcmp(d->code + first, place.host, d->in.length - first) == 0;
+}
+
 /* Like x86_fetch, but remembers. */
-static const X86Insn *fetch(X86Cpu *cpu, X86Insn *in)
+static const X86Insn *fetch(X86Cpu *cpu)
 {
     X86Translator *t = cpu->translator;
     Decoded *d = &t->decoded[(cpu->rip ^ cpu->rip >> 10) & (DECODED - 1)];
-    X86Place place = x86_place(cpu, cpu->rip, 1, X86_FETCH, X86_BY_PROGRAM);
-    size_t left = 4096 - (cpu->rip & 4095);
 
-    if (place.host && d->rip == cpu->rip && d->in.length <= left && d->in.bits == cpu->mode.bits &&
-        memcmp(d->code, place.host, d->in.length) == 0)
+    if (is_unchanged(cpu, d))
         return &d->in;
-    x86_fetch(cpu, in);
-    if (place.host && in->length <= left) {
-        d->rip = cpu->rip;
-        memcpy(d->code, place.host, in->length);
-        d->in = *in;
+    d->rip = X86_NO_JUMP;
+    x86_fetch(cpu, &d->in, d->code);
+    d->rip = cpu->rip;
+    return &d->in;
+}
+
+/* True if @in, which does not end a block, may change what the key says. */
+static bool may_change_key(const X86Insn *in)
+{
+    switch (x86_operations[in->op].class_) {
+    case X86_C_SYSTEM:
+    case X86_C_FPSTATE:
+    case X86_C_X87:
+        return true;
+    default:
+        return false;
     }
-    return in;
 }
 
 /* Interprets one instruction of a block. 1: the block cannot go on. */
@@ -387,7 +411,6 @@ static int step(X86Cpu *cpu, uint64_t rip)
 {
     X86Translator *t = cpu->translator;
     const X86Insn *in;
-    X86Insn space;
     uint64_t next;
 
     unpack_flags(cpu);
@@ -396,13 +419,13 @@ static int step(X86Cpu *cpu, uint64_t rip)
     t->hit = false;
     if (__atomic_load_n(&cpu->events, __ATOMIC_RELAXED) & X86_EVENT_CODE)
         x86_take_code_mail(cpu);
-    in = fetch(cpu, &space);
+    in = fetch(cpu);
     next = rip + in->length;
     x86_execute(cpu, in);
     pack_flags(cpu);
     return in->attributes & X86_A_ENDS_BLOCK || cpu->rip != next || t->hit ||
            __atomic_load_n(&cpu->events, __ATOMIC_RELAXED) != cpu->ignored ||
-           x86_key(cpu).all != t->keys[t->slot].all;
+           (may_change_key(in) && x86_key(cpu).all != t->keys[t->slot].all);
 }
 
 /*

@@ -6,9 +6,10 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / 'lib'))
 import format_rows
-from compat import Table
+from compat import Table, images
 
 t = Table('format-vmdk')
+images(t)
 KINDS = ('', 'zeroed_grain=on', 'subformat=monolithicFlat', 'subformat=twoGbMaxExtentSparse',
          'subformat=twoGbMaxExtentFlat')
 CREATES = ('subformat=streamOptimized', 'adapter_type=lsilogic', 'adapter_type=buslogic,hwversion=11',
@@ -59,4 +60,4 @@ t.row('backing-written-behind-its-back', """qemu-io -c 'write -P 9 0 1k' base.vm
 t.row('backing-that-is-no-vmdk', """qemu-io -r -c 'read 0 4k' 'json:{"driver":"vmdk","file.filename":"top.vmdk",
     "backing":{"driver":"raw","file.filename":"r"}}' 2>/dev/null | grep -v ops""", 'backing')
 format_rows.main(t, 'vmdk', creates=KINDS, bad_creates=(
-    'subformat=x', 'adapter_type=x', 'compat6=on,hwversion=3', 'zeroed_grain=on,subformat=monolithicFlat'), sizes=('1000', '3500k', '0', '8E'))
+    'subformat=x', 'adapter_type=x', 'compat6=on,hwversion=3', 'zeroed_grain=on,subformat=monolithicFlat'), sizes=('1000', '3500k', '8E'))

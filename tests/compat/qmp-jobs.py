@@ -356,6 +356,28 @@ session('change-backing-file', CHAIN, *('~change-backing-file {"device":"%s","im
             ('t', 't', 'hello'), ('t', 'n', 'hello'), ('n', 't', 'hello'), ('t', 'a', 'hello'), ('t', 'm', './a.qcow2'))), DEL,
         "!qemu-img info t.qcow2 2>&1 | grep backing; qemu-img info m.qcow2 | grep backing")
 
+# ---- creating and amending ----
+
+CREATE = 'blockdev-create {"job-id":"j","options":{%s}}'
+DISMISS = 'job-dismiss {"id":"j"}'
+session('create-file', CREATE % '"driver":"file","filename":"new.img","size":1048576', '@concluded', JOBS, BLOCK_JOBS,
+        'job-cancel {"id":"j"}', DISMISS, '@null', '!stat -c %s new.img')
+session('create-qcow2', 'blockdev-add {"driver":"file","filename":"s.raw","node-name":"new"}',
+        CREATE % '"driver":"qcow2","file":"new","size":1048576', '@concluded', JOBS, DISMISS, '@null',
+        CREATE % '"driver":"qcow2","file":"new","size":1048576,"version":"v2","cluster-size":131072,"backing-file":"foo","backing-fmt":"raw"',
+        '@concluded', JOBS, DISMISS, '@null', 'blockdev-del {"node-name":"new"}',
+        "!qemu-img info s.raw | grep -v '^disk size'")
+session('create-refuses', 'blockdev-add {"driver":"file","filename":"s.raw","node-name":"new"}',
+        CREATE % '"driver":"qcow2","file":"nope","size":1048576', '@concluded', JOBS, DISMISS, '@null',
+        CREATE % '"driver":"qcow2","file":"new","size":1048577', '@concluded', JOBS, DISMISS, '@null',
+        CREATE % '"driver":"quorum"', CREATE % '"driver":"qcow2","file":"new"',
+        'blockdev-create {"job-id":"9","options":{"driver":"qcow2","file":"new","size":1048576}}')
+session('amend', CHAIN, *('x-blockdev-amend {"job-id":"j","node-name":"%s","options":{%s}}' % w for w in (
+            ('t', '"driver":"qcow2"'),)), '@concluded', JOBS, DISMISS, '@null',
+        *('x-blockdev-amend {"job-id":"j","node-name":"%s","options":{%s}}' % w for w in (
+            ('n', '"driver":"qcow2"'), ('tf', '"driver":"file"'), ('t', '"driver":"luks"'),
+            ('t', '"driver":"luks","state":"active","new-secret":"s"'))))
+
 # ---- any job ----
 
 session('no-job', *(f'{c} {{"{key}":"n"}}' for key, commands in (

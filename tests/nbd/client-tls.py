@@ -18,6 +18,7 @@ from certificates import make_certificate
 from nbd_server import Server
 
 BUILD = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve()
+REFERENCE = pathlib.Path(os.environ.get('FERRY_REFERENCE', '/usr/bin'))
 KEY = '0123456789abcdef' * 4
 
 
@@ -120,13 +121,13 @@ def test_shared_keys(keys, tmp):
         expect(False, uri)
 
 
-def refusal(keys, tmp, server, client, *more):
-    """What both sides say: our server with object @server, and our client with object @client."""
+def refusal(keys, tmp, server, client, *more, folder=BUILD, options=()):
+    """What both sides say: a server with object @server, and our client with object @client."""
     path, log = tmp / 'refuses', tmp / 'log'
-    objects = ['--object', server, '--tls-creds', 't'] if server else []
+    objects = ['--object', server, '--tls-creds', 't', *options] if server else []
     with open(log, 'w') as f, open(tmp / 'disk', 'w') as d:
         d.truncate(1 << 20)
-        p = subprocess.Popen([BUILD / 'qemu-nbd', '-v', '-t', '-k', path, '-f', 'raw', *objects,
+        p = subprocess.Popen([folder / 'qemu-nbd', '-v', '-t', '-k', path, '-f', 'raw', *objects,
                               tmp / 'disk'], stderr=f)
     try:
         until = time.monotonic() + 20
@@ -161,6 +162,19 @@ def test_refusals_name_cause_and_cure(keys, tmp):
         told, logged = refusal(keys, tmp, server, client)
         assert here in told, (here, told)
         assert there in logged, (there, logged)
+
+
+def test_a_client_that_is_not_authorised_is_told(keys, tmp):
+    """The reference just leaves, which says little; no server says it for long."""
+    make_certificate(keys.root / 'client', 'client', keys.root / 'ca')
+    server = f'tls-creds-x509,id=t,endpoint=server,dir={keys.root}/server'
+    options = '--object', 'authz-simple,id=a,identity=CN=somebody', '--tls-authz', 'a'
+    for folder, said in ((BUILD, 'This client is not authorised here'),
+                         (REFERENCE, 'left as soon as TLS was in use: it may not authorise')):
+        if (folder / 'qemu-nbd').exists():
+            told, logged = refusal(keys, tmp, server, keys.x509('client'), folder=folder, options=options)
+            assert said in told, (folder, told)
+            assert folder == REFERENCE or "is not let in by 'a'" in logged, logged
 
 
 def test_credentials_demand_tls(keys, tmp):

@@ -210,4 +210,20 @@ def zeroes_do_not_make_it_look_like_one():
         assert ours_probes('r') == 'raw', command
 
 
+@case
+def a_backing_file_may_be_named_without_being_read():
+    """With -u, as with the reference: whoever reads the image has to know the format."""
+    make('b')
+    for what in ('create', '-u', '-q', '-f', 'qcow2', '-b', 'b', '-F', MADE, 'o', '1M'), \
+                ('rebase', '-u', '-b', '', 'o'), ('rebase', '-u', '-b', 'b', '-F', MADE, 'o'):
+        img(*what)
+    assert json.loads(reference('info', '--output=json', 'o').stdout)['backing-filename-format'] == MADE
+    for what in ('create', '-f', 'qcow2', '-b', 'b', '-F', MADE, 'p'), \
+                ('rebase', '-b', 'b', '-F', MADE, 'o'), ('info', '--backing-chain', 'o'):
+        assert 'cannot be read here yet' in img(*what, code=1).stderr, what
+    for what in ('create', '-u', '-f', 'qcow2', '-b', 'b', '-F', 'vmdkk', 'p', '1M'), \
+                ('rebase', '-u', '-b', 'b', '-F', 'vmdkk', 'o'):
+        assert 'vmdkk' in img(*what, code=1).stderr, what
+
+
 main('foreign')

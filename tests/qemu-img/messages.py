@@ -168,6 +168,35 @@ def a_message_names_each_file_once():
 
 
 @case
+def an_error_of_a_server_names_it_once():
+    """Single reads and writes that a server answers with an error, by every command."""
+    for name in 'd', 'e':
+        pathlib.Path(name).write_bytes(b'x' * (1 << 20))
+    for event, commands in (
+            ('read_aio', (['convert', '-f', 'raw', '-O', 'raw', 'URI', 'out'], ['checksum', '-f', 'raw', 'URI'],
+                          ['compare', '-f', 'raw', '-F', 'raw', 'URI', 'd'],
+                          ['dd', '-f', 'raw', '-O', 'raw', 'if=URI', 'of=out'])),
+            ('write_aio', (['convert', '-n', '-f', 'raw', '-O', 'raw', 'e', 'URI'],))):
+        server = subprocess.Popen([NBD, '-t', '-k', os.path.abspath('s'), '-e', '0',
+                                   '--image-opts', 'driver=raw,'
+                                   f'file.driver=blkdebug,file.inject-error.0.event={event},'
+                                   'file.image.filename=d'], stderr=subprocess.DEVNULL)
+        try:
+            while not os.path.exists('s'):
+                assert server.poll() is None
+                time.sleep(0.02)
+            uri = f'nbd+unix:///?socket={os.path.abspath("s")}'
+            for command in commands:
+                told = said(IMG, *[word.replace('URI', uri) for word in command],
+                            code=4 if command[0] == 'compare' else 1)
+                first = told.splitlines()[0]
+                assert first.count(uri) == 1 and 'Input/output error' in first, (command, told)
+        finally:
+            server.terminate()
+            server.wait()
+
+
+@case
 def only_what_was_written_to_may_be_incomplete():
     os.mkdir('folder')
     for fmt in ('raw', 'qcow2'):

@@ -390,6 +390,34 @@ def a_job_lets_go_of_its_nodes_in_the_end():
 
 
 @case
+def nobody_reads_a_layer_that_a_commit_makes_worthless():
+    chain()
+    with Daemon(*TOP, *EXPORT) as d:
+        d.do('block-commit', job_id='j', device='t', top_node='m', base_node='a', speed=1)
+        answer = d.try_('block-export-add', type='nbd', id='f', node_name='m')
+        assert 'desc' in answer, answer
+        answer = d.try_('blockdev-add', **node('o', backing='m', file={'driver': 'file', 'filename': 'm.qcow2'}))
+        assert 'desc' in answer, answer
+        Guest('nbd', 't').close()
+        d.do('job-cancel', id='j')
+        d.do('block-export-add', type='nbd', id='f', node_name='m')
+        answer = d.try_('block-commit', job_id='j', device='t', top_node='m', base_node='a')
+        assert 'desc' in answer, answer
+
+
+@case
+def chains_of_busy_nodes_are_not_changed():
+    chain()
+    with Daemon(*TOP) as d:
+        d.do('block-stream', job_id='j', device='t', speed=1)
+        for how in ({'backing': None}, {'backing': 'a'}):
+            answer = d.try_('blockdev-reopen', options=[{'driver': 'qcow2', 'node-name': 't', 'file': node('t')['file'],
+                                                         **how}])
+            assert 'in use by block job' in answer['desc'], answer
+        d.do('job-cancel', id='j')
+
+
+@case
 def a_daemon_that_ends_cancels_its_jobs():
     for job in ({'command': 'blockdev-backup', 'sync': 'full', 'target': 'x'},
                 {'command': 'blockdev-mirror', 'sync': 'full', 'target': 'x'}, {'command': 'block-stream'},

@@ -78,6 +78,9 @@ static void test_refused(void)
     g_assert_cmpint(add("secret,id=a,data=x,colour=red"), ==, EINVAL);
     g_assert_cmpint(add("secret,id=a,data.b=x"), ==, EINVAL);
     g_assert_cmpint(add("secret_keyring,id=a"), ==, EINVAL);
+    /* Nothing has been made then that would have to be destroyed. */
+    g_assert_cmpint(add("throttle-group,id=a,x-iops-total=many"), ==, EINVAL);
+    g_assert_cmpint(add("throttle-group,id=a,limits.bps=1"), ==, EINVAL);
     g_assert_cmpint(add("secret_keyring,id=a,serial=x"), ==, EINVAL);
     g_assert_cmpint(add("{\"qom-type\": \"secret\", \"id\": \"a\", \"data\": 5}"), ==, EINVAL);
     g_assert_cmpint(add("{\"qom-type\": \"secret\", \"id\": 7, \"data\": \"x\"}"), ==, EINVAL);

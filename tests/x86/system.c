@@ -574,6 +574,27 @@ static void test_float_state(void)
     g_assert_cmphex(m->cpu.rip, ==, CODE + (pending_end - pending) - 2);
 }
 
+GUEST(reads_xcr, 64,
+      "xor %ecx, %ecx; xgetbv; out %eax, $0xe9; inc %ecx; xgetbv; out %eax, $0xe9; inc %ecx; xgetbv");
+
+/* XCR0, and with XSAVEC what is in use; others do not exist. */
+static void test_extended_control_registers(void)
+{
+    g_autoptr(Machine) m = machine_new();
+
+    machine_long(m);
+    m->cpu.cr4 |= X86_CR4_OSXSAVE;
+    m->cpu.xcr0 = 3;
+    RUN_TO_EXCEPTION(m, reads_xcr);
+    g_assert_cmpuint(m->cpu.exception.vector, ==, X86_GP);
+    EXPECT_NOTES(m, 3, 3);
+    m->cpu.features &= ~X86_FEATURE(X86_F_XSAVEC);
+    m->noted = 0;
+    m->cpu.rip = CODE;
+    RUN_TO_EXCEPTION(m, reads_xcr);
+    EXPECT_NOTES(m, 3);
+}
+
 /* Kernels use these hints on every processor with long mode, whatever it announces. */
 GUEST(hints, 64,
       "prefetchw (%rbx, %rax); prefetch (%rbx); nopw 0(%rax); endbr64; pause; rep bsf %eax, %ecx\n"
@@ -593,6 +614,7 @@ static void test_hints_of_old_processors(void)
 /* Each once interpreted and once translated. */
 TRANSLATED(test_modes)
 TRANSLATED(test_hints_of_old_processors)
+TRANSLATED(test_extended_control_registers)
 TRANSLATED(test_real_interrupt)
 TRANSLATED(test_big_real)
 TRANSLATED(test_interrupt_from_user)
@@ -661,6 +683,9 @@ const Test tests[] = {
     { "/x86/system/refused-translated", test_refused_translated },
     { "/x86/system/alignment-check", test_alignment_check },
     { "/x86/system/alignment-check-translated", test_alignment_check_translated },
+    { "/x86/system/extended-control-registers", test_extended_control_registers },
+    { "/x86/system/extended-control-registers-translated",
+      test_extended_control_registers_translated },
     { "/x86/system/hints-of-old-processors", test_hints_of_old_processors },
     { "/x86/system/hints-of-old-processors-translated", test_hints_of_old_processors_translated },
     { "/x86/system/float-state", test_float_state },

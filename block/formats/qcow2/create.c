@@ -137,7 +137,7 @@ static bool read_names(Create *c, const json_t *o, GError **err)
                        QCOW2_NAME_MAX);
     if (q->backing_format && !q->backing_name)
         return err_set(err, EINVAL, "Option 'backing_fmt' is given without 'backing_file'");
-    if (q->backing_format && !driver_find(q->backing_format))
+    if (q->backing_format && !format_is_known(q->backing_format))
         return err_set(err, EINVAL, "The backing file has the unknown format '%s'",
                        q->backing_format);
     if (q->data_name && q->version < 3)
@@ -361,7 +361,7 @@ static uint64_t tables_end(const Create *c)
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 /* The data file, as long as the disk. */
-static CO bool create_data_file(const Create *c, GError **err)
+static CO bool create_data_file(const Create *c, const json_t *opts, GError **err)
 {
     Prealloc prealloc = c->prealloc == PREALLOC_METADATA ? PREALLOC_OFF : c->prealloc;
     g_autoptr(json_t) none = json_object();
@@ -369,6 +369,8 @@ static CO bool create_data_file(const Create *c, GError **err)
 
     if (!c->q.data_name)
         return true;
+    if (json_has(opts, "#data-node"))
+        json_put_str(none, "#node", json_get_str(opts, "#data-node", ""));
     file = file_create(c->q.data_name, none, 0, err);
     return file && handle_resize(file, c->q.size, false, prealloc, err);
 }
@@ -400,7 +402,7 @@ CO bool qcow2_create(const char *filename, json_t *opts, GError **err)
         return false;
     if (c.q.data_name && filename_is_same(c.q.data_name, filename))
         return err_set(err, EINVAL, "'%s' cannot be its own data file", filename);
-    if (!create_data_file(&c, err))
+    if (!create_data_file(&c, opts, err))
         return false;
     c.file = file_create(filename, opts, 0, err);
     return c.file && create_image(&c, err);

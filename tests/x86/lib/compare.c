@@ -103,10 +103,18 @@ static uint16_t undefined_codes(const X86Insn *in)
     }
 }
 
-/* Linux tells programs that all of the upper half were mapped, so that they learn nothing of it. */
+/*
+ * Linux tells programs that all of the upper half were mapped, so that they learn nothing of it. And
+ * a jump may have hit what else this process has in memory.
+ */
 static uint32_t hidden_by_kernel(const State *host)
 {
-    return host->vector == X86_PF_FAULT && host->address >> 63 ? X86_PFE_P : 0;
+    bool is_ours = host->address - CODE_AT < 2 * DATA_AT;
+
+    if (host->vector != X86_PF_FAULT)
+        return 0;
+    return host->address >> 63 || (host->error & X86_PFE_I && !is_ours) ? host->error & X86_PFE_P
+                                                                        : 0;
 }
 
 /* Which of the pages of a long image is touched first is up to the processor. */

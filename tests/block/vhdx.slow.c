@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Thousands of moments at which the power may fail while a VHDX image grows. */
+#include "tests/block/vhdx.h"
+#include "tests/lib/harness.h"
+
+enum { MOMENTS = 1000 };
+
+static CO void test_power_cut(void)
+{
+    for (const PowerCutWorkload *w = vhdx_workloads; w->name; w++)
+        power_cut_run(w, test_is_slowed() ? MOMENTS / 20 : MOMENTS, 42);
+    for (const PowerCutWorkload *w = vhdx_large_workloads; w->name; w++)
+        power_cut_run(w, 0, 43);
+}
+
+const Test tests[] = {
+    { "/vhdx/power-cut/many-moments-lose-nothing", test_power_cut },
+    {}
+};

@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest that does anything to every register does the emulator no harm."""
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from cases import case, img, main
+from guests import EXIT, build, emulate
+
+ROUNDS = 50_000
+
+
+def fuzz(seed, rounds, timeout=60):
+    img('create', '-q', '-f', 'qcow2', 'd.qcow2', '1M')
+    emulate('-kernel', build('fuzz'), '-m', '64', '-serial', 'null', '-no-reboot', *EXIT,
+            '-append', f'{seed} {rounds}', '-drive', 'if=none,id=d,file=d.qcow2,format=qcow2',
+            '-device', 'virtio-blk-device,drive=d', code=1, timeout=timeout)
+
+
+@case
+def registers_take_anything():
+    for seed in range(1, 5):
+        fuzz(seed, ROUNDS)
+
+
+if __name__ == '__main__':
+    main('fuzz', 'system')

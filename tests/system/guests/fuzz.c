@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Reads and writes registers and ports of all devices at random, by all widths, with the seed that its
+ * command line gives, and says so at the end. What ends or resets the machine is left out.
+ */
+#include "guest.h"
+
+static uint64_t seed;
+
+static uint64_t random(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed;
+}
+
+static uint64_t random_value(void)
+{
+    switch (random() % 6) {
+    case 0:
+        return random() % 256;
+    case 1:
+        return 0;
+    case 2:
+        return UINT64_MAX;
+    case 3:
+        return UINT64_C(1) << random() % 64;
+    case 4:
+        return 0x200000 + random() % 0x100000 / 16 * 16; /* an address that this guest can spare */
+    default:
+        return random();
+    }
+}
+
+static uint16_t random_port(void)
+{
+    static const struct {
+        uint16_t start, count;
+    } ranges[] = {
+        { 0x20, 2 }, { 0xa0, 2 }, { 0x4d0, 2 }, { 0x40, 4 }, { 0x61, 1 }, { 0x70, 2 }, { 0x3f8, 8 },
+        { 0x510, 12 },
+    };
+    unsigned i = random() % (sizeof(ranges) / sizeof(ranges[0]));
+
+    if (random() % 32 == 0)
+        return random() % 64 == 0 ? 0x600 : 0x1000 + random() % 0xf000;
+    return ranges[i].start + random() % ranges[i].count;
+}
+
+static uint64_t random_address(void)
+{
+    static const struct {
+        uint32_t start, size;
+    } ranges[] = {
+        { 0xfea00000, 4 }, { 0xfeb02e00, 0x200 }, { 0xfeb02c00, 0x200 }, { 0xfeb02a00, 0x200 },
+        { 0xfec00000, 0x50 }, { 0xfec10000, 0x50 }, { 0xfee00000, 0x400 },
+    };
+    unsigned i = random() % (sizeof(ranges) / sizeof(ranges[0]));
+    uint64_t at = ranges[i].start + random() % ranges[i].size;
+
+    return random() % 8 ? at & ~UINT64_C(3) : at;
+}
+
+/* The interrupt command register can reset processors. */
+static bool is_spared(uint64_t at)
+{
+    return at >= 0xfee002f0 && at < 0xfee00320;
+}
+
+static void use_memory(void)
+{
+    uint64_t at = random_address(), v = random_value();
+    bool write = random() % 2;
+
+    if (is_spared(at))
+        return;
+    switch (random() % 8) {
+    case 0:
+        write ? *(volatile uint8_t *)at = v : (v = *(volatile uint8_t *)at);
+        break;
+    case 1:
+        write ? *(volatile uint16_t *)at = v : (v = *(volatile uint16_t *)at);
+        break;
+    case 2:
+        write ? *(volatile uint64_t *)at = v : (v = *(volatile uint64_t *)at);
+        break;
+    default:
+        write ? *(volatile uint32_t *)at = v : (v = *(volatile uint32_t *)at);
+    }
+}
+
+static void use_port(void)
+{
+    uint16_t port = random_port();
+    uint64_t v = random_value();
+
+    switch (random() % 6) {
+    case 0:
+        out8(port, v);
+        break;
+    case 1:
+        out16(port, v);
+        break;
+    case 2:
+        out32(port, v);
+        break;
+    case 3:
+        in8(port);
+        break;
+    case 4:
+        in16(port);
+        break;
+    default:
+        in32(port);
+    }
+}
+
+/* Descriptors and rings at random where random_value finds addresses. */
+static void change_memory(void)
+{
+    uint64_t at = 0x200000 + random() % 0x100000 / 16 * 16;
+
+    *(volatile uint64_t *)at = random_value();
+    *(volatile uint64_t *)(at + 8) = (random() % 8192) | (random() % 8) << 32 | (random() % 16) << 48;
+}
+
+void guest(void)
+{
+    const char *line = (const char *)(uint64_t)*(volatile uint32_t *)0x7228;
+    uint32_t rounds = 0;
+
+    for (; *line >= '0' && *line <= '9'; line++)
+        seed = seed * 10 + *line - '0';
+    seed = seed * 0x9e3779b97f4a7c15 + 1;
+    while (*line == ' ')
+        line++;
+    for (; *line >= '0' && *line <= '9'; line++)
+        rounds = rounds * 10 + *line - '0';
+    while (rounds--) {
+        unsigned what = random() % 8;
+
+        if (what < 4)
+            use_memory();
+        else if (what < 6)
+            use_port();
+        else
+            change_memory();
+    }
+}

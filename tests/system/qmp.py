@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QMP of the emulator: sessions beside the reference's, and what a guest has to do with it."""
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from cases import case, img, main, require
+from guests import EMULATOR, EXIT, REFERENCE_EMULATOR, build
+from qmp import PATIENCE, Reader, Talker, masked, request, wait_for
+
+MACHINE = ('-M', 'microvm', '-accel', 'tcg', '-display', 'none', '-nodefaults', '-qmp', 'stdio')
+
+
+class Emulator(Talker):
+    """An emulator with QMP on its standard input and output."""
+
+    def __init__(self, *options, program=EMULATOR):
+        self.process = subprocess.Popen([program, *MACHINE, *map(str, options)], bufsize=0,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.reader = Reader(self.process.stdout.fileno())
+        self.greeting = self.greet()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+    def send(self, data):
+        self.process.stdin.write(data)
+
+    def go(self):
+        """Lets the guest run."""
+        self.send(request('cont').encode() + b'\n')
+
+    def until(self, name):
+        """The data of the next event @name; answers and other events are passed over."""
+        while True:
+            line = self.reader.line()
+            assert line is not None, f'no event {name}'
+            message = json.loads(line)
+            if message.get('event') == name:
+                return message.get('data')
+
+    def code(self):
+        return self.process.wait(PATIENCE)
+
+
+def all_masked(lines):
+    return [re.sub(r'"thread-id": \d{2,}', '"thread-id": 1', masked(line)) for line in lines]
+
+
+SESSION = [
+    ('query-status', {}), ('query-name', {}), ('query-uuid', {}), ('query-target', {}),
+    ('query-cpus-fast', {}), ('query-memory-size-summary', {}), ('system_powerdown', {}),
+    ('system_reset', {}), ('query-status', {}), ('cont', {}), ('query-status', {}), ('cont', {}),
+    ('stop', {}), ('stop', {}), ('system_wakeup', {}), ('query-status', {}), ('system_reset', {}),
+    ('query-status', {}), ('cont', {}), ('system_reset', {}), ('query-status', {}),
+    ('inject-nmi', {}), ('query-status', {'x': 1}), ('nonsense', {}), ('stop', {}),
+]
+
+
+@case
+def answers_are_those_of_the_reference():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    options = ('-S', '-m', '64', '-smp', '2', '-name', 'guest', '-uuid',
+               '0F0E0D0C-0b0a-0908-0706-050403020100')
+    with Emulator(*options) as ours, Emulator(*options, program=REFERENCE_EMULATOR) as theirs:
+        assert masked(ours.greeting) == masked(theirs.greeting)
+        for command, arguments in SESSION:
+            text = request(command, **arguments)
+            a, b = (all_masked(side.ask(text)) for side in (ours, theirs))
+            assert a == b, (text, a, b)
+        a, b = (all_masked(side.ask(request('quit'))) for side in (ours, theirs))
+        assert a == b, (a, b)
+        assert ours.code() == theirs.code() == 0
+
+
+@case
+def an_image_is_seen_as_a_node():
+    img('create', '-q', '-f', 'qcow2', 'a.qcow2', '1M')
+    with Emulator('-S', '-blockdev', 'qcow2,node-name=a,file.driver=file,file.filename=a.qcow2',
+                  '-device', 'virtio-blk-device,drive=a') as e:
+        names = {node['node-name'] for node in e.answer('query-named-block-nodes')}
+        assert 'a' in names, names
+        assert 'in use' in e.answer('blockdev-del', node_name='a')['desc']
+        assert e.answer('blockdev-add', driver='null-co', node_name='b') == {}
+        assert e.answer('blockdev-del', node_name='b') == {}
+
+
+@case
+def the_end_of_a_guest_is_told():
+    with Emulator('-kernel', build('end'), '-m', '64', *EXIT, '-S', '-append', 'off') as e:
+        e.go()
+        assert e.until('SHUTDOWN') == {'guest': True, 'reason': 'guest-shutdown'}
+        assert e.code() == 0
+    with Emulator('-kernel', build('end'), '-m', '64', *EXIT, '-S', '-append', 'exit') as e:
+        e.go()
+        assert e.until('SHUTDOWN') == {'guest': True, 'reason': 'guest-shutdown'}
+        assert e.code() == 43
+    with Emulator('-kernel', build('end'), '-m', '64', '-no-shutdown', '-S', '-append', 'off') as e:
+        e.go()
+        assert e.until('SHUTDOWN') == {'guest': True, 'reason': 'guest-shutdown'}
+        e.until('STOP')
+        assert e.answer('query-status')['status'] == 'shutdown'
+        assert 'Resetting' in e.answer('cont')['desc']
+        e.answer('quit')
+        assert e.code() == 0
+
+
+@case
+def a_reset_starts_the_guest_anew():
+    for how in 'reset', 'triple':
+        with Emulator('-kernel', build('end'), '-m', '64', '-S', '-append', how, '-chardev',
+                      f'file,id=s,path={how}', '-serial', 'chardev:s') as e:
+            e.go()
+            for _ in range(3):
+                assert e.until('RESET') == {'guest': True, 'reason': 'guest-reset'}
+            e.ask(request('stop'))
+            e.answer('quit')
+            assert e.code() == 0
+        assert pathlib.Path(how).read_text().count('started') >= 3
+    with Emulator('-kernel', build('end'), '-m', '64', '-S', '-no-reboot', '-append', 'reset') as e:
+        e.go()
+        assert e.until('SHUTDOWN') == {'guest': True, 'reason': 'guest-reset'}
+        assert e.code() == 0
+
+
+@case
+def time_stands_still_while_the_guest_does():
+    with Emulator('-kernel', build('end'), '-m', '64', '-S', '-append', 'ticks', '-chardev',
+                  'file,id=s,path=ticks', '-serial', 'chardev:s') as e:
+        ticks = pathlib.Path('ticks')
+        e.go()
+        wait_for('ticks')
+        deadline = time.monotonic() + PATIENCE
+        while ticks.read_text().count('\n') < 3 and time.monotonic() < deadline:
+            time.sleep(.02)
+        e.ask(request('stop'))
+        time.sleep(.1)
+        before = ticks.read_text()
+        time.sleep(.3)
+        assert ticks.read_text() == before
+        e.go()
+        while ticks.read_text().count('\n') < before.count('\n') + 2 and time.monotonic() < deadline:
+            time.sleep(.02)
+        e.answer('quit')
+        e.code()
+        stamps = [int(n, 16) for n in re.findall(r'tick 0x([0-9a-f]+)\n', ticks.read_text())]
+        steps = [b - a for a, b in zip(stamps, stamps[1:])]
+        # The guest's clock did not see the pause of 400 ms.
+        assert steps[before.count('tick') - 1] < 390e6, (steps, before)
+
+
+@case
+def a_crash_of_the_guest_is_told():
+    with Emulator('-kernel', build('end'), '-m', '64', '-device', 'pvpanic', '-S', '-append',
+                  'panic') as e:
+        e.go()
+        assert e.until('GUEST_PANICKED')['action'] in ('pause', 'poweroff')
+
+
+main('qmp', 'system')

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The decoder and the disassembler against objdump of binutils: all that is in a
+ * library and a program of this machine, and generated instructions in each mode.
+ */
+#include "tests/lib/harness.h"
+#include "tests/x86/lib/objdump.h"
+
+enum { PROGRAM = 10000000, GENERATED = 100000 };
+
+static void test_bash(void)
+{
+    objdump_compare_program("/bin/bash", PROGRAM);
+}
+
+static void test_libc(void)
+{
+    objdump_compare_program("/lib/x86_64-linux-gnu/libc.so.6", PROGRAM);
+}
+
+static void test_generated_64(void)
+{
+    objdump_compare_generated(64, "i386:x86-64", GENERATED);
+}
+
+static void test_generated_32(void)
+{
+    objdump_compare_generated(32, "i386", GENERATED);
+}
+
+static void test_generated_16(void)
+{
+    objdump_compare_generated(16, "i8086", GENERATED);
+}
+
+const Test tests[] = {
+    { "/x86/decode-long/bash-as-objdump", test_bash },
+    { "/x86/decode-long/libc-as-objdump", test_libc },
+    { "/x86/decode-long/generated-64-bit", test_generated_64 },
+    { "/x86/decode-long/generated-32-bit", test_generated_32 },
+    { "/x86/decode-long/generated-16-bit", test_generated_16 },
+    {}
+};
