@@ -317,14 +317,15 @@ static CO int vpc_extent(Node *n, uint64_t off, uint64_t len, bool precise, Exte
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-static CO int vpc_fill_bitmap(Node *n, uint32_t i)
+/* All of the bitmap of block @i, which is at @at. */
+static CO int vpc_fill_bitmap(Node *n, uint32_t i, uint64_t at)
 {
     Vpc *s = node_state(n);
     g_autofree uint8_t *ones = g_malloc(s->bitmap);
     int r;
 
     memset(ones, 0xff, s->bitmap);
-    r = edge_pwrite_buf(node_edge(n, ROLE_STORAGE), entry_off(be32_get(s->table[i])), ones, s->bitmap);
+    r = edge_pwrite_buf(node_edge(n, ROLE_STORAGE), at, ones, s->bitmap);
     if (r >= 0)
         s->full[i / 8] |= 1u << i % 8;
     return r;
@@ -343,14 +344,12 @@ static CO int vpc_allocate_block(Node *n, uint32_t i)
     /* The place has old data if the table that pointed there got lost in a crash. */
     if (data < s->fresh)
         r = edge_zero(file, data, MIN(s->block, s->fresh - data), REQ_MAY_UNMAP);
+    if (r >= 0)
+        r = vpc_fill_bitmap(n, i, at);
     if (r < 0)
         return r;
+    /* Others see the new block only when it is whole: nothing waits from here on. */
     be32_set(&s->table[i], at / SECTOR);
-    r = vpc_fill_bitmap(n, i);
-    if (r < 0) {
-        be32_set(&s->table[i], VPC_FREE);
-        return r;
-    }
     s->end = data + s->block;
     s->limit = MAX(s->limit, s->end);
     s->dirty = s->dirty == s->dirty_end ? i : MIN(s->dirty, i);
@@ -370,7 +369,7 @@ static CO int vpc_allocate(Node *n, uint64_t off, uint64_t len)
         if (be32_get(s->table[i]) == VPC_FREE)
             r = vpc_allocate_block(n, i);
         else if (!(s->full[i / 8] & 1u << i % 8))
-            r = vpc_fill_bitmap(n, i);
+            r = vpc_fill_bitmap(n, i, entry_off(be32_get(s->table[i])));
     }
     return r;
 }

@@ -3,6 +3,8 @@
 import random
 import sys
 
+from compat import images
+
 # Sizes and offsets of the disk that images are made with.
 DISK = 5 << 20
 SPACE = ['disk', 'actual', 'end', 'cid']
@@ -51,6 +53,9 @@ def add(t, fmt, creates=('',), bad_creates=(), sizes=('0', '1', '1000', '3m', '1
             t.row(f'{fmt}-{command}-{options}', f'qemu-img {command}', setup, mask=SPACE)
     for options in bad_creates[:1] if quick else bad_creates:
         t.row(f'{fmt}-create-{options}', f'qemu-img create -f {fmt} -o {options} x.{fmt} 3m', files=False)
+    t.setup(f'{fmt}-many', 'python3 -c "import random; open(\'many\', \'wb\').write(random.Random(1).randbytes(24 << 20))"')
+    t.row(f'{fmt}-convert-by-many', f'qemu-img convert -f raw -m 16 -W -O {fmt} many out && '
+          f'qemu-img compare -f raw -F {fmt} many out', f'{fmt}-many', files=False)
     t.row(f'{fmt}-create-help', f'qemu-img create -f {fmt} -o help', mask='help')
     for command in (f'resize a.{fmt} 10M', f'snapshot -c s a.{fmt}', f'measure -O {fmt} r'):
         t.row(f'{fmt}-{command}', f'qemu-img {command}', f'{fmt}0', mask=SPACE)
@@ -66,6 +71,8 @@ def add(t, fmt, creates=('',), bad_creates=(), sizes=('0', '1', '1000', '3m', '1
 
 
 def main(t, *args, **settings):
-    """The whole of a test of one format, after images(@t): all of it in a file named *.slow.py."""
+    """The whole of a test of one format, all of it in a file named *.slow.py."""
+    if 'raw' not in t.setups:
+        images(t)
     add(t, *args, quick='.slow.' not in sys.argv[0], **settings)
     t.main()

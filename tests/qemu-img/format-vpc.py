@@ -6,7 +6,7 @@ import struct
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import IO, case, img, main, run
+from cases import IO, case, img, io, main, run
 from damage import changed, made, refused, unreadable
 
 MIB = 1 << 20
@@ -117,6 +117,18 @@ def fixed_images_grow_no_disk():
     refused('vpc', footers(good, (SIZE, '>Q', 10 * MIB + 512), at=(-512,)))
     refused('vpc', good + b'x')
     refused('vpc', good, 10 * MIB)
+
+
+@case
+def many_writers_of_new_blocks():
+    """While one waits for its bitmap to be written, others look where its block is."""
+    img('create', '-q', '-f', 'raw', 'r', '16M')
+    io('r', 'write -P 7 0 16M')
+    img('create', '-q', '-f', 'vpc', '-o', 'force_size=on', 'x', '16M')
+    img('convert', '-n', '-W', '-m', '16', '-f', 'raw', 'r', '--target-image-opts',
+        'driver=vpc,file.driver=blkdebug,file.image.driver=file,file.image.filename=x,file.inject-error.0.event=none,'
+        'file.inject-error.0.iotype=write,file.inject-error.0.errno=0,file.inject-error.0.delay-ns=10000000')
+    img('compare', 'r', 'x')
 
 
 main('format-vpc')
