@@ -34,6 +34,10 @@ SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExport
 UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'BlockChildInfo',
           '[BlockChildInfo]', 'MonitorOptions', 'MonitorMode', 'NbdServerOptions',
           'VpcSizeRule', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
+# Those of the emulator's commands, whose answers tests/system/qmp.py compares.
+UNSEEN |= {'CpuDefinitionInfo', '[CpuDefinitionInfo]', 'CpuInfoFast', '[CpuInfoFast]', 'CpuInstanceProperties',
+           'GuestPanicAction', 'KvmInfo', 'MachineInfo', '[MachineInfo]', 'MemoryInfo', 'NameInfo', 'RunState',
+           'ShutdownCause', 'StatusInfo', 'SysEmuTarget', 'TargetInfo', 'UuidInfo'}
 # Types that are only bases: their members show in other types.
 BASES = {'BackupCommon', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties', 'SecretCommonProperties',
          'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
@@ -180,7 +184,7 @@ TYPES_OF_COMMANDS = {
     'blockdev-add': 'BlockdevOptions', 'object-add': 'ObjectOptions',
     'block-export-add': 'BlockExportOptions', 'nbd-server-add': 'NbdServerAddOptions',
     'query-named-block-nodes': '[BlockDeviceInfo]', 'chardev-add': 'QmpChardevAddArgs',
-    'transaction': 'QmpTransactionArgs',
+    'transaction': 'QmpTransactionArgs', 'blockdev-create': 'QmpBlockdevCreateArgs',
 }
 
 

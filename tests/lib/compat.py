@@ -273,7 +273,8 @@ class Table:
                               stderr=subprocess.STDOUT)
 
     def reference_info(self, path, *args):
-        done = self.reference_run(path.parent, 'info', *args, '--output=json', path.name)
+        # With the folder: a colon in the name is no protocol's then.
+        done = self.reference_run(path.parent, 'info', *args, '--output=json', f'./{path.name}')
         text = done.stdout.decode(errors='replace')
         for mask in ('actual', 'uuid', 'iters'):
             text = re.sub(*MASKS[mask], text)
@@ -294,7 +295,7 @@ class Table:
         if fmt in (None, 'raw') or self.format_of(ours) != fmt:
             yield f'{name} differs'
             return
-        done = self.reference_run(theirs.parent, 'compare', '-f', fmt, '-F', fmt, theirs.name,
+        done = self.reference_run(theirs.parent, 'compare', '-f', fmt, '-F', fmt, f'./{theirs.name}',
                                   str(ours))
         if done.returncode == 2:
             # It cannot be opened on its own, for want of a backing file or a key.
@@ -302,7 +303,7 @@ class Table:
                 yield f'{name} looks different to info'
         elif done.returncode:
             yield f'{name} has other content: {done.stdout.decode(errors="replace")}'
-        codes = [self.reference_run(p.parent, 'check', '-f', fmt, p.name).returncode
+        codes = [self.reference_run(p.parent, 'check', '-f', fmt, f'./{p.name}').returncode
                  for p in (ours, theirs)]
         if codes[0] != codes[1]:
             yield f'{name}: check of ours exits {codes[0]}, of the reference\'s {codes[1]}'

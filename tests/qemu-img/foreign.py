@@ -178,20 +178,6 @@ def signatures():
 
 
 @case
-def names_of_apple_images():
-    require('dmg' in FOREIGN, 'dmg has a driver')
-    content = {'a.dmg': 'dmg', 'A.DMG': 'raw', '.dmg': 'raw', 'dmg': 'raw', 'a.dmg.x': 'raw'}
-    for name, format in content.items():
-        img('create', '-q', '-f', 'raw', name, '64k')
-        assert format in reference_probes(name, ['raw', 'dmg']) and ours_probes(name) == format, name
-    assert 'raw' in img('info', '--image-opts', 'file.filename=a.dmg').stdout
-    pathlib.Path('v.dmg').write_bytes(b'KDMV'.ljust(65536, b'\0'))
-    assert ours_probes('v.dmg') == 'vmdk' or 'vmdk' not in FOREIGN
-    img('create', '-q', '-f', 'qcow2', 'q.dmg', '1M')
-    assert ours_probes('q.dmg') == 'qcow2'
-
-
-@case
 def a_raw_image_is_not_made_to_look_like_one():
     for format, heads in HEADS.items():
         for head in heads[:1] if format != 'raw' else []:

@@ -34,7 +34,7 @@ def main():
     with Stdio(d.tool) as daemon:
         schema = daemon.answer('query-qmp-schema')
     known = {e['name'] for e in schema if e['meta-type'] in ('command', 'event')}
-    words = set(re.findall(r'(?<![\w-])[A-Za-z_]+(?:[-_][A-Za-z]+)*(?![\w-])', d.page_section('QMP')))
+    words = set(re.findall(r'(?<![\w-])[A-Za-z_]+(?:[-_][A-Za-z0-9]+)*(?![\w-])', d.page_section('QMP')))
     d.judge('page-commands', (f'{name} is not in the manual page' for name in sorted(known - words)))
     d.check_page()
     return 1 if d.failed else 0

@@ -151,7 +151,7 @@ static void file_free(FuseFile *f)
 }
 
 /* What libfuse has to say is a warning of the program. */
-static void log_line(enum fuse_log_level level, const char *fmt, va_list ap)
+static G_GNUC_PRINTF(2, 0) void log_line(enum fuse_log_level level, const char *fmt, va_list ap)
 {
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
 
