@@ -53,14 +53,13 @@ static const char *const aliases[][2] = {
     { "^([a-z0-9]+)\\.s ", "\\1 " },
     { "^(fldenv|fnstenv|frstor|fnsave|[sl][gi]dt)[lws] ", "\\1 " },
     { "^(monitor|mwait) .*", "\\1" },
-    /* Of its immediate only two bits count, and objdump shows those. */
-    { "^(pclmulqdq) \\$0x[0-9a-f]+", "\\1" },
     { "^(pcmp[ei]str[im]|adcx|adox|movnti)[wlq] ", "\\1 " },
     { "^movs(xd|ll|lw) ", "movsxd " },
-    { "^pclmullqlqdq ", "pclmulqdq $0x0," },
-    { "^pclmulhqlqdq ", "pclmulqdq $0x1," },
-    { "^pclmullqhqdq ", "pclmulqdq $0x10," },
-    { "^pclmulhqhqdq ", "pclmulqdq $0x11," },
+    /* Of its immediate only two bits count, and objdump makes names of those. */
+    { "^pclmul[lh]q[lh]qdq ", "pclmulqdq " },
+    { "^pclmulqdq \\$0x[0-9a-f]+,", "pclmulqdq " },
+    /* A hint of later processors in the place of a nop. */
+    { "^prefetchit[01] ", "nopl " },
     { "\\*%ds:", "*" },
     { "%db", "%dr" },
     { "^(aam|aad) \\$0xa$", "\\1" },
