@@ -47,7 +47,7 @@ def add(t, fmt, creates=('',), bad_creates=(), sizes=('0', '1', '1000', '3m', '1
         if not quick:
             commands += [f'info a.{fmt}', f'info -f {fmt} a.{fmt}', f'check --output=json a.{fmt}',
                          f'check -q a.{fmt}', f'check empty.{fmt}', f'map a.{fmt}', f'map --output=json empty.{fmt}',
-                         f'convert -n -O {fmt} a.{fmt} empty.{fmt}', f'compare a.{fmt} empty.{fmt}',
+                         f'convert -m 1 -n -O {fmt} a.{fmt} empty.{fmt}', f'compare a.{fmt} empty.{fmt}',
                          f'dd -f {fmt} -O {fmt} bs=64k count=3 if=a.{fmt} of=out', f'snapshot -l a.{fmt}']
         for command in commands:
             t.row(f'{fmt}-{command}-{options}', f'qemu-img {command}', setup, mask=SPACE)
