@@ -47,10 +47,14 @@ def add(t, fmt, creates=('',), bad_creates=(), sizes=('0', '1', '1000', '3m', '1
         if not quick:
             commands += [f'info a.{fmt}', f'info -f {fmt} a.{fmt}', f'check --output=json a.{fmt}',
                          f'check -q a.{fmt}', f'check empty.{fmt}', f'map a.{fmt}', f'map --output=json empty.{fmt}',
-                         f'convert -m 1 -n -O {fmt} a.{fmt} empty.{fmt}', f'compare a.{fmt} empty.{fmt}',
+                         f'compare a.{fmt} empty.{fmt}',
                          f'dd -f {fmt} -O {fmt} bs=64k count=3 if=a.{fmt} of=out', f'snapshot -l a.{fmt}']
         for command in commands:
             t.row(f'{fmt}-{command}-{options}', f'qemu-img {command}', setup, mask=SPACE)
+        if not quick:
+            # Where what is copied lies in the file depends on which request comes first.
+            t.row(f'{fmt}-convert-into-{options}', f'qemu-img convert -n -O {fmt} a.{fmt} empty.{fmt} && '
+                  f'qemu-img compare a.{fmt} empty.{fmt}', setup, files=False)
     for options in bad_creates[:1] if quick else bad_creates:
         t.row(f'{fmt}-create-{options}', f'qemu-img create -f {fmt} -o {options} x.{fmt} 3m', files=False)
     t.setup(f'{fmt}-many', 'python3 -c "import random; open(\'many\', \'wb\').write(random.Random(1).randbytes(24 << 20))"')
