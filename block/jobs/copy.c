@@ -137,21 +137,46 @@ static CO int copy_zeroes(Copy *c, uint64_t off, uint64_t len)
     return r;
 }
 
-static CO int copy_data(Copy *c, uint64_t off, uint64_t len, bool *is_read)
+/* Memory for @len bytes: fresh pages cost more than the copy, so those of earlier pieces are used again. */
+static Aligned *buffer_take(Copy *c, uint64_t len)
 {
-    g_autoptr(Aligned) buf = aligned_try_alloc(len);
-    int r;
+    if (c->spare && c->spare->len && len <= c->chunk)
+        return g_ptr_array_steal_index_fast(c->spare, c->spare->len - 1);
+    return aligned_try_alloc(MAX(len, c->chunk));
+}
 
-    *is_read = true;
-    if (!buf)
-        return -ENOMEM;
-    r = handle_pread(c->from, off, span_of(buf, len), 0);
+/* Kept while the walk goes on, which frees them at its end. */
+static void buffer_give(Copy *c, Aligned *buf, uint64_t len)
+{
+    if (c->spare && c->spare->len < c->workers && len <= c->chunk)
+        g_ptr_array_add(c->spare, buf);
+    else
+        aligned_free(buf);
+}
+
+static CO int copy_through(Copy *c, Aligned *buf, uint64_t off, uint64_t len, bool *is_read)
+{
+    int r = handle_pread(c->from, off, span_of(buf, len), 0);
+
     if (r < 0)
         return r;
     *is_read = false;
     if (!(c->write_flags & REQ_COMPRESSED) && buffer_is_zero((void *)buf, len))
         return copy_zeroes(c, off, len);
     return handle_pwrite(c->to, off, span_of(buf, len), c->write_flags);
+}
+
+static CO int copy_data(Copy *c, uint64_t off, uint64_t len, bool *is_read)
+{
+    Aligned *buf = buffer_take(c, len);
+    int r;
+
+    *is_read = true;
+    if (!buf)
+        return -ENOMEM;
+    r = copy_through(c, buf, off, len, is_read);
+    buffer_give(c, buf, len);
+    return r;
 }
 
 /* Copies, however that is done; the range is held. */
@@ -280,12 +305,14 @@ CO int copy_pass(Copy *c)
     uint64_t off = 0;
     unsigned steps = 0;
 
+    c->spare = g_ptr_array_new_with_free_func(aligned_free);
     while (may_go_on(c) && (off = next_todo(c, off)) < c->len) {
         off = piece_start(c, off);
         if (++steps % SCAN_YIELD == 0)
             co_yield();
     }
     await_all(c);
+    g_clear_pointer(&c->spare, g_ptr_array_unref);
     return job_must_end(c->job) ? -ECANCELED : c->error;
 }
 

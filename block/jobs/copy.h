@@ -49,6 +49,7 @@ struct Copy {
 
     /* internal: */
     RangeLock busy;
+    GPtrArray *spare;       /* buffers of @chunk bytes, while a walk goes on */
     unsigned pieces;        /* in flight */
     uint64_t bytes;         /* of data in flight */
     uint64_t undone;        /* bytes in flight, of any kind */
