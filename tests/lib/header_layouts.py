@@ -163,7 +163,8 @@ def operations(layout):
         yield 'amend-lazy', 'qemu-img', ['amend', '-o', 'lazy_refcounts=on', *secret, *image]
     if layout.bitmap:
         yield 'bitmap-remove', 'qemu-img', ['bitmap', *secret, '--remove', *image, 'b0']
-    yield 'write', 'qemu-io', [*secret, '-c', 'write -P 2 30k 1k', *image]
+    # In one cluster: one that fails may have changed those before it.
+    yield 'write', 'qemu-io', [*secret, '-c', 'write -P 2 30k 512', *image]
     if layout.backing:
         yield 'rebase', 'qemu-img', ['rebase', '-u', *secret, '-b', 'other', '-F', 'raw', *image]
         yield 'unbase', 'qemu-img', ['rebase', '-u', *secret, '-b', '', *image]
