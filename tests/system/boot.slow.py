@@ -15,7 +15,7 @@ import emulated_host
 from cases import case, img, main, require, run
 from guests import EMULATOR
 
-PATIENCE = 300
+PATIENCE = 900          # the interpreter takes minutes
 INIT = '''#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
