@@ -7,6 +7,7 @@
  * a PCID; one whose page is not yet dirty has no X86_TLB_DIRTY, and a write then walks again.
  */
 #include "target/x86/mmu.h"
+#include "target/x86/access.h"
 #include "target/x86/translate.h"
 #include <string.h>
 
@@ -381,8 +382,12 @@ bool x86_fast_fill(X86Cpu *cpu, uint64_t linear, bool write)
     unsigned table = x86_fast_table(cpu);
     uint64_t page = linear & ~PAGE_MASK;
     uint32_t error;
-    X86TlbEntry *e = tlb_find(cpu, linear, access, X86_BY_PROGRAM, &error);
+    X86TlbEntry *e;
 
+    /* Elsewhere it has been looked at before an address comes here. */
+    if (cpu->is_long && !x86_is_canonical(linear))
+        return false;
+    e = tlb_find(cpu, linear, access, X86_BY_PROGRAM, &error);
     if (!e)
         return false;
     note_access(cpu, e, access, X86_BY_PROGRAM);
