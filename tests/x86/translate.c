@@ -7,6 +7,7 @@
 
 #if defined(__x86_64__)
 
+#include "target/x86/mmu.h"
 #include "target/x86/translate.h"
 #include "tests/x86/lib/machine.h"
 #include <stdio.h>
@@ -86,6 +87,24 @@ static void test_fault_in_block(void)
     g_assert_cmpuint(m->cpu.gpr[X86_RAX], ==, 1);
     g_assert_cmpuint(m->cpu.gpr[9], ==, 7);
     g_assert_cmphex(m->cpu.flags & X86_ARITH, ==, X86_CF | X86_AF | X86_SF | X86_PF);
+}
+
+/* An address that is not canonical is no other name of a page, whether that is at hand or not. */
+GUEST(not_canonical, 64,
+      "mov $1, %eax; movabs $0x8000000000040000, %rdi; mov (%rdi), %rax; mov 0x40000, %rax");
+
+static void test_not_canonical(void)
+{
+    for (unsigned known = 0; known < 2; known++) {
+        g_autoptr(Machine) m = translating();
+
+        if (known)
+            x86_fast_fill(&m->cpu, DATA, false);
+        RUN_TO_EXCEPTION(m, not_canonical);
+        g_assert_cmpuint(m->cpu.exception.vector, ==, X86_GP);
+        g_assert_cmphex(m->cpu.rip, ==, CODE + 5 + 10);
+        g_assert_cmpuint(m->cpu.gpr[X86_RAX], ==, 1);
+    }
 }
 
 /* An endless loop of chained blocks ends when another thread wants it. */
@@ -265,6 +284,7 @@ const Test tests[] = {
     { "/x86/translate/stop", test_stop },
     { "/x86/translate/bounded-code", test_bounded_code },
     { "/x86/translate/stack-on-code", test_stack_on_code },
+    { "/x86/translate/not-canonical", test_not_canonical },
     { "/x86/translate/data-among-code", test_data_among_code },
     { "/x86/translate/address-spaces", test_address_spaces },
     { "/x86/translate/opened-by-sti", test_opened_by_sti },
