@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The signals that tell a program which QMP controls to stop. */
 #include "control/control.h"
 #include "io/channel.h"
+#include "tools/daemon.h"
 #include <signal.h>
 #include <sys/signalfd.h>
 
@@ -9,20 +11,11 @@ static Channel *channel;
 static CoGroup group;
 static void (*stop_fn)(void);
 
-/* What whoever started us ignores or blocks, as nohup(1) does, stays so. */
 void signals_block(void)
 {
-    static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
-    struct sigaction old;
-    sigset_t blocked;
+    static const int signals[] = { SIGTERM, SIGINT, SIGHUP, 0 };
 
-    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
-    sigemptyset(&obeyed);
-    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
-        if (!sigismember(&blocked, signals[i]) && sigaction(signals[i], NULL, &old) == 0 &&
-            old.sa_handler != SIG_IGN)
-            sigaddset(&obeyed, signals[i]);
-    pthread_sigmask(SIG_BLOCK, &obeyed, NULL);
+    daemon_take_signals(signals, &obeyed);
 }
 
 static CO void obey(void *arg)

@@ -47,20 +47,11 @@ static void on_report(void *opaque, const char *text)
 
 static sigset_t obeyed; /* signals that come by descriptor */
 
-/* What whoever started us ignores or blocks, as nohup(1) does, stays so. */
 void serve_block_signals(void)
 {
-    static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
-    struct sigaction old;
-    sigset_t blocked;
+    static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, 0 };
 
-    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
-    sigemptyset(&obeyed);
-    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
-        if (!sigismember(&blocked, signals[i]) && sigaction(signals[i], NULL, &old) == 0 &&
-            old.sa_handler != SIG_IGN)
-            sigaddset(&obeyed, signals[i]);
-    pthread_sigmask(SIG_BLOCK, &obeyed, NULL);
+    daemon_take_signals(signals, &obeyed);
 }
 
 static void print_client(const NbdClientStatus *st, void *arg)

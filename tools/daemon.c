@@ -4,6 +4,7 @@
 #include "util/fd.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 
@@ -62,4 +63,18 @@ void daemon_ready(bool keep_stderr)
         ;
     close(ready_pipe);
     ready_pipe = -1;
+}
+
+void daemon_take_signals(const int *signals, sigset_t *taken)
+{
+    struct sigaction old;
+    sigset_t blocked;
+
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    sigemptyset(taken);
+    for (; *signals; signals++)
+        if (!sigismember(&blocked, *signals) && sigaction(*signals, NULL, &old) == 0 &&
+            old.sa_handler != SIG_IGN)
+            sigaddset(taken, *signals);
+    pthread_sigmask(SIG_BLOCK, taken, NULL);
 }

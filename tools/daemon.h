@@ -3,6 +3,7 @@
 #ifndef TOOLS_DAEMON_H
 #define TOOLS_DAEMON_H
 
+#include <signal.h>
 #include <stdbool.h>
 
 /*
@@ -15,5 +16,11 @@ bool daemon_fork(void);
  * Does nothing without daemon_fork.
  */
 void daemon_ready(bool keep_stderr);
+
+/*
+ * Blocks those of @signals (0-ended) that whoever started us neither ignores nor blocks, as nohup(1)
+ * does, and puts them into *@taken, to be read from a signalfd. Before anything that may start threads.
+ */
+void daemon_take_signals(const int *signals, sigset_t *taken);
 
 #endif
