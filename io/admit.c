@@ -26,16 +26,16 @@ static void admission_free(void *p)
     g_free(a);
 }
 
-CO bool channel_admit_peer(Channel *c, const char *authz, int64_t deadline_ns, Errand **asked,
+CO bool channel_admit_peer(Channel *c, const char *authz, int64_t deadline_ns, DetachedCall **asked,
                            GError **err)
 {
     Admission *a = g_new(Admission, 1);
-    g_autoptr(Errand) e = NULL;
+    g_autoptr(DetachedCall) e = NULL;
     int allowed, r;
 
     *a = (Admission){ g_strdup(authz), g_strdup(channel_tls_peer(c)), NULL };
-    *asked = e = errand_start(admission_work, a, admission_free);
-    r = errand_wait(e, deadline_ns, &allowed);
+    *asked = e = detached_call_start(admission_work, a, admission_free);
+    r = detached_call_wait(e, deadline_ns, &allowed);
     *asked = NULL;
     if (r < 0)
         return err_set_errno(err, r, "Object '%s' did not say whether to let a client in", authz);

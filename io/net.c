@@ -5,7 +5,7 @@
  */
 #include "io/net.h"
 #include "io/aio.h"
-#include "io/errand.h"
+#include "io/detached-call.h"
 #include "io/internal.h"
 #include "util/err.h"
 #include "util/fd.h"
@@ -132,15 +132,15 @@ static CO bool places_of_inet(const NetAddress *a, bool passive, int64_t deadlin
                               GArray *places, GError **err)
 {
     g_autofree char *text = net_address_text(a);
-    g_autoptr(Errand) e = NULL;
+    g_autoptr(DetachedCall) e = NULL;
     Lookup *l;
     int found, r;
 
     if (!port_check(a->port, err))
         return false;
     l = lookup_new(a, passive);
-    t->lookup = e = errand_start(lookup_work, l, lookup_free);
-    r = errand_wait(e, deadline_ns, &found);
+    t->lookup = e = detached_call_start(lookup_work, l, lookup_free);
+    r = detached_call_wait(e, deadline_ns, &found);
     t->lookup = NULL;
     if (r < 0)
         return err_set_errno(err, r, "Cannot find the address '%s'", text);
@@ -299,7 +299,7 @@ static CO int attempt_wait(NetAttempt *t, int fd, int64_t deadline_ns)
 void net_attempt_cancel(NetAttempt *t)
 {
     t->cancelled = true;
-    errand_cancel(t->lookup);
+    detached_call_cancel(t->lookup);
     if (t->wait)
         poll_wait_cancel(t->wait, -ECANCELED);
 }

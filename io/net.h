@@ -52,7 +52,7 @@ CO int net_connect(const NetAddress *a, int64_t deadline_ns, GError **err);
 
 /* A connection in the making that somebody else may give up. Zeroed at first. */
 typedef struct {
-    struct Errand *lookup; /* of the name, while there is one */
+    struct DetachedCall *lookup; /* of the name, while there is one */
     void *wait;            /* of the loop, while there is one */
     bool cancelled;
 } NetAttempt;

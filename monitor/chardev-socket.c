@@ -28,7 +28,7 @@ typedef struct {
     GPtrArray *listeners;   /* of Channel, only to wait for their descriptors; NULL: none yet */
     bool is_greeting;       /* a client is in its TLS handshake */
     Channel *greeted;       /* that client */
-    Errand *asked;          /* whether it is welcome */
+    DetachedCall *asked;    /* whether it is welcome */
     NetAttempt attempt;     /* of a client to connect */
     Co *pausing;            /* a client before its next attempt */
     bool was_told;          /* that connecting failed */
@@ -340,7 +340,7 @@ static void socket_interrupt(Chardev *c)
     for (guint i = 0; s->listeners && i < s->listeners->len; i++)
         channel_shutdown(s->listeners->pdata[i]);
     net_attempt_cancel(&s->attempt);
-    errand_cancel(s->asked);
+    detached_call_cancel(s->asked);
     if (s->greeted)
         channel_shutdown(s->greeted);
     if (s->pausing)

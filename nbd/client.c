@@ -18,19 +18,19 @@ G_STATIC_ASSERT(NBD_CALLS_MAX == 1 << SLOT_BITS);
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-NbdConn *nbd_conn_new(Channel *channel, const NbdWish *wish, GError **err)
+NbdConn *nbd_conn_new(Channel *channel, const NbdClientConfig *config, GError **err)
 {
     NbdConn *c = g_new0(NbdConn, 1);
-    NbdHaggle h;
+    NbdHandshake h;
 
     c->channel = channel;
     c->queue_tail = &c->queue;
-    if (!nbd_haggle_start(&h, channel, wish->creds, wish->hostname, err) ||
-        !nbd_haggle_replies(&h, true, err) ||
-        (wish->context && !h.oldstyle &&
-         !nbd_haggle_context(&h, wish->export_name, wish->context, &c->has_context,
+    if (!nbd_handshake_start(&h, channel, config->creds, config->hostname, err) ||
+        !nbd_handshake_replies(&h, true, err) ||
+        (config->context && !h.oldstyle &&
+         !nbd_handshake_context(&h, config->export_name, config->context, &c->has_context,
                              &c->context_id, err)) ||
-        !nbd_haggle_go(&h, wish->export_name, &c->offer, err)) {
+        !nbd_handshake_go(&h, config->export_name, &c->offer, err)) {
         c->over = true;
         nbd_conn_free(c);
         return NULL;

@@ -10,7 +10,7 @@
 #define NBD_CLIENT_H
 
 #include "nbd/coverage.h"
-#include "nbd/haggle.h"
+#include "nbd/client-handshake.h"
 #include "nbd/proto.h"
 #include "util/span.h"
 
@@ -62,13 +62,13 @@ typedef struct {
     const char *context;    /* metadata context for BLOCK_STATUS */
     TlsCreds *creds;        /* NULL: in clear */
     const char *hostname;   /* what the certificate must be for, see channel_start_tls */
-} NbdWish;
+} NbdClientConfig;
 
 /*
- * Haggles on @channel, which is the connection's from now on (also after a failure). NULL with
+ * Negotiates on @channel, which is the connection's from now on (also after a failure). NULL with
  * @err.
  */
-CO NbdConn *nbd_conn_new(Channel *channel, const NbdWish *wish, GError **err);
+CO NbdConn *nbd_conn_new(Channel *channel, const NbdClientConfig *config, GError **err);
 /* Takes leave and frees; no call is under way. NULL is fine. */
 CO void nbd_conn_free(NbdConn *c);
 

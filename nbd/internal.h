@@ -18,7 +18,7 @@
 #include "block/dirty.h"
 #include "io/channel.h"
 #include "io/co-lock.h"
-#include "io/errand.h"
+#include "io/detached-call.h"
 #include "nbd/proto.h"
 #include "nbd/server.h"
 
@@ -78,7 +78,7 @@ struct NbdClient {
     Channel *channel;
     char *peer;
     int64_t since_ns;
-    Errand *admission;      /* asks whether to let it in; NULL: not now */
+    DetachedCall *admission;      /* asks whether to let it in; NULL: not now */
     NbdExport *export;      /* NULL during the handshake */
     NbdReplyStyle style;
     bool fixed, no_zeroes;  /* the client's handshake flags */

@@ -9,7 +9,7 @@
 #ifndef NBD_KERNEL_H
 #define NBD_KERNEL_H
 
-#include "nbd/haggle.h"
+#include "nbd/client-handshake.h"
 
 /* A device being attached or detached. */
 typedef struct {

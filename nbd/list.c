@@ -26,7 +26,7 @@ static NbdListed *listed_new(GPtrArray *list)
 }
 
 /* A server of the old style has one export, whose name is empty. */
-static bool list_oldstyle(const NbdHaggle *h, GPtrArray *list)
+static bool list_oldstyle(const NbdHandshake *h, GPtrArray *list)
 {
     NbdListed *l = listed_new(list);
 
@@ -37,16 +37,16 @@ static bool list_oldstyle(const NbdHaggle *h, GPtrArray *list)
 }
 
 /* Learns about the export @l, of which the name is known. */
-static CO bool list_describe(NbdHaggle *h, NbdListed *l, GError **err)
+static CO bool list_describe(NbdHandshake *h, NbdListed *l, GError **err)
 {
     g_autofree char *name = g_strdup(l->offer.name);
     g_autofree char *description = g_strdup(l->offer.description);
     g_autoptr(GError) why = NULL;
 
-    if (nbd_haggle_info(h, name, &l->offer, &why)) {
+    if (nbd_handshake_info(h, name, &l->offer, &why)) {
         l->is_described = true;
         if (h->structured)
-            nbd_haggle_list_contexts(h, name, l->contexts, &why);
+            nbd_handshake_list_contexts(h, name, l->contexts, &why);
     } else {
         nbd_offer_clear(&l->offer);
     }
@@ -63,10 +63,10 @@ static CO bool list_describe(NbdHaggle *h, NbdListed *l, GError **err)
     return false;
 }
 
-static CO bool list_newstyle(NbdHaggle *h, GPtrArray *list, GError **err)
+static CO bool list_newstyle(NbdHandshake *h, GPtrArray *list, GError **err)
 {
     g_autoptr(GPtrArray) offers = g_ptr_array_new_with_free_func(g_free);
-    bool ok = nbd_haggle_list(h, offers, err);
+    bool ok = nbd_handshake_list(h, offers, err);
 
     for (guint i = 0; i < offers->len; i++)
         listed_new(list)->offer = *(NbdOffer *)offers->pdata[i];
@@ -77,10 +77,10 @@ static CO bool list_newstyle(NbdHaggle *h, GPtrArray *list, GError **err)
 
 static CO bool list_all(const NbdTarget *t, Channel *channel, GPtrArray *list, GError **err)
 {
-    NbdHaggle h;
+    NbdHandshake h;
     bool ok;
 
-    if (!nbd_haggle_start(&h, channel, t->creds, t->hostname, err))
+    if (!nbd_handshake_start(&h, channel, t->creds, t->hostname, err))
         return false;
     if (h.oldstyle) {
         ok = list_oldstyle(&h, list);
@@ -88,10 +88,10 @@ static CO bool list_all(const NbdTarget *t, Channel *channel, GPtrArray *list, G
         return err_set(err, ENOTSUP, "The server is too old to tell what it exports");
     } else {
         /* Flags of exports depend on the kind of replies: show those that everybody knows. */
-        ok = nbd_haggle_replies(&h, false, err) && list_newstyle(&h, list, err);
+        ok = nbd_handshake_replies(&h, false, err) && list_newstyle(&h, list, err);
     }
     if (ok)
-        nbd_haggle_abort(&h);
+        nbd_handshake_abort(&h);
     return ok;
 }
 

@@ -47,7 +47,7 @@ enum {
     NBD_FLAG_NO_ZEROES = 1 << 1,
 };
 
-/* "Option haggling": an option of the client; its data follows. */
+/* "Option negotiating": an option of the client; its data follows. */
 typedef struct {
     be64 magic;  /* NBD_OPTS_MAGIC */
     be32 option; /* NBD_OPT_* */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Connections to an export, kept up. Each has a lane; when a lane has lost its connection, a
- * coroutine of its own, the lane's connector, tries to make a new one until it succeeds or all is
- * closed.
+ * Connections to an export, kept up: when one is lost, a coroutine of its own, the connector, tries
+ * to make it again until it succeeds or all is closed.
  */
 #include "nbd/remote.h"
 #include "io/co-lock.h"
@@ -20,13 +19,13 @@ enum {
     PAUSE_AWAITED_SECONDS = 1, /* at most, while somebody waits for the connection */
 };
 
-typedef struct Lane Lane;
-struct Lane {
+typedef struct Connection Connection;
+struct Connection {
     NbdRemote *remote;
     NbdConn *conn;       /* NULL: none */
     bool connecting;     /* its connector runs */
     NetAttempt attempt;  /* the connector's, while it connects ... */
-    Channel *haggling;   /* ... and in its handshake */
+    Channel *negotiating; /* ... and in its handshake */
     Co *sleeper;         /* the connector, between attempts */
 };
 
@@ -41,8 +40,8 @@ struct NbdRemote {
     NbdTarget target;
     NbdOffer offer;
     bool has_context;
-    Lane lanes[NBD_CONNECTIONS_MAX];
-    unsigned n_lanes;
+    Connection connections[NBD_CONNECTIONS_MAX];
+    unsigned n_connections;
     Waiter *waiters;
     int64_t give_up_ns;  /* without a connection: calls wait for one until then */
     CoGroup connectors;
@@ -72,27 +71,27 @@ bool nbd_remote_has_context(const NbdRemote *r)
 /* ---- connecting ------------------------------------------------------------------------------ */
 
 /* One attempt, over by @deadline_ns. */
-static CO NbdConn *lane_attempt(Lane *l, int64_t deadline_ns, GError **err)
+static CO NbdConn *connection_attempt(Connection *k, int64_t deadline_ns, GError **err)
 {
-    const NbdTarget *t = &l->remote->target;
-    NbdWish wish = {
+    const NbdTarget *t = &k->remote->target;
+    NbdClientConfig config = {
         .export_name = t->export_name,
         .context = t->context,
         .creds = t->creds,
         .hostname = t->hostname,
     };
-    int fd = net_connect_attempt(&t->address, deadline_ns, &l->attempt, err);
+    int fd = net_connect_attempt(&t->address, deadline_ns, &k->attempt, err);
     NbdConn *c;
 
     if (fd < 0)
         return NULL;
     net_set_nodelay(fd);
-    l->haggling = channel_new_socket(fd);
-    channel_set_deadline(l->haggling, deadline_ns);
-    if (l->remote->closing)
-        channel_shutdown(l->haggling);
-    c = nbd_conn_new(l->haggling, &wish, err);
-    l->haggling = NULL;
+    k->negotiating = channel_new_socket(fd);
+    channel_set_deadline(k->negotiating, deadline_ns);
+    if (k->remote->closing)
+        channel_shutdown(k->negotiating);
+    c = nbd_conn_new(k->negotiating, &config, err);
+    k->negotiating = NULL;
     if (!c) {
         g_autofree char *server = net_address_text(&t->address);
 
@@ -110,18 +109,18 @@ static void remote_wake_waiters(NbdRemote *r)
         }
 }
 
-static void lane_take(Lane *l, NbdConn *c)
+static void connection_take(Connection *k, NbdConn *c)
 {
-    TRACE(nbd_connected, "connection %d", (int)(l - l->remote->lanes));
-    l->conn = c;
-    remote_wake_waiters(l->remote);
+    TRACE(nbd_connected, "connection %d", (int)(k - k->remote->connections));
+    k->conn = c;
+    remote_wake_waiters(k->remote);
 }
 
-/* Does @now offer what calls made for @before, over @n_lanes connections, need? */
-static bool offer_suits(const NbdOffer *before, const NbdOffer *now, unsigned n_lanes)
+/* Does @now offer what calls made for @before, over @n_connections connections, need? */
+static bool offer_suits(const NbdOffer *before, const NbdOffer *now, unsigned n_connections)
 {
     unsigned any = NBD_FLAG_ROTATIONAL | NBD_FLAG_READ_ONLY |
-                   (n_lanes > 1 ? 0 : NBD_FLAG_CAN_MULTI_CONN);
+                   (n_connections > 1 ? 0 : NBD_FLAG_CAN_MULTI_CONN);
     bool needs_write = !(before->flags & NBD_FLAG_READ_ONLY);
 
     return now->size == before->size && !(before->flags & ~now->flags & ~any) &&
@@ -135,16 +134,16 @@ static bool offer_suits(const NbdOffer *before, const NbdOffer *now, unsigned n_
  */
 static bool remote_suits(const NbdRemote *r, const NbdConn *c)
 {
-    return offer_suits(&r->offer, nbd_conn_offer(c), r->n_lanes) &&
+    return offer_suits(&r->offer, nbd_conn_offer(c), r->n_connections) &&
            (nbd_conn_has_context(c) || !r->has_context);
 }
 
 /* Sleeps until it is time, or the remote is closed. */
-static CO void lane_pause(Lane *l, int64_t ns)
+static CO void connection_pause(Connection *k, int64_t ns)
 {
-    l->sleeper = co_self();
+    k->sleeper = co_self();
     co_sleep(ns);
-    l->sleeper = NULL;
+    k->sleeper = NULL;
 }
 
 /* A pause that grows from one attempt to the next. */
@@ -158,33 +157,33 @@ static int64_t pause_next(int64_t *pause, bool is_awaited)
 }
 
 /* The connector. */
-static CO void lane_connect(void *arg)
+static CO void connection_connect(void *arg)
 {
-    Lane *l = arg;
-    NbdRemote *r = l->remote;
+    Connection *k = arg;
+    NbdRemote *r = k->remote;
     int64_t pause = SECOND_NS / 10;
 
-    while (!r->closing && !l->conn) {
+    while (!r->closing && !k->conn) {
         int64_t deadline = clock_now_ns() + HANDSHAKE_SECONDS * SECOND_NS;
-        NbdConn *c = lane_attempt(l, deadline, NULL);
+        NbdConn *c = connection_attempt(k, deadline, NULL);
 
         if (c && remote_suits(r, c)) {
-            lane_take(l, c);
+            connection_take(k, c);
             break;
         }
         nbd_conn_free(c);
         if (!r->closing)
-            lane_pause(l, pause_next(&pause, clock_now_ns() < r->give_up_ns));
+            connection_pause(k, pause_next(&pause, clock_now_ns() < r->give_up_ns));
     }
-    l->connecting = false;
+    k->connecting = false;
 }
 
-static void lane_start_connecting(Lane *l)
+static void connection_restore(Connection *k)
 {
-    if (l->connecting || l->remote->closing)
+    if (k->connecting || k->remote->closing)
         return;
-    l->connecting = true;
-    co_group_start(&l->remote->connectors, lane_connect, l);
+    k->connecting = true;
+    co_group_start(&k->remote->connectors, connection_connect, k);
 }
 
 /* ---- opening and closing --------------------------------------------------------------------- */
@@ -198,7 +197,7 @@ static CO NbdConn *remote_connect(NbdRemote *r, GError **err)
 
     for (;;) {
         g_autoptr(GError) why = NULL;
-        NbdConn *c = lane_attempt(&r->lanes[0], deadline, &why);
+        NbdConn *c = connection_attempt(&r->connections[0], deadline, &why);
         int64_t left = deadline - clock_now_ns(), rest;
 
         if (c)
@@ -233,7 +232,7 @@ NbdRemote *nbd_remote_open(NbdTarget *target, GError **err)
     r->target = *target;
     *target = (NbdTarget){ 0 };
     for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++)
-        r->lanes[i].remote = r;
+        r->connections[i].remote = r;
     c = remote_connect(r, err);
     if (!c) {
         nbd_remote_close(r);
@@ -241,10 +240,10 @@ NbdRemote *nbd_remote_open(NbdTarget *target, GError **err)
     }
     offer_copy(&r->offer, nbd_conn_offer(c));
     r->has_context = nbd_conn_has_context(c);
-    lane_take(&r->lanes[0], c);
-    r->n_lanes = remote_can_share(r) ? r->target.connections : 1;
-    for (unsigned i = 1; i < r->n_lanes; i++)
-        lane_start_connecting(&r->lanes[i]);
+    connection_take(&r->connections[0], c);
+    r->n_connections = remote_can_share(r) ? r->target.connections : 1;
+    for (unsigned i = 1; i < r->n_connections; i++)
+        connection_restore(&r->connections[i]);
     return r;
 }
 
@@ -254,15 +253,15 @@ void nbd_remote_close(NbdRemote *r)
         return;
     r->closing = true;
     for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++) {
-        if (r->lanes[i].sleeper)
-            co_wake(r->lanes[i].sleeper);
-        net_attempt_cancel(&r->lanes[i].attempt);
-        if (r->lanes[i].haggling)
-            channel_shutdown(r->lanes[i].haggling);
+        if (r->connections[i].sleeper)
+            co_wake(r->connections[i].sleeper);
+        net_attempt_cancel(&r->connections[i].attempt);
+        if (r->connections[i].negotiating)
+            channel_shutdown(r->connections[i].negotiating);
     }
     co_group_wait(&r->connectors);
     for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++)
-        nbd_conn_free(r->lanes[i].conn);
+        nbd_conn_free(r->connections[i].conn);
     nbd_target_clear(&r->target);
     nbd_offer_clear(&r->offer);
     g_free(r);
@@ -270,16 +269,16 @@ void nbd_remote_close(NbdRemote *r)
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
-/* The lane with the least to do, NULL if none is connected. */
-static Lane *remote_best(NbdRemote *r)
+/* The connection with the least to do, NULL if none is connected. */
+static Connection *remote_best(NbdRemote *r)
 {
-    Lane *best = NULL;
+    Connection *best = NULL;
 
-    for (unsigned i = 0; i < r->n_lanes; i++) {
-        Lane *l = &r->lanes[i];
+    for (unsigned i = 0; i < r->n_connections; i++) {
+        Connection *k = &r->connections[i];
 
-        if (l->conn && (!best || nbd_conn_calls(l->conn) < nbd_conn_calls(best->conn)))
-            best = l;
+        if (k->conn && (!best || nbd_conn_calls(k->conn) < nbd_conn_calls(best->conn)))
+            best = k;
     }
     return best;
 }
@@ -300,15 +299,15 @@ static CO void remote_wait(NbdRemote *r, int64_t ns)
         r->waiters = w.next;
 }
 
-/* A connected lane; waits for one while calls may, and until @give_up_ns. NULL: too late. */
-static CO Lane *remote_lane(NbdRemote *r, int64_t give_up_ns)
+/* A connection that is up; waits for one while calls may, and until @give_up_ns. NULL: too late. */
+static CO Connection *remote_connection(NbdRemote *r, int64_t give_up_ns)
 {
     for (;;) {
-        Lane *l = remote_best(r);
+        Connection *k = remote_best(r);
         int64_t left;
 
-        if (l)
-            return l;
+        if (k)
+            return k;
         left = MIN(give_up_ns, r->give_up_ns) - clock_now_ns();
         if (left <= 0)
             return NULL;
@@ -316,17 +315,17 @@ static CO Lane *remote_lane(NbdRemote *r, int64_t give_up_ns)
     }
 }
 
-/* @c, which was @l's, is over: sees to another one. Who made the last call frees it. */
-static CO void lane_lost(Lane *l, NbdConn *c)
+/* @c, which was @k's, is over: sees to another one. Who made the last call frees it. */
+static CO void connection_lost(Connection *k, NbdConn *c)
 {
-    NbdRemote *r = l->remote;
+    NbdRemote *r = k->remote;
 
-    if (l->conn == c) {
-        TRACE(nbd_lost, "connection %d", (int)(l - r->lanes));
-        l->conn = NULL;
+    if (k->conn == c) {
+        TRACE(nbd_lost, "connection %d", (int)(k - r->connections));
+        k->conn = NULL;
         if (!remote_best(r))
             r->give_up_ns = clock_now_ns() + r->target.reconnect_ns;
-        lane_start_connecting(l);
+        connection_restore(k);
     }
     if (!nbd_conn_calls(c))
         nbd_conn_free(c);
@@ -352,16 +351,16 @@ int nbd_remote_call(NbdRemote *r, NbdCall *q)
 
     /* With no delay, a lost call may still be made on each of the other connections. */
     for (unsigned attempts = 0;; attempts++) {
-        Lane *l = remote_lane(r, give_up_ns);
+        Connection *k = remote_connection(r, give_up_ns);
         NbdConn *c;
         int result;
 
-        if (!l || (attempts > r->n_lanes && clock_now_ns() >= give_up_ns))
+        if (!k || (attempts > r->n_connections && clock_now_ns() >= give_up_ns))
             return -EIO;
-        c = l->conn;
+        c = k->conn;
         result = nbd_conn_call(c, q);
         if (nbd_conn_is_over(c))
-            lane_lost(l, c);
+            connection_lost(k, c);
         if (result != NBD_LOST)
             return result;
         if (give_up_ns == INT64_MAX)

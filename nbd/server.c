@@ -49,7 +49,7 @@ void nbd_client_cut(NbdClient *c)
 {
     c->stop_receiving = true;
     c->broken = true;
-    errand_cancel(c->admission);
+    detached_call_cancel(c->admission);
     channel_shutdown(c->channel);
 }
 

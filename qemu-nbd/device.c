@@ -64,7 +64,7 @@ static CO int client_socket(NbdServer *s, const char *name, NbdOffer *offer, GEr
 {
     g_autoptr(Channel) channel = NULL;
     int ends[2], fd;
-    NbdHaggle h;
+    NbdHandshake h;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
         err_set_errno(err, errno, "Cannot make a pair of sockets");
@@ -74,7 +74,8 @@ static CO int client_socket(NbdServer *s, const char *name, NbdOffer *offer, GEr
     channel_set_deadline(channel, clock_now_ns() + HANDSHAKE_SECONDS * INT64_C(1000000000));
     nbd_server_serve(s, ends[0]);
     /* The kernel knows simple replies only, so nothing else is agreed on. */
-    if (!nbd_haggle_start(&h, channel, NULL, NULL, err) || !nbd_haggle_go(&h, name, offer, err))
+    if (!nbd_handshake_start(&h, channel, NULL, NULL, err) ||
+        !nbd_handshake_go(&h, name, offer, err))
         return -1;
     fd = fcntl(channel_fd(channel), F_DUPFD_CLOEXEC, 0);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);

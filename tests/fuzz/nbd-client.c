@@ -107,12 +107,12 @@ static CO void list_all(Channel *channel)
     g_autoptr(GPtrArray) offers = g_ptr_array_new_with_free_func(offer_free);
     g_autoptr(GPtrArray) contexts = g_ptr_array_new_with_free_func(g_free);
     g_auto(NbdOffer) offer = { 0 };
-    NbdHaggle h;
+    NbdHandshake h;
 
-    if (nbd_haggle_start(&h, channel, NULL, NULL, NULL) && !h.oldstyle &&
-        nbd_haggle_list(&h, offers, NULL) && nbd_haggle_info(&h, "x", &offer, NULL) &&
-        nbd_haggle_list_contexts(&h, "x", contexts, NULL))
-        nbd_haggle_abort(&h);
+    if (nbd_handshake_start(&h, channel, NULL, NULL, NULL) && !h.oldstyle &&
+        nbd_handshake_list(&h, offers, NULL) && nbd_handshake_info(&h, "x", &offer, NULL) &&
+        nbd_handshake_list_contexts(&h, "x", contexts, NULL))
+        nbd_handshake_abort(&h);
     channel_free(channel);
 }
 
@@ -120,7 +120,7 @@ static CO void talk(void *arg)
 {
     const Bytes *b = arg;
     g_autoptr(GByteArray) a = g_byte_array_new();
-    NbdWish wish = { .export_name = "", .context = NBD_CONTEXT_ALLOCATION };
+    NbdClientConfig config = { .export_name = "", .context = NBD_CONTEXT_ALLOCATION };
     Channel *server, *client;
     int ends[2];
 
@@ -134,7 +134,7 @@ static CO void talk(void *arg)
     if (b->data[0] & LISTS) {
         list_all(client);
     } else {
-        NbdConn *c = nbd_conn_new(client, &wish, NULL);
+        NbdConn *c = nbd_conn_new(client, &config, NULL);
 
         if (c)
             call_all(c);

@@ -7,7 +7,7 @@
 #include "crypto/tls.h"
 #include "io/channel.h"
 #include "io/co-lock.h"
-#include "io/errand.h"
+#include "io/detached-call.h"
 #include "tests/lib/harness.h"
 #include "qapi/object.h"
 #include <errno.h>
@@ -607,13 +607,13 @@ static int ask_often(void *arg)
 static void test_authz_list_file_asked_by_many(void)
 {
     g_autofree char *path = test_path("rules.json"), *next = test_path("next.json");
-    g_autoptr(GPtrArray) askers = g_ptr_array_new_with_free_func((GDestroyNotify)errand_end);
+    g_autoptr(GPtrArray) askers = g_ptr_array_new_with_free_func((GDestroyNotify)detached_call_end);
     int left = ASKERS;
 
     write_file(path, "{\"rules\": [{\"match\": \"ann\", \"policy\": \"allow\"}]}");
     object("authz-list-file,id=a,filename=%s", path);
     for (int i = 0; i < ASKERS; i++)
-        g_ptr_array_add(askers, errand_start(ask_often, &left, keep));
+        g_ptr_array_add(askers, detached_call_start(ask_often, &left, keep));
     while (__atomic_load_n(&left, __ATOMIC_ACQUIRE)) {
         write_file(next, "{\"rules\": [{\"match\": \"b\", \"policy\": \"deny\"}, "
                          "{\"match\": \"ann\", \"policy\": \"allow\"}]}");
@@ -622,7 +622,7 @@ static void test_authz_list_file_asked_by_many(void)
     for (int i = 0; i < ASKERS; i++) {
         int result;
 
-        g_assert_cmpint(errand_wait(askers->pdata[i], 0, &result), ==, 0);
+        g_assert_cmpint(detached_call_wait(askers->pdata[i], 0, &result), ==, 0);
     }
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* An errand is counted: its thread and who waits each have a reference. An eventfd tells of the end. */
-#include "io/errand.h"
+/*
+ * Reference counted: the thread and the caller each have one. An eventfd tells that the call ended.
+ */
+#include "io/detached-call.h"
 #include "io/internal.h"
 #include "io/thread.h"
 #include <errno.h>
@@ -9,7 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-struct Errand {
+struct DetachedCall {
     atomic_uint refs;
     int (*fn)(void *arg);
     void *arg;
@@ -22,7 +24,7 @@ struct Errand {
     bool cancelled;     /* home loop only */
 };
 
-void errand_end(Errand *e)
+void detached_call_end(DetachedCall *e)
 {
     if (!e || atomic_fetch_sub(&e->refs, 1) > 1)
         return;
@@ -32,30 +34,30 @@ void errand_end(Errand *e)
     g_free(e);
 }
 
-static void *errand_main(void *arg)
+static void *detached_call_main(void *arg)
 {
-    Errand *e = arg;
+    DetachedCall *e = arg;
 
     e->result = e->fn(e->arg);
     e->ended = true;
     eventfd_write(e->done, 1);
-    errand_end(e);
+    detached_call_end(e);
     return NULL;
 }
 
-Errand *errand_start(int (*fn)(void *arg), void *arg, GDestroyNotify free_arg)
+DetachedCall *detached_call_start(int (*fn)(void *arg), void *arg, GDestroyNotify free_arg)
 {
-    Errand *e = g_new0(Errand, 1);
+    DetachedCall *e = g_new0(DetachedCall, 1);
     pthread_t t;
 
-    *e = (Errand){
+    *e = (DetachedCall){
         .refs = 2,
         .fn = fn,
         .arg = arg,
         .free_arg = free_arg,
         .done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
     };
-    e->failure = e->done < 0 ? errno : thread_start(&t, "errand", errand_main, e);
+    e->failure = e->done < 0 ? errno : thread_start(&t, "detached call", detached_call_main, e);
     if (e->failure)
         e->refs = 1;
     else
@@ -63,7 +65,7 @@ Errand *errand_start(int (*fn)(void *arg), void *arg, GDestroyNotify free_arg)
     return e;
 }
 
-int errand_wait(Errand *e, int64_t deadline_ns, int *result)
+int detached_call_wait(DetachedCall *e, int64_t deadline_ns, int *result)
 {
     PollWait w;
     int r;
@@ -84,7 +86,7 @@ int errand_wait(Errand *e, int64_t deadline_ns, int *result)
     return 0;
 }
 
-void errand_cancel(Errand *e)
+void detached_call_cancel(DetachedCall *e)
 {
     if (!e)
         return;

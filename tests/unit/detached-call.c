@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Errands: their results, and that they can be left to themselves. */
-#include "io/errand.h"
+/* Detached calls: their results, and that they can be left to themselves. */
+#include "io/detached-call.h"
 #include "tests/lib/harness.h"
 #include <errno.h>
 #include <pthread.h>
@@ -56,24 +56,24 @@ static void task_wait_freed(Task *t)
 static void test_result(void)
 {
     Task t = TASK;
-    Errand *e = errand_start(task_work, &t, task_free);
+    DetachedCall *e = detached_call_start(task_work, &t, task_free);
     int result = 0;
 
     task_end(&t);
-    g_assert_cmpint(errand_wait(e, 0, &result), ==, 0);
+    g_assert_cmpint(detached_call_wait(e, 0, &result), ==, 0);
     g_assert_cmpint(result, ==, 42);
-    errand_end(e);
+    detached_call_end(e);
     task_wait_freed(&t);
 }
 
 static void test_given_up_in_time(void)
 {
     Task t = TASK;
-    Errand *e = errand_start(task_work, &t, task_free);
+    DetachedCall *e = detached_call_start(task_work, &t, task_free);
     int result = 0;
 
-    g_assert_cmpint(errand_wait(e, clock_now_ns() + 20 * MS, &result), ==, -ETIMEDOUT);
-    errand_end(e);
+    g_assert_cmpint(detached_call_wait(e, clock_now_ns() + 20 * MS, &result), ==, -ETIMEDOUT);
+    detached_call_end(e);
     g_assert_false(t.freed);
     task_end(&t);
     task_wait_freed(&t);
@@ -82,27 +82,27 @@ static void test_given_up_in_time(void)
 static void cancel(void *arg)
 {
     co_sleep(20 * MS);
-    errand_cancel(arg);
+    detached_call_cancel(arg);
 }
 
 static void test_cancelled(void)
 {
     Task t = TASK;
-    Errand *e = errand_start(task_work, &t, task_free);
+    DetachedCall *e = detached_call_start(task_work, &t, task_free);
     int result = 0;
 
     co_start(cancel, e);
-    g_assert_cmpint(errand_wait(e, 0, &result), ==, -ECANCELED);
-    g_assert_cmpint(errand_wait(e, 0, &result), ==, -ECANCELED);
-    errand_end(e);
-    errand_cancel(NULL);
+    g_assert_cmpint(detached_call_wait(e, 0, &result), ==, -ECANCELED);
+    g_assert_cmpint(detached_call_wait(e, 0, &result), ==, -ECANCELED);
+    detached_call_end(e);
+    detached_call_cancel(NULL);
     task_end(&t);
     task_wait_freed(&t);
 }
 
 const Test tests[] = {
-    { "/errand/result", test_result },
-    { "/errand/given-up-in-time", test_given_up_in_time },
-    { "/errand/cancelled", test_cancelled },
+    { "/detached call/result", test_result },
+    { "/detached call/given-up-in-time", test_given_up_in_time },
+    { "/detached call/cancelled", test_cancelled },
     {}
 };

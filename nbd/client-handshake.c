@@ -7,7 +7,7 @@
  * Servers that know less: GO becomes EXPORT_NAME, and an old-style server tells its only export in
  * its greeting.
  */
-#include "nbd/haggle.h"
+#include "nbd/client-handshake.h"
 #include "nbd/proto.h"
 #include "util/err.h"
 #include "util/printable.h"
@@ -48,7 +48,7 @@ static const char *tls_problem(Channel *c)
     return channel_tls_problem(c);
 }
 
-static bool wire_fail(const NbdHaggle *h, int r, const char *doing, GError **err)
+static bool wire_fail(const NbdHandshake *h, int r, const char *doing, GError **err)
 {
     const char *problem = tls_problem(h->channel);
 
@@ -62,14 +62,14 @@ static bool wire_fail(const NbdHaggle *h, int r, const char *doing, GError **err
     return err_set_errno(err, r, "Connection failed while we were %s", doing);
 }
 
-static CO bool read_whole(NbdHaggle *h, void *buf, size_t len, const char *doing, GError **err)
+static CO bool read_whole(NbdHandshake *h, void *buf, size_t len, const char *doing, GError **err)
 {
     int r = channel_read_all(h->channel, buf, len);
 
     return r < 0 ? wire_fail(h, r, doing, err) : true;
 }
 
-static CO bool option_send(NbdHaggle *h, uint32_t option, const void *data, size_t len,
+static CO bool option_send(NbdHandshake *h, uint32_t option, const void *data, size_t len,
                            GError **err)
 {
     NbdOption head = {
@@ -83,7 +83,7 @@ static CO bool option_send(NbdHaggle *h, uint32_t option, const void *data, size
     return r < 0 ? wire_fail(h, r, "asking for an option", err) : true;
 }
 
-static CO bool reply_read(NbdHaggle *h, uint32_t option, Reply *reply, GError **err)
+static CO bool reply_read(NbdHandshake *h, uint32_t option, Reply *reply, GError **err)
 {
     NbdOptionReply head;
 
@@ -165,7 +165,7 @@ static bool reply_unexpected(const Reply *r, const char *what, GError **err)
 /* ---- greeting -------------------------------------------------------------------------------- */
 
 /* Checks what every offer must be. */
-static bool offer_check(const NbdHaggle *h, NbdOffer *o, GError **err)
+static bool offer_check(const NbdHandshake *h, NbdOffer *o, GError **err)
 {
     if (o->size > INT64_MAX)
         return err_set(err, EFBIG, "The server's export has %" PRIu64 " bytes, too many", o->size);
@@ -192,7 +192,7 @@ static bool offer_check(const NbdHaggle *h, NbdOffer *o, GError **err)
     return true;
 }
 
-static CO bool greeting_oldstyle(NbdHaggle *h, TlsCreds *creds, GError **err)
+static CO bool greeting_oldstyle(NbdHandshake *h, TlsCreds *creds, GError **err)
 {
     NbdOldstyleExport e;
 
@@ -206,7 +206,7 @@ static CO bool greeting_oldstyle(NbdHaggle *h, TlsCreds *creds, GError **err)
     return offer_check(h, &h->old, err);
 }
 
-static CO bool greeting_newstyle(NbdHaggle *h, GError **err)
+static CO bool greeting_newstyle(NbdHandshake *h, GError **err)
 {
     uint32_t flags = 0;
     be16 theirs;
@@ -224,7 +224,7 @@ static CO bool greeting_newstyle(NbdHaggle *h, GError **err)
     return r < 0 ? wire_fail(h, r, "answering the greeting", err) : true;
 }
 
-static CO bool greeting_read(NbdHaggle *h, TlsCreds *creds, GError **err)
+static CO bool greeting_read(NbdHandshake *h, TlsCreds *creds, GError **err)
 {
     be64 magic, style;
 
@@ -246,7 +246,7 @@ static CO bool greeting_read(NbdHaggle *h, TlsCreds *creds, GError **err)
 /* ---- TLS and kinds of replies ---------------------------------------------------------------- */
 
 /* An option without data that is granted or not. False with @err if the server makes no sense. */
-static CO bool option_try(NbdHaggle *h, uint32_t option, const char *what, bool *granted,
+static CO bool option_try(NbdHandshake *h, uint32_t option, const char *what, bool *granted,
                           GError **err)
 {
     g_autofree Reply *reply = g_new(Reply, 1);
@@ -258,7 +258,7 @@ static CO bool option_try(NbdHaggle *h, uint32_t option, const char *what, bool 
     return *granted || reply_is_error(reply) ? true : reply_unexpected(reply, what, err);
 }
 
-static CO bool haggle_tls(NbdHaggle *h, TlsCreds *creds, const char *hostname, GError **err)
+static CO bool handshake_tls(NbdHandshake *h, TlsCreds *creds, const char *hostname, GError **err)
 {
     g_autofree Reply *reply = g_new(Reply, 1);
 
@@ -273,16 +273,16 @@ static CO bool haggle_tls(NbdHaggle *h, TlsCreds *creds, const char *hostname, G
     return h->tls_fresh;
 }
 
-bool nbd_haggle_start(NbdHaggle *h, Channel *channel, TlsCreds *creds, const char *hostname,
-                      GError **err)
+bool nbd_handshake_start(NbdHandshake *h, Channel *channel, TlsCreds *creds, const char *hostname,
+                         GError **err)
 {
-    *h = (NbdHaggle){ .channel = channel };
+    *h = (NbdHandshake){ .channel = channel };
     if (!greeting_read(h, creds, err))
         return false;
-    return !creds || haggle_tls(h, creds, hostname, err);
+    return !creds || handshake_tls(h, creds, hostname, err);
 }
 
-bool nbd_haggle_replies(NbdHaggle *h, bool extended, GError **err)
+bool nbd_handshake_replies(NbdHandshake *h, bool extended, GError **err)
 {
     if (!h->fixed)
         return true;
@@ -372,7 +372,7 @@ static bool info_take(const Reply *r, NbdOffer *o, bool *has_export, GError **er
 }
 
 /* GO or INFO. */
-static CO bool export_ask(NbdHaggle *h, uint32_t option, const char *name, NbdOffer *o,
+static CO bool export_ask(NbdHandshake *h, uint32_t option, const char *name, NbdOffer *o,
                           GError **err)
 {
     g_autoptr(GByteArray) data = g_byte_array_new();
@@ -407,7 +407,7 @@ static CO bool export_ask(NbdHaggle *h, uint32_t option, const char *name, NbdOf
 }
 
 /* EXPORT_NAME, the old way to begin: a refusal is the end of the connection. */
-static CO bool export_take_old(NbdHaggle *h, const char *name, NbdOffer *o, GError **err)
+static CO bool export_take_old(NbdHandshake *h, const char *name, NbdOffer *o, GError **err)
 {
     uint8_t zeroes[NBD_OLDSTYLE_ZEROES];
     NbdExportAnswer answer;
@@ -442,7 +442,7 @@ static bool listed_take(const Reply *r, GPtrArray *offers, GError **err)
     return true;
 }
 
-bool nbd_haggle_list(NbdHaggle *h, GPtrArray *offers, GError **err)
+bool nbd_handshake_list(NbdHandshake *h, GPtrArray *offers, GError **err)
 {
     g_autofree Reply *reply = g_new(Reply, 1);
     size_t text = 0;
@@ -471,12 +471,12 @@ static void offer_free(void *p)
 }
 
 /* Adds to *@err, which says that there is no such export, which there are. */
-static CO void exports_tell(NbdHaggle *h, GError **err)
+static CO void exports_tell(NbdHandshake *h, GError **err)
 {
     g_autoptr(GPtrArray) offers = g_ptr_array_new_with_free_func(offer_free);
     g_autoptr(GString) names = g_string_new("");
 
-    if (!nbd_haggle_list(h, offers, NULL) || !offers->len)
+    if (!nbd_handshake_list(h, offers, NULL) || !offers->len)
         return;
     for (guint i = 0; i < MIN(offers->len, SHOWN_MAX); i++) {
         g_autofree char *name = g_strescape(((NbdOffer *)offers->pdata[i])->name, NULL);
@@ -490,7 +490,7 @@ static CO void exports_tell(NbdHaggle *h, GError **err)
 
 /* ---- taking one ------------------------------------------------------------------------------ */
 
-bool nbd_haggle_go(NbdHaggle *h, const char *name, NbdOffer *offer, GError **err)
+bool nbd_handshake_go(NbdHandshake *h, const char *name, NbdOffer *offer, GError **err)
 {
     g_autoptr(GError) why = NULL;
 
@@ -517,7 +517,7 @@ bool nbd_haggle_go(NbdHaggle *h, const char *name, NbdOffer *offer, GError **err
     return false;
 }
 
-bool nbd_haggle_info(NbdHaggle *h, const char *name, NbdOffer *offer, GError **err)
+bool nbd_handshake_info(NbdHandshake *h, const char *name, NbdOffer *offer, GError **err)
 {
     return name_check(name, err) && export_ask(h, NBD_OPT_INFO, name, offer, err);
 }
@@ -525,7 +525,7 @@ bool nbd_haggle_info(NbdHaggle *h, const char *name, NbdOffer *offer, GError **e
 /* ---- metadata contexts ----------------------------------------------------------------------- */
 
 /* Sends LIST_ or SET_META_CONTEXT with at most one query. */
-static CO bool contexts_ask(NbdHaggle *h, uint32_t option, const char *name, const char *query,
+static CO bool contexts_ask(NbdHandshake *h, uint32_t option, const char *name, const char *query,
                             GError **err)
 {
     g_autoptr(GByteArray) data = g_byte_array_new();
@@ -550,8 +550,8 @@ static bool context_check(const Reply *r, GError **err)
     return true;
 }
 
-bool nbd_haggle_context(NbdHaggle *h, const char *name, const char *context, bool *has,
-                        uint32_t *id, GError **err)
+bool nbd_handshake_context(NbdHandshake *h, const char *name, const char *context, bool *has,
+                           uint32_t *id, GError **err)
 {
     const uint32_t option = NBD_OPT_SET_META_CONTEXT;
     g_autofree Reply *reply = g_new(Reply, 1);
@@ -585,7 +585,7 @@ bool nbd_haggle_context(NbdHaggle *h, const char *name, const char *context, boo
     return reply_unexpected(reply, "Metadata context", err);
 }
 
-bool nbd_haggle_list_contexts(NbdHaggle *h, const char *name, GPtrArray *names, GError **err)
+bool nbd_handshake_list_contexts(NbdHandshake *h, const char *name, GPtrArray *names, GError **err)
 {
     const uint32_t option = NBD_OPT_LIST_META_CONTEXT;
     g_autofree Reply *reply = g_new(Reply, 1);
@@ -608,7 +608,7 @@ bool nbd_haggle_list_contexts(NbdHaggle *h, const char *name, GPtrArray *names, 
     return err_set(err, EPROTO, "The server's list of metadata contexts does not end");
 }
 
-void nbd_haggle_abort(NbdHaggle *h)
+void nbd_handshake_abort(NbdHandshake *h)
 {
     if (h->oldstyle) {
         NbdRequest bye = {
