@@ -118,6 +118,16 @@ static inline void emit_gs_word(CodeMemory *c, unsigned op, uint32_t disp, uint3
     emit32(c, v);
 }
 
+/* The same for 64 bits. */
+static inline void emit_gs_quad(CodeMemory *c, unsigned op, uint32_t disp, int32_t v)
+{
+    emit8(c, 0x65);
+    emit_rex(c, true, 0, 0, 0);
+    emit8(c, 0x81);
+    emit_gs_operand(c, op, disp);
+    emit32(c, v);
+}
+
 /* mov of a byte or of 32 bits. */
 static inline void emit_gs_set_byte(CodeMemory *c, uint32_t disp, uint8_t v)
 {

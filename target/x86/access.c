@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "target/x86/access.h"
+#include "target/x86/debug.h"
 #include <string.h>
 
 /* ---- memory by segment and offset ------------------------------------------------------------ */
@@ -92,6 +93,8 @@ uint64_t x86_linear(X86Cpu *cpu, unsigned segment, uint64_t offset, size_t len, 
         check_alignment(cpu, linear, MIN(len, 8));
     if (cpu->dr[7] & 0xff)
         check_breakpoints(cpu, linear, len, access);
+    if (cpu->debug.watches)
+        x86_debug_note_access(cpu, linear, len, access);
     return linear;
 }
 

@@ -35,6 +35,7 @@ typedef struct {
     } jump[SLOW_JUMPS];
     unsigned count;
     uint64_t rip;
+    unsigned number; /* of the instruction in its block */
     uint8_t *back; /* NULL: the instruction ends the block */
     /* What the fast path has in the host there. */
     bool needs_flags, needs_vectors, needs_x87;
@@ -49,6 +50,7 @@ typedef struct {
     const X86Insn *in; /* the current instruction */
     uint64_t start, rip, next; /* of the block; of the instruction; of the one after it */
     bool is_last; /* of the block */
+    unsigned number, count; /* of the instruction; of all those of the block */
     FlagsState flags;
     bool vectors, x87; /* known to be live */
     bool opened; /* to interrupts, by sti: they are let in after the next instruction */

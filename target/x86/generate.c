@@ -16,7 +16,9 @@
 
 #if defined(__x86_64__) && defined(__linux__)
 
+#include "target/x86/debug.h"
 #include "target/x86/generate-parts.h"
+#include "target/x86/interpret.h"
 #include <asm/prctl.h>
 #include <stddef.h>
 #include <sys/auxv.h>
@@ -151,7 +153,7 @@ Slow *x86_gen_slow(Gen *g)
 {
     Slow *s = &g->slow[g->slows++];
 
-    *s = (Slow){ .rip = g->rip };
+    *s = (Slow){ .rip = g->rip, .number = g->number };
     return s;
 }
 
@@ -169,10 +171,12 @@ void x86_gen_slow_end(Gen *g, Slow *s)
     s->back = g->c->at;
 }
 
-static void call_step(CodeMemory *c, const X86Stubs *stubs, uint64_t rip)
+static void call_step(Gen *g, uint64_t rip, unsigned number)
 {
-    emit_imm(c, H_R9, rip);
-    emit_call_to(c, stubs->step);
+    if (g->key.counts)
+        emit_gs_set_word(g->c, AT_CPU(untouched), g->count - number - 1);
+    emit_imm(g->c, H_R9, rip);
+    emit_call_to(g->c, g->stubs->step);
 }
 
 static void write_look_behind(Gen *g, Slow *s, unsigned i)
@@ -192,7 +196,7 @@ static void write_slow(Gen *g, Slow *s)
             write_look_behind(g, s, i);
     for (unsigned i = 0; i < s->count; i++)
         emit_fix(s->jump[i].from, c->at);
-    call_step(c, g->stubs, s->rip);
+    call_step(g, s->rip, s->number);
     if (!s->back) {
         emit_jmp_to(c, g->stubs->leave);
         return;
@@ -209,7 +213,7 @@ static void write_slow(Gen *g, Slow *s)
 void x86_gen_step(Gen *g)
 {
     x86_gen_save_flags(g);
-    call_step(g->c, g->stubs, g->rip);
+    call_step(g, g->rip, g->number);
     g->flags = FLAGS_SAVED;
     g->vectors = g->x87 = false;
     if (g->in->attributes & X86_A_ENDS_BLOCK) {
@@ -300,11 +304,29 @@ static uint8_t *generate_entry(Gen *g)
     return emit_jcc(g->c, H_NE);
 }
 
+/* Takes the block's instructions from the budget; where that has not so many the loop goes on. */
+static uint8_t *generate_count(Gen *g)
+{
+    if (!g->key.counts)
+        return NULL;
+    emit_gs_quad(g->c, 5, AT_CPU(left), g->count);
+    return emit_jcc(g->c, H_B);
+}
+
+static void generate_uncount(Gen *g, uint8_t *from)
+{
+    if (!from)
+        return;
+    emit_fix(from, g->c->at);
+    emit_gs_quad(g->c, 0, AT_CPU(left), g->count);
+}
+
 /* What stands behind the code of each block. */
-static void generate_end(Gen *g, X86Block *b, uint8_t *to_events)
+static void generate_end(Gen *g, X86Block *b, uint8_t *to_events, uint8_t *to_uncount)
 {
     for (unsigned i = 0; i < g->slows; i++)
         write_slow(g, &g->slow[i]);
+    generate_uncount(g, to_uncount);
     emit_fix(to_events, g->c->at);
     emit_imm(g->c, H_R9, g->start);
     emit_jmp_to(g->c, g->stubs->leave_r9);
@@ -343,7 +365,9 @@ static void *allocate(CodeMemory *c, size_t size)
 static unsigned decode_block(X86Insn *in, X86Cpu *cpu, const uint8_t *guest, size_t len,
                              size_t *used)
 {
+    uint64_t linear = x86_code_address(cpu);
     unsigned count = 0;
+    bool opens = false;
 
     *used = 0;
     while (count < X86_BLOCK_INSNS) {
@@ -353,7 +377,10 @@ static unsigned decode_block(X86Insn *in, X86Cpu *cpu, const uint8_t *guest, siz
             break;
         *used += i->length;
         count++;
-        if (i->attributes & X86_A_ENDS_BLOCK && i->op != X86_cli && i->op != X86_sti)
+        if (opens || (i->attributes & X86_A_ENDS_BLOCK && i->op != X86_cli && i->op != X86_sti))
+            break;
+        opens = i->op == X86_sti && !cpu->cpl;
+        if (cpu->debug.breaks && x86_debug_has_break(cpu, linear + *used))
             break;
     }
     if (!count)
@@ -379,6 +406,7 @@ static void generate_body(Gen *g, const X86Insn *in, unsigned count)
         bool was_opened = g->opened;
 
         g->in = &in[i];
+        g->number = i;
         g->rip = at;
         g->next = at = at + in[i].length;
         g->is_last = i == count - 1;
@@ -400,17 +428,19 @@ X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs, 
     size_t used;
     unsigned count = decode_block(in, cpu, guest, len, &used);
     X86Block *b = allocate(c, sizeof(*b));
-    uint8_t *copy = allocate(c, used), *to_events;
+    uint8_t *copy = allocate(c, used), *to_events, *to_uncount;
 
     memcpy(copy, guest, used);
     *b = (X86Block){ .rip = g.start, .key = key, .length = used, .code = c->at, .guest = copy };
     to_events = generate_entry(&g);
     b->body = c->at;
+    g.count = count ? count : 1;
+    to_uncount = generate_count(&g);
     if (count)
         generate_body(&g, in, count);
     else
         generate_single(&g);
-    generate_end(&g, b, to_events);
+    generate_end(&g, b, to_events, to_uncount);
     return b;
 }
 

@@ -18,6 +18,7 @@ typedef union {
         uint8_t bits;
         bool sse, sse_float, x87; /* may be passed to the host */
         bool is_supervisor;
+        bool counts; /* instructions, against a budget */
     };
     uint64_t all;
 } X86Key;

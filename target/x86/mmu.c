@@ -8,6 +8,7 @@
  */
 #include "target/x86/mmu.h"
 #include "target/x86/access.h"
+#include "target/x86/debug.h"
 #include "target/x86/translate.h"
 #include <string.h>
 
@@ -363,6 +364,8 @@ static void note_access(X86Cpu *cpu, const X86TlbEntry *e, X86Access access, X86
     X86FastEntry f = { .page = e->page, .add = (uintptr_t)e->host - e->page };
 
     if (access == X86_FETCH || by != X86_BY_PROGRAM || !e->host)
+        return;
+    if (cpu->debug.watches && x86_debug_watches_page(cpu, e->page))
         return;
     if (write && (e->rights & X86_TLB_READ_ONLY_HOST || x86_has_code(cpu, e->physical)))
         return;
