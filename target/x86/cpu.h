@@ -297,7 +297,12 @@ typedef struct X86Cpu {
     const X86Machine *machine;
     void *machine_opaque;
 
-    /* Translated code; translate.h. */
+    /*
+     * Translated code; translate.h. Outside 64-bit mode: the last offset of each segment that may be
+     * read and written with no other check, or -1, and a bit for each that is the whole memory.
+     */
+    int64_t bound[X86_SEGMENTS][2];
+    uint8_t flat;
     struct X86CodePages *code_pages;  /* shared by all processors; code-pages.h */
     struct X86Translator *translator; /* NULL: everything is interpreted */
     /*

@@ -28,6 +28,11 @@ typedef struct {
     unsigned live;
 } CodePage;
 
+/* A code segment outside 64-bit mode. */
+typedef struct {
+    uint64_t base, limit;
+} CodeRange;
+
 typedef struct X86Translator {
     CodeMemory code;
     X86Stubs stubs;
@@ -35,6 +40,7 @@ typedef struct X86Translator {
     GHashTable *pages; /* physical page number to CodePage */
     X86Block *hashed[HASHES];
     X86Key keys[X86_KEYS]; /* of the tables of X86Cpu.jumps */
+    CodeRange code_range[X86_KEYS]; /* the code segment for which they hold */
     unsigned key_count;
     unsigned slot; /* of the key that ran last */
     bool hit; /* code has been written to */
@@ -51,6 +57,9 @@ X86Key x86_key(const X86Cpu *cpu)
 
     k.table = x86_fast_table(cpu);
     k.bits = cpu->mode.bits;
+    k.stack = cpu->stack_size;
+    k.flat = cpu->mode.bits == 64 ? 0 : cpu->flat;
+    k.is_v86 = x86_is_v86(cpu);
     k.is_supervisor = !cpu->cpl;
     k.sse = on && cpu->cr4 & X86_CR4_OSFXSR;
     k.sse_float = k.sse && (cpu->mxcsr & 0x1f80) == 0x1f80;
@@ -227,9 +236,17 @@ static void count_live(X86Cpu *cpu, CodePage *p, X86Place place)
     x86_fast_protect(cpu, place.host - (place.physical & 4095));
 }
 
+static CodeRange code_range(const X86Cpu *cpu)
+{
+    const X86Segment *cs = &cpu->segment[X86_CS];
+
+    return cpu->mode.bits == 64 ? (CodeRange){ 0, 0 } : (CodeRange){ cs->base, cs->limit };
+}
+
 static X86Block *make_block(X86Cpu *cpu, X86Place place)
 {
     X86Translator *t = cpu->translator;
+    size_t len = 4096 - (place.physical & 4095);
     X86Block **slot = hash_slot(t, place.physical, cpu->rip), *b;
     CodePage *p;
 
@@ -238,8 +255,9 @@ static X86Block *make_block(X86Cpu *cpu, X86Place place)
     p = make_page(t, place.physical);
     /* Watched before it is read: what another processor writes in between is not missed. */
     count_live(cpu, p, place);
-    b = x86_generate_block(&t->code, cpu, &t->stubs, t->keys[t->slot], t->slot, place.host,
-                           4096 - (place.physical & 4095));
+    if (cpu->mode.bits != 64)
+        len = MIN(len, code_range(cpu).limit - cpu->rip + 1);
+    b = x86_generate_block(&t->code, cpu, &t->stubs, t->keys[t->slot], t->slot, place.host, len);
     b->physical = place.physical;
     p->granules |= granules_of(b->physical, b->length);
     b->next = p->blocks;
@@ -280,24 +298,26 @@ static bool revive(X86Cpu *cpu, X86Block *b, X86Place place)
 static X86Block *find_block(X86Cpu *cpu)
 {
     X86Translator *t = cpu->translator;
+    CodeRange code = code_range(cpu);
+    uint64_t linear = x86_code_address(cpu);
     X86Block *b, *next;
     X86Place place;
 
-    if (!x86_is_canonical(cpu->rip))
+    if (cpu->mode.bits == 64 ? !x86_is_canonical(cpu->rip) : cpu->rip > code.limit)
         return NULL;
-    place = x86_place(cpu, cpu->rip, 1, X86_FETCH, X86_BY_PROGRAM);
+    place = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
     if (!place.host || !x86_code_pages_covers(place.physical))
         return NULL;
     for (b = *hash_slot(t, place.physical, cpu->rip); b; b = next) {
         next = b->next_hashed;
-        if (b->rip == cpu->rip && b->physical == place.physical &&
-            b->key.all == t->keys[t->slot].all && (!b->is_dead || revive(cpu, b, place)))
+        if (b->rip == cpu->rip && b->physical == place.physical && b->base == code.base &&
+            b->limit == code.limit && b->key.all == t->keys[t->slot].all && (!b->is_dead || revive(cpu, b, place)))
             break;
     }
     if (!b)
         b = make_block(cpu, place);
     if (b)
-        x86_note_jump(cpu, t->slot, b->rip, b->code, place.is_global);
+        x86_note_jump(cpu, t->slot, (X86Jump){ b->rip, b->code }, linear, place.is_global);
     return b;
 }
 
@@ -424,9 +444,22 @@ static bool can_run_blocks(const X86Cpu *cpu)
 {
     bool aligned = cpu->cpl == 3 && cpu->flags & X86_AC && cpu->cr0 & X86_CR0_AM;
 
-    return cpu->translator && cpu->mode.bits == 64 && !(cpu->flags & (X86_TF | X86_RF)) &&
+    return cpu->translator && !(cpu->flags & (X86_TF | X86_RF)) &&
            !cpu->shadow && !(cpu->dr[7] & 0xff) && !aligned &&
            (!cpu->counts || cpu->left >= X86_BLOCK_INSNS);
+}
+
+/* A table holds for one code segment at a time: the same offset leads elsewhere in another one. */
+static void choose_code_range(X86Cpu *cpu)
+{
+    X86Translator *t = cpu->translator;
+    CodeRange now = code_range(cpu), *had = &t->code_range[t->slot];
+
+    if (now.base == had->base && now.limit == had->limit)
+        return;
+    *had = now;
+    x86_jumps_flush_key(cpu, t->slot);
+    cpu->chain_from = NULL;
 }
 
 /* Chooses the table of jumps for the state the processor is in. */
@@ -460,6 +493,7 @@ static const uint8_t *find_code(X86Cpu *cpu)
     if (code_memory_left(&t->code) < X86_BLOCK_BYTES) {
         drop_all(cpu);
         choose_key(cpu);
+        choose_code_range(cpu);
         from = NULL;
     }
     cpu->chain_from = NULL;
@@ -481,7 +515,10 @@ static void run_block(X86Cpu *cpu)
     void (*enter)(const uint8_t *code);
     const uint8_t *code;
 
+    if (cpu->mode.bits != 64)
+        x86_find_bounds(cpu);
     choose_key(cpu);
+    choose_code_range(cpu);
     code = find_code(cpu);
     if (!code) {
         run_one(cpu);
