@@ -55,6 +55,7 @@ void native_run(State *s, const uint8_t code[CODE_SIZE], unsigned bits);
 /* The same by ourselves, interpreted or translated. */
 typedef struct Executor Executor;
 Executor *executor_new(Bases bases, bool translates);
+void executor_free(Executor *e);
 void executor_run(Executor *e, State *s, const uint8_t code[CODE_SIZE], unsigned bits);
 
 #endif
