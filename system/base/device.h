@@ -55,12 +55,16 @@ typedef struct {
 typedef struct DeviceClass {
     const char *name;             /* "virtio-blk-device" */
     const char *bus;              /* what it is plugged into by -device; NULL: part of a machine */
+    const char *provides;         /* the bus that others are plugged into; NULL: none */
     size_t size;                  /* of the object; zeroed */
     unsigned version;             /* of .state */
     const StateField *state;      /* NULL: none */
     const StateField *base_state; /* of what devices of its kind have in common; NULL: nothing */
     const Property *properties;   /* NULL: none */
+    void (*defaults)(Device *d);  /* of properties, before they are set; NULL: all zero */
     bool (*realize)(Device *d, GError **err); /* properties and Board are there */
+    /* Plugs @child, which is realized, into the bus that @d provides. Main loop, without the lock. */
+    bool (*plug)(Device *d, Device *child, GError **err);
     void (*reset)(Device *d);                 /* as after power-on; NULL: nothing changes */
     void (*unrealize)(Device *d);             /* also after realize has failed; NULL: nothing */
     /*
