@@ -52,6 +52,7 @@ MODULE_LIBS_tls := $(GNUTLS_LIBS)
 MODULE_LIBS_pam := -lpam
 MODULE_LIBS_fuse := $(FUSE3_LIBS)
 MODULE_LIBS_slirp := $(SLIRP_LIBS)
+MODULE_LIBS_curl := $(LIBCURL_LIBS)
 MODULES := $(filter-out $(DISABLED_MODULES),$(MODULES))
 
 sources = $(filter-out $(SRC)/$(1)/modules/% $(patsubst %,$(SRC)/%/%,$(filter $(1)/%,$(ROOMS))),$(foreach p,* */* */*/*,$(wildcard $(SRC)/$(1)/$(p).c)))
@@ -62,7 +63,7 @@ module_objects = $(patsubst $(SRC)/%.c,$(B)/pic/%.o,$(call module_sources,$(1)))
 GEN := $(B)/gen
 LIBS := $(GLIB_2_0_LIBS) $(JANSSON_LIBS) $(LIBZSTD_LIBS) $(ZLIB_LIBS) $(LIBURING_LIBS) -lm -ldl -pthread
 CPPFLAGS_ALL := -I$(SRC) -I$(B) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -include $(B)/config.h \
-    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(FUSE3_CFLAGS) $(SLIRP_CFLAGS) $(CPPFLAGS)
+    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(FUSE3_CFLAGS) $(SLIRP_CFLAGS) $(LIBCURL_CFLAGS) $(CPPFLAGS)
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
     -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers \
     -Wno-sign-compare
@@ -188,7 +189,9 @@ endif
 ROOM_LIBS := $(addprefix $(B)/lib/,control.a tools.a nbd.a fuse.a monitor.a block.a io.a crypto.a qapi.a util.a)
 # What emulators link besides.
 EMULATOR_LIBS := $(addprefix $(B)/lib/,hw.a net.a virtio.a target.a tcg.a system/base.a)
-LINK = $(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
+# What modules alone use has to be in the programs, too.
+FOR_MODULES := -Wl,-u,poll_set_new
+LINK = $(CC) $(LDFLAGS_ALL) $(FOR_MODULES) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
 
 define program_rule
 $(B)/$(1): $(call objects,$(call folder,$(1))) $(if $(wildcard $(SRC)/$(1)/command.h),$(B)/obj/gen/$(1)-commands.o) \
