@@ -115,9 +115,9 @@ static GPtrArray *bitmap_infos(Node *n)
     return list;
 }
 
-static BlockDeviceInfo *node_info_new(Node *n)
+CO BlockDeviceInfo *node_device_info(Node *n, bool flat, GError **err)
 {
-    BlockDeviceInfo *info = g_new0(BlockDeviceInfo, 1);
+    g_autoptr(BlockDeviceInfo) info = g_new0(BlockDeviceInfo, 1);
     Node *backing = node_backing(n);
 
     info->file = g_strdup(node_filename(n));
@@ -134,25 +134,28 @@ static BlockDeviceInfo *node_info_new(Node *n)
     };
     info->write_threshold = (int64_t)n->write_threshold;
     info->dirty_bitmaps = bitmap_infos(n);
-    return info;
+    info->image = node_image(n, flat, &info->backing_file_depth, err);
+    if (!info->image)
+        return NULL;
+    info->encrypted = json_get_bool(info->image, "encrypted", false);
+    return g_steal_pointer(&info);
 }
 
 CO bool qmp_query_named_block_nodes(const QmpQueryNamedBlockNodesArgs *args, GPtrArray **ret,
                                     GError **err)
 {
+    g_autoptr(Edit) still = edit_begin(); /* a job that ends would close nodes while one is read */
     g_autoptr(GPtrArray) nodes = monitor_nodes_all();
     g_autoptr(GPtrArray) list = NULL;
 
     list = g_ptr_array_new_with_free_func((GDestroyNotify)block_device_info_free);
     /* The last one first, as the reference. */
     for (guint i = nodes->len; i-- > 0;) {
-        BlockDeviceInfo *info = node_info_new(nodes->pdata[i]);
+        BlockDeviceInfo *info = node_device_info(nodes->pdata[i], args->flat, err);
 
-        g_ptr_array_add(list, info);
-        info->image = node_image(nodes->pdata[i], args->flat, &info->backing_file_depth, err);
-        if (!info->image)
+        if (!info)
             return false;
-        info->encrypted = json_get_bool(info->image, "encrypted", false);
+        g_ptr_array_add(list, info);
     }
     *ret = g_steal_pointer(&list);
     return true;
