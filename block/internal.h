@@ -172,6 +172,7 @@ void gates_open(Gates *g);
 CO void gates_free(Gates *g);
 
 /* name.c */
+Node *node_skip_implicit(Node *n);     /* below the filters that jobs have put on top of @n unasked */
 json_t *options_strong(const BlockDriver *d, const json_t *o); /* a copy of those; new reference */
 void node_refresh_filename(Node *n);   /* after opening and after a change of children */
 void node_backing_changed(Node *n);    /* an edit gave it another backing file, or none */

@@ -60,6 +60,12 @@ static void expand_snapshots(json_t *image, const GArray *lists)
     json_put(image, "snapshots", all);
 }
 
+/* The image below @n, which a filter shows and others take for their backing file. */
+static Node *image_below(const Node *n)
+{
+    return node_skip_implicit(n->drv->kind == BLK_FILTER ? node_filtered(n) : node_backing(n));
+}
+
 /*
  * What is known of @n as ImageInfo and, unless @flat, of the images below, which *@depth counts.
  * NULL with @err.
@@ -69,7 +75,7 @@ static CO json_t *node_image(Node *n, bool flat, int64_t *depth, GError **err)
     json_t *top = NULL, *above = NULL;
 
     *depth = -1;
-    for (; n; n = flat ? NULL : node_backing(n)) {
+    for (; n; n = flat ? NULL : image_below(n)) {
         g_autoptr(GArray) lists = snapshot_lists_new();
         json_t *image = describe_image(n, 0, lists, err);
 
@@ -118,13 +124,13 @@ static GPtrArray *bitmap_infos(Node *n)
 CO BlockDeviceInfo *node_device_info(Node *n, bool flat, GError **err)
 {
     g_autoptr(BlockDeviceInfo) info = g_new0(BlockDeviceInfo, 1);
-    Node *backing = node_backing(n);
+    Node *backing = node_skip_implicit(node_backing(n));
 
     info->file = g_strdup(node_filename(n));
     info->node_name = g_strdup(node_shown_name(n));
     info->ro = node_is_read_only(n);
     info->drv = g_strdup(node_format(n));
-    info->backing_file = backing ? g_strdup(node_filename(node_skip_filters(backing))) : NULL;
+    info->backing_file = backing ? g_strdup(node_filename(backing)) : NULL;
     info->detect_zeroes = (BlockdevDetectZeroesOptions)n->detect_zeroes;
     info->cache = g_new0(BlockdevCacheInfo, 1);
     *info->cache = (BlockdevCacheInfo){
