@@ -94,11 +94,13 @@ typedef struct Board {
     void (*shutdown)(struct Board *b, int exit_code); /* the guest powers off */
     void (*reset)(struct Board *b);
     void (*panicked)(struct Board *b, bool crash_loaded);
+    unsigned anonymous; /* devices of -device without an id so far */
 } Board;
 
 struct Device {
     const DeviceClass *cls;
-    char *id; /* NULL: it was given none */
+    char *id;          /* NULL: it was given none */
+    unsigned number;   /* among those of -device without an id */
     Board *board;
 };
 
@@ -109,6 +111,8 @@ struct Device {
 Device *device_new(Board *board, const DeviceClass *cls, const char *id, const json_t *options,
                    GError **err);
 void device_free(Device *d);
+/* How users call it: its id, or its place among those without one. The caller frees it. */
+char *device_name(const Device *d);
 void device_reset(Device *d);
 
 const DeviceClass *device_class_find(const char *name);

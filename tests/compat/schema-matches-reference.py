@@ -247,6 +247,8 @@ ROOTS = {
     'MirrorCopyMode': ('blockdev-mirror', 'arg-type', 'copy-mode'),
     'QuorumOpType': ('QUORUM_REPORT_BAD', 'arg-type', 'type'),
     'BlockDirtyBitmapSha256': ('x-debug-block-dirty-bitmap-sha256', 'ret-type'),
+    'BlockInfo': ('query-block', 'ret-type', ''),
+    'BlockStats': ('query-blockstats', 'ret-type', ''),
     'XDbgBlockGraph': ('x-debug-query-block-graph', 'ret-type'),
 }
 
