@@ -16,6 +16,7 @@ static RunState shown_state(void)
         [STATE_PRELAUNCH] = RUN_STATE_PRELAUNCH, [STATE_RUNNING] = RUN_STATE_RUNNING,
         [STATE_PAUSED] = RUN_STATE_PAUSED, [STATE_SHUTDOWN] = RUN_STATE_SHUTDOWN,
         [STATE_GUEST_PANICKED] = RUN_STATE_GUEST_PANICKED,
+        [STATE_IO_ERROR] = RUN_STATE_IO_ERROR,
     };
 
     return states[run_state()];

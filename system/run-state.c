@@ -17,7 +17,7 @@ static struct {
     CoMutex changing; /* the state changes in turn */
 
     /* What the guest has asked for, with the lock held. */
-    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, is_asking;
+    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop, is_asking;
     int shutdown_code;
 } run = { .exit_code = -1 };
 
@@ -64,6 +64,12 @@ static void go_on(void)
 {
     machine_lock();
     guest_clock_run(true);
+    for (guint i = 0; i < run.machine->devices->len; i++) {
+        Device *d = run.machine->devices->pdata[i];
+
+        if (d->cls->resume)
+            d->cls->resume(d);
+    }
     vcpus_run(run.machine);
     machine_unlock();
 }
@@ -155,7 +161,7 @@ static CO void panicked(bool crash_loaded)
 /* On the main loop. The processors stand still or are about to. */
 static CO void answer(void *arg)
 {
-    bool wants_shutdown, wants_reset, wants_panic, crash_loaded;
+    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop;
     int code;
 
     machine_lock();
@@ -163,11 +169,15 @@ static CO void answer(void *arg)
     wants_reset = run.wants_reset;
     wants_panic = run.wants_panic;
     crash_loaded = run.crash_loaded;
+    wants_stop = run.wants_stop;
     code = run.shutdown_code;
     run.wants_shutdown = run.wants_reset = run.wants_panic = run.is_asking = false;
+    run.wants_stop = false;
     machine_unlock();
     if (!run.machine || run.exit_code >= 0)
         return;
+    if (wants_stop && run.state == STATE_RUNNING)
+        run_state_stop(STATE_IO_ERROR);
     if (wants_panic)
         panicked(crash_loaded);
     if (wants_shutdown)
@@ -204,6 +214,12 @@ void run_state_guest_panicked(Board *b, bool crash_loaded)
 {
     run.wants_panic = true;
     run.crash_loaded = crash_loaded;
+    ask();
+}
+
+void run_state_io_error(Board *b)
+{
+    run.wants_stop = true;
     ask();
 }
 

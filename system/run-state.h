@@ -11,6 +11,7 @@
 /* Names are those of the schema's RunState. */
 typedef enum {
     STATE_PRELAUNCH, STATE_RUNNING, STATE_PAUSED, STATE_SHUTDOWN, STATE_GUEST_PANICKED,
+    STATE_IO_ERROR,
 } MachineState;
 
 /* What an end of the guest does. */
@@ -42,5 +43,7 @@ void run_state_quit(bool by_signal);
 void run_state_guest_shutdown(Board *b, int exit_code);
 void run_state_guest_reset(Board *b);
 void run_state_guest_panicked(Board *b, bool crash_loaded);
+/* The guest stops with state STATE_IO_ERROR. */
+void run_state_io_error(Board *b);
 
 #endif

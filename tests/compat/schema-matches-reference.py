@@ -39,6 +39,9 @@ UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'Bloc
 UNSEEN |= {'CpuDefinitionInfo', '[CpuDefinitionInfo]', 'CpuInfoFast', '[CpuInfoFast]', 'CpuInstanceProperties',
            'GuestPanicAction', 'KvmInfo', 'MachineInfo', '[MachineInfo]', 'MemoryInfo', 'NameInfo', 'RunState',
            'ShutdownCause', 'StatusInfo', 'SysEmuTarget', 'TargetInfo', 'UuidInfo'}
+UNSEEN |= {'Netdev', 'NetClientDriver', 'NetdevUserOptions', 'NetdevTapOptions', 'NetdevSocketOptions',
+           'NetdevStreamOptions', 'NetdevDgramOptions', 'NetdevHubPortOptions', 'RxState', 'RxFilterInfo',
+           '[RxFilterInfo]', 'AnnounceParameters'}
 # Types that are only bases: their members show in other types.
 BASES = {'BackupCommon', 'BlockdevOptionsCurlBase', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties',
          'SecretCommonProperties', 'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
