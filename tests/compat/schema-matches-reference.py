@@ -24,9 +24,10 @@ ADDED = {
 }
 # Taken by the reference, too, but not told in its schema.
 ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path',
+          'BlockdevOptionsSsh.host', 'BlockdevOptionsSsh.port', 'BlockdevOptionsSsh.host_key_check',
           'BlockdevOptionsVpc.force_size_calc'}
 # Optional since a newer release or in fact, mandatory in the reference's schema.
-LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server',
+LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server', 'BlockdevOptionsSsh.server',
             'BlkdebugSetStateOptions.new_state'}
 # Enums of what exists: ours may have fewer values, and unions over them fewer cases.
 SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExportType',
