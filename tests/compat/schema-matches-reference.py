@@ -38,6 +38,9 @@ UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'Bloc
 UNSEEN |= {'CpuDefinitionInfo', '[CpuDefinitionInfo]', 'CpuInfoFast', '[CpuInfoFast]', 'CpuInstanceProperties',
            'GuestPanicAction', 'KvmInfo', 'MachineInfo', '[MachineInfo]', 'MemoryInfo', 'NameInfo', 'RunState',
            'ShutdownCause', 'StatusInfo', 'SysEmuTarget', 'TargetInfo', 'UuidInfo'}
+# Those of migration, which tests/system/migration.py uses.
+UNSEEN |= {'MigrationStatus', 'MigrationStats', 'MigrationInfo', 'MigrationCapability', 'MigrateSetParameters',
+           'MigrationCapabilityStatus', '[MigrationCapabilityStatus]', 'MigrationParameters'}
 # Types that are only bases: their members show in other types.
 BASES = {'BackupCommon', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties', 'SecretCommonProperties',
          'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
