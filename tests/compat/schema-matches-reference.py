@@ -19,6 +19,7 @@ ADDED = {
     'BlockdevOptionsQcow2.discard-no-unref', 'BlockdevOptionsLUKS.header',
     'BlockdevCreateOptionsLUKS.header', 'QCryptoBlockInfoLUKS.detached-header',
     'BlockdevOptionsNbd.tls', 'BlockdevOptionsNbd.connections',
+    'BlockdevOptionsCurlHttp.force-range', 'BlockdevOptionsCurlHttps.force-range',
     'BlkdebugInjectErrorOptions.delay-ns', 'ImageInfo.limits', 'ImageInfo.children',
 }
 # Taken by the reference, too, but not told in its schema.
@@ -42,8 +43,8 @@ UNSEEN |= {'CpuDefinitionInfo', '[CpuDefinitionInfo]', 'CpuInfoFast', '[CpuInfoF
 UNSEEN |= {'MigrationStatus', 'MigrationStats', 'MigrationInfo', 'MigrationCapability', 'MigrateSetParameters',
            'MigrationCapabilityStatus', '[MigrationCapabilityStatus]', 'MigrationParameters'}
 # Types that are only bases: their members show in other types.
-BASES = {'BackupCommon', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties', 'SecretCommonProperties',
-         'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
+BASES = {'BackupCommon', 'BlockdevOptionsCurlBase', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties',
+         'SecretCommonProperties', 'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
          'BlockExportOptionsNbdBase', 'ChardevCommon'}
 # Commands of ours that the reference's daemon does not have.
 COMMANDS_ADDED = {'getfd', 'closefd', 'add-fd', 'remove-fd', 'query-fdsets', 'blockdev-set-active'}
@@ -249,6 +250,8 @@ ROOTS = {
     'MirrorCopyMode': ('blockdev-mirror', 'arg-type', 'copy-mode'),
     'QuorumOpType': ('QUORUM_REPORT_BAD', 'arg-type', 'type'),
     'BlockDirtyBitmapSha256': ('x-debug-block-dirty-bitmap-sha256', 'ret-type'),
+    'BlockInfo': ('query-block', 'ret-type', ''),
+    'BlockStats': ('query-blockstats', 'ret-type', ''),
     'XDbgBlockGraph': ('x-debug-query-block-graph', 'ret-type'),
 }
 
