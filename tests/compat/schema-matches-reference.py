@@ -43,6 +43,9 @@ UNSEEN |= {'CpuDefinitionInfo', '[CpuDefinitionInfo]', 'CpuInfoFast', '[CpuInfoF
 UNSEEN |= {'Netdev', 'NetClientDriver', 'NetdevUserOptions', 'NetdevTapOptions', 'NetdevSocketOptions',
            'NetdevStreamOptions', 'NetdevDgramOptions', 'NetdevHubPortOptions', 'RxState', 'RxFilterInfo',
            '[RxFilterInfo]', 'AnnounceParameters'}
+# Those of migration, which tests/system/migration.py uses.
+UNSEEN |= {'MigrationStatus', 'MigrationStats', 'MigrationInfo', 'MigrationCapability', 'MigrateSetParameters',
+           'MigrationCapabilityStatus', '[MigrationCapabilityStatus]', 'MigrationParameters'}
 # Types that are only bases: their members show in other types.
 BASES = {'BackupCommon', 'BlockdevOptionsCurlBase', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties',
          'SecretCommonProperties', 'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
