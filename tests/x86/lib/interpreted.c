@@ -86,6 +86,14 @@ Executor *executor_new(Bases bases, bool translates)
     return e;
 }
 
+void executor_free(Executor *e)
+{
+    x86_translator_free(&e->cpu);
+    memory_map_free(e->cpu.memory);
+    g_free(e->memory);
+    g_free(e);
+}
+
 static void set_segments(X86Cpu *cpu, unsigned bits)
 {
     static const uint8_t flat[] = { X86_ES, X86_SS, X86_DS };
