@@ -13,7 +13,7 @@
 #include "block/jobs/filter.h"
 #include "block/jobs/kinds.h"
 
-enum { GRANULARITY_MIN = 64 << 10, MEMORY = 32 << 20, WORKERS = 16 };
+enum { GRANULARITY_MIN = 64 << 10 };
 
 typedef struct {
     Node *source, *target, *filter; /* the filter's reference is ours */
@@ -133,13 +133,13 @@ static bool backup_copy_set_up(Job *j, Node *filter, const BackupArgs *args, uin
         return false;
     c = cbw_copy(filter);
     c->job = j;
-    c->memory = MEMORY;
-    c->workers = args->workers ? args->workers : WORKERS;
+    c->memory = COPY_MEMORY;
+    c->workers = args->workers ? args->workers : COPY_WORKERS;
     c->offload = args->offload && !args->compress;
     c->on_read = args->on_read;
     c->on_write = args->on_write;
-    if (args->chunk)
-        c->chunk = round_down(args->chunk, granularity);
+    c->chunk = args->chunk ? round_down(args->chunk, granularity)
+                           : copy_chunk(args->source, args->target, granularity);
     if (args->compress)
         cbw_compress(filter);
     s->copy = c;
