@@ -101,7 +101,7 @@ typedef struct {
     uint64_t done, total;   /* bytes moved, and to be moved as far as is known */
     bool finished;
     /* the driver's: */
-    unsigned phase, passes;
+    unsigned phase, passes, idle;
     uint64_t at, limit, moved;
 } CompactState;
 

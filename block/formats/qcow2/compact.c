@@ -24,7 +24,8 @@ enum {
     STEP_BYTES = 1 << 20,
     STEP_SLICES = 64,       /* parts of L2 tables that a step looks at */
     STEP_TABLES = 64,       /* L1 entries with a table to move; each step of these ends with a flush */
-    PASSES_MAX = 8,
+    PASSES_MAX = 16,
+    IDLE_MAX = 3,           /* passes in which nothing could move: others took the room, or it cannot */
 };
 
 typedef enum { PHASE_COUNT, PHASE_DATA, PHASE_TABLES, PHASE_REFCOUNTS, PHASE_END } Phase;
@@ -355,8 +356,13 @@ static CO int count_step(Step *t)
         return r;
     q->bytes_off = 0;
     s->total = MAX(s->total, s->done + (high << q->cluster_bits));
-    s->phase = high ? PHASE_DATA : PHASE_END;
+    s->phase = PHASE_DATA;
     s->at = s->moved = 0;
+    if (!high) {
+        qcow2_cut_file(q);
+        s->finished = true;
+        s->done = s->total;
+    }
     return 0;
 }
 
@@ -365,10 +371,9 @@ static CO void end_step(Step *t)
     CompactState *s = t->s;
 
     qcow2_cut_file(t->q);
-    s->finished = !s->moved || ++s->passes >= PASSES_MAX;
+    s->idle += !s->moved;
+    s->finished = s->idle >= IDLE_MAX || ++s->passes >= PASSES_MAX;
     s->phase = PHASE_COUNT;
-    if (s->finished)
-        s->done = s->total;
 }
 
 static CO int compact_step(Step *t, GError **err)
