@@ -56,8 +56,8 @@ static void registers_write(void *opaque, uint64_t offset, unsigned size, uint64
 
 static bool ged_realize(Device *d, GError **err)
 {
-    static const MmioOps events = { events_read, events_write, 4 };
-    static const MmioOps registers = { registers_read, registers_write, 1 };
+    static const MmioOps events = { events_read, events_write, 4, "acpi-ged" };
+    static const MmioOps registers = { registers_read, registers_write, 1, "acpi-ged-regs" };
 
     memory_map_add_mmio(d->board->memory, GED_ADDRESS, 4, &events, d);
     memory_map_add_mmio(d->board->memory, GED_REGISTERS, GED_REGISTERS_SIZE, &registers, d);

@@ -300,8 +300,8 @@ static void gate_write(void *opaque, uint64_t offset, unsigned size, uint64_t va
 
 static bool i8254_realize(Device *d, GError **err)
 {
-    static const MmioOps pit = { pit_read, pit_write, 1 };
-    static const MmioOps gate = { gate_read, gate_write, 1 };
+    static const MmioOps pit = { pit_read, pit_write, 1, "pit" };
+    static const MmioOps gate = { gate_read, gate_write, 1, "pit-gate" };
     I8254 *s = (I8254 *)d;
 
     s->timer = (GuestTimer){ .expired = expired, .opaque = s };

@@ -56,5 +56,7 @@ bool lapic_msr_write(Device *d, uint32_t index, uint64_t value);
 uint32_t lapic_read(Device *d, uint64_t offset);
 void lapic_write(Device *d, uint64_t offset, uint32_t value);
 bool lapic_is_enabled(const Device *d);
+/* For people. */
+void lapic_describe(const Device *d, GString *out);
 
 #endif

@@ -261,7 +261,7 @@ static void rtc_write(void *opaque, uint64_t offset, unsigned size, uint64_t val
 
 static bool rtc_realize(Device *d, GError **err)
 {
-    static const MmioOps ops = { rtc_read, rtc_write, 1 };
+    static const MmioOps ops = { rtc_read, rtc_write, 1, "rtc" };
     Rtc *s = (Rtc *)d;
 
     s->tick = (GuestTimer){ .expired = tick, .opaque = s };

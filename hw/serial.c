@@ -292,7 +292,7 @@ static void serial_write(void *opaque, uint64_t offset, unsigned size, uint64_t 
 
 static bool serial_realize(Device *d, GError **err)
 {
-    static const MmioOps ops = { serial_read, serial_write, 1 };
+    static const MmioOps ops = { serial_read, serial_write, 1, "serial" };
     static const CharLineOps line = { line_room, line_receive, line_sent };
     Serial *s = (Serial *)d;
 

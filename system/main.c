@@ -5,8 +5,10 @@
 #include "io/loop.h"
 #include "io/timer.h"
 #include "monitor/monitor.h"
+#include "net/net.h"
 #include "system/base/lock.h"
 #include "system/drive.h"
+#include "system/hmp/commands.h"
 #include "system/options.h"
 #include "tools/complain.h"
 #include "tools/daemon.h"
@@ -107,6 +109,7 @@ static CO bool tear_down(Machine *m)
     monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
     if (m)
         machine_free(m);
+    netdev_remove_all();
     if (!drives_close() || !monitor_nodes_close())
         ok = complain("The last data of an image could not be written");
     monitor_release();
@@ -129,6 +132,7 @@ static CO void run(void *arg)
 
     signals_begin(stop_by_signal);
     monitor_begin(qmp_commands);
+    hmp_begin(hmp_machine_commands, hmp_register);
     ok = make_backends(o) && (m = make_machine(o)) && leave_terminal(o);
     if (ok) {
         run_state_begin(m, o->actions);
