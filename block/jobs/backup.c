@@ -208,7 +208,8 @@ static bool backup_set_up(Job *j, const BackupArgs *args, Edit *edit, uint32_t g
     s->through = job_attach(j, edit, s->filter, ACCESS_READ, ACCESS_ALL & ~(unsigned)ACCESS_RESIZE);
     s->copy->from = s->copy->gate = s->through;
     edit_add(edit, &moment_ops, s);
-    job_use_node(j, s->target);
+    /* Closed after the filter: what the target has cached is written then, if nobody else uses it. */
+    job_attach(j, edit, s->target, 0, ACCESS_ALL);
     return true;
 }
 

@@ -2,6 +2,7 @@
 /* The workloads that power cuts interrupt. */
 #include "tests/lib/power-cut-workloads.h"
 #include "block/driver.h"
+#include "tests/lib/power-cut-jobs.h"
 #include "util/endian.h"
 #include <string.h>
 
@@ -474,6 +475,16 @@ const PowerCutWorkload power_cut_workloads[] = {
     { "commit", "cluster_size=4k", NULL, 512 << 10, run_commit, POWER_CUT_OVERLAY },
     { "commit, 512 byte clusters", "cluster_size=512", NULL, 128 << 10, run_commit,
       POWER_CUT_OVERLAY },
+    { "job stream", "cluster_size=4k", NULL, 512 << 10, power_cut_stream, POWER_CUT_BACKING },
+    { "job stream, extended L2", "cluster_size=16k,extended_l2=on", NULL, 512 << 10, power_cut_stream,
+      POWER_CUT_BACKING },
+    { "job commit", "cluster_size=4k", NULL, 512 << 10, power_cut_commit, POWER_CUT_OVERLAY },
+    { "job commit, 512 byte clusters", "cluster_size=512", NULL, 128 << 10, power_cut_commit,
+      POWER_CUT_OVERLAY },
+    { "job mirror", "cluster_size=4k", NULL, 512 << 10, power_cut_mirror, .prepare = prepare_mix },
+    { "job mirror, lazy refcounts", "lazy_refcounts=on", NULL, 1 << 20, power_cut_mirror,
+      .prepare = prepare_mix },
+    { "job backup", "cluster_size=4k", NULL, 512 << 10, power_cut_backup, .prepare = prepare_mix },
     { "rebase", "cluster_size=4k", NULL, 512 << 10, run_rebase, POWER_CUT_BACKING },
     { "bitmaps, backing file", "cluster_size=4k", NULL, 512 << 10, run_backing_and_bitmaps,
       POWER_CUT_BACKING },
