@@ -46,6 +46,27 @@ static void end_of_interrupt(void *opaque, uint8_t vector)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
+static bool add_roms(Machine *m, GError **err)
+{
+    static const struct {
+        const char *name;
+        uint64_t size, size_max;
+    } known[MACHINE_ROMS] = {
+        { "pc.bios", FIRMWARE_SIZE, FIRMWARE_SIZE }, { "/rom@etc/acpi/tables", 4096, 2 * MiB },
+        { "/rom@etc/table-loader", 4096, 2 * MiB }, { "/rom@etc/acpi/rsdp", 4096, 4096 },
+    };
+
+    for (unsigned i = 0; i < MACHINE_ROMS; i++) {
+        void *p = mmap(NULL, known[i].size_max, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        if (p == MAP_FAILED)
+            return err_set_errno(err, errno, "cannot set up guest memory");
+        m->rom[i] = (MachineRom){ known[i].name, p, known[i].size, known[i].size_max };
+    }
+    return true;
+}
+
 static bool add_ram(Machine *m, GError **err)
 {
     uint64_t size = m->config.ram_size, low = MIN(size, MACHINE_LOW_END);
@@ -56,7 +77,13 @@ static bool add_ram(Machine *m, GError **err)
         return err_set_errno(err, errno, "cannot set up guest memory");
     m->ram = p;
     madvise(p, size, MADV_HUGEPAGE);
-    memory_map_add_ram(m->board.memory, 0, low, p);
+    if (!add_roms(m, err))
+        return false;
+    memory_map_add_ram(m->board.memory, 0, FIRMWARE_LOW, p);
+    memory_map_add_rom(m->board.memory, FIRMWARE_LOW, FIRMWARE_SIZE, m->rom[0].host);
+    memory_map_add_rom(m->board.memory, MACHINE_HIGH - FIRMWARE_SIZE, FIRMWARE_SIZE, m->rom[0].host);
+    if (low > MiB)
+        memory_map_add_ram(m->board.memory, MiB, low - MiB, m->ram + MiB);
     if (size > low)
         memory_map_add_ram(m->board.memory, MACHINE_HIGH, size - low, m->ram + low);
     return true;
@@ -147,10 +174,16 @@ static bool add_board_devices(Machine *m, GError **err)
     return add_serial(m, err);
 }
 
-/* Plugs @d into the highest free slot, as the reference does. */
-static bool plug_virtio(Machine *m, Device *d, GError **err)
+/* Plugs @d into the slot @name, "virtio-mmio-bus.N", or the highest free one, as the reference does. */
+static bool plug_virtio(Machine *m, Device *d, const char *name, GError **err)
 {
     for (int i = VIRTIO_MMIO_COUNT - 1; i >= 0; i--) {
+        g_autofree char *bus = g_strdup_printf("virtio-mmio-bus.%d", i);
+
+        if (name && strcmp(name, bus))
+            continue;
+        if (m->slot[i] && name)
+            return err_set(err, EBUSY, "Bus '%s' has a device already", name);
         if (m->slot[i])
             continue;
         m->slot[i] = virtio_mmio_new(&m->board, (VirtioDevice *)d,
@@ -159,6 +192,8 @@ static bool plug_virtio(Machine *m, Device *d, GError **err)
         g_ptr_array_add(m->devices, m->slot[i]);
         return true;
     }
+    if (name)
+        return err_set(err, ENOENT, "Bus '%s' not found", name);
     return err_set(err, ENOSPC, "All %u places for virtio devices are taken", VIRTIO_MMIO_COUNT);
 }
 
@@ -170,6 +205,36 @@ static bool has_id(const Machine *m, const char *id)
     return false;
 }
 
+/* The device whose bus is called @name (its id and ".0"); NULL: the first that takes @cls. */
+static Device *find_bus(const Machine *m, const DeviceClass *cls, const char *name, GError **err)
+{
+    for (guint i = 0; i < m->devices->len; i++) {
+        Device *d = m->devices->pdata[i];
+        g_autofree char *bus = g_strdup_printf("%s.0", d->id ? d->id : cls->bus);
+
+        if (!g_strcmp0(d->cls->provides, cls->bus) && (!name || !strcmp(name, bus)))
+            return d;
+    }
+    if (name)
+        err_set(err, ENOENT, "Bus '%s' not found", name);
+    else
+        err_set(err, ENODEV, "No '%s' bus found for device '%s'", cls->bus, cls->name);
+    return NULL;
+}
+
+/* Plugs @d into the bus called @name, or any that takes it. */
+static bool plug(Machine *m, Device *d, const char *name, GError **err)
+{
+    Device *bus;
+
+    if (!strcmp(d->cls->bus, "ISA"))
+        return true; /* it has taken its ports already */
+    if (!strcmp(d->cls->bus, "virtio-bus"))
+        return plug_virtio(m, d, name, err);
+    bus = find_bus(m, d->cls, name, err);
+    return bus && bus->cls->plug(bus, d, err);
+}
+
 bool machine_add_device(Machine *m, json_t *options, GError **err)
 {
     g_autoptr(json_t) rest = json_copy(options);
@@ -179,12 +244,13 @@ bool machine_add_device(Machine *m, json_t *options, GError **err)
 
     json_object_del(rest, "driver");
     json_object_del(rest, "id");
+    json_object_del(rest, "bus");
     if (!cls || !cls->bus)
         return err_set(err, EINVAL, "'%s' is not a valid device model name", driver);
     if (id && has_id(m, id))
         return err_set(err, EEXIST, "Duplicate ID '%s' for device", id);
     d = add(m, cls, id, rest, err);
-    return d && (strcmp(cls->bus, "virtio-bus") || plug_virtio(m, d, err));
+    return d && plug(m, d, json_get_str(options, "bus", NULL), err);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -209,7 +275,7 @@ Machine *machine_new(const MachineConfig *config, GError **err)
     m->board = (Board){
         .memory = memory_map_new(), .ports = memory_map_new(), .set_irq = set_irq,
         .shutdown = run_state_guest_shutdown, .reset = run_state_guest_reset,
-        .panicked = run_state_guest_panicked,
+        .panicked = run_state_guest_panicked, .io_error = run_state_io_error,
     };
     m->devices = g_ptr_array_new();
     m->vcpus = g_ptr_array_new();
@@ -247,6 +313,9 @@ CO void machine_free(Machine *m)
     memory_map_free(m->board.ports);
     if (m->ram)
         munmap(m->ram, m->config.ram_size);
+    for (unsigned i = 0; i < MACHINE_ROMS; i++)
+        if (m->rom[i].host)
+            munmap(m->rom[i].host, m->rom[i].size_max);
     g_ptr_array_unref(m->devices);
     g_ptr_array_unref(m->vcpus);
     g_free(m);

@@ -110,6 +110,8 @@ Device *device_new(Board *board, const DeviceClass *cls, const char *id, const j
     d->cls = cls;
     d->id = g_strdup(id);
     d->board = board;
+    if (cls->defaults)
+        cls->defaults(d);
     if (!id && cls->bus)
         d->number = board->anonymous++;
     if (set_properties(d, options, err) && (!cls->realize || cls->realize(d, err)))
