@@ -48,7 +48,7 @@ static CO int compact_run(const void *args, char **words, int count)
         complain_usage("Exactly one image is needed");
         return 1;
     }
-    if (!tool_check_image_opts(a->image_opts, a->format) || !tool_cache("cache", a->cache, &flags) ||
+    if (!tool_check_image_opts(a->image_opts, a->format) || !open_cache_mode("cache", a->cache, &flags) ||
         !progress_begin(a->progress, a->quiet, "compact", 1))
         return 1;
     tool_watch_interrupts();
