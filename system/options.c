@@ -252,6 +252,41 @@ static LineResult apply_monitor(Options *o, const char *value)
     return strcmp(value, "none") ? add_monitor(o, "monitor", value, "mode=readline") : LINE_RUN;
 }
 
+/* gdb comes to us: we are the server unless the value says otherwise. */
+static LineResult apply_gdb(Options *o, const char *value)
+{
+    bool listens = g_str_has_prefix(value, "tcp:") || g_str_has_prefix(value, "unix:");
+    g_autofree char *full = g_strdup_printf("%s%s%s", value, listens && !strstr(value, "server")
+                                            ? ",server=on" : "", listens && !strstr(value, "wait")
+                                            ? ",wait=off" : "");
+    g_autoptr(GError) err = NULL;
+    bool is_id;
+    char *text;
+
+    if (!strcmp(value, "none"))
+        return LINE_RUN;
+    if (o->gdb) {
+        complain("-gdb: there is one debugger");
+        return LINE_BAD;
+    }
+    text = option_chardev_value(full, "gdb", &is_id, &err);
+    if (!text) {
+        complain("-gdb: %s", err->message);
+        return LINE_BAD;
+    }
+    if (!is_id)
+        add_setup(o, "gdb", text, setup_chardev);
+    o->gdb = is_id ? text : g_strdup("gdb");
+    if (!is_id)
+        g_free(text);
+    return LINE_RUN;
+}
+
+static LineResult apply_gdb_default(Options *o, const char *value)
+{
+    return apply_gdb(o, "tcp::1234");
+}
+
 static LineResult apply_nographic(Options *o, const char *value)
 {
     o->nographic = true;
@@ -359,6 +394,8 @@ static const Option options[] = {
       "a monitor for people, or QMP, on a character device", apply_mon },
     { "monitor", "none|stdio|pty|unix:PATH,...|tcp:HOST:PORT,...|chardev:ID",
       "a monitor for people", apply_monitor },
+    { "gdb", "tcp:[HOST]:PORT|unix:PATH|stdio|chardev:ID", "serve gdb there", apply_gdb },
+    { "s", NULL, "as -gdb tcp::1234", apply_gdb_default },
     { "display", "none", "there is no display", apply_display },
     { "nographic", NULL, "the serial port is on standard input and output", apply_nographic },
     { "nodefaults", NULL, "nothing but what is asked for", apply_nodefaults },
@@ -378,10 +415,10 @@ static const char *const absent[] = {
     "preconfig", "D", "L", "acpitable", "action", "add-fd", "async-teardown", "audio", "audio-help",
     "audiodev", "bios", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
     "dump-vmstate", "echr", "enable-kvm", "enable-sync-profile", "fda", "fdb", "fsdev",
-    "full-screen", "fw_cfg", "gdb", "hda", "hdb", "hdc", "hdd", "icount", "incoming", "iscsi", "k",
+    "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "icount", "incoming", "iscsi", "k",
     "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "no-acpi",
     "no-fd-bootchk", "no-hpet", "numa", "only-migratable", "option-rom", "overcommit", "parallel",
-    "pflash", "plugin", "portrait", "readconfig", "rotate", "rtc", "runas", "s", "sandbox", "sd", "seed",
+    "pflash", "plugin", "portrait", "readconfig", "rotate", "rtc", "runas", "sandbox", "sd", "seed",
     "set", "singlestep", "smbios", "snapshot", "spice", "tpmdev", "usb", "usbdevice", "vga",
     "virtfs", "vnc", "watchdog-action", "win2k-hack", "xen-attach", "xen-domid",
     "xen-domid-restrict", NULL
@@ -520,6 +557,7 @@ void options_free(Options *o)
     g_array_unref(o->setups);
     g_ptr_array_unref(o->devices);
     g_free(o->model);
+    g_free(o->gdb);
     g_free(o->serial);
     g_free(o->name);
     g_free(o->uuid);

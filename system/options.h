@@ -20,6 +20,7 @@ typedef struct {
     char *model;             /* of -cpu */
     GArray *setups;          /* of Setup: objects, character devices, images, monitors */
     GPtrArray *devices;      /* of char *: values of -device */
+    char *gdb;               /* id of the character device of -gdb; NULL: none */
     char *serial;            /* value of -serial; NULL: it was not given */
     char *name, *uuid;
     char *pid_file;

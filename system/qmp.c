@@ -15,7 +15,7 @@ static RunState shown_state(void)
     static const RunState states[] = {
         [STATE_PRELAUNCH] = RUN_STATE_PRELAUNCH, [STATE_RUNNING] = RUN_STATE_RUNNING,
         [STATE_PAUSED] = RUN_STATE_PAUSED, [STATE_SHUTDOWN] = RUN_STATE_SHUTDOWN,
-        [STATE_GUEST_PANICKED] = RUN_STATE_GUEST_PANICKED,
+        [STATE_GUEST_PANICKED] = RUN_STATE_GUEST_PANICKED, [STATE_DEBUG] = RUN_STATE_DEBUG,
     };
 
     return states[run_state()];

@@ -15,9 +15,12 @@ static struct {
     bool is_quitting;
     int exit_code;
     CoMutex changing; /* the state changes in turn */
+    CO void (*hear_stop)(void *opaque, Vcpu *by); /* NULL: nobody */
+    void *hear_opaque;
 
     /* What the guest has asked for, with the lock held. */
     bool wants_shutdown, wants_reset, wants_panic, crash_loaded, is_asking;
+    Vcpu *debugged; /* NULL: none */
     int shutdown_code;
 } run = { .exit_code = -1 };
 
@@ -73,6 +76,25 @@ static void go_on(void)
     machine_unlock();
 }
 
+void run_state_hear_stop(CO void (*fn)(void *opaque, Vcpu *by), void *opaque)
+{
+    run.hear_stop = fn;
+    run.hear_opaque = opaque;
+}
+
+void run_state_debug_go(Vcpu *step)
+{
+    bool was_running = run.state == STATE_RUNNING;
+
+    run.state = STATE_RUNNING;
+    machine_lock();
+    guest_clock_run(true);
+    vcpus_run_debugged(run.machine, step);
+    machine_unlock();
+    if (!was_running)
+        event_resume();
+}
+
 void run_state_start(void)
 {
     if (run.state == STATE_RUNNING)
@@ -82,7 +104,7 @@ void run_state_start(void)
     event_resume();
 }
 
-CO void run_state_stop(MachineState state)
+static CO void stop(MachineState state, Vcpu *by)
 {
     bool was_running = run.state == STATE_RUNNING;
 
@@ -91,6 +113,13 @@ CO void run_state_stop(MachineState state)
     run.state = state;
     if (was_running)
         event_stop();
+    if (was_running && run.hear_stop)
+        run.hear_stop(run.hear_opaque, by);
+}
+
+CO void run_state_stop(MachineState state)
+{
+    stop(state, NULL);
 }
 
 CO void run_state_hold(void)
@@ -186,6 +215,7 @@ static CO void panicked(bool crash_loaded)
 static CO void answer(void *arg)
 {
     bool wants_shutdown, wants_reset, wants_panic, crash_loaded;
+    Vcpu *debugged;
     int code;
 
     machine_lock();
@@ -194,6 +224,8 @@ static CO void answer(void *arg)
     wants_panic = run.wants_panic;
     crash_loaded = run.crash_loaded;
     code = run.shutdown_code;
+    debugged = run.debugged;
+    run.debugged = NULL;
     run.wants_shutdown = run.wants_reset = run.wants_panic = run.is_asking = false;
     machine_unlock();
     if (!run.machine || run.exit_code >= 0)
@@ -206,6 +238,8 @@ static CO void answer(void *arg)
         shut_down(true, SHUTDOWN_CAUSE_GUEST_RESET, 0);
     else if (wants_reset)
         reset(true);
+    else if (debugged)
+        stop(STATE_DEBUG, debugged);
 }
 
 static void ask(void)
@@ -234,6 +268,12 @@ void run_state_guest_panicked(Board *b, bool crash_loaded)
 {
     run.wants_panic = true;
     run.crash_loaded = crash_loaded;
+    ask();
+}
+
+void run_state_guest_debugged(Vcpu *v)
+{
+    run.debugged = v;
     ask();
 }
 

@@ -12,7 +12,7 @@
 
 /* Names are those of the schema's RunState. */
 typedef enum {
-    STATE_PRELAUNCH, STATE_RUNNING, STATE_PAUSED, STATE_SHUTDOWN, STATE_GUEST_PANICKED,
+    STATE_PRELAUNCH, STATE_RUNNING, STATE_PAUSED, STATE_SHUTDOWN, STATE_GUEST_PANICKED, STATE_DEBUG,
 } MachineState;
 
 /* What happens when the guest ends or crashes: QMP's set-action. */
@@ -33,6 +33,10 @@ bool run_state_is_running(void);
 
 void run_state_start(void);
 CO void run_state_stop(MachineState state);
+/* @fn is called when the guest has stopped; @by is the processor that a debugger's point stopped. */
+void run_state_hear_stop(CO void (*fn)(void *opaque, Vcpu *by), void *opaque);
+/* Goes on as a debugger wants: vcpus_run_debugged. */
+void run_state_debug_go(Vcpu *step);
 /*
  * The processors stand still from the one call to the other, in which nothing suspends: to look at
  * them. Time goes on. What a processor has asked for meanwhile is done afterwards.
@@ -53,5 +57,7 @@ void run_state_quit(bool by_signal);
 void run_state_guest_shutdown(Board *b, int exit_code);
 void run_state_guest_reset(Board *b);
 void run_state_guest_panicked(Board *b, bool crash_loaded);
+/* @v has hit a point of a debugger, or has done its step. */
+void run_state_guest_debugged(Vcpu *v);
 
 #endif

@@ -15,6 +15,7 @@ HMP_COMMAND(hmp_info_status)
     static const char *const states[] = {
         [STATE_PRELAUNCH] = " (prelaunch)", [STATE_RUNNING] = "", [STATE_PAUSED] = "",
         [STATE_SHUTDOWN] = " (shutdown)", [STATE_GUEST_PANICKED] = " (guest-panicked)",
+        [STATE_DEBUG] = " (debug)",
     };
 
     SAY("VM status: %s%s\n", run_state_is_running() ? "running" : "paused", states[run_state()]);
