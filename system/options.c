@@ -17,12 +17,20 @@
 #include <stdio.h>
 #include <string.h>
 
+/* An option has one of the last four. */
 typedef struct {
     const char *name;
     const char *value; /* what help calls it; NULL: it takes none */
     const char *doc;
-    LineResult (*apply)(Options *o, const char *value);
+    LineResult (*run)(Options *o, const char *value);
+    bool (*read)(Options *o, const char *value, GError **err);
+    CO bool (*setup)(const char *text, GError **err); /* makes something, in its turn */
+    size_t member;     /* of Options: a const char * for the value; without a value a bool */
 } Option;
+
+#define READ(fn) .read = fn
+#define SETUP(fn) .setup = fn
+#define MEMBER(name) .member = offsetof(Options, name)
 
 static const char *guest_name, *guest_uuid = "00000000-0000-0000-0000-000000000000";
 
@@ -57,35 +65,22 @@ static LineResult outcome(const char *name, bool ok, GError *why)
     return LINE_BAD;
 }
 
-#define BY_VALUE(name, option, fn)                                                                 \
-    static LineResult apply_##name(Options *o, const char *value)                                  \
-    {                                                                                              \
-        GError *err = NULL;                                                                        \
-        bool ok = fn(o, value, &err);                                                              \
-                                                                                                   \
-        return outcome(option, ok, err);                                                           \
-    }
-BY_VALUE(accel_value, "accel", option_accel)
-BY_VALUE(memory, "m", option_memory)
-BY_VALUE(smp, "smp", option_smp)
-BY_VALUE(name, "name", option_name)
-BY_VALUE(uuid, "uuid", option_uuid)
-BY_VALUE(display, "display", option_display)
-BY_VALUE(global, "global", option_global)
-BY_VALUE(machine_value, "machine", option_machine)
-
 static LineResult apply_machine(Options *o, const char *value)
 {
+    GError *err = NULL;
+
     if (!tool_is_help(value))
-        return apply_machine_value(o, value);
-    puts("Supported machines are:\nmicrovm              microvm (i386)");
+        return outcome("machine", option_machine(o, value, &err), err);
+    puts("Supported machines are:\nmicrovm              microvm (i386)\nnone                 empty machine");
     return LINE_EXIT;
 }
 
 static LineResult apply_accel(Options *o, const char *value)
 {
+    GError *err = NULL;
+
     if (!tool_is_help(value))
-        return apply_accel_value(o, value);
+        return outcome("accel", option_accel(o, value, &err), err);
     puts("Accelerators supported in QEMU binary:\ntcg");
     return LINE_EXIT;
 }
@@ -106,26 +101,7 @@ static LineResult apply_cpu(Options *o, const char *value)
 {
     if (tool_is_help(value))
         return print_models();
-    g_free(o->model);
-    o->model = g_strdup(value);
-    return LINE_RUN;
-}
-
-static LineResult apply_kernel(Options *o, const char *value)
-{
-    o->machine.kernel = value;
-    return LINE_RUN;
-}
-
-static LineResult apply_initrd(Options *o, const char *value)
-{
-    o->machine.initrd = value;
-    return LINE_RUN;
-}
-
-static LineResult apply_append(Options *o, const char *value)
-{
-    o->machine.append = value;
+    o->model = value;
     return LINE_RUN;
 }
 
@@ -134,27 +110,12 @@ static LineResult apply_object(Options *o, const char *value)
     return object_print_help(value) ? LINE_EXIT : add_setup(o, "object", value, setup_object);
 }
 
-static LineResult apply_blockdev(Options *o, const char *value)
-{
-    return add_setup(o, "blockdev", value, setup_blockdev);
-}
-
-static LineResult apply_drive(Options *o, const char *value)
-{
-    return add_setup(o, "drive", value, drive_add);
-}
-
 static LineResult apply_chardev(Options *o, const char *value)
 {
     if (!tool_is_help(value))
         return add_setup(o, "chardev", value, setup_chardev);
     chardev_print_kinds();
     return LINE_EXIT;
-}
-
-static LineResult apply_mon(Options *o, const char *value)
-{
-    return add_setup(o, "mon", value, setup_monitor);
 }
 
 static LineResult apply_netdev(Options *o, const char *value)
@@ -287,27 +248,9 @@ static LineResult apply_gdb_default(Options *o, const char *value)
     return apply_gdb(o, "tcp::1234");
 }
 
-static LineResult apply_nographic(Options *o, const char *value)
-{
-    o->nographic = true;
-    return LINE_RUN;
-}
-
-static LineResult apply_nodefaults(Options *o, const char *value)
-{
-    o->no_defaults = true;
-    return LINE_RUN;
-}
-
 static LineResult apply_no_user_config(Options *o, const char *value)
 {
     return LINE_RUN; /* there are no configuration files */
-}
-
-static LineResult apply_stopped(Options *o, const char *value)
-{
-    o->stopped = true;
-    return LINE_RUN;
 }
 
 static LineResult apply_no_reboot(Options *o, const char *value)
@@ -319,19 +262,6 @@ static LineResult apply_no_reboot(Options *o, const char *value)
 static LineResult apply_no_shutdown(Options *o, const char *value)
 {
     o->actions.shutdown = SHUTDOWN_ACTION_PAUSE;
-    return LINE_RUN;
-}
-
-static LineResult apply_daemonize(Options *o, const char *value)
-{
-    o->daemonize = true;
-    return LINE_RUN;
-}
-
-static LineResult apply_pidfile(Options *o, const char *value)
-{
-    g_free(o->pid_file);
-    o->pid_file = g_strdup(value);
     return LINE_RUN;
 }
 
@@ -367,18 +297,19 @@ static const Option options[] = {
       "isa-serial, auto-kernel-cmdline, accel=tcg", apply_machine },
     { "accel", "tcg[,backend=interp]", "translate guest code, or interpret it", apply_accel },
     { "cpu", "MODEL[,+FLAG][,-FLAG][,...]", "the processor ('help' lists models) [qemu64]", apply_cpu },
-    { "m", "[size=]MEGABYTES", "memory; a suffix M or G may follow [128]", apply_memory },
-    { "smp", "[cpus=]NUMBER", "processors [1]", apply_smp },
-    { "name", "NAME", "of the guest, for QMP", apply_name },
-    { "uuid", "UUID", "of the guest, for QMP", apply_uuid },
-    { "kernel", "FILE", "Linux kernel (bzImage) to start", apply_kernel },
-    { "initrd", "FILE", "its initial RAM disk", apply_initrd },
-    { "append", "TEXT", "its command line", apply_append },
+    { "m", "[size=]MEGABYTES", "memory; a suffix M or G may follow [128]", READ(option_memory) },
+    { "smp", "[cpus=]NUMBER", "processors [1]", READ(option_smp) },
+    { "name", "NAME", "of the guest, for QMP", READ(option_name) },
+    { "uuid", "UUID", "of the guest, for QMP", READ(option_uuid) },
+    { "kernel", "FILE", "kernel to start: a bzImage, or ELF with PVH or multiboot", MEMBER(machine.kernel) },
+    { "bios", "FILE", "firmware to start", MEMBER(machine.bios) },
+    { "initrd", "FILE", "its initial RAM disk", MEMBER(machine.initrd) },
+    { "append", "TEXT", "its command line", MEMBER(machine.append) },
     { "object", "TYPE,id=ID[,...]", "define an object, such as a secret", apply_object },
-    { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", "open an image as a node", apply_blockdev },
+    { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", "open an image as a node", SETUP(setup_blockdev) },
     { "drive", "if=none,id=ID,file=FILE[,format=FMT][,...]",
       "open an image for a device;\nalso readonly=on, cache=MODE, discard=MODE, aio=MODE",
-      apply_drive },
+      SETUP(drive_add) },
     { "device", "DRIVER[,id=ID][,PROPERTY=VALUE][,...]",
       "plug in a device ('help' lists them)", apply_device },
     { "netdev", "TYPE,id=ID[,...]", "make a network for a device ('help' lists types)", apply_netdev },
@@ -391,29 +322,32 @@ static const Option options[] = {
       "speak QMP", apply_qmp },
     { "qmp-pretty", "DEVICE", "the same, answers on many lines", apply_qmp_pretty },
     { "mon", "[chardev=]ID[,mode=readline|control][,pretty=on]",
-      "a monitor for people, or QMP, on a character device", apply_mon },
+      "a monitor for people, or QMP, on a character device", SETUP(setup_monitor) },
     { "monitor", "none|stdio|pty|unix:PATH,...|tcp:HOST:PORT,...|chardev:ID",
       "a monitor for people", apply_monitor },
     { "gdb", "tcp:[HOST]:PORT|unix:PATH|stdio|chardev:ID", "serve gdb there", apply_gdb },
     { "s", NULL, "as -gdb tcp::1234", apply_gdb_default },
-    { "display", "none", "there is no display", apply_display },
-    { "nographic", NULL, "the serial port is on standard input and output", apply_nographic },
-    { "nodefaults", NULL, "nothing but what is asked for", apply_nodefaults },
+    { "display", "none", "there is no display", READ(option_display) },
+    { "nographic", NULL, "the serial port is on standard input and output", MEMBER(nographic) },
+    { "nodefaults", NULL, "nothing but what is asked for", MEMBER(no_defaults) },
     { "no-user-config", NULL, "there is no configuration of the user's", apply_no_user_config },
-    { "global", "virtio-mmio.force-legacy=false", "is so in any case", apply_global },
-    { "S", NULL, "do not start the guest: QMP's cont does", apply_stopped },
+    { "global", "virtio-mmio.force-legacy=false", "is so in any case", READ(option_global) },
+    { "S", NULL, "do not start the guest: QMP's cont does", MEMBER(stopped) },
+    { "action", "reboot=reset|shutdown,shutdown=poweroff|pause,panic=ACTION",
+      "what a reboot, a power-off or a crash of the guest does;\n"
+      "a crash: pause, shutdown, exit-failure, none", READ(option_action) },
     { "no-reboot", NULL, "end when the guest reboots", apply_no_reboot },
     { "no-shutdown", NULL, "stop, and do not end, when the guest powers off", apply_no_shutdown },
-    { "daemonize", NULL, "run in the background", apply_daemonize },
-    { "pidfile", "PATH", "store the process id in a file", apply_pidfile },
+    { "daemonize", NULL, "run in the background", MEMBER(daemonize) },
+    { "pidfile", "PATH", "store the process id in a file", MEMBER(pid_file) },
     { "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "turn on trace points", apply_trace },
     {}
 };
 
 /* Those of the reference that are not there. */
 static const char *const absent[] = {
-    "preconfig", "D", "L", "acpitable", "action", "add-fd", "async-teardown", "audio", "audio-help",
-    "audiodev", "bios", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
+    "preconfig", "D", "L", "acpitable", "add-fd", "async-teardown", "audio", "audio-help",
+    "audiodev", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
     "dump-vmstate", "echr", "enable-kvm", "enable-sync-profile", "fda", "fdb", "fsdev",
     "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "icount", "incoming", "iscsi", "k",
     "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "no-acpi",
@@ -463,6 +397,24 @@ static const Option *option_find(const char *word)
     return NULL;
 }
 
+static LineResult apply(Options *o, const Option *p, const char *value)
+{
+    void *member = (uint8_t *)o + p->member;
+    GError *err = NULL;
+
+    if (p->run)
+        return p->run(o, value);
+    if (p->setup)
+        return add_setup(o, p->name, value, p->setup);
+    if (p->read)
+        return outcome(p->name, p->read(o, value, &err), err);
+    if (value)
+        *(const char **)member = value;
+    else
+        *(bool *)member = true;
+    return LINE_RUN;
+}
+
 static LineResult read_words(Options *o, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -479,7 +431,7 @@ static LineResult read_words(Options *o, int argc, char **argv)
             complain("%s: requires an argument", argv[i]);
             return LINE_BAD;
         }
-        r = p->apply(o, p->value ? argv[++i] : NULL);
+        r = apply(o, p, p->value ? argv[++i] : NULL);
         if (r != LINE_RUN)
             return r;
     }
@@ -556,10 +508,8 @@ void options_free(Options *o)
         g_free(g_array_index(o->setups, Setup, i).text);
     g_array_unref(o->setups);
     g_ptr_array_unref(o->devices);
-    g_free(o->model);
     g_free(o->gdb);
     g_free(o->serial);
     g_free(o->name);
     g_free(o->uuid);
-    g_free(o->pid_file);
 }

@@ -232,17 +232,7 @@ CO bool qmp_query_display_options(DisplayOptions **ret, GError **err)
 
 CO bool qmp_set_action(const QmpSetActionArgs *args, GError **err)
 {
-    MachineActions *a = run_state_actions();
-
-    if (args->has_watchdog)
-        return err_set(err, ENOTSUP, "There is no watchdog");
-    if (args->has_reboot)
-        a->reboot = args->reboot;
-    if (args->has_shutdown)
-        a->shutdown = args->shutdown;
-    if (args->has_panic)
-        a->panic = args->panic;
-    return true;
+    return actions_set(run_state_actions(), args, err);
 }
 
 /* Ticks of the clock that a guest has missed are not made up for: there are none to forget. */

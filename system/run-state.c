@@ -5,6 +5,8 @@
 #include "io/loop.h"
 #include "system/base/lock.h"
 #include "system/vcpu.h"
+#include "util/err.h"
+#include <errno.h>
 
 static struct {
     Machine *machine;
@@ -27,6 +29,19 @@ static struct {
 Machine *run_state_machine(void)
 {
     return run.machine;
+}
+
+bool actions_set(MachineActions *a, const QmpSetActionArgs *args, GError **err)
+{
+    if (args->has_watchdog)
+        return err_set(err, ENOTSUP, "There is no watchdog");
+    if (args->has_reboot)
+        a->reboot = args->reboot;
+    if (args->has_shutdown)
+        a->shutdown = args->shutdown;
+    if (args->has_panic)
+        a->panic = args->panic;
+    return true;
 }
 
 MachineActions *run_state_actions(void)

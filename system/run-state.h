@@ -22,6 +22,9 @@ typedef struct {
     PanicAction panic;
 } MachineActions;
 
+/* Changes what is named. False with @err. */
+bool actions_set(MachineActions *a, const QmpSetActionArgs *args, GError **err);
+
 /* @m is what the program runs, from now on. */
 void run_state_begin(Machine *m, MachineActions actions);
 CO void run_state_end(void);
