@@ -10,10 +10,9 @@
 #include "util/size.h"
 #include <inttypes.h>
 #include <string.h>
-#include <sys/mman.h>
 
 enum {
-    LOW_END = 0x100000, LOW_SIZE = 0x10000, LARGEST = 8 << 20,
+    LARGEST = 8 << 20,
     /* Of the setup header of a kernel: docs/spec/linux-boot.md. */
     SETUP_SECTS = 0x1f1, MAGIC = 0x202, TYPE_OF_LOADER = 0x210, LOADFLAGS = 0x211,
     RAMDISK_IMAGE = 0x218, RAMDISK_SIZE = 0x21c, HEAP_END = 0x224, CMDLINE = 0x228,
@@ -26,7 +25,7 @@ enum {
 };
 
 typedef struct Firmware {
-    uint8_t *file, *memory;
+    uint8_t *file;
     size_t size;
 } Firmware;
 
@@ -44,20 +43,6 @@ static bool read_image(const char *name, Firmware *f, GError **err)
             return true;
     }
     return err_set(err, ENOENT, "Could not find the firmware image '%s'", name);
-}
-
-static bool add_memory(Machine *m, Firmware *f, GError **err)
-{
-    if (!f->size || f->size % LOW_SIZE || f->size > LARGEST)
-        return err_set(err, EINVAL, "The firmware image '%s' has %zu bytes: it takes a multiple of "
-                       "64 KiB, at most 8 MiB", m->config.bios, f->size);
-    f->memory = mmap(NULL, f->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (f->memory == MAP_FAILED) {
-        f->memory = NULL;
-        return err_set_errno(err, errno, "cannot set up memory for firmware");
-    }
-    memory_map_add_ram(m->board.memory, MACHINE_HIGH - f->size, f->size, f->memory);
-    return true;
 }
 
 /* ---- what it is told of the kernel ----------------------------------------------------------- */
@@ -112,15 +97,28 @@ static bool tell_kernel(Machine *m, uint8_t *k, size_t size, GError **err)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-bool firmware_open(Machine *m, GError **err)
+bool firmware_read(Machine *m, GError **err)
+{
+    Firmware *f = m->firmware = g_new0(Firmware, 1);
+
+    if (!read_image(m->config.bios, f, err))
+        return false;
+    return (f->size && f->size % FIRMWARE_SIZE == 0 && f->size <= LARGEST) ||
+           err_set(err, EINVAL, "The firmware image '%s' has %zu bytes: it takes a multiple of 64 KiB, "
+                   "at most 8 MiB", m->config.bios, f->size);
+}
+
+size_t firmware_size(const Machine *m)
+{
+    return m->firmware ? m->firmware->size : FIRMWARE_SIZE;
+}
+
+bool firmware_tell(Machine *m, GError **err)
 {
     g_autofree char *kernel = NULL;
     g_autoptr(GError) why = NULL;
     gsize size;
 
-    m->firmware = g_new0(Firmware, 1);
-    if (!read_image(m->config.bios, m->firmware, err) || !add_memory(m, m->firmware, err))
-        return false;
     if (!m->config.kernel)
         return true;
     if (!g_file_get_contents(m->config.kernel, &kernel, &size, &why))
@@ -132,21 +130,16 @@ void firmware_load(Machine *m)
 {
     const Firmware *f = m->firmware;
 
-    memcpy(f->memory, f->file, f->size);
+    memcpy(m->rom[0].host, f->file, f->size);
     memory_map_written(m->board.memory, MACHINE_HIGH - f->size, f->size);
-    memcpy(m->ram + LOW_END - LOW_SIZE, f->file + f->size - LOW_SIZE, LOW_SIZE);
-    memory_map_written(m->board.memory, LOW_END - LOW_SIZE, LOW_SIZE);
+    memory_map_written(m->board.memory, FIRMWARE_LOW, FIRMWARE_SIZE);
 }
 
 void firmware_close(Machine *m)
 {
-    Firmware *f = m->firmware;
-
-    if (!f)
+    if (!m->firmware)
         return;
-    if (f->memory)
-        munmap(f->memory, f->size);
-    g_free(f->file);
-    g_free(f);
+    g_free(m->firmware->file);
+    g_free(m->firmware);
     m->firmware = NULL;
 }

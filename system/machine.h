@@ -38,10 +38,23 @@ typedef struct {
 } E820Entry;
 enum { E820_RAM = 1, E820_RESERVED = 2, E820_MAX = 8 };
 
+/*
+ * Memory besides the machine's own that streams may carry: firmware, which stands below 1 MiB and below
+ * 4 GiB, and tables that it reads. Nothing of it is there unless a guest came with it.
+ */
+enum { FIRMWARE_SIZE = 64 << 10, FIRMWARE_LOW = 0xf0000, MACHINE_ROMS = 4 };
+typedef struct {
+    const char *name;
+    uint8_t *host;
+    uint64_t size, size_max;
+    bool has_come;
+} MachineRom;
+
 typedef struct Machine {
     Board board;            /* first */
     MachineConfig config;
     uint8_t *ram;
+    MachineRom rom[MACHINE_ROMS]; /* the firmware first */
     GPtrArray *devices;     /* of Device, in the order they were made */
     GPtrArray *vcpus;       /* of Vcpu */
     LapicBus *lapic_bus;
@@ -86,7 +99,12 @@ void elf_load(Machine *m, X86Cpu *cpu);
 
 /* ---- firmware.c ------------------------------------------------------------------------------ */
 
-bool firmware_open(Machine *m, GError **err);
+/* Reads the image that the configuration names. False with @err. */
+bool firmware_read(Machine *m, GError **err);
+/* Of the image, or of what stands for it where there is none. */
+size_t firmware_size(const Machine *m);
+/* Tells it of the kernel that it is to start. */
+bool firmware_tell(Machine *m, GError **err);
 void firmware_close(Machine *m);
 void firmware_load(Machine *m);
 

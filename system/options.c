@@ -55,11 +55,12 @@ static LineResult add_setup(Options *o, const char *name, const char *text,
     return LINE_RUN;
 }
 
-static LineResult outcome(const char *name, bool ok, GError *why)
+static LineResult read_value(Options *o, const char *name, const char *value,
+                             bool (*read)(Options *o, const char *value, GError **err))
 {
-    g_autoptr(GError) err = why;
+    g_autoptr(GError) err = NULL;
 
-    if (ok)
+    if (read(o, value, &err))
         return LINE_RUN;
     complain("-%s: %s", name, err->message);
     return LINE_BAD;
@@ -67,20 +68,16 @@ static LineResult outcome(const char *name, bool ok, GError *why)
 
 static LineResult apply_machine(Options *o, const char *value)
 {
-    GError *err = NULL;
-
     if (!tool_is_help(value))
-        return outcome("machine", option_machine(o, value, &err), err);
+        return read_value(o, "machine", value, option_machine);
     puts("Supported machines are:\nmicrovm              microvm (i386)\nnone                 empty machine");
     return LINE_EXIT;
 }
 
 static LineResult apply_accel(Options *o, const char *value)
 {
-    GError *err = NULL;
-
     if (!tool_is_help(value))
-        return outcome("accel", option_accel(o, value, &err), err);
+        return read_value(o, "accel", value, option_accel);
     puts("Accelerators supported in QEMU binary:\ntcg");
     return LINE_EXIT;
 }
@@ -130,12 +127,14 @@ static LineResult apply_netdev(Options *o, const char *value)
 static LineResult apply_nic(Options *o, const char *value)
 {
     g_autofree char *id = g_strdup_printf("nic%u", o->devices->len), *netdev = NULL, *device = NULL;
-    GError *err = NULL;
+    g_autoptr(GError) err = NULL;
 
     if (!strcmp(value, "none"))
         return LINE_RUN;
-    if (!netdev_split_nic(value, id, &netdev, &device, &err))
-        return outcome("nic", false, err);
+    if (!netdev_split_nic(value, id, &netdev, &device, &err)) {
+        complain("-nic: %s", err->message);
+        return LINE_BAD;
+    }
     g_ptr_array_add(o->devices, g_steal_pointer(&device));
     return add_setup(o, "nic", netdev, netdev_add_text);
 }
@@ -333,6 +332,10 @@ static const Option options[] = {
     { "no-user-config", NULL, "there is no configuration of the user's", apply_no_user_config },
     { "global", "virtio-mmio.force-legacy=false", "is so in any case", READ(option_global) },
     { "S", NULL, "do not start the guest: QMP's cont does", MEMBER(stopped) },
+    { "incoming", "tcp:HOST:PORT|unix:PATH|vsock:CID:PORT|fd:NAME|exec:COMMAND|file:PATH|defer",
+      "wait for a guest that is migrated here, or\nuntil QMP's migrate-incoming says where from",
+      MEMBER(incoming) },
+    { "only-migratable", NULL, "refuse devices that cannot be migrated", MEMBER(only_migratable) },
     { "action", "reboot=reset|shutdown,shutdown=poweroff|pause,panic=ACTION",
       "what a reboot, a power-off or a crash of the guest does;\n"
       "a crash: pause, shutdown, exit-failure, none", READ(option_action) },
@@ -349,9 +352,9 @@ static const char *const absent[] = {
     "preconfig", "D", "L", "acpitable", "add-fd", "async-teardown", "audio", "audio-help",
     "audiodev", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
     "dump-vmstate", "echr", "enable-kvm", "enable-sync-profile", "fda", "fdb", "fsdev",
-    "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "icount", "incoming", "iscsi", "k",
+    "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "icount", "iscsi", "k",
     "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "no-acpi",
-    "no-fd-bootchk", "no-hpet", "numa", "only-migratable", "option-rom", "overcommit", "parallel",
+    "no-fd-bootchk", "no-hpet", "numa", "option-rom", "overcommit", "parallel",
     "pflash", "plugin", "portrait", "readconfig", "rotate", "rtc", "runas", "sandbox", "sd", "seed",
     "set", "singlestep", "smbios", "snapshot", "spice", "tpmdev", "usb", "usbdevice", "vga",
     "virtfs", "vnc", "watchdog-action", "win2k-hack", "xen-attach", "xen-domid",
@@ -400,14 +403,13 @@ static const Option *option_find(const char *word)
 static LineResult apply(Options *o, const Option *p, const char *value)
 {
     void *member = (uint8_t *)o + p->member;
-    GError *err = NULL;
 
     if (p->run)
         return p->run(o, value);
     if (p->setup)
         return add_setup(o, p->name, value, p->setup);
     if (p->read)
-        return outcome(p->name, p->read(o, value, &err), err);
+        return read_value(o, p->name, value, p->read);
     if (value)
         *(const char **)member = value;
     else

@@ -14,14 +14,14 @@ static struct {
     MachineState state;
     Loop *loop;
     CoQueue ended;
-    bool is_quitting;
+    bool is_quitting, is_halted, guest_starts;
     int exit_code;
     CoMutex changing; /* the state changes in turn */
     CO void (*hear_stop)(void *opaque, Vcpu *by); /* NULL: nobody */
     void *hear_opaque;
 
     /* What the guest has asked for, with the lock held. */
-    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, is_asking;
+    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop, is_asking;
     Vcpu *debugged; /* NULL: none */
     int shutdown_code;
 } run = { .exit_code = -1 };
@@ -71,6 +71,7 @@ static CO void halt(void)
 {
     GPtrArray *devices = run.machine->devices;
 
+    run.is_halted = true;
     machine_lock();
     vcpus_stop(run.machine);
     guest_clock_run(false);
@@ -83,10 +84,23 @@ static CO void halt(void)
     }
 }
 
+/* Before processors run: with the lock. */
+static void wake(void)
+{
+    run.is_halted = false;
+    guest_clock_run(true);
+    for (guint i = 0; i < run.machine->devices->len; i++) {
+        Device *d = run.machine->devices->pdata[i];
+
+        if (d->cls->resume)
+            d->cls->resume(d);
+    }
+}
+
 static void go_on(void)
 {
     machine_lock();
-    guest_clock_run(true);
+    wake();
     vcpus_run(run.machine);
     machine_unlock();
 }
@@ -103,15 +117,41 @@ void run_state_debug_go(Vcpu *step)
 
     run.state = STATE_RUNNING;
     machine_lock();
-    guest_clock_run(true);
+    wake();
     vcpus_run_debugged(run.machine, step);
     machine_unlock();
     if (!was_running)
         event_resume();
 }
 
+CO void run_state_between(void (*fn)(void *opaque), void *opaque)
+{
+    machine_lock();
+    vcpus_stop(run.machine);
+    fn(opaque);
+    /* Somebody else may be about to stop them. */
+    if (run.state == STATE_RUNNING && !run.is_halted && !run.is_asking)
+        vcpus_run(run.machine);
+    machine_unlock();
+}
+
+void run_state_await_guest(bool starts)
+{
+    run.state = STATE_INMIGRATE;
+    run.guest_starts = starts;
+}
+
+bool run_state_guest_starts(void)
+{
+    return run.guest_starts;
+}
+
 void run_state_start(void)
 {
+    if (run.state == STATE_INMIGRATE && !run.guest_starts) {
+        run.guest_starts = true;
+        return;
+    }
     if (run.state == STATE_RUNNING)
         return;
     run.state = STATE_RUNNING;
@@ -147,7 +187,7 @@ CO void run_state_hold(void)
 void run_state_release(void)
 {
     machine_lock();
-    if (run.state == STATE_RUNNING && !run.is_asking)
+    if (run.state == STATE_RUNNING && !run.is_halted && !run.is_asking)
         vcpus_run(run.machine);
     machine_unlock();
 }
@@ -196,6 +236,12 @@ void run_state_quit(bool by_signal)
     co_queue_wake_all(&run.ended);
 }
 
+void run_state_fail(void)
+{
+    run.exit_code = MAX(run.exit_code, 1);
+    co_queue_wake_all(&run.ended);
+}
+
 CO void run_state_wait_end(void)
 {
     while (run.exit_code < 0)
@@ -229,7 +275,7 @@ static CO void panicked(bool crash_loaded)
 /* On the main loop. The processors stand still or are about to. */
 static CO void answer(void *arg)
 {
-    bool wants_shutdown, wants_reset, wants_panic, crash_loaded;
+    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop;
     Vcpu *debugged;
     int code;
 
@@ -238,13 +284,17 @@ static CO void answer(void *arg)
     wants_reset = run.wants_reset;
     wants_panic = run.wants_panic;
     crash_loaded = run.crash_loaded;
+    wants_stop = run.wants_stop;
     code = run.shutdown_code;
     debugged = run.debugged;
     run.debugged = NULL;
     run.wants_shutdown = run.wants_reset = run.wants_panic = run.is_asking = false;
+    run.wants_stop = false;
     machine_unlock();
     if (!run.machine || run.exit_code >= 0)
         return;
+    if (wants_stop && run.state == STATE_RUNNING)
+        run_state_stop(STATE_IO_ERROR);
     if (wants_panic)
         panicked(crash_loaded);
     if (wants_shutdown)
@@ -289,6 +339,12 @@ void run_state_guest_panicked(Board *b, bool crash_loaded)
 void run_state_guest_debugged(Vcpu *v)
 {
     run.debugged = v;
+    ask();
+}
+
+void run_state_io_error(Board *b)
+{
+    run.wants_stop = true;
     ask();
 }
 
