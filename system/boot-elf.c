@@ -6,7 +6,7 @@
  *     PVH         "x86/HVM direct boot ABI" of the Xen documents: EBX points to hvm_start_info
  *     multiboot   Multiboot Specification 0.6.96: EBX points to the information, EAX is a magic number
  *
- * docs/spec/linux-boot.md
+ * docs/spec/microvm.md
  */
 #include "system/machine.h"
 #include "util/endian.h"

@@ -13,7 +13,7 @@
 
 enum {
     LARGEST = 8 << 20,
-    /* Of the setup header of a kernel: docs/spec/linux-boot.md. */
+    /* Of the setup header of a kernel: docs/spec/microvm.md. */
     SETUP_SECTS = 0x1f1, MAGIC = 0x202, TYPE_OF_LOADER = 0x210, LOADFLAGS = 0x211,
     RAMDISK_IMAGE = 0x218, RAMDISK_SIZE = 0x21c, HEAP_END = 0x224, CMDLINE = 0x228,
     INITRD_MAX = 0x22c, CAN_USE_HEAP = 0x80,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Direct boot of a Linux kernel, without firmware: the boot protocol's 64-bit entry, or the 32-bit
- * one of kernels that have no other. docs/spec/linux-boot.md
+ * one of kernels that have no other. docs/spec/microvm.md
  */
 #include "system/base/lock.h"
 #include "system/machine.h"
