@@ -94,11 +94,25 @@ bool option_machine(Options *o, const char *text, GError **err)
 
 /* ---- -accel ---------------------------------------------------------------------------------- */
 
+/* "kvm:tcg": the first that can be had counts. */
+static bool accel_names(Options *o, const char *names, GError **err)
+{
+    g_auto(GStrv) words = g_strsplit(names, ":", -1);
+
+    for (char **w = words; *w; w++)
+        if (!strcmp(*w, "tcg"))
+            o->accel_tcg = true;
+        else if (!strcmp(*w, "kvm"))
+            o->accel_kvm = true;
+        else
+            return err_set(err, ENOTSUP, "The accelerator '%s' is not there, only 'tcg'", *w);
+    return true;
+}
+
 static bool accel_property(Options *o, const char *key, const char *v, GError **err)
 {
     if (!strcmp(key, "accel"))
-        return !strcmp(v, "tcg") || err_set(err, ENOTSUP, "The accelerator '%s' is not there, only "
-                                            "'tcg'", v);
+        return accel_names(o, v, err);
     if (!strcmp(key, "backend")) {
         o->machine.interpret = !strcmp(v, "interp");
         return o->machine.interpret || !strcmp(v, "auto") ||

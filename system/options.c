@@ -453,6 +453,16 @@ static bool choose_model(Options *o)
     return true;
 }
 
+/* Whoever asks for KVM and takes tcg, too, gets that. */
+static bool choose_accel(const Options *o)
+{
+    if (o->accel_kvm && !o->accel_tcg)
+        return complain("-accel: The accelerator 'kvm' is not there, only 'tcg'");
+    if (o->accel_kvm)
+        complain("warning: the accelerator 'kvm' is not there: falling back to 'tcg'");
+    return true;
+}
+
 static void quit_by_key(void)
 {
     run_state_quit(true);
@@ -496,7 +506,7 @@ LineResult options_read(Options *o, int argc, char **argv)
         .devices = g_ptr_array_new_with_free_func(g_free),
     };
     r = read_words(o, argc, argv);
-    if (r == LINE_RUN && (!choose_model(o) || !choose_serial(o)))
+    if (r == LINE_RUN && (!choose_accel(o) || !choose_model(o) || !choose_serial(o)))
         r = LINE_BAD;
     guest_name = o->name;
     if (o->uuid)

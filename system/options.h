@@ -26,6 +26,7 @@ typedef struct {
     const char *pid_file;
     const char *incoming;    /* NULL: the guest starts here */
     bool only_migratable;
+    bool accel_tcg, accel_kvm; /* were asked for */
     bool daemonize, stopped, no_defaults, nographic;
 } Options;
 

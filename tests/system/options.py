@@ -97,6 +97,15 @@ def nonsense_is_refused():
 
 
 @case
+def an_accelerator_that_is_not_there_gives_way_to_the_next():
+    for options in ('-accel', 'kvm', '-accel', 'tcg'), ('-accel', 'kvm:tcg'), ('-M', 'microvm,accel=kvm:tcg'):
+        said = refused(*options, '-kernel', 'absent')
+        assert "warning: the accelerator 'kvm' is not there: falling back to 'tcg'" in said, said
+        assert 'could not open' in said, said
+    assert "'xen' is not there" in refused('-accel', 'xen:tcg')
+
+
+@case
 def kernels_that_are_none_are_refused():
     pathlib.Path('empty').touch()
     pathlib.Path('zeroes').write_bytes(bytes(1 << 16))
