@@ -340,6 +340,14 @@ typedef struct X86Cpu {
     uint64_t jump_pages[16]; /* a bit for the hash of each page with an entry in jumps */
     uint64_t large_pages[16]; /* likewise for each page larger than 4 KiB with an entry in tlb */
 
+    /* The page that the interpreter fetched from last, as long as the state that let it is the same. */
+    struct {
+        uint64_t page; /* X86_NO_JUMP if none */
+        const uint8_t *host;
+        uint64_t cr4;
+        uint8_t cpl;
+    } window;
+
     X86Debug debug;
     X86Fetched fetched[X86_FETCHED];
 } X86Cpu;
