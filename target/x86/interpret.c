@@ -63,7 +63,7 @@ static void decode(X86Cpu *cpu, uint64_t linear, X86Insn *in, uint8_t code[X86_I
         x86_raise(cpu, X86_UD);
 }
 
-/* True if the @len bytes of an instruction are at @host, behind which @left bytes of its page are. */
+/* True if the @len bytes of an instruction are at @host, where its page has @left bytes. */
 static bool same_bytes(const uint8_t code[16], const uint8_t *host, size_t len, size_t left)
 {
     uint64_t a[2], b[2];

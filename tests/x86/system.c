@@ -671,7 +671,8 @@ static void test_xcr0_values(void)
 
 /*
  * What YMM registers hold is saved and comes back; vzeroupper makes the component an unused one,
- * which xsavec leaves out; restoring without it clears the halves, without asking for it keeps them.
+ * which xsavec leaves out; restoring without it clears the halves, without asking for it keeps
+ * them.
  */
 GUEST(saves_ymm, 64,
       "mov $7, %eax; xor %edx, %edx; mov $0x40000, %edi; mov $0x41000, %esi\n"
