@@ -10,6 +10,7 @@
 #define BLOCK_BLOCK_H
 
 #include "io/co.h"
+#include "qapi/schema.h"
 #include "util/json.h"
 #include "util/span.h"
 #include <glib.h>
@@ -249,14 +250,6 @@ CO int node_extent_above(Node *n, Node *base, uint64_t off, uint64_t len, bool p
                          int *depth);
 
 /* ---- creating ------------------------------------------------------------------------------- */
-
-/* A create option, for -o and its help. */
-typedef struct {
-    const char *name;
-    enum { OPT_STR, OPT_BOOL, OPT_NUM, OPT_SIZE } type;
-    const char *help;
-    const char *def;   /* text of the default that "Formatting ..." prints; NULL: not printed */
-} CreateOpt;
 
 /*
  * Creates an image of format @fmt. @opts: flat object of typed values by create option name

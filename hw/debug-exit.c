@@ -43,7 +43,7 @@ const DeviceClass device_debug_exit = {
     .name = "isa-debug-exit",
     .bus = "ISA",
     .size = sizeof(DebugExit),
-    .version = 1,
+    .is_stateless = true,
     .properties = debug_exit_properties,
     .realize = debug_exit_realize,
 };

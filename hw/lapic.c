@@ -3,6 +3,7 @@
  * The local APIC: docs/spec/apic.md. Its timer's bus has 1 GHz, as the time stamp counter has.
  */
 #include "hw/lapic.h"
+#include "util/err.h"
 #include <string.h>
 
 enum {
@@ -49,14 +50,6 @@ struct Lapic {
     uint64_t deadline;   /* of the time stamp counter; 0: none */
     int64_t started;     /* guest's time at which the count was set */
     bool is_external;    /* the legacy controller wants something */
-};
-
-static const StateField lapic_state[] = {
-    STATE(Lapic, id), STATE(Lapic, base), STATE(Lapic, tpr), STATE(Lapic, ldr), STATE(Lapic, dfr),
-    STATE(Lapic, svr), STATE(Lapic, esr), STATE(Lapic, esr_next), STATE_ARRAY(Lapic, isr),
-    STATE_ARRAY(Lapic, tmr), STATE_ARRAY(Lapic, irr), STATE(Lapic, icr_low),
-    STATE(Lapic, icr_high), STATE_ARRAY(Lapic, lvt), STATE(Lapic, initial), STATE(Lapic, divide),
-    STATE(Lapic, deadline), STATE(Lapic, started), STATE(Lapic, is_external), {}
 };
 
 /* ---- sets of vectors ------------------------------------------------------------------------- */
@@ -369,7 +362,7 @@ static void timer_arm(Lapic *l)
     guest_timer_cancel(&l->timer);
     if (timer_mode(l) == LVT_DEADLINE) {
         uint64_t tsc = l->ops->tsc(l->cpu);
-        uint64_t left = l->deadline > tsc ? l->deadline - tsc : 0;
+        uint64_t left = l->deadline > tsc ? guest_tsc_to_ns(l->deadline - tsc) : 0;
 
         if (l->deadline)
             guest_timer_set(&l->timer, now + (int64_t)MIN(left, INT64_MAX / 2));
@@ -727,6 +720,113 @@ void lapic_describe(const Device *d, GString *out)
                            l->dfr >> 28, l->ldr >> 24, processor_priority(l));
 }
 
+/* ---- migration ------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint32_t base;
+    uint8_t id, arbitration, tpr;
+    uint32_t svr;
+    uint8_t log_dest, dest_mode;
+    uint32_t isr[8], tmr[8], irr[8], lvt[LVTS], esr, icr[2], divide;
+    int32_t count_shift;
+    uint32_t initial;
+    int64_t started, next_time, expiry;
+    bool has_start;
+    int32_t start_vector, waits_for_start;
+} LapicImage;
+
+static const StateField lapic_fields[] = {
+    STATE_U("apicbase", LapicImage, base), STATE_U("id", LapicImage, id),
+    STATE_U("arb_id", LapicImage, arbitration), STATE_U("tpr", LapicImage, tpr),
+    STATE_U("spurious_vec", LapicImage, svr), STATE_U("log_dest", LapicImage, log_dest),
+    STATE_U("dest_mode", LapicImage, dest_mode), STATE_US("isr", LapicImage, isr),
+    STATE_US("tmr", LapicImage, tmr), STATE_US("irr", LapicImage, irr),
+    STATE_US("lvt", LapicImage, lvt), STATE_U("esr", LapicImage, esr),
+    STATE_US("icr", LapicImage, icr), STATE_U("divide_conf", LapicImage, divide),
+    STATE_S("count_shift", LapicImage, count_shift), STATE_U("initial_count", LapicImage, initial),
+    STATE_S("initial_count_load_time", LapicImage, started), STATE_S("next_time", LapicImage, next_time),
+    STATE_S("timer_expiry", LapicImage, expiry), {}
+};
+static const StateField start_fields[] = {
+    STATE_S("sipi_vector", LapicImage, start_vector),
+    STATE_S("wait_for_sipi", LapicImage, waits_for_start), {}
+};
+static const StateLayout start_layout = {
+    "apic_sipi", 1, 1, sizeof(LapicImage), start_fields, NULL, offsetof(LapicImage, has_start)
+};
+static const StateLayout *const lapic_parts[] = { &start_layout, NULL };
+static const StateLayout lapic_layout = {
+    "apic", 3, 3, sizeof(LapicImage), lapic_fields, lapic_parts
+};
+
+static void lapic_save(const Device *d, unsigned n, void *image)
+{
+    const Lapic *l = (const Lapic *)d;
+    LapicImage *i = image;
+
+    *i = (LapicImage){
+        .base = l->base, .id = l->id, .tpr = l->tpr, .svr = l->svr, .log_dest = l->ldr >> 24,
+        .dest_mode = l->dfr >> 28, .esr = l->esr | l->esr_next, .icr = { l->icr_low, l->icr_high },
+        .divide = l->divide, .count_shift = g_bit_storage(timer_period(l)) - 1,
+        .initial = l->initial, .started = l->started,
+        .next_time = l->timer.is_set ? l->timer.due : 0, .expiry = l->timer.is_set ? l->timer.due : -1,
+        .waits_for_start = l->ops->waits_for_start(l->cpu),
+    };
+    i->has_start = i->waits_for_start;
+    memcpy(i->isr, l->isr, sizeof(i->isr));
+    memcpy(i->tmr, l->tmr, sizeof(i->tmr));
+    memcpy(i->irr, l->irr, sizeof(i->irr));
+    memcpy(i->lvt, l->lvt, sizeof(i->lvt));
+}
+
+static bool lapic_load(Device *d, unsigned n, const void *image, GError **err)
+{
+    Lapic *l = (Lapic *)d;
+    const LapicImage *i = image;
+
+    if (i->id != (uint8_t)l->id)
+        return err_set(err, EINVAL, "It is the APIC of processor %u, not of %u", i->id, l->id);
+    if (i->started > guest_clock_now() || i->started < INT64_MIN / 2)
+        return err_set(err, ERANGE, "Its timer was started at a time that is not now");
+    l->base = i->base & ~UINT32_C(0x2ff);
+    l->tpr = i->tpr;
+    l->svr = i->svr & 0x1ff;
+    l->ldr = (uint32_t)i->log_dest << 24;
+    l->dfr = (uint32_t)i->dest_mode << 28 | 0x0fffffff;
+    l->esr = l->esr_next = i->esr;
+    l->icr_low = i->icr[0];
+    l->icr_high = i->icr[1];
+    l->divide = i->divide & 11;
+    l->initial = i->initial;
+    l->started = i->started;
+    memcpy(l->isr, i->isr, sizeof(l->isr));
+    memcpy(l->tmr, i->tmr, sizeof(l->tmr));
+    memcpy(l->irr, i->irr, sizeof(l->irr));
+    memcpy(l->lvt, i->lvt, sizeof(l->lvt));
+    l->ops->set_cr8(l->cpu, l->tpr >> 4);
+    l->ops->set_waits_for_start(l->cpu, i->has_start && i->waits_for_start);
+    timer_arm(l);
+    update(l);
+    return true;
+}
+
+static const DeviceSection lapic_section = {
+    .name = "apic", .layout = &lapic_layout, .save = lapic_save, .load = lapic_load,
+};
+
+void lapic_load_deadline(Device *d, uint64_t deadline)
+{
+    Lapic *l = (Lapic *)d;
+
+    l->deadline = deadline;
+    timer_arm(l);
+}
+
+uint64_t lapic_deadline(const Device *d)
+{
+    return ((const Lapic *)d)->deadline;
+}
+
 /* ---- the device ------------------------------------------------------------------------------ */
 
 static bool lapic_realize(Device *d, GError **err)
@@ -768,8 +868,7 @@ static void lapic_unrealize(Device *d)
 const DeviceClass device_lapic = {
     .name = "apic",
     .size = sizeof(Lapic),
-    .version = 1,
-    .state = lapic_state,
+    .section = &lapic_section,
     .realize = lapic_realize,
     .reset = lapic_reset,
     .unrealize = lapic_unrealize,

@@ -41,7 +41,7 @@ const DeviceClass device_pvpanic = {
     .name = "pvpanic",
     .bus = "ISA",
     .size = sizeof(PvPanic),
-    .version = 1,
+    .is_stateless = true,
     .properties = pvpanic_properties,
     .realize = pvpanic_realize,
 };

@@ -275,6 +275,18 @@ static LineResult apply_stopped(Options *o, const char *value)
     return LINE_RUN;
 }
 
+static LineResult apply_incoming(Options *o, const char *value)
+{
+    o->incoming = value;
+    return LINE_RUN;
+}
+
+static LineResult apply_only_migratable(Options *o, const char *value)
+{
+    o->only_migratable = true;
+    return LINE_RUN;
+}
+
 static LineResult apply_no_reboot(Options *o, const char *value)
 {
     o->actions.reboot = REBOOT_ACTION_SHUTDOWN;
@@ -365,6 +377,10 @@ static const Option options[] = {
     { "no-user-config", NULL, "there is no configuration of the user's", apply_no_user_config },
     { "global", "virtio-mmio.force-legacy=false", "is so in any case", apply_global },
     { "S", NULL, "do not start the guest: QMP's cont does", apply_stopped },
+    { "incoming", "tcp:HOST:PORT|unix:PATH|vsock:CID:PORT|fd:NAME|exec:COMMAND|file:PATH|defer",
+      "wait for a guest that is migrated here, or\nuntil QMP's migrate-incoming says where from",
+      apply_incoming },
+    { "only-migratable", NULL, "refuse devices that cannot be migrated", apply_only_migratable },
     { "no-reboot", NULL, "end when the guest reboots", apply_no_reboot },
     { "no-shutdown", NULL, "stop, and do not end, when the guest powers off", apply_no_shutdown },
     { "daemonize", NULL, "run in the background", apply_daemonize },
@@ -378,9 +394,9 @@ static const char *const absent[] = {
     "preconfig", "D", "L", "acpitable", "action", "add-fd", "async-teardown", "audio", "audio-help",
     "audiodev", "bios", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
     "dump-vmstate", "echr", "enable-kvm", "enable-sync-profile", "fda", "fdb", "fsdev",
-    "full-screen", "fw_cfg", "gdb", "hda", "hdb", "hdc", "hdd", "icount", "incoming", "iscsi", "k",
+    "full-screen", "fw_cfg", "gdb", "hda", "hdb", "hdc", "hdd", "icount", "iscsi", "k",
     "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "no-acpi",
-    "no-fd-bootchk", "no-hpet", "numa", "only-migratable", "option-rom", "overcommit", "parallel",
+    "no-fd-bootchk", "no-hpet", "numa", "option-rom", "overcommit", "parallel",
     "pflash", "plugin", "portrait", "readconfig", "rotate", "rtc", "runas", "s", "sandbox", "sd", "seed",
     "set", "singlestep", "smbios", "snapshot", "spice", "tpmdev", "usb", "usbdevice", "vga",
     "virtfs", "vnc", "watchdog-action", "win2k-hack", "xen-attach", "xen-domid",

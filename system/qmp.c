@@ -3,6 +3,7 @@
 #include "gen/qmp.h"
 #include "monitor/monitor.h"
 #include "system/base/lock.h"
+#include "system/migration.h"
 #include "system/options.h"
 #include "system/run-state.h"
 #include "system/vcpu.h"
@@ -17,6 +18,9 @@ static RunState shown_state(void)
         [STATE_PAUSED] = RUN_STATE_PAUSED, [STATE_SHUTDOWN] = RUN_STATE_SHUTDOWN,
         [STATE_GUEST_PANICKED] = RUN_STATE_GUEST_PANICKED,
         [STATE_IO_ERROR] = RUN_STATE_IO_ERROR,
+        [STATE_INMIGRATE] = RUN_STATE_INMIGRATE,
+        [STATE_FINISH_MIGRATE] = RUN_STATE_FINISH_MIGRATE,
+        [STATE_POSTMIGRATE] = RUN_STATE_POSTMIGRATE,
     };
 
     return states[run_state()];
@@ -41,8 +45,7 @@ CO bool qmp_cont(GError **err)
 {
     if (run_state() == STATE_SHUTDOWN || run_state() == STATE_GUEST_PANICKED)
         return err_set(err, EINVAL, "Resetting the Virtual Machine is required");
-    run_state_start();
-    return true;
+    return migration_before_cont(err) && (run_state_start(), true);
 }
 
 CO bool qmp_system_reset(GError **err)

@@ -12,7 +12,7 @@ static struct {
     MachineState state;
     Loop *loop;
     CoQueue ended;
-    bool is_quitting;
+    bool is_quitting, is_halted, guest_starts;
     int exit_code;
     CoMutex changing; /* the state changes in turn */
 
@@ -53,6 +53,7 @@ static CO void halt(void)
 {
     GPtrArray *devices = run.machine->devices;
 
+    run.is_halted = true;
     machine_lock();
     vcpus_stop(run.machine);
     guest_clock_run(false);
@@ -67,6 +68,7 @@ static CO void halt(void)
 
 static void go_on(void)
 {
+    run.is_halted = false;
     machine_lock();
     guest_clock_run(true);
     for (guint i = 0; i < run.machine->devices->len; i++) {
@@ -79,8 +81,34 @@ static void go_on(void)
     machine_unlock();
 }
 
+CO void run_state_between(void (*fn)(void *opaque), void *opaque)
+{
+    machine_lock();
+    vcpus_stop(run.machine);
+    fn(opaque);
+    /* Somebody else may be about to stop them. */
+    if (run.state == STATE_RUNNING && !run.is_halted && !run.is_asking)
+        vcpus_run(run.machine);
+    machine_unlock();
+}
+
+void run_state_await_guest(bool starts)
+{
+    run.state = STATE_INMIGRATE;
+    run.guest_starts = starts;
+}
+
+bool run_state_guest_starts(void)
+{
+    return run.guest_starts;
+}
+
 void run_state_start(void)
 {
+    if (run.state == STATE_INMIGRATE && !run.guest_starts) {
+        run.guest_starts = true;
+        return;
+    }
     if (run.state == STATE_RUNNING)
         return;
     run.state = STATE_RUNNING;
@@ -155,6 +183,12 @@ void run_state_quit(bool by_signal)
     if (run.machine)
         event_shutdown(false, by_signal ? SHUTDOWN_CAUSE_HOST_SIGNAL : SHUTDOWN_CAUSE_HOST_QMP_QUIT);
     run.exit_code = MAX(run.exit_code, 0);
+    co_queue_wake_all(&run.ended);
+}
+
+void run_state_fail(void)
+{
+    run.exit_code = MAX(run.exit_code, 1);
     co_queue_wake_all(&run.ended);
 }
 

@@ -14,6 +14,7 @@
 typedef enum {
     STATE_PRELAUNCH, STATE_RUNNING, STATE_PAUSED, STATE_SHUTDOWN, STATE_GUEST_PANICKED,
     STATE_IO_ERROR,
+    STATE_INMIGRATE, STATE_FINISH_MIGRATE, STATE_POSTMIGRATE,
 } MachineState;
 
 /* What happens when the guest ends or crashes: QMP's set-action. */
@@ -32,6 +33,15 @@ MachineActions *run_state_actions(void);
 MachineState run_state(void);
 bool run_state_is_running(void);
 
+/*
+ * As run_state_begin leaves it, but waiting for a guest that comes from elsewhere; @starts: it is to run
+ * then, if it did.
+ */
+void run_state_await_guest(bool starts);
+bool run_state_guest_starts(void);
+/* Calls @fn while the processors stand still, for moments that no one else notices. */
+CO void run_state_between(void (*fn)(void *opaque), void *opaque);
+
 void run_state_start(void);
 CO void run_state_stop(MachineState state);
 /*
@@ -44,6 +54,8 @@ void run_state_release(void);
 CO void run_state_reset(void);
 /* The exit code that the program is to end with: -1: it goes on. */
 int run_state_exit_code(void);
+/* The program ends with exit code 1. */
+void run_state_fail(void);
 /* Waits until that, or run_state_quit. */
 CO void run_state_wait_end(void);
 /* The program ends, whatever the guest does. */
