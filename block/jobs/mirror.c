@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * mirror: copies an image to another one and keeps that up to date until it is told to complete; then
- * users go on with the copy. Committing an image in use into one below it is the same thing.
+ * mirror: copies an image to another one and keeps that up to date until it is told to complete;
+ * then users go on with the copy. Committing an image in use into one below it is the same thing.
  *
  *     user -> mirror_top -> source            user -> target
  *                           (what is written is marked)
