@@ -522,6 +522,18 @@ static CO bool receive(CarriedState *carried, GError **err)
     return ok;
 }
 
+static void tell_devices(void)
+{
+    machine_lock();
+    for (guint i = 0; i < mig.machine->devices->len; i++) {
+        Device *d = mig.machine->devices->pdata[i];
+
+        if (d->cls->arrived)
+            d->cls->arrived(d);
+    }
+    machine_unlock();
+}
+
 static CO void await_guest(void *arg)
 {
     g_autoptr(GError) err = NULL;
@@ -536,6 +548,7 @@ static CO void await_guest(void *arg)
         return;
     }
     mig.is_incoming = false;
+    tell_devices();
     if (carried.state == STATE_RUNNING || (carried.state == STATE_PRELAUNCH && !carried.has_come)) {
         run_state_stop(STATE_PAUSED);
         if (run_state_guest_starts())
