@@ -266,14 +266,8 @@ static CO bool await_continue(GError **err)
     return true;
 }
 
-typedef struct {
-    MigSource *source;
-    const GPtrArray *sections;
-    int error;
-} Finish;
-
-/* Devices are saved with the lock held; what is written meanwhile stays in memory. */
-static CO int discard_nothing(void *opaque, const void *buf, size_t len)
+/* Devices are saved with the lock held, with which nobody may wait: what they write stays in memory. */
+static CO int keep_in_memory(void *opaque, const void *buf, size_t len)
 {
     g_byte_array_append(opaque, buf, len);
     return 0;
@@ -286,7 +280,7 @@ static CO int send_devices(MigSource *s, const GPtrArray *sections)
     void *opaque = s->out.opaque;
     int r = output_flush(&s->out);
 
-    s->out.write = discard_nothing;
+    s->out.write = keep_in_memory;
     s->out.opaque = bytes;
     machine_lock();
     r = r ? r : source_finish(s, sections);
@@ -486,12 +480,6 @@ static void listening(void *opaque, json_t *addresses)
     mig.addresses = addresses;
 }
 
-typedef struct {
-    Input *in;
-    RamBlocks *ram;
-    CarriedState *carried;
-} Receive;
-
 static CO bool receive_from(Transport *t, CarriedState *carried, GError **err)
 {
     g_autoptr(GPtrArray) sections = machine_sections(mig.machine, carried);
@@ -548,6 +536,13 @@ static CO void await_guest(void *arg)
         return;
     }
     mig.is_incoming = false;
+    /* What the source has written meanwhile is read anew. */
+    if (!set_images_active(true, &err)) {
+        complain("load of migration failed: %s", err->message);
+        set_status(MIGRATION_STATUS_FAILED);
+        run_state_fail();
+        return;
+    }
     tell_devices();
     if (carried.state == STATE_RUNNING || (carried.state == STATE_PRELAUNCH && !carried.has_come)) {
         run_state_stop(STATE_PAUSED);
@@ -655,7 +650,7 @@ json_t *migration_info(void)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-void migration_begin(Machine *m, const char *incoming)
+CO void migration_begin(Machine *m, const char *incoming)
 {
     g_autoptr(GError) err = NULL;
 
@@ -663,7 +658,9 @@ void migration_begin(Machine *m, const char *incoming)
     if (!incoming)
         return;
     mig.is_incoming = mig.awaits_uri = true;
-    if (strcmp(incoming, "defer") && !migration_receive(incoming, &err)) {
+    /* Until the guest is here its images are the source's. */
+    if (!set_images_active(false, &err) ||
+        (strcmp(incoming, "defer") && !migration_receive(incoming, &err))) {
         complain("-incoming %s: %s", incoming, err->message);
         run_state_fail();
     }
