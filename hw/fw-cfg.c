@@ -264,8 +264,8 @@ static const DeviceSection fw_cfg_section = {
 
 static bool fw_cfg_realize(Device *d, GError **err)
 {
-    static const MmioOps select = { select_read, select_write, 2 };
-    static const MmioOps dma = { dma_read_swapped, dma_write, 8 };
+    static const MmioOps select = { select_read, select_write, 2, "fwcfg" };
+    static const MmioOps dma = { dma_read_swapped, dma_write, 8, "fwcfg.dma" };
     FwCfg *s = (FwCfg *)d;
 
     s->items = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)g_bytes_unref);

@@ -87,8 +87,8 @@ static const DeviceSection ged_section = {
 
 static bool ged_realize(Device *d, GError **err)
 {
-    static const MmioOps events = { events_read, events_write, 4 };
-    static const MmioOps registers = { registers_read, registers_write, 1 };
+    static const MmioOps events = { events_read, events_write, 4, "acpi-ged" };
+    static const MmioOps registers = { registers_read, registers_write, 1, "acpi-ged-regs" };
 
     memory_map_add_mmio(d->board->memory, GED_ADDRESS, 4, &events, d);
     memory_map_add_mmio(d->board->memory, GED_REGISTERS, GED_REGISTERS_SIZE, &registers, d);

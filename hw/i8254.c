@@ -406,8 +406,8 @@ static const DeviceSection i8254_section = {
 
 static bool i8254_realize(Device *d, GError **err)
 {
-    static const MmioOps pit = { pit_read, pit_write, 1 };
-    static const MmioOps gate = { gate_read, gate_write, 1 };
+    static const MmioOps pit = { pit_read, pit_write, 1, "pit" };
+    static const MmioOps gate = { gate_read, gate_write, 1, "pit-gate" };
     I8254 *s = (I8254 *)d;
 
     s->timer = (GuestTimer){ .expired = expired, .opaque = s };

@@ -326,6 +326,19 @@ void i8259_connect(Device *d, void (*output)(void *opaque, bool level), void *op
     s->opaque = opaque;
 }
 
+void i8259_describe(const Device *d, GString *out)
+{
+    const I8259 *s = (const I8259 *)d;
+
+    for (int i = 1; i >= 0; i--) {
+        const Pic *p = &s->pic[i];
+
+        g_string_append_printf(out, "pic%d: irr=%02x imr=%02x isr=%02x hprio=%d irq_base=%02x rr_sel=%d "
+                               "elcr=%02x fnm=%d\n", i, p->irr, p->imr, p->isr, (p->lowest + 1) & 7,
+                               p->base, p->read_isr, p->elcr, p->special_nested);
+    }
+}
+
 void i8259_mask(Device *d)
 {
     I8259 *s = (I8259 *)d;
@@ -336,9 +349,9 @@ void i8259_mask(Device *d)
 
 static bool i8259_realize(Device *d, GError **err)
 {
-    static const MmioOps first = { first_read, first_write, 1 };
-    static const MmioOps second = { second_read, second_write, 1 };
-    static const MmioOps elcr = { elcr_read, elcr_write, 1 };
+    static const MmioOps first = { first_read, first_write, 1, "pic" };
+    static const MmioOps second = { second_read, second_write, 1, "pic" };
+    static const MmioOps elcr = { elcr_read, elcr_write, 1, "elcr" };
 
     memory_map_add_mmio(d->board->ports, 0x20, 2, &first, d);
     memory_map_add_mmio(d->board->ports, 0xa0, 2, &second, d);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* docs/spec/apic.md */
 #include "hw/ioapic.h"
+#include <inttypes.h>
 #include <string.h>
 
 enum {
@@ -20,6 +21,7 @@ typedef struct {
     uint8_t select, id;
     uint64_t table[IOAPIC_PINS];
     uint32_t level;   /* inputs that are asserted */
+    uint64_t count[IOAPIC_PINS]; /* messages sent: not of the machine, for people */
     uint32_t waiting; /* edges that came while masked or not sent yet */
 } Ioapic;
 
@@ -42,6 +44,7 @@ static void deliver(Ioapic *s, unsigned pin)
             return;
         s->waiting &= ~(UINT32_C(1) << pin);
     }
+    s->count[pin]++;
     lapic_bus_send(s->bus, &m);
 }
 
@@ -149,6 +152,51 @@ static void ioapic_write(void *opaque, uint64_t offset, unsigned size, uint64_t 
     }
 }
 
+/* ---- for people ------------------------------------------------------------------------------ */
+
+uint64_t ioapic_count(const Device *d, unsigned pin)
+{
+    return ((const Ioapic *)d)->count[pin];
+}
+
+static void describe_pins(const Ioapic *s, GString *out, const char *name, bool remote)
+{
+    bool any = false;
+
+    g_string_append_printf(out, "  %-8s ", name);
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+        bool on = remote ? s->table[i] & ENTRY_REMOTE_IRR : (s->level | s->waiting) >> i & 1;
+
+        if (on)
+            g_string_append_printf(out, any ? ",%u" : "%u", i);
+        any |= on;
+    }
+    g_string_append(out, any ? "\n" : "(none)\n");
+}
+
+void ioapic_describe(const Device *d, GString *out)
+{
+    static const char *const deliveries[] = { "fixed", "lowest", "SMI", "...", "NMI", "INIT", "...",
+                                              "extINT" };
+    const Ioapic *s = (const Ioapic *)d;
+
+    g_string_append_printf(out, "ioapic0: ver=0x%02x id=0x%02x sel=0x%02x", VERSION, s->id, s->select);
+    if (s->select >= REG_TABLE && s->select < REG_TABLE + 2 * IOAPIC_PINS)
+        g_string_append_printf(out, " (redir[%u])", (s->select - REG_TABLE) / 2);
+    g_string_append_c(out, '\n');
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+        uint64_t e = s->table[i];
+
+        g_string_append_printf(out, "  pin %-2u 0x%016" PRIx64 " dest=%x vec=%-3u %s %-5s %-6s %-6s %s\n",
+                               i, e, (unsigned)(e >> 56), (unsigned)(e & 0xff),
+                               e & ENTRY_LOW_ACTIVE ? "active-lo" : "active-hi",
+                               e & ENTRY_LEVEL ? "level" : "edge", e & ENTRY_MASKED ? "masked" : "",
+                               deliveries[e >> 8 & 7], e & ENTRY_LOGICAL ? "logical" : "physical");
+    }
+    describe_pins(s, out, "IRR", false);
+    describe_pins(s, out, "Remote IRR", true);
+}
+
 /* ---- migration ------------------------------------------------------------------------------- */
 
 /*
@@ -216,7 +264,7 @@ static const DeviceSection ioapic_section = {
 
 void ioapic_connect(Device *d, uint64_t address, LapicBus *bus)
 {
-    static const MmioOps ops = { ioapic_read, ioapic_write, 4 };
+    static const MmioOps ops = { ioapic_read, ioapic_write, 4, "ioapic" };
 
     ((Ioapic *)d)->bus = bus;
     memory_map_add_mmio(d->board->memory, address, 0x1000, &ops, d);

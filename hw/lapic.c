@@ -647,6 +647,79 @@ bool lapic_msr_write(Device *d, uint32_t index, uint64_t value)
     return is_x2(l) && index - MSR_X2 <= 0x3f && x2_write(l, index - MSR_X2, value);
 }
 
+/* ---- for people ------------------------------------------------------------------------------ */
+
+static const char *delivery_name(unsigned v)
+{
+    static const char *const names[] = { "Fixed", "Lowest", "SMI", "...", "NMI", "INIT", "SIPI",
+                                         "ExtINT" };
+
+    return names[v >> 8 & 7];
+}
+
+static void describe_lvt(const Lapic *l, GString *out, const char *name, unsigned i)
+{
+    static const char *const modes[] = { "one-shot", "periodic", "tsc-deadline", "..." };
+    uint32_t v = l->lvt[i];
+
+    g_string_append_printf(out, "%s\t 0x%08x %s %-5s %-6s %-7s %-12s %-6s", name, v,
+                           v >> 13 & 1 ? "active-lo" : "active-hi", v >> 15 & 1 ? "level" : "edge",
+                           v & LVT_MASKED ? "masked" : "", v >> 12 & 1 ? "pending" : "",
+                           i == LVT_TIMER ? modes[v >> 17 & 3] : "", delivery_name(v));
+    if ((v >> 8 & 7) != LAPIC_NMI)
+        g_string_append_printf(out, " (vec %u)", v & 0xff);
+    g_string_append_c(out, '\n');
+}
+
+static void describe_vectors(GString *out, const char *name, const uint32_t *set, const uint32_t *level)
+{
+    bool any = false;
+
+    g_string_append_printf(out, "%s\t ", name);
+    for (unsigned v = 0; v < 256; v++)
+        if (vector_is_set(set, v)) {
+            g_string_append_printf(out, "%u%s ", v, level && vector_is_set(level, v) ? "(level)" : "");
+            any = true;
+        }
+    g_string_append(out, any ? "\n" : "(none)\n");
+}
+
+static void describe_icr(const Lapic *l, GString *out)
+{
+    static const char *const shorthands[] = { "no-shorthand", "self", "all-self", "all" };
+
+    g_string_append_printf(out, "ICR\t 0x%08x %s %s %s %s\nICR2\t 0x%08x cpu %u (APIC ID)\n", l->icr_low,
+                           l->icr_low >> 11 & 1 ? "logical" : "physical",
+                           l->icr_low >> 15 & 1 ? "level" : "edge",
+                           l->icr_low >> 14 & 1 ? "assert" : "de-assert",
+                           shorthands[l->icr_low >> 18 & 3], l->icr_high, l->icr_high >> 24);
+}
+
+void lapic_describe(const Device *d, GString *out)
+{
+    static const struct {
+        const char *name;
+        unsigned index;
+    } lvts[] = { { "LVT0", LVT_LINT0 }, { "LVT1", LVT_LINT1 }, { "LVTPC", LVT_PERF },
+                 { "LVTERR", LVT_ERROR }, { "LVTTHMR", LVT_THERMAL }, { "LVTT", LVT_TIMER } };
+    const Lapic *l = (const Lapic *)d;
+    unsigned divide = ((l->divide & 3) | (l->divide >> 1 & 4)) + 1;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(lvts); i++)
+        describe_lvt(l, out, lvts[i].name, lvts[i].index);
+    g_string_append_printf(out, "Timer\t DCR=0x%x (divide by %u) initial_count = %u current_count = %u\n",
+                           l->divide, 1u << (divide & 7), l->initial, timer_current(l));
+    g_string_append_printf(out, "SPIV\t 0x%08x APIC %s, focus=%s, spurious vec %u\n", l->svr,
+                           l->svr & SVR_ENABLED ? "enabled" : "disabled",
+                           l->svr >> 9 & 1 ? "on" : "off", l->svr & 0xff);
+    describe_icr(l, out);
+    g_string_append_printf(out, "ESR\t 0x%08x\n", l->esr);
+    describe_vectors(out, "ISR", l->isr, l->tmr);
+    describe_vectors(out, "IRR", l->irr, NULL);
+    g_string_append_printf(out, "\nAPR 0x00 TPR 0x%02x DFR 0x%02x LDR 0x%02x PPR 0x%02x\n", l->tpr,
+                           l->dfr >> 28, l->ldr >> 24, processor_priority(l));
+}
+
 /* ---- migration ------------------------------------------------------------------------------- */
 
 typedef struct {

@@ -61,5 +61,7 @@ void lapic_load_deadline(Device *d, uint64_t deadline);
 uint32_t lapic_read(Device *d, uint64_t offset);
 void lapic_write(Device *d, uint64_t offset, uint32_t value);
 bool lapic_is_enabled(const Device *d);
+/* For people. */
+void lapic_describe(const Device *d, GString *out);
 
 #endif

@@ -336,7 +336,7 @@ static const DeviceSection rtc_section = {
 
 static bool rtc_realize(Device *d, GError **err)
 {
-    static const MmioOps ops = { rtc_read, rtc_write, 1 };
+    static const MmioOps ops = { rtc_read, rtc_write, 1, "rtc" };
     Rtc *s = (Rtc *)d;
 
     s->tick = (GuestTimer){ .expired = tick, .opaque = s };

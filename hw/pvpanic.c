@@ -29,7 +29,7 @@ static void pvpanic_write(void *opaque, uint64_t offset, unsigned size, uint64_t
 
 static bool pvpanic_realize(Device *d, GError **err)
 {
-    static const MmioOps ops = { pvpanic_read, pvpanic_write, 1 };
+    static const MmioOps ops = { pvpanic_read, pvpanic_write, 1, "pvpanic" };
     PvPanic *s = (PvPanic *)d;
 
     if (!s->ioport)

@@ -433,7 +433,7 @@ static const DeviceSection serial_section = {
 
 static bool serial_realize(Device *d, GError **err)
 {
-    static const MmioOps ops = { serial_read, serial_write, 1 };
+    static const MmioOps ops = { serial_read, serial_write, 1, "serial" };
     static const CharLineOps line = { line_room, line_receive, line_sent };
     Serial *s = (Serial *)d;
 

@@ -275,7 +275,7 @@ Machine *machine_new(const MachineConfig *config, GError **err)
     m->board = (Board){
         .memory = memory_map_new(), .ports = memory_map_new(), .set_irq = set_irq,
         .shutdown = run_state_guest_shutdown, .reset = run_state_guest_reset,
-        .panicked = run_state_guest_panicked,
+        .panicked = run_state_guest_panicked, .io_error = run_state_io_error,
     };
     m->devices = g_ptr_array_new();
     m->vcpus = g_ptr_array_new();

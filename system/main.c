@@ -8,6 +8,7 @@
 #include "net/net.h"
 #include "system/base/lock.h"
 #include "system/drive.h"
+#include "system/hmp/commands.h"
 #include "system/migration.h"
 #include "system/options.h"
 #include "tools/complain.h"
@@ -138,6 +139,7 @@ static CO void run(void *arg)
 
     signals_begin(stop_by_signal);
     monitor_begin(qmp_commands);
+    hmp_begin(hmp_machine_commands, hmp_register);
     ok = make_backends(o) && (m = make_machine(o)) && leave_terminal(o);
     if (ok) {
         run_state_begin(m, o->actions);

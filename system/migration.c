@@ -346,7 +346,8 @@ static CO bool switch_over(MigSource *s, MachineState before, GError **err)
 
 /* ---- a migration away ------------------------------------------------------------------------ */
 
-static CO bool send_guest(MigSource *s, MachineState before, GError **err)
+/* *@before: in what state the guest was when it had to stop. */
+static CO bool send_guest(MigSource *s, MachineState *before, GError **err)
 {
     source_begin(s, "microvm");
     if (mig.capabilities.return_path)
@@ -356,8 +357,11 @@ static CO bool send_guest(MigSource *s, MachineState before, GError **err)
     if (!send_live(s, err))
         return false;
     mig.stopped = clock_now_ns();
+    *before = run_state();
+    if (!machine_state_travels(*before))
+        return err_set(err, EBUSY, "The guest has stopped in a state that streams do not carry");
     run_state_stop(STATE_FINISH_MIGRATE);
-    return switch_over(s, before, err);
+    return switch_over(s, *before, err);
 }
 
 /* The guest goes on here as if nothing had been. */
@@ -395,7 +399,7 @@ static CO bool run_away(GError **err)
     source_init(&s, &ram, transport_write, mig.transport);
     run_state_between(begin_log, NULL);
     mig.total = mig.machine->config.ram_size;
-    ok = send_guest(&s, before, err);
+    ok = send_guest(&s, &before, err);
     mig.ended = clock_now_ns();
     if (ok)
         run_state_stop(STATE_POSTMIGRATE);
@@ -435,6 +439,9 @@ bool migration_start(const char *uri, GError **err)
         return err_set(err, EBUSY, "Guest is waiting for an incoming migration");
     if (run_state() == STATE_POSTMIGRATE)
         return err_set(err, EBUSY, "Can't migrate the vm that was paused due to previous migration");
+    /* After an error of a disk, for example, requests wait that streams of ours do not carry. */
+    if (!machine_state_travels(run_state()))
+        return err_set(err, EBUSY, "The guest has to go on, or be stopped, before it can be migrated");
     if (!transport_check(uri, err) || !check_holds(err))
         return false;
     g_free(mig.uri);

@@ -218,8 +218,8 @@ static LineResult apply_serial(Options *o, const char *value)
     return LINE_RUN;
 }
 
-/* A character device and a monitor on it. */
-static LineResult add_qmp(Options *o, const char *value, bool pretty)
+/* A character device and a monitor on it, which is @mode, "mode=control". */
+static LineResult add_monitor(Options *o, const char *option, const char *value, const char *mode)
 {
     g_autofree char *label = g_strdup_printf("compat_monitor%u", o->setups->len);
     g_autoptr(GError) err = NULL;
@@ -228,32 +228,28 @@ static LineResult add_qmp(Options *o, const char *value, bool pretty)
     g_autofree char *monitor = NULL;
 
     if (!text) {
-        complain("-qmp: %s", err->message);
+        complain("-%s: %s", option, err->message);
         return LINE_BAD;
     }
-    monitor = g_strdup_printf("chardev=%s,mode=control%s", is_id ? text : label,
-                              pretty ? ",pretty=on" : "");
+    monitor = g_strdup_printf("chardev=%s,%s", is_id ? text : label, mode);
     if (!is_id)
-        add_setup(o, "qmp", text, setup_chardev);
-    return add_setup(o, "qmp", monitor, setup_monitor);
+        add_setup(o, option, text, setup_chardev);
+    return add_setup(o, option, monitor, setup_monitor);
 }
 
 static LineResult apply_qmp(Options *o, const char *value)
 {
-    return add_qmp(o, value, false);
+    return add_monitor(o, "qmp", value, "mode=control");
 }
 
 static LineResult apply_qmp_pretty(Options *o, const char *value)
 {
-    return add_qmp(o, value, true);
+    return add_monitor(o, "qmp-pretty", value, "mode=control,pretty=on");
 }
 
 static LineResult apply_monitor(Options *o, const char *value)
 {
-    if (!strcmp(value, "none") || !strcmp(value, "null"))
-        return LINE_RUN;
-    complain("-monitor: there is no monitor for people, only QMP (-qmp); 'none' is understood");
-    return LINE_BAD;
+    return strcmp(value, "none") ? add_monitor(o, "monitor", value, "mode=readline") : LINE_RUN;
 }
 
 static LineResult apply_nographic(Options *o, const char *value)
@@ -293,13 +289,13 @@ static LineResult apply_only_migratable(Options *o, const char *value)
 
 static LineResult apply_no_reboot(Options *o, const char *value)
 {
-    o->actions.reboot_shuts_down = true;
+    o->actions.reboot = REBOOT_ACTION_SHUTDOWN;
     return LINE_RUN;
 }
 
 static LineResult apply_no_shutdown(Options *o, const char *value)
 {
-    o->actions.shutdown_pauses = true;
+    o->actions.shutdown = SHUTDOWN_ACTION_PAUSE;
     return LINE_RUN;
 }
 
@@ -371,8 +367,10 @@ static const Option options[] = {
     { "qmp", "stdio|unix:PATH,server=on,wait=off|tcp:HOST:PORT,...|chardev:ID",
       "speak QMP", apply_qmp },
     { "qmp-pretty", "DEVICE", "the same, answers on many lines", apply_qmp_pretty },
-    { "mon", "[chardev=]ID,mode=control[,pretty=on]", "speak QMP on a character device", apply_mon },
-    { "monitor", "none", "there is no monitor for people", apply_monitor },
+    { "mon", "[chardev=]ID[,mode=readline|control][,pretty=on]",
+      "a monitor for people, or QMP, on a character device", apply_mon },
+    { "monitor", "none|stdio|pty|unix:PATH,...|tcp:HOST:PORT,...|chardev:ID",
+      "a monitor for people", apply_monitor },
     { "display", "none", "there is no display", apply_display },
     { "nographic", NULL, "the serial port is on standard input and output", apply_nographic },
     { "nodefaults", NULL, "nothing but what is asked for", apply_nodefaults },
@@ -519,6 +517,7 @@ LineResult options_read(Options *o, int argc, char **argv)
         .machine = { .ram_size = 128 * MiB, .cpus = 1, .pic = true, .pit = true, .rtc = true,
                      .isa_serial = true, .auto_kernel_cmdline = true },
         .setups = g_array_new(FALSE, FALSE, sizeof(Setup)),
+        .actions = { .panic = PANIC_ACTION_SHUTDOWN },
         .devices = g_ptr_array_new_with_free_func(g_free),
     };
     r = read_words(o, argc, argv);

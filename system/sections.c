@@ -118,6 +118,14 @@ static const struct {
     { STATE_SHUTDOWN, "shutdown" }, { STATE_GUEST_PANICKED, "guest-panicked" },
 };
 
+bool machine_state_travels(MachineState s)
+{
+    for (size_t k = 0; k < G_N_ELEMENTS(states); k++)
+        if (states[k].state == s)
+            return true;
+    return false;
+}
+
 static void state_save(void *opaque, unsigned n, void *image)
 {
     StateImage *i = image;

@@ -46,6 +46,16 @@ X86Cpu *vcpu_cpu(Vcpu *v)
     return &v->cpu;
 }
 
+Machine *vcpu_machine(const Vcpu *v)
+{
+    return v->machine;
+}
+
+unsigned vcpu_index(const Vcpu *v)
+{
+    return v->index;
+}
+
 int vcpu_thread_id(const Vcpu *v)
 {
     return v->thread_id;
@@ -375,8 +385,10 @@ static bool all_stand_still(const Machine *m)
 CO void vcpus_stop(Machine *m)
 {
     vcpus_hold(m);
-    while (!all_stand_still(m))
+    while (!all_stand_still(m)) {
         sleeper_wait(&vcpus.stopping);
+        vcpus_hold(m); /* who waited besides may have let them run */
+    }
 }
 
 void vcpus_run(Machine *m)
@@ -402,7 +414,12 @@ CO void vcpus_end(Machine *m)
 
 void vcpu_reset(Vcpu *v)
 {
+    uint32_t leaf[4];
+
     x86_reset(&v->cpu);
+    /* The processor's signature, as after a real one's reset. */
+    cpuid(v, 1, 0, leaf);
+    v->cpu.gpr[X86_RDX] = leaf[0];
     device_reset(v->lapic);
     v->init_wanted = v->start_wanted = false;
     v->waits_for_start = v->index > 0;
@@ -444,7 +461,7 @@ static bool set_up_cpu(Vcpu *v, GError **err)
 
 Vcpu *vcpu_new(Machine *m, unsigned index, GError **err)
 {
-    static const MmioOps apic = { apic_read, apic_write, 4 };
+    static const MmioOps apic = { apic_read, apic_write, 4, "apic-msi" };
     Vcpu *v = g_new0(Vcpu, 1);
 
     v->machine = m;

@@ -8,6 +8,8 @@
 Vcpu *vcpu_new(Machine *m, unsigned index, GError **err);
 void vcpu_free(Vcpu *v);
 X86Cpu *vcpu_cpu(Vcpu *v);
+Machine *vcpu_machine(const Vcpu *v);
+unsigned vcpu_index(const Vcpu *v);
 Device *vcpu_lapic(Vcpu *v);
 bool vcpu_is_halted(const Vcpu *v);
 bool vcpu_waits_for_start(const Vcpu *v);

@@ -83,6 +83,7 @@ typedef struct DeviceClass {
      * the guest stands still. NULL: nothing takes time. May suspend.
      */
     void (*drain)(Device *d);
+    void (*resume)(Device *d); /* the guest goes on after a stop; NULL: does not matter */
     /*
      * Ends what it does on the host, on the main loop and without the lock, while the guest stands
      * still; comes before unrealize. NULL: nothing. May suspend.
@@ -106,6 +107,7 @@ typedef struct Board {
     void (*reset)(struct Board *b);
     void (*panicked)(struct Board *b, bool crash_loaded);
     unsigned anonymous; /* devices of -device without an id so far */
+    void (*io_error)(struct Board *b); /* the guest stops until the user lets it go on */
 } Board;
 
 struct Device {

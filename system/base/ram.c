@@ -220,3 +220,17 @@ void memory_map_hear(MemoryMap *map, void (*fn)(void *opaque, uint64_t at, uint6
     map->written = fn;
     map->opaque = opaque;
 }
+
+void memory_map_each(const MemoryMap *map, void (*fn)(void *opaque, const MemoryRegion *r),
+                     void *opaque)
+{
+    for (guint i = 0; i < map->regions->len; i++) {
+        const Region *r = &g_array_index(map->regions, Region, i);
+        MemoryRegion shown = {
+            r->start, r->size, r->host, r->read_only,
+            r->host ? r->read_only ? "rom" : "ram" : r->ops->name ? r->ops->name : "registers",
+        };
+
+        fn(opaque, &shown);
+    }
+}
