@@ -38,6 +38,8 @@ CO bool qmp_stop(GError **err)
 {
     if (run_state_is_running())
         run_state_stop(STATE_PAUSED);
+    else if (run_state() == STATE_INMIGRATE)
+        run_state_await_guest(false);
     return true;
 }
 
