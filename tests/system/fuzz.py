@@ -11,6 +11,8 @@ from guests import EXIT, build, emulate
 ROUNDS = 50_000
 PORTS = ['-device', 'virtio-serial-device', '-chardev', 'null,id=a', '-chardev', 'ringbuf,id=b',
          '-device', 'virtconsole,chardev=a', '-device', 'virtserialport,chardev=b,name=port,id=b']
+SCSI = ['-device', 'virtio-scsi-device', '-blockdev', 'null-co,node-name=s,size=1M', '-device',
+        'scsi-hd,drive=s', '-device', 'scsi-cd']
 # What it sends comes back to it.
 NETWORK = ['-netdev', 'dgram,id=n,local.type=unix,local.path=n,remote.type=unix,remote.path=n',
            '-device', 'virtio-net-device,netdev=n,id=n']
@@ -20,7 +22,7 @@ def fuzz(seed, rounds, timeout=60):
     img('create', '-q', '-f', 'qcow2', 'd.qcow2', '1M')
     emulate('-kernel', build('fuzz'), '-m', '64', '-serial', 'null', '-no-reboot', *EXIT,
             '-append', f'{seed} {rounds}', '-drive', 'if=none,id=d,file=d.qcow2,format=qcow2',
-            '-device', 'virtio-blk-device,drive=d', *PORTS, *NETWORK, code=1, timeout=timeout)
+            '-device', 'virtio-blk-device,drive=d', *PORTS, *NETWORK, *SCSI, code=1, timeout=timeout)
 
 
 @case

@@ -293,16 +293,16 @@ def a_full_disk_stops_the_guest_until_there_is_room():
     pathlib.Path('blkdebug.conf').write_text('[inject-error]\nevent = "none"\niotype = "write"\n'
                                              'errno = "28"\nonce = "on"\nsector = "1024"\n')
     pathlib.Path('other.conf').write_text('[inject-error]\nevent = "none"\niotype = "read"\n'
-                                          'errno = "5"\nonce = "on"\nsector = "0"\n')
+                                          'errno = "5"\nsector = "2048"\n')
     kernel = ramdisk('b=/bin/busybox; $b head -c 1048576 /dev/vport0p1 >/data; '
                      '$b dd if=/data of=/dev/vda bs=64k 2>&1 && $b sync && echo WRITTEN; '
-                     '$b dd if=/dev/vdb of=/dev/null bs=4k count=1 2>/dev/null || echo REPORTED',
+                     '$b dd if=/dev/vdb of=/dev/null bs=4k skip=256 count=1 2>/dev/null || echo REPORTED',
                      ['virtio_mmio', 'virtio_blk', 'virtio_console'])
     with running(kernel, '-qmp', 'unix:qmp,server=on,wait=off', '-blockdev',
                  'blkdebug,node-name=d,config=blkdebug.conf,image.driver=file,image.filename=d.raw',
-                 '-device', 'virtio-rng-device', '-device', 'virtio-blk-device,drive=d,id=disk',
                  '-blockdev', 'blkdebug,node-name=e,config=other.conf,image.driver=null-co',
-                 '-device', 'virtio-blk-device,drive=e,id=other', '-device', 'virtio-serial-device',
+                 '-device', 'virtio-blk-device,drive=e,id=other', # the last is vda
+                 '-device', 'virtio-blk-device,drive=d,id=disk', '-device', 'virtio-serial-device',
                  '-chardev', 'socket,id=c,path=port,server=on,wait=off', '-device',
                  'virtserialport,chardev=c') as guest:
         monitor = qmp.Client('qmp')
@@ -316,6 +316,47 @@ def a_full_disk_stops_the_guest_until_there_is_room():
         said = guest.rest()
     assert 'WRITTEN' in said and 'REPORTED' in said, said
     assert pathlib.Path('d.raw').read_bytes()[:1 << 20] == content
+
+
+# ---- SCSI ------------------------------------------------------------------------------------------
+
+@case
+def scsi_disks_and_discs_work():
+    img('create', '-q', '-f', 'qcow2', 'd.qcow2', '16M')
+    disc = os.urandom(2_000_000 // 2048 * 2048)
+    pathlib.Path('disc.iso').write_bytes(disc)
+    pathlib.Path('small.raw').write_bytes(bytes(1 << 20))
+    kernel = ramdisk('b=/bin/busybox; $b sleep 1; for d in /sys/class/scsi_device/*; do '
+                     'echo "UNIT ${d##*/} $(echo $($b cat $d/device/vendor $d/device/model))"; done\n'
+                     'hd=$(ls /sys/class/scsi_device/0:0:0:0/device/block); '
+                     'ro=$(ls /sys/class/scsi_device/0:0:5:3/device/block); q=/sys/block/$hd/queue\n'
+                     'for f in logical_block_size physical_block_size write_cache; do '
+                     'echo "$f $($b cat $q/$f)"; done\n'
+                     'echo "SERIAL $($b tail -c +5 /sys/block/$hd/device/vpd_pg80)"\n'
+                     '$b dd if=/dev/urandom of=/dev/$hd bs=1M 2>/dev/null; $b sync\n'
+                     '$b blkdiscard -o 4194304 -l 8388608 /dev/$hd && echo DISCARDED\n'
+                     'echo "LEFT $($b dd if=/dev/$hd bs=1M skip=4 count=8 2>/dev/null | '
+                     '$b tr -d "\\000" | $b wc -c)"\n'
+                     'echo "DISC $($b sha256sum /dev/sr0)"; echo "RO $($b cat /sys/block/$ro/ro)"',
+                     ['virtio_mmio', 'virtio_scsi', 'sd_mod', 'sr_mod'])
+    with running(kernel, '-blockdev',
+                 'qcow2,node-name=d,discard=unmap,file.driver=file,file.filename=d.qcow2,file.discard=unmap',
+                 '-blockdev', 'file,node-name=cd,filename=disc.iso,read-only=on',
+                 '-blockdev', 'file,node-name=ro,filename=small.raw,read-only=on',
+                 '-device', 'virtio-scsi-device,id=scsi,num_queues=2',
+                 '-device', 'scsi-hd,drive=d,bus=scsi.0,serial=Ferry17,physical_block_size=4096',
+                 '-device', 'scsi-hd,drive=ro,scsi-id=5,lun=3,product=Other',
+                 '-device', 'scsi-cd,drive=cd,id=cd0') as guest:
+        said = guest.rest()
+    digest = hashlib.sha256(disc).hexdigest()
+    for line in ('UNIT 0:0:0:0 QEMU QEMU HARDDISK', 'UNIT 0:0:5:3 QEMU Other',
+                 'UNIT 0:0:1:0 QEMU QEMU CD-ROM', 'logical_block_size 512', 'physical_block_size 4096',
+                 'write_cache write back', 'SERIAL Ferry17', 'DISCARDED', 'LEFT 0', f'DISC {digest}',
+                 'RO 1'):
+        assert line in said, (line, said)
+    img('check', '-q', 'd.qcow2')
+    mapped = json.loads(img('map', '--output=json', 'd.qcow2').stdout)
+    assert sum(m['length'] for m in mapped if m['data']) == 8 << 20, mapped
 
 
 main('virtio', 'system')
