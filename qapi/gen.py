@@ -32,7 +32,7 @@ KEYS = {  # of an expression, by its kind: needed, allowed
     'struct': (('data',), ('base', 'features', 'json')),
     'union': (('data', 'base', 'discriminator'), ('untagged',)),
     'alternate': (('data',), ()),
-    'command': ((), ('data', 'returns', 'allow-oob', 'allow-preconfig', 'features', 'doc')),
+    'command': ((), ('data', 'returns', 'allow-oob', 'allow-preconfig', 'open', 'features', 'doc')),
     'event': ((), ('data', 'features', 'doc', 'with')),
 }
 NAMES = {'command': '[a-z][a-z0-9_-]*', 'event': '[A-Z][A-Z0-9_]*'}
@@ -630,6 +630,7 @@ class Qmp:
             fields.append(f'.arg_type = "{e.body["data"]}"')
         if e.body.get('returns') is not None:
             fields.append(f'.ret_type = "{type_name(e.body["returns"])}"')
+        flags += ['QMP_OPEN'] if e.body.get('open') else []
         if flags:
             fields.append(f'.flags = {" | ".join(flags)}')
         if e.body.get('features'):

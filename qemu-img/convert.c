@@ -389,6 +389,16 @@ static bool convert_enter_sandbox(const Convert *c)
     return untrusted_enter(c->args->untrusted, images, j->nsources);
 }
 
+/* Is a source on a server whose answers take long, so that many should be on their way? */
+static bool convert_is_far(const CopyJob *j)
+{
+    bool is_far = false;
+
+    for (unsigned i = 0; i < j->nsources; i++)
+        is_far |= node_limits(handle_node(j->sources[i].h))->opt_transfer >= MiB;
+    return is_far;
+}
+
 static CO bool convert_images(Convert *c, char **names, unsigned count)
 {
     const ConvertArgs *a = c->args;
@@ -411,6 +421,8 @@ static CO bool convert_images(Convert *c, char **names, unsigned count)
     if (!convert_enter_sandbox(c))
         return false;
     convert_plan(c);
+    if (!a->workers && convert_is_far(&c->job))
+        c->job.workers = WORKERS_MAX;
     tool_watch_interrupts();
     if (!copy_run(&c->job))
         return false;

@@ -15,7 +15,7 @@
  * Bytes of a worker's buffer. Through the page cache those are fastest that stay in the caches of
  * the processor; with O_DIRECT each request costs, and takes its time.
  */
-enum { BUFFER = 256 << 10, BUFFER_DIRECT = 1 << 20, BUFFER_COMPRESS = 128 << 10 };
+enum { BUFFER = 256 << 10, BUFFER_DIRECT = 1 << 20, BUFFER_COMPRESS = 128 << 10, BUFFER_MAX = 2 << 20 };
 
 enum { SECTOR = 512, PAGE = 4096 };
 
@@ -534,12 +534,17 @@ static CO uint64_t copy_unit(const CopyJob *j)
 static uint64_t copy_room(const CopyJob *j, uint64_t cut)
 {
     OpenFlags flags = j->target ? node_flags(handle_node(j->target)) : 0;
-    uint64_t room;
+    uint64_t room, preferred = 0;
 
-    for (unsigned i = 0; i < j->nsources; i++)
-        flags |= node_flags(handle_node(j->sources[i].h));
+    for (unsigned i = 0; i < j->nsources; i++) {
+        Node *n = handle_node(j->sources[i].h);
+
+        flags |= node_flags(n);
+        preferred = MAX(preferred, node_limits(n)->opt_transfer);
+    }
     room = j->compress ? BUFFER_COMPRESS : flags & OPEN_DIRECT ? BUFFER_DIRECT : BUFFER;
-    return MAX(cut, room);
+    /* A server far away answers large requests as fast as small ones. */
+    return MAX(cut, j->compress ? room : MAX(room, MIN(preferred, BUFFER_MAX)));
 }
 
 static bool copy_complain(const Copy *c)

@@ -12,7 +12,7 @@ static struct {
     MachineState state;
     Loop *loop;
     CoQueue ended;
-    bool is_quitting;
+    bool is_quitting, is_halted, guest_starts;
     int exit_code;
     CoMutex changing; /* the state changes in turn */
 
@@ -24,6 +24,11 @@ static struct {
 Machine *run_state_machine(void)
 {
     return run.machine;
+}
+
+MachineActions *run_state_actions(void)
+{
+    return &run.actions;
 }
 
 MachineState run_state(void)
@@ -48,6 +53,7 @@ static CO void halt(void)
 {
     GPtrArray *devices = run.machine->devices;
 
+    run.is_halted = true;
     machine_lock();
     vcpus_stop(run.machine);
     guest_clock_run(false);
@@ -62,6 +68,7 @@ static CO void halt(void)
 
 static void go_on(void)
 {
+    run.is_halted = false;
     machine_lock();
     guest_clock_run(true);
     for (guint i = 0; i < run.machine->devices->len; i++) {
@@ -74,8 +81,34 @@ static void go_on(void)
     machine_unlock();
 }
 
+CO void run_state_between(void (*fn)(void *opaque), void *opaque)
+{
+    machine_lock();
+    vcpus_stop(run.machine);
+    fn(opaque);
+    /* Somebody else may be about to stop them. */
+    if (run.state == STATE_RUNNING && !run.is_halted && !run.is_asking)
+        vcpus_run(run.machine);
+    machine_unlock();
+}
+
+void run_state_await_guest(bool starts)
+{
+    run.state = STATE_INMIGRATE;
+    run.guest_starts = starts;
+}
+
+bool run_state_guest_starts(void)
+{
+    return run.guest_starts;
+}
+
 void run_state_start(void)
 {
+    if (run.state == STATE_INMIGRATE && !run.guest_starts) {
+        run.guest_starts = true;
+        return;
+    }
     if (run.state == STATE_RUNNING)
         return;
     run.state = STATE_RUNNING;
@@ -94,6 +127,21 @@ CO void run_state_stop(MachineState state)
         event_stop();
 }
 
+CO void run_state_hold(void)
+{
+    machine_lock();
+    vcpus_stop(run.machine);
+    machine_unlock();
+}
+
+void run_state_release(void)
+{
+    machine_lock();
+    if (run.state == STATE_RUNNING && !run.is_asking)
+        vcpus_run(run.machine);
+    machine_unlock();
+}
+
 static CO void reset(bool by_guest)
 {
     halt();
@@ -110,7 +158,7 @@ static CO void reset(bool by_guest)
 static CO void shut_down(bool by_guest, ShutdownCause cause, int exit_code)
 {
     event_shutdown(by_guest, cause);
-    if (run.actions.shutdown_pauses) {
+    if (run.actions.shutdown == SHUTDOWN_ACTION_PAUSE) {
         run_state_stop(STATE_SHUTDOWN);
         return;
     }
@@ -121,7 +169,7 @@ static CO void shut_down(bool by_guest, ShutdownCause cause, int exit_code)
 
 CO void run_state_reset(void)
 {
-    if (run.actions.reboot_shuts_down)
+    if (run.actions.reboot == REBOOT_ACTION_SHUTDOWN)
         shut_down(false, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, 0);
     else
         reset(false);
@@ -138,6 +186,12 @@ void run_state_quit(bool by_signal)
     co_queue_wake_all(&run.ended);
 }
 
+void run_state_fail(void)
+{
+    run.exit_code = MAX(run.exit_code, 1);
+    co_queue_wake_all(&run.ended);
+}
+
 CO void run_state_wait_end(void)
 {
     while (run.exit_code < 0)
@@ -148,14 +202,24 @@ CO void run_state_wait_end(void)
 
 static CO void panicked(bool crash_loaded)
 {
+    PanicAction action = run.actions.panic;
+
     if (crash_loaded) {
         event_guest_crashloaded(GUEST_PANIC_ACTION_RUN);
-        if (run.state == STATE_RUNNING)
-            go_on();
+    } else if (action == PANIC_ACTION_NONE) {
+        event_guest_panicked(GUEST_PANIC_ACTION_RUN);
+    } else if (action == PANIC_ACTION_PAUSE ||
+               (action == PANIC_ACTION_SHUTDOWN && run.actions.shutdown == SHUTDOWN_ACTION_PAUSE)) {
+        event_guest_panicked(GUEST_PANIC_ACTION_PAUSE);
+        run_state_stop(STATE_GUEST_PANICKED);
+        return;
+    } else {
+        event_guest_panicked(GUEST_PANIC_ACTION_POWEROFF);
+        shut_down(true, SHUTDOWN_CAUSE_GUEST_PANIC, action == PANIC_ACTION_EXIT_FAILURE);
         return;
     }
-    event_guest_panicked(GUEST_PANIC_ACTION_POWEROFF);
-    shut_down(true, SHUTDOWN_CAUSE_GUEST_PANIC, 0);
+    if (run.state == STATE_RUNNING)
+        go_on();
 }
 
 /* On the main loop. The processors stand still or are about to. */
@@ -182,7 +246,7 @@ static CO void answer(void *arg)
         panicked(crash_loaded);
     if (wants_shutdown)
         shut_down(true, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, code);
-    else if (wants_reset && run.actions.reboot_shuts_down)
+    else if (wants_reset && run.actions.reboot == REBOOT_ACTION_SHUTDOWN)
         shut_down(true, SHUTDOWN_CAUSE_GUEST_RESET, 0);
     else if (wants_reset)
         reset(true);

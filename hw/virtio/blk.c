@@ -3,6 +3,7 @@
  * virtio-blk-device: a disk. Chains are taken from the ring on the main loop, each becomes a request
  * with a coroutine of its own, whose data goes straight from or to the guest's memory.
  */
+#include "block/account.h"
 #include "hw/sleeper.h"
 #include "hw/virtio/device.h"
 #include "hw/virtio/disk-work.h"
@@ -430,6 +431,7 @@ static void blk_defaults(Device *d)
 static CO bool blk_realize(Device *d, GError **err)
 {
     VirtioBlk *s = (VirtioBlk *)d;
+    g_autofree char *name = NULL;
 
     if (!s->drive)
         return err_set(err, EINVAL, "drive property not set");
@@ -440,6 +442,8 @@ static CO bool blk_realize(Device *d, GError **err)
     s->handle = drive_claim(s->drive, &s->owns_handle, err);
     if (!s->handle)
         return false;
+    name = device_name(d);
+    account_open(s->handle, NULL, name);
     virtio_init(&s->virtio, &blk_type, s->queue_size);
     s->virtio.queues = s->queues;
     co_group_start(&s->running, work, s);

@@ -19,13 +19,15 @@ ADDED = {
     'BlockdevOptionsQcow2.discard-no-unref', 'BlockdevOptionsLUKS.header',
     'BlockdevCreateOptionsLUKS.header', 'QCryptoBlockInfoLUKS.detached-header',
     'BlockdevOptionsNbd.tls', 'BlockdevOptionsNbd.connections',
+    'BlockdevOptionsCurlHttp.force-range', 'BlockdevOptionsCurlHttps.force-range',
     'BlkdebugInjectErrorOptions.delay-ns', 'ImageInfo.limits', 'ImageInfo.children',
 }
 # Taken by the reference, too, but not told in its schema.
 ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path',
+          'BlockdevOptionsSsh.host', 'BlockdevOptionsSsh.port', 'BlockdevOptionsSsh.host_key_check',
           'BlockdevOptionsVpc.force_size_calc'}
 # Optional since a newer release or in fact, mandatory in the reference's schema.
-LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server',
+LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server', 'BlockdevOptionsSsh.server',
             'BlkdebugSetStateOptions.new_state'}
 # Enums of what exists: ours may have fewer values, and unions over them fewer cases.
 SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExportType',
@@ -41,9 +43,12 @@ UNSEEN |= {'CpuDefinitionInfo', '[CpuDefinitionInfo]', 'CpuInfoFast', '[CpuInfoF
 UNSEEN |= {'Netdev', 'NetClientDriver', 'NetdevUserOptions', 'NetdevTapOptions', 'NetdevSocketOptions',
            'NetdevStreamOptions', 'NetdevDgramOptions', 'NetdevHubPortOptions', 'RxState', 'RxFilterInfo',
            '[RxFilterInfo]', 'AnnounceParameters'}
+# Those of migration, which tests/system/migration.py uses.
+UNSEEN |= {'MigrationStatus', 'MigrationStats', 'MigrationInfo', 'MigrationCapability', 'MigrateSetParameters',
+           'MigrationCapabilityStatus', '[MigrationCapabilityStatus]', 'MigrationParameters'}
 # Types that are only bases: their members show in other types.
-BASES = {'BackupCommon', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties', 'SecretCommonProperties',
-         'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
+BASES = {'BackupCommon', 'BlockdevOptionsCurlBase', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties',
+         'SecretCommonProperties', 'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
          'BlockExportOptionsNbdBase', 'ChardevCommon'}
 # Commands of ours that the reference's daemon does not have.
 COMMANDS_ADDED = {'getfd', 'closefd', 'add-fd', 'remove-fd', 'query-fdsets', 'blockdev-set-active'}
@@ -249,6 +254,8 @@ ROOTS = {
     'MirrorCopyMode': ('blockdev-mirror', 'arg-type', 'copy-mode'),
     'QuorumOpType': ('QUORUM_REPORT_BAD', 'arg-type', 'type'),
     'BlockDirtyBitmapSha256': ('x-debug-block-dirty-bitmap-sha256', 'ret-type'),
+    'BlockInfo': ('query-block', 'ret-type', ''),
+    'BlockStats': ('query-blockstats', 'ret-type', ''),
     'XDbgBlockGraph': ('x-debug-query-block-graph', 'ret-type'),
 }
 

@@ -149,7 +149,7 @@ void executor_run(Executor *e, State *s, const uint8_t code[CODE_SIZE], unsigned
     cpu->flags = s->flags | X86_FIXED | X86_IF;
     set_segments(cpu, bits);
     set_float(cpu, &s->fp);
-    why = cpu->translator ? x86_run(cpu) : x86_interpret(cpu, STEPS);
+    why = cpu->translator ? x86_run(cpu, X86_NO_BUDGET) : x86_interpret(cpu, STEPS);
     memcpy(s->gpr, cpu->gpr, sizeof(cpu->gpr));
     memcpy(s->data, e->memory + DATA_PHYSICAL, DATA_SIZE);
     s->rip = why == X86_EXCEPTION && cpu->exception.is_trap ? cpu->next : cpu->rip;
