@@ -61,13 +61,15 @@ typedef struct {
 static const StateField blk_state[] = { STATE(VirtioBlk, writeback), {} };
 
 static const Property blk_properties[] = {
+    VIRTIO_PROPERTIES,
     PROPERTY("drive", DEVICE_STR, VirtioBlk, drive, "the image: id of a -drive, or a node's name"),
     PROPERTY("serial", DEVICE_STR, VirtioBlk, serial, "serial number, 20 characters at most"),
     PROPERTY("logical_block_size", DEVICE_UINT32, VirtioBlk, logical_block_size,
              "bytes the guest reads and writes at least [512]"),
     PROPERTY("physical_block_size", DEVICE_UINT32, VirtioBlk, physical_block_size,
              "as the storage has them [512]"),
-    PROPERTY("min_io_size", DEVICE_UINT32, VirtioBlk, min_io_size, "bytes that the guest is advised of"),
+    PROPERTY("min_io_size", DEVICE_UINT32, VirtioBlk, min_io_size,
+             "bytes that the guest is advised of"),
     PROPERTY("opt_io_size", DEVICE_UINT32, VirtioBlk, opt_io_size, "the same, for best speed"),
     PROPERTY("discard_granularity", DEVICE_UINT32, VirtioBlk, discard_granularity,
              "bytes that discards should be aligned to [logical_block_size]"),
@@ -405,8 +407,8 @@ static bool check_sizes(VirtioBlk *s, GError **err)
     if (s->min_io_size % s->logical_block_size || s->opt_io_size % s->logical_block_size ||
         s->discard_granularity % s->logical_block_size ||
         s->min_io_size / s->logical_block_size > UINT16_MAX)
-        return err_set(err, EINVAL, "min_io_size, opt_io_size and discard_granularity are multiples "
-                       "of logical_block_size");
+        return err_set(err, EINVAL, "min_io_size, opt_io_size and discard_granularity are "
+                       "multiples of logical_block_size");
     return true;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Requests of disks while they are under way, and what becomes of their errors: the guest is told, or it is
- * stopped, they rest, and are tried again when it goes on.
+ * Requests of disks while they are under way, and what becomes of their errors: the guest is told,
+ * or it is stopped, they rest, and are tried again when it goes on.
  */
 #ifndef HW_VIRTIO_DISK_WORK_H
 #define HW_VIRTIO_DISK_WORK_H
@@ -13,7 +13,7 @@
 #include "system/base/lock.h"
 
 typedef struct {
-    /* Properties werror and rerror: "report", "ignore", "stop", "enospc", "auto"; NULL: the default. */
+    /* Properties werror and rerror; NULL: the default. */
     char *on_write, *on_read;
 
     MachineCond *idle;   /* woken when nothing is in flight any more */
@@ -47,8 +47,9 @@ void disk_work_resume(DiskWork *w);
 CO void disk_work_end(DiskWork *w);
 
 /*
- * What becomes of the error *@r of a request, which is in flight, of @d on @h. True: it is to be tried again, now
- * that the guest goes on, unless it has been forgotten meanwhile. False: *@r, maybe now 0, is its result.
+ * What becomes of the error *@r of a request, which is in flight, of @d on @h. True: it is to be tried
+ * again, now that the guest goes on, unless a reset has forgotten it. False: *@r, maybe 0 now, is
+ * its result.
  */
 CO bool disk_work_retry(DiskWork *w, Device *d, Handle *h, bool is_read, int *r);
 

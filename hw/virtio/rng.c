@@ -9,6 +9,8 @@ typedef struct {
     VirtioDevice virtio;
 } VirtioRng;
 
+static const Property rng_properties[] = { VIRTIO_PROPERTIES, {} };
+
 static uint64_t rng_features(const VirtioDevice *d)
 {
     return 0;
@@ -68,5 +70,6 @@ const DeviceClass device_virtio_rng = {
     .size = sizeof(VirtioRng),
     .version = 1,
     .base_state = virtio_state,
+    .properties = rng_properties,
     .realize = rng_realize,
 };

@@ -20,12 +20,14 @@ enum {
 
 static const StateField disk_state[] = {
     STATE(ScsiDisk, writeback), STATE(ScsiDisk, tray_open), STATE(ScsiDisk, tray_locked),
-    STATE(ScsiDisk, attention_key), STATE(ScsiDisk, attention_asc), STATE(ScsiDisk, attention_ascq), {}
+    STATE(ScsiDisk, attention_key), STATE(ScsiDisk, attention_asc),
+    STATE(ScsiDisk, attention_ascq), {}
 };
 
 static const Property disk_properties[] = {
     PROPERTY("drive", DEVICE_STR, ScsiDisk, drive, "the image: id of a -drive, or a node's name"),
-    PROPERTY("scsi-id", DEVICE_UINT32, ScsiDisk, target, "target, 0 to 255 [the first that is free]"),
+    PROPERTY("scsi-id", DEVICE_UINT32, ScsiDisk, target,
+             "target, 0 to 255 [the first that is free]"),
     PROPERTY("lun", DEVICE_UINT32, ScsiDisk, lun, "logical unit, 0 to 16383 [0]"),
     PROPERTY("serial", DEVICE_STR, ScsiDisk, serial, "serial number, 36 characters at most"),
     PROPERTY("vendor", DEVICE_STR, ScsiDisk, vendor, "8 characters at most [QEMU]"),
@@ -88,7 +90,7 @@ static uint64_t offset_of(const ScsiDisk *s, uint64_t block)
     return block * s->logical_block_size;
 }
 
-/* ---- commands; 0 or a negative errno, with which they may be tried again ---------------------- */
+/* ---- commands; 0 or a negative errno, with which they may be tried again --------------------- */
 
 static CO int do_read(ScsiDisk *s, ScsiCommand *c)
 {
@@ -97,7 +99,8 @@ static CO int do_read(ScsiDisk *s, ScsiCommand *c)
 
     if (!check_blocks(s, c, b) || !check_data(s, c, b, c->in))
         return 0;
-    r = handle_pread(s->handle, offset_of(s, b.block), span_slice(c->in, 0, offset_of(s, b.count)), 0);
+    r = handle_pread(s->handle, offset_of(s, b.block),
+                     span_slice(c->in, 0, offset_of(s, b.count)), 0);
     c->done = r < 0 ? 0 : offset_of(s, b.count);
     return r;
 }
@@ -110,8 +113,8 @@ static CO int do_write(ScsiDisk *s, ScsiCommand *c)
 
     if (!check_blocks(s, c, b) || !check_data(s, c, b, c->out))
         return 0;
-    r = handle_pwrite(s->handle, offset_of(s, b.block), span_slice(c->out, 0, offset_of(s, b.count)),
-                      through ? REQ_FUA : 0);
+    r = handle_pwrite(s->handle, offset_of(s, b.block),
+                      span_slice(c->out, 0, offset_of(s, b.count)), through ? REQ_FUA : 0);
     c->done = r < 0 ? 0 : offset_of(s, b.count);
     return r;
 }

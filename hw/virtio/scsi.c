@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio-scsi-device: takes requests from its queues on the main loop; each becomes a coroutine that runs a
- * command on a disk, whose data goes straight from or to the guest's memory.
+ * virtio-scsi-device: takes requests from its queues on the main loop; each becomes a coroutine that
+ * runs a command on a disk, whose data goes straight from or to the guest's memory.
  */
 #include "hw/virtio/scsi.h"
 #include "hw/sleeper.h"
@@ -51,6 +51,7 @@ static const StateField scsi_state[] = {
 };
 
 static const Property scsi_properties[] = {
+    VIRTIO_PROPERTIES,
     PROPERTY("num_queues", DEVICE_UINT32, VirtioScsi, queues, "queues of requests, up to 62 [1]"),
     PROPERTY("virtqueue_size", DEVICE_UINT16, VirtioScsi, queue_size,
              "a power of two, 4 to 256 [256]"), {}
@@ -251,7 +252,7 @@ static CO void start_requests(VirtioScsi *s, unsigned queue)
 
 /* ---- task management ------------------------------------------------------------------------- */
 
-/* Waits until what the disks of @target (@lun -1: all of them) do has ended. Lock held, given up meanwhile. */
+/* Waits until what units of @target (@lun -1: all) do has ended. The lock is given up meanwhile. */
 static CO void settle(VirtioScsi *s, unsigned target, int lun)
 {
     for (;;) {

@@ -44,7 +44,7 @@ typedef struct {
 
     /* State of the guest. */
     uint8_t writeback, tray_open, tray_locked;
-    uint8_t attention_key, attention_asc, attention_ascq; /* to be told before anything else; key 0: none */
+    uint8_t attention_key, attention_asc, attention_ascq; /* to be told first; key 0: nothing */
 } ScsiDisk;
 
 /* Runs a command, which is in flight (.work). */
@@ -65,8 +65,8 @@ bool scsi_give(ScsiCommand *c, const void *data, size_t len, size_t wanted);
 uint64_t scsi_blocks(const ScsiDisk *s);
 
 enum {
-    SENSE_NOT_READY = 2, SENSE_MEDIUM = 3, SENSE_ILLEGAL = 5, SENSE_ATTENTION = 6, SENSE_PROTECT = 7,
-    SENSE_MISCOMPARE = 14,
+    SENSE_NOT_READY = 2, SENSE_MEDIUM = 3, SENSE_ILLEGAL = 5, SENSE_ATTENTION = 6,
+    SENSE_PROTECT = 7, SENSE_MISCOMPARE = 14,
 };
 
 #endif

@@ -25,6 +25,13 @@ def a_node_of_the_block_layer_is_a_disk():
 
 
 @case
+def packed_queues_go_round():
+    img('create', '-q', 'd.raw', '1M')
+    all_ok(run_guest('packed', '-m', '64', '-blockdev', 'file,filename=d.raw,node-name=d',
+                     '-device', 'virtio-blk-device,drive=d,packed=on'), 15)
+
+
+@case
 def commands_of_scsi_disks_do_what_their_standards_say():
     img('create', '-q', '-f', 'qcow2', 'd.qcow2', '1M')
     img('create', '-q', 'd.raw', '1M')

@@ -359,4 +359,71 @@ def scsi_disks_and_discs_work():
     assert sum(m['length'] for m in mapped if m['data']) == 8 << 20, mapped
 
 
+@case
+def disks_and_ports_come_and_go_while_the_guest_runs():
+    img('create', '-q', 'd.raw', '1M')
+    pathlib.Path('d.raw').write_bytes(content := os.urandom(1 << 20))
+    kernel = ramdisk('b=/bin/busybox; await() { while [ -z "$(ls $1 2>/dev/null)" ]; do $b sleep 0.1; done; }\n'
+                     'gone() { while [ -e $1 ]; do $b sleep 0.1; done; }\n'
+                     'echo READY; await /dev/sda; echo "DISK $($b sha256sum /dev/sda)"; echo KNOWN; '
+                     'gone /dev/sda; echo LOST; await /dev/vport0p3; $b head -n1 /dev/vport0p3 >/line; '
+                     'echo "LINE $($b cat /line)"; gone /dev/vport0p3; echo END',
+                     ['virtio_mmio', 'virtio_scsi', 'sd_mod', 'virtio_console'])
+    with running(kernel, '-qmp', 'unix:qmp,server=on,wait=off', '-blockdev', 'file,node-name=d,filename=d.raw',
+                 '-device', 'virtio-scsi-device,id=s', '-device', 'virtio-serial-device,id=v', '-chardev',
+                 'socket,id=c,path=port,server=on,wait=off') as guest:
+        monitor = qmp.Client('qmp')
+        guest.expect('READY')
+        assert monitor.answer('device_add', driver='scsi-hd', id='hd', drive='d', bus='s.0') == {}
+        for wrong in {'id': 'hd'}, {'id': 'x', 'lun': 0, 'scsi-id': 0}, {'id': 'y', 'bus': 'nowhere.0'}:
+            assert 'desc' in monitor.answer('device_add', driver='scsi-cd', **wrong), wrong
+        guest.expect('KNOWN')
+        lines = [json.loads(line) for line in monitor.ask(qmp.request('device_del', id='hd'))]
+        assert [m.get('event') for m in lines] == ['DEVICE_DELETED', None], lines
+        assert lines[0]['data'] == {'device': 'hd', 'path': '/machine/peripheral/hd'}, lines
+        guest.expect('LOST')
+        assert monitor.answer('device_add', driver='virtserialport', id='p', chardev='c', nr=3) == {}
+        port = connect('port')
+        port.sendall(b'over a new port\n')
+        monitor.event('VSERPORT_CHANGE', PATIENCE)
+        guest.expect('LINE over a new port')
+        assert monitor.answer('device_del', id='p') == {}
+        guest.expect('END')
+        said = guest.rest()
+    assert f'DISK {hashlib.sha256(content).hexdigest()}' in said, said
+
+
+@case
+def packed_queues_work():
+    content = os.urandom(3_000_000 // 512 * 512)
+    pathlib.Path('a.raw').write_bytes(content)
+    img('create', '-q', 'b.raw', '4M')
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Site)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    kernel = ramdisk(UP.replace('10.0.$n.2', '10.0.2.15') + f'''
+for d in /sys/bus/virtio/devices/*; do echo "PACKED $($b cut -c35 $d/features)"; done
+$b dd if=/dev/vda of=/dev/vdb bs=64k 2>/dev/null; $b sync
+$b wget -q -O /data http://10.0.2.2:{server.server_port}/a.raw; echo "SUM $($b sha256sum /data)"
+$b cat /data >/dev/vport0p1; $b head -c {len(content)} /dev/vport0p1 | $b sha256sum''',
+                     ['virtio_mmio', 'virtio_net', 'virtio_blk', 'virtio_console'])
+    with running(kernel, '-blockdev', 'file,filename=a.raw,node-name=a',
+                 '-blockdev', 'file,filename=b.raw,node-name=b',
+                 '-device', 'virtio-blk-device,drive=b,packed=on',
+                 '-device', 'virtio-blk-device,drive=a,packed=on',
+                 '-netdev', 'user,id=n',
+                 '-device', 'virtio-net-device,netdev=n,packed=on,mac=52:54:00:00:00:02',
+                 '-device', 'virtio-serial-device,packed=on', '-chardev',
+                 'socket,id=c,path=port,server=on,wait=off', '-device', 'virtserialport,chardev=c') as guest:
+        port, got = connect('port'), b''
+        while len(got) < len(content):
+            got += port.recv(1 << 16)
+        port.sendall(content)
+        said = guest.rest()
+    server.shutdown()
+    digest = hashlib.sha256(content).hexdigest()
+    assert said.count('PACKED 1') == 4 or said.count('PACKED') == 4, said
+    assert got == content and said.count(digest) == 2, said
+    assert pathlib.Path('b.raw').read_bytes()[:len(content)] == content
+
+
 main('virtio', 'system')

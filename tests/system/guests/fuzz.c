@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reads and writes registers and ports of all devices at random, by all widths, with the seed that its
- * command line gives, and says so at the end. What ends or resets the machine is left out.
+ * Reads and writes registers and ports of all devices at random, by all widths, and drives them nearly as
+ * drivers do. Its command line gives a seed, how often, and whether queues are packed (1). What ends
+ * or resets the machine is left out.
  */
 #include "guest.h"
 
-static uint64_t seed;
+static uint64_t seed, rounds, packed;
 
 static uint64_t random(void)
 {
@@ -187,6 +188,8 @@ static void submit(unsigned device, unsigned queue)
 
         if (random() % 64 == 0)
             flags = random();
+        if (packed)
+            flags |= random() % 2 ? 0x80 : 0x8000;
         at[i] = 0x200000 + random() % 0x100000;
         *(volatile uint64_t *)d = at[i];
         *(volatile uint32_t *)(d + 8) = random_length();
@@ -215,18 +218,24 @@ static void drive(void)
         submit(device, random() % QUEUES);
 }
 
+static uint64_t next_number(const char **line)
+{
+    uint64_t v = 0;
+
+    for (; **line >= '0' && **line <= '9'; ++*line)
+        v = v * 10 + **line - '0';
+    while (**line == ' ')
+        ++*line;
+    return v;
+}
+
 void guest(void)
 {
     const char *line = (const char *)(uint64_t)*(volatile uint32_t *)0x7228;
-    uint32_t rounds = 0;
 
-    for (; *line >= '0' && *line <= '9'; line++)
-        seed = seed * 10 + *line - '0';
-    seed = seed * 0x9e3779b97f4a7c15 + 1;
-    while (*line == ' ')
-        line++;
-    for (; *line >= '0' && *line <= '9'; line++)
-        rounds = rounds * 10 + *line - '0';
+    seed = next_number(&line) * 0x9e3779b97f4a7c15 + 1;
+    rounds = next_number(&line);
+    packed = next_number(&line);
     while (rounds--) {
         unsigned what = random() % 12;
 
