@@ -237,7 +237,7 @@ static bool plug(Machine *m, Device *d, const char *name, GError **err)
     return bus && bus->cls->plug(bus, d, err);
 }
 
-bool machine_add_device(Machine *m, json_t *options, GError **err)
+CO bool machine_add_device(Machine *m, json_t *options, GError **err)
 {
     g_autoptr(json_t) rest = json_copy(options);
     const char *driver = json_get_str(options, "driver", ""), *id = json_get_str(options, "id", NULL);
@@ -252,7 +252,22 @@ bool machine_add_device(Machine *m, json_t *options, GError **err)
     if (id && has_id(m, id))
         return err_set(err, EEXIST, "Duplicate ID '%s' for device", id);
     d = add(m, cls, id, rest, err);
-    return d && plug(m, d, json_get_str(options, "bus", NULL), err);
+    if (!d)
+        return false;
+    if (plug(m, d, json_get_str(options, "bus", NULL), err))
+        return true;
+    machine_remove_device(m, d);
+    return false;
+}
+
+CO void machine_remove_device(Machine *m, Device *d)
+{
+    g_ptr_array_remove(m->devices, d);
+    if (d->cls->disconnect)
+        d->cls->disconnect(d);
+    machine_lock();
+    device_free(d);
+    machine_unlock();
 }
 
 /* ---- what starts ----------------------------------------------------------------------------- */

@@ -74,7 +74,9 @@ Machine *machine_new(const MachineConfig *config, GError **err);
 /* The guest has stopped for good. */
 CO void machine_free(Machine *m);
 /* Adds a device of the class that @options names as "driver"; the rest are its properties and id. */
-bool machine_add_device(Machine *m, json_t *options, GError **err);
+CO bool machine_add_device(Machine *m, json_t *options, GError **err);
+/* Takes out a device that is neither part of the machine nor in a place of its own in memory. */
+CO void machine_remove_device(Machine *m, Device *d);
 /* Puts everything into the state after power-on. With the lock, while no processor runs. */
 void machine_reset(Machine *m);
 void machine_power_button(Machine *m);
