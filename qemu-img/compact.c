@@ -3,6 +3,7 @@
 #include "qemu-img/command.h"
 #include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
+#include "tools/image.h"
 #include <stdio.h>
 
 typedef struct {

@@ -35,7 +35,9 @@ static const StateField serial_state[] = {
 };
 
 static const Property serial_properties[] = {
-    PROPERTY("max_ports", DEVICE_UINT32, VirtioSerial, max_ports, "ports it can have, 1 to 31 [31]"),
+    VIRTIO_PROPERTIES,
+    PROPERTY("max_ports", DEVICE_UINT32, VirtioSerial, max_ports,
+             "ports it can have, 1 to 31 [31]"),
     {}
 };
 
