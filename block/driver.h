@@ -167,6 +167,8 @@ struct BlockDriver {
     CO int (*change_backing)(Node *n, const char *name, const char *format);
     /* Empties the image: everything reads from the backing file again. NULL: -ENOTSUP. */
     CO int (*make_empty)(Node *n);
+    /* See handle_compact; requests wait meanwhile. NULL: -ENOTSUP. */
+    CO bool (*compact)(Node *n, CompactState *s, GError **err);
     /* Bytes taken on the host by this node's own files. NULL: the sum of its children. */
     uint64_t (*allocated)(Node *n, bool *known);
     bool (*has_zero_init)(Node *n);   /* NULL: false (filters: pass on) */

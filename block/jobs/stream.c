@@ -2,15 +2,15 @@
 /*
  * stream: brings into an image what it has in layers below, and then goes on without them.
  *
- * A copy-on-read filter on top of the image does the copying. First all data, durably; then the edit that
- * changes the chain and what the image says of it.
+ * A copy-on-read filter on top of the image does the copying. First all data, durably; then the
+ * edit that changes the chain and what the image says of it.
  */
 #include "block/jobs/copy.h"
 #include "block/jobs/filter.h"
 #include "block/jobs/kinds.h"
 #include "block/monitor-nodes.h"
 
-enum { CHUNK = 512 << 10, MEMORY = 16 << 20, WORKERS = 16, GRANULARITY = 64 << 10 };
+enum { GRANULARITY = 64 << 10 };
 
 typedef struct {
     Node *node, *base, *filter; /* the filter's reference is ours */
@@ -182,9 +182,9 @@ static CO bool stream_begin(Job *j, const StreamArgs *args, GError **err)
         .todo = s->todo,
         .granularity = GRANULARITY,
         .len = node_size(args->node),
-        .chunk = CHUNK,
-        .memory = MEMORY,
-        .workers = WORKERS,
+        .chunk = copy_chunk(args->node, args->node, GRANULARITY),
+        .memory = COPY_MEMORY,
+        .workers = COPY_WORKERS,
         .gives_up = true,
         .on_read = args->on_error,
         .on_write = args->on_error,

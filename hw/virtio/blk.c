@@ -8,6 +8,7 @@
 #include "hw/virtio/device.h"
 #include "hw/virtio/disk-errors.h"
 #include "hw/virtio/drives.h"
+#include "hw/virtio/section.h"
 #include "io/co-lock.h"
 #include "util/endian.h"
 #include "util/err.h"
@@ -27,6 +28,7 @@ enum {
     CONFIG_MIN_IO = 26, CONFIG_OPT_IO = 28, CONFIG_WRITEBACK = 32, CONFIG_QUEUES = 34,
     CONFIG_DISCARD_MAX = 36, CONFIG_DISCARD_SEGS = 40, CONFIG_DISCARD_ALIGN = 44,
     CONFIG_ZEROES_MAX = 48, CONFIG_ZEROES_SEGS = 52, CONFIG_ZEROES_UNMAP = 56, CONFIG_SIZE = 60,
+    CONFIG_IN_STREAMS = 57,
 };
 
 #define F_SEG_MAX (UINT64_C(1) << 2)
@@ -62,7 +64,6 @@ typedef struct {
     uint8_t writeback;
 } VirtioBlk;
 
-static const StateField blk_state[] = { STATE(VirtioBlk, writeback), {} };
 
 static const Property blk_properties[] = {
     PROPERTY("drive", DEVICE_STR, VirtioBlk, drive, "the image: id of a -drive, or a node's name"),
@@ -417,7 +418,33 @@ static void blk_config_write(VirtioDevice *d, unsigned offset, uint8_t value)
         ((VirtioBlk *)d)->writeback = value & 1;
 }
 
+/* Requests that are under way when others stop; here all come to their end first. */
+typedef struct {
+    uint8_t requests;
+} BlkImage;
+
+static const StateField image_fields[] = { STATE_U("requests", BlkImage, requests), {} };
+static const StateLayout image_layout = { "virtio-blk", 2, 2, sizeof(BlkImage), image_fields };
+
+static bool blk_load(VirtioDevice *d, const void *part, const uint8_t *config, GError **err)
+{
+    VirtioBlk *s = (VirtioBlk *)d;
+
+    if (((const BlkImage *)part)->requests)
+        return err_set(err, ENOTSUP, "Requests have failed and wait, which cannot be taken over");
+    /* A driver that never asked saw nothing of it. */
+    if (virtio_has(d, F_CONFIG_WCE) && config[CONFIG_CAPACITY + 7] == 0 && config[CONFIG_SEG_MAX])
+        s->writeback = config[CONFIG_WRITEBACK];
+    return true;
+}
+
+static const VirtioPart blk_part = {
+    .name = "virtio-blk", .version = 2, .config_size = CONFIG_IN_STREAMS, .layout = &image_layout,
+    .load = blk_load,
+};
+
 static const VirtioType blk_type = {
+    .part = &blk_part,
     .id = ID,
     .queues = 1,
     .features = blk_features,
@@ -522,9 +549,7 @@ const DeviceClass device_virtio_blk = {
     .name = "virtio-blk-device",
     .bus = "virtio-bus",
     .size = sizeof(VirtioBlk),
-    .version = 1,
-    .state = blk_state,
-    .base_state = virtio_state,
+    .is_stateless = true,
     .properties = blk_properties,
     .defaults = blk_defaults,
     .realize = blk_realize,

@@ -35,6 +35,7 @@ typedef struct {
     void (*config_write)(VirtioDevice *d, unsigned offset, uint8_t value); /* NULL: read-only */
     void (*kick)(VirtioDevice *d, unsigned queue);
     void (*reset)(VirtioDevice *d);              /* rings are stopped already; NULL: nothing */
+    const struct VirtioPart *part;               /* section.h; NULL: it cannot be migrated */
 } VirtioType;
 
 struct VirtioDevice {

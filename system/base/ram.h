@@ -33,7 +33,8 @@ void memory_map_free(MemoryMap *map);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MemoryMap, memory_map_free)
 
 /*
- * Adds RAM at @start. @host has @size bytes, both multiples of 4096, and stays the caller's.
+ * Adds RAM at @start. @host has @size bytes; all are multiples of 4096, as vectors in translated code
+ * need it. It stays the caller's.
  * Regions do not overlap.
  */
 void memory_map_add_ram(MemoryMap *map, uint64_t start, uint64_t size, void *host);

@@ -43,6 +43,8 @@ typedef struct {
     uint16_t limit;
 } X86Table;
 
+enum { X86_SPARE_XMM = 16 }; /* from here on no guest sees them */
+
 typedef union {
     uint8_t b[16];
     uint16_t w[8];
@@ -271,7 +273,7 @@ typedef struct X86Cpu {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pat, tsc_aux, tsc_offset, misc_enable;
     X87 x87;
-    X86Vector xmm[16], ymm_high[16]; /* the YMM registers: low and high halves */
+    X86Vector xmm[X86_SPARE_XMM + 2], ymm_high[16]; /* the YMM registers: low and high halves */
     uint32_t mxcsr;
     uint64_t pdpte[4]; /* PAE without long mode: loaded with CR3 */
     X86Features features;
@@ -284,6 +286,9 @@ typedef struct X86Cpu {
     bool is_long;       /* EFER.LMA */
 
     bool halted, shadow /* after mov ss and sti */, nmi_blocked;
+    /* While an operation runs lane by lane: what its floating point has raised. */
+    bool gathers_raised;
+    uint32_t raised;
     uint8_t data_breakpoints; /* DR6 bits hit by the current instruction */
     uint32_t events;          /* atomic */
 
@@ -298,8 +303,8 @@ typedef struct X86Cpu {
     void *machine_opaque;
 
     /*
-     * Translated code; translate.h. Outside 64-bit mode: the last offset of each segment that may be
-     * read and written with no other check, or -1, and a bit for each that is the whole memory.
+     * Translated code; translate.h. Outside 64-bit mode: the last offset of each segment that may
+     * be read and written with no other check, or -1, and a bit for each that is the whole memory.
      */
     int64_t bound[X86_SEGMENTS][2];
     uint8_t flat;
@@ -315,6 +320,7 @@ typedef struct X86Cpu {
     uint32_t ignored; /* of the events: looked at, and nothing to be done before the flags change */
     uint8_t *chain_from; /* the jump that can be made to lead to the block that comes next */
     uint16_t packed_flags; /* the arithmetic flags while translated code runs: SETO, then LAHF */
+    bool has_wide;        /* with their upper halves */
     uint8_t vectors_live; /* the guest's XMM registers and MXCSR are in the host's */
     uint8_t x87_live;     /* the guest's x87 state is in the host's x87 */
     uint8_t x87_saved;    /* x87_image is newer than x87 */
@@ -333,6 +339,14 @@ typedef struct X86Cpu {
     X86Filled tlb_global, fast_global, jumps_global;
     uint64_t jump_pages[16]; /* a bit for the hash of each page with an entry in jumps */
     uint64_t large_pages[16]; /* likewise for each page larger than 4 KiB with an entry in tlb */
+
+    /* The page that the interpreter fetched from last, while the state that let it is the same. */
+    struct {
+        uint64_t page; /* X86_NO_JUMP if none */
+        const uint8_t *host;
+        uint64_t cr4;
+        uint8_t cpl;
+    } window;
 
     X86Debug debug;
     X86Fetched fetched[X86_FETCHED];

@@ -6,7 +6,9 @@
 #include "target/x86/interpret.h"
 #include "target/x86/execute.h"
 #include "target/x86/translate.h"
+#include "target/x86/wide.h"
 #include "target/x86/x87.h"
+#include <string.h>
 
 static X86Execute *const execute[X86_OP_COUNT] = {
 #define OP(id, ...) [X86_##id] = x86_exec_##id,
@@ -61,32 +63,57 @@ static void decode(X86Cpu *cpu, uint64_t linear, X86Insn *in, uint8_t code[X86_I
         x86_raise(cpu, X86_UD);
 }
 
-static bool same_bytes(const uint8_t *a, const uint8_t *b, size_t len)
+/* True if the @len bytes of an instruction are at @host, where its page has @left bytes. */
+static bool same_bytes(const uint8_t code[16], const uint8_t *host, size_t len, size_t left)
 {
-    for (size_t i = 0; i < len; i++)
-        if (a[i] != b[i])
-            return false;
-    return true;
+    uint64_t a[2], b[2];
+
+    if (left < sizeof(a))
+        return !memcmp(code, host, len);
+    memcpy(a, code, sizeof(a));
+    memcpy(b, host, sizeof(b));
+    if (len <= 8)
+        return !((GUINT64_FROM_LE(a[0]) ^ GUINT64_FROM_LE(b[0])) << (64 - 8 * len));
+    return a[0] == b[0] &&
+           !((GUINT64_FROM_LE(a[1]) ^ GUINT64_FROM_LE(b[1])) << (128 - 8 * len));
+}
+
+/* The host's bytes at @linear, or NULL if they must be read one by one. */
+static const uint8_t *fetch_place(X86Cpu *cpu, uint64_t linear)
+{
+    uint64_t page = linear & ~UINT64_C(4095);
+    X86Place place;
+
+    if (cpu->window.page == page && cpu->window.cpl == cpu->cpl && cpu->window.cr4 == cpu->cr4)
+        return cpu->window.host + (linear & 4095);
+    place = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
+    if (!place.host)
+        return NULL;
+    cpu->window.page = page;
+    cpu->window.host = place.host - (linear & 4095);
+    cpu->window.cpl = cpu->cpl;
+    cpu->window.cr4 = cpu->cr4;
+    return place.host;
 }
 
 /* True if what @f was decoded from still stands there, also where it goes on on the next page. */
 static bool is_unchanged(X86Cpu *cpu, const X86Fetched *f, uint64_t linear)
 {
     size_t left = 4096 - (linear & 4095), len = f->in.length, first = MIN(left, len);
-    X86Place place;
+    const uint8_t *host;
 
     if (f->linear != linear || f->in.bits != cpu->mode.bits)
         return false;
     if (cpu->mode.bits != 64 && cpu->rip + len - 1 > cpu->segment[X86_CS].limit)
         return false;
-    place = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
-    if (!place.host || !same_bytes(f->code, place.host, first))
+    host = fetch_place(cpu, linear);
+    if (!host || !same_bytes(f->code, host, first, left))
         return false;
     if (first == len)
         return true;
     linear = cpu->is_long ? linear + first : (uint32_t)(linear + first);
-    place = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
-    return place.host && same_bytes(f->code + first, place.host, len - first);
+    host = fetch_place(cpu, linear);
+    return host && !memcmp(f->code + first, host, len - first);
 }
 
 const X86Insn *x86_fetch(X86Cpu *cpu)
@@ -115,6 +142,21 @@ static bool uses(const X86Insn *in, X86OperandKind kind)
 static void check_sse(X86Cpu *cpu)
 {
     if (cpu->cr0 & X86_CR0_EM || !(cpu->cr4 & X86_CR4_OSFXSR))
+        x86_raise(cpu, X86_UD);
+    if (cpu->cr0 & X86_CR0_TS)
+        x86_raise(cpu, X86_NM);
+}
+
+/* Instructions with a VEX prefix are those of protected mode, and AVX's need its state enabled. */
+static void check_vex(X86Cpu *cpu, bool is_vector)
+{
+    enum { SSE_AND_AVX = 6 };
+
+    if (x86_is_real(cpu) || x86_is_v86(cpu))
+        x86_raise(cpu, X86_UD);
+    if (!is_vector)
+        return;
+    if (!(cpu->cr4 & X86_CR4_OSXSAVE) || (cpu->xcr0 & SSE_AND_AVX) != SSE_AND_AVX)
         x86_raise(cpu, X86_UD);
     if (cpu->cr0 & X86_CR0_TS)
         x86_raise(cpu, X86_NM);
@@ -153,6 +195,10 @@ static void check_state(X86Cpu *cpu, const X86Insn *in)
 
     if (in->attributes & X86_A_PRIVILEGED && cpu->cpl)
         x86_raise_error(cpu, X86_GP, 0);
+    if (in->vex) {
+        check_vex(cpu, class != X86_C_BMI);
+        return;
+    }
     if (class < X86_C_X87)
         return;
     if (class == X86_C_X87)
@@ -163,6 +209,13 @@ static void check_state(X86Cpu *cpu, const X86Insn *in)
         check_mmx(cpu);
     if ((in->op == X86_fxsave || in->op == X86_fxrstor) && cpu->cr0 & (X86_CR0_EM | X86_CR0_TS))
         x86_raise(cpu, X86_NM);
+}
+
+/* True for those that nothing has to be checked before: most. */
+static bool is_plain(const X86Insn *in)
+{
+    return !in->vex && !(in->attributes & X86_A_PRIVILEGED) &&
+           x86_operations[in->op].class_ < X86_C_X87;
 }
 
 /* ---- x87 bookkeeping ------------------------------------------------------------------------- */
@@ -197,7 +250,8 @@ static void note_x87(X86Cpu *cpu, const X86Insn *in, uint64_t data)
     }
 }
 
-static void run(X86Cpu *cpu, const X86Insn *in)
+/* What has to be noted afterwards of x87 and MMX. */
+static void run_x87(X86Cpu *cpu, const X86Insn *in)
 {
     bool is_x87 = x86_operations[in->op].class_ == X86_C_X87 && !x86_is_x87_control(in);
     uint64_t data = is_x87 ? x86_offset(cpu, in) : 0;
@@ -207,6 +261,18 @@ static void run(X86Cpu *cpu, const X86Insn *in)
         note_x87(cpu, in, data);
     if (uses(in, X86_OPD_MMX))
         x87_enter_mmx(&cpu->x87);
+}
+
+static void run(X86Cpu *cpu, const X86Insn *in)
+{
+    if (is_plain(in))
+        execute[in->op](cpu, in);
+    else if (!in->vex)
+        run_x87(cpu, in);
+    else if (in->attributes & X86_A_WIDE || x86_operations[in->op].class_ == X86_C_BMI)
+        execute[in->op](cpu, in);
+    else
+        x86_execute_lanes(cpu, in, execute[in->op]);
 }
 
 /* ---- breakpoints ----------------------------------------------------------------------------- */
@@ -248,7 +314,8 @@ void x86_execute(X86Cpu *cpu, const X86Insn *in)
     cpu->next = cpu->rip + in->length;
     if (cpu->mode.bits != 64)
         cpu->next = (uint32_t)cpu->next;
-    check_state(cpu, in);
+    if (!is_plain(in))
+        check_state(cpu, in);
     cpu->flags &= ~X86_RF;
     run(cpu, in);
     cpu->rip = cpu->next;

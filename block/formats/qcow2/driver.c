@@ -316,6 +316,7 @@ const BlockDriver block_qcow2 = {
     .resize = qcow2_resize,
     .change_backing = qcow2_change_backing,
     .make_empty = qcow2_make_empty,
+    .compact = qcow2_compact,
     .info = qcow2_info,
     .info_specific = qcow2_info_specific,
     .missing_end = qcow2_missing_end,
