@@ -46,7 +46,7 @@ static void mirror_progress(Job *j)
 {
     Mirror *s = job_state(j);
 
-    if (s->dirty)
+    if (s->dirty && s->copy.todo) /* it has been set up, and not been cleaned up yet */
         j->total = j->done + copy_left(&s->copy);
 }
 

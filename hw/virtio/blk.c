@@ -506,6 +506,7 @@ const DeviceClass device_virtio_blk = {
     .bus = "virtio-bus",
     .size = sizeof(VirtioBlk),
     .is_stateless = true,
+    .can_migrate = virtio_can_migrate,
     .properties = blk_properties,
     .defaults = blk_defaults,
     .realize = blk_realize,

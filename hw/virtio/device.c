@@ -4,13 +4,10 @@
 
 enum { CONFIG_MAX = 128 };
 
-#define EACH(member) STATE_EACH(VirtioDevice, ring, member)
-const StateField virtio_state[] = {
-    STATE(VirtioDevice, features), STATE(VirtioDevice, status), STATE(VirtioDevice, interrupts),
-    STATE(VirtioDevice, generation), EACH(desc), EACH(avail), EACH(used), EACH(size), EACH(ready),
-    EACH(event_index), EACH(indirect), EACH(broken), EACH(next_avail), EACH(next_used),
-    EACH(signalled), EACH(signalled_valid), EACH(packed), EACH(avail_wrap), EACH(used_wrap), {}
-};
+bool virtio_can_migrate(const Device *d)
+{
+    return !((const VirtioDevice *)d)->offers_packed;
+}
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 

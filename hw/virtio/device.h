@@ -61,8 +61,8 @@ struct VirtioDevice {
 #define VIRTIO_PROPERTIES                                                                          \
     { "packed", DEVICE_BOOL, offsetof(VirtioDevice, offers_packed), "queues may be packed [off]" }
 
-/* For .base_state of classes. */
-extern const StateField virtio_state[];
+/* For .can_migrate of classes: packed queues have no place in the sections. */
+bool virtio_can_migrate(const Device *d);
 
 /* To be called by realize, which may change .queues and .queue_size afterwards. */
 void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size);

@@ -75,15 +75,6 @@ typedef struct {
     uint64_t offloads;                  /* that the guest has chosen, if .offloads_set */
 } VirtioNet;
 
-static const StateField net_state[] = {
-    STATE_ARRAY(VirtioNet, mac), STATE(VirtioNet, status), STATE(VirtioNet, promisc),
-    STATE(VirtioNet, allmulti), STATE(VirtioNet, mac_count), STATE(VirtioNet, first_multi),
-    STATE_ARRAY(VirtioNet, macs), STATE_ARRAY(VirtioNet, vlans), STATE(VirtioNet, multi_overflow),
-    STATE(VirtioNet, uni_overflow), STATE(VirtioNet, alluni), STATE(VirtioNet, nomulti),
-    STATE(VirtioNet, nouni), STATE(VirtioNet, nobcast), STATE(VirtioNet, offloads_set),
-    STATE(VirtioNet, offloads), {}
-};
-
 static const Property net_properties[] = {
     VIRTIO_PROPERTIES,
     PROPERTY("netdev", DEVICE_STR, VirtioNet, netdev_id, "id of the -netdev it is plugged into"),
@@ -755,9 +746,6 @@ const DeviceClass device_virtio_net = {
     .name = "virtio-net-device",
     .bus = "virtio-bus",
     .size = sizeof(VirtioNet),
-    .version = 1,
-    .state = net_state,
-    .base_state = virtio_state,
     .properties = net_properties,
     .defaults = net_defaults,
     .realize = net_realize,

@@ -74,6 +74,7 @@ const DeviceClass device_virtio_rng = {
     .bus = "virtio-bus",
     .size = sizeof(VirtioRng),
     .is_stateless = true,
+    .can_migrate = virtio_can_migrate,
     .properties = rng_properties,
     .realize = rng_realize,
 };

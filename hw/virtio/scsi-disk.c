@@ -18,12 +18,6 @@ enum {
     PATTERN = 1 << 20, CD_BLOCK = 2048, SECTOR = 512,
 };
 
-static const StateField disk_state[] = {
-    STATE(ScsiDisk, writeback), STATE(ScsiDisk, tray_open), STATE(ScsiDisk, tray_locked),
-    STATE(ScsiDisk, attention_key), STATE(ScsiDisk, attention_asc),
-    STATE(ScsiDisk, attention_ascq), {}
-};
-
 static const Property disk_properties[] = {
     PROPERTY("drive", DEVICE_STR, ScsiDisk, drive, "the image: id of a -drive, or a node's name"),
     PROPERTY("scsi-id", DEVICE_UINT32, ScsiDisk, target,
@@ -419,10 +413,9 @@ static void disk_unrealize(Device *d)
 }
 
 #define DISK_CLASS(class_name, realize_fn)                                                         \
-    .name = class_name, .bus = SCSI_BUS, .size = sizeof(ScsiDisk), .version = 1,                   \
-    .state = disk_state, .properties = disk_properties, .defaults = disk_defaults,                 \
-    .realize = realize_fn, .reset = disk_reset, .drain = disk_drain, .resume = disk_resume,        \
-    .disconnect = disk_disconnect, .unrealize = disk_unrealize
+    .name = class_name, .bus = SCSI_BUS, .size = sizeof(ScsiDisk), .properties = disk_properties,  \
+    .defaults = disk_defaults, .realize = realize_fn, .reset = disk_reset, .drain = disk_drain,    \
+    .resume = disk_resume, .disconnect = disk_disconnect, .unrealize = disk_unrealize
 
 const DeviceClass device_scsi_cd = {
     DISK_CLASS("scsi-cd", cd_realize),

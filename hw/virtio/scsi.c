@@ -46,10 +46,6 @@ typedef struct {
     uint8_t missed;     /* an event for which there was no room */
 } VirtioScsi;
 
-static const StateField scsi_state[] = {
-    STATE(VirtioScsi, sense_size), STATE(VirtioScsi, cdb_size), STATE(VirtioScsi, missed), {}
-};
-
 static const Property scsi_properties[] = {
     VIRTIO_PROPERTIES,
     PROPERTY("num_queues", DEVICE_UINT32, VirtioScsi, queues, "queues of requests, up to 62 [1]"),
@@ -555,9 +551,6 @@ const DeviceClass device_virtio_scsi = {
     .bus = "virtio-bus",
     .provides = SCSI_BUS,
     .size = sizeof(VirtioScsi),
-    .version = 1,
-    .state = scsi_state,
-    .base_state = virtio_state,
     .properties = scsi_properties,
     .defaults = scsi_defaults,
     .realize = scsi_realize,

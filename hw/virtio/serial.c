@@ -30,10 +30,6 @@ struct VirtioSerial {
     uint32_t removed;                    /* numbers of ports that it has to be told are gone */
 };
 
-static const StateField serial_state[] = {
-    STATE(VirtioSerial, guest_ready), STATE(VirtioSerial, removed), {}
-};
-
 static const Property serial_properties[] = {
     VIRTIO_PROPERTIES,
     PROPERTY("max_ports", DEVICE_UINT32, VirtioSerial, max_ports,
@@ -317,9 +313,6 @@ const DeviceClass device_virtio_serial = {
     .bus = "virtio-bus",
     .provides = SERIAL_PORT_BUS,
     .size = sizeof(VirtioSerial),
-    .version = 1,
-    .state = serial_state,
-    .base_state = virtio_state,
     .properties = serial_properties,
     .defaults = serial_defaults,
     .realize = serial_realize,
