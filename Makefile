@@ -29,7 +29,7 @@ $(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed (checkers of packages want it to name libc).
 
-ROOMS := util qapi crypto io block monitor nbd fuse tools control system/base virtio tcg target hw
+ROOMS := util qapi crypto io block monitor nbd fuse tools control net system/base virtio tcg target hw
 PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64
 # Where the sources of a program are.
 folder = $(or $(folder_$(1)),$(1))
@@ -39,7 +39,7 @@ FOLDERS := $(foreach p,$(PROGRAMS),$(call folder,$(p)))
 # Those that QMP controls, and the rooms that bring their commands.
 QMP_PROGRAMS := qemu-storage-daemon qemu-system-x86_64
 QMP_ROOMS_qemu-storage-daemon := block monitor nbd
-QMP_ROOMS_qemu-system-x86_64 := block monitor nbd
+QMP_ROOMS_qemu-system-x86_64 := block monitor nbd net
 # Those that emulate a machine.
 EMULATORS := qemu-system-x86_64
 MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(FOLDERS)))))
@@ -51,8 +51,10 @@ MODULE_LIBS_deflate := $(LIBDEFLATE_LIBS)
 MODULE_LIBS_tls := $(GNUTLS_LIBS)
 MODULE_LIBS_pam := -lpam
 MODULE_LIBS_fuse := $(FUSE3_LIBS)
+MODULE_LIBS_slirp := $(SLIRP_LIBS)
 MODULE_LIBS_curl := $(LIBCURL_LIBS)
 MODULE_LIBS_ssh := $(LIBSSH_LIBS)
+MODULE_LIBS_iscsi := $(LIBISCSI_LIBS)
 MODULES := $(filter-out $(DISABLED_MODULES),$(MODULES))
 
 sources = $(filter-out $(SRC)/$(1)/modules/% $(patsubst %,$(SRC)/%/%,$(filter $(1)/%,$(ROOMS))),$(foreach p,* */* */*/*,$(wildcard $(SRC)/$(1)/$(p).c)))
@@ -63,7 +65,8 @@ module_objects = $(patsubst $(SRC)/%.c,$(B)/pic/%.o,$(call module_sources,$(1)))
 GEN := $(B)/gen
 LIBS := $(GLIB_2_0_LIBS) $(JANSSON_LIBS) $(LIBZSTD_LIBS) $(ZLIB_LIBS) $(LIBURING_LIBS) -lm -ldl -pthread
 CPPFLAGS_ALL := -I$(SRC) -I$(B) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -include $(B)/config.h \
-    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(FUSE3_CFLAGS) $(LIBCURL_CFLAGS) $(LIBSSH_CFLAGS) $(CPPFLAGS)
+    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(FUSE3_CFLAGS) $(SLIRP_CFLAGS) \
+    $(LIBCURL_CFLAGS) $(LIBSSH_CFLAGS) $(LIBISCSI_CFLAGS) $(CPPFLAGS)
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
     -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers \
     -Wno-sign-compare
@@ -117,6 +120,12 @@ DEVICE_FILES := $(call sources,hw)
 $(GEN)/device-classes.c: $(DEVICE_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) DeviceClass device_classes system/base/device.h $(DEVICE_FILES) > $@
+
+# The types of netdev, from the files of net/ that define one.
+NETDEV_FILES := $(call sources,net)
+$(GEN)/netdev-drivers.c: $(NETDEV_FILES) $(TABLE)
+	@mkdir -p $(@D)
+	@$(TABLE) NetdevDriver netdev_drivers net/backend.h $(NETDEV_FILES) > $@
 
 # The kinds of export, from the files of the rooms that define one.
 EXPORT_DRIVER_FILES := $(foreach r,nbd fuse,$(call sources,$(r)))
@@ -182,14 +191,14 @@ endif
 # From the top of the house down, as the linker wants them.
 ROOM_LIBS := $(addprefix $(B)/lib/,control.a tools.a nbd.a fuse.a monitor.a block.a io.a crypto.a qapi.a util.a)
 # What emulators link besides.
-EMULATOR_LIBS := $(addprefix $(B)/lib/,hw.a virtio.a target.a tcg.a system/base.a)
+EMULATOR_LIBS := $(addprefix $(B)/lib/,hw.a net.a virtio.a target.a tcg.a system/base.a)
 # What modules alone use has to be in the programs, too.
 FOR_MODULES := -Wl,-u,poll_set_new
 LINK = $(CC) $(LDFLAGS_ALL) $(FOR_MODULES) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
 
 define program_rule
 $(B)/$(1): $(call objects,$(call folder,$(1))) $(if $(wildcard $(SRC)/$(1)/command.h),$(B)/obj/gen/$(1)-commands.o) \
-    $(if $(filter $(1),$(QMP_PROGRAMS)),$(B)/obj/gen/$(1)-qmp.o $(B)/obj/gen/export-drivers.o $(B)/obj/gen/chardev-drivers.o) $(if $(filter $(1),$(EMULATORS)),$(B)/obj/gen/device-classes.o $(EMULATOR_LIBS)) \
+    $(if $(filter $(1),$(QMP_PROGRAMS)),$(B)/obj/gen/$(1)-qmp.o $(B)/obj/gen/export-drivers.o $(B)/obj/gen/chardev-drivers.o) $(if $(filter $(1),$(EMULATORS)),$(B)/obj/gen/device-classes.o $(B)/obj/gen/netdev-drivers.o $(EMULATOR_LIBS)) \
     $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@echo "  LINK $(1)"
 	@$$(LINK)

@@ -223,7 +223,10 @@ CO bool protocol_create_existing(const char *driver, const char *filename, const
     if (strcmp(prealloc, "off"))
         return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s': '%s' has its space already",
                        prealloc, filename);
-    h = handle_open(NULL, json_pack("{s:s, s:s}", "driver", driver, "filename", filename), flags, err);
+    /* A path goes to this driver whatever it is; what names a server is taken apart again. */
+    h = driver_find(driver)->identify
+            ? handle_open(NULL, json_pack("{s:s, s:s}", "driver", driver, "filename", filename), flags, err)
+            : handle_open(filename, NULL, flags, err);
     if (!h || !handle_resize(h, json_get_int(opts, "size", 0), false, PREALLOC_OFF, err))
         return false;
     begun++;

@@ -136,6 +136,7 @@ struct BlockDriver {
     /* -ENOTSUP: the core writes zeroes instead (unless REQ_NO_FALLBACK). NULL: the same. */
     CO int (*zero)(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
     CO int (*discard)(Node *n, uint64_t off, uint64_t len);  /* NULL: nothing happens */
+    bool counts_discards;          /* BlockStatsSpecific has a case for it */
     /* Moves everything cached in the driver to its children. NULL: nothing to move. */
     CO int (*flush)(Node *n);
     /*
@@ -175,6 +176,12 @@ struct BlockDriver {
     /* What @n asks of a child with role @role when its parents need and share this. NULL: defaults. */
     void (*child_access)(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
                          unsigned *needs, unsigned *shares);
+    /*
+     * For drivers with any number of equal children: the key under which @child is added, which the
+     * caller frees; may @e be removed? NULL: the children stay those with which it was opened.
+     */
+    char *(*child_add)(Node *n, const Node *child, GError **err);
+    bool (*child_remove)(Node *n, const Edge *e, GError **err);
     /*
      * Takes the locks for needs and shares, and gives up what goes beyond them. Cannot fail, and may be
      * given no @err, if no more is asked than is held. Does not suspend. NULL: nothing to do. Protocols only.
@@ -252,6 +259,7 @@ void node_set_backing_stored(Node *n, const char *filename, const char *format);
 
 Edge *node_edge(const Node *n, Role role);    /* the first child of that role, NULL if none */
 Edge *node_edge_at(const Node *n, unsigned i);  /* the i-th child, NULL past the end */
+unsigned node_child_count(const Node *n);
 Node *edge_node(const Edge *e);
 const char *edge_key(const Edge *e);          /* "file", "backing", "children.0" */
 

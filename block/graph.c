@@ -364,6 +364,11 @@ Edge *node_edge_at(const Node *n, unsigned i)
     return i < n->children->len ? n->children->pdata[i] : NULL;
 }
 
+unsigned node_child_count(const Node *n)
+{
+    return n->children->len;
+}
+
 static Node *node_child(const Node *n, Role role)
 {
     Edge *e = node_edge(n, role);

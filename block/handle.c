@@ -82,40 +82,52 @@ static int handle_range(const Handle *h, uint64_t off, uint64_t len)
 
 CO int handle_pread(Handle *h, uint64_t off, Span buf, ReqFlags flags)
 {
+    int64_t start = account_start(h);
     IN_GATE(h);
     int r = handle_range(h, off, buf.len);
 
     if (h->flags & OPEN_COPY_ON_READ)
         flags |= REQ_COPY_ON_READ;
-    return r < 0 ? r : node_pread(h->root->node, off, buf, flags);
+    if (r == 0)
+        r = node_pread(h->root->node, off, buf, flags);
+    return account_end(h, ACCOUNT_READ, buf.len, start, r);
 }
 
 CO int handle_pwrite(Handle *h, uint64_t off, Span buf, ReqFlags flags)
 {
+    int64_t start = account_start(h);
     IN_GATE(h);
     int r = handle_range(h, off, buf.len);
 
     if (h->flags & OPEN_WRITETHROUGH)
         flags |= REQ_FUA;
-    return r < 0 ? r : node_pwrite(h->root->node, off, buf, flags);
+    if (r == 0)
+        r = node_pwrite(h->root->node, off, buf, flags);
+    return account_end(h, ACCOUNT_WRITE, buf.len, start, r);
 }
 
 CO int handle_zero(Handle *h, uint64_t off, uint64_t len, ReqFlags flags)
 {
+    int64_t start = account_start(h);
     IN_GATE(h);
     int r = handle_range(h, off, len);
 
     if (h->flags & OPEN_WRITETHROUGH)
         flags |= REQ_FUA;
-    return r < 0 ? r : node_zero(h->root->node, off, len, flags);
+    if (r == 0)
+        r = node_zero(h->root->node, off, len, flags);
+    return account_end(h, ACCOUNT_WRITE, len, start, r);
 }
 
 CO int handle_discard(Handle *h, uint64_t off, uint64_t len)
 {
+    int64_t start = account_start(h);
     IN_GATE(h);
     int r = handle_range(h, off, len);
 
-    return r < 0 ? r : node_discard(h->root->node, off, len);
+    if (r == 0)
+        r = node_discard(h->root->node, off, len);
+    return account_end(h, ACCOUNT_UNMAP, len, start, r);
 }
 
 /* The node that keeps the VM state of @h's image: below filters and raw. NULL: none. */
@@ -156,12 +168,13 @@ CO int handle_vmstate_pwrite(Handle *h, uint64_t off, Span buf)
 
 CO int handle_flush(Handle *h)
 {
+    int64_t start = account_start(h);
     IN_GATE(h);
     bool writes = h->root->node->flags & OPEN_RDWR && handle_state(h) == 0;
     int r = writes ? node_flush(h->root->node) : 0;
 
     h->flush_failed = r < 0;
-    return r;
+    return account_end(h, ACCOUNT_FLUSH, 0, start, r);
 }
 
 CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e)
@@ -294,6 +307,7 @@ CO bool handle_close_err(Handle *h, GError **err)
         edit_detach(edit, h->root);
         edit_commit(edit, NULL);
     }
+    account_close(h);
     g_free(h);
     return ok;
 }

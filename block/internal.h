@@ -3,6 +3,7 @@
 #ifndef BLOCK_INTERNAL_H
 #define BLOCK_INTERNAL_H
 
+#include "block/account.h"
 #include "block/driver.h"
 #include "block/edit.h"
 #include "block/range.h"
@@ -68,6 +69,10 @@ struct Node {
     CoMutex flush_lock;
     uint64_t write_threshold; /* bytes: a write that ends past it is told of; 0: none */
     uint64_t writes, flushed; /* writes so far, and how many of them the last flush covered */
+    uint64_t highest_write; /* bytes: where the highest write so far has ended */
+    struct {
+        uint64_t ok, failed, ok_bytes;
+    } discards;             /* that the driver was asked for */
     DirtyBitmap *bitmaps, *last_bitmap;
     GHashTable *bitmap_names; /* DirtyBitmap by name; NULL: there was none yet */
     HoldPoint busy;         /* denied by jobs: what commands may not do to a node meanwhile */
@@ -81,6 +86,7 @@ struct Handle {
     unsigned closed;        /* how often its gate was closed; new requests wait unless it is 0 */
     bool flush_failed;      /* the last flush did, and the user was told */
     unsigned in_flight;
+    struct Account *account; /* NULL: its requests are not counted */
     CoQueue gate;           /* requests that wait for it to open */
     CoQueue idle;           /* who waits for in_flight to be 0 */
 };
@@ -150,6 +156,15 @@ unsigned handle_needs(OpenFlags flags); /* what a user with @flags does with its
 CO void handle_drain(Handle *h);        /* waits until no request is in flight */
 void handle_open_gate(Handle *h);       /* once for each time it was closed */
 
+/* account.c. When a request of @h begins, for account_end; 0: it is not counted. */
+static inline int64_t account_start(const Handle *h)
+{
+    return G_UNLIKELY(h->account != NULL) ? clock_now_ns() : 0;
+}
+/* Counts a request that began at @start; returns its @result. */
+int account_end(Handle *h, AccountKind kind, uint64_t bytes, int64_t start, int result);
+void account_close(Handle *h); /* with the handle; it need not have one */
+
 /* gate.c: no request is in flight above @nodes between these two. Edits only. */
 typedef struct Gates Gates;
 CO Gates *gates_close(const GPtrArray *nodes);
@@ -157,6 +172,7 @@ void gates_open(Gates *g);
 CO void gates_free(Gates *g);
 
 /* name.c */
+Node *node_skip_implicit(Node *n);     /* below the filters that jobs have put on top of @n unasked */
 json_t *options_strong(const BlockDriver *d, const json_t *o); /* a copy of those; new reference */
 void node_refresh_filename(Node *n);   /* after opening and after a change of children */
 void node_backing_changed(Node *n);    /* an edit gave it another backing file, or none */

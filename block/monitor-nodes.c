@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A reference keeps each of these nodes open; an edit that moves its users does not move that. */
 #include "block/monitor-nodes.h"
+#include "block/account-internal.h"
 #include "block/internal.h"
 #include "block/jobs/job.h"
 #include <string.h>
@@ -69,8 +70,7 @@ static bool check_unused(const Node *n, GError **err)
     return true;
 }
 
-/* Gives up the monitor's reference. False if @n closes by that and something could not be stored. */
-static CO bool node_give_up(Node *n, GError **err)
+CO bool node_give_up(Node *n, GError **err)
 {
     Edit *edit = edit_begin(); /* nobody else writes, or becomes a user, meanwhile */
     bool is_last = n->refs == 1;
@@ -138,17 +138,29 @@ void monitor_nodes_set_active(Edit *edit, bool active)
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
-/* Adds @n and what is below to @list. Chains are deep: that costs no stack. */
+static void collect(Node *n, GPtrArray *list, GHashTable *seen);
+
+/* The child "file" of @n, or all others but backing files. */
+static void collect_children(Node *n, bool file, GPtrArray *list, GHashTable *seen)
+{
+    for (guint i = 0; i < n->children->len; i++) {
+        const Edge *e = n->children->pdata[i];
+
+        if (e->role != ROLE_BACKING && !strcmp(e->key, "file") == file)
+            collect(e->node, list, seen);
+    }
+}
+
+/*
+ * Adds @n and what is below to @list, in the reference's order of opening: a child called "file"
+ * comes before its parent, all others come after it. Chains are deep: that costs no stack.
+ */
 static void collect(Node *n, GPtrArray *list, GHashTable *seen)
 {
     for (; n && g_hash_table_add(seen, n); n = node_backing(n)) {
-        for (guint i = 0; i < n->children->len; i++) {
-            const Edge *e = n->children->pdata[i];
-
-            if (e->role != ROLE_BACKING)
-                collect(e->node, list, seen);
-        }
+        collect_children(n, true, list, seen);
         g_ptr_array_add(list, n);
+        collect_children(n, false, list, seen);
     }
 }
 
@@ -166,10 +178,13 @@ GPtrArray *monitor_nodes_all(void)
 {
     GPtrArray *list = g_ptr_array_new();
     g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    const GPtrArray *handles = accounts_all();
 
     for (guint i = 0; owned && i < owned->len; i++)
         collect(owned->pdata[i], list, seen);
     for (guint i = 0; shown && i < shown->len; i++)
         collect(shown->pdata[i], list, seen);
+    for (guint i = 0; i < handles->len; i++)
+        collect(((Handle *)handles->pdata[i])->root->node, list, seen);
     return list;
 }

@@ -71,8 +71,7 @@ static char *plain_file_name(const char *name)
     return name && filename_has_protocol(name) ? g_strconcat("./", name, NULL) : g_strdup(name);
 }
 
-/* @n, or what is below the filters that jobs have put on top of it unasked. */
-static Node *skip_implicit(Node *n)
+Node *node_skip_implicit(Node *n)
 {
     while (n && n->is_implicit)
         n = node_filtered(n);
@@ -85,7 +84,7 @@ static Node *skip_implicit(Node *n)
  */
 static bool is_overridden(const Node *n)
 {
-    const Node *backing = skip_implicit(node_backing(n));
+    const Node *backing = node_skip_implicit(node_backing(n));
     g_autofree char *stored = NULL;
 
     if (!n->backing_is_given || !backing)
@@ -147,7 +146,7 @@ json_t *node_full_options(Node *n)
         Edge *e = n->children->pdata[i];
 
         if (e->role != ROLE_BACKING || is_overridden(n))
-            child_put(o, e->key, node_full_options(skip_implicit(e->node)));
+            child_put(o, e->key, node_full_options(node_skip_implicit(e->node)));
     }
     if (!node_backing(n) && n->backing_stored && json_is_null(json_get(n->options, "backing")))
         json_put(o, "backing", json_null());

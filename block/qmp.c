@@ -60,6 +60,12 @@ static void expand_snapshots(json_t *image, const GArray *lists)
     json_put(image, "snapshots", all);
 }
 
+/* The image below @n, which a filter shows and others take for their backing file. */
+static Node *image_below(const Node *n)
+{
+    return node_skip_implicit(n->drv->kind == BLK_FILTER ? node_filtered(n) : node_backing(n));
+}
+
 /*
  * What is known of @n as ImageInfo and, unless @flat, of the images below, which *@depth counts.
  * NULL with @err.
@@ -69,7 +75,7 @@ static CO json_t *node_image(Node *n, bool flat, int64_t *depth, GError **err)
     json_t *top = NULL, *above = NULL;
 
     *depth = -1;
-    for (; n; n = flat ? NULL : node_backing(n)) {
+    for (; n; n = flat ? NULL : image_below(n)) {
         g_autoptr(GArray) lists = snapshot_lists_new();
         json_t *image = describe_image(n, 0, lists, err);
 
@@ -115,16 +121,16 @@ static GPtrArray *bitmap_infos(Node *n)
     return list;
 }
 
-static BlockDeviceInfo *node_info_new(Node *n)
+CO BlockDeviceInfo *node_device_info(Node *n, bool flat, GError **err)
 {
-    BlockDeviceInfo *info = g_new0(BlockDeviceInfo, 1);
-    Node *backing = node_backing(n);
+    g_autoptr(BlockDeviceInfo) info = g_new0(BlockDeviceInfo, 1);
+    Node *backing = node_skip_implicit(node_backing(n));
 
     info->file = g_strdup(node_filename(n));
     info->node_name = g_strdup(node_shown_name(n));
     info->ro = node_is_read_only(n);
     info->drv = g_strdup(node_format(n));
-    info->backing_file = backing ? g_strdup(node_filename(node_skip_filters(backing))) : NULL;
+    info->backing_file = backing ? g_strdup(node_filename(backing)) : NULL;
     info->detect_zeroes = (BlockdevDetectZeroesOptions)n->detect_zeroes;
     info->cache = g_new0(BlockdevCacheInfo, 1);
     *info->cache = (BlockdevCacheInfo){
@@ -134,25 +140,28 @@ static BlockDeviceInfo *node_info_new(Node *n)
     };
     info->write_threshold = (int64_t)n->write_threshold;
     info->dirty_bitmaps = bitmap_infos(n);
-    return info;
+    info->image = node_image(n, flat, &info->backing_file_depth, err);
+    if (!info->image)
+        return NULL;
+    info->encrypted = json_get_bool(info->image, "encrypted", false);
+    return g_steal_pointer(&info);
 }
 
 CO bool qmp_query_named_block_nodes(const QmpQueryNamedBlockNodesArgs *args, GPtrArray **ret,
                                     GError **err)
 {
+    g_autoptr(Edit) still = edit_begin(); /* a job that ends would close nodes while one is read */
     g_autoptr(GPtrArray) nodes = monitor_nodes_all();
     g_autoptr(GPtrArray) list = NULL;
 
     list = g_ptr_array_new_with_free_func((GDestroyNotify)block_device_info_free);
     /* The last one first, as the reference. */
     for (guint i = nodes->len; i-- > 0;) {
-        BlockDeviceInfo *info = node_info_new(nodes->pdata[i]);
+        BlockDeviceInfo *info = node_device_info(nodes->pdata[i], args->flat, err);
 
-        g_ptr_array_add(list, info);
-        info->image = node_image(nodes->pdata[i], args->flat, &info->backing_file_depth, err);
-        if (!info->image)
+        if (!info)
             return false;
-        info->encrypted = json_get_bool(info->image, "encrypted", false);
+        g_ptr_array_add(list, info);
     }
     *ret = g_steal_pointer(&list);
     return true;

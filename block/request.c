@@ -173,6 +173,7 @@ static void threshold_passed(Node *n, uint64_t end)
 static void node_written(Node *n, uint64_t off, uint64_t len, bool failed)
 {
     n->writes++;
+    n->highest_write = MAX(n->highest_write, off + len);
     if (n->write_threshold && off + len > n->write_threshold)
         threshold_passed(n, off + len);
     dirty_mark(n, off, len);
@@ -556,6 +557,16 @@ CO int node_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 
 /* ---- discard and flush ---------------------------------------------------------------------- */
 
+static void count_discard(Node *n, uint64_t len, int result)
+{
+    if (result < 0) {
+        n->discards.failed++;
+        return;
+    }
+    n->discards.ok++;
+    n->discards.ok_bytes += len;
+}
+
 CO int node_discard(Node *n, uint64_t off, uint64_t len)
 {
     uint64_t align = MAX(n->limits.discard_alignment, n->limits.request_alignment);
@@ -587,6 +598,7 @@ CO int node_discard(Node *n, uint64_t off, uint64_t len)
     for (uint64_t at = first, now; at < end && r == 0; at += now) {
         now = piece_len(at, end, max, align);
         r = n->drv->discard(n, at, now);
+        count_discard(n, now, r);
     }
     node_written(n, first, end - first, r < 0);
     return r == -ENOTSUP ? 0 : r;

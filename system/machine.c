@@ -147,10 +147,16 @@ static bool add_board_devices(Machine *m, GError **err)
     return add_serial(m, err);
 }
 
-/* Plugs @d into the highest free slot, as the reference does. */
-static bool plug_virtio(Machine *m, Device *d, GError **err)
+/* Plugs @d into the slot @name, "virtio-mmio-bus.N", or the highest free one, as the reference does. */
+static bool plug_virtio(Machine *m, Device *d, const char *name, GError **err)
 {
     for (int i = VIRTIO_MMIO_COUNT - 1; i >= 0; i--) {
+        g_autofree char *bus = g_strdup_printf("virtio-mmio-bus.%d", i);
+
+        if (name && strcmp(name, bus))
+            continue;
+        if (m->slot[i] && name)
+            return err_set(err, EBUSY, "Bus '%s' has a device already", name);
         if (m->slot[i])
             continue;
         m->slot[i] = virtio_mmio_new(&m->board, (VirtioDevice *)d,
@@ -159,6 +165,8 @@ static bool plug_virtio(Machine *m, Device *d, GError **err)
         g_ptr_array_add(m->devices, m->slot[i]);
         return true;
     }
+    if (name)
+        return err_set(err, ENOENT, "Bus '%s' not found", name);
     return err_set(err, ENOSPC, "All %u places for virtio devices are taken", VIRTIO_MMIO_COUNT);
 }
 
@@ -170,6 +178,36 @@ static bool has_id(const Machine *m, const char *id)
     return false;
 }
 
+/* The device whose bus is called @name (its id and ".0"); NULL: the first that takes @cls. */
+static Device *find_bus(const Machine *m, const DeviceClass *cls, const char *name, GError **err)
+{
+    for (guint i = 0; i < m->devices->len; i++) {
+        Device *d = m->devices->pdata[i];
+        g_autofree char *bus = g_strdup_printf("%s.0", d->id ? d->id : cls->bus);
+
+        if (!g_strcmp0(d->cls->provides, cls->bus) && (!name || !strcmp(name, bus)))
+            return d;
+    }
+    if (name)
+        err_set(err, ENOENT, "Bus '%s' not found", name);
+    else
+        err_set(err, ENODEV, "No '%s' bus found for device '%s'", cls->bus, cls->name);
+    return NULL;
+}
+
+/* Plugs @d into the bus called @name, or any that takes it. */
+static bool plug(Machine *m, Device *d, const char *name, GError **err)
+{
+    Device *bus;
+
+    if (!strcmp(d->cls->bus, "ISA"))
+        return true; /* it has taken its ports already */
+    if (!strcmp(d->cls->bus, "virtio-bus"))
+        return plug_virtio(m, d, name, err);
+    bus = find_bus(m, d->cls, name, err);
+    return bus && bus->cls->plug(bus, d, err);
+}
+
 bool machine_add_device(Machine *m, json_t *options, GError **err)
 {
     g_autoptr(json_t) rest = json_copy(options);
@@ -179,12 +217,13 @@ bool machine_add_device(Machine *m, json_t *options, GError **err)
 
     json_object_del(rest, "driver");
     json_object_del(rest, "id");
+    json_object_del(rest, "bus");
     if (!cls || !cls->bus)
         return err_set(err, EINVAL, "'%s' is not a valid device model name", driver);
     if (id && has_id(m, id))
         return err_set(err, EEXIST, "Duplicate ID '%s' for device", id);
     d = add(m, cls, id, rest, err);
-    return d && (strcmp(cls->bus, "virtio-bus") || plug_virtio(m, d, err));
+    return d && plug(m, d, json_get_str(options, "bus", NULL), err);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

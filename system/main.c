@@ -5,6 +5,7 @@
 #include "io/loop.h"
 #include "io/timer.h"
 #include "monitor/monitor.h"
+#include "net/net.h"
 #include "system/base/lock.h"
 #include "system/drive.h"
 #include "system/options.h"
@@ -107,6 +108,7 @@ static CO bool tear_down(Machine *m)
     monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
     if (m)
         machine_free(m);
+    netdev_remove_all();
     if (!drives_close() || !monitor_nodes_close())
         ok = complain("The last data of an image could not be written");
     monitor_release();

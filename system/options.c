@@ -7,6 +7,7 @@
 #include "control/control.h"
 #include "hw/char-line.h"
 #include "monitor/chardev.h"
+#include "net/net.h"
 #include "system/drive.h"
 #include "tools/complain.h"
 #include "tools/program.h"
@@ -154,6 +155,28 @@ static LineResult apply_chardev(Options *o, const char *value)
 static LineResult apply_mon(Options *o, const char *value)
 {
     return add_setup(o, "mon", value, setup_monitor);
+}
+
+static LineResult apply_netdev(Options *o, const char *value)
+{
+    if (!tool_is_help(value))
+        return add_setup(o, "netdev", value, netdev_add_text);
+    netdev_print_types();
+    return LINE_EXIT;
+}
+
+/* A netdev and a device that is plugged into it. */
+static LineResult apply_nic(Options *o, const char *value)
+{
+    g_autofree char *id = g_strdup_printf("nic%u", o->devices->len), *netdev = NULL, *device = NULL;
+    GError *err = NULL;
+
+    if (!strcmp(value, "none"))
+        return LINE_RUN;
+    if (!netdev_split_nic(value, id, &netdev, &device, &err))
+        return outcome("nic", false, err);
+    g_ptr_array_add(o->devices, g_steal_pointer(&device));
+    return add_setup(o, "nic", netdev, netdev_add_text);
 }
 
 static LineResult print_devices(void)
@@ -327,6 +350,9 @@ static const Option options[] = {
       apply_drive },
     { "device", "DRIVER[,id=ID][,PROPERTY=VALUE][,...]",
       "plug in a device ('help' lists them)", apply_device },
+    { "netdev", "TYPE,id=ID[,...]", "make a network for a device ('help' lists types)", apply_netdev },
+    { "nic", "TYPE[,model=virtio-net-device][,mac=MAC][,...]|none",
+      "make a network and a network device", apply_nic },
     { "chardev", "KIND,id=ID[,...]", "make a character device ('help' lists kinds)", apply_chardev },
     { "serial", "none|null|stdio|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID",
       "where the serial port leads", apply_serial },
@@ -355,7 +381,7 @@ static const char *const absent[] = {
     "audiodev", "bios", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
     "dump-vmstate", "echr", "enable-kvm", "enable-sync-profile", "fda", "fdb", "fsdev",
     "full-screen", "fw_cfg", "gdb", "hda", "hdb", "hdc", "hdd", "icount", "incoming", "iscsi", "k",
-    "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "netdev", "nic", "no-acpi",
+    "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "no-acpi",
     "no-fd-bootchk", "no-hpet", "numa", "only-migratable", "option-rom", "overcommit", "parallel",
     "pflash", "plugin", "portrait", "readconfig", "rotate", "rtc", "runas", "s", "sandbox", "sd", "seed",
     "set", "singlestep", "smbios", "snapshot", "spice", "tpmdev", "usb", "usbdevice", "vga",

@@ -314,7 +314,7 @@ static void run(Vcpu *v)
 
     v->is_stopped = v->kicked = false;
     machine_unlock();
-    why = x86_run(&v->cpu);
+    why = x86_run(&v->cpu, X86_NO_BUDGET);
     machine_lock();
     if (why == X86_HALTED) {
         idle(v);

@@ -60,6 +60,23 @@ static inline void emit_mov(CodeMemory *c, HostReg to, HostReg from)
     emit_rr(c, 0x8b, to, from);
 }
 
+/* mov of 16 bits, which keeps the rest of @to; movzx of them. */
+static inline void emit_mov_word(CodeMemory *c, HostReg to, HostReg from)
+{
+    emit8(c, 0x66);
+    emit_rex(c, false, from, 0, to);
+    emit8(c, 0x89);
+    emit_modrm(c, 3, from, to);
+}
+
+static inline void emit_movzx_word(CodeMemory *c, HostReg to, HostReg from)
+{
+    emit_rex(c, false, to, 0, from);
+    emit8(c, 0x0f);
+    emit8(c, 0xb7);
+    emit_modrm(c, 3, to, from);
+}
+
 /* @opcode @reg with [GS:@disp]; @w: 64 bits, else 32. */
 static inline void emit_gs(CodeMemory *c, uint8_t opcode, bool w, HostReg reg, uint32_t disp)
 {
@@ -113,6 +130,16 @@ static inline void emit_gs_byte(CodeMemory *c, unsigned op, uint32_t disp, uint8
 static inline void emit_gs_word(CodeMemory *c, unsigned op, uint32_t disp, uint32_t v)
 {
     emit8(c, 0x65);
+    emit8(c, 0x81);
+    emit_gs_operand(c, op, disp);
+    emit32(c, v);
+}
+
+/* The same for 64 bits. */
+static inline void emit_gs_quad(CodeMemory *c, unsigned op, uint32_t disp, int32_t v)
+{
+    emit8(c, 0x65);
+    emit_rex(c, true, 0, 0, 0);
     emit8(c, 0x81);
     emit_gs_operand(c, op, disp);
     emit32(c, v);

@@ -162,7 +162,7 @@ static bool read_chain(const Ring *r, const RingMemory *m, RingChain *c)
            (!indirect.flags || follow_indirect(c, m, &indirect));
 }
 
-RingResult ring_pop(Ring *r, const RingMemory *m, RingChain *c)
+RingResult ring_peek(Ring *r, const RingMemory *m, RingChain *c)
 {
     const uint8_t *avail;
     uint16_t waiting;
@@ -180,23 +180,51 @@ RingResult ring_pop(Ring *r, const RingMemory *m, RingChain *c)
         break_it(r);
         return RING_BROKEN;
     }
-    r->next_avail++;
     return RING_CHAIN;
+}
+
+void ring_take(Ring *r, const RingChain *c)
+{
+    r->next_avail++;
+}
+
+void ring_untake(Ring *r, const RingUsed *used)
+{
+    r->next_avail--;
+}
+
+RingResult ring_pop(Ring *r, const RingMemory *m, RingChain *c)
+{
+    RingResult result = ring_peek(r, m, c);
+
+    if (result == RING_CHAIN)
+        ring_take(r, c);
+    return result;
 }
 
 /* ---- giving back ----------------------------------------------------------------------------- */
 
+void ring_push_all(Ring *r, const RingMemory *m, const RingUsed *used, unsigned count)
+{
+    uint8_t *area = r->broken || !r->ready ? NULL : used_area(r, m);
+
+    if (!area)
+        return;
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t *entry = area + USED_RING + USED_SIZE * (r->next_used++ % r->size);
+
+        le32_put(entry, used[i].head);
+        le32_put(entry + 4, used[i].len);
+    }
+    store16(area + 2, r->next_used);
+    m->written(m->opaque, r->used, used_bytes(r));
+}
+
 void ring_push(Ring *r, const RingMemory *m, const RingChain *c, uint32_t len)
 {
-    uint8_t *used = r->broken || !r->ready ? NULL : used_area(r, m);
-    uint64_t at = USED_RING + USED_SIZE * (r->next_used % (r->size ? r->size : 1));
+    RingUsed used = ring_used(c, len);
 
-    if (!used)
-        return;
-    le32_put(used + at, c->head);
-    le32_put(used + at + 4, len);
-    store16(used + 2, ++r->next_used);
-    m->written(m->opaque, r->used, used_bytes(r));
+    ring_push_all(r, m, &used, 1);
 }
 
 bool ring_wants_interrupt(Ring *r, const RingMemory *m)

@@ -45,16 +45,35 @@ typedef struct {
     uint64_t at[RING_SEGMENTS_MAX]; /* their addresses */
 } RingChain;
 
+/* What is left to say of a chain whose data have been dealt with. */
+typedef struct {
+    uint16_t head;
+    uint32_t len; /* bytes that have been written */
+} RingUsed;
+
+static inline RingUsed ring_used(const RingChain *c, uint32_t len)
+{
+    return (RingUsed){ c->head, len };
+}
+
 /* Forgets all. */
 void ring_reset(Ring *r);
 /* Checks what the driver has set, and starts. False: it is broken. */
 bool ring_start(Ring *r, const RingMemory *m);
 
 typedef enum { RING_EMPTY, RING_CHAIN, RING_BROKEN } RingResult;
+/* Looks at the next chain and leaves it in the ring. */
+RingResult ring_peek(Ring *r, const RingMemory *m, RingChain *c);
+/* Takes the chain that ring_peek has just given. */
+void ring_take(Ring *r, const RingChain *c);
+/* Puts back the chain that was taken last. */
+void ring_untake(Ring *r, const RingUsed *used);
 /* Takes the next chain. */
 RingResult ring_pop(Ring *r, const RingMemory *m, RingChain *c);
 /* Gives it back; @len bytes of what the driver can read have been written. */
 void ring_push(Ring *r, const RingMemory *m, const RingChain *c, uint32_t len);
+/* Gives several back, all of which the driver sees at once. */
+void ring_push_all(Ring *r, const RingMemory *m, const RingUsed *used, unsigned count);
 /* The driver wants an interrupt for what has been pushed since this was last asked. */
 bool ring_wants_interrupt(Ring *r, const RingMemory *m);
 /* The driver shall tell of new chains, or need not. True: there are some already. */

@@ -13,7 +13,7 @@
 enum { CHILDREN_MAX = 256, READ_MAX = 2 << 20 };
 
 typedef struct {
-    unsigned count;     /* of children */
+    unsigned next;      /* the number of a child that is added */
     unsigned threshold; /* votes that decide */
     bool blkverify;     /* any difference between the two children ends the program */
     bool rewrite;       /* who is outvoted gets the winner's content written */
@@ -42,7 +42,7 @@ static bool quorum_read_options(Quorum *s, const json_t *o, GError **err)
         return err_set(err, EINVAL, "blkverify=on and rewrite-corrupted=on of quorum exclude each "
                        "other");
     s->threshold = threshold;
-    s->count = count;
+    s->next = count;
     return true;
 }
 
@@ -69,7 +69,7 @@ static CO bool quorum_open(Node *n, const json_t *o, OpenFlags flags, GError **e
 
     if (!quorum_read_options(s, o, err))
         return false;
-    for (unsigned i = 0; i < s->count; i++) {
+    for (unsigned i = 0; i < s->next; i++) {
         g_autofree char *key = g_strdup_printf("children.%u", i);
 
         if (!node_open_child(n, key, NULL, o, ROLE_IMAGE, false, err))
@@ -87,6 +87,32 @@ static void quorum_child_access(Node *n, Role role, unsigned parent_needs, unsig
     if (s->rewrite && !s->fifo)
         *needs |= ACCESS_WRITE;
     *shares = parent_shares & (ACCESS_READ | ACCESS_UNCHANGED);
+}
+
+static char *quorum_child_add(Node *n, const Node *child, GError **err)
+{
+    Quorum *s = node_state(n);
+
+    if (!s->fifo && s->blkverify)
+        err_set(err, EINVAL, "A quorum with blkverify=on has two children");
+    else if (node_child_count(n) == CHILDREN_MAX || s->next == UINT_MAX)
+        err_set(err, ENOSPC, "A quorum has at most %d children", CHILDREN_MAX);
+    else if (node_size(child) != node_size(n))
+        err_set(err, EINVAL, "'%s' has %" PRIu64 " bytes, but the children of quorum have %" PRIu64,
+                node_filename(child), node_size(child), node_size(n));
+    else
+        return g_strdup_printf("children.%u", s->next++);
+    return NULL;
+}
+
+static bool quorum_child_remove(Node *n, const Edge *e, GError **err)
+{
+    const Quorum *s = node_state(n);
+
+    /* The words are the reference's. */
+    return node_child_count(n) > s->threshold ||
+           err_set(err, EINVAL, "The number of children cannot be lower than the vote threshold %u",
+                   s->threshold);
 }
 
 /* Every child's answer is kept until all have been compared. */
@@ -167,9 +193,7 @@ static void report_bad(Node *n, const FanRequest *f, int r)
 /* Tells of each child that failed. */
 static void report_failed(Node *n, const FanRequest *f)
 {
-    const Quorum *s = node_state(n);
-
-    for (unsigned i = 0; i < s->count; i++)
+    for (unsigned i = 0; i < node_child_count(n); i++)
         if (f[i].r < 0)
             report_bad(n, &f[i], f[i].r);
 }
@@ -205,16 +229,17 @@ static const FanRequest *vote(const FanRequest *f, unsigned count, bool success,
 }
 
 /* The result of requests that carry no data: success if enough succeeded. */
-static int quorum_result(const Quorum *s, const FanRequest *f)
+static int quorum_result(const Node *n, const FanRequest *f)
 {
+    const Quorum *s = node_state(n);
     unsigned good = 0, votes;
     const FanRequest *failure;
 
-    for (unsigned i = 0; i < s->count; i++)
+    for (unsigned i = 0; i < node_child_count(n); i++)
         good += f[i].r == 0;
     if (good >= s->threshold)
         return 0;
-    failure = vote(f, s->count, false, &votes);
+    failure = vote(f, node_child_count(n), false, &votes);
     return failure->r;
 }
 
@@ -222,10 +247,9 @@ static int quorum_result(const Quorum *s, const FanRequest *f)
 
 static CO int quorum_read_first(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
-    const Quorum *s = node_state(n);
     int r = -EIO;
 
-    for (unsigned i = 0; i < s->count && r < 0; i++)
+    for (unsigned i = 0; i < node_child_count(n) && r < 0; i++)
         r = edge_pread(node_edge_at(n, i), off, buf, flags);
     return r;
 }
@@ -233,9 +257,7 @@ static CO int quorum_read_first(Node *n, uint64_t off, Span buf, ReqFlags flags)
 /* Gives every child whose answer is not @winner's the winner's content. */
 static CO void quorum_rewrite(Node *n, FanRequest *f, const FanRequest *winner)
 {
-    const Quorum *s = node_state(n);
-
-    for (unsigned i = 0; i < s->count; i++)
+    for (unsigned i = 0; i < node_child_count(n); i++)
         if (f[i].r == 0 && !answers_agree(&f[i], winner))
             edge_pwrite(f[i].to, f[i].off, winner->buf, 0);
 }
@@ -256,9 +278,7 @@ static void quorum_verify(const FanRequest *f)
 /* Tells of each child that has read something else than @winner. */
 static void report_outvoted(Node *n, const FanRequest *f, const FanRequest *winner)
 {
-    const Quorum *s = node_state(n);
-
-    for (unsigned i = 0; i < s->count; i++)
+    for (unsigned i = 0; i < node_child_count(n); i++)
         if (f[i].r == 0 && !answers_agree(&f[i], winner))
             report_bad(n, &f[i], 0);
 }
@@ -268,7 +288,7 @@ static CO int quorum_decide(Node *n, FanRequest *f, Span buf)
     const Quorum *s = node_state(n);
     unsigned votes;
     const FanRequest *winner;
-    int r = quorum_result(s, f);
+    int r = quorum_result(n, f);
 
     report_failed(n, f);
     if (r < 0) {
@@ -277,7 +297,7 @@ static CO int quorum_decide(Node *n, FanRequest *f, Span buf)
     }
     if (s->blkverify)
         quorum_verify(f);
-    winner = vote(f, s->count, true, &votes);
+    winner = vote(f, node_child_count(n), true, &votes);
     if (votes < s->threshold) {
         report_failure(n, f->off, buf.len);
         return -EIO;
@@ -297,11 +317,11 @@ static CO int quorum_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 
     if (s->fifo)
         return quorum_read_first(n, off, buf, flags);
-    memory = aligned_try_alloc(round_up(buf.len, 4096) * s->count);
+    memory = aligned_try_alloc(round_up(buf.len, 4096) * node_child_count(n));
     if (!memory)
         return -ENOMEM;
-    f = g_new0(FanRequest, s->count);
-    for (unsigned i = 0; i < s->count; i++)
+    f = g_new0(FanRequest, node_child_count(n));
+    for (unsigned i = 0; i < node_child_count(n); i++)
         f[i] = (FanRequest){
             .to = node_edge_at(n, i),
             .op = FAN_PREAD,
@@ -309,7 +329,7 @@ static CO int quorum_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
             .buf = span_of((uint8_t *)memory + round_up(buf.len, 4096) * i, buf.len),
             .flags = flags,
         };
-    fan_run(f, s->count);
+    fan_run(f, node_child_count(n));
     return quorum_decide(n, f, buf);
 }
 
@@ -318,17 +338,16 @@ static CO int quorum_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 /* Sends @one to every child. */
 static CO int quorum_run(Node *n, const FanRequest *one)
 {
-    const Quorum *s = node_state(n);
-    g_autofree FanRequest *f = g_new(FanRequest, s->count);
+    g_autofree FanRequest *f = g_new(FanRequest, node_child_count(n));
     int r;
 
-    for (unsigned i = 0; i < s->count; i++) {
+    for (unsigned i = 0; i < node_child_count(n); i++) {
         f[i] = *one;
         f[i].to = node_edge_at(n, i);
     }
-    fan_run(f, s->count);
+    fan_run(f, node_child_count(n));
     report_failed(n, f);
-    r = quorum_result(s, f);
+    r = quorum_result(n, f);
     if (r < 0 && one->op != FAN_FLUSH)
         report_failure(n, one->off, request_len(one));
     return r;
@@ -358,10 +377,9 @@ static CO int quorum_flush_all(Node *n)
 /* Zeroes where all children have zeroes, data wherever one of them has data or does not tell. */
 static CO int quorum_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
 {
-    const Quorum *s = node_state(n);
     uint64_t zeroes = len, data = 0;
 
-    for (unsigned i = 0; i < s->count; i++) {
+    for (unsigned i = 0; i < node_child_count(n); i++) {
         Node *child = edge_node(node_edge_at(n, i));
         Extent part;
         int r = node_extent_above(child, NULL, off, len, precise, &part, NULL);
@@ -382,9 +400,7 @@ static CO int quorum_extent(Node *n, uint64_t off, uint64_t len, bool precise, E
 
 static bool quorum_has_zero_init(Node *n)
 {
-    const Quorum *s = node_state(n);
-
-    for (unsigned i = 0; i < s->count; i++)
+    for (unsigned i = 0; i < node_child_count(n); i++)
         if (!node_has_zero_init(edge_node(node_edge_at(n, i))))
             return false;
     return true;
@@ -408,6 +424,8 @@ const BlockDriver block_quorum = {
     .open = quorum_open,
     .activate = quorum_activate,
     .child_access = quorum_child_access,
+    .child_add = quorum_child_add,
+    .child_remove = quorum_child_remove,
     .refresh_limits = quorum_refresh_limits,
     .pread = quorum_pread,
     .pwrite = quorum_pwrite,

@@ -710,6 +710,7 @@ static const char *const file_fixed_options[] = { "filename", "locking", "aio", 
     .pwrite = file_pwrite,                                                                         \
     .zero = file_zero,                                                                             \
     .discard = file_discard,                                                                       \
+    .counts_discards = true,                                                                       \
     .sync = file_sync,                                                                             \
     .extent = file_extent,                                                                         \
     .resize = file_resize,                                                                         \

@@ -3,6 +3,7 @@
  * virtio-blk-device: a disk. Chains are taken from the ring on the main loop, each becomes a request
  * with a coroutine of its own, whose data goes straight from or to the guest's memory.
  */
+#include "block/account.h"
 #include "hw/sleeper.h"
 #include "hw/virtio/device.h"
 #include "hw/virtio/drives.h"
@@ -353,6 +354,7 @@ static bool check_sizes(VirtioBlk *s, GError **err)
 static CO bool blk_realize(Device *d, GError **err)
 {
     VirtioBlk *s = (VirtioBlk *)d;
+    g_autofree char *name = NULL;
 
     s->idle = machine_cond_new();
     if (!s->drive)
@@ -364,6 +366,8 @@ static CO bool blk_realize(Device *d, GError **err)
     s->handle = drive_claim(s->drive, &s->owns_handle, err);
     if (!s->handle)
         return false;
+    name = device_name(d);
+    account_open(s->handle, NULL, name);
     virtio_init(&s->virtio, &blk_type, QUEUE_SIZE);
     co_group_start(&s->running, work, s);
     return true;

@@ -28,7 +28,9 @@ void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size)
 {
     g_assert(type->queues <= VIRTIO_QUEUES_MAX && type->config_size <= CONFIG_MAX);
     d->type = type;
-    d->queue_size = queue_size;
+    d->queues = type->queues;
+    for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)
+        d->queue_size[i] = queue_size;
     d->memory = (RingMemory){ memory_range, memory_written, d->dev.board->memory };
 }
 
@@ -77,7 +79,7 @@ void virtio_reset(VirtioDevice *d)
     d->features = 0;
     for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++) {
         ring_reset(&d->ring[i]);
-        d->ring[i].size = d->queue_size;
+        d->ring[i].size = d->queue_size[i];
     }
     if (d->type->reset)
         d->type->reset(d);
@@ -97,7 +99,7 @@ void virtio_set_status(VirtioDevice *d, uint8_t status)
         (d->features & ~virtio_features(d) || !virtio_has(d, VIRTIO_F_VERSION_1)))
         status &= ~VIRTIO_STATUS_FEATURES_OK;
     d->status = status | (d->status & VIRTIO_STATUS_NEEDS_RESET);
-    for (unsigned i = 0; i < d->type->queues && virtio_is_running(d); i++)
+    for (unsigned i = 0; i < d->queues && virtio_is_running(d); i++)
         virtio_kick(d, i);
 }
 
@@ -111,7 +113,7 @@ void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready)
     r->event_index = virtio_has(d, VIRTIO_F_EVENT_INDEX);
     r->indirect = virtio_has(d, VIRTIO_F_INDIRECT);
     r->ready = true;
-    if (r->size > d->queue_size || !ring_start(r, &d->memory)) {
+    if (r->size > d->queue_size[queue] || !ring_start(r, &d->memory)) {
         r->broken = true;
         virtio_fail(d);
     }
@@ -125,11 +127,11 @@ void virtio_kick(VirtioDevice *d, unsigned queue)
 
 /* ---- chains ---------------------------------------------------------------------------------- */
 
-bool virtio_pop(VirtioDevice *d, unsigned queue, RingChain *c)
+bool virtio_peek(VirtioDevice *d, unsigned queue, RingChain *c)
 {
     if (!virtio_is_running(d))
         return false;
-    switch (ring_pop(&d->ring[queue], &d->memory, c)) {
+    switch (ring_peek(&d->ring[queue], &d->memory, c)) {
     case RING_CHAIN:
         return true;
     case RING_BROKEN:
@@ -140,13 +142,37 @@ bool virtio_pop(VirtioDevice *d, unsigned queue, RingChain *c)
     }
 }
 
+bool virtio_await(VirtioDevice *d, unsigned queue, RingChain *c)
+{
+    return virtio_peek(d, queue, c) || (ring_want_kicks(&d->ring[queue], &d->memory, true) &&
+                                        virtio_peek(d, queue, c));
+}
+
+bool virtio_pop(VirtioDevice *d, unsigned queue, RingChain *c)
+{
+    if (!virtio_peek(d, queue, c))
+        return false;
+    ring_take(&d->ring[queue], c);
+    return true;
+}
+
+void virtio_notify(VirtioDevice *d, unsigned queue)
+{
+    if (ring_wants_interrupt(&d->ring[queue], &d->memory))
+        raise_interrupt(d, VIRTIO_INTERRUPT_RING);
+}
+
+void virtio_push_all(VirtioDevice *d, unsigned queue, const RingUsed *used, unsigned count)
+{
+    ring_push_all(&d->ring[queue], &d->memory, used, count);
+    virtio_notify(d, queue);
+}
+
 void virtio_push(VirtioDevice *d, unsigned queue, const RingChain *c, uint32_t len)
 {
-    Ring *r = &d->ring[queue];
+    RingUsed used = ring_used(c, len);
 
-    ring_push(r, &d->memory, c, len);
-    if (ring_wants_interrupt(r, &d->memory))
-        raise_interrupt(d, VIRTIO_INTERRUPT_RING);
+    virtio_push_all(d, queue, &used, 1);
 }
 
 /* ---- configuration --------------------------------------------------------------------------- */

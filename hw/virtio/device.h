@@ -9,7 +9,7 @@
 #include "system/base/device.h"
 #include "virtio/ring.h"
 
-enum { VIRTIO_QUEUES_MAX = 4 };
+enum { VIRTIO_QUEUES_MAX = 64 };
 
 enum {
     VIRTIO_STATUS_ACKNOWLEDGE = 1, VIRTIO_STATUS_DRIVER = 2, VIRTIO_STATUS_DRIVER_OK = 4,
@@ -27,7 +27,7 @@ typedef struct VirtioDevice VirtioDevice;
 /* What a kind of device does; a constant of its file. */
 typedef struct {
     uint16_t id;
-    unsigned queues;
+    unsigned queues;                             /* unless the device says otherwise */
     uint64_t (*features)(const VirtioDevice *d); /* besides those of rings */
     /* The configuration, of .config_size bytes; little-endian. */
     unsigned config_size;
@@ -50,13 +50,14 @@ struct VirtioDevice {
     uint32_t generation;    /* of the configuration */
     uint32_t resets;        /* what was begun before a reset must not be finished after it */
     Ring ring[VIRTIO_QUEUES_MAX];
-    uint16_t queue_size;    /* greatest */
+    unsigned queues;
+    uint16_t queue_size[VIRTIO_QUEUES_MAX]; /* greatest, of each */
 };
 
 /* For .base_state of classes. */
 extern const StateField virtio_state[];
 
-/* To be called by realize. */
+/* To be called by realize, which may change .queues and .queue_size afterwards. */
 void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size);
 uint64_t virtio_features(const VirtioDevice *d);
 void virtio_reset(VirtioDevice *d);
@@ -74,10 +75,18 @@ static inline bool virtio_has(const VirtioDevice *d, uint64_t feature)
 }
 
 bool virtio_is_running(const VirtioDevice *d);
+/* Looks at the next chain of @queue and leaves it there; false as virtio_pop. */
+bool virtio_peek(VirtioDevice *d, unsigned queue, RingChain *c);
+/* The same; where there is none the driver is asked to kick when there is one. */
+bool virtio_await(VirtioDevice *d, unsigned queue, RingChain *c);
 /* The next chain of @queue. False: there is none; a broken ring has been told of. */
 bool virtio_pop(VirtioDevice *d, unsigned queue, RingChain *c);
 /* Gives it back, and interrupts if that is wanted. */
 void virtio_push(VirtioDevice *d, unsigned queue, const RingChain *c, uint32_t len);
+/* The same for several at once. */
+void virtio_push_all(VirtioDevice *d, unsigned queue, const RingUsed *used, unsigned count);
+/* Interrupts if that is wanted for what was given back by ring_push and ring_push_all. */
+void virtio_notify(VirtioDevice *d, unsigned queue);
 /* The driver did what no driver may: the device stops until it is reset. */
 void virtio_fail(VirtioDevice *d);
 /* The configuration is another one. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "hw/virtio/drives.h"
+#include "block/account.h"
 #include "util/err.h"
 #include <string.h>
 
@@ -33,6 +34,7 @@ void drive_put(const char *id, Handle *h)
 {
     Drive d = { .id = g_strdup(id), .handle = h };
 
+    account_open(h, id, NULL);
     if (!drives)
         drives = g_array_new(FALSE, FALSE, sizeof(Drive));
     g_array_append_val(drives, d);
@@ -82,6 +84,8 @@ void drive_release(const char *name)
 {
     Drive *d = find(name);
 
-    if (d)
-        d->is_used = false;
+    if (!d)
+        return;
+    account_give_back(d->handle);
+    d->is_used = false;
 }

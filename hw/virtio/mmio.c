@@ -37,7 +37,7 @@ static void update_interrupt(void *opaque)
 /* The ring that is selected; NULL: there is no such queue. */
 static Ring *selected(const VirtioMmio *s)
 {
-    return s->queue_sel < s->device->type->queues ? &s->device->ring[s->queue_sel] : NULL;
+    return s->queue_sel < s->device->queues ? &s->device->ring[s->queue_sel] : NULL;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -64,7 +64,7 @@ static uint32_t read_register(const VirtioMmio *s, uint64_t offset)
     case REG_DEVICE_FEATURES:
         return half(virtio_features(d), s->device_features_sel);
     case REG_QUEUE_MAX:
-        return r ? d->queue_size : 0;
+        return r ? d->queue_size[s->queue_sel] : 0;
     case REG_QUEUE_READY:
         return r && r->ready;
     case REG_INTERRUPT_STATUS:
@@ -150,7 +150,7 @@ static void write_register(VirtioMmio *s, uint64_t offset, uint32_t value)
         s->queue_sel = value;
         break;
     case REG_NOTIFY:
-        if (value < d->type->queues)
+        if (value < d->queues)
             virtio_kick(d, value);
         break;
     case REG_INTERRUPT_ACK:

@@ -110,10 +110,20 @@ Device *device_new(Board *board, const DeviceClass *cls, const char *id, const j
     d->cls = cls;
     d->id = g_strdup(id);
     d->board = board;
+    if (cls->defaults)
+        cls->defaults(d);
+    if (!id && cls->bus)
+        d->number = board->anonymous++;
     if (set_properties(d, options, err) && (!cls->realize || cls->realize(d, err)))
         return d;
     device_free(d);
     return NULL;
+}
+
+char *device_name(const Device *d)
+{
+    return d->id ? g_strdup(d->id)
+                 : g_strdup_printf("/machine/peripheral-anon/device[%u]", d->number);
 }
 
 void device_free(Device *d)

@@ -55,12 +55,16 @@ typedef struct {
 typedef struct DeviceClass {
     const char *name;             /* "virtio-blk-device" */
     const char *bus;              /* what it is plugged into by -device; NULL: part of a machine */
+    const char *provides;         /* the bus that others are plugged into; NULL: none */
     size_t size;                  /* of the object; zeroed */
     unsigned version;             /* of .state */
     const StateField *state;      /* NULL: none */
     const StateField *base_state; /* of what devices of its kind have in common; NULL: nothing */
     const Property *properties;   /* NULL: none */
+    void (*defaults)(Device *d);  /* of properties, before they are set; NULL: all zero */
     bool (*realize)(Device *d, GError **err); /* properties and Board are there */
+    /* Plugs @child, which is realized, into the bus that @d provides. Main loop, without the lock. */
+    bool (*plug)(Device *d, Device *child, GError **err);
     void (*reset)(Device *d);                 /* as after power-on; NULL: nothing changes */
     void (*unrealize)(Device *d);             /* also after realize has failed; NULL: nothing */
     /*
@@ -90,11 +94,13 @@ typedef struct Board {
     void (*shutdown)(struct Board *b, int exit_code); /* the guest powers off */
     void (*reset)(struct Board *b);
     void (*panicked)(struct Board *b, bool crash_loaded);
+    unsigned anonymous; /* devices of -device without an id so far */
 } Board;
 
 struct Device {
     const DeviceClass *cls;
-    char *id; /* NULL: it was given none */
+    char *id;          /* NULL: it was given none */
+    unsigned number;   /* among those of -device without an id */
     Board *board;
 };
 
@@ -105,6 +111,8 @@ struct Device {
 Device *device_new(Board *board, const DeviceClass *cls, const char *id, const json_t *options,
                    GError **err);
 void device_free(Device *d);
+/* How users call it: its id, or its place among those without one. The caller frees it. */
+char *device_name(const Device *d);
 void device_reset(Device *d);
 
 const DeviceClass *device_class_find(const char *name);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "target/x86/access.h"
+#include "target/x86/debug.h"
 #include <string.h>
 
 /* ---- memory by segment and offset ------------------------------------------------------------ */
@@ -47,6 +48,27 @@ static bool segment_allows(const X86Cpu *cpu, const X86Segment *s, X86Access acc
     return access != X86_WRITE || s->rights & X86_AR_WRITABLE;
 }
 
+static int64_t bound_of(const X86Cpu *cpu, const X86Segment *s, X86Access access)
+{
+    bool is_down = (s->rights & (X86_AR_CODE | X86_AR_DOWN)) == X86_AR_DOWN;
+
+    return segment_allows(cpu, s, access) && !is_down ? (int64_t)s->limit : -1;
+}
+
+void x86_find_bounds(X86Cpu *cpu)
+{
+    cpu->flat = 0;
+    for (unsigned i = 0; i < X86_SEGMENTS; i++) {
+        const X86Segment *s = &cpu->segment[i];
+        int64_t read = bound_of(cpu, s, X86_READ), write = bound_of(cpu, s, X86_WRITE);
+
+        cpu->bound[i][0] = read;
+        cpu->bound[i][1] = write;
+        if (!s->base && read == UINT32_MAX && (write == UINT32_MAX || i == X86_CS))
+            cpu->flat |= 1 << i;
+    }
+}
+
 static void check_alignment(X86Cpu *cpu, uint64_t linear, size_t len)
 {
     if (cpu->cpl == 3 && cpu->flags & X86_AC && cpu->cr0 & X86_CR0_AM && linear & (len - 1))
@@ -92,6 +114,8 @@ uint64_t x86_linear(X86Cpu *cpu, unsigned segment, uint64_t offset, size_t len, 
         check_alignment(cpu, linear, MIN(len, 8));
     if (cpu->dr[7] & 0xff)
         check_breakpoints(cpu, linear, len, access);
+    if (cpu->debug.watches)
+        x86_debug_note_access(cpu, linear, len, access);
     return linear;
 }
 

@@ -44,6 +44,9 @@ uint64_t x86_offset(const X86Cpu *cpu, const X86Insn *in);
  */
 uint64_t x86_linear(X86Cpu *cpu, unsigned segment, uint64_t offset, size_t len, X86Access access);
 
+/* Finds X86Cpu.bound and flat. */
+void x86_find_bounds(X86Cpu *cpu);
+
 /* Numbers of 1, 2, 4 or 8 bytes. */
 uint64_t x86_load(X86Cpu *cpu, unsigned segment, uint64_t offset, unsigned size);
 void x86_store(X86Cpu *cpu, unsigned segment, uint64_t offset, unsigned size, uint64_t v);

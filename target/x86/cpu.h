@@ -169,8 +169,16 @@ enum {
     X86_FAST_SIZE = 512,
     X86_BEHIND_SIZE = 1024,
     X86_JUMPS = 2048,
-    X86_KEYS = 8,
+    X86_KEYS = 16,
+    X86_FETCHED = 8192,
 };
+
+/* An instruction that was interpreted, so that it need not be decoded each time. */
+typedef struct {
+    uint64_t linear; /* X86_NO_JUMP if none */
+    uint8_t code[16];
+    X86Insn in;
+} X86Fetched;
 
 /* A page that translated code may use without asking: one compare, one addition. */
 typedef struct {
@@ -225,6 +233,29 @@ typedef struct {
     uint32_t error;
 } X86Exception;
 
+/* ---- debuggers: debug.h ---------------------------------------------------------------------- */
+
+typedef enum {
+    X86_POINT_BREAK,
+    X86_POINT_WRITE,
+    X86_POINT_READ,
+    X86_POINT_ACCESS, /* either */
+} X86PointKind;
+
+typedef struct {
+    X86PointKind kind;
+    uint64_t linear, len;
+} X86Point;
+
+enum { X86_POINTS = 64 };
+typedef struct {
+    X86Point point[X86_POINTS];
+    unsigned breaks, watches; /* how many of them there are */
+    bool is_hit;
+    X86Point hit;      /* which */
+    uint64_t accessed; /* and where */
+} X86Debug;
+
 typedef struct X86Cpu {
     uint64_t gpr[16];
     uint64_t rip;
@@ -240,7 +271,7 @@ typedef struct X86Cpu {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pat, tsc_aux, tsc_offset, misc_enable;
     X87 x87;
-    X86Vector xmm[16];
+    X86Vector xmm[16], ymm_high[16]; /* the YMM registers: low and high halves */
     uint32_t mxcsr;
     uint64_t pdpte[4]; /* PAE without long mode: loaded with CR3 */
     X86Features features;
@@ -266,9 +297,21 @@ typedef struct X86Cpu {
     const X86Machine *machine;
     void *machine_opaque;
 
-    /* Translated code; translate.h. */
+    /*
+     * Translated code; translate.h. Outside 64-bit mode: the last offset of each segment that may be
+     * read and written with no other check, or -1, and a bit for each that is the whole memory.
+     */
+    int64_t bound[X86_SEGMENTS][2];
+    uint8_t flat;
     struct X86CodePages *code_pages;  /* shared by all processors; code-pages.h */
     struct X86Translator *translator; /* NULL: everything is interpreted */
+    /*
+     * The budget of x86_run. While the interpreter does an instruction of a block, those of the
+     * block behind it have been taken from @left, too: they are @untouched.
+     */
+    bool counts;
+    uint32_t untouched;
+    uint64_t left;
     uint32_t ignored; /* of the events: looked at, and nothing to be done before the flags change */
     uint8_t *chain_from; /* the jump that can be made to lead to the block that comes next */
     uint16_t packed_flags; /* the arithmetic flags while translated code runs: SETO, then LAHF */
@@ -290,6 +333,9 @@ typedef struct X86Cpu {
     X86Filled tlb_global, fast_global, jumps_global;
     uint64_t jump_pages[16]; /* a bit for the hash of each page with an entry in jumps */
     uint64_t large_pages[16]; /* likewise for each page larger than 4 KiB with an entry in tlb */
+
+    X86Debug debug;
+    X86Fetched fetched[X86_FETCHED];
 } X86Cpu;
 
 /* Puts @cpu, of which memory, machine and features stay, into the state after power-on. */
@@ -339,6 +385,7 @@ typedef enum {
     X86_RAN,       /* the budget is used up, or X86_EVENT_STOP */
     X86_HALTED,    /* hlt, and no event */
     X86_SHUTDOWN,  /* triple fault */
+    X86_DEBUGGED,  /* debug.h: a point was hit, or the step is done */
     X86_EXCEPTION, /* stop_at_exceptions: see X86Cpu.exception; RIP is that of the instruction */
 } X86Exit;
 

@@ -566,6 +566,9 @@ static void note_effects(X86Insn *in, const X86Form *f)
         note_register(in, o, i || !(in->attributes & X86_A_NO_READ), writes);
         note_address(in, o);
     }
+    /* What translated code takes for granted of segments changes. */
+    if (in->op == X86_pop && in->operand[0].kind == X86_OPD_SEG)
+        in->attributes |= X86_A_ENDS_BLOCK;
     if (in->attributes & X86_A_STRING && (in->repe || in->repne)) {
         in->gpr_read |= 1 << X86_RCX;
         in->gpr_written |= 1 << X86_RCX;

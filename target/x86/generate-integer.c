@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Translating integer instructions: those the host does as they are, the stack, jumps, division. */
+/* Translating integer instructions: those the host does as they are, division, flags. */
 #include "target/x86/generate.h"
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -21,11 +21,13 @@ static bool is_passed(const X86Insn *in)
     case X86_setcc: case X86_cbw: case X86_cwd: case X86_xchg: case X86_xadd: case X86_cmpxchg:
     case X86_cmpxchg8b: case X86_cmpxchg16b: case X86_clc: case X86_stc: case X86_cmc:
     case X86_popcnt: case X86_lzcnt: case X86_tzcnt: case X86_crc32: case X86_adcx: case X86_adox:
-    case X86_movbe: case X86_lfence: case X86_mfence: case X86_sfence: case X86_pause:
+    case X86_lfence: case X86_mfence: case X86_sfence: case X86_pause:
         return x86_gen_host_has(in);
     case X86_bt: case X86_bts: case X86_btr: case X86_btc:
         /* With a register as index memory is a string of bits. */
         return in->operand[0].kind != X86_OPD_MEM || in->operand[1].kind == X86_OPD_IMM;
+    case X86_movbe:
+        return in->bits != 16 && x86_gen_host_has(in);
     default:
         return false;
     }
@@ -108,6 +110,16 @@ static bool needs_rex(const X86Insn *in, const Parts *p)
     return in->rex || p->reg >= 8 || p->rm >= 8 || p->in_memory;
 }
 
+/* True if the host's instruction needs the prefix: its default is operands of 32 bits. */
+static bool needs_66(const X86Insn *in)
+{
+    unsigned prefix = in->form->when & W_PREFIX;
+
+    if (in->bits != 16 || prefix == P66)
+        return in->prefix66;
+    return prefix != NP && in->operand_size == 2;
+}
+
 static void write_prefixes(CodeMemory *c, const X86Insn *in)
 {
     static const uint8_t repeat[8] = { [PF3] = 0xf3, [PF2] = 0xf2 };
@@ -115,10 +127,25 @@ static void write_prefixes(CodeMemory *c, const X86Insn *in)
 
     if (in->lock)
         emit8(c, 0xf0);
-    if (in->prefix66)
+    if (needs_66(in))
         emit8(c, 0x66);
     if (repeat[prefix])
         emit8(c, repeat[prefix]);
+}
+
+/* inc and dec in one byte, which are REX prefixes on the host. */
+static bool is_short_inc(const X86Form *f)
+{
+    return f->opcode == 0x40 || f->opcode == 0x48;
+}
+
+static void write_short_inc(CodeMemory *c, const X86Insn *in, const Parts *p)
+{
+    if (needs_66(in))
+        emit8(c, 0x66);
+    emit_rex(c, false, 0, 0, p->rm);
+    emit8(c, 0xff);
+    emit_modrm(c, 3, in->form->opcode >> 3 & 1, p->rm);
 }
 
 static void write_opcode(CodeMemory *c, const X86Insn *in, const Parts *p)
@@ -127,6 +154,12 @@ static void write_opcode(CodeMemory *c, const X86Insn *in, const Parts *p)
     unsigned opcode = f->opcode & 0xff, rex = (in->rex & 8) | (p->reg >> 3) << 2 | p->rm >> 3;
     unsigned map = f->opcode >> 8;
 
+    if (is_short_inc(f)) {
+        write_short_inc(c, in, p);
+        return;
+    }
+    if (f->opcode == 0x82) /* the same as 80, which the host has */
+        opcode = 0x80;
     write_prefixes(c, in);
     if (needs_rex(in, p))
         emit8(c, 0x40 | rex);
@@ -268,120 +301,6 @@ bool x86_gen_passed(Gen *g)
     return true;
 }
 
-/* ---- the stack ------------------------------------------------------------------------------- */
-
-/* R8 := RSP + @offset, checked for 8 bytes. */
-static void generate_stack(Gen *g, Slow *s, int offset, bool write)
-{
-    emit_lea(g->c, true, H_R8, H_R11, H_RSP, 1, offset);
-    x86_gen_check(g, s, 8, write);
-}
-
-static void move_sp(Gen *g, int by)
-{
-    emit_lea(g->c, true, H_R11, H_R11, H_RSP, 1, by);
-}
-
-static bool is_kind(const X86Insn *in, X86OperandKind kind)
-{
-    return in->operand[0].kind == kind && in->operand_size == 8;
-}
-
-/* X86Cpu.scratch := the memory operand. */
-static void load_operand(Gen *g, Slow *s)
-{
-    x86_gen_operand(g, s, 0, false);
-    x86_gen_at_r8(g, 0x8b, true, H_R9);
-    emit_store_gs(g->c, AT_CPU(scratch), H_R9);
-}
-
-static bool generate_push(Gen *g)
-{
-    const X86Insn *in = g->in;
-    bool in_memory = is_kind(in, X86_OPD_MEM);
-    HostReg from = H_R9;
-    Slow *s;
-
-    if (!in_memory && !is_kind(in, X86_OPD_GPR) && !is_kind(in, X86_OPD_IMM))
-        return false;
-    s = x86_gen_slow(g);
-    x86_gen_spoil_flags(g);
-    if (in_memory)
-        load_operand(g, s);
-    generate_stack(g, s, -8, true);
-    if (in_memory)
-        emit_load_gs(g->c, H_R9, AT_CPU(scratch));
-    else if (in->operand[0].kind == X86_OPD_IMM)
-        emit_imm(g->c, H_R9, in->imm);
-    else
-        from = x86_gen_use(g, in->operand[0].reg, H_R9);
-    x86_gen_at_r8(g, 0x89, true, from);
-    move_sp(g, -8);
-    x86_gen_slow_end(g, s);
-    return true;
-}
-
-static bool generate_pop(Gen *g)
-{
-    unsigned reg = g->in->operand[0].reg;
-    HostReg to;
-    Slow *s;
-
-    if (!is_kind(g->in, X86_OPD_GPR))
-        return false;
-    to = x86_gen_in_memory(reg) ? H_R9 : x86_gen_pinned(reg);
-    s = x86_gen_slow(g);
-    x86_gen_spoil_flags(g);
-    generate_stack(g, s, 0, false);
-    if (reg != X86_RSP)
-        move_sp(g, 8);
-    x86_gen_at_r8(g, 0x8b, true, to);
-    if (x86_gen_in_memory(reg))
-        emit_store_gs(g->c, x86_gen_gpr_at(reg), H_R9);
-    x86_gen_slow_end(g, s);
-    return true;
-}
-
-static bool generate_leave(Gen *g)
-{
-    Slow *s;
-
-    if (g->in->operand_size != 8)
-        return false;
-    s = x86_gen_slow(g);
-    x86_gen_spoil_flags(g);
-    emit_mov(g->c, H_R8, H_RBP);
-    x86_gen_check(g, s, 8, false);
-    emit_lea(g->c, true, H_R11, H_RBP, H_RSP, 1, 8);
-    x86_gen_at_r8(g, 0x8b, true, H_RBP);
-    x86_gen_slow_end(g, s);
-    return true;
-}
-
-static bool generate_pushf(Gen *g)
-{
-    CodeMemory *c = g->c;
-    Slow *s;
-
-    if (g->in->operand_size != 8)
-        return false;
-    s = x86_gen_slow(g);
-    x86_gen_spoil_flags(g);
-    generate_stack(g, s, -8, true);
-    x86_gen_need_flags(g);
-    emit8(c, 0x9c); /* pushfq */
-    emit_pop(c, H_R9);
-    emit_alu_imm(c, 4, H_R9, X86_ARITH);
-    emit_gs(c, 0x8b, false, H_R10, AT_CPU(flags));
-    emit_alu_imm(c, 4, H_R10, (int32_t)~(X86_ARITH | X86_RF | X86_VM));
-    emit_rr(c, 0x0b, H_R9, H_R10); /* or */
-    x86_gen_at_r8(g, 0x89, true, H_R9);
-    move_sp(g, -8);
-    g->flags = FLAGS_SAVED;
-    x86_gen_slow_end(g, s);
-    return true;
-}
-
 /* ---- flags outside the host's ---------------------------------------------------------------- */
 
 static void change_flags(Gen *g, unsigned op, uint32_t v)
@@ -406,149 +325,6 @@ static bool generate_sti(Gen *g)
     change_flags(g, 1, X86_IF);
     emit_gs_set_word(g->c, AT_CPU(ignored), 0);
     g->opened = true;
-    return true;
-}
-
-/* ---- jumps ----------------------------------------------------------------------------------- */
-
-static uint32_t jump_table(const Gen *g)
-{
-    return AT_CPU(jumps) + g->slot * sizeof(g->cpu->jumps[0]);
-}
-
-/* R10 := the slot of the table that has the target, R9. Not found: the slow way. */
-static void find_target(Gen *g, Slow *s)
-{
-    CodeMemory *c = g->c;
-
-    emit_hash(c, H_R10, H_R9, X86_HASH, X86_JUMP_SHIFT, X86_JUMP_MASK);
-    emit_gs_indexed(c, 0x3b, H_R9, H_R10, jump_table(g) + offsetof(X86Jump, rip));
-    x86_gen_slow_if(g, s, H_NE);
-}
-
-static void jump_found(Gen *g)
-{
-    emit_jmp_gs_indexed(g->c, H_R10, jump_table(g) + offsetof(X86Jump, code));
-    g->ended = true;
-}
-
-static bool generate_ret(Gen *g)
-{
-    Slow *s;
-
-    if (g->in->operand_size != 8)
-        return false;
-    s = x86_gen_slow(g);
-    x86_gen_spoil_flags(g);
-    generate_stack(g, s, 0, false);
-    x86_gen_at_r8(g, 0x8b, true, H_R9);
-    find_target(g, s);
-    move_sp(g, 8 + (g->in->operands ? (int)g->in->imm : 0));
-    jump_found(g);
-    return true;
-}
-
-static uint64_t target(const Gen *g)
-{
-    return g->next + g->in->imm;
-}
-
-static bool is_direct(const Gen *g)
-{
-    uint64_t to = target(g);
-
-    return g->in->operand[0].kind == X86_OPD_REL && g->in->operand_size == 8 &&
-           (uint64_t)((int64_t)(to << 16) >> 16) == to;
-}
-
-/* R9 := the target of an indirect jump. */
-static void load_target(Gen *g, Slow *s)
-{
-    if (g->in->operand[0].kind == X86_OPD_MEM)
-        load_operand(g, s);
-    else
-        emit_mov(g->c, H_R9, x86_gen_use(g, g->in->operand[0].reg, H_R9));
-}
-
-static bool is_indirect(const X86Insn *in)
-{
-    return is_kind(in, X86_OPD_GPR) || is_kind(in, X86_OPD_MEM);
-}
-
-static void push_return_address(Gen *g, HostReg scratch)
-{
-    emit_imm(g->c, scratch, g->next);
-    x86_gen_at_r8(g, 0x89, true, scratch);
-    move_sp(g, -8);
-}
-
-static void generate_indirect_call(Gen *g)
-{
-    Slow *s = x86_gen_slow(g);
-
-    x86_gen_spoil_flags(g);
-    load_target(g, s);
-    if (g->in->operand[0].kind != X86_OPD_MEM)
-        emit_store_gs(g->c, AT_CPU(scratch), H_R9);
-    generate_stack(g, s, -8, true);
-    emit_load_gs(g->c, H_R9, AT_CPU(scratch));
-    find_target(g, s);
-    push_return_address(g, H_R9);
-    jump_found(g);
-}
-
-static bool generate_call(Gen *g)
-{
-    Slow *s;
-
-    if (is_indirect(g->in)) {
-        generate_indirect_call(g);
-        return true;
-    }
-    if (!is_direct(g))
-        return false;
-    s = x86_gen_slow(g);
-    x86_gen_spoil_flags(g);
-    generate_stack(g, s, -8, true);
-    push_return_address(g, H_R9);
-    x86_gen_leave_to(g, target(g));
-    g->ended = true;
-    return true;
-}
-
-static bool generate_jmp(Gen *g)
-{
-    Slow *s;
-
-    if (is_direct(g)) {
-        x86_gen_save_flags(g);
-        x86_gen_leave_to(g, target(g));
-        g->ended = true;
-        return true;
-    }
-    if (!is_indirect(g->in))
-        return false;
-    s = x86_gen_slow(g);
-    x86_gen_spoil_flags(g);
-    load_target(g, s);
-    find_target(g, s);
-    jump_found(g);
-    return true;
-}
-
-static bool generate_jcc(Gen *g)
-{
-    uint8_t *taken;
-
-    if (!is_direct(g))
-        return false;
-    x86_gen_save_flags(g);
-    x86_gen_need_flags(g);
-    taken = emit_jcc(g->c, g->in->condition);
-    x86_gen_leave_to(g, g->next);
-    emit_fix(taken, g->c->at);
-    x86_gen_leave_to(g, target(g));
-    g->ended = true;
     return true;
 }
 
@@ -625,15 +401,14 @@ static bool generate_lea(Gen *g)
 {
     const X86Insn *in = g->in;
     unsigned reg = in->operand[0].reg, size = in->operand[0].size;
-    X86Insn flat = *in;
 
-    if (size == 2)
+    if (size == 2 && x86_gen_in_memory(reg))
         return false;
-    /* The offset alone, whatever the segment. */
-    flat.mem.segment = X86_DS;
-    g->in = &flat;
-    x86_gen_address(g);
-    g->in = in;
+    x86_gen_offset(g);
+    if (size == 2) {
+        emit_mov_word(g->c, x86_gen_pinned(reg), H_R8);
+        return true;
+    }
     if (size == 4)
         emit_bytes(g->c, 0xc08945, 3); /* mov r8d, r8d */
     if (x86_gen_in_memory(reg))
@@ -643,17 +418,41 @@ static bool generate_lea(Gen *g)
     return true;
 }
 
+/* AL, AX, EAX or RAX from or to a fixed address. */
+static bool generate_movabs(Gen *g)
+{
+    bool write = g->in->operand[0].kind == X86_OPD_MEM;
+    unsigned i = write ? 0 : 1, size = g->in->operand[i].size;
+    Slow *s = x86_gen_slow(g);
+
+    x86_gen_spoil_flags(g);
+    x86_gen_operand(g, s, i, write);
+    if (write) {
+        x86_gen_store(g, size, H_RAX);
+    } else if (size <= 2) {
+        x86_gen_load(g, size, H_R9);
+        if (size == 1)
+            emit_bytes(g->c, 0xc88844, 3); /* mov al, r9b */
+        else
+            emit_mov_word(g->c, H_RAX, H_R9);
+    } else {
+        x86_gen_load(g, size, H_RAX);
+    }
+    x86_gen_slow_end(g, s);
+    return true;
+}
+
 bool x86_gen_special(Gen *g)
 {
     switch (g->in->op) {
     case X86_push:
-        return generate_push(g);
+        return x86_gen_push(g);
     case X86_pop:
-        return generate_pop(g);
+        return x86_gen_pop(g);
     case X86_leave:
-        return generate_leave(g);
+        return x86_gen_leave(g);
     case X86_pushf:
-        return generate_pushf(g);
+        return x86_gen_pushf(g);
     case X86_cli:
         return generate_cli(g);
     case X86_sti:
@@ -665,13 +464,18 @@ bool x86_gen_special(Gen *g)
         change_flags(g, 1, X86_DF);
         return true;
     case X86_call:
-        return generate_call(g);
+        return x86_gen_call(g);
     case X86_ret:
-        return generate_ret(g);
+        return x86_gen_ret(g);
     case X86_jmp:
-        return generate_jmp(g);
+        return x86_gen_jmp(g);
     case X86_jcc:
-        return generate_jcc(g);
+        return x86_gen_jcc(g);
+    case X86_loop:
+    case X86_jcxz:
+        return x86_gen_count_jump(g);
+    case X86_movabs:
+        return generate_movabs(g);
     case X86_div:
         return generate_division(g, false);
     case X86_idiv:

@@ -35,6 +35,7 @@ typedef struct {
     } jump[SLOW_JUMPS];
     unsigned count;
     uint64_t rip;
+    unsigned number; /* of the instruction in its block */
     uint8_t *back; /* NULL: the instruction ends the block */
     /* What the fast path has in the host there. */
     bool needs_flags, needs_vectors, needs_x87;
@@ -48,7 +49,9 @@ typedef struct {
     unsigned slot; /* of key in X86Cpu.jumps */
     const X86Insn *in; /* the current instruction */
     uint64_t start, rip, next; /* of the block; of the instruction; of the one after it */
+    uint64_t base, limit; /* of the code segment outside 64-bit mode; else 0 */
     bool is_last; /* of the block */
+    unsigned number, count; /* of the instruction; of all those of the block */
     FlagsState flags;
     bool vectors, x87; /* known to be live */
     bool opened; /* to interrupts, by sti: they are let in after the next instruction */
@@ -97,14 +100,24 @@ void x86_gen_slow_if(Gen *g, Slow *s, unsigned condition);
 /* The slow way comes back here. */
 void x86_gen_slow_end(Gen *g, Slow *s);
 
-/* R8 := the linear address of the memory operand. */
-void x86_gen_address(Gen *g);
+/* R8 := the offset that the memory operand means. */
+void x86_gen_offset(Gen *g);
+
+/*
+ * R8, an offset in @segment that is zero above the address size, := its linear address; checked
+ * against the segment outside 64-bit mode. Spoils R9 and the flags.
+ */
+void x86_gen_segment(Gen *g, Slow *s, unsigned segment, unsigned size, bool write);
 
 /* R8 := the host address of the @size bytes at linear address R8; spoils R9, R10 and the flags. */
 void x86_gen_check(Gen *g, Slow *s, unsigned size, bool write);
 
 /* Both for the memory operand @i; it must be aligned if the processor wants that. */
 void x86_gen_operand(Gen *g, Slow *s, unsigned i, bool write);
+
+/* Numbers of 2, 4 or 8 bytes, or 1, at the address in R8; loads fill the register with zeroes. */
+void x86_gen_load(Gen *g, unsigned size, HostReg to);
+void x86_gen_store(Gen *g, unsigned size, HostReg from);
 
 /* Interprets the instruction. */
 void x86_gen_step(Gen *g);
@@ -121,6 +134,17 @@ bool x86_gen_passed(Gen *g);
 bool x86_gen_special(Gen *g);
 bool x86_gen_vector(Gen *g);
 bool x86_gen_x87(Gen *g);
+
+/* generate-flow.c. */
+bool x86_gen_push(Gen *g);
+bool x86_gen_pop(Gen *g);
+bool x86_gen_leave(Gen *g);
+bool x86_gen_pushf(Gen *g);
+bool x86_gen_ret(Gen *g);
+bool x86_gen_call(Gen *g);
+bool x86_gen_jmp(Gen *g);
+bool x86_gen_jcc(Gen *g);
+bool x86_gen_count_jump(Gen *g);
 
 /* The guest's own instruction with its operands where the host has them. */
 void x86_gen_pass(Gen *g);

@@ -186,15 +186,16 @@ static void pass_x87(Gen *g, bool noted)
 {
     const X86Insn *in = g->in;
     unsigned i = x86_gen_memory_operand(in);
-    bool in_memory = i < in->operands;
+    bool in_memory = i < in->operands, write = i == 0 && !(in->attributes & X86_A_NO_WRITE);
     Slow *s = NULL;
 
     if (in_memory) {
         s = x86_gen_slow(g);
         x86_gen_spoil_flags(g);
-        x86_gen_address(g);
+        x86_gen_offset(g);
         emit_store_gs(g->c, AT_CPU(scratch), H_R8);
-        x86_gen_check(g, s, in->operand[i].size, i == 0 && !(in->attributes & X86_A_NO_WRITE));
+        x86_gen_segment(g, s, in->mem.segment, in->operand[i].size, write);
+        x86_gen_check(g, s, in->operand[i].size, write);
     }
     if (noted)
         note_pointers(g, in_memory);
@@ -231,8 +232,6 @@ bool x86_gen_x87(Gen *g)
     if (in->op == X86_fwait)
         return true;
     if (in->op != X86_emms && in->op != X86_fldcw && !is_passed_x87(in))
-        return false;
-    if (x86_gen_memory_operand(in) < in->operands && in->mem.segment >= X86_FS)
         return false;
     need_x87(g);
     if (in->op == X86_fldcw)

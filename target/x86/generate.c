@@ -16,7 +16,9 @@
 
 #if defined(__x86_64__) && defined(__linux__)
 
+#include "target/x86/debug.h"
 #include "target/x86/generate-parts.h"
+#include "target/x86/interpret.h"
 #include <asm/prctl.h>
 #include <stddef.h>
 #include <sys/auxv.h>
@@ -40,6 +42,25 @@ void x86_gen_at_r8(Gen *g, uint8_t opcode, bool wide, HostReg reg)
     emit_rex(g->c, wide, reg, 0, H_R8);
     emit8(g->c, opcode);
     emit_modrm(g->c, 0, reg, H_R8);
+}
+
+void x86_gen_load(Gen *g, unsigned size, HostReg to)
+{
+    if (size >= 4) {
+        x86_gen_at_r8(g, 0x8b, size == 8, to);
+        return;
+    }
+    emit_rex(g->c, false, to, 0, H_R8); /* movzx */
+    emit8(g->c, 0x0f);
+    emit8(g->c, size == 1 ? 0xb6 : 0xb7);
+    emit_modrm(g->c, 0, to, H_R8);
+}
+
+void x86_gen_store(Gen *g, unsigned size, HostReg from)
+{
+    if (size == 2)
+        emit8(g->c, 0x66);
+    x86_gen_at_r8(g, size == 1 ? 0x88 : 0x89, size == 8, from);
 }
 
 static void save_registers(CodeMemory *c)
@@ -119,6 +140,16 @@ void x86_gen_by_table(Gen *g, uint64_t rip)
     emit_jmp_gs(g->c, at + offsetof(X86Jump, code));
 }
 
+static uint64_t linear_of(const Gen *g, uint64_t rip)
+{
+    return g->key.bits == 64 ? rip : (uint32_t)(g->base + rip);
+}
+
+static bool is_same_page(const Gen *g, uint64_t rip)
+{
+    return linear_of(g, rip) >> 12 == linear_of(g, g->start) >> 12;
+}
+
 /*
  * Within the page, directly once the block there is known, and through the loop before; beyond it
  * by the table, which is emptied when mappings change.
@@ -127,7 +158,7 @@ void x86_gen_leave_to(Gen *g, uint64_t rip)
 {
     uint8_t *chain;
 
-    if (rip >> 12 != g->start >> 12 || g->opened) {
+    if (!is_same_page(g, rip) || g->opened) {
         x86_gen_by_table(g, rip);
         return;
     }
@@ -151,7 +182,7 @@ Slow *x86_gen_slow(Gen *g)
 {
     Slow *s = &g->slow[g->slows++];
 
-    *s = (Slow){ .rip = g->rip };
+    *s = (Slow){ .rip = g->rip, .number = g->number };
     return s;
 }
 
@@ -169,10 +200,12 @@ void x86_gen_slow_end(Gen *g, Slow *s)
     s->back = g->c->at;
 }
 
-static void call_step(CodeMemory *c, const X86Stubs *stubs, uint64_t rip)
+static void call_step(Gen *g, uint64_t rip, unsigned number)
 {
-    emit_imm(c, H_R9, rip);
-    emit_call_to(c, stubs->step);
+    if (g->key.counts)
+        emit_gs_set_word(g->c, AT_CPU(untouched), g->count - number - 1);
+    emit_imm(g->c, H_R9, rip);
+    emit_call_to(g->c, g->stubs->step);
 }
 
 static void write_look_behind(Gen *g, Slow *s, unsigned i)
@@ -192,7 +225,7 @@ static void write_slow(Gen *g, Slow *s)
             write_look_behind(g, s, i);
     for (unsigned i = 0; i < s->count; i++)
         emit_fix(s->jump[i].from, c->at);
-    call_step(c, g->stubs, s->rip);
+    call_step(g, s->rip, s->number);
     if (!s->back) {
         emit_jmp_to(c, g->stubs->leave);
         return;
@@ -209,7 +242,7 @@ static void write_slow(Gen *g, Slow *s)
 void x86_gen_step(Gen *g)
 {
     x86_gen_save_flags(g);
-    call_step(g->c, g->stubs, g->rip);
+    call_step(g, g->rip, g->number);
     g->flags = FLAGS_SAVED;
     g->vectors = g->x87 = false;
     if (g->in->attributes & X86_A_ENDS_BLOCK) {
@@ -220,30 +253,59 @@ void x86_gen_step(Gen *g)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-void x86_gen_address(Gen *g)
+void x86_gen_offset(Gen *g)
 {
     const X86Insn *in = g->in;
     const X86Mem *m = &in->mem;
-    bool wide = in->address_size == 8;
+    unsigned size = in->address_size;
+    bool wide = size == 8;
     HostReg base, index = H_RSP;
 
     if (m->rip || (m->base == X86_NO_REG && m->index == X86_NO_REG)) {
         uint64_t at = m->disp + (m->rip ? g->next : 0);
 
-        emit_imm(g->c, H_R8, wide ? at : (uint32_t)at);
-    } else {
-        if (m->index != X86_NO_REG)
-            index = x86_gen_use(g, m->index, H_R9);
-        if (m->base == X86_NO_REG) {
-            emit_lea_index(g->c, wide, H_R8, index, m->scale, m->disp);
-        } else {
-            base = x86_gen_use(g, m->base, H_R8);
-            emit_lea(g->c, wide, H_R8, base, index, m->scale, m->disp);
-        }
+        emit_imm(g->c, H_R8, wide ? at : size == 2 ? (uint16_t)at : (uint32_t)at);
+        return;
     }
-    if (m->segment >= X86_FS)
-        emit_gs(g->c, 0x03, true, H_R8, AT_CPU(segment) + m->segment * sizeof(X86Segment) +
-                                            offsetof(X86Segment, base));
+    if (m->index != X86_NO_REG)
+        index = x86_gen_use(g, m->index, H_R9);
+    if (m->base == X86_NO_REG) {
+        emit_lea_index(g->c, wide, H_R8, index, m->scale, m->disp);
+    } else {
+        base = x86_gen_use(g, m->base, H_R8);
+        emit_lea(g->c, wide, H_R8, base, index, m->scale, m->disp);
+    }
+    if (size == 2)
+        emit_movzx_word(g->c, H_R8, H_R8);
+}
+
+static uint32_t base_at(unsigned segment)
+{
+    return AT_CPU(segment) + segment * sizeof(X86Segment) + offsetof(X86Segment, base);
+}
+
+/* A bound of -1 sends all to the interpreter. */
+static void check_bound(Gen *g, Slow *s, unsigned segment, unsigned size, bool write)
+{
+    uint32_t bound = AT_CPU(bound) + (segment * 2 + write) * sizeof(g->cpu->bound[0][0]);
+
+    emit_lea(g->c, true, H_R9, H_R8, H_RSP, 1, size - 1);
+    emit_gs(g->c, 0x3b, true, H_R9, bound);
+    x86_gen_slow_if(g, s, H_G);
+}
+
+void x86_gen_segment(Gen *g, Slow *s, unsigned segment, unsigned size, bool write)
+{
+    if (g->key.bits == 64) {
+        if (segment >= X86_FS)
+            emit_gs(g->c, 0x03, true, H_R8, base_at(segment));
+        return;
+    }
+    if (g->key.flat >> segment & 1 && !(segment == X86_CS && write))
+        return;
+    check_bound(g, s, segment, size, write);
+    emit_load_gs(g->c, H_R9, base_at(segment));
+    emit_lea(g->c, false, H_R8, H_R8, H_R9, 1, 0);
 }
 
 static uint32_t fast_at(unsigned table, bool write)
@@ -276,7 +338,8 @@ void x86_gen_operand(Gen *g, Slow *s, unsigned i, bool write)
 {
     unsigned size = g->in->operand[i].size;
 
-    x86_gen_address(g);
+    x86_gen_offset(g);
+    x86_gen_segment(g, s, g->in->mem.segment, size, write);
     if (size == 16 && (!(g->in->attributes & X86_A_UNALIGNED) || g->in->op == X86_cmpxchg16b)) {
         emit_bytes(g->c, 0x0fc0f641, 4); /* test r8b, 15 */
         x86_gen_slow_if(g, s, H_NE);
@@ -300,11 +363,29 @@ static uint8_t *generate_entry(Gen *g)
     return emit_jcc(g->c, H_NE);
 }
 
+/* Takes the block's instructions from the budget; where that has not so many the loop goes on. */
+static uint8_t *generate_count(Gen *g)
+{
+    if (!g->key.counts)
+        return NULL;
+    emit_gs_quad(g->c, 5, AT_CPU(left), g->count);
+    return emit_jcc(g->c, H_B);
+}
+
+static void generate_uncount(Gen *g, uint8_t *from)
+{
+    if (!from)
+        return;
+    emit_fix(from, g->c->at);
+    emit_gs_quad(g->c, 0, AT_CPU(left), g->count);
+}
+
 /* What stands behind the code of each block. */
-static void generate_end(Gen *g, X86Block *b, uint8_t *to_events)
+static void generate_end(Gen *g, X86Block *b, uint8_t *to_events, uint8_t *to_uncount)
 {
     for (unsigned i = 0; i < g->slows; i++)
         write_slow(g, &g->slow[i]);
+    generate_uncount(g, to_uncount);
     emit_fix(to_events, g->c->at);
     emit_imm(g->c, H_R9, g->start);
     emit_jmp_to(g->c, g->stubs->leave_r9);
@@ -343,7 +424,9 @@ static void *allocate(CodeMemory *c, size_t size)
 static unsigned decode_block(X86Insn *in, X86Cpu *cpu, const uint8_t *guest, size_t len,
                              size_t *used)
 {
+    uint64_t linear = x86_code_address(cpu);
     unsigned count = 0;
+    bool opens = false;
 
     *used = 0;
     while (count < X86_BLOCK_INSNS) {
@@ -353,7 +436,10 @@ static unsigned decode_block(X86Insn *in, X86Cpu *cpu, const uint8_t *guest, siz
             break;
         *used += i->length;
         count++;
-        if (i->attributes & X86_A_ENDS_BLOCK && i->op != X86_cli && i->op != X86_sti)
+        if (opens || (i->attributes & X86_A_ENDS_BLOCK && i->op != X86_cli && i->op != X86_sti))
+            break;
+        opens = i->op == X86_sti && !cpu->cpl;
+        if (cpu->debug.breaks && x86_debug_has_break(cpu, linear + *used))
             break;
     }
     if (!count)
@@ -379,8 +465,12 @@ static void generate_body(Gen *g, const X86Insn *in, unsigned count)
         bool was_opened = g->opened;
 
         g->in = &in[i];
+        g->number = i;
         g->rip = at;
-        g->next = at = at + in[i].length;
+        at += in[i].length;
+        if (g->key.bits != 64)
+            at = (uint32_t)at;
+        g->next = at;
         g->is_last = i == count - 1;
         generate_insn(g);
         if (was_opened)
@@ -397,20 +487,28 @@ X86Block *x86_generate_block(CodeMemory *c, X86Cpu *cpu, const X86Stubs *stubs, 
 {
     X86Insn in[X86_BLOCK_INSNS];
     Gen g = { .c = c, .cpu = cpu, .stubs = stubs, .key = key, .slot = slot, .start = cpu->rip };
+    const X86Segment *cs = &cpu->segment[X86_CS];
     size_t used;
     unsigned count = decode_block(in, cpu, guest, len, &used);
     X86Block *b = allocate(c, sizeof(*b));
-    uint8_t *copy = allocate(c, used), *to_events;
+    uint8_t *copy = allocate(c, used), *to_events, *to_uncount;
 
+    if (key.bits != 64) {
+        g.base = cs->base;
+        g.limit = cs->limit;
+    }
     memcpy(copy, guest, used);
-    *b = (X86Block){ .rip = g.start, .key = key, .length = used, .code = c->at, .guest = copy };
+    *b = (X86Block){ .rip = g.start, .key = key, .length = used, .code = c->at, .guest = copy,
+                     .base = g.base, .limit = g.limit };
     to_events = generate_entry(&g);
     b->body = c->at;
+    g.count = count ? count : 1;
+    to_uncount = generate_count(&g);
     if (count)
         generate_body(&g, in, count);
     else
         generate_single(&g);
-    generate_end(&g, b, to_events);
+    generate_end(&g, b, to_events, to_uncount);
     return b;
 }
 

@@ -16,8 +16,11 @@ typedef union {
     struct {
         uint8_t table; /* X86_FAST_* */
         uint8_t bits;
-        bool sse, sse_float, x87; /* may be passed to the host */
-        bool is_supervisor;
+        uint8_t stack; /* bytes of the stack pointer */
+        uint8_t flat;  /* X86Cpu.flat; 0 in 64-bit mode */
+        bool sse : 1, sse_float : 1, x87 : 1; /* may be passed to the host */
+        bool is_supervisor : 1, is_v86 : 1;
+        bool counts : 1; /* instructions, against a budget */
     };
     uint64_t all;
 } X86Key;
@@ -29,6 +32,7 @@ enum { X86_PATCH = 5 };
 /* Guest instructions from one entry to the next jump. */
 typedef struct X86Block {
     uint64_t rip, physical; /* of the first instruction */
+    uint64_t base, limit; /* of its code segment; 0 in 64-bit mode */
     X86Key key;
     uint16_t length; /* of its instructions */
     bool is_dead; /* its instructions were written to, and not compared since */

@@ -31,14 +31,6 @@ static size_t bytes_in_segment(X86Cpu *cpu)
     return MIN(X86_INSN_MAX, (uint64_t)cs->limit - cpu->rip + 1);
 }
 
-/* The linear address of the instruction at RIP. */
-static uint64_t code_address(const X86Cpu *cpu)
-{
-    uint64_t linear = cpu->segment[X86_CS].base + cpu->rip;
-
-    return cpu->mode.bits == 64 ? cpu->rip : (uint32_t)linear;
-}
-
 static size_t fetch_part(X86Cpu *cpu, uint64_t linear, uint8_t *to, size_t len)
 {
     X86Place p = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
@@ -49,10 +41,10 @@ static size_t fetch_part(X86Cpu *cpu, uint64_t linear, uint8_t *to, size_t len)
     return len;
 }
 
-void x86_fetch(X86Cpu *cpu, X86Insn *in, uint8_t code[X86_INSN_MAX])
+/* Decodes the instruction at RIP, whose bytes are then in @code. */
+static void decode(X86Cpu *cpu, uint64_t linear, X86Insn *in, uint8_t code[X86_INSN_MAX])
 {
     size_t may = bytes_in_segment(cpu), have;
-    uint64_t linear = code_address(cpu);
     X86Decoded d;
 
     have = fetch_part(cpu, linear, code, may);
@@ -67,6 +59,47 @@ void x86_fetch(X86Cpu *cpu, X86Insn *in, uint8_t code[X86_INSN_MAX])
         x86_raise_error(cpu, X86_GP, 0);
     if (d == X86_UNDEFINED)
         x86_raise(cpu, X86_UD);
+}
+
+static bool same_bytes(const uint8_t *a, const uint8_t *b, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
+}
+
+/* True if what @f was decoded from still stands there, also where it goes on on the next page. */
+static bool is_unchanged(X86Cpu *cpu, const X86Fetched *f, uint64_t linear)
+{
+    size_t left = 4096 - (linear & 4095), len = f->in.length, first = MIN(left, len);
+    X86Place place;
+
+    if (f->linear != linear || f->in.bits != cpu->mode.bits)
+        return false;
+    if (cpu->mode.bits != 64 && cpu->rip + len - 1 > cpu->segment[X86_CS].limit)
+        return false;
+    place = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
+    if (!place.host || !same_bytes(f->code, place.host, first))
+        return false;
+    if (first == len)
+        return true;
+    linear = cpu->is_long ? linear + first : (uint32_t)(linear + first);
+    place = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
+    return place.host && same_bytes(f->code + first, place.host, len - first);
+}
+
+const X86Insn *x86_fetch(X86Cpu *cpu)
+{
+    uint64_t linear = x86_code_address(cpu);
+    X86Fetched *f = &cpu->fetched[(linear ^ linear >> 12) & (X86_FETCHED - 1)];
+
+    if (is_unchanged(cpu, f, linear))
+        return &f->in;
+    f->linear = X86_NO_JUMP;
+    decode(cpu, linear, &f->in, f->code);
+    f->linear = linear;
+    return &f->in;
 }
 
 /* ---- what must hold before an instruction ---------------------------------------------------- */
@@ -180,7 +213,7 @@ static void run(X86Cpu *cpu, const X86Insn *in)
 
 static void check_code_breakpoints(X86Cpu *cpu)
 {
-    uint64_t linear = code_address(cpu);
+    uint64_t linear = x86_code_address(cpu);
     unsigned hit = 0;
 
     for (unsigned i = 0; i < 4; i++)
@@ -228,13 +261,9 @@ void x86_execute(X86Cpu *cpu, const X86Insn *in)
 
 void x86_step(X86Cpu *cpu)
 {
-    uint8_t code[X86_INSN_MAX];
-    X86Insn in;
-
     if (cpu->dr[7] & 0xff && !(cpu->flags & X86_RF))
         check_code_breakpoints(cpu);
-    x86_fetch(cpu, &in, code);
-    x86_execute(cpu, &in);
+    x86_execute(cpu, x86_fetch(cpu));
 }
 
 /* ---- exceptions ------------------------------------------------------------------------------ */

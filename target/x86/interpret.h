@@ -11,11 +11,17 @@ void x86_step(X86Cpu *cpu);
 /* Executes @in, which stands at RIP, with all checks; RIP is then where execution goes on. */
 void x86_execute(X86Cpu *cpu, const X86Insn *in);
 
+/* The linear address of the instruction at RIP. */
+static inline uint64_t x86_code_address(const X86Cpu *cpu)
+{
+    return cpu->mode.bits == 64 ? cpu->rip : (uint32_t)(cpu->segment[X86_CS].base + cpu->rip);
+}
+
 /*
- * Decodes the instruction at RIP, whose bytes are then in @code. The second page is touched only if
- * it reaches there.
+ * The instruction at RIP, which stays until the next one is fetched. The second page is touched only
+ * if it reaches there.
  */
-void x86_fetch(X86Cpu *cpu, X86Insn *in, uint8_t code[X86_INSN_MAX]);
+const X86Insn *x86_fetch(X86Cpu *cpu);
 
 /* True if @in leaves the pointers to the last x87 instruction alone. */
 bool x86_is_x87_control(const X86Insn *in);

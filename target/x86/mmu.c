@@ -8,6 +8,7 @@
  */
 #include "target/x86/mmu.h"
 #include "target/x86/access.h"
+#include "target/x86/debug.h"
 #include "target/x86/translate.h"
 #include <string.h>
 
@@ -364,6 +365,8 @@ static void note_access(X86Cpu *cpu, const X86TlbEntry *e, X86Access access, X86
 
     if (access == X86_FETCH || by != X86_BY_PROGRAM || !e->host)
         return;
+    if (cpu->debug.watches && x86_debug_watches_page(cpu, e->page))
+        return;
     if (write && (e->rights & X86_TLB_READ_ONLY_HOST || x86_has_code(cpu, e->physical)))
         return;
     if (table == X86_FAST_SYSTEM && cpu->cr4 & X86_CR4_SMAP && e->rights & X86_TLB_USER)
@@ -558,6 +561,12 @@ void x86_jumps_flush(X86Cpu *cpu)
     memset(cpu->jump_pages, 0, sizeof(cpu->jump_pages));
 }
 
+void x86_jumps_flush_key(X86Cpu *cpu, unsigned key)
+{
+    for (unsigned i = 0; i < X86_JUMPS; i++)
+        cpu->jumps[key][i].rip = X86_NO_JUMP;
+}
+
 static void jumps_flush_nonglobal(X86Cpu *cpu)
 {
     if (all_known(&cpu->jumps_filled))
@@ -566,11 +575,11 @@ static void jumps_flush_nonglobal(X86Cpu *cpu)
         x86_jumps_flush(cpu);
 }
 
-void x86_note_jump(X86Cpu *cpu, unsigned key, uint64_t rip, const uint8_t *code, bool is_global)
+void x86_note_jump(X86Cpu *cpu, unsigned key, X86Jump to, uint64_t linear, bool is_global)
 {
-    *x86_jump_slot(cpu, key, rip) = (X86Jump){ rip, code };
-    note_filled(is_global ? &cpu->jumps_global : &cpu->jumps_filled, rip);
-    set_page_bit(cpu->jump_pages, rip, 12);
+    *x86_jump_slot(cpu, key, to.rip) = to;
+    note_filled(is_global ? &cpu->jumps_global : &cpu->jumps_filled, to.rip);
+    set_page_bit(cpu->jump_pages, linear, 12);
 }
 
 static void forget_fast(X86Cpu *cpu, unsigned table, bool write, uint64_t page)

@@ -63,8 +63,8 @@ bool x86_fast_fill(X86Cpu *cpu, uint64_t linear, bool write);
 /* Makes translated code ask before it writes to the page at @host. True if it has not done so. */
 bool x86_fast_protect(X86Cpu *cpu, const uint8_t *host);
 
-/* Translated code goes on with @code at @rip, in table @key of X86Cpu.jumps. */
-void x86_note_jump(X86Cpu *cpu, unsigned key, uint64_t rip, const uint8_t *code, bool is_global);
+/* In table @key of X86Cpu.jumps, translated code goes on as @to says, whose address is @linear. */
+void x86_note_jump(X86Cpu *cpu, unsigned key, X86Jump to, uint64_t linear, bool is_global);
 
 /* Slots of the tables, as offsets in bytes; translated code computes them, too. */
 #define X86_HASH 0x2545f491
@@ -103,7 +103,8 @@ static inline X86FastEntry *x86_behind_slot(X86Cpu *cpu, unsigned table, bool wr
  */
 void x86_leave_address_space(X86Cpu *cpu);
 
-/* Forgets all of X86Cpu.jumps. */
+/* Forgets all of one table; all of X86Cpu.jumps. */
+void x86_jumps_flush_key(X86Cpu *cpu, unsigned key);
 void x86_jumps_flush(X86Cpu *cpu);
 
 /* Reads the four page directory pointers of PAE paging; false if one has reserved bits set. */

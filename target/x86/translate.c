@@ -12,12 +12,13 @@
  * comes to it again its bytes are compared with a copy, and it lives on if they are the same.
  */
 #include "target/x86/access.h"
+#include "target/x86/debug.h"
 #include "target/x86/generate.h"
 #include "target/x86/interpret.h"
 #include "target/x86/x87.h"
 #include <string.h>
 
-enum { HASHES = 1 << 14, DECODED = 4096 };
+enum { HASHES = 1 << 14 };
 
 /* The blocks made of a page. */
 typedef struct {
@@ -27,12 +28,10 @@ typedef struct {
     unsigned live;
 } CodePage;
 
-/* An instruction that was interpreted, so that it need not be decoded each time. */
+/* A code segment outside 64-bit mode. */
 typedef struct {
-    uint64_t rip;
-    uint8_t code[X86_INSN_MAX];
-    X86Insn in;
-} Decoded;
+    uint64_t base, limit;
+} CodeRange;
 
 typedef struct X86Translator {
     CodeMemory code;
@@ -41,12 +40,12 @@ typedef struct X86Translator {
     GHashTable *pages; /* physical page number to CodePage */
     X86Block *hashed[HASHES];
     X86Key keys[X86_KEYS]; /* of the tables of X86Cpu.jumps */
+    CodeRange code_range[X86_KEYS]; /* the code segment for which they hold */
     unsigned key_count;
     unsigned slot; /* of the key that ran last */
     bool hit; /* code has been written to */
     X86CodePages *own_pages; /* if the machine gave none */
     X86Mail mail;
-    Decoded decoded[DECODED];
 } X86Translator;
 
 /* ---- keys ------------------------------------------------------------------------------------ */
@@ -58,9 +57,13 @@ X86Key x86_key(const X86Cpu *cpu)
 
     k.table = x86_fast_table(cpu);
     k.bits = cpu->mode.bits;
+    k.stack = cpu->stack_size;
+    k.flat = cpu->mode.bits == 64 ? 0 : cpu->flat;
+    k.is_v86 = x86_is_v86(cpu);
     k.is_supervisor = !cpu->cpl;
     k.sse = on && cpu->cr4 & X86_CR4_OSFXSR;
     k.sse_float = k.sse && (cpu->mxcsr & 0x1f80) == 0x1f80;
+    k.counts = cpu->counts;
     k.x87 = on && (cpu->x87.control & X87_EXCEPTIONS) == X87_EXCEPTIONS &&
             !(cpu->x87.status & X87_ES);
     return k;
@@ -170,6 +173,12 @@ static void drop_all(X86Cpu *cpu)
     t->key_count = 0;
 }
 
+void x86_forget_code(X86Cpu *cpu)
+{
+    if (cpu->translator)
+        drop_all(cpu);
+}
+
 /* The page is no longer written to without asking. */
 static void protect(X86Cpu *cpu, uint64_t page)
 {
@@ -227,9 +236,17 @@ static void count_live(X86Cpu *cpu, CodePage *p, X86Place place)
     x86_fast_protect(cpu, place.host - (place.physical & 4095));
 }
 
+static CodeRange code_range(const X86Cpu *cpu)
+{
+    const X86Segment *cs = &cpu->segment[X86_CS];
+
+    return cpu->mode.bits == 64 ? (CodeRange){ 0, 0 } : (CodeRange){ cs->base, cs->limit };
+}
+
 static X86Block *make_block(X86Cpu *cpu, X86Place place)
 {
     X86Translator *t = cpu->translator;
+    size_t len = 4096 - (place.physical & 4095);
     X86Block **slot = hash_slot(t, place.physical, cpu->rip), *b;
     CodePage *p;
 
@@ -238,8 +255,9 @@ static X86Block *make_block(X86Cpu *cpu, X86Place place)
     p = make_page(t, place.physical);
     /* Watched before it is read: what another processor writes in between is not missed. */
     count_live(cpu, p, place);
-    b = x86_generate_block(&t->code, cpu, &t->stubs, t->keys[t->slot], t->slot, place.host,
-                           4096 - (place.physical & 4095));
+    if (cpu->mode.bits != 64)
+        len = MIN(len, code_range(cpu).limit - cpu->rip + 1);
+    b = x86_generate_block(&t->code, cpu, &t->stubs, t->keys[t->slot], t->slot, place.host, len);
     b->physical = place.physical;
     p->granules |= granules_of(b->physical, b->length);
     b->next = p->blocks;
@@ -280,24 +298,26 @@ static bool revive(X86Cpu *cpu, X86Block *b, X86Place place)
 static X86Block *find_block(X86Cpu *cpu)
 {
     X86Translator *t = cpu->translator;
+    CodeRange code = code_range(cpu);
+    uint64_t linear = x86_code_address(cpu);
     X86Block *b, *next;
     X86Place place;
 
-    if (!x86_is_canonical(cpu->rip))
+    if (cpu->mode.bits == 64 ? !x86_is_canonical(cpu->rip) : cpu->rip > code.limit)
         return NULL;
-    place = x86_place(cpu, cpu->rip, 1, X86_FETCH, X86_BY_PROGRAM);
+    place = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
     if (!place.host || !x86_code_pages_covers(place.physical))
         return NULL;
     for (b = *hash_slot(t, place.physical, cpu->rip); b; b = next) {
         next = b->next_hashed;
-        if (b->rip == cpu->rip && b->physical == place.physical &&
-            b->key.all == t->keys[t->slot].all && (!b->is_dead || revive(cpu, b, place)))
+        if (b->rip == cpu->rip && b->physical == place.physical && b->base == code.base &&
+            b->limit == code.limit && b->key.all == t->keys[t->slot].all && (!b->is_dead || revive(cpu, b, place)))
             break;
     }
     if (!b)
         b = make_block(cpu, place);
     if (b)
-        x86_note_jump(cpu, t->slot, b->rip, b->code, place.is_global);
+        x86_note_jump(cpu, t->slot, (X86Jump){ b->rip, b->code }, linear, place.is_global);
     return b;
 }
 
@@ -362,37 +382,6 @@ static void unpack_x87(X86Cpu *cpu)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-/* True if what @d was decoded from still stands at RIP, also where it goes on on the next page. */
-static bool is_unchanged(X86Cpu *cpu, const Decoded *d)
-{
-    size_t left = 4096 - (cpu->rip & 4095), first = MIN(left, d->in.length);
-    X86Place place;
-
-    if (d->rip != cpu->rip || d->in.bits != cpu->mode.bits)
-        return false;
-    place = x86_place(cpu, cpu->rip, first, X86_FETCH, X86_BY_PROGRAM);
-    if (!place.host || memcmp(d->code, place.host, first) != 0)
-        return false;
-    if (first == d->in.length)
-        return true;
-    place = x86_place(cpu, cpu->rip + first, 1, X86_FETCH, X86_BY_PROGRAM);
-    return place.host && memcmp(d->code + first, place.host, d->in.length - first) == 0;
-}
-
-/* Like x86_fetch, but remembers. */
-static const X86Insn *fetch(X86Cpu *cpu)
-{
-    X86Translator *t = cpu->translator;
-    Decoded *d = &t->decoded[(cpu->rip ^ cpu->rip >> 10) & (DECODED - 1)];
-
-    if (is_unchanged(cpu, d))
-        return &d->in;
-    d->rip = X86_NO_JUMP;
-    x86_fetch(cpu, &d->in, d->code);
-    d->rip = cpu->rip;
-    return &d->in;
-}
-
 /* True if @in, which does not end a block, may change what the key says. */
 static bool may_change_key(const X86Insn *in)
 {
@@ -404,6 +393,23 @@ static bool may_change_key(const X86Insn *in)
     default:
         return false;
     }
+}
+
+/* True if the block cannot go on at @next after @in was interpreted. */
+static bool must_leave(const X86Cpu *cpu, const X86Insn *in, uint64_t next)
+{
+    const X86Translator *t = cpu->translator;
+
+    return in->attributes & X86_A_ENDS_BLOCK || cpu->rip != next || t->hit || cpu->debug.is_hit ||
+           __atomic_load_n(&cpu->events, __ATOMIC_RELAXED) != cpu->ignored ||
+           (may_change_key(in) && x86_key(cpu).all != t->keys[t->slot].all);
+}
+
+/* A block is left before its end: what it has not executed goes back to the budget. */
+static void give_back(X86Cpu *cpu)
+{
+    cpu->left += cpu->untouched;
+    cpu->untouched = 0;
 }
 
 /* Interprets one instruction of a block. 1: the block cannot go on. */
@@ -419,13 +425,16 @@ static int step(X86Cpu *cpu, uint64_t rip)
     t->hit = false;
     if (__atomic_load_n(&cpu->events, __ATOMIC_RELAXED) & X86_EVENT_CODE)
         x86_take_code_mail(cpu);
-    in = fetch(cpu);
+    in = x86_fetch(cpu);
     next = rip + in->length;
     x86_execute(cpu, in);
     pack_flags(cpu);
-    return in->attributes & X86_A_ENDS_BLOCK || cpu->rip != next || t->hit ||
-           __atomic_load_n(&cpu->events, __ATOMIC_RELAXED) != cpu->ignored ||
-           (may_change_key(in) && x86_key(cpu).all != t->keys[t->slot].all);
+    if (must_leave(cpu, in, next)) {
+        give_back(cpu);
+        return 1;
+    }
+    cpu->untouched = 0;
+    return 0;
 }
 
 /*
@@ -435,8 +444,22 @@ static bool can_run_blocks(const X86Cpu *cpu)
 {
     bool aligned = cpu->cpl == 3 && cpu->flags & X86_AC && cpu->cr0 & X86_CR0_AM;
 
-    return cpu->translator && cpu->mode.bits == 64 && !(cpu->flags & (X86_TF | X86_RF)) &&
-           !cpu->shadow && !(cpu->dr[7] & 0xff) && !aligned;
+    return cpu->translator && !(cpu->flags & (X86_TF | X86_RF)) &&
+           !cpu->shadow && !(cpu->dr[7] & 0xff) && !aligned &&
+           (!cpu->counts || cpu->left >= X86_BLOCK_INSNS);
+}
+
+/* A table holds for one code segment at a time: the same offset leads elsewhere in another one. */
+static void choose_code_range(X86Cpu *cpu)
+{
+    X86Translator *t = cpu->translator;
+    CodeRange now = code_range(cpu), *had = &t->code_range[t->slot];
+
+    if (now.base == had->base && now.limit == had->limit)
+        return;
+    *had = now;
+    x86_jumps_flush_key(cpu, t->slot);
+    cpu->chain_from = NULL;
 }
 
 /* Chooses the table of jumps for the state the processor is in. */
@@ -470,6 +493,7 @@ static const uint8_t *find_code(X86Cpu *cpu)
     if (code_memory_left(&t->code) < X86_BLOCK_BYTES) {
         drop_all(cpu);
         choose_key(cpu);
+        choose_code_range(cpu);
         from = NULL;
     }
     cpu->chain_from = NULL;
@@ -479,15 +503,25 @@ static const uint8_t *find_code(X86Cpu *cpu)
     return b ? b->code : NULL;
 }
 
+static void run_one(X86Cpu *cpu)
+{
+    if (cpu->counts)
+        cpu->left--;
+    x86_step(cpu);
+}
+
 static void run_block(X86Cpu *cpu)
 {
     void (*enter)(const uint8_t *code);
     const uint8_t *code;
 
+    if (cpu->mode.bits != 64)
+        x86_find_bounds(cpu);
     choose_key(cpu);
+    choose_code_range(cpu);
     code = find_code(cpu);
     if (!code) {
-        x86_step(cpu);
+        run_one(cpu);
         return;
     }
     memcpy(&enter, &cpu->translator->stubs.enter, sizeof(enter));
@@ -512,6 +546,7 @@ static X86Exit run(X86Cpu *cpu)
     cpu->chain_from = NULL;
     if (setjmp(trap)) {
         cpu->chain_from = NULL;
+        give_back(cpu);
         if (cpu->stop_at_exceptions)
             return X86_EXCEPTION;
         if (!x86_handle(cpu))
@@ -526,21 +561,30 @@ static X86Exit run(X86Cpu *cpu)
                 return X86_RAN;
             events = __atomic_load_n(&cpu->events, __ATOMIC_RELAXED);
         }
+        if (cpu->debug.is_hit || (cpu->debug.breaks && x86_debug_is_at_break(cpu)))
+            return X86_DEBUGGED;
         if (cpu->halted)
             return X86_HALTED;
+        if (cpu->counts && !cpu->left)
+            return X86_RAN;
         cpu->ignored = events & ignorable(cpu);
         if (can_run_blocks(cpu))
             run_block(cpu);
         else
-            x86_step(cpu);
+            run_one(cpu);
     }
 }
 
-X86Exit x86_run(X86Cpu *cpu)
+X86Exit x86_run(X86Cpu *cpu, uint64_t budget)
 {
     uint64_t before = x86_generate_begin(cpu);
-    X86Exit why = run(cpu);
+    X86Exit why;
 
+    cpu->counts = budget != X86_NO_BUDGET;
+    cpu->left = budget;
+    cpu->untouched = 0;
+    cpu->debug.is_hit = false;
+    why = run(cpu);
     x86_generate_end(before);
     return why;
 }

@@ -18,10 +18,24 @@ bool x86_translator_init(X86Cpu *cpu, size_t size);
 void x86_translator_free(X86Cpu *cpu);
 
 /*
- * Runs @cpu, translated where there is a translator and the code is 64-bit code, else interpreted,
- * until it stops; there is no budget, X86_EVENT_STOP ends it.
+ * Runs @cpu, translated where there is a translator, else interpreted, until it stops, or has
+ * executed @budget instructions: exactly that many, where one that raises counts and a string
+ * operation counts as often as it lets interrupts in. X86_EVENT_STOP ends it, too.
  */
-X86Exit x86_run(X86Cpu *cpu);
+#define X86_NO_BUDGET UINT64_MAX
+X86Exit x86_run(X86Cpu *cpu, uint64_t budget);
+
+/*
+ * How many instructions of the budget are still to be executed. Devices may ask on the processor's
+ * thread, too: the instruction that led to them has been executed then.
+ */
+static inline uint64_t x86_budget_left(const X86Cpu *cpu)
+{
+    return cpu->left + cpu->untouched;
+}
+
+/* Forgets all blocks. While @cpu does not run. */
+void x86_forget_code(X86Cpu *cpu);
 
 /* True if there are blocks made of what stands on the page of @physical. */
 bool x86_has_code(const X86Cpu *cpu, uint64_t physical);

@@ -1,115 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Scripted QMP sessions with our storage daemon and with the reference's, each in a folder of its own
-with the same images: replies and events are the same, byte for byte after masks, in the same order.
-
-A step is a request "COMMAND {arguments}", or raw JSON. Marks in front of it:
-    ~   the text of an error is ours to word, its class is not
-    =   order of the list that is returned does not count, nor does what ours does not have
-    >   events may come some time later: wait for one
-    !   a shell command with the reference's tools
-"""
-import json
+"""QMP sessions beside the reference's storage daemon; tests/lib/qmp_sessions.py says how they are written."""
 import pathlib
-import re
-import subprocess
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from functions import BUILD, REFERENCE, judge, require_reference
-from qmp import Stdio, masked
-
-SESSIONS = {}
-
-
-def session(name, *steps, options=(), images=''):
-    assert name not in SESSIONS, name
-    SESSIONS[name] = (steps, options, images)
-
-
-# ---- running ----
-
-def text_of(step):
-    if step.startswith('{'):
-        return step
-    command, _, arguments = step.partition(' ')
-    return '{"execute":"%s"%s}' % (command, f',"arguments":{arguments}' if arguments else '')
-
-
-def without_words(line):
-    return re.sub(r'("desc": )".*"', r'\1""', line)
-
-
-# Debian builds the reference without the first, its emulator alone has the next ones, and the last came
-# later.
-OURS_ALONE = ('authz-pam', 'getfd', 'closefd', 'add-fd', 'remove-fd', 'query-fdsets',
-              'blockdev-set-active')
-
-
-def as_set(line):
-    """The returned list without order."""
-    return sorted(json.dumps(i, sort_keys=True) for i in json.loads(line)['return']
-                  if i.get('name') not in OURS_ALONE)
-
-
-# How long the file of an image is, is each side's own matter.
-FILE_LENGTH = re.compile(r'"virtual-size": \d+(?=, "filename": "[^"]*\.qcow2", "format": "file")')
-
-
-def run(program, folder, steps, options, images):
-    subprocess.run(['bash', '-ec', images], cwd=folder, check=True, stdout=subprocess.DEVNULL,
-                   env={'PATH': f'{REFERENCE}:/usr/bin:/bin'})
-    results = []
-    with Stdio(program / 'qemu-storage-daemon', *options, cwd=folder) as daemon:
-        for step in steps:
-            mark = step[0] if step[0] in '~=>!' else ''
-            rest = step[len(mark):].strip()
-            if mark == '!':
-                done = subprocess.run(['bash', '-c', rest], cwd=folder, stdout=subprocess.PIPE,
-                                      stderr=subprocess.STDOUT, check=False,
-                                      env={'PATH': f'{REFERENCE}:/usr/bin:/bin'})
-                results.append([str(done.returncode)])
-                continue
-            lines = [FILE_LENGTH.sub('"virtual-size": 0', masked(line))
-                     for line in daemon.ask(text_of(rest))]
-            if mark == '>':
-                lines.append(masked(daemon.reader.line() or 'no event'))
-            results.append([without_words(line) for line in lines] if mark == '~' else lines)
-        code = daemon.end()
-    return [*results, [f'exit code {code}']]
-
-
-def compare(name):
-    steps, options, images = SESSIONS[name]
-    got = []
-    for program in (BUILD, REFERENCE):
-        with tempfile.TemporaryDirectory() as folder:
-            got.append(run(program, folder, steps, options, images))
-    problems = []
-    for step, ours, theirs in zip((*steps, 'the end'), *got, strict=True):
-        if step[0] == '=':
-            ours, theirs = as_set(ours[0]), as_set(theirs[0])
-            theirs = [i for i in theirs if i in ours]
-        if ours != theirs:
-            problems += [f'{step[:300]}', f'  ours:          {str(ours)[:1500]}',
-                         f'  the reference: {str(theirs)[:1500]}']
-    return problems
-
-
-# ---- images ----
-
-RAW = 'qemu-img create -q -f raw b.raw 1M; '
-QCOW2 = 'qemu-img create -q -f qcow2 a.qcow2 10M; '
-CHAIN = QCOW2 + 'qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 m.qcow2; ' \
-        'qemu-img create -q -f qcow2 -b m.qcow2 -F qcow2 t.qcow2; '
-ADD_A = 'blockdev-add {"driver":"qcow2","node-name":"a","file":{"driver":"file","filename":"a.qcow2",' \
-        '"node-name":"af"}}'
-ADD_B = 'blockdev-add {"driver":"file","node-name":"b","filename":"b.raw"}'
-ADD_Z = 'blockdev-add {"driver":"null-co","node-name":"z","size":1048576}'
-NODES = 'query-named-block-nodes'
-FLAT = 'query-named-block-nodes {"flat":true}'
-START = 'nbd-server-start {"addr":{"type":"unix","data":{"path":"n.sock"}}}'
+from qmp_sessions import ADD_A, ADD_B, ADD_Z, CHAIN, FLAT, NODES, QCOW2, RAW, START, run_sessions, session
 
 # ---- negotiation and what is asked of the monitor ----
 
@@ -484,14 +380,5 @@ session('quorum-is-limited', *QUORUM,
         "!qemu-io -f raw -r -c 'read 64k 4k' -c 'read 68k 4k' -c 'read 72k 4k' nbd+unix:///q?socket=n.sock",
         '{"execute":"query-block-exports"}', '>{"execute":"query-block-exports"}', images=QUORUM_IMAGES)
 
-
-def main():
-    require_reference('qemu-storage-daemon', 'qemu-img', 'qemu-io')
-    for name in SESSIONS:
-        if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
-            continue
-        judge(f'/qmp-sessions/{name}', compare(name))
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    run_sessions('qmp-sessions')

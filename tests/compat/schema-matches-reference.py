@@ -25,6 +25,7 @@ ADDED = {
 # Taken by the reference, too, but not told in its schema.
 ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path',
           'BlockdevOptionsSsh.host', 'BlockdevOptionsSsh.port', 'BlockdevOptionsSsh.host_key_check',
+          'BlockdevOptionsIscsi.password',
           'BlockdevOptionsVpc.force_size_calc'}
 # Optional since a newer release or in fact, mandatory in the reference's schema.
 LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server', 'BlockdevOptionsSsh.server',
@@ -248,6 +249,8 @@ ROOTS = {
     'MirrorCopyMode': ('blockdev-mirror', 'arg-type', 'copy-mode'),
     'QuorumOpType': ('QUORUM_REPORT_BAD', 'arg-type', 'type'),
     'BlockDirtyBitmapSha256': ('x-debug-block-dirty-bitmap-sha256', 'ret-type'),
+    'BlockInfo': ('query-block', 'ret-type', ''),
+    'BlockStats': ('query-blockstats', 'ret-type', ''),
     'XDbgBlockGraph': ('x-debug-query-block-graph', 'ret-type'),
 }
 

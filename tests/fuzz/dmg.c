@@ -4,5 +4,5 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    return fuzz_format("dmg", data, len);
+    return fuzz_driver("dmg", data, len);
 }

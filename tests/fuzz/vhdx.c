@@ -46,5 +46,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     entry = le32_at(image + LOG_AT + 8);
     if (entry >= 64 && entry <= 1 << 20)
         checksum_set(image + LOG_AT, entry);
-    return fuzz_format("vhdx", whole, FUZZ_IMAGE_OFF + IMAGE_LEN + extra);
+    return fuzz_driver("vhdx", whole, FUZZ_IMAGE_OFF + IMAGE_LEN + extra);
 }

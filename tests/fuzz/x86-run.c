@@ -156,6 +156,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     for (unsigned i = 0; i < PAGES; i++)
         x86_code_changed(&translated, i * PAGE, PAGE);
     start(&translated, memory, map, data, len);
-    x86_run(&translated);
+    x86_run(&translated, X86_NO_BUDGET);
     return 0;
 }

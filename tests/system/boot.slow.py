@@ -2,60 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian's kernel on the emulated machine: to its first process, with several processors, with disks,
 and to its end by power-off, reset and the power button."""
-import gzip
 import hashlib
 import os
 import pathlib
-import shutil
-import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-import emulated_host
-from cases import case, img, main, require, run
-from guests import EMULATOR
-
-PATIENCE = 300
-INIT = '''#!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sysfs /sys
-/bin/busybox mount -t devtmpfs dev /dev
-for m in {modules}; do /bin/busybox insmod /m/$m.ko; done
-echo "UP $(/bin/busybox grep -c ^processor /proc/cpuinfo)"
-{script}
-/bin/busybox {end} -f
-'''
-
-
-def ramdisk(script, modules=(), end='poweroff'):
-    """A file system to boot from whose first process runs @script."""
-    kernel, tree = emulated_host.find_kernel()
-    require(kernel and kernel.exists() and tree, 'no kernel for emulated machines (FERRY_TEST_KERNEL)')
-    require(shutil.which('busybox') and shutil.which('cpio'), 'no busybox or cpio')
-    root = pathlib.Path('root')
-    shutil.rmtree(root, ignore_errors=True)
-    for name in 'bin', 'proc', 'sys', 'dev', 'm':
-        (root / name).mkdir(parents=True)
-    shutil.copy(shutil.which('busybox'), root / 'bin/busybox')
-    files = emulated_host.with_dependencies(tree, modules)
-    names = [emulated_host.module_name(f) for f in files]
-    for name, path in zip(names, files):
-        (root / 'm' / f'{name}.ko').write_bytes(emulated_host.unpack(path))
-    (root / 'init').write_text(INIT.format(modules=' '.join(names), script=script, end=end))
-    (root / 'init').chmod(0o755)
-    found = subprocess.run(['find', '.'], cwd=root, check=True, stdout=subprocess.PIPE).stdout
-    packed = subprocess.run(['cpio', '-o', '-H', 'newc', '--quiet'], cwd=root, input=found, check=True,
-                            stdout=subprocess.PIPE).stdout
-    pathlib.Path('initrd').write_bytes(gzip.compress(packed, 1))
-    return kernel
-
-
-def boot(kernel, *options, append='', code=0):
-    """What the guest prints until its end."""
-    done = run(EMULATOR, '-M', 'microvm', '-m', '512', '-nographic', '-no-reboot', '-kernel', kernel,
-               '-initrd', 'initrd', '-append', f'console=ttyS0 quiet panic=-1 {append}', *options,
-               code=code, timeout=PATIENCE)
-    return done.stdout
+from cases import case, img, main
+from linux_guest import boot, ramdisk
 
 
 @case

@@ -97,6 +97,69 @@ def an_image_is_seen_as_a_node():
         assert e.answer('blockdev-del', node_name='b') == {}
 
 
+def histogram(device, **boundaries):
+    return 'block-latency-histogram-set', {'id': device, **boundaries}
+
+
+DISKS = [
+    ('query-block', {}), ('query-blockstats', {}), ('query-blockstats', {'query_nodes': False}),
+    histogram('d0', boundaries=[10, 100, 1000]), ('query-blockstats', {}),
+    histogram('d0', boundaries=[10, 10]), histogram('d0', boundaries=[0]), histogram('d0', boundaries=[]),
+    ('query-blockstats', {}), histogram('d0', boundaries_read=[5, 6], boundaries_flush=[7]),
+    ('query-blockstats', {}), histogram('d0', boundaries=[5], boundaries_write=[3, 2]),
+    histogram('d0', boundaries_flush=[3, 2]), histogram('nope', boundaries=[1]), histogram('t'),
+    histogram('d0'), ('query-blockstats', {}), histogram('d0', boundaries=1), histogram('d0', nope=1),
+    ('query-block', {'x': 1}), ('query-blockstats', {'query-nodes': 1}),
+]
+
+
+@case
+def disks_are_told_as_by_the_reference():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    img('create', '-q', '-f', 'qcow2', 'a.qcow2', '1M')
+    img('create', '-q', '-f', 'qcow2', '-b', 'a.qcow2', '-F', 'qcow2', 't.qcow2')
+    img('create', '-q', '-f', 'raw', 'b.raw', '1M')
+    img('create', '-q', '-f', 'qcow2', 'c.qcow2', '1M')
+    options = ('-S', '-blockdev', 'qcow2,node-name=t,file.driver=file,file.filename=t.qcow2',
+               '-device', 'virtio-blk-device,drive=t,id=d0',
+               '-drive', 'if=none,id=used,file=b.raw,format=raw', '-device', 'virtio-blk-device,drive=used',
+               '-drive', 'if=none,id=unused,file=c.qcow2,format=qcow2,readonly=on')
+    told = []
+    for program in (EMULATOR, REFERENCE_EMULATOR):
+        with Emulator(*options, program=program) as e:
+            told.append([(c, a, [masked(line) for line in e.ask(request(c, **a))]) for c, a in DISKS])
+    for ours, theirs in zip(*told):
+        assert ours == theirs, (ours, theirs)
+
+
+@case
+def requests_of_a_guest_are_counted():
+    img('create', '-q', '-f', 'qcow2', 'd.qcow2', '1M')
+    with Emulator('-S', '-m', '64', '-kernel', build('virtio'), '-drive',
+                  'if=none,id=d,file=d.qcow2,format=qcow2', '-device', 'virtio-blk-device,drive=d,id=disk',
+                  '-serial', 'file:serial') as e:
+        nothing = e.answer('query-blockstats')[0]['stats']
+        assert not nothing['rd_operations'] and 'idle_time_ns' not in nothing, nothing
+        assert e.answer('block-latency-histogram-set', id='disk', boundaries=[1, 10 ** 12]) == {}
+        assert e.answer('cont') == {}
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            disk = e.answer('query-blockstats')[0]
+            if disk['stats']['wr_operations'] and disk['stats']['flush_operations']:
+                break
+            assert time.monotonic() < deadline, disk
+            time.sleep(.02)
+    stats = disk['stats']
+    assert (disk['device'], disk['qdev']) == ('d', 'disk')
+    for kind in ('rd', 'wr'):
+        assert stats[f'{kind}_bytes'] >= 512 * stats[f'{kind}_operations'] > 0, stats
+        assert stats[f'{kind}_total_time_ns'] > 0, stats
+        below, between, above = stats[f'{kind}_latency_histogram']['bins']
+        assert below == above == 0, stats
+        assert between == stats[f'{kind}_operations'] + stats[f'failed_{kind}_operations'], stats
+    assert stats['idle_time_ns'] >= 0 and stats['wr_highest_offset'] > 0, stats
+
+
 @case
 def the_end_of_a_guest_is_told():
     with Emulator('-kernel', build('end'), '-m', '64', *EXIT, '-S', '-append', 'off') as e:

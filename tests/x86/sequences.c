@@ -253,7 +253,8 @@ static void compare_programs(Kind kind)
     static State start, interpreted, translated;
     static Program p;
     Bases bases = { 0 };
-    Executor *a = executor_new(bases, false), *b = executor_new(bases, true);
+    g_autoptr(Executor) a = executor_new(bases, false);
+    g_autoptr(Executor) b = executor_new(bases, true);
     Random r = { .state = seed() };
     unsigned differ = 0, compared = 0;
 

@@ -259,6 +259,8 @@ static bool qcow2_has_zero_init(Node *n)
     Qcow2 *q = qcow2_of(n);
     bool is_mapped = false;
 
+    if (!q->l1 && q->l1_len)
+        return false;   /* opened without I/O: the table was not read */
     for (uint32_t i = 0; i < q->l1_len && !is_mapped; i++)
         is_mapped = q->l1[i] & ENTRY_OFFSET;
     /* A raw data file shows what it has without the map. */

@@ -9,7 +9,7 @@
 enum { DISK_MAX = 8 << 20, BUF_LEN = 32 << 10, EXTENTS = 64, MEASURE_MAX = 64 << 20 };
 
 typedef struct {
-    const char *format;
+    const FuzzFormat *format;
     const uint8_t *data;
     size_t len;
     Handle *h;
@@ -91,62 +91,159 @@ static CO void do_check(Fuzz *f, const Op *op)
     }
 }
 
+static CO void do_snapshot(Fuzz *f, const Op *op)
+{
+    const SnapshotOps *ops = node_driver(f->n)->snapshots;
+    g_autoptr(GError) err = NULL;
+    g_autofree Snapshot *list = NULL;
+    size_t count = 0;
+    const char *id = "1";
+
+    if (!ops)
+        return;
+    if (ops->list(f->n, &list, &count) >= 0 && count)
+        id = list[op->where % count].id;
+    if (!handle_is_writable(f->h)) {
+        if (op->variant & 1)
+            (void)ops->load(f->n, id, &err);
+    } else if (op->variant % 3 == 0) {
+        Snapshot s = { .id = NULL, .name = (char *)"new", .icount = UINT64_MAX };
+
+        (void)ops->create(f->n, &s, &err);
+        g_free(s.id);
+    } else if (op->variant % 3 == 1) {
+        (void)ops->apply(f->n, id, &err);
+    } else {
+        (void)ops->remove(f->n, id, &err);
+    }
+}
+
+static CO void do_bitmap(Fuzz *f, const Op *op)
+{
+    const BitmapOps *ops = node_driver(f->n)->bitmaps;
+    DirtyBitmap *b = dirty_first(f->n);
+    g_autofree char *name = g_strdup(b ? b->name : "none");
+    g_autoptr(GError) err = NULL;
+    uint64_t bytes;
+
+    if (!ops)
+        return;
+    (void)ops->measure(f->n, 65536, &bytes);
+    if (!handle_is_writable(f->h))
+        return;
+    if (op->variant & 1) {
+        if (ops->remove(f->n, name, &err) && b)
+            dirty_remove(f->n, b);
+    } else if (ops->can_store(f->n, "added", 65536, &err)) {
+        b = dirty_add(f->n, "added", 65536, &err);
+        if (b)
+            b->persistent = true;
+    }
+}
+
 static CO void do_resize(Fuzz *f, const Op *op)
 {
     uint64_t size = handle_size(f->h), by = (uint64_t)op->where << 9;
+    Prealloc prealloc = op->variant & 2 ? PREALLOC_METADATA : PREALLOC_OFF;
     g_autoptr(GError) err = NULL;
 
     size = op->variant & 1 ? size - MIN(size, by) : size + MIN(by, (uint64_t)INT64_MAX - size);
-    (void)handle_resize(f->h, size, false, PREALLOC_OFF, &err);
+    (void)handle_resize(f->h, size, false, prealloc, &err);
+}
+
+static CO void do_amend(Fuzz *f, const Op *op)
+{
+    g_autoptr(json_t) opts = json_object();
+    g_autoptr(GError) err = NULL;
+    const char *const *o;
+    unsigned count = 0;
+
+    while (f->format->amend && f->format->amend[count][0])
+        count++;
+    if (!count)
+        return;
+    o = f->format->amend[op->variant % count];
+    json_put_str(opts, o[0], o[1]);
+    if (create_opts_check(node_driver(f->n), NULL, opts, &err))
+        (void)node_driver(f->n)->amend(f->n, opts, false, &err);
+}
+
+static CO void do_measure(Fuzz *f)
+{
+    g_autoptr(json_t) opts = json_object();
+    g_autoptr(GError) err = NULL;
+    MeasureResult r;
+
+    if (handle_size(f->h) <= MEASURE_MAX)
+        (void)image_measure(node_driver(f->n), opts, f->h, &r, &err);
 }
 
 static CO void do_info(Fuzz *f)
 {
     g_autoptr(GError) err = NULL;
     json_t *specific = node_info_specific(f->n, &err);
-    g_autoptr(json_t) opts = json_object();
     NodeInfo info = { 0 };
-    MeasureResult m;
 
     json_decref(specific);
     (void)node_info(f->n, &info);
     (void)node_has_zero_init(f->n);
-    if (handle_size(f->h) <= MEASURE_MAX)
-        (void)image_measure(node_driver(f->n), opts, f->h, &m, &err);
 }
 
-static CO void do_write(Fuzz *f, const Op *op, uint64_t off, uint64_t len)
+static CO void do_request(Fuzz *f, const Op *op)
 {
-    switch (op->kind % 10) {
-    case 1: (void)handle_pwrite(f->h, off, span_of(buf, len), op->variant & 0x10 ? REQ_FUA : 0); break;
-    case 2: (void)handle_zero(f->h, off, len, op->variant & 0x10 ? REQ_MAY_UNMAP : 0); break;
-    case 3: (void)handle_discard(f->h, off, len); break;
-    case 4:
-        if (node_driver(f->n)->is_compressing)
-            (void)handle_pwrite(f->h, off, span_of(buf, len), REQ_COMPRESSED);
+    uint64_t off = op_offset(f, op), len = op_len(f, op, off);
+    bool writable = handle_is_writable(f->h);
+    Span s = span_of(buf, len);
+
+    switch (op->kind % 16) {
+    case 1:
+        if (writable)
+            (void)handle_pwrite(f->h, off, s, op->variant & 0x10 ? REQ_FUA : 0);
         break;
-    default: do_resize(f, op); break;
+    case 2:
+        if (writable)
+            (void)handle_zero(f->h, off, len, op->variant & 0x10 ? REQ_MAY_UNMAP : 0);
+        break;
+    case 3:
+        if (writable)
+            (void)handle_discard(f->h, off, len);
+        break;
+    case 4:
+        if (writable && node_driver(f->n)->is_compressing)
+            (void)handle_pwrite(f->h, off, s, REQ_COMPRESSED);
+        break;
+    case 5:
+        (void)handle_vmstate_pread(f->h, (uint64_t)op->where << 8, span_of(buf, 4096));
+        break;
+    case 6:
+        if (writable)
+            (void)handle_vmstate_pwrite(f->h, (uint64_t)op->where << 8, span_of(buf, 4096));
+        break;
+    default:
+        (void)handle_pread(f->h, off, s, 0);
+        break;
     }
 }
 
 static CO void do_op(Fuzz *f, const Op *op)
 {
-    uint64_t off = op_offset(f, op), len = op_len(f, op, off);
-    unsigned kind = op->kind % 10;
-
-    if (kind >= 1 && kind <= 5) {
+    switch (op->kind % 16) {
+    case 7: (void)handle_flush(f->h); break;
+    case 8: do_extents(f, op); break;
+    case 9: do_check(f, op); break;
+    case 10: do_snapshot(f, op); break;
+    case 11: do_bitmap(f, op); break;
+    case 12:
         if (handle_is_writable(f->h))
-            do_write(f, op, off, len);
-    } else if (kind == 6) {
-        (void)handle_flush(f->h);
-    } else if (kind == 7) {
-        do_extents(f, op);
-    } else if (kind == 8) {
-        do_check(f, op);
-    } else if (kind == 9) {
-        do_info(f);
-    } else {
-        (void)handle_pread(f->h, off, span_of(buf, len), 0);
+            do_resize(f, op);
+        break;
+    case 13:
+        if (handle_is_writable(f->h))
+            do_amend(f, op);
+        break;
+    case 14: do_measure(f); break;
+    case 15: do_info(f); break;
+    default: do_request(f, op); break;
     }
 }
 
@@ -165,34 +262,48 @@ static OpenFlags open_flags(uint8_t how)
     return flags;
 }
 
+static CO void do_all(Fuzz *f)
+{
+    for (int i = 0; i < FUZZ_OPS; i++) {
+        const uint8_t *at = f->data + 2 + i * FUZZ_OP_LEN;
+        Op op = { at[0], at[1], (uint16_t)(at[2] | at[3] << 8) };
+
+        if (op.kind)
+            do_op(f, &op);
+    }
+}
+
 static CO void fuzz_run(void *arg)
 {
     Fuzz *f = arg;
+    const uint8_t *image = f->data + FUZZ_IMAGE_OFF;
+    size_t len = f->len - FUZZ_IMAGE_OFF;
     OpenFlags flags = open_flags(f->data[0]);
     g_autoptr(GError) err = NULL;
-    Node *disk = memdisk_new_scratch("disk", f->data + FUZZ_IMAGE_OFF, f->len - FUZZ_IMAGE_OFF, DISK_MAX);
-    json_t *o = json_pack("{s:s, s:s}", "driver", f->format, "file", "disk");
+    Node *disk = memdisk_new_scratch("disk", image, len, f->format->disk_max);
+    Node *data = f->format->has_data_file
+                     ? memdisk_new_scratch("data", image, len / 2, f->format->disk_max) : NULL;
+    json_t *options = json_pack("{s:s, s:s}", "driver", f->format->driver, "file", "disk");
 
-    if (memdisk_format_has_backing(f->format))
-        json_put(o, "backing", json_null());
-    f->h = handle_open(NULL, o, flags, &err);
+    if (memdisk_format_has_backing(f->format->driver))
+        json_put(options, "backing", json_null());
+    if (f->format->add_options)
+        f->format->add_options(options, image, len, f->data[0]);
+    f->h = handle_open(NULL, options, flags, &err);
     g_assert_true(f->h || err);
     if (f->h) {
         f->n = handle_node(f->h);
         do_info(f);
-        for (int i = 0; i < FUZZ_OPS && !(flags & OPEN_NO_IO); i++) {
-            const uint8_t *at = f->data + 2 + i * FUZZ_OP_LEN;
-            Op op = { at[0], at[1], (uint16_t)(at[2] | at[3] << 8) };
-
-            if (op.kind)
-                do_op(f, &op);
-        }
+        if (!(flags & OPEN_NO_IO))
+            do_all(f);
         handle_close(f->h);
     }
     memdisk_free(disk);
+    if (data)
+        memdisk_free(data);
 }
 
-int fuzz_format(const char *format, const uint8_t *data, size_t len)
+int fuzz_format(const FuzzFormat *format, const uint8_t *data, size_t len)
 {
     Fuzz f = { .format = format, .data = data, .len = len };
 
@@ -201,4 +312,11 @@ int fuzz_format(const char *format, const uint8_t *data, size_t len)
     (void)findings();
     loop_run(fuzz_run, &f);
     return 0;
+}
+
+int fuzz_driver(const char *driver, const uint8_t *data, size_t len)
+{
+    FuzzFormat format = { .driver = driver, .disk_max = DISK_MAX };
+
+    return fuzz_format(&format, data, len);
 }

@@ -14,13 +14,28 @@
 #ifndef TESTS_FUZZ_LIB_FORMAT_H
 #define TESTS_FUZZ_LIB_FORMAT_H
 
+#include "block/block.h"
 #include <stddef.h>
 #include <stdint.h>
 
 enum { FUZZ_OPS = 12, FUZZ_OP_LEN = 4, FUZZ_IMAGE_OFF = 2 + FUZZ_OPS * FUZZ_OP_LEN };
 
+typedef struct {
+    const char *driver;
+    uint64_t disk_max;      /* bytes; a file does not grow beyond that */
+    /* Adds to the options of opening @image; @how is byte 0 of the input. NULL: nothing to add. */
+    void (*add_options)(json_t *options, const uint8_t *image, size_t len, uint8_t how);
+    /* Options of amend, one of which an operation sets, ended by NULL. NULL: none. */
+    const char *const (*amend)[2];
+    /* Is a second file, node "data", beside the image? */
+    bool has_data_file;
+} FuzzFormat;
+
 /* What LLVMFuzzerTestOneInput returns for input @data. */
-int fuzz_format(const char *format, const uint8_t *data, size_t len);
+int fuzz_format(const FuzzFormat *format, const uint8_t *data, size_t len);
+
+/* The same for a format of which only the driver's name is to be known. */
+int fuzz_driver(const char *driver, const uint8_t *data, size_t len);
 
 /* Defined by each fuzzer; called by libFuzzer. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);

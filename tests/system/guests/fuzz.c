@@ -54,6 +54,7 @@ static uint64_t random_address(void)
         uint32_t start, size;
     } ranges[] = {
         { 0xfea00000, 4 }, { 0xfeb02e00, 0x200 }, { 0xfeb02c00, 0x200 }, { 0xfeb02a00, 0x200 },
+        { 0xfeb02800, 0x200 },
         { 0xfec00000, 0x50 }, { 0xfec10000, 0x50 }, { 0xfee00000, 0x400 },
     };
     unsigned i = random() % (sizeof(ranges) / sizeof(ranges[0]));
@@ -125,6 +126,83 @@ static void change_memory(void)
     *(volatile uint64_t *)(at + 8) = (random() % 8192) | (random() % 8) << 32 | (random() % 16) << 48;
 }
 
+/* ---- drivers --------------------------------------------------------------------------------- */
+
+enum { DEVICES = 4, QUEUES = 8, ENTRIES = 8, AVAIL = 0x800, USED = 0x1000 };
+
+static uint64_t queue_area(unsigned device, unsigned queue)
+{
+    return 0x200000 + 0x10000 * device + 0x2000 * queue;
+}
+
+/* Begins as a driver does, with most of what the device offers. */
+static void bring_up(unsigned device)
+{
+    uint64_t base = 0xfeb02e00 - 0x200 * device;
+
+    mmio_put(base + 0x70, 0);
+    mmio_put(base + 0x70, 3);
+    for (unsigned half = 0; half < 2; half++) {
+        mmio_put(base + 0x14, half);
+        mmio_put(base + 0x24, half);
+        mmio_put(base + 0x20, mmio_get(base + 0x10) & (half || random() % 2 ? UINT32_MAX : random()));
+    }
+    mmio_put(base + 0x70, 11);
+    for (unsigned queue = 0; queue < QUEUES; queue++) {
+        uint64_t area = queue_area(device, queue);
+
+        mmio_put(base + 0x30, queue);
+        mmio_put(base + 0x38, ENTRIES);
+        mmio_put(base + 0x80, area);
+        mmio_put(base + 0x84, 0);
+        mmio_put(base + 0x90, area + AVAIL);
+        mmio_put(base + 0x94, 0);
+        mmio_put(base + 0xa0, area + USED);
+        mmio_put(base + 0xa4, 0);
+        *(volatile uint32_t *)(area + AVAIL) = 0;
+        mmio_put(base + 0x44, 1);
+    }
+    mmio_put(base + 0x70, 15);
+}
+
+/* Puts a chain of some descriptors into a queue, mostly one that could be right. */
+static void submit(unsigned device, unsigned queue)
+{
+    uint64_t area = queue_area(device, queue), base = 0xfeb02e00 - 0x200 * device;
+    volatile uint16_t *avail = (uint16_t *)(area + AVAIL);
+    unsigned first = random() % ENTRIES, count = 1 + random() % 3, written = random() % 4;
+    uint64_t at[3];
+
+    for (unsigned i = 0; i < count; i++) {
+        volatile uint8_t *d = (uint8_t *)(area + 16 * ((first + i) % ENTRIES));
+        uint16_t flags = (i + 1 < count) | (i >= written ? 2 : 0);
+
+        if (random() % 64 == 0)
+            flags = random();
+        at[i] = 0x200000 + random() % 0x100000;
+        *(volatile uint64_t *)d = at[i];
+        *(volatile uint32_t *)(d + 8) = random() % 3 ? random() % 64 : random() % 70000;
+        *(volatile uint16_t *)(d + 12) = flags;
+        *(volatile uint16_t *)(d + 14) = random() % 64 ? (first + i + 1) % ENTRIES : random();
+    }
+    /* Numbers of commands and events are small. */
+    for (unsigned i = 0; i < 8 && random() % 2; i++)
+        *(volatile uint8_t *)(at[0] + i) = random() % 8;
+    avail[2 + avail[1] % ENTRIES] = first;
+    avail[1]++;
+    mmio_put(base + 0x50, queue);
+}
+
+static void drive(void)
+{
+    unsigned device = random() % DEVICES;
+
+    if (random() % 64 == 0)
+        bring_up(device);
+    else
+        submit(device, random() % QUEUES);
+}
+
 void guest(void)
 {
     const char *line = (const char *)(uint64_t)*(volatile uint32_t *)0x7228;
@@ -138,13 +216,15 @@ void guest(void)
     for (; *line >= '0' && *line <= '9'; line++)
         rounds = rounds * 10 + *line - '0';
     while (rounds--) {
-        unsigned what = random() % 8;
+        unsigned what = random() % 12;
 
         if (what < 4)
             use_memory();
         else if (what < 6)
             use_port();
-        else
+        else if (what < 8)
             change_memory();
+        else
+            drive();
     }
 }

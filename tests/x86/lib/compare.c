@@ -278,9 +278,17 @@ static Comparison *comparison_new(unsigned bits)
     return c;
 }
 
+static void comparison_free(Comparison *c)
+{
+    executor_free(c->executors[INTERPRETED]);
+    executor_free(c->executors[TRANSLATED]);
+    g_free(c);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Comparison, comparison_free)
+
 bool compare_with_host(unsigned bits, uint64_t seed, uint64_t cases)
 {
-    g_autofree Comparison *c = comparison_new(bits);
+    g_autoptr(Comparison) c = comparison_new(bits);
     X86DecodeMode mode = { .bits = bits, .features = X86_FEATURES_ALL };
     const char *only = g_getenv("FERRY_MNEMONIC"), *first = g_getenv("FERRY_FIRST");
 
@@ -317,7 +325,7 @@ static Generated known(const KnownCode *k)
 
 bool compare_known_with_host(const KnownCode *codes, uint64_t cases)
 {
-    g_autofree Comparison *c = comparison_new(64);
+    g_autoptr(Comparison) c = comparison_new(64);
 
     if (!c)
         return false;

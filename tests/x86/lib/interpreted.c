@@ -83,6 +83,14 @@ Executor *executor_new(Bases bases, bool translates)
     return e;
 }
 
+void executor_free(Executor *e)
+{
+    x86_translator_free(&e->cpu);
+    memory_map_free(e->cpu.memory);
+    g_free(e->memory);
+    g_free(e);
+}
+
 static void set_segments(X86Cpu *cpu, unsigned bits)
 {
     static const uint8_t flat[] = { X86_ES, X86_SS, X86_DS };
@@ -141,7 +149,7 @@ void executor_run(Executor *e, State *s, const uint8_t code[CODE_SIZE], unsigned
     cpu->flags = s->flags | X86_FIXED | X86_IF;
     set_segments(cpu, bits);
     set_float(cpu, &s->fp);
-    why = cpu->translator ? x86_run(cpu) : x86_interpret(cpu, STEPS);
+    why = cpu->translator ? x86_run(cpu, X86_NO_BUDGET) : x86_interpret(cpu, STEPS);
     memcpy(s->gpr, cpu->gpr, sizeof(cpu->gpr));
     memcpy(s->data, e->memory + DATA_PHYSICAL, DATA_SIZE);
     s->rip = why == X86_EXCEPTION && cpu->exception.is_trap ? cpu->next : cpu->rip;

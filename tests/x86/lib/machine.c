@@ -189,7 +189,7 @@ X86Exit machine_continue(Machine *m)
 {
     /* Translated code has no budget: a guest that does not end ends the test. */
     alarm(SECONDS);
-    return m->cpu.translator ? x86_run(&m->cpu) : x86_interpret(&m->cpu, STEPS);
+    return m->cpu.translator ? x86_run(&m->cpu, X86_NO_BUDGET) : x86_interpret(&m->cpu, STEPS);
 }
 
 X86Exit machine_run_to_exit(Machine *m, const uint8_t *code, size_t len)

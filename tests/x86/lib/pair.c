@@ -91,7 +91,7 @@ static void *run_half(void *arg)
 {
     Half *h = arg;
 
-    x86_run(h->cpu);
+    x86_run(h->cpu, X86_NO_BUDGET);
     return NULL;
 }
 

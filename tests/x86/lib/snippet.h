@@ -55,6 +55,8 @@ void native_run(State *s, const uint8_t code[CODE_SIZE], unsigned bits);
 /* The same by ourselves, interpreted or translated. */
 typedef struct Executor Executor;
 Executor *executor_new(Bases bases, bool translates);
+void executor_free(Executor *e);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Executor, executor_free)
 void executor_run(Executor *e, State *s, const uint8_t code[CODE_SIZE], unsigned bits);
 
 #endif

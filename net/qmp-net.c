@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Commands about networks. */
+#include "io/timer.h"
+#include "net/backend.h"
+#include "qapi/schema.h"
+#include "util/err.h"
+#include <string.h>
+
+CO bool qmp_netdev_add(json_t *args, GError **err)
+{
+    return netdev_add(args, err);
+}
+
+CO bool qmp_netdev_del(const QmpNetdevDelArgs *args, GError **err)
+{
+    Netdev *n = netdev_find(args->id);
+
+    if (!n) {
+        err_set(err, ENODEV, "Device '%s' not found", args->id);
+        return err_class(err, "DeviceNotFound");
+    }
+    if (n->nic)
+        return err_set(err, EBUSY, "Device '%s' is in use", args->id);
+    netdev_remove(n);
+    return true;
+}
+
+/* ---- devices --------------------------------------------------------------------------------- */
+
+static const char *nic_id(const Netdev *n)
+{
+    return n->nic ? n->nic->id(n->nic_opaque) : NULL;
+}
+
+CO bool qmp_set_link(const QmpSetLinkArgs *args, GError **err)
+{
+    bool found = false;
+    Netdev *n;
+
+    for (unsigned i = 0; (n = netdev_at(i)); i++) {
+        if (strcmp(n->id, args->name) && g_strcmp0(nic_id(n), args->name))
+            continue;
+        found = true;
+        n->link_down = !args->up;
+        if (n->nic)
+            n->nic->set_link(n->nic_opaque, args->up);
+        netdev_ready(n);
+    }
+    if (found)
+        return true;
+    err_set(err, ENODEV, "Device '%s' not found", args->name);
+    return err_class(err, "DeviceNotFound");
+}
+
+CO bool qmp_query_rx_filter(const QmpQueryRxFilterArgs *args, GPtrArray **ret, GError **err)
+{
+    Netdev *n;
+
+    *ret = g_ptr_array_new_with_free_func((GDestroyNotify)rx_filter_info_free);
+    for (unsigned i = 0; (n = netdev_at(i)); i++)
+        if (n->nic && n->nic->rx_filter && (!args->name || !g_strcmp0(nic_id(n), args->name)))
+            g_ptr_array_add(*ret, n->nic->rx_filter(n->nic_opaque));
+    return (*ret)->len || !args->name ||
+           err_set(err, ENOENT, "invalid net client name: %s", args->name);
+}
+
+/* ---- announcing ------------------------------------------------------------------------------ */
+
+static struct {
+    Timer timer;
+    char **interfaces; /* NULL: all */
+    int64_t delay_ms, max_ms, step_ms, rounds;
+} announcement;
+
+static void announce(Timer *t)
+{
+    Netdev *n;
+
+    for (unsigned i = 0; (n = netdev_at(i)); i++)
+        if (n->nic && n->nic->announce && nic_id(n) &&
+            (!announcement.interfaces ||
+             g_strv_contains((const char *const *)announcement.interfaces, nic_id(n))))
+            n->nic->announce(n->nic_opaque);
+    if (--announcement.rounds <= 0)
+        return;
+    timer_set(&announcement.timer, clock_now_ns() + announcement.delay_ms * 1000000);
+    announcement.delay_ms = MIN(announcement.delay_ms + announcement.step_ms, announcement.max_ms);
+}
+
+CO bool qmp_announce_self(const AnnounceParameters *args, GError **err)
+{
+    if (args->initial < 0 || args->max < 0 || args->rounds < 1 || args->step < 0 ||
+        args->initial > 100000 || args->max > 100000 || args->rounds > 1000 || args->step > 10000)
+        return err_set(err, EINVAL, "Delays are up to 100000 ms, rounds 1 to 1000, step to 10000 ms");
+    g_strfreev(announcement.interfaces);
+    announcement.interfaces = g_strdupv(args->interfaces);
+    announcement.delay_ms = args->initial;
+    announcement.max_ms = args->max;
+    announcement.step_ms = args->step;
+    announcement.rounds = args->rounds;
+    announcement.timer.expired = announce;
+    announce(&announcement.timer);
+    return true;
+}

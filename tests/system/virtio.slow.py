@@ -1,0 +1,257 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Virtio devices with the drivers of Debian's kernel."""
+import hashlib
+import http.server
+import os
+import pathlib
+import socket
+import struct
+import sys
+import threading
+import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+import qmp
+from cases import case, main
+from linux_guest import PATIENCE, connect, ramdisk, running
+
+
+# By which a guest is told to go on.
+CONSOLE = ['-device', 'virtio-serial-device', '-chardev',
+           'socket,id=c,path=console,server=on,wait=off', '-device', 'virtconsole,chardev=c']
+
+
+@case
+def consoles_and_ports_lead_to_character_devices():
+    kernel = ramdisk('echo hello by hvc0 >/dev/hvc0\n'
+                     'for p in /sys/class/virtio-ports/*; do '
+                     'echo "PORT $(/bin/busybox basename $p) $(/bin/busybox cat $p/name)"; done\n'
+                     'exec 3<>/dev/vport0p1\n'
+                     'while read -r line <&3; do [ "$line" = end ] && break; echo "got $line" >&3; done\n'
+                     '/bin/busybox seq 30000 >&3\n'
+                     'echo "SUM $(/bin/busybox sha256sum </dev/vport0p3)"',
+                     ['virtio_mmio', 'virtio_console'])
+    content = os.urandom(300_000)
+    with running(kernel, '-device', 'virtio-serial-device,id=vs',
+                 '-chardev', 'file,id=con,path=con', '-device', 'virtconsole,chardev=con,bus=vs.0',
+                 '-chardev', 'socket,id=agent,path=agent,server=on,wait=off',
+                 '-device', 'virtserialport,chardev=agent,name=org.qemu.guest_agent.0,id=agent',
+                 '-chardev', 'null,id=none', '-device', 'virtserialport,nr=7,chardev=none',
+                 '-chardev', 'socket,id=file,path=file,server=on,wait=off',
+                 '-device', 'virtserialport,chardev=file,nr=3') as guest:
+        agent, file = connect('agent'), connect('file')
+        guest.expect('PORT vport0p7')
+        lines = agent.makefile('r')
+        agent.sendall(b'one\ntwo words\n')
+        assert lines.readline() == 'got one\n' and lines.readline() == 'got two words\n'
+        agent.sendall(b'end\n')
+        numbers = [lines.readline() for _ in range(30000)]
+        assert numbers == [f'{i}\n' for i in range(1, 30001)], numbers[:3]
+        file.sendall(content)
+        file.close()
+        said = guest.rest()
+    assert f'SUM {hashlib.sha256(content).hexdigest()}' in said, said
+    assert 'vport0p1 org.qemu.guest_agent.0' in said, said
+    assert 'hello by hvc0' in pathlib.Path('con').read_text()
+
+
+# ---- networks ------------------------------------------------------------------------------------
+
+# Gives the interface whose address ends with N the IPv4 address 10.0.N.2.
+UP = '''b=/bin/busybox
+for i in /sys/class/net/eth*; do
+    n=$($b cut -d: -f6 $i/address); n=$((0x$n))
+    $b ip addr add 10.0.$n.2/24 dev ${i##*/}; $b ip link set ${i##*/} up
+done
+'''
+
+
+def mac(n):
+    return bytes.fromhex('525400000000')[:5] + bytes([n])
+
+
+def arp_request(n):
+    """A frame that asks who has 10.0.N.2, from 10.0.N.9."""
+    ours = b'\x02\0\0\0\0\x09'
+    return (b'\xff' * 6 + ours + bytes.fromhex('0806000108000604' '0001') + ours +
+            bytes([10, 0, n, 9]) + bytes(6) + bytes([10, 0, n, 2])).ljust(60, b'\0')
+
+
+def is_arp_reply(frame, n):
+    return frame[12:14] == b'\x08\x06' and frame[20:22] == b'\0\x02' and frame[22:32] == mac(
+        n) + bytes([10, 0, n, 2])
+
+
+class FrameStream:
+    """Frames over a stream, each behind its length."""
+
+    def __init__(self, stream):
+        self.stream, self.rest = stream, b''
+
+    def send(self, frame):
+        self.stream.sendall(struct.pack('>I', len(frame)) + frame)
+
+    def receive(self):
+        while len(self.rest) < 4 or len(self.rest) < 4 + struct.unpack('>I', self.rest[:4])[0]:
+            got = self.stream.recv(1 << 16)
+            assert got, 'the stream has ended'
+            self.rest += got
+        size = struct.unpack('>I', self.rest[:4])[0]
+        frame, self.rest = self.rest[4:4 + size], self.rest[4 + size:]
+        return frame
+
+
+class Frames:
+    """Frames over datagrams to @peer."""
+
+    def __init__(self, sock, peer):
+        self.sock, self.peer = sock, peer
+
+    def send(self, frame):
+        self.sock.sendto(frame, self.peer)
+
+    def receive(self):
+        return self.sock.recv(1 << 17)
+
+
+def await_frame(link, wanted, what, ask=None):
+    for _ in range(200):
+        if ask:
+            link.send(ask)
+        frame = link.receive()
+        if wanted(frame):
+            return frame
+    raise AssertionError(f'no {what}')
+
+
+def datagram_socket(family, address):
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.bind(address)
+    s.settimeout(PATIENCE)
+    return s
+
+
+class Site(http.server.SimpleHTTPRequestHandler):
+    posted = []
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        self.posted.append(self.rfile.read(int(self.headers['Content-Length'])))
+        self.send_response(200)
+        self.end_headers()
+
+
+def free_port():
+    with socket.create_server(('127.0.0.1', 0)) as s:
+        return s.getsockname()[1]
+
+
+@case
+def user_mode_leads_to_the_host_and_back():
+    content = os.urandom(3_000_000)
+    pathlib.Path('data').write_bytes(content)
+    pathlib.Path('tftp').mkdir()
+    pathlib.Path('tftp/small').write_text('came by tftp')
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Site)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    inward, port = free_port(), server.server_port
+    kernel = ramdisk(UP.replace('10.0.$n.2', '10.0.2.15') + f'''
+$b ip link set lo up; $b ip route add default via 10.0.2.2
+$b wget -q -O /data http://10.0.2.2:{port}/data; echo "SUM $($b sha256sum /data)"
+(printf 'POST / HTTP/1.0\\r\\nContent-Length: {len(content)}\\r\\n\\r\\n'; $b cat /data; $b sleep 1) |
+    $b nc 10.0.2.2 {port} >/dev/null
+$b tftp -g -r small 10.0.2.2; echo "TFTP $($b cat small)"
+echo '#!/bin/busybox sh' >/lease; echo 'echo "LEASE $1 $ip $router $dns $hostname $search"' >>/lease
+$b chmod 755 /lease; $b udhcpc -i eth0 -n -q -f -s /lease -O search
+mkdir /site; echo served by the guest >/site/index.html; $b httpd -p 80 -h /site; echo SERVING
+$b head -n1 /dev/hvc0 >/dev/null; ''', ['virtio_mmio', 'virtio_net', 'virtio_console'])
+    with running(kernel, '-netdev',
+                 f'user,id=n,hostfwd=tcp:127.0.0.1:{inward}-:80,tftp=tftp,hostname=there,'
+                 'dnssearch=one.example,dnssearch=two.example,dns=10.0.2.77',
+                 '-device', 'virtio-net-device,netdev=n,mac=52:54:00:00:00:02', *CONSOLE) as guest:
+        guest.expect('SERVING')
+        with urllib.request.urlopen(f'http://127.0.0.1:{inward}/', timeout=PATIENCE) as page:
+            assert page.read() == b'served by the guest\n'
+        connect('console').sendall(b'go on\n')
+        said = guest.rest()
+    server.shutdown()
+    assert f'SUM {hashlib.sha256(content).hexdigest()}' in said, said
+    assert Site.posted == [content], [len(p) for p in Site.posted]
+    assert 'TFTP came by tftp' in said, said
+    assert 'LEASE bound 10.0.2.15 10.0.2.2 10.0.2.77 there one.example two.example' in said, said
+
+
+@case
+def a_restricted_guest_reaches_nobody():
+    server = socket.create_server(('127.0.0.1', 0))
+    kernel = ramdisk(UP.replace('10.0.$n.2', '10.0.2.15') + '$b ip route add default via 10.0.2.2\n'
+                     f'$b nc -w 3 10.0.2.2 {server.getsockname()[1]} </dev/null && echo CAME\n'
+                     'echo "$($b nc -w 5 10.0.2.100 7 </dev/null)"',
+                     ['virtio_mmio', 'virtio_net'])
+    with running(kernel, '-nic', 'user,model=virtio-net-device,restrict=on,mac=52:54:00:00:00:02,'
+                 'guestfwd=tcp:10.0.2.100:7-cmd:echo forwarded') as guest:
+        said = guest.rest()
+    assert 'CAME' not in said and 'forwarded' in said, said
+
+
+@case
+def frames_go_over_streams_datagrams_and_hubs():
+    kernel = ramdisk(UP + 'echo READY; $b head -n1 /dev/hvc0 >/dev/null; '
+                     'for i in /sys/class/net/eth*; do '
+                     'echo "CARRIER $($b cat $i/address) $($b cat $i/carrier)"; done',
+                     ['virtio_mmio', 'virtio_net', 'virtio_console'])
+    udp = datagram_socket(socket.AF_INET, ('127.0.0.1', 0))
+    ours, local = udp.getsockname()[1], free_port()
+    unix = datagram_socket(socket.AF_UNIX, 'peer')
+    old = socket.create_server(('127.0.0.1', 0))
+    options = [
+        f'stream,id=n1,server=on,addr.type=unix,addr.path=stream',
+        f'dgram,id=n2,local.type=inet,local.host=127.0.0.1,local.port={local},'
+        f'remote.type=inet,remote.host=127.0.0.1,remote.port={ours}',
+        'dgram,id=n3,local.type=unix,local.path=here,remote.type=unix,remote.path=peer',
+        f'socket,id=n4,connect=127.0.0.1:{old.getsockname()[1]}',
+        'stream,id=s5,server=on,addr.type=unix,addr.path=hub',
+        'hubport,id=p5,hubid=0,netdev=s5', 'hubport,id=n5,hubid=0', 'hubport,id=n6,hubid=0',
+    ]
+    devices = [f'virtio-net-device,id=d{n},netdev=n{n},mac=52:54:00:00:00:0{n}' for n in range(1, 7)]
+    with running(kernel, '-qmp', 'unix:qmp,server=on,wait=off', *CONSOLE,
+                 *[word for o in options for word in ('-netdev', o)],
+                 *[word for d in devices for word in ('-device', d)]) as guest:
+        accepted = old.accept()[0]
+        accepted.settimeout(PATIENCE)
+        hub = FrameStream(connect('hub'))
+        links = {1: FrameStream(connect('stream')), 2: Frames(udp, ('127.0.0.1', local)),
+                 3: Frames(unix, 'here'), 4: FrameStream(accepted), 5: hub, 6: hub}
+        guest.expect('READY')
+        for n, link in links.items():
+            await_frame(link, lambda frame: is_arp_reply(frame, n), f'answer over link {n}',
+                        arp_request(n))
+        check_commands(qmp.Client('qmp'), links)
+        connect('console').sendall(b'go on\n')
+        said = guest.rest()
+    assert 'CARRIER 52:54:00:00:00:01 0' in said and 'CARRIER 52:54:00:00:00:04 0' in said, said
+    assert 'CARRIER 52:54:00:00:00:02 1' in said, said
+
+
+def check_commands(monitor, links):
+    reply = monitor.answer('query-rx-filter', name='d2')[0]
+    assert reply['main-mac'] == '52:54:00:00:00:02' and not reply['promiscuous'], reply
+    assert len(monitor.answer('query-rx-filter')) == 6
+    assert 'desc' in monitor.answer('query-rx-filter', name='nobody')
+    assert 'desc' in monitor.answer('netdev_del', id='n2')
+    assert monitor.answer('netdev_add', type='hubport', id='n7', hubid=3) == {}
+    assert 'desc' in monitor.answer('netdev_add', type='hubport', id='n7', hubid=3)
+    assert monitor.answer('netdev_del', id='n7') == {}
+    assert monitor.answer('announce-self', initial=50, max=50, rounds=2, step=0) == {}
+    for n in 1, 2, 3, 4:
+        rarp = await_frame(links[n], lambda frame: frame[12:14] == b'\x80\x35', 'announcement')
+        assert rarp[:14] == b'\xff' * 6 + mac(n) + b'\x80\x35' and rarp[22:28] == mac(n), rarp
+    assert monitor.answer('set_link', name='n1', up=False) == {}
+    assert monitor.answer('set_link', name='d4', up=False) == {}
+    assert monitor.answer('set_link', name='nobody', up=False)['class'] == 'DeviceNotFound'
+
+
+main('virtio', 'system')
