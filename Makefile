@@ -55,6 +55,8 @@ MODULE_LIBS_slirp := $(SLIRP_LIBS)
 MODULE_LIBS_curl := $(LIBCURL_LIBS)
 MODULE_LIBS_ssh := $(LIBSSH_LIBS)
 MODULE_LIBS_iscsi := $(LIBISCSI_LIBS)
+MODULE_LIBS_bzip2 := -lbz2
+MODULE_LIBS_lzma := $(LIBLZMA_LIBS)
 MODULES := $(filter-out $(DISABLED_MODULES),$(MODULES))
 
 sources = $(filter-out $(SRC)/$(1)/modules/% $(patsubst %,$(SRC)/%/%,$(filter $(1)/%,$(ROOMS))),$(foreach p,* */* */*/*,$(wildcard $(SRC)/$(1)/$(p).c)))
