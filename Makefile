@@ -29,8 +29,8 @@ $(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed (checkers of packages want it to name libc).
 
-ROOMS := util qapi crypto io block monitor nbd fuse tools control net system/base virtio tcg target hw
-PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64
+ROOMS := util qapi crypto io block monitor nbd fuse tools control net system/base migration virtio tcg target hw
+PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64 qemu-migrate
 # Where the sources of a program are.
 folder = $(or $(folder_$(1)),$(1))
 folder_qemu-storage-daemon := storage-daemon
@@ -194,13 +194,15 @@ endif
 ROOM_LIBS := $(addprefix $(B)/lib/,control.a tools.a nbd.a fuse.a monitor.a block.a io.a crypto.a qapi.a util.a)
 # What emulators link besides.
 EMULATOR_LIBS := $(addprefix $(B)/lib/,hw.a net.a virtio.a target.a tcg.a system/base.a)
+# What programs that read or write migration streams link besides.
+MIGRATION_PROGRAMS := qemu-system-x86_64 qemu-migrate
 # What modules alone use has to be in the programs, too.
 FOR_MODULES := -Wl,-u,poll_set_new
 LINK = $(CC) $(LDFLAGS_ALL) $(FOR_MODULES) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(STATIC_LIBS) $(LIBS)
 
 define program_rule
 $(B)/$(1): $(call objects,$(call folder,$(1))) $(if $(wildcard $(SRC)/$(1)/command.h),$(B)/obj/gen/$(1)-commands.o) \
-    $(if $(filter $(1),$(QMP_PROGRAMS)),$(B)/obj/gen/$(1)-qmp.o $(B)/obj/gen/export-drivers.o $(B)/obj/gen/chardev-drivers.o) $(if $(filter $(1),$(EMULATORS)),$(B)/obj/gen/device-classes.o $(B)/obj/gen/netdev-drivers.o $(EMULATOR_LIBS)) \
+    $(if $(filter $(1),$(QMP_PROGRAMS)),$(B)/obj/gen/$(1)-qmp.o $(B)/obj/gen/export-drivers.o $(B)/obj/gen/chardev-drivers.o) $(if $(filter $(1),$(EMULATORS)),$(B)/obj/gen/device-classes.o $(B)/obj/gen/netdev-drivers.o $(EMULATOR_LIBS)) $(if $(filter $(1),$(MIGRATION_PROGRAMS)),$(B)/lib/migration.a) \
     $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@echo "  LINK $(1)"
 	@$$(LINK)

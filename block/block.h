@@ -10,6 +10,7 @@
 #define BLOCK_BLOCK_H
 
 #include "io/co.h"
+#include "qapi/schema.h"
 #include "util/json.h"
 #include "util/span.h"
 #include <glib.h>
@@ -96,6 +97,22 @@ CO int handle_extent_above(Handle *h, uint64_t off, uint64_t len, bool precise, 
  */
 CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len,
                    ReqFlags flags);
+/* How far compacting has come. Zeroed by the caller, who may look at the first three. */
+typedef struct {
+    uint64_t done, total;   /* bytes moved, and to be moved as far as is known */
+    bool finished;
+    /* the driver's: */
+    unsigned phase, passes, idle;
+    uint64_t at, limit, moved;
+} CompactState;
+
+/* False with @err: the format cannot, or the image is read-only. */
+bool node_can_compact(Node *n, GError **err);
+/*
+ * A step, short, of moving what lies at the end of the image's file into free space before it; at last the
+ * file is cut. Call it until @s->finished.
+ */
+CO bool handle_compact(Handle *h, CompactState *s, GError **err);
 /* @exact: fail rather than be larger (a device). Grown space reads as zeroes. */
 CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, GError **err);
 
@@ -233,14 +250,6 @@ CO int node_extent_above(Node *n, Node *base, uint64_t off, uint64_t len, bool p
                          int *depth);
 
 /* ---- creating ------------------------------------------------------------------------------- */
-
-/* A create option, for -o and its help. */
-typedef struct {
-    const char *name;
-    enum { OPT_STR, OPT_BOOL, OPT_NUM, OPT_SIZE } type;
-    const char *help;
-    const char *def;   /* text of the default that "Formatting ..." prints; NULL: not printed */
-} CreateOpt;
 
 /*
  * Creates an image of format @fmt. @opts: flat object of typed values by create option name

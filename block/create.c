@@ -217,16 +217,16 @@ CO bool protocol_create_existing(const char *driver, const char *filename, const
 {
     const char *prealloc = json_get_str(opts, "preallocation", "off");
     OpenFlags flags = OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL;
+    json_t *options = driver ? json_pack("{s:s, s:s}", "driver", driver, "filename", filename) : NULL;
     g_autoptr(Handle) h = NULL;
     int r;
 
-    if (strcmp(prealloc, "off"))
+    if (strcmp(prealloc, "off")) {
+        json_decref(options);
         return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s': '%s' has its space already",
                        prealloc, filename);
-    /* A path goes to this driver whatever it is; what names a server is taken apart again. */
-    h = driver_find(driver)->identify
-            ? handle_open(NULL, json_pack("{s:s, s:s}", "driver", driver, "filename", filename), flags, err)
-            : handle_open(filename, NULL, flags, err);
+    }
+    h = handle_open(driver ? NULL : filename, options, flags, err);
     if (!h || !handle_resize(h, json_get_int(opts, "size", 0), false, PREALLOC_OFF, err))
         return false;
     begun++;

@@ -61,7 +61,6 @@ struct BlockDriver {
     bool write_grows;       /* a format that lets writes past its end through: raw */
     unsigned write_flags;   /* ReqFlags pwrite knows beyond COMPRESSED; FUA is emulated by a flush */
     unsigned zero_flags;    /* ReqFlags zero knows */
-    const char *options;    /* schema type of its options, "BlockdevOptionsQcow2"; NULL: generic */
     const char *const *strong_options; /* options ("a", "a.b") kept in json:{} names; NULL-ended */
 
     /* 0 to 100: how surely the first @len bytes of a file are of this format. Formats only. */
@@ -109,7 +108,7 @@ struct BlockDriver {
     /* Options that reopening cannot change though there is a reconfigure; NULL-ended, NULL: none. */
     const char *const *fixed_options;
 
-    /* Create options for -o, ended by a NULL name; NULL: this driver cannot create. */
+    /* Options of -o, of the schema (image-options.json); NULL: this driver cannot create. */
     const CreateOpt *create_opts;
     /* Protocols: makes the file. Formats: makes the file through file_create and writes the format. */
     CO bool (*create)(const char *filename, json_t *opts, GError **err);
@@ -121,7 +120,7 @@ struct BlockDriver {
     /* Which file of this machine @filename means; false if there is none. NULL: cannot be told. */
     bool (*identify)(const char *filename, FileIdentity *id);
     CO int (*remove)(const char *filename);
-    /* Options that amend knows, ended by a NULL name. */
+    /* The same for amend. */
     const CreateOpt *amend_opts;
     CO bool (*amend)(Node *n, json_t *opts, bool force, GError **err);
 
@@ -168,6 +167,8 @@ struct BlockDriver {
     CO int (*change_backing)(Node *n, const char *name, const char *format);
     /* Empties the image: everything reads from the backing file again. NULL: -ENOTSUP. */
     CO int (*make_empty)(Node *n);
+    /* See handle_compact; requests wait meanwhile. NULL: -ENOTSUP. */
+    CO bool (*compact)(Node *n, CompactState *s, GError **err);
     /* Bytes taken on the host by this node's own files. NULL: the sum of its children. */
     uint64_t (*allocated)(Node *n, bool *known);
     bool (*has_zero_init)(Node *n);   /* NULL: false (filters: pass on) */
@@ -295,8 +296,9 @@ CO void edge_event(Edge *e, BlockEvent event);
  */
 CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError **err);
 /*
- * The create operation of protocol @driver whose files are there already, devices for one: looks that
- * @filename has room for "size" bytes and clears its first sector, lest it hold another format's header.
+ * The create operation of protocols whose files exist already: devices, exports. Checks that @filename
+ * has room for "size" bytes and clears its first sector, lest it hold another format's header. @driver:
+ * of @filename; NULL: @filename says so itself.
  */
 CO bool protocol_create_existing(const char *driver, const char *filename, const json_t *opts,
                                  GError **err);

@@ -9,11 +9,6 @@ static const char *const names[] = {
 #undef X
 };
 
-const char *block_event_name(BlockEvent event)
-{
-    return names[event];
-}
-
 int block_event_parse(const char *name)
 {
     for (int i = 0; i < EV_MAX; i++)

@@ -69,9 +69,7 @@ typedef enum {
     EV_MAX
 } BlockEvent;
 
-/* The schema's name of @event. */
-const char *block_event_name(BlockEvent event);
-/* The reverse; -1 if there is none. */
+/* The event that the schema calls @name; -1 if there is none. */
 int block_event_parse(const char *name);
 
 /* What a node that can stop requests offers to qemu-io's break commands. */

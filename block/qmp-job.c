@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands to jobs that exist, by either name. Messages are those of the reference. */
 #include "block/jobs/job.h"
+#include "util/size.h"
 
 static Job *find(const char *id, GError **err)
 {
@@ -66,7 +67,20 @@ CO bool qmp_job_dismiss(const QmpJobDismissArgs *args, GError **err)
     return j && job_dismiss(j, err);
 }
 
-CO bool qmp_query_jobs(GPtrArray **ret, GError **err)
+/* What is left at the present rate; nothing if that is not known. */
+static void forecast(JobInfo *info, const Job *j)
+{
+    uint64_t rate, left = j->total > j->done ? j->total - j->done : 0;
+
+    if (!job_rate(j, &rate))
+        return;
+    info->has_x_rate = true;
+    info->x_rate = (int64_t)MIN(rate, (uint64_t)INT64_MAX);
+    info->has_x_seconds_left = rate > 0;
+    info->x_seconds_left = rate ? (int64_t)div_round_up(left, rate) : 0;
+}
+
+CO bool qmp_query_jobs(const QmpQueryJobsArgs *args, GPtrArray **ret, GError **err)
 {
     Job *j;
 
@@ -81,6 +95,8 @@ CO bool qmp_query_jobs(GPtrArray **ret, GError **err)
         info->current_progress = (int64_t)j->done;
         info->total_progress = (int64_t)j->total;
         info->error = j->error ? g_strdup(j->error->message) : NULL;
+        if (args->x_forecast)
+            forecast(info, j);
         g_ptr_array_add(*ret, info);
     }
     return true;

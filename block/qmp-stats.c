@@ -118,14 +118,16 @@ static json_t *file_stats(const Node *n)
                      "discard-bytes-ok", (json_int_t)n->discards.ok_bytes);
 }
 
-/* The child that carries the bytes of @n, or one of them. NULL: they are its own. */
+/* The one child that carries the bytes of @n. NULL: they are its own, or several children have them. */
 static Node *bytes_below(const Node *n)
 {
     const Edge *first = node_edge_at(n, 0);
 
     if (n->drv->kind == BLK_FILTER)
         return node_filtered(n);
-    return node_data(n) ? node_data(n) : first ? edge_node(first) : NULL;
+    if (node_data(n))
+        return node_data(n);
+    return node_child_count(n) == 1 ? edge_node(first) : NULL;
 }
 
 static BlockStats *node_stats_alone(const Node *n)

@@ -2,6 +2,7 @@
 /* Options that make something: their values, and what comes of them. */
 #include "block/monitor-nodes.h"
 #include "control/control.h"
+#include "monitor/hmp.h"
 #include "monitor/monitor.h"
 #include "qapi/schema.h"
 #include "tools/image.h"
@@ -54,14 +55,19 @@ CO bool setup_monitor(const char *text, GError **err)
 {
     g_autoptr(json_t) o = setup_parse(text, "MonitorOptions", "chardev", err);
     const char *id = json_get_str(o, "chardev", "");
+    const char *mode = json_get_str(o, "mode", hmp_commands() ? "readline" : "control");
     Chardev *c;
 
     if (!o)
         return false;
-    if (!strcmp(json_get_str(o, "mode", ""), "readline"))
-        return err_set(err, ENOTSUP, "Only QMP is supported");
     c = chardev_find(id);
     if (!c)
         return err_set(err, ENOENT, "chardev \"%s\" not found", id);
-    return monitor_add(c, json_get_bool(o, "pretty", false), err);
+    if (strcmp(mode, "readline"))
+        return monitor_add(c, json_get_bool(o, "pretty", false), err);
+    if (!hmp_commands())
+        return err_set(err, ENOTSUP, "Only QMP is supported");
+    if (json_has(o, "pretty"))
+        return err_set(err, EINVAL, "'pretty' is not compatible with HMP monitors");
+    return monitor_add_hmp(c, err);
 }

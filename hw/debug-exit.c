@@ -27,7 +27,7 @@ static void debug_exit_write(void *opaque, uint64_t offset, unsigned size, uint6
 
 static bool debug_exit_realize(Device *d, GError **err)
 {
-    static const MmioOps ops = { debug_exit_read, debug_exit_write, 4 };
+    static const MmioOps ops = { debug_exit_read, debug_exit_write, 4, "isa-debug-exit" };
     DebugExit *s = (DebugExit *)d;
 
     if (!s->iobase)
@@ -43,7 +43,7 @@ const DeviceClass device_debug_exit = {
     .name = "isa-debug-exit",
     .bus = "ISA",
     .size = sizeof(DebugExit),
-    .version = 1,
+    .is_stateless = true,
     .properties = debug_exit_properties,
     .realize = debug_exit_realize,
 };

@@ -39,10 +39,6 @@ typedef struct {
     uint32_t dma_high;   /* of the address that is being written */
 } FwCfg;
 
-static const StateField fw_cfg_state[] = {
-    STATE(FwCfg, key), STATE(FwCfg, offset), STATE(FwCfg, dma_high), {}
-};
-
 /* ---- items ----------------------------------------------------------------------------------- */
 
 static void add(FwCfg *s, uint16_t key, const void *data, size_t len)
@@ -210,12 +206,66 @@ static void dma_write(void *opaque, uint64_t offset, unsigned size, uint64_t val
     }
 }
 
+/* ---- migration ------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint16_t key;
+    uint32_t offset;
+    bool has_dma, has_sizes;
+    uint64_t dma_address, size[3];
+} FwCfgImage;
+
+static const StateField fw_cfg_fields[] = {
+    STATE_U("cur_entry", FwCfgImage, key), STATE_U("cur_offset[1]", FwCfgImage, offset), {}
+};
+static const StateField dma_fields[] = { STATE_U("dma_addr", FwCfgImage, dma_address), {} };
+static const StateLayout dma_layout = {
+    "fw_cfg/dma", 0, 0, sizeof(FwCfgImage), dma_fields, NULL, offsetof(FwCfgImage, has_dma)
+};
+/* Of tables that firmware of others reads from memory blocks; ours stand in guest memory. */
+static const StateField sizes_fields[] = {
+    STATE_U("table_mr_size", FwCfgImage, size[0]), STATE_U("linker_mr_size", FwCfgImage, size[1]),
+    STATE_U("rsdp_mr_size", FwCfgImage, size[2]), {}
+};
+static const StateLayout sizes_layout = {
+    "fw_cfg/acpi_mr", 1, 1, sizeof(FwCfgImage), sizes_fields, NULL, offsetof(FwCfgImage, has_sizes)
+};
+static const StateLayout *const fw_cfg_parts[] = { &dma_layout, &sizes_layout, NULL };
+static const StateLayout fw_cfg_layout = {
+    "fw_cfg", 2, 2, sizeof(FwCfgImage), fw_cfg_fields, fw_cfg_parts
+};
+
+static void fw_cfg_save(const Device *d, unsigned n, void *image)
+{
+    const FwCfg *s = (const FwCfg *)d;
+
+    *(FwCfgImage *)image = (FwCfgImage){
+        .key = s->key, .offset = s->offset, .has_dma = true,
+        .dma_address = (uint64_t)s->dma_high << 32,
+    };
+}
+
+static bool fw_cfg_load(Device *d, unsigned n, const void *image, GError **err)
+{
+    FwCfg *s = (FwCfg *)d;
+    const FwCfgImage *i = image;
+
+    s->key = i->key & ~KEY_WRITE;
+    s->offset = i->offset;
+    s->dma_high = i->dma_address >> 32;
+    return true;
+}
+
+static const DeviceSection fw_cfg_section = {
+    .name = "fw_cfg", .layout = &fw_cfg_layout, .save = fw_cfg_save, .load = fw_cfg_load,
+};
+
 /* ---- the device ------------------------------------------------------------------------------ */
 
 static bool fw_cfg_realize(Device *d, GError **err)
 {
-    static const MmioOps select = { select_read, select_write, 2 };
-    static const MmioOps dma = { dma_read_swapped, dma_write, 8 };
+    static const MmioOps select = { select_read, select_write, 2, "fwcfg" };
+    static const MmioOps dma = { dma_read_swapped, dma_write, 8, "fwcfg.dma" };
     FwCfg *s = (FwCfg *)d;
 
     s->items = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)g_bytes_unref);
@@ -243,8 +293,7 @@ static void fw_cfg_unrealize(Device *d)
 const DeviceClass device_fw_cfg = {
     .name = "fw_cfg_io",
     .size = sizeof(FwCfg),
-    .version = 1,
-    .state = fw_cfg_state,
+    .section = &fw_cfg_section,
     .realize = fw_cfg_realize,
     .reset = fw_cfg_reset,
     .unrealize = fw_cfg_unrealize,

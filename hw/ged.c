@@ -12,8 +12,6 @@ typedef struct {
     uint32_t events;
 } Ged;
 
-static const StateField ged_state[] = { STATE(Ged, events), {} };
-
 void ged_press_power_button(Device *d)
 {
     Ged *s = (Ged *)d;
@@ -54,10 +52,43 @@ static void registers_write(void *opaque, uint64_t offset, unsigned size, uint64
         b->reset(b);
 }
 
+/* ---- migration ------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint32_t events, slot;
+    bool has_slot;
+} GedImage;
+
+static const StateField ged_fields[] = { STATE_U("sel", GedImage, events), {} };
+/* Which place for memory is selected: there is none. */
+static const StateField slot_fields[] = { STATE_U("selector", GedImage, slot), {} };
+static const StateLayout slot_layout = {
+    "acpi-ged/memhp", 1, 1, sizeof(GedImage), slot_fields, NULL, offsetof(GedImage, has_slot)
+};
+static const StateLayout *const ged_parts[] = { &slot_layout, NULL };
+static const StateLayout ged_layout = { "acpi-ged", 1, 1, sizeof(GedImage), ged_fields, ged_parts };
+
+static void ged_save(const Device *d, unsigned n, void *image)
+{
+    ((GedImage *)image)->events = ((const Ged *)d)->events;
+}
+
+static bool ged_load(Device *d, unsigned n, const void *image, GError **err)
+{
+    ((Ged *)d)->events = ((const GedImage *)image)->events;
+    return true;
+}
+
+static const DeviceSection ged_section = {
+    .name = "acpi-ged", .layout = &ged_layout, .save = ged_save, .load = ged_load,
+};
+
+/* ---- the device ------------------------------------------------------------------------------ */
+
 static bool ged_realize(Device *d, GError **err)
 {
-    static const MmioOps events = { events_read, events_write, 4 };
-    static const MmioOps registers = { registers_read, registers_write, 1 };
+    static const MmioOps events = { events_read, events_write, 4, "acpi-ged" };
+    static const MmioOps registers = { registers_read, registers_write, 1, "acpi-ged-regs" };
 
     memory_map_add_mmio(d->board->memory, GED_ADDRESS, 4, &events, d);
     memory_map_add_mmio(d->board->memory, GED_REGISTERS, GED_REGISTERS_SIZE, &registers, d);
@@ -72,8 +103,7 @@ static void ged_reset(Device *d)
 const DeviceClass device_ged = {
     .name = "acpi-ged-x86",
     .size = sizeof(Ged),
-    .version = 1,
-    .state = ged_state,
+    .section = &ged_section,
     .realize = ged_realize,
     .reset = ged_reset,
 };

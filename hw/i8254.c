@@ -7,6 +7,7 @@
  */
 #include "system/base/clock.h"
 #include "system/base/device.h"
+#include "util/err.h"
 
 enum { HZ = 1193182, COUNTERS = 3, GATE_BIT = 1, SPEAKER_BIT = 2, OUT_BIT = 0x20, IRQ = 0 };
 
@@ -29,13 +30,6 @@ typedef struct {
     Counter counter[COUNTERS];
     bool speaker;
 } I8254;
-
-#define EACH(member) STATE_EACH(I8254, counter, member)
-static const StateField i8254_state[] = {
-    EACH(loaded), EACH(reload), EACH(mode), EACH(access), EACH(bcd), EACH(gate), EACH(counting),
-    EACH(write_high), EACH(read_high), EACH(low), EACH(latched), EACH(latch_left),
-    EACH(status_latched), EACH(status), STATE(I8254, speaker), {}
-};
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
@@ -296,12 +290,124 @@ static void gate_write(void *opaque, uint64_t offset, unsigned size, uint64_t va
     set_gate(&s->counter[2], value & GATE_BIT);
 }
 
+/* ---- migration ------------------------------------------------------------------------------- */
+
+/* Which byte comes next; as .access while nothing is half done. */
+enum { HALF_LOW = 3, HALF_HIGH = 4 };
+
+typedef struct {
+    int32_t count;
+    uint16_t latched_count;
+    uint8_t count_latched, status_latched, status, read_state, write_state, write_latch, rw_mode,
+            mode, bcd, gate;
+    int64_t count_load_time, next_transition_time;
+} CounterImage;
+
+typedef struct {
+    uint32_t irq_disabled;
+    CounterImage counter[COUNTERS];
+    int64_t next_transition_time;
+} I8254Image;
+
+static const StateField counter_fields[] = {
+    STATE_S("count", CounterImage, count), STATE_U("latched_count", CounterImage, latched_count),
+    STATE_U_UP_TO("count_latched", CounterImage, count_latched, HALF_HIGH),
+    STATE_U("status_latched", CounterImage, status_latched), STATE_U("status", CounterImage, status),
+    STATE_U_UP_TO("read_state", CounterImage, read_state, HALF_HIGH),
+    STATE_U_UP_TO("write_state", CounterImage, write_state, HALF_HIGH),
+    STATE_U("write_latch", CounterImage, write_latch),
+    STATE_U_UP_TO("rw_mode", CounterImage, rw_mode, 3), STATE_U_UP_TO("mode", CounterImage, mode, 7),
+    STATE_U("bcd", CounterImage, bcd), STATE_U("gate", CounterImage, gate),
+    STATE_S("count_load_time", CounterImage, count_load_time),
+    STATE_S("next_transition_time", CounterImage, next_transition_time), {}
+};
+static const StateLayout counter_layout = {
+    "pit channel", 2, 2, sizeof(CounterImage), counter_fields
+};
+static const StateField i8254_fields[] = {
+    STATE_U("channels[0].irq_disabled", I8254Image, irq_disabled),
+    STATE_INNERS("channels", I8254Image, counter, &counter_layout),
+    STATE_S("channels[0].next_transition_time", I8254Image, next_transition_time), {}
+};
+static const StateLayout i8254_layout = { "i8254", 3, 3, sizeof(I8254Image), i8254_fields };
+
+static uint8_t half(unsigned access, bool high)
+{
+    return access == 3 ? high ? HALF_HIGH : HALF_LOW : access;
+}
+
+static CounterImage save_counter(const Counter *c)
+{
+    return (CounterImage){
+        .count = c->reload, .latched_count = c->latch_left == 1 && c->access >= 2 ? c->latched << 8
+                                                                                  : c->latched,
+        .count_latched = c->latch_left ? half(c->access, c->latch_left == 1) : 0,
+        .status_latched = c->status_latched, .status = c->status,
+        .read_state = half(c->access, c->read_high), .write_state = half(c->access, c->write_high),
+        .write_latch = c->low, .rw_mode = c->access, .mode = c->mode, .bcd = c->bcd,
+        .gate = c->gate, .count_load_time = c->loaded,
+    };
+}
+
+static void i8254_save(const Device *d, unsigned n, void *image)
+{
+    const I8254 *s = (const I8254 *)d;
+    I8254Image *i = image;
+    uint64_t next = next_change(&s->counter[0]);
+
+    for (unsigned k = 0; k < COUNTERS; k++)
+        i->counter[k] = save_counter(&s->counter[k]);
+    i->next_transition_time = next ? s->counter[0].loaded + ns_of(next) : -1;
+    i->counter[0].next_transition_time = i->next_transition_time;
+}
+
+static void load_counter(Counter *c, const CounterImage *i)
+{
+    *c = (Counter){
+        .loaded = i->count_load_time, .reload = i->count, .mode = i->mode > 5 ? i->mode - 4 : i->mode,
+        .access = i->rw_mode ? i->rw_mode : 3, .bcd = i->bcd, .gate = i->gate,
+        .write_high = i->write_state == HALF_HIGH, .read_high = i->read_state == HALF_HIGH,
+        .low = i->write_latch, .latched = i->latched_count, .status_latched = i->status_latched,
+        .status = i->status,
+    };
+    c->latch_left = !i->count_latched ? 0 : i->count_latched == HALF_LOW ? 2 : 1;
+    if (i->count_latched == 2 || i->count_latched == HALF_HIGH)
+        c->latched >>= 8;
+    c->counting = c->gate || !is_periodic(c);
+}
+
+static bool i8254_load(Device *d, unsigned n, const void *image, GError **err)
+{
+    I8254 *s = (I8254 *)d;
+    const I8254Image *i = image;
+    uint64_t next;
+
+    for (unsigned k = 0; k < COUNTERS; k++) {
+        if (i->counter[k].count < 1 || i->counter[k].count > 65536)
+            return err_set(err, ERANGE, "Counter %u counts from %d", k, i->counter[k].count);
+        if (i->counter[k].count_load_time > guest_clock_now() ||
+            i->counter[k].count_load_time < INT64_MIN / 2)
+            return err_set(err, ERANGE, "Counter %u was loaded at a time that is not now", k);
+        load_counter(&s->counter[k], &i->counter[k]);
+    }
+    /* The line to the interrupt controllers is as they have it. */
+    next = next_change(&s->counter[0]);
+    guest_timer_cancel(&s->timer);
+    if (next)
+        guest_timer_set(&s->timer, s->counter[0].loaded + ns_of(next));
+    return true;
+}
+
+static const DeviceSection i8254_section = {
+    .name = "i8254", .layout = &i8254_layout, .save = i8254_save, .load = i8254_load,
+};
+
 /* ---- the device ------------------------------------------------------------------------------ */
 
 static bool i8254_realize(Device *d, GError **err)
 {
-    static const MmioOps pit = { pit_read, pit_write, 1 };
-    static const MmioOps gate = { gate_read, gate_write, 1 };
+    static const MmioOps pit = { pit_read, pit_write, 1, "pit" };
+    static const MmioOps gate = { gate_read, gate_write, 1, "pit-gate" };
     I8254 *s = (I8254 *)d;
 
     s->timer = (GuestTimer){ .expired = expired, .opaque = s };
@@ -328,8 +434,7 @@ static void i8254_unrealize(Device *d)
 const DeviceClass device_i8254 = {
     .name = "isa-pit",
     .size = sizeof(I8254),
-    .version = 1,
-    .state = i8254_state,
+    .section = &i8254_section,
     .realize = i8254_realize,
     .reset = i8254_reset,
     .unrealize = i8254_unrealize,

@@ -22,13 +22,6 @@ typedef struct {
     Pic pic[2];
 } I8259;
 
-#define EACH(member) STATE_EACH(I8259, pic, member)
-static const StateField i8259_state[] = {
-    EACH(irr), EACH(imr), EACH(isr), EACH(elcr), EACH(level), EACH(base), EACH(lowest),
-    EACH(init_step), EACH(needs_icw4), EACH(single), EACH(auto_eoi), EACH(rotate_on_auto_eoi),
-    EACH(special_mask), EACH(special_nested), EACH(read_isr), EACH(poll), {}
-};
-
 /* ---- priorities ------------------------------------------------------------------------------ */
 
 /* The most urgent of @set, or -1: the input after the lowest comes first. */
@@ -266,6 +259,63 @@ static void elcr_write(void *opaque, uint64_t offset, unsigned size, uint64_t va
     update(s);
 }
 
+/* ---- migration ------------------------------------------------------------------------------- */
+
+/* @priority is the input that comes first; the rest as in Pic. */
+typedef struct {
+    uint8_t level, irr, imr, isr, priority, base, read_isr, poll, special_mask, init_step, auto_eoi,
+            rotate_on_auto_eoi, special_nested, needs_icw4, single, elcr;
+} PicImage;
+
+static const StateField pic_fields[] = {
+    STATE_U("last_irr", PicImage, level), STATE_U("irr", PicImage, irr),
+    STATE_U("imr", PicImage, imr), STATE_U("isr", PicImage, isr),
+    STATE_U_UP_TO("priority_add", PicImage, priority, 7), STATE_U("irq_base", PicImage, base),
+    STATE_U("read_reg_select", PicImage, read_isr), STATE_U("poll", PicImage, poll),
+    STATE_U("special_mask", PicImage, special_mask),
+    STATE_U_UP_TO("init_state", PicImage, init_step, 3), STATE_U("auto_eoi", PicImage, auto_eoi),
+    STATE_U("rotate_on_auto_eoi", PicImage, rotate_on_auto_eoi),
+    STATE_U("special_fully_nested_mode", PicImage, special_nested),
+    STATE_U("init4", PicImage, needs_icw4), STATE_U("single_mode", PicImage, single),
+    STATE_U("elcr", PicImage, elcr), {}
+};
+static const StateLayout pic_layout = { "i8259", 1, 1, sizeof(PicImage), pic_fields };
+
+static void i8259_save(const Device *d, unsigned n, void *image)
+{
+    const Pic *p = &((const I8259 *)d)->pic[n];
+
+    *(PicImage *)image = (PicImage){
+        .level = p->level, .irr = p->irr, .imr = p->imr, .isr = p->isr,
+        .priority = (p->lowest + 1) & 7, .base = p->base, .read_isr = p->read_isr, .poll = p->poll,
+        .special_mask = p->special_mask, .init_step = p->init_step, .auto_eoi = p->auto_eoi,
+        .rotate_on_auto_eoi = p->rotate_on_auto_eoi, .special_nested = p->special_nested,
+        .needs_icw4 = p->needs_icw4, .single = p->single, .elcr = p->elcr,
+    };
+}
+
+static bool i8259_load(Device *d, unsigned n, const void *image, GError **err)
+{
+    I8259 *s = (I8259 *)d;
+    const PicImage *i = image;
+
+    s->pic[n] = (Pic){
+        .level = i->level, .irr = i->irr, .imr = i->imr, .isr = i->isr,
+        .lowest = (i->priority - 1) & 7, .base = i->base & 0xf8, .read_isr = i->read_isr,
+        .poll = i->poll, .special_mask = i->special_mask, .init_step = i->init_step,
+        .auto_eoi = i->auto_eoi, .rotate_on_auto_eoi = i->rotate_on_auto_eoi,
+        .special_nested = i->special_nested, .needs_icw4 = i->needs_icw4, .single = i->single,
+        .elcr = i->elcr,
+    };
+    if (n == 1)
+        s->output(s->opaque, asking(&s->pic[0], true) >= 0);
+    return true;
+}
+
+static const DeviceSection i8259_section = {
+    .name = "i8259", .layout = &pic_layout, .count = 2, .save = i8259_save, .load = i8259_load,
+};
+
 /* ---- the device ------------------------------------------------------------------------------ */
 
 void i8259_connect(Device *d, void (*output)(void *opaque, bool level), void *opaque)
@@ -274,6 +324,19 @@ void i8259_connect(Device *d, void (*output)(void *opaque, bool level), void *op
 
     s->output = output;
     s->opaque = opaque;
+}
+
+void i8259_describe(const Device *d, GString *out)
+{
+    const I8259 *s = (const I8259 *)d;
+
+    for (int i = 1; i >= 0; i--) {
+        const Pic *p = &s->pic[i];
+
+        g_string_append_printf(out, "pic%d: irr=%02x imr=%02x isr=%02x hprio=%d irq_base=%02x rr_sel=%d "
+                               "elcr=%02x fnm=%d\n", i, p->irr, p->imr, p->isr, (p->lowest + 1) & 7,
+                               p->base, p->read_isr, p->elcr, p->special_nested);
+    }
 }
 
 void i8259_mask(Device *d)
@@ -286,9 +349,9 @@ void i8259_mask(Device *d)
 
 static bool i8259_realize(Device *d, GError **err)
 {
-    static const MmioOps first = { first_read, first_write, 1 };
-    static const MmioOps second = { second_read, second_write, 1 };
-    static const MmioOps elcr = { elcr_read, elcr_write, 1 };
+    static const MmioOps first = { first_read, first_write, 1, "pic" };
+    static const MmioOps second = { second_read, second_write, 1, "pic" };
+    static const MmioOps elcr = { elcr_read, elcr_write, 1, "elcr" };
 
     memory_map_add_mmio(d->board->ports, 0x20, 2, &first, d);
     memory_map_add_mmio(d->board->ports, 0xa0, 2, &second, d);
@@ -308,8 +371,7 @@ static void i8259_reset(Device *d)
 const DeviceClass device_i8259 = {
     .name = "isa-i8259",
     .size = sizeof(I8259),
-    .version = 1,
-    .state = i8259_state,
+    .section = &i8259_section,
     .realize = i8259_realize,
     .reset = i8259_reset,
 };

@@ -13,5 +13,7 @@ void i8259_set_irq(Device *d, unsigned irq, bool level); /* 0 to 15 */
 void i8259_mask(Device *d);
 /* The vector of the interrupt that the processor serves now. */
 uint8_t i8259_acknowledge(Device *d);
+/* For people. */
+void i8259_describe(const Device *d, GString *out);
 
 #endif

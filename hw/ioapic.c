@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* docs/spec/apic.md */
 #include "hw/ioapic.h"
+#include <inttypes.h>
+#include <string.h>
 
 enum {
     SELECT = 0x00, WINDOW = 0x10, EOI = 0x40,
@@ -19,13 +21,9 @@ typedef struct {
     uint8_t select, id;
     uint64_t table[IOAPIC_PINS];
     uint32_t level;   /* inputs that are asserted */
+    uint64_t count[IOAPIC_PINS]; /* messages sent: not of the machine, for people */
     uint32_t waiting; /* edges that came while masked or not sent yet */
 } Ioapic;
-
-static const StateField ioapic_state[] = {
-    STATE(Ioapic, select), STATE(Ioapic, id), STATE_ARRAY(Ioapic, table), STATE(Ioapic, level),
-    STATE(Ioapic, waiting), {}
-};
 
 static void deliver(Ioapic *s, unsigned pin)
 {
@@ -46,6 +44,7 @@ static void deliver(Ioapic *s, unsigned pin)
             return;
         s->waiting &= ~(UINT32_C(1) << pin);
     }
+    s->count[pin]++;
     lapic_bus_send(s->bus, &m);
 }
 
@@ -153,11 +152,119 @@ static void ioapic_write(void *opaque, uint64_t offset, unsigned size, uint64_t 
     }
 }
 
+/* ---- for people ------------------------------------------------------------------------------ */
+
+uint64_t ioapic_count(const Device *d, unsigned pin)
+{
+    return ((const Ioapic *)d)->count[pin];
+}
+
+static void describe_pins(const Ioapic *s, GString *out, const char *name, bool remote)
+{
+    bool any = false;
+
+    g_string_append_printf(out, "  %-8s ", name);
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+        bool on = remote ? s->table[i] & ENTRY_REMOTE_IRR : (s->level | s->waiting) >> i & 1;
+
+        if (on)
+            g_string_append_printf(out, any ? ",%u" : "%u", i);
+        any |= on;
+    }
+    g_string_append(out, any ? "\n" : "(none)\n");
+}
+
+void ioapic_describe(const Device *d, GString *out)
+{
+    static const char *const deliveries[] = { "fixed", "lowest", "SMI", "...", "NMI", "INIT", "...",
+                                              "extINT" };
+    const Ioapic *s = (const Ioapic *)d;
+
+    g_string_append_printf(out, "ioapic0: ver=0x%02x id=0x%02x sel=0x%02x", VERSION, s->id, s->select);
+    if (s->select >= REG_TABLE && s->select < REG_TABLE + 2 * IOAPIC_PINS)
+        g_string_append_printf(out, " (redir[%u])", (s->select - REG_TABLE) / 2);
+    g_string_append_c(out, '\n');
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
+        uint64_t e = s->table[i];
+
+        g_string_append_printf(out, "  pin %-2u 0x%016" PRIx64 " dest=%x vec=%-3u %s %-5s %-6s %-6s %s\n",
+                               i, e, (unsigned)(e >> 56), (unsigned)(e & 0xff),
+                               e & ENTRY_LOW_ACTIVE ? "active-lo" : "active-hi",
+                               e & ENTRY_LEVEL ? "level" : "edge", e & ENTRY_MASKED ? "masked" : "",
+                               deliveries[e >> 8 & 7], e & ENTRY_LOGICAL ? "logical" : "physical");
+    }
+    describe_pins(s, out, "IRR", false);
+    describe_pins(s, out, "Remote IRR", true);
+}
+
+/* ---- migration ------------------------------------------------------------------------------- */
+
+/*
+ * Others mark edges and levels that ask in one word. Inputs of edges that are asserted are ours: they
+ * stand in bytes that others neither set nor read.
+ */
+typedef struct {
+    uint8_t id, select;
+    uint32_t edge_level, unused, asking;
+    uint64_t table[IOAPIC_PINS];
+} IoapicImage;
+
+static const StateField ioapic_fields[] = {
+    STATE_U("id", IoapicImage, id), STATE_U("ioregsel", IoapicImage, select),
+    STATE_U("edge_level", IoapicImage, edge_level), STATE_U("unused", IoapicImage, unused),
+    STATE_U("irr", IoapicImage, asking), STATE_US("ioredtbl", IoapicImage, table), {}
+};
+static const StateLayout ioapic_layout = { "ioapic", 3, 3, sizeof(IoapicImage), ioapic_fields };
+
+static uint32_t level_pins(const uint64_t *table)
+{
+    uint32_t pins = 0;
+
+    for (unsigned i = 0; i < IOAPIC_PINS; i++)
+        pins |= table[i] & ENTRY_LEVEL ? UINT32_C(1) << i : 0;
+    return pins;
+}
+
+static void ioapic_save(const Device *d, unsigned n, void *image)
+{
+    const Ioapic *s = (const Ioapic *)d;
+    IoapicImage *i = image;
+    uint32_t levels = level_pins(s->table);
+
+    i->id = s->id;
+    i->select = s->select;
+    i->edge_level = s->level & ~levels;
+    i->asking = (s->level & levels) | s->waiting;
+    memcpy(i->table, s->table, sizeof(i->table));
+}
+
+static bool ioapic_load(Device *d, unsigned n, const void *image, GError **err)
+{
+    Ioapic *s = (Ioapic *)d;
+    const IoapicImage *i = image;
+    uint32_t levels = level_pins(i->table);
+
+    s->id = i->id & 15;
+    s->select = i->select;
+    s->level = (i->asking & levels) | (i->edge_level & ~levels);
+    s->waiting = i->asking & ~levels;
+    for (unsigned k = 0; k < IOAPIC_PINS; k++) {
+        s->table[k] = i->table[k] & (ENTRY_WRITABLE | ENTRY_REMOTE_IRR);
+        if (s->table[k] & ENTRY_MASKED)
+            s->waiting &= ~(UINT32_C(1) << k);
+    }
+    return true;
+}
+
+static const DeviceSection ioapic_section = {
+    .name = "ioapic", .layout = &ioapic_layout, .save = ioapic_save, .load = ioapic_load,
+};
+
 /* ---- the device ------------------------------------------------------------------------------ */
 
 void ioapic_connect(Device *d, uint64_t address, LapicBus *bus)
 {
-    static const MmioOps ops = { ioapic_read, ioapic_write, 4 };
+    static const MmioOps ops = { ioapic_read, ioapic_write, 4, "ioapic" };
 
     ((Ioapic *)d)->bus = bus;
     memory_map_add_mmio(d->board->memory, address, 0x1000, &ops, d);
@@ -176,7 +283,6 @@ static void ioapic_reset(Device *d)
 const DeviceClass device_ioapic = {
     .name = "ioapic",
     .size = sizeof(Ioapic),
-    .version = 1,
-    .state = ioapic_state,
+    .section = &ioapic_section,
     .reset = ioapic_reset,
 };

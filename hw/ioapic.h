@@ -13,5 +13,8 @@ void ioapic_connect(Device *d, uint64_t address, LapicBus *bus);
 void ioapic_set_irq(Device *d, unsigned pin, bool level);
 /* A processor has served @vector, which was level-triggered. */
 void ioapic_eoi(Device *d, uint8_t vector);
+/* For people: the table; how often an interrupt has come at @pin. */
+void ioapic_describe(const Device *d, GString *out);
+uint64_t ioapic_count(const Device *d, unsigned pin);
 
 #endif

@@ -3,6 +3,7 @@
  * The local APIC: docs/spec/apic.md. Its timer's bus has 1 GHz, as the time stamp counter has.
  */
 #include "hw/lapic.h"
+#include "util/err.h"
 #include <string.h>
 
 enum {
@@ -49,14 +50,6 @@ struct Lapic {
     uint64_t deadline;   /* of the time stamp counter; 0: none */
     int64_t started;     /* guest's time at which the count was set */
     bool is_external;    /* the legacy controller wants something */
-};
-
-static const StateField lapic_state[] = {
-    STATE(Lapic, id), STATE(Lapic, base), STATE(Lapic, tpr), STATE(Lapic, ldr), STATE(Lapic, dfr),
-    STATE(Lapic, svr), STATE(Lapic, esr), STATE(Lapic, esr_next), STATE_ARRAY(Lapic, isr),
-    STATE_ARRAY(Lapic, tmr), STATE_ARRAY(Lapic, irr), STATE(Lapic, icr_low),
-    STATE(Lapic, icr_high), STATE_ARRAY(Lapic, lvt), STATE(Lapic, initial), STATE(Lapic, divide),
-    STATE(Lapic, deadline), STATE(Lapic, started), STATE(Lapic, is_external), {}
 };
 
 /* ---- sets of vectors ------------------------------------------------------------------------- */
@@ -369,7 +362,7 @@ static void timer_arm(Lapic *l)
     guest_timer_cancel(&l->timer);
     if (timer_mode(l) == LVT_DEADLINE) {
         uint64_t tsc = l->ops->tsc(l->cpu);
-        uint64_t left = l->deadline > tsc ? l->deadline - tsc : 0;
+        uint64_t left = l->deadline > tsc ? guest_tsc_to_ns(l->deadline - tsc) : 0;
 
         if (l->deadline)
             guest_timer_set(&l->timer, now + (int64_t)MIN(left, INT64_MAX / 2));
@@ -654,6 +647,186 @@ bool lapic_msr_write(Device *d, uint32_t index, uint64_t value)
     return is_x2(l) && index - MSR_X2 <= 0x3f && x2_write(l, index - MSR_X2, value);
 }
 
+/* ---- for people ------------------------------------------------------------------------------ */
+
+static const char *delivery_name(unsigned v)
+{
+    static const char *const names[] = { "Fixed", "Lowest", "SMI", "...", "NMI", "INIT", "SIPI",
+                                         "ExtINT" };
+
+    return names[v >> 8 & 7];
+}
+
+static void describe_lvt(const Lapic *l, GString *out, const char *name, unsigned i)
+{
+    static const char *const modes[] = { "one-shot", "periodic", "tsc-deadline", "..." };
+    uint32_t v = l->lvt[i];
+
+    g_string_append_printf(out, "%s\t 0x%08x %s %-5s %-6s %-7s %-12s %-6s", name, v,
+                           v >> 13 & 1 ? "active-lo" : "active-hi", v >> 15 & 1 ? "level" : "edge",
+                           v & LVT_MASKED ? "masked" : "", v >> 12 & 1 ? "pending" : "",
+                           i == LVT_TIMER ? modes[v >> 17 & 3] : "", delivery_name(v));
+    if ((v >> 8 & 7) != LAPIC_NMI)
+        g_string_append_printf(out, " (vec %u)", v & 0xff);
+    g_string_append_c(out, '\n');
+}
+
+static void describe_vectors(GString *out, const char *name, const uint32_t *set, const uint32_t *level)
+{
+    bool any = false;
+
+    g_string_append_printf(out, "%s\t ", name);
+    for (unsigned v = 0; v < 256; v++)
+        if (vector_is_set(set, v)) {
+            g_string_append_printf(out, "%u%s ", v, level && vector_is_set(level, v) ? "(level)" : "");
+            any = true;
+        }
+    g_string_append(out, any ? "\n" : "(none)\n");
+}
+
+static void describe_icr(const Lapic *l, GString *out)
+{
+    static const char *const shorthands[] = { "no-shorthand", "self", "all-self", "all" };
+
+    g_string_append_printf(out, "ICR\t 0x%08x %s %s %s %s\nICR2\t 0x%08x cpu %u (APIC ID)\n", l->icr_low,
+                           l->icr_low >> 11 & 1 ? "logical" : "physical",
+                           l->icr_low >> 15 & 1 ? "level" : "edge",
+                           l->icr_low >> 14 & 1 ? "assert" : "de-assert",
+                           shorthands[l->icr_low >> 18 & 3], l->icr_high, l->icr_high >> 24);
+}
+
+void lapic_describe(const Device *d, GString *out)
+{
+    static const struct {
+        const char *name;
+        unsigned index;
+    } lvts[] = { { "LVT0", LVT_LINT0 }, { "LVT1", LVT_LINT1 }, { "LVTPC", LVT_PERF },
+                 { "LVTERR", LVT_ERROR }, { "LVTTHMR", LVT_THERMAL }, { "LVTT", LVT_TIMER } };
+    const Lapic *l = (const Lapic *)d;
+    unsigned divide = ((l->divide & 3) | (l->divide >> 1 & 4)) + 1;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(lvts); i++)
+        describe_lvt(l, out, lvts[i].name, lvts[i].index);
+    g_string_append_printf(out, "Timer\t DCR=0x%x (divide by %u) initial_count = %u current_count = %u\n",
+                           l->divide, 1u << (divide & 7), l->initial, timer_current(l));
+    g_string_append_printf(out, "SPIV\t 0x%08x APIC %s, focus=%s, spurious vec %u\n", l->svr,
+                           l->svr & SVR_ENABLED ? "enabled" : "disabled",
+                           l->svr >> 9 & 1 ? "on" : "off", l->svr & 0xff);
+    describe_icr(l, out);
+    g_string_append_printf(out, "ESR\t 0x%08x\n", l->esr);
+    describe_vectors(out, "ISR", l->isr, l->tmr);
+    describe_vectors(out, "IRR", l->irr, NULL);
+    g_string_append_printf(out, "\nAPR 0x00 TPR 0x%02x DFR 0x%02x LDR 0x%02x PPR 0x%02x\n", l->tpr,
+                           l->dfr >> 28, l->ldr >> 24, processor_priority(l));
+}
+
+/* ---- migration ------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint32_t base;
+    uint8_t id, arbitration, tpr;
+    uint32_t svr;
+    uint8_t log_dest, dest_mode;
+    uint32_t isr[8], tmr[8], irr[8], lvt[LVTS], esr, icr[2], divide;
+    int32_t count_shift;
+    uint32_t initial;
+    int64_t started, next_time, expiry;
+    bool has_start;
+    int32_t start_vector, waits_for_start;
+} LapicImage;
+
+static const StateField lapic_fields[] = {
+    STATE_U("apicbase", LapicImage, base), STATE_U("id", LapicImage, id),
+    STATE_U("arb_id", LapicImage, arbitration), STATE_U("tpr", LapicImage, tpr),
+    STATE_U("spurious_vec", LapicImage, svr), STATE_U("log_dest", LapicImage, log_dest),
+    STATE_U("dest_mode", LapicImage, dest_mode), STATE_US("isr", LapicImage, isr),
+    STATE_US("tmr", LapicImage, tmr), STATE_US("irr", LapicImage, irr),
+    STATE_US("lvt", LapicImage, lvt), STATE_U("esr", LapicImage, esr),
+    STATE_US("icr", LapicImage, icr), STATE_U("divide_conf", LapicImage, divide),
+    STATE_S("count_shift", LapicImage, count_shift), STATE_U("initial_count", LapicImage, initial),
+    STATE_S("initial_count_load_time", LapicImage, started), STATE_S("next_time", LapicImage, next_time),
+    STATE_S("timer_expiry", LapicImage, expiry), {}
+};
+static const StateField start_fields[] = {
+    STATE_S("sipi_vector", LapicImage, start_vector),
+    STATE_S("wait_for_sipi", LapicImage, waits_for_start), {}
+};
+static const StateLayout start_layout = {
+    "apic_sipi", 1, 1, sizeof(LapicImage), start_fields, NULL, offsetof(LapicImage, has_start)
+};
+static const StateLayout *const lapic_parts[] = { &start_layout, NULL };
+static const StateLayout lapic_layout = {
+    "apic", 3, 3, sizeof(LapicImage), lapic_fields, lapic_parts
+};
+
+static void lapic_save(const Device *d, unsigned n, void *image)
+{
+    const Lapic *l = (const Lapic *)d;
+    LapicImage *i = image;
+
+    *i = (LapicImage){
+        .base = l->base, .id = l->id, .tpr = l->tpr, .svr = l->svr, .log_dest = l->ldr >> 24,
+        .dest_mode = l->dfr >> 28, .esr = l->esr | l->esr_next, .icr = { l->icr_low, l->icr_high },
+        .divide = l->divide, .count_shift = g_bit_storage(timer_period(l)) - 1,
+        .initial = l->initial, .started = l->started,
+        .next_time = l->timer.is_set ? l->timer.due : 0, .expiry = l->timer.is_set ? l->timer.due : -1,
+        .waits_for_start = l->ops->waits_for_start(l->cpu),
+    };
+    i->has_start = i->waits_for_start;
+    memcpy(i->isr, l->isr, sizeof(i->isr));
+    memcpy(i->tmr, l->tmr, sizeof(i->tmr));
+    memcpy(i->irr, l->irr, sizeof(i->irr));
+    memcpy(i->lvt, l->lvt, sizeof(i->lvt));
+}
+
+static bool lapic_load(Device *d, unsigned n, const void *image, GError **err)
+{
+    Lapic *l = (Lapic *)d;
+    const LapicImage *i = image;
+
+    if (i->id != (uint8_t)l->id)
+        return err_set(err, EINVAL, "It is the APIC of processor %u, not of %u", i->id, l->id);
+    if (i->started > guest_clock_now() || i->started < INT64_MIN / 2)
+        return err_set(err, ERANGE, "Its timer was started at a time that is not now");
+    l->base = i->base & ~UINT32_C(0x2ff);
+    l->tpr = i->tpr;
+    l->svr = i->svr & 0x1ff;
+    l->ldr = (uint32_t)i->log_dest << 24;
+    l->dfr = (uint32_t)i->dest_mode << 28 | 0x0fffffff;
+    l->esr = l->esr_next = i->esr;
+    l->icr_low = i->icr[0];
+    l->icr_high = i->icr[1];
+    l->divide = i->divide & 11;
+    l->initial = i->initial;
+    l->started = i->started;
+    memcpy(l->isr, i->isr, sizeof(l->isr));
+    memcpy(l->tmr, i->tmr, sizeof(l->tmr));
+    memcpy(l->irr, i->irr, sizeof(l->irr));
+    memcpy(l->lvt, i->lvt, sizeof(l->lvt));
+    l->ops->set_cr8(l->cpu, l->tpr >> 4);
+    l->ops->set_waits_for_start(l->cpu, i->has_start && i->waits_for_start);
+    timer_arm(l);
+    update(l);
+    return true;
+}
+
+static const DeviceSection lapic_section = {
+    .name = "apic", .layout = &lapic_layout, .save = lapic_save, .load = lapic_load,
+};
+
+void lapic_load_deadline(Device *d, uint64_t deadline)
+{
+    Lapic *l = (Lapic *)d;
+
+    l->deadline = deadline;
+    timer_arm(l);
+}
+
+uint64_t lapic_deadline(const Device *d)
+{
+    return ((const Lapic *)d)->deadline;
+}
+
 /* ---- the device ------------------------------------------------------------------------------ */
 
 static bool lapic_realize(Device *d, GError **err)
@@ -695,8 +868,7 @@ static void lapic_unrealize(Device *d)
 const DeviceClass device_lapic = {
     .name = "apic",
     .size = sizeof(Lapic),
-    .version = 1,
-    .state = lapic_state,
+    .section = &lapic_section,
     .realize = lapic_realize,
     .reset = lapic_reset,
     .unrealize = lapic_unrealize,

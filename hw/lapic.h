@@ -16,6 +16,8 @@ typedef struct {
     void (*nmi)(void *cpu);
     void (*init)(void *cpu);
     void (*start)(void *cpu, uint8_t page);
+    bool (*waits_for_start)(void *cpu); /* after INIT, until somebody starts it */
+    void (*set_waits_for_start)(void *cpu, bool waits);
 } LapicCpu;
 
 /* Has no device: what connects the APICs of a machine. */
@@ -52,9 +54,14 @@ int lapic_acknowledge(Device *d, uint8_t cr8);
 /* IA32_APIC_BASE, the registers of x2APIC and the deadline: false if there is no such register. */
 bool lapic_msr_read(Device *d, uint32_t index, uint64_t *value);
 bool lapic_msr_write(Device *d, uint32_t index, uint64_t value);
+/* The deadline goes into streams with the processor, and comes after the APIC. */
+uint64_t lapic_deadline(const Device *d);
+void lapic_load_deadline(Device *d, uint64_t deadline);
 /* Registers in memory, of the processor that asks. */
 uint32_t lapic_read(Device *d, uint64_t offset);
 void lapic_write(Device *d, uint64_t offset, uint32_t value);
 bool lapic_is_enabled(const Device *d);
+/* For people. */
+void lapic_describe(const Device *d, GString *out);
 
 #endif

@@ -5,6 +5,8 @@
  */
 #include "system/base/clock.h"
 #include "system/base/device.h"
+#include "util/err.h"
+#include <inttypes.h>
 #include <string.h>
 #include <time.h>
 
@@ -32,10 +34,6 @@ typedef struct {
     uint8_t memory[SIZE];   /* time registers hold what the guest wrote while B_SET is on */
     int64_t offset;         /* seconds to the host's clock */
 } Rtc;
-
-static const StateField rtc_state[] = {
-    STATE(Rtc, index), STATE_ARRAY(Rtc, memory), STATE(Rtc, offset), {}
-};
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
@@ -257,11 +255,88 @@ static void rtc_write(void *opaque, uint64_t offset, unsigned size, uint64_t val
         s->index = value & (SIZE - 1);
 }
 
+/* ---- migration ------------------------------------------------------------------------------- */
+
+/* Times are those of the host's clock. */
+typedef struct {
+    uint8_t memory[SIZE], index;
+    int64_t periodic_timer, next_periodic_time;
+    uint32_t irq_coalesced, period;
+    uint64_t base, last_update;
+    int64_t offset, update_timer;
+    uint64_t next_alarm_time;
+    bool has_reinject;
+    uint16_t reinject;
+} RtcImage;
+
+static const StateField rtc_fields[] = {
+    STATE_BYTES("cmos_data", RtcImage, memory), STATE_U("cmos_index", RtcImage, index),
+    STATE_SKIP("unused[0]", 28), STATE_T("periodic_timer", RtcImage, periodic_timer),
+    STATE_S("next_periodic_time", RtcImage, next_periodic_time), STATE_SKIP("unused[1]", 24),
+    STATE_U("irq_coalesced", RtcImage, irq_coalesced), STATE_U("period", RtcImage, period),
+    STATE_U("base_rtc", RtcImage, base), STATE_U("last_update", RtcImage, last_update),
+    STATE_S("offset", RtcImage, offset), STATE_T("update_timer", RtcImage, update_timer),
+    STATE_U("next_alarm_time", RtcImage, next_alarm_time), {}
+};
+static const StateField reinject_fields[] = {
+    STATE_U("irq_reinject_on_ack_count", RtcImage, reinject), {}
+};
+static const StateLayout reinject_layout = {
+    "mc146818rtc/irq_reinject_on_ack_count", 1, 1, sizeof(RtcImage), reinject_fields, NULL,
+    offsetof(RtcImage, has_reinject)
+};
+static const StateLayout *const rtc_parts[] = { &reinject_layout, NULL };
+static const StateLayout rtc_layout = { "mc146818rtc", 3, 3, sizeof(RtcImage), rtc_fields, rtc_parts };
+
+static int64_t host_due(const GuestTimer *t)
+{
+    return t->is_set ? host_ns() + t->due - guest_clock_now() : -1;
+}
+
+static void rtc_save(const Device *d, unsigned n, void *image)
+{
+    const Rtc *s = (const Rtc *)d;
+    RtcImage *i = image;
+    int64_t now = host_ns();
+
+    memcpy(i->memory, s->memory, SIZE);
+    i->index = s->index;
+    i->periodic_timer = host_due(&s->periodic);
+    i->next_periodic_time = i->periodic_timer;
+    i->period = s->periodic.is_set ? period(s) * 32768 / SECOND : 0;
+    i->base = now / SECOND + s->offset;
+    i->last_update = now - now % SECOND;
+    i->update_timer = host_due(&s->tick);
+    i->next_alarm_time = s->tick.is_set ? now - now % SECOND + SECOND : 0;
+}
+
+static bool rtc_load(Device *d, unsigned n, const void *image, GError **err)
+{
+    Rtc *s = (Rtc *)d;
+    const RtcImage *i = image;
+
+    if (i->base > INT64_MAX / 2 || i->last_update > INT64_MAX || i->offset > INT64_MAX / 2 ||
+        i->offset < INT64_MIN / 2)
+        return err_set(err, ERANGE, "It shows second %" PRIu64, i->base);
+    memcpy(s->memory, i->memory, SIZE);
+    s->index = i->index & (SIZE - 1);
+    s->offset = (int64_t)i->base + (i->offset - (int64_t)i->last_update) / SECOND;
+    if (ABS(s->offset) > INT64_C(1) << 50)
+        return err_set(err, ERANGE, "It is set off by %" PRId64 " seconds", s->offset);
+    arm_tick(s);
+    arm_periodic(s);
+    return true;
+}
+
+static const DeviceSection rtc_section = {
+    .name = "mc146818rtc", .layout = &rtc_layout, .save = rtc_save, .load = rtc_load,
+};
+
 /* ---- the device ------------------------------------------------------------------------------ */
 
 static bool rtc_realize(Device *d, GError **err)
 {
-    static const MmioOps ops = { rtc_read, rtc_write, 1 };
+    static const MmioOps ops = { rtc_read, rtc_write, 1, "rtc" };
     Rtc *s = (Rtc *)d;
 
     s->tick = (GuestTimer){ .expired = tick, .opaque = s };
@@ -293,8 +368,7 @@ static void rtc_unrealize(Device *d)
 const DeviceClass device_mc146818 = {
     .name = "mc146818rtc",
     .size = sizeof(Rtc),
-    .version = 1,
-    .state = rtc_state,
+    .section = &rtc_section,
     .realize = rtc_realize,
     .reset = rtc_reset,
     .unrealize = rtc_unrealize,

@@ -29,7 +29,7 @@ static void pvpanic_write(void *opaque, uint64_t offset, unsigned size, uint64_t
 
 static bool pvpanic_realize(Device *d, GError **err)
 {
-    static const MmioOps ops = { pvpanic_read, pvpanic_write, 1 };
+    static const MmioOps ops = { pvpanic_read, pvpanic_write, 1, "pvpanic" };
     PvPanic *s = (PvPanic *)d;
 
     if (!s->ioport)
@@ -41,7 +41,7 @@ const DeviceClass device_pvpanic = {
     .name = "pvpanic",
     .bus = "ISA",
     .size = sizeof(PvPanic),
-    .version = 1,
+    .is_stateless = true,
     .properties = pvpanic_properties,
     .realize = pvpanic_realize,
 };

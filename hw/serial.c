@@ -35,13 +35,6 @@ typedef struct {
     bool empty_pending; /* the interrupt that the transmitter is empty */
 } Serial;
 
-static const StateField serial_state[] = {
-    STATE(Serial, ier), STATE(Serial, fcr), STATE(Serial, lcr), STATE(Serial, mcr),
-    STATE(Serial, lsr), STATE(Serial, msr), STATE(Serial, scratch), STATE(Serial, divisor),
-    STATE_ARRAY(Serial, received), STATE(Serial, received_count), STATE(Serial, held),
-    STATE(Serial, empty_pending), {}
-};
-
 static const Property serial_properties[] = {
     PROPERTY("chardev", DEVICE_STR, Serial, chardev, "character device it is connected to"),
     PROPERTY("iobase", DEVICE_UINT16, Serial, iobase, "first port [0x3f8]"),
@@ -288,11 +281,159 @@ static void serial_write(void *opaque, uint64_t offset, unsigned size, uint64_t 
     }
 }
 
+/* ---- migration ------------------------------------------------------------------------------- */
+
+/* Bytes of the host that wait for the guest, or of the guest that wait for the host. */
+typedef struct {
+    uint8_t data[FIFO];
+    uint32_t head, count;
+} FifoImage;
+
+typedef struct {
+    uint16_t divider;
+    uint8_t rbr, ier, iir, lcr, mcr, lsr, msr, scr, fcr;
+    bool has_pending, has_tsr, has_received, has_sending, has_timeout, has_timer, has_poll;
+    uint32_t empty_pending;
+    uint32_t retries;
+    uint8_t thr, tsr;
+    FifoImage received, sending;
+    int64_t timeout_timer;
+    int32_t timeout_pending, poll;
+    int64_t poll_timer;
+} SerialImage;
+
+static const StateField inner_fields[] = {
+    STATE_U("divider", SerialImage, divider), STATE_U("rbr", SerialImage, rbr),
+    STATE_U("ier", SerialImage, ier), STATE_U("iir", SerialImage, iir),
+    STATE_U("lcr", SerialImage, lcr), STATE_U("mcr", SerialImage, mcr),
+    STATE_U("lsr", SerialImage, lsr), STATE_U("msr", SerialImage, msr),
+    STATE_U("scr", SerialImage, scr), STATE_U("fcr_vmstate", SerialImage, fcr), {}
+};
+static const StateField pending_fields[] = {
+    STATE_U("thr_ipending", SerialImage, empty_pending), {}
+};
+static const StateField tsr_fields[] = {
+    STATE_U("tsr_retry", SerialImage, retries), STATE_U("thr", SerialImage, thr),
+    STATE_U("tsr", SerialImage, tsr), {}
+};
+static const StateField fifo_fields[] = {
+    STATE_BYTES("data", FifoImage, data), STATE_U_UP_TO("head", FifoImage, head, FIFO - 1),
+    STATE_U_UP_TO("num", FifoImage, count, FIFO), {}
+};
+static const StateLayout fifo_layout = { "Fifo8", 1, 1, sizeof(FifoImage), fifo_fields };
+static const StateField received_fields[] = {
+    STATE_INNER("recv_fifo", SerialImage, received, &fifo_layout), {}
+};
+static const StateField sending_fields[] = {
+    STATE_INNER("xmit_fifo", SerialImage, sending, &fifo_layout), {}
+};
+static const StateField timer_fields[] = {
+    STATE_T("fifo_timeout_timer", SerialImage, timeout_timer), {}
+};
+static const StateField timeout_fields[] = {
+    STATE_S("timeout_ipending", SerialImage, timeout_pending), {}
+};
+static const StateField poll_fields[] = {
+    STATE_S("poll_msl", SerialImage, poll), STATE_T("modem_status_poll", SerialImage, poll_timer), {}
+};
+
+#define PART(part, title, presence)                                                                \
+    static const StateLayout part##_layout = {                                                     \
+        title, 1, 1, sizeof(SerialImage), part##_fields, NULL, offsetof(SerialImage, presence)     \
+    }
+PART(pending, "serial/thr_ipending", has_pending);
+PART(tsr, "serial/tsr", has_tsr);
+PART(received, "serial/recv_fifo", has_received);
+PART(sending, "serial/xmit_fifo", has_sending);
+PART(timer, "serial/fifo_timeout_timer", has_timer);
+PART(timeout, "serial/timeout_ipending", has_timeout);
+PART(poll, "serial/poll", has_poll);
+
+static const StateLayout *const inner_parts[] = {
+    &pending_layout, &tsr_layout, &received_layout, &sending_layout, &timer_layout,
+    &timeout_layout, &poll_layout, NULL
+};
+static const StateLayout inner_layout = {
+    "serial", 3, 2, sizeof(SerialImage), inner_fields, inner_parts
+};
+static const StateField image_fields[] = {
+    { "state", STATE_STRUCT, 0, sizeof(SerialImage), 1, 0, &inner_layout, 0 }, {}
+};
+static const StateLayout serial_layout = { "serial", 3, 3, sizeof(SerialImage), image_fields };
+
+static void serial_save(const Device *d, unsigned n, void *image)
+{
+    const Serial *s = (const Serial *)d;
+    SerialImage *i = image;
+
+    *i = (SerialImage){
+        .divider = s->divisor, .rbr = s->received_count ? s->received[0] : 0, .ier = s->ier,
+        .iir = interrupt_id(s), .lcr = s->lcr, .mcr = s->mcr, .lsr = s->lsr, .msr = s->msr,
+        .scr = s->scratch, .fcr = s->fcr, .empty_pending = s->empty_pending,
+    };
+    i->has_pending = s->empty_pending != (i->iir == IIR_EMPTY);
+    i->has_tsr = !(s->lsr & LSR_EMPTY);
+    i->thr = i->tsr = s->held;
+    i->retries = i->has_tsr;
+    i->has_received = s->fcr & FCR_ENABLE && s->received_count;
+    memcpy(i->received.data, s->received, s->received_count);
+    i->received.count = s->received_count;
+}
+
+static void load_received(Serial *s, const SerialImage *i)
+{
+    s->received_count = 0;
+    for (uint32_t k = 0; i->has_received && k < i->received.count; k++)
+        s->received[s->received_count++] = i->received.data[(i->received.head + k) % FIFO];
+    if (!i->has_received && i->lsr & LSR_READY)
+        s->received[s->received_count++] = i->rbr;
+}
+
+/* What the guest has sent and the host has not taken yet; of another's queue only the last byte waits. */
+static void load_sending(Serial *s, const SerialImage *i)
+{
+    for (uint32_t k = 0; i->has_sending && k < i->sending.count; k++) {
+        uint8_t v = i->sending.data[(i->sending.head + k) % FIFO];
+
+        if (s->line && !char_line_send(s->line, &v, 1))
+            s->held = v;
+    }
+    if (!(s->lsr & LSR_EMPTY) && i->has_tsr)
+        s->held = i->tsr;
+    if (!(s->lsr & LSR_EMPTY) && (!s->line || char_line_send(s->line, &s->held, 1)))
+        sent(s);
+}
+
+static bool serial_load(Device *d, unsigned n, const void *image, GError **err)
+{
+    Serial *s = (Serial *)d;
+    const SerialImage *i = image;
+
+    s->divisor = i->divider;
+    s->ier = i->ier & 15;
+    s->lcr = i->lcr;
+    s->mcr = i->mcr & MCR_BITS;
+    s->lsr = i->lsr;
+    s->msr = i->msr;
+    s->scratch = i->scr;
+    s->fcr = i->fcr & FCR_KEPT;
+    s->empty_pending = i->has_pending ? i->empty_pending : (i->iir & 15) == IIR_EMPTY;
+    load_received(s, i);
+    load_sending(s, i);
+    if (s->line)
+        char_line_accept(s->line);
+    return true;
+}
+
+static const DeviceSection serial_section = {
+    .name = "serial", .layout = &serial_layout, .save = serial_save, .load = serial_load,
+};
+
 /* ---- the device ------------------------------------------------------------------------------ */
 
 static bool serial_realize(Device *d, GError **err)
 {
-    static const MmioOps ops = { serial_read, serial_write, 1 };
+    static const MmioOps ops = { serial_read, serial_write, 1, "serial" };
     static const CharLineOps line = { line_room, line_receive, line_sent };
     Serial *s = (Serial *)d;
 
@@ -329,8 +470,7 @@ static CO void serial_disconnect(Device *d)
 const DeviceClass device_serial = {
     .name = "isa-serial",
     .size = sizeof(Serial),
-    .version = 1,
-    .state = serial_state,
+    .section = &serial_section,
     .properties = serial_properties,
     .realize = serial_realize,
     .reset = serial_reset,

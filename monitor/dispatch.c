@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* From a request to its answer. Messages are those of the reference, which clients see. */
 #include "monitor/session.h"
+#include "qapi/types.h"
 #include "util/err.h"
 #include "util/trace.h"
 #include <string.h>
@@ -122,10 +123,28 @@ static const QmpCommand *call_command(const QmpSession *s, const Call *call, GEr
     return NULL;
 }
 
+/* Those of @arguments that the schema knows. */
+static json_t *known_members(const QmpCommand *c, const json_t *arguments)
+{
+    const SchemaType *t = schema_type_find(c->arg_type);
+    json_t *known = json_object(), *v;
+    const char *key;
+
+    json_object_foreach((json_t *)arguments, key, v)
+        if (schema_member_find(t->members, key))
+            json_object_set(known, key, v);
+    return known;
+}
+
 static bool check_arguments(const QmpCommand *c, const json_t *arguments, GError **err)
 {
     g_autofree const char **keys = NULL;
 
+    if (c->flags & QMP_OPEN) {
+        g_autoptr(json_t) known = known_members(c, arguments);
+
+        return schema_check_exact(c->arg_type, known, err);
+    }
     if (c->arg_type)
         return schema_check_exact(c->arg_type, arguments, err);
     keys = json_visible_keys(arguments);
@@ -194,6 +213,18 @@ static CO json_t *dispatch_in_band(QmpSession *s, json_t *value, const Call *cal
     CO_LOCKED(&in_band);
 
     return is_stopping ? NULL : dispatch(s, value, call, err);
+}
+
+CO bool session_in_turn(CO void (*fn)(void *opaque), void *opaque)
+{
+    CO_LOCKED(&in_band);
+
+    if (is_stopping)
+        return false;
+    running++;
+    fn(opaque);
+    running--;
+    return true;
 }
 
 CO json_t *session_dispatch(QmpSession *s, json_t *value)

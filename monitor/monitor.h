@@ -23,6 +23,8 @@ enum {
 void monitor_begin(const QmpCommand *commands);
 /* A session on @c, which nobody else uses; it begins with monitor_start. False with @err. */
 bool monitor_add(Chardev *c, bool pretty, GError **err);
+/* The same for people. */
+bool monitor_add_hmp(Chardev *c, GError **err);
 /* All is set up: clients are greeted. */
 void monitor_start(void);
 /*

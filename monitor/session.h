@@ -57,6 +57,8 @@ void session_free(QmpSession *s);
 CO json_t *session_dispatch(QmpSession *s, json_t *value);
 /* @value is for exec-oob, and the client may use that. */
 bool session_is_oob(const QmpSession *s, const json_t *value);
+/* Runs @fn between commands. False: the program ends before its turn. */
+CO bool session_in_turn(CO void (*fn)(void *opaque), void *opaque);
 /* The answer to something that was no request. */
 json_t *session_error(const GError *err, json_t *id);
 

@@ -6,6 +6,7 @@
  * zeroes and cannot be written.
  */
 #include "block/driver.h"
+#include "gen/schema.h"
 #include "nbd/options.h"
 #include "nbd/uri.h"
 #include <inttypes.h>
@@ -404,28 +405,10 @@ static CO bool nbd_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc,
     return true;
 }
 
-static const CreateOpt nbd_create_opts[] = {
-    { "preallocation", OPT_STR, "Only off" },
-    { "size", OPT_SIZE, "Virtual disk size" },
-    {},
-};
-
 /* "Creates" an export that is there: it must be large enough, and forgets what its start said. */
 static CO bool nbd_create(const char *filename, json_t *o, GError **err)
 {
-    uint64_t size = json_get_int(o, "size", 0);
-    const char *prealloc = json_get_str(o, "preallocation", "off");
-    g_autoptr(Handle) h = NULL;
-    int r;
-
-    if (strcmp(prealloc, "off"))
-        return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s' for an NBD export",
-                       prealloc);
-    h = handle_open(filename, NULL, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, err);
-    if (!h || !handle_resize(h, size, false, PREALLOC_OFF, err))
-        return false;
-    r = handle_zero(h, 0, MIN(handle_size(h), 512), REQ_MAY_UNMAP);
-    return r == 0 || err_set_errno(err, r, "Cannot clear the start of '%s'", filename);
+    return protocol_create_existing(NULL, filename, o, err);
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */
@@ -478,7 +461,7 @@ const BlockDriver block_nbd = {
     .close = nbd_close,
     .activate = nbd_activate,
     .reconfigure_prepare = nbd_reconfigure_prepare,
-    .create_opts = nbd_create_opts,
+    .create_opts = create_opts_nbd,
     .create = nbd_create,
     .pread = nbd_pread,
     .pwrite = nbd_pwrite,

@@ -32,10 +32,14 @@ KEYS = {  # of an expression, by its kind: needed, allowed
     'struct': (('data',), ('base', 'features', 'json')),
     'union': (('data', 'base', 'discriminator'), ('untagged',)),
     'alternate': (('data',), ()),
-    'command': ((), ('data', 'returns', 'allow-oob', 'allow-preconfig', 'features', 'doc')),
+    'command': ((), ('data', 'returns', 'allow-oob', 'allow-preconfig', 'open', 'features', 'doc')),
     'event': ((), ('data', 'features', 'doc', 'with')),
+    'create-options': (('data',), ('from', 'without')),
+    'amend-options': (('data',), ('from', 'without')),
 }
-NAMES = {'command': '[a-z][a-z0-9_-]*', 'event': '[A-Z][A-Z0-9_]*'}
+OPTION_TABLES = ('create-options', 'amend-options')
+NAMES = {'command': '[a-z][a-z0-9_-]*', 'event': '[A-Z][A-Z0-9_]*',
+         **dict.fromkeys(OPTION_TABLES, '[a-z][a-z0-9_]*')}
 
 
 class SchemaError(Exception):
@@ -106,8 +110,10 @@ def type_name(spec):
 class Schema:
     def __init__(self, path):
         self.types, self.commands, self.events = {}, {}, {}
+        self.options = {kind: {} for kind in OPTION_TABLES}
         for e in read(path, set()):
-            found = {'command': self.commands, 'event': self.events}.get(e.kind, self.types)
+            found = {'command': self.commands, 'event': self.events,
+                     **self.options}.get(e.kind, self.types)
             e.require(e.name not in found and e.name not in BUILTINS, f"second '{e.name}'")
             e.require(re.fullmatch(NAMES.get(e.kind, '[A-Z][A-Za-z0-9]*'), e.name),
                       f"odd name '{e.name}'")
@@ -117,6 +123,9 @@ class Schema:
             self.name_data(e)
         for e in [*self.types.values(), *self.commands.values(), *self.events.values()]:
             getattr(self, 'check_' + e.kind)(e)
+        for table in self.options.values():
+            for e in table.values():
+                self.check_options(e)
 
     def name_data(self, e):
         """Members that a command or event has of its own become a struct with a name."""
@@ -145,6 +154,33 @@ class Schema:
         e.require(e.body.get('data') is None or self.is_kind(e.body['data'], 'struct'),
                   "'data' is neither members nor a struct")
         e.require(e.body.get('with') in (None, *self.commands), "'with' is no command")
+
+    def option_members(self, name, prefix=''):
+        """Types of the members of struct @name, in it and in its structs and unions, by dotted names."""
+        e, found = self.types[name], {}
+        for m in self.members(e):
+            inner = self.types.get(m.type)
+            if inner and inner.kind == 'union':
+                found |= self.option_members(m.type, f'{prefix}{m.name}.')
+            else:
+                found[prefix + m.name] = m.type
+        for case in e.body['data'].values() if e.kind == 'union' else ():
+            found |= self.option_members(case, prefix)
+        return found
+
+    def check_options(self, e):
+        """Gives each option its type; all members of the struct are options or left out by name."""
+        members = self.option_members(e.body['from']) if 'from' in e.body else {}
+        left = set(members) - set(e.body.get('without', []))
+        e.require(set(e.body.get('without', [])) <= set(members), "'without' has what is no member")
+        for name, option in e.body['data'].items():
+            e.require('doc' in option and set(option) <= {'doc', 'default', 'type', 'member'},
+                      f"odd option '{name}'")
+            member = option.get('member', name.replace('_', '-') if name not in members else name)
+            e.require(member in members or 'type' in option, f"no type for option '{name}'")
+            option.setdefault('type', members.get(member))
+            left.discard(member)
+        e.require(not left, f'members {sorted(left)} are neither options nor left out')
 
     def check_enum(self, e):
         values = e.body['data']
@@ -242,7 +278,21 @@ def header(schema):
             yield f'\n/* {e.where} */'
             yield f'typedef enum {{\n{wrapped(values)}\n}} {e.name};'
             yield f'extern const SchemaEnum {prefix}_enum;'
+    yield '\n/* Options of -o, by driver. */'
+    for name, _ in option_tables(schema):
+        yield f'extern const CreateOpt {name}[];'
     yield '\n#endif'
+
+
+def option_kind(name):
+    """The type of an option in C, from that of the schema."""
+    return {'bool': 'OPT_BOOL', 'size': 'OPT_SIZE', 'int': 'OPT_NUM'}.get(name, 'OPT_STR')
+
+
+def option_tables(schema):
+    for kind, tables in schema.options.items():
+        for e in tables.values():
+            yield f'{kind.split("-")[0]}_opts_{e.name}', e
 
 
 class Source:
@@ -274,6 +324,12 @@ class Source:
         yield wrapped([*every, *(f'&list_{n}' for n in sorted(self.schema.arrays)), 'NULL'])
         yield '};\n'
         yield from self.events()
+        for name, e in option_tables(self.schema):
+            yield f'\n/* {e.where} */\nconst CreateOpt {name}[] = {{'
+            for option, o in e.body['data'].items():
+                default = f', {string(o["default"])}' if 'default' in o else ''
+                yield (f'    {{ "{option}", {option_kind(o["type"])}, {string(o["doc"])}{default} }},')
+            yield '    {},\n};'
 
     def events(self):
         for e in self.schema.events.values():
@@ -630,6 +686,7 @@ class Qmp:
             fields.append(f'.arg_type = "{e.body["data"]}"')
         if e.body.get('returns') is not None:
             fields.append(f'.ret_type = "{type_name(e.body["returns"])}"')
+        flags += ['QMP_OPEN'] if e.body.get('open') else []
         if flags:
             fields.append(f'.flags = {" | ".join(flags)}')
         if e.body.get('features'):

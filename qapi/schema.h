@@ -28,6 +28,14 @@ int schema_enum_parse(const SchemaEnum *e, const char *name);
 /* The name of @value, which must be one of @e's. */
 const char *schema_enum_name(const SchemaEnum *e, int value);
 
+/* An option of -o, to create images or to amend them. */
+typedef struct {
+    const char *name;  /* NULL ends a table */
+    enum { OPT_STR, OPT_BOOL, OPT_NUM, OPT_SIZE } type;
+    const char *help;
+    const char *def;   /* text of the default that "Formatting ..." prints; NULL: not printed */
+} CreateOpt;
+
 /* How deep values may be nested. */
 enum { SCHEMA_DEPTH_MAX = 256 };
 

@@ -117,7 +117,7 @@ static CO int amend_run(const void *args, char **words, int count)
         return 1;
     }
     if (!tool_check_image_opts(a->image_opts, a->format) ||
-        !tool_cache("cache", a->cache, &flags) ||
+        !open_cache_mode("cache", a->cache, &flags) ||
         !progress_begin(a->progress, a->quiet, "amend", 1))
         return 1;
     ok = amend_image(a, words[0], flags, opts, help);

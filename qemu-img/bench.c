@@ -189,7 +189,7 @@ static bool bench_read_args(const BenchArgs *a, Bench *b)
 static bool bench_read_flags(const BenchArgs *a, OpenFlags *flags)
 {
     *flags = (a->write ? OPEN_RDWR : 0) | (a->force_share ? OPEN_FORCE_SHARE : 0);
-    if (!tool_cache("cache", a->cache, flags))
+    if (!open_cache_mode("cache", a->cache, flags))
         return false;
     if (a->native)
         *flags |= OPEN_AIO_NATIVE;

@@ -149,7 +149,7 @@ static CO int commit_run(const void *args, char **words, int count)
         return 1;
     }
     if (!tool_check_image_opts(a->image_opts, a->format) ||
-        !tool_cache("cache", a->cache, &flags))
+        !open_cache_mode("cache", a->cache, &flags))
         return 1;
     tool_watch_interrupts();
     ok = commit_image(a, words[0], flags, rate);

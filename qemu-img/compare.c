@@ -286,7 +286,7 @@ static CO int compare_run(const void *args, char **words, int count)
         return COMPARE_DIFFER;
     }
     if (!tool_check_image_opts(a->image_opts, a->format[0] ? a->format[0] : a->format[1]) ||
-        !tool_cache("source cache", a->cache, &flags) ||
+        !open_cache_mode("source cache", a->cache, &flags) ||
         !untrusted_prepare(a->untrusted, &flags) ||
         !progress_begin(a->progress, a->quiet, "compare", 2))
         return COMPARE_CANNOT_OPEN;

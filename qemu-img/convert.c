@@ -507,8 +507,8 @@ static CO int convert_run(const void *args, char **words, int count)
         complain(count ? "The name of the target is missing" : "The names of images are missing");
         return 1;
     }
-    if (!tool_cache("cache", a->target_cache ? a->target_cache : "unsafe", &c.target_flags) ||
-        !tool_cache("source cache", a->source_cache, &c.source_flags) ||
+    if (!open_cache_mode("cache", a->target_cache ? a->target_cache : "unsafe", &c.target_flags) ||
+        !open_cache_mode("source cache", a->source_cache, &c.source_flags) ||
         !untrusted_prepare(a->untrusted, &c.source_flags))
         return 1;
     return convert_open(&c, words, (unsigned)count);

@@ -411,8 +411,8 @@ static CO int rebase_run(const void *args, char **words, int count)
         return 1;
     }
     if (!tool_check_image_opts(a->image_opts, a->format) ||
-        !tool_cache("cache", a->cache, &flags) ||
-        !tool_cache("source cache", a->source_cache, &source_flags) ||
+        !open_cache_mode("cache", a->cache, &flags) ||
+        !open_cache_mode("source cache", a->source_cache, &source_flags) ||
         !progress_begin(a->progress, a->quiet, "rebase", 1))
         return 1;
     rb.name = words[0];

@@ -52,14 +52,6 @@ bool tool_output(const char *text, bool *json)
     return true;
 }
 
-bool tool_cache(const char *what, const char *text, OpenFlags *flags)
-{
-    if (text && !cache_mode_parse(text, flags))
-        return complain("There is no %s mode '%s'; choose none, writeback, writethrough, directsync or "
-                        "unsafe", what, text);
-    return true;
-}
-
 const BlockDriver *tool_format(const char *what, const char *name)
 {
     const BlockDriver *d = driver_find(name);

@@ -28,8 +28,6 @@ bool tool_size(const char *what, const char *text, uint64_t max, uint64_t *out);
 bool tool_number(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out);
 /* "human" (also for NULL) or "json". */
 bool tool_output(const char *text, bool *json);
-/* Adds to *@flags what cache mode @text means; NULL: nothing. @what: "cache" or "source cache". */
-bool tool_cache(const char *what, const char *text, OpenFlags *flags);
 /* Format driver @name exists; @what as in "Unknown WHAT 'name'". */
 const BlockDriver *tool_format(const char *what, const char *name);
 

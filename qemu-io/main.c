@@ -104,7 +104,7 @@ static OptionResult option_apply(Job *j, int code)
         j->open.snapshot = true;
         return OPTION_DONE;
     case 'n':
-        return done_if(open_cache_mode("none", flags));
+        return done_if(open_cache_mode("cache", "none", flags));
     case 'C':
         *flags |= OPEN_COPY_ON_READ;
         return OPTION_DONE;
@@ -116,7 +116,7 @@ static OptionResult option_apply(Job *j, int code)
     case 'i':
         return done_if(open_aio_mode(optarg, flags));
     case 't':
-        return done_if(open_cache_mode(optarg, flags));
+        return done_if(open_cache_mode("cache", optarg, flags));
     case 'd':
         return done_if(open_discard_mode(optarg, flags));
     case 'T':

@@ -40,7 +40,7 @@ static CommandResult open_options(const Session *s, OpenRequest *r, int argc, ch
             ok = open_aio_mode("native", &r->flags);
             break;
         case 'n':
-            ok = open_cache_mode("none", &r->flags);
+            ok = open_cache_mode("cache", "none", &r->flags);
             break;
         case 'o':
             if (s->image_opts) {
@@ -57,7 +57,7 @@ static CommandResult open_options(const Session *s, OpenRequest *r, int argc, ch
             r->snapshot = true;
             break;
         case 't':
-            ok = open_cache_mode(optarg, &r->flags);
+            ok = open_cache_mode("cache", optarg, &r->flags);
             break;
         case 'U':
             r->flags |= OPEN_FORCE_SHARE;
@@ -124,7 +124,7 @@ static CommandResult reopen_options(Reopen *r, OpenFlags *flags, int argc, char 
         switch (c) {
         case 'c':
             r->cache = optarg;
-            ok = open_cache_mode(optarg, flags);
+            ok = open_cache_mode("cache", optarg, flags);
             break;
         case 'o':
             ok = options_add(&r->options, optarg);

@@ -252,10 +252,10 @@ static OptionResult option_image(Line *l, int code)
         return OPTION_DONE;
     case 'n':
         return done_if(first_time(&l->cache_given, "-n and --cache") &&
-                       open_cache_mode("none", &j->flags));
+                       open_cache_mode("cache", "none", &j->flags));
     case CODE_CACHE:
         return done_if(first_time(&l->cache_given, "-n and --cache") &&
-                       open_cache_mode(optarg, &j->flags));
+                       open_cache_mode("cache", optarg, &j->flags));
     case CODE_AIO:
         return done_if(first_time(&l->aio_given, "--aio") && open_aio_mode(optarg, &j->flags));
     case CODE_DISCARD:

@@ -46,6 +46,27 @@ static void end_of_interrupt(void *opaque, uint8_t vector)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
+static bool add_roms(Machine *m, GError **err)
+{
+    static const struct {
+        const char *name;
+        uint64_t size, size_max;
+    } known[MACHINE_ROMS] = {
+        { "pc.bios", FIRMWARE_SIZE, FIRMWARE_SIZE }, { "/rom@etc/acpi/tables", 4096, 2 * MiB },
+        { "/rom@etc/table-loader", 4096, 2 * MiB }, { "/rom@etc/acpi/rsdp", 4096, 4096 },
+    };
+
+    for (unsigned i = 0; i < MACHINE_ROMS; i++) {
+        void *p = mmap(NULL, known[i].size_max, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        if (p == MAP_FAILED)
+            return err_set_errno(err, errno, "cannot set up guest memory");
+        m->rom[i] = (MachineRom){ known[i].name, p, known[i].size, known[i].size_max };
+    }
+    return true;
+}
+
 static bool add_ram(Machine *m, GError **err)
 {
     uint64_t size = m->config.ram_size, low = MIN(size, MACHINE_LOW_END);
@@ -56,7 +77,13 @@ static bool add_ram(Machine *m, GError **err)
         return err_set_errno(err, errno, "cannot set up guest memory");
     m->ram = p;
     madvise(p, size, MADV_HUGEPAGE);
-    memory_map_add_ram(m->board.memory, 0, low, p);
+    if (!add_roms(m, err))
+        return false;
+    memory_map_add_ram(m->board.memory, 0, FIRMWARE_LOW, p);
+    memory_map_add_rom(m->board.memory, FIRMWARE_LOW, FIRMWARE_SIZE, m->rom[0].host);
+    memory_map_add_rom(m->board.memory, MACHINE_HIGH - FIRMWARE_SIZE, FIRMWARE_SIZE, m->rom[0].host);
+    if (low > MiB)
+        memory_map_add_ram(m->board.memory, MiB, low - MiB, m->ram + MiB);
     if (size > low)
         memory_map_add_ram(m->board.memory, MACHINE_HIGH, size - low, m->ram + low);
     return true;
@@ -248,7 +275,7 @@ Machine *machine_new(const MachineConfig *config, GError **err)
     m->board = (Board){
         .memory = memory_map_new(), .ports = memory_map_new(), .set_irq = set_irq,
         .shutdown = run_state_guest_shutdown, .reset = run_state_guest_reset,
-        .panicked = run_state_guest_panicked,
+        .panicked = run_state_guest_panicked, .io_error = run_state_io_error,
     };
     m->devices = g_ptr_array_new();
     m->vcpus = g_ptr_array_new();
@@ -286,6 +313,9 @@ CO void machine_free(Machine *m)
     memory_map_free(m->board.ports);
     if (m->ram)
         munmap(m->ram, m->config.ram_size);
+    for (unsigned i = 0; i < MACHINE_ROMS; i++)
+        if (m->rom[i].host)
+            munmap(m->rom[i].host, m->rom[i].size_max);
     g_ptr_array_unref(m->devices);
     g_ptr_array_unref(m->vcpus);
     g_free(m);

@@ -37,10 +37,23 @@ typedef struct {
 } E820Entry;
 enum { E820_RAM = 1, E820_RESERVED = 2, E820_MAX = 8 };
 
+/*
+ * Memory besides the machine's own that streams may carry: firmware, which stands below 1 MiB and below
+ * 4 GiB, and tables that it reads. Nothing of it is there unless a guest came with it.
+ */
+enum { FIRMWARE_SIZE = 64 << 10, FIRMWARE_LOW = 0xf0000, MACHINE_ROMS = 4 };
+typedef struct {
+    const char *name;
+    uint8_t *host;
+    uint64_t size, size_max;
+    bool has_come;
+} MachineRom;
+
 typedef struct Machine {
     Board board;            /* first */
     MachineConfig config;
     uint8_t *ram;
+    MachineRom rom[MACHINE_ROMS]; /* the firmware first */
     GPtrArray *devices;     /* of Device, in the order they were made */
     GPtrArray *vcpus;       /* of Vcpu */
     LapicBus *lapic_bus;

@@ -8,6 +8,8 @@
 #include "net/net.h"
 #include "system/base/lock.h"
 #include "system/drive.h"
+#include "system/hmp/commands.h"
+#include "system/migration.h"
 #include "system/options.h"
 #include "tools/complain.h"
 #include "tools/daemon.h"
@@ -81,6 +83,11 @@ static Machine *make_machine(const Options *o)
             machine_free(m);
             return NULL;
         }
+    if (!migration_admit_devices(m, o->only_migratable, &err)) {
+        complain_err(err);
+        machine_free(m);
+        return NULL;
+    }
     return m;
 }
 
@@ -104,6 +111,7 @@ static CO bool tear_down(Machine *m)
 
     watchdog.expired = give_up;
     timer_set(&watchdog, clock_now_ns() + END_NS);
+    migration_end();
     run_state_end();
     monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
     if (m)
@@ -131,11 +139,15 @@ static CO void run(void *arg)
 
     signals_begin(stop_by_signal);
     monitor_begin(qmp_commands);
+    hmp_begin(hmp_machine_commands, hmp_register);
     ok = make_backends(o) && (m = make_machine(o)) && leave_terminal(o);
     if (ok) {
         run_state_begin(m, o->actions);
+        if (o->incoming)
+            run_state_await_guest(!o->stopped);
+        migration_begin(m, o->incoming);
         monitor_start();
-        if (!o->stopped)
+        if (!o->stopped && !o->incoming)
             run_state_start();
         run_state_wait_end();
         j->exit_code = run_state_exit_code();

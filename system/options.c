@@ -218,8 +218,8 @@ static LineResult apply_serial(Options *o, const char *value)
     return LINE_RUN;
 }
 
-/* A character device and a monitor on it. */
-static LineResult add_qmp(Options *o, const char *value, bool pretty)
+/* A character device and a monitor on it, which is @mode, "mode=control". */
+static LineResult add_monitor(Options *o, const char *option, const char *value, const char *mode)
 {
     g_autofree char *label = g_strdup_printf("compat_monitor%u", o->setups->len);
     g_autoptr(GError) err = NULL;
@@ -228,32 +228,28 @@ static LineResult add_qmp(Options *o, const char *value, bool pretty)
     g_autofree char *monitor = NULL;
 
     if (!text) {
-        complain("-qmp: %s", err->message);
+        complain("-%s: %s", option, err->message);
         return LINE_BAD;
     }
-    monitor = g_strdup_printf("chardev=%s,mode=control%s", is_id ? text : label,
-                              pretty ? ",pretty=on" : "");
+    monitor = g_strdup_printf("chardev=%s,%s", is_id ? text : label, mode);
     if (!is_id)
-        add_setup(o, "qmp", text, setup_chardev);
-    return add_setup(o, "qmp", monitor, setup_monitor);
+        add_setup(o, option, text, setup_chardev);
+    return add_setup(o, option, monitor, setup_monitor);
 }
 
 static LineResult apply_qmp(Options *o, const char *value)
 {
-    return add_qmp(o, value, false);
+    return add_monitor(o, "qmp", value, "mode=control");
 }
 
 static LineResult apply_qmp_pretty(Options *o, const char *value)
 {
-    return add_qmp(o, value, true);
+    return add_monitor(o, "qmp-pretty", value, "mode=control,pretty=on");
 }
 
 static LineResult apply_monitor(Options *o, const char *value)
 {
-    if (!strcmp(value, "none") || !strcmp(value, "null"))
-        return LINE_RUN;
-    complain("-monitor: there is no monitor for people, only QMP (-qmp); 'none' is understood");
-    return LINE_BAD;
+    return strcmp(value, "none") ? add_monitor(o, "monitor", value, "mode=readline") : LINE_RUN;
 }
 
 static LineResult apply_nographic(Options *o, const char *value)
@@ -279,15 +275,27 @@ static LineResult apply_stopped(Options *o, const char *value)
     return LINE_RUN;
 }
 
+static LineResult apply_incoming(Options *o, const char *value)
+{
+    o->incoming = value;
+    return LINE_RUN;
+}
+
+static LineResult apply_only_migratable(Options *o, const char *value)
+{
+    o->only_migratable = true;
+    return LINE_RUN;
+}
+
 static LineResult apply_no_reboot(Options *o, const char *value)
 {
-    o->actions.reboot_shuts_down = true;
+    o->actions.reboot = REBOOT_ACTION_SHUTDOWN;
     return LINE_RUN;
 }
 
 static LineResult apply_no_shutdown(Options *o, const char *value)
 {
-    o->actions.shutdown_pauses = true;
+    o->actions.shutdown = SHUTDOWN_ACTION_PAUSE;
     return LINE_RUN;
 }
 
@@ -359,14 +367,20 @@ static const Option options[] = {
     { "qmp", "stdio|unix:PATH,server=on,wait=off|tcp:HOST:PORT,...|chardev:ID",
       "speak QMP", apply_qmp },
     { "qmp-pretty", "DEVICE", "the same, answers on many lines", apply_qmp_pretty },
-    { "mon", "[chardev=]ID,mode=control[,pretty=on]", "speak QMP on a character device", apply_mon },
-    { "monitor", "none", "there is no monitor for people", apply_monitor },
+    { "mon", "[chardev=]ID[,mode=readline|control][,pretty=on]",
+      "a monitor for people, or QMP, on a character device", apply_mon },
+    { "monitor", "none|stdio|pty|unix:PATH,...|tcp:HOST:PORT,...|chardev:ID",
+      "a monitor for people", apply_monitor },
     { "display", "none", "there is no display", apply_display },
     { "nographic", NULL, "the serial port is on standard input and output", apply_nographic },
     { "nodefaults", NULL, "nothing but what is asked for", apply_nodefaults },
     { "no-user-config", NULL, "there is no configuration of the user's", apply_no_user_config },
     { "global", "virtio-mmio.force-legacy=false", "is so in any case", apply_global },
     { "S", NULL, "do not start the guest: QMP's cont does", apply_stopped },
+    { "incoming", "tcp:HOST:PORT|unix:PATH|vsock:CID:PORT|fd:NAME|exec:COMMAND|file:PATH|defer",
+      "wait for a guest that is migrated here, or\nuntil QMP's migrate-incoming says where from",
+      apply_incoming },
+    { "only-migratable", NULL, "refuse devices that cannot be migrated", apply_only_migratable },
     { "no-reboot", NULL, "end when the guest reboots", apply_no_reboot },
     { "no-shutdown", NULL, "stop, and do not end, when the guest powers off", apply_no_shutdown },
     { "daemonize", NULL, "run in the background", apply_daemonize },
@@ -380,9 +394,9 @@ static const char *const absent[] = {
     "preconfig", "D", "L", "acpitable", "action", "add-fd", "async-teardown", "audio", "audio-help",
     "audiodev", "bios", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
     "dump-vmstate", "echr", "enable-kvm", "enable-sync-profile", "fda", "fdb", "fsdev",
-    "full-screen", "fw_cfg", "gdb", "hda", "hdb", "hdc", "hdd", "icount", "incoming", "iscsi", "k",
+    "full-screen", "fw_cfg", "gdb", "hda", "hdb", "hdc", "hdd", "icount", "iscsi", "k",
     "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "no-acpi",
-    "no-fd-bootchk", "no-hpet", "numa", "only-migratable", "option-rom", "overcommit", "parallel",
+    "no-fd-bootchk", "no-hpet", "numa", "option-rom", "overcommit", "parallel",
     "pflash", "plugin", "portrait", "readconfig", "rotate", "rtc", "runas", "s", "sandbox", "sd", "seed",
     "set", "singlestep", "smbios", "snapshot", "spice", "tpmdev", "usb", "usbdevice", "vga",
     "virtfs", "vnc", "watchdog-action", "win2k-hack", "xen-attach", "xen-domid",
@@ -503,6 +517,7 @@ LineResult options_read(Options *o, int argc, char **argv)
         .machine = { .ram_size = 128 * MiB, .cpus = 1, .pic = true, .pit = true, .rtc = true,
                      .isa_serial = true, .auto_kernel_cmdline = true },
         .setups = g_array_new(FALSE, FALSE, sizeof(Setup)),
+        .actions = { .panic = PANIC_ACTION_SHUTDOWN },
         .devices = g_ptr_array_new_with_free_func(g_free),
     };
     r = read_words(o, argc, argv);

@@ -23,6 +23,8 @@ typedef struct {
     char *serial;            /* value of -serial; NULL: it was not given */
     char *name, *uuid;
     char *pid_file;
+    const char *incoming;    /* NULL: the guest starts here */
+    bool only_migratable;
     bool daemonize, stopped, no_defaults, nographic;
 } Options;
 

@@ -3,6 +3,7 @@
 #include "gen/qmp.h"
 #include "monitor/monitor.h"
 #include "system/base/lock.h"
+#include "system/migration.h"
 #include "system/options.h"
 #include "system/run-state.h"
 #include "system/vcpu.h"
@@ -16,6 +17,10 @@ static RunState shown_state(void)
         [STATE_PRELAUNCH] = RUN_STATE_PRELAUNCH, [STATE_RUNNING] = RUN_STATE_RUNNING,
         [STATE_PAUSED] = RUN_STATE_PAUSED, [STATE_SHUTDOWN] = RUN_STATE_SHUTDOWN,
         [STATE_GUEST_PANICKED] = RUN_STATE_GUEST_PANICKED,
+        [STATE_IO_ERROR] = RUN_STATE_IO_ERROR,
+        [STATE_INMIGRATE] = RUN_STATE_INMIGRATE,
+        [STATE_FINISH_MIGRATE] = RUN_STATE_FINISH_MIGRATE,
+        [STATE_POSTMIGRATE] = RUN_STATE_POSTMIGRATE,
     };
 
     return states[run_state()];
@@ -40,8 +45,7 @@ CO bool qmp_cont(GError **err)
 {
     if (run_state() == STATE_SHUTDOWN || run_state() == STATE_GUEST_PANICKED)
         return err_set(err, EINVAL, "Resetting the Virtual Machine is required");
-    run_state_start();
-    return true;
+    return migration_before_cont(err) && (run_state_start(), true);
 }
 
 CO bool qmp_system_reset(GError **err)
@@ -166,5 +170,87 @@ CO bool qmp_query_cpu_definitions(GPtrArray **ret, GError **err)
         i->unavailable_features = g_strdupv((char **)missing->pdata);
         g_ptr_array_add(*ret, i);
     }
+    return true;
+}
+
+static json_t *flags_of(const X86Model *model)
+{
+    json_t *props = json_object();
+
+    for (const X86FlagInfo *f = x86_flags; f->name; f++)
+        json_put(props, f->name, json_boolean(x86_model_has(model, f)));
+    return props;
+}
+
+/* Properties as -cpu takes them: "NAME,FLAG=on,...". NULL with @err. */
+static char *model_text(const CpuModelInfo *m, GError **err)
+{
+    GString *text = g_string_new(m->name);
+    const char *key;
+    json_t *v;
+
+    json_object_foreach(m->props, key, v) {
+        if (!json_is_boolean(v)) {
+            g_string_free(text, TRUE);
+            err_set(err, EINVAL, "Invalid parameter type for '%s', expected: boolean", key);
+            return NULL;
+        }
+        g_string_append_printf(text, ",%s=%s", key, json_is_true(v) ? "on" : "off");
+    }
+    return g_string_free(text, FALSE);
+}
+
+CO bool qmp_query_cpu_model_expansion(const QmpQueryCpuModelExpansionArgs *args,
+                                      CpuModelExpansionInfo **ret, GError **err)
+{
+    bool is_static = args->type == CPU_MODEL_EXPANSION_TYPE_STATIC;
+    g_autofree char *text = NULL;
+    X86Model model;
+
+    if (!x86_model_find(args->model->name))
+        return err_set(err, ENOENT, "CPU model '%s' not found", args->model->name);
+    text = model_text(args->model, err);
+    if (!text || !x86_model_parse(&model, text, NULL, err))
+        return false;
+    *ret = g_new0(CpuModelExpansionInfo, 1);
+    (*ret)->model = g_new0(CpuModelInfo, 1);
+    (*ret)->model->name = g_strdup(is_static ? "base" : args->model->name);
+    (*ret)->model->props = flags_of(&model);
+    return true;
+}
+
+CO bool qmp_query_current_machine(CurrentMachineParams **ret, GError **err)
+{
+    *ret = g_new0(CurrentMachineParams, 1);
+    return true;
+}
+
+CO bool qmp_query_display_options(DisplayOptions **ret, GError **err)
+{
+    *ret = g_new0(DisplayOptions, 1);
+    (*ret)->type = DISPLAY_TYPE_NONE;
+    return true;
+}
+
+/* ---- what shall happen ----------------------------------------------------------------------- */
+
+CO bool qmp_set_action(const QmpSetActionArgs *args, GError **err)
+{
+    MachineActions *a = run_state_actions();
+
+    if (args->has_watchdog)
+        return err_set(err, ENOTSUP, "There is no watchdog");
+    if (args->has_reboot)
+        a->reboot = args->reboot;
+    if (args->has_shutdown)
+        a->shutdown = args->shutdown;
+    if (args->has_panic)
+        a->panic = args->panic;
+    return true;
+}
+
+/* Ticks of the clock that a guest has missed are not made up for: there are none to forget. */
+CO bool qmp_rtc_reset_reinjection(GError **err)
+{
     return true;
 }

@@ -12,18 +12,23 @@ static struct {
     MachineState state;
     Loop *loop;
     CoQueue ended;
-    bool is_quitting;
+    bool is_quitting, is_halted, guest_starts;
     int exit_code;
     CoMutex changing; /* the state changes in turn */
 
     /* What the guest has asked for, with the lock held. */
-    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, is_asking;
+    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop, is_asking;
     int shutdown_code;
 } run = { .exit_code = -1 };
 
 Machine *run_state_machine(void)
 {
     return run.machine;
+}
+
+MachineActions *run_state_actions(void)
+{
+    return &run.actions;
 }
 
 MachineState run_state(void)
@@ -48,6 +53,7 @@ static CO void halt(void)
 {
     GPtrArray *devices = run.machine->devices;
 
+    run.is_halted = true;
     machine_lock();
     vcpus_stop(run.machine);
     guest_clock_run(false);
@@ -62,14 +68,47 @@ static CO void halt(void)
 
 static void go_on(void)
 {
+    run.is_halted = false;
     machine_lock();
     guest_clock_run(true);
+    for (guint i = 0; i < run.machine->devices->len; i++) {
+        Device *d = run.machine->devices->pdata[i];
+
+        if (d->cls->resume)
+            d->cls->resume(d);
+    }
     vcpus_run(run.machine);
     machine_unlock();
 }
 
+CO void run_state_between(void (*fn)(void *opaque), void *opaque)
+{
+    machine_lock();
+    vcpus_stop(run.machine);
+    fn(opaque);
+    /* Somebody else may be about to stop them. */
+    if (run.state == STATE_RUNNING && !run.is_halted && !run.is_asking)
+        vcpus_run(run.machine);
+    machine_unlock();
+}
+
+void run_state_await_guest(bool starts)
+{
+    run.state = STATE_INMIGRATE;
+    run.guest_starts = starts;
+}
+
+bool run_state_guest_starts(void)
+{
+    return run.guest_starts;
+}
+
 void run_state_start(void)
 {
+    if (run.state == STATE_INMIGRATE && !run.guest_starts) {
+        run.guest_starts = true;
+        return;
+    }
     if (run.state == STATE_RUNNING)
         return;
     run.state = STATE_RUNNING;
@@ -88,6 +127,21 @@ CO void run_state_stop(MachineState state)
         event_stop();
 }
 
+CO void run_state_hold(void)
+{
+    machine_lock();
+    vcpus_stop(run.machine);
+    machine_unlock();
+}
+
+void run_state_release(void)
+{
+    machine_lock();
+    if (run.state == STATE_RUNNING && !run.is_asking)
+        vcpus_run(run.machine);
+    machine_unlock();
+}
+
 static CO void reset(bool by_guest)
 {
     halt();
@@ -104,7 +158,7 @@ static CO void reset(bool by_guest)
 static CO void shut_down(bool by_guest, ShutdownCause cause, int exit_code)
 {
     event_shutdown(by_guest, cause);
-    if (run.actions.shutdown_pauses) {
+    if (run.actions.shutdown == SHUTDOWN_ACTION_PAUSE) {
         run_state_stop(STATE_SHUTDOWN);
         return;
     }
@@ -115,7 +169,7 @@ static CO void shut_down(bool by_guest, ShutdownCause cause, int exit_code)
 
 CO void run_state_reset(void)
 {
-    if (run.actions.reboot_shuts_down)
+    if (run.actions.reboot == REBOOT_ACTION_SHUTDOWN)
         shut_down(false, SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET, 0);
     else
         reset(false);
@@ -132,6 +186,12 @@ void run_state_quit(bool by_signal)
     co_queue_wake_all(&run.ended);
 }
 
+void run_state_fail(void)
+{
+    run.exit_code = MAX(run.exit_code, 1);
+    co_queue_wake_all(&run.ended);
+}
+
 CO void run_state_wait_end(void)
 {
     while (run.exit_code < 0)
@@ -142,20 +202,30 @@ CO void run_state_wait_end(void)
 
 static CO void panicked(bool crash_loaded)
 {
+    PanicAction action = run.actions.panic;
+
     if (crash_loaded) {
         event_guest_crashloaded(GUEST_PANIC_ACTION_RUN);
-        if (run.state == STATE_RUNNING)
-            go_on();
+    } else if (action == PANIC_ACTION_NONE) {
+        event_guest_panicked(GUEST_PANIC_ACTION_RUN);
+    } else if (action == PANIC_ACTION_PAUSE ||
+               (action == PANIC_ACTION_SHUTDOWN && run.actions.shutdown == SHUTDOWN_ACTION_PAUSE)) {
+        event_guest_panicked(GUEST_PANIC_ACTION_PAUSE);
+        run_state_stop(STATE_GUEST_PANICKED);
+        return;
+    } else {
+        event_guest_panicked(GUEST_PANIC_ACTION_POWEROFF);
+        shut_down(true, SHUTDOWN_CAUSE_GUEST_PANIC, action == PANIC_ACTION_EXIT_FAILURE);
         return;
     }
-    event_guest_panicked(GUEST_PANIC_ACTION_POWEROFF);
-    shut_down(true, SHUTDOWN_CAUSE_GUEST_PANIC, 0);
+    if (run.state == STATE_RUNNING)
+        go_on();
 }
 
 /* On the main loop. The processors stand still or are about to. */
 static CO void answer(void *arg)
 {
-    bool wants_shutdown, wants_reset, wants_panic, crash_loaded;
+    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop;
     int code;
 
     machine_lock();
@@ -163,16 +233,20 @@ static CO void answer(void *arg)
     wants_reset = run.wants_reset;
     wants_panic = run.wants_panic;
     crash_loaded = run.crash_loaded;
+    wants_stop = run.wants_stop;
     code = run.shutdown_code;
     run.wants_shutdown = run.wants_reset = run.wants_panic = run.is_asking = false;
+    run.wants_stop = false;
     machine_unlock();
     if (!run.machine || run.exit_code >= 0)
         return;
+    if (wants_stop && run.state == STATE_RUNNING)
+        run_state_stop(STATE_IO_ERROR);
     if (wants_panic)
         panicked(crash_loaded);
     if (wants_shutdown)
         shut_down(true, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, code);
-    else if (wants_reset && run.actions.reboot_shuts_down)
+    else if (wants_reset && run.actions.reboot == REBOOT_ACTION_SHUTDOWN)
         shut_down(true, SHUTDOWN_CAUSE_GUEST_RESET, 0);
     else if (wants_reset)
         reset(true);
@@ -204,6 +278,12 @@ void run_state_guest_panicked(Board *b, bool crash_loaded)
 {
     run.wants_panic = true;
     run.crash_loaded = crash_loaded;
+    ask();
+}
+
+void run_state_io_error(Board *b)
+{
+    run.wants_stop = true;
     ask();
 }
 

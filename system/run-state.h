@@ -6,32 +6,56 @@
 #ifndef SYSTEM_RUN_STATE_H
 #define SYSTEM_RUN_STATE_H
 
+#include "gen/qmp.h"
+#include "gen/schema.h"
 #include "system/machine.h"
 
 /* Names are those of the schema's RunState. */
 typedef enum {
     STATE_PRELAUNCH, STATE_RUNNING, STATE_PAUSED, STATE_SHUTDOWN, STATE_GUEST_PANICKED,
+    STATE_IO_ERROR,
+    STATE_INMIGRATE, STATE_FINISH_MIGRATE, STATE_POSTMIGRATE,
 } MachineState;
 
-/* What an end of the guest does. */
+/* What happens when the guest ends or crashes: QMP's set-action. */
 typedef struct {
-    bool reboot_shuts_down;   /* -no-reboot */
-    bool shutdown_pauses;     /* -no-shutdown */
+    RebootAction reboot;
+    ShutdownAction shutdown;
+    PanicAction panic;
 } MachineActions;
 
 /* @m is what the program runs, from now on. */
 void run_state_begin(Machine *m, MachineActions actions);
 CO void run_state_end(void);
 Machine *run_state_machine(void);
+/* To be read and changed. */
+MachineActions *run_state_actions(void);
 MachineState run_state(void);
 bool run_state_is_running(void);
 
+/*
+ * As run_state_begin leaves it, but waiting for a guest that comes from elsewhere; @starts: it is to run
+ * then, if it did.
+ */
+void run_state_await_guest(bool starts);
+bool run_state_guest_starts(void);
+/* Calls @fn while the processors stand still, for moments that no one else notices. */
+CO void run_state_between(void (*fn)(void *opaque), void *opaque);
+
 void run_state_start(void);
 CO void run_state_stop(MachineState state);
+/*
+ * The processors stand still from the one call to the other, in which nothing suspends: to look at
+ * them. Time goes on. What a processor has asked for meanwhile is done afterwards.
+ */
+CO void run_state_hold(void);
+void run_state_release(void);
 /* As a button at the machine: what runs is lost. */
 CO void run_state_reset(void);
 /* The exit code that the program is to end with: -1: it goes on. */
 int run_state_exit_code(void);
+/* The program ends with exit code 1. */
+void run_state_fail(void);
 /* Waits until that, or run_state_quit. */
 CO void run_state_wait_end(void);
 /* The program ends, whatever the guest does. */
@@ -42,5 +66,7 @@ void run_state_quit(bool by_signal);
 void run_state_guest_shutdown(Board *b, int exit_code);
 void run_state_guest_reset(Board *b);
 void run_state_guest_panicked(Board *b, bool crash_loaded);
+/* The guest stops with state STATE_IO_ERROR. */
+void run_state_io_error(Board *b);
 
 #endif

@@ -13,8 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FIXED_MTRRS = 11, VARIABLE_MTRRS = 8 };
-
 struct Vcpu {
     X86Cpu cpu;
     Machine *machine;
@@ -31,8 +29,8 @@ struct Vcpu {
     uint8_t start_page;
 
     /* Memory types mean nothing here, but guests read back what they have set. */
-    uint64_t mtrr_default, mtrr_fixed[FIXED_MTRRS], mtrr_variable[2 * VARIABLE_MTRRS];
-    uint64_t microcode;
+    VcpuMtrrs mtrrs;
+    VcpuKept kept;
 };
 
 static struct {
@@ -46,6 +44,16 @@ static __thread Vcpu *current;
 X86Cpu *vcpu_cpu(Vcpu *v)
 {
     return &v->cpu;
+}
+
+Machine *vcpu_machine(const Vcpu *v)
+{
+    return v->machine;
+}
+
+unsigned vcpu_index(const Vcpu *v)
+{
+    return v->index;
 }
 
 int vcpu_thread_id(const Vcpu *v)
@@ -80,7 +88,7 @@ static void set_cr8(void *opaque, uint8_t priority)
 
 static uint64_t read_tsc(void *opaque)
 {
-    return guest_clock_now() + ((Vcpu *)opaque)->cpu.tsc_offset;
+    return guest_tsc_now() + ((Vcpu *)opaque)->cpu.tsc_offset;
 }
 
 static void request_nmi(void *opaque)
@@ -114,8 +122,19 @@ static void request_start(void *opaque, uint8_t page)
     kick(v);
 }
 
+static bool get_waits_for_start(void *opaque)
+{
+    return ((Vcpu *)opaque)->waits_for_start;
+}
+
+static void set_waits_for_start(void *opaque, bool waits)
+{
+    ((Vcpu *)opaque)->waits_for_start = waits;
+}
+
 static const LapicCpu lapic_cpu = {
     set_interrupt, set_cr8, read_tsc, request_nmi, request_init, request_start,
+    get_waits_for_start, set_waits_for_start,
 };
 
 /* ---- what the processor asks ----------------------------------------------------------------- */
@@ -145,7 +164,7 @@ static int take_interrupt(void *opaque)
 
 static uint64_t raw_tsc(void *opaque)
 {
-    return guest_clock_now();
+    return guest_tsc_now();
 }
 
 static void cpuid(void *opaque, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
@@ -176,11 +195,11 @@ static const uint16_t fixed_mtrrs[FIXED_MTRRS] = {
 static uint64_t *plain_msr(Vcpu *v, uint32_t index)
 {
     if (index - MSR_MTRR_BASE < 2 * VARIABLE_MTRRS)
-        return &v->mtrr_variable[index - MSR_MTRR_BASE];
+        return &v->mtrrs.variable[index - MSR_MTRR_BASE];
     for (unsigned i = 0; i < FIXED_MTRRS; i++)
         if (fixed_mtrrs[i] == index)
-            return &v->mtrr_fixed[i];
-    return index == MSR_MTRR_DEFAULT ? &v->mtrr_default : NULL;
+            return &v->mtrrs.fixed[i];
+    return index == MSR_MTRR_DEFAULT ? &v->mtrrs.standard : NULL;
 }
 
 /* Registers that Linux reads without asking on AMD's processors, and that read as zero here. */
@@ -366,8 +385,10 @@ static bool all_stand_still(const Machine *m)
 CO void vcpus_stop(Machine *m)
 {
     vcpus_hold(m);
-    while (!all_stand_still(m))
+    while (!all_stand_still(m)) {
         sleeper_wait(&vcpus.stopping);
+        vcpus_hold(m); /* who waited besides may have let them run */
+    }
 }
 
 void vcpus_run(Machine *m)
@@ -393,14 +414,30 @@ CO void vcpus_end(Machine *m)
 
 void vcpu_reset(Vcpu *v)
 {
+    uint32_t leaf[4];
+
     x86_reset(&v->cpu);
+    /* The processor's signature, as after a real one's reset. */
+    cpuid(v, 1, 0, leaf);
+    v->cpu.gpr[X86_RDX] = leaf[0];
     device_reset(v->lapic);
     v->init_wanted = v->start_wanted = false;
     v->waits_for_start = v->index > 0;
     /* As firmware leaves them: write-back. */
-    v->mtrr_default = MTRR_ENABLED | MTRR_WRITE_BACK;
-    memset(v->mtrr_fixed, 0, sizeof(v->mtrr_fixed));
-    memset(v->mtrr_variable, 0, sizeof(v->mtrr_variable));
+    v->mtrrs.standard = MTRR_ENABLED | MTRR_WRITE_BACK;
+    memset(v->mtrrs.fixed, 0, sizeof(v->mtrrs.fixed));
+    memset(v->mtrrs.variable, 0, sizeof(v->mtrrs.variable));
+    vcpu_kept_reset(&v->kept);
+}
+
+VcpuMtrrs *vcpu_mtrrs(Vcpu *v)
+{
+    return &v->mtrrs;
+}
+
+VcpuKept *vcpu_kept(Vcpu *v)
+{
+    return &v->kept;
 }
 
 /* Generated code of one processor. */
@@ -424,7 +461,7 @@ static bool set_up_cpu(Vcpu *v, GError **err)
 
 Vcpu *vcpu_new(Machine *m, unsigned index, GError **err)
 {
-    static const MmioOps apic = { apic_read, apic_write, 4 };
+    static const MmioOps apic = { apic_read, apic_write, 4, "apic-msi" };
     Vcpu *v = g_new0(Vcpu, 1);
 
     v->machine = m;
@@ -453,6 +490,11 @@ void vcpu_free(Vcpu *v)
 bool vcpu_is_halted(const Vcpu *v)
 {
     return v->cpu.halted;
+}
+
+bool vcpu_waits_for_start(const Vcpu *v)
+{
+    return v->waits_for_start;
 }
 
 Device *vcpu_lapic(Vcpu *v)

@@ -8,10 +8,28 @@
 Vcpu *vcpu_new(Machine *m, unsigned index, GError **err);
 void vcpu_free(Vcpu *v);
 X86Cpu *vcpu_cpu(Vcpu *v);
+Machine *vcpu_machine(const Vcpu *v);
+unsigned vcpu_index(const Vcpu *v);
 Device *vcpu_lapic(Vcpu *v);
 bool vcpu_is_halted(const Vcpu *v);
+bool vcpu_waits_for_start(const Vcpu *v);
 int vcpu_thread_id(const Vcpu *v);
 void vcpu_inject_nmi(Vcpu *v);
+enum { FIXED_MTRRS = 11, VARIABLE_MTRRS = 8 };
+typedef struct {
+    uint64_t standard, fixed[FIXED_MTRRS], variable[2 * VARIABLE_MTRRS];
+} VcpuMtrrs;
+VcpuMtrrs *vcpu_mtrrs(Vcpu *v);
+
+/* What streams carry and means nothing here, but must not be lost on the way: vcpu-state.c. */
+enum { MCE_REGISTERS = 40 };
+typedef struct {
+    uint32_t smbase;
+    uint64_t mcg_cap, mcg_status, mcg_ctl, mce_banks[MCE_REGISTERS];
+} VcpuKept;
+VcpuKept *vcpu_kept(Vcpu *v);
+void vcpu_kept_reset(VcpuKept *k);
+
 /* The processor's own part of machine_reset. */
 void vcpu_reset(Vcpu *v);
 /* All run from now on, or stand still when this returns. With the lock held. */

@@ -13,11 +13,11 @@
 
 /* ---- modes ---------------------------------------------------------------------------------- */
 
-bool open_cache_mode(const char *mode, OpenFlags *flags)
+bool open_cache_mode(const char *what, const char *mode, OpenFlags *flags)
 {
-    return cache_mode_parse(mode, flags) ||
-           complain("There is no cache mode '%s'; choose none, writeback, writethrough, directsync "
-                    "or unsafe", mode);
+    return !mode || cache_mode_parse(mode, flags) ||
+           complain("There is no %s mode '%s'; choose none, writeback, writethrough, directsync or "
+                    "unsafe", what, mode);
 }
 
 bool open_discard_mode(const char *mode, OpenFlags *flags)

@@ -5,8 +5,11 @@
 
 #include "block/block.h"
 
-/* Adds to *@flags what the value of a cache, discard or AIO option means. False: complained. */
-bool open_cache_mode(const char *mode, OpenFlags *flags);
+/*
+ * Adds to *@flags what the value of a cache, discard or AIO option means. False: complained.
+ * @what: "cache" or "source cache"; @mode NULL: the option was not given.
+ */
+bool open_cache_mode(const char *what, const char *mode, OpenFlags *flags);
 bool open_discard_mode(const char *mode, OpenFlags *flags);
 bool open_aio_mode(const char *mode, OpenFlags *flags);
 

@@ -49,3 +49,12 @@ const char *hold_denied(const HoldPoint *point)
 
     return h ? h->reason : NULL;
 }
+
+GPtrArray *hold_reasons(const HoldPoint *point)
+{
+    GPtrArray *list = g_ptr_array_new();
+
+    for (const GList *l = point->deny.head; l; l = l->next)
+        g_ptr_array_add(list, ((const Hold *)l->data)->reason);
+    return list;
+}

@@ -33,6 +33,9 @@ Hold *hold_take(HoldPoint *point, HoldSide side, const char *reason, GError **er
 /* Lets go. NULL is fine. */
 void hold_release(Hold *h);
 
+/* All reasons why it is denied, the oldest first: strings owned by the holds. */
+GPtrArray *hold_reasons(const HoldPoint *point);
+
 /* The oldest reason why the activity is denied, or NULL if it is not. Owned by the hold. */
 const char *hold_denied(const HoldPoint *point);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Windows on memory. */
 #include "util/span.h"
+#include <malloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -163,10 +165,67 @@ bool span_is_aligned(Span s, size_t align)
     return true;
 }
 
+/* ---- memory for data ------------------------------------------------------------------------- */
+
+/*
+ * Large blocks that were freed, for the next to ask. The C library gives such memory back to the kernel,
+ * and the page faults of getting it again cost more than copying the data.
+ */
+enum { KEPT_LEN_MIN = 64 << 10, KEPT_BYTES = 4 << 20, KEPT_BLOCKS = 32 };
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define KEEPS_BLOCKS false    /* they are to see each use of freed memory */
+#else
+#define KEEPS_BLOCKS true
+#endif
+
+static struct {
+    pthread_mutex_t lock;
+    unsigned n;
+    size_t bytes;
+    void *blocks[KEPT_BLOCKS];
+} kept = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* A kept block for @len bytes that is not much larger, the warmest one; NULL: there is none. */
+static void *kept_take(size_t len)
+{
+    void *found = NULL;
+
+    pthread_mutex_lock(&kept.lock);
+    for (unsigned i = kept.n; i-- > 0 && !found;) {
+        size_t room = malloc_usable_size(kept.blocks[i]);
+
+        if (room < len || room / 2 > len)
+            continue;
+        found = kept.blocks[i];
+        kept.bytes -= room;
+        kept.n--;
+        memmove(kept.blocks + i, kept.blocks + i + 1, (kept.n - i) * sizeof(*kept.blocks));
+    }
+    pthread_mutex_unlock(&kept.lock);
+    return found;
+}
+
+static bool kept_give(void *p, size_t room)
+{
+    bool is_kept;
+
+    pthread_mutex_lock(&kept.lock);
+    is_kept = kept.n < KEPT_BLOCKS && kept.bytes + room <= KEPT_BYTES;
+    if (is_kept) {
+        kept.blocks[kept.n++] = p;
+        kept.bytes += room;
+    }
+    pthread_mutex_unlock(&kept.lock);
+    return is_kept;
+}
+
 void *aligned_try_alloc(size_t len)
 {
-    void *p;
+    void *p = KEEPS_BLOCKS && len >= KEPT_LEN_MIN && len <= KEPT_BYTES ? kept_take(len) : NULL;
 
+    if (p)
+        return p;
     if (posix_memalign(&p, (size_t)sysconf(_SC_PAGESIZE), MAX(len, 1)))
         return NULL;
     return p;
@@ -174,5 +233,8 @@ void *aligned_try_alloc(size_t len)
 
 void aligned_free(void *p)
 {
-    free(p);
+    size_t room = KEEPS_BLOCKS && p ? malloc_usable_size(p) : 0;
+
+    if (room < KEPT_LEN_MIN || !kept_give(p, room))
+        free(p);
 }

@@ -8,6 +8,7 @@
  * With option header the header is in a file of its own, and the data begins where it says there.
  */
 #include "block/crypt.h"
+#include "gen/schema.h"
 #include "io/pool.h"
 #include <inttypes.h>
 
@@ -303,27 +304,6 @@ static CO bool luks_driver_amend(Node *n, json_t *opts, bool force, GError **err
            luks_amend(s->header, &io, &a, &pass, force, err);
 }
 
-static const CreateOpt luks_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size" },
-    { "key-secret", OPT_STR, "ID of the secret that provides the keyslot passphrase" },
-    { "cipher-alg", OPT_STR, "Name of encryption cipher algorithm" },
-    { "cipher-mode", OPT_STR, "Name of encryption cipher mode" },
-    { "ivgen-alg", OPT_STR, "Name of IV generator algorithm" },
-    { "ivgen-hash-alg", OPT_STR, "Name of IV generator hash algorithm" },
-    { "hash-alg", OPT_STR, "Name of encryption hash algorithm" },
-    { "iter-time", OPT_NUM, "Time to spend in PBKDF in milliseconds" },
-    {},
-};
-
-static const CreateOpt luks_amend_opts[] = {
-    { "iter-time", OPT_NUM, "Time to spend in PBKDF in milliseconds" },
-    { "keyslot", OPT_NUM, "Select a single keyslot to modify explicitly" },
-    { "new-secret", OPT_STR, "New secret to set in the matching keyslots. Empty string to erase" },
-    { "old-secret", OPT_STR, "Select all keyslots that match this password" },
-    { "state", OPT_STR, "Select new state of affected keyslots (active/inactive)" },
-    {},
-};
-
 static const char *const luks_strong_options[] = { "key-secret", NULL };
 
 /* The bytes of the image are those of the file, only in another writing: access passes on. */
@@ -339,15 +319,14 @@ const BlockDriver block_luks = {
     .kind = BLK_FORMAT,
     .state_size = sizeof(LuksState),
     .write_flags = REQ_FUA,
-    .options = "BlockdevOptionsLUKS",
     .strong_options = luks_strong_options,
     .probe = luks_driver_probe,
     .open = luks_driver_open,
     .activate = luks_activate,
     .close = luks_driver_close,
-    .create_opts = luks_create_opts,
+    .create_opts = create_opts_luks,
     .create = luks_create,
-    .amend_opts = luks_amend_opts,
+    .amend_opts = amend_opts_luks,
     .amend = luks_driver_amend,
     .pread = luks_pread,
     .pwrite = luks_pwrite,

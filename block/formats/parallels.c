@@ -12,6 +12,7 @@
  * docs/spec/parallels.md.
  */
 #include "block/formats/mapped.h"
+#include "gen/schema.h"
 #include "io/co-lock.h"
 #include "util/endian.h"
 #include <inttypes.h>
@@ -553,12 +554,6 @@ static bool parallels_has_zero_init(Node *n)
     return true;
 }
 
-static const CreateOpt parallels_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size" },
-    { "cluster_size", OPT_SIZE, "Parallels image cluster size", "1048576" },
-    {},
-};
-
 static CO bool parallels_create(const char *filename, json_t *opts, GError **err)
 {
     uint64_t sectors = div_round_up((uint64_t)json_get_int(opts, "size", 0), SECTOR), entries, data;
@@ -602,7 +597,7 @@ const BlockDriver block_parallels = {
     .resume = parallels_resume,
     .activate = parallels_activate,
     .close = parallels_close,
-    .create_opts = parallels_create_opts,
+    .create_opts = create_opts_parallels,
     .create = parallels_create,
     .pread = mapped_pread,
     .pwrite = parallels_pwrite,

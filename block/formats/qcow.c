@@ -14,6 +14,7 @@
 #include "block/crypt.h"
 #include "block/formats/mapped.h"
 #include "crypto/secret.h"
+#include "gen/schema.h"
 #include "io/co-lock.h"
 #include "io/pool.h"
 #include "util/endian.h"
@@ -726,16 +727,6 @@ static bool qcow_has_zero_init(Node *n)
 
 /* ---- creating ------------------------------------------------------------------------------- */
 
-static const CreateOpt qcow_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size" },
-    { "backing_file", OPT_STR, "Image that shows through where nothing was written" },
-    { "backing_fmt", OPT_STR, "Format of the backing file" },
-    { "encryption", OPT_BOOL, "Encrypt with AES; use encrypt.format instead" },
-    { "encrypt.format", OPT_STR, "Encrypt: 'aes' (insecure)" },
-    { "encrypt.key-secret", OPT_STR, "The secret with the password" },
-    {},
-};
-
 static bool create_is_encrypted(const json_t *opts, bool *encrypted, GError **err)
 {
     const char *format = json_get_str(opts, "encrypt.format", NULL);
@@ -816,14 +807,13 @@ const BlockDriver block_qcow = {
     .state_size = sizeof(Qcow),
     .takes_backing = true,
     .is_compressing = true,
-    .options = "BlockdevOptionsQcow",
     .strong_options = qcow_strong_options,
     .probe = qcow_probe,
     .open = qcow_open,
     .inactivate = qcow_inactivate,
     .activate = qcow_activate,
     .close = qcow_close,
-    .create_opts = qcow_create_opts,
+    .create_opts = create_opts_qcow,
     .create = qcow_create,
     .pread = qcow_pread,
     .pwrite = qcow_pwrite,

@@ -11,6 +11,7 @@
  * docs/spec/qed.md.
  */
 #include "block/formats/mapped.h"
+#include "gen/schema.h"
 #include "io/co-lock.h"
 #include "util/endian.h"
 #include <inttypes.h>
@@ -818,15 +819,6 @@ static bool qed_has_zero_init(Node *n)
 
 /* ---- creating ------------------------------------------------------------------------------- */
 
-static const CreateOpt qed_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size" },
-    { "backing_file", OPT_STR, "Image that shows through where nothing was written" },
-    { "backing_fmt", OPT_STR, "Format of the backing file" },
-    { "cluster_size", OPT_SIZE, "Unit of allocation, 4k to 64M", "65536" },
-    { "table_size", OPT_SIZE, "Clusters of a table: 1, 2, 4, 8 or 16" },
-    {},
-};
-
 static CO bool qed_create(const char *filename, json_t *opts, GError **err)
 {
     uint64_t cluster = json_get_int(opts, "cluster_size", 64 * KiB), table = json_get_int(opts, "table_size", 4);
@@ -871,13 +863,12 @@ const BlockDriver block_qed = {
     .state_size = sizeof(Qed),
     .takes_backing = true,
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
-    .options = "BlockdevOptionsGenericCOWFormat",
     .probe = qed_probe,
     .open = qed_open,
     .inactivate = qed_inactivate,
     .activate = qed_activate,
     .close = qed_close,
-    .create_opts = qed_create_opts,
+    .create_opts = create_opts_qed,
     .create = qed_create,
     .pread = mapped_pread,
     .pwrite = qed_pwrite,

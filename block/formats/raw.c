@@ -7,6 +7,7 @@
  */
 #include "block/driver.h"
 #include "block/range.h"
+#include "gen/schema.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -238,11 +239,6 @@ static bool raw_has_zero_init(Node *n)
     return node_has_zero_init(edge_node(node_edge(n, ROLE_STORAGE)));
 }
 
-static const CreateOpt raw_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size" },
-    {},
-};
-
 static CO bool raw_create(const char *filename, json_t *opts, GError **err)
 {
     uint64_t size = round_up((uint64_t)json_get_int(opts, "size", 0), 512);
@@ -267,7 +263,7 @@ const BlockDriver block_raw = {
     .reconfigure_prepare = raw_reconfigure_prepare,
     .reconfigure_commit = raw_reconfigure_commit,
     .reconfigure_abort = raw_reconfigure_abort,
-    .create_opts = raw_create_opts,
+    .create_opts = create_opts_raw,
     .create = raw_create,
     .pread = raw_pread,
     .pwrite = raw_pwrite,

@@ -11,6 +11,7 @@
  * refers to, never a reference to what is not there. See docs/spec/vdi.md.
  */
 #include "block/formats/mapped.h"
+#include "gen/schema.h"
 #include "io/co-lock.h"
 #include "util/endian.h"
 #include <inttypes.h>
@@ -460,12 +461,6 @@ static CO int vdi_check(Node *n, CheckResult *result, CheckFix fix, FILE *out, G
 
 /* ---- creating ------------------------------------------------------------------------------- */
 
-static const CreateOpt vdi_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size" },
-    { "static", OPT_BOOL, "VDI static (pre-allocated) image", "off" },
-    {},
-};
-
 static void vdi_make_header(VdiHeader *h, uint64_t size, uint32_t blocks, bool is_static)
 {
     *h = (VdiHeader){
@@ -544,7 +539,7 @@ const BlockDriver block_vdi = {
     .inactivate = vdi_inactivate,
     .activate = vdi_activate,
     .close = vdi_close,
-    .create_opts = vdi_create_opts,
+    .create_opts = create_opts_vdi,
     .create = vdi_create,
     .pread = mapped_pread,
     .pwrite = vdi_pwrite,

@@ -14,6 +14,7 @@
  * keeps the image whole. See docs/spec/vpc.md.
  */
 #include "block/formats/mapped.h"
+#include "gen/schema.h"
 #include "io/co-lock.h"
 #include "util/endian.h"
 #include <inttypes.h>
@@ -466,13 +467,6 @@ static bool vpc_has_zero_init(Node *n)
 
 /* ---- creating ------------------------------------------------------------------------------- */
 
-static const CreateOpt vpc_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size" },
-    { "subformat", OPT_STR, "Kind of image: dynamic (default) or fixed" },
-    { "force_size", OPT_BOOL, "Exactly the size given, rather than the next one that a geometry has" },
-    {},
-};
-
 typedef struct {
     uint32_t cylinders, heads, sectors;
 } Geometry;
@@ -617,14 +611,13 @@ const BlockDriver block_vpc = {
     .kind = BLK_FORMAT,
     .state_size = sizeof(Vpc),
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
-    .options = "BlockdevOptionsVpc",
     .strong_options = vpc_strong_options,
     .probe = vpc_probe,
     .open = vpc_open,
     .inactivate = vpc_inactivate,
     .activate = vpc_activate,
     .close = vpc_close,
-    .create_opts = vpc_create_opts,
+    .create_opts = create_opts_vpc,
     .create = vpc_create,
     .pread = mapped_pread,
     .pwrite = vpc_pwrite,

@@ -13,7 +13,7 @@
 #include "block/jobs/filter.h"
 #include "block/jobs/kinds.h"
 
-enum { GRANULARITY_MIN = 64 << 10, MEMORY = 32 << 20, WORKERS = 16 };
+enum { GRANULARITY_MIN = 64 << 10 };
 
 typedef struct {
     Node *source, *target, *filter; /* the filter's reference is ours */
@@ -133,13 +133,13 @@ static bool backup_copy_set_up(Job *j, Node *filter, const BackupArgs *args, uin
         return false;
     c = cbw_copy(filter);
     c->job = j;
-    c->memory = MEMORY;
-    c->workers = args->workers ? args->workers : WORKERS;
+    c->memory = COPY_MEMORY;
+    c->workers = args->workers ? args->workers : COPY_WORKERS;
     c->offload = args->offload && !args->compress;
     c->on_read = args->on_read;
     c->on_write = args->on_write;
-    if (args->chunk)
-        c->chunk = round_down(args->chunk, granularity);
+    c->chunk = args->chunk ? round_down(args->chunk, granularity)
+                           : copy_chunk(args->source, args->target, granularity);
     if (args->compress)
         cbw_compress(filter);
     s->copy = c;
@@ -208,7 +208,8 @@ static bool backup_set_up(Job *j, const BackupArgs *args, Edit *edit, uint32_t g
     s->through = job_attach(j, edit, s->filter, ACCESS_READ, ACCESS_ALL & ~(unsigned)ACCESS_RESIZE);
     s->copy->from = s->copy->gate = s->through;
     edit_add(edit, &moment_ops, s);
-    job_use_node(j, s->target);
+    /* Closed after the filter: what the target has cached is written then, if nobody else uses it. */
+    job_attach(j, edit, s->target, 0, ACCESS_ALL);
     return true;
 }
 

@@ -7,7 +7,7 @@
 #include "block/jobs/filter.h"
 #include "block/jobs/kinds.h"
 
-enum { CHUNK = 512 << 10, MEMORY = 16 << 20, WORKERS = 16, GRANULARITY = 64 << 10 };
+enum { GRANULARITY = 64 << 10 };
 
 typedef struct {
     Node *top, *base, *filter;  /* the filter's reference is ours */
@@ -171,9 +171,9 @@ static CO bool commit_begin(Job *j, const CommitArgs *args, GError **err)
         .todo = s->todo,
         .granularity = GRANULARITY,
         .len = node_size(args->top),
-        .chunk = CHUNK,
-        .memory = MEMORY,
-        .workers = WORKERS,
+        .chunk = copy_chunk(args->top, args->base, GRANULARITY),
+        .memory = COPY_MEMORY,
+        .workers = COPY_WORKERS,
         .on_read = args->on_error,
         .on_write = args->on_error,
     };

@@ -7,7 +7,7 @@
 /* How long to wait before something that failed is tried again. */
 #define RETRY_NS (INT64_C(100) * 1000000)
 
-enum { SCAN_YIELD = 1024 };
+enum { SCAN_YIELD = 1024, CHUNK = 256 << 10, CHUNK_DIRECT = 1 << 20 };
 
 typedef struct {
     Copy *copy;
@@ -137,23 +137,6 @@ static CO int copy_zeroes(Copy *c, uint64_t off, uint64_t len)
     return r;
 }
 
-/* Memory for @len bytes: fresh pages cost more than the copy, so those of earlier pieces are used again. */
-static Aligned *buffer_take(Copy *c, uint64_t len)
-{
-    if (c->spare && c->spare->len && len <= c->chunk)
-        return g_ptr_array_steal_index_fast(c->spare, c->spare->len - 1);
-    return aligned_try_alloc(MAX(len, c->chunk));
-}
-
-/* Kept while the walk goes on, which frees them at its end. */
-static void buffer_give(Copy *c, Aligned *buf, uint64_t len)
-{
-    if (c->spare && c->spare->len < c->workers && len <= c->chunk)
-        g_ptr_array_add(c->spare, buf);
-    else
-        aligned_free(buf);
-}
-
 static CO int copy_through(Copy *c, Aligned *buf, uint64_t off, uint64_t len, bool *is_read)
 {
     int r = handle_pread(c->from, off, span_of(buf, len), 0);
@@ -168,15 +151,10 @@ static CO int copy_through(Copy *c, Aligned *buf, uint64_t off, uint64_t len, bo
 
 static CO int copy_data(Copy *c, uint64_t off, uint64_t len, bool *is_read)
 {
-    Aligned *buf = buffer_take(c, len);
-    int r;
+    g_autoptr(Aligned) buf = aligned_try_alloc(len);
 
     *is_read = true;
-    if (!buf)
-        return -ENOMEM;
-    r = copy_through(c, buf, off, len, is_read);
-    buffer_give(c, buf, len);
-    return r;
+    return buf ? copy_through(c, buf, off, len, is_read) : -ENOMEM;
 }
 
 /* Copies, however that is done; the range is held. */
@@ -231,6 +209,20 @@ static CO void piece_run(void *arg)
     range_release(&p->hold);
     g_free(p);
     co_queue_wake_all(&c->landed);
+}
+
+/* True if requests to @n, or to what is below it, go past the page cache. */
+static bool is_direct(const Node *n)
+{
+    for (; n; n = node_filtered(n) ? node_filtered(n) : node_storage(n))
+        if (node_flags(n) & OPEN_DIRECT)
+            return true;
+    return false;
+}
+
+uint64_t copy_chunk(const Node *from, const Node *to, uint32_t granularity)
+{
+    return MAX(is_direct(from) || is_direct(to) ? CHUNK_DIRECT : CHUNK, granularity);
 }
 
 /* ---- the walk -------------------------------------------------------------------------------- */
@@ -305,14 +297,12 @@ CO int copy_pass(Copy *c)
     uint64_t off = 0;
     unsigned steps = 0;
 
-    c->spare = g_ptr_array_new_with_free_func(aligned_free);
     while (may_go_on(c) && (off = next_todo(c, off)) < c->len) {
         off = piece_start(c, off);
         if (++steps % SCAN_YIELD == 0)
             co_yield();
     }
     await_all(c);
-    g_clear_pointer(&c->spare, g_ptr_array_unref);
     return job_must_end(c->job) ? -ECANCELED : c->error;
 }
 

@@ -17,6 +17,9 @@
 
 typedef struct Copy Copy;
 
+/* What suits most: pieces, and bytes, in flight. */
+enum { COPY_WORKERS = 8, COPY_MEMORY = 16 << 20 };
+
 typedef enum { COPY_DATA, COPY_ZERO, COPY_NOTHING } CopyKind;
 
 /* How a job copies where it is not from @from to @to. Operations may be NULL. */
@@ -49,7 +52,6 @@ struct Copy {
 
     /* internal: */
     RangeLock busy;
-    GPtrArray *spare;       /* buffers of @chunk bytes, while a walk goes on */
     unsigned pieces;        /* in flight */
     uint64_t bytes;         /* of data in flight */
     uint64_t undone;        /* bytes in flight, of any kind */
@@ -59,6 +61,11 @@ struct Copy {
     bool must_wait;         /* something failed and is tried again after a while */
 };
 
+/*
+ * Bytes of a piece from @from to @to, a multiple of @granularity. Through the page cache short pieces are
+ * fastest, which stay in the caches of the processor; with O_DIRECT each request takes its time.
+ */
+uint64_t copy_chunk(const Node *from, const Node *to, uint32_t granularity);
 /*
  * Goes once over all of @c. 0: each bit was seen, though some may be set again; -ECANCELED: the job
  * is to end; else the error that was not to be ignored. No piece is in flight afterwards.

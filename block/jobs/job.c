@@ -445,6 +445,44 @@ CO void job_sleep(Job *j, int64_t ns)
     j->is_kicked = false;
 }
 
+/* ---- how fast it is --------------------------------------------------------------------------- */
+
+/* The rate is that of at least so long. */
+#define RATE_NS (INT64_C(1) * 1000000000)
+/* Before that, what is known after so long must do. */
+#define RATE_FIRST_NS (INT64_C(50) * 1000000)
+
+static uint64_t rate_since(const Job *j, int64_t now)
+{
+    uint64_t moved = j->done - MIN(j->rate_done, j->done);
+
+    return (uint64_t)((double)moved * 1e9 / (double)(now - j->rate_ns));
+}
+
+/* Looks whether another second is over. Half of the rate is that of the last one, a quarter of the one before. */
+static void rate_note(Job *j, int64_t now)
+{
+    if (j->rate_ns && now - j->rate_ns < RATE_NS)
+        return;
+    if (j->rate_ns)
+        j->rate = j->rate ? j->rate / 2 + rate_since(j, now) / 2 : rate_since(j, now);
+    j->rate_ns = now;
+    j->rate_done = j->done;
+}
+
+bool job_rate(const Job *j, uint64_t *rate)
+{
+    int64_t now = clock_now_ns();
+
+    if (!j->co || !j->rate_ns || is_paused(j) || (!j->rate && now - j->rate_ns < RATE_FIRST_NS))
+        return false;
+    /* The one before counts for less the longer nothing is done. */
+    *rate = now - j->rate_ns > 2 * RATE_NS || !j->rate ? rate_since(j, now) : j->rate;
+    return true;
+}
+
+/* ---- for .run, again -------------------------------------------------------------------------- */
+
 CO void job_pause_point(Job *j)
 {
     JobStatus before = j->status;
@@ -455,12 +493,14 @@ CO void job_pause_point(Job *j)
     while (job_must_pause(j))
         job_sleep(j, INT64_C(3600) * 1000000000);
     job_set_status(j, before);
+    j->rate_ns = 0;
 }
 
 CO bool job_pace_wait(Job *j)
 {
     int64_t now = clock_now_ns();
 
+    rate_note(j, now);
     if (!j->speed || now >= j->pace_ns)
         return true;
     job_sleep(j, j->pace_ns - now);

@@ -63,6 +63,9 @@ struct Job {
     uint64_t done, total;   /* bytes */
     int64_t speed;          /* bytes a second; 0: no limit */
     int64_t pace_ns;        /* when the next request may start */
+    uint64_t rate;          /* bytes a second, of the seconds before @rate_ns */
+    uint64_t rate_done;     /* what @done was at @rate_ns */
+    int64_t rate_ns;        /* 0: it does not run */
     BlockDeviceIoStatus io_status;
     bool user_paused;       /* told to pause, or stopped by an error */
     bool is_cancelled;
@@ -145,6 +148,8 @@ Job *job_find(const char *id);
 Job *job_at(unsigned i);    /* NULL behind the last; the one made last first */
 void job_refresh_progress(Job *j);
 bool job_is_ready(const Job *j);
+/* Bytes a second of late. False: not known. */
+bool job_rate(const Job *j, uint64_t *rate);
 bool job_pause(Job *j, GError **err);
 bool job_resume(Job *j, GError **err);
 CO bool job_set_speed(Job *j, int64_t speed, GError **err);

@@ -70,4 +70,7 @@ CO bool create_start(const char *id, json_t *options, GError **err);
 /* @options: a BlockdevAmendOptions for @n. */
 CO bool amend_start(const char *id, Node *n, json_t *options, bool force, GError **err);
 
+/* Makes the file of image @n as short as what is in it. */
+CO bool compact_start(const JobArgs *args, Node *n, GError **err);
+
 #endif

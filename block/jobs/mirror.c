@@ -15,9 +15,6 @@
 #include <inttypes.h>
 
 enum {
-    CHUNK = 1 << 20,
-    MEMORY = 16 << 20,
-    WORKERS = 16,
     GRANULARITY_MIN = 512,
     GRANULARITY_MAX = 64 << 20,
     FEW_PASSES = 4,         /* after that a completion does not wait for less to be left */
@@ -304,9 +301,9 @@ static CO bool mirror_begin(Job *j, const MirrorArgs *args, GError **err)
         .job = j,
         .granularity = granularity,
         .len = node_size(s->source),
-        .chunk = MAX(CHUNK, granularity),
-        .memory = MAX(args->memory ? args->memory : MEMORY, granularity),
-        .workers = WORKERS,
+        .chunk = copy_chunk(s->source, s->target, granularity),
+        .memory = MAX(args->memory ? args->memory : COPY_MEMORY, granularity),
+        .workers = COPY_WORKERS,
         /* The target may get another backing file later. */
         .target_has_old = s->sync != MIRROR_SYNC_MODE_FULL,
         .on_read = args->on_read,

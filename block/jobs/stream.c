@@ -10,7 +10,7 @@
 #include "block/jobs/kinds.h"
 #include "block/monitor-nodes.h"
 
-enum { CHUNK = 512 << 10, MEMORY = 16 << 20, WORKERS = 16, GRANULARITY = 64 << 10 };
+enum { GRANULARITY = 64 << 10 };
 
 typedef struct {
     Node *node, *base, *filter; /* the filter's reference is ours */
@@ -182,9 +182,9 @@ static CO bool stream_begin(Job *j, const StreamArgs *args, GError **err)
         .todo = s->todo,
         .granularity = GRANULARITY,
         .len = node_size(args->node),
-        .chunk = CHUNK,
-        .memory = MEMORY,
-        .workers = WORKERS,
+        .chunk = copy_chunk(args->node, args->node, GRANULARITY),
+        .memory = COPY_MEMORY,
+        .workers = COPY_WORKERS,
         .gives_up = true,
         .on_read = args->on_error,
         .on_write = args->on_error,

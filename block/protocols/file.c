@@ -11,6 +11,7 @@
 #include "block/protocols/file-dirty.h"
 #include "block/protocols/file-lock.h"
 #include "block/protocols/file-space.h"
+#include "gen/schema.h"
 #include "util/given-fd.h"
 #include "io/aio.h"
 #include "io/loop.h"
@@ -645,14 +646,6 @@ static CO int file_info(Node *n, NodeInfo *info)
 
 /* ---- creating ------------------------------------------------------------------------------- */
 
-static const CreateOpt file_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size" },
-    { "nocow", OPT_BOOL, "No copy on write for this file (btrfs)" },
-    { "preallocation", OPT_STR, "How to get space at once: off, falloc or full" },
-    { "extent_size_hint", OPT_SIZE, "Size in which the file system should allocate, 0 for its own" },
-    {},
-};
-
 static CO bool file_create_file(const char *filename, json_t *opts, GError **err)
 {
     return file_space_create(file_path(filename), opts, err);
@@ -676,12 +669,6 @@ static CO int file_remove(const char *filename)
 {
     return unlink(file_path(filename)) < 0 ? -errno : 0;
 }
-
-static const CreateOpt device_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size" },
-    { "preallocation", OPT_STR, "Only off: a device has its space" },
-    {},
-};
 
 static CO bool device_create(const char *filename, json_t *opts, GError **err)
 {
@@ -725,7 +712,7 @@ const BlockDriver block_file = {
     .name = "file",
     .prefix = "file",
     .open = file_open,
-    .create_opts = file_create_opts,
+    .create_opts = create_opts_file,
     .create = file_create_file,
     .remove = file_remove,
     .copy = file_copy,
@@ -736,6 +723,6 @@ const BlockDriver block_host_device = {
     .name = "host_device",
     .prefix = "host_device",
     .open = device_open,
-    .create_opts = device_create_opts,
+    .create_opts = create_opts_host_device,
     .create = device_create,
 };

@@ -3,6 +3,7 @@
 #include "block/driver.h"
 #include "block/iscsi.h"
 #include "crypto/secret.h"
+#include "gen/schema.h"
 #include "util/module.h"
 #include <string.h>
 
@@ -187,14 +188,9 @@ static CO bool iscsi_resize(Node *n, uint64_t size, bool exact, Prealloc preallo
            err_set(err, ENOTSUP, "A logical unit keeps its size");
 }
 
-static const CreateOpt iscsi_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size" },
-    {},
-};
-
 static CO bool iscsi_create(const char *filename, json_t *o, GError **err)
 {
-    return protocol_create_existing("iscsi", filename, o, err);
+    return protocol_create_existing(NULL, filename, o, err);
 }
 
 /* USER[%PASSWORD] */
@@ -257,7 +253,7 @@ const BlockDriver block_iscsi = {
     .parse_filename = iscsi_parse_filename,
     .open = iscsi_open,
     .close = iscsi_close,
-    .create_opts = iscsi_create_opts,
+    .create_opts = create_opts_iscsi,
     .create = iscsi_create,
     .pread = iscsi_pread,
     .pwrite = iscsi_pwrite,

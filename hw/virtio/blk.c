@@ -6,6 +6,7 @@
 #include "block/account.h"
 #include "hw/sleeper.h"
 #include "hw/virtio/device.h"
+#include "hw/virtio/disk-errors.h"
 #include "hw/virtio/drives.h"
 #include "io/co-lock.h"
 #include "util/endian.h"
@@ -34,6 +35,7 @@ enum {
 #define F_FLUSH (UINT64_C(1) << 9)
 #define F_TOPOLOGY (UINT64_C(1) << 10)
 #define F_CONFIG_WCE (UINT64_C(1) << 11)
+#define F_QUEUES (UINT64_C(1) << 12)
 #define F_DISCARD (UINT64_C(1) << 13)
 #define F_WRITE_ZEROES (UINT64_C(1) << 14)
 
@@ -41,7 +43,10 @@ typedef struct {
     VirtioDevice virtio;
     /* Properties. */
     char *drive, *serial;
-    uint32_t logical_block_size, physical_block_size;
+    uint32_t logical_block_size, physical_block_size, min_io_size, opt_io_size, discard_granularity;
+    uint16_t queues, queue_size;
+    bool offers_discard, offers_zeroes, offers_writeback;
+    DiskErrors errors;
 
     Handle *handle;
     bool owns_handle;
@@ -49,7 +54,10 @@ typedef struct {
     Sleeper worker;
     MachineCond *idle;
     unsigned in_flight;  /* with the lock held */
-    bool kicked, ending;
+    CoQueue parked;      /* requests that have failed and wait for the guest to go on ... */
+    unsigned held;       /* ... and how many these are; main loop only */
+    uint64_t kicked;     /* a bit for each queue */
+    bool resumed, ending;
 
     uint8_t writeback;
 } VirtioBlk;
@@ -62,13 +70,27 @@ static const Property blk_properties[] = {
     PROPERTY("logical_block_size", DEVICE_UINT32, VirtioBlk, logical_block_size,
              "bytes the guest reads and writes at least [512]"),
     PROPERTY("physical_block_size", DEVICE_UINT32, VirtioBlk, physical_block_size,
-             "as the storage has them [512]"), {}
+             "as the storage has them [512]"),
+    PROPERTY("min_io_size", DEVICE_UINT32, VirtioBlk, min_io_size, "bytes that the guest is advised of"),
+    PROPERTY("opt_io_size", DEVICE_UINT32, VirtioBlk, opt_io_size, "the same, for best speed"),
+    PROPERTY("discard_granularity", DEVICE_UINT32, VirtioBlk, discard_granularity,
+             "bytes that discards should be aligned to [logical_block_size]"),
+    PROPERTY("num-queues", DEVICE_UINT16, VirtioBlk, queues, "queues, up to 64 [1]"),
+    PROPERTY("queue-size", DEVICE_UINT16, VirtioBlk, queue_size, "a power of two, 2 to 256 [256]"),
+    PROPERTY("discard", DEVICE_BOOL, VirtioBlk, offers_discard, "the guest may discard [on]"),
+    PROPERTY("write-zeroes", DEVICE_BOOL, VirtioBlk, offers_zeroes, "and write zeroes [on]"),
+    PROPERTY("config-wce", DEVICE_BOOL, VirtioBlk, offers_writeback,
+             "the guest chooses whether writes are cached [on]"),
+    PROPERTY("werror", DEVICE_STR, VirtioBlk, errors.on_write,
+             "after a failed write: report, ignore, stop, enospc [enospc]"),
+    PROPERTY("rerror", DEVICE_STR, VirtioBlk, errors.on_read, "the same of reads [report]"), {}
 };
 
 /* ---- one request ----------------------------------------------------------------------------- */
 
 typedef struct {
     VirtioBlk *blk;
+    unsigned queue;
     uint32_t resets;
     RingChain chain;
 } Request;
@@ -169,6 +191,13 @@ static CO int perform(Request *q, uint32_t type, uint64_t sector)
     }
 }
 
+/* A request is over, or at rest. With the lock held. */
+static void leave(VirtioBlk *s)
+{
+    if (!--s->in_flight)
+        machine_cond_wake(s->idle);
+}
+
 static void finish(Request *q, int r, bool has_data)
 {
     VirtioBlk *s = q->blk;
@@ -181,12 +210,45 @@ static void finish(Request *q, int r, bool has_data)
         if (has_data)
             ring_chain_written(&q->chain, &d->memory, status_at);
         ring_chain_write(&q->chain, &d->memory, status_at, &status, 1);
-        virtio_push(d, 0, &q->chain, has_data ? q->chain.in_len : 1);
+        virtio_push(d, q->queue, &q->chain, has_data ? q->chain.in_len : 1);
     }
-    if (!--s->in_flight)
-        machine_cond_wake(s->idle);
+    leave(s);
     machine_unlock();
     g_free(q);
+}
+
+/*
+ * What becomes of an error @r. True: the guest stopped, and the request is to be tried again now that it
+ * goes on; it may have been forgotten meanwhile by a reset.
+ */
+static CO bool handle_error(Request *q, uint32_t type, int *r)
+{
+    VirtioBlk *s = q->blk;
+    bool is_read = type == TYPE_READ, again;
+
+    /* What the guest should not have asked for is no failure of the disk. */
+    if (*r == -EINVAL || *r == -ENOTSUP || *r == -EROFS || type == TYPE_GET_ID)
+        return false;
+    switch (disk_error(&s->errors, &s->virtio.dev, s->handle, is_read, -*r)) {
+    case BLOCK_ERROR_ACTION_IGNORE:
+        *r = 0;
+        return false;
+    case BLOCK_ERROR_ACTION_REPORT:
+        return false;
+    default:
+        break;
+    }
+    machine_lock();
+    leave(s);
+    machine_unlock();
+    s->held++;
+    co_queue_wait(&s->parked);
+    s->held--;
+    machine_lock();
+    s->in_flight++;
+    again = q->resets == s->virtio.resets && !s->ending;
+    machine_unlock();
+    return again;
 }
 
 static CO void request_run(void *arg)
@@ -194,22 +256,27 @@ static CO void request_run(void *arg)
     Request *q = arg;
     uint8_t header[HEADER_SIZE];
     uint32_t type;
+    int r;
 
     ring_chain_read(&q->chain, 0, header, sizeof(header));
     type = le32_at(header);
-    finish(q, perform(q, type, le64_at(header + 8)), type == TYPE_READ || type == TYPE_GET_ID);
+    do
+        r = perform(q, type, le64_at(header + 8));
+    while (r < 0 && handle_error(q, type, &r));
+    finish(q, r, type == TYPE_READ || type == TYPE_GET_ID);
 }
 
 /* ---- the ring -------------------------------------------------------------------------------- */
 
 /* The next request, with the lock held; NULL: there is none. */
-static Request *next_request(VirtioBlk *s)
+static Request *next_request(VirtioBlk *s, unsigned queue)
 {
     Request *q = g_new(Request, 1);
 
     q->blk = s;
+    q->queue = queue;
     q->resets = s->virtio.resets;
-    if (!virtio_pop(&s->virtio, 0, &q->chain)) {
+    if (!virtio_pop(&s->virtio, queue, &q->chain)) {
         g_free(q);
         return NULL;
     }
@@ -223,18 +290,19 @@ static Request *next_request(VirtioBlk *s)
 }
 
 /* Starts all requests that wait in the ring. With the lock held, which is given up meanwhile. */
-static CO void start_requests(VirtioBlk *s)
+static CO void start_requests(VirtioBlk *s, unsigned queue)
 {
+    Ring *ring = &s->virtio.ring[queue];
     Request *q;
 
     do {
-        ring_want_kicks(&s->virtio.ring[0], &s->virtio.memory, false);
-        while ((q = next_request(s))) {
+        ring_want_kicks(ring, &s->virtio.memory, false);
+        while ((q = next_request(s, queue))) {
             machine_unlock();
             co_start_now(request_run, q);
             machine_lock();
         }
-    } while (ring_want_kicks(&s->virtio.ring[0], &s->virtio.memory, true) &&
+    } while (ring_want_kicks(ring, &s->virtio.memory, true) &&
              virtio_is_running(&s->virtio));
 }
 
@@ -244,9 +312,14 @@ static CO void work(void *arg)
 
     machine_lock();
     while (!s->ending) {
-        if (s->kicked) {
-            s->kicked = false;
-            start_requests(s);
+        if (s->resumed) {
+            s->resumed = false;
+            co_queue_wake_all(&s->parked);
+        } else if (s->kicked) {
+            unsigned queue = __builtin_ctzll(s->kicked);
+
+            s->kicked &= s->kicked - 1;
+            start_requests(s, queue);
         } else {
             sleeper_wait(&s->worker);
         }
@@ -258,8 +331,19 @@ static void blk_kick(VirtioDevice *d, unsigned queue)
 {
     VirtioBlk *s = (VirtioBlk *)d;
 
-    s->kicked = true;
+    s->kicked |= UINT64_C(1) << queue;
     sleeper_wake(&s->worker);
+}
+
+static void resume(VirtioBlk *s)
+{
+    s->resumed = true;
+    sleeper_wake(&s->worker);
+}
+
+static void blk_resume(Device *d)
+{
+    resume((VirtioBlk *)d);
 }
 
 /* Nothing of before may reach the guest's memory once the reset is done. */
@@ -267,7 +351,8 @@ static void blk_reset(VirtioDevice *d)
 {
     VirtioBlk *s = (VirtioBlk *)d;
 
-    s->kicked = false;
+    s->kicked = 0;
+    resume(s);
     while (s->in_flight)
         machine_cond_wait(s->idle, INT64_MAX);
     s->writeback = 1;
@@ -294,9 +379,15 @@ static CO void blk_drain(Device *d)
 static uint64_t blk_features(const VirtioDevice *d)
 {
     const VirtioBlk *s = (const VirtioBlk *)d;
-    uint64_t f = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY | F_CONFIG_WCE;
+    uint64_t f = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY;
 
-    return handle_is_writable(s->handle) ? f | F_DISCARD | F_WRITE_ZEROES : f | F_READ_ONLY;
+    if (s->queues > 1)
+        f |= F_QUEUES;
+    if (s->offers_writeback)
+        f |= F_CONFIG_WCE;
+    if (!handle_is_writable(s->handle))
+        return f | F_READ_ONLY;
+    return f | (s->offers_discard ? F_DISCARD : 0) | (s->offers_zeroes ? F_WRITE_ZEROES : 0);
 }
 
 static void blk_config_read(const VirtioDevice *d, uint8_t *c)
@@ -305,14 +396,16 @@ static void blk_config_read(const VirtioDevice *d, uint8_t *c)
     uint32_t max = REQ_LEN_MAX / SECTOR / 8 * 8;
 
     le64_put(c + CONFIG_CAPACITY, sectors(s));
-    le32_put(c + CONFIG_SEG_MAX, QUEUE_SIZE - 2);
+    le32_put(c + CONFIG_SEG_MAX, s->queue_size - 2);
     le32_put(c + CONFIG_BLK_SIZE, s->logical_block_size);
     c[CONFIG_PHYSICAL_EXP] = __builtin_ctz(s->physical_block_size / s->logical_block_size);
     c[CONFIG_WRITEBACK] = s->writeback;
-    le16_put(c + CONFIG_QUEUES, 1);
+    le16_put(c + CONFIG_MIN_IO, s->min_io_size / s->logical_block_size);
+    le32_put(c + CONFIG_OPT_IO, s->opt_io_size / s->logical_block_size);
+    le16_put(c + CONFIG_QUEUES, s->queues);
     le32_put(c + CONFIG_DISCARD_MAX, max);
     le32_put(c + CONFIG_DISCARD_SEGS, RANGES_MAX);
-    le32_put(c + CONFIG_DISCARD_ALIGN, s->logical_block_size / SECTOR);
+    le32_put(c + CONFIG_DISCARD_ALIGN, s->discard_granularity / SECTOR);
     le32_put(c + CONFIG_ZEROES_MAX, max);
     le32_put(c + CONFIG_ZEROES_SEGS, 1);
     c[CONFIG_ZEROES_UNMAP] = 1;
@@ -320,7 +413,7 @@ static void blk_config_read(const VirtioDevice *d, uint8_t *c)
 
 static void blk_config_write(VirtioDevice *d, unsigned offset, uint8_t value)
 {
-    if (offset == CONFIG_WRITEBACK)
+    if (offset == CONFIG_WRITEBACK && virtio_has(d, F_CONFIG_WCE))
         ((VirtioBlk *)d)->writeback = value & 1;
 }
 
@@ -348,7 +441,32 @@ static bool check_sizes(VirtioBlk *s, GError **err)
         return err_set(err, EINVAL, "Block sizes are powers of two from 512 to 2 MiB");
     if (s->logical_block_size > s->physical_block_size)
         return err_set(err, EINVAL, "The logical block is not larger than the physical one");
+    if (!s->discard_granularity)
+        s->discard_granularity = s->logical_block_size;
+    if (s->min_io_size % s->logical_block_size || s->opt_io_size % s->logical_block_size ||
+        s->discard_granularity % s->logical_block_size ||
+        s->min_io_size / s->logical_block_size > UINT16_MAX)
+        return err_set(err, EINVAL, "min_io_size, opt_io_size and discard_granularity are multiples "
+                       "of logical_block_size");
     return true;
+}
+
+static bool check_queues(const VirtioBlk *s, GError **err)
+{
+    if (!s->queues || s->queues > VIRTIO_QUEUES_MAX)
+        return err_set(err, EINVAL, "num-queues is 1 to %d, not %u", VIRTIO_QUEUES_MAX, s->queues);
+    return (s->queue_size > 2 && s->queue_size <= QUEUE_SIZE && is_power_of_2(s->queue_size)) ||
+           err_set(err, EINVAL, "queue-size is a power of two from 4 to %d, not %u", QUEUE_SIZE,
+                   s->queue_size);
+}
+
+static void blk_defaults(Device *d)
+{
+    VirtioBlk *s = (VirtioBlk *)d;
+
+    s->queues = 1;
+    s->queue_size = QUEUE_SIZE;
+    s->offers_discard = s->offers_zeroes = s->offers_writeback = true;
 }
 
 static CO bool blk_realize(Device *d, GError **err)
@@ -361,14 +479,15 @@ static CO bool blk_realize(Device *d, GError **err)
         return err_set(err, EINVAL, "drive property not set");
     if (s->serial && strlen(s->serial) > SERIAL_SIZE)
         return err_set(err, EINVAL, "A serial number has at most %d characters", SERIAL_SIZE);
-    if (!check_sizes(s, err))
+    if (!check_sizes(s, err) || !check_queues(s, err) || !disk_errors_check(&s->errors, err))
         return false;
     s->handle = drive_claim(s->drive, &s->owns_handle, err);
     if (!s->handle)
         return false;
     name = device_name(d);
     account_open(s->handle, NULL, name);
-    virtio_init(&s->virtio, &blk_type, QUEUE_SIZE);
+    virtio_init(&s->virtio, &blk_type, s->queue_size);
+    s->virtio.queues = s->queues;
     co_group_start(&s->running, work, s);
     return true;
 }
@@ -380,9 +499,13 @@ static CO void blk_disconnect(Device *d)
     blk_drain(d);
     machine_lock();
     s->ending = true;
-    sleeper_wake(&s->worker);
+    resume(s);
     machine_unlock();
     co_group_wait(&s->running);
+    co_queue_wake_all(&s->parked);
+    while (s->held)
+        co_sleep(100000);
+    blk_drain(d);
     if (s->handle && s->owns_handle)
         handle_close(s->handle);
     else if (s->handle)
@@ -403,8 +526,10 @@ const DeviceClass device_virtio_blk = {
     .state = blk_state,
     .base_state = virtio_state,
     .properties = blk_properties,
+    .defaults = blk_defaults,
     .realize = blk_realize,
     .drain = blk_drain,
+    .resume = blk_resume,
     .disconnect = blk_disconnect,
     .unrealize = blk_unrealize,
 };

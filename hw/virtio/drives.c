@@ -40,6 +40,12 @@ void drive_put(const char *id, Handle *h)
     g_array_append_val(drives, d);
 }
 
+void drives_set_active(Edit *edit, bool active)
+{
+    for (guint i = 0; drives && i < drives->len; i++)
+        edit_set_active(edit, handle_node(g_array_index(drives, Drive, i).handle), active);
+}
+
 Handle *drive_take_last(void)
 {
     Drive d;

@@ -3,11 +3,13 @@
 #ifndef HW_VIRTIO_DRIVES_H
 #define HW_VIRTIO_DRIVES_H
 
-#include "block/block.h"
+#include "block/edit.h"
 
 Handle *drive_find(const char *id);
 /* @id is free. The handle is closed by whoever takes it out again. */
 void drive_put(const char *id, Handle *h);
+/* Adds to @edit that all of them become active or inactive; see node_set_active. */
+void drives_set_active(Edit *edit, bool active);
 /* NULL: there are no more. */
 Handle *drive_take_last(void);
 

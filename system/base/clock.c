@@ -10,10 +10,12 @@ static struct {
     bool running, ending;
     int64_t offset; /* of the guest's time to the monotonic clock while it runs; else the time */
     GuestTimer *timers;
+    int64_t tsc_since;      /* guest's time at which the counter was .tsc */
+    uint64_t tsc, tsc_hz;
     int64_t sleeping_until; /* guest's time at which the thread looks again by itself */
     MachineCond *changed;
     GThread *thread;
-} clock_state;
+} clock_state = { .tsc_hz = 1000000000 };
 
 static int64_t monotonic_now(void)
 {
@@ -35,6 +37,32 @@ void guest_clock_run(bool run)
     clock_state.offset = run ? now - monotonic_now() : now;
     clock_state.running = run;
     machine_cond_wake(clock_state.changed);
+}
+
+uint64_t guest_tsc_now(void)
+{
+    uint64_t gone = guest_clock_now() - clock_state.tsc_since;
+
+    return clock_state.tsc + (unsigned __int128)gone * clock_state.tsc_hz / 1000000000;
+}
+
+uint64_t guest_tsc_to_ns(uint64_t ticks)
+{
+    unsigned __int128 ns = (unsigned __int128)ticks * 1000000000 / clock_state.tsc_hz;
+
+    return MIN(ns, INT64_MAX);
+}
+
+uint64_t guest_tsc_hz(void)
+{
+    return clock_state.tsc_hz;
+}
+
+void guest_clock_set(int64_t now, uint64_t tsc, uint64_t hz)
+{
+    clock_state.offset = clock_state.tsc_since = now;
+    clock_state.tsc = tsc;
+    clock_state.tsc_hz = hz;
 }
 
 static void unlink_timer(GuestTimer *t)

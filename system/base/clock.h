@@ -17,6 +17,17 @@ void guest_clock_end(void);
 int64_t guest_clock_now(void);
 void guest_clock_run(bool run);
 
+/*
+ * The time stamp counter that all processors share. It counts nanoseconds, unless a guest came from
+ * where it counts otherwise.
+ */
+uint64_t guest_tsc_now(void);
+/* So many nanoseconds are @ticks. */
+uint64_t guest_tsc_to_ns(uint64_t ticks);
+uint64_t guest_tsc_hz(void);
+/* While time stands still: it is @now, and the counter @tsc goes at @hz. */
+void guest_clock_set(int64_t now, uint64_t tsc, uint64_t hz);
+
 /* Memory of its owner, zeroed but for the first two. */
 typedef struct GuestTimer GuestTimer;
 struct GuestTimer {

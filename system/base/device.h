@@ -3,38 +3,43 @@
  * What devices are: a class, which is one constant struct at the end of the device's file, and
  * objects that begin with a Device. All with the machine's lock held, unless told otherwise.
  *
- * The state that a guest can see or has set is plain data in the object, and the class's table .state
- * tells of every member of it: what carries a running guest elsewhere reads and writes that and nothing
- * else. What is not in the table follows from it, or is the host's.
+ * The state that a guest can see or has set is plain data in the object, and the class's .section tells
+ * how it goes into a migration stream: what is not there follows from it, or is the host's.
  */
 #ifndef SYSTEM_BASE_DEVICE_H
 #define SYSTEM_BASE_DEVICE_H
 
 #include "system/base/ram.h"
+#include "system/base/state.h"
 #include "util/json.h"
 
 typedef struct Device Device;
 
 /* ---- state ----------------------------------------------------------------------------------- */
 
-/* @count members of @size bytes each (1, 2, 4 or 8: an integer of the host), every @stride bytes. */
+/*
+ * How a device goes into a migration stream, and comes out of one: by way of an image, a struct that
+ * the layout describes. It may have several sections of the same name: @n counts them from 0.
+ */
 typedef struct {
-    const char *name; /* NULL ends a table */
-    size_t offset;
-    unsigned size, count, stride;
-    unsigned since; /* the first version of the class's state that has it */
-} StateField;
+    const char *name;   /* of the section */
+    const StateLayout *layout;
+    unsigned count;     /* of sections; 0: one */
+    void (*save)(const Device *d, unsigned n, void *image); /* @image is zeroed */
+    /*
+     * Takes the state over, which replaces that of a reset; lines of interrupts stay as their
+     * controllers have them. False with @err: it can not be.
+     */
+    bool (*load)(Device *d, unsigned n, const void *image, GError **err);
+} DeviceSection;
 
-#define STATE_SIZE(type, member) sizeof(((type *)0)->member)
-#define STATE(type, member)                                                                        \
-    { #member, offsetof(type, member), STATE_SIZE(type, member), 1, 0, 1 }
-#define STATE_ARRAY(type, member)                                                                  \
-    { #member, offsetof(type, member), STATE_SIZE(type, member[0]),                                \
-      G_N_ELEMENTS(((type *)0)->member), STATE_SIZE(type, member[0]), 1 }
+#define STATE(type, member) STATE_ONE(STATE_UINT, #member, type, member)
+#define STATE_ARRAY(type, member) STATE_MANY(STATE_UINT, #member, type, member)
 /* @member of each element of @array. */
 #define STATE_EACH(type, array, member)                                                            \
-    { #array "." #member, offsetof(type, array[0].member), STATE_SIZE(type, array[0].member),      \
-      G_N_ELEMENTS(((type *)0)->array), STATE_SIZE(type, array[0]), 1 }
+    { #array "." #member, STATE_UINT, offsetof(type, array[0].member),                             \
+      STATE_SIZE(type, array[0].member), G_N_ELEMENTS(((type *)0)->array),                         \
+      STATE_SIZE(type, array[0]), NULL, 0 }
 
 /* ---- properties ------------------------------------------------------------------------------ */
 
@@ -60,6 +65,8 @@ typedef struct DeviceClass {
     unsigned version;             /* of .state */
     const StateField *state;      /* NULL: none */
     const StateField *base_state; /* of what devices of its kind have in common; NULL: nothing */
+    const DeviceSection *section; /* NULL: it cannot be migrated, unless it has no state */
+    bool is_stateless;            /* there is nothing to migrate */
     const Property *properties;   /* NULL: none */
     void (*defaults)(Device *d);  /* of properties, before they are set; NULL: all zero */
     bool (*realize)(Device *d, GError **err); /* properties and Board are there */
@@ -72,6 +79,7 @@ typedef struct DeviceClass {
      * the guest stands still. NULL: nothing takes time. May suspend.
      */
     void (*drain)(Device *d);
+    void (*resume)(Device *d); /* the guest goes on after a stop; NULL: does not matter */
     /*
      * Ends what it does on the host, on the main loop and without the lock, while the guest stands
      * still; comes before unrealize. NULL: nothing. May suspend.
@@ -95,6 +103,7 @@ typedef struct Board {
     void (*reset)(struct Board *b);
     void (*panicked)(struct Board *b, bool crash_loaded);
     unsigned anonymous; /* devices of -device without an id so far */
+    void (*io_error)(struct Board *b); /* the guest stops until the user lets it go on */
 } Board;
 
 struct Device {

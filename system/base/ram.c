@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/base/ram.h"
 #include "system/base/lock.h"
+#include "system/base/ram-log.h"
 #include <string.h>
 
 typedef struct {
@@ -167,6 +168,7 @@ void memory_map_write(const MemoryMap *map, uint64_t at, unsigned size, uint64_t
     } else if (r && !r->read_only) {
         value = GUINT64_TO_LE(value);
         memcpy(r->host + (at - r->start), &value, size);
+        ram_log_note(r->host + (at - r->start));
     }
 }
 
@@ -183,6 +185,10 @@ void *memory_map_range(const MemoryMap *map, uint64_t at, uint64_t len, bool wri
 
 void memory_map_written(const MemoryMap *map, uint64_t at, uint64_t len)
 {
+    const Region *r = find_region(map, at);
+
+    for (uint64_t i = at & ~UINT64_C(4095); r && r->host && len && i < at + len; i += 4096)
+        ram_log_note(r->host + (MAX(i, r->start) - r->start));
     if (map->written && len)
         map->written(map->opaque, at, len);
 }
@@ -213,4 +219,18 @@ void memory_map_hear(MemoryMap *map, void (*fn)(void *opaque, uint64_t at, uint6
 {
     map->written = fn;
     map->opaque = opaque;
+}
+
+void memory_map_each(const MemoryMap *map, void (*fn)(void *opaque, const MemoryRegion *r),
+                     void *opaque)
+{
+    for (guint i = 0; i < map->regions->len; i++) {
+        const Region *r = &g_array_index(map->regions, Region, i);
+        MemoryRegion shown = {
+            r->start, r->size, r->host, r->read_only,
+            r->host ? r->read_only ? "rom" : "ram" : r->ops->name ? r->ops->name : "registers",
+        };
+
+        fn(opaque, &shown);
+    }
 }

@@ -23,6 +23,7 @@ typedef struct {
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
     void (*write)(void *opaque, uint64_t offset, unsigned size, uint64_t value);
     unsigned widest;
+    const char *name; /* for people; NULL: it has none */
 } MmioOps;
 
 typedef struct MemoryMap MemoryMap;
@@ -32,7 +33,8 @@ void memory_map_free(MemoryMap *map);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MemoryMap, memory_map_free)
 
 /*
- * Adds RAM at @start. @host has @size bytes, both multiples of 4096, and stays the caller's.
+ * Adds RAM at @start. @host has @size bytes; all are multiples of 4096, as vectors in translated code
+ * need it. It stays the caller's.
  * Regions do not overlap.
  */
 void memory_map_add_ram(MemoryMap *map, uint64_t start, uint64_t size, void *host);
@@ -56,6 +58,16 @@ uint8_t *memory_map_host(const MemoryMap *map, uint64_t at, bool write);
 /* Reads or writes @size bytes, 1, 2, 4 or 8, of anything, little-endian. May cross regions. */
 uint64_t memory_map_read(const MemoryMap *map, uint64_t at, unsigned size);
 void memory_map_write(const MemoryMap *map, uint64_t at, unsigned size, uint64_t value);
+
+/* A region as people see it. */
+typedef struct {
+    uint64_t start, size;
+    bool is_ram, is_rom;
+    const char *name;
+} MemoryRegion;
+/* In the order of their addresses. */
+void memory_map_each(const MemoryMap *map, void (*fn)(void *opaque, const MemoryRegion *r),
+                     void *opaque);
 
 /* ---- for devices ----------------------------------------------------------------------------- */
 

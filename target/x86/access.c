@@ -131,10 +131,10 @@ void x86_store(X86Cpu *cpu, unsigned segment, uint64_t offset, unsigned size, ui
                      X86_BY_PROGRAM);
 }
 
-/* A 16-byte operand of most SSE instructions must be aligned. */
+/* Operands of 16 and 32 bytes of most SSE instructions must be aligned. */
 static void check_vector(X86Cpu *cpu, const X86Insn *in, uint64_t linear, size_t len)
 {
-    if (len == 16 && linear & 15 && !(in->attributes & X86_A_UNALIGNED))
+    if ((len == 16 || len == 32) && linear & (len - 1) && !(in->attributes & X86_A_UNALIGNED))
         x86_raise_error(cpu, X86_GP, 0);
 }
 
@@ -156,6 +156,11 @@ void x86_read_mem(X86Cpu *cpu, const X86Insn *in, unsigned at, void *to, size_t 
 void x86_write_mem(X86Cpu *cpu, const X86Insn *in, unsigned at, const void *from, size_t len)
 {
     x86_write_linear(cpu, operand_linear(cpu, in, at, len, X86_WRITE), from, len, X86_BY_PROGRAM);
+}
+
+void x86_probe_mem(X86Cpu *cpu, const X86Insn *in, unsigned at, size_t len)
+{
+    x86_probe_write(cpu, operand_linear(cpu, in, at, len, X86_WRITE), len, X86_BY_PROGRAM);
 }
 
 /* ---- operands -------------------------------------------------------------------------------- */

@@ -55,6 +55,9 @@ void x86_store(X86Cpu *cpu, unsigned segment, uint64_t offset, unsigned size, ui
 void x86_read_mem(X86Cpu *cpu, const X86Insn *in, unsigned at, void *to, size_t len);
 void x86_write_mem(X86Cpu *cpu, const X86Insn *in, unsigned at, const void *from, size_t len);
 
+/* Raises what writing there would raise. */
+void x86_probe_mem(X86Cpu *cpu, const X86Insn *in, unsigned at, size_t len);
+
 /* ---- operands -------------------------------------------------------------------------------- */
 
 /* The value of operand @i, with zeroes above its size. */

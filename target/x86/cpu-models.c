@@ -25,18 +25,18 @@ const X86FlagInfo x86_flags[] = {
 
     INSNS("pni", 1_ECX, 0, SSE3), INSNS("pclmulqdq", 1_ECX, 1, PCLMUL),
     INSNS("monitor", 1_ECX, 3, MONITOR), NOT("vmx", 1_ECX, 5), NOT("tm2", 1_ECX, 8),
-    INSNS("ssse3", 1_ECX, 9, SSSE3), NOT("fma", 1_ECX, 12), INSNS("cx16", 1_ECX, 13, CX16),
+    INSNS("ssse3", 1_ECX, 9, SSSE3), INSNS("fma", 1_ECX, 12, FMA), INSNS("cx16", 1_ECX, 13, CX16),
     NOT("pdcm", 1_ECX, 15), INSNS("pcid", 1_ECX, 17, PCID), INSNS("sse4.1", 1_ECX, 19, SSE41),
     INSNS("sse4.2", 1_ECX, 20, SSE42), HAS("x2apic", 1_ECX, 21), INSNS("movbe", 1_ECX, 22, MOVBE),
     INSNS("popcnt", 1_ECX, 23, POPCNT), HAS("tsc-deadline", 1_ECX, 24),
-    INSNS("aes", 1_ECX, 25, AES), INSNS("xsave", 1_ECX, 26, XSAVE), NOT("avx", 1_ECX, 28),
-    NOT("f16c", 1_ECX, 29), INSNS("rdrand", 1_ECX, 30, RDRAND), HAS("hypervisor", 1_ECX, 31),
+    INSNS("aes", 1_ECX, 25, AES), INSNS("xsave", 1_ECX, 26, XSAVE), INSNS("avx", 1_ECX, 28, AVX),
+    INSNS("f16c", 1_ECX, 29, F16C), INSNS("rdrand", 1_ECX, 30, RDRAND), HAS("hypervisor", 1_ECX, 31),
 
     HAS("arat", 6_EAX, 2),
 
-    INSNS("fsgsbase", 7_EBX, 0, FSGSBASE), HAS("tsc-adjust", 7_EBX, 1), NOT("bmi1", 7_EBX, 3),
-    NOT("hle", 7_EBX, 4), NOT("avx2", 7_EBX, 5), INSNS("smep", 7_EBX, 7, SMEP),
-    NOT("bmi2", 7_EBX, 8), HAS("erms", 7_EBX, 9), INSNS("invpcid", 7_EBX, 10, INVPCID),
+    INSNS("fsgsbase", 7_EBX, 0, FSGSBASE), HAS("tsc-adjust", 7_EBX, 1), INSNS("bmi1", 7_EBX, 3, BMI1),
+    NOT("hle", 7_EBX, 4), INSNS("avx2", 7_EBX, 5, AVX2), INSNS("smep", 7_EBX, 7, SMEP),
+    INSNS("bmi2", 7_EBX, 8, BMI2), HAS("erms", 7_EBX, 9), INSNS("invpcid", 7_EBX, 10, INVPCID),
     NOT("rtm", 7_EBX, 11), NOT("mpx", 7_EBX, 14), INSNS("rdseed", 7_EBX, 18, RDSEED),
     INSNS("adx", 7_EBX, 19, ADX), INSNS("smap", 7_EBX, 20, SMAP),
     INSNS("clflushopt", 7_EBX, 23, CLFLUSHOPT), INSNS("clwb", 7_EBX, 24, CLWB),
@@ -154,10 +154,18 @@ X86Features x86_model_features(const X86Model *m)
     return features;
 }
 
+/* Some instructions are done by the host's own, and are there where the host has them. */
+static bool is_emulated(const X86FlagInfo *f)
+{
+    return f->emulated && x86_host_can(f->feature);
+}
+
 static void ask_for(X86Model *m, const X86FlagInfo *f, GPtrArray *missing)
 {
-    x86_model_set(m, f, f->emulated);
-    if (!f->emulated && missing)
+    bool is_there = is_emulated(f);
+
+    x86_model_set(m, f, is_there);
+    if (!is_there && missing)
         g_ptr_array_add(missing, (gpointer)f->name);
 }
 
@@ -165,7 +173,7 @@ static void ask_for(X86Model *m, const X86FlagInfo *f, GPtrArray *missing)
 static void set_all(X86Model *m)
 {
     for (const X86FlagInfo *f = x86_flags; f->name; f++)
-        x86_model_set(m, f, f->emulated && strcmp(f->name, "ht"));
+        x86_model_set(m, f, is_emulated(f) && strcmp(f->name, "ht"));
 }
 
 static void set_listed(X86Model *m, const char *flags, GPtrArray *missing)

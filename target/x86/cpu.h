@@ -43,6 +43,8 @@ typedef struct {
     uint16_t limit;
 } X86Table;
 
+enum { X86_SPARE_XMM = 16 }; /* from here on no guest sees them */
+
 typedef union {
     uint8_t b[16];
     uint16_t w[8];
@@ -271,7 +273,7 @@ typedef struct X86Cpu {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pat, tsc_aux, tsc_offset, misc_enable;
     X87 x87;
-    X86Vector xmm[16], ymm_high[16]; /* the YMM registers: low and high halves */
+    X86Vector xmm[X86_SPARE_XMM + 2], ymm_high[16]; /* the YMM registers: low and high halves */
     uint32_t mxcsr;
     uint64_t pdpte[4]; /* PAE without long mode: loaded with CR3 */
     X86Features features;
@@ -284,6 +286,9 @@ typedef struct X86Cpu {
     bool is_long;       /* EFER.LMA */
 
     bool halted, shadow /* after mov ss and sti */, nmi_blocked;
+    /* While an operation runs lane by lane: what its floating point has raised. */
+    bool gathers_raised;
+    uint32_t raised;
     uint8_t data_breakpoints; /* DR6 bits hit by the current instruction */
     uint32_t events;          /* atomic */
 
@@ -315,6 +320,7 @@ typedef struct X86Cpu {
     uint32_t ignored; /* of the events: looked at, and nothing to be done before the flags change */
     uint8_t *chain_from; /* the jump that can be made to lead to the block that comes next */
     uint16_t packed_flags; /* the arithmetic flags while translated code runs: SETO, then LAHF */
+    bool has_wide;        /* with their upper halves */
     uint8_t vectors_live; /* the guest's XMM registers and MXCSR are in the host's */
     uint8_t x87_live;     /* the guest's x87 state is in the host's x87 */
     uint8_t x87_saved;    /* x87_image is newer than x87 */

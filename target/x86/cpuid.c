@@ -81,18 +81,23 @@ static void leaf_b(unsigned index, unsigned count, uint32_t subleaf, uint32_t ou
     }
 }
 
-/* Of XSAVE's components there are x87 and SSE. */
-static void leaf_d(const X86Model *m, uint32_t subleaf, uint32_t out[4])
+/* Of XSAVE's components there are x87, SSE, and with AVX the upper halves of YMM. */
+static void leaf_d(const X86Model *m, const X86Cpu *cpu, uint32_t subleaf, uint32_t out[4])
 {
-    enum { COMPONENTS = 3, SIZE = 576 };
+    enum { X87_AND_SSE = 3, YMM = 4, SIZE = 576, YMM_SIZE = 256 };
+    bool has_avx = m->word[X86_WORD_1_ECX] >> 28 & 1;
 
     if (!(m->word[X86_WORD_1_ECX] >> 26 & 1))
         return;
     if (subleaf == 0) {
-        out[EAX] = COMPONENTS;
-        out[EBX] = out[ECX] = SIZE;
+        out[EAX] = X87_AND_SSE | (has_avx ? YMM : 0);
+        out[EBX] = SIZE + (cpu->xcr0 & YMM ? YMM_SIZE : 0);
+        out[ECX] = SIZE + (has_avx ? YMM_SIZE : 0);
     } else if (subleaf == 1) {
         out[EAX] = m->word[X86_WORD_D1_EAX];
+        out[EBX] = SIZE + (cpu->xcr0 & YMM ? YMM_SIZE : 0);
+    } else if (subleaf == 2 && has_avx) {
+        out[EAX] = YMM_SIZE;
         out[EBX] = SIZE;
     }
 }
@@ -135,7 +140,7 @@ static void basic(const X86Model *m, const X86Cpu *cpu, unsigned index, unsigned
         leaf_b(index, count, subleaf, out);
         break;
     case 0xd:
-        leaf_d(m, subleaf, out);
+        leaf_d(m, cpu, subleaf, out);
         break;
     }
 }

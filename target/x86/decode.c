@@ -38,11 +38,13 @@ static uint32_t form_when(const X86Form *f)
             when |= MOD3 | W_MODRM;
             break;
         case HOW_RM_MEM:
+        case HOW_VSIB:
             when |= MEM | W_MODRM;
             break;
         case HOW_RM:
         case HOW_RM_FORCED:
         case HOW_REG:
+        case HOW_VVVV: /* all that have a VEX prefix have a ModRM byte but vzeroupper */
             when |= W_MODRM;
             break;
         default:
@@ -98,9 +100,10 @@ typedef struct {
     X86DecodeMode mode;
     uint8_t prefix; /* NP, P66, PF3, PF2: the one that chooses the form */
     bool prefix67;
+    bool has_vvvv; /* a VEX prefix names a register */
     uint16_t opcode;
     uint8_t modrm;
-    bool has_modrm;
+    bool has_modrm, is_vsib;
     X86Insn *in;
 } Decoder;
 
@@ -177,6 +180,35 @@ static bool legacy_prefix(Decoder *d, uint8_t byte)
     }
 }
 
+/* A VEX prefix, which is les or lds with a register in 64-bit code, or where no register can be. */
+static bool begins_vex(const Decoder *d, uint8_t byte)
+{
+    if (byte != 0xc4 && byte != 0xc5)
+        return false;
+    return d->mode.bits == 64 || (d->at < d->len && d->code[d->at] >= 0xc0);
+}
+
+/* What stands behind its first byte; its bits for registers are inverted, and 0 in 32-bit code. */
+static void read_vex(Decoder *d, bool is_long)
+{
+    static const uint8_t prefixes[4] = { NP, P66, PF3, PF2 };
+    X86Insn *in = d->in;
+    uint8_t first = take(d, 1), second = is_long ? take(d, 1) : first & 0x7f;
+    unsigned map = is_long ? first & 31 : 1, registers = 0;
+
+    if (in->lock || in->repe || in->repne || in->prefix66 || in->rex || map < 1 || map > 3)
+        d->trouble = d->trouble ? d->trouble : X86_UNDEFINED;
+    if (d->mode.bits == 64)
+        registers = is_long ? ~first >> 5 & 7 : ~first >> 5 & 4;
+    in->vex = true;
+    in->rex = registers | (second & 0x80 ? 8 : 0);
+    in->vvvv = ~second >> 3 & (d->mode.bits == 64 ? 15 : 7);
+    in->vex_l = second >> 2 & 1;
+    d->has_vvvv = (~second >> 3 & 15) != 0;
+    d->prefix = prefixes[second & 3];
+    d->opcode = (X86_MAP_VEX + map - 1) << 8 | take(d, 1);
+}
+
 /* Prefixes and the opcode with its escape. A REX prefix counts only just before the opcode. */
 static void read_opcode(Decoder *d)
 {
@@ -193,6 +225,10 @@ static void read_opcode(Decoder *d)
             in->rex = byte;
         else
             break;
+    }
+    if (begins_vex(d, byte)) {
+        read_vex(d, byte == 0xc4);
+        return;
     }
     d->prefix = in->repne ? PF2 : in->repe ? PF3 : in->prefix66 ? P66 : NP;
     d->opcode = byte;
@@ -216,11 +252,34 @@ static bool modrm_fits(const Decoder *d, uint32_t when)
              (when & W_RM && (d->modrm & 7) != (when >> W_RM_SHIFT & 7)));
 }
 
+static bool names_vvvv(const X86Form *f)
+{
+    for (int i = 0; i < X86_OPERANDS; i++)
+        if (x86_shapes[f->operand[i]].how == HOW_VVVV)
+            return true;
+    return f->feature == X86_F_AVX2 && x86_shapes[f->operand[1]].how == HOW_VSIB;
+}
+
+static bool vex_fits(const Decoder *d, const X86Form *f)
+{
+    bool is_vector = x86_operations[f->op].class_ != X86_C_BMI;
+
+    if (!d->in->vex)
+        return true;
+    if (is_vector && !(d->mode.features & X86_FEATURE(X86_F_AVX)))
+        return false;
+    if (f->when & (d->in->vex_l ? IS_L0 : IS_L1))
+        return false;
+    return !d->has_vvvv || names_vvvv(f);
+}
+
 static bool form_fits(const Decoder *d, const X86Form *f, uint32_t when)
 {
     bool is64 = d->mode.bits == 64;
     unsigned prefix = when & W_PREFIX;
 
+    if (!vex_fits(d, f))
+        return false;
     if ((prefix && prefix != d->prefix) || !(d->mode.features & X86_FEATURE(f->feature)))
         return false;
     if ((when & NO64 && is64) || (when & ONLY64 && !is64))
@@ -253,6 +312,8 @@ static unsigned operand_size(const Decoder *d, const X86Form *f)
 {
     bool small = d->in->prefix66;
 
+    if (d->mode.bits != 64 && d->in->vex)
+        return 4;
     if (d->mode.bits != 64)
         return (d->mode.bits == 16) != small ? 2 : 4;
     if (d->in->rex & 8 && !(f->attributes & NO_REX_W))
@@ -336,7 +397,7 @@ static void memory_32_64(Decoder *d)
         unsigned index = (sib >> 3 & 7) | (in->rex & 2) << 2;
 
         m->base = (sib & 7) | (in->rex & 1) << 3;
-        if (index != 4) {
+        if (index != 4 || d->is_vsib) {
             m->index = index;
             m->scale = 1 << (sib >> 6);
         }
@@ -426,22 +487,37 @@ static void set_fixed(Decoder *d, X86Operand *o, const X86OperandShape *shape)
         d->in->imm = shape->fixed;
 }
 
+/* Vectors are as long as VEX.L says, or a part of that. */
+static unsigned size_of(const X86Insn *in, unsigned size)
+{
+    return size >= SZ_X ? (16u << in->vex_l) >> (size - SZ_X)
+                        : x86_size(size, in->operand_size, in->bits);
+}
+
 /* ModRM has been read with all that belongs to it: only immediates are still to come. */
 static void set_operand(Decoder *d, X86Operand *o, unsigned code)
 {
     const X86OperandShape *shape = &x86_shapes[code];
     X86Insn *in = d->in;
 
-    o->size = x86_size(shape->size, in->operand_size, in->bits);
+    o->size = size_of(in, shape->size);
     switch (shape->how) {
     case HOW_RM:
     case HOW_RM_REG:
     case HOW_RM_FORCED:
     case HOW_RM_MEM:
+    case HOW_VSIB:
         set_rm(d, o, shape);
         break;
     case HOW_REG:
         set_register(d, o, shape, (d->modrm >> 3 & 7) | (in->rex & 4) << 1);
+        break;
+    case HOW_VVVV:
+        set_register(d, o, shape, in->vvvv);
+        break;
+    case HOW_IS4:
+        in->imm = take(d, 1);
+        set_register(d, o, shape, in->imm >> 4 & (in->bits == 64 ? 15 : 7));
         break;
     case HOW_OPCODE:
         set_register(d, o, shape, (d->opcode & 7) | (in->rex & 1) << 3);
@@ -495,6 +571,10 @@ static void read_operands(Decoder *d, const X86Form *f)
 {
     X86Insn *in = d->in;
 
+    for (int i = 0; i < X86_OPERANDS; i++)
+        d->is_vsib |= x86_shapes[f->operand[i]].how == HOW_VSIB;
+    if (d->is_vsib && ((d->modrm & 7) != 4 || in->address_size == 2))
+        d->trouble = X86_UNDEFINED;
     if (d->has_modrm && d->modrm < 0xc0 && form_uses_rm(f)) {
         if (in->address_size == 2)
             memory_16(d);
@@ -530,6 +610,12 @@ static void note_register(X86Insn *in, const X86Operand *o, bool reads, bool wri
     }
 }
 
+/* True if the index of the memory operand is a vector. */
+static bool is_vsib(const X86Insn *in)
+{
+    return in->operands == 3 && x86_shapes[in->form->operand[1]].how == HOW_VSIB;
+}
+
 static void note_address(X86Insn *in, const X86Operand *o)
 {
     if (o->kind == X86_OPD_DI) {
@@ -537,13 +623,30 @@ static void note_address(X86Insn *in, const X86Operand *o)
     } else if (o->kind == X86_OPD_MEM) {
         if (in->mem.base != X86_NO_REG)
             in->gpr_read |= 1 << in->mem.base;
-        if (in->mem.index != X86_NO_REG)
+        if (in->mem.index != X86_NO_REG && !is_vsib(in))
             in->gpr_read |= 1 << in->mem.index;
     } else {
         return;
     }
     if (!(in->attributes & X86_A_NO_ACCESS))
         in->attributes |= X86_A_CAN_FAULT;
+}
+
+/* With a VEX prefix only these do. */
+static bool needs_alignment(const X86Insn *in)
+{
+    switch (in->op) {
+    case X86_movaps:
+    case X86_movapd:
+    case X86_movdqa:
+    case X86_movntps:
+    case X86_movntpd:
+    case X86_movntdq:
+    case X86_movntdqa:
+        return true;
+    default:
+        return false;
+    }
 }
 
 static void note_effects(X86Insn *in, const X86Form *f)
@@ -566,6 +669,8 @@ static void note_effects(X86Insn *in, const X86Form *f)
         note_register(in, o, i || !(in->attributes & X86_A_NO_READ), writes);
         note_address(in, o);
     }
+    if (in->vex && !needs_alignment(in))
+        in->attributes |= X86_A_UNALIGNED;
     /* What translated code takes for granted of segments changes. */
     if (in->op == X86_pop && in->operand[0].kind == X86_OPD_SEG)
         in->attributes |= X86_A_ENDS_BLOCK;

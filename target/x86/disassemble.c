@@ -35,7 +35,12 @@ static void G_GNUC_PRINTF(2, 3) put(Text *t, const char *fmt, ...)
 
 static const char *const conditions[16] = { "o", "no", "b",  "ae", "e", "ne", "be", "a",
                                             "s", "ns", "p", "np", "l", "ge", "le", "g" };
-static const char *const predicates[8] = { "eq", "lt", "le", "unord", "neq", "nlt", "nle", "ord" };
+/* Those from 8 on only with VEX. */
+static const char *const predicates[32] = {
+    "eq", "lt", "le", "unord", "neq", "nlt", "nle", "ord", "eq_uq", "nge", "ngt", "false", "neq_oq",
+    "ge", "gt", "true", "eq_os", "lt_oq", "le_oq", "unord_s", "neq_us", "nlt_uq", "nle_uq", "ord_s",
+    "eq_us", "nge_uq", "ngt_uq", "false_os", "neq_os", "ge_oq", "gt_oq", "true_us",
+};
 static const char *const segments[8] = { "es", "cs", "ss", "ds", "fs", "gs", "?", "?" };
 static const char *const legacy[8] = { "ax", "cx", "dx", "bx", "sp", "bp", "si", "di" };
 static const char *const bytes[8] = { "al", "cl", "dl", "bl", "spl", "bpl", "sil", "dil" };
@@ -84,7 +89,7 @@ static unsigned suffix_size(const X86Insn *in)
 
 static void put_source_suffix(Text *t, const X86Insn *in)
 {
-    const X86Operand *o = &in->operand[in->operands > 1];
+    const X86Operand *o = &in->operand[in->vex ? in->operands - 1 : in->operands > 1];
 
     if (in->op == X86_in)
         o = &in->operand[0];
@@ -118,6 +123,21 @@ static const char *alternative(const char *pattern, unsigned which, size_t *len)
     return pattern;
 }
 
+/* True if the immediate of a comparison is one that has a name. */
+static bool has_predicate(const X86Insn *in)
+{
+    return in->imm < (in->vex ? 32 : 8);
+}
+
+/* The length of the source, and with VEX the size of the lengths of strings. */
+static void put_vex_suffix(Text *t, const X86Insn *in, char c)
+{
+    if (in->vex && c == '!')
+        put(t, "%c", in->vex_l ? 'y' : 'x');
+    else if (in->vex && in->bits == 64)
+        put(t, "%c", in->rex & 8 ? 'q' : 'l');
+}
+
 static void put_letter(Text *t, const X86Insn *in, char c)
 {
     switch (c) {
@@ -143,11 +163,15 @@ static void put_letter(Text *t, const X86Insn *in, char c)
     case '&':
         put(t, "%s", in->address_size == 8 ? "abs" : "");
         break;
+    case '!':
+    case '+':
+        put_vex_suffix(t, in, c);
+        break;
     case '$':
         put(t, "%%");
         break;
     case '#':
-        put(t, "%s", in->imm < 8 ? predicates[in->imm] : "");
+        put(t, "%s", has_predicate(in) ? predicates[in->imm] : "");
         break;
     default:
         put(t, "%c", c);
@@ -198,6 +222,9 @@ static void put_mnemonic(Text *t, const X86Insn *in)
     const char *swapped = x87_swapped(in), *p;
     size_t len;
 
+    if (in->vex && !(in->attributes & X86_A_WIDE) &&
+        x86_operations[in->op].class_ != X86_C_BMI)
+        put(t, "v");
     p = alternative(swapped ? swapped : x86_operations[in->op].mnemonic, which, &len);
     for (size_t i = 0; i < len; i++) {
         if (p[i] == '*' && has_no_suffix(in))
@@ -224,6 +251,19 @@ static void put_address(Text *t, const X86Insn *in, uint64_t v)
     put(t, "0x%" PRIx64, v & mask);
 }
 
+static bool has_vector_index(const X86Insn *in)
+{
+    return in->operands == 3 && x86_shapes[in->form->operand[1]].how == HOW_VSIB;
+}
+
+/* Offsets of 32 bits for elements of 64 fill half a vector. */
+static char vector_index_letter(const X86Insn *in)
+{
+    bool is_half = in->op == X86_vpgatherdq || in->op == X86_vgatherdpd;
+
+    return in->vex_l && !is_half ? 'y' : 'x';
+}
+
 static void put_memory(Text *t, const X86Insn *in)
 {
     const X86Mem *m = &in->mem;
@@ -245,7 +285,10 @@ static void put_memory(Text *t, const X86Insn *in)
         put_gpr(t, m->base, in->address_size);
     if (m->index != X86_NO_REG) {
         put(t, ",");
-        put_gpr(t, m->index, in->address_size);
+        if (has_vector_index(in))
+            put(t, "%%%cmm%u", vector_index_letter(in), m->index);
+        else
+            put_gpr(t, m->index, in->address_size);
         if (in->address_size != 2)
             put(t, ",%u", m->scale);
     }
@@ -289,7 +332,7 @@ static void put_operand(Text *t, const X86Insn *in, unsigned i, uint64_t pc)
         put(t, "%%mm%u", o->reg);
         break;
     case X86_OPD_XMM:
-        put(t, "%%xmm%u", o->reg);
+        put(t, o->size == 32 ? "%%ymm%u" : "%%xmm%u", o->reg);
         break;
     case X86_OPD_MEM:
         put_memory(t, in);
@@ -322,7 +365,7 @@ static bool is_silent(const X86Insn *in, unsigned i)
     if (in->form->operand[i] == One)
         return true;
     if (in->operand[i].kind == X86_OPD_IMM && strchr(pattern, '#'))
-        return in->imm < 8;
+        return has_predicate(in);
     if (in->operand[i].kind != X86_OPD_ST || in->form->operand[i] != ST0)
         return false;
     return in->operand[1 - i].kind == X86_OPD_MEM || in->op == X86_fcom || in->op == X86_fcomp ||

@@ -8,7 +8,7 @@
  * One thing cannot be seen so: whether a result that overflows, with that not masked, is also
  * inexact.
  */
-#include "target/x86/execute.h"
+#include "target/x86/wide.h"
 #include "target/x86/x87.h"
 
 enum {
@@ -19,11 +19,14 @@ enum {
     MXCSR_RC_SHIFT = 13,
 };
 
-/* Sets the flags an operation @raised, and raises #XM if one is not masked. */
-static void finish(X86Cpu *cpu, uint32_t raised)
+void x86_finish_float(X86Cpu *cpu, uint32_t raised)
 {
     uint32_t unmasked = raised & ~(cpu->mxcsr >> 7) & MXCSR_FLAGS;
 
+    if (cpu->gathers_raised) {
+        cpu->raised |= raised;
+        return;
+    }
     if (unmasked & MXCSR_EARLY)
         raised &= MXCSR_EARLY;
     cpu->mxcsr |= raised;
@@ -68,7 +71,7 @@ static void compute(X86Cpu *cpu, const X86Insn *in, HostOp *op, uint32_t mxcsr)
     /* The change to MMX happens even if the operation then raises an exception. */
     if (in->operand[0].kind == X86_OPD_MMX || in->operand[1].kind == X86_OPD_MMX)
         x87_enter_mmx(&cpu->x87);
-    finish(cpu, raised);
+    x86_finish_float(cpu, raised);
     x86_set_vector(cpu, in, 0, r);
 }
 
@@ -139,8 +142,39 @@ ROUNDED(addsubpd, tiny_doubles, 2)
 
 /* ---- comparison ------------------------------------------------------------------------------ */
 
+/*
+ * The 24 predicates that only VEX has, made of those that all have: equal, less and unordered. They
+ * raise what a quiet or a signalling one of those raises. The @len low bytes are compared.
+ */
+static void compare_by_parts(X86Cpu *cpu, const X86Insn *in, HostOp *const ops[8], unsigned len)
+{
+    enum { EQUAL = 1, LESS = 2, GREATER = 4, UNORDERED = 8 };
+    static const uint8_t wanted[16] = {
+        EQUAL, LESS, EQUAL | LESS, UNORDERED, 14, 13, 12, 7, /* and from here on VEX's own */
+        EQUAL | UNORDERED, LESS | UNORDERED, LESS | EQUAL | UNORDERED, 0, LESS | GREATER,
+        EQUAL | GREATER, GREATER, 15,
+    };
+    /* Odd ones of the first eight are quiet as often as not: 0, 3, 4, 7. */
+    bool signals = ((in->imm & 7) % 4 == 1 || (in->imm & 7) % 4 == 2) != !!(in->imm & 16);
+    X86Vector b = x86_get_vector(cpu, in, 1), a = x86_get_vector(cpu, in, 0), r = a;
+    uint32_t raised = 0, ignored = 0;
+    X86Vector equal = ops[0](a, b, cpu->mxcsr, &ignored);
+    X86Vector less = ops[1](a, b, cpu->mxcsr, signals ? &raised : &ignored);
+    X86Vector unordered = ops[3](a, b, cpu->mxcsr, &raised);
+
+    for (unsigned i = 0; i < len; i++) {
+        uint8_t e = equal.b[i], l = less.b[i], u = unordered.b[i], g = ~(e | l | u);
+        uint8_t want = wanted[in->imm & 15];
+
+        r.b[i] = (want & EQUAL ? e : 0) | (want & LESS ? l : 0) | (want & GREATER ? g : 0) |
+                 (want & UNORDERED ? u : 0);
+    }
+    x86_finish_float(cpu, raised);
+    x86_set_vector(cpu, in, 0, r);
+}
+
 #define HOST_COMPARE(type, n) HOST_NAMED(cmp##type##n, "cmp" #type " $" #n ", %[b], %[a]")
-#define COMPARE(type)                                                                              \
+#define COMPARE(type, element)                                                                           \
     HOST_COMPARE(type, 0) HOST_COMPARE(type, 1) HOST_COMPARE(type, 2) HOST_COMPARE(type, 3)        \
     HOST_COMPARE(type, 4) HOST_COMPARE(type, 5) HOST_COMPARE(type, 6) HOST_COMPARE(type, 7)        \
     EXEC(cmp##type)                                                                                \
@@ -150,12 +184,15 @@ ROUNDED(addsubpd, tiny_doubles, 2)
             host_cmp##type##4, host_cmp##type##5, host_cmp##type##6, host_cmp##type##7,            \
         };                                                                                         \
                                                                                                    \
-        compute(cpu, in, ops[in->imm & 7], cpu->mxcsr);                                            \
+        if (in->vex && in->imm & 0x18)                                                             \
+            compare_by_parts(cpu, in, ops, element);                                               \
+        else                                                                                       \
+            compute(cpu, in, ops[in->imm & 7], cpu->mxcsr);                                        \
     }
-COMPARE(ps)
-COMPARE(pd)
-COMPARE(ss)
-COMPARE(sd)
+COMPARE(ps, 16)
+COMPARE(pd, 16)
+COMPARE(ss, 4)
+COMPARE(sd, 8)
 
 #define COMPARE_FLAGS(name)                                                                        \
     EXEC(name)                                                                                     \
@@ -168,7 +205,7 @@ COMPARE(sd)
                      : [run] "+m"(run), [mine] "=m"(mine), "=@ccz"(zero), "=@ccp"(parity),         \
                        "=@ccc"(carry)                                                              \
                      : [a] "x"(x.host), [b] "x"(y.host));                                          \
-        finish(cpu, run & MXCSR_FLAGS);                                                            \
+        x86_finish_float(cpu, run & MXCSR_FLAGS);                                                            \
         x86_set_flags(cpu, X86_ARITH, x86_flag_if(zero, X86_ZF) | x86_flag_if(parity, X86_PF) |    \
                                           x86_flag_if(carry, X86_CF));                             \
     }
@@ -258,7 +295,7 @@ EXEC(cvtpi2ps)
                          : [run] "+m"(run), [mine] "=m"(mine), [r] "=r"(low) : [b] "x"(y.host));   \
             r = low;                                                                               \
         }                                                                                          \
-        finish(cpu, run & MXCSR_FLAGS);                                                            \
+        x86_finish_float(cpu, run & MXCSR_FLAGS);                                                            \
         x86_set(cpu, in, 0, r);                                                                    \
     }
 TO_GENERAL(cvtss2si)
@@ -311,12 +348,12 @@ EXEC(dpps)
         if (!(in->imm >> (4 + i) & 1))
             a.d[i] = b.d[i] = 0;
     a = rounded_mulps(a, b, cpu->mxcsr, &raised);
-    finish(cpu, raised);
+    x86_finish_float(cpu, raised);
     b = (X86Vector){ .d = { a.d[1], 0, a.d[3] } };
     a = rounded_addps((X86Vector){ .d = { a.d[0], 0, a.d[2] } }, b, cpu->mxcsr, &raised);
-    finish(cpu, raised);
+    x86_finish_float(cpu, raised);
     a = rounded_addss(a, (X86Vector){ .d = { a.d[2] } }, cpu->mxcsr, &raised);
-    finish(cpu, raised);
+    x86_finish_float(cpu, raised);
     for (unsigned i = 0; i < 4; i++)
         r.d[i] = in->imm >> i & 1 ? a.d[0] : 0;
     x86_set_vector(cpu, in, 0, r);
@@ -331,9 +368,9 @@ EXEC(dppd)
         if (!(in->imm >> (4 + i) & 1))
             a.q[i] = b.q[i] = 0;
     a = rounded_mulpd(a, b, cpu->mxcsr, &raised);
-    finish(cpu, raised);
+    x86_finish_float(cpu, raised);
     a = rounded_addsd(a, (X86Vector){ .q = { a.q[1] } }, cpu->mxcsr, &raised);
-    finish(cpu, raised);
+    x86_finish_float(cpu, raised);
     for (unsigned i = 0; i < 2; i++)
         r.q[i] = in->imm >> i & 1 ? a.q[0] : 0;
     x86_set_vector(cpu, in, 0, r);

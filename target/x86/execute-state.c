@@ -3,7 +3,7 @@
  * Saving and restoring the x87, MMX and SSE state: FXSAVE, the XSAVE family, FSAVE, and single
  * words.
  *
- * Of the XSAVE components there are two so far, x87 and SSE.
+ * Of the XSAVE components there are x87, SSE, and the upper halves of the YMM registers.
  */
 #include "target/x86/execute.h"
 #include "target/x86/segment.h"
@@ -20,9 +20,12 @@ enum {
     FX_XMM = 160,
     XSAVE_BV = 512,
     XSAVE_COMPACT = 520,
+    XSAVE_YMM = 576, /* in both formats, since nothing can stand before it */
     XSAVE_END = 576,
+    XSAVE_AVX_END = 832,
     XSTATE_X87 = 1,
     XSTATE_SSE = 2,
+    XSTATE_AVX = 4,
 };
 #define XSAVE_IS_COMPACT (UINT64_C(1) << 63)
 
@@ -342,26 +345,35 @@ static uint64_t in_use(const X86Cpu *cpu)
     for (unsigned i = 0; i < 8; i++)
         x87 |= f->r[i].mantissa || f->r[i].sign_exponent;
     return (x87 ? XSTATE_X87 : 0) |
-           (memcmp(cpu->xmm, zero, 16 * xmm_registers(cpu)) ? XSTATE_SSE : 0);
+           (memcmp(cpu->xmm, zero, 16 * xmm_registers(cpu)) ? XSTATE_SSE : 0) |
+           (memcmp(cpu->ymm_high, zero, 16 * xmm_registers(cpu)) ? XSTATE_AVX : 0);
+}
+
+/* Bytes that an area with these components has. */
+static size_t area_size(uint64_t components)
+{
+    return components & XSTATE_AVX ? XSAVE_AVX_END : XSAVE_END;
 }
 
 static void save(X86Cpu *cpu, const X86Insn *in, bool only_used, bool compact)
 {
-    uint8_t image[XSAVE_END];
-    uint64_t linear, want, bv;
+    uint64_t linear, want = requested(cpu), bv;
+    uint8_t image[XSAVE_AVX_END];
+    size_t size = area_size(want);
 
     check_xsave(cpu);
-    linear = area(cpu, in, XSAVE_END, 64, X86_WRITE);
-    want = requested(cpu);
-    x86_probe_write(cpu, linear, XSAVE_END, X86_BY_PROGRAM);
-    x86_read_linear(cpu, linear, image, XSAVE_END, X86_BY_PROGRAM);
+    linear = area(cpu, in, size, 64, X86_WRITE);
+    x86_probe_write(cpu, linear, size, X86_BY_PROGRAM);
+    x86_read_linear(cpu, linear, image, size, X86_BY_PROGRAM);
     bv = want & in_use(cpu);
     if (want & XSTATE_X87 && (!only_used || bv & XSTATE_X87))
         put_x87(cpu, in, image);
-    if (compact ? bv & XSTATE_SSE : want & XSTATE_SSE)
+    if (compact ? bv & XSTATE_SSE : want & (XSTATE_SSE | XSTATE_AVX))
         put_mxcsr(cpu, image);
     if (want & XSTATE_SSE && (!only_used || bv & XSTATE_SSE))
         put_xmm(cpu, image);
+    if (want & XSTATE_AVX && (!only_used || bv & XSTATE_AVX))
+        memcpy(image + XSAVE_YMM, cpu->ymm_high, 16 * xmm_registers(cpu));
     if (compact) {
         memset(image + XSAVE_BV, 0, 64);
         le64_put(image + XSAVE_COMPACT, want | XSAVE_IS_COMPACT);
@@ -369,7 +381,7 @@ static void save(X86Cpu *cpu, const X86Insn *in, bool only_used, bool compact)
         bv |= le64_at(image + XSAVE_BV) & ~want;
     }
     le64_put(image + XSAVE_BV, bv);
-    x86_write_linear(cpu, linear, image, XSAVE_END, X86_BY_PROGRAM);
+    x86_write_linear(cpu, linear, image, size, X86_BY_PROGRAM);
 }
 
 EXEC(xsave)
@@ -401,9 +413,19 @@ static bool is_valid_header(const X86Cpu *cpu, const uint8_t *image)
     return !compact && !le64_at(image + XSAVE_COMPACT + 8);
 }
 
+static void restore_ymm(X86Cpu *cpu, const uint8_t *image, bool is_saved)
+{
+    size_t size = 16 * xmm_registers(cpu);
+
+    if (is_saved)
+        memcpy(cpu->ymm_high, image + XSAVE_YMM, size);
+    else
+        memset(cpu->ymm_high, 0, size);
+}
+
 EXEC(xrstor)
 {
-    uint8_t image[XSAVE_END];
+    uint8_t image[XSAVE_AVX_END];
     uint64_t linear, want, bv;
     bool is_compact;
 
@@ -414,8 +436,11 @@ EXEC(xrstor)
         x86_raise_error(cpu, X86_GP, 0);
     want = requested(cpu);
     bv = le64_at(image + XSAVE_BV);
+    if (want & bv & XSTATE_AVX)
+        x86_read_linear(cpu, area(cpu, in, XSAVE_AVX_END, 64, X86_READ), image, XSAVE_AVX_END,
+                        X86_BY_PROGRAM);
     is_compact = le64_at(image + XSAVE_COMPACT) & XSAVE_IS_COMPACT;
-    if (want & XSTATE_SSE && (!is_compact || bv & XSTATE_SSE) &&
+    if (want & (XSTATE_SSE | XSTATE_AVX) && (!is_compact || bv & XSTATE_SSE) &&
         le32_at(image + FX_MXCSR) & ~(uint32_t)MXCSR_MASK)
         x86_raise_error(cpu, X86_GP, 0);
     if (want & XSTATE_X87) {
@@ -426,11 +451,14 @@ EXEC(xrstor)
             memset(cpu->x87.r, 0, sizeof(cpu->x87.r));
         }
     }
+    if (want & XSTATE_AVX)
+        restore_ymm(cpu, image, bv & XSTATE_AVX);
+    /* MXCSR goes with either, but in the compact format with SSE alone. */
+    if (!is_compact && want & (XSTATE_SSE | XSTATE_AVX))
+        cpu->mxcsr = le32_at(image + FX_MXCSR);
     if (want & XSTATE_SSE) {
-        if (!is_compact || bv & XSTATE_SSE)
-            cpu->mxcsr = le32_at(image + FX_MXCSR);
-        else
-            cpu->mxcsr = MXCSR_INITIAL;
+        if (is_compact)
+            cpu->mxcsr = bv & XSTATE_SSE ? le32_at(image + FX_MXCSR) : MXCSR_INITIAL;
         if (bv & XSTATE_SSE)
             memcpy(cpu->xmm, image + FX_XMM, 16 * xmm_registers(cpu));
         else
@@ -457,11 +485,12 @@ EXEC(xgetbv)
 EXEC(xsetbv)
 {
     uint64_t v = x86_reg(cpu, X86_RAX, 4) | x86_reg(cpu, X86_RDX, 4) << 32;
+    uint64_t possible = XSTATE_X87 | XSTATE_SSE | (x86_has(cpu, X86_F_AVX) ? XSTATE_AVX : 0);
 
     if (!(cpu->cr4 & X86_CR4_OSXSAVE))
         x86_raise(cpu, X86_UD);
-    if (x86_reg(cpu, X86_RCX, 4) != 0 || !(v & XSTATE_X87) ||
-        v & ~(uint64_t)(XSTATE_X87 | XSTATE_SSE))
+    if (x86_reg(cpu, X86_RCX, 4) != 0 || !(v & XSTATE_X87) || v & ~possible ||
+        (v & XSTATE_AVX && !(v & XSTATE_SSE)))
         x86_raise_error(cpu, X86_GP, 0);
     cpu->xcr0 = v;
 }

@@ -54,7 +54,7 @@ uint32_t x86_flags_sub(uint64_t a, uint64_t b, unsigned size);
 /* Operand @i, an MMX, XMM or general register or memory, with zeroes above its size. */
 X86Vector x86_get_vector(X86Cpu *cpu, const X86Insn *in, unsigned i);
 
-/* Writes operand @i. An XMM register is written as a whole. */
+/* Writes operand @i. An XMM register is written as a whole; what is above it in YMM stays. */
 void x86_set_vector(X86Cpu *cpu, const X86Insn *in, unsigned i, X86Vector v);
 
 #endif

@@ -6,6 +6,7 @@
 #ifndef TARGET_X86_FEATURES_H
 #define TARGET_X86_FEATURES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef enum {
@@ -60,6 +61,10 @@ typedef enum {
     X86_F_PSE,
     X86_F_PAE,
     X86_F_1G_PAGES,
+    X86_F_AVX,
+    X86_F_AVX2,
+    X86_F_FMA,
+    X86_F_F16C,
     X86_F_COUNT
 } X86Feature;
 
@@ -68,5 +73,10 @@ typedef uint64_t X86Features;
 
 #define X86_FEATURE(f) (UINT64_C(1) << (f))
 #define X86_FEATURES_ALL ((UINT64_C(1) << X86_F_COUNT) - 1)
+
+/*
+ * False for instructions that are done by the host's own, which this host has not. In execute-fma.c.
+ */
+bool x86_host_can(X86Feature feature);
 
 #endif

@@ -56,6 +56,31 @@
 #define FLOAT4(opcode, op)                                                                         \
     FLOAT2(opcode, op), { opcode, PF3, X86_##op##ss, { Vd, Wd }, F(SSE) },                         \
     { opcode, PF2, X86_##op##sd, { Vq, Wq }, F(SSE2) }
+/* With VEX: vectors of both lengths, as AVX has floats and AVX2 integers, and of one only. */
+#define AVX(opcode, prefix, op, ...) { opcode, prefix, X86_##op, { __VA_ARGS__ }, F(AVX) }
+#define AVX_INT(opcode, prefix, op, ...)                                                           \
+    { opcode, (prefix) | IS_L0, X86_##op, { __VA_ARGS__ }, F(AVX) },                               \
+    { opcode, (prefix) | IS_L1, X86_##op, { __VA_ARGS__ }, F(AVX2) }
+#define AVX_PACKED(opcode, op) AVX_INT(opcode, P66, op, Vx, Hx, Wx)
+#define AVX_SHIFT(opcode, op) AVX_INT(opcode, P66, op, Vx, Hx, W16)
+#define AVX_SHIFT_IMM(opcode, reg, op) AVX_INT(opcode, P66 | REG(reg), op, Hx, Ux, Ib)
+#define AVX_FLOAT2(opcode, op)                                                                     \
+    AVX(opcode, NP, op##ps, Vx, Hx, Wx), AVX(opcode, P66, op##pd, Vx, Hx, Wx)
+#define AVX_SCALAR(opcode, op)                                                                     \
+    AVX(opcode, PF3, op##ss, Vd, Hd, Wd), AVX(opcode, PF2, op##sd, Vq, Hq, Wq)
+#define AVX_FLOAT4(opcode, op) AVX_FLOAT2(opcode, op), AVX_SCALAR(opcode, op)
+#define AVX2(opcode, when, op, ...) { opcode, P66 | (when), X86_##op, { __VA_ARGS__ }, F(AVX2) }
+#define FMA_PACKED(opcode, op)                                                                     \
+    { opcode, P66 | NO_W, X86_##op##ps, { Vx, Hx, Wx }, F(FMA) },                                  \
+    { opcode, P66 | IS_W, X86_##op##pd, { Vx, Hx, Wx }, F(FMA) }
+#define FMA_BOTH(opcode, op)                                                                       \
+    FMA_PACKED(opcode, op), { opcode + 1, P66 | NO_W, X86_##op##ss, { Vd, Hd, Wd }, F(FMA) },      \
+    { opcode + 1, P66 | IS_W, X86_##op##sd, { Vq, Hq, Wq }, F(FMA) }
+#define FMA_ORDER(base, order)                                                                     \
+    FMA_PACKED(base + 6, vfmaddsub##order), FMA_PACKED(base + 7, vfmsubadd##order),                \
+    FMA_BOTH(base + 8, vfmadd##order), FMA_BOTH(base + 10, vfmsub##order),                         \
+    FMA_BOTH(base + 12, vfnmadd##order), FMA_BOTH(base + 14, vfnmsub##order)
+#define BMI(opcode, when, op, set, ...) { opcode, (when) | IS_L0, X86_##op, { __VA_ARGS__ }, F(set) }
 #define HINT_NOP(opcode) { opcode, ANY, X86_nop, { Ev } }
 
 const X86Form x86_forms[] = {
@@ -593,6 +618,174 @@ const X86Form x86_forms[] = {
     { 0x363, P66, X86_pcmpistri, { Vx, Wx, Ib }, F(SSE42) },
     { 0x3cc, NP, X86_sha1rnds4, { Vx, Wx, Ib }, F(SHA) },
     { 0x3df, P66, X86_aeskeygenassist, { Vx, Wx, Ib }, F(AES) },
+
+    /* ---- VEX: the floats of AVX ----------------------------------------------------------- */
+    AVX(0x410, NP, movups, Vx, Wx), AVX(0x410, P66, movupd, Vx, Wx),
+    AVX(0x410, PF3 | MEM, movss, Vd, Md), AVX(0x410, PF3, movss, Vq, Hq, Uq),
+    AVX(0x410, PF2 | MEM, movsd, Vq, Mq), AVX(0x410, PF2, movsd, Vq, Hq, Uq),
+    AVX(0x411, NP, movups, Wx, Vx), AVX(0x411, P66, movupd, Wx, Vx),
+    AVX(0x411, PF3 | MEM, movss, Md, Vd), AVX(0x411, PF3, movss, Uq, Hq, Vq),
+    AVX(0x411, PF2 | MEM, movsd, Mq, Vq), AVX(0x411, PF2, movsd, Uq, Hq, Vq),
+    AVX(0x412, NP | MEM | IS_L0, movlps, Vq, Hq, Mq), AVX(0x412, NP | IS_L0, movhlps, Vq, Hq, Uq),
+    AVX(0x412, P66 | IS_L0, movlpd, Vq, Hq, Mq), AVX(0x412, PF3, movsldup, Vx, Wx),
+    AVX(0x412, PF2 | IS_L0, movddup, Vx, Wq), AVX(0x412, PF2 | IS_L1, movddup, Vx, Wx),
+    AVX(0x413, NP | IS_L0, movlps, Mq, Vq), AVX(0x413, P66 | IS_L0, movlpd, Mq, Vq),
+    AVX_FLOAT2(0x414, unpckl), AVX_FLOAT2(0x415, unpckh),
+    AVX(0x416, NP | MEM | IS_L0, movhps, Vq, Hq, Mq), AVX(0x416, NP | IS_L0, movlhps, Vq, Hq, Uq),
+    AVX(0x416, P66 | IS_L0, movhpd, Vq, Hq, Mq), AVX(0x416, PF3, movshdup, Vx, Wx),
+    AVX(0x417, NP | IS_L0, movhps, Mq, Vq), AVX(0x417, P66 | IS_L0, movhpd, Mq, Vq),
+    AVX(0x428, NP, movaps, Vx, Wx), AVX(0x428, P66, movapd, Vx, Wx),
+    AVX(0x429, NP, movaps, Wx, Vx), AVX(0x429, P66, movapd, Wx, Vx),
+    AVX(0x42a, PF3, cvtsi2ss, Vd, Hd, Ey), AVX(0x42a, PF2, cvtsi2sd, Vq, Hq, Ey),
+    AVX(0x42b, NP, movntps, Mx, Vx), AVX(0x42b, P66, movntpd, Mx, Vx),
+    AVX(0x42c, PF3, cvttss2si, Gy, Wd), AVX(0x42c, PF2, cvttsd2si, Gy, Wq),
+    AVX(0x42d, PF3, cvtss2si, Gy, Wd), AVX(0x42d, PF2, cvtsd2si, Gy, Wq),
+    AVX(0x42e, NP, ucomiss, Vd, Wd), AVX(0x42e, P66, ucomisd, Vq, Wq),
+    AVX(0x42f, NP, comiss, Vd, Wd), AVX(0x42f, P66, comisd, Vq, Wq),
+    AVX(0x450, NP, movmskps, Gd, Ux), AVX(0x450, P66, movmskpd, Gd, Ux),
+    AVX(0x451, NP, sqrtps, Vx, Wx), AVX(0x451, P66, sqrtpd, Vx, Wx), AVX_SCALAR(0x451, sqrt),
+    AVX(0x452, NP, rsqrtps, Vx, Wx), AVX(0x452, PF3, rsqrtss, Vd, Hd, Wd),
+    AVX(0x453, NP, rcpps, Vx, Wx), AVX(0x453, PF3, rcpss, Vd, Hd, Wd),
+    AVX_FLOAT2(0x454, and), AVX_FLOAT2(0x455, andn), AVX_FLOAT2(0x456, or),
+    AVX_FLOAT2(0x457, xor), AVX_FLOAT4(0x458, add), AVX_FLOAT4(0x459, mul),
+    AVX(0x45a, NP, cvtps2pd, Vx, Wxh), AVX(0x45a, P66, cvtpd2ps, V16, Wx),
+    AVX(0x45a, PF3, cvtss2sd, Vq, Hq, Wd), AVX(0x45a, PF2, cvtsd2ss, Vd, Hd, Wq),
+    AVX(0x45b, NP, cvtdq2ps, Vx, Wx), AVX(0x45b, P66, cvtps2dq, Vx, Wx),
+    AVX(0x45b, PF3, cvttps2dq, Vx, Wx),
+    AVX_FLOAT4(0x45c, sub), AVX_FLOAT4(0x45d, min), AVX_FLOAT4(0x45e, div), AVX_FLOAT4(0x45f, max),
+    AVX(0x477, NP | IS_L0, vzeroupper, 0), AVX(0x477, NP | IS_L1, vzeroall, 0),
+    AVX(0x47c, P66, haddpd, Vx, Hx, Wx), AVX(0x47c, PF2, haddps, Vx, Hx, Wx),
+    AVX(0x47d, P66, hsubpd, Vx, Hx, Wx), AVX(0x47d, PF2, hsubps, Vx, Hx, Wx),
+    AVX(0x4c2, NP, cmpps, Vx, Hx, Wx, Ib), AVX(0x4c2, P66, cmppd, Vx, Hx, Wx, Ib),
+    AVX(0x4c2, PF3, cmpss, Vd, Hd, Wd, Ib), AVX(0x4c2, PF2, cmpsd, Vq, Hq, Wq, Ib),
+    AVX(0x4c6, NP, shufps, Vx, Hx, Wx, Ib), AVX(0x4c6, P66, shufpd, Vx, Hx, Wx, Ib),
+    AVX(0x4d0, P66, addsubpd, Vx, Hx, Wx), AVX(0x4d0, PF2, addsubps, Vx, Hx, Wx),
+    AVX(0x4e6, P66, cvttpd2dq, V16, Wx), AVX(0x4e6, PF3, cvtdq2pd, Vx, Wxh),
+    AVX(0x4e6, PF2, cvtpd2dq, V16, Wx),
+
+    /* ---- VEX: integers ------------------------------------------------------------------- */
+    AVX_PACKED(0x460, punpcklbw), AVX_PACKED(0x461, punpcklwd), AVX_PACKED(0x462, punpckldq),
+    AVX_PACKED(0x463, packsswb), AVX_PACKED(0x464, pcmpgtb), AVX_PACKED(0x465, pcmpgtw),
+    AVX_PACKED(0x466, pcmpgtd), AVX_PACKED(0x467, packuswb), AVX_PACKED(0x468, punpckhbw),
+    AVX_PACKED(0x469, punpckhwd), AVX_PACKED(0x46a, punpckhdq), AVX_PACKED(0x46b, packssdw),
+    AVX_PACKED(0x46c, punpcklqdq), AVX_PACKED(0x46d, punpckhqdq),
+    AVX(0x46e, P66 | IS_L0, movd, V16, Ey), AVX(0x46f, P66, movdqa, Vx, Wx),
+    AVX(0x46f, PF3, movdqu, Vx, Wx), AVX_INT(0x470, P66, pshufd, Vx, Wx, Ib),
+    AVX_INT(0x470, PF3, pshufhw, Vx, Wx, Ib), AVX_INT(0x470, PF2, pshuflw, Vx, Wx, Ib),
+    AVX_SHIFT_IMM(0x471, 2, psrlw), AVX_SHIFT_IMM(0x471, 4, psraw), AVX_SHIFT_IMM(0x471, 6, psllw),
+    AVX_SHIFT_IMM(0x472, 2, psrld), AVX_SHIFT_IMM(0x472, 4, psrad), AVX_SHIFT_IMM(0x472, 6, pslld),
+    AVX_SHIFT_IMM(0x473, 2, psrlq), AVX_SHIFT_IMM(0x473, 6, psllq),
+    AVX_SHIFT_IMM(0x473, 3, psrldq), AVX_SHIFT_IMM(0x473, 7, pslldq),
+    AVX_PACKED(0x474, pcmpeqb), AVX_PACKED(0x475, pcmpeqw), AVX_PACKED(0x476, pcmpeqd),
+    AVX(0x47e, P66 | IS_L0, movd, Ey, V16), AVX(0x47e, PF3 | IS_L0, movq, V16, Wq),
+    AVX(0x47f, P66, movdqa, Wx, Vx), AVX(0x47f, PF3, movdqu, Wx, Vx),
+    AVX(0x4c4, P66 | IS_L0, pinsrw, V16, H16, Edw, Ib),
+    AVX(0x4c5, P66 | IS_L0, pextrw, Gd, U16, Ib),
+    AVX_SHIFT(0x4d1, psrlw), AVX_SHIFT(0x4d2, psrld), AVX_SHIFT(0x4d3, psrlq),
+    AVX_PACKED(0x4d4, paddq), AVX_PACKED(0x4d5, pmullw), AVX(0x4d6, P66 | IS_L0, movq, Wq, V16),
+    AVX_INT(0x4d7, P66, pmovmskb, Gd, Ux), AVX_PACKED(0x4d8, psubusb), AVX_PACKED(0x4d9, psubusw),
+    AVX_PACKED(0x4da, pminub), AVX_PACKED(0x4db, pand), AVX_PACKED(0x4dc, paddusb),
+    AVX_PACKED(0x4dd, paddusw), AVX_PACKED(0x4de, pmaxub), AVX_PACKED(0x4df, pandn),
+    AVX_PACKED(0x4e0, pavgb), AVX_SHIFT(0x4e1, psraw), AVX_SHIFT(0x4e2, psrad),
+    AVX_PACKED(0x4e3, pavgw), AVX_PACKED(0x4e4, pmulhuw), AVX_PACKED(0x4e5, pmulhw),
+    AVX(0x4e7, P66, movntdq, Mx, Vx), AVX_PACKED(0x4e8, psubsb), AVX_PACKED(0x4e9, psubsw),
+    AVX_PACKED(0x4ea, pminsw), AVX_PACKED(0x4eb, por), AVX_PACKED(0x4ec, paddsb),
+    AVX_PACKED(0x4ed, paddsw), AVX_PACKED(0x4ee, pmaxsw), AVX_PACKED(0x4ef, pxor),
+    AVX(0x4f0, PF2, lddqu, Vx, Mx), AVX_SHIFT(0x4f1, psllw), AVX_SHIFT(0x4f2, pslld),
+    AVX_SHIFT(0x4f3, psllq), AVX_PACKED(0x4f4, pmuludq), AVX_PACKED(0x4f5, pmaddwd),
+    AVX_PACKED(0x4f6, psadbw), AVX(0x4f7, P66 | IS_L0, maskmovdqu, V16, U16),
+    AVX_PACKED(0x4f8, psubb), AVX_PACKED(0x4f9, psubw), AVX_PACKED(0x4fa, psubd),
+    AVX_PACKED(0x4fb, psubq), AVX_PACKED(0x4fc, paddb), AVX_PACKED(0x4fd, paddw),
+    AVX_PACKED(0x4fe, paddd),
+
+    /* ---- VEX.0F38 ------------------------------------------------------------------------ */
+    AVX_PACKED(0x500, pshufb), AVX_PACKED(0x501, phaddw), AVX_PACKED(0x502, phaddd),
+    AVX_PACKED(0x503, phaddsw), AVX_PACKED(0x504, pmaddubsw), AVX_PACKED(0x505, phsubw),
+    AVX_PACKED(0x506, phsubd), AVX_PACKED(0x507, phsubsw), AVX_PACKED(0x508, psignb),
+    AVX_PACKED(0x509, psignw), AVX_PACKED(0x50a, psignd), AVX_PACKED(0x50b, pmulhrsw),
+    AVX(0x50c, P66 | NO_W, vpermilps, Vx, Hx, Wx), AVX(0x50d, P66 | NO_W, vpermilpd, Vx, Hx, Wx),
+    AVX(0x50e, P66 | NO_W, vtestps, Vx, Wx), AVX(0x50f, P66 | NO_W, vtestpd, Vx, Wx),
+    { 0x513, P66 | NO_W, X86_vcvtph2ps, { Vx, Wxh }, F(F16C) },
+    AVX2(0x516, NO_W | IS_L1, vpermps, Vx, Hx, Wx), AVX(0x517, P66, ptest, Vx, Wx),
+    AVX(0x518, P66 | NO_W | MEM, vbroadcastss, Vx, Md), AVX2(0x518, NO_W, vbroadcastss, Vx, Wd),
+    AVX(0x519, P66 | NO_W | MEM | IS_L1, vbroadcastsd, Vx, Mq),
+    AVX2(0x519, NO_W | IS_L1, vbroadcastsd, Vx, Wq),
+    AVX(0x51a, P66 | NO_W | MEM | IS_L1, vbroadcastf128, Vx, M2q),
+    AVX_INT(0x51c, P66, pabsb, Vx, Wx), AVX_INT(0x51d, P66, pabsw, Vx, Wx),
+    AVX_INT(0x51e, P66, pabsd, Vx, Wx),
+    AVX_INT(0x520, P66, pmovsxbw, Vx, Wxh), AVX_INT(0x521, P66, pmovsxbd, Vx, Wxq),
+    AVX_INT(0x522, P66, pmovsxbq, Vx, Wxo), AVX_INT(0x523, P66, pmovsxwd, Vx, Wxh),
+    AVX_INT(0x524, P66, pmovsxwq, Vx, Wxq), AVX_INT(0x525, P66, pmovsxdq, Vx, Wxh),
+    AVX_PACKED(0x528, pmuldq), AVX_PACKED(0x529, pcmpeqq), AVX_INT(0x52a, P66, movntdqa, Vx, Mx),
+    AVX_PACKED(0x52b, packusdw), AVX(0x52c, P66 | NO_W, vmaskmovps, Vx, Hx, Mx),
+    AVX(0x52d, P66 | NO_W, vmaskmovpd, Vx, Hx, Mx), AVX(0x52e, P66 | NO_W, vmaskmovps, Mx, Hx, Vx),
+    AVX(0x52f, P66 | NO_W, vmaskmovpd, Mx, Hx, Vx),
+    AVX_INT(0x530, P66, pmovzxbw, Vx, Wxh), AVX_INT(0x531, P66, pmovzxbd, Vx, Wxq),
+    AVX_INT(0x532, P66, pmovzxbq, Vx, Wxo), AVX_INT(0x533, P66, pmovzxwd, Vx, Wxh),
+    AVX_INT(0x534, P66, pmovzxwq, Vx, Wxq), AVX_INT(0x535, P66, pmovzxdq, Vx, Wxh),
+    AVX2(0x536, NO_W | IS_L1, vpermd, Vx, Hx, Wx), AVX_PACKED(0x537, pcmpgtq),
+    AVX_PACKED(0x538, pminsb), AVX_PACKED(0x539, pminsd), AVX_PACKED(0x53a, pminuw),
+    AVX_PACKED(0x53b, pminud), AVX_PACKED(0x53c, pmaxsb), AVX_PACKED(0x53d, pmaxsd),
+    AVX_PACKED(0x53e, pmaxuw), AVX_PACKED(0x53f, pmaxud), AVX_PACKED(0x540, pmulld),
+    AVX(0x541, P66 | IS_L0, phminposuw, V16, W16),
+    AVX2(0x545, NO_W, vpsrlvd, Vx, Hx, Wx), AVX2(0x545, IS_W, vpsrlvq, Vx, Hx, Wx),
+    AVX2(0x546, NO_W, vpsravd, Vx, Hx, Wx), AVX2(0x547, NO_W, vpsllvd, Vx, Hx, Wx),
+    AVX2(0x547, IS_W, vpsllvq, Vx, Hx, Wx), AVX2(0x558, NO_W, vpbroadcastd, Vx, Wd),
+    AVX2(0x559, NO_W, vpbroadcastq, Vx, Wq), AVX2(0x55a, NO_W | IS_L1, vbroadcasti128, Vx, M2q),
+    AVX2(0x578, NO_W, vpbroadcastb, Vx, Wb), AVX2(0x579, NO_W, vpbroadcastw, Vx, Ww),
+    AVX2(0x58c, NO_W, vpmaskmovd, Vx, Hx, Mx), AVX2(0x58c, IS_W, vpmaskmovq, Vx, Hx, Mx),
+    AVX2(0x58e, NO_W, vpmaskmovd, Mx, Hx, Vx), AVX2(0x58e, IS_W, vpmaskmovq, Mx, Hx, Vx),
+    AVX2(0x590, NO_W, vpgatherdd, Vx, Md_v, Hx), AVX2(0x590, IS_W, vpgatherdq, Vx, Mq_v, Hx),
+    AVX2(0x591, NO_W, vpgatherqd, V16, Md_v, H16), AVX2(0x591, IS_W, vpgatherqq, Vx, Mq_v, Hx),
+    AVX2(0x592, NO_W, vgatherdps, Vx, Md_v, Hx), AVX2(0x592, IS_W, vgatherdpd, Vx, Mq_v, Hx),
+    AVX2(0x593, NO_W, vgatherqps, V16, Md_v, H16), AVX2(0x593, IS_W, vgatherqpd, Vx, Mq_v, Hx),
+    FMA_ORDER(0x590, 132), FMA_ORDER(0x5a0, 213), FMA_ORDER(0x5b0, 231),
+    { 0x5db, P66 | IS_L0, X86_aesimc, { V16, W16 }, F(AES) },
+    { 0x5dc, P66 | IS_L0, X86_aesenc, { V16, H16, W16 }, F(AES) },
+    { 0x5dd, P66 | IS_L0, X86_aesenclast, { V16, H16, W16 }, F(AES) },
+    { 0x5de, P66 | IS_L0, X86_aesdec, { V16, H16, W16 }, F(AES) },
+    { 0x5df, P66 | IS_L0, X86_aesdeclast, { V16, H16, W16 }, F(AES) },
+    BMI(0x5f2, NP, andn, BMI1, Gy, By, Ey), BMI(0x5f3, NP | REG(1), blsr, BMI1, By, Ey),
+    BMI(0x5f3, NP | REG(2), blsmsk, BMI1, By, Ey), BMI(0x5f3, NP | REG(3), blsi, BMI1, By, Ey),
+    BMI(0x5f7, NP, bextr, BMI1, Gy, Ey, By), BMI(0x5f5, NP, bzhi, BMI2, Gy, Ey, By),
+    BMI(0x5f5, PF3, pext, BMI2, Gy, By, Ey), BMI(0x5f5, PF2, pdep, BMI2, Gy, By, Ey),
+    BMI(0x5f6, PF2, mulx, BMI2, Gy, By, Ey), BMI(0x5f7, P66, shlx, BMI2, Gy, Ey, By),
+    BMI(0x5f7, PF3, sarx, BMI2, Gy, Ey, By), BMI(0x5f7, PF2, shrx, BMI2, Gy, Ey, By),
+
+    /* ---- VEX.0F3A ------------------------------------------------------------------------ */
+    AVX2(0x600, IS_W | IS_L1, vpermq, Vx, Wx, Ib), AVX2(0x601, IS_W | IS_L1, vpermpd, Vx, Wx, Ib),
+    AVX2(0x602, NO_W, vpblendd, Vx, Hx, Wx, Ib), AVX(0x604, P66 | NO_W, vpermilps, Vx, Wx, Ib),
+    AVX(0x605, P66 | NO_W, vpermilpd, Vx, Wx, Ib),
+    AVX(0x606, P66 | NO_W | IS_L1, vperm2f128, Vx, Hx, Wx, Ib),
+    AVX(0x608, P66, roundps, Vx, Wx, Ib), AVX(0x609, P66, roundpd, Vx, Wx, Ib),
+    AVX(0x60a, P66, roundss, Vd, Hd, Wd, Ib), AVX(0x60b, P66, roundsd, Vq, Hq, Wq, Ib),
+    AVX(0x60c, P66, blendps, Vx, Hx, Wx, Ib), AVX(0x60d, P66, blendpd, Vx, Hx, Wx, Ib),
+    AVX_INT(0x60e, P66, pblendw, Vx, Hx, Wx, Ib), AVX_INT(0x60f, P66, palignr, Vx, Hx, Wx, Ib),
+    AVX(0x614, P66 | IS_L0, pextrb, Edb, V16, Ib), AVX(0x615, P66 | IS_L0, pextrw, Edw, V16, Ib),
+    AVX(0x616, P66 | IS_L0 | NO_W, pextrd, Ey, V16, Ib),
+    AVX(0x616, P66 | IS_L0 | IS_W | ONLY64, pextrd, Ey, V16, Ib), AVX(0x617, P66 | IS_L0, extractps, Ed, V16, Ib),
+    AVX(0x618, P66 | NO_W | IS_L1, vinsertf128, Vx, Hx, W16, Ib),
+    AVX(0x619, P66 | NO_W | IS_L1, vextractf128, W16, Vx, Ib),
+    { 0x61d, P66 | NO_W, X86_vcvtps2ph, { Wxh, Vx, Ib }, F(F16C) },
+    AVX(0x620, P66 | IS_L0, pinsrb, V16, H16, Edb, Ib),
+    AVX(0x621, P66 | IS_L0, insertps, V16, H16, Wd, Ib),
+    AVX(0x622, P66 | IS_L0 | NO_W, pinsrd, V16, H16, Ey, Ib),
+    AVX(0x622, P66 | IS_L0 | IS_W | ONLY64, pinsrd, V16, H16, Ey, Ib),
+    AVX2(0x638, NO_W | IS_L1, vinserti128, Vx, Hx, W16, Ib),
+    AVX2(0x639, NO_W | IS_L1, vextracti128, W16, Vx, Ib),
+    AVX(0x640, P66, dpps, Vx, Hx, Wx, Ib), AVX(0x641, P66 | IS_L0, dppd, V16, H16, W16, Ib),
+    AVX_INT(0x642, P66, mpsadbw, Vx, Hx, Wx, Ib),
+    { 0x644, P66 | IS_L0, X86_pclmulqdq, { V16, H16, W16, Ib }, F(PCLMUL) },
+    AVX2(0x646, NO_W | IS_L1, vperm2i128, Vx, Hx, Wx, Ib),
+    AVX(0x64a, P66 | NO_W, vblendvps, Vx, Hx, Wx, Lx),
+    AVX(0x64b, P66 | NO_W, vblendvpd, Vx, Hx, Wx, Lx),
+    AVX_INT(0x64c, P66 | NO_W, vpblendvb, Vx, Hx, Wx, Lx),
+    AVX(0x660, P66 | IS_L0, pcmpestrm, V16, W16, Ib),
+    AVX(0x661, P66 | IS_L0, pcmpestri, V16, W16, Ib),
+    AVX(0x662, P66 | IS_L0, pcmpistrm, V16, W16, Ib),
+    AVX(0x663, P66 | IS_L0, pcmpistri, V16, W16, Ib),
+    { 0x6df, P66 | IS_L0, X86_aeskeygenassist, { V16, W16, Ib }, F(AES) },
+    BMI(0x6f0, PF2, rorx, BMI2, Gy, Ey, Ib),
 };
 
 const size_t x86_form_count = sizeof(x86_forms) / sizeof(x86_forms[0]);
@@ -610,7 +803,7 @@ const X86OperandShape x86_shapes[OPD_COUNT] = {
     [Zb] = GPR(HOW_OPCODE, 1, 0), [Zv] = GPR(HOW_OPCODE, SZ_V, 0),
 #define MEMORY(size) { HOW_RM_MEM, X86_OPD_MEM, size }
     [M0] = MEMORY(0), [Mb] = MEMORY(1), [Mw] = MEMORY(2), [Md] = MEMORY(4), [Mq] = MEMORY(8),
-    [Mx] = MEMORY(16), [Mt] = MEMORY(10), [Mp] = MEMORY(SZ_FAR), [Ma] = MEMORY(SZ_PAIR),
+    [Mx] = MEMORY(SZ_X), [Mt] = MEMORY(10), [Mp] = MEMORY(SZ_FAR), [Ma] = MEMORY(SZ_PAIR),
     [Ms] = MEMORY(SZ_TABLE), [My] = MEMORY(SZ_Y), [Mv] = MEMORY(SZ_V), [M2q] = MEMORY(16),
     [Mfx] = MEMORY(0), [Menv] = MEMORY(0), [Msave] = MEMORY(0), [Mxs] = MEMORY(0),
     [Ib] = { HOW_IMM, X86_OPD_IMM, 1 }, [Ibs] = { HOW_IMM, X86_OPD_IMM, 1, .is_signed = true },
@@ -635,9 +828,15 @@ const X86OperandShape x86_shapes[OPD_COUNT] = {
 #define MMX(how, mem) { how, X86_OPD_MMX, 8, mem }
 #define XMM(how, size, mem) { how, X86_OPD_XMM, size, mem }
     [Pq] = MMX(HOW_REG, 0), [Pd] = MMX(HOW_REG, 0), [Qq] = MMX(HOW_RM, 0), [Qd] = MMX(HOW_RM, 4),
-    [Nq] = MMX(HOW_RM_REG, 0), [Vx] = XMM(HOW_REG, 16, 0), [Vq] = XMM(HOW_REG, 8, 0),
-    [Vd] = XMM(HOW_REG, 4, 0), [Wx] = XMM(HOW_RM, 16, 0), [Wq] = XMM(HOW_RM, 8, 0),
-    [Wd] = XMM(HOW_RM, 4, 0), [Ww] = XMM(HOW_RM, 2, 0), [Ux] = XMM(HOW_RM_REG, 16, 0),
+    [Nq] = MMX(HOW_RM_REG, 0), [Vx] = XMM(HOW_REG, SZ_X, 0), [Vq] = XMM(HOW_REG, 8, 0),
+    [Vd] = XMM(HOW_REG, 4, 0), [Wx] = XMM(HOW_RM, SZ_X, 0), [Wq] = XMM(HOW_RM, 8, 0),
+    [Wd] = XMM(HOW_RM, 4, 0), [Wb] = XMM(HOW_RM, 1, 0), [Ww] = XMM(HOW_RM, 2, 0), [Ux] = XMM(HOW_RM_REG, SZ_X, 0),
     [Uq] = XMM(HOW_RM_REG, 8, 0), [X0] = { HOW_FIXED, X86_OPD_XMM, 16 },
+    [V16] = XMM(HOW_REG, 16, 0), [W16] = XMM(HOW_RM, 16, 0), [U16] = XMM(HOW_RM_REG, 16, 0),
+    [Hx] = XMM(HOW_VVVV, SZ_X, 0), [H16] = XMM(HOW_VVVV, 16, 0), [Hq] = XMM(HOW_VVVV, 8, 0),
+    [Hd] = XMM(HOW_VVVV, 4, 0), [Lx] = XMM(HOW_IS4, SZ_X, 0), [Wxh] = XMM(HOW_RM, SZ_XH, 0),
+    [Wxq] = XMM(HOW_RM, SZ_XQ, 0), [Wxo] = XMM(HOW_RM, SZ_XO, 0),
+    [By] = GPR(HOW_VVVV, SZ_Y, 0), [Md_v] = { HOW_VSIB, X86_OPD_MEM, 4 },
+    [Mq_v] = { HOW_VSIB, X86_OPD_MEM, 8 },
     [ST0] = { HOW_FIXED, X86_OPD_ST, 10 }, [STi] = { HOW_RM_REG, X86_OPD_ST, 10 },
 };

@@ -9,7 +9,16 @@
 #include "target/x86/insn.h"
 
 /* The high byte of an opcode in the table: which escape stands before it. */
-enum { X86_MAP_1, X86_MAP_0F, X86_MAP_0F38, X86_MAP_0F3A, X86_MAPS };
+enum {
+    X86_MAP_1,
+    X86_MAP_0F,
+    X86_MAP_0F38,
+    X86_MAP_0F3A,
+    X86_MAP_VEX, /* those three with a VEX prefix */
+    X86_MAP_VEX38,
+    X86_MAP_VEX3A,
+    X86_MAPS
+};
 
 /* When a form holds: the last prefix, the ModRM byte, the mode. */
 enum {
@@ -31,6 +40,8 @@ enum {
     SPAN16 = 1 << 12, /* sixteen opcodes; the low bits are a condition */
     IS_W = 1 << 13,   /* REX.W */
     NO_W = 1 << 14,
+    IS_L0 = 1 << 24, /* VEX.L */
+    IS_L1 = 1 << 25,
     W_REG_SHIFT = 16,
     W_RM_SHIFT = 20,
 };
@@ -53,7 +64,8 @@ typedef enum {
     Eb, Ew, Ed, Eq, Ev, Ey,
     Evw, /* register of size v, or 16 bits of memory */
     Edb, Edw, /* register of 32 bits, or 8 or 16 bits of memory */
-    /* G: ModRM reg; R: ModRM rm, register only; Z: low bits of the opcode; B: VEX.vvvv */
+    /* G: ModRM reg; B: VEX.vvvv; R: ModRM rm, register only; Z: low bits of the opcode */
+    By,
     Gb, Gw, Gd, Gv, Gz, Gy, Gr,
     Rv, Ry, Rd, Rr, /* Gr, Rr: 64 bits in 64-bit mode, else 32; with Rr mod does not count */
     Zb, Zv,
@@ -69,7 +81,11 @@ typedef enum {
     /* P: MMX by reg, Q: MMX or memory, N: MMX only by rm */
     Pq, Pd, Qq, Qd, Nq,
     /* V: XMM by reg; W: XMM or memory of that size; U: XMM only by rm */
-    Vx, Vq, Vd, Wx, Wq, Wd, Ww, Ux, Uq, X0,
+    Vx, Vq, Vd, Wx, Wq, Wd, Ww, Wb, Ux, Uq, X0,
+    /* with VEX x is 16 or 32 bytes, xh, xq, xo a half and so on; H: by vvvv, L: by an immediate */
+    V16, W16, U16, Hx, H16, Hq, Hd, Lx, Wxh, Wxq, Wxo,
+    /* memory by an index that is a vector */
+    Md_v, Mq_v,
     /* x87 */
     ST0, STi,
     OPD_COUNT
@@ -91,7 +107,7 @@ extern const size_t x86_form_count;
 typedef enum {
     HOW_NONE, HOW_RM, HOW_RM_REG, HOW_RM_FORCED, HOW_RM_MEM, HOW_REG, HOW_OPCODE, HOW_FIXED,
         HOW_IMM, HOW_IMM2,
-    HOW_REL, HOW_FAR, HOW_OFFSET, HOW_SI, HOW_DI, HOW_XLAT,
+    HOW_VVVV, HOW_IS4, HOW_VSIB, HOW_REL, HOW_FAR, HOW_OFFSET, HOW_SI, HOW_DI, HOW_XLAT,
 } X86How;
 
 typedef struct {
@@ -104,7 +120,7 @@ typedef struct {
 } X86OperandShape;
 
 /* Sizes that depend on the instruction. */
-enum { SZ_V = 0x80, SZ_Z, SZ_Y, SZ_NATIVE, SZ_FAR, SZ_PAIR, SZ_TABLE };
+enum { SZ_V = 0x80, SZ_Z, SZ_Y, SZ_NATIVE, SZ_FAR, SZ_PAIR, SZ_TABLE, SZ_X, SZ_XH, SZ_XQ, SZ_XO };
 
 extern const X86OperandShape x86_shapes[OPD_COUNT];
 

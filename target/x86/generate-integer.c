@@ -8,6 +8,20 @@
 
 /* ---- the guest's own instruction ------------------------------------------------------------- */
 
+/*
+ * True if a register that is in memory stands in two places of an instruction with three: it is
+ * loaded once for each, and written from one.
+ */
+static bool names_one_twice(const X86Insn *in)
+{
+    for (unsigned i = 1; i < in->operands; i++)
+        for (unsigned k = 0; k < i; k++)
+            if (in->operand[i].kind == X86_OPD_GPR && in->operand[k].kind == X86_OPD_GPR &&
+                in->operand[i].reg == in->operand[k].reg && x86_gen_in_memory(in->operand[i].reg))
+                return true;
+    return false;
+}
+
 /* Operations that do on the host what they do in the guest, given their operands. */
 static bool is_passed(const X86Insn *in)
 {
@@ -26,6 +40,9 @@ static bool is_passed(const X86Insn *in)
     case X86_bt: case X86_bts: case X86_btr: case X86_btc:
         /* With a register as index memory is a string of bits. */
         return in->operand[0].kind != X86_OPD_MEM || in->operand[1].kind == X86_OPD_IMM;
+    case X86_andn: case X86_blsr: case X86_blsmsk: case X86_blsi: case X86_bextr: case X86_bzhi:
+    case X86_pext: case X86_pdep: case X86_rorx: case X86_shlx: case X86_sarx: case X86_shrx:
+        return x86_gen_host_has(in) && !names_one_twice(in);
     case X86_movbe:
         return in->bits != 16 && x86_gen_host_has(in);
     default:
@@ -39,7 +56,8 @@ typedef struct {
     uint8_t digit;     /* of the reg field where it is no register */
     bool has_modrm, in_memory;
     bool high;         /* AH, CH, DH or BH is used: no REX is possible */
-    unsigned reg_guest, rm_guest; /* registers loaded from memory, or X86_NO_REG */
+    HostReg vvvv;      /* of a VEX prefix */
+    unsigned reg_guest, rm_guest, vvvv_guest; /* registers loaded from memory, or X86_NO_REG */
 } Parts;
 
 static unsigned encoded(const X86Operand *o)
@@ -64,10 +82,18 @@ static void take_register(Parts *p, const X86Operand *o, bool is_rm)
     }
 }
 
+static void take_vvvv(Parts *p, const X86Operand *o)
+{
+    bool loaded = o->kind == X86_OPD_GPR && x86_gen_in_memory(o->reg);
+
+    p->vvvv = loaded ? H_R10 : encoded(o);
+    p->vvvv_guest = loaded ? o->reg : X86_NO_REG;
+}
+
 static Parts parts_of(const X86Insn *in)
 {
     const X86Form *f = in->form;
-    Parts p = { .reg_guest = X86_NO_REG, .rm_guest = X86_NO_REG };
+    Parts p = { .reg_guest = X86_NO_REG, .rm_guest = X86_NO_REG, .vvvv_guest = X86_NO_REG };
 
     p.digit = f->when >> W_REG_SHIFT & 7;
     /* lfence, fld1 and their like have a ModRM byte but no operands. */
@@ -97,6 +123,9 @@ static Parts parts_of(const X86Insn *in)
             break;
         case HOW_OPCODE:
             take_register(&p, o, true);
+            break;
+        case HOW_VVVV:
+            take_vvvv(&p, o);
             break;
         default:
             break;
@@ -148,12 +177,34 @@ static void write_short_inc(CodeMemory *c, const X86Insn *in, const Parts *p)
     emit_modrm(c, 3, in->form->opcode >> 3 & 1, p->rm);
 }
 
+/* With a VEX prefix, always in its long form; no prefix stands before it. */
+static void write_vex_opcode(CodeMemory *c, const X86Insn *in, const Parts *p)
+{
+    static const uint8_t codes[8] = { [P66] = 1, [PF3] = 2, [PF2] = 3 };
+    unsigned map = (in->form->opcode >> 8) - X86_MAP_VEX + 1, prefix = in->form->when & W_PREFIX;
+    bool wide = in->rex & 8;
+
+    /* Outside 64-bit mode W means nothing for general registers. */
+    if (in->bits != 64 && !(in->form->when & (IS_W | NO_W)))
+        wide = false;
+    emit8(c, 0xc4);
+    emit8(c, (p->reg >= 8 ? 0 : 0x80) | 0x40 | (p->rm >= 8 ? 0 : 0x20) | map);
+    emit8(c, wide << 7 | (~p->vvvv & 15) << 3 | in->vex_l << 2 | codes[prefix]);
+    emit8(c, in->form->opcode);
+    if (p->has_modrm)
+        emit_modrm(c, p->in_memory ? 0 : 3, p->digit, p->rm);
+}
+
 static void write_opcode(CodeMemory *c, const X86Insn *in, const Parts *p)
 {
     const X86Form *f = in->form;
     unsigned opcode = f->opcode & 0xff, rex = (in->rex & 8) | (p->reg >> 3) << 2 | p->rm >> 3;
     unsigned map = f->opcode >> 8;
 
+    if (in->vex) {
+        write_vex_opcode(c, in, p);
+        return;
+    }
     if (is_short_inc(f)) {
         write_short_inc(c, in, p);
         return;
@@ -181,6 +232,8 @@ static void write_immediates(CodeMemory *c, const X86Insn *in)
     for (unsigned i = 0; i < in->operands; i++) {
         const X86OperandShape *shape = &x86_shapes[in->form->operand[i]];
 
+        if (shape->how == HOW_IS4)
+            emit8(c, in->operand[i].reg << 4);
         if (shape->how == HOW_IMM)
             emit_bytes(c, in->imm, x86_size(shape->size, in->operand_size, in->bits));
     }
@@ -220,6 +273,8 @@ static void store_back(Gen *g, const Parts *p)
             emit_store_gs(g->c, x86_gen_gpr_at(p->rm_guest), H_R8);
         else if (written && is_gpr && in->operand[i].reg == p->reg_guest)
             emit_store_gs(g->c, x86_gen_gpr_at(p->reg_guest), H_R9);
+        else if (written && is_gpr && in->operand[i].reg == p->vvvv_guest)
+            emit_store_gs(g->c, x86_gen_gpr_at(p->vvvv_guest), H_R10);
     }
 }
 
@@ -237,6 +292,8 @@ static void pass_registers(Gen *g, Parts *p)
         emit_load_gs(g->c, H_R8, x86_gen_gpr_at(p->rm_guest));
     if (p->reg_guest != X86_NO_REG)
         emit_load_gs(g->c, H_R9, x86_gen_gpr_at(p->reg_guest));
+    if (p->vvvv_guest != X86_NO_REG)
+        emit_load_gs(g->c, H_R10, x86_gen_gpr_at(p->vvvv_guest));
     write_opcode(g->c, g->in, p);
     write_immediates(g->c, g->in);
     store_back(g, p);
@@ -256,6 +313,8 @@ static void pass_memory(Gen *g, const Parts *p)
         x86_gen_need_flags(g);
     if (p->reg_guest != X86_NO_REG)
         emit_load_gs(g->c, H_R9, x86_gen_gpr_at(p->reg_guest));
+    if (p->vvvv_guest != X86_NO_REG)
+        emit_load_gs(g->c, H_R10, x86_gen_gpr_at(p->vvvv_guest));
     write_opcode(g->c, in, p);
     write_immediates(g->c, in);
     store_back(g, p);
@@ -292,7 +351,7 @@ bool x86_gen_passed(Gen *g)
 {
     Parts p;
 
-    if (!is_passed(g->in))
+    if (!is_passed(g->in) || (g->in->vex && !g->key.is_protected))
         return false;
     p = parts_of(g->in);
     if (!can_pass(g->in, &p))

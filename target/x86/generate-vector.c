@@ -24,7 +24,9 @@ static X86Features find_host_features(void)
         uint32_t leaf;
     } bits[] = {
         { X86_F_SSE3, ECX, 0, 1 },    { X86_F_PCLMUL, ECX, 1, 1 },  { X86_F_SSSE3, ECX, 9, 1 },
-        { X86_F_CX16, ECX, 13, 1 },   { X86_F_SSE41, ECX, 19, 1 },  { X86_F_SSE42, ECX, 20, 1 },
+        { X86_F_CX16, ECX, 13, 1 }, 
+        { X86_F_FMA, ECX, 12, 1 },    { X86_F_AVX, ECX, 28, 1 },    { X86_F_F16C, ECX, 29, 1 },
+        { X86_F_AVX2, EBX, 5, 7 },     { X86_F_SSE41, ECX, 19, 1 },  { X86_F_SSE42, ECX, 20, 1 },
         { X86_F_MOVBE, ECX, 22, 1 },  { X86_F_POPCNT, ECX, 23, 1 }, { X86_F_AES, ECX, 25, 1 },
         { X86_F_BMI1, EBX, 3, 7 },    { X86_F_BMI2, EBX, 8, 7 },    { X86_F_ADX, EBX, 19, 7 },
         { X86_F_SHA, EBX, 29, 7 },    { X86_F_LZCNT, ECX, 5, 0x80000001 },
@@ -118,7 +120,31 @@ static bool is_vector_class(const X86Insn *in)
 {
     unsigned class = x86_operations[in->op].class_;
 
-    return class == X86_C_SSE_INT || class == X86_C_SSE_FP || class == X86_C_CRYPTO;
+    return class == X86_C_SSE_INT || class == X86_C_SSE_FP || class == X86_C_CRYPTO ||
+           class == X86_C_AVX || class == X86_C_FMA;
+}
+
+/* What names its memory by a mask or a vector of offsets is left to the interpreter. */
+static bool is_wide_passed(const Gen *g)
+{
+    switch (g->in->op) {
+    case X86_vmaskmovps: case X86_vmaskmovpd: case X86_vpmaskmovd: case X86_vpmaskmovq:
+    case X86_vpgatherdd: case X86_vpgatherdq: case X86_vpgatherqd: case X86_vpgatherqq:
+    case X86_vgatherdps: case X86_vgatherdpd: case X86_vgatherqps: case X86_vgatherqpd:
+        return false;
+    default:
+        return g->key.avx && g->key.is_protected;
+    }
+}
+
+/* In 32-bit code they are about eight registers, on the host about sixteen. */
+static bool generate_zero_upper(Gen *g)
+{
+    if (g->in->op != X86_vzeroupper || g->key.bits != 64 || !g->key.avx)
+        return false;
+    need_vectors(g);
+    emit_bytes(g->c, 0x77f8c5, 3);
+    return true;
 }
 
 bool x86_gen_vector(Gen *g)
@@ -126,6 +152,10 @@ bool x86_gen_vector(Gen *g)
     const X86Insn *in = g->in;
     Uses u = uses_of(in);
 
+    if (generate_zero_upper(g))
+        return true;
+    if (in->vex && !is_wide_passed(g))
+        return false;
     if (!is_vector_class(in) || u.other || !(u.xmm || u.mmx) || !x86_gen_host_has(in) ||
         in->op == X86_maskmovdqu || in->op == X86_maskmovq)
         return false;

@@ -340,8 +340,9 @@ void x86_gen_operand(Gen *g, Slow *s, unsigned i, bool write)
 
     x86_gen_offset(g);
     x86_gen_segment(g, s, g->in->mem.segment, size, write);
-    if (size == 16 && (!(g->in->attributes & X86_A_UNALIGNED) || g->in->op == X86_cmpxchg16b)) {
-        emit_bytes(g->c, 0x0fc0f641, 4); /* test r8b, 15 */
+    if (size >= 16 && (!(g->in->attributes & X86_A_UNALIGNED) || g->in->op == X86_cmpxchg16b)) {
+        emit_bytes(g->c, 0xc0f641, 3); /* test r8b, 15 or 31 */
+        emit8(g->c, size - 1);
         x86_gen_slow_if(g, s, H_NE);
     }
     x86_gen_check(g, s, size, write);
@@ -542,6 +543,37 @@ static void write_vectors(CodeMemory *c, uint8_t opcode)
         emit_gs_0f(c, opcode, i, AT_CPU(xmm) + 16 * i);
 }
 
+/* The upper halves of the YMM registers. */
+enum { VINSERTF128 = 0x18, VEXTRACTF128 = 0x19 };
+static void write_upper_halves(CodeMemory *c, uint8_t opcode)
+{
+    for (unsigned i = 0; i < 16; i++) {
+        unsigned registers = i >= 8 ? 0x63 : 0xe3; /* R, X, B inverted, and the map */
+        unsigned vvvv = opcode == VINSERTF128 ? ~i & 15 : 15;
+
+        emit8(c, 0x65);
+        emit8(c, 0xc4);
+        emit8(c, registers);
+        emit8(c, vvvv << 3 | 4 | 1);
+        emit8(c, opcode);
+        emit_gs_operand(c, i, AT_CPU(ymm_high) + 16 * i);
+        emit8(c, 1);
+    }
+}
+
+/* Skips them for guests without. */
+static void write_upper_if_wide(CodeMemory *c, uint8_t opcode)
+{
+    uint8_t *narrow;
+
+    if (!x86_host_has_avx())
+        return;
+    emit_gs_byte(c, 7, AT_CPU(has_wide), 0);
+    narrow = emit_jcc(c, H_E);
+    write_upper_halves(c, opcode);
+    emit_fix(narrow, c->at);
+}
+
 static void write_mxcsr(CodeMemory *c, unsigned digit, uint32_t at)
 {
     emit_gs_0f(c, 0xae, digit, at);
@@ -555,6 +587,7 @@ static void write_save_vectors(CodeMemory *c)
     emit_gs_byte(c, 7, AT_CPU(vectors_live), 0);
     none = emit_jcc(c, H_E);
     write_vectors(c, MOVUPS_STORE);
+    write_upper_if_wide(c, VEXTRACTF128);
     write_mxcsr(c, STMXCSR, AT_CPU(run_mxcsr));
     write_mxcsr(c, LDMXCSR, AT_CPU(host_mxcsr));
     emit_gs(c, 0x8b, false, H_R10, AT_CPU(run_mxcsr));
@@ -582,6 +615,7 @@ static void write_save_x87(CodeMemory *c)
 static void write_vectors_back(CodeMemory *c)
 {
     write_vectors(c, MOVUPS_LOAD);
+    write_upper_if_wide(c, VINSERTF128);
     emit_gs(c, 0x8b, false, H_R10, AT_CPU(mxcsr));
     emit_alu_imm(c, 1, H_R10, 0x1f80);
     emit_gs(c, 0x89, false, H_R10, AT_CPU(run_mxcsr));
@@ -755,6 +789,12 @@ static void write_gs(uint64_t v)
         syscall(SYS_arch_prctl, ARCH_SET_GS, v);
 }
 
+bool x86_host_has_avx(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx");
+}
+
 uint64_t x86_generate_begin(X86Cpu *cpu)
 {
     uint64_t before;
@@ -776,6 +816,11 @@ void x86_generate_end(uint64_t before)
 #else
 
 bool x86_can_generate(void)
+{
+    return false;
+}
+
+bool x86_host_has_avx(void)
 {
     return false;
 }

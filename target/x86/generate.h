@@ -19,7 +19,8 @@ typedef union {
         uint8_t stack; /* bytes of the stack pointer */
         uint8_t flat;  /* X86Cpu.flat; 0 in 64-bit mode */
         bool sse : 1, sse_float : 1, x87 : 1; /* may be passed to the host */
-        bool is_supervisor : 1, is_v86 : 1;
+        bool avx : 1; /* likewise, and X86Cpu.has_wide */
+        bool is_supervisor : 1, is_v86 : 1, is_protected : 1; /* neither real nor virtual-8086 */
         bool counts : 1; /* instructions, against a budget */
     };
     uint64_t all;
@@ -62,6 +63,9 @@ enum {
     X86_BLOCK_INSNS = 64,
     X86_BLOCK_BYTES = X86_BLOCK_INSNS * 512, /* more than any block takes */
 };
+
+/* True if the host has YMM registers. */
+bool x86_host_has_avx(void);
 
 /* True if this host can run what is generated here. */
 bool x86_can_generate(void);

@@ -95,6 +95,7 @@ enum {
     X86_A_X87_QUIET = 1 << 11, /* no #MF for pending exceptions */
     X86_A_SSE_FP = 1 << 12,    /* rounds by MXCSR and may raise #XM */
     X86_A_SSE = 1 << 13,       /* needs the SSE state enabled though no operand says so */
+    X86_A_WIDE = 1 << 15,      /* only with a VEX prefix; the operation sees 256 bits */
     X86_A_LOAD_WRITE = 1 << 14, /* a read-modify-write that always writes memory back */
 };
 
@@ -111,6 +112,8 @@ typedef enum {
     X86_C_SSE_INT,
     X86_C_SSE_FP,
     X86_C_CRYPTO,
+    X86_C_AVX, /* what has no form without a VEX prefix */
+    X86_C_FMA,
     X86_C_FPSTATE,
     X86_C_COUNT
 } X86Class;
@@ -144,6 +147,9 @@ typedef struct {
     uint8_t operands;
     uint8_t rex;
     bool lock, repe, repne, prefix66;
+    bool vex;        /* rex has the bits that a VEX prefix has of it */
+    uint8_t vex_l;   /* 1: 256 bits */
+    uint8_t vvvv;    /* the register named by the prefix */
     uint8_t segment_prefix; /* or X86_NO_REG */
     X86Operand operand[X86_OPERANDS];
     X86Mem mem;

@@ -6,7 +6,9 @@
 #include "target/x86/interpret.h"
 #include "target/x86/execute.h"
 #include "target/x86/translate.h"
+#include "target/x86/wide.h"
 #include "target/x86/x87.h"
+#include <string.h>
 
 static X86Execute *const execute[X86_OP_COUNT] = {
 #define OP(id, ...) [X86_##id] = x86_exec_##id,
@@ -61,12 +63,19 @@ static void decode(X86Cpu *cpu, uint64_t linear, X86Insn *in, uint8_t code[X86_I
         x86_raise(cpu, X86_UD);
 }
 
-static bool same_bytes(const uint8_t *a, const uint8_t *b, size_t len)
+/* True if the @len bytes of an instruction are at @host, behind which @left bytes of its page are. */
+static bool same_bytes(const uint8_t code[16], const uint8_t *host, size_t len, size_t left)
 {
-    for (size_t i = 0; i < len; i++)
-        if (a[i] != b[i])
-            return false;
-    return true;
+    uint64_t a[2], b[2];
+
+    if (left < sizeof(a))
+        return !memcmp(code, host, len);
+    memcpy(a, code, sizeof(a));
+    memcpy(b, host, sizeof(b));
+    if (len <= 8)
+        return !((GUINT64_FROM_LE(a[0]) ^ GUINT64_FROM_LE(b[0])) << (64 - 8 * len));
+    return a[0] == b[0] &&
+           !((GUINT64_FROM_LE(a[1]) ^ GUINT64_FROM_LE(b[1])) << (128 - 8 * len));
 }
 
 /* True if what @f was decoded from still stands there, also where it goes on on the next page. */
@@ -80,13 +89,13 @@ static bool is_unchanged(X86Cpu *cpu, const X86Fetched *f, uint64_t linear)
     if (cpu->mode.bits != 64 && cpu->rip + len - 1 > cpu->segment[X86_CS].limit)
         return false;
     place = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
-    if (!place.host || !same_bytes(f->code, place.host, first))
+    if (!place.host || !same_bytes(f->code, place.host, first, left))
         return false;
     if (first == len)
         return true;
     linear = cpu->is_long ? linear + first : (uint32_t)(linear + first);
     place = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
-    return place.host && same_bytes(f->code + first, place.host, len - first);
+    return place.host && !memcmp(f->code + first, place.host, len - first);
 }
 
 const X86Insn *x86_fetch(X86Cpu *cpu)
@@ -115,6 +124,21 @@ static bool uses(const X86Insn *in, X86OperandKind kind)
 static void check_sse(X86Cpu *cpu)
 {
     if (cpu->cr0 & X86_CR0_EM || !(cpu->cr4 & X86_CR4_OSFXSR))
+        x86_raise(cpu, X86_UD);
+    if (cpu->cr0 & X86_CR0_TS)
+        x86_raise(cpu, X86_NM);
+}
+
+/* Instructions with a VEX prefix are those of protected mode, and AVX's need its state enabled. */
+static void check_vex(X86Cpu *cpu, bool is_vector)
+{
+    enum { SSE_AND_AVX = 6 };
+
+    if (x86_is_real(cpu) || x86_is_v86(cpu))
+        x86_raise(cpu, X86_UD);
+    if (!is_vector)
+        return;
+    if (!(cpu->cr4 & X86_CR4_OSXSAVE) || (cpu->xcr0 & SSE_AND_AVX) != SSE_AND_AVX)
         x86_raise(cpu, X86_UD);
     if (cpu->cr0 & X86_CR0_TS)
         x86_raise(cpu, X86_NM);
@@ -153,6 +177,10 @@ static void check_state(X86Cpu *cpu, const X86Insn *in)
 
     if (in->attributes & X86_A_PRIVILEGED && cpu->cpl)
         x86_raise_error(cpu, X86_GP, 0);
+    if (in->vex) {
+        check_vex(cpu, class != X86_C_BMI);
+        return;
+    }
     if (class < X86_C_X87)
         return;
     if (class == X86_C_X87)
@@ -202,7 +230,10 @@ static void run(X86Cpu *cpu, const X86Insn *in)
     bool is_x87 = x86_operations[in->op].class_ == X86_C_X87 && !x86_is_x87_control(in);
     uint64_t data = is_x87 ? x86_offset(cpu, in) : 0;
 
-    execute[in->op](cpu, in);
+    if (in->vex && !(in->attributes & X86_A_WIDE) && x86_operations[in->op].class_ != X86_C_BMI)
+        x86_execute_lanes(cpu, in, execute[in->op]);
+    else
+        execute[in->op](cpu, in);
     if (is_x87)
         note_x87(cpu, in, data);
     if (uses(in, X86_OPD_MMX))

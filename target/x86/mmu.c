@@ -7,6 +7,7 @@
  * a PCID; one whose page is not yet dirty has no X86_TLB_DIRTY, and a write then walks again.
  */
 #include "target/x86/mmu.h"
+#include "system/base/ram-log.h"
 #include "target/x86/access.h"
 #include "target/x86/debug.h"
 #include "target/x86/translate.h"
@@ -92,6 +93,7 @@ static bool set_bits(X86Cpu *cpu, uint64_t at, unsigned size, uint64_t entry, ui
         memory_map_write(cpu->memory, at, size, entry | bits);
         return true;
     }
+    ram_log_note(host);
     if (size == 4) {
         uint32_t expected = GUINT32_TO_LE((uint32_t)entry);
 
@@ -394,6 +396,8 @@ bool x86_fast_fill(X86Cpu *cpu, uint64_t linear, bool write)
     if (!e)
         return false;
     note_access(cpu, e, access, X86_BY_PROGRAM);
+    if (write && e->host)
+        ram_log_note(e->host);
     return x86_behind_slot(cpu, table, write, page)->page == page;
 }
 
@@ -405,6 +409,8 @@ X86Place x86_place(X86Cpu *cpu, uint64_t linear, size_t len, X86Access access, X
 
     if (!e)
         page_fault(cpu, linear, error, access, by);
+    if (access == X86_WRITE && e->host)
+        ram_log_note(e->host);
     if (access == X86_WRITE)
         x86_code_changed(cpu, e->physical | within, len);
     if (cpu->translator)

@@ -60,9 +60,11 @@ X86Key x86_key(const X86Cpu *cpu)
     k.stack = cpu->stack_size;
     k.flat = cpu->mode.bits == 64 ? 0 : cpu->flat;
     k.is_v86 = x86_is_v86(cpu);
+    k.is_protected = !x86_is_real(cpu) && !k.is_v86;
     k.is_supervisor = !cpu->cpl;
     k.sse = on && cpu->cr4 & X86_CR4_OSFXSR;
     k.sse_float = k.sse && (cpu->mxcsr & 0x1f80) == 0x1f80;
+    k.avx = k.sse && cpu->cr4 & X86_CR4_OSXSAVE && (cpu->xcr0 & 6) == 6 && x86_host_has_avx();
     k.counts = cpu->counts;
     k.x87 = on && (cpu->x87.control & X87_EXCEPTIONS) == X87_EXCEPTIONS &&
             !(cpu->x87.status & X87_ES);
@@ -518,6 +520,7 @@ static void run_block(X86Cpu *cpu)
     if (cpu->mode.bits != 64)
         x86_find_bounds(cpu);
     choose_key(cpu);
+    cpu->has_wide = cpu->translator->keys[cpu->translator->slot].avx;
     choose_code_range(cpu);
     code = find_code(cpu);
     if (!code) {

@@ -15,7 +15,8 @@ t.setup('chain', """
     qemu-img create -q -f qcow -b r -F raw top 2M
     qemu-io -c 'write -P 1 3k 300k' -c 'write -P 5 1M 700' top >/dev/null
     qemu-img create -q -f qcow -b top -F qcow above 3M
-    qemu-img convert -O qcow -c top compressed
+    qemu-img create -q -f qcow compressed 2M
+    qemu-io -c 'write -c -P 1 64k 4k' -c 'write -c -P 2 128k 4k' -c 'write -P 3 1M 4k' compressed >/dev/null
     qemu-img convert -O qcow -o encrypt.format=aes,encrypt.key-secret=s --object secret,id=s,data=abc top secret
 """, 'raw')
 KEY = '--object secret,id=s,data=abc --image-opts driver=qcow,file.filename=secret,encrypt.key-secret=s'

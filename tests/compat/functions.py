@@ -20,12 +20,12 @@ def require_reference(*names):
 
 class Daemon:
     """One line of JSON in, one out. The reference's, or that in folder @programs."""
+    COMMAND = ('qemu-storage-daemon', '--chardev', 'stdio,id=c', '--monitor', 'c')
 
     def __init__(self, programs=REFERENCE):
-        require_reference('qemu-storage-daemon')
-        self.process = subprocess.Popen(
-            [programs / 'qemu-storage-daemon', '--chardev', 'stdio,id=c', '--monitor', 'c'],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        require_reference(self.COMMAND[0])
+        self.process = subprocess.Popen([programs / self.COMMAND[0], *self.COMMAND[1:]],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.process.stdout.readline()
         self.ask('qmp_capabilities')
 
@@ -50,6 +50,12 @@ class Daemon:
         got = self.line(b'{"execute":"qmp_capabilities","id":' + value + b'}')
         start, end = b'{"id": ', b', "error": '
         return got[len(start):got.rindex(end)] if got.startswith(start) else None
+
+
+class Emulator(Daemon):
+    """The same of the emulator."""
+    COMMAND = ('qemu-system-x86_64', '-M', 'microvm', '-accel', 'tcg', '-nodefaults', '-display', 'none', '-S',
+               '-qmp', 'stdio')
 
 
 class Show:

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 
-from functions import BUILD, Daemon, Show, judge
+from functions import BUILD, Daemon, Emulator, Show, judge
 
 # Newer than the reference. Names of members: type.member.
 ADDED = {
@@ -21,6 +21,7 @@ ADDED = {
     'BlockdevOptionsNbd.tls', 'BlockdevOptionsNbd.connections',
     'BlockdevOptionsCurlHttp.force-range', 'BlockdevOptionsCurlHttps.force-range',
     'BlkdebugInjectErrorOptions.delay-ns', 'ImageInfo.limits', 'ImageInfo.children',
+    'JobType.x-compact', 'JobInfo.x-rate', 'JobInfo.x-seconds-left', 'QmpQueryJobsArgs.x-forecast',
 }
 # Taken by the reference, too, but not told in its schema.
 ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path',
@@ -36,17 +37,16 @@ SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExport
 # Types that the reference's daemon does not tell, its manual does.
 UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'BlockChildInfo',
           '[BlockChildInfo]', 'MonitorOptions', 'MonitorMode', 'NbdServerOptions',
-          'VpcSizeRule', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
-# Those of the emulator's commands, whose answers tests/system/qmp.py compares.
-UNSEEN |= {'CpuDefinitionInfo', '[CpuDefinitionInfo]', 'CpuInfoFast', '[CpuInfoFast]', 'CpuInstanceProperties',
-           'GuestPanicAction', 'KvmInfo', 'MachineInfo', '[MachineInfo]', 'MemoryInfo', 'NameInfo', 'RunState',
-           'ShutdownCause', 'StatusInfo', 'SysEmuTarget', 'TargetInfo', 'UuidInfo'}
+          '[uint16]', 'VpcSizeRule', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
 # Types that are only bases: their members show in other types.
 BASES = {'BackupCommon', 'BlockdevOptionsCurlBase', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties',
          'SecretCommonProperties', 'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
          'BlockExportOptionsNbdBase', 'ChardevCommon'}
 # Commands of ours that the reference's daemon does not have.
-COMMANDS_ADDED = {'getfd', 'closefd', 'add-fd', 'remove-fd', 'query-fdsets', 'blockdev-set-active'}
+COMMANDS_ADDED = {'getfd', 'closefd', 'add-fd', 'remove-fd', 'query-fdsets', 'blockdev-set-active',
+                  'x-compact'}
+# The same of the emulator.
+EMULATOR_COMMANDS_ADDED = {'blockdev-set-active', 'x-compact'}
 
 
 class Comparison:
@@ -83,8 +83,9 @@ class Comparison:
         ours, theirs = ([m['name'] for m in e['members']] for e in (a, b))
         if a['values'] != ours:
             self.complain(our, 'values and members differ')
-        if not set(ours) <= set(theirs):
-            self.complain(our, f'adds values {set(ours) - set(theirs)}')
+        added = {v for v in set(ours) - set(theirs) if f'{our}.{v}' not in ADDED}
+        if added:
+            self.complain(our, f'adds values {added}')
         if our not in SHORTER and set(theirs) - set(ours):
             self.complain(our, f'lacks values {set(theirs) - set(ours)}')
 
@@ -182,27 +183,57 @@ class Numbered(Comparison):
                 self.compare(a[key], b[key])
 
 
+class Narrower(Numbered):
+    """The same where ours may lack what is optional, values of enums, and a union's cases."""
+
+    def complain(self, name, text):
+        if not text.startswith('lacks values'):
+            super().complain(name, text)
+
+    def object(self, our, a, b):
+        ours = {m['name'] for m in a['members']}
+        members = [m for m in b['members'] if m['name'] in ours or 'default' not in m]
+        kept = dict(b, members=members)
+        if 'tag' in b and 'tag' not in a and b['tag'] in ours:
+            del kept['tag']
+        super().object(our, a, kept)
+
+    def member(self, our, name, a, b):
+        """Ours always has what theirs may have."""
+        if 'default' in b and 'default' not in a:
+            b = {k: v for k, v in b.items() if k != 'default'}
+        super().member(our, name, a, b)
+
+
 # What is named in the schema though the reference's daemon gives commands their members directly.
 TYPES_OF_COMMANDS = {
+    'netdev_add': 'Netdev', 'device_add': 'DeviceAddArguments', 'announce-self': 'AnnounceParameters',
+    'migrate-set-parameters': 'MigrateSetParameters',
     'blockdev-add': 'BlockdevOptions', 'object-add': 'ObjectOptions',
     'block-export-add': 'BlockExportOptions', 'nbd-server-add': 'NbdServerAddOptions',
-    'query-named-block-nodes': '[BlockDeviceInfo]', 'chardev-add': 'QmpChardevAddArgs',
-    'transaction': 'QmpTransactionArgs', 'blockdev-create': 'QmpBlockdevCreateArgs',
+    'query-named-block-nodes': '[BlockDeviceInfo]',
 }
 
 
-def daemon_problems(named, theirs):
-    """Differences of what our daemon tells, by command and event."""
-    with Daemon(BUILD) as ours:
-        told = ours.ask('query-qmp-schema')
-    c = Numbered(told, theirs, named)
+def type_of_members(entity):
+    """Our name for the members of a command or an event."""
+    words = re.split('[-_]', entity['name'])
+    return 'Qmp' + ''.join(w[:1].upper() + w[1:].lower() for w in words) + \
+        {'command': 'Args', 'event': 'Data'}[entity['meta-type']]
+
+
+def told_problems(c, added):
+    """Differences of what one of our programs tells, by command and event; those @added are skipped."""
+    told = list(c.ours.values())
     for e in told:
         if e['meta-type'] in ('command', 'event'):
             key = 'ret-type' if e['name'].startswith('query-named') else 'arg-type'
-            if e['name'] in TYPES_OF_COMMANDS:
-                c.learn(e[key], TYPES_OF_COMMANDS[e['name']])
+            if key in e:
+                c.learn(e[key], TYPES_OF_COMMANDS.get(e['name']) or type_of_members(e))
+            if e['name'] in TYPES_OF_RESULTS:
+                c.learn(e['ret-type'], TYPES_OF_RESULTS[e['name']])
     for e in told:
-        if e['meta-type'] in ('command', 'event') and e['name'] not in COMMANDS_ADDED:
+        if e['meta-type'] in ('command', 'event') and e['name'] not in added:
             before = len(c.problems)
             if e['name'] in c.theirs:
                 c.command(e['name'])
@@ -210,6 +241,18 @@ def daemon_problems(named, theirs):
                 c.complain(e['name'], 'is not known')
             yield e['name'], c.problems[before:]
 
+
+# The same of results of the emulator's commands.
+TYPES_OF_RESULTS = {
+    'query-status': 'StatusInfo', 'query-cpus-fast': '[CpuInfoFast]', 'query-kvm': 'KvmInfo',
+    'query-machines': '[MachineInfo]', 'query-name': 'NameInfo', 'query-uuid': 'UuidInfo',
+    'query-target': 'TargetInfo', 'query-cpu-definitions': '[CpuDefinitionInfo]',
+    'query-memory-size-summary': 'MemoryInfo', 'query-migrate': 'MigrationInfo',
+    'query-migrate-parameters': 'MigrationParameters', 'query-memdev': '[Memdev]',
+    'query-migrate-capabilities': '[MigrationCapabilityStatus]', 'query-rx-filter': '[RxFilterInfo]',
+    'query-command-line-options': '[CommandLineOptionInfo]', 'query-display-options': 'DisplayOptions',
+    'query-current-machine': 'CurrentMachineParams', 'query-cpu-model-expansion': 'CpuModelExpansionInfo',
+}
 
 ROOTS = {
     'BlockdevOptions': ('blockdev-add', 'arg-type'),
@@ -263,12 +306,19 @@ def main():
         before = len(c.problems)
         c.compare(root, c.their_path(*path))
         judge(f'from-{root}', c.problems[before:])
-    for name, problems in daemon_problems(ours, theirs):
+    with Daemon(BUILD) as daemon:
+        told = daemon.ask('query-qmp-schema')
+    for name, problems in told_problems(Numbered(told, theirs, ours), COMMANDS_ADDED):
         judge(f'of-{name}', problems)
+    with Emulator(BUILD) as emulator, Emulator() as reference:
+        told, theirs_told = (e.ask('query-qmp-schema') for e in (emulator, reference))
+    narrower = Narrower(told, theirs_told, ours)
+    for name, problems in told_problems(narrower, EMULATOR_COMMANDS_ADDED):
+        judge(f'of-emulator-{name}', problems)
     # Types made for the members of one command are compared with that.
     compound = {n for n, e in c.ours.items()
                 if e['meta-type'] != 'builtin' and not re.match(r'(\[)?Qmp.*(Args|Data)', n)}
-    seen = {our for our, _ in c.seen}
+    seen = {narrower.names.get(our, our) for our, _ in c.seen | narrower.seen}
     judge('every-type-is-compared', sorted(n for n in compound - seen - UNSEEN - BASES
                                            if n.strip('[]') not in seen | UNSEEN))
     absent = {a for a in ADDED | LOOSENED

@@ -5,6 +5,7 @@
  * but the guest's.
  */
 #include "target/x86/translate.h"
+#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -140,13 +141,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     static X86Cpu interpreted, translated;
     g_autoptr(MemoryMap) map = memory_map_new();
-    g_autofree uint8_t *memory = NULL;
+    g_autofree uint8_t *memory = NULL; /* g_free is free */
 
     if (len < 4 || len > 512)
         return 0;
     if (!translated.translator && x86_translator_init(&translated, CODE_BUFFER))
         g_thread_unref(g_thread_new("stop", stop_always, &translated));
-    memory = g_malloc0(MEMORY);
+    memory = aligned_alloc(PAGE, MEMORY);
+    memset(memory, 0, MEMORY);
     memory_map_add_ram(map, 0, MEMORY, memory);
     start(&interpreted, memory, map, data, len);
     x86_interpret(&interpreted, STEPS);

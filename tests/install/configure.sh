@@ -35,9 +35,9 @@ rm -r build
 ! grep -q -- -Werror build/config.mk
 result warnings-do-not-stop-the-build $?
 
-# Nothing but cpio, nbdkit, debootstrap and lintian is missing, and lintian is not to be had.
+# Nothing but fio, nbdkit, debootstrap and lintian is missing, and lintian is not to be had.
 fake dpkg-query 'for last; do :; done
-case $last in debootstrap | cpio | nbdkit | lintian) exit 1 ;; *) echo install ok installed ;; esac'
+case $last in debootstrap | fio | nbdkit | lintian) exit 1 ;; *) echo install ok installed ;; esac'
 fake apt-cache 'case $2 in lintian) ;; *) echo "  Candidate: 1.0" ;; esac'
 fake sudo '[ "$1" = -n ] && shift; exec "$@"'
 asked_for()
@@ -49,8 +49,8 @@ asked_for()
     [ "$asked" = "$2" ] || { echo "asked for: $asked"; return 1; }
 }
 fake apt-get "echo \"\$*\" >>$TMPDIR/build/asked"
-for row in 'all:' 'demo:debootstrap' 'check:debootstrap nbdkit' 'check-slow:debootstrap nbdkit cpio' \
-    'bench:debootstrap nbdkit cpio'; do
+for row in 'all:' 'demo:debootstrap' 'check:debootstrap nbdkit' 'check-slow:debootstrap nbdkit fio' \
+    'bench:debootstrap nbdkit fio'; do
     code=0
     asked_for "${row%%:*}" "${row#*:}" || code=1
     result "installs-for/${row%%:*}" $code

@@ -2,6 +2,7 @@
 /* The workloads that power cuts interrupt. */
 #include "tests/lib/power-cut-workloads.h"
 #include "block/driver.h"
+#include "tests/lib/power-cut-jobs.h"
 #include "util/endian.h"
 #include <string.h>
 
@@ -200,6 +201,43 @@ static CO void run_amend_snapshot(PowerCut *pc)
     power_cut_snapshot_apply(pc, one);
     amend(pc, "compat", "1.1");
     power_cut_snapshot_remove(pc, one);
+}
+
+/* ---- compacting ----------------------------------------------------------------------------- */
+
+/* Full, then half of it given back here and there. */
+static CO void prepare_hollow(PowerCut *pc)
+{
+    uint64_t size = handle_size(power_cut_handle(pc)), piece = size / 32;
+
+    for (uint64_t off = 0; off < size; off += piece)
+        power_cut_write(pc, off, piece);
+    for (uint64_t off = 0; off < size; off += piece)
+        if (power_cut_random(pc, 2))
+            power_cut_discard(pc, off, piece);
+    power_cut_flush(pc);
+}
+
+static CO void compact(PowerCut *pc, unsigned ops)
+{
+    g_autoptr(GError) err = NULL;
+    CompactState s = {};
+
+    while (!s.finished) {
+        bool ok = handle_compact(power_cut_handle(pc), &s, &err);
+
+        g_assert_no_error(err);
+        g_assert_true(ok);
+        power_cut_mix(pc, ops, 4096);
+    }
+}
+
+/* Alone, then while the image is written. */
+static CO void run_compact(PowerCut *pc)
+{
+    compact(pc, 0);
+    power_cut_mix(pc, 20, SMALL);
+    compact(pc, 2);
 }
 
 /* ---- chains --------------------------------------------------------------------------------- */
@@ -416,11 +454,37 @@ const PowerCutWorkload power_cut_workloads[] = {
       run_backing_and_bitmaps, POWER_CUT_BACKING, prepare_bitmaps, names_first },
     { "rebase, names first", "cluster_size=4k", NULL, 256 << 10, run_rebase, POWER_CUT_BACKING,
       prepare_bitmaps, names_first },
+    { "compacting", "cluster_size=4k", NULL, 512 << 10, run_compact, .prepare = prepare_hollow },
+    { "compacting, 64 KiB clusters", "", NULL, 4 << 20, run_compact, .prepare = prepare_hollow },
+    { "compacting, 512 byte clusters", "cluster_size=512", TINY, 256 << 10, run_compact,
+      .prepare = prepare_hollow },
+    { "compacting, extended L2", "cluster_size=16k,extended_l2=on", NULL, 1 << 20, run_compact,
+      .prepare = prepare_hollow },
+    { "compacting, lazy refcounts", "cluster_size=4k,lazy_refcounts=on", NULL, 512 << 10, run_compact,
+      .prepare = prepare_hollow },
+    { "compacting, 1 bit refcounts", "cluster_size=512,refcount_bits=1", NULL, 256 << 10, run_compact,
+      .prepare = prepare_hollow },
+    { "compacting, encrypted", "cluster_size=4k", NULL, 512 << 10, run_compact, POWER_CUT_LUKS,
+      .prepare = prepare_hollow },
+    { "compacting, backing file", "cluster_size=4k", NULL, 512 << 10, run_compact, POWER_CUT_BACKING,
+      .prepare = prepare_hollow },
+    { "compacting, data file", "cluster_size=4k", NULL, 512 << 10, run_compact, POWER_CUT_DATA_FILE,
+      .prepare = prepare_hollow },
     { "amending, 512 byte clusters", "cluster_size=512", NULL, 128 << 10, run_amend },
     { "amending to v2 and back", "cluster_size=4k", NULL, 512 << 10, run_amend_versions },
     { "commit", "cluster_size=4k", NULL, 512 << 10, run_commit, POWER_CUT_OVERLAY },
     { "commit, 512 byte clusters", "cluster_size=512", NULL, 128 << 10, run_commit,
       POWER_CUT_OVERLAY },
+    { "job stream", "cluster_size=4k", NULL, 512 << 10, power_cut_stream, POWER_CUT_BACKING },
+    { "job stream, extended L2", "cluster_size=16k,extended_l2=on", NULL, 512 << 10, power_cut_stream,
+      POWER_CUT_BACKING },
+    { "job commit", "cluster_size=4k", NULL, 512 << 10, power_cut_commit, POWER_CUT_OVERLAY },
+    { "job commit, 512 byte clusters", "cluster_size=512", NULL, 128 << 10, power_cut_commit,
+      POWER_CUT_OVERLAY },
+    { "job mirror", "cluster_size=4k", NULL, 512 << 10, power_cut_mirror, .prepare = prepare_mix },
+    { "job mirror, lazy refcounts", "lazy_refcounts=on", NULL, 1 << 20, power_cut_mirror,
+      .prepare = prepare_mix },
+    { "job backup", "cluster_size=4k", NULL, 512 << 10, power_cut_backup, .prepare = prepare_mix },
     { "rebase", "cluster_size=4k", NULL, 512 << 10, run_rebase, POWER_CUT_BACKING },
     { "bitmaps, backing file", "cluster_size=4k", NULL, 512 << 10, run_backing_and_bitmaps,
       POWER_CUT_BACKING },

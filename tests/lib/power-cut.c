@@ -104,6 +104,22 @@ CO void power_cut_flush(PowerCut *pc)
     timeline_flushed(pc->time, position(pc));
 }
 
+CO Node *power_cut_want(PowerCut *pc, unsigned needs)
+{
+    g_autoptr(GError) err = NULL;
+    Handle *h = handle_new(handle_node(pc->h), HANDLE_USER, needs, ACCESS_ALL, &err);
+
+    g_assert_no_error(err);
+    handle_close(pc->h);
+    pc->h = h;
+    return handle_node(h);
+}
+
+void power_cut_is_durable(PowerCut *pc)
+{
+    timeline_flushed(pc->time, position(pc));
+}
+
 CO void power_cut_resize(PowerCut *pc, uint64_t size)
 {
     uint64_t old = handle_size(pc->h);
@@ -548,6 +564,13 @@ static Node *base_insert(const char *name, const PowerCutWorkload *w, const Sect
     for (uint64_t i = 0; i < w->size / 8; i++)
         data[i] = s[i / (SECTOR / 8)].stamp;
     return memdisk_new_scratch(name, (uint8_t *)data, w->size, UINT64_MAX);
+}
+
+void power_cut_becomes(PowerCut *pc, const char *base)
+{
+    g_autofree SectorState *s = base_state(pc->w, strcmp(base, POWER_CUT_BASE_A) ? 2 : 1);
+
+    timeline_restore(pc->time, position(pc), s);
 }
 
 static void secret_make(void)

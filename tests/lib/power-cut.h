@@ -59,6 +59,13 @@ CO void power_cut_resize(PowerCut *pc, uint64_t size);
 /* Random writes, zeroes, discards and flushes, @ops of them, up to @max bytes each. */
 CO void power_cut_mix(PowerCut *pc, unsigned ops, uint64_t max);
 
+/* The handle wants only @needs (ACCESS_*) from now on, and lets others do everything. Its node. */
+CO Node *power_cut_want(PowerCut *pc, unsigned needs);
+/* Each sector of the image may become that of base-a or base-b from now on. */
+void power_cut_becomes(PowerCut *pc, const char *base);
+/* What somebody else has made of the image is durable. */
+void power_cut_is_durable(PowerCut *pc);
+
 /* Takes a snapshot; the returned one is for the next two, which free it. */
 typedef struct PowerCutSnapshot PowerCutSnapshot;
 CO PowerCutSnapshot *power_cut_snapshot(PowerCut *pc, const char *name);

@@ -12,7 +12,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / 'lib'))
-from cases import CASES, case, img, main
+from cases import CASES, IO, case, img, io, main, run
 from guest import Guest
 
 spec = importlib.util.spec_from_file_location('jobs', HERE / 'jobs.py')
@@ -39,7 +39,7 @@ class Killed:
             self.guest.wait_for_writes(5)
             with self.guest.lock:
                 self.before = list(self.guest.disk)
-                d.do(command, job_id='j', device='t', **arguments)
+                d.do(command, job_id='j', **{'node_name' if command == 'x-compact' else 'device': 't'}, **arguments)
             self.is_asked = False
             self.work()
             d.process.kill()
@@ -76,12 +76,14 @@ def check_once_free(name):
         time.sleep(.05)
 
 
-def each(command, images, judge, **arguments):
-    """@judge says what is wrong with a run."""
+def each(command, images, judge, prepare=None, **arguments):
+    """@judge says what is wrong with a run; @prepare changes the images before."""
     os.mkdir('fresh')
     os.chdir('fresh')
     jobs.chain()
     img('create', '-q', '-f', 'qcow2', 'x.qcow2', jobs.SIZE)
+    if prepare:
+        prepare()
     os.chdir('..')
     over = 0
     for seed in range(MOMENTS):
@@ -157,6 +159,16 @@ def a_backup_that_is_killed():
                 return bad
         return run.holds('t.qcow2')[1]
     each('blockdev-backup', ('t', 'x'), judge, target='x', sync='full')
+
+
+@case
+def a_compaction_that_is_killed():
+    def prepare():
+        io('t.qcow2', 'write -q -P 5 0 16M')
+        run(IO, '--image-opts', *[w for i in range(0, 16, 2) for w in ('-c', f'discard {i}M 1M')],
+            'driver=qcow2,file.filename=t.qcow2,discard=unmap')
+
+    each('x-compact', ('t', 'm', 'a'), guest_is_at('t'), prepare=prepare)
 
 
 main('storage-daemon/jobs-killed')

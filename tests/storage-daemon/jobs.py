@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import BUILD, case, img, io, main
+from cases import BUILD, IO, case, img, io, main, run
 from guest import BLOCK, Guest
 from qmp import PATIENCE, Stdio
 
@@ -360,6 +360,73 @@ def errors_of_a_backup():
 @case
 def errors_of_a_mirror():
     errors_of('blockdev-mirror', 'on_target_error', target='x', sync='full')
+
+
+# ---- beyond the reference ----
+
+def hollow():
+    chain()
+    io('t.qcow2', 'write -q -P 5 0 16M')
+    options = 'driver=qcow2,file.filename=t.qcow2,discard=unmap'
+    run(IO, '--image-opts', *[w for i in range(0, 16, 2) for w in ('-c', f'discard {i}M 1M')], options)
+
+
+@case
+def an_image_is_compacted_while_the_guest_writes():
+    hollow()
+    before = os.stat('t.qcow2').st_size
+    with Daemon(*TOP, *EXPORT) as d:
+        guest = Guest('nbd', 't', blocks=1024, most=4).start()
+        guest.wait_for_writes(20)
+        d.do('x-compact', job_id='j', node_name='t')
+        answer = d.try_('block-stream', job_id='k', device='t')
+        assert 'in use by block job: x-compact' in answer.get('desc', '') or any(
+            e['event'] == 'BLOCK_JOB_COMPLETED' for e in d.events), answer
+        assert d.finish() is None
+        guest.wait_for_writes(20)
+        guest.stop()
+    assert os.stat('t.qcow2').st_size < before - (5 << 20), (before, os.stat('t.qcow2').st_size, d.events)
+    checked('t.qcow2')
+    check(guest, 't.qcow2')
+
+
+@case
+def compacting_may_be_slow_paused_and_cancelled():
+    hollow()
+    with Daemon(*TOP, *EXPORT) as d:
+        guest = Guest('nbd', 't').start()
+        d.do('x-compact', job_id='j', node_name='t', speed=1)
+        d.do('job-pause', id='j')
+        d.do('job-resume', id='j')
+        d.do('job-cancel', id='j')
+        d.wait('null')
+        guest.stop()
+        for name in ('m', 'n'):    # read-only, absent
+            assert 'desc' in d.try_('x-compact', job_id='j', node_name=name)
+    checked('t.qcow2')
+    check(guest, 't.qcow2')
+
+
+@case
+def a_job_tells_its_rate_and_how_long_it_will_take():
+    chain()
+    with Daemon(*TOP, *target()) as d:
+        d.do('blockdev-backup', job_id='j', device='t', target='x', sync='full', speed=2 << 20)
+        deadline = time.monotonic() + PATIENCE
+        while 'x-seconds-left' not in (told := d.do('query-jobs', x_forecast=True)[0]) or not told['x-rate']:
+            assert time.monotonic() < deadline, told
+            time.sleep(.05)
+        left = told['total-progress'] - told['current-progress']
+        assert told['x-seconds-left'] == -(-left // told['x-rate']), told
+        deadline = time.monotonic() + PATIENCE
+        while not (2 << 20) * .5 < told['x-rate'] < (2 << 20) * 1.8:
+            assert time.monotonic() < deadline, told
+            time.sleep(.2)
+            told = d.do('query-jobs', x_forecast=True)[0]
+        assert 'x-rate' not in d.do('query-jobs')[0]
+        d.do('job-pause', id='j')
+        assert 'x-rate' not in d.do('query-jobs', x_forecast=True)[0]
+        d.do('job-cancel', id='j')
 
 
 # ---- nodes ----

@@ -3,6 +3,7 @@
 """Virtio devices with the drivers of Debian's kernel."""
 import hashlib
 import http.server
+import json
 import os
 import pathlib
 import socket
@@ -13,7 +14,7 @@ import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 import qmp
-from cases import case, main
+from cases import case, img, main
 from linux_guest import PATIENCE, connect, ramdisk, running
 
 
@@ -252,6 +253,69 @@ def check_commands(monitor, links):
     assert monitor.answer('set_link', name='n1', up=False) == {}
     assert monitor.answer('set_link', name='d4', up=False) == {}
     assert monitor.answer('set_link', name='nobody', up=False)['class'] == 'DeviceNotFound'
+
+
+# ---- disks -----------------------------------------------------------------------------------------
+
+@case
+def a_disk_has_queues_discard_and_what_its_properties_say():
+    img('create', '-q', '-f', 'qcow2', 'd.qcow2', '16M')
+    kernel = ramdisk('b=/bin/busybox; q=/sys/block/vda/queue; '
+                     'echo "QUEUES $(ls /sys/block/vda/mq | $b wc -l)"; '
+                     'for f in logical_block_size physical_block_size minimum_io_size optimal_io_size '
+                     'discard_granularity; do echo "$f $($b cat $q/$f)"; done\n'
+                     '$b dd if=/dev/urandom of=/dev/vda bs=1M 2>/dev/null; $b sync; '
+                     '$b blkdiscard -o 4194304 -l 8388608 /dev/vda && echo DISCARDED\n'
+                     '$b dd if=/dev/vda bs=1M skip=4 count=8 2>/dev/null | $b tr -d "\\000" | $b wc -c; '
+                     'for i in 0 1 2 3; do $b dd if=/dev/vda of=/dev/null bs=64k skip=$((64*i)) count=64 '
+                     '2>/dev/null & done; wait; echo READ',
+                     ['virtio_mmio', 'virtio_blk'])
+    with running(kernel, '-smp', '2', '-blockdev',
+                 'qcow2,node-name=d,discard=unmap,file.driver=file,file.filename=d.qcow2,file.discard=unmap',
+                 '-device', 'virtio-blk-device,drive=d,num-queues=2,queue-size=64,logical_block_size=4096,'
+                 'physical_block_size=8192,min_io_size=16384,opt_io_size=65536,'
+                 'discard_granularity=65536') as guest:
+        said = guest.rest()
+    for line in ('QUEUES 2', 'logical_block_size 4096', 'physical_block_size 8192',
+                 'minimum_io_size 16384', 'optimal_io_size 65536', 'discard_granularity 65536',
+                 'DISCARDED', 'READ'):
+        assert line in said, (line, said)
+    assert '\n0\n' in said, said
+    img('check', '-q', 'd.qcow2')
+    mapped = json.loads(img('map', '--output=json', 'd.qcow2').stdout)
+    assert sum(m['length'] for m in mapped if m['data']) == 8 << 20, mapped
+
+
+@case
+def a_full_disk_stops_the_guest_until_there_is_room():
+    content = os.urandom(1 << 20)
+    img('create', '-q', 'd.raw', '4M')
+    pathlib.Path('blkdebug.conf').write_text('[inject-error]\nevent = "none"\niotype = "write"\n'
+                                             'errno = "28"\nonce = "on"\nsector = "1024"\n')
+    pathlib.Path('other.conf').write_text('[inject-error]\nevent = "none"\niotype = "read"\n'
+                                          'errno = "5"\nonce = "on"\nsector = "0"\n')
+    kernel = ramdisk('b=/bin/busybox; $b head -c 1048576 /dev/vport0p1 >/data; '
+                     '$b dd if=/data of=/dev/vda bs=64k 2>&1 && $b sync && echo WRITTEN; '
+                     '$b dd if=/dev/vdb of=/dev/null bs=4k count=1 2>/dev/null || echo REPORTED',
+                     ['virtio_mmio', 'virtio_blk', 'virtio_console'])
+    with running(kernel, '-qmp', 'unix:qmp,server=on,wait=off', '-blockdev',
+                 'blkdebug,node-name=d,config=blkdebug.conf,image.driver=file,image.filename=d.raw',
+                 '-device', 'virtio-rng-device', '-device', 'virtio-blk-device,drive=d,id=disk',
+                 '-blockdev', 'blkdebug,node-name=e,config=other.conf,image.driver=null-co',
+                 '-device', 'virtio-blk-device,drive=e,id=other', '-device', 'virtio-serial-device',
+                 '-chardev', 'socket,id=c,path=port,server=on,wait=off', '-device',
+                 'virtserialport,chardev=c') as guest:
+        monitor = qmp.Client('qmp')
+        connect('port').sendall(content)
+        error = monitor.event('BLOCK_IO_ERROR', PATIENCE)
+        assert error == {'device': 'disk', 'node-name': 'd', 'operation': 'write', 'action': 'stop',
+                         'nospace': True, 'reason': 'No space left on device'}, error
+        monitor.event('STOP')
+        assert monitor.answer('query-status')['status'] == 'io-error'
+        assert monitor.answer('cont') == {}
+        said = guest.rest()
+    assert 'WRITTEN' in said and 'REPORTED' in said, said
+    assert pathlib.Path('d.raw').read_bytes()[:1 << 20] == content
 
 
 main('virtio', 'system')

@@ -127,7 +127,7 @@ static void set_up(Machine *m, const Mode *mode, const Generated *g, uint64_t se
 
     x86_reset(cpu);
     cpu->cr0 = X86_CR0_ET | X86_CR0_NE | (mode->real ? 0 : X86_CR0_PE);
-    cpu->cr4 = X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
+    cpu->cr4 = X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE;
     cpu->flags = X86_FIXED | (random_next(&r) & (X86_ARITH | X86_DF | X86_IOPL)) |
                  (mode->v86 ? X86_VM : 0);
     cpu->stop_at_exceptions = true;
@@ -137,7 +137,9 @@ static void set_up(Machine *m, const Mode *mode, const Generated *g, uint64_t se
     for (unsigned i = 0; i < 8; i++)
         cpu->gpr[i] = (uint32_t)offset(&r);
     random_float_state(&r, &f, &g->insn);
-    memcpy(cpu->xmm, f.xmm, sizeof(cpu->xmm));
+    memcpy(cpu->xmm, f.xmm, sizeof(f.xmm));
+    memcpy(cpu->ymm_high, f.ymm_high, sizeof(f.ymm_high));
+    cpu->xcr0 = 7;
     cpu->mxcsr = f.mxcsr;
     cpu->x87.control = f.control | 0x7f;
     /* At times at the end of the code segment. */
@@ -170,7 +172,8 @@ static const char *difference(const Machine *a, const Machine *b, uint32_t flags
     if (x->cr0 != y->cr0 || x->cr2 != y->cr2 || x->cr3 != y->cr3 || x->cr4 != y->cr4 ||
         x->efer != y->efer || x->cpl != y->cpl || x->gdt.base != y->gdt.base)
         return "system registers";
-    if (memcmp(x->xmm, y->xmm, sizeof(x->xmm)) || x->mxcsr != y->mxcsr)
+    if (memcmp(x->xmm, y->xmm, 16 * sizeof(x->xmm[0])) ||
+        memcmp(x->ymm_high, y->ymm_high, sizeof(x->ymm_high)) || x->mxcsr != y->mxcsr)
         return "vectors";
     if (memcmp(x->x87.r, y->x87.r, sizeof(x->x87.r)) || x->x87.in_use != y->x87.in_use ||
         x->x87.ip != y->x87.ip || x->x87.dp != y->x87.dp || x->x87.ds != y->x87.ds)

@@ -211,7 +211,8 @@ static bool same_float(const FloatState *a, const FloatState *b)
             return false;
         }
     }
-    if (a->mxcsr != b->mxcsr || memcmp(a->xmm, b->xmm, sizeof(a->xmm))) {
+    if (a->mxcsr != b->mxcsr || memcmp(a->xmm, b->xmm, sizeof(a->xmm)) ||
+        memcmp(a->ymm_high, b->ymm_high, sizeof(a->ymm_high))) {
         printf("# mxcsr %x interpreted, %x translated, or vectors\n", a->mxcsr, b->mxcsr);
         return false;
     }

@@ -9,23 +9,6 @@
 #include "block/formats/qcow2/tree.h"
 #include <string.h>
 
-const CreateOpt qcow2_amend_opts[] = {
-    { "encrypt.state", OPT_STR, "LUKS: what key slots become, 'active' or 'inactive'" },
-    { "encrypt.keyslot", OPT_NUM, "LUKS: number of the key slot to change" },
-    { "encrypt.old-secret", OPT_STR, "LUKS: empty the key slots that this secret opens" },
-    { "encrypt.new-secret", OPT_STR, "LUKS: secret to fill a key slot with" },
-    { "encrypt.iter-time", OPT_NUM, "LUKS: milliseconds that opening a key slot shall take" },
-    { "size", OPT_SIZE, "Size of the disk" },
-    { "compat", OPT_STR, "Version of the format: 0.10 (v2) or 1.1 (v3)" },
-    { "backing_file", OPT_STR, "Image that shows through where nothing was written" },
-    { "backing_fmt", OPT_STR, "Format of the backing file" },
-    { "data_file", OPT_STR, "File for guest data, apart from the metadata" },
-    { "data_file_raw", OPT_BOOL, "Keep the data file readable as a raw image" },
-    { "lazy_refcounts", OPT_BOOL, "Write refcounts late, repair them after a crash" },
-    { "refcount_bits", OPT_NUM, "Width of a refcount: a power of two up to 64" },
-    {}
-};
-
 typedef struct {
     unsigned version;
     bool lazy, raw;

@@ -250,7 +250,7 @@ static CO int check_empty(Qcow2 *q, uint64_t off)
     return run.kind == MAP_COMPRESSED || run.copied ? -EIO : 0;
 }
 
-static uint64_t compressed_desc(const Qcow2 *q, uint64_t host, uint64_t len)
+uint64_t qcow2_compressed_desc(const Qcow2 *q, uint64_t host, uint64_t len)
 {
     unsigned shift = 62 - (q->cluster_bits - 8);
     uint64_t sectors = ((host + len - 1) >> 9) - (host >> 9);
@@ -268,7 +268,7 @@ static CO int link_compressed(Qcow2 *q, const Deflate *d)
         return r;
     old = qcow2_entry_get(q, &s, 0);
     q->unflushed = true;
-    qcow2_entry_set(q, &s, 0, (L2Entry){ .desc = compressed_desc(q, d->host, d->len) });
+    qcow2_entry_set(q, &s, 0, (L2Entry){ .desc = qcow2_compressed_desc(q, d->host, d->len) });
     qcow2_entry_free(q, d->off, old, FREE_OTHER);
     return 0;
 }

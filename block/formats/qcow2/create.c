@@ -14,31 +14,6 @@
 
 enum { CHUNK = 2 << 20 };
 
-const CreateOpt qcow2_create_opts[] = {
-    { "encryption", OPT_BOOL, "Encrypt guest data with legacy AES; use encrypt.format instead" },
-    { "encrypt.format", OPT_STR, "Encrypt guest data: 'luks', or 'aes' (insecure)" },
-    { "encrypt.key-secret", OPT_STR, "Name of the secret with the password" },
-    { "encrypt.cipher-alg", OPT_STR, "LUKS: cipher and its key size" },
-    { "encrypt.cipher-mode", OPT_STR, "LUKS: mode of the cipher" },
-    { "encrypt.ivgen-alg", OPT_STR, "LUKS: how vectors are made" },
-    { "encrypt.ivgen-hash-alg", OPT_STR, "LUKS: hash for vectors of kind 'essiv'" },
-    { "encrypt.hash-alg", OPT_STR, "LUKS: hash of the key derivation" },
-    { "encrypt.iter-time", OPT_NUM, "LUKS: milliseconds that opening a key slot shall take" },
-    { "cluster_size", OPT_SIZE, "Unit of allocation: a power of two from 512 to 2M", "65536" },
-    { "extended_l2", OPT_BOOL, "Allocate thirty-seconds of a cluster", "off" },
-    { "preallocation", OPT_STR, "What is made at once: off, metadata, falloc, full" },
-    { "compression_type", OPT_STR, "Method for compressed clusters: zlib, zstd", "zlib" },
-    { "size", OPT_SIZE, "Size of the disk" },
-    { "compat", OPT_STR, "Version of the format: 0.10 (v2) or 1.1 (v3)" },
-    { "backing_file", OPT_STR, "Image that shows through where nothing was written" },
-    { "backing_fmt", OPT_STR, "Format of the backing file" },
-    { "data_file", OPT_STR, "File for guest data, apart from the metadata" },
-    { "data_file_raw", OPT_BOOL, "Keep the data file readable as a raw image" },
-    { "lazy_refcounts", OPT_BOOL, "Write refcounts late, repair them after a crash", "off" },
-    { "refcount_bits", OPT_NUM, "Width of a refcount: a power of two up to 64", "16" },
-    {}
-};
-
 typedef struct {
     Qcow2 q;                 /* only what a header needs */
     Prealloc prealloc;

@@ -3,6 +3,7 @@
 #include "block/formats/qcow2/compress.h"
 #include "block/formats/qcow2/crypt.h"
 #include "block/formats/qcow2/qcow2.h"
+#include "gen/schema.h"
 #include <string.h>
 
 static int qcow2_probe(const uint8_t *head, size_t len, const char *filename)
@@ -290,7 +291,6 @@ const BlockDriver block_qcow2 = {
     .takes_backing = true,
     .is_compressing = true,
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
-    .options = "BlockdevOptionsQcow2",
     .strong_options = strong_options,
     .probe = qcow2_probe,
     .open = qcow2_open,
@@ -302,9 +302,9 @@ const BlockDriver block_qcow2 = {
     .reconfigure_prepare = qcow2_reconfigure_prepare,
     .reconfigure_commit = qcow2_reconfigure_commit,
     .reconfigure_abort = qcow2_reconfigure_abort,
-    .create_opts = qcow2_create_opts,
+    .create_opts = create_opts_qcow2,
     .create = qcow2_create,
-    .amend_opts = qcow2_amend_opts,
+    .amend_opts = amend_opts_qcow2,
     .amend = qcow2_amend,
     .pread = qcow2_pread,
     .reads_through = qcow2_reads_through,
@@ -316,6 +316,7 @@ const BlockDriver block_qcow2 = {
     .resize = qcow2_resize,
     .change_backing = qcow2_change_backing,
     .make_empty = qcow2_make_empty,
+    .compact = qcow2_compact,
     .info = qcow2_info,
     .info_specific = qcow2_info_specific,
     .missing_end = qcow2_missing_end,

@@ -159,6 +159,13 @@ static CO int table_own(Qcow2 *q, uint32_t i)
     return 0;
 }
 
+CO int qcow2_table_move(Qcow2 *q, uint32_t i)
+{
+    CO_LOCKED(&q->l1_lock);
+
+    return table_own(q, i);
+}
+
 CO int qcow2_slice_get_own(Qcow2 *q, uint64_t off, SliceRef *s)
 {
     uint64_t i = qcow2_l1_index(q, off);

@@ -382,8 +382,15 @@ CO int qcow2_slice_get(Qcow2 *q, uint64_t off, SliceRef *s);
 CO int qcow2_slice_get_own(Qcow2 *q, uint64_t off, SliceRef *s);
 L2Entry qcow2_entry_get(const Qcow2 *q, const SliceRef *s, unsigned i);
 void qcow2_entry_set(Qcow2 *q, const SliceRef *s, unsigned i, L2Entry e);
+/*
+ * Gives the table of L1 entry @i another place. The file has all changes of the table, and nobody makes
+ * new ones meanwhile.
+ */
+CO int qcow2_table_move(Qcow2 *q, uint32_t i);
 /* What subcluster @sub of an entry is; negative errno if that is damage. */
 CO int qcow2_entry_kind(Qcow2 *q, uint64_t guest, L2Entry e, unsigned sub, MapKind *kind);
+/* The L2 entry of @len compressed bytes at @host. */
+uint64_t qcow2_compressed_desc(const Qcow2 *q, uint64_t host, uint64_t len);
 /* Host bytes that the compressed cluster @desc takes: whole sectors. */
 void qcow2_compressed_span(const Qcow2 *q, uint64_t desc, uint64_t *off, uint64_t *len);
 /* Frees what entry @e refers to, once that is safe. */
@@ -439,6 +446,15 @@ CO int qcow2_refcount_reset(Qcow2 *q);
  * refer to. That is an attempt: a file that keeps the space is as good.
  */
 CO void qcow2_free_space_discard(Qcow2 *q);
+/* How many clusters from number @from on are counted. */
+CO int qcow2_clusters_in_use(Qcow2 *q, uint64_t from, uint64_t *n);
+/* The first cluster that nothing counts. */
+CO int qcow2_first_free(Qcow2 *q, uint64_t *cluster);
+/*
+ * Refcount blocks and table at or after cluster @limit move below it if there is room; blocks that count
+ * nothing but themselves go. No requests meanwhile, and nothing waits to be counted down.
+ */
+CO int qcow2_refblocks_compact(Qcow2 *q, uint64_t limit);
 CO int qcow2_refblocks_write(Qcow2 *q);
 /* What is to be written of the refcount table: as it is now, for when all blocks are durable. */
 typedef struct {
@@ -502,7 +518,6 @@ bool qcow2_caches_make(Qcow2 *q, GError **err);
 /* From now on memory of tables that nobody uses is given back, until no table is left in it. */
 void qcow2_trim_start(Qcow2 *q);
 CO void qcow2_trim_stop(Qcow2 *q);
-extern const CreateOpt qcow2_create_opts[], qcow2_amend_opts[];
 /* Values of the options compat and preallocation. */
 bool qcow2_version_parse(const char *text, unsigned *version, GError **err);
 bool qcow2_prealloc_parse(const char *text, Prealloc *prealloc, GError **err);
@@ -525,6 +540,8 @@ CO int qcow2_vmstate_pwrite(Node *n, uint64_t off, Span buf);
 
 /* Makes the L1 table at least @len entries long, durably. No requests meanwhile. */
 CO int qcow2_l1_grow(Qcow2 *q, uint64_t len);
+/* The same, at a new place even if it is long enough; -ENOSPC if there is none below offset @below. */
+CO int qcow2_l1_move(Qcow2 *q, uint64_t len, uint64_t below);
 /* Cuts the file behind its last cluster in use. Not being able to only wastes space. */
 CO void qcow2_cut_file(Qcow2 *q);
 CO bool qcow2_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
@@ -556,6 +573,10 @@ CO bool qcow2_repair_dirty(Qcow2 *q, GError **err);
 /* ---- empty.c -------------------------------------------------------------------------------- */
 
 CO int qcow2_make_empty(Node *n);
+
+/* ---- compact.c ------------------------------------------------------------------------------ */
+
+CO bool qcow2_compact(Node *n, CompactState *s, GError **err);
 
 /* ---- missing-end.c -------------------------------------------------------------------------- */
 

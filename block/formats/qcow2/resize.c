@@ -30,7 +30,7 @@ static CO int l1_write_copy(Qcow2 *q, uint32_t len, uint64_t off)
     return edge_pwrite_buf(q->storage, off, disk, bytes);
 }
 
-CO int qcow2_l1_grow(Qcow2 *q, uint64_t len)
+CO int qcow2_l1_move(Qcow2 *q, uint64_t len, uint64_t below)
 {
     uint64_t old_off = q->l1_off, old_bytes = q->l1_len * UINT64_C(8), off;
     uint32_t old_len = q->l1_len;
@@ -38,8 +38,6 @@ CO int qcow2_l1_grow(Qcow2 *q, uint64_t len)
     bool done;
     int r;
 
-    if (len <= q->l1_len)
-        return 0;
     if (len * 8 > QCOW2_L1_BYTES_MAX)
         return -EFBIG;
     r = qcow2_commit(q);     /* the table in the file is then the one in memory */
@@ -49,7 +47,7 @@ CO int qcow2_l1_grow(Qcow2 *q, uint64_t len)
     r = qcow2_table_alloc(q, len * 8, &off);
     if (r < 0)
         return r;
-    r = l1_write_copy(q, len, off);
+    r = off < below ? l1_write_copy(q, len, off) : -ENOSPC;
     if (r >= 0)
         r = qcow2_commit(q);
     if (r >= 0)
@@ -76,6 +74,11 @@ CO int qcow2_l1_grow(Qcow2 *q, uint64_t len)
     }
     qcow2_overlap_add(q, OVERLAP_L1, off, len * 8);
     return r;
+}
+
+CO int qcow2_l1_grow(Qcow2 *q, uint64_t len)
+{
+    return len > q->l1_len ? qcow2_l1_move(q, len, UINT64_MAX) : 0;
 }
 
 /* ---- preallocation -------------------------------------------------------------------------- */

@@ -184,13 +184,3 @@ CO bool vhdx_create(const char *filename, json_t *opts, GError **err)
     return r >= 0 || err_set_errno(err, r, "Could not write '%s'", filename);
 }
 
-const CreateOpt vhdx_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size; max of 64TB." },
-    { "log_size", OPT_SIZE, "Log size; min 1MB.", "1048576" },
-    { "block_size", OPT_SIZE, "Block Size; min 1MB, max 256MB. 0 means auto-calculate based on image size.",
-      "0" },
-    { "subformat", OPT_STR, "VHDX format type, can be either 'dynamic' or 'fixed'. Default is 'dynamic'." },
-    { "block_state_zero", OPT_BOOL, "Force use of payload blocks of type 'ZERO'. Non-standard, but default.  "
-                                    "Do not set to 'off' when using 'qemu-img convert' with subformat=dynamic." },
-    {},
-};

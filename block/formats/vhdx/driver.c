@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The vhdx driver: opening, closing, information, and the table of operations. */
 #include "block/formats/vhdx/vhdx.h"
+#include "gen/schema.h"
 #include <string.h>
 
 static int vhdx_probe(const uint8_t *head, size_t len, const char *filename)
@@ -139,7 +140,7 @@ const BlockDriver block_vhdx = {
     .inactivate = vhdx_inactivate,
     .activate = vhdx_activate,
     .close = vhdx_close,
-    .create_opts = vhdx_create_opts,
+    .create_opts = create_opts_vhdx,
     .create = vhdx_create,
     .pread = vhdx_pread,
     .pwrite = vhdx_pwrite,

@@ -183,7 +183,6 @@ CO int vhdx_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags);
 CO int vhdx_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
 
 /* create.c */
-extern const CreateOpt vhdx_create_opts[];
 CO bool vhdx_create(const char *filename, json_t *opts, GError **err);
 
 #endif

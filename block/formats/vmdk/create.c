@@ -319,17 +319,3 @@ CO bool vmdk_create(const char *filename, json_t *opts, GError **err)
     return descriptor_write(filename, opts, inner, text, err);
 }
 
-const CreateOpt vmdk_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size" },
-    { "adapter_type", OPT_STR, "Virtual adapter type, can be one of ide (default), lsilogic, buslogic or "
-                               "legacyESX" },
-    { "backing_file", OPT_STR, "File name of a base image" },
-    { "backing_fmt", OPT_STR, "Must be 'vmdk' if present" },
-    { "compat6", OPT_BOOL, "VMDK version 6 image", "off" },
-    { "hwversion", OPT_STR, "VMDK hardware version", "undefined" },
-    { "subformat", OPT_STR, "VMDK flat extent format, can be one of {monolithicSparse (default) | "
-                            "monolithicFlat | twoGbMaxExtentSparse | twoGbMaxExtentFlat | streamOptimized} " },
-    { "toolsversion", OPT_STR, "VMware guest tools version" },
-    { "zeroed_grain", OPT_BOOL, "Enable efficient zero writes using the zeroed-grain GTE feature" },
-    {},
-};

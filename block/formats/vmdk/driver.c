@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The vmdk driver: opening, closing, information, and the table of operations. */
 #include "block/formats/vmdk/vmdk.h"
+#include "gen/schema.h"
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -397,7 +398,7 @@ const BlockDriver block_vmdk = {
     .inactivate = vmdk_inactivate,
     .activate = vmdk_activate,
     .close = vmdk_close,
-    .create_opts = vmdk_create_opts,
+    .create_opts = create_opts_vmdk,
     .create = vmdk_create,
     .pread = vmdk_pread,
     .reads_through = vmdk_reads_through,

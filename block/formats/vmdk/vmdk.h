@@ -165,7 +165,6 @@ CO int vmdk_cid_renew(Vmdk *v);
 int vmdk_parent_check(Vmdk *v);
 
 /* create.c */
-extern const CreateOpt vmdk_create_opts[];
 CO bool vmdk_create(const char *filename, json_t *opts, GError **err);
 
 /* check.c */

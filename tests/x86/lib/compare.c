@@ -11,8 +11,7 @@ enum { SHOWN_PER_OPERATION = 3, TEXT = 100, DIFFERENCE = 400 };
 
 static const char *const class_names[X86_C_COUNT] = {
     "integer", "branch", "string", "atomic", "bit", "hint", "system", "x87", "sse-integer",
-        "sse-float",
-    "crypto", "fp-state",
+    "sse-float", "crypto", "avx", "fma", "fp-state",
 };
 
 /* ---- differences ----------------------------------------------------------------------------- */
@@ -61,6 +60,11 @@ static void compare_vectors(Difference *d, const FloatState *host, const FloatSt
         if (memcmp(&host->xmm[i], &ours->xmm[i], 16))
             note(d, " xmm%u host %016" PRIx64 "%016" PRIx64 " ours %016" PRIx64 "%016" PRIx64, i,
                  host->xmm[i].q[1], host->xmm[i].q[0], ours->xmm[i].q[1], ours->xmm[i].q[0]);
+    for (unsigned i = 0; i < count; i++)
+        if (memcmp(&host->ymm_high[i], &ours->ymm_high[i], 16))
+            note(d, " ymm%u above host %016" PRIx64 "%016" PRIx64 " ours %016" PRIx64 "%016" PRIx64, i,
+                 host->ymm_high[i].q[1], host->ymm_high[i].q[0], ours->ymm_high[i].q[1],
+                 ours->ymm_high[i].q[0]);
 }
 
 static void compare_data(Difference *d, const State *host, const State *ours)
@@ -210,6 +214,14 @@ static void forget_pointers(const X86Insn *in, State *host, State *ours)
         memcpy(ours->data, host->data, DATA_SIZE);
 }
 
+/* Of SSE those with a VEX prefix are another class. */
+static X86Class class_of(const X86Insn *in)
+{
+    X86Class class = x86_operations[in->op].class_;
+
+    return in->vex && class >= X86_C_SSE_INT && class <= X86_C_CRYPTO ? X86_C_AVX : class;
+}
+
 static void run_case(Comparison *c, Generated *g, Random *r, uint64_t number)
 {
     static State start, host, ours;
@@ -240,7 +252,7 @@ static void run_case(Comparison *c, Generated *g, Random *r, uint64_t number)
             break;
     }
     if (in)
-        c->compared[x86_operations[in->op].class_]++;
+        c->compared[class_of(in)]++;
     else
         c->undefined++;
     c->faulted += host.vector != X86_BP;

@@ -63,12 +63,52 @@ static uint8_t modrm(Random *r, const X86Form *f)
     return m;
 }
 
+static bool names_vvvv(const X86Form *f)
+{
+    for (unsigned i = 0; i < X86_OPERANDS; i++)
+        if (x86_shapes[f->operand[i]].how == HOW_VVVV)
+            return true;
+    return false;
+}
+
+/* The prefix in its long form, or at times in the short one. */
+static void add_vex(Bytes *b, Random *r, const X86Form *f, X86DecodeMode mode)
+{
+    static const uint8_t codes[8] = { [P66] = 1, [PF3] = 2, [PF2] = 3 };
+    bool wide = f->when & IS_W || (!(f->when & NO_W) && random_chance(r, 30));
+    bool large = f->when & IS_L1 || (!(f->when & IS_L0) && random_chance(r, 50));
+    uint8_t registers = mode.bits == 64 ? random_next(r) >> 24 & 0xe0 : 0xe0;
+    uint8_t vvvv = names_vvvv(f) || random_chance(r, 1) ? random_next(r) >> 24 & 0x78 : 0x78;
+    uint8_t last = vvvv | large << 2 | codes[f->when & W_PREFIX];
+
+    if (f->opcode >> 8 == X86_MAP_VEX && !wide && random_chance(r, 50)) {
+        add(b, 0xc5);
+        add(b, last | (mode.bits == 64 ? registers & 0x80 : 0x80));
+        /* In 32-bit code the upper bit of vvvv must be set for it to be no lds. */
+        if (mode.bits != 64)
+            b->code[b->at - 1] |= 0x40;
+    } else {
+        add(b, 0xc4);
+        add(b, registers | ((f->opcode >> 8) - X86_MAP_VEX + 1));
+        add(b, last | wide << 7);
+    }
+    add(b, f->opcode);
+}
+
 void generate(Generated *g, Random *r, const X86Form *f, X86DecodeMode mode)
 {
     Bytes b = { .code = g->code };
 
-    add_prefixes(&b, r, f, mode);
-    add_opcode(&b, r, f);
+    if (f->opcode >> 8 >= X86_MAP_VEX) {
+        if (random_chance(r, 8))
+            add(&b, 0x65);
+        if (random_chance(r, 5))
+            add(&b, 0x67);
+        add_vex(&b, r, f, mode);
+    } else {
+        add_prefixes(&b, r, f, mode);
+        add_opcode(&b, r, f);
+    }
     add(&b, modrm(r, f));
     while (b.at < X86_INSN_MAX)
         add(&b, random_next(r) >> 24);

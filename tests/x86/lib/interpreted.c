@@ -7,6 +7,7 @@
 #include "target/x86/mmu.h"
 #include "target/x86/translate.h"
 #include "target/x86/x87.h"
+#include <stdlib.h>
 #include <string.h>
 
 struct Executor {
@@ -59,9 +60,10 @@ Executor *executor_new(Bases bases, bool translates)
     static const X86Machine machine = { .tsc = no_time };
     Executor *e = g_new0(Executor, 1);
     X86Cpu *cpu = &e->cpu;
-    uint8_t *memory = g_malloc0(MEMORY);
+    uint8_t *memory = aligned_alloc(4096, MEMORY);
 
     e->memory = memory;
+    memset(memory, 0, MEMORY);
     make_tables(memory);
     cpu->features = X86_FEATURES_ALL;
     cpu->physical_bits = 40;
@@ -72,7 +74,8 @@ Executor *executor_new(Bases bases, bool translates)
     cpu->cr0 = X86_CR0_PE | X86_CR0_PG | X86_CR0_WP | X86_CR0_NE | X86_CR0_MP | X86_CR0_ET |
         X86_CR0_AM;
     cpu->cr3 = ROOT;
-    cpu->cr4 = X86_CR4_PAE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
+    cpu->cr4 = X86_CR4_PAE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_OSXSAVE;
+    cpu->xcr0 = 7;
     cpu->efer = X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE | X86_EFER_SCE;
     cpu->segment[X86_FS].base = bases.fs;
     cpu->segment[X86_GS].base = bases.gs;
@@ -119,7 +122,8 @@ static void set_float(X86Cpu *cpu, const FloatState *f)
         cpu->x87.r[(cpu->x87.top + i) & 7] = f->st[i];
     cpu->x87.ip = cpu->x87.dp = 0;
     cpu->mxcsr = f->mxcsr;
-    memcpy(cpu->xmm, f->xmm, sizeof(cpu->xmm));
+    memcpy(cpu->xmm, f->xmm, sizeof(f->xmm));
+    memcpy(cpu->ymm_high, f->ymm_high, sizeof(f->ymm_high));
 }
 
 static void take_float(FloatState *f, const X86Cpu *cpu)
@@ -133,6 +137,7 @@ static void take_float(FloatState *f, const X86Cpu *cpu)
     f->dp = cpu->x87.dp;
     f->mxcsr = cpu->mxcsr;
     memcpy(f->xmm, cpu->xmm, sizeof(f->xmm));
+    memcpy(f->ymm_high, cpu->ymm_high, sizeof(f->ymm_high));
 }
 
 void executor_run(Executor *e, State *s, const uint8_t code[CODE_SIZE], unsigned bits)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/x86/lib/machine.h"
 #include "target/x86/translate.h"
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -67,7 +68,8 @@ Machine *machine_new(void)
                                       cpuid };
     Machine *m = g_new0(Machine, 1);
 
-    m->ram = g_malloc0(RAM);
+    m->ram = aligned_alloc(4096, RAM);
+    memset(m->ram, 0, RAM);
     m->pending = -1;
     m->cpu.features = X86_FEATURES_ALL;
     m->cpu.physical_bits = 40;
@@ -93,7 +95,7 @@ void machine_free(Machine *m)
         return;
     x86_translator_free(&m->cpu);
     memory_map_free(m->cpu.memory);
-    g_free(m->ram);
+    free(m->ram);
     g_free(m);
 }
 

@@ -21,9 +21,10 @@ enum { FLAGS = X86_ARITH | X86_DF };
 
 static State *now;
 static unsigned now_bits;
-static bool inside;
+static bool inside, has_avx;
 static gregset_t before;
-static uint8_t float_before[512];
+enum { YMM_AT = 576, FLOAT_SIZE = YMM_AT + 256 };
+static uint8_t float_before[FLOAT_SIZE];
 static uint64_t xstate_before;
 static uint8_t stack[64 * 1024] __attribute__((aligned(16)));
 static uint8_t *code_pages, *data_pages, *data_alias;
@@ -46,9 +47,11 @@ static void put_float(uint8_t *fx, const FloatState *f)
         memcpy(fx + 40 + 16 * i, &f->st[i].sign_exponent, 2);
     }
     memcpy(fx + 160, f->xmm, sizeof(f->xmm));
+    if (has_avx)
+        memcpy(fx + YMM_AT, f->ymm_high, sizeof(f->ymm_high));
 }
 
-static void take_float(FloatState *f, const uint8_t *fx)
+static void take_float(FloatState *f, const uint8_t *fx, uint64_t components)
 {
     memcpy(&f->control, fx, 2);
     memcpy(&f->status, fx + 2, 2);
@@ -59,6 +62,10 @@ static void take_float(FloatState *f, const uint8_t *fx)
         memcpy(&f->st[i].sign_exponent, fx + 40 + 16 * i, 2);
     }
     memcpy(f->xmm, fx + 160, sizeof(f->xmm));
+    if (has_avx && components & 4)
+        memcpy(f->ymm_high, fx + YMM_AT, sizeof(f->ymm_high));
+    else
+        memset(f->ymm_high, 0, sizeof(f->ymm_high));
 }
 
 static uint64_t *xstate_bv(ucontext_t *u)
@@ -71,7 +78,7 @@ static void enter(ucontext_t *u)
     greg_t *g = u->uc_mcontext.gregs;
 
     memcpy(before, g, sizeof(before));
-    memcpy(float_before, u->uc_mcontext.fpregs, sizeof(float_before));
+    memcpy(float_before, u->uc_mcontext.fpregs, has_avx ? FLOAT_SIZE : 512);
     xstate_before = *xstate_bv(u);
     for (unsigned i = 0; i < 16; i++)
         g[order[i]] = now->gpr[i];
@@ -79,7 +86,7 @@ static void enter(ucontext_t *u)
     g[REG_EFL] = (now->flags & FLAGS) | X86_FIXED | X86_IF;
     g[REG_CSGSFS] = (now_bits == 32 ? USER32_CS : USER64_CS) | (greg_t)USER_DS << 48;
     put_float((uint8_t *)u->uc_mcontext.fpregs, &now->fp);
-    *xstate_bv(u) |= 3;
+    *xstate_bv(u) |= has_avx ? 7 : 3;
 }
 
 static void leave(ucontext_t *u)
@@ -93,14 +100,21 @@ static void leave(ucontext_t *u)
     now->vector = g[REG_TRAPNO];
     now->error = g[REG_ERR];
     now->address = now->vector == X86_PF_FAULT ? g[REG_CR2] : 0;
-    take_float(&now->fp, (uint8_t *)u->uc_mcontext.fpregs);
+    take_float(&now->fp, (uint8_t *)u->uc_mcontext.fpregs, *xstate_bv(u));
     memcpy(g, before, sizeof(before));
-    memcpy(u->uc_mcontext.fpregs, float_before, sizeof(float_before));
-    *xstate_bv(u) = xstate_before | 3;
+    memcpy((uint8_t *)u->uc_mcontext.fpregs, float_before, 512);
+    if (has_avx)
+        memcpy((uint8_t *)u->uc_mcontext.fpregs + YMM_AT, float_before + YMM_AT, 256);
+    *xstate_bv(u) = xstate_before | (has_avx ? 7 : 3);
 }
 
 static void handler(int number, siginfo_t *info, void *context)
 {
+    /* A crash of our own, in translated code perhaps, is no snippet's: it ends the test. */
+    if (!inside && number != SIGTRAP) {
+        signal(number, SIG_DFL);
+        return;
+    }
     if (inside)
         leave(context);
     else
@@ -132,6 +146,7 @@ bool native_start(Bases *bases)
     __builtin_cpu_init();
     if (!__builtin_cpu_is("amd"))
         return false; /* where makers differ, our processor does as AMD's */
+    has_avx = __builtin_cpu_supports("avx");
     /* Another comparison in this process finds all in place. */
     if (!data_pages) {
         data_pages = map_at(DATA_AT, DATA_SIZE, PROT_READ | PROT_WRITE, &data_alias);

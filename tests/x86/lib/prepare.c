@@ -220,6 +220,8 @@ void random_float_state(Random *r, FloatState *f, const X86Insn *in)
         f->st[i] = random_number(r);
     for (unsigned i = 0; i < 16; i++)
         f->xmm[i] = random_vector(r);
+    for (unsigned i = 0; i < 16 && in->vex; i++)
+        f->ymm_high[i] = random_vector(r);
 }
 
 static void random_data(Random *r, uint8_t *data, unsigned from, unsigned to)

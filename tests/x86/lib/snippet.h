@@ -25,7 +25,7 @@ typedef struct {
     uint8_t in_use;
     X87Number st[8];
     uint32_t mxcsr;
-    X86Vector xmm[16];
+    X86Vector xmm[16], ymm_high[16];
     uint64_t ip, dp; /* of the last x87 instruction; only of our own runs */
 } FloatState;
 

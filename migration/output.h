@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Writing a stream, in pieces of OUTPUT_BUFFER bytes. The first failure stays; the rest is dropped. */
+#ifndef MIGRATION_OUTPUT_H
+#define MIGRATION_OUTPUT_H
+
+#include "io/co.h"
+#include <glib.h>
+#include <stddef.h>
+
+typedef struct {
+    uint8_t *buf;
+    size_t len;
+    uint64_t total;  /* bytes that have been put */
+    int error;       /* a negative errno */
+    /* All of them: 0 or a negative errno. */
+    CO int (*write)(void *opaque, const void *buf, size_t len);
+    void *opaque;
+} Output;
+
+enum { OUTPUT_BUFFER = 256 << 10 };
+
+void output_init(Output *out, CO int (*write)(void *opaque, const void *buf, size_t len),
+                 void *opaque);
+void output_clear(Output *out);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Output, output_clear)
+
+CO void output_bytes(Output *out, const void *from, size_t len);
+CO void output_zeroes(Output *out, size_t len);
+CO void output_u8(Output *out, uint8_t v);
+CO void output_u16(Output *out, uint16_t v);
+CO void output_u32(Output *out, uint32_t v);
+CO void output_u64(Output *out, uint64_t v);
+/* A length byte and the name. */
+CO void output_name(Output *out, const char *name);
+/* What has been put is written. The first error. */
+CO int output_flush(Output *out);
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "migration/source.h"
+#include "migration/fields.h"
+#include "migration/stream.h"
+#include "migration/wire.h"
+#include "util/fd.h"
+#include <fcntl.h>
+#include <string.h>
+
+/* Numbers of sections; memory comes first. */
+enum { RAM_ID = 2, FIRST_ID = 4, WORD = 8 * sizeof(unsigned long) };
+
+void source_init(MigSource *s, RamBlocks *ram,
+                 CO int (*write)(void *opaque, const void *buf, size_t len), void *opaque)
+{
+    *s = (MigSource){ .ram = ram };
+    output_init(&s->out, write, opaque);
+}
+
+void source_clear(MigSource *s)
+{
+    for (guint i = 0; s->pending && i < s->ram->blocks->len; i++)
+        g_free(s->pending[i]);
+    g_free(s->pending);
+    output_clear(&s->out);
+}
+
+static size_t pages_of(const RamBlock *b)
+{
+    return b->size / RAM_PAGE_SIZE;
+}
+
+static size_t words_of(const RamBlock *b)
+{
+    return (pages_of(b) + WORD - 1) / WORD;
+}
+
+CO void source_begin(MigSource *s, const char *machine)
+{
+    SectionHead ram = { .id = RAM_ID, .name = "ram", .version = RAM_VERSION };
+
+    s->pending = g_new0(unsigned long *, s->ram->blocks->len);
+    for (guint i = 0; i < s->ram->blocks->len; i++) {
+        const RamBlock *b = s->ram->blocks->pdata[i];
+        size_t words = words_of(b);
+
+        s->pending[i] = g_new(unsigned long, words);
+        memset(s->pending[i], 0xff, words * sizeof(unsigned long));
+        if (pages_of(b) % WORD)
+            s->pending[i][words - 1] = (1UL << pages_of(b) % WORD) - 1;
+        s->pending_pages += pages_of(b);
+    }
+    stream_write_header(&s->out, machine);
+    stream_write_section_start(&s->out, ELEMENT_START, &ram);
+    ram_write_start(&s->out, s->ram);
+    stream_write_footer(&s->out, RAM_ID);
+}
+
+CO void source_open_return_path(MigSource *s)
+{
+    output_u8(&s->out, ELEMENT_COMMAND);
+    output_u16(&s->out, COMMAND_OPEN_RETURN_PATH);
+    output_u16(&s->out, 0);
+}
+
+void source_add_pending(MigSource *s, size_t page)
+{
+    unsigned long *word = &s->pending[0][page / WORD], bit = 1UL << page % WORD;
+
+    s->pending_pages += !(*word & bit);
+    *word |= bit;
+}
+
+/* ---- memory that was never touched ----------------------------------------------------------- */
+
+/* Of the next WORD pages at @host those that the kernel has given no memory: they are zero. */
+static unsigned long untouched(int pagemap, const uint8_t *host)
+{
+    uint64_t entries[WORD];
+    off_t at = (uintptr_t)host / RAM_PAGE_SIZE * sizeof(entries[0]);
+    unsigned long set = 0;
+
+    if (pagemap < 0 || pread(pagemap, entries, sizeof(entries), at) != sizeof(entries))
+        return 0;
+    for (unsigned i = 0; i < WORD; i++)
+        if (!(entries[i] >> 62)) /* neither present nor swapped out */
+            set |= 1UL << i;
+    return set;
+}
+
+static CO void send_word(MigSource *s, const RamBlock *b, size_t first, unsigned long set,
+                         unsigned long zero)
+{
+    while (set) {
+        unsigned i = __builtin_ctzl(set);
+        uint64_t off = (first + i) * RAM_PAGE_SIZE;
+
+        set &= set - 1;
+        s->pending_pages--;
+        if (zero >> i & 1)
+            ram_write_zero_page(&s->out, b, off, &s->last);
+        if (zero >> i & 1 || !ram_write_page(&s->out, b, off, &s->last))
+            s->zero_pages++;
+        else
+            s->pages++;
+    }
+}
+
+/* ---- passes ---------------------------------------------------------------------------------- */
+
+static CO void send_pending(MigSource *s, uint64_t limit)
+{
+    autofd int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    uint64_t end = s->out.total + MIN(limit, UINT64_MAX - s->out.total);
+
+    for (guint i = 0; i < s->ram->blocks->len; i++) {
+        const RamBlock *b = s->ram->blocks->pdata[i];
+        size_t words = words_of(b);
+
+        for (size_t w = 0; w < words; w++) {
+            unsigned long set = s->pending[i][w];
+
+            if (!set)
+                continue;
+            if (s->out.total >= end || s->out.error)
+                return;
+            /* A page that is written from now on has to come again. */
+            s->pending[i][w] = 0;
+            send_word(s, b, w * WORD, set, untouched(pagemap, b->host + w * WORD * RAM_PAGE_SIZE));
+        }
+    }
+}
+
+CO bool source_ram(MigSource *s, uint64_t limit, bool is_last)
+{
+    stream_write_section_part(&s->out, is_last ? ELEMENT_END : ELEMENT_PART, RAM_ID);
+    send_pending(s, is_last ? UINT64_MAX : limit);
+    ram_write_end_mark(&s->out);
+    stream_write_footer(&s->out, RAM_ID);
+    return !s->pending_pages;
+}
+
+/* ---- devices --------------------------------------------------------------------------------- */
+
+static CO void send_section(MigSource *s, const MigSection *m, uint32_t id, json_t *devices)
+{
+    g_autofree void *image = g_malloc0(m->layout->size);
+    SectionHead head = { .id = id, .instance = m->instance, .version = m->layout->version };
+    json_t *o;
+
+    m->save(m->opaque, m->n, image);
+    g_strlcpy(head.name, m->name, sizeof(head.name));
+    stream_write_section_start(&s->out, ELEMENT_FULL, &head);
+    fields_write(&s->out, m->layout, image);
+    stream_write_footer(&s->out, id);
+    o = fields_describe(m->layout, image);
+    json_put_str(o, "name", m->name);
+    json_put_int(o, "instance_id", m->instance);
+    json_put_str(o, "vmsd_name", m->layout->name);
+    json_put_int(o, "version", m->layout->version);
+    json_array_append_new(devices, o);
+}
+
+CO int source_finish(MigSource *s, const GPtrArray *sections)
+{
+    g_autoptr(json_t) description = json_object();
+    json_t *devices = json_array();
+
+    json_put_int(description, "page_size", RAM_PAGE_SIZE);
+    json_put(description, "devices", devices);
+    for (guint i = 0; i < sections->len; i++)
+        send_section(s, sections->pdata[i], FIRST_ID + i, devices);
+    stream_write_end(&s->out, description);
+    return output_flush(&s->out);
+}

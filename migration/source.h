@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The sending side of a migration, piece by piece: whoever runs the machine says when. The order is
+ * begin, any number of ram passes, finish.
+ */
+#ifndef MIGRATION_SOURCE_H
+#define MIGRATION_SOURCE_H
+
+#include "migration/output.h"
+#include "migration/section.h"
+
+typedef struct {
+    Output out;
+    RamBlocks *ram;           /* not owned */
+    unsigned long **pending;  /* of each block: a bit for each page that is to be sent */
+    uint64_t pending_pages;
+    const RamBlock *last;
+    uint64_t zero_pages, pages;
+} MigSource;
+
+void source_init(MigSource *s, RamBlocks *ram,
+                 CO int (*write)(void *opaque, const void *buf, size_t len), void *opaque);
+void source_clear(MigSource *s);
+
+/* Header, and the list of memory; all pages are pending. */
+CO void source_begin(MigSource *s, const char *machine);
+/* The target shall answer: messages RETURN_* come back. */
+CO void source_open_return_path(MigSource *s);
+/* The page with that number of the first block. */
+void source_add_pending(MigSource *s, size_t page);
+/*
+ * Sends up to @limit bytes, about, of what is pending, as a part of the section; @is_last: as its end,
+ * without a limit. True: nothing is pending any more.
+ */
+CO bool source_ram(MigSource *s, uint64_t limit, bool is_last);
+/* The sections of devices, of MigSection *, and the end. 0 or the first error of all that was written. */
+CO int source_finish(MigSource *s, const GPtrArray *sections);
+
+#endif

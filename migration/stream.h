@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The frame of a stream: header, configuration, sections with footers, commands, description. Reading
+ * is one walk for all who read; what a section of a device holds, they say.
+ */
+#ifndef MIGRATION_STREAM_H
+#define MIGRATION_STREAM_H
+
+#include "migration/ram.h"
+#include "util/json.h"
+
+typedef struct {
+    uint32_t id;       /* of this stream only */
+    char name[256];
+    uint32_t instance, version;
+} SectionHead;
+
+typedef struct StreamReader StreamReader;
+struct StreamReader {
+    Input *in;
+    RamBlocks *ram;
+    char machine[256];
+    json_t *description;   /* of the sections of devices; NULL: it has not come */
+    /* False: @in has failed. */
+    bool (*configured)(StreamReader *r);                             /* .machine is known */
+    CO bool (*device)(StreamReader *r, const SectionHead *head);     /* reads all up to the footer */
+    CO bool (*command)(StreamReader *r, unsigned command, const uint8_t *data, unsigned len);
+    void *opaque;
+
+    GArray *live;          /* of SectionHead: those that come in parts */
+    bool has_configuration, ram_ended;
+};
+
+/* Reads up to the end mark, and, if @wants_description, the description. Frees nothing. */
+CO bool stream_read(StreamReader *r, bool wants_description);
+void stream_reader_clear(StreamReader *r);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(StreamReader, stream_reader_clear)
+
+CO void stream_write_header(Output *out, const char *machine);
+CO void stream_write_section_start(Output *out, unsigned element, const SectionHead *head);
+CO void stream_write_section_part(Output *out, unsigned element, uint32_t id);
+CO void stream_write_footer(Output *out, uint32_t id);
+/* The end mark and @description. */
+CO void stream_write_end(Output *out, const json_t *description);
+
+#endif

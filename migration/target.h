@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The receiving side of a migration. */
+#ifndef MIGRATION_TARGET_H
+#define MIGRATION_TARGET_H
+
+#include "migration/input.h"
+#include "migration/section.h"
+
+/*
+ * Reads a stream into @ram and @sections (of MigSection *) of machine @machine, which stands still.
+ * @reply sends to the source, where that listens (NULL: it does not). False with @err: the guest must
+ * not run, whatever has come.
+ */
+CO bool target_read(Input *in, const char *machine, RamBlocks *ram, const GPtrArray *sections,
+                    CO int (*reply)(void *opaque, const void *buf, size_t len), void *opaque,
+                    GError **err);
+
+#endif

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The table of commands, and those that are a QMP command by another name. */
+#include "system/hmp/commands.h"
+#include "block/monitor-nodes.h"
+#include "gen/qmp.h"
+#include "system/base/lock.h"
+#include "util/err.h"
+#include "util/keyval.h"
+#include "qapi/object.h"
+#include <string.h>
+
+Vcpu *hmp_vcpu(const Hmp *h)
+{
+    return run_state_machine()->vcpus->pdata[h->cpu];
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+#define PLAIN(name, call)                                                                          \
+    static HMP_COMMAND(name)                                                                       \
+    {                                                                                              \
+        GError *err = NULL;                                                                        \
+                                                                                                   \
+        call(&err);                                                                                \
+        hmp_error(h, err);                                                                         \
+    }
+PLAIN(hmp_stop, qmp_stop)
+PLAIN(hmp_cont, qmp_cont)
+PLAIN(hmp_reset, qmp_system_reset)
+PLAIN(hmp_powerdown, qmp_system_powerdown)
+PLAIN(hmp_wakeup, qmp_system_wakeup)
+PLAIN(hmp_quit, qmp_quit)
+PLAIN(hmp_nmi, qmp_inject_nmi)
+PLAIN(hmp_nbd_stop, qmp_nbd_server_stop)
+
+static HMP_COMMAND(hmp_show_help)
+{
+    hmp_help(h, a->text[0]);
+}
+
+static HMP_COMMAND(hmp_info)
+{
+    hmp_help(h, "info");
+}
+
+static HMP_COMMAND(hmp_cpu)
+{
+    if (a->number[0] >= run_state_machine()->vcpus->len)
+        g_string_append(h->out, "invalid CPU index\n");
+    else
+        h->cpu = a->number[0];
+}
+
+/* ---- things with ids ------------------------------------------------------------------------- */
+
+static HMP_COMMAND(hmp_device_add)
+{
+    GError *err = NULL;
+    g_autoptr(json_t) options = keyval_parse(a->text[0], "driver", &err);
+
+    if (options)
+        qmp_device_add(options, &err);
+    hmp_error(h, err);
+}
+
+static HMP_COMMAND(hmp_device_del)
+{
+    GError *err = NULL;
+
+    qmp_device_del(&(QmpDeviceDelArgs){ .id = (char *)a->text[0] }, &err);
+    hmp_error(h, err);
+}
+
+static HMP_COMMAND(hmp_object_add)
+{
+    GError *err = NULL;
+
+    object_add_text(a->text[0], &err);
+    hmp_error(h, err);
+}
+
+static HMP_COMMAND(hmp_object_del)
+{
+    GError *err = NULL;
+
+    qmp_object_del(&(QmpObjectDelArgs){ .id = (char *)a->text[0] }, &err);
+    hmp_error(h, err);
+}
+
+static HMP_COMMAND(hmp_chardev_add)
+{
+    GError *err = NULL;
+    g_autofree char *id = NULL;
+    g_autoptr(json_t) backend = NULL;
+
+    if (chardev_parse(a->text[0], &id, &backend, &err) && chardev_find(id))
+        err_set(&err, EEXIST, "Chardev with id '%s' already exists", id);
+    else if (id)
+        chardev_add(id, backend, &err);
+    hmp_error(h, err);
+}
+
+static HMP_COMMAND(hmp_chardev_remove)
+{
+    GError *err = NULL;
+
+    qmp_chardev_remove(&(QmpChardevRemoveArgs){ .id = (char *)a->text[0] }, &err);
+    hmp_error(h, err);
+}
+
+/* ---- jobs ------------------------------------------------------------------------------------ */
+
+#define JOB(name, call, type)                                                                      \
+    static HMP_COMMAND(name)                                                                       \
+    {                                                                                              \
+        GError *err = NULL;                                                                        \
+                                                                                                   \
+        call(&(type){ .device = (char *)a->text[0] }, &err);                                       \
+        hmp_error(h, err);                                                                         \
+    }
+JOB(hmp_job_pause, qmp_block_job_pause, QmpBlockJobPauseArgs)
+JOB(hmp_job_resume, qmp_block_job_resume, QmpBlockJobResumeArgs)
+JOB(hmp_job_complete, qmp_block_job_complete, QmpBlockJobCompleteArgs)
+
+static HMP_COMMAND(hmp_job_cancel)
+{
+    GError *err = NULL;
+
+    qmp_block_job_cancel(&(QmpBlockJobCancelArgs){ .device = (char *)a->text[1],
+                                                   .has_force = true, .force = a->is_given[0] },
+                         &err);
+    hmp_error(h, err);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static HMP_COMMAND(hmp_memsave)
+{
+    GError *err = NULL;
+
+    qmp_memsave(&(QmpMemsaveArgs){ .val = a->number[0], .size = a->number[1],
+                                   .filename = (char *)a->text[2], .has_cpu_index = true,
+                                   .cpu_index = h->cpu }, &err);
+    hmp_error(h, err);
+}
+
+static HMP_COMMAND(hmp_pmemsave)
+{
+    GError *err = NULL;
+
+    qmp_pmemsave(&(QmpPmemsaveArgs){ .val = a->number[0], .size = a->number[1],
+                                     .filename = (char *)a->text[2] }, &err);
+    hmp_error(h, err);
+}
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+const HmpCommand hmp_machine_commands[] = {
+    { "help|?", "?s", "[cmd]", "what a command does, or all of them", hmp_show_help },
+    { "info", "", "[subcommand]", "show something: 'help info' lists what", hmp_info },
+    { "block_job_cancel", "-fs", "[-f] device", "stop a job (-f: at once, even if it is ready)",
+      hmp_job_cancel },
+    { "block_job_complete", "s", "device", "end a job that is ready", hmp_job_complete },
+    { "block_job_pause", "s", "device", "pause a job", hmp_job_pause },
+    { "block_job_resume", "s", "device", "let a paused job go on", hmp_job_resume },
+    { "chardev-add", "S", "args", "make a character device, as with -chardev", hmp_chardev_add },
+    { "chardev-remove", "s", "id", "remove a character device", hmp_chardev_remove },
+    { "cont|c", "", "", "let the guest run", hmp_cont },
+    { "cpu", "n", "index", "the processor whose registers and addresses are meant", hmp_cpu },
+    { "device_add", "S", "driver[,prop=value][,...]", "plug in a device, as with -device",
+      hmp_device_add },
+    { "device_del", "s", "device", "unplug a device", hmp_device_del },
+    { "gpa2hva", "n", "addr", "the host's address of a physical address", hmp_gpa2hva },
+    { "gva2gpa", "n", "addr", "the physical address of a linear address", hmp_gva2gpa },
+    { "i", "/n", "/fmt addr", "read a port", hmp_port_read },
+    { "memsave", "nns", "addr size file", "save memory from a linear address on", hmp_memsave },
+    { "nbd_server_stop", "", "", "end all exports by NBD", hmp_nbd_stop },
+    { "nmi", "", "", "interrupt all processors (NMI)", hmp_nmi },
+    { "o", "/nn", "/fmt addr value", "write a port", hmp_port_write },
+    { "object_add", "S", "qom-type,id=str[,prop=value][,...]", "make an object, as with -object",
+      hmp_object_add },
+    { "object_del", "s", "id", "remove an object", hmp_object_del },
+    { "pmemsave", "nns", "addr size file", "save memory from a physical address on", hmp_pmemsave },
+    { "print|p", "/n", "/fmt expr", "show a number; $reg is a register", hmp_print },
+    { "quit|q", "", "", "end the emulator", hmp_quit },
+    { "stop|s", "", "", "stop the guest", hmp_stop },
+    { "sum", "nn", "addr size", "sum of the bytes of memory, as BSD's sum", hmp_sum },
+    { "system_powerdown", "", "", "press the power button", hmp_powerdown },
+    { "system_reset", "", "", "press the reset button", hmp_reset },
+    { "system_wakeup", "", "", "wake the guest from suspend", hmp_wakeup },
+    { "x", "/n", "/fmt addr", "show memory at a linear address", hmp_x },
+    { "xp", "/n", "/fmt addr", "show memory at a physical address", hmp_xp },
+
+    { "info block", "-n-v?s", "[-n] [-v] [device]", "images", hmp_info_block },
+    { "info block-jobs", "", "", "jobs of images and how far they are", hmp_info_jobs },
+    { "info chardev", "", "", "character devices", hmp_info_chardev },
+    { "info cpus", "", "", "processors", hmp_info_cpus },
+    { "info history", "", "", "lines typed so far", hmp_info_history },
+    { "info irq", "", "", "interrupts so far", hmp_info_irq },
+    { "info kvm", "", "", "whether the guest runs by KVM", hmp_info_kvm },
+    { "info lapic", "?n", "[apic-id]", "the local APIC of a processor", hmp_info_lapic },
+    { "info mem", "", "", "linear addresses that are mapped", hmp_info_mem },
+    { "info memdev", "", "", "what memory is made of", hmp_info_memdev },
+    { "info memory_size_summary", "", "", "how much memory there is", hmp_info_memory_size },
+    { "info mtree", "-f", "[-f]", "physical addresses and ports", hmp_info_mtree },
+    { "info name", "", "", "name of the guest", hmp_info_name },
+    { "info numa", "", "", "NUMA nodes", hmp_info_numa },
+    { "info pic", "", "", "interrupt controllers", hmp_info_pic },
+    { "info qdm", "", "", "devices that -device knows", hmp_info_qdm },
+    { "info qtree", "", "", "devices", hmp_info_qtree },
+    { "info registers", "-a?n", "[-a|vcpu]", "registers of a processor, or of all (-a)",
+      hmp_info_registers },
+    { "info status", "", "", "whether the guest runs", hmp_info_status },
+    { "info tlb", "", "", "pages that are mapped", hmp_info_tlb },
+    { "info uuid", "", "", "UUID of the guest", hmp_info_uuid },
+    { "info version", "", "", "version of the emulator", hmp_info_version },
+    {}
+};

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The commands of the monitor for people, by the file that has them; commands.c lists them. */
+#ifndef SYSTEM_HMP_COMMANDS_H
+#define SYSTEM_HMP_COMMANDS_H
+
+#include "monitor/hmp.h"
+#include "system/run-state.h"
+#include "system/vcpu.h"
+
+extern const HmpCommand hmp_machine_commands[];
+HmpRegister hmp_register;
+
+/* The processor that @h means. */
+Vcpu *hmp_vcpu(const Hmp *h);
+
+#define HMP_COMMAND(name) CO void name(Hmp *h, const HmpArguments *a)
+/* memory.c */
+HMP_COMMAND(hmp_x);
+HMP_COMMAND(hmp_xp);
+HMP_COMMAND(hmp_print);
+HMP_COMMAND(hmp_gpa2hva);
+HMP_COMMAND(hmp_gva2gpa);
+HMP_COMMAND(hmp_port_read);
+HMP_COMMAND(hmp_port_write);
+HMP_COMMAND(hmp_sum);
+/* registers.c */
+HMP_COMMAND(hmp_info_registers);
+/* paging.c */
+HMP_COMMAND(hmp_info_mem);
+HMP_COMMAND(hmp_info_tlb);
+/* info.c */
+HMP_COMMAND(hmp_info_status);
+HMP_COMMAND(hmp_info_version);
+HMP_COMMAND(hmp_info_name);
+HMP_COMMAND(hmp_info_uuid);
+HMP_COMMAND(hmp_info_kvm);
+HMP_COMMAND(hmp_info_cpus);
+HMP_COMMAND(hmp_info_chardev);
+HMP_COMMAND(hmp_info_block);
+HMP_COMMAND(hmp_info_jobs);
+HMP_COMMAND(hmp_info_memdev);
+HMP_COMMAND(hmp_info_memory_size);
+HMP_COMMAND(hmp_info_numa);
+HMP_COMMAND(hmp_info_history);
+/* board.c */
+HMP_COMMAND(hmp_info_mtree);
+HMP_COMMAND(hmp_info_qtree);
+HMP_COMMAND(hmp_info_qdm);
+HMP_COMMAND(hmp_info_pic);
+HMP_COMMAND(hmp_info_irq);
+HMP_COMMAND(hmp_info_lapic);
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* info: what QMP's queries answer, for people. */
+#include "block/block.h"
+#include "gen/qmp.h"
+#include "system/hmp/commands.h"
+#include "system/options.h"
+#include "util/json.h"
+#include <inttypes.h>
+#include <string.h>
+
+#define SAY(...) g_string_append_printf(h->out, __VA_ARGS__)
+
+HMP_COMMAND(hmp_info_status)
+{
+    static const char *const states[] = {
+        [STATE_PRELAUNCH] = " (prelaunch)", [STATE_RUNNING] = "", [STATE_PAUSED] = "",
+        [STATE_SHUTDOWN] = " (shutdown)", [STATE_GUEST_PANICKED] = " (guest-panicked)",
+    };
+
+    SAY("VM status: %s%s\n", run_state_is_running() ? "running" : "paused", states[run_state()]);
+}
+
+HMP_COMMAND(hmp_info_version)
+{
+    SAY("7.2.22Ferry %s\n", FERRY_VERSION);
+}
+
+HMP_COMMAND(hmp_info_name)
+{
+    if (options_guest_name())
+        SAY("%s\n", options_guest_name());
+}
+
+HMP_COMMAND(hmp_info_uuid)
+{
+    SAY("%s\n", options_guest_uuid());
+}
+
+HMP_COMMAND(hmp_info_kvm)
+{
+    g_autoptr(KvmInfo) info = NULL;
+
+    qmp_query_kvm(&info, NULL);
+    SAY("kvm support: %s\n", !info->present ? "not compiled" : info->enabled ? "enabled"
+                                                                             : "disabled");
+}
+
+HMP_COMMAND(hmp_info_cpus)
+{
+    GPtrArray *vcpus = run_state_machine()->vcpus;
+
+    for (guint i = 0; i < vcpus->len; i++)
+        SAY("%c CPU #%u: thread_id=%d\n", i == h->cpu ? '*' : ' ', i,
+            vcpu_thread_id(vcpus->pdata[i]));
+}
+
+HMP_COMMAND(hmp_info_chardev)
+{
+    Chardev *c;
+
+    for (unsigned i = 0; (c = chardev_at(i)); i++) {
+        g_autofree char *name = chardev_filename(c);
+
+        SAY("%s: filename=%s\n", chardev_id(c), name);
+    }
+}
+
+/* ---- images and jobs ------------------------------------------------------------------------- */
+
+static void show_node(Hmp *h, const BlockDeviceInfo *n)
+{
+    SAY("%s: %s (%s%s)\n", n->node_name, n->file, n->drv, n->ro ? ", read-only" : "");
+    SAY("    Cache mode:       %s%s\n", n->cache->writeback ? "writeback" : "writethrough",
+        n->cache->direct ? ", direct" : "");
+    if (n->backing_file)
+        SAY("    Backing file:     %s (chain depth: %" PRId64 ")\n", n->backing_file,
+            n->backing_file_depth);
+}
+
+HMP_COMMAND(hmp_info_block)
+{
+    QmpQueryNamedBlockNodesArgs all = { .has_flat = true, .flat = true };
+    g_autoptr(GPtrArray) nodes = NULL;
+    const char *wanted = a->text[2];
+    bool first = true;
+
+    if (!qmp_query_named_block_nodes(&all, &nodes, NULL))
+        return;
+    for (guint i = 0; i < nodes->len; i++) {
+        const BlockDeviceInfo *n = nodes->pdata[i];
+
+        if (*n->node_name == '#' || (wanted && strcmp(wanted, n->node_name)))
+            continue;
+        if (!first)
+            SAY("\n");
+        first = false;
+        show_node(h, n);
+    }
+}
+
+HMP_COMMAND(hmp_info_jobs)
+{
+    g_autoptr(GPtrArray) jobs = NULL;
+
+    if (!qmp_query_block_jobs(&jobs, NULL))
+        return;
+    if (!jobs->len)
+        SAY("No active jobs\n");
+    for (guint i = 0; i < jobs->len; i++) {
+        const BlockJobInfo *j = jobs->pdata[i];
+
+        SAY("Type %s, device %s: Completed %" PRId64 " of %" PRId64 " bytes, speed limit %" PRId64
+            " bytes/s\n", j->type, j->device, j->offset, j->len, j->speed);
+    }
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+HMP_COMMAND(hmp_info_memdev)
+{
+    SAY("memory backend: microvm.ram\n  size:  %" PRIu64 "\n  merge: true\n  dump: true\n"
+        "  prealloc: false\n  share: false\n  reserve: true\n  policy: default\n  host nodes: \n\n",
+        run_state_machine()->config.ram_size);
+}
+
+HMP_COMMAND(hmp_info_memory_size)
+{
+    SAY("base memory: %" PRIu64 "\nplugged memory: 0\n", run_state_machine()->config.ram_size);
+}
+
+HMP_COMMAND(hmp_info_numa)
+{
+    SAY("0 nodes\n");
+}
+
+/* ---- others ---------------------------------------------------------------------------------- */
+
+HMP_COMMAND(hmp_info_history)
+{
+    for (guint i = 0; h->history && i < h->history->len; i++)
+        SAY("%u: '%s'\n", i, (char *)h->history->pdata[i]);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Migrating the guest of this program: docs/architecture.md. Main loop only. */
+#ifndef SYSTEM_MIGRATION_H
+#define SYSTEM_MIGRATION_H
+
+#include "gen/qmp.h"
+#include "system/run-state.h"
+
+/* @incoming: the value of -incoming; NULL: the guest starts here. After run_state_begin. */
+void migration_begin(Machine *m, const char *incoming);
+/* Ends what is under way, before the program ends. */
+CO void migration_end(void);
+
+/* Devices of @m that cannot be migrated hold migration from now on; @only: they are refused with @err. */
+bool migration_admit_devices(const Machine *m, bool only, GError **err);
+
+/* What has to happen before a guest that was migrated, or is to be, may run. False with @err: it must not. */
+CO bool migration_before_cont(GError **err);
+
+/* ---- for commands ---------------------------------------------------------------------------- */
+
+typedef struct {
+    bool events, return_path, pause_before_switchover;
+} MigrationCapabilities;
+
+typedef struct {
+    uint64_t max_bandwidth;  /* bytes a second; 0: no limit */
+    uint64_t downtime_limit; /* milliseconds */
+} MigrationLimits;
+
+/* They change at any time, but capabilities not while a migration is under way. */
+MigrationCapabilities *migration_capabilities(void);
+MigrationLimits *migration_limits(void);
+bool migration_is_active(void);
+
+bool migration_start(const char *uri, GError **err);
+void migration_cancel(void);
+/* Lets one that pauses before the switch-over go on. */
+bool migration_continue(MigrationStatus state, GError **err);
+bool migration_receive(const char *uri, GError **err);
+/* A MigrationInfo. New reference. */
+json_t *migration_info(void);
+
+#endif

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Emulators whose guest (tests/system/guests/pages.c) checks its memory all the time, counts, and moves."""
+import pathlib
+import re
+import subprocess
+import time
+
+from guests import EMULATOR, build
+from qmp import PATIENCE, Reader, Talker
+
+MACHINE = ('-M', 'microvm', '-accel', 'tcg', '-display', 'none', '-nodefaults', '-qmp', 'stdio')
+
+
+def wait_for(happened):
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end, 'it does not happen'
+        time.sleep(0.01)
+
+
+def rounds(text):
+    assert 'bad' not in text, text
+    return [int(n, 16) for n in re.findall(r'round (?:0x)?([0-9a-f]+)\n', text)]
+
+
+class Emulator(Talker):
+    """An emulator with QMP on its standard streams, whose guest prints to a file."""
+
+    def __init__(self, name, *options, program=EMULATOR, **more):
+        self.printed = pathlib.Path(name + '.txt')
+        self.printed.write_text('')
+        self.process = subprocess.Popen(
+            [program, *MACHINE, '-m', '64', '-serial', f'file:{self.printed}', *map(str, options)],
+            bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+        self.reader = Reader(self.process.stdout.fileno())
+        self.greet()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+    def send(self, data):
+        self.process.stdin.write(data)
+
+    def rounds(self):
+        return rounds(self.printed.read_text())
+
+    def await_rounds(self, more=2):
+        seen = len(self.rounds())
+        wait_for(lambda: len(self.rounds()) >= seen + more)
+
+    def state(self):
+        return self.answer('query-status')['status']
+
+    def status(self):
+        return self.answer('query-migrate').get('status')
+
+    def migrate(self, uri, expect='completed'):
+        assert self.answer('migrate', uri=uri) == {}
+        wait_for(lambda: self.status() in ('completed', 'failed', 'cancelled'))
+        info = self.answer('query-migrate')
+        assert info['status'] == expect, info
+        return info
+
+
+def source(*options, **more):
+    return Emulator('source', '-kernel', build('pages'), *options, **more)
+
+
+def target(uri, *options, name='target', **more):
+    return Emulator(name, '-kernel', build('pages'), '-incoming', uri, *options, **more)
+
+
+def check_moved(*way):
+    """The guest has gone on at the end of the way as it began: not a letter is missing or twice there."""
+    wait_for(lambda: way[-1].state() == 'running')
+    way[-1].await_rounds()
+    seen = rounds(''.join(e.printed.read_text() for e in way))
+    assert seen == list(range(1, len(seen) + 1)), seen
+    assert way[-2].state() == 'postmigrate'
