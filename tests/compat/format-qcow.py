@@ -31,7 +31,7 @@ t.row('qcow-write-over-backing', "qemu-io -c 'write -P 7 60k 5k' -c 'write -P 8 
       '| grep -v ops; qemu-img map --output=json top', 'chain')
 t.row('qcow-write-over-compressed', "qemu-io -c 'write -P 7 6000 5k' -c 'write -P 8 1M 64k' compressed | grep -v ops; "
       'qemu-img convert -O raw compressed out', 'chain', files=False)
-t.row('qcow-compare-secret', f'qemu-img compare {KEY} driver=raw,file.driver=qcow,file.file.filename=top', 'chain')
+t.row('qcow-compare-secret', f'qemu-img compare {KEY} driver=qcow,file.filename=top', 'chain')
 format_rows.main(t, 'qcow', creates=('',), bad_creates=('encrypt.format=luks,encrypt.key-secret=s', 'encrypt.format=aes',
                                                        'preallocation=metadata', 'cluster_size=4k'),
                  sizes=('1000', '3500k', '0', '1', '3G', '8E'))
