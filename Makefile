@@ -235,7 +235,7 @@ $(X86_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(X86_TEST_LIB) $(B)/
 FUZZ_SOURCES := $(wildcard $(SRC)/tests/fuzz/*.c)
 FUZZERS := $(patsubst $(SRC)/tests/%.c,$(B)/%,$(FUZZ_SOURCES))
 FUZZ_LIB := $(B)/obj/tests/lib/memdisk.o $(B)/obj/tests/fuzz/lib/format.o
-$(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(EMULATOR_LIBS) $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+$(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_LIB) $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(EMULATOR_LIBS) $(B)/lib/migration.a $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@mkdir -p $(@D)
 	@$(LINK) -fsanitize=fuzzer
 # This one has the commands of the storage daemon.

@@ -3,6 +3,7 @@
 #include "migration/fields.h"
 #include "migration/stream.h"
 #include "migration/wire.h"
+#include "system/base/lock.h"
 #include "util/endian.h"
 #include "util/err.h"
 #include <inttypes.h>
@@ -48,6 +49,7 @@ static CO bool device(StreamReader *r, const SectionHead *h)
     g_autofree void *image = NULL;
     g_autoptr(GError) why = NULL;
     const MigSection *m;
+    bool ok;
 
     if (i < 0)
         return input_fail(r->in, ENOENT, "There is no such device here: both sides need the same");
@@ -58,8 +60,10 @@ static CO bool device(StreamReader *r, const SectionHead *h)
     image = g_malloc0(m->layout->size);
     if (!fields_read(r->in, m->layout, h->version, image))
         return false;
-    return m->load(m->opaque, m->n, image, &why) ||
-           input_fail(r->in, err_errno(why) ? -err_errno(why) : EINVAL, "%s", why->message);
+    machine_lock();
+    ok = m->load(m->opaque, m->n, image, &why);
+    machine_unlock();
+    return ok || input_fail(r->in, err_errno(why) ? -err_errno(why) : EINVAL, "%s", why->message);
 }
 
 /* ---- messages back --------------------------------------------------------------------------- */

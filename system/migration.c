@@ -266,14 +266,8 @@ static CO bool await_continue(GError **err)
     return true;
 }
 
-typedef struct {
-    MigSource *source;
-    const GPtrArray *sections;
-    int error;
-} Finish;
-
-/* Devices are saved with the lock held; what is written meanwhile stays in memory. */
-static CO int discard_nothing(void *opaque, const void *buf, size_t len)
+/* Devices are saved with the lock held, with which nobody may wait: what they write stays in memory. */
+static CO int keep_in_memory(void *opaque, const void *buf, size_t len)
 {
     g_byte_array_append(opaque, buf, len);
     return 0;
@@ -286,7 +280,7 @@ static CO int send_devices(MigSource *s, const GPtrArray *sections)
     void *opaque = s->out.opaque;
     int r = output_flush(&s->out);
 
-    s->out.write = discard_nothing;
+    s->out.write = keep_in_memory;
     s->out.opaque = bytes;
     machine_lock();
     r = r ? r : source_finish(s, sections);
@@ -352,7 +346,8 @@ static CO bool switch_over(MigSource *s, MachineState before, GError **err)
 
 /* ---- a migration away ------------------------------------------------------------------------ */
 
-static CO bool send_guest(MigSource *s, MachineState before, GError **err)
+/* *@before: in what state the guest was when it had to stop. */
+static CO bool send_guest(MigSource *s, MachineState *before, GError **err)
 {
     source_begin(s, "microvm");
     if (mig.capabilities.return_path)
@@ -362,8 +357,11 @@ static CO bool send_guest(MigSource *s, MachineState before, GError **err)
     if (!send_live(s, err))
         return false;
     mig.stopped = clock_now_ns();
+    *before = run_state();
+    if (!machine_state_travels(*before))
+        return err_set(err, EBUSY, "The guest has stopped in a state that streams do not carry");
     run_state_stop(STATE_FINISH_MIGRATE);
-    return switch_over(s, before, err);
+    return switch_over(s, *before, err);
 }
 
 /* The guest goes on here as if nothing had been. */
@@ -401,7 +399,7 @@ static CO bool run_away(GError **err)
     source_init(&s, &ram, transport_write, mig.transport);
     run_state_between(begin_log, NULL);
     mig.total = mig.machine->config.ram_size;
-    ok = send_guest(&s, before, err);
+    ok = send_guest(&s, &before, err);
     mig.ended = clock_now_ns();
     if (ok)
         run_state_stop(STATE_POSTMIGRATE);
@@ -441,6 +439,9 @@ bool migration_start(const char *uri, GError **err)
         return err_set(err, EBUSY, "Guest is waiting for an incoming migration");
     if (run_state() == STATE_POSTMIGRATE)
         return err_set(err, EBUSY, "Can't migrate the vm that was paused due to previous migration");
+    /* After an error of a disk, for example, requests wait that streams of ours do not carry. */
+    if (!machine_state_travels(run_state()))
+        return err_set(err, EBUSY, "The guest has to go on, or be stopped, before it can be migrated");
     if (!transport_check(uri, err) || !check_holds(err))
         return false;
     g_free(mig.uri);
@@ -486,12 +487,6 @@ static void listening(void *opaque, json_t *addresses)
     mig.addresses = addresses;
 }
 
-typedef struct {
-    Input *in;
-    RamBlocks *ram;
-    CarriedState *carried;
-} Receive;
-
 static CO bool receive_from(Transport *t, CarriedState *carried, GError **err)
 {
     g_autoptr(GPtrArray) sections = machine_sections(mig.machine, carried);
@@ -522,6 +517,18 @@ static CO bool receive(CarriedState *carried, GError **err)
     return ok;
 }
 
+static void tell_devices(void)
+{
+    machine_lock();
+    for (guint i = 0; i < mig.machine->devices->len; i++) {
+        Device *d = mig.machine->devices->pdata[i];
+
+        if (d->cls->arrived)
+            d->cls->arrived(d);
+    }
+    machine_unlock();
+}
+
 static CO void await_guest(void *arg)
 {
     g_autoptr(GError) err = NULL;
@@ -536,6 +543,14 @@ static CO void await_guest(void *arg)
         return;
     }
     mig.is_incoming = false;
+    /* What the source has written meanwhile is read anew. */
+    if (!set_images_active(true, &err)) {
+        complain("load of migration failed: %s", err->message);
+        set_status(MIGRATION_STATUS_FAILED);
+        run_state_fail();
+        return;
+    }
+    tell_devices();
     if (carried.state == STATE_RUNNING || (carried.state == STATE_PRELAUNCH && !carried.has_come)) {
         run_state_stop(STATE_PAUSED);
         if (run_state_guest_starts())
@@ -642,7 +657,7 @@ json_t *migration_info(void)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-void migration_begin(Machine *m, const char *incoming)
+CO void migration_begin(Machine *m, const char *incoming)
 {
     g_autoptr(GError) err = NULL;
 
@@ -650,7 +665,9 @@ void migration_begin(Machine *m, const char *incoming)
     if (!incoming)
         return;
     mig.is_incoming = mig.awaits_uri = true;
-    if (strcmp(incoming, "defer") && !migration_receive(incoming, &err)) {
+    /* Until the guest is here its images are the source's. */
+    if (!set_images_active(false, &err) ||
+        (strcmp(incoming, "defer") && !migration_receive(incoming, &err))) {
         complain("-incoming %s: %s", incoming, err->message);
         run_state_fail();
     }

@@ -7,7 +7,7 @@
 #include "system/run-state.h"
 
 /* @incoming: the value of -incoming; NULL: the guest starts here. After run_state_begin. */
-void migration_begin(Machine *m, const char *incoming);
+CO void migration_begin(Machine *m, const char *incoming);
 /* Ends what is under way, before the program ends. */
 CO void migration_end(void);
 

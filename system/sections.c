@@ -118,6 +118,14 @@ static const struct {
     { STATE_SHUTDOWN, "shutdown" }, { STATE_GUEST_PANICKED, "guest-panicked" },
 };
 
+bool machine_state_travels(MachineState s)
+{
+    for (size_t k = 0; k < G_N_ELEMENTS(states); k++)
+        if (states[k].state == s)
+            return true;
+    return false;
+}
+
 static void state_save(void *opaque, unsigned n, void *image)
 {
     StateImage *i = image;
@@ -148,14 +156,14 @@ static void device_save(void *opaque, unsigned n, void *image)
 {
     const Device *d = opaque;
 
-    d->cls->section->save(d, n, image);
+    device_section(d)->save(d, n, image);
 }
 
 static bool device_load(void *opaque, unsigned n, const void *image, GError **err)
 {
     Device *d = opaque;
 
-    return d->cls->section->load(d, n, image, err);
+    return device_section(d)->load(d, n, image, err);
 }
 
 /* Instances are counted by name. */
@@ -170,7 +178,7 @@ static uint32_t next_instance(const GPtrArray *list, const char *name)
 
 static void add_device(GPtrArray *list, Device *d)
 {
-    const DeviceSection *s = d->cls->section;
+    const DeviceSection *s = device_section(d);
 
     for (unsigned n = 0; s && n < MAX(s->count, 1); n++)
         add(list, s->name, next_instance(list, s->name), s->layout, d, n, device_save, device_load);
@@ -178,7 +186,9 @@ static void add_device(GPtrArray *list, Device *d)
 
 char *device_migration_problem(const Device *d)
 {
-    if (d->cls->section || d->cls->is_stateless)
+    /* What is plugged into a transport speaks for itself. */
+    if ((d->cls->section || d->cls->own_section || d->cls->is_stateless) &&
+        (!d->cls->can_migrate || d->cls->can_migrate(d)))
         return NULL;
     return d->id ? g_strdup_printf("non-migratable device: %s (%s)", d->cls->name, d->id)
                  : g_strdup_printf("non-migratable device: %s", d->cls->name);
@@ -186,20 +196,17 @@ char *device_migration_problem(const Device *d)
 
 /* ---- all ------------------------------------------------------------------------------------- */
 
-/* Others have these after the interrupt controllers, whatever the order in which ours are made. */
-static bool comes_late(const Device *d)
-{
-    return !d->cls->section || strcmp(d->cls->section->name, "fw_cfg");
-}
-
+/* Whatever the order in which devices are made; others, and last those of virtio, follow. */
 static const char *const order[] = {
     "ioapic", "acpi-ged", "i8259", "i8254", "mc146818rtc", "serial",
 };
 
 static unsigned rank(const Device *d)
 {
-    for (unsigned i = 0; i < G_N_ELEMENTS(order); i++)
-        if (d->cls->section && !strcmp(d->cls->section->name, order[i]))
+    const DeviceSection *s = device_section(d);
+
+    for (unsigned i = 0; s && i < G_N_ELEMENTS(order); i++)
+        if (!strcmp(s->name, order[i]))
             return i;
     return G_N_ELEMENTS(order);
 }
@@ -210,7 +217,7 @@ static void add_devices(GPtrArray *list, Machine *m)
         for (guint i = 0; i < m->devices->len; i++) {
             Device *d = m->devices->pdata[i];
 
-            if (comes_late(d) && rank(d) == r)
+            if (d != m->fw_cfg && rank(d) == r)
                 add_device(list, d);
         }
 }

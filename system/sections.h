@@ -12,6 +12,8 @@ typedef struct {
     bool has_come;
 } CarriedState;
 
+/* False: a guest in this state cannot be taken over by others yet. */
+bool machine_state_travels(MachineState s);
 /* All sections, of MigSection *, in the order of streams. @state has to live as long. */
 GPtrArray *machine_sections(Machine *m, CarriedState *state);
 /* The blocks of memory: @r, which is initialised, for sending (only what there is), or to receive. */

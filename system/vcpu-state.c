@@ -296,6 +296,7 @@ static void cpu_save(void *opaque, unsigned n, void *image)
     save_system(i, c);
     i->mxcsr = c->mxcsr;
     memcpy(i->xmm, c->xmm, sizeof(i->xmm));
+    memcpy(i->ymm, c->ymm_high, sizeof(i->ymm));
     save_kept(i, vcpu_kept(v), vcpu_mtrrs(v));
     i->has_poll = true;
     i->tsc_adjust = c->tsc_offset;
@@ -418,7 +419,8 @@ static bool cpu_load(void *opaque, unsigned n, const void *image, GError **err)
     load_x87(&c->x87, i);
     load_system(c, i);
     c->mxcsr = i->mxcsr & 0xffff;
-    memcpy(c->xmm, i->xmm, sizeof(c->xmm));
+    memcpy(c->xmm, i->xmm, sizeof(i->xmm));
+    memcpy(c->ymm_high, i->ymm, sizeof(i->ymm));
     load_kept(i, vcpu_kept(v), vcpu_mtrrs(v));
     c->tsc_offset = i->has_tsc_adjust ? i->tsc_adjust : 0;
     c->misc_enable = i->has_misc ? i->misc : 1;

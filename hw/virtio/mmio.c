@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Version 2 of the registers: docs/spec/virtio.md. */
 #include "hw/virtio/mmio.h"
+#include "hw/virtio/section.h"
 
 enum {
     REG_MAGIC = 0x00, REG_VERSION = 0x04, REG_DEVICE_ID = 0x08, REG_VENDOR_ID = 0x0c,
@@ -19,13 +20,9 @@ typedef struct {
     VirtioDevice *device;
     unsigned gsi;
 
-    uint32_t device_features_sel, driver_features_sel, queue_sel;
+    VirtioRegisters registers;
+    DeviceSection *section;
 } VirtioMmio;
-
-static const StateField mmio_state[] = {
-    STATE(VirtioMmio, device_features_sel), STATE(VirtioMmio, driver_features_sel),
-    STATE(VirtioMmio, queue_sel), {}
-};
 
 static void update_interrupt(void *opaque)
 {
@@ -37,7 +34,7 @@ static void update_interrupt(void *opaque)
 /* The ring that is selected; NULL: there is no such queue. */
 static Ring *selected(const VirtioMmio *s)
 {
-    return s->queue_sel < s->device->queues ? &s->device->ring[s->queue_sel] : NULL;
+    return s->registers.queue_sel < s->device->queues ? &s->device->ring[s->registers.queue_sel] : NULL;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -62,9 +59,9 @@ static uint32_t read_register(const VirtioMmio *s, uint64_t offset)
     case REG_VENDOR_ID:
         return VENDOR;
     case REG_DEVICE_FEATURES:
-        return half(virtio_features(d), s->device_features_sel);
+        return half(virtio_features(d), s->registers.device_features_sel);
     case REG_QUEUE_MAX:
-        return r ? d->queue_size[s->queue_sel] : 0;
+        return r ? d->queue_size[s->registers.queue_sel] : 0;
     case REG_QUEUE_READY:
         return r && r->ready;
     case REG_INTERRUPT_STATUS:
@@ -98,8 +95,8 @@ static void set_half(uint64_t *v, bool high, uint32_t value)
 
 static void set_features(VirtioMmio *s, uint32_t value)
 {
-    if (s->driver_features_sel <= 1 && !(s->device->status & VIRTIO_STATUS_FEATURES_OK))
-        set_half(&s->device->features, s->driver_features_sel, value);
+    if (s->registers.driver_features_sel <= 1 && !(s->device->status & VIRTIO_STATUS_FEATURES_OK))
+        set_half(&s->device->features, s->registers.driver_features_sel, value);
 }
 
 /* A queue that is in use does not change. */
@@ -111,7 +108,7 @@ static void write_queue(VirtioMmio *s, uint64_t offset, uint32_t value)
     if (!r)
         return;
     if (offset == REG_QUEUE_READY) {
-        virtio_set_queue_ready(s->device, s->queue_sel, value & 1);
+        virtio_set_queue_ready(s->device, s->registers.queue_sel, value & 1);
         return;
     }
     if (r->ready)
@@ -138,16 +135,16 @@ static void write_register(VirtioMmio *s, uint64_t offset, uint32_t value)
 
     switch (offset) {
     case REG_DEVICE_FEATURES_SEL:
-        s->device_features_sel = value;
+        s->registers.device_features_sel = value;
         break;
     case REG_DRIVER_FEATURES:
         set_features(s, value);
         break;
     case REG_DRIVER_FEATURES_SEL:
-        s->driver_features_sel = value;
+        s->registers.driver_features_sel = value;
         break;
     case REG_QUEUE_SEL:
-        s->queue_sel = value;
+        s->registers.queue_sel = value;
         break;
     case REG_NOTIFY:
         if (value < d->queues)
@@ -177,20 +174,54 @@ static void mmio_write(void *opaque, uint64_t offset, unsigned size, uint64_t va
 
 /* ---- the device ------------------------------------------------------------------------------ */
 
+static const DeviceSection *mmio_section(const Device *d)
+{
+    return ((const VirtioMmio *)d)->section;
+}
+
+static void mmio_save(const Device *d, unsigned n, void *image)
+{
+    const VirtioMmio *s = (const VirtioMmio *)d;
+
+    virtio_section_save(s->device, &s->registers, image);
+}
+
+static bool mmio_load(Device *d, unsigned n, const void *image, GError **err)
+{
+    VirtioMmio *s = (VirtioMmio *)d;
+
+    return virtio_section_load(s->device, &s->registers, image, err);
+}
+
+/* What the driver has asked for and the other side has not begun. */
+static void mmio_arrived(Device *d)
+{
+    VirtioMmio *s = (VirtioMmio *)d;
+
+    for (unsigned i = 0; i < s->device->queues; i++)
+        virtio_kick(s->device, i);
+}
+
+static void mmio_unrealize(Device *d)
+{
+    virtio_section_free(((VirtioMmio *)d)->section);
+}
+
 static void mmio_reset(Device *d)
 {
     VirtioMmio *s = (VirtioMmio *)d;
 
-    s->device_features_sel = s->driver_features_sel = s->queue_sel = 0;
+    s->registers = (VirtioRegisters){ 0 };
     virtio_reset(s->device);
 }
 
 const DeviceClass device_virtio_mmio = {
     .name = "virtio-mmio",
     .size = sizeof(VirtioMmio),
-    .version = 1,
-    .state = mmio_state,
+    .own_section = mmio_section,
     .reset = mmio_reset,
+    .unrealize = mmio_unrealize,
+    .arrived = mmio_arrived,
 };
 
 Device *virtio_mmio_new(Board *board, VirtioDevice *d, uint64_t address, unsigned gsi)
@@ -201,6 +232,11 @@ Device *virtio_mmio_new(Board *board, VirtioDevice *d, uint64_t address, unsigne
 
     s->device = d;
     s->gsi = gsi;
+    s->section = virtio_section_new(d, address);
+    if (s->section) {
+        s->section->save = mmio_save;
+        s->section->load = mmio_load;
+    }
     d->interrupt = update_interrupt;
     d->transport = s;
     memory_map_add_mmio(board->memory, address, SIZE, &ops, s);

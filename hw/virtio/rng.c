@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* virtio-rng-device: random bytes of the host's kernel, at once and as many as are asked for. */
-#include "hw/virtio/device.h"
+#include "hw/virtio/section.h"
 #include <sys/random.h>
 
 enum { ID = 4, QUEUE_SIZE = 8, CHUNK = 256, MOST = 1 << 16 };
@@ -8,6 +8,8 @@ enum { ID = 4, QUEUE_SIZE = 8, CHUNK = 256, MOST = 1 << 16 };
 typedef struct {
     VirtioDevice virtio;
 } VirtioRng;
+
+static const Property rng_properties[] = { VIRTIO_PROPERTIES, {} };
 
 static uint64_t rng_features(const VirtioDevice *d)
 {
@@ -49,7 +51,12 @@ static void rng_kick(VirtioDevice *d, unsigned queue)
     }
 }
 
+static const StateField rng_fields[] = { {} };
+static const StateLayout rng_layout = { "virtio-rng", 1, 1, 0, rng_fields };
+static const VirtioPart rng_part = { .name = "virtio-rng", .version = 1, .layout = &rng_layout };
+
 static const VirtioType rng_type = {
+    .part = &rng_part,
     .id = ID,
     .queues = 1,
     .features = rng_features,
@@ -66,7 +73,8 @@ const DeviceClass device_virtio_rng = {
     .name = "virtio-rng-device",
     .bus = "virtio-bus",
     .size = sizeof(VirtioRng),
-    .version = 1,
-    .base_state = virtio_state,
+    .is_stateless = true,
+    .can_migrate = virtio_can_migrate,
+    .properties = rng_properties,
     .realize = rng_realize,
 };

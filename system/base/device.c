@@ -13,6 +13,11 @@ const DeviceClass *device_class_find(const char *name)
     return NULL;
 }
 
+const DeviceSection *device_section(const Device *d)
+{
+    return d->cls->own_section ? d->cls->own_section(d) : d->cls->section;
+}
+
 /* ---- properties ------------------------------------------------------------------------------ */
 
 static const Property *property_find(const DeviceClass *cls, const char *name)

@@ -31,6 +31,8 @@ ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptions
 # Optional since a newer release or in fact, mandatory in the reference's schema.
 LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server', 'BlockdevOptionsSsh.server',
             'BlkdebugSetStateOptions.new_state'}
+# Drivers whose files blockdev-create cannot make yet; qemu-img can, by their names.
+NOT_CREATED = {'ssh'}
 # Enums of what exists: ours may have fewer values, and unions over them fewer cases.
 SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExportType',
            'ChardevBackendKind', 'TransactionActionKind'}
@@ -130,7 +132,8 @@ class Comparison:
         for v in a['variants']:
             if v['case'] not in theirs:
                 self.complain(our, f"adds case {v['case']}")
-            else:
+            elif v['case'] not in NOT_CREATED or 'size' not in {
+                    m['name'] for m in self.theirs[theirs[v['case']]]['members']}:
                 self.compare(v['type'], theirs[v['case']])
 
     def their_path(self, command, *path):
@@ -244,6 +247,7 @@ def told_problems(c, added):
 
 # The same of results of the emulator's commands.
 TYPES_OF_RESULTS = {
+    'query-jobs': '[JobInfo]',
     'query-status': 'StatusInfo', 'query-cpus-fast': '[CpuInfoFast]', 'query-kvm': 'KvmInfo',
     'query-machines': '[MachineInfo]', 'query-name': 'NameInfo', 'query-uuid': 'UuidInfo',
     'query-target': 'TargetInfo', 'query-cpu-definitions': '[CpuDefinitionInfo]',

@@ -5,9 +5,11 @@ import re
 import subprocess
 import time
 
+from cases import BUILD
 from guests import EMULATOR, build
 from qmp import PATIENCE, Reader, Talker
 
+TOOL = BUILD / 'qemu-migrate'
 MACHINE = ('-M', 'microvm', '-accel', 'tcg', '-display', 'none', '-nodefaults', '-qmp', 'stdio')
 
 

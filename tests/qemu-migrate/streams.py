@@ -9,11 +9,10 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import BUILD, case, main, require, run
+from cases import case, main, require, run
 from guests import REFERENCE_EMULATOR
-from migrating import source
+from migrating import TOOL, source
 
-TOOL = BUILD / 'qemu-migrate'
 RAM = 64 << 20
 
 

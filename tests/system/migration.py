@@ -59,4 +59,15 @@ def streams_that_do_not_fit_are_refused_and_nothing_runs():
         assert 'load of migration failed' in done.stderr and words in done.stderr, done.stderr
 
 
+@case
+def devices_that_cannot_move_hold_their_guest():
+    stays = ('-device', 'virtio-serial-device,id=s')
+    with source(*stays) as a:
+        assert a.answer('query-migrate') == {'blocked-reasons': ['non-migratable device: virtio-serial-device (s)']}
+        assert 'virtio-serial-device (s)' in a.answer('migrate', uri='exec:cat')['desc']
+        assert a.state() == 'running'
+    done = run(EMULATOR, *MACHINE, '-only-migratable', *stays, code=1)
+    assert 'virtio-serial-device' in done.stderr, done.stderr
+
+
 main('migration', 'system')

@@ -4,10 +4,14 @@
 before the switch-over."""
 import os
 import pathlib
+import random
+import re
+import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import case, main
+from cases import IMG, case, main, run
 from migrating import check_moved, source, target, wait_for
 
 
@@ -92,6 +96,107 @@ def before_the_switch_over_it_pauses_when_told_to():
         assert 'expected state' in a.answer('migrate-continue', state='active')['desc']
         assert a.answer('migrate-continue', state='pre-switchover') == {}
         check_moved(a, b)
+
+
+@case
+def whoever_is_killed_one_side_goes_on():
+    """With a return path: the source's guest goes on unless the target has confirmed that it has it."""
+    on = [{'capability': 'return-path', 'state': True}]
+    r = random.Random(5)
+    ends = {'failed': 0, 'completed': 0}
+    for _ in range(20):
+        pathlib.Path('m.sock').unlink(missing_ok=True)
+        with source() as a, target('unix:m.sock') as b:
+            assert a.answer('migrate-set-capabilities', capabilities=on) == {}
+            a.await_rounds(1)
+            assert a.answer('migrate', uri='unix:m.sock') == {}
+            time.sleep(r.random() * 0.6)
+            b.process.kill()
+            b.process.wait()
+            wait_for(lambda: a.status() in ends)
+            ends[a.status()] += 1
+            if a.status() == 'completed':
+                assert a.state() == 'postmigrate'
+            else:
+                assert a.state() == 'running'
+                a.await_rounds()
+    assert ends['failed'] >= 3, ends
+
+
+@case
+def a_target_whose_source_is_killed_ends_unless_it_has_all():
+    r = random.Random(6)
+    ended = 0
+    for _ in range(10):
+        pathlib.Path('m.sock').unlink(missing_ok=True)
+        with source() as a, target('unix:m.sock') as b:
+            a.await_rounds(1)
+            assert a.answer('migrate', uri='unix:m.sock') == {}
+            time.sleep(r.random() * 0.4)
+            a.process.kill()
+            a.process.wait()
+            try:
+                b.process.wait(2)
+            except subprocess.TimeoutExpired:
+                assert b.state() == 'running'
+                b.await_rounds()
+            else:
+                ended += 1
+                assert b.process.returncode == 1 and b'load of migration failed' in b.process.stderr.read()
+                assert not b.rounds()
+    assert ended >= 2, ended
+
+
+@case
+def a_guest_that_has_left_can_go_on_here_after_all():
+    with source() as a:
+        a.await_rounds()
+        a.migrate('exec:cat >/dev/null')
+        assert a.state() == 'postmigrate'
+        assert 'due to previous migration' in a.answer('migrate', uri='exec:cat')['desc']
+        assert a.answer('cont') == {} and a.state() == 'running'
+        a.await_rounds()
+
+
+@case
+def a_hundred_migrations_cost_no_memory():
+    def used(e):
+        with open(f'/proc/{e.process.pid}/status', encoding='ascii') as f:
+            return int(re.search(r'VmRSS:\s+(\d+)', f.read())[1])
+
+    with source() as a:
+        a.await_rounds()
+        assert a.answer('migrate-set-parameters', max_bandwidth=0) == {}
+        for uri, expect in (('exec:exit 1', 'failed'), ('exec:cat >/dev/null', 'completed'), ('unix:none', 'failed')):
+            for i in range(34):
+                a.migrate(uri, expect)
+                if a.state() == 'postmigrate':
+                    assert a.answer('cont') == {}
+                if i == 3:
+                    before, fds = used(a), len(os.listdir(f'/proc/{a.process.pid}/fd'))
+            assert used(a) < before + 4096 and len(os.listdir(f'/proc/{a.process.pid}/fd')) == fds, uri
+
+
+@case
+def a_disk_goes_with_its_guest():
+    """What holds of images: they are the source's, then the target's; and back if the guest comes back."""
+    for name in 'one.qcow2', 'two.qcow2':
+        run(IMG, 'create', '-q', '-f', 'qcow2', name, '1M')
+    disk = ('-device', 'virtio-blk-device,drive=d', '-device', 'virtio-rng-device')
+
+    def node(name):
+        return '-blockdev', f'qcow2,node-name=d,file.driver=file,file.filename={name}'
+
+    with source(*node('one.qcow2'), *disk) as a, target('unix:m.sock', *node('two.qcow2'), *disk) as b:
+        a.await_rounds()
+        run(IMG, 'info', 'two.qcow2')
+        assert 'lock' in run(IMG, 'info', 'one.qcow2', code=1).stderr
+        a.migrate('unix:m.sock')
+        check_moved(a, b)
+        run(IMG, 'info', 'one.qcow2')
+        assert 'lock' in run(IMG, 'info', 'two.qcow2', code=1).stderr
+        assert a.answer('cont') == {}
+        assert 'lock' in run(IMG, 'info', 'one.qcow2', code=1).stderr
 
 
 main('migration-slow', 'system')

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The layout is that of others' devices behind a memory-mapped transport of version 2 (docs/spec/
+ * migration-stream.md): of 1024 queues, however few there are. Where the used ring is, the guest's memory
+ * tells.
+ */
+#include "hw/virtio/section.h"
+#include "util/endian.h"
+#include "util/err.h"
+#include <inttypes.h>
+#include <string.h>
+
+enum { CONFIG_MAX = 128, ALIGNMENT = 4096, QUEUES = VIRTIO_MIGRATED_QUEUES };
+
+typedef struct {
+    uint32_t size, alignment;
+    uint64_t desc;
+    uint16_t next_avail;
+} QueueImage;
+
+typedef struct {
+    uint64_t avail, used;
+} RingsImage;
+
+/* Low halves first. */
+typedef struct {
+    uint16_t size;
+    uint8_t ready;
+    uint32_t desc[2], avail[2], used[2];
+} RegistersImage;
+
+typedef struct {
+    uint32_t device_features_sel, driver_features_sel, page_shift;
+    uint8_t status, interrupts;
+    uint16_t queue_sel;
+    uint32_t features, config_size;
+    uint8_t config[CONFIG_MAX];
+    uint32_t queues;
+    QueueImage queue[VIRTIO_QUEUES_MAX];
+    uint64_t part[VIRTIO_PART_MAX / 8];
+
+    bool has_features, has_rings, has_sizes, is_broken, has_transport, has_registers, has_started;
+    uint64_t all_features;
+    RingsImage rings[QUEUES];
+    uint32_t default_size[QUEUES];
+    uint8_t broken, started;
+    uint32_t driver_features[2];
+    RegistersImage registers[QUEUES];
+} VirtioImage;
+
+static const StateField queue_fields[] = {
+    STATE_U("vring.num", QueueImage, size), STATE_U("vring.align", QueueImage, alignment),
+    STATE_U("vring.desc", QueueImage, desc), STATE_U("last_avail_idx", QueueImage, next_avail), {}
+};
+static const StateLayout queue_layout = { "queue", 1, 1, sizeof(QueueImage), queue_fields };
+static const StateField rings_fields[] = {
+    STATE_U("avail", RingsImage, avail), STATE_U("used", RingsImage, used), {}
+};
+static const StateLayout rings_layout = { "rings", 1, 1, sizeof(RingsImage), rings_fields };
+static const StateField register_fields[] = {
+    STATE_U("num", RegistersImage, size), STATE_U("enabled", RegistersImage, ready),
+    STATE_US("desc", RegistersImage, desc), STATE_US("avail", RegistersImage, avail),
+    STATE_US("used", RegistersImage, used), {}
+};
+static const StateLayout register_layout = {
+    "registers", 1, 1, sizeof(RegistersImage), register_fields
+};
+
+#define PART(part, title, presence, ...)                                                           \
+    static const StateField part##_fields[] = { __VA_ARGS__, {} };                                 \
+    static const StateLayout part##_layout = {                                                     \
+        title, 1, 1, sizeof(VirtioImage), part##_fields, NULL, offsetof(VirtioImage, presence)     \
+    }
+PART(features, "virtio/64bit_features", has_features,
+     STATE_U("guest_features", VirtioImage, all_features));
+PART(areas, "virtio/virtqueues", has_rings,
+     STATE_INNERS("vq", VirtioImage, rings, &rings_layout));
+PART(sizes, "virtio/ringsize", has_sizes, STATE_US("vq", VirtioImage, default_size));
+PART(broken, "virtio/broken", is_broken, STATE_U("broken", VirtioImage, broken));
+PART(started, "virtio/started", has_started, STATE_U("started", VirtioImage, started));
+PART(registers, "virtio_mmio/state", has_registers,
+     STATE_US("guest_features", VirtioImage, driver_features),
+     STATE_INNERS("vqs", VirtioImage, registers, &register_layout));
+
+/* A state of its own, which has nothing but a part. */
+static const StateLayout *const transport_parts[] = { &registers_layout, NULL };
+static const StateField no_fields[] = { {} };
+static const StateLayout mmio_layout = {
+    "virtio_mmio", 1, 1, sizeof(VirtioImage), no_fields, transport_parts
+};
+static const StateField transport_fields[] = {
+    { "extra_state", STATE_STRUCT, 0, sizeof(VirtioImage), 1, 0, &mmio_layout, 0 }, {}
+};
+static const StateLayout transport_layout = {
+    "virtio/extra_state", 1, 1, sizeof(VirtioImage), transport_fields, NULL,
+    offsetof(VirtioImage, has_transport)
+};
+static const StateLayout *const virtio_parts[] = {
+    &features_layout, &areas_layout, &sizes_layout, &broken_layout, &transport_layout,
+    &started_layout, NULL
+};
+
+/* ---- the layout of a device ------------------------------------------------------------------ */
+
+enum { FIELDS_MAX = 16 };
+
+static unsigned config_size(const VirtioDevice *d)
+{
+    return d->type->part->config_size ? d->type->part->config_size : d->type->config_size;
+}
+
+static StateLayout *layout_new(const VirtioDevice *d)
+{
+    const VirtioPart *part = d->type->part;
+    const StateField fields[FIELDS_MAX] = {
+        STATE_U("host_features_sel", VirtioImage, device_features_sel),
+        STATE_U("guest_features_sel", VirtioImage, driver_features_sel),
+        STATE_U("guest_page_shift", VirtioImage, page_shift),
+        STATE_U("status", VirtioImage, status), STATE_U("isr", VirtioImage, interrupts),
+        STATE_U_UP_TO("queue_sel", VirtioImage, queue_sel, QUEUES - 1),
+        STATE_U("guest_features", VirtioImage, features),
+        STATE_U("config_len", VirtioImage, config_size),
+        { "config", STATE_BUFFER, offsetof(VirtioImage, config), config_size(d), 1, 0, NULL, 0 },
+        STATE_U("queues", VirtioImage, queues),
+        { "vq", STATE_STRUCT, offsetof(VirtioImage, queue), sizeof(QueueImage), d->queues,
+          sizeof(QueueImage), &queue_layout, 0 },
+        { "device", STATE_STRUCT, offsetof(VirtioImage, part), part->layout->size, 1, 0,
+          part->layout, 0 },
+    };
+    StateLayout *l = g_new(StateLayout, 1);
+
+    *l = (StateLayout){
+        "virtio", part->version, part->version, sizeof(VirtioImage),
+        g_memdup2(fields, sizeof(fields)), virtio_parts
+    };
+    return l;
+}
+
+DeviceSection *virtio_section_new(const VirtioDevice *d, uint64_t address)
+{
+    DeviceSection *s;
+
+    if (!d->type->part)
+        return NULL;
+    s = g_new0(DeviceSection, 1);
+    s->name = g_strdup_printf("virtio-mmio@%016" PRIx64 "/%s", address, d->type->part->name);
+    s->layout = layout_new(d);
+    return s;
+}
+
+void virtio_section_free(DeviceSection *s)
+{
+    if (!s)
+        return;
+    g_free((char *)s->name);
+    g_free((StateField *)s->layout->fields);
+    g_free((StateLayout *)s->layout);
+    g_free(s);
+}
+
+/* ---- saving ---------------------------------------------------------------------------------- */
+
+static void save_queue(VirtioImage *i, unsigned n, const Ring *r, uint16_t queue_size)
+{
+    i->queue[n] = (QueueImage){ r->size, ALIGNMENT, r->desc, r->next_avail };
+    i->rings[n] = (RingsImage){ r->avail, r->used };
+    i->default_size[n] = queue_size;
+    i->registers[n] = (RegistersImage){
+        .size = r->size, .ready = r->ready, .desc = { r->desc, r->desc >> 32 },
+        .avail = { r->avail, r->avail >> 32 }, .used = { r->used, r->used >> 32 },
+    };
+}
+
+void virtio_section_save(const VirtioDevice *d, const VirtioRegisters *r, void *image)
+{
+    VirtioImage *i = image;
+
+    *i = (VirtioImage){
+        .device_features_sel = r->device_features_sel, .driver_features_sel = r->driver_features_sel,
+        .status = d->status, .interrupts = d->interrupts, .queue_sel = r->queue_sel,
+        .features = d->features, .config_size = config_size(d), .queues = d->queues,
+        .has_features = true, .all_features = d->features, .has_rings = true, .has_sizes = true,
+        .is_broken = d->status & VIRTIO_STATUS_NEEDS_RESET, .broken = 1, .has_transport = true,
+        .has_registers = true, .driver_features = { d->features, d->features >> 32 },
+        .has_started = d->status & VIRTIO_STATUS_DRIVER_OK, .started = 1,
+    };
+    if (d->type->config_read)
+        d->type->config_read(d, i->config);
+    for (unsigned n = 0; n < d->queues; n++)
+        save_queue(i, n, &d->ring[n], d->queue_size[n]);
+    if (d->type->part->save)
+        d->type->part->save(d, i->part);
+}
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+static bool load_queue(VirtioDevice *d, unsigned n, const VirtioImage *i, GError **err)
+{
+    const QueueImage *q = &i->queue[n];
+    Ring *r = &d->ring[n];
+    uint8_t index[2];
+
+    ring_reset(r);
+    r->size = i->registers[n].ready ? q->size : MIN(q->size, d->queue_size[n]);
+    r->desc = q->desc;
+    r->avail = i->rings[n].avail;
+    r->used = i->rings[n].used;
+    r->event_index = virtio_has(d, VIRTIO_F_EVENT_INDEX);
+    r->indirect = virtio_has(d, VIRTIO_F_INDIRECT);
+    if (!i->registers[n].ready)
+        return true;
+    if (r->size > d->queue_size[n] || !ring_start(r, &d->memory) ||
+        !memory_map_load(d->dev.board->memory, r->used + 2, index, sizeof(index)))
+        return err_set(err, EINVAL, "Queue %u of %" PRIu32 " entries is not in memory, or too long", n,
+                       q->size);
+    r->ready = true;
+    r->next_avail = q->next_avail;
+    r->next_used = le16_at(index);
+    if ((uint16_t)(r->next_avail - r->next_used) > r->size)
+        return err_set(err, EINVAL, "Queue %u has %u entries in use, of %u", n,
+                       (uint16_t)(r->next_avail - r->next_used), r->size);
+    if (r->next_avail != r->next_used)
+        return err_set(err, ENOTSUP, "Queue %u has %u requests under way, which cannot be taken over",
+                       n, (uint16_t)(r->next_avail - r->next_used));
+    return true;
+}
+
+bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image, GError **err)
+{
+    const VirtioImage *i = image;
+    uint64_t features = i->has_features ? i->all_features : i->features;
+
+    if (i->config_size != config_size(d) || i->queues != d->queues)
+        return err_set(err, EINVAL, "It has %" PRIu32 " bytes of configuration and %" PRIu32
+                       " queues, here it has %u and %u", i->config_size, i->queues,
+                       config_size(d), d->queues);
+    if (features & ~virtio_features(d))
+        return err_set(err, EINVAL, "Its driver uses features 0x%" PRIx64 ", which are not there here",
+                       features & ~virtio_features(d));
+    if (i->status && (!i->has_transport || !i->has_rings))
+        return err_set(err, ENOTSUP, "Its driver uses the legacy transport, which is not there here");
+    *r = (VirtioRegisters){ i->device_features_sel, i->driver_features_sel, i->queue_sel };
+    d->features = features;
+    d->status = i->status;
+    d->interrupts = i->interrupts;
+    for (unsigned n = 0; n < d->queues; n++)
+        if (!load_queue(d, n, i, err))
+            return false;
+    return !d->type->part->load || d->type->part->load(d, i->part, i->config, err);
+}
