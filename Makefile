@@ -54,6 +54,9 @@ MODULE_LIBS_fuse := $(FUSE3_LIBS)
 MODULE_LIBS_slirp := $(SLIRP_LIBS)
 MODULE_LIBS_curl := $(LIBCURL_LIBS)
 MODULE_LIBS_ssh := $(LIBSSH_LIBS)
+MODULE_LIBS_iscsi := $(LIBISCSI_LIBS)
+MODULE_LIBS_bzip2 := -lbz2
+MODULE_LIBS_lzma := $(LIBLZMA_LIBS)
 MODULES := $(filter-out $(DISABLED_MODULES),$(MODULES))
 
 sources = $(filter-out $(SRC)/$(1)/modules/% $(patsubst %,$(SRC)/%/%,$(filter $(1)/%,$(ROOMS))),$(foreach p,* */* */*/*,$(wildcard $(SRC)/$(1)/$(p).c)))
@@ -64,7 +67,8 @@ module_objects = $(patsubst $(SRC)/%.c,$(B)/pic/%.o,$(call module_sources,$(1)))
 GEN := $(B)/gen
 LIBS := $(GLIB_2_0_LIBS) $(JANSSON_LIBS) $(LIBZSTD_LIBS) $(ZLIB_LIBS) $(LIBURING_LIBS) -lm -ldl -pthread
 CPPFLAGS_ALL := -I$(SRC) -I$(B) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -include $(B)/config.h \
-    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(FUSE3_CFLAGS) $(SLIRP_CFLAGS) $(LIBCURL_CFLAGS) $(LIBSSH_CFLAGS) $(CPPFLAGS)
+    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(FUSE3_CFLAGS) $(SLIRP_CFLAGS) \
+    $(LIBCURL_CFLAGS) $(LIBSSH_CFLAGS) $(LIBISCSI_CFLAGS) $(CPPFLAGS)
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
     -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers \
     -Wno-sign-compare

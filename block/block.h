@@ -297,6 +297,7 @@ typedef struct {
     uint64_t subcluster_size;   /* bytes, granularity of allocation; 0 as cluster_size */
     uint64_t expansion;         /* bytes that one byte of a compressed cluster can become; 0: none */
     bool is_dirty;
+    bool is_encrypted;          /* where format-specific information does not tell */
     bool wants_compressed;      /* new data has to be written with REQ_COMPRESSED */
 } NodeInfo;
 

@@ -17,7 +17,7 @@ typedef struct {
     const char *proxy_user, *proxy_password;
     const char *cookie;
     bool verify;           /* the server's certificate */
-    bool force_range;      /* though the server does not show that it knows ranges when it is asked first */
+    bool force_range;      /* do not try a range first */
     unsigned connections;  /* at once; 1: the one that opening made must last */
     unsigned timeout_s;    /* to connect, and that nothing may come; 0: no limit */
     size_t head_len;       /* how much of the start of the file to bring along when opening */
@@ -25,7 +25,7 @@ typedef struct {
 
 typedef struct {
     uint64_t size;
-    uint8_t *head;         /* the first @head_len bytes, the caller's to free; NULL: none came along */
+    uint8_t *head;         /* the first @head_len bytes, the caller's to free; NULL: none came */
     size_t head_len;
 } CurlFound;
 

@@ -151,6 +151,8 @@ static CO json_t *collect(Node *n, unsigned what, GArray *lists, GError **err)
         if (info.cluster_size)
             json_put_int(image, "cluster-size", (int64_t)info.cluster_size);
         json_put_bool(image, "dirty-flag", info.is_dirty);
+        if (info.is_encrypted)
+            json_put_bool(image, "encrypted", true);
     }
     if (!collect_specific(n, image, err) || !collect_backing(n, image) ||
         !collect_snapshots(n, image, lists, err))

@@ -7,6 +7,7 @@
 #include "qemu-img/command.h"
 #include "qemu-img/copy.h"
 #include "qemu-img/createopts.h"
+#include "qemu-img/platform.h"
 #include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
 #include "qemu-img/untrusted.h"
@@ -18,7 +19,7 @@ enum { WORKERS_DEFAULT = 8, WORKERS_MAX = 16, SPARSE_DEFAULT = 4096, SPARSE_MAX 
 typedef struct {
     const char *source_format, *source_cache, *snapshot;
     const char *format, *target_cache, *backing, *backing_format;
-    const char *sparse, *rate, *workers, *progress, *hash, *expect, *untrusted;
+    const char *sparse, *rate, *workers, *progress, *hash, *expect, *untrusted, *platform;
     GArray *options;
     bool image_opts, target_image_opts, no_create, target_is_zero, compress, bitmaps, skip_broken,
         offload, any_order, salvage, force_share, quiet;
@@ -37,6 +38,9 @@ static const Option convert_options[] = {
       offsetof(ConvertArgs, force_share) },
     { 'O', "target-format", "FMT", "format of the target (raw)", OPT_TEXT,
       offsetof(ConvertArgs, format) },
+    { 0, "for", "PLATFORM", "format and options that azure, hyperv, esxi, vsphere, aws, gce, virtualbox, "
+      "proxmox, parallels or utm takes; refuses a disk that breaks its rules", OPT_TEXT,
+      offsetof(ConvertArgs, platform) },
     { 0, "target-image-opts", NULL, "the target is a list of options", OPT_FLAG,
       offsetof(ConvertArgs, target_image_opts) },
     { 'o', "target-format-options", "NAME=VALUE,...", "options of the format ('help' lists them)",
@@ -79,6 +83,7 @@ static const Option convert_options[] = {
 
 typedef struct {
     const ConvertArgs *args;
+    const Platform *platform; /* NULL: any */
     CopyJob job;
     const char *format;      /* of the target */
     OpenFlags source_flags, target_flags;
@@ -412,6 +417,8 @@ static CO bool convert_images(Convert *c, char **names, unsigned count)
         return false;
     if (a->hash && !(c->job.digest = digest_new(a->hash, c->job.len, c->job.workers)))
         return false;
+    if (c->platform && !platform_check(c->platform, c->job.len, target))
+        return false;
     c->job.target_name = target;
     complain_last_words_set("'%s' is incomplete: the work was not finished", target);
     if (!(a->no_create ? convert_open_existing(c, target) : convert_create(c, target)))
@@ -453,6 +460,23 @@ static CO int convert_open(Convert *c, char **names, unsigned count)
     return ok ? 0 : 1;
 }
 
+/* Makes the target one that --for names. */
+static bool convert_read_platform(Convert *c)
+{
+    const ConvertArgs *a = c->args;
+    const char *format = a->format;
+
+    if (!a->platform)
+        return true;
+    if (a->no_create || a->target_image_opts || a->backing)
+        return complain("--for makes an image of its own: it excludes -n, -B and --target-image-opts");
+    c->platform = platform_find(a->platform);
+    if (!c->platform || !platform_apply(c->platform, &format, c->opts))
+        return false;
+    c->format = format;
+    return true;
+}
+
 static CO int convert_run(const void *args, char **words, int count)
 {
     const ConvertArgs *a = args;
@@ -473,7 +497,7 @@ static CO int convert_run(const void *args, char **words, int count)
     };
     bool help = false;
 
-    if (!createopts_read(a->options, opts, &help))
+    if (!createopts_read(a->options, opts, &help) || !convert_read_platform(&c))
         return 1;
     if (help)
         return createopts_help(c.format, count > 1 ? words[count - 1] : NULL) ? 0 : 1;

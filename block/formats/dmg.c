@@ -10,8 +10,11 @@
  * docs/spec/dmg.md.
  */
 #include "block/driver.h"
+#include "block/inflate.h"
 #include "block/zlib-stream.h"
+#include "io/pool.h"
 #include "util/endian.h"
+#include "util/module.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -38,6 +41,7 @@ typedef struct {
 typedef struct {
     GArray *chunks;         /* of Chunk */
     ZlibStreams *streams;
+    const InflateModule *bzip2, *lzma; /* NULL: not needed, or not here */
     uint8_t *kept;          /* content of chunk @kept_chunk; NULL: none yet */
     const Chunk *kept_chunk;
 } Dmg;
@@ -50,19 +54,9 @@ static int dmg_probe(const uint8_t *head, size_t len, const char *filename)
 
 /* ---- tables --------------------------------------------------------------------------------- */
 
-static const char *kind_missing(ChunkKind k)
-{
-    switch (k) {
-    case CHUNK_BZIP2: return "bzip2";
-    case CHUNK_LZFSE: return "lzfse";
-    case CHUNK_LZMA: return "lzma";
-    default: return NULL;
-    }
-}
-
 static bool is_compressed(ChunkKind k)
 {
-    return k == CHUNK_ADC || k == CHUNK_ZLIB || kind_missing(k);
+    return k == CHUNK_ADC || k == CHUNK_ZLIB || k == CHUNK_BZIP2 || k == CHUNK_LZFSE || k == CHUNK_LZMA;
 }
 
 /* Adds what entry @e of a table describes; @first: the sector at which the table begins. */
@@ -197,18 +191,26 @@ static bool chunks_check(Dmg *d, GError **err)
     return true;
 }
 
-/* Says once what will not be readable. */
-static void tell_missing(Node *n, const Dmg *d)
+static bool has_kind(const Dmg *d, ChunkKind kind)
 {
-    for (guint i = 0; i < d->chunks->len; i++) {
-        const char *what = kind_missing(g_array_index(d->chunks, Chunk, i).kind);
+    for (guint i = 0; i < d->chunks->len; i++)
+        if (g_array_index(d->chunks, Chunk, i).kind == kind)
+            return true;
+    return false;
+}
 
-        if (what) {
-            block_warn("'%s' has parts compressed by %s, which cannot be read here yet",
-                       node_filename(node_storage(n)), what);
-            return;
-        }
-    }
+/* Loads what chunks need; says what will not be readable. */
+static void codecs_load(Node *n, Dmg *d)
+{
+    const char *name = node_filename(node_storage(n));
+    g_autoptr(GError) no_bzip2 = NULL, no_lzma = NULL;
+
+    if (has_kind(d, CHUNK_BZIP2) && !(d->bzip2 = module_load("bzip2", &no_bzip2)))
+        block_warn("'%s' has parts compressed by bzip2: %s", name, no_bzip2->message);
+    if (has_kind(d, CHUNK_LZMA) && !(d->lzma = module_load("lzma", &no_lzma)))
+        block_warn("'%s' has parts compressed by lzma: %s", name, no_lzma->message);
+    if (has_kind(d, CHUNK_LZFSE))
+        block_warn("'%s' has parts compressed by lzfse, which cannot be read here yet", name);
 }
 
 /* Sizes of files are known in sectors, so the trailer begins somewhere in the sector before the last. */
@@ -248,7 +250,7 @@ static CO bool image_read(Node *n, Edge *file, GError **err)
         size = last->off + last->len;
     }
     node_set_size(n, size);
-    tell_missing(n, d);
+    codecs_load(n, d);
     d->streams = zlib_streams_new();
     return true;
 }
@@ -317,15 +319,57 @@ static int adc_inflate(const uint8_t *in, size_t len, uint8_t *out, size_t out_l
     return o == out_len ? 0 : -EIO;
 }
 
+typedef struct {
+    const InflateModule *module;
+    const uint8_t *in;
+    uint8_t *out;
+    size_t len, out_len;
+} InflateJob;
+
+static int inflate_job(void *arg)
+{
+    InflateJob *j = arg;
+
+    return j->module->inflate(j->in, j->len, j->out, j->out_len);
+}
+
+static CO int codec_inflate(const InflateModule *m, const Chunk *c, const uint8_t *in, uint8_t *out)
+{
+    InflateJob j = { .module = m, .in = in, .len = c->stored, .out = out, .out_len = c->len };
+
+    return m ? pool_compute(inflate_job, &j) : -ENOTSUP;
+}
+
+static CO int zlib_inflate(Dmg *d, const Chunk *c, const uint8_t *in, uint8_t *out)
+{
+    size_t made;
+    int r = zlib_stream_inflate(d->streams, in, c->stored, out, c->len, &made);
+
+    return r == 0 && made != c->len ? -EIO : r;
+}
+
+static CO int content_inflate(Dmg *d, const Chunk *c, const uint8_t *in, uint8_t *out)
+{
+    switch (c->kind) {
+    case CHUNK_ADC:
+        return adc_inflate(in, c->stored, out, c->len);
+    case CHUNK_ZLIB:
+        return zlib_inflate(d, c, in, out);
+    case CHUNK_BZIP2:
+        return codec_inflate(d->bzip2, c, in, out);
+    case CHUNK_LZMA:
+        return codec_inflate(d->lzma, c, in, out);
+    default:
+        return -ENOTSUP;
+    }
+}
+
 /* All of compressed chunk @c in memory of the caller's. */
 static CO int chunk_inflate(Dmg *d, Edge *file, const Chunk *c, uint8_t **out)
 {
     g_autofree uint8_t *in = NULL, *all = NULL;
-    size_t made;
     int r;
 
-    if (kind_missing(c->kind))
-        return -ENOTSUP;
     if (c->at > edge_size(file) || c->stored > edge_size(file) - c->at)
         return -EIO;
     in = g_try_malloc(MAX(c->stored, 1));
@@ -335,13 +379,7 @@ static CO int chunk_inflate(Dmg *d, Edge *file, const Chunk *c, uint8_t **out)
     r = edge_pread_buf(file, c->at, in, c->stored);
     if (r < 0)
         return r;
-    if (c->kind == CHUNK_ADC) {
-        r = adc_inflate(in, c->stored, all, c->len);
-    } else {
-        r = zlib_stream_inflate(d->streams, in, c->stored, all, c->len, &made);
-        if (r == 0 && made != c->len)
-            r = -EIO;
-    }
+    r = content_inflate(d, c, in, all);
     if (r == 0)
         *out = g_steal_pointer(&all);
     return r;

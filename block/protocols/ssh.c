@@ -54,8 +54,8 @@ static bool check_read_text(SshTarget *t, const char *text, GError **err)
     if (!strcmp(text, "yes") || (colon && hash_read(t, type, colon + 1)))
         return true;
     if (strcmp(text, "no"))
-        return err_set(err, EINVAL, "host_key_check is yes, no, md5:HASH, sha1:HASH or sha256:HASH, not "
-                       "'%s'", text);
+        return err_set(err, EINVAL, "host_key_check is yes, no, md5:HASH, sha1:HASH or "
+                       "sha256:HASH, not '%s'", text);
     t->config.trust = SSH_TRUST_ANY;
     t->check = g_strdup("no");
     return true;

@@ -26,10 +26,13 @@ ADDED = {
 # Taken by the reference, too, but not told in its schema.
 ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path',
           'BlockdevOptionsSsh.host', 'BlockdevOptionsSsh.port', 'BlockdevOptionsSsh.host_key_check',
+          'BlockdevOptionsIscsi.password',
           'BlockdevOptionsVpc.force_size_calc'}
 # Optional since a newer release or in fact, mandatory in the reference's schema.
 LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server', 'BlockdevOptionsSsh.server',
             'BlkdebugSetStateOptions.new_state'}
+# Drivers whose files blockdev-create cannot make yet; qemu-img can, by their names.
+NOT_CREATED = {'ssh'}
 # Enums of what exists: ours may have fewer values, and unions over them fewer cases.
 SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExportType',
            'ChardevBackendKind', 'TransactionActionKind'}
@@ -129,7 +132,8 @@ class Comparison:
         for v in a['variants']:
             if v['case'] not in theirs:
                 self.complain(our, f"adds case {v['case']}")
-            else:
+            elif v['case'] not in NOT_CREATED or 'size' not in {
+                    m['name'] for m in self.theirs[theirs[v['case']]]['members']}:
                 self.compare(v['type'], theirs[v['case']])
 
     def their_path(self, command, *path):

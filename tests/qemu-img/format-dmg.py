@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Formats that are only read, of which the tests make the images: dmg, bochs, cloop."""
 import base64
+import bz2
+import lzma
 import os
 import pathlib
 import random
@@ -12,7 +14,8 @@ import zlib
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import IO, REFERENCE, case, img, main, run
 
-ZERO, RAW, ADC, ZLIB, BZIP2, END = 0, 1, 0x80000004, 0x80000005, 0x80000006, 0xffffffff
+ZERO, RAW, ADC, ZLIB, BZIP2, LZFSE, LZMA, END = (
+    0, 1, 0x80000004, 0x80000005, 0x80000006, 0x80000007, 0x80000008, 0xffffffff)
 
 
 def written(name, content):
@@ -132,10 +135,26 @@ def dmg_lengths_that_lie():
     written('x.dmg', dmg(good, [mish([(ZLIB, 0, 0, 0, 0), (ZLIB, 0, 128, 0, len(good)), (RAW, 0, 0, 0, 0)])]))
     run(IO, '-r', '-c', 'read -v 0 16', 'x.dmg', timeout=20)
     for chunk in ((ZLIB, 0, 128, 0, 0), (ZLIB, 0, 127, 0, len(good)), (ZLIB, 0, 129, 0, len(good)),
-                  (ZLIB, 0, 128, 1, len(good)), (ZLIB, 0, 128, 1 << 40, 9), (ADC, 0, 1, 0, 0), (BZIP2, 0, 1, 0, 9)):
+                  (ZLIB, 0, 128, 1, len(good)), (ZLIB, 0, 128, 1 << 40, 9), (ADC, 0, 1, 0, 0), (BZIP2, 0, 1, 0, 9), (LZMA, 0, 1, 0, 9),
+                  (LZFSE, 0, 1, 0, 9)):
         written('x.dmg', dmg(good, [mish([chunk])]))
         run(IO, '-r', '-c', 'read 0 512', 'x.dmg', code=1, timeout=20)
-    assert 'bzip2' in img('info', 'x.dmg').stderr
+    assert 'lzfse' in img('info', 'x.dmg').stderr
+
+
+@case
+def chunks_of_bzip2_and_lzma():
+    content = random.Random(3).randbytes(32 * 512) + bytes(32 * 512)
+    for kind, packed in (BZIP2, bz2.compress(content)), (LZMA, lzma.compress(content)), \
+            (LZMA, lzma.compress(content, format=lzma.FORMAT_ALONE)):
+        for name in ['x.dmg']:
+            written(name, dmg(packed, [mish([(kind, 0, 64, 0, len(packed))])]))
+            for how in [], ['--untrusted']:
+                assert not img('convert', *how, '-O', 'raw', name, 'out').stderr
+                assert pathlib.Path('out').read_bytes() == content
+            for bad in (63, len(packed)), (65, len(packed)), (64, len(packed) - 1), (64, 1):
+                written(name, dmg(packed, [mish([(kind, 0, bad[0], 0, bad[1])])]))
+                run(IO, '-r', '-c', 'read 0 512', name, code=1, timeout=20)
 
 
 # ---- bochs ------------------------------------------------------------------------------------

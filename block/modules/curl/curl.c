@@ -139,8 +139,9 @@ static const char *answer_problem(Transfer *t)
 
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status != 206)
-        return t->is_opening ? "the server does not serve parts of files (byte ranges)"
-                             : "the server sends the whole file: it has changed, or ranges are not served";
+        return t->is_opening
+                   ? "the server does not serve parts of files (byte ranges)"
+                   : "the server sends the whole file: it has changed, or ranges are not served";
     if (a->is_encoded)
         return "the server sends an encoded copy";
     if (!a->has_bytes || !a->has_total)
@@ -265,7 +266,8 @@ static bool is_size_only(const Transfer *t)
 
 static void easy_prepare(Transfer *t)
 {
-    g_autofree char *range = g_strdup_printf("%" PRIu64 "-%" PRIu64, t->off, t->off + t->to.len - 1);
+    uint64_t last = t->off + t->to.len - 1;
+    g_autofree char *range = g_strdup_printf("%" PRIu64 "-%" PRIu64, t->off, last);
     bool size_only = is_size_only(t);
 
     curl_easy_setopt(t->easy, CURLOPT_URL, t->file->url);
@@ -281,7 +283,9 @@ static void easy_prepare(Transfer *t)
 
 static CURL *easy_take(CurlFile *f)
 {
-    return f->handles->len ? g_ptr_array_steal_index_fast(f->handles, f->handles->len - 1) : easy_new(f);
+    if (f->handles->len)
+        return g_ptr_array_steal_index_fast(f->handles, f->handles->len - 1);
+    return easy_new(f);
 }
 
 /* Runs @t, which has a handle. What became of it is in its members. */
@@ -332,8 +336,8 @@ static void transfer_end(Transfer *t)
 /* Did the connection break, so that a new one may do better? */
 static bool is_worth_a_retry(CURLcode result)
 {
-    return result == CURLE_PARTIAL_FILE || result == CURLE_RECV_ERROR || result == CURLE_SEND_ERROR ||
-           result == CURLE_GOT_NOTHING || result == CURLE_HTTP2_STREAM || result == CURLE_HTTP2;
+    return result == CURLE_PARTIAL_FILE || result == CURLE_RECV_ERROR ||
+           result == CURLE_SEND_ERROR || result == CURLE_GOT_NOTHING || result == CURLE_HTTP2_STREAM || result == CURLE_HTTP2;
 }
 
 static CO int read_once(CurlFile *f, uint64_t off, Span buf, size_t *got, CURLcode *result)
@@ -458,8 +462,8 @@ static CurlFile *file_new(const CurlConfig *config, GError **err)
 }
 
 /*
- * Later requests go where the redirects of the first led, and only for the file as it was then. Not with
- * a password or a cookie, which are not for other servers.
+ * Later requests go where the redirects of the first led, and only for the file as it was then. Not
+ * with a password or a cookie, which are not for other servers.
  */
 static void file_remember(CurlFile *f, const Transfer *t)
 {
@@ -490,7 +494,7 @@ static bool found_size(Transfer *t, CurlFound *found, GError **err)
     return len >= 0 || err_set(err, EIO, "the server does not tell the size of the file");
 }
 
-/* A file of no bytes has no part that could be served: "416", or the whole in answer to any range. */
+/* A file of no bytes has no part that could be served: "416", or the whole for any range. */
 static bool is_empty_file(Transfer *t)
 {
     curl_off_t len = -1;

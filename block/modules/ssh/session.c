@@ -101,7 +101,8 @@ static bool hash_check(SshFile *f, const SshConfig *c, GError **err)
     same = hash_is(hash, len, c->hash);
     ssh_clean_pubkey_hash(&hash);
     ssh_key_free(key);
-    return same || err_set(err, EACCES, "the server's key does not have the fingerprint '%s'", c->hash);
+    return same || err_set(err, EACCES, "the server's key does not have the fingerprint '%s'",
+                           c->hash);
 }
 
 static bool server_check(SshFile *f, const SshConfig *c, GError **err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * SFTP version 3 (draft-ietf-secsh-filexfer-02, OpenSSH's PROTOCOL for extensions), many requests at a
- * time: libssh's own client waits for each answer.
+ * SFTP version 3 (draft-ietf-secsh-filexfer-02, OpenSSH's PROTOCOL for extensions), many requests at
+ * a time: libssh's own client waits for each answer.
  */
 #include "block/modules/ssh/internal.h"
 #include "util/endian.h"
@@ -326,6 +326,12 @@ static int channel_send(SshFile *f)
     return 0;
 }
 
+/* What libssh waits for. */
+static unsigned session_events(SshFile *f)
+{
+    return POLLIN | (ssh_get_poll_flags(f->session) & SSH_WRITE_PENDING ? POLLOUT : 0);
+}
+
 /* Lets libssh do what it can now. */
 static void channel_turn(SshFile *f)
 {
@@ -337,8 +343,7 @@ static void channel_turn(SshFile *f)
     if (r == 0)
         r = channel_send(f);
     if (r == 0)
-        r = poll_set_watch(f->set, f->fd,
-                           POLLIN | (ssh_get_poll_flags(f->session) & SSH_WRITE_PENDING ? POLLOUT : 0));
+        r = poll_set_watch(f->set, f->fd, session_events(f));
     if (r < 0)
         file_break(f, r);
     poll_set_alarm(f->set, g_hash_table_size(f->calls) ? clock_now_ns() + f->timeout_ns : 0);
