@@ -160,7 +160,8 @@ static bool bind_socket(Dgram *s, int fd, const Address *local, GError **err)
     return true;
 }
 
-static CO bool open_socket(Dgram *s, const NetAddress *local, const NetAddress *remote, GError **err)
+static CO bool open_socket(Dgram *s, const NetAddress *local, const NetAddress *remote,
+                           GError **err)
 {
     Address here = { 0 };
     int fd;

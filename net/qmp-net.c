@@ -91,7 +91,8 @@ CO bool qmp_announce_self(const AnnounceParameters *args, GError **err)
 {
     if (args->initial < 0 || args->max < 0 || args->rounds < 1 || args->step < 0 ||
         args->initial > 100000 || args->max > 100000 || args->rounds > 1000 || args->step > 10000)
-        return err_set(err, EINVAL, "Delays are up to 100000 ms, rounds 1 to 1000, step to 10000 ms");
+        return err_set(err, EINVAL, "Delays are up to 100000 ms, rounds 1 to 1000, step up "
+                       "to 10000 ms");
     g_strfreev(announcement.interfaces);
     announcement.interfaces = g_strdupv(args->interfaces);
     announcement.delay_ms = args->initial;

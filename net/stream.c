@@ -133,8 +133,10 @@ static json_t *peer_address(const Stream *s, int fd)
     char host[INET6_ADDRSTRLEN] = "";
     g_autofree char *port = NULL;
 
-    if (getpeername(fd, &a.any, &len) < 0 || (a.any.sa_family != AF_INET && a.any.sa_family != AF_INET6))
-        return json_pack("{s:s, s:s}", "type", "unix", "path", s->address.path ? s->address.path : "");
+    if (getpeername(fd, &a.any, &len) < 0 ||
+        (a.any.sa_family != AF_INET && a.any.sa_family != AF_INET6))
+        return json_pack("{s:s, s:s}", "type", "unix", "path",
+                         s->address.path ? s->address.path : "");
     if (a.any.sa_family == AF_INET)
         inet_ntop(AF_INET, &a.in.sin_addr, host, sizeof(host));
     else

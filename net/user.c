@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* User mode networking: the guest's connections become the host's sockets, by libslirp in a module. */
+/* User mode networks: the guest's connections become the host's, by libslirp in a module. */
 #include "net/backend.h"
 #include "util/module.h"
 

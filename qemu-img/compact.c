@@ -3,6 +3,7 @@
 #include "qemu-img/command.h"
 #include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
+#include "tools/image.h"
 #include <stdio.h>
 
 typedef struct {
@@ -12,7 +13,8 @@ typedef struct {
 
 static const Option compact_options[] = {
     { 'f', "format", "FMT", "format of FILE", OPT_TEXT, offsetof(CompactArgs, format) },
-    { 0, "image-opts", NULL, "FILE is a list of options", OPT_FLAG, offsetof(CompactArgs, image_opts) },
+    { 0, "image-opts", NULL, "FILE is a list of options", OPT_FLAG,
+      offsetof(CompactArgs, image_opts) },
     { 't', "cache", "MODE", "cache mode", OPT_TEXT, offsetof(CompactArgs, cache) },
     OPTION_PROGRESS(CompactArgs),
     { 'q', "quiet", NULL, "print errors only", OPT_FLAG, offsetof(CompactArgs, quiet) },
@@ -22,7 +24,8 @@ static const Option compact_options[] = {
 
 static CO bool compact_image(const CompactArgs *a, const char *name, OpenFlags flags)
 {
-    g_autoptr(Handle) h = tool_open(name, a->format, a->image_opts, flags | OPEN_RDWR | OPEN_RESIZE);
+    g_autoptr(Handle) h = tool_open(name, a->format, a->image_opts,
+                                    flags | OPEN_RDWR | OPEN_RESIZE);
     g_autoptr(GError) err = NULL;
     CompactState s = {};
 
@@ -48,7 +51,8 @@ static CO int compact_run(const void *args, char **words, int count)
         complain_usage("Exactly one image is needed");
         return 1;
     }
-    if (!tool_check_image_opts(a->image_opts, a->format) || !tool_cache("cache", a->cache, &flags) ||
+    if (!tool_check_image_opts(a->image_opts, a->format) ||
+        !open_cache_mode("cache", a->cache, &flags) ||
         !progress_begin(a->progress, a->quiet, "compact", 1))
         return 1;
     tool_watch_interrupts();
@@ -66,8 +70,8 @@ const Command cmd_compact = {
     .synopsis = "[OPTION]... FILE",
     .words = "filename",
     .summary = "Makes the file of an image as short as what is in it.",
-    .notes = "What lies at the end of the file moves into unused space before it; nothing is written\n"
-             "elsewhere. An image with internal snapshots is refused.\n",
+    .notes = "What lies at the end of the file moves into unused space before it; nothing is\n"
+             "written elsewhere. An image with internal snapshots is refused.\n",
     .options = compact_options,
     .args_size = sizeof(CompactArgs),
     .run = compact_run,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Direct boot of a Linux kernel, without firmware: the boot protocol's 64-bit entry, or the 32-bit
- * one of kernels that have no other. docs/spec/linux-boot.md
+ * one of kernels that have no other. docs/spec/microvm.md
  */
 #include "system/base/lock.h"
 #include "system/machine.h"
@@ -139,15 +139,16 @@ static bool open_files(Machine *m, LinuxImage *l, GError **err)
 {
     const MachineConfig *c = &m->config;
 
-    return read_file(c->kernel, &l->kernel, &l->kernel_size, err) &&
-           check_kernel(l, c->kernel, err) && place_kernel(m, l, err) &&
+    return check_kernel(l, c->kernel, err) && place_kernel(m, l, err) &&
            (!c->initrd || read_file(c->initrd, &l->initrd, &l->initrd_size, err)) &&
            place_initrd(m, l, err) && make_cmdline(m, l, err);
 }
 
-bool linux_open(Machine *m, GError **err)
+bool linux_open(Machine *m, uint8_t *file, size_t size, GError **err)
 {
     m->linux_image = g_new0(LinuxImage, 1);
+    m->linux_image->kernel = file;
+    m->linux_image->kernel_size = size;
     return open_files(m, m->linux_image, err);
 }
 

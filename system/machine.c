@@ -48,11 +48,11 @@ static void end_of_interrupt(void *opaque, uint8_t vector)
 
 static bool add_roms(Machine *m, GError **err)
 {
-    static const struct {
+    const struct {
         const char *name;
         uint64_t size, size_max;
     } known[MACHINE_ROMS] = {
-        { "pc.bios", FIRMWARE_SIZE, FIRMWARE_SIZE }, { "/rom@etc/acpi/tables", 4096, 2 * MiB },
+        { "pc.bios", firmware_size(m), firmware_size(m) }, { "/rom@etc/acpi/tables", 4096, 2 * MiB },
         { "/rom@etc/table-loader", 4096, 2 * MiB }, { "/rom@etc/acpi/rsdp", 4096, 4096 },
     };
 
@@ -80,8 +80,10 @@ static bool add_ram(Machine *m, GError **err)
     if (!add_roms(m, err))
         return false;
     memory_map_add_ram(m->board.memory, 0, FIRMWARE_LOW, p);
-    memory_map_add_rom(m->board.memory, FIRMWARE_LOW, FIRMWARE_SIZE, m->rom[0].host);
-    memory_map_add_rom(m->board.memory, MACHINE_HIGH - FIRMWARE_SIZE, FIRMWARE_SIZE, m->rom[0].host);
+    /* The same memory twice; firmware writes to it. */
+    memory_map_add_ram(m->board.memory, FIRMWARE_LOW, FIRMWARE_SIZE,
+                       m->rom[0].host + m->rom[0].size - FIRMWARE_SIZE);
+    memory_map_add_ram(m->board.memory, MACHINE_HIGH - m->rom[0].size, m->rom[0].size, m->rom[0].host);
     if (low > MiB)
         memory_map_add_ram(m->board.memory, MiB, low - MiB, m->ram + MiB);
     if (size > low)
@@ -235,7 +237,7 @@ static bool plug(Machine *m, Device *d, const char *name, GError **err)
     return bus && bus->cls->plug(bus, d, err);
 }
 
-bool machine_add_device(Machine *m, json_t *options, GError **err)
+CO bool machine_add_device(Machine *m, json_t *options, GError **err)
 {
     g_autoptr(json_t) rest = json_copy(options);
     const char *driver = json_get_str(options, "driver", ""), *id = json_get_str(options, "id", NULL);
@@ -250,7 +252,64 @@ bool machine_add_device(Machine *m, json_t *options, GError **err)
     if (id && has_id(m, id))
         return err_set(err, EEXIST, "Duplicate ID '%s' for device", id);
     d = add(m, cls, id, rest, err);
-    return d && plug(m, d, json_get_str(options, "bus", NULL), err);
+    if (!d)
+        return false;
+    if (plug(m, d, json_get_str(options, "bus", NULL), err))
+        return true;
+    machine_remove_device(m, d);
+    return false;
+}
+
+CO void machine_remove_device(Machine *m, Device *d)
+{
+    g_ptr_array_remove(m->devices, d);
+    if (d->cls->disconnect)
+        d->cls->disconnect(d);
+    machine_lock();
+    device_free(d);
+    machine_unlock();
+}
+
+/* ---- what starts ----------------------------------------------------------------------------- */
+
+static bool open_kernel(Machine *m, GError **err)
+{
+    g_autoptr(GError) why = NULL;
+    const char *path = m->config.kernel;
+    uint8_t *file;
+    size_t size;
+
+    if (!path)
+        return true;
+    if (!g_file_get_contents(path, (char **)&file, &size, &why))
+        return err_set(err, EIO, "could not open '%s': %s", path, why->message);
+    return elf_is_kernel(file, size) ? elf_open(m, file, size, err)
+                                     : linux_open(m, file, size, err);
+}
+
+/* Firmware would have made the tables in memory; there is none. */
+static void put_acpi(Machine *m)
+{
+    g_autoptr(GByteArray) tables = acpi_build(m);
+
+    memory_map_store(m->board.memory, ACPI_ADDRESS, tables->data, tables->len);
+}
+
+static void load(Machine *m)
+{
+    X86Cpu *cpu = vcpu_cpu(m->vcpus->pdata[0]);
+
+    put_acpi(m);
+    if (m->firmware) {
+        firmware_load(m);
+        return;
+    }
+    if (m->pic)
+        i8259_mask(m->pic);
+    if (m->linux_image)
+        linux_load(m, cpu);
+    if (m->elf_image)
+        elf_load(m, cpu);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -283,8 +342,9 @@ Machine *machine_new(const MachineConfig *config, GError **err)
     m->code_pages = x86_code_pages_new(config->cpus);
     guest_clock_begin();
     memory_map_hear(m->board.memory, ram_written, m);
-    if (add_ram(m, err) && add_vcpus(m, err) && add_board_devices(m, err) &&
-        (!config->kernel || linux_open(m, err)))
+    if (config->is_none ||
+        ((!config->bios || firmware_read(m, err)) && add_ram(m, err) && add_vcpus(m, err) &&
+         add_board_devices(m, err) && (config->bios ? firmware_tell(m, err) : open_kernel(m, err))))
         return m;
     machine_free(m);
     return NULL;
@@ -307,6 +367,8 @@ CO void machine_free(Machine *m)
         vcpu_free(m->vcpus->pdata[i]);
     machine_unlock();
     linux_close(m);
+    elf_close(m);
+    firmware_close(m);
     lapic_bus_free(m->lapic_bus);
     x86_code_pages_free(m->code_pages);
     memory_map_free(m->board.memory);
@@ -321,28 +383,18 @@ CO void machine_free(Machine *m)
     g_free(m);
 }
 
-/* Firmware would have made the tables in memory; there is none. */
-static void put_acpi(Machine *m)
-{
-    g_autoptr(GByteArray) tables = acpi_build(m);
-
-    memory_map_store(m->board.memory, ACPI_ADDRESS, tables->data, tables->len);
-}
-
 void machine_reset(Machine *m)
 {
     for (guint i = 0; i < m->vcpus->len; i++)
         vcpu_reset(m->vcpus->pdata[i]);
     for (guint i = 0; i < m->devices->len; i++)
         device_reset(m->devices->pdata[i]);
-    put_acpi(m);
-    if (m->pic)
-        i8259_mask(m->pic);
-    if (m->linux_image)
-        linux_load(m, vcpu_cpu(m->vcpus->pdata[0]));
+    if (!m->config.is_none)
+        load(m);
 }
 
 void machine_power_button(Machine *m)
 {
-    ged_press_power_button(m->ged);
+    if (m->ged)
+        ged_press_power_button(m->ged);
 }

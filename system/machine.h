@@ -26,7 +26,8 @@ typedef struct {
     bool interpret;         /* -accel tcg,backend=interp */
     bool pic, pit, rtc, isa_serial;
     bool auto_kernel_cmdline;
-    const char *kernel, *initrd, *append; /* NULL: none */
+    bool is_none;           /* -M none: nothing but what makes backends */
+    const char *kernel, *initrd, *append, *bios; /* NULL: none */
     const char *serial;     /* id of the character device; NULL: none */
 } MachineConfig;
 
@@ -60,7 +61,10 @@ typedef struct Machine {
     X86CodePages *code_pages;
     Device *ioapic[2], *pic, *fw_cfg, *ged;
     Device *slot[VIRTIO_MMIO_COUNT]; /* transports; NULL: none is there */
-    struct LinuxImage *linux_image;  /* NULL: no -kernel */
+    /* What starts; NULL each: something else does. */
+    struct LinuxImage *linux_image;
+    struct ElfImage *elf_image;
+    struct Firmware *firmware;
 } Machine;
 
 /* ---- machine.c ------------------------------------------------------------------------------- */
@@ -70,7 +74,9 @@ Machine *machine_new(const MachineConfig *config, GError **err);
 /* The guest has stopped for good. */
 CO void machine_free(Machine *m);
 /* Adds a device of the class that @options names as "driver"; the rest are its properties and id. */
-bool machine_add_device(Machine *m, json_t *options, GError **err);
+CO bool machine_add_device(Machine *m, json_t *options, GError **err);
+/* Takes out a device that is neither part of the machine nor in a place of its own in memory. */
+CO void machine_remove_device(Machine *m, Device *d);
 /* Puts everything into the state after power-on. With the lock, while no processor runs. */
 void machine_reset(Machine *m);
 void machine_power_button(Machine *m);
@@ -78,11 +84,31 @@ unsigned machine_e820(const Machine *m, E820Entry *out);
 
 /* ---- linux.c --------------------------------------------------------------------------------- */
 
-/* Reads kernel and initial RAM disk of @m->config and checks that they fit. False with @err. */
-bool linux_open(Machine *m, GError **err);
+/* Takes the kernel @file over, reads the initial RAM disk, checks that they fit. False with @err. */
+bool linux_open(Machine *m, uint8_t *file, size_t size, GError **err);
 void linux_close(Machine *m);
 /* Puts them into memory, and the boot processor to their entry. */
 void linux_load(Machine *m, X86Cpu *cpu);
+
+/* ---- boot-elf.c ------------------------------------------------------------------------------ */
+
+/* Is it an ELF file, or has it a multiboot header? */
+bool elf_is_kernel(const uint8_t *file, size_t size);
+/* Takes @file over. False with @err. */
+bool elf_open(Machine *m, uint8_t *file, size_t size, GError **err);
+void elf_close(Machine *m);
+void elf_load(Machine *m, X86Cpu *cpu);
+
+/* ---- firmware.c ------------------------------------------------------------------------------ */
+
+/* Reads the image that the configuration names. False with @err. */
+bool firmware_read(Machine *m, GError **err);
+/* Of the image, or of what stands for it where there is none. */
+size_t firmware_size(const Machine *m);
+/* Tells it of the kernel that it is to start. */
+bool firmware_tell(Machine *m, GError **err);
+void firmware_close(Machine *m);
+void firmware_load(Machine *m);
 
 /* ---- acpi.c ---------------------------------------------------------------------------------- */
 

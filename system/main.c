@@ -8,6 +8,7 @@
 #include "net/net.h"
 #include "system/base/lock.h"
 #include "system/drive.h"
+#include "system/gdb/gdb.h"
 #include "system/hmp/commands.h"
 #include "system/migration.h"
 #include "system/options.h"
@@ -91,6 +92,13 @@ static Machine *make_machine(const Options *o)
     return m;
 }
 
+static bool start_gdb(const char *chardev)
+{
+    g_autoptr(GError) err = NULL;
+
+    return gdb_start(chardev_find(chardev), &err) || complain("-gdb: %s", err->message);
+}
+
 static bool leave_terminal(const Options *o)
 {
     if (o->pid_file && !pid_file_write(o->pid_file))
@@ -114,6 +122,7 @@ static CO bool tear_down(Machine *m)
     migration_end();
     run_state_end();
     monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
+    gdb_end();
     if (m)
         machine_free(m);
     netdev_remove_all();
@@ -147,6 +156,8 @@ static CO void run(void *arg)
             run_state_await_guest(!o->stopped);
         migration_begin(m, o->incoming);
         monitor_start();
+        if (o->gdb && !start_gdb(o->gdb))
+            run_state_quit(false);
         if (!o->stopped && !o->incoming)
             run_state_start();
         run_state_wait_end();

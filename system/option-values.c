@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Values of options. */
 #include "system/options.h"
+#include "qapi/schema.h"
 #include "util/err.h"
 #include "util/keyval.h"
 #include "util/size.h"
@@ -80,9 +81,10 @@ bool option_machine(Options *o, const char *text, GError **err)
         if (!json_is_string(v))
             return err_set(err, ENOTSUP, "Machine property '%s' is not there", key);
         if (!strcmp(key, "type")) {
-            if (strcmp(json_string_value(v), "microvm"))
-                return err_set(err, EINVAL, "unsupported machine type '%s' (there is 'microvm')",
-                               json_string_value(v));
+            o->machine.is_none = !strcmp(json_string_value(v), "none");
+            if (!o->machine.is_none && strcmp(json_string_value(v), "microvm"))
+                return err_set(err, EINVAL, "unsupported machine type '%s' (there are 'microvm' and "
+                               "'none')", json_string_value(v));
         } else if (!machine_property(o, key, json_string_value(v), err)) {
             return false;
         }
@@ -92,11 +94,25 @@ bool option_machine(Options *o, const char *text, GError **err)
 
 /* ---- -accel ---------------------------------------------------------------------------------- */
 
+/* "kvm:tcg": the first that can be had counts. */
+static bool accel_names(Options *o, const char *names, GError **err)
+{
+    g_auto(GStrv) words = g_strsplit(names, ":", -1);
+
+    for (char **w = words; *w; w++)
+        if (!strcmp(*w, "tcg"))
+            o->accel_tcg = true;
+        else if (!strcmp(*w, "kvm"))
+            o->accel_kvm = true;
+        else
+            return err_set(err, ENOTSUP, "The accelerator '%s' is not there, only 'tcg'", *w);
+    return true;
+}
+
 static bool accel_property(Options *o, const char *key, const char *v, GError **err)
 {
     if (!strcmp(key, "accel"))
-        return !strcmp(v, "tcg") || err_set(err, ENOTSUP, "The accelerator '%s' is not there, only "
-                                            "'tcg'", v);
+        return accel_names(o, v, err);
     if (!strcmp(key, "backend")) {
         o->machine.interpret = !strcmp(v, "interp");
         return o->machine.interpret || !strcmp(v, "auto") ||
@@ -216,6 +232,17 @@ bool option_display(Options *o, const char *text, GError **err)
 {
     return !strcmp(text, "none") || err_set(err, ENOTSUP, "The display '%s' is not there, only "
                                             "'none'", text);
+}
+
+bool option_action(Options *o, const char *text, GError **err)
+{
+    g_autoptr(json_t) items = keyval_parse(text, NULL, err);
+    g_autoptr(QmpSetActionArgs) args = NULL;
+
+    if (!items || !schema_check("QmpSetActionArgs", items, err))
+        return false;
+    args = qmp_set_action_args_parse(items);
+    return actions_set(&o->actions, args, err);
 }
 
 /* The one that users of this machine need: it makes the reference's devices what ours are. */

@@ -17,12 +17,20 @@
 #include <stdio.h>
 #include <string.h>
 
+/* An option has one of the last four. */
 typedef struct {
     const char *name;
     const char *value; /* what help calls it; NULL: it takes none */
     const char *doc;
-    LineResult (*apply)(Options *o, const char *value);
+    LineResult (*run)(Options *o, const char *value);
+    bool (*read)(Options *o, const char *value, GError **err);
+    CO bool (*setup)(const char *text, GError **err); /* makes something, in its turn */
+    size_t member;     /* of Options: a const char * for the value; without a value a bool */
 } Option;
+
+#define READ(fn) .read = fn
+#define SETUP(fn) .setup = fn
+#define MEMBER(name) .member = offsetof(Options, name)
 
 static const char *guest_name, *guest_uuid = "00000000-0000-0000-0000-000000000000";
 
@@ -47,45 +55,29 @@ static LineResult add_setup(Options *o, const char *name, const char *text,
     return LINE_RUN;
 }
 
-static LineResult outcome(const char *name, bool ok, GError *why)
+static LineResult read_value(Options *o, const char *name, const char *value,
+                             bool (*read)(Options *o, const char *value, GError **err))
 {
-    g_autoptr(GError) err = why;
+    g_autoptr(GError) err = NULL;
 
-    if (ok)
+    if (read(o, value, &err))
         return LINE_RUN;
     complain("-%s: %s", name, err->message);
     return LINE_BAD;
 }
 
-#define BY_VALUE(name, option, fn)                                                                 \
-    static LineResult apply_##name(Options *o, const char *value)                                  \
-    {                                                                                              \
-        GError *err = NULL;                                                                        \
-        bool ok = fn(o, value, &err);                                                              \
-                                                                                                   \
-        return outcome(option, ok, err);                                                           \
-    }
-BY_VALUE(accel_value, "accel", option_accel)
-BY_VALUE(memory, "m", option_memory)
-BY_VALUE(smp, "smp", option_smp)
-BY_VALUE(name, "name", option_name)
-BY_VALUE(uuid, "uuid", option_uuid)
-BY_VALUE(display, "display", option_display)
-BY_VALUE(global, "global", option_global)
-BY_VALUE(machine_value, "machine", option_machine)
-
 static LineResult apply_machine(Options *o, const char *value)
 {
     if (!tool_is_help(value))
-        return apply_machine_value(o, value);
-    puts("Supported machines are:\nmicrovm              microvm (i386)");
+        return read_value(o, "machine", value, option_machine);
+    puts("Supported machines are:\nmicrovm              microvm (i386)\nnone                 empty machine");
     return LINE_EXIT;
 }
 
 static LineResult apply_accel(Options *o, const char *value)
 {
     if (!tool_is_help(value))
-        return apply_accel_value(o, value);
+        return read_value(o, "accel", value, option_accel);
     puts("Accelerators supported in QEMU binary:\ntcg");
     return LINE_EXIT;
 }
@@ -106,26 +98,7 @@ static LineResult apply_cpu(Options *o, const char *value)
 {
     if (tool_is_help(value))
         return print_models();
-    g_free(o->model);
-    o->model = g_strdup(value);
-    return LINE_RUN;
-}
-
-static LineResult apply_kernel(Options *o, const char *value)
-{
-    o->machine.kernel = value;
-    return LINE_RUN;
-}
-
-static LineResult apply_initrd(Options *o, const char *value)
-{
-    o->machine.initrd = value;
-    return LINE_RUN;
-}
-
-static LineResult apply_append(Options *o, const char *value)
-{
-    o->machine.append = value;
+    o->model = value;
     return LINE_RUN;
 }
 
@@ -134,27 +107,12 @@ static LineResult apply_object(Options *o, const char *value)
     return object_print_help(value) ? LINE_EXIT : add_setup(o, "object", value, setup_object);
 }
 
-static LineResult apply_blockdev(Options *o, const char *value)
-{
-    return add_setup(o, "blockdev", value, setup_blockdev);
-}
-
-static LineResult apply_drive(Options *o, const char *value)
-{
-    return add_setup(o, "drive", value, drive_add);
-}
-
 static LineResult apply_chardev(Options *o, const char *value)
 {
     if (!tool_is_help(value))
         return add_setup(o, "chardev", value, setup_chardev);
     chardev_print_kinds();
     return LINE_EXIT;
-}
-
-static LineResult apply_mon(Options *o, const char *value)
-{
-    return add_setup(o, "mon", value, setup_monitor);
 }
 
 static LineResult apply_netdev(Options *o, const char *value)
@@ -169,12 +127,14 @@ static LineResult apply_netdev(Options *o, const char *value)
 static LineResult apply_nic(Options *o, const char *value)
 {
     g_autofree char *id = g_strdup_printf("nic%u", o->devices->len), *netdev = NULL, *device = NULL;
-    GError *err = NULL;
+    g_autoptr(GError) err = NULL;
 
     if (!strcmp(value, "none"))
         return LINE_RUN;
-    if (!netdev_split_nic(value, id, &netdev, &device, &err))
-        return outcome("nic", false, err);
+    if (!netdev_split_nic(value, id, &netdev, &device, &err)) {
+        complain("-nic: %s", err->message);
+        return LINE_BAD;
+    }
     g_ptr_array_add(o->devices, g_steal_pointer(&device));
     return add_setup(o, "nic", netdev, netdev_add_text);
 }
@@ -252,39 +212,44 @@ static LineResult apply_monitor(Options *o, const char *value)
     return strcmp(value, "none") ? add_monitor(o, "monitor", value, "mode=readline") : LINE_RUN;
 }
 
-static LineResult apply_nographic(Options *o, const char *value)
+/* gdb comes to us: we are the server unless the value says otherwise. */
+static LineResult apply_gdb(Options *o, const char *value)
 {
-    o->nographic = true;
+    bool listens = g_str_has_prefix(value, "tcp:") || g_str_has_prefix(value, "unix:");
+    g_autofree char *full = g_strdup_printf("%s%s%s", value, listens && !strstr(value, "server")
+                                            ? ",server=on" : "", listens && !strstr(value, "wait")
+                                            ? ",wait=off" : "");
+    g_autoptr(GError) err = NULL;
+    bool is_id;
+    char *text;
+
+    if (!strcmp(value, "none"))
+        return LINE_RUN;
+    if (o->gdb) {
+        complain("-gdb: there is one debugger");
+        return LINE_BAD;
+    }
+    text = option_chardev_value(full, "gdb", &is_id, &err);
+    if (!text) {
+        complain("-gdb: %s", err->message);
+        return LINE_BAD;
+    }
+    if (!is_id)
+        add_setup(o, "gdb", text, setup_chardev);
+    o->gdb = is_id ? text : g_strdup("gdb");
+    if (!is_id)
+        g_free(text);
     return LINE_RUN;
 }
 
-static LineResult apply_nodefaults(Options *o, const char *value)
+static LineResult apply_gdb_default(Options *o, const char *value)
 {
-    o->no_defaults = true;
-    return LINE_RUN;
+    return apply_gdb(o, "tcp::1234");
 }
 
 static LineResult apply_no_user_config(Options *o, const char *value)
 {
     return LINE_RUN; /* there are no configuration files */
-}
-
-static LineResult apply_stopped(Options *o, const char *value)
-{
-    o->stopped = true;
-    return LINE_RUN;
-}
-
-static LineResult apply_incoming(Options *o, const char *value)
-{
-    o->incoming = value;
-    return LINE_RUN;
-}
-
-static LineResult apply_only_migratable(Options *o, const char *value)
-{
-    o->only_migratable = true;
-    return LINE_RUN;
 }
 
 static LineResult apply_no_reboot(Options *o, const char *value)
@@ -296,19 +261,6 @@ static LineResult apply_no_reboot(Options *o, const char *value)
 static LineResult apply_no_shutdown(Options *o, const char *value)
 {
     o->actions.shutdown = SHUTDOWN_ACTION_PAUSE;
-    return LINE_RUN;
-}
-
-static LineResult apply_daemonize(Options *o, const char *value)
-{
-    o->daemonize = true;
-    return LINE_RUN;
-}
-
-static LineResult apply_pidfile(Options *o, const char *value)
-{
-    g_free(o->pid_file);
-    o->pid_file = g_strdup(value);
     return LINE_RUN;
 }
 
@@ -344,18 +296,19 @@ static const Option options[] = {
       "isa-serial, auto-kernel-cmdline, accel=tcg", apply_machine },
     { "accel", "tcg[,backend=interp]", "translate guest code, or interpret it", apply_accel },
     { "cpu", "MODEL[,+FLAG][,-FLAG][,...]", "the processor ('help' lists models) [qemu64]", apply_cpu },
-    { "m", "[size=]MEGABYTES", "memory; a suffix M or G may follow [128]", apply_memory },
-    { "smp", "[cpus=]NUMBER", "processors [1]", apply_smp },
-    { "name", "NAME", "of the guest, for QMP", apply_name },
-    { "uuid", "UUID", "of the guest, for QMP", apply_uuid },
-    { "kernel", "FILE", "Linux kernel (bzImage) to start", apply_kernel },
-    { "initrd", "FILE", "its initial RAM disk", apply_initrd },
-    { "append", "TEXT", "its command line", apply_append },
+    { "m", "[size=]MEGABYTES", "memory; a suffix M or G may follow [128]", READ(option_memory) },
+    { "smp", "[cpus=]NUMBER", "processors [1]", READ(option_smp) },
+    { "name", "NAME", "of the guest, for QMP", READ(option_name) },
+    { "uuid", "UUID", "of the guest, for QMP", READ(option_uuid) },
+    { "kernel", "FILE", "kernel to start: a bzImage, or ELF with PVH or multiboot", MEMBER(machine.kernel) },
+    { "bios", "FILE", "firmware to start", MEMBER(machine.bios) },
+    { "initrd", "FILE", "its initial RAM disk", MEMBER(machine.initrd) },
+    { "append", "TEXT", "its command line", MEMBER(machine.append) },
     { "object", "TYPE,id=ID[,...]", "define an object, such as a secret", apply_object },
-    { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", "open an image as a node", apply_blockdev },
+    { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", "open an image as a node", SETUP(setup_blockdev) },
     { "drive", "if=none,id=ID,file=FILE[,format=FMT][,...]",
       "open an image for a device;\nalso readonly=on, cache=MODE, discard=MODE, aio=MODE",
-      apply_drive },
+      SETUP(drive_add) },
     { "device", "DRIVER[,id=ID][,PROPERTY=VALUE][,...]",
       "plug in a device ('help' lists them)", apply_device },
     { "netdev", "TYPE,id=ID[,...]", "make a network for a device ('help' lists types)", apply_netdev },
@@ -368,36 +321,41 @@ static const Option options[] = {
       "speak QMP", apply_qmp },
     { "qmp-pretty", "DEVICE", "the same, answers on many lines", apply_qmp_pretty },
     { "mon", "[chardev=]ID[,mode=readline|control][,pretty=on]",
-      "a monitor for people, or QMP, on a character device", apply_mon },
+      "a monitor for people, or QMP, on a character device", SETUP(setup_monitor) },
     { "monitor", "none|stdio|pty|unix:PATH,...|tcp:HOST:PORT,...|chardev:ID",
       "a monitor for people", apply_monitor },
-    { "display", "none", "there is no display", apply_display },
-    { "nographic", NULL, "the serial port is on standard input and output", apply_nographic },
-    { "nodefaults", NULL, "nothing but what is asked for", apply_nodefaults },
+    { "gdb", "tcp:[HOST]:PORT|unix:PATH|stdio|chardev:ID", "serve gdb there", apply_gdb },
+    { "s", NULL, "as -gdb tcp::1234", apply_gdb_default },
+    { "display", "none", "there is no display", READ(option_display) },
+    { "nographic", NULL, "the serial port is on standard input and output", MEMBER(nographic) },
+    { "nodefaults", NULL, "nothing but what is asked for", MEMBER(no_defaults) },
     { "no-user-config", NULL, "there is no configuration of the user's", apply_no_user_config },
-    { "global", "virtio-mmio.force-legacy=false", "is so in any case", apply_global },
-    { "S", NULL, "do not start the guest: QMP's cont does", apply_stopped },
+    { "global", "virtio-mmio.force-legacy=false", "is so in any case", READ(option_global) },
+    { "S", NULL, "do not start the guest: QMP's cont does", MEMBER(stopped) },
     { "incoming", "tcp:HOST:PORT|unix:PATH|vsock:CID:PORT|fd:NAME|exec:COMMAND|file:PATH|defer",
       "wait for a guest that is migrated here, or\nuntil QMP's migrate-incoming says where from",
-      apply_incoming },
-    { "only-migratable", NULL, "refuse devices that cannot be migrated", apply_only_migratable },
+      MEMBER(incoming) },
+    { "only-migratable", NULL, "refuse devices that cannot be migrated", MEMBER(only_migratable) },
+    { "action", "reboot=reset|shutdown,shutdown=poweroff|pause,panic=ACTION",
+      "what a reboot, a power-off or a crash of the guest does;\n"
+      "a crash: pause, shutdown, exit-failure, none", READ(option_action) },
     { "no-reboot", NULL, "end when the guest reboots", apply_no_reboot },
     { "no-shutdown", NULL, "stop, and do not end, when the guest powers off", apply_no_shutdown },
-    { "daemonize", NULL, "run in the background", apply_daemonize },
-    { "pidfile", "PATH", "store the process id in a file", apply_pidfile },
+    { "daemonize", NULL, "run in the background", MEMBER(daemonize) },
+    { "pidfile", "PATH", "store the process id in a file", MEMBER(pid_file) },
     { "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "turn on trace points", apply_trace },
     {}
 };
 
 /* Those of the reference that are not there. */
 static const char *const absent[] = {
-    "preconfig", "D", "L", "acpitable", "action", "add-fd", "async-teardown", "audio", "audio-help",
-    "audiodev", "bios", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
+    "preconfig", "D", "L", "acpitable", "add-fd", "async-teardown", "audio", "audio-help",
+    "audiodev", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
     "dump-vmstate", "echr", "enable-kvm", "enable-sync-profile", "fda", "fdb", "fsdev",
-    "full-screen", "fw_cfg", "gdb", "hda", "hdb", "hdc", "hdd", "icount", "iscsi", "k",
+    "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "icount", "iscsi", "k",
     "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "no-acpi",
     "no-fd-bootchk", "no-hpet", "numa", "option-rom", "overcommit", "parallel",
-    "pflash", "plugin", "portrait", "readconfig", "rotate", "rtc", "runas", "s", "sandbox", "sd", "seed",
+    "pflash", "plugin", "portrait", "readconfig", "rotate", "rtc", "runas", "sandbox", "sd", "seed",
     "set", "singlestep", "smbios", "snapshot", "spice", "tpmdev", "usb", "usbdevice", "vga",
     "virtfs", "vnc", "watchdog-action", "win2k-hack", "xen-attach", "xen-domid",
     "xen-domid-restrict", NULL
@@ -442,6 +400,23 @@ static const Option *option_find(const char *word)
     return NULL;
 }
 
+static LineResult apply(Options *o, const Option *p, const char *value)
+{
+    void *member = (uint8_t *)o + p->member;
+
+    if (p->run)
+        return p->run(o, value);
+    if (p->setup)
+        return add_setup(o, p->name, value, p->setup);
+    if (p->read)
+        return read_value(o, p->name, value, p->read);
+    if (value)
+        *(const char **)member = value;
+    else
+        *(bool *)member = true;
+    return LINE_RUN;
+}
+
 static LineResult read_words(Options *o, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -458,7 +433,7 @@ static LineResult read_words(Options *o, int argc, char **argv)
             complain("%s: requires an argument", argv[i]);
             return LINE_BAD;
         }
-        r = p->apply(o, p->value ? argv[++i] : NULL);
+        r = apply(o, p, p->value ? argv[++i] : NULL);
         if (r != LINE_RUN)
             return r;
     }
@@ -475,6 +450,16 @@ static bool choose_model(Options *o)
     for (guint i = 0; i < missing->len; i++)
         complain("warning: the CPU flag '%s' is not emulated and left out",
                  (const char *)missing->pdata[i]);
+    return true;
+}
+
+/* Whoever asks for KVM and takes tcg, too, gets that. */
+static bool choose_accel(const Options *o)
+{
+    if (o->accel_kvm && !o->accel_tcg)
+        return complain("-accel: The accelerator 'kvm' is not there, only 'tcg'");
+    if (o->accel_kvm)
+        complain("warning: the accelerator 'kvm' is not there: falling back to 'tcg'");
     return true;
 }
 
@@ -521,7 +506,7 @@ LineResult options_read(Options *o, int argc, char **argv)
         .devices = g_ptr_array_new_with_free_func(g_free),
     };
     r = read_words(o, argc, argv);
-    if (r == LINE_RUN && (!choose_model(o) || !choose_serial(o)))
+    if (r == LINE_RUN && (!choose_accel(o) || !choose_model(o) || !choose_serial(o)))
         r = LINE_BAD;
     guest_name = o->name;
     if (o->uuid)
@@ -535,9 +520,8 @@ void options_free(Options *o)
         g_free(g_array_index(o->setups, Setup, i).text);
     g_array_unref(o->setups);
     g_ptr_array_unref(o->devices);
-    g_free(o->model);
+    g_free(o->gdb);
     g_free(o->serial);
     g_free(o->name);
     g_free(o->uuid);
-    g_free(o->pid_file);
 }

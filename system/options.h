@@ -17,14 +17,16 @@ typedef struct {
 typedef struct {
     MachineConfig machine;
     MachineActions actions;
-    char *model;             /* of -cpu */
+    const char *model;           /* of -cpu */
     GArray *setups;          /* of Setup: objects, character devices, images, monitors */
     GPtrArray *devices;      /* of char *: values of -device */
+    char *gdb;               /* id of the character device of -gdb; NULL: none */
     char *serial;            /* value of -serial; NULL: it was not given */
     char *name, *uuid;
-    char *pid_file;
+    const char *pid_file;
     const char *incoming;    /* NULL: the guest starts here */
     bool only_migratable;
+    bool accel_tcg, accel_kvm; /* were asked for */
     bool daemonize, stopped, no_defaults, nographic;
 } Options;
 
@@ -47,6 +49,7 @@ bool option_smp(Options *o, const char *text, GError **err);
 bool option_name(Options *o, const char *text, GError **err);
 bool option_uuid(Options *o, const char *text, GError **err);
 bool option_display(Options *o, const char *text, GError **err);
+bool option_action(Options *o, const char *text, GError **err);
 bool option_global(Options *o, const char *text, GError **err);
 /*
  * What -serial and -qmp take, "unix:PATH,server=on", as the value of a -chardev called @id; or the id

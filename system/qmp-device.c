@@ -48,9 +48,17 @@ CO bool qmp_device_del(const QmpDeviceDelArgs *args, GError **err)
 {
     Device *d = find(args->id);
 
+    g_autofree char *path = NULL, *id = NULL;
+
     if (!d)
         return refuse_missing(args->id, err);
-    return refuse_cold(d->cls, NULL, err);
+    if (!d->cls->bus || is_cold(d->cls))
+        return refuse_cold(d->cls, NULL, err);
+    id = g_strdup(args->id);
+    path = g_strdup_printf("/machine/peripheral/%s", id);
+    machine_remove_device(run_state_machine(), d);
+    event_device_deleted(id, path);
+    return true;
 }
 
 CO bool qmp_device_list_properties(const QmpDeviceListPropertiesArgs *args, GPtrArray **ret,

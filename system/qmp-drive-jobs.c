@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * drive-mirror and drive-backup: jobs of blockdev-mirror and blockdev-backup whose target is a file that the
- * command makes or opens. It is closed when the job has ended, unless the guest's device goes on with it.
+ * drive-mirror and drive-backup: jobs of blockdev-mirror and blockdev-backup whose target is a file
+ * that the command makes or opens. It is closed when the job has ended, unless the guest's device
+ * goes on with it.
  */
 #include "block/account.h"
 #include "block/internal.h"
@@ -116,10 +117,11 @@ CO bool qmp_drive_mirror(const QmpDriveMirrorArgs *args, GError **err)
     if (!how.source || !job_id_check(how.job.id, err) || !node_check_idle(how.source, err))
         return false;
     if (args->replaces && !args->node_name)
-        return err_set(err, EINVAL, "a node-name must be provided when replacing a named node of the graph");
+        return err_set(err, EINVAL, "a node-name must be provided when replacing a named node of "
+                       "the graph");
     if (args->sync == MIRROR_SYNC_MODE_NONE && !target.is_there)
-        return err_set(err, ENOTSUP, "With sync mode 'none' the target must be there, with mode 'existing': "
-                       "a new one would lie on the image that it replaces");
+        return err_set(err, ENOTSUP, "With sync mode 'none' the target must be there, with mode "
+                       "'existing': a new one would lie on the image that it replaces");
     how.target = target_get(&target, err);
     if (!how.target)
         return false;

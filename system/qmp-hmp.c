@@ -9,7 +9,7 @@ CO bool qmp_human_monitor_command(const QmpHumanMonitorCommandArgs *args, char *
 {
     Hmp h = { .cpu = args->has_cpu_index ? args->cpu_index : 0 };
 
-    if (args->cpu_index < 0 || h.cpu >= run_state_machine()->vcpus->len)
+    if (args->has_cpu_index && (args->cpu_index < 0 || h.cpu >= run_state_machine()->vcpus->len))
         return err_set(err, EINVAL, "Parameter 'cpu-index' expects a CPU number");
     h.out = g_string_new(NULL);
     hmp_run(&h, args->command_line);

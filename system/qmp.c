@@ -16,7 +16,7 @@ static RunState shown_state(void)
     static const RunState states[] = {
         [STATE_PRELAUNCH] = RUN_STATE_PRELAUNCH, [STATE_RUNNING] = RUN_STATE_RUNNING,
         [STATE_PAUSED] = RUN_STATE_PAUSED, [STATE_SHUTDOWN] = RUN_STATE_SHUTDOWN,
-        [STATE_GUEST_PANICKED] = RUN_STATE_GUEST_PANICKED,
+        [STATE_GUEST_PANICKED] = RUN_STATE_GUEST_PANICKED, [STATE_DEBUG] = RUN_STATE_DEBUG,
         [STATE_IO_ERROR] = RUN_STATE_IO_ERROR,
         [STATE_INMIGRATE] = RUN_STATE_INMIGRATE,
         [STATE_FINISH_MIGRATE] = RUN_STATE_FINISH_MIGRATE,
@@ -238,17 +238,7 @@ CO bool qmp_query_display_options(DisplayOptions **ret, GError **err)
 
 CO bool qmp_set_action(const QmpSetActionArgs *args, GError **err)
 {
-    MachineActions *a = run_state_actions();
-
-    if (args->has_watchdog)
-        return err_set(err, ENOTSUP, "There is no watchdog");
-    if (args->has_reboot)
-        a->reboot = args->reboot;
-    if (args->has_shutdown)
-        a->shutdown = args->shutdown;
-    if (args->has_panic)
-        a->panic = args->panic;
-    return true;
+    return actions_set(run_state_actions(), args, err);
 }
 
 /* Ticks of the clock that a guest has missed are not made up for: there are none to forget. */

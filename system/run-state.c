@@ -5,6 +5,8 @@
 #include "io/loop.h"
 #include "system/base/lock.h"
 #include "system/vcpu.h"
+#include "util/err.h"
+#include <errno.h>
 
 static struct {
     Machine *machine;
@@ -15,15 +17,31 @@ static struct {
     bool is_quitting, is_halted, guest_starts;
     int exit_code;
     CoMutex changing; /* the state changes in turn */
+    CO void (*hear_stop)(void *opaque, Vcpu *by); /* NULL: nobody */
+    void *hear_opaque;
 
     /* What the guest has asked for, with the lock held. */
     bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop, is_asking;
+    Vcpu *debugged; /* NULL: none */
     int shutdown_code;
 } run = { .exit_code = -1 };
 
 Machine *run_state_machine(void)
 {
     return run.machine;
+}
+
+bool actions_set(MachineActions *a, const QmpSetActionArgs *args, GError **err)
+{
+    if (args->has_watchdog)
+        return err_set(err, ENOTSUP, "There is no watchdog");
+    if (args->has_reboot)
+        a->reboot = args->reboot;
+    if (args->has_shutdown)
+        a->shutdown = args->shutdown;
+    if (args->has_panic)
+        a->panic = args->panic;
+    return true;
 }
 
 MachineActions *run_state_actions(void)
@@ -66,10 +84,10 @@ static CO void halt(void)
     }
 }
 
-static void go_on(void)
+/* Before processors run: with the lock. */
+static void wake(void)
 {
     run.is_halted = false;
-    machine_lock();
     guest_clock_run(true);
     for (guint i = 0; i < run.machine->devices->len; i++) {
         Device *d = run.machine->devices->pdata[i];
@@ -77,8 +95,33 @@ static void go_on(void)
         if (d->cls->resume)
             d->cls->resume(d);
     }
+}
+
+static void go_on(void)
+{
+    machine_lock();
+    wake();
     vcpus_run(run.machine);
     machine_unlock();
+}
+
+void run_state_hear_stop(CO void (*fn)(void *opaque, Vcpu *by), void *opaque)
+{
+    run.hear_stop = fn;
+    run.hear_opaque = opaque;
+}
+
+void run_state_debug_go(Vcpu *step)
+{
+    bool was_running = run.state == STATE_RUNNING;
+
+    run.state = STATE_RUNNING;
+    machine_lock();
+    wake();
+    vcpus_run_debugged(run.machine, step);
+    machine_unlock();
+    if (!was_running)
+        event_resume();
 }
 
 CO void run_state_between(void (*fn)(void *opaque), void *opaque)
@@ -116,7 +159,7 @@ void run_state_start(void)
     event_resume();
 }
 
-CO void run_state_stop(MachineState state)
+static CO void stop(MachineState state, Vcpu *by)
 {
     bool was_running = run.state == STATE_RUNNING;
 
@@ -125,6 +168,13 @@ CO void run_state_stop(MachineState state)
     run.state = state;
     if (was_running)
         event_stop();
+    if (was_running && run.hear_stop)
+        run.hear_stop(run.hear_opaque, by);
+}
+
+CO void run_state_stop(MachineState state)
+{
+    stop(state, NULL);
 }
 
 CO void run_state_hold(void)
@@ -137,7 +187,7 @@ CO void run_state_hold(void)
 void run_state_release(void)
 {
     machine_lock();
-    if (run.state == STATE_RUNNING && !run.is_asking)
+    if (run.state == STATE_RUNNING && !run.is_halted && !run.is_asking)
         vcpus_run(run.machine);
     machine_unlock();
 }
@@ -226,6 +276,7 @@ static CO void panicked(bool crash_loaded)
 static CO void answer(void *arg)
 {
     bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop;
+    Vcpu *debugged;
     int code;
 
     machine_lock();
@@ -235,6 +286,8 @@ static CO void answer(void *arg)
     crash_loaded = run.crash_loaded;
     wants_stop = run.wants_stop;
     code = run.shutdown_code;
+    debugged = run.debugged;
+    run.debugged = NULL;
     run.wants_shutdown = run.wants_reset = run.wants_panic = run.is_asking = false;
     run.wants_stop = false;
     machine_unlock();
@@ -250,6 +303,8 @@ static CO void answer(void *arg)
         shut_down(true, SHUTDOWN_CAUSE_GUEST_RESET, 0);
     else if (wants_reset)
         reset(true);
+    else if (debugged)
+        stop(STATE_DEBUG, debugged);
 }
 
 static void ask(void)
@@ -278,6 +333,12 @@ void run_state_guest_panicked(Board *b, bool crash_loaded)
 {
     run.wants_panic = true;
     run.crash_loaded = crash_loaded;
+    ask();
+}
+
+void run_state_guest_debugged(Vcpu *v)
+{
+    run.debugged = v;
     ask();
 }
 

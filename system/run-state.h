@@ -14,7 +14,7 @@
 typedef enum {
     STATE_PRELAUNCH, STATE_RUNNING, STATE_PAUSED, STATE_SHUTDOWN, STATE_GUEST_PANICKED,
     STATE_IO_ERROR,
-    STATE_INMIGRATE, STATE_FINISH_MIGRATE, STATE_POSTMIGRATE,
+    STATE_INMIGRATE, STATE_FINISH_MIGRATE, STATE_POSTMIGRATE, STATE_DEBUG,
 } MachineState;
 
 /* What happens when the guest ends or crashes: QMP's set-action. */
@@ -23,6 +23,9 @@ typedef struct {
     ShutdownAction shutdown;
     PanicAction panic;
 } MachineActions;
+
+/* Changes what is named. False with @err. */
+bool actions_set(MachineActions *a, const QmpSetActionArgs *args, GError **err);
 
 /* @m is what the program runs, from now on. */
 void run_state_begin(Machine *m, MachineActions actions);
@@ -44,6 +47,10 @@ CO void run_state_between(void (*fn)(void *opaque), void *opaque);
 
 void run_state_start(void);
 CO void run_state_stop(MachineState state);
+/* @fn is called when the guest has stopped; @by is the processor that a debugger's point stopped. */
+void run_state_hear_stop(CO void (*fn)(void *opaque, Vcpu *by), void *opaque);
+/* Goes on as a debugger wants: vcpus_run_debugged. */
+void run_state_debug_go(Vcpu *step);
 /*
  * The processors stand still from the one call to the other, in which nothing suspends: to look at
  * them. Time goes on. What a processor has asked for meanwhile is done afterwards.
@@ -66,6 +73,8 @@ void run_state_quit(bool by_signal);
 void run_state_guest_shutdown(Board *b, int exit_code);
 void run_state_guest_reset(Board *b);
 void run_state_guest_panicked(Board *b, bool crash_loaded);
+/* @v has hit a point of a debugger, or has done its step. */
+void run_state_guest_debugged(Vcpu *v);
 /* The guest stops with state STATE_IO_ERROR. */
 void run_state_io_error(Board *b);
 

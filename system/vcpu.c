@@ -6,6 +6,8 @@
 #include "hw/i8259.h"
 #include "hw/sleeper.h"
 #include "system/vcpu.h"
+#include "system/run-state.h"
+#include "target/x86/debug.h"
 #include "target/x86/translate.h"
 #include "util/err.h"
 #include "util/size.h"
@@ -25,6 +27,7 @@ struct Vcpu {
     /* With the lock held. */
     bool kicked;            /* there may be something to do */
     bool is_stopped;
+    enum { RUN_FREELY, RUN_OVER, RUN_STEP } debug; /* what comes first */
     bool init_wanted, start_wanted, waits_for_start;
     uint8_t start_page;
 
@@ -35,6 +38,7 @@ struct Vcpu {
 
 static struct {
     bool may_run, ending;
+    Vcpu *only;       /* a debugger steps this one; NULL: all run */
     Sleeper stopping; /* who waits until all stand still */
 } vcpus;
 
@@ -308,7 +312,7 @@ static void take_requests(Vcpu *v)
 
 static bool may_run(const Vcpu *v)
 {
-    return vcpus.may_run && !v->waits_for_start;
+    return vcpus.may_run && !v->waits_for_start && (!vcpus.only || vcpus.only == v);
 }
 
 static void stand_still(Vcpu *v)
@@ -327,16 +331,33 @@ static void idle(Vcpu *v)
         machine_cond_wait(v->wake, INT64_MAX);
 }
 
+/* Without the lock. A step ends whatever the instruction does, but for the end of all. */
+static X86Exit run_code(Vcpu *v, int debug)
+{
+    uint64_t address;
+    X86Exit why = debug == RUN_FREELY ? X86_DEBUGGED : x86_debug_step(&v->cpu, false);
+
+    if (debug == RUN_STEP && why != X86_SHUTDOWN)
+        return X86_DEBUGGED;
+    if (why != X86_DEBUGGED || (debug == RUN_OVER && x86_debug_watch_hit(&v->cpu, &address)))
+        return why;
+    return x86_run(&v->cpu, X86_NO_BUDGET);
+}
+
 static void run(Vcpu *v)
 {
+    int debug = v->debug;
     X86Exit why;
 
     v->is_stopped = v->kicked = false;
+    v->debug = RUN_FREELY;
     machine_unlock();
-    why = x86_run(&v->cpu, X86_NO_BUDGET);
+    why = run_code(v, debug);
     machine_lock();
     if (why == X86_HALTED) {
         idle(v);
+    } else if (why == X86_DEBUGGED) {
+        run_state_guest_debugged(v);
     } else if (why == X86_SHUTDOWN) {
         vcpus_hold(v->machine);
         v->machine->board.reset(&v->machine->board);
@@ -391,11 +412,28 @@ CO void vcpus_stop(Machine *m)
     }
 }
 
-void vcpus_run(Machine *m)
+static void let_run(Machine *m)
 {
     vcpus.may_run = true;
     for (guint i = 0; i < m->vcpus->len; i++)
         kick(m->vcpus->pdata[i]);
+}
+
+void vcpus_run(Machine *m)
+{
+    vcpus.only = NULL;
+    let_run(m);
+}
+
+void vcpus_run_debugged(Machine *m, Vcpu *step)
+{
+    for (guint i = 0; i < m->vcpus->len; i++) {
+        Vcpu *v = m->vcpus->pdata[i];
+
+        v->debug = v == step ? RUN_STEP : x86_debug_is_at_break(&v->cpu) ? RUN_OVER : RUN_FREELY;
+    }
+    vcpus.only = step;
+    let_run(m);
 }
 
 CO void vcpus_end(Machine *m)

@@ -168,8 +168,8 @@ bool span_is_aligned(Span s, size_t align)
 /* ---- memory for data ------------------------------------------------------------------------- */
 
 /*
- * Large blocks that were freed, for the next to ask. The C library gives such memory back to the kernel,
- * and the page faults of getting it again cost more than copying the data.
+ * Large blocks that were freed, for the next to ask. The C library gives such memory back to the
+ * kernel, and the page faults of getting it again cost more than copying the data.
  */
 enum { KEPT_LEN_MIN = 64 << 10, KEPT_BYTES = 4 << 20, KEPT_BLOCKS = 32 };
 

@@ -1,20 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "virtio/ring.h"
-#include "util/endian.h"
+#include "virtio/ring-internal.h"
 #include "util/size.h"
 #include <string.h>
 
 enum {
-    DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4,
     AVAIL_NO_INTERRUPT = 1, USED_NO_NOTIFY = 1,
-    DESC_SIZE = 16, AVAIL_RING = 4, USED_RING = 4, USED_SIZE = 8,
+    AVAIL_RING = 4, USED_RING = 4, USED_SIZE = 8,
 };
-
-typedef struct {
-    uint64_t at;
-    uint32_t len;
-    uint16_t flags, next;
-} Descriptor;
 
 /* ---- the driver's memory --------------------------------------------------------------------- */
 
@@ -24,8 +16,7 @@ static bool break_it(Ring *r)
     return false;
 }
 
-/* @len bytes @offset behind @start, which may be anything. */
-static void *range(const RingMemory *m, uint64_t start, uint64_t offset, uint64_t len, bool write)
+void *ring_range(const RingMemory *m, uint64_t start, uint64_t offset, uint64_t len, bool write)
 {
     uint64_t at;
 
@@ -45,22 +36,12 @@ static uint64_t used_bytes(const Ring *r)
 /* The areas lie in memory when the ring starts, and memory does not go away. */
 static uint8_t *avail_area(const Ring *r, const RingMemory *m)
 {
-    return range(m, r->avail, 0, avail_bytes(r), false);
+    return ring_range(m, r->avail, 0, avail_bytes(r), false);
 }
 
 static uint8_t *used_area(const Ring *r, const RingMemory *m)
 {
-    return range(m, r->used, 0, used_bytes(r), true);
-}
-
-static uint16_t load16(const uint8_t *p)
-{
-    return GUINT16_FROM_LE(__atomic_load_n((const uint16_t *)p, __ATOMIC_ACQUIRE));
-}
-
-static void store16(uint8_t *p, uint16_t v)
-{
-    __atomic_store_n((uint16_t *)p, GUINT16_TO_LE(v), __ATOMIC_RELEASE);
+    return ring_range(m, r->used, 0, used_bytes(r), true);
 }
 
 /* ---- starting -------------------------------------------------------------------------------- */
@@ -75,10 +56,13 @@ bool ring_start(Ring *r, const RingMemory *m)
     r->broken = false;
     r->next_avail = r->next_used = r->signalled = 0;
     r->signalled_valid = false;
+    r->avail_wrap = r->used_wrap = true;
+    if (r->packed)
+        return packed_start(r, m) || break_it(r);
     if (!is_power_of_2(r->size) || r->size > RING_SIZE_MAX || r->desc & 15 || r->avail & 1 ||
         r->used & 3)
         return break_it(r);
-    if (!range(m, r->desc, 0, DESC_SIZE * (uint64_t)r->size, false) || !avail_area(r, m) ||
+    if (!ring_range(m, r->desc, 0, DESC_SIZE * (uint64_t)r->size, false) || !avail_area(r, m) ||
         !used_area(r, m))
         return break_it(r);
     return true;
@@ -95,7 +79,7 @@ static Descriptor read_descriptor(const uint8_t *table, unsigned i)
     return (Descriptor){ le64_at(raw), le32_at(raw + 8), le16_at(raw + 12), le16_at(raw + 14) };
 }
 
-static bool add_segment(RingChain *c, const RingMemory *m, const Descriptor *d)
+bool ring_add_segment(RingChain *c, const RingMemory *m, const Descriptor *d)
 {
     bool write = d->flags & DESC_WRITE;
     unsigned n = c->out + c->in;
@@ -132,7 +116,7 @@ static bool follow(RingChain *c, const RingMemory *m, const uint8_t *table, unsi
             *indirect = d;
             return true;
         }
-        if (!add_segment(c, m, &d))
+        if (!ring_add_segment(c, m, &d))
             return false;
         if (!(d.flags & DESC_NEXT))
             return true;
@@ -153,10 +137,11 @@ static bool follow_indirect(RingChain *c, const RingMemory *m, const Descriptor 
 
 static bool read_chain(const Ring *r, const RingMemory *m, RingChain *c)
 {
-    const uint8_t *table = range(m, r->desc, 0, DESC_SIZE * (uint64_t)r->size, false);
+    const uint8_t *table = ring_range(m, r->desc, 0, DESC_SIZE * (uint64_t)r->size, false);
     Descriptor indirect = { 0 };
 
     c->out = c->in = 0;
+    c->count = 1;
     c->out_len = c->in_len = 0;
     return table && follow(c, m, table, r->size, c->head, r->indirect ? &indirect : NULL) &&
            (!indirect.flags || follow_indirect(c, m, &indirect));
@@ -169,6 +154,12 @@ RingResult ring_peek(Ring *r, const RingMemory *m, RingChain *c)
 
     if (r->broken)
         return RING_BROKEN;
+    if (r->ready && r->packed) {
+        RingResult result = packed_peek(r, m, c);
+
+        r->broken = result == RING_BROKEN;
+        return result;
+    }
     avail = r->ready ? avail_area(r, m) : NULL;
     if (!avail)
         return RING_EMPTY;
@@ -185,12 +176,18 @@ RingResult ring_peek(Ring *r, const RingMemory *m, RingChain *c)
 
 void ring_take(Ring *r, const RingChain *c)
 {
-    r->next_avail++;
+    if (r->packed)
+        packed_take(r, c->count);
+    else
+        r->next_avail++;
 }
 
 void ring_untake(Ring *r, const RingUsed *used)
 {
-    r->next_avail--;
+    if (r->packed)
+        packed_untake(r, used->count);
+    else
+        r->next_avail--;
 }
 
 RingResult ring_pop(Ring *r, const RingMemory *m, RingChain *c)
@@ -206,8 +203,15 @@ RingResult ring_pop(Ring *r, const RingMemory *m, RingChain *c)
 
 void ring_push_all(Ring *r, const RingMemory *m, const RingUsed *used, unsigned count)
 {
-    uint8_t *area = r->broken || !r->ready ? NULL : used_area(r, m);
+    uint8_t *area;
 
+    if (r->broken || !r->ready)
+        return;
+    if (r->packed) {
+        packed_push_all(r, m, used, count);
+        return;
+    }
+    area = used_area(r, m);
     if (!area)
         return;
     for (unsigned i = 0; i < count; i++) {
@@ -229,10 +233,15 @@ void ring_push(Ring *r, const RingMemory *m, const RingChain *c, uint32_t len)
 
 bool ring_wants_interrupt(Ring *r, const RingMemory *m)
 {
-    const uint8_t *avail = r->broken || !r->ready ? NULL : avail_area(r, m);
+    const uint8_t *avail;
     uint16_t old = r->signalled, event;
     bool was_valid = r->signalled_valid;
 
+    if (r->broken || !r->ready)
+        return false;
+    if (r->packed)
+        return packed_wants_interrupt(r, m);
+    avail = avail_area(r, m);
     if (!avail)
         return false;
     /* What has been pushed is seen before we look. */
@@ -248,9 +257,15 @@ bool ring_wants_interrupt(Ring *r, const RingMemory *m)
 
 bool ring_want_kicks(Ring *r, const RingMemory *m, bool want)
 {
-    const uint8_t *avail = r->broken || !r->ready ? NULL : avail_area(r, m);
-    uint8_t *used = avail ? used_area(r, m) : NULL;
+    const uint8_t *avail;
+    uint8_t *used;
 
+    if (r->broken || !r->ready)
+        return false;
+    if (r->packed)
+        return packed_want_kicks(r, m, want);
+    avail = avail_area(r, m);
+    used = avail ? used_area(r, m) : NULL;
     if (!used)
         return false;
     if (!r->event_index)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Split virtqueues, seen by the device: docs/spec/virtio.md. Everything that a driver says, addresses,
- * indexes, lengths and chains, is checked here and nowhere else; after a fault the ring is broken, and
- * stays so until it is started anew. Nothing here allocates or waits.
+ * Virtqueues, split or packed, seen by the device: docs/spec/virtio.md. Everything that a driver says,
+ * addresses, indexes, lengths and chains, is checked here and nowhere else; after a fault the ring is
+ * broken, and stays so until it is started anew. Nothing here allocates or waits.
  */
 #ifndef VIRTIO_RING_H
 #define VIRTIO_RING_H
@@ -25,20 +25,21 @@ typedef struct {
 
 /* Plain data; what the driver sets comes first. */
 typedef struct {
-    uint64_t desc, avail, used; /* addresses */
-    uint16_t size;              /* of the queue: a power of two, up to RING_SIZE_MAX */
+    uint64_t desc, avail, used; /* addresses; packed: table, driver's area, device's area */
+    uint16_t size;              /* of the queue, up to RING_SIZE_MAX; split: a power of two */
     bool ready;
-    bool event_index, indirect; /* have been agreed on */
+    bool event_index, indirect, packed; /* have been agreed on */
     bool broken;
-    uint16_t next_avail;        /* the next entry of the available ring */
-    uint16_t next_used;         /* the next entry of the used ring */
-    uint16_t signalled;         /* the used index at the last interrupt */
+    uint16_t next_avail;        /* the next entry of the available ring, or of the table */
+    uint16_t next_used;         /* the next entry of the used ring, or of the table */
+    uint16_t signalled;         /* the used index at the last interrupt; packed: entries since */
     bool signalled_valid;
+    bool avail_wrap, used_wrap; /* packed: these rounds are odd ones */
 } Ring;
 
 /* What a driver has put into the ring: first what the device reads, then what it writes. */
 typedef struct {
-    uint16_t head;
+    uint16_t head, count;       /* its number, and how many entries of the table it takes */
     unsigned out, in;           /* segments to read, and to write, in this order in @iov */
     uint64_t out_len, in_len;
     struct iovec iov[RING_SEGMENTS_MAX];
@@ -47,13 +48,13 @@ typedef struct {
 
 /* What is left to say of a chain whose data have been dealt with. */
 typedef struct {
-    uint16_t head;
+    uint16_t head, count;
     uint32_t len; /* bytes that have been written */
 } RingUsed;
 
 static inline RingUsed ring_used(const RingChain *c, uint32_t len)
 {
-    return (RingUsed){ c->head, len };
+    return (RingUsed){ c->head, c->count, len };
 }
 
 /* Forgets all. */

@@ -6,8 +6,8 @@
  *                     |
  *                     +----------> target
  *
- * The job copies along; what users are about to overwrite is copied first. With a bitmap only what that
- * marks is copied; it records anew from the same moment on.
+ * The job copies along; what users are about to overwrite is copied first. With a bitmap only what
+ * that marks is copied; it records anew from the same moment on.
  */
 #include "block/filters/copy-before-write.h"
 #include "block/jobs/filter.h"
@@ -147,7 +147,8 @@ static bool backup_copy_set_up(Job *j, Node *filter, const BackupArgs *args, uin
 }
 
 /*
- * The moment that the target will show. The bitmap records anew; what it had is kept until the job has ended.
+ * The moment that the target will show. The bitmap records anew; what it had is kept until the job
+ * has ended.
  */
 static bool moment_apply(void *step, GError **err)
 {
@@ -208,7 +209,9 @@ static bool backup_set_up(Job *j, const BackupArgs *args, Edit *edit, uint32_t g
     s->through = job_attach(j, edit, s->filter, ACCESS_READ, ACCESS_ALL & ~(unsigned)ACCESS_RESIZE);
     s->copy->from = s->copy->gate = s->through;
     edit_add(edit, &moment_ops, s);
-    /* Closed after the filter: what the target has cached is written then, if nobody else uses it. */
+    /*
+     * Closed after the filter: what the target has cached is written then, if nobody else uses it.
+     */
     job_attach(j, edit, s->target, 0, ACCESS_ALL);
     return true;
 }

@@ -180,7 +180,10 @@ static CO bool commit_begin(Job *j, const CommitArgs *args, GError **err)
     return commit_set_up(j, args, err);
 }
 
-/* True if nobody but layers above reads @n: what it shows by itself is worthless from the first write on. */
+/*
+ * True if nobody but layers above reads @n: what it shows by itself is worthless from the first
+ * write on.
+ */
 static bool is_only_a_layer(const Node *n, GError **err)
 {
     for (guint i = 0; i < n->parents->len; i++) {

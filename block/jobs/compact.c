@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * x-compact: makes the file of an image as short as what is in it, while it is used. The format does it
- * in short steps, each with requests waiting; between two steps they run.
+ * x-compact: makes the file of an image as short as what is in it, while it is used. The format
+ * does it in short steps, each with requests waiting; between two steps they run.
  */
 #include "block/jobs/kinds.h"
 

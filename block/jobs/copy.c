@@ -260,7 +260,8 @@ static CO uint64_t piece_start(Copy *c, uint64_t off)
     CopyKind kind;
 
     piece_look(c, off, &end, &kind);
-    while (c->pieces && (c->pieces >= c->workers || (kind == COPY_DATA && c->bytes + (end - off) > c->memory)))
+    while (c->pieces && (c->pieces >= c->workers ||
+                         (kind == COPY_DATA && c->bytes + (end - off) > c->memory)))
         co_queue_wait(&c->landed);
     p = g_new0(Piece, 1);
     p->copy = c;

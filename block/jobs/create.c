@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * create: makes a file, or a format on a node that is there. amend: changes what an image says of itself.
- * The options are those of the schema, which have other names than those of -o here and there.
+ * create: makes a file, or a format on a node that is there. amend: changes what an image says of
+ * itself. The options are those of the schema, which have other names than those of -o here and
+ * there.
  */
 #include "block/internal.h"
 #include "block/jobs/kinds.h"
@@ -47,7 +48,9 @@ static bool option_put(json_t *opts, const CreateOpt *table, const char *key, js
     return name;
 }
 
-/* The members of "encrypt" by dotted names; the format is known from the image when it is amended. */
+/*
+ * The members of "encrypt" by dotted names; the format is known from the image when it is amended.
+ */
 static bool encrypt_put(json_t *opts, const CreateOpt *table, json_t *encrypt, GError **err)
 {
     const char *key;

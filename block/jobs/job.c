@@ -445,7 +445,7 @@ CO void job_sleep(Job *j, int64_t ns)
     j->is_kicked = false;
 }
 
-/* ---- how fast it is --------------------------------------------------------------------------- */
+/* ---- how fast it is ------------------------------------------------------------------------- */
 
 /* The rate is that of at least so long. */
 #define RATE_NS (INT64_C(1) * 1000000000)
@@ -459,7 +459,10 @@ static uint64_t rate_since(const Job *j, int64_t now)
     return (uint64_t)((double)moved * 1e9 / (double)(now - j->rate_ns));
 }
 
-/* Looks whether another second is over. Half of the rate is that of the last one, a quarter of the one before. */
+/*
+ * Looks whether another second is over. Half of the rate is that of the last one, a quarter of the
+ * one before.
+ */
 static void rate_note(Job *j, int64_t now)
 {
     if (j->rate_ns && now - j->rate_ns < RATE_NS)
@@ -481,7 +484,7 @@ bool job_rate(const Job *j, uint64_t *rate)
     return true;
 }
 
-/* ---- for .run, again -------------------------------------------------------------------------- */
+/* ---- for .run, again ------------------------------------------------------------------------ */
 
 CO void job_pause_point(Job *j)
 {

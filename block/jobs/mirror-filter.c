@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * mirror_top: on top of an image that is mirrored. With copy-mode=write-blocking it writes to the target
- * what users write, else it only passes on.
+ * mirror_top: on top of an image that is mirrored. With copy-mode=write-blocking it writes to the
+ * target what users write, else it only passes on.
  */
 #include "block/jobs/mirror-filter.h"
 

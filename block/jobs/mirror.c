@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * mirror: copies an image to another one and keeps that up to date until it is told to complete; then
- * users go on with the copy. Committing an image in use into one below it is the same thing.
+ * mirror: copies an image to another one and keeps that up to date until it is told to complete;
+ * then users go on with the copy. Committing an image in use into one below it is the same thing.
  *
  *     user -> mirror_top -> source            user -> target
  *                           (what is written is marked)
@@ -46,7 +46,7 @@ static void mirror_progress(Job *j)
 {
     Mirror *s = job_state(j);
 
-    if (s->dirty)
+    if (s->dirty && s->copy.todo) /* it has been set up, and not been cleaned up yet */
         j->total = j->done + copy_left(&s->copy);
 }
 

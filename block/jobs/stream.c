@@ -2,8 +2,8 @@
 /*
  * stream: brings into an image what it has in layers below, and then goes on without them.
  *
- * A copy-on-read filter on top of the image does the copying. First all data, durably; then the edit that
- * changes the chain and what the image says of it.
+ * A copy-on-read filter on top of the image does the copying. First all data, durably; then the
+ * edit that changes the chain and what the image says of it.
  */
 #include "block/jobs/copy.h"
 #include "block/jobs/filter.h"

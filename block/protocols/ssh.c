@@ -2,6 +2,7 @@
 /* Files on other machines, by SFTP: ssh://[USER@]HOST[:PORT]/PATH[?host_key_check=CHECK]. */
 #include "block/driver.h"
 #include "block/ssh.h"
+#include "gen/schema.h"
 #include "util/module.h"
 #include <string.h>
 #include <unistd.h>
@@ -265,11 +266,6 @@ static char *ssh_plain_filename(Node *n)
     return g_strdup(((Ssh *)node_state(n))->name);
 }
 
-static const CreateOpt ssh_create_opts[] = {
-    { "size", OPT_SIZE, "Virtual disk size" },
-    {},
-};
-
 static CO bool ssh_create(const char *filename, json_t *opts, GError **err)
 {
     g_autoptr(json_t) o = json_object();
@@ -314,7 +310,7 @@ const BlockDriver block_ssh = {
     .parse_filename = ssh_parse_filename,
     .open = ssh_open,
     .close = ssh_close,
-    .create_opts = ssh_create_opts,
+    .create_opts = create_opts_ssh,
     .create = ssh_create,
     .pread = ssh_pread,
     .pwrite = ssh_pwrite,

@@ -6,7 +6,7 @@
 #include "block/account.h"
 #include "hw/sleeper.h"
 #include "hw/virtio/device.h"
-#include "hw/virtio/disk-errors.h"
+#include "hw/virtio/disk-work.h"
 #include "hw/virtio/drives.h"
 #include "hw/virtio/section.h"
 #include "io/co-lock.h"
@@ -48,16 +48,12 @@ typedef struct {
     uint32_t logical_block_size, physical_block_size, min_io_size, opt_io_size, discard_granularity;
     uint16_t queues, queue_size;
     bool offers_discard, offers_zeroes, offers_writeback;
-    DiskErrors errors;
+    DiskWork work;
 
     Handle *handle;
     bool owns_handle;
     CoGroup running;
     Sleeper worker;
-    MachineCond *idle;
-    unsigned in_flight;  /* with the lock held */
-    CoQueue parked;      /* requests that have failed and wait for the guest to go on ... */
-    unsigned held;       /* ... and how many these are; main loop only */
     uint64_t kicked;     /* a bit for each queue */
     bool resumed, ending;
 
@@ -66,13 +62,15 @@ typedef struct {
 
 
 static const Property blk_properties[] = {
+    VIRTIO_PROPERTIES,
     PROPERTY("drive", DEVICE_STR, VirtioBlk, drive, "the image: id of a -drive, or a node's name"),
     PROPERTY("serial", DEVICE_STR, VirtioBlk, serial, "serial number, 20 characters at most"),
     PROPERTY("logical_block_size", DEVICE_UINT32, VirtioBlk, logical_block_size,
              "bytes the guest reads and writes at least [512]"),
     PROPERTY("physical_block_size", DEVICE_UINT32, VirtioBlk, physical_block_size,
              "as the storage has them [512]"),
-    PROPERTY("min_io_size", DEVICE_UINT32, VirtioBlk, min_io_size, "bytes that the guest is advised of"),
+    PROPERTY("min_io_size", DEVICE_UINT32, VirtioBlk, min_io_size,
+             "bytes that the guest is advised of"),
     PROPERTY("opt_io_size", DEVICE_UINT32, VirtioBlk, opt_io_size, "the same, for best speed"),
     PROPERTY("discard_granularity", DEVICE_UINT32, VirtioBlk, discard_granularity,
              "bytes that discards should be aligned to [logical_block_size]"),
@@ -82,9 +80,9 @@ static const Property blk_properties[] = {
     PROPERTY("write-zeroes", DEVICE_BOOL, VirtioBlk, offers_zeroes, "and write zeroes [on]"),
     PROPERTY("config-wce", DEVICE_BOOL, VirtioBlk, offers_writeback,
              "the guest chooses whether writes are cached [on]"),
-    PROPERTY("werror", DEVICE_STR, VirtioBlk, errors.on_write,
+    PROPERTY("werror", DEVICE_STR, VirtioBlk, work.on_write,
              "after a failed write: report, ignore, stop, enospc [enospc]"),
-    PROPERTY("rerror", DEVICE_STR, VirtioBlk, errors.on_read, "the same of reads [report]"), {}
+    PROPERTY("rerror", DEVICE_STR, VirtioBlk, work.on_read, "the same of reads [report]"), {}
 };
 
 /* ---- one request ----------------------------------------------------------------------------- */
@@ -192,13 +190,6 @@ static CO int perform(Request *q, uint32_t type, uint64_t sector)
     }
 }
 
-/* A request is over, or at rest. With the lock held. */
-static void leave(VirtioBlk *s)
-{
-    if (!--s->in_flight)
-        machine_cond_wake(s->idle);
-}
-
 static void finish(Request *q, int r, bool has_data)
 {
     VirtioBlk *s = q->blk;
@@ -213,43 +204,25 @@ static void finish(Request *q, int r, bool has_data)
         ring_chain_write(&q->chain, &d->memory, status_at, &status, 1);
         virtio_push(d, q->queue, &q->chain, has_data ? q->chain.in_len : 1);
     }
-    leave(s);
+    disk_work_leave(&s->work);
     machine_unlock();
     g_free(q);
 }
 
-/*
- * What becomes of an error @r. True: the guest stopped, and the request is to be tried again now that it
- * goes on; it may have been forgotten meanwhile by a reset.
- */
-static CO bool handle_error(Request *q, uint32_t type, int *r)
+/* True: try it again. A request of before a reset is forgotten. */
+static CO bool retry(Request *q, uint32_t type, int *r)
 {
     VirtioBlk *s = q->blk;
-    bool is_read = type == TYPE_READ, again;
+    bool known;
 
     /* What the guest should not have asked for is no failure of the disk. */
-    if (*r == -EINVAL || *r == -ENOTSUP || *r == -EROFS || type == TYPE_GET_ID)
+    if (*r == -EINVAL || *r == -ENOTSUP || *r == -EROFS ||
+        !disk_work_retry(&s->work, &s->virtio.dev, s->handle, type == TYPE_READ, r))
         return false;
-    switch (disk_error(&s->errors, &s->virtio.dev, s->handle, is_read, -*r)) {
-    case BLOCK_ERROR_ACTION_IGNORE:
-        *r = 0;
-        return false;
-    case BLOCK_ERROR_ACTION_REPORT:
-        return false;
-    default:
-        break;
-    }
     machine_lock();
-    leave(s);
+    known = q->resets == s->virtio.resets;
     machine_unlock();
-    s->held++;
-    co_queue_wait(&s->parked);
-    s->held--;
-    machine_lock();
-    s->in_flight++;
-    again = q->resets == s->virtio.resets && !s->ending;
-    machine_unlock();
-    return again;
+    return known;
 }
 
 static CO void request_run(void *arg)
@@ -263,7 +236,7 @@ static CO void request_run(void *arg)
     type = le32_at(header);
     do
         r = perform(q, type, le64_at(header + 8));
-    while (r < 0 && handle_error(q, type, &r));
+    while (r < 0 && retry(q, type, &r));
     finish(q, r, type == TYPE_READ || type == TYPE_GET_ID);
 }
 
@@ -286,7 +259,7 @@ static Request *next_request(VirtioBlk *s, unsigned queue)
         g_free(q);
         return NULL;
     }
-    s->in_flight++;
+    disk_work_enter(&s->work);
     return q;
 }
 
@@ -315,7 +288,7 @@ static CO void work(void *arg)
     while (!s->ending) {
         if (s->resumed) {
             s->resumed = false;
-            co_queue_wake_all(&s->parked);
+            disk_work_resume(&s->work);
         } else if (s->kicked) {
             unsigned queue = __builtin_ctzll(s->kicked);
 
@@ -354,25 +327,13 @@ static void blk_reset(VirtioDevice *d)
 
     s->kicked = 0;
     resume(s);
-    while (s->in_flight)
-        machine_cond_wait(s->idle, INT64_MAX);
+    disk_work_wait(&s->work);
     s->writeback = 1;
 }
 
 static CO void blk_drain(Device *d)
 {
-    VirtioBlk *s = (VirtioBlk *)d;
-
-    for (;;) {
-        unsigned left;
-
-        machine_lock();
-        left = s->in_flight;
-        machine_unlock();
-        if (!left)
-            return;
-        co_sleep(100000);
-    }
+    disk_work_drain(&((VirtioBlk *)d)->work);
 }
 
 /* ---- configuration --------------------------------------------------------------------------- */
@@ -473,8 +434,8 @@ static bool check_sizes(VirtioBlk *s, GError **err)
     if (s->min_io_size % s->logical_block_size || s->opt_io_size % s->logical_block_size ||
         s->discard_granularity % s->logical_block_size ||
         s->min_io_size / s->logical_block_size > UINT16_MAX)
-        return err_set(err, EINVAL, "min_io_size, opt_io_size and discard_granularity are multiples "
-                       "of logical_block_size");
+        return err_set(err, EINVAL, "min_io_size, opt_io_size and discard_granularity are "
+                       "multiples of logical_block_size");
     return true;
 }
 
@@ -501,12 +462,11 @@ static CO bool blk_realize(Device *d, GError **err)
     VirtioBlk *s = (VirtioBlk *)d;
     g_autofree char *name = NULL;
 
-    s->idle = machine_cond_new();
     if (!s->drive)
         return err_set(err, EINVAL, "drive property not set");
     if (s->serial && strlen(s->serial) > SERIAL_SIZE)
         return err_set(err, EINVAL, "A serial number has at most %d characters", SERIAL_SIZE);
-    if (!check_sizes(s, err) || !check_queues(s, err) || !disk_errors_check(&s->errors, err))
+    if (!check_sizes(s, err) || !check_queues(s, err) || !disk_work_init(&s->work, err))
         return false;
     s->handle = drive_claim(s->drive, &s->owns_handle, err);
     if (!s->handle)
@@ -523,16 +483,12 @@ static CO void blk_disconnect(Device *d)
 {
     VirtioBlk *s = (VirtioBlk *)d;
 
-    blk_drain(d);
     machine_lock();
     s->ending = true;
     resume(s);
     machine_unlock();
     co_group_wait(&s->running);
-    co_queue_wake_all(&s->parked);
-    while (s->held)
-        co_sleep(100000);
-    blk_drain(d);
+    disk_work_end(&s->work);
     if (s->handle && s->owns_handle)
         handle_close(s->handle);
     else if (s->handle)
@@ -542,7 +498,7 @@ static CO void blk_disconnect(Device *d)
 
 static void blk_unrealize(Device *d)
 {
-    machine_cond_free(((VirtioBlk *)d)->idle);
+    disk_work_free(&((VirtioBlk *)d)->work);
 }
 
 const DeviceClass device_virtio_blk = {
@@ -550,6 +506,7 @@ const DeviceClass device_virtio_blk = {
     .bus = "virtio-bus",
     .size = sizeof(VirtioBlk),
     .is_stateless = true,
+    .can_migrate = virtio_can_migrate,
     .properties = blk_properties,
     .defaults = blk_defaults,
     .realize = blk_realize,

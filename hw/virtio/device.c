@@ -4,13 +4,10 @@
 
 enum { CONFIG_MAX = 128 };
 
-#define EACH(member) STATE_EACH(VirtioDevice, ring, member)
-const StateField virtio_state[] = {
-    STATE(VirtioDevice, features), STATE(VirtioDevice, status), STATE(VirtioDevice, interrupts),
-    STATE(VirtioDevice, generation), EACH(desc), EACH(avail), EACH(used), EACH(size), EACH(ready),
-    EACH(event_index), EACH(indirect), EACH(broken), EACH(next_avail), EACH(next_used),
-    EACH(signalled), EACH(signalled_valid), {}
-};
+bool virtio_can_migrate(const Device *d)
+{
+    return !((const VirtioDevice *)d)->offers_packed;
+}
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
@@ -63,7 +60,8 @@ void virtio_fail(VirtioDevice *d)
 
 uint64_t virtio_features(const VirtioDevice *d)
 {
-    return d->type->features(d) | VIRTIO_F_INDIRECT | VIRTIO_F_EVENT_INDEX | VIRTIO_F_VERSION_1;
+    return d->type->features(d) | VIRTIO_F_INDIRECT | VIRTIO_F_EVENT_INDEX | VIRTIO_F_VERSION_1 |
+           (d->offers_packed ? VIRTIO_F_PACKED : 0);
 }
 
 bool virtio_is_running(const VirtioDevice *d)
@@ -112,6 +110,7 @@ void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready)
         return;
     r->event_index = virtio_has(d, VIRTIO_F_EVENT_INDEX);
     r->indirect = virtio_has(d, VIRTIO_F_INDIRECT);
+    r->packed = virtio_has(d, VIRTIO_F_PACKED);
     r->ready = true;
     if (r->size > d->queue_size[queue] || !ring_start(r, &d->memory)) {
         r->broken = true;

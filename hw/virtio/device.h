@@ -21,6 +21,7 @@ enum { VIRTIO_INTERRUPT_RING = 1, VIRTIO_INTERRUPT_CONFIG = 2 };
 #define VIRTIO_F_INDIRECT (UINT64_C(1) << 28)
 #define VIRTIO_F_EVENT_INDEX (UINT64_C(1) << 29)
 #define VIRTIO_F_VERSION_1 (UINT64_C(1) << 32)
+#define VIRTIO_F_PACKED (UINT64_C(1) << 34)
 
 typedef struct VirtioDevice VirtioDevice;
 
@@ -46,6 +47,7 @@ struct VirtioDevice {
     void (*interrupt)(void *transport);
     void *transport;
 
+    bool offers_packed;     /* property: queues may be packed */
     uint64_t features;      /* that the driver has accepted */
     uint8_t status, interrupts;
     uint32_t generation;    /* of the configuration */
@@ -55,8 +57,12 @@ struct VirtioDevice {
     uint16_t queue_size[VIRTIO_QUEUES_MAX]; /* greatest, of each */
 };
 
-/* For .base_state of classes. */
-extern const StateField virtio_state[];
+/* For .properties of classes. */
+#define VIRTIO_PROPERTIES                                                                          \
+    { "packed", DEVICE_BOOL, offsetof(VirtioDevice, offers_packed), "queues may be packed [off]" }
+
+/* For .can_migrate of classes: packed queues have no place in the sections. */
+bool virtio_can_migrate(const Device *d);
 
 /* To be called by realize, which may change .queues and .queue_size afterwards. */
 void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size);

@@ -8,7 +8,8 @@
 /* Of the header of packets, virtio 1.2, 5.1.6: bits of the first byte, values of the second. */
 enum {
     NET_HEADER_NEEDS_CSUM = 1, NET_HEADER_DATA_VALID = 2,
-    NET_HEADER_GSO_NONE = 0, NET_HEADER_GSO_TCPV4 = 1, NET_HEADER_GSO_TCPV6 = 4, NET_HEADER_ECN = 0x80,
+    NET_HEADER_GSO_NONE = 0, NET_HEADER_GSO_TCPV4 = 1, NET_HEADER_GSO_TCPV6 = 4,
+    NET_HEADER_ECN = 0x80,
 };
 
 static inline bool net_offload_is_plain(const uint8_t *header)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio-net-device: packets of the guest are taken from the ring on the main loop and given to the netdev;
- * those of the netdev are written to the guest's memory at once, or wait there until it has room.
+ * virtio-net-device: packets of the guest are taken from the ring on the main loop and given to the
+ * netdev; those of the netdev are written to the guest's memory at once, or wait there for room.
  */
 #include "gen/qmp.h"
 #include "hw/sleeper.h"
@@ -24,7 +24,7 @@ enum {
     RX_PROMISC = 0, RX_ALLMULTI = 1, RX_ALLUNI = 2, RX_NOMULTI = 3, RX_NOUNI = 4, RX_NOBCAST = 5,
     MAC_TABLE_SET = 0, MAC_ADDR_SET = 1, VLAN_ADD = 0, VLAN_DEL = 1,
 
-    MACS_MAX = 64, VLANS = 4096, MTU_MIN = 68,
+    MACS_MAX = 64, VLANS = 4096, TAGGED = 0x8100, MTU_MIN = 68,
 };
 
 #define F_CSUM (UINT64_C(1) << 0)
@@ -75,24 +75,21 @@ typedef struct {
     uint64_t offloads;                  /* that the guest has chosen, if .offloads_set */
 } VirtioNet;
 
-static const StateField net_state[] = {
-    STATE_ARRAY(VirtioNet, mac), STATE(VirtioNet, status), STATE(VirtioNet, promisc),
-    STATE(VirtioNet, allmulti), STATE(VirtioNet, mac_count), STATE(VirtioNet, first_multi),
-    STATE_ARRAY(VirtioNet, macs), STATE_ARRAY(VirtioNet, vlans), STATE(VirtioNet, multi_overflow),
-    STATE(VirtioNet, uni_overflow), STATE(VirtioNet, alluni), STATE(VirtioNet, nomulti),
-    STATE(VirtioNet, nouni), STATE(VirtioNet, nobcast), STATE(VirtioNet, offloads_set),
-    STATE(VirtioNet, offloads), {}
-};
-
 static const Property net_properties[] = {
+    VIRTIO_PROPERTIES,
     PROPERTY("netdev", DEVICE_STR, VirtioNet, netdev_id, "id of the -netdev it is plugged into"),
     PROPERTY("mac", DEVICE_STR, VirtioNet, mac_text, "address [52:54:00:12:34:56 and following]"),
-    PROPERTY("host_mtu", DEVICE_UINT16, VirtioNet, host_mtu, "MTU that the guest is told; 0: none [0]"),
-    PROPERTY("rx_queue_size", DEVICE_UINT16, VirtioNet, rx_queue_size, "a power of two, to 256 [256]"),
-    PROPERTY("tx_queue_size", DEVICE_UINT16, VirtioNet, tx_queue_size, "a power of two, to 256 [256]"),
-    PROPERTY("mrg_rxbuf", DEVICE_BOOL, VirtioNet, mergeable_wanted, "packets over several buffers [on]"),
+    PROPERTY("host_mtu", DEVICE_UINT16, VirtioNet, host_mtu,
+             "MTU that the guest is told; 0: none [0]"),
+    PROPERTY("rx_queue_size", DEVICE_UINT16, VirtioNet, rx_queue_size,
+             "a power of two, to 256 [256]"),
+    PROPERTY("tx_queue_size", DEVICE_UINT16, VirtioNet, tx_queue_size,
+             "a power of two, to 256 [256]"),
+    PROPERTY("mrg_rxbuf", DEVICE_BOOL, VirtioNet, mergeable_wanted,
+             "packets over several buffers [on]"),
     PROPERTY("csum", DEVICE_BOOL, VirtioNet, csum_wanted, "checksums are left to the host [on]"),
-    PROPERTY("host_tso4", DEVICE_BOOL, VirtioNet, tso_wanted, "segmentation is left to the host [on]"),
+    PROPERTY("host_tso4", DEVICE_BOOL, VirtioNet, tso_wanted,
+             "segmentation is left to the host [on]"),
     PROPERTY("ctrl_vq", DEVICE_BOOL, VirtioNet, control_wanted, "there is a control queue [on]"), {}
 };
 
@@ -119,7 +116,8 @@ static bool is_wanted(const VirtioNet *s, const uint8_t *frame)
 
     if (s->promisc)
         return true;
-    if (virtio_has(&s->virtio, F_CTRL_VLAN) && be16_at(frame + 12) == 0x8100 && !(s->vlans[tag / 32] >> tag % 32 & 1))
+    if (virtio_has(&s->virtio, F_CTRL_VLAN) && be16_at(frame + 12) == TAGGED &&
+        !(s->vlans[tag / 32] >> tag % 32 & 1))
         return false;
     if (!memcmp(frame, broadcast, sizeof(broadcast)))
         return !s->nobcast;
@@ -156,8 +154,8 @@ static void untake(VirtioNet *s, const RingUsed *used, unsigned count)
 }
 
 /*
- * Gives @header and @frame to the guest, over several chains if it agreed to that. False: it has no room,
- * and nothing was given. A packet that fits into no chain is lost.
+ * Gives @header and @frame to the guest, over several chains if it agreed to that. False: it has no
+ * room, and nothing was given. A packet that fits into no chain is lost.
  */
 static bool give(VirtioNet *s, uint8_t *header, Span frame)
 {
@@ -273,7 +271,7 @@ static bool send_chain(VirtioNet *s, const RingChain *c)
     return netdev_send(s->netdev, packet);
 }
 
-/* Sends the next packet. False: there is none, or no room. With the lock held, given up meanwhile. */
+/* Sends the next packet. False: there is none, or no room. The lock is given up meanwhile. */
 static CO bool send_next(VirtioNet *s)
 {
     uint32_t resets = s->virtio.resets;
@@ -748,9 +746,6 @@ const DeviceClass device_virtio_net = {
     .name = "virtio-net-device",
     .bus = "virtio-bus",
     .size = sizeof(VirtioNet),
-    .version = 1,
-    .state = net_state,
-    .base_state = virtio_state,
     .properties = net_properties,
     .defaults = net_defaults,
     .realize = net_realize,

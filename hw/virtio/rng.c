@@ -9,6 +9,8 @@ typedef struct {
     VirtioDevice virtio;
 } VirtioRng;
 
+static const Property rng_properties[] = { VIRTIO_PROPERTIES, {} };
+
 static uint64_t rng_features(const VirtioDevice *d)
 {
     return 0;
@@ -72,5 +74,7 @@ const DeviceClass device_virtio_rng = {
     .bus = "virtio-bus",
     .size = sizeof(VirtioRng),
     .is_stateless = true,
+    .can_migrate = virtio_can_migrate,
+    .properties = rng_properties,
     .realize = rng_realize,
 };

@@ -7,10 +7,6 @@
 
 enum { PIECE = 4096, CHAINS = 128 };
 
-static const StateField port_state[] = {
-    STATE(SerialPort, guest_open), STATE(SerialPort, messages), STATE(SerialPort, sent), {}
-};
-
 static const Property port_properties[] = {
     PROPERTY("chardev", DEVICE_STR, SerialPort, chardev, "character device it is connected to"),
     PROPERTY("name", DEVICE_STR, SerialPort, name, "by which the guest finds it"),
@@ -170,8 +166,6 @@ const DeviceClass device_virtconsole = {
     .name = "virtconsole",
     .bus = SERIAL_PORT_BUS,
     .size = sizeof(SerialPort),
-    .version = 1,
-    .state = port_state,
     .properties = port_properties,
     .defaults = port_defaults,
     .realize = port_realize,
@@ -182,8 +176,6 @@ const DeviceClass device_virtserialport = {
     .name = "virtserialport",
     .bus = SERIAL_PORT_BUS,
     .size = sizeof(SerialPort),
-    .version = 1,
-    .state = port_state,
     .properties = port_properties,
     .defaults = port_defaults,
     .realize = port_realize,

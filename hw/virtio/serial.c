@@ -30,12 +30,10 @@ struct VirtioSerial {
     uint32_t removed;                    /* numbers of ports that it has to be told are gone */
 };
 
-static const StateField serial_state[] = {
-    STATE(VirtioSerial, guest_ready), STATE(VirtioSerial, removed), {}
-};
-
 static const Property serial_properties[] = {
-    PROPERTY("max_ports", DEVICE_UINT32, VirtioSerial, max_ports, "ports it can have, 1 to 31 [31]"),
+    VIRTIO_PROPERTIES,
+    PROPERTY("max_ports", DEVICE_UINT32, VirtioSerial, max_ports,
+             "ports it can have, 1 to 31 [31]"),
     {}
 };
 
@@ -315,9 +313,6 @@ const DeviceClass device_virtio_serial = {
     .bus = "virtio-bus",
     .provides = SERIAL_PORT_BUS,
     .size = sizeof(VirtioSerial),
-    .version = 1,
-    .state = serial_state,
-    .base_state = virtio_state,
     .properties = serial_properties,
     .defaults = serial_defaults,
     .realize = serial_realize,

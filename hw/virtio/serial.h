@@ -26,7 +26,7 @@ typedef struct {
 
     uint8_t guest_open;
     uint8_t messages;       /* about the port, that the guest has to be sent */
-    uint32_t sent;          /* bytes of the chain at the head of the queue that the line has taken */
+    uint32_t sent;          /* bytes of the queue's first chain that the line has taken */
 } SerialPort;
 
 /* The guest is told that @p's host side is open, or not. */

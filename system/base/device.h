@@ -62,13 +62,11 @@ typedef struct DeviceClass {
     const char *bus;              /* what it is plugged into by -device; NULL: part of a machine */
     const char *provides;         /* the bus that others are plugged into; NULL: none */
     size_t size;                  /* of the object; zeroed */
-    unsigned version;             /* of .state */
-    const StateField *state;      /* NULL: none */
-    const StateField *base_state; /* of what devices of its kind have in common; NULL: nothing */
     const DeviceSection *section; /* NULL: it cannot be migrated, unless it has no state */
     /* The same of one whose section depends on what is plugged in; NULL with .section. */
     const DeviceSection *(*own_section)(const Device *d);
     bool is_stateless;            /* nothing is to be migrated, or another device's section has it */
+    bool (*can_migrate)(const Device *d); /* NULL: always, if it has a section or is stateless */
     /* A guest that came from elsewhere is about to run. NULL: nothing is to be done. */
     void (*arrived)(Device *d);
     const Property *properties;   /* NULL: none */

@@ -99,7 +99,7 @@ HMP_COMMAND(hmp_info_pic)
     machine_lock();
     if (m->pic)
         i8259_describe(m->pic, h->out);
-    for (unsigned i = 0; i < G_N_ELEMENTS(m->ioapic); i++)
+    for (unsigned i = 0; m->ioapic[0] && i < G_N_ELEMENTS(m->ioapic); i++)
         ioapic_describe(m->ioapic[i], h->out);
     machine_unlock();
 }
@@ -110,7 +110,7 @@ HMP_COMMAND(hmp_info_irq)
 
     if (m->pic)
         SAY("IRQ statistics for isa-i8259:\n");
-    for (unsigned i = 0; i < G_N_ELEMENTS(m->ioapic); i++) {
+    for (unsigned i = 0; m->ioapic[0] && i < G_N_ELEMENTS(m->ioapic); i++) {
         SAY("IRQ statistics for ioapic:\n");
         for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
             if (ioapic_count(m->ioapic[i], pin))

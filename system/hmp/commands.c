@@ -14,6 +14,15 @@ Vcpu *hmp_vcpu(const Hmp *h)
     return run_state_machine()->vcpus->pdata[h->cpu];
 }
 
+bool hmp_has_vcpu(Hmp *h)
+{
+    bool has = run_state_machine()->vcpus->len;
+
+    if (!has)
+        g_string_append(h->out, "No CPU available\n");
+    return has;
+}
+
 /* ---- running --------------------------------------------------------------------------------- */
 
 #define PLAIN(name, call)                                                                          \

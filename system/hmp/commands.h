@@ -12,6 +12,8 @@ HmpRegister hmp_register;
 
 /* The processor that @h means. */
 Vcpu *hmp_vcpu(const Hmp *h);
+/* False: said that there is none. */
+bool hmp_has_vcpu(Hmp *h);
 
 #define HMP_COMMAND(name) CO void name(Hmp *h, const HmpArguments *a)
 /* memory.c */

@@ -15,6 +15,9 @@ HMP_COMMAND(hmp_info_status)
     static const char *const states[] = {
         [STATE_PRELAUNCH] = " (prelaunch)", [STATE_RUNNING] = "", [STATE_PAUSED] = "",
         [STATE_SHUTDOWN] = " (shutdown)", [STATE_GUEST_PANICKED] = " (guest-panicked)",
+        [STATE_DEBUG] = " (debug)", [STATE_IO_ERROR] = " (io-error)",
+        [STATE_INMIGRATE] = " (inmigrate)", [STATE_FINISH_MIGRATE] = " (finish-migrate)",
+        [STATE_POSTMIGRATE] = " (postmigrate)",
     };
 
     SAY("VM status: %s%s\n", run_state_is_running() ? "running" : "paused", states[run_state()]);

@@ -144,11 +144,15 @@ static CO void show_memory(Hmp *h, Vcpu *v, const HmpFormat *f, uint64_t at)
 
 HMP_COMMAND(hmp_x)
 {
+    if (!hmp_has_vcpu(h))
+        return;
     show_memory(h, hmp_vcpu(h), &a->format, a->number[0]);
 }
 
 HMP_COMMAND(hmp_xp)
 {
+    if (a->format.format == 'i' && !hmp_has_vcpu(h))
+        return;
     show_memory(h, NULL, &a->format, a->number[0]);
 }
 
@@ -200,6 +204,8 @@ HMP_COMMAND(hmp_gva2gpa)
 {
     uint64_t physical;
 
+    if (!hmp_has_vcpu(h))
+        return;
     run_state_hold();
     if (x86_translate(vcpu_cpu(hmp_vcpu(h)), a->number[0], &physical))
         g_string_append_printf(h->out, "gpa: %#" PRIx64 "\n", physical);

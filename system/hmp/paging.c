@@ -128,8 +128,11 @@ static void add_page(void *opaque, uint64_t linear, uint64_t size, uint64_t entr
 
 HMP_COMMAND(hmp_info_mem)
 {
-    Ranges r = { .out = h->out, .digits = vcpu_cpu(hmp_vcpu(h))->is_long ? 16 : 8 };
+    Ranges r = { .out = h->out };
 
+    if (!hmp_has_vcpu(h))
+        return;
+    r.digits = vcpu_cpu(hmp_vcpu(h))->is_long ? 16 : 8;
     walk_all(h, add_page, &r, end_range);
 }
 
@@ -153,5 +156,7 @@ static void show_page(void *opaque, uint64_t linear, uint64_t size, uint64_t ent
 
 HMP_COMMAND(hmp_info_tlb)
 {
+    if (!hmp_has_vcpu(h))
+        return;
     walk_all(h, show_page, h->out, NULL);
 }

@@ -197,10 +197,13 @@ static bool segment_register(const X86Cpu *c, const char *name, uint64_t *value)
 bool hmp_register(const Hmp *h, const char *name, uint64_t *value)
 {
     static const char *const general[] = { "ax", "cx", "dx", "bx", "sp", "bp", "si", "di" };
-    const X86Cpu *c = vcpu_cpu(hmp_vcpu(h));
+    const X86Cpu *c;
     char *end;
     uint64_t n;
 
+    if (!run_state_machine()->vcpus->len)
+        return false;
+    c = vcpu_cpu(hmp_vcpu(h));
     for (unsigned i = 0; i < G_N_ELEMENTS(general); i++)
         if ((*name == 'e' || *name == 'r') && !strcmp(name + 1, general[i])) {
             *value = *name == 'e' ? (uint32_t)c->gpr[i] : c->gpr[i];

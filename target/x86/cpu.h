@@ -303,8 +303,8 @@ typedef struct X86Cpu {
     void *machine_opaque;
 
     /*
-     * Translated code; translate.h. Outside 64-bit mode: the last offset of each segment that may be
-     * read and written with no other check, or -1, and a bit for each that is the whole memory.
+     * Translated code; translate.h. Outside 64-bit mode: the last offset of each segment that may
+     * be read and written with no other check, or -1, and a bit for each that is the whole memory.
      */
     int64_t bound[X86_SEGMENTS][2];
     uint8_t flat;
@@ -339,6 +339,14 @@ typedef struct X86Cpu {
     X86Filled tlb_global, fast_global, jumps_global;
     uint64_t jump_pages[16]; /* a bit for the hash of each page with an entry in jumps */
     uint64_t large_pages[16]; /* likewise for each page larger than 4 KiB with an entry in tlb */
+
+    /* The page that the interpreter fetched from last, while the state that let it is the same. */
+    struct {
+        uint64_t page; /* X86_NO_JUMP if none */
+        const uint8_t *host;
+        uint64_t cr4;
+        uint8_t cpl;
+    } window;
 
     X86Debug debug;
     X86Fetched fetched[X86_FETCHED];

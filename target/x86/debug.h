@@ -19,8 +19,8 @@
 
 /*
  * Stops before the instruction at @linear, or after one that uses the @len bytes there. Guests see
- * nothing of it; translated code goes on at full speed but for the pages that are watched. False: no
- * room, or a watchpoint of no bytes.
+ * nothing of it; translated code goes on at full speed but for the pages that are watched. False:
+ * no room, or a watchpoint of no bytes.
  */
 bool x86_debug_add(X86Cpu *cpu, X86PointKind kind, uint64_t linear, uint64_t len);
 
@@ -68,7 +68,8 @@ void x86_debug_read_register(const X86Cpu *cpu, const X86DebugRegister *r,
 bool x86_debug_write_register(X86Cpu *cpu, const X86DebugRegister *r, const uint8_t *from);
 
 /*
- * Reads or writes memory at a linear address, whatever its rights. False if some of it is not there.
+ * Reads or writes memory at a linear address, whatever its rights. False if some of it is not
+ * there.
  */
 bool x86_debug_read_memory(X86Cpu *cpu, uint64_t linear, void *to, size_t len);
 bool x86_debug_write_memory(X86Cpu *cpu, uint64_t linear, const void *from, size_t len);

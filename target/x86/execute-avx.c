@@ -247,8 +247,8 @@ EXEC(vpmaskmovq)
 /* ---- gathering ------------------------------------------------------------------------------- */
 
 /*
- * Loads elements of @size by offsets of @index_size in a vector. What has been loaded stays when one
- * faults: its mask is cleared then.
+ * Loads elements of @size by offsets of @index_size in a vector. What has been loaded stays when
+ * one faults: its mask is cleared then.
  */
 static void gather(X86Cpu *cpu, const X86Insn *in, unsigned index_size, unsigned size)
 {

@@ -174,7 +174,7 @@ static void compare_by_parts(X86Cpu *cpu, const X86Insn *in, HostOp *const ops[8
 }
 
 #define HOST_COMPARE(type, n) HOST_NAMED(cmp##type##n, "cmp" #type " $" #n ", %[b], %[a]")
-#define COMPARE(type, element)                                                                           \
+#define COMPARE(type, element)                                                                     \
     HOST_COMPARE(type, 0) HOST_COMPARE(type, 1) HOST_COMPARE(type, 2) HOST_COMPARE(type, 3)        \
     HOST_COMPARE(type, 4) HOST_COMPARE(type, 5) HOST_COMPARE(type, 6) HOST_COMPARE(type, 7)        \
     EXEC(cmp##type)                                                                                \
@@ -205,7 +205,7 @@ COMPARE(sd, 8)
                      : [run] "+m"(run), [mine] "=m"(mine), "=@ccz"(zero), "=@ccp"(parity),         \
                        "=@ccc"(carry)                                                              \
                      : [a] "x"(x.host), [b] "x"(y.host));                                          \
-        x86_finish_float(cpu, run & MXCSR_FLAGS);                                                            \
+        x86_finish_float(cpu, run & MXCSR_FLAGS);                                                  \
         x86_set_flags(cpu, X86_ARITH, x86_flag_if(zero, X86_ZF) | x86_flag_if(parity, X86_PF) |    \
                                           x86_flag_if(carry, X86_CF));                             \
     }
@@ -295,7 +295,7 @@ EXEC(cvtpi2ps)
                          : [run] "+m"(run), [mine] "=m"(mine), [r] "=r"(low) : [b] "x"(y.host));   \
             r = low;                                                                               \
         }                                                                                          \
-        x86_finish_float(cpu, run & MXCSR_FLAGS);                                                            \
+        x86_finish_float(cpu, run & MXCSR_FLAGS);                                                  \
         x86_set(cpu, in, 0, r);                                                                    \
     }
 TO_GENERAL(cvtss2si)

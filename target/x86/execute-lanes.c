@@ -68,7 +68,7 @@ static unsigned first_of(const X86Insn *in)
     return is_vvvv(in, 1) || is_vvvv(in, 0) ? 1 : 0;
 }
 
-/* Of a source that is shorter than the target each lane takes its part; shift counts are for all. */
+/* Of a source shorter than the target each lane takes its part; shift counts are for all. */
 static X86Vector part(const Cut *c, unsigned lane)
 {
     unsigned size = c->in->operand[c->source].size, step = size / c->lanes;
@@ -90,8 +90,9 @@ static Cut cut(X86Cpu *cpu, const X86Insn *in)
         c.has_second = true;
         c.second = x86_get_wide(cpu, in, c.source);
     }
-    if (in->operand[0].kind == X86_OPD_XMM || (c.lanes == 2 && in->operand[0].kind == X86_OPD_MEM)) {
-        c.has_first = true;
+    c.has_first = in->operand[0].kind == X86_OPD_XMM ||
+                  (c.lanes == 2 && in->operand[0].kind == X86_OPD_MEM);
+    if (c.has_first) {
         if (in->operand[first].kind == X86_OPD_XMM)
             c.first = x86_wide_register(cpu, in->operand[first].reg);
     }

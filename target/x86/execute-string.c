@@ -97,8 +97,8 @@ static bool move_page(X86Cpu *cpu, const X86Insn *in)
 /* True where movs and stos may be done a page at a time: nothing looks at single elements. */
 static bool may_move_pages(const X86Cpu *cpu, const X86Insn *in)
 {
-    return (in->op == X86_movs || in->op == X86_stos) && !(cpu->dr[7] & 0xff) && !cpu->debug.watches &&
-           !(cpu->flags & (X86_TF | X86_DF | X86_AC)) &&
+    return (in->op == X86_movs || in->op == X86_stos) && !(cpu->dr[7] & 0xff) &&
+           !cpu->debug.watches && !(cpu->flags & (X86_TF | X86_DF | X86_AC)) &&
            x86_reg(cpu, X86_RCX, in->address_size);
 }
 
@@ -131,7 +131,9 @@ static void repeat(X86Cpu *cpu, const X86Insn *in, Step *step)
         return;
     }
     for (unsigned n = 0; x86_reg(cpu, X86_RCX, size); n++) {
-        if (n == STEPS || (n && (cpu->flags & X86_TF || cpu->data_breakpoints || cpu->debug.is_hit))) {
+        bool is_watched = cpu->data_breakpoints || cpu->debug.is_hit;
+
+        if (n == STEPS || (n && (cpu->flags & X86_TF || is_watched))) {
             cpu->next = cpu->rip;
             return;
         }

@@ -75,7 +75,8 @@ typedef uint64_t X86Features;
 #define X86_FEATURES_ALL ((UINT64_C(1) << X86_F_COUNT) - 1)
 
 /*
- * False for instructions that are done by the host's own, which this host has not. In execute-fma.c.
+ * False for instructions that are done by the host's own, which this host has not. In
+ * execute-fma.c.
  */
 bool x86_host_can(X86Feature feature);
 

@@ -80,7 +80,8 @@
     FMA_PACKED(base + 6, vfmaddsub##order), FMA_PACKED(base + 7, vfmsubadd##order),                \
     FMA_BOTH(base + 8, vfmadd##order), FMA_BOTH(base + 10, vfmsub##order),                         \
     FMA_BOTH(base + 12, vfnmadd##order), FMA_BOTH(base + 14, vfnmsub##order)
-#define BMI(opcode, when, op, set, ...) { opcode, (when) | IS_L0, X86_##op, { __VA_ARGS__ }, F(set) }
+#define BMI(opcode, when, op, set, ...)                                                            \
+    { opcode, (when) | IS_L0, X86_##op, { __VA_ARGS__ }, F(set) }
 #define HINT_NOP(opcode) { opcode, ANY, X86_nop, { Ev } }
 
 const X86Form x86_forms[] = {
@@ -763,7 +764,8 @@ const X86Form x86_forms[] = {
     AVX_INT(0x60e, P66, pblendw, Vx, Hx, Wx, Ib), AVX_INT(0x60f, P66, palignr, Vx, Hx, Wx, Ib),
     AVX(0x614, P66 | IS_L0, pextrb, Edb, V16, Ib), AVX(0x615, P66 | IS_L0, pextrw, Edw, V16, Ib),
     AVX(0x616, P66 | IS_L0 | NO_W, pextrd, Ey, V16, Ib),
-    AVX(0x616, P66 | IS_L0 | IS_W | ONLY64, pextrd, Ey, V16, Ib), AVX(0x617, P66 | IS_L0, extractps, Ed, V16, Ib),
+    AVX(0x616, P66 | IS_L0 | IS_W | ONLY64, pextrd, Ey, V16, Ib),
+    AVX(0x617, P66 | IS_L0, extractps, Ed, V16, Ib),
     AVX(0x618, P66 | NO_W | IS_L1, vinsertf128, Vx, Hx, W16, Ib),
     AVX(0x619, P66 | NO_W | IS_L1, vextractf128, W16, Vx, Ib),
     { 0x61d, P66 | NO_W, X86_vcvtps2ph, { Wxh, Vx, Ib }, F(F16C) },
@@ -830,7 +832,8 @@ const X86OperandShape x86_shapes[OPD_COUNT] = {
     [Pq] = MMX(HOW_REG, 0), [Pd] = MMX(HOW_REG, 0), [Qq] = MMX(HOW_RM, 0), [Qd] = MMX(HOW_RM, 4),
     [Nq] = MMX(HOW_RM_REG, 0), [Vx] = XMM(HOW_REG, SZ_X, 0), [Vq] = XMM(HOW_REG, 8, 0),
     [Vd] = XMM(HOW_REG, 4, 0), [Wx] = XMM(HOW_RM, SZ_X, 0), [Wq] = XMM(HOW_RM, 8, 0),
-    [Wd] = XMM(HOW_RM, 4, 0), [Wb] = XMM(HOW_RM, 1, 0), [Ww] = XMM(HOW_RM, 2, 0), [Ux] = XMM(HOW_RM_REG, SZ_X, 0),
+    [Wd] = XMM(HOW_RM, 4, 0), [Wb] = XMM(HOW_RM, 1, 0), [Ww] = XMM(HOW_RM, 2, 0),
+    [Ux] = XMM(HOW_RM_REG, SZ_X, 0),
     [Uq] = XMM(HOW_RM_REG, 8, 0), [X0] = { HOW_FIXED, X86_OPD_XMM, 16 },
     [V16] = XMM(HOW_REG, 16, 0), [W16] = XMM(HOW_RM, 16, 0), [U16] = XMM(HOW_RM_REG, 16, 0),
     [Hx] = XMM(HOW_VVVV, SZ_X, 0), [H16] = XMM(HOW_VVVV, 16, 0), [Hq] = XMM(HOW_VVVV, 8, 0),

@@ -63,7 +63,7 @@ static void decode(X86Cpu *cpu, uint64_t linear, X86Insn *in, uint8_t code[X86_I
         x86_raise(cpu, X86_UD);
 }
 
-/* True if the @len bytes of an instruction are at @host, behind which @left bytes of its page are. */
+/* True if the @len bytes of an instruction are at @host, where its page has @left bytes. */
 static bool same_bytes(const uint8_t code[16], const uint8_t *host, size_t len, size_t left)
 {
     uint64_t a[2], b[2];
@@ -78,24 +78,42 @@ static bool same_bytes(const uint8_t code[16], const uint8_t *host, size_t len, 
            !((GUINT64_FROM_LE(a[1]) ^ GUINT64_FROM_LE(b[1])) << (128 - 8 * len));
 }
 
+/* The host's bytes at @linear, or NULL if they must be read one by one. */
+static const uint8_t *fetch_place(X86Cpu *cpu, uint64_t linear)
+{
+    uint64_t page = linear & ~UINT64_C(4095);
+    X86Place place;
+
+    if (cpu->window.page == page && cpu->window.cpl == cpu->cpl && cpu->window.cr4 == cpu->cr4)
+        return cpu->window.host + (linear & 4095);
+    place = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
+    if (!place.host)
+        return NULL;
+    cpu->window.page = page;
+    cpu->window.host = place.host - (linear & 4095);
+    cpu->window.cpl = cpu->cpl;
+    cpu->window.cr4 = cpu->cr4;
+    return place.host;
+}
+
 /* True if what @f was decoded from still stands there, also where it goes on on the next page. */
 static bool is_unchanged(X86Cpu *cpu, const X86Fetched *f, uint64_t linear)
 {
     size_t left = 4096 - (linear & 4095), len = f->in.length, first = MIN(left, len);
-    X86Place place;
+    const uint8_t *host;
 
     if (f->linear != linear || f->in.bits != cpu->mode.bits)
         return false;
     if (cpu->mode.bits != 64 && cpu->rip + len - 1 > cpu->segment[X86_CS].limit)
         return false;
-    place = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
-    if (!place.host || !same_bytes(f->code, place.host, first, left))
+    host = fetch_place(cpu, linear);
+    if (!host || !same_bytes(f->code, host, first, left))
         return false;
     if (first == len)
         return true;
     linear = cpu->is_long ? linear + first : (uint32_t)(linear + first);
-    place = x86_place(cpu, linear, 1, X86_FETCH, X86_BY_PROGRAM);
-    return place.host && !memcmp(f->code + first, place.host, len - first);
+    host = fetch_place(cpu, linear);
+    return host && !memcmp(f->code + first, host, len - first);
 }
 
 const X86Insn *x86_fetch(X86Cpu *cpu)
@@ -193,6 +211,13 @@ static void check_state(X86Cpu *cpu, const X86Insn *in)
         x86_raise(cpu, X86_NM);
 }
 
+/* True for those that nothing has to be checked before: most. */
+static bool is_plain(const X86Insn *in)
+{
+    return !in->vex && !(in->attributes & X86_A_PRIVILEGED) &&
+           x86_operations[in->op].class_ < X86_C_X87;
+}
+
 /* ---- x87 bookkeeping ------------------------------------------------------------------------- */
 
 bool x86_is_x87_control(const X86Insn *in)
@@ -225,19 +250,29 @@ static void note_x87(X86Cpu *cpu, const X86Insn *in, uint64_t data)
     }
 }
 
-static void run(X86Cpu *cpu, const X86Insn *in)
+/* What has to be noted afterwards of x87 and MMX. */
+static void run_x87(X86Cpu *cpu, const X86Insn *in)
 {
     bool is_x87 = x86_operations[in->op].class_ == X86_C_X87 && !x86_is_x87_control(in);
     uint64_t data = is_x87 ? x86_offset(cpu, in) : 0;
 
-    if (in->vex && !(in->attributes & X86_A_WIDE) && x86_operations[in->op].class_ != X86_C_BMI)
-        x86_execute_lanes(cpu, in, execute[in->op]);
-    else
-        execute[in->op](cpu, in);
+    execute[in->op](cpu, in);
     if (is_x87)
         note_x87(cpu, in, data);
     if (uses(in, X86_OPD_MMX))
         x87_enter_mmx(&cpu->x87);
+}
+
+static void run(X86Cpu *cpu, const X86Insn *in)
+{
+    if (is_plain(in))
+        execute[in->op](cpu, in);
+    else if (!in->vex)
+        run_x87(cpu, in);
+    else if (in->attributes & X86_A_WIDE || x86_operations[in->op].class_ == X86_C_BMI)
+        execute[in->op](cpu, in);
+    else
+        x86_execute_lanes(cpu, in, execute[in->op]);
 }
 
 /* ---- breakpoints ----------------------------------------------------------------------------- */
@@ -279,7 +314,8 @@ void x86_execute(X86Cpu *cpu, const X86Insn *in)
     cpu->next = cpu->rip + in->length;
     if (cpu->mode.bits != 64)
         cpu->next = (uint32_t)cpu->next;
-    check_state(cpu, in);
+    if (!is_plain(in))
+        check_state(cpu, in);
     cpu->flags &= ~X86_RF;
     run(cpu, in);
     cpu->rip = cpu->next;

@@ -18,8 +18,8 @@ static inline uint64_t x86_code_address(const X86Cpu *cpu)
 }
 
 /*
- * The instruction at RIP, which stays until the next one is fetched. The second page is touched only
- * if it reaches there.
+ * The instruction at RIP, which stays until the next one is fetched. The second page is touched
+ * only if it reaches there.
  */
 const X86Insn *x86_fetch(X86Cpu *cpu);
 

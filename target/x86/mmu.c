@@ -603,6 +603,7 @@ static void fast_clear(X86Cpu *cpu, X86Filled *f)
 
 static void fast_flush(X86Cpu *cpu)
 {
+    cpu->window.page = X86_NO_JUMP;
     if (all_known(&cpu->fast_filled) && all_known(&cpu->fast_global)) {
         fast_clear(cpu, &cpu->fast_filled);
         fast_clear(cpu, &cpu->fast_global);
@@ -615,6 +616,7 @@ static void fast_flush(X86Cpu *cpu)
 
 static void fast_flush_nonglobal(X86Cpu *cpu)
 {
+    cpu->window.page = X86_NO_JUMP;
     if (all_known(&cpu->fast_filled))
         fast_clear(cpu, &cpu->fast_filled);
     else
@@ -728,6 +730,7 @@ void x86_tlb_flush_page(X86Cpu *cpu, uint64_t linear)
         x86_jumps_flush(cpu);
     if (e->page == page)
         e->page = UINT64_MAX;
+    cpu->window.page = X86_NO_JUMP;
 }
 
 bool x86_load_pdptes(X86Cpu *cpu, uint64_t cr3)

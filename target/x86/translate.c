@@ -313,7 +313,8 @@ static X86Block *find_block(X86Cpu *cpu)
     for (b = *hash_slot(t, place.physical, cpu->rip); b; b = next) {
         next = b->next_hashed;
         if (b->rip == cpu->rip && b->physical == place.physical && b->base == code.base &&
-            b->limit == code.limit && b->key.all == t->keys[t->slot].all && (!b->is_dead || revive(cpu, b, place)))
+            b->limit == code.limit && b->key.all == t->keys[t->slot].all &&
+            (!b->is_dead || revive(cpu, b, place)))
             break;
     }
     if (!b)

@@ -26,8 +26,8 @@ void x86_set_wide(X86Cpu *cpu, const X86Insn *in, unsigned i, X86Wide v);
 X86Wide x86_wide_register(const X86Cpu *cpu, unsigned reg);
 
 /*
- * An operation that SSE has, too, with a VEX prefix: lane by lane by the function of the form without
- * one, and the upper half written.
+ * An operation that SSE has, too, with a VEX prefix: lane by lane by the function of the form
+ * without one, and the upper half written.
  */
 void x86_execute_lanes(X86Cpu *cpu, const X86Insn *in, X86Execute *function);
 

@@ -243,6 +243,7 @@ def told_problems(c, added):
 
 # The same of results of the emulator's commands.
 TYPES_OF_RESULTS = {
+    'query-jobs': '[JobInfo]',
     'query-status': 'StatusInfo', 'query-cpus-fast': '[CpuInfoFast]', 'query-kvm': 'KvmInfo',
     'query-machines': '[MachineInfo]', 'query-name': 'NameInfo', 'query-uuid': 'UuidInfo',
     'query-target': 'TargetInfo', 'query-cpu-definitions': '[CpuDefinitionInfo]',

@@ -105,6 +105,7 @@ static void set_mode(X86Cpu *cpu, unsigned how)
         cpu->cr0 |= X86_CR0_PG | X86_CR0_WP;
     }
     cpu->cr4 |= X86_CR4_OSFXSR | X86_CR4_OSXSAVE;
+    cpu->xcr0 = 7;
 }
 
 /* Translated code has no budget: every now and then it is told to stop. */

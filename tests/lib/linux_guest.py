@@ -66,7 +66,8 @@ class Running:
             [emulator, '-M', 'microvm', '-m', '512', '-nographic', '-no-reboot', '-kernel', kernel,
              '-initrd', 'initrd', '-append', f'console=ttyS0 quiet panic=-1 {append}',
              *map(str, options)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors='replace')
         self.reader = threading.Thread(target=self._read)
         self.reader.start()
 

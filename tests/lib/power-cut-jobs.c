@@ -7,7 +7,10 @@ enum { SMALL = 16 * 1024 };
 
 static const JobArgs with_name = { .id = "j", .auto_finalize = true };
 
-/* Until job j has ended well; completes it when it is ready. With @pc, the image is written meanwhile. */
+/*
+ * Until job j has ended well; completes it when it is ready. With @pc, the image is written
+ * meanwhile.
+ */
 static CO void finish(PowerCut *pc)
 {
     GError *err = NULL;

@@ -64,6 +64,6 @@ class Generator:
 
 
 def is_tame(text):
-    """Not one that waits for others, or reads from the terminal."""
+    """Not one that waits for others, reads from the terminal, or puts an export where files are opened."""
     return not any(w in text for w in ('"wait": true', '"stdio"', '"nbd", "server"', '"inet"', '"vsock"',
-                                       'secret_keyring', '"authz-pam"', '"server": {'))
+                                       'secret_keyring', '"fuse"', '"authz-pam"', '"server": {'))

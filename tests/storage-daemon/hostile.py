@@ -177,6 +177,23 @@ def descriptors_nobody_asked_for_are_closed():
         assert len(os.listdir(f'/proc/{daemon.process.pid}/fd')) <= before + 1
 
 
+@case
+def filter_names_that_are_taken_are_refused_by_every_job():
+    img('create', '-q', '-f', 'qcow2', 'a.qcow2', '1M')
+    img('create', '-q', '-f', 'qcow2', '-b', 'a.qcow2', '-F', 'qcow2', 'm.qcow2')
+    img('create', '-q', '-f', 'qcow2', '-b', 'm.qcow2', '-F', 'qcow2', 't.qcow2')
+    with Victim('--blockdev', 'null-co,node-name=x,size=1M', '--blockdev', 'qcow2,node-name=t,file.driver=file,'
+                'file.filename=t.qcow2,backing.driver=qcow2,backing.node-name=m,backing.file.driver=file,'
+                'backing.file.filename=m.qcow2') as daemon:
+        for command, more in (('blockdev-mirror', {'target': 'x', 'sync': 'full'}), ('block-stream', {}),
+                              ('block-commit', {}), ('block-commit', {'top_node': 'm'}),
+                              ('blockdev-backup', {'target': 'x', 'sync': 'full'})):
+            answer = daemon.answer(command, job_id='j', device='t', filter_node_name='x', **more)
+            assert "'x'" in answer['desc'], (command, more, answer)
+            assert daemon.answer('query-jobs') == []
+        daemon.is_well()
+
+
 # ---- every command with anything; commands.slow.py has many more ----
 
 

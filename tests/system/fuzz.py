@@ -9,18 +9,30 @@ from cases import case, img, main
 from guests import EXIT, build, emulate
 
 ROUNDS = 50_000
-PORTS = ['-device', 'virtio-serial-device', '-chardev', 'null,id=a', '-chardev', 'ringbuf,id=b',
-         '-device', 'virtconsole,chardev=a', '-device', 'virtserialport,chardev=b,name=port,id=b']
-# What it sends comes back to it.
-NETWORK = ['-netdev', 'dgram,id=n,local.type=unix,local.path=n,remote.type=unix,remote.path=n',
-           '-device', 'virtio-net-device,netdev=n,id=n']
+BACKENDS = [
+    '-chardev', 'null,id=a', '-chardev', 'ringbuf,id=b', '-blockdev', 'null-co,node-name=s,size=1M',
+    # What it sends comes back to it.
+    '-netdev', 'dgram,id=n,local.type=unix,local.path=n,remote.type=unix,remote.path=n',
+]
+DEVICES = [
+    'virtio-blk-device,drive=d', 'virtio-serial-device', 'virtio-net-device,netdev=n,id=n',
+    'virtio-scsi-device', 'virtio-rng-device',
+]
+CHILDREN = [
+    '-device', 'virtconsole,chardev=a', '-device', 'virtserialport,chardev=b,name=port,id=b',
+    '-device', 'scsi-hd,drive=s', '-device', 'scsi-cd',
+]
 
 
 def fuzz(seed, rounds, timeout=60):
+    packed = seed % 2
     img('create', '-q', '-f', 'qcow2', 'd.qcow2', '1M')
     emulate('-kernel', build('fuzz'), '-m', '64', '-serial', 'null', '-no-reboot', *EXIT,
-            '-append', f'{seed} {rounds}', '-drive', 'if=none,id=d,file=d.qcow2,format=qcow2',
-            '-device', 'virtio-blk-device,drive=d', *PORTS, *NETWORK, code=1, timeout=timeout)
+            '-append', f'{seed} {rounds} {packed}',
+            '-drive', 'if=none,id=d,file=d.qcow2,format=qcow2',
+            *BACKENDS, *[word for d in DEVICES
+                         for word in ('-device', f'{d},packed={"on" if packed else "off"}')],
+            *CHILDREN, code=1, timeout=timeout)
 
 
 @case

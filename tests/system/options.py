@@ -38,6 +38,25 @@ def help_and_page_know_the_same_options():
     assert page - {'h'} == known, (page ^ known)
 
 
+def completions(*words):
+    """What bash offers for the last of @words."""
+    script = TOP / 'scripts/completion/qemu-system-x86_64'
+    line = f"COMP_WORDS=('{EMULATOR}' {' '.join(repr(w) for w in words)}); COMP_CWORD={len(words)}"
+    said = run('bash', '-c', f'compopt() {{ :; }}; . {script}; {line}; _qemu_system_x86_64; '
+               'printf "%s\\n" "${COMPREPLY[@]}"')
+    return set(said.stdout.split())
+
+
+@case
+def the_shell_completes_options_and_values():
+    assert completions('-') == {'-' + n for n in help_options()}
+    assert completions('-machine', '') == {'microvm', 'none'}
+    assert completions('--accel', 't') == {'tcg'}
+    assert 'Nehalem' in completions('-cpu', 'N') and 'virtio-rng-device' in completions('-device', 'virtio-r')
+    assert 'secret' in completions('-object', 'sec') and completions('-gdb', 't') == {'tcp:'}
+    assert completions('-smp', '') == set()
+
+
 @case
 def every_option_of_the_reference_works_or_is_refused_by_name():
     require(REFERENCE_EMULATOR.exists(), 'no reference')
@@ -75,6 +94,15 @@ def nonsense_is_refused():
     assert 'only' in refused('-display', 'gtk')
     assert 'is no character device' in refused('-monitor', 'nonsense')
     assert 'is no character device' in refused('-serial', 'nonsense')
+
+
+@case
+def an_accelerator_that_is_not_there_gives_way_to_the_next():
+    for options in ('-accel', 'kvm', '-accel', 'tcg'), ('-accel', 'kvm:tcg'), ('-M', 'microvm,accel=kvm:tcg'):
+        said = refused(*options, '-kernel', 'absent')
+        assert "warning: the accelerator 'kvm' is not there: falling back to 'tcg'" in said, said
+        assert 'could not open' in said, said
+    assert "'xen' is not there" in refused('-accel', 'xen:tcg')
 
 
 @case

@@ -24,4 +24,27 @@ def a_node_of_the_block_layer_is_a_disk():
     all_ok(run_guest('virtio', '-m', '64', '-blockdev', 'file,filename=d.raw,node-name=d', *DISK), 50)
 
 
+@case
+def packed_queues_go_round():
+    img('create', '-q', 'd.raw', '1M')
+    all_ok(run_guest('packed', '-m', '64', '-blockdev', 'file,filename=d.raw,node-name=d',
+                     '-device', 'virtio-blk-device,drive=d,packed=on'), 15)
+
+
+@case
+def commands_of_scsi_disks_do_what_their_standards_say():
+    img('create', '-q', '-f', 'qcow2', 'd.qcow2', '1M')
+    img('create', '-q', 'd.raw', '1M')
+    pathlib.Path('disc.iso').write_bytes(b'\x11' * 65536)
+    pathlib.Path('rules').write_text('[inject-error]\nevent="none"\niotype="read"\nerrno="5"\nsector="0"\n')
+    all_ok(run_guest('scsi', '-m', '64', '-blockdev', 'qcow2,node-name=d,file.driver=file,file.filename=d.qcow2',
+                     '-blockdev', 'file,filename=disc.iso,node-name=cd,read-only=on',
+                     '-blockdev', 'file,filename=d.raw,node-name=ro,read-only=on',
+                     '-blockdev', 'blkdebug,config=rules,node-name=bad,image.driver=null-co',
+                     '-device', 'virtio-scsi-device', '-device', 'scsi-hd,drive=d',
+                     '-device', 'scsi-cd,drive=cd', '-device', 'scsi-hd,drive=ro',
+                     '-device', 'scsi-hd,drive=bad'), 70)
+    img('check', '-q', 'd.qcow2')
+
+
 main('virtio', 'system')

@@ -293,16 +293,16 @@ def a_full_disk_stops_the_guest_until_there_is_room():
     pathlib.Path('blkdebug.conf').write_text('[inject-error]\nevent = "none"\niotype = "write"\n'
                                              'errno = "28"\nonce = "on"\nsector = "1024"\n')
     pathlib.Path('other.conf').write_text('[inject-error]\nevent = "none"\niotype = "read"\n'
-                                          'errno = "5"\nonce = "on"\nsector = "0"\n')
+                                          'errno = "5"\nsector = "2048"\n')
     kernel = ramdisk('b=/bin/busybox; $b head -c 1048576 /dev/vport0p1 >/data; '
                      '$b dd if=/data of=/dev/vda bs=64k 2>&1 && $b sync && echo WRITTEN; '
-                     '$b dd if=/dev/vdb of=/dev/null bs=4k count=1 2>/dev/null || echo REPORTED',
+                     '$b dd if=/dev/vdb of=/dev/null bs=4k skip=256 count=1 2>/dev/null || echo REPORTED',
                      ['virtio_mmio', 'virtio_blk', 'virtio_console'])
     with running(kernel, '-qmp', 'unix:qmp,server=on,wait=off', '-blockdev',
                  'blkdebug,node-name=d,config=blkdebug.conf,image.driver=file,image.filename=d.raw',
-                 '-device', 'virtio-rng-device', '-device', 'virtio-blk-device,drive=d,id=disk',
                  '-blockdev', 'blkdebug,node-name=e,config=other.conf,image.driver=null-co',
-                 '-device', 'virtio-blk-device,drive=e,id=other', '-device', 'virtio-serial-device',
+                 '-device', 'virtio-blk-device,drive=e,id=other', # the last is vda
+                 '-device', 'virtio-blk-device,drive=d,id=disk', '-device', 'virtio-serial-device',
                  '-chardev', 'socket,id=c,path=port,server=on,wait=off', '-device',
                  'virtserialport,chardev=c') as guest:
         monitor = qmp.Client('qmp')
@@ -316,6 +316,114 @@ def a_full_disk_stops_the_guest_until_there_is_room():
         said = guest.rest()
     assert 'WRITTEN' in said and 'REPORTED' in said, said
     assert pathlib.Path('d.raw').read_bytes()[:1 << 20] == content
+
+
+# ---- SCSI ------------------------------------------------------------------------------------------
+
+@case
+def scsi_disks_and_discs_work():
+    img('create', '-q', '-f', 'qcow2', 'd.qcow2', '16M')
+    disc = os.urandom(2_000_000 // 2048 * 2048)
+    pathlib.Path('disc.iso').write_bytes(disc)
+    pathlib.Path('small.raw').write_bytes(bytes(1 << 20))
+    kernel = ramdisk('b=/bin/busybox; $b sleep 1; for d in /sys/class/scsi_device/*; do '
+                     'echo "UNIT ${d##*/} $(echo $($b cat $d/device/vendor $d/device/model))"; done\n'
+                     'hd=$(ls /sys/class/scsi_device/0:0:0:0/device/block); '
+                     'ro=$(ls /sys/class/scsi_device/0:0:5:3/device/block); q=/sys/block/$hd/queue\n'
+                     'for f in logical_block_size physical_block_size write_cache; do '
+                     'echo "$f $($b cat $q/$f)"; done\n'
+                     'echo "SERIAL $($b tail -c +5 /sys/block/$hd/device/vpd_pg80)"\n'
+                     '$b dd if=/dev/urandom of=/dev/$hd bs=1M 2>/dev/null; $b sync\n'
+                     '$b blkdiscard -o 4194304 -l 8388608 /dev/$hd && echo DISCARDED\n'
+                     'echo "LEFT $($b dd if=/dev/$hd bs=1M skip=4 count=8 2>/dev/null | '
+                     '$b tr -d "\\000" | $b wc -c)"\n'
+                     'echo "DISC $($b sha256sum /dev/sr0)"; echo "RO $($b cat /sys/block/$ro/ro)"',
+                     ['virtio_mmio', 'virtio_scsi', 'sd_mod', 'sr_mod'])
+    with running(kernel, '-blockdev',
+                 'qcow2,node-name=d,discard=unmap,file.driver=file,file.filename=d.qcow2,file.discard=unmap',
+                 '-blockdev', 'file,node-name=cd,filename=disc.iso,read-only=on',
+                 '-blockdev', 'file,node-name=ro,filename=small.raw,read-only=on',
+                 '-device', 'virtio-scsi-device,id=scsi,num_queues=2',
+                 '-device', 'scsi-hd,drive=d,bus=scsi.0,serial=Ferry17,physical_block_size=4096',
+                 '-device', 'scsi-hd,drive=ro,scsi-id=5,lun=3,product=Other',
+                 '-device', 'scsi-cd,drive=cd,id=cd0') as guest:
+        said = guest.rest()
+    digest = hashlib.sha256(disc).hexdigest()
+    for line in ('UNIT 0:0:0:0 QEMU QEMU HARDDISK', 'UNIT 0:0:5:3 QEMU Other',
+                 'UNIT 0:0:1:0 QEMU QEMU CD-ROM', 'logical_block_size 512', 'physical_block_size 4096',
+                 'write_cache write back', 'SERIAL Ferry17', 'DISCARDED', 'LEFT 0', f'DISC {digest}',
+                 'RO 1'):
+        assert line in said, (line, said)
+    img('check', '-q', 'd.qcow2')
+    mapped = json.loads(img('map', '--output=json', 'd.qcow2').stdout)
+    assert sum(m['length'] for m in mapped if m['data']) == 8 << 20, mapped
+
+
+@case
+def disks_and_ports_come_and_go_while_the_guest_runs():
+    img('create', '-q', 'd.raw', '1M')
+    pathlib.Path('d.raw').write_bytes(content := os.urandom(1 << 20))
+    kernel = ramdisk('b=/bin/busybox; await() { while [ -z "$(ls $1 2>/dev/null)" ]; do $b sleep 0.1; done; }\n'
+                     'gone() { while [ -e $1 ]; do $b sleep 0.1; done; }\n'
+                     'echo READY; await /dev/sda; echo "DISK $($b sha256sum /dev/sda)"; echo KNOWN; '
+                     'gone /dev/sda; echo LOST; await /dev/vport0p3; $b head -n1 /dev/vport0p3 >/line; '
+                     'echo "LINE $($b cat /line)"; gone /dev/vport0p3; echo END',
+                     ['virtio_mmio', 'virtio_scsi', 'sd_mod', 'virtio_console'])
+    with running(kernel, '-qmp', 'unix:qmp,server=on,wait=off', '-blockdev', 'file,node-name=d,filename=d.raw',
+                 '-device', 'virtio-scsi-device,id=s', '-device', 'virtio-serial-device,id=v', '-chardev',
+                 'socket,id=c,path=port,server=on,wait=off') as guest:
+        monitor = qmp.Client('qmp')
+        guest.expect('READY')
+        assert monitor.answer('device_add', driver='scsi-hd', id='hd', drive='d', bus='s.0') == {}
+        for wrong in {'id': 'hd'}, {'id': 'x', 'lun': 0, 'scsi-id': 0}, {'id': 'y', 'bus': 'nowhere.0'}:
+            assert 'desc' in monitor.answer('device_add', driver='scsi-cd', **wrong), wrong
+        guest.expect('KNOWN')
+        lines = [json.loads(line) for line in monitor.ask(qmp.request('device_del', id='hd'))]
+        assert [m.get('event') for m in lines] == ['DEVICE_DELETED', None], lines
+        assert lines[0]['data'] == {'device': 'hd', 'path': '/machine/peripheral/hd'}, lines
+        guest.expect('LOST')
+        assert monitor.answer('device_add', driver='virtserialport', id='p', chardev='c', nr=3) == {}
+        port = connect('port')
+        port.sendall(b'over a new port\n')
+        monitor.event('VSERPORT_CHANGE', PATIENCE)
+        guest.expect('LINE over a new port')
+        assert monitor.answer('device_del', id='p') == {}
+        guest.expect('END')
+        said = guest.rest()
+    assert f'DISK {hashlib.sha256(content).hexdigest()}' in said, said
+
+
+@case
+def packed_queues_work():
+    content = os.urandom(3_000_000 // 512 * 512)
+    pathlib.Path('a.raw').write_bytes(content)
+    img('create', '-q', 'b.raw', '4M')
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Site)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    kernel = ramdisk(UP.replace('10.0.$n.2', '10.0.2.15') + f'''
+for d in /sys/bus/virtio/devices/*; do echo "PACKED $($b cut -c35 $d/features)"; done
+$b dd if=/dev/vda of=/dev/vdb bs=64k 2>/dev/null; $b sync
+$b wget -q -O /data http://10.0.2.2:{server.server_port}/a.raw; echo "SUM $($b sha256sum /data)"
+$b cat /data >/dev/vport0p1; $b head -c {len(content)} /dev/vport0p1 | $b sha256sum''',
+                     ['virtio_mmio', 'virtio_net', 'virtio_blk', 'virtio_console'])
+    with running(kernel, '-blockdev', 'file,filename=a.raw,node-name=a',
+                 '-blockdev', 'file,filename=b.raw,node-name=b',
+                 '-device', 'virtio-blk-device,drive=b,packed=on',
+                 '-device', 'virtio-blk-device,drive=a,packed=on',
+                 '-netdev', 'user,id=n',
+                 '-device', 'virtio-net-device,netdev=n,packed=on,mac=52:54:00:00:00:02',
+                 '-device', 'virtio-serial-device,packed=on', '-chardev',
+                 'socket,id=c,path=port,server=on,wait=off', '-device', 'virtserialport,chardev=c') as guest:
+        port, got = connect('port'), b''
+        while len(got) < len(content):
+            got += port.recv(1 << 16)
+        port.sendall(content)
+        said = guest.rest()
+    server.shutdown()
+    digest = hashlib.sha256(content).hexdigest()
+    assert said.count('PACKED 1') == 4 or said.count('PACKED') == 4, said
+    assert got == content and said.count(digest) == 2, said
+    assert pathlib.Path('b.raw').read_bytes()[:len(content)] == content
 
 
 main('virtio', 'system')

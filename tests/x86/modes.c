@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Each instruction outside 64-bit mode interpreted and translated: real and virtual-8086 mode, 16
- * and 32-bit segments with bases and limits, at level 0 and 3. The host can show only flat segments,
- * so the two are compared with each other, from random states.
+ * and 32-bit segments with bases and limits, at level 0 and 3. The host can show only flat
+ * segments, so the two are compared with each other, from random states.
  *
  * FERRY_CASES, FERRY_SEED and FERRY_FIRST are those of the comparison with the host.
  */

@@ -595,6 +595,115 @@ static void test_extended_control_registers(void)
     EXPECT_NOTES(m, 3);
 }
 
+GUEST(uses_avx, 64, "vxorps %xmm1, %xmm0, %xmm0; mov $1, %eax; out %al, $0xf4");
+GUEST(uses_bmi, 64, "andn %eax, %ebx, %ecx; mov $1, %eax; out %al, $0xf4");
+
+/* @vector, or ~0u if it runs. */
+static void expect_of(Machine *m, const uint8_t *code, const uint8_t *end, unsigned vector)
+{
+    m->cpu.rip = CODE;
+    m->ended = false;
+    m->cpu.stop_at_exceptions = true;
+    machine_run_to_exit(m, code, end - code);
+    if (vector == ~0u)
+        g_assert_true(m->ended);
+    else
+        g_assert_cmpuint(m->cpu.exception.vector, ==, vector);
+    g_assert_cmpint(m->ended, ==, vector == ~0u);
+}
+
+/* CR4.OSXSAVE and both bits of XCR0, then CR0.TS; a model without AVX, or without BMI. */
+static void test_avx_is_enabled(void)
+{
+    g_autoptr(Machine) m = machine_new();
+
+    machine_long(m);
+    m->cpu.xcr0 = 7;
+    expect_of(m, uses_avx, uses_avx_end, X86_UD);
+    m->cpu.cr4 |= X86_CR4_OSXSAVE;
+    m->cpu.xcr0 = 3;
+    expect_of(m, uses_avx, uses_avx_end, X86_UD);
+    m->cpu.xcr0 = 7;
+    expect_of(m, uses_avx, uses_avx_end, ~0u);
+    m->cpu.cr0 |= X86_CR0_TS;
+    expect_of(m, uses_avx, uses_avx_end, X86_NM);
+    expect_of(m, uses_bmi, uses_bmi_end, ~0u);
+    m->cpu.cr0 &= ~(uint64_t)X86_CR0_TS;
+}
+
+static void test_avx_is_announced(void)
+{
+    g_autoptr(Machine) m = machine_new();
+
+    m->cpu.features &= ~(X86_FEATURE(X86_F_AVX) | X86_FEATURE(X86_F_BMI1));
+    machine_long(m);
+    m->cpu.cr4 |= X86_CR4_OSXSAVE;
+    m->cpu.xcr0 = 7;
+    expect_of(m, uses_avx, uses_avx_end, X86_UD);
+    expect_of(m, uses_bmi, uses_bmi_end, X86_UD);
+}
+
+GUEST(sets_xcr, 64,
+      "xor %ecx, %ecx; xor %edx, %edx; mov %ebx, %eax; xsetbv; xgetbv; out %al, $0xf4");
+
+/* The upper halves need SSE, x87 is always there, and a model without AVX has no third bit. */
+static void test_xcr0_values(void)
+{
+    static const struct {
+        unsigned value;
+        bool avx, ok;
+    } values[] = { { 7, true, true },  { 5, true, false }, { 3, true, true }, { 2, true, false },
+                   { 6, true, false }, { 7, false, false }, { 15, true, false } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(values); i++) {
+        g_autoptr(Machine) m = machine_new();
+
+        machine_long(m);
+        if (!values[i].avx)
+            m->cpu.features &= ~X86_FEATURE(X86_F_AVX);
+        m->cpu.cr4 |= X86_CR4_OSXSAVE;
+        m->cpu.gpr[X86_RBX] = values[i].value;
+        expect_of(m, sets_xcr, sets_xcr_end, values[i].ok ? ~0u : X86_GP);
+        if (values[i].ok)
+            g_assert_cmpuint(m->result, ==, values[i].value);
+    }
+}
+
+/*
+ * What YMM registers hold is saved and comes back; vzeroupper makes the component an unused one,
+ * which xsavec leaves out; restoring without it clears the halves, without asking for it keeps
+ * them.
+ */
+GUEST(saves_ymm, 64,
+      "mov $7, %eax; xor %edx, %edx; mov $0x40000, %edi; mov $0x41000, %esi\n"
+      "vpcmpeqd %ymm3, %ymm3, %ymm3; vmovdqu %ymm3, (%rsi); xsave (%rdi)\n"
+      "mov 512(%rdi), %ebx; mov 624(%rdi), %ecx\n"
+      "vzeroupper; vextractf128 $1, %ymm3, %xmm4; vmovd %xmm4, %ebp\n"
+      "mov $7, %eax; xrstor (%rdi); vextractf128 $1, %ymm3, %xmm4; vmovd %xmm4, %r8d\n"
+      "mov $3, %eax; xsavec 0x1000(%rdi); mov $7, %eax; vzeroupper; xsavec 0x800(%rdi)\n"
+      "mov 0xa00(%rdi), %r9d; mov 0xa08(%rdi), %r10\n"
+      "mov $4, %eax; xrstor (%rdi); mov $3, %eax; xrstor 0x1000(%rdi)\n"
+      "vextractf128 $1, %ymm3, %xmm4; vmovd %xmm4, %r11d; mov $7, %eax; xrstor 0x800(%rdi)\n"
+      "vextractf128 $1, %ymm3, %xmm4; vmovd %xmm4, %r12d; mov $1, %eax; out %al, $0xf4");
+
+static void test_saved_ymm(void)
+{
+    g_autoptr(Machine) m = machine_new();
+
+    machine_long(m);
+    m->cpu.cr4 |= X86_CR4_OSXSAVE;
+    m->cpu.xcr0 = 7;
+    RUN(m, saves_ymm);
+    g_assert_cmphex(m->cpu.gpr[X86_RBX] & 6, ==, 6);
+    g_assert_cmphex(m->cpu.gpr[X86_RCX], ==, UINT32_MAX);
+    g_assert_cmphex(m->cpu.gpr[X86_RBP], ==, 0);
+    g_assert_cmphex(m->cpu.gpr[8], ==, UINT32_MAX);
+    g_assert_cmphex(m->cpu.gpr[9] & 6, ==, 2);
+    g_assert_cmphex(m->cpu.gpr[10], ==, UINT64_C(0x8000000000000007));
+    g_assert_cmphex(m->cpu.gpr[11], ==, UINT32_MAX);
+    g_assert_cmphex(m->cpu.gpr[12], ==, 0);
+}
+
 /* Kernels use these hints on every processor with long mode, whatever it announces. */
 GUEST(hints, 64,
       "prefetchw (%rbx, %rax); prefetch (%rbx); nopw 0(%rax); endbr64; pause; rep bsf %eax, %ecx\n"
@@ -615,6 +724,10 @@ static void test_hints_of_old_processors(void)
 TRANSLATED(test_modes)
 TRANSLATED(test_hints_of_old_processors)
 TRANSLATED(test_extended_control_registers)
+TRANSLATED(test_avx_is_enabled)
+TRANSLATED(test_avx_is_announced)
+TRANSLATED(test_xcr0_values)
+TRANSLATED(test_saved_ymm)
 TRANSLATED(test_real_interrupt)
 TRANSLATED(test_big_real)
 TRANSLATED(test_interrupt_from_user)
@@ -688,6 +801,14 @@ const Test tests[] = {
       test_extended_control_registers_translated },
     { "/x86/system/hints-of-old-processors", test_hints_of_old_processors },
     { "/x86/system/hints-of-old-processors-translated", test_hints_of_old_processors_translated },
+    { "/x86/system/avx-is-enabled", test_avx_is_enabled },
+    { "/x86/system/avx-is-enabled-translated", test_avx_is_enabled_translated },
+    { "/x86/system/avx-is-announced", test_avx_is_announced },
+    { "/x86/system/avx-is-announced-translated", test_avx_is_announced_translated },
+    { "/x86/system/xcr0-values", test_xcr0_values },
+    { "/x86/system/xcr0-values-translated", test_xcr0_values_translated },
+    { "/x86/system/saved-ymm", test_saved_ymm },
+    { "/x86/system/saved-ymm-translated", test_saved_ymm_translated },
     { "/x86/system/float-state", test_float_state },
     { "/x86/system/float-state-translated", test_float_state_translated },
     {}

@@ -108,21 +108,22 @@ static void test_not_canonical(void)
 }
 
 /* An endless loop of chained blocks ends when another thread wants it. */
-GUEST(loops, 64, "1: inc %eax; test $1, %al; jz 1b; jmp 1b");
+GUEST(loops, 64, "1: incl 0x40000; inc %eax; test $1, %al; jz 1b; jmp 1b");
 
 static void *stop_soon(void *arg)
 {
-    X86Cpu *cpu = arg;
+    Machine *m = arg;
 
-    g_usleep(50000);
-    __atomic_or_fetch(&cpu->events, X86_EVENT_STOP, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n((uint32_t *)(m->ram + DATA), __ATOMIC_RELAXED) < 1000)
+        g_usleep(1000);
+    __atomic_or_fetch(&m->cpu.events, X86_EVENT_STOP, __ATOMIC_SEQ_CST);
     return NULL;
 }
 
 static void test_stop(void)
 {
     g_autoptr(Machine) m = translating();
-    GThread *t = g_thread_new("stop", stop_soon, &m->cpu);
+    GThread *t = g_thread_new("stop", stop_soon, m);
 
     g_assert_cmpint(machine_run_to_exit(m, loops, loops_end - loops), ==, X86_RAN);
     g_thread_join(t);

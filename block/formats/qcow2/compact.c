@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Compacting: what lies at the end of the file moves into free clusters before it, then the file is cut.
+ * Compacting: what lies at the end of the file moves into free clusters before it, then the file is
+ * cut.
  *
  *     |.. used .. free .. used .. free ..|.. used .. free .. used ..|
  *     0                                limit                       end
  *                                (clusters in use, counted)
  *
- * The ordinary allocator takes the first free cluster, so whatever moves goes below the limit. In turn:
- * clusters of the guest's disk, L2 tables, refcount blocks and tables, L1 table, stored bitmaps. Everything
- * changes as by a write: new clusters are counted and written, then referred to, and old ones counted down
- * once the reference to them is durably gone. So a power cut leaves leaks at worst.
+ * The ordinary allocator takes the first free cluster, so whatever moves goes below the limit. In
+ * turn: clusters of the guest's disk, L2 tables, refcount blocks and tables, L1 table, stored
+ * bitmaps. Everything changes as by a write: new clusters are counted and written, then referred
+ * to, and old ones counted down once the reference to them is durably gone. So a power cut leaves
+ * leaks at worst.
  *
- * A step keeps requests out for as long as it takes to move STEP_BYTES; between two steps they run. What
- * they allocate meanwhile may take the free clusters that were meant for what is still to move: then there
- * is another pass.
+ * A step keeps requests out for as long as it takes to move STEP_BYTES; between two steps they run.
+ * What they allocate meanwhile may take the free clusters that were meant for what is still to
+ * move: then there is another pass.
  */
 #include "block/formats/qcow2/compress.h"
 #include "block/formats/qcow2/crypt.h"
@@ -23,9 +25,9 @@
 enum {
     STEP_BYTES = 1 << 20,
     STEP_SLICES = 64,       /* parts of L2 tables that a step looks at */
-    STEP_TABLES = 64,       /* L1 entries with a table to move; each step of these ends with a flush */
+    STEP_TABLES = 64,       /* L2 tables that a step moves */
     PASSES_MAX = 16,
-    IDLE_MAX = 3,           /* passes in which nothing could move: others took the room, or it cannot */
+    IDLE_MAX = 3,           /* passes in which nothing could move: others took the room */
 };
 
 typedef enum { PHASE_COUNT, PHASE_DATA, PHASE_TABLES, PHASE_REFCOUNTS, PHASE_END } Phase;
@@ -44,7 +46,7 @@ static uint64_t limit_off(const Step *t)
     return t->s->limit << t->q->cluster_bits;
 }
 
-/* ---- clusters of the guest's disk ------------------------------------------------------------- */
+/* ---- clusters of the guest's disk ----------------------------------------------------------- */
 
 /* Adjacent host clusters that adjacent guest clusters refer to. */
 typedef struct {
@@ -53,7 +55,10 @@ typedef struct {
     bool has_data;
 } Run;
 
-/* Takes up to *@n clusters for what lies at or after the limit. 1: done; 0: none is free below that. */
+/*
+ * Takes up to *@n clusters for what lies at or after the limit. 1: done; 0: none is free below
+ * that.
+ */
 static CO int take_below(Step *t, uint64_t *n, uint64_t *host)
 {
     Qcow2 *q = t->q;
@@ -68,6 +73,15 @@ static CO int take_below(Step *t, uint64_t *n, uint64_t *host)
     t->is_full |= fit < *n && fit < asked;
     *n = fit;
     return fit > 0;
+}
+
+/* What has no data in the file, as preallocated clusters, gets none. */
+static CO int plain_write(Step *t, uint64_t off, uint64_t len)
+{
+    Edge *file = t->q->storage;
+
+    return buffer_is_zero(t->buf, len) ? edge_zero(file, off, len, REQ_MAY_UNMAP)
+                                       : edge_pwrite_buf(file, off, t->buf, len);
 }
 
 /* Encryption depends on where a cluster lies: it has to be done anew. */
@@ -85,7 +99,7 @@ static CO int copy_clusters(Step *t, const Run *run, uint64_t to, uint64_t n)
             r = qcow2_overlap_check(q, 0, to + done, now);
         if (r >= 0)
             r = q->crypt ? qcow2_crypt_write(q, run->guest + done, to + done, span_of(t->buf, now))
-                         : edge_pwrite_buf(q->storage, to + done, t->buf, now);
+                         : plain_write(t, to + done, now);
         if (r < 0)
             return r;
         done += now;
@@ -109,7 +123,8 @@ static CO int link_clusters(Step *t, const Run *run, uint64_t to, uint64_t n, ui
         for (unsigned i = 0; i < s.count && *done < n; i++, ++*done, guest += q->cluster) {
             L2Entry old = qcow2_entry_get(q, &s, i), new = old;
 
-            new.desc = (old.desc & ~ENTRY_OFFSET) | (to + (*done << q->cluster_bits)) | ENTRY_COPIED;
+            new.desc = (old.desc & ~ENTRY_OFFSET) | (to + (*done << q->cluster_bits)) |
+                       ENTRY_COPIED;
             qcow2_entry_set(q, &s, i, new);
             qcow2_entry_free(q, guest, old, FREE_OTHER);
         }
@@ -134,7 +149,8 @@ static CO int run_move(Step *t, Run *run)
         if (r < 0) {
             q->end_unknown = true;
             if (linked < n)
-                qcow2_cluster_unalloc(q, to + (linked << q->cluster_bits), (n - linked) << q->cluster_bits);
+                qcow2_cluster_unalloc(q, to + (linked << q->cluster_bits),
+                                      (n - linked) << q->cluster_bits);
             return r;
         }
         *run = (Run){ run->guest + bytes, run->host + bytes, run->n - n, run->has_data };
@@ -153,7 +169,8 @@ static CO int compressed_move(Step *t, uint64_t guest, L2Entry old)
 
     qcow2_compressed_span(q, old.desc, &from, &len);
     if (from >= end || len > t->room)
-        return qcow2_corrupt(q, true, "Compressed cluster at offset %#" PRIx64 " is not in the file", from);
+        return qcow2_corrupt(q, true, "Compressed cluster at offset %#" PRIx64 " is not in the "
+                             "file", from);
     len = MIN(len, end - from);
     r = qcow2_bytes_alloc(q, len, &to);
     if (r < 0)
@@ -223,7 +240,10 @@ static unsigned next_high(const Step *t, const SliceRef *s, unsigned i)
     return i;
 }
 
-/* Moves what begins at the step's place in the guest's disk, or goes on to the next part of a table. */
+/*
+ * Moves what begins at the step's place in the guest's disk, or goes on to the next part of a
+ * table.
+ */
 static CO int data_move_one(Step *t)
 {
     Qcow2 *q = t->q;
@@ -268,8 +288,11 @@ static CO int data_step(Step *t)
     uint64_t end = (uint64_t)q->l1_len << (q->l2_bits + q->cluster_bits);
     int r = 0;
 
-    for (unsigned i = 0; i < STEP_SLICES && t->moved < STEP_BYTES && s->at < end && !t->is_full && r >= 0; i++)
+    for (unsigned i = 0; i < STEP_SLICES && r >= 0; i++) {
+        if (t->moved >= STEP_BYTES || s->at >= end || t->is_full)
+            break;
         r = data_move_one(t);
+    }
     if (r >= 0 && (s->at >= end || t->is_full)) {
         s->phase = PHASE_TABLES;
         s->at = 0;
@@ -277,7 +300,7 @@ static CO int data_step(Step *t)
     return r;
 }
 
-/* ---- tables ----------------------------------------------------------------------------------- */
+/* ---- tables --------------------------------------------------------------------------------- */
 
 /* True if the lowest free cluster is below the limit. */
 static CO int has_room(const Step *t)
@@ -339,7 +362,7 @@ static CO int refcounts_step(Step *t, GError **err)
     return r;
 }
 
-/* ---- passes ----------------------------------------------------------------------------------- */
+/* ---- passes --------------------------------------------------------------------------------- */
 
 static CO int count_step(Step *t)
 {
@@ -406,8 +429,8 @@ CO bool qcow2_compact(Node *n, CompactState *s, GError **err)
     qcow2_exclusive_begin(q);
     if (q->snapshot_count) {
         qcow2_exclusive_end(q);
-        return err_set(err, ENOTSUP, "Image '%s' has internal snapshots: what they share cannot be moved",
-                       node_filename(n));
+        return err_set(err, ENOTSUP, "Image '%s' has internal snapshots: what they share cannot be "
+                       "moved", node_filename(n));
     }
     r = q->is_corrupt ? -ENOMEDIUM : qcow2_mark_dirty(q);
     if (r >= 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Runs a stack of libslirp on the loop. Its sockets are in an epoll set, which the loop waits for as
- * for one descriptor; what they wait for is asked anew after each round and after packets of the guest.
+ * for one descriptor; what they wait for is asked anew after each round and after the guest's packets.
  */
 #include "io/aio.h"
 #include "io/timer.h"
@@ -256,7 +256,8 @@ static bool make_watches(User *s, GError **err)
     s->epoll = epoll_create1(EPOLL_CLOEXEC);
     s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     e.data.fd = s->wake;
-    return (s->epoll >= 0 && s->wake >= 0 && epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->wake, &e) == 0) ||
+    return (s->epoll >= 0 && s->wake >= 0 &&
+            epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->wake, &e) == 0) ||
            err_set_errno(err, errno, "Cannot wait for sockets");
 }
 

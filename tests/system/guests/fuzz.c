@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reads and writes registers and ports of all devices at random, by all widths, with the seed that its
- * command line gives, and says so at the end. What ends or resets the machine is left out.
+ * Reads and writes registers and ports of all devices at random, by all widths, and drives them nearly as
+ * drivers do. Its command line gives a seed, how often, and whether queues are packed (1). What ends
+ * or resets the machine is left out.
  */
 #include "guest.h"
 
-static uint64_t seed;
+static uint64_t seed, rounds, packed;
 
 static uint64_t random(void)
 {
@@ -54,7 +55,7 @@ static uint64_t random_address(void)
         uint32_t start, size;
     } ranges[] = {
         { 0xfea00000, 4 }, { 0xfeb02e00, 0x200 }, { 0xfeb02c00, 0x200 }, { 0xfeb02a00, 0x200 },
-        { 0xfeb02800, 0x200 },
+        { 0xfeb02800, 0x200 }, { 0xfeb02600, 0x200 },
         { 0xfec00000, 0x50 }, { 0xfec10000, 0x50 }, { 0xfee00000, 0x400 },
     };
     unsigned i = random() % (sizeof(ranges) / sizeof(ranges[0]));
@@ -128,7 +129,7 @@ static void change_memory(void)
 
 /* ---- drivers --------------------------------------------------------------------------------- */
 
-enum { DEVICES = 4, QUEUES = 8, ENTRIES = 8, AVAIL = 0x800, USED = 0x1000 };
+enum { DEVICES = 5, QUEUES = 8, ENTRIES = 8, AVAIL = 0x800, USED = 0x1000 };
 
 static uint64_t queue_area(unsigned device, unsigned queue)
 {
@@ -165,6 +166,14 @@ static void bring_up(unsigned device)
     mmio_put(base + 0x70, 15);
 }
 
+/* Mostly one that some header or answer has. */
+static uint32_t random_length(void)
+{
+    static const uint16_t known[] = { 1, 8, 16, 24, 51, 108, 512, 4096 };
+
+    return random() % 4 ? known[random() % 8] : random() % 2 ? random() % 64 : random() % 70000;
+}
+
 /* Puts a chain of some descriptors into a queue, mostly one that could be right. */
 static void submit(unsigned device, unsigned queue)
 {
@@ -179,15 +188,21 @@ static void submit(unsigned device, unsigned queue)
 
         if (random() % 64 == 0)
             flags = random();
+        if (packed)
+            flags |= random() % 2 ? 0x80 : 0x8000;
         at[i] = 0x200000 + random() % 0x100000;
         *(volatile uint64_t *)d = at[i];
-        *(volatile uint32_t *)(d + 8) = random() % 3 ? random() % 64 : random() % 70000;
+        *(volatile uint32_t *)(d + 8) = random_length();
         *(volatile uint16_t *)(d + 12) = flags;
         *(volatile uint16_t *)(d + 14) = random() % 64 ? (first + i + 1) % ENTRIES : random();
     }
     /* Numbers of commands and events are small. */
     for (unsigned i = 0; i < 8 && random() % 2; i++)
         *(volatile uint8_t *)(at[0] + i) = random() % 8;
+    if (random() % 2) { /* a command for a disk */
+        *(volatile uint16_t *)at[0] = 1 | random() % 2 << 8;
+        *(volatile uint8_t *)(at[0] + 19) = random() % 2 ? random() : 0x28 | random() % 4;
+    }
     avail[2 + avail[1] % ENTRIES] = first;
     avail[1]++;
     mmio_put(base + 0x50, queue);
@@ -203,18 +218,24 @@ static void drive(void)
         submit(device, random() % QUEUES);
 }
 
+static uint64_t next_number(const char **line)
+{
+    uint64_t v = 0;
+
+    for (; **line >= '0' && **line <= '9'; ++*line)
+        v = v * 10 + **line - '0';
+    while (**line == ' ')
+        ++*line;
+    return v;
+}
+
 void guest(void)
 {
     const char *line = (const char *)(uint64_t)*(volatile uint32_t *)0x7228;
-    uint32_t rounds = 0;
 
-    for (; *line >= '0' && *line <= '9'; line++)
-        seed = seed * 10 + *line - '0';
-    seed = seed * 0x9e3779b97f4a7c15 + 1;
-    while (*line == ' ')
-        line++;
-    for (; *line >= '0' && *line <= '9'; line++)
-        rounds = rounds * 10 + *line - '0';
+    seed = next_number(&line) * 0x9e3779b97f4a7c15 + 1;
+    rounds = next_number(&line);
+    packed = next_number(&line);
     while (rounds--) {
         unsigned what = random() % 12;
 

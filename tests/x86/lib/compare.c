@@ -62,8 +62,8 @@ static void compare_vectors(Difference *d, const FloatState *host, const FloatSt
                  host->xmm[i].q[1], host->xmm[i].q[0], ours->xmm[i].q[1], ours->xmm[i].q[0]);
     for (unsigned i = 0; i < count; i++)
         if (memcmp(&host->ymm_high[i], &ours->ymm_high[i], 16))
-            note(d, " ymm%u above host %016" PRIx64 "%016" PRIx64 " ours %016" PRIx64 "%016" PRIx64, i,
-                 host->ymm_high[i].q[1], host->ymm_high[i].q[0], ours->ymm_high[i].q[1],
+            note(d, " ymm%u above host %016" PRIx64 "%016" PRIx64 " ours %016" PRIx64
+                 "%016" PRIx64, i, host->ymm_high[i].q[1], host->ymm_high[i].q[0], ours->ymm_high[i].q[1],
                  ours->ymm_high[i].q[0]);
 }
 

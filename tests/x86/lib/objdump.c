@@ -206,8 +206,8 @@ void objdump_compare_program(const char *path, uint64_t limit)
 /* ---- generated instructions ------------------------------------------------------------------ */
 
 /*
- * objdump has a YMM register as target of vmovss to registers if VEX.L, which means nothing, is set,
- * and takes BMI's registers for those of 16 bits in 16-bit code.
+ * objdump has a YMM register as target of vmovss to registers if VEX.L, which means nothing, is
+ * set, and takes BMI's registers for those of 16 bits in 16-bit code.
  */
 static bool is_misnamed(const uint8_t *code, X86DecodeMode mode)
 {
