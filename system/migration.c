@@ -113,16 +113,30 @@ bool migration_admit_devices(const Machine *m, bool only, GError **err)
 
         if (why && only)
             return err_set(err, ENOTSUP, "-only-migratable: %s", why);
-        /* Devices stay as long as the program runs, and so do these. */
-        if (why)
-            hold_take(&mig.point, HOLD_DENY, why, NULL);
     }
     return true;
 }
 
+/* Why the guest cannot leave, strings owned by the list: its devices, which come and go, and holds. */
+static GPtrArray *reasons_new(void)
+{
+    GPtrArray *list = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) held = hold_reasons(&mig.point);
+
+    for (guint i = 0; mig.machine && i < mig.machine->devices->len; i++) {
+        char *why = device_migration_problem(mig.machine->devices->pdata[i]);
+
+        if (why)
+            g_ptr_array_add(list, why);
+    }
+    for (guint i = 0; i < held->len; i++)
+        g_ptr_array_add(list, g_strdup(held->pdata[i]));
+    return list;
+}
+
 static bool check_holds(GError **err)
 {
-    g_autoptr(GPtrArray) reasons = hold_reasons(&mig.point);
+    g_autoptr(GPtrArray) reasons = reasons_new();
     g_autofree char *all = NULL;
 
     if (!reasons->len)
@@ -608,7 +622,7 @@ static json_t *ram_info(void)
 
 static void put_reasons(json_t *o)
 {
-    g_autoptr(GPtrArray) reasons = hold_reasons(&mig.point);
+    g_autoptr(GPtrArray) reasons = reasons_new();
     json_t *list = json_array();
 
     for (guint i = 0; i < reasons->len; i++)

@@ -6,6 +6,8 @@
 #include "util/err.h"
 #include <string.h>
 
+G_STATIC_ASSERT(sizeof(((X86Cpu *)0)->ymm_high) == 16 * 16);
+
 /* ---- images ---------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -169,10 +171,10 @@ static const StateLayout cpu_layout = { "cpu", 12, 12, sizeof(CpuImage), cpu_fie
 enum {
     MODE_SHADOW = 1 << 3, MODE_CS32 = 1 << 4, MODE_SS32 = 1 << 5, MODE_BASES = 1 << 6,
     MODE_PROTECTED = 1 << 7, MODE_MP_SHIFT = 9, MODE_LONG = 1 << 14, MODE_CS64 = 1 << 15,
-    MODE_FXSR = 1 << 22, MODE_SMAP = 1 << 23, MODE_UMIP = 1 << 27,
+    MODE_FXSR = 1 << 22, MODE_SMAP = 1 << 23, MODE_UMIP = 1 << 27, MODE_AVX = 1 << 28,
     MODE2_GIF = 1, MODE2_NMI = 1 << 2, MODE2_RESET = 1 << 8,
     REQUEST_INTERRUPT = 2, REQUEST_NMI = 0x200,
-    A20_OPEN = -1, NONE = -1, SMBASE = 0x30000,
+    XCR0_AVX = 6, XCR0_KNOWN = 7, A20_OPEN = -1, NONE = -1, SMBASE = 0x30000,
 };
 #define MCG_CAP UINT64_C(0x100010a)
 
@@ -192,6 +194,7 @@ static uint32_t mode_bits(const X86Cpu *c)
     m |= c->cr4 & X86_CR4_OSFXSR ? MODE_FXSR : 0;
     m |= c->cr4 & X86_CR4_SMAP ? MODE_SMAP : 0;
     m |= c->cr4 & X86_CR4_UMIP ? MODE_UMIP : 0;
+    m |= c->cr4 & X86_CR4_OSXSAVE && (c->xcr0 & XCR0_AVX) == XCR0_AVX ? MODE_AVX : 0;
     if (!is_64 && (x86_is_real(c) || x86_is_v86(c) || !code_32 || s[X86_DS].base ||
                    s[X86_ES].base || s[X86_SS].base))
         m |= MODE_BASES;
@@ -394,6 +397,8 @@ static bool check(const CpuImage *i, GError **err)
         return err_set(err, EINVAL, "EFER cannot be 0x%" G_GINT64_MODIFIER "x", i->efer);
     if (!is_canonical(i->rip))
         return err_set(err, EINVAL, "RIP cannot be 0x%" G_GINT64_MODIFIER "x", i->rip);
+    if (i->xcr0 & ~(uint64_t)XCR0_KNOWN || !(i->xcr0 & 1))
+        return err_set(err, ENOTSUP, "XCR0 cannot be 0x%" G_GINT64_MODIFIER "x", i->xcr0);
     if (i->mode & (1 << 19 | 1 << 21))
         return err_set(err, ENOTSUP, "It is in system management mode or runs a guest itself");
     if (i->exception != NONE || i->interrupt_injected != NONE || i->nmi_injected)

@@ -99,6 +99,15 @@ def before_the_switch_over_it_pauses_when_told_to():
 
 
 @case
+def wide_vectors_go_too():
+    with source('-cpu', 'max') as a, target('unix:m.sock', '-cpu', 'max') as b:
+        a.await_rounds()
+        assert 'all round' in a.printed.read_text()
+        a.migrate('unix:m.sock')
+        check_moved(a, b)
+
+
+@case
 def whoever_is_killed_one_side_goes_on():
     """With a return path: the source's guest goes on unless the target has confirmed that it has it."""
     on = [{'capability': 'return-path', 'state': True}]
