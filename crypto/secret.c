@@ -93,14 +93,16 @@ static bool secret_decode(SecretBytes *s, const char *what, GError **err)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
                                  "+/=\n";
-    size_t len;
+    size_t len = 0;
 
     if (strspn((const char *)s->data, digits) != s->len)
         return err_set(err, EINVAL, "The %s is not valid base64", what);
     if (!s->len)
         return true;
+    /* One digit has too few bits for a byte, and GLib does not take it. */
+    if (s->len > 1)
+        g_base64_decode_inplace((char *)s->data, &len);
     /* In place: the text is longer. What is left of it behind the result is wiped here. */
-    g_base64_decode_inplace((char *)s->data, &len);
     explicit_bzero(s->data + len, s->len - len);
     s->len = len;
     return true;

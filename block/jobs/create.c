@@ -137,10 +137,10 @@ static CO bool create_run(Job *j, GError **err)
     int64_t size = json_get_int(w->options, "size", 0);
 
     j->done = 1;
-    if (size % 512)
-        return err_set(err, EINVAL, "Image size must be a multiple of 512 bytes");
     if (!opts)
         return false;
+    if (size % 512)
+        return err_set(err, EINVAL, "Image size must be a multiple of 512 bytes");
     if (w->drv->kind != BLK_PROTOCOL)
         return create_format(w, opts, err);
     if (node_find_file(name))

@@ -194,6 +194,25 @@ def filter_names_that_are_taken_are_refused_by_every_job():
         daemon.is_well()
 
 
+@case
+def creating_with_a_wrong_size_and_a_wrong_option_is_one_error():
+    with Victim() as daemon:
+        assert daemon.answer('blockdev-create', job_id='j', options={
+            'driver': 'vdi', 'file': 'nope', 'size': 5, 'preallocation': 'off'}) == {}
+        while daemon.answer('query-jobs')[0]['status'] != 'concluded':
+            time.sleep(.01)
+        assert daemon.answer('query-jobs')[0]['error']
+        daemon.is_well()
+
+
+@case
+def a_secret_of_one_digit_of_base64_is_empty():
+    with Victim() as daemon:
+        for i, data in enumerate(('a', '=', '\n', '')):
+            assert daemon.answer('object-add', qom_type='secret', id=f's{i}', format='base64', data=data) == {}
+        daemon.is_well()
+
+
 # ---- every command with anything; commands.slow.py has many more ----
 
 
