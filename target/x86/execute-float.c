@@ -19,12 +19,24 @@ enum {
     MXCSR_RC_SHIFT = 13,
 };
 
+/*
+ * Operations in several steps (dpps) raise after each, so that those of all lanes are kept apart:
+ * six bits in each byte, and in the last one the number of the step.
+ */
+static void gather(X86Cpu *cpu, uint32_t raised)
+{
+    unsigned step = cpu->raised >> 24;
+
+    cpu->raised |= raised << 8 * step;
+    cpu->raised += step < 2 ? 1 << 24 : 0;
+}
+
 void x86_finish_float(X86Cpu *cpu, uint32_t raised)
 {
     uint32_t unmasked = raised & ~(cpu->mxcsr >> 7) & MXCSR_FLAGS;
 
     if (cpu->gathers_raised) {
-        cpu->raised |= raised;
+        gather(cpu, raised);
         return;
     }
     if (unmasked & MXCSR_EARLY)

@@ -201,11 +201,14 @@ void x86_execute_lanes(X86Cpu *cpu, const X86Insn *in, X86Execute *function)
         cpu->gathers_raised = true;
         cpu->raised = 0;
     }
-    for (unsigned i = 0; i < c.lanes; i++)
+    for (unsigned i = 0; i < c.lanes; i++) {
+        cpu->raised &= 0xffffff; /* at its first step */
         run_lane(cpu, &c, function, i, &r);
+    }
     if (c.lanes == 2) {
         cpu->gathers_raised = false;
-        x86_finish_float(cpu, cpu->raised);
+        for (unsigned step = 0; step < 3; step++)
+            x86_finish_float(cpu, cpu->raised >> 8 * step & 0x3f);
     }
     write_result(cpu, &c, &r);
 }

@@ -68,6 +68,7 @@ static void test_regressions(void)
         { 64, "67f3a6" },
         { 64, "ff542408" },     /* call through the stack it pushes to */
         { 64, "8f442410" },     /* pop to memory by RSP */
+        { 32, "c4e34540dc97" }, /* vdpps, whose lanes raise in different steps */
         { 64, "c8080003" },     /* enter with nesting */
         { 64, "480fc70b" },     /* cmpxchg16b */
         { 32, "61" },           /* popa */
