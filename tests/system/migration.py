@@ -66,6 +66,8 @@ def devices_that_cannot_move_hold_their_guest():
         assert a.answer('query-migrate') == {'blocked-reasons': ['non-migratable device: virtio-serial-device (s)']}
         assert 'virtio-serial-device (s)' in a.answer('migrate', uri='exec:cat')['desc']
         assert a.state() == 'running'
+    with source('-device', 'virtio-rng-device,packed=on') as a:
+        assert 'virtio-rng-device' in a.answer('migrate', uri='exec:cat')['desc']
     done = run(EMULATOR, *MACHINE, '-only-migratable', *stays, code=1)
     assert 'virtio-serial-device' in done.stderr, done.stderr
 
