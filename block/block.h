@@ -276,8 +276,6 @@ void work_listen(WorkListener *fn);
 
 extern const BlockDriver *const block_drivers[];
 const BlockDriver *driver_find(const char *name);
-/* Is @name a format, be it one that has no driver here yet? Images may name it without being read. */
-bool format_is_known(const char *name);
 /* "; did you mean 'qcow2'?" or "", for the end of a message about @name. Caller frees. */
 char *driver_suggestion(const char *name);
 /* The protocol driver for @filename: by its PREFIX:, else host_device or file. NULL with @err. */

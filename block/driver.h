@@ -207,12 +207,10 @@ struct BlockDriver {
 
 /*
  * The driver of the format that the first @len bytes of a file, at most PROBE_LEN, are in: raw unless
- * they look like something else. NULL if that is a format without a driver; *@foreign is its name.
- * @filename is the name the user gave, NULL if there is none.
+ * they look like something else. @filename is the name the user gave, NULL if there is none.
  */
 enum { PROBE_LEN = 512 };
-const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename,
-                              const char **foreign);
+const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename);
 
 /* ---- a driver's view of its node ------------------------------------------------------------ */
 

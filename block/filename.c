@@ -29,18 +29,10 @@ char *driver_suggestion(const char *name)
     return suggestion_text(&s);
 }
 
-bool format_is_known(const char *name)
-{
-    return driver_find(name) || foreign_is_known(name);
-}
-
 bool driver_unknown(const char *what, const char *name, GError **err)
 {
-    g_autofree char *perhaps = NULL;
+    g_autofree char *perhaps = driver_suggestion(name);
 
-    if (foreign_is_known(name))
-        return err_set(err, ENOTSUP, "Format '%s' cannot be read here yet", name);
-    perhaps = driver_suggestion(name);
     return err_set(err, ENOENT, "Unknown %s '%s'%s", what, name, perhaps);
 }
 

@@ -195,11 +195,7 @@ CO bool node_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFl
 /* extent.c */
 CO int node_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
 
-/* probe.c: the driver for @n's content; NULL if reading failed or it is in a format without a driver. */
+/* probe.c: the driver for @n's content; NULL if reading failed. */
 CO const BlockDriver *probe_format(Node *n, const char *filename, GError **err);
-/* foreign.c: the name of the format without a driver that a file is in, or NULL; as probe_head. */
-const char *foreign_format(const uint8_t *head, size_t len, const char *filename);
-/* Whether @format is the name of one. */
-bool foreign_is_known(const char *format);
 
 #endif

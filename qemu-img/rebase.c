@@ -378,7 +378,7 @@ static CO bool rebase_image(Rebase *rb, OpenFlags flags, OpenFlags source_flags)
     if (!rebase_open_top(rb, flags, &err))
         return complain_err(err);
     d = node_driver(node_skip_filters(handle_node(rb->top)));
-    if (a->backing_format && !format_is_known(a->backing_format) &&
+    if (a->backing_format && !driver_find(a->backing_format) &&
         !tool_format("format", a->backing_format))
         return false;
     if (!d->change_backing)

@@ -113,7 +113,6 @@ static CO int raw_check_head(Node *n, RangeHold *hold, uint64_t off, uint64_t le
 {
     Raw *s = node_state(n);
     uint8_t head[PROBE_LEN] = { 0 };
-    const char *foreign;
     uint64_t have, part;
     int r;
 
@@ -129,7 +128,7 @@ static CO int raw_check_head(Node *n, RangeHold *hold, uint64_t off, uint64_t le
         span_read(span_slice(*buf, 0, part), head + off);
     else
         memset(head + off, 0, part);
-    return probe_head(head, have, NULL, &foreign) == node_driver(n) ? 0 : -EPERM;
+    return probe_head(head, have, NULL) == node_driver(n) ? 0 : -EPERM;
 }
 
 static CO int raw_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)

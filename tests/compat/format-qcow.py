@@ -34,4 +34,5 @@ t.row('qcow-write-over-compressed', "qemu-io -c 'write -P 7 6000 5k' -c 'write -
 t.row('qcow-compare-secret', f'qemu-img compare {KEY} driver=qcow,file.filename=top', 'chain')
 format_rows.main(t, 'qcow', creates=('',), bad_creates=('encrypt.format=luks,encrypt.key-secret=s', 'encrypt.format=aes',
                                                        'preallocation=metadata', 'cluster_size=4k'),
-                 sizes=('1000', '3500k', '0', '1', '3G', '8E'))
+                 # Of a disk of 0 bytes the reference leaves an empty file; its convert -c fails without a word.
+                 sizes=('1000', '3500k', '1', '3G', '8E'), compressed=False)

@@ -22,10 +22,10 @@ def writes(seed, count=12, disk=DISK):
 
 
 def add(t, fmt, creates=('',), bad_creates=(), sizes=('0', '1', '1000', '3m', '1G', '8E'), quick=False,
-        is_probed=lambda options: True):
+        is_probed=lambda options: True, compressed=True):
     """
     @creates, @bad_creates: values of -o. @quick: the first of each and less of all. @is_probed: are images made
-    with these options recognised? Others are compared by their content only.
+    with these options recognised? Others are compared by their content only. @compressed: is "convert -c" as there?
     """
     for i, options in enumerate(creates[:1] if quick else creates):
         o = f'-o {options}' if options else ''
@@ -68,7 +68,8 @@ def add(t, fmt, creates=('',), bad_creates=(), sizes=('0', '1', '1000', '3m', '1
     for command in (f'resize --shrink a.{fmt} 1M', f'resize --preallocation=full a.{fmt} 10M',
                     f'snapshot -a s a.{fmt}', f'snapshot -d s a.{fmt}', f'amend -f {fmt} -o size=20M a.{fmt}',
                     f'measure -O {fmt} --size 10M', f'commit a.{fmt}', f'bitmap --add a.{fmt} b',
-                    f'convert -c -O {fmt} r out', f'convert -O {fmt} -o preallocation=full r out',
+                    *([f'convert -c -O {fmt} r out'] if compressed else []),
+                    f'convert -O {fmt} -o preallocation=full r out',
                     f'rebase -u -b "" a.{fmt}', f'create -f {fmt} -b a.{fmt} -F {fmt} out',
                     f'create -f {fmt} -o nosuch=1 out 1M', f'bench -c 20 -f {fmt} a.{fmt} | grep -v Run'):
         t.row(f'{fmt}-{command}', f'qemu-img {command}', f'{fmt}0', mask=SPACE)

@@ -264,7 +264,7 @@ def near_names_are_suggested():
     for command, name in (
             ((IMG, 'inof', 'q'), 'info'), ((IMG, 'snapshots', 'q'), 'snapshot'), ((IMG, 'convert', '--taget-is-zero', 'q', 'x'), '--target-is-zero'),
             ((IMG, 'info', '--back-chain', 'q'), '--backing-chain'), ((IMG, 'info', '-f', 'qcwo2', 'q'), 'qcow2'),
-            ((IMG, 'create', '-f', 'qocw2', 'x', '1M'), 'qcow2'), ((IMG, 'convert', '-O', 'qcow', 'q', 'x'), 'qcow2'),
+            ((IMG, 'create', '-f', 'qocw2', 'x', '1M'), 'qcow2'), ((IMG, 'convert', '-O', 'qcw2', 'q', 'x'), 'qcow2'),
             ((IMG, 'create', '-f', 'qcow2', '-o', 'clustersize=64k', 'x', '1M'), 'cluster_size'),
             ((IMG, 'create', '-f', 'qcow2', '-o', 'lazy-refcount=on', 'x', '1M'), 'lazy_refcounts'),
             ((IMG, 'amend', '-o', 'compta=1.1', 'q'), 'compat'), ((IMG, 'info', '--image-opts', 'driver=qcow2,file.driver=file,file.filname=q'), 'filename'),

@@ -112,7 +112,7 @@ static bool read_names(Create *c, const json_t *o, GError **err)
                        QCOW2_NAME_MAX);
     if (q->backing_format && !q->backing_name)
         return err_set(err, EINVAL, "Option 'backing_fmt' is given without 'backing_file'");
-    if (q->backing_format && !format_is_known(q->backing_format))
+    if (q->backing_format && !driver_find(q->backing_format))
         return err_set(err, EINVAL, "The backing file has the unknown format '%s'",
                        q->backing_format);
     if (q->data_name && q->version < 3)
