@@ -252,6 +252,23 @@ static CO bool may_go_on(Copy *c)
     return false;
 }
 
+/*
+ * What is not read may have been written since it was looked at, and that mark is gone with the
+ * others of @p. From here on writes leave new ones.
+ */
+static CO void piece_look_again(Copy *c, Piece *p, CopyKind kind)
+{
+    uint64_t end = p->off + p->len, sure = end;
+
+    p->kind = kind;
+    if (kind == COPY_DATA)
+        return;
+    piece_look(c, p->off, &sure, &p->kind);
+    if (sure < end)
+        todo_set(c, sure, end);
+    p->len = sure - p->off;
+}
+
 /* Hands out the piece that begins at @off. Returns where to go on. */
 static CO uint64_t piece_start(Copy *c, uint64_t off)
 {
@@ -265,27 +282,26 @@ static CO uint64_t piece_start(Copy *c, uint64_t off)
         co_queue_wait(&c->landed);
     p = g_new0(Piece, 1);
     p->copy = c;
-    p->kind = kind;
     p->off = off;
     range_take(&c->busy, &p->hold, off, end - off);
     /* Somebody else may have copied it in the meantime, or the job may have to stop. */
     p->len = c->error || job_must_end(c->job) || next_todo(c, off) != off
                  ? 0 : todo_end(c, off, end) - off;
-    if (!p->len || kind == COPY_NOTHING) {
-        if (p->len) {
-            todo_clear(c, off, off + p->len);
-            c->job->done += p->len;
-        }
-        end = off + MAX(p->len, c->granularity);
+    end = off + MAX(p->len, c->granularity);
+    if (p->len) {
+        todo_clear(c, off, end);
+        piece_look_again(c, p, kind);
+        end = off + p->len;
+    }
+    if (!p->len || p->kind == COPY_NOTHING) {
+        c->job->done += p->len;
         range_release(&p->hold);
         g_free(p);
         return end;
     }
-    end = off + p->len;
-    todo_clear(c, off, end);
     c->pieces++;
     c->undone += p->len;
-    if (kind == COPY_DATA) {
+    if (p->kind == COPY_DATA) {
         c->bytes += p->len;
         job_pace_add(c->job, p->len);
     }
@@ -317,7 +333,8 @@ CO int copy_all(Copy *c)
     return r;
 }
 
-CO int copy_leave_out_base(Copy *c, Handle *h, Node *base)
+/* @marks: sets the bits of what a layer of @h's node above @base has; else clears the others. */
+static CO int walk_above_base(Copy *c, Handle *h, Node *base, bool marks)
 {
     for (uint64_t off = 0; off < c->len && !job_must_end(c->job);) {
         uint64_t len = c->len - off, first, end;
@@ -333,12 +350,24 @@ CO int copy_leave_out_base(Copy *c, Handle *h, Node *base)
         /* Granules of which only a part is left out are copied. */
         first = off ? round_up(off, c->granularity) : 0;
         end = off + len >= c->len ? c->len : round_down(off + len, c->granularity);
-        if (r == 0 && first < end)
+        if (marks && r > 0)
+            todo_set(c, off, MIN(off + len, c->len));
+        else if (!marks && r == 0 && first < end)
             todo_clear(c, first, end);
         off += len;
         co_yield();
     }
     return 0;
+}
+
+CO int copy_mark_above_base(Copy *c, Handle *h, Node *base)
+{
+    return walk_above_base(c, h, base, true);
+}
+
+CO int copy_leave_out_base(Copy *c, Handle *h, Node *base)
+{
+    return walk_above_base(c, h, base, false);
 }
 
 CO int copy_ahead(Copy *c, uint64_t off, uint64_t len, RangeHold *hold)

@@ -73,7 +73,12 @@ uint64_t copy_chunk(const Node *from, const Node *to, uint32_t granularity);
 CO int copy_pass(Copy *c);
 /* Passes until there is nothing to do. */
 CO int copy_all(Copy *c);
-/* Clears the bits of what is set in no layer of @n above @base, once. 0 or a negative errno. */
+/*
+ * Sets the bits of what a layer of @h's node above @base has, once. Those that others set meanwhile,
+ * for what they write, stay. 0 or a negative errno.
+ */
+CO int copy_mark_above_base(Copy *c, Handle *h, Node *base);
+/* Clears those of what no such layer has: for a source that stays as it is. */
 CO int copy_leave_out_base(Copy *c, Handle *h, Node *base);
 /*
  * Before [@off, @off + @len) changes: copies what of it is to be copied, past the pieces in flight.

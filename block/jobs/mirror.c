@@ -62,8 +62,10 @@ static CO int mirror_mark(Mirror *s)
 
     if (s->sync == MIRROR_SYNC_MODE_NONE)
         return 0;
+    if (s->base)
+        return copy_mark_above_base(c, c->from, s->base);
     hbitmap_set(c->todo, 0, hbitmap_bits(c->todo));
-    return s->base ? copy_leave_out_base(c, c->from, s->base) : 0;
+    return 0;
 }
 
 static CO bool mirror_run(Job *j, GError **err)

@@ -11,6 +11,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, IO, case, img, io, main, run
 from guest import BLOCK, Guest
+from nbd_frames import WRITE
 from qmp import PATIENCE, Stdio
 
 SIZE = '16M'
@@ -130,6 +131,26 @@ def a_mirror_that_blocks_writes_takes_over():
 @case
 def a_mirror_of_small_granules_and_little_memory_takes_over():
     mirrored(granularity=4096, buf_size=4096)
+
+
+@case
+def what_is_written_while_a_piece_waits_for_its_turn_is_copied():
+    """All pieces there may be are under way when the zeroes behind are looked at; then data is written there."""
+    img('create', '-q', '-f', 'qcow2', 't.qcow2', SIZE)
+    io('t.qcow2', 'write -q -P 17 0 2M')
+    img('create', '-q', '-f', 'qcow2', 'x.qcow2', SIZE)
+    slow = {'driver': 'blkdebug', 'image': {'driver': 'file', 'filename': 'x.qcow2'},
+            'inject-error': [{'event': 'pwritev', 'errno': 0, 'delay-ns': 500_000_000}]}
+    with Daemon('--blockdev', json.dumps(node('t')), '--blockdev',
+                json.dumps({'driver': 'qcow2', 'node-name': 'x', 'file': slow}), *EXPORT) as d:
+        guest = Guest('nbd', 't')
+        d.do('blockdev-mirror', job_id='j', device='t', target='x', sync='full')
+        time.sleep(.2)
+        assert guest.client.call(WRITE, 9 << 20, BLOCK, data=bytes([18]) * BLOCK) == 0
+        d.wait('READY')
+        assert d.finish('job-complete', 'concluded') is None
+    assert content('x.qcow2') == bytes([17]) * (2 << 20) + bytes(7 << 20) + bytes([18]) * BLOCK + \
+        bytes((7 << 20) - BLOCK)
 
 
 @case
