@@ -216,7 +216,7 @@ def probes(types, command):
 # or lists what there is, which other tests compare as sets.
 LEFT_OUT = {'quit', 'qmp_capabilities', 'blockdev-reopen', 'query-commands', 'query-qmp-schema', 'qom-list-types',
             'query-chardev-backends', 'getfd', 'closefd', 'add-fd', 'remove-fd', 'query-fdsets',
-            'blockdev-set-active', 'x-compact'}
+            'blockdev-set-active', 'x-compact', 'query-jobs'}
 TYPES = schema()
 for name, entry in TYPES.items():
     if entry['meta-type'] == 'command' and name not in LEFT_OUT:
