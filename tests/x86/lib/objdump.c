@@ -56,8 +56,8 @@ static const char *const aliases[][2] = {
     { "^(pcmp[ei]str[im]|adcx|adox|movnti)[wlq] ", "\\1 " },
     { "^movs(xd|ll|lw) ", "movsxd " },
     /* Of its immediate only two bits count, and objdump makes names of those. */
-    { "^pclmul[lh]q[lh]qdq ", "pclmulqdq " },
-    { "^pclmulqdq \\$0x[0-9a-f]+,", "pclmulqdq " },
+    { "^(v?)pclmul[lh]q[lh]qdq ", "\\1pclmulqdq " },
+    { "^(v?)pclmulqdq \\$0x[0-9a-f]+,", "\\1pclmulqdq " },
     /* A hint of later processors in the place of a nop. */
     { "^prefetchit[01] ", "nopl " },
     { "\\*%ds:", "*" },
@@ -185,8 +185,8 @@ void objdump_compare_program(const char *path, uint64_t limit)
     while (c.compared < limit && fgets(buffer, sizeof(buffer), f)) {
         Line l;
 
-        /* Instructions with an EVEX prefix are not decoded. */
-        if (parse_line(buffer, &l) && l.code[0] != 0x62) {
+        /* Instructions of AVX-512, with an EVEX prefix or on mask registers, are not decoded. */
+        if (parse_line(buffer, &l) && l.code[0] != 0x62 && l.text[0] != 'k') {
             uint64_t before = c.not_ours;
 
             compare_line(&c, &l, l.code, l.length, mode);
