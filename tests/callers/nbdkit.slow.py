@@ -62,7 +62,8 @@ def nbdkit_as_a_client_of_our_server():
     img('convert', '-f', 'raw', '-O', 'qcow2', 'content', 'disk.qcow2')
     t.run('sh', '-c', '''set -e
         qemu-nbd --fork -t -e 8 --pid-file pid -f qcow2 -x disk -k "$PWD/s" disk.qcow2
-        trap 'kill $(cat pid)' EXIT
+        server=$(cat pid)
+        trap 'kill $server; tail --pid=$server -f /dev/null' EXIT     # until it has let go of the image
         nbdkit -U - --filter=cache nbd "uri=nbd+unix:///disk?socket=$PWD/s" --run 'nbdcopy "$uri" copy'
         cmp content copy
         nbdkit -U - nbd "uri=nbd+unix:///disk?socket=$PWD/s" --run 'qemu-io -f raw -c "write -P 7 1M 64k" "$uri"' ''')
