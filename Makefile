@@ -240,6 +240,8 @@ $(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(FUZZ_LIB) $(B)/obj/gen/block-
 	@$(LINK) -fsanitize=fuzzer
 # This one has the commands of the storage daemon.
 $(B)/fuzz/qmp: $(addprefix $(B)/obj/gen/,qemu-storage-daemon-qmp.o export-drivers.o chardev-drivers.o)
+# And this one the tables of all devices.
+$(B)/fuzz/migration: $(addprefix $(B)/obj/gen/,device-classes.o netdev-drivers.o chardev-drivers.o)
 fuzzers: $(FUZZERS)
 
 # Programs that scripts use to reach what no tool shows; each has a main of its own.
