@@ -158,24 +158,35 @@ static CO Transport *connect_socket(Kind kind, const char *rest, GError **err)
     return fd >= 0 ? transport_new(fd, true) : NULL;
 }
 
+static bool is_socket(Kind kind)
+{
+    return kind != KIND_NONE && kind != KIND_FD && kind != KIND_FILE && kind != KIND_EXEC;
+}
+
+/* What @uri, of a kind that is no socket, names. @sends: a stream is written there; else read. */
+static CO Transport *open_other(Kind kind, const char *uri, const char *rest, bool sends,
+                                GError **err)
+{
+    switch (kind) {
+    case KIND_FD:
+        return open_fd(rest, sends, err);
+    case KIND_FILE:
+        return open_file(rest, sends, err);
+    case KIND_EXEC:
+        return start_command(rest, sends, err);
+    default:
+        transport_check(uri, err);
+        return NULL;
+    }
+}
+
 CO Transport *transport_connect(const char *uri, GError **err)
 {
     const char *rest = NULL;
     Kind kind = kind_of(uri, &rest);
 
-    switch (kind) {
-    case KIND_NONE:
-        transport_check(uri, err);
-        return NULL;
-    case KIND_FD:
-        return open_fd(rest, true, err);
-    case KIND_FILE:
-        return open_file(rest, true, err);
-    case KIND_EXEC:
-        return start_command(rest, true, err);
-    default:
-        return connect_socket(kind, rest, err);
-    }
+    return is_socket(kind) ? connect_socket(kind, rest, err)
+                           : open_other(kind, uri, rest, true, err);
 }
 
 /* ---- waiting for somebody -------------------------------------------------------------------- */
@@ -256,19 +267,8 @@ CO Transport *transport_accept(const char *uri, void (*listening)(void *opaque, 
     const char *rest = NULL;
     Kind kind = kind_of(uri, &rest);
 
-    switch (kind) {
-    case KIND_NONE:
-        transport_check(uri, err);
-        return NULL;
-    case KIND_FD:
-        return open_fd(rest, false, err);
-    case KIND_FILE:
-        return open_file(rest, false, err);
-    case KIND_EXEC:
-        return start_command(rest, false, err);
-    default:
-        return accept_socket(kind, rest, listening, opaque, err);
-    }
+    return is_socket(kind) ? accept_socket(kind, rest, listening, opaque, err)
+                           : open_other(kind, uri, rest, false, err);
 }
 
 /* ---- using them ------------------------------------------------------------------------------ */
