@@ -489,10 +489,7 @@ static CO void blk_disconnect(Device *d)
     machine_unlock();
     co_group_wait(&s->running);
     disk_work_end(&s->work);
-    if (s->handle && s->owns_handle)
-        handle_close(s->handle);
-    else if (s->handle)
-        drive_release(s->drive);
+    drive_release(s->drive, s->handle, s->owns_handle);
     s->handle = NULL;
 }
 

@@ -86,10 +86,12 @@ CO Handle *drive_claim(const char *name, bool *owned, GError **err)
     return d->handle;
 }
 
-void drive_release(const char *name)
+CO void drive_release(const char *name, Handle *h, bool owned)
 {
-    Drive *d = find(name);
+    Drive *d = h && !owned ? find(name) : NULL;
 
+    if (h && owned)
+        handle_close(h);
     if (!d)
         return;
     account_give_back(d->handle);

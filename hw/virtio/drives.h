@@ -18,6 +18,7 @@ Handle *drive_take_last(void);
  * read-only. *@owned: to be closed by the device. NULL with @err.
  */
 CO Handle *drive_claim(const char *name, bool *owned, GError **err);
-void drive_release(const char *name);
+/* Ends the use of what drive_claim gave; @h may be NULL. */
+CO void drive_release(const char *name, Handle *h, bool owned);
 
 #endif

@@ -400,10 +400,7 @@ static CO void disk_disconnect(Device *d)
     s->bus = NULL;
     machine_unlock();
     disk_work_end(&s->work);
-    if (s->handle && s->owns_handle)
-        handle_close(s->handle);
-    else if (s->handle)
-        drive_release(s->drive);
+    drive_release(s->drive, s->handle, s->owns_handle);
     s->handle = NULL;
 }
 
