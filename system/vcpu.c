@@ -113,6 +113,7 @@ static void request_init(void *opaque)
     Vcpu *v = opaque;
 
     v->init_wanted = true;
+    v->start_wanted = false;
     x86_request(&v->cpu, X86_EVENT_STOP);
     kick(v);
 }
@@ -121,6 +122,9 @@ static void request_start(void *opaque, uint8_t page)
 {
     Vcpu *v = opaque;
 
+    /* INIT may have come so shortly before that its thread has not taken it yet. */
+    if (!v->init_wanted && !v->waits_for_start)
+        return;
     v->start_wanted = true;
     v->start_page = page;
     kick(v);
@@ -296,7 +300,7 @@ static void apic_write(void *opaque, uint64_t offset, unsigned size, uint64_t va
 static void take_requests(Vcpu *v)
 {
     if (v->init_wanted) {
-        v->init_wanted = v->start_wanted = false;
+        v->init_wanted = false;
         x86_reset(&v->cpu);
         v->waits_for_start = v->index > 0;
     }
