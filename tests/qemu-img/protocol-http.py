@@ -152,7 +152,10 @@ def ftp_serves_images():
         img('convert', '-O', 'raw', url, 'out')
         assert pathlib.Path('out').read_bytes() == content
         assert img('info', url + 'x', code=1).stderr
-        look(url, 'read 1M 64k', 'read 100k 1k')
+        # libcurl forgot some transfers whose answers were there at once: they timed out.
+        os.truncate('ftp/a.raw', 300 * MIB)
+        for _ in range(10):
+            look(url, 'read 1M 64k', 'read 100k 1k', 'read -P 0 200M 64k', 'read -P 0 250M 4M')
 
 
 @case

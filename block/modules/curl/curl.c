@@ -23,6 +23,7 @@ enum {
     REDIRECTS = 10,
     RETRIES = 2,                 /* of a read whose connection broke */
     RATE_MIN = 1024,             /* bytes per second; a slower server counts as stalled */
+    FTP_LOOK_MS = 50,            /* how often transfers by FTP are looked at */
     RATE_WHOLE = 16 << 10,       /* the same of a whole transfer, its timeout aside */
     TAG_MAX = 256,
 };
@@ -187,12 +188,28 @@ static void transfers_ended(CurlFile *f)
     }
 }
 
+/*
+ * libcurl 7.88 leaves a transfer by FTP without a socket and without an alarm if the answer to EPSV
+ * is there at once. Only a look at all transfers, again and again, goes on with it.
+ */
+static void look_at_all(CurlFile *f)
+{
+    int running;
+
+    poll_set_alarm(f->set, clock_now_ns() + FTP_LOOK_MS * INT64_C(1000000));
+    G_GNUC_BEGIN_IGNORE_DEPRECATIONS
+    curl_multi_socket_all(f->multi, &running);
+    G_GNUC_END_IGNORE_DEPRECATIONS
+}
+
 static void on_ready(void *opaque, int fd, unsigned events)
 {
     CurlFile *f = opaque;
     int mask = (events & POLLIN ? CURL_CSELECT_IN : 0) | (events & POLLOUT ? CURL_CSELECT_OUT : 0) |
                (events & (POLLERR | POLLHUP) ? CURL_CSELECT_ERR : 0), running;
 
+    if (fd < 0 && !f->is_http)
+        look_at_all(f);
     curl_multi_socket_action(f->multi, fd < 0 ? CURL_SOCKET_TIMEOUT : fd, mask, &running);
     transfers_ended(f);
 }
@@ -210,6 +227,8 @@ static int on_alarm(CURLM *multi, long ms, void *opaque)
 {
     CurlFile *f = opaque;
 
+    if (!f->is_http)
+        ms = ms < 0 ? FTP_LOOK_MS : MIN(ms, FTP_LOOK_MS);
     poll_set_alarm(f->set, ms < 0 ? 0 : clock_now_ns() + ms * INT64_C(1000000));
     return 0;
 }
