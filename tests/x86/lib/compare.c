@@ -184,6 +184,7 @@ typedef struct {
     Executor *executors[EXECUTORS];
     Bases bases;
     unsigned bits;
+    bool takes_any_rsp;          /* the host runs code whose stack pointer is no address */
     uint64_t compared[X86_C_COUNT], undefined, faulted, differ;
     unsigned shown[X86_OP_COUNT];
     uint8_t code[CODE_SIZE];
@@ -222,6 +223,11 @@ static X86Class class_of(const X86Insn *in)
     return in->vex && class >= X86_C_SSE_INT && class <= X86_C_CRYPTO ? X86_C_AVX : class;
 }
 
+static bool is_canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
 static void run_case(Comparison *c, Generated *g, Random *r, uint64_t number)
 {
     static State start, host, ours;
@@ -230,6 +236,8 @@ static void run_case(Comparison *c, Generated *g, Random *r, uint64_t number)
     unsigned length, at;
 
     if (!prepare(g, r, &start, c->bases, c->bits))
+        return;
+    if (!c->takes_any_rsp && !is_canonical(start.gpr[X86_RSP]))
         return;
     length = in ? in->length : X86_INSN_MAX;
     at = start.rip - CODE_AT;
@@ -275,16 +283,32 @@ static void report(const Comparison *c)
            all, c->faulted);
 }
 
+/*
+ * Does the host run code of @bits with this stack pointer? Some virtual machines have no segments for
+ * 32 bits, or refuse a stack pointer that is no address.
+ */
+static bool host_runs(unsigned bits, uint64_t rsp)
+{
+    static State s;
+    uint8_t code[CODE_SIZE];
+
+    memset(code, 0xcc, sizeof(code));
+    s = (State){ .rip = CODE_AT, .gpr[X86_RSP] = rsp, .fp = { .control = 0x37f, .mxcsr = 0x1f80 } };
+    native_run(&s, code, bits);
+    return s.vector == X86_BP;
+}
+
 /* NULL if the host cannot be asked. */
 static Comparison *comparison_new(unsigned bits)
 {
     Comparison *c = g_new0(Comparison, 1);
 
     c->bits = bits;
-    if (!native_start(&c->bases)) {
+    if (!native_start(&c->bases) || !host_runs(bits, DATA_AT)) {
         g_free(c);
         return NULL;
     }
+    c->takes_any_rsp = host_runs(64, UINT64_C(1) << 63);
     c->executors[INTERPRETED] = executor_new(c->bases, false);
     c->executors[TRANSLATED] = executor_new(c->bases, true);
     return c;
@@ -343,6 +367,8 @@ bool compare_known_with_host(const KnownCode *codes, uint64_t cases)
         return false;
     for (; codes->code; codes++) {
         c->bits = codes->bits;
+        if (!host_runs(c->bits, DATA_AT))
+            continue;
         for (uint64_t i = 0; i < cases; i++) {
             Random r = { .state = (i + 1) * UINT64_C(0x9e3779b97f4a7c15) };
             Generated g = known(codes);

@@ -24,6 +24,7 @@ bool can_compare(const X86Form *f)
     case X86_cli:
     case X86_sti:
     case X86_prefetch:
+    case X86_sysexit: /* undefined in long mode, or for the kernel only */
         return f->op == X86_cli || f->op == X86_sti || f->op == X86_prefetch;
     case X86_int3:
     case X86_ud0:
