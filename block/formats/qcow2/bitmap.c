@@ -49,17 +49,34 @@ CO uint64_t *bitmap_table_read(Qcow2 *q, const BitmapEntry *e, GError **err)
 /* Of all bitmaps together, so that what a file of any size claims takes bounded memory. */
 #define BITS_MAX (UINT64_C(1) << 36)
 
-typedef struct {
-    uint64_t clusters;       /* with bits that the tables name */
-    uint64_t bits;
-} Sum;
+static uint64_t bitmap_bits(const Qcow2 *q, const BitmapEntry *e)
+{
+    return div_round_up(q->size, UINT64_C(1) << e->granularity_bits);
+}
 
-/* Can the file have the clusters that the tables up to this one name? */
-static bool data_is_plausible(Qcow2 *q, const uint64_t *table, uint32_t len, Sum *sum)
+/* Looked at before any is loaded: to load most of them in vain would take long. */
+static bool bits_are_bounded(const Qcow2 *q, const GArray *list)
+{
+    uint64_t bits = 0;
+
+    for (guint i = 0; i < list->len && bits <= BITS_MAX; i++) {
+        const BitmapEntry *e = &g_array_index(list, BitmapEntry, i);
+
+        if (!(e->flags & BITMAP_IN_USE))
+            bits += bitmap_bits(q, e);
+    }
+    return bits <= BITS_MAX;
+}
+
+/*
+ * Can the file have the clusters with bits that the tables up to this one name? @clusters is the
+ * number of them.
+ */
+static bool data_is_plausible(Qcow2 *q, const uint64_t *table, uint32_t len, uint64_t *clusters)
 {
     for (uint32_t i = 0; i < len; i++)
-        sum->clusters += table[i] > BITMAP_TABLE_ONES;
-    return sum->clusters <= edge_size(q->storage) >> q->cluster_bits;
+        *clusters += table[i] > BITMAP_TABLE_ONES;
+    return *clusters <= edge_size(q->storage) >> q->cluster_bits;
 }
 
 static CO bool load_bits(Qcow2 *q, HBitmap *bits, const uint64_t *table, uint32_t len,
@@ -87,10 +104,11 @@ static CO bool load_bits(Qcow2 *q, HBitmap *bits, const uint64_t *table, uint32_
 }
 
 /* @look: only see whether it is sound. */
-static CO bool load_one(Qcow2 *q, const BitmapEntry *e, Sum *sum, bool look, GError **err)
+static CO bool load_one(Qcow2 *q, const BitmapEntry *e, uint64_t *clusters, bool look,
+                        GError **err)
 {
     g_autofree uint64_t *table = NULL;
-    uint64_t bits = div_round_up(q->size, UINT64_C(1) << e->granularity_bits);
+    uint64_t bits = bitmap_bits(q, e);
     DirtyBitmap *b;
 
     if (e->flags & BITMAP_IN_USE && look)
@@ -105,9 +123,6 @@ static CO bool load_one(Qcow2 *q, const BitmapEntry *e, Sum *sum, bool look, GEr
         return err_set(err, EINVAL, "The table of bitmap '%s' has %u entries, not the %" PRIu64
                        " that the disk's size needs", e->name, e->table_len,
                        bitmap_table_needed(q, bits));
-    sum->bits += bits;
-    if (sum->bits > BITS_MAX)
-        return err_set(err, EFBIG, "The bitmaps of the image are too large");
     if (look && e->table_off >= edge_size(q->storage))
         return true;                   /* check tells of it */
     table = bitmap_table_read(q, e, err);
@@ -115,7 +130,7 @@ static CO bool load_one(Qcow2 *q, const BitmapEntry *e, Sum *sum, bool look, GEr
         return false;
     if (look)
         return true;
-    if (!data_is_plausible(q, table, e->table_len, sum))
+    if (!data_is_plausible(q, table, e->table_len, clusters))
         return err_set(err, EINVAL, "Bitmap '%s' has more data than there is room for in the file",
                        e->name);
     b = dirty_add(q->node, e->name, 1u << e->granularity_bits, err);
@@ -129,7 +144,7 @@ static CO bool load_one(Qcow2 *q, const BitmapEntry *e, Sum *sum, bool look, GEr
 CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err)
 {
     g_autoptr(GArray) list = NULL;
-    Sum sum = {};
+    uint64_t clusters = 0;
     bool look = flags & OPEN_CHECK;
 
     if (!q->bitmap_count)
@@ -137,8 +152,10 @@ CO bool qcow2_bitmaps_open(Qcow2 *q, OpenFlags flags, GError **err)
     list = bitmap_directory_read(q, err);
     if (!list)
         return false;
+    if (!bits_are_bounded(q, list))
+        return err_set(err, EFBIG, "The bitmaps of the image are too large");
     for (guint i = 0; i < list->len; i++)
-        if (!load_one(q, &g_array_index(list, BitmapEntry, i), &sum, look, err))
+        if (!load_one(q, &g_array_index(list, BitmapEntry, i), &clusters, look, err))
             return false;
     if (flags & OPEN_CHECK)
         return true;                   /* they stay as they are in the file */
