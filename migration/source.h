@@ -6,12 +6,17 @@
 #ifndef MIGRATION_SOURCE_H
 #define MIGRATION_SOURCE_H
 
+#include "migration/multifd.h"
 #include "migration/output.h"
 #include "migration/section.h"
+#include "migration/xbzrle.h"
 
 typedef struct {
     Output out;
     RamBlocks *ram;           /* not owned */
+    MultifdSend *multifd;     /* takes the pages that are not zero; NULL: the stream does. Not owned */
+    Xbzrle *xbzrle;           /* for pages that come again; NULL: they go whole. Not owned */
+    bool is_first_pass, is_last_pass;
     unsigned long **pending;  /* of each block: a bit for each page that is to be sent */
     uint64_t pending_pages;
     const RamBlock *last;
@@ -22,10 +27,14 @@ void source_init(MigSource *s, RamBlocks *ram,
                  CO int (*write)(void *opaque, const void *buf, size_t len), void *opaque);
 void source_clear(MigSource *s);
 
-/* Header, and the list of memory; all pages are pending. */
-CO void source_begin(MigSource *s, const char *machine);
+/* Header, with @uuid unless it is NULL, and the list of memory; all pages are pending. */
+CO void source_begin(MigSource *s, const char *machine, const uint8_t *uuid);
 /* The target shall answer: messages RETURN_* come back. */
 CO void source_open_return_path(MigSource *s);
+/* Bytes that have been sent, or will be with the next flush. */
+uint64_t source_bytes(const MigSource *s);
+/* All that was pending has been sent once; what is added now comes again. */
+void source_begin_pass(MigSource *s);
 /* The page with that number of the first block. */
 void source_add_pending(MigSource *s, size_t page);
 /*

@@ -116,12 +116,13 @@ static bool all_ram_came(const StreamReader *r)
     return true;
 }
 
-CO bool target_read(Input *in, const char *machine, RamBlocks *ram, const GPtrArray *sections,
+CO bool target_read(Input *in, const char *machine, const uint8_t *uuid, RamBlocks *ram,
+                    const GPtrArray *sections,
                     CO int (*reply_fn)(void *opaque, const void *buf, size_t len), void *opaque,
                     GError **err)
 {
     Target t = {
-        .reader = { .in = in, .ram = ram, .configured = configured, .device = device,
+        .reader = { .in = in, .ram = ram, .uuid = uuid, .configured = configured, .device = device,
                     .command = command, .opaque = &t },
         .machine = machine, .sections = sections, .seen = g_new0(bool, sections->len),
         .reply = reply_fn, .opaque = opaque,

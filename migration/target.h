@@ -8,10 +8,12 @@
 
 /*
  * Reads a stream into @ram and @sections (of MigSection *) of machine @machine, which stands still.
+ * @uuid: which the guest's has to be, if it comes; NULL: any.
  * @reply sends to the source, where that listens (NULL: it does not). False with @err: the guest must
  * not run, whatever has come.
  */
-CO bool target_read(Input *in, const char *machine, RamBlocks *ram, const GPtrArray *sections,
+CO bool target_read(Input *in, const char *machine, const uint8_t *uuid, RamBlocks *ram,
+                    const GPtrArray *sections,
                     CO int (*reply)(void *opaque, const void *buf, size_t len), void *opaque,
                     GError **err);
 

@@ -60,6 +60,20 @@ class Emulator(Talker):
     def status(self):
         return self.answer('query-migrate').get('status')
 
+    def turn_on(self, *capabilities):
+        on = [{'capability': c, 'state': True} for c in capabilities]
+        assert self.answer('migrate-set-capabilities', capabilities=on) == {}
+
+    def tune(self, **parameters):
+        assert self.answer('migrate-set-parameters', **parameters) == {}
+
+    def listen(self, uri):
+        """Begins to wait, with -incoming defer; returns by what URI it is reached."""
+        assert self.answer('migrate-incoming', uri=uri) == {}
+        wait_for(lambda: 'socket-address' in self.answer('query-migrate'))
+        address = self.answer('query-migrate')['socket-address'][0]
+        return f'tcp:127.0.0.1:{address["port"]}' if address['type'] == 'inet' else uri
+
     def migrate(self, uri, expect='completed'):
         assert self.answer('migrate', uri=uri) == {}
         wait_for(lambda: self.status() in ('completed', 'failed', 'cancelled'))
