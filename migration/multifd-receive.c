@@ -287,7 +287,19 @@ static void receiver_free(gpointer p)
     g_free(r);
 }
 
-static bool open_receiver(MultifdReceive *m, Channel *c, GError **err)
+MultifdReceive *multifd_receive_new(const MultifdConfig *config, RamBlocks *ram,
+                                    void (*failed)(void *opaque), void *opaque)
+{
+    MultifdReceive *m = g_new0(MultifdReceive, 1);
+
+    *m = (MultifdReceive){
+        .main = loop_self(), .config = *config, .ram = ram, .failed = failed, .opaque = opaque,
+        .receivers = g_ptr_array_new_with_free_func(receiver_free),
+    };
+    return m;
+}
+
+bool multifd_receive_add(MultifdReceive *m, Channel *c, GError **err)
 {
     Receiver *r = g_new0(Receiver, 1);
     g_autofree char *name = g_strdup_printf("multifdrecv_%u", m->receivers->len);
@@ -304,25 +316,6 @@ static bool open_receiver(MultifdReceive *m, Channel *c, GError **err)
     if (r->thread)
         run(r);
     return r->thread;
-}
-
-CO MultifdReceive *multifd_receive_new(const MultifdConfig *config, GPtrArray *channels,
-                                       RamBlocks *ram, void (*failed)(void *opaque), void *opaque,
-                                       GError **err)
-{
-    MultifdReceive *m = g_new0(MultifdReceive, 1);
-    bool ok = true;
-
-    *m = (MultifdReceive){
-        .main = loop_self(), .config = *config, .ram = ram, .failed = failed, .opaque = opaque,
-        .receivers = g_ptr_array_new_with_free_func(receiver_free),
-    };
-    while (channels->len && ok)
-        ok = open_receiver(m, g_ptr_array_steal_index(channels, 0), err);
-    if (ok)
-        return m;
-    multifd_receive_free(m);
-    return NULL;
 }
 
 void multifd_receive_interrupt(MultifdReceive *m)

@@ -222,7 +222,17 @@ static CO bool greet(MultifdSend *m, const Sender *s, unsigned id, GError **err)
     return r >= 0 || err_set_errno(err, r, "Channel %u cannot be written", id);
 }
 
-static CO bool open_sender(MultifdSend *m, Channel *c, GError **err)
+MultifdSend *multifd_send_new(const MultifdConfig *config)
+{
+    MultifdSend *m = g_new0(MultifdSend, 1);
+
+    m->main = loop_self();
+    m->config = *config;
+    m->senders = g_ptr_array_new_with_free_func(sender_free);
+    return m;
+}
+
+CO bool multifd_send_add(MultifdSend *m, Channel *c, GError **err)
 {
     Sender *s = g_new0(Sender, 1);
     unsigned id = m->senders->len;
@@ -241,22 +251,6 @@ static CO bool open_sender(MultifdSend *m, Channel *c, GError **err)
         return false;
     s->thread = loop_thread_start(name, err);
     return s->thread;
-}
-
-CO MultifdSend *multifd_send_new(const MultifdConfig *config, GPtrArray *channels, GError **err)
-{
-    MultifdSend *m = g_new0(MultifdSend, 1);
-    bool ok = true;
-
-    m->main = loop_self();
-    m->config = *config;
-    m->senders = g_ptr_array_new_with_free_func(sender_free);
-    while (channels->len && ok)
-        ok = open_sender(m, g_ptr_array_steal_index(channels, 0), err);
-    if (ok)
-        return m;
-    multifd_send_free(m);
-    return NULL;
 }
 
 void multifd_send_interrupt(MultifdSend *m)

@@ -54,8 +54,12 @@ typedef struct {
 
 typedef struct MultifdSend MultifdSend;
 
-/* Greets on @channels (of Channel *), which it takes also if it fails. NULL with @err. */
-CO MultifdSend *multifd_send_new(const MultifdConfig *config, GPtrArray *channels, GError **err);
+MultifdSend *multifd_send_new(const MultifdConfig *config);
+/*
+ * Takes connected channel @c, also if it fails, and greets on it. A target may look at nothing else
+ * until that has come, so the next one is connected afterwards. False with @err.
+ */
+CO bool multifd_send_add(MultifdSend *m, Channel *c, GError **err);
 /* Sends the page at @off of @b soon; reads it any time before multifd_send_sync returns. */
 CO void multifd_send_page(MultifdSend *s, const RamBlock *b, uint64_t off);
 /*
@@ -74,12 +78,13 @@ CO void multifd_send_free(MultifdSend *s);
 typedef struct MultifdReceive MultifdReceive;
 
 /*
- * Receives pages of @ram from @channels (of Channel *), which it takes also if it fails. @failed is
- * called when a channel fails, since the main stream may wait for what comes no more. NULL with @err.
+ * Receives pages of @ram. @failed is called when a channel fails, since the main stream may wait for
+ * what comes no more.
  */
-CO MultifdReceive *multifd_receive_new(const MultifdConfig *config, GPtrArray *channels,
-                                       RamBlocks *ram, void (*failed)(void *opaque), void *opaque,
-                                       GError **err);
+MultifdReceive *multifd_receive_new(const MultifdConfig *config, RamBlocks *ram,
+                                    void (*failed)(void *opaque), void *opaque);
+/* Takes connected channel @c, also if it fails. False with @err. */
+bool multifd_receive_add(MultifdReceive *m, Channel *c, GError **err);
 /* Waits until all pages of the round are here, and lets the next one begin. False: @in has failed. */
 CO bool multifd_receive_sync(MultifdReceive *m, Input *in);
 /* If a channel failed: replaces *@err by why. */

@@ -60,36 +60,39 @@ static MultifdConfig multifd_config(void)
     return c;
 }
 
-/* A Channel for each thread; NULL with @err. */
-static CO GPtrArray *open_channels(Transport *t, unsigned n, GError **err)
+MultifdSend *migration_multifd_send(void)
 {
-    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func((GDestroyNotify)channel_free);
+    MultifdConfig config = multifd_config();
 
-    while (list->len < n) {
+    return multifd_send_new(&config);
+}
+
+MultifdReceive *migration_multifd_receive(RamBlocks *ram, void (*failed)(void *opaque), void *opaque)
+{
+    MultifdConfig config = multifd_config();
+
+    return multifd_receive_new(&config, ram, failed, opaque);
+}
+
+CO bool migration_connect_more(Transport *t, MultifdSend *m, GError **err)
+{
+    for (unsigned i = migration_more_channels(); i; i--) {
         Channel *c = transport_open_more(t, err);
 
-        if (!c)
-            return NULL;
-        g_ptr_array_add(list, c);
+        if (!c || !multifd_send_add(m, c, err))
+            return false;
     }
-    return g_steal_pointer(&list);
+    return true;
 }
 
-CO MultifdSend *migration_multifd_send(Transport *t, GError **err)
+CO bool migration_accept_more(Transport *t, MultifdReceive *m, GError **err)
 {
-    MultifdConfig config = multifd_config();
-    g_autoptr(GPtrArray) channels = open_channels(t, config.channels, err);
+    for (unsigned i = migration_more_channels(); i; i--) {
+        Channel *c = transport_open_more(t, err);
 
-    return channels ? multifd_send_new(&config, channels, err) : NULL;
-}
-
-CO MultifdReceive *migration_multifd_receive(Transport *t, RamBlocks *ram,
-                                             void (*failed)(void *opaque), void *opaque,
-                                             GError **err)
-{
-    MultifdConfig config = multifd_config();
-    g_autoptr(GPtrArray) channels = open_channels(t, config.channels, err);
-
+        if (!c || !multifd_receive_add(m, c, err))
+            return false;
+    }
     transport_stop_listening(t);
-    return channels ? multifd_receive_new(&config, channels, ram, failed, opaque, err) : NULL;
+    return true;
 }

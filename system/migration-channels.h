@@ -12,11 +12,11 @@ bool migration_check_uri(const char *uri, GError **err);
 Transport *migration_transport_new(const char *uri, bool sends, GError **err);
 /* How many connections follow the main one. */
 unsigned migration_more_channels(void);
-/* Opens them. NULL with @err. */
-CO MultifdSend *migration_multifd_send(Transport *t, GError **err);
-CO MultifdReceive *migration_multifd_receive(Transport *t, RamBlocks *ram,
-                                             void (*failed)(void *opaque), void *opaque,
-                                             GError **err);
+MultifdSend *migration_multifd_send(void);
+MultifdReceive *migration_multifd_receive(RamBlocks *ram, void (*failed)(void *opaque), void *opaque);
+/* Adds them. False with @err. */
+CO bool migration_connect_more(Transport *t, MultifdSend *m, GError **err);
+CO bool migration_accept_more(Transport *t, MultifdReceive *m, GError **err);
 /* The UUID of the guest, 16 bytes; zeroes: it has none. */
 void migration_guest_uuid(uint8_t uuid[16]);
 

@@ -442,8 +442,8 @@ static CO bool run_away(GError **err)
     if (migration_has(MIGRATION_CAPABILITY_RETURN_PATH) && !transport_is_socket(mig.transport))
         return err_set(err, ENOTSUP, "A return path needs a socket");
     if (migration_more_channels()) {
-        mig.multifd_send = migration_multifd_send(mig.transport, err);
-        if (!mig.multifd_send)
+        mig.multifd_send = migration_multifd_send();
+        if (!migration_connect_more(mig.transport, mig.multifd_send, err))
             return false;
     }
     g_clear_pointer(&mig.xbzrle, xbzrle_free);
@@ -571,9 +571,9 @@ static CO bool receive_from(CarriedState *carried, GError **err)
     ram_blocks_init(&ram);
     machine_ram_blocks(mig.machine, &ram, false);
     if (migration_more_channels()) {
-        mig.multifd_receive = migration_multifd_receive(mig.transport, &ram, channel_failed, NULL, err);
+        mig.multifd_receive = migration_multifd_receive(&ram, channel_failed, NULL);
         ram.part_ended = part_ended;
-        ok = mig.multifd_receive;
+        ok = migration_accept_more(mig.transport, mig.multifd_receive, err);
     }
     ok = ok && read_all(&ram, carried, err);
     /* The channel's own fault tells more than what the main stream lacks for it. */
