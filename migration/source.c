@@ -151,36 +151,44 @@ static CO void send_word(MigSource *s, const RamBlock *b, size_t first, unsigned
 
 /* ---- passes ---------------------------------------------------------------------------------- */
 
-static CO void send_pending(MigSource *s, uint64_t limit)
+/* True: the end of memory is reached. */
+static CO bool send_pending(MigSource *s, uint64_t limit)
 {
     autofd int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     uint64_t start = source_bytes(s);
 
-    for (guint i = 0; i < s->ram->blocks->len; i++) {
-        const RamBlock *b = s->ram->blocks->pdata[i];
-        size_t words = words_of(b);
+    for (; s->at_block < s->ram->blocks->len; s->at_block++, s->at_word = 0) {
+        const RamBlock *b = s->ram->blocks->pdata[s->at_block];
+        unsigned long *pending = s->pending[s->at_block];
 
-        for (size_t w = 0; w < words; w++) {
-            unsigned long set = s->pending[i][w];
+        for (size_t words = words_of(b); s->at_word < words; s->at_word++) {
+            size_t w = s->at_word;
+            unsigned long set = pending[w];
 
             if (!set)
                 continue;
             if (source_bytes(s) - start >= limit || s->out.error)
-                return;
+                return false;
             /* A page that is written from now on has to come again. */
-            s->pending[i][w] = 0;
+            pending[w] = 0;
             send_word(s, b, w * WORD, set, untouched(pagemap, b->host + w * WORD * RAM_PAGE_SIZE));
         }
     }
+    s->at_block = s->at_word = 0;
+    return true;
 }
 
 CO bool source_ram(MigSource *s, uint64_t limit, bool is_last)
 {
+    bool is_through;
+
     stream_write_section_part(&s->out, is_last ? ELEMENT_END : ELEMENT_PART, RAM_ID);
     s->is_last_pass = is_last;
-    send_pending(s, is_last ? UINT64_MAX : limit);
+    if (is_last)
+        s->at_block = s->at_word = 0;
+    is_through = send_pending(s, is_last ? UINT64_MAX : limit);
     end_part(s);
-    return !s->pending_pages;
+    return is_through;
 }
 
 /* ---- devices --------------------------------------------------------------------------------- */
@@ -202,6 +210,8 @@ static CO void send_section(MigSource *s, const MigSection *m, uint32_t id, json
     json_put_str(o, "vmsd_name", m->layout->name);
     json_put_int(o, "version", m->layout->version);
     json_array_append_new(devices, o);
+    if (s->stages)
+        stages_mark(s->stages, "device", m->name);
 }
 
 CO int source_finish(MigSource *s, const GPtrArray *sections)

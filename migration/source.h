@@ -9,16 +9,20 @@
 #include "migration/multifd.h"
 #include "migration/output.h"
 #include "migration/section.h"
+#include "migration/stages.h"
 #include "migration/xbzrle.h"
 
 typedef struct {
     Output out;
     RamBlocks *ram;           /* not owned */
     MultifdSend *multifd;     /* takes the pages that are not zero; NULL: the stream does. Not owned */
+    Stages *stages;           /* takes the time that devices need; NULL: nobody asks. Not owned */
     Xbzrle *xbzrle;           /* for pages that come again; NULL: they go whole. Not owned */
     bool is_first_pass, is_last_pass;
     unsigned long **pending;  /* of each block: a bit for each page that is to be sent */
     uint64_t pending_pages;
+    guint at_block;           /* how far the pass under way has come */
+    size_t at_word;
     const RamBlock *last;
     uint64_t zero_pages, pages;
 } MigSource;
@@ -38,8 +42,9 @@ void source_begin_pass(MigSource *s);
 /* The page with that number of the first block. */
 void source_add_pending(MigSource *s, size_t page);
 /*
- * Sends up to @limit bytes, about, of what is pending, as a part of the section; @is_last: as its end,
- * without a limit. True: nothing is pending any more.
+ * Sends up to @limit bytes, about, of what is pending, as a part of the section; @is_last: all of it, as
+ * the section's end. True: the pass has come to the end of memory. What became pending behind it is for
+ * the next one.
  */
 CO bool source_ram(MigSource *s, uint64_t limit, bool is_last);
 /* The sections of devices, of MigSection *, and the end. 0 or the first error of all that was written. */

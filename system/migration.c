@@ -5,6 +5,7 @@
 #include "block/monitor-nodes.h"
 #include "hw/virtio/drives.h"
 #include "io/co-lock.h"
+#include "migration/forecast.h"
 #include "migration/source.h"
 #include "migration/target.h"
 #include "migration/wire.h"
@@ -24,7 +25,7 @@
 
 #define MS INT64_C(1000000)
 /* Memory is sent in pieces so long that others are not kept waiting. */
-enum { PIECE = 1 << 20, MULTIFD_PIECE_MAX = 64 << 20, SLICE_MS = 50 };
+enum { PIECE = 1 << 20, MULTIFD_PIECE_MAX = 64 << 20, SLICE_MS = 50, LOOK_MS = 500 };
 
 static struct {
     Machine *machine;
@@ -47,6 +48,11 @@ static struct {
     uint64_t slice_bytes;
     uint64_t transferred, multifd_bytes, before_stop, zero_pages, pages, remaining, total, passes, dirty_rate;
     double bandwidth;      /* bytes a second, of the last pass */
+    double pass_rate;      /* bytes of memory a second that the pass under way gets through */
+    int64_t collected;     /* when written pages were looked for last */
+    uint64_t written;      /* pages that were found then */
+    int64_t part_ended;    /* at the target: when the last part of memory was here */
+    Stages stages;         /* of the guest's pause */
 } mig = {
     .point = HOLD_POINT_INIT("Migration"),
 };
@@ -172,6 +178,7 @@ static void begin_log(void *opaque)
 
 static void add_pending(void *opaque, size_t page)
 {
+    mig.written++;
     source_add_pending(opaque, page);
 }
 
@@ -179,6 +186,17 @@ static void collect_log(void *opaque)
 {
     ram_log_collect(add_pending, opaque);
     forget_write_access();
+}
+
+/* Looks for what was written since the last time, and how fast that goes. */
+static CO void collect(MigSource *s)
+{
+    int64_t before = mig.collected;
+
+    mig.written = 0;
+    run_state_between(collect_log, s);
+    mig.collected = clock_now_ns();
+    mig.dirty_rate = mig.written * 1e9 / MAX(mig.collected - before, 1);
 }
 
 static void end_log(void *opaque)
@@ -212,14 +230,19 @@ static void note_progress(const MigSource *s)
 /* Waits while more has been sent than the bandwidth allows, and lets others run. */
 static CO void pace(const MigSource *s)
 {
-    uint64_t limit = migration_number("max-bandwidth"), sent = source_bytes(s) - mig.slice_bytes;
-    int64_t now = clock_now_ns(), due;
+    uint64_t sent = source_bytes(s) - mig.slice_bytes;
 
-    if (limit && sent) {
-        due = mig.slice_began + (int64_t)MIN((unsigned __int128)sent * 1000000000 / limit,
-                                             (unsigned __int128)INT64_MAX / 4);
-        if (due > now)
-            co_sleep(MIN(due - now, SLICE_MS * MS));
+    while (!mig.is_cancelled) {
+        /* The limit may change while we wait. */
+        uint64_t limit = migration_number("max-bandwidth");
+        int64_t now = clock_now_ns(), due = now;
+
+        if (limit && sent)
+            due = mig.slice_began + (int64_t)MIN((unsigned __int128)sent * 1000000000 / limit,
+                                                 (unsigned __int128)INT64_MAX / 4);
+        if (due <= now)
+            break;
+        co_sleep(MIN(due - now, SLICE_MS * MS));
     }
     if (clock_now_ns() - mig.slice_began > SLICE_MS * MS) {
         mig.slice_began = clock_now_ns();
@@ -231,7 +254,7 @@ static CO void pace(const MigSource *s)
 /* The end of each piece is a barrier for multifd's channels, so pieces are longer there. */
 static uint64_t piece(const MigSource *s)
 {
-    uint64_t slice = migration_number("max-bandwidth") * SLICE_MS / 1000;
+    uint64_t slice = migration_number("max-bandwidth") / 1000 * SLICE_MS;
 
     return !s->multifd ? PIECE : !slice ? MULTIFD_PIECE_MAX : CLAMP(slice, PIECE, MULTIFD_PIECE_MAX);
 }
@@ -240,13 +263,20 @@ static uint64_t piece(const MigSource *s)
 static CO bool send_pass(MigSource *s, GError **err)
 {
     int64_t start = clock_now_ns(), end;
-    uint64_t bytes = source_bytes(s);
+    uint64_t bytes = source_bytes(s), pages = s->pages + s->zero_pages;
 
     while (!source_ram(s, piece(s), false)) {
         if (is_broken(s, err) || is_cancelled(err))
             return false;
-        note_progress(s);
         pace(s);
+        /* The first pass is long, and without a look at it nothing is known of what comes then. */
+        if (s->is_first_pass && clock_now_ns() - mig.collected > LOOK_MS * MS)
+            collect(s);
+        note_progress(s);
+        mig.pass_rate = (s->pages + s->zero_pages - pages) * (double)RAM_PAGE_SIZE * 1e9 /
+                        MAX(clock_now_ns() - start, 1);
+        if (s->is_first_pass)
+            mig.bandwidth = (source_bytes(s) - bytes) * 1e9 / MAX(clock_now_ns() - start, 1);
     }
     note_progress(s);
     end = clock_now_ns();
@@ -267,7 +297,6 @@ static bool is_short_enough(void)
 static CO bool send_live(MigSource *s, GError **err)
 {
     do {
-        int64_t start = clock_now_ns();
         uint64_t dirty, sent = source_bytes(s);
 
         mig.passes++;
@@ -275,11 +304,10 @@ static CO bool send_live(MigSource *s, GError **err)
             event_migration_pass(mig.passes);
         if (!send_pass(s, err))
             return false;
-        run_state_between(collect_log, s);
+        collect(s);
         note_progress(s);
         source_begin_pass(s);
         dirty = s->pending_pages;
-        mig.dirty_rate = dirty * 1e9 / MAX(clock_now_ns() - start, 1);
         if (migration_has(MIGRATION_CAPABILITY_AUTO_CONVERGE))
             throttle_after_pass(mig.machine, dirty * RAM_PAGE_SIZE, source_bytes(s) - sent);
     } while (!is_short_enough());
@@ -361,21 +389,27 @@ static CO bool switch_over(MigSource *s, MachineState before, GError **err)
     mig.before_stop = source_bytes(s);
     if (!await_continue(err))
         return false;
-    run_state_between(collect_log, s);
+    if (migration_has(MIGRATION_CAPABILITY_PAUSE_BEFORE_SWITCHOVER))
+        stages_mark(&mig.stages, "pre-switchover", NULL);
+    collect(s);
     mig.passes++;
     if (migration_has(MIGRATION_CAPABILITY_EVENTS))
         event_migration_pass(mig.passes);
     source_ram(s, 0, true);
     note_progress(s);
+    stages_mark(&mig.stages, "memory", NULL);
     if (is_broken(s, err) || is_cancelled(err) || !set_images_active(false, err))
         return false;
+    stages_mark(&mig.stages, "images", NULL);
     r = send_devices(s, sections);
     note_progress(s);
+    stages_mark(&mig.stages, "send", NULL);
     if (r < 0)
         return err_set_errno(err, r, "The stream cannot be written");
     if (migration_has(MIGRATION_CAPABILITY_RETURN_PATH) && !await_answer(mig.transport, err))
         return false;
     r = transport_finish(mig.transport);
+    stages_mark(&mig.stages, "end", NULL);
     /* From here on the guest is the target's. */
     return r >= 0 || err_set_errno(err, r, "The stream may not have arrived");
 }
@@ -404,10 +438,12 @@ static CO bool send_guest(MigSource *s, MachineState *before, GError **err)
         return false;
     throttle_end();
     mig.stopped = clock_now_ns();
+    stages_begin(&mig.stages, mig.stopped);
     *before = run_state();
     if (!machine_state_travels(*before))
         return err_set(err, EBUSY, "The guest has stopped in a state that streams do not carry");
     run_state_stop(STATE_FINISH_MIGRATE);
+    stages_mark(&mig.stages, "stop", NULL);
     return switch_over(s, *before, err);
 }
 
@@ -457,6 +493,8 @@ static CO bool run_away(GError **err)
     source_init(&s, &ram, transport_write, mig.transport);
     s.multifd = mig.multifd_send;
     s.xbzrle = mig.xbzrle;
+    s.stages = &mig.stages;
+    mig.collected = clock_now_ns();
     run_state_between(begin_log, NULL);
     mig.total = mig.machine->config.ram_size;
     ok = send_guest(&s, &before, err);
@@ -511,6 +549,8 @@ bool migration_start(const char *uri, GError **err)
     mig.has_begun = true;
     mig.began = mig.slice_began = clock_now_ns();
     mig.slice_bytes = mig.transferred = mig.multifd_bytes = mig.before_stop = mig.zero_pages = mig.pages = 0;
+    mig.bandwidth = mig.pass_rate = 0;
+    stages_clear(&mig.stages);
     mig.remaining = mig.passes = mig.dirty_rate = mig.downtime_ns = mig.ended = mig.setup_ns = 0;
     set_status(MIGRATION_STATUS_SETUP);
     co_group_start(&mig.running, migrate_away, NULL);
@@ -555,12 +595,19 @@ static CO bool read_all(RamBlocks *ram, CarriedState *carried, GError **err)
     input_init(&in, transport_read, t);
     migration_guest_uuid(uuid);
     return target_read(&in, "microvm", carries_uuid(uuid) ? uuid : NULL, ram, sections,
-                       transport_is_socket(t) ? transport_write : NULL, t, err);
+                       transport_is_socket(t) ? transport_write : NULL, t, &mig.stages,
+                       err);
 }
 
 static CO bool part_ended(RamBlocks *ram, Input *in)
 {
-    return multifd_receive_sync(mig.multifd_receive, in);
+    bool ok = !mig.multifd_receive || multifd_receive_sync(mig.multifd_receive, in);
+
+    /* The guest stands still since the end of some part: the last but one will have been it. */
+    stages_begin(&mig.stages, mig.part_ended ? mig.part_ended : clock_now_ns());
+    stages_mark(&mig.stages, "memory", NULL);
+    mig.part_ended = mig.stages.last;
+    return ok;
 }
 
 static CO bool receive_from(CarriedState *carried, GError **err)
@@ -570,9 +617,9 @@ static CO bool receive_from(CarriedState *carried, GError **err)
 
     ram_blocks_init(&ram);
     machine_ram_blocks(mig.machine, &ram, false);
+    ram.part_ended = part_ended;
     if (migration_more_channels()) {
         mig.multifd_receive = migration_multifd_receive(&ram, channel_failed, NULL);
-        ram.part_ended = part_ended;
         ok = migration_accept_more(mig.transport, mig.multifd_receive, err);
     }
     ok = ok && read_all(&ram, carried, err);
@@ -620,6 +667,7 @@ static CO void await_guest(void *arg)
 {
     g_autoptr(GError) err = NULL;
     CarriedState carried = { .state = STATE_RUNNING };
+    bool runs, late;
 
     if (!receive(&carried, &err)) {
         set_status(MIGRATION_STATUS_FAILED);
@@ -630,21 +678,27 @@ static CO void await_guest(void *arg)
         return;
     }
     mig.is_incoming = false;
+    runs = carried.state == STATE_RUNNING ||
+           (carried.state == STATE_PRELAUNCH && !carried.has_come);
+    late = migration_has(MIGRATION_CAPABILITY_LATE_BLOCK_ACTIVATE) &&
+           !(runs && run_state_guest_starts());
     /* What the source has written meanwhile is read anew. */
-    if (!set_images_active(true, &err)) {
+    if (!late && !set_images_active(true, &err)) {
         complain("load of migration failed: %s", err->message);
         set_status(MIGRATION_STATUS_FAILED);
         run_state_fail();
         return;
     }
+    stages_mark(&mig.stages, "images", NULL);
     tell_devices();
-    if (carried.state == STATE_RUNNING || (carried.state == STATE_PRELAUNCH && !carried.has_come)) {
+    if (runs) {
         run_state_stop(STATE_PAUSED);
         if (run_state_guest_starts())
             run_state_start();
     } else {
         run_state_stop(carried.state);
     }
+    stages_mark(&mig.stages, "start", NULL);
     set_status(MIGRATION_STATUS_COMPLETED);
 }
 
@@ -723,6 +777,27 @@ static void put_reasons(json_t *o)
         json_decref(list);
 }
 
+static json_t *forecast_info(void)
+{
+    Measured m = {
+        .bandwidth = mig.bandwidth, .pass_rate = MAX(mig.pass_rate, mig.bandwidth),
+        .dirty_rate = mig.dirty_rate * (double)RAM_PAGE_SIZE,
+        .passed = (clock_now_ns() - mig.collected) / 1e9, .remaining = mig.remaining,
+        .memory = mig.total, .limit = migration_number("downtime-limit") / 1e3,
+    };
+    Forecast f = forecast(&m);
+    json_t *o = json_object();
+
+    json_put_bool(o, "converges", f.converges);
+    if (f.converges) {
+        json_put_int(o, "time-left", f.seconds * 1e3);
+        json_put_int(o, "downtime", f.downtime * 1e3);
+    }
+    json_put_int(o, "dirty-rate", m.dirty_rate);
+    json_put_int(o, "bandwidth", m.bandwidth);
+    return o;
+}
+
 static void put_times(json_t *o)
 {
     bool completed = mig.status == MIGRATION_STATUS_COMPLETED;
@@ -738,6 +813,8 @@ static void put_times(json_t *o)
         json_put_int(o, "expected-downtime",
                      mig.bandwidth > 0 ? (int64_t)(mig.remaining * 1e3 / mig.bandwidth)
                                        : (int64_t)migration_number("downtime-limit"));
+    if (mig.status == MIGRATION_STATUS_ACTIVE && mig.bandwidth > 0)
+        json_put(o, "x-forecast", forecast_info());
     if (throttle_percent())
         json_put_int(o, "cpu-throttle-percentage", throttle_percent());
     json_put(o, "ram", ram_info());
@@ -756,6 +833,8 @@ json_t *migration_info(void)
     if (mig.has_begun && away &&
         (migration_is_active() || mig.status == MIGRATION_STATUS_COMPLETED))
         put_times(o);
+    if (mig.status == MIGRATION_STATUS_COMPLETED && mig.stages.stages)
+        json_put(o, "x-downtime", stages_json(&mig.stages));
     if (mig.status == MIGRATION_STATUS_FAILED && mig.error)
         json_put_str(o, "error-desc", mig.error);
     if (mig.is_incoming && mig.addresses)
@@ -792,4 +871,5 @@ CO void migration_end(void)
     g_free(mig.uri);
     g_free(mig.error);
     xbzrle_free(mig.xbzrle);
+    stages_clear(&mig.stages);
 }
