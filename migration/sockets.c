@@ -4,9 +4,13 @@
 #include "util/err.h"
 #include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+/* Whoever waits for connections looks this often whether any can still come. */
+#define LOOK_NS INT64_C(200000000)
 
 /* ---- addresses ------------------------------------------------------------------------------- */
 
@@ -117,6 +121,17 @@ void mig_sockets_stop_listening(MigSockets *s)
     g_clear_pointer(&s->listeners, g_ptr_array_unref);
 }
 
+/* The source has gone, so nobody else will connect. */
+static bool is_abandoned(const MigSockets *s)
+{
+    struct pollfd p = { .events = POLLRDHUP };
+
+    if (!s->first)
+        return false;
+    p.fd = channel_fd(s->first);
+    return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR);
+}
+
 /* The next connection to one of the listening sockets; -1 with @err. */
 static CO int accept_any(MigSockets *s, GError **err)
 {
@@ -132,9 +147,13 @@ static CO int accept_any(MigSockets *s, GError **err)
                 return -1;
             }
         }
+        if (is_abandoned(s)) {
+            err_set(err, EPIPE, "The source has ended the main connection before all others were made");
+            return -1;
+        }
         /* Only a name that stands for several addresses has more than one. */
         if (s->listeners->len == 1)
-            channel_wait_readable(s->listeners->pdata[0], 0);
+            channel_wait_readable(s->listeners->pdata[0], clock_now_ns() + LOOK_NS);
         else
             co_sleep(5000000);
     }

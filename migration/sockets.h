@@ -17,6 +17,7 @@ typedef struct {
     char *hostname;       /* what the target's certificate must be for; NULL: the address's host */
     char *authz;          /* the object that says which sources are welcome; NULL: all are */
 
+    const Channel *first; /* the main connection: if it ends, no other one follows; NULL: none yet */
     GPtrArray *listeners; /* of Channel; NULL: none */
     NetAttempt attempt;
     Channel *greeted;     /* in its handshake; NULL: none is */

@@ -223,6 +223,7 @@ CO int source_finish(MigSource *s, const GPtrArray *sections)
     json_put(description, "devices", devices);
     for (guint i = 0; i < sections->len; i++)
         send_section(s, sections->pdata[i], FIRST_ID + i, devices);
+    s->end = s->out.total;
     stream_write_end(&s->out, description);
     return output_flush(&s->out);
 }

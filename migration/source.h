@@ -25,6 +25,7 @@ typedef struct {
     size_t at_word;
     const RamBlock *last;
     uint64_t zero_pages, pages;
+    uint64_t end;             /* the place of the end mark, once that is put */
 } MigSource;
 
 void source_init(MigSource *s, RamBlocks *ram,

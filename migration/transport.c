@@ -201,6 +201,7 @@ CO bool transport_open(Transport *t, GError **err)
     if (is_address(kind)) {
         t->is_socket = true;
         t->channel = transport_open_more(t, err);
+        t->sockets.first = t->channel;
     } else {
         open_other(t, kind, rest, err);
     }
@@ -276,7 +277,7 @@ CO int transport_finish(Transport *t)
         r = synced < 0 && synced != -EINVAL && synced != -EROFS && !r ? synced : r;
     }
     channel_free(t->channel);
-    t->channel = NULL;
+    t->sockets.first = t->channel = NULL;
     if (t->command) {
         int ended = wait_command(t);
 

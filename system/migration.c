@@ -33,6 +33,7 @@ static struct {
 
     MigrationStatus status;
     bool has_begun, is_incoming, awaits_uri, is_cancelled, may_continue, needs_activation;
+    bool is_handed_over;   /* the target may have the guest, and run it */
     char *uri, *error;
     json_t *addresses;     /* on which a guest is awaited */
     Transport *transport;  /* NULL: none yet */
@@ -337,11 +338,21 @@ static CO int keep_in_memory(void *opaque, const void *buf, size_t len)
     return 0;
 }
 
+/* Until the end mark is on its way nobody else can run the guest; from then on the target may. */
+static CO int send_kept(const MigSource *s, const GByteArray *bytes)
+{
+    size_t rest = s->out.total - s->end, devices = bytes->len - rest;
+    int r = transport_write(mig.transport, bytes->data, devices);
+
+    if (r < 0)
+        return r;
+    mig.is_handed_over = transport_is_socket(mig.transport);
+    return transport_write(mig.transport, bytes->data + devices, rest);
+}
+
 static CO int send_devices(MigSource *s, const GPtrArray *sections)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
-    CO int (*write)(void *opaque, const void *buf, size_t len) = s->out.write;
-    void *opaque = s->out.opaque;
     int r = output_flush(&s->out);
 
     s->out.write = keep_in_memory;
@@ -349,9 +360,7 @@ static CO int send_devices(MigSource *s, const GPtrArray *sections)
     machine_lock();
     r = r ? r : source_finish(s, sections);
     machine_unlock();
-    s->out.write = write;
-    s->out.opaque = opaque;
-    return r ? r : write(opaque, bytes->data, bytes->len);
+    return r ? r : send_kept(s, bytes);
 }
 
 /* The target says whether it has got everything. */
@@ -373,8 +382,12 @@ static CO bool await_answer(Transport *t, GError **err)
         }
         if (be16_get(m.len) != sizeof(be32))
             return err_set(err, EINVAL, "The target sends a message of %u bytes", be16_get(m.len));
+        if (be16_get(m.message) == RETURN_SHUT && be32_get(m.value)) {
+            mig.is_handed_over = false;
+            return err_set(err, EIO, "The target could not load the stream");
+        }
         if (be16_get(m.message) == RETURN_SHUT)
-            return !be32_get(m.value) || err_set(err, EIO, "The target could not load the stream");
+            return true;
         if (be16_get(m.message) != RETURN_PONG)
             return err_set(err, EINVAL, "The target sends message %u", be16_get(m.message));
     }
@@ -447,11 +460,15 @@ static CO bool send_guest(MigSource *s, MachineState *before, GError **err)
     return switch_over(s, *before, err);
 }
 
-/* The guest goes on here as if nothing had been. */
+/* The guest goes on here as if nothing had been, unless it may be running at the target. */
 static CO void take_back(MachineState before)
 {
     g_autoptr(GError) err = NULL;
 
+    if (mig.is_handed_over) {
+        run_state_stop(STATE_POSTMIGRATE);
+        return;
+    }
     if (mig.needs_activation && !set_images_active(true, &err)) {
         complain("The guest stays stopped, since its images cannot be had again: %s", err->message);
         run_state_stop(STATE_PAUSED);
@@ -521,9 +538,12 @@ static CO void migrate_away(void *arg)
     mig.ended = clock_now_ns();
     if (ok) {
         set_status(MIGRATION_STATUS_COMPLETED);
-    } else if (mig.is_cancelled) {
+    } else if (mig.is_cancelled && !mig.is_handed_over) {
         set_status(MIGRATION_STATUS_CANCELLED);
     } else {
+        if (mig.is_handed_over)
+            err_prefix(&err, "The guest may be running at the target, so it stays stopped here until "
+                       "'cont': ");
         mig.error = g_strdup(err->message);
         set_status(MIGRATION_STATUS_FAILED);
     }
@@ -545,7 +565,7 @@ bool migration_start(const char *uri, GError **err)
     g_free(mig.uri);
     g_clear_pointer(&mig.error, g_free);
     mig.uri = g_strdup(uri);
-    mig.is_cancelled = false;
+    mig.is_cancelled = mig.is_handed_over = false;
     mig.has_begun = true;
     mig.began = mig.slice_began = clock_now_ns();
     mig.slice_bytes = mig.transferred = mig.multifd_bytes = mig.before_stop = mig.zero_pages = mig.pages = 0;
