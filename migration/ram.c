@@ -254,8 +254,10 @@ CO bool ram_read(Input *in, RamBlocks *r, bool is_start)
 
         if (!input_ok(in))
             return false;
+        if (word == RAM_EOS && is_start && !has_list)
+            return input_fail(in, EINVAL, "It has no list of memory");
         if (word == RAM_EOS)
-            return !is_start || has_list || input_fail(in, EINVAL, "It has no list of memory");
+            return !r->part_ended || r->part_ended(r, in);
         if (flags == RAM_MEM_SIZE && is_start && !has_list) {
             if (!read_list(in, r, word - flags))
                 return false;
@@ -284,7 +286,6 @@ CO void ram_write_start(Output *out, const RamBlocks *r)
         output_name(out, b->name);
         output_u64(out, b->size);
     }
-    ram_write_end_mark(out);
 }
 
 CO void ram_write_end_mark(Output *out)
@@ -292,8 +293,8 @@ CO void ram_write_end_mark(Output *out)
     output_u64(out, RAM_EOS);
 }
 
-static CO void write_record(Output *out, const RamBlock *b, uint64_t off, uint64_t flags,
-                            const RamBlock **last)
+CO void ram_write_record(Output *out, const RamBlock *b, uint64_t off, uint64_t flags,
+                         const RamBlock **last)
 {
     output_u64(out, off | flags | (b == *last ? RAM_CONTINUE : 0));
     if (b != *last)
@@ -303,17 +304,12 @@ static CO void write_record(Output *out, const RamBlock *b, uint64_t off, uint64
 
 CO void ram_write_zero_page(Output *out, const RamBlock *b, uint64_t off, const RamBlock **last)
 {
-    write_record(out, b, off, RAM_ZERO, last);
+    ram_write_record(out, b, off, RAM_ZERO, last);
     output_u8(out, 0);
 }
 
-CO bool ram_write_page(Output *out, const RamBlock *b, uint64_t off, const RamBlock **last)
+CO void ram_write_whole_page(Output *out, const RamBlock *b, uint64_t off, const RamBlock **last)
 {
-    if (ram_is_zero(b->host + off, RAM_PAGE_SIZE)) {
-        ram_write_zero_page(out, b, off, last);
-        return false;
-    }
-    write_record(out, b, off, RAM_PAGE, last);
+    ram_write_record(out, b, off, RAM_PAGE, last);
     output_bytes(out, b->host + off, RAM_PAGE_SIZE);
-    return true;
 }

@@ -22,6 +22,9 @@ struct RamBlocks {
     GPtrArray *blocks;  /* of RamBlock *; owned */
     /* A block that nobody knows: NULL with @in failed; NULL: such a stream is refused. */
     RamBlock *(*unknown)(RamBlocks *r, Input *in, const char *name, uint64_t size);
+    /* A part of the section has ended. False: @in has failed. NULL: nothing is to be done. */
+    CO bool (*part_ended)(RamBlocks *r, Input *in);
+    void *opaque;       /* for these */
     RamBlock *last;     /* of the page before: what RAM_CONTINUE means */
     uint64_t zero_pages, pages, delta_pages, compressed_pages;
 };
@@ -36,11 +39,13 @@ RamBlock *ram_block_find(const RamBlocks *r, const char *name);
 /* The content of a section up to its end mark. @is_start: it lists the blocks. */
 CO bool ram_read(Input *in, RamBlocks *r, bool is_start);
 
-/* The list of blocks and the end mark. */
+/* The list of blocks. */
 CO void ram_write_start(Output *out, const RamBlocks *r);
-/* The page at @off of @b; *@last is the block of the page before. True if it had other than zeroes. */
-CO bool ram_write_page(Output *out, const RamBlock *b, uint64_t off, const RamBlock **last);
-/* The same of one that is known to be zero. */
+/* The start of the record of a page, with one of RAM_ZERO, RAM_PAGE, RAM_XBZRLE as @flags. */
+CO void ram_write_record(Output *out, const RamBlock *b, uint64_t off, uint64_t flags,
+                         const RamBlock **last);
+/* The page at @off of @b as it is, or as zeroes; *@last is the block of the page before. */
+CO void ram_write_whole_page(Output *out, const RamBlock *b, uint64_t off, const RamBlock **last);
 CO void ram_write_zero_page(Output *out, const RamBlock *b, uint64_t off, const RamBlock **last);
 CO void ram_write_end_mark(Output *out);
 

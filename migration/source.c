@@ -35,7 +35,26 @@ static size_t words_of(const RamBlock *b)
     return (pages_of(b) + WORD - 1) / WORD;
 }
 
-CO void source_begin(MigSource *s, const char *machine)
+uint64_t source_bytes(const MigSource *s)
+{
+    return s->out.total + (s->multifd ? multifd_send_bytes(s->multifd) : 0);
+}
+
+/* All pages of a part are on their way before its end mark is. */
+static CO void end_part(MigSource *s)
+{
+    int r = s->multifd ? multifd_send_sync(s->multifd) : 0;
+
+    if (r < 0 && !s->out.error)
+        s->out.error = r;
+    ram_write_end_mark(&s->out);
+    stream_write_footer(&s->out, RAM_ID);
+    /* The target's channels wait for this mark: unsent, it would stop the next part. */
+    if (s->multifd)
+        output_flush(&s->out);
+}
+
+CO void source_begin(MigSource *s, const char *machine, const uint8_t *uuid)
 {
     SectionHead ram = { .id = RAM_ID, .name = "ram", .version = RAM_VERSION };
 
@@ -50,10 +69,11 @@ CO void source_begin(MigSource *s, const char *machine)
             s->pending[i][words - 1] = (1UL << pages_of(b) % WORD) - 1;
         s->pending_pages += pages_of(b);
     }
-    stream_write_header(&s->out, machine);
+    s->is_first_pass = true;
+    stream_write_header(&s->out, machine, uuid);
     stream_write_section_start(&s->out, ELEMENT_START, &ram);
     ram_write_start(&s->out, s->ram);
-    stream_write_footer(&s->out, RAM_ID);
+    end_part(s);
 }
 
 CO void source_open_return_path(MigSource *s)
@@ -61,6 +81,11 @@ CO void source_open_return_path(MigSource *s)
     output_u8(&s->out, ELEMENT_COMMAND);
     output_u16(&s->out, COMMAND_OPEN_RETURN_PATH);
     output_u16(&s->out, 0);
+}
+
+void source_begin_pass(MigSource *s)
+{
+    s->is_first_pass = false;
 }
 
 void source_add_pending(MigSource *s, size_t page)
@@ -88,6 +113,24 @@ static unsigned long untouched(int pagemap, const uint8_t *host)
     return set;
 }
 
+/* True if it had other than zeroes. */
+static CO bool send_page(MigSource *s, const RamBlock *b, uint64_t off)
+{
+    bool is_zero = ram_is_zero(b->host + off, RAM_PAGE_SIZE);
+
+    if (s->xbzrle && is_zero)
+        xbzrle_forget(s->xbzrle, b, off);
+    if (is_zero)
+        ram_write_zero_page(&s->out, b, off, &s->last);
+    else if (s->multifd)
+        multifd_send_page(s->multifd, b, off);
+    else if (s->xbzrle && !s->is_first_pass)
+        xbzrle_write_page(s->xbzrle, &s->out, b, off, &s->last, !s->is_last_pass);
+    else
+        ram_write_whole_page(&s->out, b, off, &s->last);
+    return !is_zero;
+}
+
 static CO void send_word(MigSource *s, const RamBlock *b, size_t first, unsigned long set,
                          unsigned long zero)
 {
@@ -99,7 +142,7 @@ static CO void send_word(MigSource *s, const RamBlock *b, size_t first, unsigned
         s->pending_pages--;
         if (zero >> i & 1)
             ram_write_zero_page(&s->out, b, off, &s->last);
-        if (zero >> i & 1 || !ram_write_page(&s->out, b, off, &s->last))
+        if (zero >> i & 1 || !send_page(s, b, off))
             s->zero_pages++;
         else
             s->pages++;
@@ -108,36 +151,44 @@ static CO void send_word(MigSource *s, const RamBlock *b, size_t first, unsigned
 
 /* ---- passes ---------------------------------------------------------------------------------- */
 
-static CO void send_pending(MigSource *s, uint64_t limit)
+/* True: the end of memory is reached. */
+static CO bool send_pending(MigSource *s, uint64_t limit)
 {
     autofd int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    uint64_t end = s->out.total + MIN(limit, UINT64_MAX - s->out.total);
+    uint64_t start = source_bytes(s);
 
-    for (guint i = 0; i < s->ram->blocks->len; i++) {
-        const RamBlock *b = s->ram->blocks->pdata[i];
-        size_t words = words_of(b);
+    for (; s->at_block < s->ram->blocks->len; s->at_block++, s->at_word = 0) {
+        const RamBlock *b = s->ram->blocks->pdata[s->at_block];
+        unsigned long *pending = s->pending[s->at_block];
 
-        for (size_t w = 0; w < words; w++) {
-            unsigned long set = s->pending[i][w];
+        for (size_t words = words_of(b); s->at_word < words; s->at_word++) {
+            size_t w = s->at_word;
+            unsigned long set = pending[w];
 
             if (!set)
                 continue;
-            if (s->out.total >= end || s->out.error)
-                return;
+            if (source_bytes(s) - start >= limit || s->out.error)
+                return false;
             /* A page that is written from now on has to come again. */
-            s->pending[i][w] = 0;
+            pending[w] = 0;
             send_word(s, b, w * WORD, set, untouched(pagemap, b->host + w * WORD * RAM_PAGE_SIZE));
         }
     }
+    s->at_block = s->at_word = 0;
+    return true;
 }
 
 CO bool source_ram(MigSource *s, uint64_t limit, bool is_last)
 {
+    bool is_through;
+
     stream_write_section_part(&s->out, is_last ? ELEMENT_END : ELEMENT_PART, RAM_ID);
-    send_pending(s, is_last ? UINT64_MAX : limit);
-    ram_write_end_mark(&s->out);
-    stream_write_footer(&s->out, RAM_ID);
-    return !s->pending_pages;
+    s->is_last_pass = is_last;
+    if (is_last)
+        s->at_block = s->at_word = 0;
+    is_through = send_pending(s, is_last ? UINT64_MAX : limit);
+    end_part(s);
+    return is_through;
 }
 
 /* ---- devices --------------------------------------------------------------------------------- */
@@ -159,6 +210,8 @@ static CO void send_section(MigSource *s, const MigSection *m, uint32_t id, json
     json_put_str(o, "vmsd_name", m->layout->name);
     json_put_int(o, "version", m->layout->version);
     json_array_append_new(devices, o);
+    if (s->stages)
+        stages_mark(s->stages, "device", m->name);
 }
 
 CO int source_finish(MigSource *s, const GPtrArray *sections)
@@ -170,6 +223,7 @@ CO int source_finish(MigSource *s, const GPtrArray *sections)
     json_put(description, "devices", devices);
     for (guint i = 0; i < sections->len; i++)
         send_section(s, sections->pdata[i], FIRST_ID + i, devices);
+    s->end = s->out.total;
     stream_write_end(&s->out, description);
     return output_flush(&s->out);
 }

@@ -6,31 +6,46 @@
 #ifndef MIGRATION_SOURCE_H
 #define MIGRATION_SOURCE_H
 
+#include "migration/multifd.h"
 #include "migration/output.h"
 #include "migration/section.h"
+#include "migration/stages.h"
+#include "migration/xbzrle.h"
 
 typedef struct {
     Output out;
     RamBlocks *ram;           /* not owned */
+    MultifdSend *multifd;     /* takes the pages that are not zero; NULL: the stream does. Not owned */
+    Stages *stages;           /* takes the time that devices need; NULL: nobody asks. Not owned */
+    Xbzrle *xbzrle;           /* for pages that come again; NULL: they go whole. Not owned */
+    bool is_first_pass, is_last_pass;
     unsigned long **pending;  /* of each block: a bit for each page that is to be sent */
     uint64_t pending_pages;
+    guint at_block;           /* how far the pass under way has come */
+    size_t at_word;
     const RamBlock *last;
     uint64_t zero_pages, pages;
+    uint64_t end;             /* the place of the end mark, once that is put */
 } MigSource;
 
 void source_init(MigSource *s, RamBlocks *ram,
                  CO int (*write)(void *opaque, const void *buf, size_t len), void *opaque);
 void source_clear(MigSource *s);
 
-/* Header, and the list of memory; all pages are pending. */
-CO void source_begin(MigSource *s, const char *machine);
+/* Header, with @uuid unless it is NULL, and the list of memory; all pages are pending. */
+CO void source_begin(MigSource *s, const char *machine, const uint8_t *uuid);
 /* The target shall answer: messages RETURN_* come back. */
 CO void source_open_return_path(MigSource *s);
+/* Bytes that have been sent, or will be with the next flush. */
+uint64_t source_bytes(const MigSource *s);
+/* All that was pending has been sent once; what is added now comes again. */
+void source_begin_pass(MigSource *s);
 /* The page with that number of the first block. */
 void source_add_pending(MigSource *s, size_t page);
 /*
- * Sends up to @limit bytes, about, of what is pending, as a part of the section; @is_last: as its end,
- * without a limit. True: nothing is pending any more.
+ * Sends up to @limit bytes, about, of what is pending, as a part of the section; @is_last: all of it, as
+ * the section's end. True: the pass has come to the end of memory. What became pending behind it is for
+ * the next one.
  */
 CO bool source_ram(MigSource *s, uint64_t limit, bool is_last);
 /* The sections of devices, of MigSection *, and the end. 0 or the first error of all that was written. */

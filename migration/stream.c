@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* More sections that come in parts, or commands, no source has. */
-enum { LIVE_MAX = 16, COMMAND_LEN_MAX = 4096 };
+enum { LIVE_MAX = 16, COMMAND_LEN_MAX = 4096, UUID_LEN = 16 };
 
 /* ---- reading: header and configuration ------------------------------------------------------- */
 
@@ -39,6 +39,15 @@ static CO bool read_capabilities(StreamReader *r)
            input_fail(r->in, ENOTSUP, "The source has '%s' turned on, which is not known here", name);
 }
 
+static CO bool read_uuid(StreamReader *r)
+{
+    const uint8_t *p = input_take(r->in, UUID_LEN);
+
+    if (p && r->uuid && memcmp(p, r->uuid, UUID_LEN))
+        return input_fail(r->in, EINVAL, "The guest that comes has another UUID than this one");
+    return p;
+}
+
 static CO bool read_configuration_part(StreamReader *r, const char *name)
 {
     uint32_t version = input_u32(r->in);
@@ -48,7 +57,7 @@ static CO bool read_configuration_part(StreamReader *r, const char *name)
     if (!strcmp(name, "configuration/capabilities"))
         return read_capabilities(r);
     if (!strcmp(name, "configuration/uuid"))
-        return input_skip(r->in, 16);
+        return read_uuid(r);
     return input_fail(r->in, ENOTSUP, "It has a part '%s', which is not known here", name);
 }
 
@@ -269,13 +278,23 @@ void stream_reader_clear(StreamReader *r)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-CO void stream_write_header(Output *out, const char *machine)
+static CO void write_uuid(Output *out, const uint8_t *uuid)
+{
+    output_u8(out, ELEMENT_SUBSECTION);
+    output_name(out, "configuration/uuid");
+    output_u32(out, 1);
+    output_bytes(out, uuid, UUID_LEN);
+}
+
+CO void stream_write_header(Output *out, const char *machine, const uint8_t *uuid)
 {
     output_u32(out, STREAM_MAGIC);
     output_u32(out, STREAM_VERSION);
     output_u8(out, ELEMENT_CONFIGURATION);
     output_u32(out, strlen(machine));
     output_bytes(out, machine, strlen(machine));
+    if (uuid)
+        write_uuid(out, uuid);
 }
 
 CO void stream_write_section_start(Output *out, unsigned element, const SectionHead *head)

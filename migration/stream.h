@@ -20,6 +20,7 @@ struct StreamReader {
     Input *in;
     RamBlocks *ram;
     char machine[256];
+    const uint8_t *uuid;   /* that a stream's has to be; NULL: any will do */
     json_t *description;   /* of the sections of devices; NULL: it has not come */
     /* False: @in has failed. */
     bool (*configured)(StreamReader *r);                             /* .machine is known */
@@ -36,7 +37,8 @@ CO bool stream_read(StreamReader *r, bool wants_description);
 void stream_reader_clear(StreamReader *r);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(StreamReader, stream_reader_clear)
 
-CO void stream_write_header(Output *out, const char *machine);
+/* @uuid: the guest's, 16 bytes; NULL: it does not go along. */
+CO void stream_write_header(Output *out, const char *machine, const uint8_t *uuid);
 CO void stream_write_section_start(Output *out, unsigned element, const SectionHead *head);
 CO void stream_write_section_part(Output *out, unsigned element, uint32_t id);
 CO void stream_write_footer(Output *out, uint32_t id);

@@ -13,6 +13,7 @@ typedef struct {
     StreamReader reader;
     const char *machine;
     const GPtrArray *sections;
+    Stages *stages;
     bool *seen;              /* of each section */
     bool has_return_path;
     CO int (*reply)(void *opaque, const void *buf, size_t len);
@@ -63,6 +64,8 @@ static CO bool device(StreamReader *r, const SectionHead *h)
     machine_lock();
     ok = m->load(m->opaque, m->n, image, &why);
     machine_unlock();
+    if (t->stages)
+        stages_mark(t->stages, "device", m->name);
     return ok || input_fail(r->in, err_errno(why) ? -err_errno(why) : EINVAL, "%s", why->message);
 }
 
@@ -116,15 +119,16 @@ static bool all_ram_came(const StreamReader *r)
     return true;
 }
 
-CO bool target_read(Input *in, const char *machine, RamBlocks *ram, const GPtrArray *sections,
+CO bool target_read(Input *in, const char *machine, const uint8_t *uuid, RamBlocks *ram,
+                    const GPtrArray *sections,
                     CO int (*reply_fn)(void *opaque, const void *buf, size_t len), void *opaque,
-                    GError **err)
+                    Stages *stages, GError **err)
 {
     Target t = {
-        .reader = { .in = in, .ram = ram, .configured = configured, .device = device,
+        .reader = { .in = in, .ram = ram, .uuid = uuid, .configured = configured, .device = device,
                     .command = command, .opaque = &t },
         .machine = machine, .sections = sections, .seen = g_new0(bool, sections->len),
-        .reply = reply_fn, .opaque = opaque,
+        .stages = stages, .reply = reply_fn, .opaque = opaque,
     };
     bool ok = stream_read(&t.reader, false) && all_ram_came(&t.reader);
 

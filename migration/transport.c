@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migration/transport.h"
 #include "io/aio.h"
+#include "migration/sockets.h"
 #include "util/err.h"
 #include "util/fd.h"
 #include "util/given-fd.h"
 #include <fcntl.h>
 #include <limits.h>
-#include <netdb.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +16,10 @@
 #include <unistd.h>
 
 struct Transport {
-    Channel *channel;
-    pid_t command;   /* 0: none */
+    char *uri;
+    MigSockets sockets;
+    Channel *channel; /* NULL: it is not open */
+    pid_t command;    /* 0: none */
     bool is_socket, is_sending, is_interrupted;
 };
 
@@ -42,30 +43,14 @@ static Kind kind_of(const char *uri, const char **rest)
     return KIND_NONE;
 }
 
-/* ---- addresses ------------------------------------------------------------------------------- */
-
-static bool split_port(const char *text, NetAddress *a, GError **err)
+static NetKind net_kind(Kind kind)
 {
-    const char *colon = strrchr(text, ':');
-    size_t len = colon ? (size_t)(colon - text) : 0;
-
-    if (!colon || !colon[1] || colon[1 + strspn(colon + 1, "0123456789")])
-        return err_set(err, EINVAL, "'%s' is not HOST:PORT", text);
-    a->host = len >= 2 && *text == '[' && text[len - 1] == ']' ? g_strndup(text + 1, len - 2)
-                                                              : g_strndup(text, len);
-    a->port = g_strdup(colon + 1);
-    return true;
+    return kind == KIND_TCP ? NET_INET : kind == KIND_UNIX ? NET_UNIX : NET_VSOCK;
 }
 
-static bool read_address(Kind kind, const char *rest, NetAddress *a, GError **err)
+static bool is_address(Kind kind)
 {
-    if (kind == KIND_UNIX) {
-        a->kind = NET_UNIX;
-        a->path = g_strdup(rest);
-        return *rest || err_set(err, EINVAL, "The path of the socket is empty");
-    }
-    a->kind = kind == KIND_TCP ? NET_INET : NET_VSOCK;
-    return split_port(rest, a, err);
+    return kind == KIND_TCP || kind == KIND_UNIX || kind == KIND_VSOCK;
 }
 
 bool transport_check(const char *uri, GError **err)
@@ -82,25 +67,36 @@ bool transport_check(const char *uri, GError **err)
     case KIND_FILE:
         return *rest || err_set(err, EINVAL, "'%s' lacks what it leads to", uri);
     default:
-        return read_address(kind, rest, &a, err);
+        return mig_address_read(net_kind(kind), rest, &a, err);
     }
 }
 
-/* ---- making them ----------------------------------------------------------------------------- */
+/* ---- what is no address ----------------------------------------------------------------------- */
 
-static Transport *transport_new(int fd, bool is_sending)
+static bool is_socket(int fd)
 {
-    Transport *t = g_new0(Transport, 1);
     int type;
     socklen_t len = sizeof(type);
 
-    t->is_socket = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0;
-    t->is_sending = is_sending;
-    t->channel = t->is_socket ? channel_new_socket(fd) : channel_new_fd(fd);
-    return t;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0;
 }
 
-static Transport *open_fd(const char *name, bool is_sending, GError **err)
+/* Goes on over @fd, which it takes. */
+static CO bool use_fd(Transport *t, int fd, GError **err)
+{
+    t->is_socket = is_socket(fd);
+    if (t->is_socket)
+        t->channel = mig_sockets_protect(&t->sockets, channel_new_socket(fd), !t->is_sending, err);
+    else if (t->sockets.creds)
+        err_set(err, ENOTSUP, "'%s' leads to no socket, and TLS needs one", t->uri);
+    else
+        t->channel = channel_new_fd(fd);
+    if (!t->channel && !t->is_socket)
+        close(fd);
+    return t->channel;
+}
+
+static CO bool open_fd(Transport *t, const char *name, GError **err)
 {
     char *end;
     int fd = named_fd_take(name);
@@ -108,21 +104,19 @@ static Transport *open_fd(const char *name, bool is_sending, GError **err)
 
     if (fd < 0 && !*end && number >= 0 && number <= INT_MAX)
         fd = fcntl(number, F_DUPFD_CLOEXEC, 0);
-    if (fd >= 0)
-        return transport_new(fd, is_sending);
-    err_set(err, EBADF, "There is no file descriptor '%s'", name);
-    return NULL;
+    if (fd < 0)
+        return err_set(err, EBADF, "There is no file descriptor '%s'", name);
+    return use_fd(t, fd, err);
 }
 
-static Transport *open_file(const char *path, bool is_sending, GError **err)
+static CO bool open_file(Transport *t, const char *path, GError **err)
 {
-    int fd = is_sending ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)
-                        : open(path, O_RDONLY | O_CLOEXEC);
+    int fd = t->is_sending ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)
+                           : open(path, O_RDONLY | O_CLOEXEC);
 
-    if (fd >= 0)
-        return transport_new(fd, is_sending);
-    err_set_errno(err, errno, "Cannot open '%s'", path);
-    return NULL;
+    if (fd < 0)
+        return err_set_errno(err, errno, "Cannot open '%s'", path);
+    return use_fd(t, fd, err);
 }
 
 static void leave_parent(gpointer unused)
@@ -134,141 +128,98 @@ static void leave_parent(gpointer unused)
     signal(SIGPIPE, SIG_DFL);
 }
 
-static Transport *start_command(const char *command, bool is_sending, GError **err)
+static CO bool start_command(Transport *t, const char *command, GError **err)
 {
     const char *argv[] = { "/bin/sh", "-c", command, NULL };
-    Transport *t;
     GPid pid;
     int fd;
 
     if (!g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, leave_parent,
-                                  NULL, &pid, is_sending ? &fd : NULL, is_sending ? NULL : &fd, NULL,
-                                  err))
-        return NULL;
-    t = transport_new(fd, is_sending);
+                                  NULL, &pid, t->is_sending ? &fd : NULL,
+                                  t->is_sending ? NULL : &fd, NULL, err))
+        return false;
     t->command = pid;
-    return t;
+    return use_fd(t, fd, err);
 }
 
-static CO Transport *connect_socket(Kind kind, const char *rest, GError **err)
-{
-    g_auto(NetAddress) a = { 0 };
-    int fd = read_address(kind, rest, &a, err) ? net_connect(&a, 0, err) : -1;
-
-    return fd >= 0 ? transport_new(fd, true) : NULL;
-}
-
-static bool is_socket(Kind kind)
-{
-    return kind != KIND_NONE && kind != KIND_FD && kind != KIND_FILE && kind != KIND_EXEC;
-}
-
-/* What @uri, of a kind that is no socket, names. @sends: a stream is written there; else read. */
-static CO Transport *open_other(Kind kind, const char *uri, const char *rest, bool sends,
-                                GError **err)
+static CO bool open_other(Transport *t, Kind kind, const char *rest, GError **err)
 {
     switch (kind) {
     case KIND_FD:
-        return open_fd(rest, sends, err);
+        return open_fd(t, rest, err);
     case KIND_FILE:
-        return open_file(rest, sends, err);
-    case KIND_EXEC:
-        return start_command(rest, sends, err);
+        return open_file(t, rest, err);
     default:
-        transport_check(uri, err);
-        return NULL;
+        return start_command(t, rest, err);
     }
 }
 
-CO Transport *transport_connect(const char *uri, GError **err)
+/* ---- making them ----------------------------------------------------------------------------- */
+
+Transport *transport_new(const char *uri, bool is_sending, const TransportTls *tls)
 {
+    Transport *t = g_new0(Transport, 1);
     const char *rest = NULL;
     Kind kind = kind_of(uri, &rest);
 
-    return is_socket(kind) ? connect_socket(kind, rest, err)
-                           : open_other(kind, uri, rest, true, err);
+    t->uri = g_strdup(uri);
+    t->is_sending = is_sending;
+    if (is_address(kind))
+        mig_address_read(net_kind(kind), rest, &t->sockets.address, NULL);
+    else
+        t->sockets.address.kind = NET_FD;
+    if (tls && tls->creds) {
+        t->sockets.creds = tls_creds_ref(tls->creds);
+        t->sockets.hostname = g_strdup(tls->hostname);
+        t->sockets.authz = g_strdup(tls->authz);
+    }
+    return t;
 }
 
-/* ---- waiting for somebody -------------------------------------------------------------------- */
-
-static json_t *address_of(int fd, const NetAddress *a)
+CO bool transport_listen(Transport *t, unsigned more, json_t **addresses, GError **err)
 {
-    g_autofree char *text = NULL;
-    json_t *o = json_object();
-    struct sockaddr_storage at;
-    socklen_t len = sizeof(at);
-    char host[128], port[16];
+    const char *rest = NULL;
 
-    if (a->kind == NET_UNIX) {
-        json_put_str(o, "type", "unix");
-        json_put_str(o, "path", a->path);
-        return o;
-    }
-    json_put_str(o, "type", a->kind == NET_VSOCK ? "vsock" : "inet");
-    if (a->kind == NET_INET && getsockname(fd, (struct sockaddr *)&at, &len) == 0 &&
-        getnameinfo((struct sockaddr *)&at, len, host, sizeof(host), port, sizeof(port),
-                    NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
-        json_put_str(o, "host", host);
-        json_put_str(o, "port", port);
+    *addresses = NULL;
+    if (!is_address(kind_of(t->uri, &rest)))
+        return true;
+    *addresses = mig_sockets_listen(&t->sockets, 1 + more, err);
+    return *addresses;
+}
+
+CO Channel *transport_open_more(Transport *t, GError **err)
+{
+    return t->is_sending ? mig_sockets_connect(&t->sockets, err)
+                         : mig_sockets_accept(&t->sockets, err);
+}
+
+CO bool transport_open(Transport *t, GError **err)
+{
+    const char *rest = NULL;
+    Kind kind = kind_of(t->uri, &rest);
+
+    if (is_address(kind)) {
+        t->is_socket = true;
+        t->channel = transport_open_more(t, err);
+        t->sockets.first = t->channel;
     } else {
-        json_put_str(o, a->kind == NET_VSOCK ? "cid" : "host", a->host);
-        json_put_str(o, "port", a->port);
+        open_other(t, kind, rest, err);
     }
-    return o;
+    if (t->channel && t->is_interrupted)
+        return err_set_errno(err, -ECANCELED, "Not connected");
+    return t->channel;
 }
 
-/* The one of @fds to which somebody has connected, accepted; -1 with @err. */
-static CO int accept_any(const GArray *fds, GError **err)
-{
-    for (;;) {
-        for (guint i = 0; i < fds->len; i++) {
-            int fd = accept4(g_array_index(fds, int, i), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-            if (fd >= 0)
-                return fd;
-            if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-                err_set_errno(err, errno, "Cannot accept a connection");
-                return -1;
-            }
-        }
-        /* Only a name that stands for several addresses has more than one. */
-        if (fds->len == 1)
-            aio_poll(g_array_index(fds, int, 0), POLLIN, 0);
-        else
-            co_sleep(5000000);
-    }
-}
-
-static CO Transport *accept_socket(Kind kind, const char *rest,
-                                   void (*listening)(void *opaque, json_t *addresses), void *opaque,
-                                   GError **err)
-{
-    g_auto(NetAddress) a = { 0 };
-    g_autoptr(GArray) fds = g_array_new(FALSE, FALSE, sizeof(int));
-    json_t *addresses = json_array();
-    int fd = -1;
-
-    if (read_address(kind, rest, &a, err) && net_listen(&a, 1, fds, err)) {
-        for (guint i = 0; i < fds->len; i++)
-            json_array_append_new(addresses, address_of(g_array_index(fds, int, i), &a));
-        if (listening)
-            listening(opaque, json_incref(addresses));
-        fd = accept_any(fds, err);
-    }
-    json_decref(addresses);
-    for (guint i = 0; i < fds->len; i++)
-        close(g_array_index(fds, int, i));
-    return fd >= 0 ? transport_new(fd, false) : NULL;
-}
-
-CO Transport *transport_accept(const char *uri, void (*listening)(void *opaque, json_t *addresses),
-                               void *opaque, GError **err)
+bool transport_takes_more(const char *uri)
 {
     const char *rest = NULL;
-    Kind kind = kind_of(uri, &rest);
 
-    return is_socket(kind) ? accept_socket(kind, rest, listening, opaque, err)
-                           : open_other(kind, uri, rest, false, err);
+    return is_address(kind_of(uri, &rest));
+}
+
+void transport_stop_listening(Transport *t)
+{
+    mig_sockets_stop_listening(&t->sockets);
 }
 
 /* ---- using them ------------------------------------------------------------------------------ */
@@ -296,7 +247,9 @@ bool transport_is_socket(const Transport *t)
 void transport_interrupt(Transport *t)
 {
     t->is_interrupted = true;
-    channel_shutdown(t->channel);
+    mig_sockets_interrupt(&t->sockets);
+    if (t->channel)
+        channel_shutdown(t->channel);
     if (t->command)
         kill(t->command, SIGTERM);
 }
@@ -318,13 +271,13 @@ CO int transport_finish(Transport *t)
     int r = t->is_interrupted ? -ECANCELED : 0;
 
     /* A file is on the disk before anybody relies on it. */
-    if (t->is_sending && !t->is_socket && !t->command) {
+    if (t->is_sending && !t->is_socket && !t->command && t->channel) {
         int synced = aio_fdatasync(AIO_THREADS, channel_fd(t->channel));
 
         r = synced < 0 && synced != -EINVAL && synced != -EROFS && !r ? synced : r;
     }
     channel_free(t->channel);
-    t->channel = NULL;
+    t->sockets.first = t->channel = NULL;
     if (t->command) {
         int ended = wait_command(t);
 
@@ -339,5 +292,7 @@ CO void transport_free(Transport *t)
         return;
     if (t->channel || t->command)
         transport_finish(t);
+    mig_sockets_clear(&t->sockets);
+    g_free(t->uri);
     g_free(t);
 }

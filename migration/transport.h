@@ -12,15 +12,30 @@ typedef struct Transport Transport;
 /* True if @uri is of a kind that is known; else @err. */
 bool transport_check(const char *uri, GError **err);
 
-/* Opens @uri to send to it. NULL with @err. */
-CO Transport *transport_connect(const char *uri, GError **err);
+/* What protects all connections of a migration. */
+typedef struct {
+    TlsCreds *creds;      /* NULL: nothing does */
+    const char *hostname; /* of the target's certificate; NULL: the URI's host */
+    const char *authz;    /* the object that says which sources are welcome; NULL: all are */
+} TransportTls;
+
+/* For @uri, which has passed transport_check; @tls, unless NULL, is copied. It is not open yet. */
+Transport *transport_new(const char *uri, bool is_sending, const TransportTls *tls);
 
 /*
- * Waits until somebody sends by @uri. @listening, unless NULL, is told of the addresses of sockets as
- * a JSON list, which it owns. NULL with @err.
+ * To receive: listens, if @uri is an address, for a connection and @more that follow it. *@addresses:
+ * a JSON list, the caller's; NULL: it is no address. False with @err.
  */
-CO Transport *transport_accept(const char *uri, void (*listening)(void *opaque, json_t *addresses),
-                               void *opaque, GError **err);
+CO bool transport_listen(Transport *t, unsigned more, json_t **addresses, GError **err);
+/* Connects, or waits until the source does. False with @err. */
+CO bool transport_open(Transport *t, GError **err);
+
+/* Can there be more connections than one? */
+bool transport_takes_more(const char *uri);
+/* Another one, as transport_open; the caller's. NULL with @err. */
+CO Channel *transport_open_more(Transport *t, GError **err);
+/* No more will follow. */
+void transport_stop_listening(Transport *t);
 
 /* As channel_read and channel_write_all; @opaque is the Transport. */
 CO ssize_t transport_read(void *opaque, void *buf, size_t len);

@@ -5,12 +5,15 @@
 #include "block/monitor-nodes.h"
 #include "hw/virtio/drives.h"
 #include "io/co-lock.h"
+#include "migration/forecast.h"
 #include "migration/source.h"
 #include "migration/target.h"
-#include "migration/transport.h"
 #include "migration/wire.h"
 #include "system/base/lock.h"
 #include "system/base/ram-log.h"
+#include "system/migration-channels.h"
+#include "system/migration-settings.h"
+#include "system/migration-throttle.h"
 #include "system/sections.h"
 #include "system/vcpu.h"
 #include "target/x86/mmu.h"
@@ -22,19 +25,21 @@
 
 #define MS INT64_C(1000000)
 /* Memory is sent in pieces so long that others are not kept waiting. */
-enum { PIECE = 1 << 20, SLICE_MS = 50 };
+enum { PIECE = 1 << 20, MULTIFD_PIECE_MAX = 64 << 20, SLICE_MS = 50, LOOK_MS = 500 };
 
 static struct {
     Machine *machine;
     HoldPoint point;
-    MigrationCapabilities capabilities;
-    MigrationLimits limits;
 
     MigrationStatus status;
     bool has_begun, is_incoming, awaits_uri, is_cancelled, may_continue, needs_activation;
+    bool is_handed_over;   /* the target may have the guest, and run it */
     char *uri, *error;
     json_t *addresses;     /* on which a guest is awaited */
     Transport *transport;  /* NULL: none yet */
+    MultifdSend *multifd_send;
+    MultifdReceive *multifd_receive;
+    Xbzrle *xbzrle;        /* of the migration away that is under way, or was the last; NULL: none */
     CoGroup running;
     CoQueue continued;
 
@@ -42,27 +47,21 @@ static struct {
     int64_t began, ended, stopped, setup_ns, downtime_ns;
     int64_t slice_began;
     uint64_t slice_bytes;
-    uint64_t transferred, before_stop, zero_pages, pages, remaining, total, passes, dirty_rate;
+    uint64_t transferred, multifd_bytes, before_stop, zero_pages, pages, remaining, total, passes, dirty_rate;
     double bandwidth;      /* bytes a second, of the last pass */
+    double pass_rate;      /* bytes of memory a second that the pass under way gets through */
+    int64_t collected;     /* when written pages were looked for last */
+    uint64_t written;      /* pages that were found then */
+    int64_t part_ended;    /* at the target: when the last part of memory was here */
+    Stages stages;         /* of the guest's pause */
 } mig = {
     .point = HOLD_POINT_INIT("Migration"),
-    .limits = { .max_bandwidth = 128 << 20, .downtime_limit = 300 },
 };
-
-MigrationCapabilities *migration_capabilities(void)
-{
-    return &mig.capabilities;
-}
-
-MigrationLimits *migration_limits(void)
-{
-    return &mig.limits;
-}
 
 static void set_status(MigrationStatus status)
 {
     mig.status = status;
-    if (mig.capabilities.events)
+    if (migration_has(MIGRATION_CAPABILITY_EVENTS))
         event_migration(status);
 }
 
@@ -78,6 +77,24 @@ bool migration_is_active(void)
     default:
         return false;
     }
+}
+
+/* Whatever waits for a connection of the migration soon fails. */
+static void interrupt_transfer(void)
+{
+    if (mig.transport)
+        transport_interrupt(mig.transport);
+    if (mig.multifd_send)
+        multifd_send_interrupt(mig.multifd_send);
+    if (mig.multifd_receive)
+        multifd_receive_interrupt(mig.multifd_receive);
+}
+
+static CO void free_transfer(void)
+{
+    multifd_send_free(g_steal_pointer(&mig.multifd_send));
+    multifd_receive_free(g_steal_pointer(&mig.multifd_receive));
+    transport_free(g_steal_pointer(&mig.transport));
 }
 
 /* ---- images ---------------------------------------------------------------------------------- */
@@ -162,6 +179,7 @@ static void begin_log(void *opaque)
 
 static void add_pending(void *opaque, size_t page)
 {
+    mig.written++;
     source_add_pending(opaque, page);
 }
 
@@ -169,6 +187,17 @@ static void collect_log(void *opaque)
 {
     ram_log_collect(add_pending, opaque);
     forget_write_access();
+}
+
+/* Looks for what was written since the last time, and how fast that goes. */
+static CO void collect(MigSource *s)
+{
+    int64_t before = mig.collected;
+
+    mig.written = 0;
+    run_state_between(collect_log, s);
+    mig.collected = clock_now_ns();
+    mig.dirty_rate = mig.written * 1e9 / MAX(mig.collected - before, 1);
 }
 
 static void end_log(void *opaque)
@@ -192,7 +221,8 @@ static bool is_broken(const MigSource *s, GError **err)
 
 static void note_progress(const MigSource *s)
 {
-    mig.transferred = s->out.total;
+    mig.transferred = source_bytes(s);
+    mig.multifd_bytes = s->multifd ? multifd_send_bytes(s->multifd) : 0;
     mig.zero_pages = s->zero_pages;
     mig.pages = s->pages;
     mig.remaining = s->pending_pages * RAM_PAGE_SIZE;
@@ -201,45 +231,65 @@ static void note_progress(const MigSource *s)
 /* Waits while more has been sent than the bandwidth allows, and lets others run. */
 static CO void pace(const MigSource *s)
 {
-    uint64_t limit = mig.limits.max_bandwidth, sent = s->out.total - mig.slice_bytes;
-    int64_t now = clock_now_ns(), due;
+    uint64_t sent = source_bytes(s) - mig.slice_bytes;
 
-    if (limit && sent) {
-        due = mig.slice_began + (int64_t)MIN((unsigned __int128)sent * 1000000000 / limit,
-                                             (unsigned __int128)INT64_MAX / 4);
-        if (due > now)
-            co_sleep(MIN(due - now, SLICE_MS * MS));
+    while (!mig.is_cancelled) {
+        /* The limit may change while we wait. */
+        uint64_t limit = migration_number("max-bandwidth");
+        int64_t now = clock_now_ns(), due = now;
+
+        if (limit && sent)
+            due = mig.slice_began + (int64_t)MIN((unsigned __int128)sent * 1000000000 / limit,
+                                                 (unsigned __int128)INT64_MAX / 4);
+        if (due <= now)
+            break;
+        co_sleep(MIN(due - now, SLICE_MS * MS));
     }
     if (clock_now_ns() - mig.slice_began > SLICE_MS * MS) {
         mig.slice_began = clock_now_ns();
-        mig.slice_bytes = s->out.total;
+        mig.slice_bytes = source_bytes(s);
     }
     co_yield();
+}
+
+/* The end of each piece is a barrier for multifd's channels, so pieces are longer there. */
+static uint64_t piece(const MigSource *s)
+{
+    uint64_t slice = migration_number("max-bandwidth") / 1000 * SLICE_MS;
+
+    return !s->multifd ? PIECE : !slice ? MULTIFD_PIECE_MAX : CLAMP(slice, PIECE, MULTIFD_PIECE_MAX);
 }
 
 /* Sends all that is pending now. */
 static CO bool send_pass(MigSource *s, GError **err)
 {
     int64_t start = clock_now_ns(), end;
-    uint64_t bytes = s->out.total;
+    uint64_t bytes = source_bytes(s), pages = s->pages + s->zero_pages;
 
-    while (!source_ram(s, PIECE, false)) {
+    while (!source_ram(s, piece(s), false)) {
         if (is_broken(s, err) || is_cancelled(err))
             return false;
-        note_progress(s);
         pace(s);
+        /* The first pass is long, and without a look at it nothing is known of what comes then. */
+        if (s->is_first_pass && clock_now_ns() - mig.collected > LOOK_MS * MS)
+            collect(s);
+        note_progress(s);
+        mig.pass_rate = (s->pages + s->zero_pages - pages) * (double)RAM_PAGE_SIZE * 1e9 /
+                        MAX(clock_now_ns() - start, 1);
+        if (s->is_first_pass)
+            mig.bandwidth = (source_bytes(s) - bytes) * 1e9 / MAX(clock_now_ns() - start, 1);
     }
     note_progress(s);
     end = clock_now_ns();
     if (end > start)
-        mig.bandwidth = (s->out.total - bytes) * 1e9 / (end - start);
+        mig.bandwidth = (source_bytes(s) - bytes) * 1e9 / (end - start);
     return !is_broken(s, err) && !is_cancelled(err);
 }
 
 /* True if the rest can be sent while the guest stands still. */
 static bool is_short_enough(void)
 {
-    uint64_t limit = mig.limits.downtime_limit;
+    uint64_t limit = migration_number("downtime-limit");
 
     return !run_state_is_running() || mig.remaining <= mig.bandwidth * limit / 1000;
 }
@@ -248,18 +298,19 @@ static bool is_short_enough(void)
 static CO bool send_live(MigSource *s, GError **err)
 {
     do {
-        int64_t start = clock_now_ns();
-        uint64_t dirty;
+        uint64_t dirty, sent = source_bytes(s);
 
         mig.passes++;
-        if (mig.capabilities.events)
+        if (migration_has(MIGRATION_CAPABILITY_EVENTS))
             event_migration_pass(mig.passes);
         if (!send_pass(s, err))
             return false;
-        run_state_between(collect_log, s);
+        collect(s);
         note_progress(s);
+        source_begin_pass(s);
         dirty = s->pending_pages;
-        mig.dirty_rate = dirty * 1e9 / MAX(clock_now_ns() - start, 1);
+        if (migration_has(MIGRATION_CAPABILITY_AUTO_CONVERGE))
+            throttle_after_pass(mig.machine, dirty * RAM_PAGE_SIZE, source_bytes(s) - sent);
     } while (!is_short_enough());
     return true;
 }
@@ -268,7 +319,7 @@ static CO bool send_live(MigSource *s, GError **err)
 
 static CO bool await_continue(GError **err)
 {
-    if (!mig.capabilities.pause_before_switchover)
+    if (!migration_has(MIGRATION_CAPABILITY_PAUSE_BEFORE_SWITCHOVER))
         return true;
     set_status(MIGRATION_STATUS_PRE_SWITCHOVER);
     mig.may_continue = false;
@@ -287,11 +338,21 @@ static CO int keep_in_memory(void *opaque, const void *buf, size_t len)
     return 0;
 }
 
+/* Until the end mark is on its way nobody else can run the guest; from then on the target may. */
+static CO int send_kept(const MigSource *s, const GByteArray *bytes)
+{
+    size_t rest = s->out.total - s->end, devices = bytes->len - rest;
+    int r = transport_write(mig.transport, bytes->data, devices);
+
+    if (r < 0)
+        return r;
+    mig.is_handed_over = transport_is_socket(mig.transport);
+    return transport_write(mig.transport, bytes->data + devices, rest);
+}
+
 static CO int send_devices(MigSource *s, const GPtrArray *sections)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
-    CO int (*write)(void *opaque, const void *buf, size_t len) = s->out.write;
-    void *opaque = s->out.opaque;
     int r = output_flush(&s->out);
 
     s->out.write = keep_in_memory;
@@ -299,9 +360,7 @@ static CO int send_devices(MigSource *s, const GPtrArray *sections)
     machine_lock();
     r = r ? r : source_finish(s, sections);
     machine_unlock();
-    s->out.write = write;
-    s->out.opaque = opaque;
-    return r ? r : write(opaque, bytes->data, bytes->len);
+    return r ? r : send_kept(s, bytes);
 }
 
 /* The target says whether it has got everything. */
@@ -323,8 +382,12 @@ static CO bool await_answer(Transport *t, GError **err)
         }
         if (be16_get(m.len) != sizeof(be32))
             return err_set(err, EINVAL, "The target sends a message of %u bytes", be16_get(m.len));
+        if (be16_get(m.message) == RETURN_SHUT && be32_get(m.value)) {
+            mig.is_handed_over = false;
+            return err_set(err, EIO, "The target could not load the stream");
+        }
         if (be16_get(m.message) == RETURN_SHUT)
-            return !be32_get(m.value) || err_set(err, EIO, "The target could not load the stream");
+            return true;
         if (be16_get(m.message) != RETURN_PONG)
             return err_set(err, EINVAL, "The target sends message %u", be16_get(m.message));
     }
@@ -336,53 +399,76 @@ static CO bool switch_over(MigSource *s, MachineState before, GError **err)
     g_autoptr(GPtrArray) sections = machine_sections(mig.machine, &carried);
     int r;
 
-    mig.before_stop = s->out.total;
+    mig.before_stop = source_bytes(s);
     if (!await_continue(err))
         return false;
-    run_state_between(collect_log, s);
+    if (migration_has(MIGRATION_CAPABILITY_PAUSE_BEFORE_SWITCHOVER))
+        stages_mark(&mig.stages, "pre-switchover", NULL);
+    collect(s);
     mig.passes++;
-    if (mig.capabilities.events)
+    if (migration_has(MIGRATION_CAPABILITY_EVENTS))
         event_migration_pass(mig.passes);
     source_ram(s, 0, true);
     note_progress(s);
+    stages_mark(&mig.stages, "memory", NULL);
     if (is_broken(s, err) || is_cancelled(err) || !set_images_active(false, err))
         return false;
+    stages_mark(&mig.stages, "images", NULL);
     r = send_devices(s, sections);
-    mig.transferred = s->out.total;
+    note_progress(s);
+    stages_mark(&mig.stages, "send", NULL);
     if (r < 0)
         return err_set_errno(err, r, "The stream cannot be written");
-    if (mig.capabilities.return_path && !await_answer(mig.transport, err))
+    if (migration_has(MIGRATION_CAPABILITY_RETURN_PATH) && !await_answer(mig.transport, err))
         return false;
     r = transport_finish(mig.transport);
+    stages_mark(&mig.stages, "end", NULL);
     /* From here on the guest is the target's. */
     return r >= 0 || err_set_errno(err, r, "The stream may not have arrived");
 }
 
 /* ---- a migration away ------------------------------------------------------------------------ */
 
+static bool carries_uuid(const uint8_t uuid[16])
+{
+    static const uint8_t none[16];
+
+    return migration_has(MIGRATION_CAPABILITY_VALIDATE_UUID) && memcmp(uuid, none, sizeof(none));
+}
+
 /* *@before: in what state the guest was when it had to stop. */
 static CO bool send_guest(MigSource *s, MachineState *before, GError **err)
 {
-    source_begin(s, "microvm");
-    if (mig.capabilities.return_path)
+    uint8_t uuid[16];
+
+    migration_guest_uuid(uuid);
+    source_begin(s, "microvm", carries_uuid(uuid) ? uuid : NULL);
+    if (migration_has(MIGRATION_CAPABILITY_RETURN_PATH))
         source_open_return_path(s);
     mig.setup_ns = clock_now_ns() - mig.began;
     set_status(MIGRATION_STATUS_ACTIVE);
     if (!send_live(s, err))
         return false;
+    throttle_end();
     mig.stopped = clock_now_ns();
+    stages_begin(&mig.stages, mig.stopped);
     *before = run_state();
     if (!machine_state_travels(*before))
         return err_set(err, EBUSY, "The guest has stopped in a state that streams do not carry");
     run_state_stop(STATE_FINISH_MIGRATE);
+    stages_mark(&mig.stages, "stop", NULL);
     return switch_over(s, *before, err);
 }
 
-/* The guest goes on here as if nothing had been. */
+/* The guest goes on here as if nothing had been, unless it may be running at the target. */
 static CO void take_back(MachineState before)
 {
     g_autoptr(GError) err = NULL;
 
+    if (mig.is_handed_over) {
+        run_state_stop(STATE_POSTMIGRATE);
+        return;
+    }
     if (mig.needs_activation && !set_images_active(true, &err)) {
         complain("The guest stays stopped, since its images cannot be had again: %s", err->message);
         run_state_stop(STATE_PAUSED);
@@ -403,17 +489,33 @@ static CO bool run_away(GError **err)
     MigSource s;
     bool ok;
 
-    mig.transport = transport_connect(mig.uri, err);
-    if (!mig.transport || is_cancelled(err))
+    mig.transport = migration_transport_new(mig.uri, true, err);
+    if (!mig.transport || !transport_open(mig.transport, err))
         return false;
-    if (mig.capabilities.return_path && !transport_is_socket(mig.transport))
+    if (migration_has(MIGRATION_CAPABILITY_RETURN_PATH) && !transport_is_socket(mig.transport))
         return err_set(err, ENOTSUP, "A return path needs a socket");
+    if (migration_more_channels()) {
+        mig.multifd_send = migration_multifd_send();
+        if (!migration_connect_more(mig.transport, mig.multifd_send, err))
+            return false;
+    }
+    g_clear_pointer(&mig.xbzrle, xbzrle_free);
+    if (migration_has(MIGRATION_CAPABILITY_XBZRLE)) {
+        mig.xbzrle = xbzrle_new(migration_number("xbzrle-cache-size"), err);
+        if (!mig.xbzrle)
+            return false;
+    }
     ram_blocks_init(&ram);
     machine_ram_blocks(mig.machine, &ram, true);
     source_init(&s, &ram, transport_write, mig.transport);
+    s.multifd = mig.multifd_send;
+    s.xbzrle = mig.xbzrle;
+    s.stages = &mig.stages;
+    mig.collected = clock_now_ns();
     run_state_between(begin_log, NULL);
     mig.total = mig.machine->config.ram_size;
     ok = send_guest(&s, &before, err);
+    throttle_end();
     mig.ended = clock_now_ns();
     if (ok)
         run_state_stop(STATE_POSTMIGRATE);
@@ -429,17 +531,19 @@ static CO void migrate_away(void *arg)
 {
     g_autoptr(GError) err = NULL;
     bool ok = run_away(&err);
-    Transport *t = g_steal_pointer(&mig.transport);
 
-    if (t && !ok)
-        transport_interrupt(t);
-    transport_free(t);
+    if (!ok)
+        interrupt_transfer();
+    free_transfer();
     mig.ended = clock_now_ns();
     if (ok) {
         set_status(MIGRATION_STATUS_COMPLETED);
-    } else if (mig.is_cancelled) {
+    } else if (mig.is_cancelled && !mig.is_handed_over) {
         set_status(MIGRATION_STATUS_CANCELLED);
     } else {
+        if (mig.is_handed_over)
+            err_prefix(&err, "The guest may be running at the target, so it stays stopped here until "
+                       "'cont': ");
         mig.error = g_strdup(err->message);
         set_status(MIGRATION_STATUS_FAILED);
     }
@@ -456,15 +560,17 @@ bool migration_start(const char *uri, GError **err)
     /* After an error of a disk, for example, requests wait that streams of ours do not carry. */
     if (!machine_state_travels(run_state()))
         return err_set(err, EBUSY, "The guest has to go on, or be stopped, before it can be migrated");
-    if (!transport_check(uri, err) || !check_holds(err))
+    if (!migration_check_uri(uri, err) || !check_holds(err))
         return false;
     g_free(mig.uri);
     g_clear_pointer(&mig.error, g_free);
     mig.uri = g_strdup(uri);
-    mig.is_cancelled = false;
+    mig.is_cancelled = mig.is_handed_over = false;
     mig.has_begun = true;
     mig.began = mig.slice_began = clock_now_ns();
-    mig.slice_bytes = mig.transferred = mig.before_stop = mig.zero_pages = mig.pages = 0;
+    mig.slice_bytes = mig.transferred = mig.multifd_bytes = mig.before_stop = mig.zero_pages = mig.pages = 0;
+    mig.bandwidth = mig.pass_rate = 0;
+    stages_clear(&mig.stages);
     mig.remaining = mig.passes = mig.dirty_rate = mig.downtime_ns = mig.ended = mig.setup_ns = 0;
     set_status(MIGRATION_STATUS_SETUP);
     co_group_start(&mig.running, migrate_away, NULL);
@@ -477,8 +583,7 @@ void migration_cancel(void)
         return;
     mig.is_cancelled = true;
     set_status(MIGRATION_STATUS_CANCELLING);
-    if (mig.transport)
-        transport_interrupt(mig.transport);
+    interrupt_transfer();
     co_queue_wake_all(&mig.continued);
 }
 
@@ -495,24 +600,53 @@ bool migration_continue(MigrationStatus state, GError **err)
 
 /* ---- a guest that comes ---------------------------------------------------------------------- */
 
-static void listening(void *opaque, json_t *addresses)
+static void channel_failed(void *opaque)
 {
-    json_decref(mig.addresses);
-    mig.addresses = addresses;
+    transport_interrupt(mig.transport);
 }
 
-static CO bool receive_from(Transport *t, CarriedState *carried, GError **err)
+static CO bool read_all(RamBlocks *ram, CarriedState *carried, GError **err)
 {
     g_autoptr(GPtrArray) sections = machine_sections(mig.machine, carried);
-    g_auto(RamBlocks) ram = { 0 };
+    Transport *t = mig.transport;
     g_auto(Input) in = { 0 };
-    bool ok;
+    uint8_t uuid[16];
+
+    input_init(&in, transport_read, t);
+    migration_guest_uuid(uuid);
+    return target_read(&in, "microvm", carries_uuid(uuid) ? uuid : NULL, ram, sections,
+                       transport_is_socket(t) ? transport_write : NULL, t, &mig.stages,
+                       err);
+}
+
+static CO bool part_ended(RamBlocks *ram, Input *in)
+{
+    bool ok = !mig.multifd_receive || multifd_receive_sync(mig.multifd_receive, in);
+
+    /* The guest stands still since the end of some part: the last but one will have been it. */
+    stages_begin(&mig.stages, mig.part_ended ? mig.part_ended : clock_now_ns());
+    stages_mark(&mig.stages, "memory", NULL);
+    mig.part_ended = mig.stages.last;
+    return ok;
+}
+
+static CO bool receive_from(CarriedState *carried, GError **err)
+{
+    g_auto(RamBlocks) ram = { 0 };
+    bool ok = true;
 
     ram_blocks_init(&ram);
     machine_ram_blocks(mig.machine, &ram, false);
-    input_init(&in, transport_read, t);
-    ok = target_read(&in, "microvm", &ram, sections, transport_is_socket(t) ? transport_write : NULL,
-                     t, err);
+    ram.part_ended = part_ended;
+    if (migration_more_channels()) {
+        mig.multifd_receive = migration_multifd_receive(&ram, channel_failed, NULL);
+        ok = migration_accept_more(mig.transport, mig.multifd_receive, err);
+    }
+    ok = ok && read_all(&ram, carried, err);
+    /* The channel's own fault tells more than what the main stream lacks for it. */
+    if (mig.multifd_receive && !ok)
+        multifd_receive_error(mig.multifd_receive, err);
+    multifd_receive_free(g_steal_pointer(&mig.multifd_receive));
     if (ok)
         machine_ram_received(mig.machine, &ram);
     return ok;
@@ -520,14 +654,20 @@ static CO bool receive_from(Transport *t, CarriedState *carried, GError **err)
 
 static CO bool receive(CarriedState *carried, GError **err)
 {
+    unsigned more = migration_more_channels();
     bool ok;
 
-    mig.transport = transport_accept(mig.uri, listening, NULL, err);
-    if (!mig.transport)
+    mig.transport = migration_transport_new(mig.uri, false, err);
+    if (!mig.transport || !transport_listen(mig.transport, more, &mig.addresses, err))
         return false;
-    set_status(MIGRATION_STATUS_ACTIVE);
-    ok = receive_from(mig.transport, carried, err);
-    transport_free(g_steal_pointer(&mig.transport));
+    ok = transport_open(mig.transport, err);
+    if (!more)
+        transport_stop_listening(mig.transport);
+    if (ok) {
+        set_status(MIGRATION_STATUS_ACTIVE);
+        ok = receive_from(carried, err);
+    }
+    free_transfer();
     return ok;
 }
 
@@ -547,6 +687,7 @@ static CO void await_guest(void *arg)
 {
     g_autoptr(GError) err = NULL;
     CarriedState carried = { .state = STATE_RUNNING };
+    bool runs, late;
 
     if (!receive(&carried, &err)) {
         set_status(MIGRATION_STATUS_FAILED);
@@ -557,21 +698,27 @@ static CO void await_guest(void *arg)
         return;
     }
     mig.is_incoming = false;
+    runs = carried.state == STATE_RUNNING ||
+           (carried.state == STATE_PRELAUNCH && !carried.has_come);
+    late = migration_has(MIGRATION_CAPABILITY_LATE_BLOCK_ACTIVATE) &&
+           !(runs && run_state_guest_starts());
     /* What the source has written meanwhile is read anew. */
-    if (!set_images_active(true, &err)) {
+    if (!late && !set_images_active(true, &err)) {
         complain("load of migration failed: %s", err->message);
         set_status(MIGRATION_STATUS_FAILED);
         run_state_fail();
         return;
     }
+    stages_mark(&mig.stages, "images", NULL);
     tell_devices();
-    if (carried.state == STATE_RUNNING || (carried.state == STATE_PRELAUNCH && !carried.has_come)) {
+    if (runs) {
         run_state_stop(STATE_PAUSED);
         if (run_state_guest_starts())
             run_state_start();
     } else {
         run_state_stop(carried.state);
     }
+    stages_mark(&mig.stages, "start", NULL);
     set_status(MIGRATION_STATUS_COMPLETED);
 }
 
@@ -581,7 +728,7 @@ bool migration_receive(const char *uri, GError **err)
         return err_set(err, EINVAL, "%s", mig.is_incoming
                                         ? "The incoming migration has already been started"
                                         : "'-incoming' was not specified on the command line");
-    if (!transport_check(uri, err))
+    if (!migration_check_uri(uri, err))
         return false;
     mig.awaits_uri = false;
     mig.uri = g_strdup(uri);
@@ -611,12 +758,29 @@ static json_t *ram_info(void)
     json_put_int(o, "dirty-sync-count", mig.passes);
     json_put_int(o, "postcopy-requests", 0);
     json_put_int(o, "page-size", RAM_PAGE_SIZE);
-    json_put_int(o, "multifd-bytes", 0);
+    json_put_int(o, "multifd-bytes", mig.multifd_bytes);
     json_put_int(o, "pages-per-second", (mig.pages + mig.zero_pages) * 1e9 / span);
     json_put_int(o, "precopy-bytes", mig.transferred - after);
     json_put_int(o, "downtime-bytes", after);
     json_put_int(o, "postcopy-bytes", 0);
     json_put_int(o, "dirty-sync-missed-zero-copy", 0);
+    return o;
+}
+
+static json_t *xbzrle_info(void)
+{
+    XbzrleStats x = xbzrle_stats(mig.xbzrle);
+    int64_t end = mig.ended ? mig.ended : clock_now_ns();
+    json_t *o = json_object();
+
+    json_put_int(o, "cache-size", xbzrle_cache_size(mig.xbzrle));
+    json_put_int(o, "bytes", x.bytes);
+    json_put_int(o, "pages", x.pages);
+    json_put_int(o, "cache-miss", x.misses);
+    json_put(o, "cache-miss-rate", json_real(x.misses * 1e9 / MAX(end - mig.began, 1)));
+    json_put(o, "encoding-rate",
+             json_real(x.bytes ? (double)x.pages * RAM_PAGE_SIZE / x.bytes : 0));
+    json_put_int(o, "overflow", x.overflows);
     return o;
 }
 
@@ -633,6 +797,27 @@ static void put_reasons(json_t *o)
         json_decref(list);
 }
 
+static json_t *forecast_info(void)
+{
+    Measured m = {
+        .bandwidth = mig.bandwidth, .pass_rate = MAX(mig.pass_rate, mig.bandwidth),
+        .dirty_rate = mig.dirty_rate * (double)RAM_PAGE_SIZE,
+        .passed = (clock_now_ns() - mig.collected) / 1e9, .remaining = mig.remaining,
+        .memory = mig.total, .limit = migration_number("downtime-limit") / 1e3,
+    };
+    Forecast f = forecast(&m);
+    json_t *o = json_object();
+
+    json_put_bool(o, "converges", f.converges);
+    if (f.converges) {
+        json_put_int(o, "time-left", f.seconds * 1e3);
+        json_put_int(o, "downtime", f.downtime * 1e3);
+    }
+    json_put_int(o, "dirty-rate", m.dirty_rate);
+    json_put_int(o, "bandwidth", m.bandwidth);
+    return o;
+}
+
 static void put_times(json_t *o)
 {
     bool completed = mig.status == MIGRATION_STATUS_COMPLETED;
@@ -647,8 +832,14 @@ static void put_times(json_t *o)
     else
         json_put_int(o, "expected-downtime",
                      mig.bandwidth > 0 ? (int64_t)(mig.remaining * 1e3 / mig.bandwidth)
-                                       : (int64_t)mig.limits.downtime_limit);
+                                       : (int64_t)migration_number("downtime-limit"));
+    if (mig.status == MIGRATION_STATUS_ACTIVE && mig.bandwidth > 0)
+        json_put(o, "x-forecast", forecast_info());
+    if (throttle_percent())
+        json_put_int(o, "cpu-throttle-percentage", throttle_percent());
     json_put(o, "ram", ram_info());
+    if (mig.xbzrle)
+        json_put(o, "xbzrle-cache", xbzrle_info());
 }
 
 json_t *migration_info(void)
@@ -662,6 +853,8 @@ json_t *migration_info(void)
     if (mig.has_begun && away &&
         (migration_is_active() || mig.status == MIGRATION_STATUS_COMPLETED))
         put_times(o);
+    if (mig.status == MIGRATION_STATUS_COMPLETED && mig.stages.stages)
+        json_put(o, "x-downtime", stages_json(&mig.stages));
     if (mig.status == MIGRATION_STATUS_FAILED && mig.error)
         json_put_str(o, "error-desc", mig.error);
     if (mig.is_incoming && mig.addresses)
@@ -690,13 +883,13 @@ CO void migration_begin(Machine *m, const char *incoming)
 CO void migration_end(void)
 {
     mig.is_cancelled = true;
-    if (mig.transport)
-        transport_interrupt(mig.transport);
+    interrupt_transfer();
     co_queue_wake_all(&mig.continued);
-    /* Who waits for somebody to connect has nothing to end. */
-    if (mig.transport || !mig.is_incoming)
-        co_group_wait(&mig.running);
+    co_group_wait(&mig.running);
+    migration_settings_clear();
     json_decref(mig.addresses);
     g_free(mig.uri);
     g_free(mig.error);
+    xbzrle_free(mig.xbzrle);
+    stages_clear(&mig.stages);
 }

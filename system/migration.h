@@ -19,18 +19,6 @@ CO bool migration_before_cont(GError **err);
 
 /* ---- for commands ---------------------------------------------------------------------------- */
 
-typedef struct {
-    bool events, return_path, pause_before_switchover;
-} MigrationCapabilities;
-
-typedef struct {
-    uint64_t max_bandwidth;  /* bytes a second; 0: no limit */
-    uint64_t downtime_limit; /* milliseconds */
-} MigrationLimits;
-
-/* They change at any time, but capabilities not while a migration is under way. */
-MigrationCapabilities *migration_capabilities(void);
-MigrationLimits *migration_limits(void);
 bool migration_is_active(void);
 
 bool migration_start(const char *uri, GError **err);

@@ -27,6 +27,7 @@ struct Vcpu {
     /* With the lock held. */
     bool kicked;            /* there may be something to do */
     bool is_stopped;
+    int64_t paused_until;   /* monotonic; 0: it is not paused */
     enum { RUN_FREELY, RUN_OVER, RUN_STEP } debug; /* what comes first */
     bool init_wanted, start_wanted, waits_for_start;
     uint8_t start_page;
@@ -328,6 +329,15 @@ static void stand_still(Vcpu *v)
     machine_cond_wait(v->wake, INT64_MAX);
 }
 
+/* Less of its time is the guest's. */
+static void stay_paused(Vcpu *v)
+{
+    if (clock_now_ns() >= v->paused_until)
+        v->paused_until = 0;
+    else
+        machine_cond_wait(v->wake, v->paused_until);
+}
+
 /* The processor waits for an interrupt. */
 static void idle(Vcpu *v)
 {
@@ -377,10 +387,12 @@ static gpointer vcpu_thread(gpointer opaque)
     v->thread_id = syscall(SYS_gettid);
     while (!vcpus.ending) {
         take_requests(v);
-        if (may_run(v))
-            run(v);
-        else
+        if (!may_run(v))
             stand_still(v);
+        else if (v->paused_until)
+            stay_paused(v);
+        else
+            run(v);
     }
     machine_unlock();
     return NULL;
@@ -438,6 +450,18 @@ void vcpus_run_debugged(Machine *m, Vcpu *step)
     }
     vcpus.only = step;
     let_run(m);
+}
+
+void vcpus_pause(Machine *m, int64_t ns)
+{
+    int64_t until = clock_now_ns() + ns;
+
+    for (guint i = 0; i < m->vcpus->len; i++) {
+        Vcpu *v = m->vcpus->pdata[i];
+
+        v->paused_until = until;
+        x86_request(&v->cpu, X86_EVENT_STOP);
+    }
 }
 
 CO void vcpus_end(Machine *m)

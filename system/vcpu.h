@@ -43,6 +43,8 @@ void vcpus_run_debugged(Machine *m, Vcpu *step);
 CO void vcpus_stop(Machine *m);
 /* Asks them to stop and does not wait: by one of them, or for it. */
 void vcpus_hold(Machine *m);
+/* Each stands still for @ns from now on, or until all have to. With the lock held. */
+void vcpus_pause(Machine *m, int64_t ns);
 /* Ends their threads. */
 CO void vcpus_end(Machine *m);
 

@@ -22,6 +22,7 @@ ADDED = {
     'BlockdevOptionsCurlHttp.force-range', 'BlockdevOptionsCurlHttps.force-range',
     'BlkdebugInjectErrorOptions.delay-ns', 'ImageInfo.limits', 'ImageInfo.children',
     'JobType.x-compact', 'JobInfo.x-rate', 'JobInfo.x-seconds-left', 'QmpQueryJobsArgs.x-forecast',
+    'MigrationInfo.x-forecast', 'MigrationInfo.x-downtime',
 }
 # Taken by the reference, too, but not told in its schema.
 ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path',
@@ -39,7 +40,8 @@ SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExport
 # Types that the reference's daemon does not tell, its manual does.
 UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'BlockChildInfo',
           '[BlockChildInfo]', 'MonitorOptions', 'MonitorMode', 'NbdServerOptions',
-          '[uint16]', 'VpcSizeRule', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
+          '[uint16]', 'VpcSizeRule', 'MigrationForecast', 'MigrationDowntime', 'MigrationStage',
+          '[MigrationStage]', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
 # Types that are only bases: their members show in other types.
 BASES = {'BackupCommon', 'BlockdevOptionsCurlBase', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties',
          'SecretCommonProperties', 'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',

@@ -102,7 +102,7 @@ static void load_all(const uint8_t *data, size_t len)
     ram_block_add(&ram, "microvm.ram", memory, MEMORY, 0);
     ram_block_add(&ram, "pc.bios", table, 4096, 2 * 4096);
     input_init_memory(&in, data, len);
-    target_read(&in, "microvm", &ram, sections, answer, NULL, NULL);
+    target_read(&in, "microvm", NULL, &ram, sections, answer, NULL, NULL, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

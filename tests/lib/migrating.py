@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Emulators whose guest (tests/system/guests/pages.c) checks its memory all the time, counts, and moves."""
+import json
 import pathlib
 import re
 import subprocess
@@ -35,6 +36,7 @@ class Emulator(Talker):
             [program, *MACHINE, '-m', '64', '-serial', f'file:{self.printed}', *map(str, options)],
             bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
         self.reader = Reader(self.process.stdout.fileno())
+        self.events = []
         self.greet()
 
     def __enter__(self):
@@ -46,6 +48,11 @@ class Emulator(Talker):
 
     def send(self, data):
         self.process.stdin.write(data)
+
+    def ask(self, text, resync=False):
+        lines = super().ask(text, resync)
+        self.events += [e for e in map(json.loads, lines) if 'event' in e]
+        return lines
 
     def rounds(self):
         return rounds(self.printed.read_text())
@@ -59,6 +66,20 @@ class Emulator(Talker):
 
     def status(self):
         return self.answer('query-migrate').get('status')
+
+    def turn_on(self, *capabilities):
+        on = [{'capability': c, 'state': True} for c in capabilities]
+        assert self.answer('migrate-set-capabilities', capabilities=on) == {}
+
+    def tune(self, **parameters):
+        assert self.answer('migrate-set-parameters', **parameters) == {}
+
+    def listen(self, uri):
+        """Begins to wait, with -incoming defer; returns by what URI it is reached."""
+        assert self.answer('migrate-incoming', uri=uri) == {}
+        wait_for(lambda: 'socket-address' in self.answer('query-migrate'))
+        address = self.answer('query-migrate')['socket-address'][0]
+        return f'tcp:127.0.0.1:{address["port"]}' if address['type'] == 'inet' else uri
 
     def migrate(self, uri, expect='completed'):
         assert self.answer('migrate', uri=uri) == {}
