@@ -17,6 +17,7 @@ enum {
 typedef struct {
     Device dev;
     LapicBus *bus;
+    unsigned first; /* input of that */
 
     uint8_t select, id;
     uint64_t table[IOAPIC_PINS];
@@ -25,13 +26,25 @@ typedef struct {
     uint32_t waiting; /* edges that came while masked or not sent yet */
 } Ioapic;
 
-static void deliver(Ioapic *s, unsigned pin)
+static LapicMessage message(uint64_t e)
 {
-    uint64_t e = s->table[pin];
-    LapicMessage m = {
+    return (LapicMessage){
         .destination = e >> 56, .logical = e & ENTRY_LOGICAL, .delivery = e >> 8 & 7,
         .level_triggered = e & ENTRY_LEVEL, .vector = e,
     };
+}
+
+static void announce(const Ioapic *s, unsigned pin)
+{
+    LapicMessage m = message(s->table[pin]);
+
+    lapic_bus_route(s->bus, s->first + pin, s->table[pin] & ENTRY_MASKED ? NULL : &m);
+}
+
+static void deliver(Ioapic *s, unsigned pin)
+{
+    uint64_t e = s->table[pin];
+    LapicMessage m = message(e);
 
     if (e & ENTRY_MASKED)
         return;
@@ -106,6 +119,7 @@ static void write_entry(Ioapic *s, unsigned i, uint32_t value)
         *e &= ~(uint64_t)ENTRY_REMOTE_IRR;
     if (*e & ENTRY_MASKED)
         s->waiting &= ~(UINT32_C(1) << i / 2);
+    announce(s, i / 2);
     deliver(s, i / 2);
 }
 
@@ -252,6 +266,7 @@ static bool ioapic_load(Device *d, unsigned n, const void *image, GError **err)
         s->table[k] = i->table[k] & (ENTRY_WRITABLE | ENTRY_REMOTE_IRR);
         if (s->table[k] & ENTRY_MASKED)
             s->waiting &= ~(UINT32_C(1) << k);
+        announce(s, k);
     }
     return true;
 }
@@ -262,11 +277,12 @@ static const DeviceSection ioapic_section = {
 
 /* ---- the device ------------------------------------------------------------------------------ */
 
-void ioapic_connect(Device *d, uint64_t address, LapicBus *bus)
+void ioapic_connect(Device *d, uint64_t address, LapicBus *bus, unsigned first)
 {
     static const MmioOps ops = { ioapic_read, ioapic_write, 4, "ioapic" };
 
     ((Ioapic *)d)->bus = bus;
+    ((Ioapic *)d)->first = first;
     memory_map_add_mmio(d->board->memory, address, 0x1000, &ops, d);
 }
 
@@ -276,8 +292,10 @@ static void ioapic_reset(Device *d)
 
     s->select = s->id = 0;
     s->waiting = s->level = 0;
-    for (unsigned i = 0; i < IOAPIC_PINS; i++)
+    for (unsigned i = 0; i < IOAPIC_PINS; i++) {
         s->table[i] = ENTRY_MASKED;
+        announce(s, i);
+    }
 }
 
 const DeviceClass device_ioapic = {

@@ -8,8 +8,11 @@
 enum { IOAPIC_PINS = 24 };
 
 extern const DeviceClass device_ioapic;
-/* To be called at once after device_new: its registers at @address, its messages to @bus. */
-void ioapic_connect(Device *d, uint64_t address, LapicBus *bus);
+/*
+ * To be called at once after device_new: its registers at @address, its messages to @bus, where its
+ * pins are the inputs from @first on.
+ */
+void ioapic_connect(Device *d, uint64_t address, LapicBus *bus, unsigned first);
 void ioapic_set_irq(Device *d, unsigned pin, bool level);
 /* A processor has served @vector, which was level-triggered. */
 void ioapic_eoi(Device *d, uint8_t vector);

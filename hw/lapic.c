@@ -30,6 +30,8 @@ struct LapicBus {
     unsigned count;
     void (*eoi)(void *opaque, uint8_t vector);
     void *opaque;
+    const LapicRemote *remote; /* NULL: the APICs are here */
+    void *remote_opaque;
 };
 
 struct Lapic {
@@ -118,6 +120,10 @@ static bool takes_external(const Lapic *l)
 
 static void update(Lapic *l)
 {
+    if (l->bus->remote) {
+        l->ops->interrupt(l->cpu, l->is_external);
+        return;
+    }
     l->ops->interrupt(l->cpu, ready_vector(l) >= 0 || (l->is_external && takes_external(l)));
 }
 
@@ -239,6 +245,10 @@ void lapic_bus_send(LapicBus *bus, const LapicMessage *m)
 {
     Lapic *lowest = NULL;
 
+    if (bus->remote) {
+        bus->remote->send(bus->remote_opaque, m);
+        return;
+    }
     for (unsigned i = 0; i < bus->count; i++) {
         Lapic *l = bus->lapic[i];
 
@@ -252,6 +262,23 @@ void lapic_bus_send(LapicBus *bus, const LapicMessage *m)
     }
     if (lowest)
         receive(lowest, m);
+}
+
+void lapic_bus_eoi(LapicBus *bus, uint8_t vector)
+{
+    bus->eoi(bus->opaque, vector);
+}
+
+void lapic_bus_set_remote(LapicBus *bus, const LapicRemote *ops, void *opaque)
+{
+    bus->remote = ops;
+    bus->remote_opaque = opaque;
+}
+
+void lapic_bus_route(LapicBus *bus, unsigned input, const LapicMessage *m)
+{
+    if (bus->remote)
+        bus->remote->route(bus->remote_opaque, input, m);
 }
 
 LapicBus *lapic_bus_new(void (*eoi)(void *opaque, uint8_t vector), void *opaque)
@@ -321,7 +348,7 @@ static void end_of_interrupt(Lapic *l)
         return;
     vector_set(l->isr, v, false);
     if (vector_is_set(l->tmr, v))
-        l->bus->eoi(l->bus->opaque, v);
+        lapic_bus_eoi(l->bus, v);
     update(l);
 }
 
@@ -360,6 +387,8 @@ static void timer_arm(Lapic *l)
     uint64_t span = (uint64_t)l->initial * timer_period(l);
 
     guest_timer_cancel(&l->timer);
+    if (l->bus->remote)
+        return;
     if (timer_mode(l) == LVT_DEADLINE) {
         uint64_t tsc = l->ops->tsc(l->cpu);
         uint64_t left = l->deadline > tsc ? guest_tsc_to_ns(l->deadline - tsc) : 0;
@@ -645,6 +674,60 @@ bool lapic_msr_write(Device *d, uint32_t index, uint64_t value)
         return true;
     }
     return is_x2(l) && index - MSR_X2 <= 0x3f && x2_write(l, index - MSR_X2, value);
+}
+
+/* ---- all registers at once ------------------------------------------------------------------- */
+
+void lapic_get_registers(Device *d, LapicRegisters *out)
+{
+    Lapic *l = (Lapic *)d;
+
+    *out = (LapicRegisters){ .base = l->base, .deadline = l->deadline };
+    for (unsigned i = 0; i < LAPIC_REGISTERS; i++)
+        read_register(l, i, &out->reg[i]);
+    out->reg[REG_ID] = l->id << 24;
+    if (!is_x2(l))
+        out->reg[REG_LDR] = l->ldr;
+    out->reg[REG_DFR] = l->dfr;
+    out->reg[REG_ICR_HIGH] = l->icr_high;
+}
+
+void lapic_set_registers(Device *d, const LapicRegisters *in)
+{
+    Lapic *l = (Lapic *)d;
+    uint32_t left = MIN(in->reg[REG_CURRENT], in->reg[REG_INITIAL]);
+
+    l->base = in->base;
+    l->deadline = in->deadline;
+    l->tpr = in->reg[REG_TPR];
+    l->ldr = is_x2(l) ? l->ldr : in->reg[REG_LDR];
+    l->dfr = in->reg[REG_DFR];
+    l->svr = in->reg[REG_SVR];
+    l->esr = l->esr_next = in->reg[REG_ESR];
+    l->icr_low = in->reg[REG_ICR];
+    l->icr_high = in->reg[REG_ICR_HIGH];
+    l->divide = in->reg[REG_DIVIDE] & 11;
+    l->initial = in->reg[REG_INITIAL];
+    l->started = guest_clock_now() - (int64_t)((l->initial - left) * timer_period(l));
+    for (unsigned i = 0; i < 8; i++) {
+        l->isr[i] = in->reg[REG_ISR + i];
+        l->tmr[i] = in->reg[REG_TMR + i];
+        l->irr[i] = in->reg[REG_IRR + i];
+    }
+    for (unsigned i = 0; i < LVTS; i++)
+        l->lvt[i] = in->reg[REG_LVT + i];
+    l->ops->set_cr8(l->cpu, l->tpr >> 4);
+}
+
+bool lapic_take_back(Device *d, uint8_t vector)
+{
+    Lapic *l = (Lapic *)d;
+
+    if (!vector_is_set(l->isr, vector))
+        return false;
+    vector_set(l->isr, vector, false);
+    vector_set(l->irr, vector, true);
+    return true;
 }
 
 /* ---- for people ------------------------------------------------------------------------------ */

@@ -37,6 +37,21 @@ typedef struct {
 } LapicMessage;
 
 void lapic_bus_send(LapicBus *bus, const LapicMessage *m);
+/* A processor has served @vector, which was level-triggered. */
+void lapic_bus_eoi(LapicBus *bus, uint8_t vector);
+
+/*
+ * Where the processors have local APICs of their own, the devices only hold their registers while the
+ * processors stand still, and messages go to @send. @route tells what an input of the I/O APICs sends,
+ * NULL: nothing, before it does.
+ */
+typedef struct {
+    void (*send)(void *opaque, const LapicMessage *m);
+    void (*route)(void *opaque, unsigned input, const LapicMessage *m);
+} LapicRemote;
+/* Before there are APICs. */
+void lapic_bus_set_remote(LapicBus *bus, const LapicRemote *ops, void *opaque);
+void lapic_bus_route(LapicBus *bus, unsigned input, const LapicMessage *m);
 
 extern const DeviceClass device_lapic;
 /* To be called at once after device_new. The first is that of the boot processor. */
@@ -61,6 +76,16 @@ void lapic_load_deadline(Device *d, uint64_t deadline);
 uint32_t lapic_read(Device *d, uint64_t offset);
 void lapic_write(Device *d, uint64_t offset, uint32_t value);
 bool lapic_is_enabled(const Device *d);
+/* The registers in memory, one for each 16 bytes: of where they are while the guest runs. */
+enum { LAPIC_REGISTERS = 64 };
+typedef struct {
+    uint64_t base, deadline;
+    uint32_t reg[LAPIC_REGISTERS];
+} LapicRegisters;
+void lapic_get_registers(Device *d, LapicRegisters *out);
+void lapic_set_registers(Device *d, const LapicRegisters *in);
+/* @vector, which counts as taken, has not been served: it is to be taken again. False: it does not. */
+bool lapic_take_back(Device *d, uint8_t vector);
 /* For people. */
 void lapic_describe(const Device *d, GString *out);
 

@@ -3,8 +3,8 @@
  * Direct boot of a Linux kernel, without firmware: the boot protocol's 64-bit entry, or the 32-bit
  * one of kernels that have no other. docs/spec/microvm.md
  */
+#include "system/accel.h"
 #include "system/base/lock.h"
-#include "system/machine.h"
 #include "util/endian.h"
 #include "util/err.h"
 #include "util/size.h"
@@ -114,13 +114,16 @@ static bool place_initrd(const Machine *m, LinuxImage *l, GError **err)
  */
 static char *add_to_cmdline(const Machine *m, const char *given)
 {
-    static const char *const additions[] = { "tsc_early_khz=1000000", "tsc=reliable" };
+    g_autofree char *rate = g_strdup_printf("tsc_early_khz=%" PRIu64, guest_tsc_hz() / 1000);
+    /* How far the host's own counter can be relied upon is not for us to say. */
+    const char *const additions[] = { rate, m->config.accel->has_clock ? NULL : "tsc=reliable" };
     GString *line = g_string_new(given);
 
     for (size_t i = 0; m->config.auto_kernel_cmdline && i < G_N_ELEMENTS(additions); i++) {
-        g_autofree char *key = g_strndup(additions[i], strcspn(additions[i], "=") + 1);
+        g_autofree char *key = additions[i] ? g_strndup(additions[i], strcspn(additions[i], "=") + 1)
+                                            : NULL;
 
-        if (!strstr(given, key))
+        if (key && !strstr(given, key))
             g_string_append_printf(line, "%s%s", line->len ? " " : "", additions[i]);
     }
     return g_string_free(line, FALSE);

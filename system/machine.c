@@ -6,6 +6,7 @@
 #include "hw/ioapic.h"
 #include "hw/serial.h"
 #include "hw/virtio/mmio.h"
+#include "system/accel.h"
 #include "system/base/lock.h"
 #include "system/run-state.h"
 #include "system/vcpu.h"
@@ -126,7 +127,7 @@ static void add_interrupt_controllers(Machine *m)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(m->ioapic); i++) {
         m->ioapic[i] = add(m, &device_ioapic, NULL, NULL, NULL);
-        ioapic_connect(m->ioapic[i], 0xfec00000 + 0x10000 * i, m->lapic_bus);
+        ioapic_connect(m->ioapic[i], 0xfec00000 + 0x10000 * i, m->lapic_bus, IOAPIC_PINS * i);
     }
     if (m->config.pic) {
         m->pic = add(m, &device_i8259, NULL, NULL, NULL);
@@ -314,6 +315,11 @@ static void load(Machine *m)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+static bool begin_accel(Machine *m, GError **err)
+{
+    return !m->config.accel->begin || m->config.accel->begin(m, err);
+}
+
 static bool add_vcpus(Machine *m, GError **err)
 {
     for (unsigned i = 0; i < m->config.cpus; i++) {
@@ -343,8 +349,8 @@ Machine *machine_new(const MachineConfig *config, GError **err)
     guest_clock_begin();
     memory_map_hear(m->board.memory, ram_written, m);
     if (config->is_none ||
-        ((!config->bios || firmware_read(m, err)) && add_ram(m, err) && add_vcpus(m, err) &&
-         add_board_devices(m, err) && (config->bios ? firmware_tell(m, err) : open_kernel(m, err))))
+        ((!config->bios || firmware_read(m, err)) && add_ram(m, err) && begin_accel(m, err) &&
+         add_vcpus(m, err) && add_board_devices(m, err) && (config->bios ? firmware_tell(m, err) : open_kernel(m, err))))
         return m;
     machine_free(m);
     return NULL;
@@ -366,6 +372,8 @@ CO void machine_free(Machine *m)
     for (guint i = 0; i < m->vcpus->len; i++)
         vcpu_free(m->vcpus->pdata[i]);
     machine_unlock();
+    if (m->config.accel->end)
+        m->config.accel->end(m);
     linux_close(m);
     elf_close(m);
     firmware_close(m);

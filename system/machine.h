@@ -23,6 +23,7 @@ typedef struct {
     uint64_t ram_size;
     unsigned cpus;
     X86Model model;
+    const struct Accel *accel;
     bool interpret;         /* -accel tcg,backend=interp */
     bool pic, pit, rtc, isa_serial;
     bool auto_kernel_cmdline;
@@ -58,6 +59,7 @@ typedef struct Machine {
     GPtrArray *devices;     /* of Device, in the order they were made */
     GPtrArray *vcpus;       /* of Vcpu */
     LapicBus *lapic_bus;
+    void *accel_state;      /* the accelerator's own */
     X86CodePages *code_pages;
     Device *ioapic[2], *pic, *fw_cfg, *ged;
     Device *slot[VIRTIO_MMIO_COUNT]; /* transports; NULL: none is there */

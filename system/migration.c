@@ -9,14 +9,13 @@
 #include "migration/source.h"
 #include "migration/target.h"
 #include "migration/wire.h"
+#include "system/accel.h"
 #include "system/base/lock.h"
 #include "system/base/ram-log.h"
 #include "system/migration-channels.h"
 #include "system/migration-settings.h"
 #include "system/migration-throttle.h"
 #include "system/sections.h"
-#include "system/vcpu.h"
-#include "target/x86/mmu.h"
 #include "tools/complain.h"
 #include "util/endian.h"
 #include "util/err.h"
@@ -165,16 +164,15 @@ static bool check_holds(GError **err)
 
 /* ---- written memory -------------------------------------------------------------------------- */
 
-static void forget_write_access(void)
+static const Accel *accel(void)
 {
-    for (guint i = 0; i < mig.machine->vcpus->len; i++)
-        x86_tlb_flush(vcpu_cpu(mig.machine->vcpus->pdata[i]));
+    return mig.machine->config.accel;
 }
 
 static void begin_log(void *opaque)
 {
     ram_log_begin(mig.machine->ram, mig.machine->config.ram_size);
-    forget_write_access();
+    accel()->log_begin(mig.machine);
 }
 
 static void add_pending(void *opaque, size_t page)
@@ -185,8 +183,8 @@ static void add_pending(void *opaque, size_t page)
 
 static void collect_log(void *opaque)
 {
+    accel()->log_sync(mig.machine);
     ram_log_collect(add_pending, opaque);
-    forget_write_access();
 }
 
 /* Looks for what was written since the last time, and how fast that goes. */
@@ -202,6 +200,8 @@ static CO void collect(MigSource *s)
 
 static void end_log(void *opaque)
 {
+    if (accel()->log_end)
+        accel()->log_end(mig.machine);
     ram_log_end();
 }
 

@@ -47,6 +47,15 @@ static bool fixed_property(const char *key, const char *v, bool *is_known, GErro
     return true;
 }
 
+/* The machine has two I/O APICs, of which KVM could have but one. */
+static bool kernel_irqchip(const char *v, GError **err)
+{
+    if (!strcmp(v, "on") || !strcmp(v, "off"))
+        return err_set(err, ENOTSUP, "The property 'kernel-irqchip=%s' is not there: only 'split'", v);
+    return !strcmp(v, "split") || err_set(err, EINVAL, "Parameter 'kernel-irqchip' does not accept "
+                                          "value '%s'", v);
+}
+
 static bool machine_property(Options *o, const char *key, const char *v, GError **err)
 {
     const struct {
@@ -64,6 +73,8 @@ static bool machine_property(Options *o, const char *key, const char *v, GError 
             return parse_on_off(key, v, switches[i].to, err);
     if (!strcmp(key, "accel"))
         return option_accel(o, v, err);
+    if (!strcmp(key, "kernel-irqchip"))
+        return kernel_irqchip(v, err);
     if (!fixed_property(key, v, &is_known, err))
         return false;
     return is_known || err_set(err, EINVAL, "Property 'microvm-machine.%s' not found", key);
@@ -94,25 +105,47 @@ bool option_machine(Options *o, const char *text, GError **err)
 
 /* ---- -accel ---------------------------------------------------------------------------------- */
 
+static void add_accel(Options *o, const Accel *a)
+{
+    for (unsigned i = 0; i < o->accels; i++)
+        if (o->accel[i] == a)
+            return;
+    o->accel[o->accels++] = a;
+}
+
 /* "kvm:tcg": the first that can be had counts. */
 static bool accel_names(Options *o, const char *names, GError **err)
 {
     g_auto(GStrv) words = g_strsplit(names, ":", -1);
 
     for (char **w = words; *w; w++)
-        if (!strcmp(*w, "tcg"))
-            o->accel_tcg = true;
-        else if (!strcmp(*w, "kvm"))
-            o->accel_kvm = true;
+        if (!strcmp(*w, accel_tcg.name))
+            add_accel(o, &accel_tcg);
+        else if (!strcmp(*w, accel_kvm.name))
+            add_accel(o, &accel_kvm);
         else
-            return err_set(err, ENOTSUP, "The accelerator '%s' is not there, only 'tcg'", *w);
+            return err_set(err, ENOTSUP, "The accelerator '%s' is not there, only 'tcg' and 'kvm'",
+                           *w);
     return true;
 }
 
-static bool accel_property(Options *o, const char *key, const char *v, GError **err)
+bool option_enable_kvm(Options *o)
 {
-    if (!strcmp(key, "accel"))
-        return accel_names(o, v, err);
+    add_accel(o, &accel_kvm);
+    return true;
+}
+
+static bool kvm_property(const char *key, const char *v, GError **err)
+{
+    if (!strcmp(key, "kernel-irqchip"))
+        return kernel_irqchip(v, err);
+    if (!strcmp(key, "dirty-ring-size") || !strcmp(key, "kvm-shadow-mem"))
+        return err_set(err, ENOTSUP, "The property '%s' is not there", key);
+    return err_set(err, EINVAL, "Property 'kvm-accel.%s' not found", key);
+}
+
+static bool tcg_property(Options *o, const char *key, const char *v, GError **err)
+{
     if (!strcmp(key, "backend")) {
         o->machine.interpret = !strcmp(v, "interp");
         return o->machine.interpret || !strcmp(v, "auto") ||
@@ -124,16 +157,25 @@ static bool accel_property(Options *o, const char *key, const char *v, GError **
     return err_set(err, EINVAL, "Property 'tcg-accel.%s' not found", key);
 }
 
+/* Properties are of the accelerator before them. */
+static bool accel_property(Options *o, const char *names, const char *key, const char *v, GError **err)
+{
+    if (!strcmp(key, "accel"))
+        return accel_names(o, v, err);
+    return strcmp(names, accel_kvm.name) ? tcg_property(o, key, v, err) : kvm_property(key, v, err);
+}
+
 bool option_accel(Options *o, const char *text, GError **err)
 {
     g_autoptr(json_t) items = keyval_parse(text, "accel", err);
-    const char *key;
+    const char *key, *names;
     json_t *v;
 
     if (!items)
         return false;
+    names = json_get_str(items, "accel", "");
     json_object_foreach(items, key, v)
-        if (!json_is_string(v) || !accel_property(o, key, json_string_value(v), err))
+        if (!json_is_string(v) || !accel_property(o, names, key, json_string_value(v), err))
             return false;
     return true;
 }

@@ -78,8 +78,14 @@ static LineResult apply_accel(Options *o, const char *value)
 {
     if (!tool_is_help(value))
         return read_value(o, "accel", value, option_accel);
-    puts("Accelerators supported in QEMU binary:\ntcg");
+    puts("Accelerators supported in QEMU binary:\ntcg\nkvm");
     return LINE_EXIT;
+}
+
+static LineResult apply_enable_kvm(Options *o, const char *value)
+{
+    option_enable_kvm(o);
+    return LINE_RUN;
 }
 
 static LineResult print_models(void)
@@ -293,8 +299,12 @@ static const Option options[] = {
     { "M", "microvm[,PROPERTY=on|off][,...]", "as -machine", apply_machine },
     { "machine", "microvm[,PROPERTY=on|off][,...]",
       "the machine; properties: pic, pit, rtc,\n"
-      "isa-serial, auto-kernel-cmdline, accel=tcg", apply_machine },
-    { "accel", "tcg[,backend=interp]", "translate guest code, or interpret it", apply_accel },
+      "isa-serial, auto-kernel-cmdline, accel=tcg|kvm", apply_machine },
+    { "accel", "tcg[,backend=interp]|kvm[,kernel-irqchip=split]",
+      "translate guest code, interpret it, or run it on\n"
+      "the host's processors; given twice: the first that\n"
+      "can be had counts", apply_accel },
+    { "enable-kvm", NULL, "as -accel kvm", apply_enable_kvm },
     { "cpu", "MODEL[,+FLAG][,-FLAG][,...]", "the processor ('help' lists models) [qemu64]", apply_cpu },
     { "m", "[size=]MEGABYTES", "memory; a suffix M or G may follow [128]", READ(option_memory) },
     { "smp", "[cpus=]NUMBER", "processors [1]", READ(option_smp) },
@@ -351,7 +361,7 @@ static const Option options[] = {
 static const char *const absent[] = {
     "preconfig", "D", "L", "acpitable", "add-fd", "async-teardown", "audio", "audio-help",
     "audiodev", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
-    "dump-vmstate", "echr", "enable-kvm", "enable-sync-profile", "fda", "fdb", "fsdev",
+    "dump-vmstate", "echr", "enable-sync-profile", "fda", "fdb", "fsdev",
     "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "icount", "iscsi", "k",
     "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "no-acpi",
     "no-fd-bootchk", "no-hpet", "numa", "option-rom", "overcommit", "parallel",
@@ -442,24 +452,51 @@ static LineResult read_words(Options *o, int argc, char **argv)
 
 static bool choose_model(Options *o)
 {
+    const Accel *a = o->machine.accel;
+    const X86Host *host = a->host ? a->host() : NULL;
+    X86Model *m = &o->machine.model;
     g_autoptr(GPtrArray) missing = g_ptr_array_new();
     g_autoptr(GError) err = NULL;
 
-    if (!x86_model_parse(&o->machine.model, o->model ? o->model : "qemu64", missing, &err))
+    if (!x86_model_parse(m, o->model ? o->model : "qemu64", host, missing, &err))
         return complain("-cpu: %s", err->message);
-    for (guint i = 0; i < missing->len; i++)
-        complain("warning: the CPU flag '%s' is not emulated and left out",
-                 (const char *)missing->pdata[i]);
+    for (guint i = 0; i < missing->len && (m->is_checked || m->is_enforced); i++)
+        complain("warning: the CPU flag '%s' is not %s and left out",
+                 (const char *)missing->pdata[i], host ? "there on this host" : "emulated");
+    if (m->is_enforced && missing->len)
+        return complain("-cpu: %u flags of the model are not there (enforce)", missing->len);
     return true;
 }
 
 /* Whoever asks for KVM and takes tcg, too, gets that. */
-static bool choose_accel(const Options *o)
+static bool choose_accel(Options *o)
 {
-    if (o->accel_kvm && !o->accel_tcg)
-        return complain("-accel: The accelerator 'kvm' is not there, only 'tcg'");
-    if (o->accel_kvm)
-        complain("warning: the accelerator 'kvm' is not there: falling back to 'tcg'");
+    if (!o->accels)
+        o->accel[o->accels++] = &accel_tcg;
+    for (unsigned i = 0; i < o->accels; i++) {
+        g_autoptr(GError) err = NULL;
+
+        o->machine.accel = o->accel[i];
+        if (!o->accel[i]->open || o->accel[i]->open(&err))
+            return true;
+        fprintf(stderr, "%s\n", err->message);
+        if (i + 1 == o->accels)
+            complain("-accel: the accelerator '%s' cannot be had", o->accel[i]->name);
+        else
+            complain("warning: the accelerator '%s' cannot be had: falling back to '%s'",
+                     o->accel[i]->name, o->accel[i + 1]->name);
+    }
+    return false;
+}
+
+/* What only some accelerators can do. */
+static bool check_accel(const Options *o)
+{
+    if (o->gdb && !o->machine.accel->can_debug)
+        return complain("-gdb: the accelerator '%s' cannot stop a guest for a debugger",
+                        o->machine.accel->name);
+    if (o->machine.interpret && o->machine.accel != &accel_tcg)
+        return complain("-accel: only 'tcg' interprets");
     return true;
 }
 
@@ -506,7 +543,7 @@ LineResult options_read(Options *o, int argc, char **argv)
         .devices = g_ptr_array_new_with_free_func(g_free),
     };
     r = read_words(o, argc, argv);
-    if (r == LINE_RUN && (!choose_accel(o) || !choose_model(o) || !choose_serial(o)))
+    if (r == LINE_RUN && (!choose_accel(o) || !check_accel(o) || !choose_model(o) || !choose_serial(o)))
         r = LINE_BAD;
     guest_name = o->name;
     if (o->uuid)

@@ -3,6 +3,7 @@
 #ifndef SYSTEM_OPTIONS_H
 #define SYSTEM_OPTIONS_H
 
+#include "system/accel.h"
 #include "system/run-state.h"
 
 enum { MACHINE_CPUS_MAX = 64 };
@@ -26,7 +27,8 @@ typedef struct {
     const char *pid_file;
     const char *incoming;    /* NULL: the guest starts here */
     bool only_migratable;
-    bool accel_tcg, accel_kvm; /* were asked for */
+    const Accel *accel[2];       /* that were asked for: the first that can be had counts */
+    unsigned accels;
     bool daemonize, stopped, no_defaults, nographic;
 } Options;
 
@@ -44,6 +46,7 @@ const char *options_guest_uuid(void);
 
 bool option_machine(Options *o, const char *text, GError **err);
 bool option_accel(Options *o, const char *text, GError **err);
+bool option_enable_kvm(Options *o);
 bool option_memory(Options *o, const char *text, GError **err);
 bool option_smp(Options *o, const char *text, GError **err);
 bool option_name(Options *o, const char *text, GError **err);

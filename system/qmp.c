@@ -2,6 +2,7 @@
 /* Commands about the machine. */
 #include "gen/qmp.h"
 #include "monitor/monitor.h"
+#include "system/accel.h"
 #include "system/base/lock.h"
 #include "system/migration.h"
 #include "system/options.h"
@@ -17,6 +18,7 @@ static RunState shown_state(void)
         [STATE_PRELAUNCH] = RUN_STATE_PRELAUNCH, [STATE_RUNNING] = RUN_STATE_RUNNING,
         [STATE_PAUSED] = RUN_STATE_PAUSED, [STATE_SHUTDOWN] = RUN_STATE_SHUTDOWN,
         [STATE_GUEST_PANICKED] = RUN_STATE_GUEST_PANICKED, [STATE_DEBUG] = RUN_STATE_DEBUG,
+        [STATE_INTERNAL_ERROR] = RUN_STATE_INTERNAL_ERROR,
         [STATE_IO_ERROR] = RUN_STATE_IO_ERROR,
         [STATE_INMIGRATE] = RUN_STATE_INMIGRATE,
         [STATE_FINISH_MIGRATE] = RUN_STATE_FINISH_MIGRATE,
@@ -107,6 +109,8 @@ CO bool qmp_query_uuid(UuidInfo **ret, GError **err)
 CO bool qmp_query_kvm(KvmInfo **ret, GError **err)
 {
     *ret = g_new0(KvmInfo, 1);
+    (*ret)->present = true;
+    (*ret)->enabled = run_state_machine()->config.accel == &accel_kvm;
     return true;
 }
 
@@ -156,6 +160,14 @@ CO bool qmp_query_memory_size_summary(MemoryInfo **ret, GError **err)
     return true;
 }
 
+/* What guests can be given; NULL: what is emulated. */
+static const X86Host *host(void)
+{
+    const Accel *a = run_state_machine()->config.accel;
+
+    return a->host ? a->host() : NULL;
+}
+
 CO bool qmp_query_cpu_definitions(GPtrArray **ret, GError **err)
 {
     *ret = g_ptr_array_new_with_free_func((GDestroyNotify)cpu_definition_info_free);
@@ -164,7 +176,7 @@ CO bool qmp_query_cpu_definitions(GPtrArray **ret, GError **err)
         g_autoptr(GPtrArray) missing = g_ptr_array_new();
         X86Model model;
 
-        x86_model_parse(&model, m->name, missing, NULL);
+        x86_model_parse(&model, m->name, host(), missing, NULL);
         i->name = g_strdup(m->name);
         i->typename = g_strdup_printf("%s-x86_64-cpu", m->name);
         i->migration_safe = m->flags;
@@ -209,10 +221,10 @@ CO bool qmp_query_cpu_model_expansion(const QmpQueryCpuModelExpansionArgs *args,
     g_autofree char *text = NULL;
     X86Model model;
 
-    if (!x86_model_find(args->model->name))
+    if (!x86_model_find_on(args->model->name, host()))
         return err_set(err, ENOENT, "CPU model '%s' not found", args->model->name);
     text = model_text(args->model, err);
-    if (!text || !x86_model_parse(&model, text, NULL, err))
+    if (!text || !x86_model_parse(&model, text, host(), NULL, err))
         return false;
     *ret = g_new0(CpuModelExpansionInfo, 1);
     (*ret)->model = g_new0(CpuModelInfo, 1);

@@ -21,7 +21,7 @@ static struct {
     void *hear_opaque;
 
     /* What the guest has asked for, with the lock held. */
-    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop, is_asking;
+    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop, is_broken, is_asking;
     Vcpu *debugged; /* NULL: none */
     int shutdown_code;
 } run = { .exit_code = -1 };
@@ -275,7 +275,7 @@ static CO void panicked(bool crash_loaded)
 /* On the main loop. The processors stand still or are about to. */
 static CO void answer(void *arg)
 {
-    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop;
+    bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop, is_broken;
     Vcpu *debugged;
     int code;
 
@@ -285,16 +285,19 @@ static CO void answer(void *arg)
     wants_panic = run.wants_panic;
     crash_loaded = run.crash_loaded;
     wants_stop = run.wants_stop;
+    is_broken = run.is_broken;
     code = run.shutdown_code;
     debugged = run.debugged;
     run.debugged = NULL;
     run.wants_shutdown = run.wants_reset = run.wants_panic = run.is_asking = false;
-    run.wants_stop = false;
+    run.wants_stop = run.is_broken = false;
     machine_unlock();
     if (!run.machine || run.exit_code >= 0)
         return;
     if (wants_stop && run.state == STATE_RUNNING)
         run_state_stop(STATE_IO_ERROR);
+    if (is_broken && run.state == STATE_RUNNING)
+        run_state_stop(STATE_INTERNAL_ERROR);
     if (wants_panic)
         panicked(crash_loaded);
     if (wants_shutdown)
@@ -345,6 +348,12 @@ void run_state_guest_debugged(Vcpu *v)
 void run_state_io_error(Board *b)
 {
     run.wants_stop = true;
+    ask();
+}
+
+void run_state_guest_broken(Board *b)
+{
+    run.is_broken = true;
     ask();
 }
 

@@ -13,7 +13,7 @@
 /* Names are those of the schema's RunState. */
 typedef enum {
     STATE_PRELAUNCH, STATE_RUNNING, STATE_PAUSED, STATE_SHUTDOWN, STATE_GUEST_PANICKED,
-    STATE_IO_ERROR,
+    STATE_IO_ERROR, STATE_INTERNAL_ERROR,
     STATE_INMIGRATE, STATE_FINISH_MIGRATE, STATE_POSTMIGRATE, STATE_DEBUG,
 } MachineState;
 
@@ -75,7 +75,8 @@ void run_state_guest_reset(Board *b);
 void run_state_guest_panicked(Board *b, bool crash_loaded);
 /* @v has hit a point of a debugger, or has done its step. */
 void run_state_guest_debugged(Vcpu *v);
-/* The guest stops with state STATE_IO_ERROR. */
+/* The guest stops with state STATE_IO_ERROR, or STATE_INTERNAL_ERROR. */
 void run_state_io_error(Board *b);
+void run_state_guest_broken(Board *b);
 
 #endif

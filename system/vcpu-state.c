@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Processors in migration streams: sections 'cpu_common' and 'cpu'. */
 #include "system/vcpu-state.h"
-#include "system/vcpu.h"
+#include "system/accel.h"
 #include "target/x86/mmu.h"
 #include "util/err.h"
 #include <string.h>
@@ -253,6 +253,8 @@ static void save_kept(CpuImage *i, const VcpuKept *k, const VcpuMtrrs *m)
     memcpy(i->mtrr_fixed, m->fixed, sizeof(i->mtrr_fixed));
     memcpy(i->mtrr_variable, m->variable, sizeof(i->mtrr_variable));
     i->mtrr_default = m->standard;
+    i->system_time = k->system_time;
+    i->wall_clock = k->wall_clock;
 }
 
 static void save_system(CpuImage *i, const X86Cpu *c)
@@ -343,6 +345,8 @@ static void load_x87(X87 *x, const CpuImage *i)
 static void load_kept(const CpuImage *i, VcpuKept *k, VcpuMtrrs *m)
 {
     k->smbase = i->smbase;
+    k->system_time = i->system_time;
+    k->wall_clock = i->wall_clock;
     k->mcg_cap = i->mcg_cap;
     k->mcg_status = i->mcg_status;
     k->mcg_ctl = i->mcg_ctl;
@@ -416,6 +420,10 @@ static bool cpu_load(void *opaque, unsigned n, const void *image, GError **err)
 
     if (!check(i, err))
         return false;
+    if (i->system_time & 1 && !vcpu_machine(v)->config.accel->has_clock)
+        return err_set(err, ENOTSUP, "It reads the time from KVM's clock, which is not there under "
+                       "'%s' (-cpu MODEL,kvm=off at the source does without)",
+                       vcpu_machine(v)->config.accel->name);
     memcpy(c->gpr, i->gpr, sizeof(c->gpr));
     c->rip = i->rip;
     c->flags = (i->flags & 0x3f7fd5) | X86_FIXED;

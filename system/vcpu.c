@@ -1,16 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Processors: a thread each, which runs guest code until it is asked for something, and what the
- * processor of target/x86 asks of its machine.
- */
-#include "hw/i8259.h"
+/* Processors: a thread each, which runs guest code until it is asked for something. */
 #include "hw/sleeper.h"
-#include "system/vcpu.h"
+#include "system/accel.h"
 #include "system/run-state.h"
 #include "target/x86/debug.h"
-#include "target/x86/translate.h"
-#include "util/err.h"
-#include "util/size.h"
 #include <sys/syscall.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,12 +16,14 @@ struct Vcpu {
     GThread *thread;
     int thread_id;
     MachineCond *wake;
+    void *accel_state; /* the accelerator's own */
 
     /* With the lock held. */
+    bool is_inside;         /* the accelerator has the registers */
     bool kicked;            /* there may be something to do */
     bool is_stopped;
     int64_t paused_until;   /* monotonic; 0: it is not paused */
-    enum { RUN_FREELY, RUN_OVER, RUN_STEP } debug; /* what comes first */
+    VcpuDebug debug;        /* what comes first */
     bool init_wanted, start_wanted, waits_for_start;
     uint8_t start_page;
 
@@ -66,12 +61,29 @@ int vcpu_thread_id(const Vcpu *v)
     return v->thread_id;
 }
 
+void *vcpu_accel_state(const Vcpu *v)
+{
+    return v->accel_state;
+}
+
+void vcpu_set_accel_state(Vcpu *v, void *state)
+{
+    v->accel_state = state;
+}
+
+static const Accel *accel(const Vcpu *v)
+{
+    return v->machine->config.accel;
+}
+
 /* ---- requests -------------------------------------------------------------------------------- */
 
 static void kick(Vcpu *v)
 {
     v->kicked = true;
     machine_cond_wake(v->wake);
+    if (accel(v)->kick)
+        accel(v)->kick(v);
 }
 
 static void set_interrupt(void *opaque, bool pending)
@@ -138,148 +150,12 @@ static bool get_waits_for_start(void *opaque)
 
 static void set_waits_for_start(void *opaque, bool waits)
 {
-    ((Vcpu *)opaque)->waits_for_start = waits;
+    vcpu_set_waits_for_start(opaque, waits);
 }
 
 static const LapicCpu lapic_cpu = {
     set_interrupt, set_cr8, read_tsc, request_nmi, request_init, request_start,
     get_waits_for_start, set_waits_for_start,
-};
-
-/* ---- what the processor asks ----------------------------------------------------------------- */
-
-static uint64_t port_read(void *opaque, uint16_t port, unsigned size)
-{
-    return memory_map_read(((Vcpu *)opaque)->machine->board.ports, port, size);
-}
-
-static void port_write(void *opaque, uint16_t port, unsigned size, uint64_t value)
-{
-    memory_map_write(((Vcpu *)opaque)->machine->board.ports, port, size, value);
-}
-
-static int take_interrupt(void *opaque)
-{
-    Vcpu *v = opaque;
-    int vector;
-
-    machine_lock();
-    vector = lapic_acknowledge(v->lapic, v->cpu.cr8);
-    if (vector == LAPIC_ASK_PIC)
-        vector = i8259_acknowledge(v->machine->pic);
-    machine_unlock();
-    return vector;
-}
-
-static uint64_t raw_tsc(void *opaque)
-{
-    return guest_tsc_now();
-}
-
-static void cpuid(void *opaque, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
-{
-    Vcpu *v = opaque;
-    const Machine *m = v->machine;
-
-    x86_cpuid(&m->config.model, &v->cpu, v->index, m->config.cpus, leaf, subleaf, out);
-    /* The APIC's flag goes out with the APIC. */
-    if (leaf == 1 && !lapic_is_enabled(v->lapic))
-        out[3] &= ~(UINT32_C(1) << 9);
-}
-
-/* ---- model-specific registers ---------------------------------------------------------------- */
-
-enum {
-    MSR_FEATURE_CONTROL = 0x3a, MSR_TSC_ADJUST = 0x3b, MSR_MICROCODE = 0x8b, MSR_MTRR_CAP = 0xfe,
-    MSR_MTRR_BASE = 0x200, MSR_MTRR_DEFAULT = 0x2ff, MTRR_CAP = 0x500 | VARIABLE_MTRRS,
-    MTRR_ENABLED = 0x800, MTRR_WRITE_BACK = 6,
-    MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a, MSR_MCG_CONTROL = 0x17b, MSR_PERF_STATUS = 0x198,
-};
-
-static const uint16_t fixed_mtrrs[FIXED_MTRRS] = {
-    0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f,
-};
-
-/* Registers that just hold a value. */
-static uint64_t *plain_msr(Vcpu *v, uint32_t index)
-{
-    if (index - MSR_MTRR_BASE < 2 * VARIABLE_MTRRS)
-        return &v->mtrrs.variable[index - MSR_MTRR_BASE];
-    for (unsigned i = 0; i < FIXED_MTRRS; i++)
-        if (fixed_mtrrs[i] == index)
-            return &v->mtrrs.fixed[i];
-    return index == MSR_MTRR_DEFAULT ? &v->mtrrs.standard : NULL;
-}
-
-/* Registers that Linux reads without asking on AMD's processors, and that read as zero here. */
-static bool is_zero_msr(uint32_t index)
-{
-    static const uint32_t known[] = {
-        MSR_FEATURE_CONTROL, MSR_MICROCODE, MSR_MCG_CAP, MSR_MCG_STATUS, MSR_MCG_CONTROL,
-        MSR_PERF_STATUS, 0x17, 0xc0010000, 0xc0010001, 0xc0010002, 0xc0010003, 0xc0010004,
-        0xc0010005, 0xc0010006, 0xc0010007, 0xc0010010, 0xc0010015, 0xc001001f, 0xc0010055,
-        0xc0011029, 0xc0011022, 0xc0010112, 0xc0010113,
-    };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(known); i++)
-        if (known[i] == index)
-            return true;
-    return false;
-}
-
-static bool msr_read(void *opaque, uint32_t index, uint64_t *value)
-{
-    Vcpu *v = opaque;
-    uint64_t *plain = plain_msr(v, index);
-    bool ok;
-
-    if (plain) {
-        *value = *plain;
-        return true;
-    }
-    switch (index) {
-    case MSR_TSC_ADJUST:
-        *value = v->cpu.tsc_offset;
-        return true;
-    case MSR_MTRR_CAP:
-        *value = MTRR_CAP;
-        return true;
-    }
-    if (is_zero_msr(index)) {
-        *value = 0;
-        return true;
-    }
-    machine_lock();
-    ok = lapic_msr_read(v->lapic, index, value);
-    machine_unlock();
-    return ok;
-}
-
-static bool msr_write(void *opaque, uint32_t index, uint64_t value)
-{
-    Vcpu *v = opaque;
-    uint64_t *plain = plain_msr(v, index);
-    bool ok;
-
-    if (plain) {
-        *plain = value;
-        return true;
-    }
-    if (index == MSR_TSC_ADJUST) {
-        v->cpu.tsc_offset = value;
-        return true;
-    }
-    if (is_zero_msr(index))
-        return true;
-    machine_lock();
-    ok = lapic_msr_write(v->lapic, index, value);
-    machine_unlock();
-    return ok;
-}
-
-static const X86Machine x86_machine = {
-    .port_read = port_read, .port_write = port_write, .interrupt = take_interrupt, .tsc = raw_tsc,
-    .msr_read = msr_read, .msr_write = msr_write, .cpuid = cpuid,
 };
 
 /* ---- registers of the local APIC in memory --------------------------------------------------- */
@@ -317,11 +193,16 @@ static void take_requests(Vcpu *v)
 
 static bool may_run(const Vcpu *v)
 {
-    return vcpus.may_run && !v->waits_for_start && (!vcpus.only || vcpus.only == v);
+    bool is_started = !v->waits_for_start || accel(v)->starts_itself;
+
+    return vcpus.may_run && is_started && (!vcpus.only || vcpus.only == v);
 }
 
 static void stand_still(Vcpu *v)
 {
+    if (v->is_inside && accel(v)->leave)
+        accel(v)->leave(v);
+    v->is_inside = false;
     if (!vcpus.may_run && !v->is_stopped) {
         v->is_stopped = true;
         sleeper_wake(&vcpus.stopping);
@@ -345,28 +226,18 @@ static void idle(Vcpu *v)
         machine_cond_wait(v->wake, INT64_MAX);
 }
 
-/* Without the lock. A step ends whatever the instruction does, but for the end of all. */
-static X86Exit run_code(Vcpu *v, int debug)
-{
-    uint64_t address;
-    X86Exit why = debug == RUN_FREELY ? X86_DEBUGGED : x86_debug_step(&v->cpu, false);
-
-    if (debug == RUN_STEP && why != X86_SHUTDOWN)
-        return X86_DEBUGGED;
-    if (why != X86_DEBUGGED || (debug == RUN_OVER && x86_debug_watch_hit(&v->cpu, &address)))
-        return why;
-    return x86_run(&v->cpu, X86_NO_BUDGET);
-}
-
 static void run(Vcpu *v)
 {
-    int debug = v->debug;
+    VcpuDebug debug = v->debug;
     X86Exit why;
 
     v->is_stopped = v->kicked = false;
     v->debug = RUN_FREELY;
+    if (!v->is_inside && accel(v)->enter)
+        accel(v)->enter(v);
+    v->is_inside = true;
     machine_unlock();
-    why = run_code(v, debug);
+    why = accel(v)->run(v, debug);
     machine_lock();
     if (why == X86_HALTED) {
         idle(v);
@@ -426,10 +297,14 @@ CO void vcpus_stop(Machine *m)
         sleeper_wait(&vcpus.stopping);
         vcpus_hold(m); /* who waited besides may have let them run */
     }
+    if (m->config.accel->pause)
+        m->config.accel->pause(m);
 }
 
 static void let_run(Machine *m)
 {
+    if (m->config.accel->resume)
+        m->config.accel->resume(m);
     vcpus.may_run = true;
     for (guint i = 0; i < m->vcpus->len; i++)
         kick(m->vcpus->pdata[i]);
@@ -461,6 +336,7 @@ void vcpus_pause(Machine *m, int64_t ns)
 
         v->paused_until = until;
         x86_request(&v->cpu, X86_EVENT_STOP);
+        kick(v);
     }
 }
 
@@ -484,13 +360,12 @@ void vcpu_reset(Vcpu *v)
 
     x86_reset(&v->cpu);
     /* The processor's signature, as after a real one's reset. */
-    cpuid(v, 1, 0, leaf);
+    x86_cpuid(&v->machine->config.model, &v->cpu, v->index, v->machine->config.cpus, 1, 0, leaf);
     v->cpu.gpr[X86_RDX] = leaf[0];
     device_reset(v->lapic);
     v->init_wanted = v->start_wanted = false;
     v->waits_for_start = v->index > 0;
-    /* As firmware leaves them: write-back. */
-    v->mtrrs.standard = MTRR_ENABLED | MTRR_WRITE_BACK;
+    v->mtrrs.standard = VCPU_MTRR_DEFAULT;
     memset(v->mtrrs.fixed, 0, sizeof(v->mtrrs.fixed));
     memset(v->mtrrs.variable, 0, sizeof(v->mtrrs.variable));
     vcpu_kept_reset(&v->kept);
@@ -506,10 +381,7 @@ VcpuKept *vcpu_kept(Vcpu *v)
     return &v->kept;
 }
 
-/* Generated code of one processor. */
-#define CODE_SIZE (64 * MiB)
-
-static bool set_up_cpu(Vcpu *v, GError **err)
+static void set_up_cpu(Vcpu *v)
 {
     const MachineConfig *c = &v->machine->config;
 
@@ -517,12 +389,7 @@ static bool set_up_cpu(Vcpu *v, GError **err)
     v->cpu.physical_bits = c->model.physical_bits;
     v->cpu.memory = v->machine->board.memory;
     v->cpu.code_pages = v->machine->code_pages;
-    v->cpu.machine = &x86_machine;
-    v->cpu.machine_opaque = v;
     x86_reset(&v->cpu);
-    if (!c->interpret && !x86_translator_init(&v->cpu, CODE_SIZE))
-        return err_set(err, ENOMEM, "There is no memory for translated code");
-    return true;
 }
 
 Vcpu *vcpu_new(Machine *m, unsigned index, GError **err)
@@ -535,7 +402,8 @@ Vcpu *vcpu_new(Machine *m, unsigned index, GError **err)
     v->wake = machine_cond_new();
     v->lapic = device_new(&m->board, &device_lapic, NULL, NULL, NULL);
     lapic_connect(v->lapic, m->lapic_bus, &lapic_cpu, v);
-    if (!set_up_cpu(v, err)) {
+    set_up_cpu(v);
+    if (!accel(v)->vcpu_new(v, err)) {
         vcpu_free(v);
         return NULL;
     }
@@ -547,7 +415,7 @@ Vcpu *vcpu_new(Machine *m, unsigned index, GError **err)
 
 void vcpu_free(Vcpu *v)
 {
-    x86_translator_free(&v->cpu);
+    accel(v)->vcpu_free(v);
     device_free(v->lapic);
     machine_cond_free(v->wake);
     g_free(v);
@@ -561,6 +429,11 @@ bool vcpu_is_halted(const Vcpu *v)
 bool vcpu_waits_for_start(const Vcpu *v)
 {
     return v->waits_for_start;
+}
+
+void vcpu_set_waits_for_start(Vcpu *v, bool waits)
+{
+    v->waits_for_start = waits;
 }
 
 Device *vcpu_lapic(Vcpu *v)

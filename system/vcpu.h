@@ -13,19 +13,27 @@ unsigned vcpu_index(const Vcpu *v);
 Device *vcpu_lapic(Vcpu *v);
 bool vcpu_is_halted(const Vcpu *v);
 bool vcpu_waits_for_start(const Vcpu *v);
+void vcpu_set_waits_for_start(Vcpu *v, bool waits);
 int vcpu_thread_id(const Vcpu *v);
 void vcpu_inject_nmi(Vcpu *v);
 enum { FIXED_MTRRS = 11, VARIABLE_MTRRS = 8 };
+enum { VCPU_MTRR_DEFAULT = 0x806 }; /* as firmware leaves them: on, write-back */
 typedef struct {
     uint64_t standard, fixed[FIXED_MTRRS], variable[2 * VARIABLE_MTRRS];
 } VcpuMtrrs;
 VcpuMtrrs *vcpu_mtrrs(Vcpu *v);
+
+/* How a processor sets off: at once, over a breakpoint where it stands, or for one instruction. */
+typedef enum { RUN_FREELY, RUN_OVER, RUN_STEP } VcpuDebug;
+void *vcpu_accel_state(const Vcpu *v);
+void vcpu_set_accel_state(Vcpu *v, void *state);
 
 /* What streams carry and means nothing here, but must not be lost on the way: vcpu-state.c. */
 enum { MCE_REGISTERS = 40 };
 typedef struct {
     uint32_t smbase;
     uint64_t mcg_cap, mcg_status, mcg_ctl, mce_banks[MCE_REGISTERS];
+    uint64_t system_time, wall_clock; /* where KVM's guests read the time */
 } VcpuKept;
 VcpuKept *vcpu_kept(Vcpu *v);
 void vcpu_kept_reset(VcpuKept *k);

@@ -58,6 +58,12 @@ uint64_t guest_tsc_hz(void)
     return clock_state.tsc_hz;
 }
 
+void guest_tsc_set(uint64_t tsc)
+{
+    clock_state.tsc_since = guest_clock_now();
+    clock_state.tsc = tsc;
+}
+
 void guest_clock_set(int64_t now, uint64_t tsc, uint64_t hz)
 {
     clock_state.offset = clock_state.tsc_since = now;

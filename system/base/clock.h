@@ -25,6 +25,8 @@ uint64_t guest_tsc_now(void);
 /* So many nanoseconds are @ticks. */
 uint64_t guest_tsc_to_ns(uint64_t ticks);
 uint64_t guest_tsc_hz(void);
+/* The counter is @tsc now. */
+void guest_tsc_set(uint64_t tsc);
 /* While time stands still: it is @now, and the counter @tsc goes at @hz. */
 void guest_clock_set(int64_t now, uint64_t tsc, uint64_t hz);
 

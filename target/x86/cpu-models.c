@@ -11,9 +11,10 @@
 #define HAS(name, word, bit) { name, X86_WORD_##word, bit, true, X86_F_BASE }
 #define INSNS(name, word, bit, f) { name, X86_WORD_##word, bit, true, X86_F_##f }
 #define NOT(name, word, bit) { name, X86_WORD_##word, bit, false, X86_F_BASE }
+#define BARE(name, word, bit) { name, X86_WORD_##word, bit, false, X86_F_BASE, true }
 
 const X86FlagInfo x86_flags[] = {
-    INSNS("fpu", 1_EDX, 0, FPU), NOT("vme", 1_EDX, 1), HAS("de", 1_EDX, 2),
+    INSNS("fpu", 1_EDX, 0, FPU), BARE("vme", 1_EDX, 1), HAS("de", 1_EDX, 2),
     INSNS("pse", 1_EDX, 3, PSE), INSNS("tsc", 1_EDX, 4, TSC), INSNS("msr", 1_EDX, 5, MSR),
     INSNS("pae", 1_EDX, 6, PAE), HAS("mce", 1_EDX, 7), INSNS("cx8", 1_EDX, 8, CX8),
     HAS("apic", 1_EDX, 9), INSNS("sep", 1_EDX, 11, SEP), HAS("mtrr", 1_EDX, 12),
@@ -42,8 +43,8 @@ const X86FlagInfo x86_flags[] = {
     INSNS("clflushopt", 7_EBX, 23, CLFLUSHOPT), INSNS("clwb", 7_EBX, 24, CLWB),
     INSNS("sha-ni", 7_EBX, 29, SHA),
 
-    INSNS("umip", 7_ECX, 2, UMIP), NOT("pku", 7_ECX, 3), NOT("vaes", 7_ECX, 9),
-    NOT("vpclmulqdq", 7_ECX, 10), NOT("la57", 7_ECX, 16), INSNS("rdpid", 7_ECX, 22, RDPID),
+    INSNS("umip", 7_ECX, 2, UMIP), NOT("pku", 7_ECX, 3), BARE("vaes", 7_ECX, 9),
+    BARE("vpclmulqdq", 7_ECX, 10), NOT("la57", 7_ECX, 16), INSNS("rdpid", 7_ECX, 22, RDPID),
     NOT("pks", 7_ECX, 31),
 
     HAS("fsrm", 7_EDX, 4), NOT("spec-ctrl", 7_EDX, 26), NOT("stibp", 7_EDX, 27),
@@ -52,22 +53,25 @@ const X86FlagInfo x86_flags[] = {
     INSNS("xsaveopt", D1_EAX, 0, XSAVEOPT), INSNS("xsavec", D1_EAX, 1, XSAVEC),
     HAS("xgetbv1", D1_EAX, 2), NOT("xsaves", D1_EAX, 3),
 
-    INSNS("lahf-lm", EXT1_ECX, 0, LAHF64), NOT("svm", EXT1_ECX, 2), NOT("cr8legacy", EXT1_ECX, 4),
-    INSNS("abm", EXT1_ECX, 5, LZCNT), NOT("sse4a", EXT1_ECX, 6), NOT("misalignsse", EXT1_ECX, 7),
+    INSNS("lahf-lm", EXT1_ECX, 0, LAHF64), NOT("svm", EXT1_ECX, 2), BARE("cr8legacy", EXT1_ECX, 4),
+    INSNS("abm", EXT1_ECX, 5, LZCNT), BARE("sse4a", EXT1_ECX, 6), BARE("misalignsse", EXT1_ECX, 7),
     INSNS("3dnowprefetch", EXT1_ECX, 8, PREFETCHW), NOT("osvw", EXT1_ECX, 9),
     NOT("xop", EXT1_ECX, 11), NOT("fma4", EXT1_ECX, 16), NOT("tbm", EXT1_ECX, 21),
     NOT("topoext", EXT1_ECX, 22),
 
     INSNS("syscall", EXT1_EDX, 11, SYSCALL), INSNS("nx", EXT1_EDX, 20, NX),
-    NOT("mmxext", EXT1_EDX, 22), NOT("fxsr-opt", EXT1_EDX, 25),
+    BARE("mmxext", EXT1_EDX, 22), BARE("fxsr-opt", EXT1_EDX, 25),
     INSNS("pdpe1gb", EXT1_EDX, 26, 1G_PAGES), INSNS("rdtscp", EXT1_EDX, 27, RDTSCP),
-    INSNS("lm", EXT1_EDX, 29, LONG), NOT("3dnowext", EXT1_EDX, 30), NOT("3dnow", EXT1_EDX, 31),
+    INSNS("lm", EXT1_EDX, 29, LONG), BARE("3dnowext", EXT1_EDX, 30), BARE("3dnow", EXT1_EDX, 31),
 
     HAS("invtsc", EXT7_EDX, 8),
 
-    NOT("wbnoinvd", EXT8_EBX, 9), NOT("ibpb", EXT8_EBX, 12),
+    BARE("wbnoinvd", EXT8_EBX, 9), NOT("ibpb", EXT8_EBX, 12),
 
-    NOT("npt", SVM_EDX, 0), NOT("nrip-save", SVM_EDX, 3), {}
+    NOT("npt", SVM_EDX, 0), NOT("nrip-save", SVM_EDX, 3),
+
+    BARE("kvm-nopiodelay", KVM_EAX, 1), BARE("kvmclock", KVM_EAX, 3),
+    BARE("kvmclock-stable-bit", KVM_EAX, 24), {}
 };
 
 const X86FlagInfo *x86_flag_find(const char *name)
@@ -160,28 +164,48 @@ static bool is_emulated(const X86FlagInfo *f)
     return f->emulated && x86_host_can(f->feature);
 }
 
-static void ask_for(X86Model *m, const X86FlagInfo *f, GPtrArray *missing)
+/* Under KVM, too, only what state of guests is saved with. */
+static bool is_there(const X86FlagInfo *f, const X86Host *host)
 {
-    bool is_there = is_emulated(f);
+    if (!host)
+        return is_emulated(f);
+    return (f->emulated || f->bare) && host->word[f->word] >> f->bit & 1;
+}
 
-    x86_model_set(m, f, is_there);
-    if (!is_there && missing)
+static void ask_for(X86Model *m, const X86FlagInfo *f, const X86Host *host, GPtrArray *missing)
+{
+    bool found = is_there(f, host);
+
+    x86_model_set(m, f, found);
+    if (!found && missing)
         g_ptr_array_add(missing, (gpointer)f->name);
 }
 
-/* The processors are one package of one thread each: only the machine knows better. */
-static void set_all(X86Model *m)
+/*
+ * The processors are one package of one thread each: only the machine knows better. And only who runs
+ * it knows that it never goes to a host whose counter has another rate.
+ */
+static void set_all(X86Model *m, const X86Host *host)
 {
     for (const X86FlagInfo *f = x86_flags; f->name; f++)
-        x86_model_set(m, f, is_emulated(f) && strcmp(f->name, "ht"));
+        x86_model_set(m, f, is_there(f, host) && strcmp(f->name, "ht") &&
+                                !(host && !strcmp(f->name, "invtsc")));
 }
 
-static void set_listed(X86Model *m, const char *flags, GPtrArray *missing)
+static void set_listed(X86Model *m, const char *flags, const X86Host *host, GPtrArray *missing)
 {
     g_auto(GStrv) names = g_strsplit(flags, " ", -1);
 
     for (char **n = names; *n; n++)
-        ask_for(m, x86_flag_find(*n), missing);
+        ask_for(m, x86_flag_find(*n), host, missing);
+}
+
+/* What KVM offers any guest. */
+static void add_offers(X86Model *m, const X86Host *host)
+{
+    for (const X86FlagInfo *f = x86_flags; f->name; f++)
+        if (f->word == X86_WORD_KVM_EAX || !strcmp(f->name, "x2apic"))
+            ask_for(m, f, host, NULL);
 }
 
 /* The known flag or model that @name most likely means, for a message; NULL: none. */
@@ -213,7 +237,22 @@ static bool refuse(const char *what, const char *name, bool model, GError **err)
     return err_set(err, EINVAL, "%s '%s'", what, name);
 }
 
-static bool apply_flag(X86Model *m, const char *item, GPtrArray *missing, GError **err)
+/* What is no flag of the processor's; false: it is one. */
+static bool apply_switch(X86Model *m, const char *name, bool on)
+{
+    if (!strcmp(name, "check"))
+        m->is_checked = on;
+    else if (!strcmp(name, "enforce"))
+        m->is_enforced = on;
+    else if (!strcmp(name, "kvm"))
+        m->hides_kvm = !on;
+    else
+        return false;
+    return true;
+}
+
+static bool apply_flag(X86Model *m, const char *item, const X86Host *host, GPtrArray *missing,
+                       GError **err)
 {
     const char *eq = strchr(item, '=');
     bool short_form = *item == '+' || *item == '-', on = *item != '-';
@@ -226,28 +265,44 @@ static bool apply_flag(X86Model *m, const char *item, GPtrArray *missing, GError
             return err_set(err, EINVAL, "CPU flag '%s' is on or off, not '%s'", name, eq + 1);
         on = !strcmp(eq + 1, "on");
     }
+    if (!short_form && apply_switch(m, name, on))
+        return true;
     if (!f)
         return refuse("There is no CPU flag", name, false, err);
     if (on)
-        ask_for(m, f, missing);
+        ask_for(m, f, host, missing);
     else
         x86_model_set(m, f, false);
     return true;
 }
 
-bool x86_model_parse(X86Model *m, const char *text, GPtrArray *missing, GError **err)
+const X86ModelInfo *x86_model_find_on(const char *name, const X86Host *host)
+{
+    /* All that there is, is what the host has. */
+    return host && (!strcmp(name, "host") || !strcmp(name, "max")) ? host->info : x86_model_find(name);
+}
+
+bool x86_model_parse(X86Model *m, const char *text, const X86Host *host, GPtrArray *missing,
+                     GError **err)
 {
     g_auto(GStrv) items = g_strsplit(text, ",", -1);
+    const char *name = items[0] ? items[0] : "";
 
-    *m = (X86Model){ .info = items[0] ? x86_model_find(items[0]) : NULL, .physical_bits = 40 };
+    *m = (X86Model){ .info = x86_model_find_on(name, host), .physical_bits = 40, .is_checked = true };
+    if (!m->info && !strcmp(name, "host"))
+        return err_set(err, EINVAL, "CPU model 'host' requires KVM");
     if (!m->info)
-        return refuse("There is no CPU model", items[0] ? items[0] : "", true, err);
+        return refuse("There is no CPU model", name, true, err);
+    if (host)
+        m->physical_bits = m->info == host->info ? host->physical_bits : MIN(40, host->physical_bits);
     if (m->info->flags)
-        set_listed(m, m->info->flags, missing);
+        set_listed(m, m->info->flags, host, missing);
     else
-        set_all(m);
-    for (char **i = items + 1; *i; i++)
-        if (!apply_flag(m, *i, missing, err))
+        set_all(m, host);
+    if (host)
+        add_offers(m, host);
+    for (char **i = items[0] ? items + 1 : items; *i; i++)
+        if (!apply_flag(m, *i, host, missing, err))
             return false;
     return true;
 }

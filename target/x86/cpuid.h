@@ -21,6 +21,7 @@ typedef enum {
     X86_WORD_EXT7_EDX, /* 80000007h */
     X86_WORD_EXT8_EBX, /* 80000008h */
     X86_WORD_SVM_EDX,  /* 8000000ah */
+    X86_WORD_KVM_EAX,  /* 40000001h, of KVM: what it offers its guests */
     X86_WORDS,
 } X86Word;
 
@@ -31,6 +32,7 @@ typedef struct {
     unsigned bit;
     bool emulated;
     X86Feature feature; /* X86_F_BASE: no instruction depends on it */
+    bool bare; /* not emulated, but no state hangs on it: a host that has it can give it */
 } X86FlagInfo;
 
 extern const X86FlagInfo x86_flags[];
@@ -52,18 +54,32 @@ typedef struct {
 extern const X86ModelInfo x86_models[];
 const X86ModelInfo *x86_model_find(const char *name);
 
+/* Processors that run guest code themselves. */
+typedef struct {
+    const X86ModelInfo *info; /* the model "host" */
+    uint32_t word[X86_WORDS]; /* all that they can do */
+    uint8_t physical_bits;
+} X86Host;
+/* The model called @name, also the one of @host, which may be NULL; NULL: none. */
+const X86ModelInfo *x86_model_find_on(const char *name, const X86Host *host);
+
 /* A model as a machine has it. */
 typedef struct {
     const X86ModelInfo *info;
     uint32_t word[X86_WORDS];
     uint8_t physical_bits;
+    bool hides_kvm;  /* guests are not told that it is KVM */
+    bool is_checked; /* flags that are not there are worth a warning */
+    bool is_enforced; /* and an error */
 } X86Model;
 
 /*
- * Reads what -cpu says: "MODEL,+flag,-flag,flag=on". Flags that are asked for and not emulated are
- * left out and appended to @missing (of const char *, unless NULL). False with @err.
+ * Reads what -cpu says: "MODEL,+flag,-flag,flag=on,enforce". Flags that are asked for and not there,
+ * on @host or, if that is NULL, because they are not emulated, are left out and appended to @missing
+ * (of const char *, unless NULL). False with @err.
  */
-bool x86_model_parse(X86Model *m, const char *text, GPtrArray *missing, GError **err);
+bool x86_model_parse(X86Model *m, const char *text, const X86Host *host, GPtrArray *missing,
+                     GError **err);
 void x86_model_set(X86Model *m, const X86FlagInfo *f, bool on);
 bool x86_model_has(const X86Model *m, const X86FlagInfo *f);
 

@@ -100,8 +100,9 @@ def make_ramdisk(folder, modules, extra, shared):
     return image
 
 
-def run(script, modules, timeout):
-    """Exit code and output of shell @script, with @modules (name -> options) loaded."""
+def run(script, modules, timeout, files=None, options=()):
+    """Exit code and output of shell @script, with @modules (name -> options) loaded and @files (name ->
+    path) in its folder; @options are more for the emulator."""
     kernel, tree = find_kernel()
     if not kernel or not kernel.exists() or not tree:
         skip('FERRY_TEST_KERNEL names no kernel for emulated machines')
@@ -113,6 +114,8 @@ def run(script, modules, timeout):
         shared = folder / 'shared'
         shared.mkdir()
         (shared / 'script').write_text(script)
+        for name, path in (files or {}).items():
+            shutil.copy(path, shared / name)
         image = make_ramdisk(folder, tree, modules, shared)
         with open(folder / 'console', 'wb') as console:
             try:
@@ -122,7 +125,7 @@ def run(script, modules, timeout):
                      '-append', 'console=ttyS0 quiet panic=-1',
                      '-virtfs', 'local,path=/,mount_tag=root,security_model=none,readonly=on,'
                      'multidevs=remap',
-                     '-virtfs', f'local,path={shared},mount_tag=share,security_model=none'],
+                     '-virtfs', f'local,path={shared},mount_tag=share,security_model=none', *options],
                     stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT,
                     timeout=timeout, check=False)
             except subprocess.TimeoutExpired:

@@ -11,7 +11,7 @@ from guests import EMULATOR, build
 from qmp import PATIENCE, Reader, Talker
 
 TOOL = BUILD / 'qemu-migrate'
-MACHINE = ('-M', 'microvm', '-accel', 'tcg', '-display', 'none', '-nodefaults', '-qmp', 'stdio')
+MACHINE = ('-M', 'microvm', '-display', 'none', '-nodefaults', '-qmp', 'stdio')
 
 
 def wait_for(happened):
@@ -29,11 +29,12 @@ def rounds(text):
 class Emulator(Talker):
     """An emulator with QMP on its standard streams, whose guest prints to a file."""
 
-    def __init__(self, name, *options, program=EMULATOR, **more):
+    def __init__(self, name, *options, program=EMULATOR, accel='tcg', **more):
         self.printed = pathlib.Path(name + '.txt')
         self.printed.write_text('')
         self.process = subprocess.Popen(
-            [program, *MACHINE, '-m', '64', '-serial', f'file:{self.printed}', *map(str, options)],
+            [program, *MACHINE, '-accel', accel, '-m', '64', '-serial', f'file:{self.printed}',
+             *map(str, options)],
             bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
         self.reader = Reader(self.process.stdout.fileno())
         self.events = []

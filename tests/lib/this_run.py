@@ -4,7 +4,7 @@ import os
 
 # Who watches them: address, thread or valgrind (see tests/run). Everything takes longer then.
 WATCHED = os.environ.get('FERRY_WATCHED', '')
-SLOWER = 10 if WATCHED else 1
+SLOWER = int(os.environ.get('FERRY_SLOWER', 10 if WATCHED else 1))
 # Other watchers have to come before all libraries.
 PRELOADABLE = WATCHED in ('', 'address')
 # io_uring: the loop may have been told to do without, and valgrind cannot follow it.

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The command line of qemu-system-x86_64: nothing is ignored, and what is wrong is told by name."""
+import os
 import pathlib
 import re
 import subprocess
@@ -77,7 +78,13 @@ def nonsense_is_refused():
     assert 'unsupported machine type' in refused('-M', 'pc')
     assert 'not found' in refused('-M', 'microvm,nonsense=on')
     assert "'pcie=on' is not there" in refused('-M', 'microvm,pcie=on')
-    assert "only 'tcg'" in refused('-accel', 'kvm')
+    assert "only 'split'" in refused('-accel', 'kvm,kernel-irqchip=on')
+    assert "'kernel-irqchip' does not accept value 'x'" in refused('-M', 'microvm,kernel-irqchip=x')
+    assert "'dirty-ring-size' is not there" in refused('-accel', 'kvm,dirty-ring-size=4096')
+    assert "'kvm-accel.nonsense' not found" in refused('-accel', 'kvm,nonsense=1')
+    assert "'tcg-accel.kernel-irqchip' not found" in refused('-accel', 'tcg,kernel-irqchip=split')
+    assert 'requires KVM' in refused('-cpu', 'host')
+    assert "'vmx' is not emulated" in refused('-cpu', 'qemu64,+vmx,enforce')
     assert "did you mean 'Haswell'" in refused('-cpu', 'Haswel')
     assert "did you mean 'sse4." in refused('-cpu', 'max,+sse4.3')
     assert 'expects a size' in refused('-m', '12x')
@@ -96,13 +103,36 @@ def nonsense_is_refused():
     assert 'is no character device' in refused('-serial', 'nonsense')
 
 
+def without_kvm(*options, program=EMULATOR):
+    """What is said where no /dev/kvm is."""
+    require(not os.path.exists('/dev/kvm'), 'there is KVM')
+    done = run(program, '-M', 'microvm', '-display', 'none', '-nodefaults', *options, code=1)
+    assert not done.stdout
+    return done.stderr.split('\n')
+
+
 @case
 def an_accelerator_that_is_not_there_gives_way_to_the_next():
-    for options in ('-accel', 'kvm', '-accel', 'tcg'), ('-accel', 'kvm:tcg'), ('-M', 'microvm,accel=kvm:tcg'):
-        said = refused(*options, '-kernel', 'absent')
-        assert "warning: the accelerator 'kvm' is not there: falling back to 'tcg'" in said, said
-        assert 'could not open' in said, said
+    for options in ('-accel', 'kvm', '-accel', 'tcg'), ('-accel', 'kvm:tcg'), ('-M', 'microvm,accel=kvm:tcg'), \
+            ('-enable-kvm', '-accel', 'tcg'):
+        said = without_kvm(*options, '-kernel', 'absent')
+        assert said[0] == 'Could not access KVM kernel module: No such file or directory', said
+        assert said[1].endswith("warning: the accelerator 'kvm' cannot be had: falling back to 'tcg'"), said
+        assert 'could not open' in said[2], said
+    said = refused('-accel', 'tcg', '-accel', 'kvm', '-kernel', 'absent')
+    assert 'KVM' not in said and 'could not open' in said, said
     assert "'xen' is not there" in refused('-accel', 'xen:tcg')
+
+
+@case
+def where_there_is_no_kvm_its_absence_is_told_as_the_reference_tells_it():
+    for options in ('-accel', 'kvm'), ('-enable-kvm',), ('-M', 'microvm,accel=kvm'), \
+            ('-accel', 'kvm,kernel-irqchip=split'):
+        said = without_kvm(*options)
+        assert len(said) == 3 and said[1].startswith('qemu-system-x86_64: ') and not said[2], said
+        if REFERENCE_EMULATOR.exists():
+            assert without_kvm(*options, program=REFERENCE_EMULATOR)[0] == said[0]
+    assert run(EMULATOR, '-accel', 'help').stdout == 'Accelerators supported in QEMU binary:\ntcg\nkvm\n'
 
 
 @case

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests on the host's processors, by KVM: to their end, with Linux, and from tcg to KVM and back.
+
+Where this machine has no /dev/kvm, all of it runs on an emulated machine that has: there processors of
+processors are emulated, and are slow.
+"""
+import hashlib
+import os
+import pathlib
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+import emulated_host
+from cases import BUILD, case, main
+from guests import build, run_guest
+from linux_guest import boot, ramdisk
+from migrating import check_moved, source, target, wait_for
+
+KVM = ('-accel', 'kvm')
+TIMEOUT = 900
+# What KVM's local APIC does otherwise than ours, and what depends on how fast the guest is.
+OTHERWISE = 'apic: version and vectors', 'apic: a vector below 16 is an error', 'i8254: it counts down'
+
+
+@case
+def a_bare_guest_finds_its_devices():
+    said = run_guest('devices', *KVM, '-cpu', 'max', '-m', '64')
+    bad = [line for line in said.splitlines() if line.strip() and not line.startswith('ok ')]
+    assert all(line.removeprefix('not ok ').startswith(OTHERWISE) for line in bad), bad
+    assert said.count('\nok ') > 45, said
+
+
+@case
+def it_is_stopped_looked_at_and_reset():
+    with source('-S', accel='kvm') as a:
+        assert a.answer('query-kvm') == {'enabled': True, 'present': True}
+        assert a.state() == 'prelaunch' and a.answer('cont') == {}
+        a.await_rounds()
+        info = a.answer('human-monitor-command', command_line='info kvm')
+        assert info == 'kvm support: enabled\r\n', info
+        assert a.answer('stop') == {} and a.state() == 'paused'
+        registers = a.answer('human-monitor-command', command_line='info registers')
+        rip = int(re.search('RIP=([0-9a-f]+)', registers).group(1), 16)
+        assert 0x100000 <= rip < 0x200000, registers
+        assert 'XMM15=0123456789abcdef 0123456789abcdef' in registers, registers
+        seen = a.rounds()
+        assert a.answer('cont') == {}
+        a.await_rounds()
+        assert a.rounds()[:len(seen)] == seen
+        assert a.answer('system_reset') == {}
+        wait_for(lambda: a.rounds().count(1) == 2)
+        a.await_rounds()
+        assert a.answer('query-cpu-model-expansion', type='full', model={'name': 'host'})['model']
+
+
+@case
+def a_guest_goes_from_tcg_to_kvm_and_back():
+    """While it writes to all of its memory: what was written after it was sent is sent again."""
+    model = '-cpu', 'qemu64'
+    with source(*model) as a, target('unix:1.sock', *model, name='there', accel='kvm') as b, \
+            target('unix:2.sock', *model, name='back') as c:
+        a.await_rounds()
+        a.migrate('unix:1.sock')
+        check_moved(a, b)
+        b.migrate('unix:2.sock')
+        check_moved(a, b, c)
+
+
+@case
+def linux_runs_on_one_processor_and_on_two():
+    kernel = ramdisk('for i in 1 2 3 4; do (echo "sum $(/bin/busybox seq 2000 | /bin/busybox md5sum)") & '
+                     'done; wait; echo "CLOCK $(/bin/busybox cat '
+                     '/sys/devices/system/clocksource/clocksource0/current_clocksource)"')
+    digest = hashlib.md5(''.join(f'{i}\n' for i in range(1, 2001)).encode()).hexdigest()
+    for cpus in 1, 2:
+        said = boot(kernel, *KVM, '-cpu', 'qemu64', '-smp', cpus)
+        assert f'UP {cpus}' in said and 'CLOCK kvm-clock' in said, said
+        assert said.count(f'sum {digest}') == 4, said
+
+
+def in_emulated_host():
+    words = sys.executable, '-B', pathlib.Path(__file__).resolve(), *sys.argv[1:]
+    command = ' '.join(f"'{word}'" for word in words)
+    folder = os.environ.get('FERRY_TEST_KERNEL', '')
+    script = (f"FERRY_BUILD='{BUILD}' FERRY_TEST_KERNEL='{folder}' FERRY_GUESTS=$PWD FERRY_SLOWER=15 "
+              f'exec {command}')
+    files = {name: build(name) for name in ('devices', 'pages')}
+    code, output = emulated_host.run(script, {'kvm_amd': ''}, TIMEOUT, files,
+                                     ('-cpu', 'max,la57=off', '-m', '2G'))
+    print(output, end='')
+    sys.exit(code)
+
+
+if os.access('/dev/kvm', os.R_OK | os.W_OK):
+    main('kvm', 'system')
+in_emulated_host()
