@@ -29,7 +29,7 @@ $(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed (checkers of packages want it to name libc).
 
-ROOMS := util qapi crypto io block monitor nbd fuse tools control net system/base migration virtio tcg target hw
+ROOMS := util qapi crypto io block monitor nbd fuse tools control net system/base migration virtio virtio/blk vhost-user tcg target hw
 PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64 qemu-migrate
 # Where the sources of a program are.
 folder = $(or $(folder_$(1)),$(1))
@@ -130,7 +130,7 @@ $(GEN)/netdev-drivers.c: $(NETDEV_FILES) $(TABLE)
 	@$(TABLE) NetdevDriver netdev_drivers net/backend.h $(NETDEV_FILES) > $@
 
 # The kinds of export, from the files of the rooms that define one.
-EXPORT_DRIVER_FILES := $(foreach r,nbd fuse,$(call sources,$(r)))
+EXPORT_DRIVER_FILES := $(foreach r,nbd fuse vhost-user,$(call sources,$(r)))
 $(GEN)/export-drivers.c: $(EXPORT_DRIVER_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) ExportDriver export_drivers block/export.h $(EXPORT_DRIVER_FILES) > $@
@@ -153,6 +153,7 @@ $(GEN)/$(1)-qmp.c: $(SRC)/qapi/gen.py $(SCHEMA_FILES) $(call qmp_sources,$(1))
 endef
 $(foreach p,$(QMP_PROGRAMS),$(eval $(call qmp_rule,$(p))))
 $(foreach r,$(ROOMS) $(FOLDERS),$(call objects,$(r))): | $(GEN_HEADERS)
+$(foreach m,$(MODULES),$(call module_objects,$(m))): | $(GEN_HEADERS)
 
 $(GEN)/%-commands.c: $(TABLE)
 	@mkdir -p $(@D)
@@ -191,9 +192,9 @@ MODULE_FILES := $(addprefix $(B)/modules/,$(addsuffix .so,$(MODULES)))
 endif
 
 # From the top of the house down, as the linker wants them.
-ROOM_LIBS := $(addprefix $(B)/lib/,control.a tools.a nbd.a fuse.a monitor.a block.a io.a crypto.a qapi.a util.a)
+ROOM_LIBS := $(addprefix $(B)/lib/,control.a tools.a nbd.a fuse.a vhost-user.a virtio/blk.a virtio.a monitor.a block.a io.a crypto.a qapi.a util.a)
 # What emulators link besides.
-EMULATOR_LIBS := $(addprefix $(B)/lib/,hw.a net.a virtio.a target.a tcg.a system/base.a)
+EMULATOR_LIBS := $(addprefix $(B)/lib/,hw.a net.a target.a tcg.a system/base.a)
 # What programs that read or write migration streams link besides.
 MIGRATION_PROGRAMS := qemu-system-x86_64 qemu-migrate
 # What modules alone use has to be in the programs, too.

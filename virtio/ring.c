@@ -68,6 +68,15 @@ bool ring_start(Ring *r, const RingMemory *m)
     return true;
 }
 
+bool ring_continue(Ring *r, const RingMemory *m, uint16_t next_avail)
+{
+    if (!ring_start(r, m))
+        return false;
+    r->next_avail = next_avail;
+    r->next_used = load16(used_area(r, m) + 2);
+    return true;
+}
+
 /* ---- chains ---------------------------------------------------------------------------------- */
 
 /* Copied, since the driver may change it at any time. */

@@ -61,6 +61,9 @@ static inline RingUsed ring_used(const RingChain *c, uint32_t len)
 void ring_reset(Ring *r);
 /* Checks what the driver has set, and starts. False: it is broken. */
 bool ring_start(Ring *r, const RingMemory *m);
+/* The same for a split ring that goes on where it was stopped, all that was taken being given back:
+ * @next_avail is the next entry to take. */
+bool ring_continue(Ring *r, const RingMemory *m, uint16_t next_avail);
 
 typedef enum { RING_EMPTY, RING_CHAIN, RING_BROKEN } RingResult;
 /* Looks at the next chain and leaves it in the ring. */

@@ -19,4 +19,10 @@ def interpreted_they_are_the_same():
     all_ok(run_guest('devices', '-cpu', 'max', '-m', '64', '-accel', 'tcg,backend=interp'), 50)
 
 
+@case
+def a_processor_starts_whenever_it_is_told_to():
+    for backend in 'tcg', 'tcg,backend=interp':
+        all_ok(run_guest('start', '-smp', '2', '-m', '64', '-accel', backend))
+
+
 main('devices', 'system')

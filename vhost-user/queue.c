@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The queues of a client. A coroutine for each waits for kicks and takes chains from the ring; each
+ * chain becomes a request with a coroutine of its own, whose data goes straight from or to the
+ * guest's memory.
+ */
+#include "util/err.h"
+#include "vhost-user/internal.h"
+#include <errno.h>
+#include <unistd.h>
+
+typedef struct VhostRequest {
+    VhostQueue *queue;
+    VhostMemory *memory; /* holds the addresses in .chain */
+    VirtioDiskRequest request;
+    RingChain chain;
+    struct VhostRequest *next;
+} Request;
+
+/* ---- telling the client ---------------------------------------------------------------------- */
+
+/* Should the counter of an eventfd be full, the other side has enough to wake up for. */
+static void signal_fd(int fd)
+{
+    static const uint64_t one = 1;
+
+    if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+        return;
+}
+
+static void call(VhostQueue *q)
+{
+    if (q->serving)
+        q->owes_call = true;
+    else if (ring_wants_interrupt(&q->ring, &q->session->ring_memory))
+        signal_fd(q->call);
+}
+
+/* The queue rests until it is set up anew. */
+static void fail(VhostQueue *q, const char *why)
+{
+    q->ring.broken = true;
+    signal_fd(q->err);
+    vhost_session_warn(q->session, why);
+}
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+static Request *request_new(VhostQueue *q)
+{
+    Request *r = q->spare;
+
+    if (r)
+        q->spare = r->next;
+    else
+        r = g_new(Request, 1);
+    r->queue = q;
+    return r;
+}
+
+static void request_free(Request *r)
+{
+    r->next = r->queue->spare;
+    r->queue->spare = r;
+}
+
+static CO void request_run(void *arg)
+{
+    Request *q = arg;
+    VhostQueue *queue = q->queue;
+    const RingMemory *m = &queue->session->ring_memory;
+    int r = virtio_disk_perform(queue->session->disk, &q->request, &q->chain, m);
+
+    ring_push(&queue->ring, m, &q->chain, virtio_disk_answer(&q->request, &q->chain, m, r));
+    call(queue);
+    vhost_memory_unref(q->memory);
+    request_free(q);
+    if (--queue->in_flight == 0)
+        co_queue_wake_all(&queue->idle);
+}
+
+/* The next request; NULL: there is none, or the ring is broken. */
+static Request *next_request(VhostQueue *queue)
+{
+    VhostSession *s = queue->session;
+    Request *q = request_new(queue);
+
+    switch (ring_pop(&queue->ring, &s->ring_memory, &q->chain)) {
+    case RING_CHAIN:
+        if (queue->in_flight == queue->ring.size)
+            fail(queue, "there are more requests than entries of a queue");
+        else if (!virtio_disk_request(&q->chain, &q->request))
+            fail(queue, "a request has no header or no status");
+        else
+            break;
+        request_free(q);
+        return NULL;
+    case RING_BROKEN:
+        fail(queue, "a queue has addresses or indexes that cannot be");
+        request_free(q);
+        return NULL;
+    case RING_EMPTY:
+        request_free(q);
+        return NULL;
+    }
+    q->memory = vhost_memory_ref(s->memory);
+    queue->in_flight++;
+    return q;
+}
+
+/* Starts all requests that wait in the ring. */
+static CO void serve(VhostQueue *queue)
+{
+    const RingMemory *m = &queue->session->ring_memory;
+    Request *q;
+
+    queue->serving = true;
+    do {
+        ring_want_kicks(&queue->ring, m, false);
+        while (!queue->stopping && (q = next_request(queue)))
+            co_start_now(request_run, q);
+    } while (!queue->stopping && ring_want_kicks(&queue->ring, m, true));
+    queue->serving = false;
+    if (queue->owes_call) {
+        queue->owes_call = false;
+        call(queue);
+    }
+}
+
+/* ---- the coroutine --------------------------------------------------------------------------- */
+
+/* True: there was a kick, or something has changed. */
+static CO bool await_kick(VhostQueue *q)
+{
+    uint64_t count;
+    ssize_t n;
+    int r = channel_expect(q->kick, 0);
+
+    if (r == -EINTR)
+        return true;
+    n = r < 0 ? r : channel_try_read(q->kick, &count, sizeof(count));
+    if (n > 0 || n == -EAGAIN)
+        return true;
+    fail(q, "kicks cannot be read");
+    return false;
+}
+
+static CO void queue_run(void *arg)
+{
+    VhostQueue *q = arg;
+    VhostSession *s = q->session;
+
+    do {
+        if (q->enabled)
+            serve(q);
+        if (vhost_memory_is_lost(s->memory)) {
+            fail(q, "its memory has been cut off");
+            channel_shutdown(s->channel);
+        }
+    } while (!q->stopping && !q->ring.broken && await_kick(q));
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+void vhost_queue_init(VhostQueue *q, VhostSession *s)
+{
+    *q = (VhostQueue){ .session = s, .call = -1, .err = -1 };
+}
+
+CO bool vhost_queue_start(VhostQueue *q, int kick, GError **err)
+{
+    VhostSession *s = q->session;
+
+    vhost_queue_stop(q);
+    q->kick = channel_new_fd(kick);
+    if (!ring_continue(&q->ring, &s->ring_memory, q->base)) {
+        g_clear_pointer(&q->kick, channel_free);
+        return err_set(err, EINVAL, "A queue of %u entries does not lie in memory as it should",
+                       q->ring.size);
+    }
+    q->ring.ready = true;
+    co_group_start(&q->worker, queue_run, q);
+    return true;
+}
+
+CO void vhost_queue_stop(VhostQueue *q)
+{
+    if (!q->kick)
+        return;
+    q->stopping = true;
+    channel_interrupt_wait(q->kick);
+    co_group_wait(&q->worker);
+    while (q->in_flight)
+        co_queue_wait(&q->idle);
+    q->stopping = q->ring.ready = false;
+    q->base = q->ring.next_avail;
+    g_clear_pointer(&q->kick, channel_free);
+}
+
+void vhost_queue_enable(VhostQueue *q, bool enabled)
+{
+    q->enabled = enabled;
+    if (q->kick)
+        channel_interrupt_wait(q->kick);
+}
+
+CO void vhost_queue_end(VhostQueue *q)
+{
+    vhost_queue_stop(q);
+    while (q->spare) {
+        Request *r = q->spare;
+
+        q->spare = r->next;
+        g_free(r);
+    }
+    if (q->call >= 0)
+        close(q->call);
+    if (q->err >= 0)
+        close(q->err);
+}
