@@ -26,7 +26,6 @@ enum { PIECE = 1 << 20, SLICE_MS = 50 };
 
 static struct {
     Machine *machine;
-    HoldPoint point;
     MigrationCapabilities capabilities;
     MigrationLimits limits;
 
@@ -45,7 +44,6 @@ static struct {
     uint64_t transferred, before_stop, zero_pages, pages, remaining, total, passes, dirty_rate;
     double bandwidth;      /* bytes a second, of the last pass */
 } mig = {
-    .point = HOLD_POINT_INIT("Migration"),
     .limits = { .max_bandwidth = 128 << 20, .downtime_limit = 300 },
 };
 
@@ -121,7 +119,6 @@ bool migration_admit_devices(const Machine *m, bool only, GError **err)
 static GPtrArray *reasons_new(void)
 {
     GPtrArray *list = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(GPtrArray) held = hold_reasons(&mig.point);
 
     for (guint i = 0; mig.machine && i < mig.machine->devices->len; i++) {
         char *why = device_migration_problem(mig.machine->devices->pdata[i]);
@@ -129,8 +126,8 @@ static GPtrArray *reasons_new(void)
         if (why)
             g_ptr_array_add(list, why);
     }
-    for (guint i = 0; i < held->len; i++)
-        g_ptr_array_add(list, g_strdup(held->pdata[i]));
+    for (const GList *l = hold_migration.deny.head; l; l = l->next)
+        g_ptr_array_add(list, g_strdup(((const Hold *)l->data)->reason));
     return list;
 }
 
