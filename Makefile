@@ -29,7 +29,7 @@ $(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
 # library that is loaded when first needed (checkers of packages want it to name libc).
 
-ROOMS := util qapi crypto io block monitor nbd fuse tools control net system/base migration virtio virtio/blk vhost-user tcg target hw
+ROOMS := util qapi crypto io block monitor nbd fuse tools control net system/base migration virtio virtio/blk vhost-user balloon tcg target hw
 PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64 qemu-migrate
 # Where the sources of a program are.
 folder = $(or $(folder_$(1)),$(1))
@@ -194,7 +194,7 @@ endif
 # From the top of the house down, as the linker wants them.
 ROOM_LIBS := $(addprefix $(B)/lib/,control.a tools.a nbd.a fuse.a vhost-user.a virtio/blk.a virtio.a monitor.a block.a io.a crypto.a qapi.a util.a)
 # What emulators link besides.
-EMULATOR_LIBS := $(addprefix $(B)/lib/,hw.a net.a target.a tcg.a system/base.a)
+EMULATOR_LIBS := $(addprefix $(B)/lib/,hw.a balloon.a net.a target.a tcg.a system/base.a)
 # What programs that read or write migration streams link besides.
 MIGRATION_PROGRAMS := qemu-system-x86_64 qemu-migrate
 # What modules alone use has to be in the programs, too.
@@ -224,6 +224,7 @@ $(UNIT_TESTS): $(B)/tests/%: $(B)/obj/tests/%.o $(TEST_LIB) $(B)/obj/gen/block-d
 $(TEST_LIB) $(patsubst $(SRC)/%.c,$(B)/obj/%.o,$(UNIT_SOURCES)): | $(GEN_HEADERS)
 # Sessions need devices; commands are the test's own.
 $(B)/tests/unit/monitor: $(B)/obj/gen/chardev-drivers.o
+$(B)/tests/unit/balloon: $(addprefix $(B)/lib/,balloon.a system/base.a)
 
 # Tests of the emulator, with what they share.
 X86_TESTS := $(patsubst $(SRC)/tests/%.c,$(B)/tests/%,$(wildcard $(SRC)/tests/x86/*.c))

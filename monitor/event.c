@@ -17,6 +17,7 @@ typedef struct {
 enum { LIMIT_NS = 1000 * 1000 * 1000 };
 
 static const Limit limits[] = {
+    { "BALLOON_CHANGE", NULL },
     { "QUORUM_FAILURE", NULL },
     { "QUORUM_REPORT_BAD", "node-name" },
 };

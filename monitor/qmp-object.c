@@ -4,6 +4,7 @@
  */
 #include "gen/qmp.h"
 #include "monitor/chardev.h"
+#include "monitor/qom.h"
 #include "util/err.h"
 #include "qapi/object.h"
 #include <string.h>
@@ -41,14 +42,27 @@ CO bool qmp_object_del(const QmpObjectDelArgs *args, GError **err)
  *     /                container
  *     /objects         container       /objects/ID     an object
  *     /chardevs        container       /chardevs/ID    a character device
+ *     /machine         the machine     /machine/peripheral/ID                a device
+ *                                      /machine/peripheral-anon/device[N]    one without an id
  */
-typedef enum { PLACE_ROOT, PLACE_OBJECTS, PLACE_CHARDEVS, PLACE_OBJECT, PLACE_CHARDEV } PlaceKind;
+typedef enum {
+    PLACE_ROOT, PLACE_OBJECTS, PLACE_CHARDEVS, PLACE_OBJECT, PLACE_CHARDEV, PLACE_MACHINE,
+    PLACE_PERIPHERAL, PLACE_ANONYMOUS, PLACE_DEVICE,
+} PlaceKind;
+
+static const QomDevices *devices; /* NULL: there is no machine */
+
+void qom_set_devices(const QomDevices *d)
+{
+    devices = d;
+}
 
 typedef struct {
     PlaceKind kind;
     const ObjectClass *cls; /* of an object */
     const char *id;
     const Chardev *chardev;
+    void *device;
 } Place;
 
 /* The place called @name directly below *@p, into *@p. */
@@ -56,6 +70,10 @@ static bool place_step(Place *p, const char *name)
 {
     switch (p->kind) {
     case PLACE_ROOT:
+        if (devices && !strcmp(name, "machine")) {
+            p->kind = PLACE_MACHINE;
+            return true;
+        }
         if (strcmp(name, "objects") && strcmp(name, "chardevs"))
             return false;
         p->kind = *name == 'o' ? PLACE_OBJECTS : PLACE_CHARDEVS;
@@ -69,6 +87,14 @@ static bool place_step(Place *p, const char *name)
         p->chardev = chardev_find(name);
         p->kind = PLACE_CHARDEV;
         return p->chardev;
+    case PLACE_MACHINE:
+        p->kind = strcmp(name, "peripheral") ? PLACE_ANONYMOUS : PLACE_PERIPHERAL;
+        return p->kind == PLACE_PERIPHERAL || !strcmp(name, "peripheral-anon");
+    case PLACE_PERIPHERAL:
+    case PLACE_ANONYMOUS:
+        p->device = devices->find(p->kind == PLACE_ANONYMOUS, name);
+        p->kind = PLACE_DEVICE;
+        return p->device;
     default:
         return false;
     }
@@ -96,13 +122,14 @@ static bool place_missing(const char *path, GError **err)
  */
 static bool place_find(const char *path, Place *p, GError **err)
 {
-    static const PlaceKind starts[] = { PLACE_ROOT, PLACE_OBJECTS, PLACE_CHARDEVS };
+    static const PlaceKind starts[] = { PLACE_ROOT, PLACE_OBJECTS, PLACE_CHARDEVS, PLACE_MACHINE,
+                                        PLACE_PERIPHERAL, PLACE_ANONYMOUS };
     g_auto(GStrv) parts = g_strsplit(path, "/", -1);
     unsigned found = 0;
 
     if (*path == '/')
         return place_walk(PLACE_ROOT, parts, p) || place_missing(path, err);
-    for (size_t i = 0; i < G_N_ELEMENTS(starts); i++) {
+    for (size_t i = 0; i < G_N_ELEMENTS(starts) && (devices || starts[i] < PLACE_MACHINE); i++) {
         Place here;
 
         if (place_walk(starts[i], parts, &here)) {
@@ -121,6 +148,10 @@ static char *place_type(const Place *p)
         return g_strdup(p->cls->name);
     if (p->kind == PLACE_CHARDEV)
         return g_strconcat("chardev-", chardev_kind(p->chardev), NULL);
+    if (p->kind == PLACE_DEVICE)
+        return g_strdup(devices->type(p->device));
+    if (p->kind == PLACE_MACHINE)
+        return g_strdup(devices->machine_type);
     return g_strdup("container");
 }
 
@@ -147,6 +178,13 @@ static void list_add_object(const char *id, const ObjectClass *cls, void *state,
     list_add(list, id, type);
 }
 
+static void list_add_device(const char *name, const char *device_type, void *list)
+{
+    g_autofree char *type = g_strdup_printf("child<%s>", device_type);
+
+    list_add(list, name, type);
+}
+
 static void list_add_chardevs(GPtrArray *list)
 {
     const Chardev *c;
@@ -170,12 +208,21 @@ CO bool qmp_qom_list(const QmpQomListArgs *args, GPtrArray **ret, GError **err)
     if (p.kind == PLACE_ROOT) {
         list_add(list, "objects", "child<container>");
         list_add(list, "chardevs", "child<container>");
+        if (devices)
+            list_add_device("machine", devices->machine_type, list);
     } else if (p.kind == PLACE_OBJECTS) {
         object_foreach(list_add_object, list);
     } else if (p.kind == PLACE_CHARDEVS) {
         list_add_chardevs(list);
     } else if (p.kind == PLACE_OBJECT) {
         object_class_props(p.cls, list_add_prop, list);
+    } else if (p.kind == PLACE_MACHINE) {
+        list_add(list, "peripheral", "child<container>");
+        list_add(list, "peripheral-anon", "child<container>");
+    } else if (p.kind == PLACE_PERIPHERAL || p.kind == PLACE_ANONYMOUS) {
+        devices->each(p.kind == PLACE_ANONYMOUS, list_add_device, list);
+    } else if (p.kind == PLACE_DEVICE) {
+        devices->properties(p.device, list_add_prop, list);
     }
     return true;
 }
@@ -183,10 +230,13 @@ CO bool qmp_qom_list(const QmpQomListArgs *args, GPtrArray **ret, GError **err)
 /* Where a child of @p is, from the root. */
 static char *child_path(const Place *p, const char *name)
 {
-    const char *parent = p->kind == PLACE_OBJECTS ? "/objects" : p->kind == PLACE_CHARDEVS
-                         ? "/chardevs" : "";
+    static const char *const paths[] = {
+        [PLACE_ROOT] = "", [PLACE_OBJECTS] = "/objects", [PLACE_CHARDEVS] = "/chardevs",
+        [PLACE_MACHINE] = "/machine", [PLACE_PERIPHERAL] = "/machine/peripheral",
+        [PLACE_ANONYMOUS] = "/machine/peripheral-anon",
+    };
 
-    return g_strdup_printf("%s/%s", parent, name);
+    return g_strdup_printf("%s/%s", paths[p->kind], name);
 }
 
 CO bool qmp_qom_get(const QmpQomGetArgs *args, json_t **ret, GError **err)
@@ -203,6 +253,8 @@ CO bool qmp_qom_get(const QmpQomGetArgs *args, json_t **ret, GError **err)
     }
     if (p.kind == PLACE_OBJECT)
         return (*ret = object_get(p.id, args->property, err));
+    if (p.kind == PLACE_DEVICE)
+        return (*ret = devices->get(p.device, args->property, err));
     below = p;
     if (!*args->property || !place_step(&below, args->property))
         return err_set(err, ENOENT, "Property '%s.%s' not found", type, args->property);
@@ -223,6 +275,8 @@ CO bool qmp_qom_set(const QmpQomSetArgs *args, GError **err)
         return err_set(err, EPERM, "Property '%s.type' is not writable", type);
     if (p.kind == PLACE_OBJECT)
         return object_set(p.id, args->property, args->value, err);
+    if (p.kind == PLACE_DEVICE)
+        return devices->set(p.device, args->property, args->value, err);
     return err_set(err, ENOENT, "Property '%s.%s' not found", type, args->property);
 }
 

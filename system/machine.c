@@ -10,6 +10,7 @@
 #include "system/base/lock.h"
 #include "system/run-state.h"
 #include "system/vcpu.h"
+#include "tools/complain.h"
 #include "util/endian.h"
 #include "util/err.h"
 #include "util/size.h"
@@ -45,6 +46,11 @@ static void end_of_interrupt(void *opaque, uint8_t vector)
         ioapic_eoi(m->ioapic[i], vector);
 }
 
+static void warn(Board *b, const char *text)
+{
+    complain("warning: %s", text);
+}
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 static bool add_roms(Machine *m, GError **err)
@@ -76,7 +82,8 @@ static bool add_ram(Machine *m, GError **err)
 
     if (p == MAP_FAILED)
         return err_set_errno(err, errno, "cannot set up guest memory");
-    m->ram = p;
+    m->ram = m->board.ram = p;
+    m->board.ram_size = size;
     madvise(p, size, MADV_HUGEPAGE);
     if (!add_roms(m, err))
         return false;
@@ -340,7 +347,7 @@ Machine *machine_new(const MachineConfig *config, GError **err)
     m->board = (Board){
         .memory = memory_map_new(), .ports = memory_map_new(), .set_irq = set_irq,
         .shutdown = run_state_guest_shutdown, .reset = run_state_guest_reset,
-        .panicked = run_state_guest_panicked, .io_error = run_state_io_error,
+        .panicked = run_state_guest_panicked, .io_error = run_state_io_error, .warn = warn,
     };
     m->devices = g_ptr_array_new();
     m->vcpus = g_ptr_array_new();

@@ -82,6 +82,8 @@ CO void machine_remove_device(Machine *m, Device *d);
 /* Puts everything into the state after power-on. With the lock, while no processor runs. */
 void machine_reset(Machine *m);
 void machine_power_button(Machine *m);
+/* Lets clients reach devices by path (qom-get). */
+void machine_show_devices(void);
 unsigned machine_e820(const Machine *m, E820Entry *out);
 
 /* ---- linux.c --------------------------------------------------------------------------------- */

@@ -152,6 +152,7 @@ static CO void run(void *arg)
     ok = make_backends(o) && (m = make_machine(o)) && leave_terminal(o);
     if (ok) {
         run_state_begin(m, o->actions);
+        machine_show_devices();
         if (o->incoming)
             run_state_await_guest(!o->stopped);
         migration_begin(m, o->incoming);

@@ -28,7 +28,6 @@ enum { PIECE = 1 << 20, MULTIFD_PIECE_MAX = 64 << 20, SLICE_MS = 50, LOOK_MS = 5
 
 static struct {
     Machine *machine;
-    HoldPoint point;
 
     MigrationStatus status;
     bool has_begun, is_incoming, awaits_uri, is_cancelled, may_continue, needs_activation;
@@ -53,9 +52,7 @@ static struct {
     uint64_t written;      /* pages that were found then */
     int64_t part_ended;    /* at the target: when the last part of memory was here */
     Stages stages;         /* of the guest's pause */
-} mig = {
-    .point = HOLD_POINT_INIT("Migration"),
-};
+} mig;
 
 static void set_status(MigrationStatus status)
 {
@@ -137,7 +134,6 @@ bool migration_admit_devices(const Machine *m, bool only, GError **err)
 static GPtrArray *reasons_new(void)
 {
     GPtrArray *list = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(GPtrArray) held = hold_reasons(&mig.point);
 
     for (guint i = 0; mig.machine && i < mig.machine->devices->len; i++) {
         char *why = device_migration_problem(mig.machine->devices->pdata[i]);
@@ -145,8 +141,8 @@ static GPtrArray *reasons_new(void)
         if (why)
             g_ptr_array_add(list, why);
     }
-    for (guint i = 0; i < held->len; i++)
-        g_ptr_array_add(list, g_strdup(held->pdata[i]));
+    for (const GList *l = hold_migration.deny.head; l; l = l->next)
+        g_ptr_array_add(list, g_strdup(((const Hold *)l->data)->reason));
     return list;
 }
 

@@ -64,10 +64,6 @@ CO bool qmp_device_del(const QmpDeviceDelArgs *args, GError **err)
 CO bool qmp_device_list_properties(const QmpDeviceListPropertiesArgs *args, GPtrArray **ret,
                                    GError **err)
 {
-    static const char *const kinds[] = {
-        [DEVICE_STR] = "str", [DEVICE_BOOL] = "bool", [DEVICE_UINT16] = "uint16",
-        [DEVICE_UINT32] = "uint32", [DEVICE_SIZE] = "size",
-    };
     const DeviceClass *cls = device_class_find(args->typename);
 
     if (!cls)
@@ -77,8 +73,15 @@ CO bool qmp_device_list_properties(const QmpDeviceListPropertiesArgs *args, GPtr
         ObjectPropertyInfo *info = g_new0(ObjectPropertyInfo, 1);
 
         info->name = g_strdup(p->name);
-        info->type = g_strdup(kinds[p->kind]);
+        info->type = g_strdup(property_type(p));
         info->description = g_strdup(p->doc);
+        g_ptr_array_add(*ret, info);
+    }
+    for (const DeviceAttribute *a = cls->attributes; a && a->name; a++) {
+        ObjectPropertyInfo *info = g_new0(ObjectPropertyInfo, 1);
+
+        info->name = g_strdup(a->name);
+        info->type = g_strdup(a->type);
         g_ptr_array_add(*ret, info);
     }
     return true;

@@ -3,19 +3,15 @@
 #include "util/hold.h"
 #include "util/err.h"
 
-struct Hold {
-    HoldPoint *point;
-    HoldSide side;
-    char *reason;
-    GList link; /* in point->use or point->deny */
-};
+HoldPoint hold_migration = HOLD_POINT_INIT("Migration");
 
 static GQueue *hold_queue(HoldPoint *point, HoldSide side)
 {
     return side == HOLD_USE ? &point->use : &point->deny;
 }
 
-Hold *hold_take(HoldPoint *point, HoldSide side, const char *reason, GError **err)
+Hold *hold_take(HoldPoint *point, HoldSide side, const char *owner, const char *reason,
+                GError **err)
 {
     const Hold *other = g_queue_peek_head(hold_queue(point, side == HOLD_USE ? HOLD_DENY
                                                                              : HOLD_USE));
@@ -28,9 +24,13 @@ Hold *hold_take(HoldPoint *point, HoldSide side, const char *reason, GError **er
     h = g_new0(Hold, 1);
     h->point = point;
     h->side = side;
+    h->owner = g_strdup(owner);
     h->reason = g_strdup(reason);
+    h->since_us = g_get_real_time();
     h->link.data = h;
     g_queue_push_tail_link(hold_queue(point, side), &h->link);
+    if (side == HOLD_DENY && point->deny.length == 1 && point->changed)
+        point->changed(h, true);
     return h;
 }
 
@@ -39,6 +39,9 @@ void hold_release(Hold *h)
     if (!h)
         return;
     g_queue_unlink(hold_queue(h->point, h->side), &h->link);
+    if (h->side == HOLD_DENY && !h->point->deny.length && h->point->changed)
+        h->point->changed(h, false);
+    g_free(h->owner);
     g_free(h->reason);
     g_free(h);
 }
@@ -48,13 +51,4 @@ const char *hold_denied(const HoldPoint *point)
     const Hold *h = g_queue_peek_head((GQueue *)&point->deny);
 
     return h ? h->reason : NULL;
-}
-
-GPtrArray *hold_reasons(const HoldPoint *point)
-{
-    GPtrArray *list = g_ptr_array_new();
-
-    for (const GList *l = point->deny.head; l; l = l->next)
-        g_ptr_array_add(list, ((const Hold *)l->data)->reason);
-    return list;
 }

@@ -11,30 +11,47 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef enum { HOLD_USE, HOLD_DENY } HoldSide;
 
-typedef struct Hold Hold;
+typedef struct HoldPoint HoldPoint;
 
+/* Read-only outside of hold.c. */
 typedef struct {
+    HoldPoint *point;
+    HoldSide side;
+    char *owner;      /* who holds: a device, a node, a job */
+    char *reason;     /* a sentence for people, without a full stop */
+    int64_t since_us; /* wall-clock time, microseconds since 1970 */
+    GList link;       /* in one of the queues of .point */
+} Hold;
+
+struct HoldPoint {
     const char *what; /* "Migration": names the activity in messages */
-    GQueue use;       /* of Hold */
-    GQueue deny;      /* of Hold */
-} HoldPoint;
+    GQueue use;       /* of Hold, the oldest first */
+    GQueue deny;      /* of Hold, the oldest first */
+    /* Called when the first denial, @h, has been taken, and when the last has gone. NULL: nobody. */
+    void (*changed)(const Hold *h, bool denied);
+};
 
 #define HOLD_POINT_INIT(name) { .what = name, .use = G_QUEUE_INIT, .deny = G_QUEUE_INIT }
 
 /*
- * Takes a hold on @point. @reason is copied. NULL with @err set to the oldest reason of the other
- * side when that side is held (code EBUSY). @point must outlive the hold.
+ * What keeps the guest of this program on this host: devices, images, jobs. Programs without a guest
+ * never use it.
  */
-Hold *hold_take(HoldPoint *point, HoldSide side, const char *reason, GError **err);
+extern HoldPoint hold_migration;
+
+/*
+ * Takes a hold on @point. @owner and @reason are copied. NULL with @err set to the oldest reason of
+ * the other side when that side is held (code EBUSY). @point must outlive the hold.
+ */
+Hold *hold_take(HoldPoint *point, HoldSide side, const char *owner, const char *reason,
+                GError **err);
 
 /* Lets go. NULL is fine. */
 void hold_release(Hold *h);
-
-/* All reasons why it is denied, the oldest first: strings owned by the holds. */
-GPtrArray *hold_reasons(const HoldPoint *point);
 
 /* The oldest reason why the activity is denied, or NULL if it is not. Owned by the hold. */
 const char *hold_denied(const HoldPoint *point);

@@ -8,6 +8,7 @@
 #include "util/json.h"
 #include "util/err.h"
 #include "util/json-order.h"
+#include <inttypes.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -362,7 +363,11 @@ static void write_real(Writer *w, double v)
 {
     char buf[G_ASCII_DTOSTR_BUF_SIZE];
 
-    g_string_append(w->out, g_ascii_formatd(buf, sizeof(buf), "%.17g", v));
+    /* An integer that int64 does not hold, as exact as a double is, and UINT64_MAX. */
+    if (v >= 0x1p63 && v <= 0x1p64)
+        g_string_append_printf(w->out, "%" PRIu64, v < 0x1p64 ? (uint64_t)v : UINT64_MAX);
+    else
+        g_string_append(w->out, g_ascii_formatd(buf, sizeof(buf), "%.17g", v));
 }
 
 static void write_value(Writer *w, const json_t *v)

@@ -125,7 +125,7 @@ static JobUse *use_add(Job *j, Node *n)
     JobUse *u = g_new0(JobUse, 1);
 
     u->node = node_ref(n);
-    u->hold = hold_take(&n->busy, HOLD_DENY, reason, NULL);
+    u->hold = hold_take(&n->busy, HOLD_DENY, j->id, reason, NULL);
     g_ptr_array_add(j->uses, u);
     return u;
 }

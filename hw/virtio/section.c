@@ -219,6 +219,8 @@ static bool load_queue(VirtioDevice *d, unsigned n, const VirtioImage *i, GError
     if ((uint16_t)(r->next_avail - r->next_used) > r->size)
         return err_set(err, EINVAL, "Queue %u has %u entries in use, of %u", n,
                        (uint16_t)(r->next_avail - r->next_used), r->size);
+    if (d->type->part->held_queues >> n & 1 && (uint16_t)(r->next_avail - r->next_used) == 1)
+        r->next_avail--;
     if (r->next_avail != r->next_used)
         return err_set(err, ENOTSUP, "Queue %u has %u requests under way, which cannot be taken over",
                        n, (uint16_t)(r->next_avail - r->next_used));

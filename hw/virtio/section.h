@@ -16,6 +16,11 @@ typedef struct VirtioPart {
     void (*save)(const VirtioDevice *d, void *part);
     /* Rings are there already. @config: what its driver saw. False with @err. */
     bool (*load)(VirtioDevice *d, const void *part, const uint8_t *config, GError **err);
+    /*
+     * Bits of queues of which the device keeps one chain for later. Streams tell of it as taken; after
+     * loading it is in the queue again.
+     */
+    unsigned held_queues;
 } VirtioPart;
 
 /* Registers of the transport. */

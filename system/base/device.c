@@ -20,12 +20,45 @@ const DeviceSection *device_section(const Device *d)
 
 /* ---- properties ------------------------------------------------------------------------------ */
 
-static const Property *property_find(const DeviceClass *cls, const char *name)
+const Property *property_find(const DeviceClass *cls, const char *name)
 {
     for (const Property *p = cls->properties; p && p->name; p++)
         if (!strcmp(p->name, name))
             return p;
     return NULL;
+}
+
+const char *property_type(const Property *p)
+{
+    static const char *const kinds[] = {
+        [DEVICE_STR] = "str", [DEVICE_BOOL] = "bool", [DEVICE_UINT16] = "uint16",
+        [DEVICE_UINT32] = "uint32", [DEVICE_SIZE] = "size",
+    };
+
+    return kinds[p->kind];
+}
+
+json_t *property_get(const Device *d, const char *name, GError **err)
+{
+    const Property *p = property_find(d->cls, name);
+    const void *at = (const uint8_t *)d + (p ? p->offset : 0);
+
+    if (!p) {
+        err_set(err, ENOENT, "Property '%s.%s' not found", d->cls->name, name);
+        return NULL;
+    }
+    switch (p->kind) {
+    case DEVICE_STR:
+        return json_string(*(char *const *)at ? *(char *const *)at : "");
+    case DEVICE_BOOL:
+        return json_boolean(*(const bool *)at);
+    case DEVICE_UINT16:
+        return json_integer(*(const uint16_t *)at);
+    case DEVICE_UINT32:
+        return json_integer(*(const uint32_t *)at);
+    default:
+        return json_integer(*(const uint64_t *)at);
+    }
 }
 
 static bool set_bool(const Property *p, bool *to, const json_t *v, GError **err)

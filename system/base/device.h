@@ -14,6 +14,7 @@
 #include "util/json.h"
 
 typedef struct Device Device;
+typedef struct DeviceClass DeviceClass;
 
 /* ---- state ----------------------------------------------------------------------------------- */
 
@@ -55,9 +56,22 @@ typedef struct {
 
 #define PROPERTY(name, kind, type, member, doc) { name, kind, offsetof(type, member), doc }
 
+/* NULL: there is no such property. */
+const Property *property_find(const DeviceClass *cls, const char *name);
+/* How people call its kind: "uint32". */
+const char *property_type(const Property *p);
+
+/* What clients see of a device that lives (qom-get) and may change (qom-set). Main loop. */
+typedef struct {
+    const char *name; /* NULL ends a table */
+    const char *type; /* for people */
+    json_t *(*get)(const Device *d);                            /* new reference */
+    bool (*set)(Device *d, const json_t *value, GError **err);  /* NULL: it is read-only */
+} DeviceAttribute;
+
 /* ---- classes --------------------------------------------------------------------------------- */
 
-typedef struct DeviceClass {
+struct DeviceClass {
     const char *name;             /* "virtio-blk-device" */
     const char *bus;              /* what it is plugged into by -device; NULL: part of a machine */
     const char *provides;         /* the bus that others are plugged into; NULL: none */
@@ -70,6 +84,7 @@ typedef struct DeviceClass {
     /* A guest that came from elsewhere is about to run. NULL: nothing is to be done. */
     void (*arrived)(Device *d);
     const Property *properties;   /* NULL: none */
+    const DeviceAttribute *attributes; /* NULL: none */
     void (*defaults)(Device *d);  /* of properties, before they are set; NULL: all zero */
     bool (*realize)(Device *d, GError **err); /* properties and Board are there */
     /* Plugs @child, which is realized, into the bus that @d provides. Main loop, without the lock. */
@@ -87,7 +102,7 @@ typedef struct DeviceClass {
      * still; comes before unrealize. NULL: nothing. May suspend.
      */
     void (*disconnect)(Device *d);
-} DeviceClass;
+};
 
 /* Generated; NULL-ended. */
 extern const DeviceClass *const device_classes[];
@@ -98,6 +113,9 @@ extern const DeviceClass *const device_classes[];
 typedef struct Board {
     MemoryMap *memory;
     MemoryMap *ports; /* 64 KiB of I/O ports */
+    uint8_t *ram;     /* the guest's memory, wherever it stands; NULL: it has none */
+    uint64_t ram_size;
+    Device *balloon;  /* NULL: there is none */
     /* Sets an input of the interrupt controllers: a global system interrupt. */
     void (*set_irq)(struct Board *b, unsigned gsi, bool level);
     /* Requests to the program. */
@@ -106,6 +124,7 @@ typedef struct Board {
     void (*panicked)(struct Board *b, bool crash_loaded);
     unsigned anonymous; /* devices of -device without an id so far */
     void (*io_error)(struct Board *b); /* the guest stops until the user lets it go on */
+    void (*warn)(struct Board *b, const char *text); /* tells the user, on standard error */
 } Board;
 
 struct Device {
@@ -125,6 +144,9 @@ void device_free(Device *d);
 /* How users call it: its id, or its place among those without one. The caller frees it. */
 char *device_name(const Device *d);
 void device_reset(Device *d);
+
+/* New reference; NULL with @err: it has no such property. */
+json_t *property_get(const Device *d, const char *name, GError **err);
 
 const DeviceClass *device_class_find(const char *name);
 /* NULL: it has none. */

@@ -167,6 +167,7 @@ static HMP_COMMAND(hmp_pmemsave)
 const HmpCommand hmp_machine_commands[] = {
     { "help|?", "?s", "[cmd]", "what a command does, or all of them", hmp_show_help },
     { "info", "", "[subcommand]", "show something: 'help info' lists what", hmp_info },
+    { "balloon", "n", "target", "ask the guest to make do with so many MiB", hmp_balloon },
     { "block_job_cancel", "-fs", "[-f] device", "stop a job (-f: at once, even if it is ready)",
       hmp_job_cancel },
     { "block_job_complete", "s", "device", "end a job that is ready", hmp_job_complete },
@@ -200,6 +201,7 @@ const HmpCommand hmp_machine_commands[] = {
     { "x", "/n", "/fmt addr", "show memory at a linear address", hmp_x },
     { "xp", "/n", "/fmt addr", "show memory at a physical address", hmp_xp },
 
+    { "info balloon", "", "", "memory that the guest has", hmp_info_balloon },
     { "info block", "-n-v?s", "[-n] [-v] [device]", "images", hmp_info_block },
     { "info block-jobs", "", "", "jobs of images and how far they are", hmp_info_jobs },
     { "info chardev", "", "", "character devices", hmp_info_chardev },

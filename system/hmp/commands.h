@@ -44,6 +44,9 @@ HMP_COMMAND(hmp_info_memdev);
 HMP_COMMAND(hmp_info_memory_size);
 HMP_COMMAND(hmp_info_numa);
 HMP_COMMAND(hmp_info_history);
+/* balloon.c */
+HMP_COMMAND(hmp_balloon);
+HMP_COMMAND(hmp_info_balloon);
 /* board.c */
 HMP_COMMAND(hmp_info_mtree);
 HMP_COMMAND(hmp_info_qtree);

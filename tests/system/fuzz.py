@@ -16,7 +16,7 @@ BACKENDS = [
 ]
 DEVICES = [
     'virtio-blk-device,drive=d', 'virtio-serial-device', 'virtio-net-device,netdev=n,id=n',
-    'virtio-scsi-device', 'virtio-rng-device',
+    'virtio-scsi-device', 'virtio-rng-device', 'virtio-balloon-device,free-page-reporting=on',
 ]
 CHILDREN = [
     '-device', 'virtconsole,chardev=a', '-device', 'virtserialport,chardev=b,name=port,id=b',

@@ -55,7 +55,7 @@ static uint64_t random_address(void)
         uint32_t start, size;
     } ranges[] = {
         { 0xfea00000, 4 }, { 0xfeb02e00, 0x200 }, { 0xfeb02c00, 0x200 }, { 0xfeb02a00, 0x200 },
-        { 0xfeb02800, 0x200 }, { 0xfeb02600, 0x200 },
+        { 0xfeb02800, 0x200 }, { 0xfeb02600, 0x200 }, { 0xfeb02400, 0x200 },
         { 0xfec00000, 0x50 }, { 0xfec10000, 0x50 }, { 0xfee00000, 0x400 },
     };
     unsigned i = random() % (sizeof(ranges) / sizeof(ranges[0]));
@@ -129,7 +129,7 @@ static void change_memory(void)
 
 /* ---- drivers --------------------------------------------------------------------------------- */
 
-enum { DEVICES = 5, QUEUES = 8, ENTRIES = 8, AVAIL = 0x800, USED = 0x1000 };
+enum { DEVICES = 6, BALLOON = 5, QUEUES = 8, ENTRIES = 8, AVAIL = 0x800, USED = 0x1000 };
 
 static uint64_t queue_area(unsigned device, unsigned queue)
 {
@@ -174,6 +174,13 @@ static uint32_t random_length(void)
     return random() % 4 ? known[random() % 8] : random() % 2 ? random() % 64 : random() % 70000;
 }
 
+/* Pages for a balloon: the guest's own that it can spare, others that are none, some of them twice. */
+static void fill_numbers(uint64_t at)
+{
+    for (unsigned i = 0; i < 32 && random() % 16; i++)
+        *(volatile uint32_t *)(at + 4 * i) = random() % 4 ? 0x400 + random() % 0x3000 : random() >> random() % 64;
+}
+
 /* Puts a chain of some descriptors into a queue, mostly one that could be right. */
 static void submit(unsigned device, unsigned queue)
 {
@@ -199,7 +206,9 @@ static void submit(unsigned device, unsigned queue)
     /* Numbers of commands and events are small. */
     for (unsigned i = 0; i < 8 && random() % 2; i++)
         *(volatile uint8_t *)(at[0] + i) = random() % 8;
-    if (random() % 2) { /* a command for a disk */
+    if (device == BALLOON)
+        fill_numbers(at[0]);
+    else if (random() % 2) { /* a command for a disk */
         *(volatile uint16_t *)at[0] = 1 | random() % 2 << 8;
         *(volatile uint8_t *)(at[0] + 19) = random() % 2 ? random() : 0x28 | random() % 4;
     }

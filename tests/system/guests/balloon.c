@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Drives a balloon (the first virtio device), and lies to it. Its command line says what for: "rules"
+ * checks the device and ends; "follow" puts as many pages into the balloon as it is asked to, from 16 MiB
+ * on, side by side, prints "N pages" whenever that has changed, and goes on.
+ */
+#include "guest.h"
+
+enum {
+    BASE = 0xfeb02e00, QUEUE = 8, STATUS = 0x70, RUNNING = 0x0f, CONFIG = 0x100, WRITE = 2,
+    INFLATE = 0, DEFLATE = 1, STATS = 2, REPORTING = 3, QUEUES = 4, NUMBERS = 256, FIRST = 0x1000,
+};
+
+typedef struct {
+    struct {
+        uint64_t at;
+        uint32_t len;
+        uint16_t flags, next;
+    } table[QUEUE] __attribute__((aligned(16)));
+    struct {
+        uint16_t flags, index, ring[QUEUE], used_event;
+    } avail;
+    volatile struct {
+        uint16_t flags, index;
+        struct {
+            uint32_t id, len;
+        } ring[QUEUE];
+        uint16_t avail_event;
+    } used __attribute__((aligned(4)));
+} Queue;
+
+static Queue queues[QUEUES] __attribute__((aligned(4096)));
+static uint32_t numbers[NUMBERS];
+static struct {
+    uint16_t tag;
+    uint64_t value;
+} __attribute__((packed)) stats[3];
+
+static uint32_t get(uint32_t reg)
+{
+    return mmio_get(BASE + reg);
+}
+
+static void put(uint32_t reg, uint32_t v)
+{
+    mmio_put(BASE + reg, v);
+}
+
+/* With all features that are offered, and so many queues. */
+static void begin(unsigned count)
+{
+    put(STATUS, 0);
+    put(STATUS, 3);
+    for (unsigned half = 0; half < 2; half++) {
+        put(0x14, half);
+        put(0x24, half);
+        put(0x20, half ? 1 : get(0x10) & 0x37); /* no event index */
+    }
+    put(STATUS, 11);
+    for (unsigned i = 0; i < count; i++) {
+        Queue *q = &queues[i];
+
+        q->avail.index = q->used.index = 0;
+        put(0x30, i);
+        put(0x38, QUEUE);
+        put(0x80, (uint64_t)q->table);
+        put(0x84, 0);
+        put(0x90, (uint64_t)&q->avail);
+        put(0x94, 0);
+        put(0xa0, (uint64_t)&q->used);
+        put(0xa4, 0);
+        put(0x44, 1);
+    }
+    put(STATUS, RUNNING);
+}
+
+/* Gives the device one buffer; it is done with it when this returns, unless it keeps it. */
+static void submit(unsigned queue, const volatile void *at, uint32_t len, uint16_t flags)
+{
+    Queue *q = &queues[queue];
+
+    q->table[0].at = (uint64_t)at;
+    q->table[0].len = len;
+    q->table[0].flags = flags;
+    q->avail.ring[q->avail.index % QUEUE] = 0;
+    __asm__ volatile("" : : : "memory");
+    q->avail.index++;
+    put(0x50, queue);
+}
+
+static void set_actual(uint32_t pages)
+{
+    put(CONFIG + 4, pages);
+}
+
+static void put_numbers(unsigned queue, uint32_t first, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        numbers[i] = first + i;
+    submit(queue, numbers, count * 4, 0);
+}
+
+/* ---- rules ----------------------------------------------------------------------------------- */
+
+static volatile uint64_t *page(uint32_t number)
+{
+    return (volatile uint64_t *)((uint64_t)number << 12);
+}
+
+static void fill(uint32_t first, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        *page(first + i) = first + i;
+}
+
+static unsigned kept(uint32_t first, unsigned count)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        n += *page(first + i) == first + i;
+    return n;
+}
+
+static void lie(const char *what, uint32_t number)
+{
+    uint16_t index = queues[INFLATE].used.index;
+
+    numbers[0] = number;
+    submit(INFLATE, numbers, 4, 0);
+    check_equal(what, (uint16_t)(queues[INFLATE].used.index - index), 1);
+}
+
+static void check_rules(void)
+{
+    volatile uint8_t *code = (volatile uint8_t *)page(FIRST + 64);
+    uint32_t (*answer)(void) = (uint32_t (*)(void))(uint64_t)code;
+
+    check_equal("it is a balloon", get(8), 5);
+    begin(QUEUES);
+    check_equal("nothing is asked for", get(CONFIG), 0);
+    fill(FIRST, 64);
+    put_numbers(INFLATE, FIRST + 8, 16);
+    check_equal("what is in the balloon is gone, and nothing else", kept(FIRST, 64), 48);
+    check("it is zeroes", !*page(FIRST + 8) && !*page(FIRST + 23));
+    put_numbers(DEFLATE, FIRST + 8, 16);
+    fill(FIRST + 8, 16);
+    check_equal("taken out it is memory again", kept(FIRST, 64), 64);
+
+    code[0] = 0xb8; /* mov $7, %eax; ret */
+    *(volatile uint32_t *)(code + 1) = 7;
+    code[5] = 0xc3;
+    check_equal("code runs", answer(), 7);
+    put_numbers(INFLATE, FIRST + 64, 1);
+    put_numbers(DEFLATE, FIRST + 64, 1);
+    code[0] = 0xb8;
+    *(volatile uint32_t *)(code + 1) = 8;
+    code[5] = 0xc3;
+    check_equal("other code runs after it was in the balloon", answer(), 8);
+
+    fill(FIRST, 8);
+    submit(REPORTING, page(FIRST), 3 * 4096, WRITE);
+    check_equal("memory that is reported as free goes", kept(FIRST, 8), 5);
+    put(CONFIG + 12, 0xaaaaaaaa);
+    check_equal("what free pages are filled with is known", get(CONFIG + 12), 0xaaaaaaaa);
+    fill(FIRST, 8);
+    submit(REPORTING, page(FIRST), 3 * 4096, WRITE);
+    check_equal("and then free pages stay as they are", kept(FIRST, 8), 8);
+    put(CONFIG + 12, 0);
+    submit(REPORTING, page(FIRST) + 1, 2 * 4096, WRITE);
+    check_equal("of parts of pages nothing goes", kept(FIRST, 8), 7);
+
+    fill(FIRST, 8);
+    lie("a page is put in", FIRST);
+    lie("twice", FIRST);
+    lie("a page behind memory", 0x7fffffff);
+    lie("the last page of all", 0xffffffff);
+    lie("registers of a device", 0xfee00);
+    lie("the balloon's own registers", 0xfeb02);
+    lie("firmware", 0xf0);
+    lie("ROM", 0xfffff);
+    submit(INFLATE, numbers, 3, 0);
+    submit(INFLATE, page(FIRST + 128), 4 << 20, 0);
+    submit(REPORTING, (volatile void *)0xf0000, 4096, WRITE);
+    check_equal("it works on", kept(FIRST, 8), 7);
+    put(CONFIG, 77);
+    check_equal("what is asked for is not the driver's to say", get(CONFIG), 0);
+}
+
+/* ---- following ------------------------------------------------------------------------------- */
+
+static void follow(void)
+{
+    uint32_t have = 0, told = 0;
+    uint16_t answered = 0;
+
+    begin(3);
+    fill(FIRST, 8192);
+    stats[0].tag = 4;
+    stats[0].value = 12345678;
+    stats[1].tag = 0;
+    stats[1].value = 0;
+    stats[2].tag = 999;
+    submit(STATS, stats, sizeof(stats), 0);
+    print("ready\n");
+    for (;;) {
+        uint32_t want = get(CONFIG), step;
+
+        if (queues[STATS].used.index != answered) {
+            answered = queues[STATS].used.index;
+            stats[1].value++;
+            submit(STATS, stats, sizeof(stats), 0);
+        }
+        if (want > 8192)
+            want = 8192;
+        if (want > have) {
+            step = want - have < NUMBERS ? want - have : NUMBERS;
+            put_numbers(INFLATE, FIRST + have, step);
+            have += step;
+        } else if (want < have) {
+            step = have - want < NUMBERS ? have - want : NUMBERS;
+            have -= step;
+            put_numbers(DEFLATE, FIRST + have, step);
+            fill(FIRST + have, step);
+        } else if (told != have) {
+            told = have;
+            set_actual(have);
+            print_hex(have);
+            print(" pages\n");
+        }
+    }
+}
+
+void guest(void)
+{
+    const char *line = (const char *)(uint64_t)*(volatile uint32_t *)0x7228;
+
+    if (*line == 'f')
+        follow();
+    else
+        check_rules();
+}

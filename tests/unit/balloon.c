@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Which memory of the host is given back for pages in a balloon. */
+#include "tests/lib/harness.h"
+#include "balloon/discard.h"
+#include "balloon/pages.h"
+#include "util/size.h"
+#include <string.h>
+#include <sys/mman.h>
+
+enum { PAGES = 64, SIZE = PAGES * 4096, HOST_PAGE = 16 * 4096, START = 0x100 };
+
+typedef struct {
+    MemoryMap *map;
+    uint8_t *host;
+    BalloonPages *pages;
+} Fixture;
+
+/* Memory at guest page START, full of ones; hosts with larger pages are played by @page_size. */
+static Fixture setup(uint64_t page_size, bool is_shared)
+{
+    Fixture f = { .map = memory_map_new() };
+
+    f.host = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
+                  (is_shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
+    g_assert_true(f.host != MAP_FAILED);
+    memset(f.host, 0xff, SIZE);
+    memory_map_add_ram(f.map, START << BALLOON_PAGE_BITS, SIZE, f.host);
+    f.pages = balloon_pages_new(f.map, &(BalloonMemory){ f.host, SIZE, page_size, is_shared });
+    return f;
+}
+
+static void teardown(Fixture *f)
+{
+    balloon_pages_free(f->pages);
+    memory_map_free(f->map);
+    munmap(f->host, SIZE);
+}
+
+static unsigned put(Fixture *f, uint32_t first, unsigned count)
+{
+    uint32_t numbers[PAGES], bad;
+
+    for (unsigned i = 0; i < count; i++)
+        numbers[i] = START + first + count - 1 - i; /* drivers often go downwards */
+    return balloon_pages_put(f->pages, numbers, count, &bad);
+}
+
+/* Exactly the pages [@first, @first + @count) have been given back. */
+static void expect_gone(const Fixture *f, unsigned first, unsigned count)
+{
+    for (unsigned i = 0; i < PAGES; i++)
+        g_assert_cmphex(f->host[i * 4096 + 17], ==, i >= first && i < first + count ? 0 : 0xff);
+}
+
+static void test_a_large_page_goes_when_all_of_it_is_in(void)
+{
+    Fixture f = setup(HOST_PAGE, false);
+
+    g_assert_cmpint(put(&f, 8, 16), ==, 0); /* half of one, half of the next */
+    expect_gone(&f, 0, 0);
+    g_assert_cmpint(put(&f, 24, 7), ==, 0);
+    expect_gone(&f, 0, 0);
+    g_assert_cmpint(put(&f, 31, 1), ==, 0);
+    expect_gone(&f, 16, 16);
+    g_assert_cmpint(balloon_pages_count(f.pages), ==, 24);
+    g_assert_cmpint(balloon_pages_kept(f.pages), ==, 8);
+    g_assert_cmpint(put(&f, 0, 8), ==, 0);
+    expect_gone(&f, 0, 32);
+    g_assert_cmpint(balloon_pages_kept(f.pages), ==, 0);
+    teardown(&f);
+}
+
+static void test_shared_memory_is_given_back_too(void)
+{
+    Fixture f = setup(4096, true);
+
+    put(&f, 3, 5);
+    expect_gone(&f, 3, 5);
+    g_assert_true(balloon_pages_report(f.pages, (START + 10) << BALLOON_PAGE_BITS, 2 * 4096));
+    for (unsigned i = 10; i < 12; i++)
+        g_assert_cmphex(f.host[i * 4096], ==, 0);
+    teardown(&f);
+}
+
+static void test_what_is_no_memory_is_refused(void)
+{
+    Fixture f = setup(4096, false);
+    uint32_t numbers[] = { START, 0, START + PAGES, UINT32_MAX, START }, bad = 1;
+
+    g_assert_cmpint(balloon_pages_put(f.pages, numbers, G_N_ELEMENTS(numbers), &bad), ==, 4);
+    g_assert_cmphex(bad, ==, 0);
+    g_assert_cmpint(balloon_pages_count(f.pages), ==, 1);
+    expect_gone(&f, 0, 1);
+    g_assert_false(balloon_pages_report(f.pages, 0, 4096));
+    g_assert_false(balloon_pages_report(f.pages, (START + PAGES - 1) << BALLOON_PAGE_BITS, 8192));
+    g_assert_false(balloon_pages_report(f.pages, UINT64_MAX - 4095, 8192));
+    teardown(&f);
+}
+
+/* While discarding is denied pages are accepted and stay; afterwards they go. */
+static void test_denied_pages_wait(void)
+{
+    Fixture f = setup(HOST_PAGE, false);
+    Hold *a = discard_deny("a", "pins memory"), *b = discard_deny("b", "too");
+    uint32_t numbers[] = { START + 20 }, bad;
+
+    g_assert_cmpint(put(&f, 0, 48), ==, 0);
+    g_assert_true(balloon_pages_report(f.pages, START << BALLOON_PAGE_BITS, SIZE));
+    expect_gone(&f, 0, 0);
+    discard_allow(a);
+    g_assert_false(balloon_pages_catch_up(f.pages));
+    expect_gone(&f, 0, 0);
+    g_assert_cmpint(discard_denials()->length, ==, 1);
+    discard_allow(b);
+    g_assert_cmpint(balloon_pages_take(f.pages, numbers, 1, &bad), ==, 0);
+    while (balloon_pages_catch_up(f.pages))
+        ;
+    for (unsigned i = 0; i < PAGES; i++)
+        g_assert_cmphex(f.host[i * 4096], ==, i < 16 || (i >= 32 && i < 48) ? 0 : 0xff);
+    g_assert_cmpint(balloon_pages_kept(f.pages), ==, 15);
+    balloon_pages_clear(f.pages);
+    g_assert_cmpint(balloon_pages_count(f.pages), ==, 0);
+    teardown(&f);
+}
+
+/* Any operations in any order: the counts stay right, and what is not in the balloon keeps its content. */
+static void test_random_operations(void)
+{
+    Fixture f = setup(HOST_PAGE, false);
+    g_autoptr(GRand) r = g_rand_new_with_seed(15);
+    bool in[PAGES] = { false };
+
+    for (unsigned n = 0; n < 200000; n++) {
+        uint32_t number = g_rand_int_range(r, START - 2, START + PAGES + 2), bad, given = number;
+        unsigned page = number - START;
+        bool is_memory = page < PAGES, take = g_rand_boolean(r);
+
+        if (take) {
+            g_assert_cmpint(balloon_pages_take(f.pages, &given, 1, &bad), ==, !is_memory);
+        } else {
+            g_assert_cmpint(balloon_pages_put(f.pages, &given, 1, &bad), ==, !is_memory || in[page]);
+        }
+        if (is_memory && take && in[page])
+            f.host[page * 4096 + 17] = 0xff; /* the guest uses it again */
+        if (is_memory)
+            in[page] = !take;
+        if (is_memory && take)
+            g_assert_cmphex(f.host[page * 4096 + 17], ==, 0xff);
+    }
+    for (unsigned i = 0; i < PAGES; i++)
+        if (!in[i])
+            g_assert_cmphex(f.host[i * 4096 + 17], ==, 0xff);
+    teardown(&f);
+}
+
+const Test tests[] = {
+    { "/balloon/a-large-page-goes-when-all-of-it-is-in", test_a_large_page_goes_when_all_of_it_is_in },
+    { "/balloon/shared-memory-is-given-back-too", test_shared_memory_is_given_back_too },
+    { "/balloon/what-is-no-memory-is-refused", test_what_is_no_memory_is_refused },
+    { "/balloon/denied-pages-wait", test_denied_pages_wait },
+    { "/balloon/random-operations", test_random_operations },
+    {}
+};
