@@ -57,9 +57,9 @@ typedef struct {
     uint64_t kicked;     /* a bit for each queue */
     bool resumed, ending;
 
+    uint64_t capacity;   /* in sectors, as the guest reads it; with the lock held */
     uint8_t writeback;
 } VirtioBlk;
-
 
 static const Property blk_properties[] = {
     VIRTIO_PROPERTIES,
@@ -357,7 +357,7 @@ static void blk_config_read(const VirtioDevice *d, uint8_t *c)
     const VirtioBlk *s = (const VirtioBlk *)d;
     uint32_t max = REQ_LEN_MAX / SECTOR / 8 * 8;
 
-    le64_put(c + CONFIG_CAPACITY, sectors(s));
+    le64_put(c + CONFIG_CAPACITY, s->capacity);
     le32_put(c + CONFIG_SEG_MAX, s->queue_size - 2);
     le32_put(c + CONFIG_BLK_SIZE, s->logical_block_size);
     c[CONFIG_PHYSICAL_EXP] = __builtin_ctz(s->physical_block_size / s->logical_block_size);
@@ -378,6 +378,18 @@ static void blk_config_write(VirtioDevice *d, unsigned offset, uint8_t value)
     if (offset == CONFIG_WRITEBACK && virtio_has(d, F_CONFIG_WCE))
         ((VirtioBlk *)d)->writeback = value & 1;
 }
+
+static void blk_resized(void *owner)
+{
+    VirtioBlk *s = owner;
+
+    machine_lock();
+    s->capacity = sectors(s);
+    virtio_config_changed(&s->virtio);
+    machine_unlock();
+}
+
+static const HandleOps blk_handle_ops = { .resized = blk_resized };
 
 /* Requests that are under way when others stop; here all come to their end first. */
 typedef struct {
@@ -475,6 +487,8 @@ static CO bool blk_realize(Device *d, GError **err)
     account_open(s->handle, NULL, name);
     virtio_init(&s->virtio, &blk_type, s->queue_size);
     s->virtio.queues = s->queues;
+    s->capacity = sectors(s);
+    handle_listen(s->handle, &blk_handle_ops, s);
     co_group_start(&s->running, work, s);
     return true;
 }
