@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Files are told apart by the device number of their file system, which is taken from the kernel's list
- * of mounts: even fstat would be a request to the file system. See proc(5).
+ * Files are told apart by the device number of their file system, taken from the kernel's list of
+ * mounts: even fstat would be a request to the file system. See proc(5).
  */
 #include "io/own-mount.h"
 #include "util/fd.h"

@@ -62,7 +62,7 @@ static bool tray_move(ScsiDisk *s, bool open, bool force, const char *name, GErr
     if (locked)
         s->eject_asked = 1;
     else
-        scsi_disk_move_tray(s, open);
+        scsi_disk_move_tray(s, open, false);
     machine_unlock();
     return !locked || err_set(err, EBUSY, "Device '%s' is locked and force was not specified, wait "
                               "for tray to open and try again", name);

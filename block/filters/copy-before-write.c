@@ -147,7 +147,7 @@ static CO void timed_copy_run(void *arg)
         timed_copy_free(t);
 }
 
-/* -ETIMEDOUT: the copy is not needed any more, but goes on, and keeps its range until it has ended. */
+/* -ETIMEDOUT: nobody needs the copy any more; it goes on and keeps its range until it has ended. */
 static CO int copy_in_time(CopyBeforeWrite *s, uint64_t off, uint64_t len, Before *b)
 {
     TimedCopy *t = g_new0(TimedCopy, 1);

@@ -340,8 +340,8 @@ static CO DirtyBitmap *bitmap_resume(Mirror *s, const char *name, uint32_t granu
     DirtyBitmap *b = dirty_find(s->source, name);
 
     if (node_is_read_only(s->source)) {
-        err_set(err, EROFS, "'%s' is read-only and cannot keep bitmap '%s'", node_filename(s->source),
-                name);
+        err_set(err, EROFS, "'%s' is read-only and cannot keep bitmap '%s'",
+                node_filename(s->source), name);
         return NULL;
     }
     if (!b) {
@@ -351,15 +351,15 @@ static CO DirtyBitmap *bitmap_resume(Mirror *s, const char *name, uint32_t granu
         hbitmap_set(b->bits, 0, hbitmap_bits(b->bits));
         s->is_new = true;
     } else if (b->busy) {
-        err_set(err, EBUSY, "Bitmap '%s' is currently in use by another operation and cannot be used",
-                name);
+        err_set(err, EBUSY, "Bitmap '%s' is currently in use by another operation and cannot be "
+                "used", name);
         return NULL;
     } else if (!dirty_check_known(b, err)) {
-        err_hint(err, "Without it the whole image has to be copied: remove the bitmap to begin anew");
+        err_hint(err, "Remove the bitmap to copy the whole image anew");
         return NULL;
     } else if (!b->persistent || !b->enabled) {
-        err_set(err, EINVAL, "Bitmap '%s' is not persistent or does not record, so it does not tell "
-                "what is to be copied", name);
+        err_set(err, EINVAL, "Bitmap '%s' is not persistent or does not record, so it does not "
+                "tell what is to be copied", name);
         return NULL;
     }
     b->busy = true;

@@ -54,8 +54,8 @@ typedef struct {
 static bool file_check_foreign(const char *name, GError **err)
 {
     return !own_mount_has(name) ||
-           err_set(err, EDEADLK, "'%s' is an export of this process itself, which cannot open it: use "
-                   "the exported node", name);
+           err_set(err, EDEADLK, "'%s' is an export of this process itself, which cannot open it: "
+                   "use the exported node", name);
 }
 
 /*

@@ -286,7 +286,7 @@ static bool start_stop(ScsiDisk *s, ScsiCommand *c)
         return true;
     if (!start && s->tray_locked && !s->tray_open)
         return scsi_fail(c, SENSE_ILLEGAL, 0x53, 2);
-    scsi_disk_move_tray(s, !start);
+    scsi_disk_move_tray(s, !start, true);
     return true;
 }
 

@@ -346,13 +346,13 @@ static void disk_resized(void *owner)
     machine_unlock();
 }
 
-void scsi_disk_move_tray(ScsiDisk *s, bool open)
+void scsi_disk_move_tray(ScsiDisk *s, bool open, bool by_guest)
 {
     if (s->tray_open == open)
         return;
     s->tray_open = open;
     s->eject_asked = 0;
-    if (!open && handle_node(s->handle))
+    if (!open && !by_guest && handle_node(s->handle))
         raise_attention(s, 0x28, 0);
     event_device_tray_moved(s->owns_handle ? "" : s->drive, s->dev.id ? s->dev.id : "", open);
 }
