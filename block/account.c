@@ -151,6 +151,17 @@ Handle *account_find(const char *device)
     return NULL;
 }
 
+Handle *account_find_drive(const char *id)
+{
+    for (guint i = 0; accounts && *id && i < accounts->len; i++) {
+        Handle *h = accounts->pdata[i];
+
+        if (!strcmp(h->account->drive, id))
+            return h;
+    }
+    return NULL;
+}
+
 bool account_interval(Handle *h, unsigned seconds)
 {
     Account *a = h->account;

@@ -23,6 +23,8 @@ enum { ACCOUNT_KINDS = ACCOUNT_UNMAP + 1 };
 void account_open(Handle *h, const char *drive, const char *device);
 /* The handle of the device that users call @device; NULL: there is none. */
 Handle *account_find(const char *device);
+/* The handle of -drive @id; NULL: there is none. */
+Handle *account_find_drive(const char *id);
 /* A drive outlives its device: nobody uses @h now. */
 void account_give_back(Handle *h);
 

@@ -191,6 +191,7 @@ static CO void activation_settle(void *step)
         else
             stored_bitmaps_drop(n);
         node_children_changed(n);
+        node_tell_size(n);
     }
 }
 

@@ -173,6 +173,14 @@ typedef enum { HANDLE_USER, HANDLE_JOB, HANDLE_GUARD } HandleKind;
 /* A handle on an existing node (a reference of its own). @needs, @shares: ACCESS_* bits. */
 CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares, GError **err);
 
+/* A drive without a medium: handle_node is NULL, requests fail with -ENOMEDIUM. */
+Handle *handle_new_empty(void);
+/*
+ * When its requests have ended, puts @h on @n, as handle_new would, or on none (NULL). If @h is the last
+ * user of what it was on, that is written first. False: nothing has changed.
+ */
+CO bool handle_change_medium(Handle *h, Node *n, unsigned needs, unsigned shares, GError **err);
+
 /* Changes what the reference lets change: options of the top node; OPEN_RDWR, cache, discard. */
 CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err);
 
@@ -198,8 +206,24 @@ typedef enum {
 /* Asks for @needs (ACCESS_* bits) besides what @h has. False: somebody does not let us. */
 CO bool handle_require(Handle *h, unsigned needs, GError **err);
 
-Node *handle_node(Handle *h);
-uint64_t handle_size(Handle *h);
+/*
+ * What a handle tells its owner. Called on the main loop, from within the change: they must not suspend,
+ * nor make requests or edits. NULL members are not called.
+ */
+typedef struct {
+    /* handle_size is another number than the owner was told last, for whatever reason. */
+    void (*resized)(void *owner);
+    /* An edit has put another node in place of the one the handle was on: content and users stay. */
+    void (*node_replaced)(void *owner);
+    /* handle_change_medium: there is another content, or none. Comes before .resized. */
+    void (*medium_changed)(void *owner);
+} HandleOps;
+
+/* From now on @h tells @owner; with @ops NULL nobody. */
+void handle_listen(Handle *h, const HandleOps *ops, void *owner);
+
+Node *handle_node(Handle *h);            /* NULL: there is no medium */
+uint64_t handle_size(Handle *h);         /* 0 then */
 bool handle_is_writable(Handle *h);
 
 /* ---- looking at nodes ----------------------------------------------------------------------- */

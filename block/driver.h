@@ -193,6 +193,11 @@ struct BlockDriver {
      * waits for them. Does not suspend. NULL: none waits.
      */
     void (*rush)(Node *n, bool on);
+    /*
+     * Waits until nothing is in flight that no request waits for any more. An edit waits for it when
+     * requests have ended. NULL: there is nothing such.
+     */
+    CO void (*drain)(Node *n);
     /* Recomputes node_limits(n) when those of a child changed. */
     void (*refresh_limits)(Node *n);
     /* Something that BlockEvent names is about to happen in the parent. blkdebug. */

@@ -3,6 +3,15 @@
 #include "block/edit.h"
 #include "block/internal.h"
 
+static void filter_follows(Node *n)
+{
+    g_autoptr(GError) err = NULL;
+
+    node_set_size(n, node_size(node_filtered(n)));
+    if (!node_size_changed(n, &err))
+        block_warn("%s", err->message);
+}
+
 /* @n has another child with role @role than before, or none. */
 static void child_changed(Node *n, Role role)
 {
@@ -10,8 +19,9 @@ static void child_changed(Node *n, Role role)
         return;    /* a chain that is being opened has its names in the end */
     if (role == ROLE_BACKING)
         node_backing_changed(n);
-    if (n->drv->kind == BLK_FILTER && role == ROLE_FILTERED && node_filtered(n))
-        node_set_size(n, node_size(node_filtered(n)));
+    if (n->drv->kind == BLK_FILTER && role == ROLE_FILTERED && node_filtered(n) &&
+        node_size(n) != node_size(node_filtered(n)))
+        filter_follows(n);
     node_children_changed(n);
 }
 
@@ -31,6 +41,7 @@ typedef struct {
     Role role;
     unsigned needs, shares;
     Edge *edge;            /* while applied */
+    Edge *old_root;        /* of the handle, before */
 } Attach;
 
 static bool attach_apply(void *step, GError **err)
@@ -45,8 +56,10 @@ static bool attach_apply(void *step, GError **err)
     s->edge = edge_new(s->parent, s->handle, s->key, s->role, node_ref(s->child));
     s->edge->needs = s->needs;
     s->edge->shares = s->shares;
-    if (s->handle)
+    if (s->handle) {
+        s->old_root = s->handle->root;
         s->handle->root = s->edge;
+    }
     return true;
 }
 
@@ -57,7 +70,7 @@ static CO void attach_undo(void *step)
     edge_unlink(s->edge);
     edge_delete(s->edge);
     if (s->handle)
-        s->handle->root = NULL;
+        s->handle->root = s->old_root;
     node_unref(s->child);  /* not the last reference: the step has one too */
 }
 
@@ -146,6 +159,8 @@ static CO void detach_settle(void *step)
 {
     const Edge *e = ((Detach *)step)->edge;
 
+    if (e->handle && e->handle->root == e)
+        e->handle->root = NULL;
     if (e->parent && e->parent->state == NODE_ACTIVE)
         child_changed(e->parent, e->role);
 }
@@ -236,6 +251,8 @@ static CO void repoint_settle(void *step)
 
         if (e->parent)
             child_changed(e->parent, e->role);
+        else
+            handle_tell_replaced(e->handle);
     }
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* File names: which driver they mean, and what they mean inside another file. */
 #include "block/internal.h"
+#include "io/own-mount.h"
 #include "util/suggest.h"
 #include <string.h>
 #include <sys/stat.h>
@@ -69,7 +70,8 @@ const BlockDriver *driver_for_filename(const char *filename, bool allow_prefix, 
         err_hint(err, "A file whose name has a colon is meant by './%s'.", filename);
         return NULL;
     }
-    is_device = stat(filename, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode));
+    is_device = !own_mount_has(filename) && stat(filename, &st) == 0 &&
+                (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode));
     return driver_find(is_device ? "host_device" : "file");
 }
 

@@ -13,7 +13,7 @@
 
 struct Gates {
     GPtrArray *handles; /* of Handle, in the order of closing */
-    GPtrArray *rushed;  /* of Node with .rush, a reference each */
+    GPtrArray *special; /* of Node with .rush or .drain, a reference each */
 };
 
 /* Adds to @handles, once each, the handles from which one of @nodes can be reached. */
@@ -66,8 +66,11 @@ static void handles_rank(const GPtrArray *handles)
     }
 }
 
-/* The nodes below @handles at which requests wait for something else than I/O. */
-static void rushed_below(const GPtrArray *handles, GPtrArray *rushed)
+/*
+ * The nodes below @handles at which requests wait for something else than I/O, or that go on when
+ * requests have ended.
+ */
+static void special_below(const GPtrArray *handles, GPtrArray *special)
 {
     g_autofree Node **roots = g_new(Node *, handles->len);
     g_autoptr(GPtrArray) below = NULL;
@@ -78,8 +81,8 @@ static void rushed_below(const GPtrArray *handles, GPtrArray *rushed)
     for (guint i = 0; i < below->len; i++) {
         Node *n = below->pdata[i];
 
-        if (n->drv->rush)
-            g_ptr_array_add(rushed, node_ref(n));
+        if (n->drv->rush || n->drv->drain)
+            g_ptr_array_add(special, node_ref(n));
     }
 }
 
@@ -89,15 +92,16 @@ CO Gates *gates_close(const GPtrArray *nodes)
     guint next = 0;
 
     g->handles = g_ptr_array_new();
-    g->rushed = g_ptr_array_new();
+    g->special = g_ptr_array_new();
     handles_above(nodes, g->handles);
     handles_rank(g->handles);
     g_ptr_array_sort(g->handles, handle_compare);
-    rushed_below(g->handles, g->rushed);
-    for (guint i = 0; i < g->rushed->len; i++) {
-        Node *n = g->rushed->pdata[i];
+    special_below(g->handles, g->special);
+    for (guint i = 0; i < g->special->len; i++) {
+        Node *n = g->special->pdata[i];
 
-        n->drv->rush(n, true);
+        if (n->drv->rush)
+            n->drv->rush(n, true);
     }
     for (guint i = 0; i < g->handles->len; i = next) {
         const Handle *first = g->handles->pdata[i];
@@ -109,15 +113,22 @@ CO Gates *gates_close(const GPtrArray *nodes)
         for (guint j = i; j < next; j++)
             handle_drain(g->handles->pdata[j]);
     }
+    for (guint i = 0; i < g->special->len; i++) {
+        Node *n = g->special->pdata[i];
+
+        if (n->drv->drain)
+            n->drv->drain(n);
+    }
     return g;
 }
 
 void gates_open(Gates *g)
 {
-    for (guint i = 0; i < g->rushed->len; i++) {
-        Node *n = g->rushed->pdata[i];
+    for (guint i = 0; i < g->special->len; i++) {
+        Node *n = g->special->pdata[i];
 
-        n->drv->rush(n, false);
+        if (n->drv->rush)
+            n->drv->rush(n, false);
     }
     for (guint i = 0; i < g->handles->len; i++)
         handle_open_gate(g->handles->pdata[i]);
@@ -125,9 +136,9 @@ void gates_open(Gates *g)
 
 CO void gates_free(Gates *g)
 {
-    for (guint i = 0; i < g->rushed->len; i++)
-        node_unref(g->rushed->pdata[i]);
+    for (guint i = 0; i < g->special->len; i++)
+        node_unref(g->special->pdata[i]);
     g_ptr_array_free(g->handles, true);
-    g_ptr_array_free(g->rushed, true);
+    g_ptr_array_free(g->special, true);
     g_free(g);
 }

@@ -449,6 +449,39 @@ void node_set_size(Node *n, uint64_t size)
     n->size = size > INT64_MAX ? round_down(size, SECTOR) : round_up(size, SECTOR);
 }
 
+/* True if the size of @n is always that of the child that @e leads to. */
+static bool shows_size_of(const Node *n, const Edge *e)
+{
+    return n && n->is_open && n->drv->kind == BLK_FILTER && !n->drv->resize &&
+           e->role == ROLE_FILTERED;
+}
+
+void node_tell_size(Node *n)
+{
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *e = n->parents->pdata[i];
+
+        if (e->handle)
+            handle_tell_size(e->handle);
+    }
+}
+
+bool node_size_changed(Node *n, GError **err)
+{
+    bool ok = dirty_resize(n, err);
+
+    node_tell_size(n);
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *e = n->parents->pdata[i];
+
+        if (!shows_size_of(e->parent, e) || e->parent->size == n->size)
+            continue;
+        e->parent->size = n->size;
+        ok = node_size_changed(e->parent, ok ? err : NULL) && ok;
+    }
+    return ok;
+}
+
 void node_set_identity(Node *n, FileIdentity id)
 {
     n->has_identity = true;

@@ -63,10 +63,10 @@ void handle_open_gate(Handle *h)
     LEAVES Handle *entered = handle_enter_with(a, b);                                              \
     LEAVES Handle *entered_too = b
 
-/* 0, or -EPERM if the node of @h accepts no requests. */
+/* 0, -ENOMEDIUM without a node, or -EPERM if that accepts no requests. */
 static int handle_state(const Handle *h)
 {
-    return h->root->node->state == NODE_INACTIVE ? -EPERM : 0;
+    return !h->root ? -ENOMEDIUM : h->root->node->state == NODE_INACTIVE ? -EPERM : 0;
 }
 
 static int handle_range(const Handle *h, uint64_t off, uint64_t len)
@@ -133,7 +133,7 @@ CO int handle_discard(Handle *h, uint64_t off, uint64_t len)
 /* The node that keeps the VM state of @h's image: below filters and raw. NULL: none. */
 static Node *vmstate_node(Handle *h)
 {
-    Node *n = h->root->node;
+    Node *n = handle_node(h);
 
     while (n && !n->drv->vmstate_pread)
         n = node_filtered(n) ? node_filtered(n) : node_storage(n);
@@ -170,7 +170,7 @@ CO int handle_flush(Handle *h)
 {
     int64_t start = account_start(h);
     IN_GATE(h);
-    bool writes = h->root->node->flags & OPEN_RDWR && handle_state(h) == 0;
+    bool writes = handle_state(h) == 0 && h->root->node->flags & OPEN_RDWR;
     int r = writes ? node_flush(h->root->node) : 0;
 
     h->flush_failed = r < 0;
@@ -210,6 +210,8 @@ CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, G
 {
     IN_GATE(h);
 
+    if (!h->root)
+        return err_set(err, ENOMEDIUM, "There is no medium");
     if (handle_state(h) < 0)
         return err_set(err, EPERM, "'%s' is inactive", node_filename(h->root->node));
     return node_resize(h->root->node, size, exact, prealloc, 0, err);
@@ -238,6 +240,29 @@ CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares,
     return g_steal_pointer(&h);
 }
 
+void handle_listen(Handle *h, const HandleOps *ops, void *owner)
+{
+    h->ops = ops;
+    h->owner = owner;
+    h->told_size = ops ? handle_size(h) : 0;
+}
+
+void handle_tell_size(Handle *h)
+{
+    if (!h->ops || h->told_size == handle_size(h))
+        return;
+    h->told_size = handle_size(h);
+    if (h->ops->resized)
+        h->ops->resized(h->owner);
+}
+
+void handle_tell_replaced(Handle *h)
+{
+    if (h->ops && h->ops->node_replaced)
+        h->ops->node_replaced(h->owner);
+    handle_tell_size(h);
+}
+
 /* What a user with @flags does with its node. */
 unsigned handle_needs(OpenFlags flags)
 {
@@ -254,6 +279,8 @@ CO bool handle_require(Handle *h, unsigned needs, GError **err)
 {
     g_autoptr(Edit) edit = edit_begin();
 
+    if (!h->root)
+        return err_set(err, ENOMEDIUM, "There is no medium");
     edit_handle_access(edit, h, h->root->needs | needs, h->flags);
     return edit_commit(edit, err);
 }
@@ -312,6 +339,43 @@ CO bool handle_close_err(Handle *h, GError **err)
     return ok;
 }
 
+Handle *handle_new_empty(void)
+{
+    return handle_prepare(HANDLE_USER, 0);
+}
+
+/* The edit of a change; @h has no requests in flight, and lets none begin. */
+static CO bool medium_swap(Handle *h, Node *n, unsigned needs, unsigned shares, GError **err)
+{
+    g_autoptr(Edit) edit = edit_begin();
+
+    if (h->root && h->root->node->refs == 1 && !handle_finish(h, err))
+        return false;
+    if (h->root)
+        edit_detach(edit, h->root);
+    if (n)
+        edit_attach_handle(edit, h, n, needs, shares);
+    return edit_commit(edit, err);
+}
+
+CO bool handle_change_medium(Handle *h, Node *n, unsigned needs, unsigned shares, GError **err)
+{
+    bool ok;
+
+    h->closed++;
+    handle_drain(h);
+    ok = medium_swap(h, n, needs, shares, err);
+    if (ok)
+        h->flags = (h->flags & ~(unsigned)OPEN_RDWR) | (needs & ACCESS_WRITE ? OPEN_RDWR : 0);
+    handle_open_gate(h);
+    if (!ok)
+        return false;
+    if (h->ops && h->ops->medium_changed)
+        h->ops->medium_changed(h->owner);
+    handle_tell_size(h);
+    return true;
+}
+
 CO void handle_close(Handle *h)
 {
     g_autoptr(GError) err = NULL;
@@ -322,12 +386,12 @@ CO void handle_close(Handle *h)
 
 Node *handle_node(Handle *h)
 {
-    return h->root->node;
+    return h->root ? h->root->node : NULL;
 }
 
 uint64_t handle_size(Handle *h)
 {
-    return h->root->node->size;
+    return h->root ? h->root->node->size : 0;
 }
 
 bool handle_is_writable(Handle *h)

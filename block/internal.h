@@ -87,6 +87,9 @@ struct Handle {
     bool flush_failed;      /* the last flush did, and the user was told */
     unsigned in_flight;
     struct Account *account; /* NULL: its requests are not counted */
+    const HandleOps *ops;   /* of its owner; NULL: it wants to be told nothing */
+    void *owner;
+    uint64_t told_size;     /* that the owner knows; 0 without @ops */
     CoQueue gate;           /* requests that wait for it to open */
     CoQueue idle;           /* who waits for in_flight to be 0 */
 };
@@ -107,6 +110,13 @@ GPtrArray *nodes_and_below(Node *const *nodes, guint n);
 /* The same, each after all of its parents among them. */
 GPtrArray *nodes_from_the_top(Node *const *nodes, guint n);
 void node_refresh_limits(Node *n);
+/*
+ * @n has, or may have, another size: its bitmaps follow, its handles' owners are told, and filters
+ * above that show just its size are resized, too. False: bitmaps could not follow.
+ */
+bool node_size_changed(Node *n, GError **err);
+/* Tells the owners of handles on @n of its size, where it is another one than they know. */
+void node_tell_size(Node *n);
 /* Names and limits of @n and of all above it, after a change of its children. */
 void node_children_changed(Node *n);
 
@@ -152,6 +162,8 @@ Handle *handle_prepare(HandleKind kind, unsigned needs);
 /* A request of several parts, made of node_ and edge_ functions, is in flight between these two. */
 CO void handle_begin(Handle *h);
 void handle_end(Handle *h);
+void handle_tell_size(Handle *h);       /* its owner, if the size is another one */
+void handle_tell_replaced(Handle *h);   /* its owner, after its edge was led to another node */
 unsigned handle_needs(OpenFlags flags); /* what a user with @flags does with its node */
 CO void handle_drain(Handle *h);        /* waits until no request is in flight */
 void handle_open_gate(Handle *h);       /* once for each time it was closed */

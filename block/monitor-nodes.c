@@ -121,7 +121,8 @@ CO bool monitor_nodes_close(void)
 
 Node *monitor_node_or_device(const char *device, const char *name, GError **err)
 {
-    Node *n = name ? node_find(name) : NULL;
+    Handle *drive = device ? account_find_drive(device) : NULL;
+    Node *n = drive ? handle_node(drive) : name ? node_find(name) : NULL;
 
     if (!n)
         err_set(err, ENOENT, "Cannot find device='%s' nor node-name='%s'", device ? device : "",

@@ -72,6 +72,7 @@ CO bool qmp_blockdev_mirror(const QmpBlockdevMirrorArgs *args, GError **err)
         .memory = args->buf_size,
         .on_read = args->on_source_error,
         .on_write = args->on_target_error,
+        .resume = args->x_resume,
     };
 
     how.source = node_named_by(args->device, err);

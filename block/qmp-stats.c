@@ -130,15 +130,22 @@ static Node *bytes_below(const Node *n)
     return node_child_count(n) == 1 ? edge_node(first) : NULL;
 }
 
-static BlockStats *node_stats_alone(const Node *n)
+static BlockStats *stats_new(void)
 {
     BlockStats *s = g_new0(BlockStats, 1);
 
-    s->node_name = g_strdup(node_shown_name(n));
     s->stats = g_new0(BlockDeviceStats, 1);
-    s->stats->wr_highest_offset = n->highest_write;
     s->stats->timed_stats =
         g_ptr_array_new_with_free_func((GDestroyNotify)block_device_timed_stats_free);
+    return s;
+}
+
+static BlockStats *node_stats_alone(const Node *n)
+{
+    BlockStats *s = stats_new();
+
+    s->node_name = g_strdup(node_shown_name(n));
+    s->stats->wr_highest_offset = n->highest_write;
     if (n->drv->counts_discards)
         s->driver_specific = file_stats(n);
     return s;
@@ -163,7 +170,7 @@ static BlockStats *node_stats(const Node *n, bool backing)
 
 static BlockStats *handle_stats(const Handle *h)
 {
-    BlockStats *s = node_stats(h->root->node, true);
+    BlockStats *s = h->root ? node_stats(h->root->node, true) : stats_new();
 
     s->device = g_strdup(h->account->drive);
     s->qdev = g_strdup(h->account->device);
@@ -194,8 +201,9 @@ static CO BlockInfo *handle_info(const Handle *h, GError **err)
     info->type = g_strdup("unknown");
     info->removable = !info->qdev;
     info->has_io_status = info->qdev;
-    info->inserted = node_device_info(h->root->node, false, err);
-    return info->inserted ? g_steal_pointer(&info) : NULL;
+    if (h->root)
+        info->inserted = node_device_info(h->root->node, false, err);
+    return !h->root || info->inserted ? g_steal_pointer(&info) : NULL;
 }
 
 CO bool qmp_query_block(GPtrArray **ret, GError **err)

@@ -682,7 +682,7 @@ CO bool node_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFl
         return false;
     }
     n->writes++;
-    return dirty_resize(n, err);
+    return node_size_changed(n, err);
 }
 
 /* ---- requests along edges ------------------------------------------------------------------- */

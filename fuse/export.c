@@ -3,6 +3,7 @@
 #include "block/driver.h"
 #include "block/export.h"
 #include "fuse/fuse.h"
+#include "io/own-mount.h"
 #include "io/pool.h"
 #include "util/err.h"
 #include "util/module.h"
@@ -84,6 +85,7 @@ static CO void export_end(void *arg)
     Export *e = f->export;
 
     f->module->unmount(f->file);
+    own_mount_remove(f->path);
     export_close(f);
     export_gone(e);
 }
@@ -129,8 +131,10 @@ static CO void *fuse_add(Export *e, const json_t *options, Handle *h, GError **e
         f->module = module_load("fuse", err);
     if (f->module)
         f->file = f->module->mount(&config, err);
-    if (f->file)
+    if (f->file) {
+        own_mount_add(f->path);
         return f;
+    }
     export_close(f);
     return NULL;
 }

@@ -124,17 +124,6 @@ void run_state_debug_go(Vcpu *step)
         event_resume();
 }
 
-CO void run_state_between(void (*fn)(void *opaque), void *opaque)
-{
-    machine_lock();
-    vcpus_stop(run.machine);
-    fn(opaque);
-    /* Somebody else may be about to stop them. */
-    if (run.state == STATE_RUNNING && !run.is_halted && !run.is_asking)
-        vcpus_run(run.machine);
-    machine_unlock();
-}
-
 void run_state_await_guest(bool starts)
 {
     run.state = STATE_INMIGRATE;
@@ -187,9 +176,19 @@ CO void run_state_hold(void)
 void run_state_release(void)
 {
     machine_lock();
+    /* Somebody else may be about to stop them. */
     if (run.state == STATE_RUNNING && !run.is_halted && !run.is_asking)
         vcpus_run(run.machine);
     machine_unlock();
+}
+
+CO void run_state_between(void (*fn)(void *opaque), void *opaque)
+{
+    run_state_hold();
+    machine_lock();
+    fn(opaque);
+    machine_unlock();
+    run_state_release();
 }
 
 static CO void reset(bool by_guest)

@@ -42,8 +42,6 @@ bool run_state_is_running(void);
  */
 void run_state_await_guest(bool starts);
 bool run_state_guest_starts(void);
-/* Calls @fn while the processors stand still, for moments that no one else notices. */
-CO void run_state_between(void (*fn)(void *opaque), void *opaque);
 
 void run_state_start(void);
 CO void run_state_stop(MachineState state);
@@ -57,6 +55,8 @@ void run_state_debug_go(Vcpu *step);
  */
 CO void run_state_hold(void);
 void run_state_release(void);
+/* Calls @fn, with the machine's lock, between the two. */
+CO void run_state_between(void (*fn)(void *opaque), void *opaque);
 /* As a button at the machine: what runs is lost. */
 CO void run_state_reset(void);
 /* The exit code that the program is to end with: -1: it goes on. */

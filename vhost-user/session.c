@@ -211,6 +211,7 @@ static CO bool get_config(VhostSession *s, Message *m, GError **err)
 
     if (!check_config(c, m, err))
         return false;
+    virtio_disk_take_size(s->disk);
     virtio_disk_config(s->disk, all);
     memcpy(c->data, all + c->offset, c->size);
     m->reply_size = offsetof(VhostConfig, data) + c->size;

@@ -13,6 +13,8 @@ typedef struct {
     Copy copy;
     HBitmap *todo, *access;
     bool breaks_snapshot;   /* rather than the write, when a copy fails */
+    int64_t timeout_ns;     /* a copy that takes longer has failed; 0: none does */
+    CoGroup late;           /* copies, those that nobody waits for any more too */
     bool is_broken;
     bool is_stopped;
 } CopyBeforeWrite;
@@ -102,20 +104,85 @@ static CO int cbw_copy_piece(Copy *c, CopyKind kind, uint64_t off, uint64_t len,
 
 static const CopyOps cbw_ops = { .copy = cbw_copy_piece };
 
+/* A copy with a timeout. Whoever waits for it may leave; then it ends for itself. */
+typedef struct {
+    CopyBeforeWrite *s;
+    uint64_t off, len;
+    RangeHold hold;
+    int result;
+    bool is_done;
+    Co *waiter;             /* NULL: nobody waits any more */
+} TimedCopy;
+
+/* What keeps a range as it is while it is written. */
+typedef struct {
+    RangeHold hold;
+    TimedCopy *timed;       /* NULL: @hold does it */
+} Before;
+
+static void timed_copy_free(TimedCopy *t)
+{
+    range_release(&t->hold);
+    g_free(t);
+}
+
+static void before_cleanup(Before *b)
+{
+    range_release(&b->hold);
+    if (b->timed)
+        timed_copy_free(b->timed);
+}
+
+#define BEFORE_GUARD __attribute__((cleanup(before_cleanup))) Before
+
+static CO void timed_copy_run(void *arg)
+{
+    TimedCopy *t = arg;
+
+    t->result = copy_ahead(&t->s->copy, t->off, t->len, &t->hold);
+    t->is_done = true;
+    if (t->waiter)
+        co_wake(t->waiter);
+    else
+        timed_copy_free(t);
+}
+
+/* -ETIMEDOUT: nobody needs the copy any more; it goes on and keeps its range until it has ended. */
+static CO int copy_in_time(CopyBeforeWrite *s, uint64_t off, uint64_t len, Before *b)
+{
+    TimedCopy *t = g_new0(TimedCopy, 1);
+    int64_t deadline = clock_now_ns() + s->timeout_ns, now;
+
+    *t = (TimedCopy){ .s = s, .off = off, .len = len, .waiter = co_self() };
+    co_group_start(&s->late, timed_copy_run, t);
+    while (!t->is_done && (now = clock_now_ns()) < deadline)
+        co_sleep(deadline - now);
+    t->waiter = NULL;
+    if (!t->is_done)
+        return -ETIMEDOUT;
+    b->timed = t;
+    return t->result;
+}
+
 /* Before a change of the range: 0, or the error with which it is to fail. */
-static CO int cbw_before(Node *n, uint64_t off, uint64_t len, RangeHold *hold)
+static CO int cbw_before(Node *n, uint64_t off, uint64_t len, Before *b)
 {
     CopyBeforeWrite *s = node_state(n);
     int r;
 
     if (s->is_stopped || s->is_broken)
         return 0;
-    r = copy_ahead(&s->copy, off, len, hold);
+    r = s->timeout_ns ? copy_in_time(s, off, len, b) : copy_ahead(&s->copy, off, len, &b->hold);
     if (r < 0 && (s->breaks_snapshot || s->is_stopped)) {
         s->is_broken = true;
         return 0;
     }
     return r;
+}
+
+static CO void cbw_drain(Node *n)
+{
+    co_group_wait(&((CopyBeforeWrite *)node_state(n))->late);
 }
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -127,24 +194,24 @@ static CO int cbw_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 
 static CO int cbw_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
-    RANGE_GUARD hold = {};
-    int r = cbw_before(n, off, buf.len, &hold);
+    BEFORE_GUARD before = {};
+    int r = cbw_before(n, off, buf.len, &before);
 
     return r < 0 ? r : edge_pwrite(node_edge(n, ROLE_FILTERED), off, buf, flags);
 }
 
 static CO int cbw_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
 {
-    RANGE_GUARD hold = {};
-    int r = cbw_before(n, off, len, &hold);
+    BEFORE_GUARD before = {};
+    int r = cbw_before(n, off, len, &before);
 
     return r < 0 ? r : edge_zero(node_edge(n, ROLE_FILTERED), off, len, flags);
 }
 
 static CO int cbw_discard(Node *n, uint64_t off, uint64_t len)
 {
-    RANGE_GUARD hold = {};
-    int r = cbw_before(n, off, len, &hold);
+    BEFORE_GUARD before = {};
+    int r = cbw_before(n, off, len, &before);
 
     return r < 0 ? r : edge_discard(node_edge(n, ROLE_FILTERED), off, len);
 }
@@ -208,15 +275,13 @@ static CO bool cbw_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 
     if (!file)
         return false;
-    if (json_get_int(o, "cbw-timeout", 0))
-        return err_set(err, ENOTSUP, "A copy before a write takes the time it takes: 'cbw-timeout' "
-                       "can only be 0");
     target = node_open_child(n, "target", NULL, o, ROLE_IMAGE, false, err);
     if (!target)
         return false;
     if (edge_size(target) < edge_size(file))
         return err_set(err, EINVAL, "The target '%s' is smaller than '%s'",
                        node_filename(edge_node(target)), node_filename(edge_node(file)));
+    s->timeout_ns = json_get_int(o, "cbw-timeout", 0) * INT64_C(1000000000);
     s->breaks_snapshot = !strcmp(json_get_str(o, "on-cbw-error", ""), "break-snapshot");
     node_set_size(n, edge_size(file));
     return cbw_set_up(n, edge_size(file), cbw_granularity(edge_node(target)), err) &&
@@ -227,6 +292,7 @@ static CO void cbw_close(Node *n)
 {
     CopyBeforeWrite *s = node_state(n);
 
+    cbw_drain(n);
     hbitmap_free(s->todo);
     hbitmap_free(s->access);
 }
@@ -261,6 +327,7 @@ const BlockDriver block_copy_before_write = {
     .zero_flags = REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,
     .open = cbw_open,
     .close = cbw_close,
+    .drain = cbw_drain,
     .pread = cbw_pread,
     .pwrite = cbw_pwrite,
     .zero = cbw_zero,

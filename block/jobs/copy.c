@@ -309,6 +309,16 @@ static CO uint64_t piece_start(Copy *c, uint64_t off)
     return end;
 }
 
+void copy_mark_in_flight(const Copy *c, HBitmap *to)
+{
+    for (const RangeHold *h = c->busy.first; h; h = h->next) {
+        uint64_t end = MIN(h->off + h->len, c->len);
+
+        if (h->off < end)
+            hbitmap_set(to, first_bit(c, h->off), end_bit(c, end) - first_bit(c, h->off));
+    }
+}
+
 CO int copy_pass(Copy *c)
 {
     uint64_t off = 0;

@@ -85,6 +85,8 @@ CO int copy_leave_out_base(Copy *c, Handle *h, Node *base);
  * @hold is held then, until range_release. 0 or a negative errno; then it is not held.
  */
 CO int copy_ahead(Copy *c, uint64_t off, uint64_t len, RangeHold *hold);
+/* Sets in @to the bits of all that is in flight. */
+void copy_mark_in_flight(const Copy *c, HBitmap *to);
 /* Bytes to be copied, in flight or not. */
 uint64_t copy_left(const Copy *c);
 

@@ -7,6 +7,8 @@
 
 typedef struct {
     Copy *copy;             /* NULL: only pass on */
+    ResumeLog *log;         /* NULL: none */
+    bool excludes;          /* others may not write past the filter */
 } MirrorFilter;
 
 typedef enum { OP_WRITE, OP_ZERO, OP_DISCARD } Op;
@@ -20,7 +22,18 @@ typedef struct {
 
 void mirror_filter_set(Node *filter, Copy *c)
 {
-    ((MirrorFilter *)node_state(filter))->copy = c;
+    MirrorFilter *s = node_state(filter);
+
+    s->copy = c;
+    s->excludes = c;
+}
+
+void mirror_filter_log(Node *filter, ResumeLog *log)
+{
+    MirrorFilter *s = node_state(filter);
+
+    s->log = log;
+    s->excludes = true;
 }
 
 static CO int change_source(Edge *e, const Change *w)
@@ -90,8 +103,15 @@ static CO int change_both(Node *n, const Change *w)
 static CO int mirror_filter_change(Node *n, const Change *w)
 {
     const MirrorFilter *s = node_state(n);
+    ResumeLog *log = s->log;
+    int r;
 
-    return s->copy && w->len ? change_both(n, w) : change_source(node_edge(n, ROLE_FILTERED), w);
+    if (log)
+        resume_log_enter(log, w->off, w->len);
+    r = s->copy && w->len ? change_both(n, w) : change_source(node_edge(n, ROLE_FILTERED), w);
+    if (log)
+        resume_log_leave(log);
+    return r;
 }
 
 static CO int mirror_filter_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
@@ -120,7 +140,7 @@ static CO int mirror_filter_discard(Node *n, uint64_t off, uint64_t len)
     return mirror_filter_change(n, &w);
 }
 
-/* Who wrote past the filter would not write to the target. */
+/* Who wrote past the filter would not write to the target, or to the log. */
 static void mirror_filter_access(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
                                  unsigned *needs, unsigned *shares)
 {
@@ -128,7 +148,7 @@ static void mirror_filter_access(Node *n, Role role, unsigned parent_needs, unsi
 
     *needs = parent_needs;
     *shares = parent_shares & ~(unsigned)ACCESS_RESIZE;
-    if (s->copy)
+    if (s->excludes)
         *shares &= ~(unsigned)ACCESS_WRITE;
 }
 

@@ -3,7 +3,7 @@
 #ifndef BLOCK_JOBS_MIRROR_FILTER_H
 #define BLOCK_JOBS_MIRROR_FILTER_H
 
-#include "block/jobs/copy.h"
+#include "block/jobs/resume-log.h"
 
 extern const BlockDriver mirror_filter;
 
@@ -12,5 +12,10 @@ extern const BlockDriver mirror_filter;
  * others may not write to the image past the filter (an edit sees to it).
  */
 void mirror_filter_set(Node *filter, Copy *c);
+/*
+ * Before the filter is in its place: all changes pass by @log, as long as there are any. Others may
+ * not write past the filter, until mirror_filter_set is called with NULL.
+ */
+void mirror_filter_log(Node *filter, ResumeLog *log);
 
 #endif

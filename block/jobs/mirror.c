@@ -35,6 +35,10 @@ typedef struct {
     MirrorSyncMode sync;
     Handle *to;
     DirtyBitmap *dirty;
+    bool is_resumable;      /* @dirty is a persistent bitmap, which stays but for a pivot */
+    bool is_new;            /* and was made by this job */
+    ResumeLog *log;         /* with is_resumable */
+    bool has_pivoted;
     Copy copy;
     char *replaces;         /* name of a node; NULL: the source */
     MirrorEnd end;
@@ -60,7 +64,7 @@ static CO int mirror_mark(Mirror *s)
 {
     Copy *c = &s->copy;
 
-    if (s->sync == MIRROR_SYNC_MODE_NONE)
+    if (s->sync == MIRROR_SYNC_MODE_NONE || s->is_resumable)
         return 0;
     if (s->base)
         return copy_mark_above_base(c, c->from, s->base);
@@ -80,6 +84,8 @@ static CO bool mirror_run(Job *j, GError **err)
         return err_set(err, EINVAL, "Source and target image have different sizes");
     if (node_size(s->target) < node_size(s->source) &&
         !handle_resize(s->to, node_size(s->source), false, PREALLOC_OFF, err))
+        return false;
+    if (s->log && !resume_log_start(s->log, err))
         return false;
     r = mirror_mark(s);
     for (unsigned passes = 0; r == 0 && !job_must_end(j); passes++) {
@@ -189,7 +195,8 @@ static CO bool mirror_prepare(Job *j, GError **err)
     edit_handle_yield(edit, s->to);
     edit_replace(edit, replaced, s->target);
     edit_add(edit, &rest_ops, s);
-    return edit_commit(edit, err);
+    s->has_pivoted = edit_commit(edit, err);
+    return s->has_pivoted;
 }
 
 /* Below a commit that did not come to its end there is nothing to write any more. */
@@ -210,16 +217,47 @@ static CO void mirror_abort(Job *j)
         target_reset(s);
 }
 
+static CO bool bitmap_delete(void *step, GError **err)
+{
+    const Mirror *s = step;
+
+    return dirty_delete(s->source, s->dirty, err);
+}
+
+static const EditOps delete_ops = { .prepare = bitmap_delete };
+
+/* The persistent bitmap stays for another mirror to the same target, unless none is needed. */
+static CO void bitmap_leave(Mirror *s)
+{
+    g_autoptr(GError) err = NULL;
+    Edit *edit;
+
+    s->dirty->busy = false;
+    if (!s->has_pivoted && !(s->is_new && !s->filter))
+        return;
+    edit = edit_begin();
+    edit_still(edit, s->source);
+    edit_add(edit, &delete_ops, s);
+    if (!edit_commit(edit, &err))
+        block_warn("%s", err->message);
+    edit_free(edit);
+}
+
 static CO void mirror_clean(Job *j)
 {
     Mirror *s = job_state(j);
 
     mirror_progress(j);
     if (s->filter) {
+        if (s->log)
+            resume_log_end(s->log);
         mirror_filter_set(s->filter, NULL);
         filter_remove(s->filter);
     }
-    if (s->dirty)
+    resume_log_free(s->log);
+    if (s->dirty && s->is_resumable)
+        bitmap_leave(s);
+    else if (s->dirty)
         dirty_remove(s->source, s->dirty);
     s->dirty = NULL;
     g_free(s->replaces);
@@ -262,9 +300,13 @@ static CO bool mirror_set_up(Job *j, const char *filter_name, GError **err)
     bool ok = filter;
 
     if (ok) {
+        if (s->log)
+            mirror_filter_log(filter, s->log);
         if (s->was_read_only)
             edit_set_read_only(edit, s->target, false);
-        s->copy.from = job_attach(j, edit, s->source, ACCESS_READ,
+        /* Storing what is to be copied is a write that nobody sees. */
+        s->copy.from = job_attach(j, edit, s->source,
+                                  ACCESS_READ | (s->log ? ACCESS_UNCHANGED : 0),
                                   ACCESS_ALL & ~(unsigned)ACCESS_RESIZE);
         if (node_size(s->target) < node_size(s->source))
             needs |= ACCESS_RESIZE;
@@ -291,14 +333,60 @@ static void commit_use_between(Job *j)
         job_use_node(j, n);
 }
 
+/* The persistent bitmap @name of the source, which says what is to be copied. NULL with @err. */
+static CO DirtyBitmap *bitmap_resume(Mirror *s, const char *name, uint32_t granularity,
+                                     GError **err)
+{
+    DirtyBitmap *b = dirty_find(s->source, name);
+
+    if (node_is_read_only(s->source)) {
+        err_set(err, EROFS, "'%s' is read-only and cannot keep bitmap '%s'",
+                node_filename(s->source), name);
+        return NULL;
+    }
+    if (!b) {
+        b = dirty_add_persistent(s->source, name, granularity, err);
+        if (!b)
+            return NULL;
+        hbitmap_set(b->bits, 0, hbitmap_bits(b->bits));
+        s->is_new = true;
+    } else if (b->busy) {
+        err_set(err, EBUSY, "Bitmap '%s' is currently in use by another operation and cannot be "
+                "used", name);
+        return NULL;
+    } else if (!dirty_check_known(b, err)) {
+        err_hint(err, "Remove the bitmap to copy the whole image anew");
+        return NULL;
+    } else if (!b->persistent || !b->enabled) {
+        err_set(err, EINVAL, "Bitmap '%s' is not persistent or does not record, so it does not "
+                "tell what is to be copied", name);
+        return NULL;
+    }
+    b->busy = true;
+    return b;
+}
+
+/* What is to be copied: a bitmap of the job's own, or that of @args. */
+static CO bool mirror_bitmap(Mirror *s, const MirrorArgs *args, uint32_t granularity, GError **err)
+{
+    s->dirty = args->resume ? bitmap_resume(s, args->resume, granularity, err)
+                            : dirty_add(s->source, NULL, granularity, err);
+    s->is_resumable = args->resume;
+    return s->dirty;
+}
+
 /* Begins with what stands in the state and frees the job if that fails. */
 static CO bool mirror_begin(Job *j, const MirrorArgs *args, GError **err)
 {
     Mirror *s = job_state(j);
     uint32_t granularity = args->granularity ? args->granularity
                                              : dirty_default_granularity(s->target);
-    g_autoptr(GError) why = NULL;
 
+    if (!mirror_bitmap(s, args, granularity, err)) {
+        job_drop(j, false);
+        return false;
+    }
+    granularity = s->dirty->granularity;
     s->copy = (Copy){
         .job = j,
         .granularity = granularity,
@@ -311,12 +399,13 @@ static CO bool mirror_begin(Job *j, const MirrorArgs *args, GError **err)
         .on_read = args->on_read,
         .on_write = args->on_write,
     };
-    s->dirty = dirty_add(s->source, NULL, granularity, err);
-    if (!s->dirty || !mirror_set_up(j, args->filter_name, err)) {
+    s->copy.todo = s->dirty->bits;
+    if (s->is_resumable)
+        s->log = resume_log_new(s->source, s->dirty, &s->copy);
+    if (!mirror_set_up(j, args->filter_name, err)) {
         job_drop(j, false);
         return false;
     }
-    s->copy.todo = s->dirty->bits;
     if (s->is_commit)
         commit_use_between(j);
     if (args->copy_mode == MIRROR_COPY_MODE_WRITE_BLOCKING) {
@@ -355,6 +444,8 @@ CO bool mirror_start(const MirrorArgs *args, GError **err)
                        mirror_sync_mode_enum.names[args->sync]);
     if (args->memory < 0)
         return err_set(err, EINVAL, "Invalid parameter 'buf-size'");
+    if (args->resume && args->sync != MIRROR_SYNC_MODE_FULL)
+        return err_set(err, EINVAL, "'x-resume' goes with sync=full only");
     j = job_new(&job_mirror, &args->job, err);
     if (!j)
         return false;

@@ -15,6 +15,7 @@
 #include "util/given-fd.h"
 #include "io/aio.h"
 #include "io/loop.h"
+#include "io/own-mount.h"
 #include "io/pool.h"
 #include "util/fd.h"
 #include <fcntl.h>
@@ -48,6 +49,14 @@ typedef struct {
 } File;
 
 /* ---- opening -------------------------------------------------------------------------------- */
+
+/* A file that this process shows itself cannot be opened by the loop that has to answer for it. */
+static bool file_check_foreign(const char *name, GError **err)
+{
+    return !own_mount_has(name) ||
+           err_set(err, EDEADLK, "'%s' is an export of this process itself, which cannot open it: "
+                   "use the exported node", name);
+}
 
 /*
  * Opens without ever waiting, as a FIFO would make us, and only what the driver is for. *@st is the
@@ -108,7 +117,7 @@ static bool file_identify(const char *filename, FileIdentity *id)
 {
     struct stat st;
 
-    if (stat(file_path(filename), &st) < 0)
+    if (own_mount_has(file_path(filename)) || stat(file_path(filename), &st) < 0)
         return false;
     *id = identity_of(&st);
     return true;
@@ -208,6 +217,8 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
 
     if (json_has(o, "pr-manager"))
         return err_set(err, ENOTSUP, "There are no managers of persistent reservations here");
+    if (!file_check_foreign(name, err))
+        return false;
     s->is_device = device;
     if (!file_aio_mode(s, json_get_str(o, "aio", NULL), flags, err))
         return false;
@@ -648,7 +659,8 @@ static CO int file_info(Node *n, NodeInfo *info)
 
 static CO bool file_create_file(const char *filename, json_t *opts, GError **err)
 {
-    return file_space_create(file_path(filename), opts, err);
+    return file_check_foreign(file_path(filename), err) &&
+           file_space_create(file_path(filename), opts, err);
 }
 
 static uint64_t file_stamp(const char *filename)
@@ -656,7 +668,7 @@ static uint64_t file_stamp(const char *filename)
     struct stat st;
     uint64_t changed;
 
-    if (stat(file_path(filename), &st) < 0)
+    if (own_mount_has(file_path(filename)) || stat(file_path(filename), &st) < 0)
         return 0;
     /* Writing to a device does not change its node. */
     if (!S_ISREG(st.st_mode))

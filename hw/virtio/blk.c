@@ -223,6 +223,18 @@ static void blk_config_write(VirtioDevice *d, unsigned offset, uint8_t value)
         ((VirtioBlk *)d)->disk.writeback = value & 1;
 }
 
+static void blk_resized(void *owner)
+{
+    VirtioBlk *s = owner;
+
+    machine_lock();
+    virtio_disk_take_size(&s->disk);
+    virtio_config_changed(&s->virtio);
+    machine_unlock();
+}
+
+static const HandleOps blk_handle_ops = { .resized = blk_resized };
+
 /* Requests that are under way when others stop; here all come to their end first. */
 typedef struct {
     uint8_t requests;
@@ -302,6 +314,8 @@ static CO bool blk_realize(Device *d, GError **err)
     account_open(s->disk.handle, NULL, name);
     virtio_init(&s->virtio, &blk_type, s->disk.queue_size);
     s->virtio.queues = s->disk.queues;
+    virtio_disk_take_size(&s->disk);
+    handle_listen(s->disk.handle, &blk_handle_ops, s);
     co_group_start(&s->running, work, s);
     return true;
 }

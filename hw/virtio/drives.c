@@ -43,7 +43,8 @@ void drive_put(const char *id, Handle *h)
 void drives_set_active(Edit *edit, bool active)
 {
     for (guint i = 0; drives && i < drives->len; i++)
-        edit_set_active(edit, handle_node(g_array_index(drives, Drive, i).handle), active);
+        if (handle_node(g_array_index(drives, Drive, i).handle))
+            edit_set_active(edit, handle_node(g_array_index(drives, Drive, i).handle), active);
 }
 
 Handle *drive_take_last(void)
@@ -58,12 +59,12 @@ Handle *drive_take_last(void)
     return d.handle;
 }
 
-/* A user of a node: nobody else may write meanwhile. */
+/* A user of a node: nobody else may write meanwhile, but resize it, which the guest is told of. */
 static CO Handle *claim_node(Node *n, GError **err)
 {
     unsigned needs = ACCESS_READ | (node_is_read_only(n) ? 0 : ACCESS_WRITE);
 
-    return handle_new(n, HANDLE_USER, needs, ACCESS_READ | ACCESS_UNCHANGED, err);
+    return handle_new(n, HANDLE_USER, needs, ACCESS_READ | ACCESS_UNCHANGED | ACCESS_RESIZE, err);
 }
 
 CO Handle *drive_claim(const char *name, bool *owned, GError **err)
@@ -94,6 +95,7 @@ CO void drive_release(const char *name, Handle *h, bool owned)
         handle_close(h);
     if (!d)
         return;
+    handle_listen(d->handle, NULL, NULL);
     account_give_back(d->handle);
     d->is_used = false;
 }

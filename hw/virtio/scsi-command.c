@@ -244,7 +244,7 @@ static bool mode_select(ScsiDisk *s, ScsiCommand *c, bool is_long)
 
 static bool has_medium(const ScsiDisk *s)
 {
-    return s->handle && !s->tray_open;
+    return handle_node(s->handle) && !s->tray_open;
 }
 
 static bool no_medium(ScsiCommand *c)
@@ -286,10 +286,7 @@ static bool start_stop(ScsiDisk *s, ScsiCommand *c)
         return true;
     if (!start && s->tray_locked && !s->tray_open)
         return scsi_fail(c, SENSE_ILLEGAL, 0x53, 2);
-    if (s->tray_open == !start)
-        return true;
-    s->tray_open = !start;
-    event_device_tray_moved(s->drive ? s->drive : "", s->dev.id ? s->dev.id : "", s->tray_open);
+    scsi_disk_move_tray(s, !start, true);
     return true;
 }
 
@@ -324,7 +321,8 @@ static bool read_toc(const ScsiDisk *s, ScsiCommand *c)
     return scsi_give(c, p, sizeof(p), be16_at(c->cdb + 7));
 }
 
-static bool get_event(const ScsiDisk *s, ScsiCommand *c)
+/* Of the events of media there are only requests of the user to open a locked tray. */
+static bool get_event(ScsiDisk *s, ScsiCommand *c)
 {
     uint8_t p[8] = { 0, 6, 4, 0x10 };
 
@@ -335,6 +333,8 @@ static bool get_event(const ScsiDisk *s, ScsiCommand *c)
         p[2] = 0x80;
         return scsi_give(c, p, 4, be16_at(c->cdb + 7));
     }
+    p[4] = s->eject_asked;
+    s->eject_asked = 0;
     p[5] = (s->tray_open ? 1 : 0) | (has_medium(s) ? 2 : 0);
     return scsi_give(c, p, sizeof(p), be16_at(c->cdb + 7));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* scsi-hd and scsi-cd: the commands that move data, and the devices. */
 #include "hw/virtio/drives.h"
+#include "gen/qmp.h"
 #include "hw/virtio/scsi.h"
 #include "util/endian.h"
 #include "util/err.h"
@@ -302,7 +303,7 @@ CO void scsi_disk_run(ScsiDisk *s, ScsiCommand *c)
     machine_unlock();
     if (done)
         return;
-    if (is_data_command(c->cdb[0]) && (!s->handle || s->tray_open)) {
+    if (is_data_command(c->cdb[0]) && (!handle_node(s->handle) || s->tray_open)) {
         scsi_fail(c, SENSE_NOT_READY, 0x3a, 0);
         return;
     }
@@ -317,14 +318,46 @@ CO void scsi_disk_run(ScsiDisk *s, ScsiCommand *c)
         tell_error(c, r);
 }
 
+/* The next command is answered with it first. With the lock held. */
+static void raise_attention(ScsiDisk *s, uint8_t asc, uint8_t ascq)
+{
+    s->attention_key = SENSE_ATTENTION;
+    s->attention_asc = asc;
+    s->attention_ascq = ascq;
+}
+
 void scsi_disk_reset(ScsiDisk *s)
 {
     s->writeback = 1;
     s->tray_locked = 0;
-    s->attention_key = SENSE_ATTENTION;
-    s->attention_asc = 0x29;
-    s->attention_ascq = 0;
+    raise_attention(s, 0x29, 0);
 }
+
+static void disk_resized(void *owner)
+{
+    ScsiDisk *s = owner;
+
+    if (s->is_cd)
+        return;
+    machine_lock();
+    raise_attention(s, 0x2a, 9);
+    if (s->bus)
+        s->changed(s->bus, &s->dev, (ScsiSense){ SENSE_ATTENTION, 0x2a, 9 });
+    machine_unlock();
+}
+
+void scsi_disk_move_tray(ScsiDisk *s, bool open, bool by_guest)
+{
+    if (s->tray_open == open)
+        return;
+    s->tray_open = open;
+    s->eject_asked = 0;
+    if (!open && !by_guest && handle_node(s->handle))
+        raise_attention(s, 0x28, 0);
+    event_device_tray_moved(s->owns_handle ? "" : s->drive, s->dev.id ? s->dev.id : "", open);
+}
+
+static const HandleOps disk_handle_ops = { .resized = disk_resized };
 
 /* ---- the devices ----------------------------------------------------------------------------- */
 
@@ -354,11 +387,18 @@ static CO bool realize(ScsiDisk *s, GError **err)
         return false;
     if (s->serial && strlen(s->serial) > 36)
         return err_set(err, EINVAL, "A serial number has at most 36 characters");
-    if (!s->drive)
-        return s->is_cd || err_set(err, EINVAL, "drive property not set");
-    s->handle = drive_claim(s->drive, &s->owns_handle, err);
-    return s->handle && (handle_size(s->handle) >= s->logical_block_size || s->is_cd ||
-                         err_set(err, EINVAL, "The disk is smaller than a block"));
+    if (!s->drive && !s->is_cd)
+        return err_set(err, EINVAL, "drive property not set");
+    if (s->drive)
+        s->handle = drive_claim(s->drive, &s->owns_handle, err);
+    else
+        s->handle = handle_new_empty();
+    s->owns_handle |= !s->drive;
+    if (!s->handle)
+        return false;
+    handle_listen(s->handle, &disk_handle_ops, s);
+    return handle_size(s->handle) >= s->logical_block_size || s->is_cd ||
+           err_set(err, EINVAL, "The disk is smaller than a block");
 }
 
 static CO bool hd_realize(Device *d, GError **err)

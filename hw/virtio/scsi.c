@@ -24,7 +24,8 @@ enum {
     TYPE_TMF = 0, TYPE_QUERY = 1, TYPE_SUBSCRIBE = 2, TMF_SIZE = 24, NOTIFY_SIZE = 16,
     TMF_ABORT = 0, TMF_ABORT_SET = 1, TMF_CLEAR_SET = 3, TMF_NEXUS_RESET = 4, TMF_LUN_RESET = 5,
     TMF_QUERY = 6, TMF_QUERY_SET = 7,
-    EVENT_TRANSPORT_RESET = 1, EVENT_MISSED = 1 << 31, REASON_RESCAN = 1, REASON_REMOVED = 2,
+    EVENT_TRANSPORT_RESET = 1, EVENT_PARAM_CHANGE = 3, EVENT_MISSED = 1 << 31,
+    REASON_RESCAN = 1, REASON_REMOVED = 2,
     REPORT_LUNS = 0xa0, INQUIRY = 0x12, LUNS_MAX = 256,
 };
 
@@ -343,12 +344,14 @@ static CO void run_control(VirtioScsi *s)
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
-static void send_event(VirtioScsi *s, uint32_t event, uint32_t reason, const ScsiDisk *d)
+/* To a driver that has accepted @feature, which stands for events of this sort. */
+static void send_event(VirtioScsi *s, uint64_t feature, uint32_t event, uint32_t reason,
+                       const ScsiDisk *d)
 {
     g_autofree RingChain *c = g_new(RingChain, 1);
     uint8_t e[EVENT_SIZE] = { 0 };
 
-    if (!virtio_is_running(&s->virtio) || !virtio_has(&s->virtio, F_HOTPLUG))
+    if (!virtio_is_running(&s->virtio) || !virtio_has(&s->virtio, feature))
         return;
     if (!virtio_await(&s->virtio, EVENT, c)) {
         s->missed = 1;
@@ -397,7 +400,7 @@ static void scsi_kick(VirtioDevice *d, unsigned queue)
 
     if (queue == EVENT) {
         if (s->missed)
-            send_event(s, 0, 0, NULL);
+            send_event(s, F_HOTPLUG | F_CHANGE, 0, 0, NULL);
         return;
     }
     s->kicked |= UINT64_C(1) << queue;
@@ -474,7 +477,12 @@ static void disk_left(void *bus, Device *d)
     VirtioScsi *s = bus;
 
     g_ptr_array_remove(s->disks, d);
-    send_event(s, EVENT_TRANSPORT_RESET, REASON_REMOVED, (ScsiDisk *)d);
+    send_event(s, F_HOTPLUG, EVENT_TRANSPORT_RESET, REASON_REMOVED, (ScsiDisk *)d);
+}
+
+static void disk_changed(void *bus, Device *d, ScsiSense why)
+{
+    send_event(bus, F_CHANGE, EVENT_PARAM_CHANGE, why.asc | (uint32_t)why.ascq << 8, (ScsiDisk *)d);
 }
 
 static bool scsi_plug(Device *bus, Device *child, GError **err)
@@ -496,9 +504,10 @@ static bool scsi_plug(Device *bus, Device *child, GError **err)
     machine_lock();
     d->bus = s;
     d->left = disk_left;
+    d->changed = disk_changed;
     scsi_disk_reset(d);
     g_ptr_array_add(s->disks, d);
-    send_event(s, EVENT_TRANSPORT_RESET, REASON_RESCAN, d);
+    send_event(s, F_HOTPLUG, EVENT_TRANSPORT_RESET, REASON_RESCAN, d);
     machine_unlock();
     return true;
 }

@@ -38,12 +38,13 @@ typedef struct {
 
     void *bus;         /* the device it is plugged into; NULL: none (yet) */
     void (*left)(void *bus, Device *d);
+    void (*changed)(void *bus, Device *d, ScsiSense why); /* the guest's driver should look again */
     bool is_cd;
-    Handle *handle;    /* NULL: there is no medium */
+    Handle *handle;    /* of a drive without a medium it is on no node */
     bool owns_handle;
 
     /* State of the guest. */
-    uint8_t writeback, tray_open, tray_locked;
+    uint8_t writeback, tray_open, tray_locked, eject_asked;
     uint8_t attention_key, attention_asc, attention_ascq; /* to be told first; key 0: nothing */
 } ScsiDisk;
 
@@ -51,6 +52,11 @@ typedef struct {
 CO void scsi_disk_run(ScsiDisk *s, ScsiCommand *c);
 /* As after a reset of the bus. With the lock held. */
 void scsi_disk_reset(ScsiDisk *s);
+/*
+ * The tray opens or closes, which the user is told if it moves. If it is not the guest who closes it,
+ * with a medium in it, the guest is told that it may be another one. With the lock held.
+ */
+void scsi_disk_move_tray(ScsiDisk *s, bool open, bool by_guest);
 /* Sense data in the fixed format. */
 void scsi_sense_put(uint8_t *to, ScsiSense sense);
 

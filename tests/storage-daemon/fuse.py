@@ -142,6 +142,25 @@ def commands_are_answered_as_by_the_reference():
 
 
 @case
+def the_daemons_own_file_is_not_opened_by_it():
+    with daemon('--blockdev', 'null-co,node-name=n,size=1048576') as d:
+        export(d, 'n', 'place', writable=True)
+        os.symlink('place', 'link')
+        for name in 'place', 'link', f'{os.getcwd()}/place':
+            said = d.answer('blockdev-add', driver='file', node_name='f', filename=name)
+            assert 'of this process itself' in said.get('desc', ''), said
+            said = d.answer('blockdev-add', driver='raw', node_name='f', file={'driver': 'file', 'filename': name})
+            assert 'of this process itself' in said.get('desc', ''), said
+        said = d.answer('blockdev-snapshot-sync', node_name='n', snapshot_file='place', snapshot_node_name='o')
+        assert 'of this process itself' in said.get('desc', ''), said
+        pathlib.Path('other').write_bytes(bytes(512))
+        done(d.answer('blockdev-add', driver='file', node_name='f', filename='other'))
+        done(d.answer('block-export-del', id='e-place'))
+        pathlib.Path('place').write_bytes(bytes(512))
+        done(d.answer('blockdev-add', driver='file', node_name='g', filename='place'))
+
+
+@case
 def the_file_behaves_as_the_references():
     def actions(d):
         nodes(d)

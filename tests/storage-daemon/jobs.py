@@ -5,11 +5,12 @@ jobs hold. Replies and events are compared with the reference's in compat/qmp-jo
 import json
 import os
 import pathlib
+import re
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import BUILD, IO, case, img, io, main, run
+from cases import BUILD, IO, REFERENCE, case, img, io, main, run
 from guest import BLOCK, Guest
 from nbd_frames import WRITE
 from qmp import PATIENCE, Stdio
@@ -313,6 +314,42 @@ def a_snapshot_is_shown_while_the_guest_writes():
         guest.wait_for_writes(10)
         guest.stop()
     check(guest, 't.qcow2')
+
+
+def writes_above_a_slow_target(program, policy, speed):
+    """What a guest is told whose second write waits for a copy that takes too long; then what reading the
+    snapshot says."""
+    for name in 't', 'x':
+        img('create', '-q', '-f', 'qcow2', f'{name}.qcow2', SIZE)
+    io('t.qcow2', 'write -q -P 9 0 16M')
+    slow = {'driver': 'throttle', 'node-name': 'slow', 'throttle-group': 'g', 'file': node('x')}
+    cbw = {'driver': 'copy-before-write', 'node-name': 'c', 'file': 't', 'target': 'slow', 'cbw-timeout': 1,
+           'on-cbw-error': policy}
+    pathlib.Path('nbd').unlink(missing_ok=True)
+    with Stdio(program / 'qemu-storage-daemon', '--object', f'throttle-group,id=g,x-bps-total={speed}',
+               '--blockdev', json.dumps(node('t')), '--blockdev', json.dumps(slow), '--blockdev', json.dumps(cbw),
+               '--blockdev', 'snapshot-access,node-name=s,file=c', '--nbd-server',
+               'addr.type=unix,addr.path=nbd', '--export', 'nbd,id=e,node-name=c,writable=on',
+               '--export', 'nbd,id=f,node-name=s') as d:
+        def ask(name, *commands, more=()):
+            done = run(IO, *more, '-f', 'raw', f'nbd+unix:///{name}?socket=nbd',
+                       *[w for c in commands for w in ('-c', c)], code=None)
+            # Of errors that NBD does not know the servers make different ones.
+            return re.sub(r'(failed:).*|.*ops;.*', r'\1', done.stdout + done.stderr)
+        said = ask('c', 'write -P 1 0 64k', 'write -P 2 1M 64k', 'read -P 2 1M 64k')
+        said += ask('s', 'read -P 9 8M 64k', more=['-r'])
+        start = time.monotonic()
+        assert d.answer('block-export-del', id='e', mode='hard') == {}
+        return said, time.monotonic() - start
+
+
+@case
+def a_copy_that_takes_too_long_counts_as_failed():
+    for policy in 'break-guest-write', 'break-snapshot':
+        ours, took = writes_above_a_slow_target(BUILD, policy, 1024)
+        theirs, _ = writes_above_a_slow_target(REFERENCE, policy, 16384)
+        assert ours == theirs, (policy, ours, theirs)
+        assert took < 20, took    # an edit did not wait for the copy, which had a minute to go
 
 
 # ---- errors ----

@@ -394,6 +394,36 @@ def disks_and_ports_come_and_go_while_the_guest_runs():
 
 
 @case
+def guests_see_the_new_size_of_their_disks():
+    sizes = '$b cat /sys/block/vda/size /sys/block/vdb/size /sys/block/sda/size'
+    kernel = ramdisk(f'b=/bin/busybox; last=\nwhile [ ! -e /end ]; do now=$(echo $({sizes}))\n'
+                     '[ "$now" = "$last" ] || echo "SIZES $now"; last=$now\n'
+                     '[ "$now" = "16384 4096 16384" ] && : >/end; $b sleep 0.1; done\n'
+                     '$b dd if=/dev/vda of=/dev/sda bs=1M skip=7 seek=7 count=1 2>/dev/null && echo COPIED',
+                     ['virtio_mmio', 'virtio_blk', 'virtio_scsi', 'sd_mod'])
+    for name in 'a', 'b', 'c':
+        img('create', '-q', '-f', 'qcow2', f'{name}.qcow2', '1M')
+    with running(kernel, '-qmp', 'unix:qmp,server=on,wait=off',
+                 '-blockdev', 'qcow2,node-name=a,file.driver=file,file.filename=a.qcow2',
+                 '-drive', 'if=none,id=b,file=b.qcow2,format=qcow2',
+                 '-blockdev', 'qcow2,node-name=c,file.driver=file,file.filename=c.qcow2',
+                 '-device', 'virtio-scsi-device', '-device', 'scsi-hd,drive=c',
+                 # The kernel finds devices in the order of their slots, the last one first.
+                 '-device', 'virtio-blk-device,drive=b,serial=b',
+                 '-device', 'virtio-blk-device,drive=a,serial=a') as guest:
+        monitor = qmp.Client('qmp')
+        guest.expect('SIZES 2048 2048 2048')
+        assert monitor.answer('block_resize', node_name='a', size=8 << 20) == {}
+        guest.expect('SIZES 16384 2048 2048')
+        assert monitor.answer('block_resize', device='b', size=2 << 20) == {}
+        guest.expect('SIZES 16384 4096 2048')
+        assert monitor.answer('block_resize', node_name='c', size=8 << 20) == {}
+        assert 'COPIED' in guest.rest()
+    for name in 'a', 'b', 'c':
+        img('check', '-q', '-f', 'qcow2', f'{name}.qcow2')
+
+
+@case
 def packed_queues_work():
     content = os.urandom(3_000_000 // 512 * 512)
     pathlib.Path('a.raw').write_bytes(content)

@@ -69,11 +69,16 @@ uint64_t virtio_disk_features(const VirtioDisk *d)
     return f | (d->offers_discard ? F_DISCARD : 0) | (d->offers_zeroes ? F_WRITE_ZEROES : 0);
 }
 
+void virtio_disk_take_size(VirtioDisk *d)
+{
+    d->capacity = sectors(d);
+}
+
 void virtio_disk_config(const VirtioDisk *d, uint8_t *c)
 {
     uint32_t max = REQ_LEN_MAX / SECTOR / 8 * 8;
 
-    le64_put(c + CONFIG_CAPACITY, sectors(d));
+    le64_put(c + CONFIG_CAPACITY, d->capacity);
     le32_put(c + CONFIG_SEG_MAX, d->queue_size - 2);
     le32_put(c + CONFIG_BLK_SIZE, d->logical_block_size);
     c[CONFIG_PHYSICAL_EXP] = __builtin_ctz(d->physical_block_size / d->logical_block_size);

@@ -21,6 +21,7 @@ typedef struct {
     const char *id;           /* up to VIRTIO_BLK_ID_SIZE characters; NULL: none */
     uint32_t logical_block_size, physical_block_size, min_io_size, opt_io_size;
     uint32_t discard_granularity;
+    uint64_t capacity;        /* in sectors, as the driver reads it */
     uint16_t queues, queue_size;
     bool offers_discard, offers_zeroes, offers_writeback;
     uint8_t writeback;        /* 0: a write is durable when it is answered */
@@ -28,6 +29,8 @@ typedef struct {
 
 /* Completes what is 0 of the sizes, and checks them. */
 bool virtio_disk_check(VirtioDisk *d, GError **err);
+/* The capacity becomes that of the handle, which has to be there. */
+void virtio_disk_take_size(VirtioDisk *d);
 /* Those of virtio-blk alone. */
 uint64_t virtio_disk_features(const VirtioDisk *d);
 /* Fills in the VIRTIO_BLK_CONFIG_SIZE bytes at @config, which are zeroes. */

@@ -178,9 +178,11 @@ static CO int store_part(Qcow2 *q, GArray *taken, const HBitmap *b, uint64_t fir
     return put_new(q, taken, buf, q->cluster, entry);
 }
 
-static CO int store_one(Qcow2 *q, GArray *taken, const DirtyBitmap *b, BitmapEntry *e)
+/* Stores @content as the bits of @b. */
+static CO int store_one(Qcow2 *q, GArray *taken, const DirtyBitmap *b, const HBitmap *content,
+                        BitmapEntry *e)
 {
-    uint64_t bits = hbitmap_bits(b->bits), per_cluster = q->cluster * 8;
+    uint64_t bits = hbitmap_bits(content), per_cluster = q->cluster * 8;
     uint64_t len = bitmap_table_needed(q, bits);
     g_autofree uint8_t *table = NULL, *buf = g_try_malloc(q->cluster);
     int r = 0;
@@ -193,7 +195,7 @@ static CO int store_one(Qcow2 *q, GArray *taken, const DirtyBitmap *b, BitmapEnt
     for (uint64_t i = 0; i < len && r >= 0; i++) {
         uint64_t entry = 0, first = i * per_cluster;
 
-        r = store_part(q, taken, b->bits, first, MIN(per_cluster, bits - first), buf, &entry);
+        r = store_part(q, taken, content, first, MIN(per_cluster, bits - first), buf, &entry);
         be64_put(table + i * 8, entry);
     }
     if (r >= 0)
@@ -217,7 +219,7 @@ static CO bool entry_make(Qcow2 *q, GArray *taken, const DirtyBitmap *b, GArray 
     int r = 0;
 
     if (!b->inconsistent) {
-        r = store_one(q, taken, b, &e);
+        r = store_one(q, taken, b, b->bits, &e);
     } else if (index != UINT_MAX) {
         e = g_array_index(q->bitmaps->stored, BitmapEntry, index);
         e.name = g_strdup(e.name);
@@ -264,5 +266,64 @@ CO bool qcow2_bitmaps_store(Qcow2 *q, GError **err)
         free_replaced(q, old);
     else
         give_back(q, taken);
+    return ok;
+}
+
+/* ---- one alone ------------------------------------------------------------------------------ */
+
+/* A directory like the present one, but that @b has @bits. NULL with @err. */
+static CO GArray *directory_with(Qcow2 *q, GArray *taken, const DirtyBitmap *b, const HBitmap *bits,
+                                 GError **err)
+{
+    GArray *entries = bitmap_directory_new();
+    BitmapEntry own = {};
+    int r = store_one(q, taken, b, bits, &own);
+
+    for (guint i = 0; q->bitmaps && i < q->bitmaps->stored->len; i++) {
+        BitmapEntry e = g_array_index(q->bitmaps->stored, BitmapEntry, i);
+
+        if (!strcmp(e.name, b->name))
+            continue;
+        e.name = g_strdup(e.name);
+        g_array_append_val(entries, e);
+    }
+    if (own.name)
+        g_array_append_val(entries, own);
+    if (r >= 0)
+        return entries;
+    g_array_unref(entries);
+    err_set_errno(err, r, "Could not store bitmap '%s'", b->name);
+    return NULL;
+}
+
+static CO bool store_alone(Qcow2 *q, const DirtyBitmap *b, const HBitmap *bits, GError **err)
+{
+    g_autoptr(GArray) taken = g_array_new(FALSE, FALSE, sizeof(Taken));
+    g_autoptr(GArray) old = q->bitmaps ? g_array_ref(q->bitmaps->stored) : bitmap_directory_new();
+    GArray *entries = directory_with(q, taken, b, bits, err);
+
+    if (entries && directory_replace(q, entries, taken, err)) {
+        free_replaced(q, old);
+        return true;
+    }
+    give_back(q, taken);
+    return false;
+}
+
+CO bool qcow2_bitmap_store_now(Node *n, const DirtyBitmap *b, const HBitmap *bits, GError **err)
+{
+    Qcow2 *q = qcow2_of(n);
+    bool ok;
+
+    if (q->is_corrupt || !(node_flags(n) & OPEN_RDWR))
+        return err_set(err, EROFS, "Image '%s' takes no writes", node_filename(n));
+    qcow2_exclusive_begin(q);
+    if (bits) {
+        ok = store_alone(q, b, bits, err);
+    } else {
+        ok = !q->bitmaps || bitmaps_mark_in_use(q, err);
+        q->is_corrupt |= !ok;   /* takes no more writes: the next mirror would miss them */
+    }
+    qcow2_exclusive_end(q);
     return ok;
 }

@@ -301,4 +301,5 @@ const BitmapOps qcow2_bitmap_ops = {
     .can_store = bitmap_can_store,
     .remove = bitmap_remove,
     .measure = bitmap_measure,
+    .store_now = qcow2_bitmap_store_now,
 };

@@ -23,6 +23,8 @@ guint bitmap_stored_index(const Qcow2 *q, const char *name);
 CO bool bitmaps_mark_in_use(Qcow2 *q, GError **err);
 /* Writes the directory @entries to a new place and switches the header to it; takes @entries over. */
 CO bool bitmap_directory_replace(Qcow2 *q, GArray *entries, GError **err);
+/* BitmapOps.store_now. */
+CO bool qcow2_bitmap_store_now(Node *n, const DirtyBitmap *b, const HBitmap *bits, GError **err);
 /* What only the bitmap @e refers to is not needed any more; no directory refers to it. */
 CO void bitmap_space_free(Qcow2 *q, const BitmapEntry *e);
 

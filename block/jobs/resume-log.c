@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "block/jobs/resume-log.h"
+#include "util/trace.h"
+
+/* Storing takes a part of the time that is not worth speaking of: it rests many times as long. */
+enum { REST = 20 };
+#define REST_MIN_NS (INT64_C(100) * 1000000)
+#define REST_MAX_NS (INT64_C(10) * 1000000000)
+/* Bytes that are stored around a write to a place that is not stored yet. */
+#define NEIGHBOURS (UINT64_C(16) << 20)
+
+struct ResumeLog {
+    Node *n;
+    DirtyBitmap *b;
+    Copy *copy;
+    CoRwLock changes;       /* users' changes are readers; who stores is a writer */
+    HBitmap *stored;        /* the bits in the image; NULL: nothing is stored yet */
+    HBitmap *changed;       /* by users since the last store began to collect */
+    bool is_off;            /* storing has failed: what is in the image is not to be trusted */
+    bool ends;
+    Co *sleeper;            /* the log's coroutine, while it sleeps */
+    CoGroup running;
+};
+
+ResumeLog *resume_log_new(Node *n, DirtyBitmap *b, Copy *c)
+{
+    ResumeLog *l = g_new0(ResumeLog, 1);
+
+    *l = (ResumeLog){ .n = n, .b = b, .copy = c };
+    return l;
+}
+
+/* What the image has from now on. With the lock held as a writer. */
+static CO bool store(ResumeLog *l, const HBitmap *bits, GError **err)
+{
+    return l->n->drv->bitmaps->store_now(l->n, l->b, bits, err);
+}
+
+/*
+ * The image says from now on that nobody knows what is to be copied. With the lock held as a
+ * writer.
+ */
+static CO void turn_off(ResumeLog *l)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!l->is_off && !store(l, NULL, &err))
+        block_warn("Image '%s' takes no more writes: %s", node_filename(l->n), err->message);
+    l->is_off = true;
+}
+
+/*
+ * The image cannot keep up, so that a crash will cost a whole copy; the job itself goes on. With
+ * the lock held as a writer.
+ */
+static CO void give_up(ResumeLog *l, const GError *why)
+{
+    block_warn("Bitmap '%s' of '%s' is not kept up to date, so a mirror could not be resumed: %s",
+               l->b->name, node_filename(l->n), why->message);
+    hbitmap_set(l->stored, 0, hbitmap_bits(l->stored));
+    turn_off(l);
+}
+
+/* ---- changes --------------------------------------------------------------------------------- */
+
+static bool is_stored(const ResumeLog *l, uint64_t first, uint64_t end)
+{
+    return !l->stored || hbitmap_next_clear(l->stored, first, end) == end;
+}
+
+/* Stores more than the granules [@first, @end): writes tend to come near each other. */
+static CO void store_more(ResumeLog *l, uint64_t first, uint64_t end)
+{
+    uint64_t unit = MAX(NEIGHBOURS / l->b->granularity, 1);
+    uint64_t bits = hbitmap_bits(l->b->bits);
+    g_autoptr(GError) err = NULL;
+
+    co_rwlock_wrlock(&l->changes);
+    if (!is_stored(l, first, end)) {
+        first = round_down(first, unit);
+        end = MIN(round_up(end, unit), bits);
+        hbitmap_set(l->stored, first, end - first);
+        TRACE(resume_log_more, "first=%" G_GUINT64_FORMAT " end=%" G_GUINT64_FORMAT, first, end);
+        if (!store(l, l->stored, &err))
+            give_up(l, err);
+    }
+    co_rwlock_unlock(&l->changes);
+}
+
+CO void resume_log_enter(ResumeLog *l, uint64_t off, uint64_t len)
+{
+    uint64_t first = off / l->b->granularity;
+    uint64_t end = MIN(div_round_up(off + len, l->b->granularity), hbitmap_bits(l->b->bits));
+
+    co_rwlock_rdlock(&l->changes);
+    while (first < end && !is_stored(l, first, end)) {
+        co_rwlock_unlock(&l->changes);
+        store_more(l, first, end);
+        co_rwlock_rdlock(&l->changes);
+    }
+    if (l->changed && first < end)
+        hbitmap_set(l->changed, first, end - first);
+}
+
+void resume_log_leave(ResumeLog *l)
+{
+    co_rwlock_unlock(&l->changes);
+}
+
+/* ---- storing --------------------------------------------------------------------------------- */
+
+/*
+ * In @left, all that is marked or in flight, while no user changes anything; what users change from
+ * then on is collected in l->changed.
+ */
+static CO void collect(ResumeLog *l, HBitmap *left)
+{
+    co_rwlock_wrlock(&l->changes);
+    hbitmap_merge(left, l->b->bits);
+    copy_mark_in_flight(l->copy, left);
+    hbitmap_clear(l->changed, 0, hbitmap_bits(l->changed));
+    co_rwlock_unlock(&l->changes);
+}
+
+/*
+ * What is neither marked nor in flight at first is durable after both flushes: the source as it was
+ * read, and the target.
+ */
+static CO bool store_what_is_left(ResumeLog *l, GError **err)
+{
+    g_autoptr(HBitmap) left = hbitmap_try_new(hbitmap_bits(l->b->bits));
+    GError *why = NULL;
+    int r = 0;
+    bool ok;
+
+    if (!left)
+        return err_set(err, ENOMEM, "No memory for a copy of bitmap '%s'", l->b->name);
+    collect(l, left);
+    if (l->stored && hbitmap_count(left) == hbitmap_count(l->stored))
+        return true;        /* all that is stored is still to be copied */
+    if ((r = handle_flush(l->copy->from)) < 0 || (r = handle_flush(l->copy->to)) < 0)
+        return err_set_errno(err, r, "What was copied could not be made durable");
+    handle_begin(l->copy->from);
+    co_rwlock_wrlock(&l->changes);
+    hbitmap_merge(left, l->changed);
+    ok = l->is_off || store(l, left, &why);
+    if (!ok && l->stored)
+        give_up(l, why);
+    else if (!ok)
+        turn_off(l);
+    if (ok && !l->is_off) {
+        hbitmap_free(l->stored);
+        l->stored = g_steal_pointer(&left);
+    }
+    if (why)
+        g_propagate_error(err, why);
+    co_rwlock_unlock(&l->changes);
+    handle_end(l->copy->from);
+    return ok;
+}
+
+static CO void keep_storing(void *arg)
+{
+    ResumeLog *l = arg;
+
+    int64_t took = 0;
+
+    while (!l->ends && !l->is_off) {
+        g_autoptr(GError) err = NULL;
+        int64_t start;
+
+        l->sleeper = co_self();
+        co_sleep(CLAMP(took * REST, REST_MIN_NS, REST_MAX_NS));
+        l->sleeper = NULL;
+        start = clock_now_ns();
+        /* What was stored before still covers everything. */
+        if (!l->ends && !l->is_off && !store_what_is_left(l, &err))
+            TRACE(resume_log_failed, "%s", err->message);
+        took = clock_now_ns() - start;
+    }
+}
+
+CO bool resume_log_start(ResumeLog *l, GError **err)
+{
+    l->changed = hbitmap_try_new(hbitmap_bits(l->b->bits));
+    if (!l->changed)
+        return err_set(err, ENOMEM, "No memory for a copy of bitmap '%s'", l->b->name);
+    if (!store_what_is_left(l, err))
+        return false;
+    co_group_start(&l->running, keep_storing, l);
+    return true;
+}
+
+CO void resume_log_end(ResumeLog *l)
+{
+    l->ends = true;
+    if (l->sleeper)
+        co_wake(l->sleeper);
+    co_group_wait(&l->running);
+    co_rwlock_wrlock(&l->changes);
+    if (l->stored) {
+        turn_off(l);
+        hbitmap_merge(l->b->bits, l->stored);
+        hbitmap_set(l->stored, 0, hbitmap_bits(l->stored));
+    }
+    co_rwlock_unlock(&l->changes);
+}
+
+void resume_log_free(ResumeLog *l)
+{
+    if (!l)
+        return;
+    hbitmap_free(l->stored);
+    hbitmap_free(l->changed);
+    g_free(l);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a mirror has still to copy, kept in the image it copies, so that after a crash or a broken
+ * connection another mirror to the same target can go on (x-resume).
+ *
+ * What is stored always covers each granule in which source and target may differ, even if the
+ * power fails now. So a granule is stored before a user's write to it begins, and it is left out
+ * only when what was read from the source and what was written to the target is durable. A stored
+ * granule too many costs a copy, one too few would be a lost write.
+ */
+#ifndef BLOCK_JOBS_RESUME_LOG_H
+#define BLOCK_JOBS_RESUME_LOG_H
+
+#include "block/jobs/copy.h"
+
+typedef struct ResumeLog ResumeLog;
+
+/* For @b of @n, which stays until the log is freed, and for @c, which copies what @b marks. */
+ResumeLog *resume_log_new(Node *n, DirtyBitmap *b, Copy *c);
+/*
+ * Stores what is to be copied for the first time; from then on a coroutine of the log does it again
+ * and again. False: there is no log.
+ */
+CO bool resume_log_start(ResumeLog *l, GError **err);
+/* Around each change by a user: waits until the range is stored. */
+CO void resume_log_enter(ResumeLog *l, uint64_t off, uint64_t len);
+void resume_log_leave(ResumeLog *l);
+/*
+ * Users' changes are not going to pass by the log any more. The image does not claim any longer to
+ * know what is to be copied; the bitmap does, in which all is marked that may not be durable in the
+ * target.
+ */
+CO void resume_log_end(ResumeLog *l);
+/* After resume_log_end, with nobody inside. NULL is fine. */
+void resume_log_free(ResumeLog *l);
+
+#endif
