@@ -176,8 +176,8 @@ CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares,
 /* A drive without a medium: handle_node is NULL, requests fail with -ENOMEDIUM. */
 Handle *handle_new_empty(void);
 /*
- * When its requests have ended, puts @h on @n, as handle_new would, or on none (NULL). If @h is the last
- * user of what it was on, that is written first. False: nothing has changed.
+ * When its requests have ended, puts @h on @n, as handle_new would, or on none (NULL). If @h is the
+ * last user of what it was on, that is written first. False: nothing has changed.
  */
 CO bool handle_change_medium(Handle *h, Node *n, unsigned needs, unsigned shares, GError **err);
 
@@ -207,13 +207,13 @@ typedef enum {
 CO bool handle_require(Handle *h, unsigned needs, GError **err);
 
 /*
- * What a handle tells its owner. Called on the main loop, from within the change: they must not suspend,
- * nor make requests or edits. NULL members are not called.
+ * What a handle tells its owner. Called on the main loop, from within the change: they must not
+ * suspend, nor make requests or edits. NULL members are not called.
  */
 typedef struct {
     /* handle_size is another number than the owner was told last, for whatever reason. */
     void (*resized)(void *owner);
-    /* An edit has put another node in place of the one the handle was on: content and users stay. */
+    /* An edit has put another node in place of the one the handle was on; the content stays. */
     void (*node_replaced)(void *owner);
     /* handle_change_medium: there is another content, or none. Comes before .resized. */
     void (*medium_changed)(void *owner);

@@ -31,9 +31,9 @@ typedef struct {
      */
     CO bool (*measure)(Node *n, uint64_t cluster_size, uint64_t *bytes);
     /*
-     * While @n stays in use: whoever opens the image after a crash finds @bits as the content of @b and
-     * trusts them. Durable when it returns. @bits NULL: the content of @b is not to be trusted then; if
-     * that fails @n takes no more writes.
+     * While @n stays in use: whoever opens the image after a crash finds @bits as the content of @b
+     * and trusts them. Durable when it returns. @bits NULL: the content of @b is not to be trusted
+     * then; if that fails @n takes no more writes.
      */
     CO bool (*store_now)(Node *n, const DirtyBitmap *b, const HBitmap *bits, GError **err);
 } BitmapOps;

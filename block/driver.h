@@ -194,7 +194,7 @@ struct BlockDriver {
      */
     void (*rush)(Node *n, bool on);
     /*
-     * Waits until nothing is in flight that no request waits for any more. An edit waits for it when
+     * Waits until nothing is in flight that no request waits for any more. An edit does so when
      * requests have ended. NULL: there is nothing such.
      */
     CO void (*drain)(Node *n);

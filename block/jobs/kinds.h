@@ -16,7 +16,7 @@ typedef struct {
     uint32_t granularity;       /* bytes, 0: ours to choose */
     int64_t memory;             /* bytes in flight, 0: ours to choose */
     BlockdevOnError on_read, on_write;
-    const char *resume;         /* persistent bitmap of @source that says what is to be copied; NULL */
+    const char *resume;         /* persistent bitmap that says what is to be copied; NULL: none */
 } MirrorArgs;
 
 CO bool mirror_start(const MirrorArgs *args, GError **err);

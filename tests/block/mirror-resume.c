@@ -24,7 +24,8 @@ typedef struct {
 
 static void source_make(MemdiskImage *image)
 {
-    g_autoptr(json_t) opts = json_pack("{s:I, s:i}", "size", (json_int_t)SIZE, "cluster_size", 4096);
+    g_autoptr(json_t) opts = json_pack("{s:I, s:i}", "size", (json_int_t)SIZE, "cluster_size",
+                                       4096);
     g_autofree char *path = test_path("source"), *data = NULL;
     g_autoptr(GError) err = NULL;
     gsize len;
@@ -247,7 +248,7 @@ static CO void test_nor_with_writes_to_both(void)
     test_mode(MIRROR_COPY_MODE_WRITE_BLOCKING, 2);
 }
 
-/* A target that has taken the source's place needs no bitmap; another end keeps it, with all marks. */
+/* A target that has taken the source's place needs no bitmap; another end keeps it. */
 static CO void test_the_bitmap_goes_with_a_pivot(void)
 {
     Run r = { .rand = g_rand_new_with_seed(3) };
