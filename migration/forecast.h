@@ -18,7 +18,8 @@ typedef struct {
 
 typedef struct {
     bool converges;
-    double seconds, downtime; /* if it does: until all is over; of that, while the guest stands still */
+    double seconds;   /* until all is over, if it does */
+    double downtime;  /* of that, while the guest stands still */
 } Forecast;
 
 Forecast forecast(const Measured *m);

@@ -78,7 +78,7 @@ static bool check_flags(Receiver *r, const MultifdPacket *p)
         return refuse(r, "flags", "0x%" PRIx32 " has a bit that means nothing", flags);
     /* Packets without pages may tell nothing of compression. */
     if (compression != r->all->config.compression && (be32_get(p->pages) || compression))
-        return refuse(r, "flags", "The source compresses in way %" PRIu32 ", and way %u is expected",
+        return refuse(r, "flags", "The source compresses in way %" PRIu32 ", way %u is expected",
                       compression, r->all->config.compression);
     return true;
 }
@@ -95,21 +95,25 @@ static bool check_size(Receiver *r, const MultifdPacket *p)
     if (!pages)
         return true;
     if (r->codec ? !size || size > MULTIFD_BODY_MAX : size != pages * RAM_PAGE_SIZE)
-        return refuse(r, "next_packet_size", "%" PRIu32 " bytes for %" PRIu32 " pages", size, pages);
+        return refuse(r, "next_packet_size", "%" PRIu32 " bytes for %" PRIu32 " pages", size,
+                      pages);
     return true;
 }
 
 /* The block whose pages come, all of them in its bounds; NULL: they are refused. */
 static RamBlock *check_pages(Receiver *r, const MultifdPacket *p)
 {
-    RamBlock *b = memchr(p->block, 0, sizeof(p->block)) ? ram_block_find(r->all->ram, p->block) : NULL;
+    bool is_name = memchr(p->block, 0, sizeof(p->block));
+    RamBlock *b = is_name ? ram_block_find(r->all->ram, p->block) : NULL;
 
     if (!r->may_have_pages) {
-        refuse(r, "normal_pages", "%" PRIu32 " before the memory was announced", be32_get(p->pages));
+        refuse(r, "normal_pages", "%" PRIu32 " before the memory was announced",
+               be32_get(p->pages));
         return NULL;
     }
     if (!b || !b->announced) {
-        refuse(r, "ramblock", "There is no memory '%.*s' here", (int)sizeof(p->block) - 1, p->block);
+        refuse(r, "ramblock", "There is no memory '%.*s' here", (int)sizeof(p->block) - 1,
+               p->block);
         return NULL;
     }
     for (uint32_t i = 0; i < be32_get(p->pages); i++) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Multifd: pages travel in packets over connections of their own, each with a thread, while the main
- * stream carries everything else, zero pages included. docs/spec/migration-stream.md.
+ * Multifd: pages travel in packets over connections of their own, each with a thread, while the
+ * main stream carries everything else, zero pages included. docs/spec/migration-stream.md.
  *
- * All functions are for the main loop. The threads share no state with it: a thread has its channel to
- * itself until its call has returned.
+ * All functions are for the main loop. The threads share no state with it: a thread has its channel
+ * to itself until its call has returned.
  */
 #ifndef MIGRATION_MULTIFD_H
 #define MIGRATION_MULTIFD_H
@@ -78,14 +78,14 @@ CO void multifd_send_free(MultifdSend *s);
 typedef struct MultifdReceive MultifdReceive;
 
 /*
- * Receives pages of @ram. @failed is called when a channel fails, since the main stream may wait for
- * what comes no more.
+ * Receives pages of @ram. @failed is called when a channel fails, since the main stream may wait
+ * for what comes no more.
  */
 MultifdReceive *multifd_receive_new(const MultifdConfig *config, RamBlocks *ram,
                                     void (*failed)(void *opaque), void *opaque);
 /* Takes connected channel @c, also if it fails. False with @err. */
 bool multifd_receive_add(MultifdReceive *m, Channel *c, GError **err);
-/* Waits until all pages of the round are here, and lets the next one begin. False: @in has failed. */
+/* Waits for all pages of the round, and lets the next one begin. False: @in has failed. */
 CO bool multifd_receive_sync(MultifdReceive *m, Input *in);
 /* If a channel failed: replaces *@err by why. */
 void multifd_receive_error(MultifdReceive *m, GError **err);

@@ -148,7 +148,7 @@ static CO int accept_any(MigSockets *s, GError **err)
             }
         }
         if (is_abandoned(s)) {
-            err_set(err, EPIPE, "The source has ended the main connection before all others were made");
+            err_set(err, EPIPE, "The source has ended the main connection before making all others");
             return -1;
         }
         /* Only a name that stands for several addresses has more than one. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The sockets of a migration. All its connections (the main one, those of multifd) lead to one address
- * and are protected alike. Main loop only; a Channel that was returned may be used on another loop.
+ * The sockets of a migration. All its connections (the main one, those of multifd) lead to one
+ * address and are protected alike. Main loop only; a Channel that was returned may be used on another loop.
  */
 #ifndef MIGRATION_SOCKETS_H
 #define MIGRATION_SOCKETS_H
@@ -17,7 +17,7 @@ typedef struct {
     char *hostname;       /* what the target's certificate must be for; NULL: the address's host */
     char *authz;          /* the object that says which sources are welcome; NULL: all are */
 
-    const Channel *first; /* the main connection: if it ends, no other one follows; NULL: none yet */
+    const Channel *first; /* the main connection: if it ends, no other follows; NULL: none yet */
     GPtrArray *listeners; /* of Channel; NULL: none */
     NetAttempt attempt;
     Channel *greeted;     /* in its handshake; NULL: none is */
@@ -32,16 +32,16 @@ void mig_sockets_clear(MigSockets *s);
 /* A new connection to the target. NULL with @err. */
 CO Channel *mig_sockets_connect(MigSockets *s, GError **err);
 /*
- * Listens, for @connections at once. The SocketAddress of each listening socket, a list that the caller
- * owns; NULL with @err.
+ * Listens, for @connections at once. The SocketAddress of each listening socket, a list that the
+ * caller owns; NULL with @err.
  */
 CO json_t *mig_sockets_listen(MigSockets *s, unsigned connections, GError **err);
 /* Waits for a connection. NULL with @err. */
 CO Channel *mig_sockets_accept(MigSockets *s, GError **err);
 void mig_sockets_stop_listening(MigSockets *s);
 /*
- * TLS on a connected socket, as its client or its server, unless there are no credentials. Takes @c:
- * returns it, or NULL with @err.
+ * TLS on a connected socket, as its client or its server, unless there are no credentials. Takes
+ * @c: returns it, or NULL with @err.
  */
 CO Channel *mig_sockets_protect(MigSockets *s, Channel *c, bool is_server, GError **err);
 /* What waits in one of these, now or later, soon fails. */

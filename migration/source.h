@@ -15,7 +15,7 @@
 typedef struct {
     Output out;
     RamBlocks *ram;           /* not owned */
-    MultifdSend *multifd;     /* takes the pages that are not zero; NULL: the stream does. Not owned */
+    MultifdSend *multifd;     /* takes pages that are not zero; NULL: the stream does. Not owned */
     Stages *stages;           /* takes the time that devices need; NULL: nobody asks. Not owned */
     Xbzrle *xbzrle;           /* for pages that come again; NULL: they go whole. Not owned */
     bool is_first_pass, is_last_pass;
@@ -43,9 +43,9 @@ void source_begin_pass(MigSource *s);
 /* The page with that number of the first block. */
 void source_add_pending(MigSource *s, size_t page);
 /*
- * Sends up to @limit bytes, about, of what is pending, as a part of the section; @is_last: all of it, as
- * the section's end. True: the pass has come to the end of memory. What became pending behind it is for
- * the next one.
+ * Sends up to @limit bytes, about, of what is pending, as a part of the section; @is_last: all of it,
+ * as the section's end. True: the pass has come to the end of memory. What became pending behind it
+ * is for the next one.
  */
 CO bool source_ram(MigSource *s, uint64_t limit, bool is_last);
 /* The sections of devices, of MigSection *, and the end. 0 or the first error of all that was written. */

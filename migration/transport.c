@@ -71,7 +71,7 @@ bool transport_check(const char *uri, GError **err)
     }
 }
 
-/* ---- what is no address ----------------------------------------------------------------------- */
+/* ---- what is no address ---------------------------------------------------------------------- */
 
 static bool is_socket(int fd)
 {

@@ -23,8 +23,8 @@ typedef struct {
 Transport *transport_new(const char *uri, bool is_sending, const TransportTls *tls);
 
 /*
- * To receive: listens, if @uri is an address, for a connection and @more that follow it. *@addresses:
- * a JSON list, the caller's; NULL: it is no address. False with @err.
+ * To receive: listens, if @uri is an address, for a connection and @more that follow it.
+ * *@addresses: a JSON list, the caller's; NULL: it is no address. False with @err.
  */
 CO bool transport_listen(Transport *t, unsigned more, json_t **addresses, GError **err);
 /* Connects, or waits until the source does. False with @err. */

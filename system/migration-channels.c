@@ -67,7 +67,8 @@ MultifdSend *migration_multifd_send(void)
     return multifd_send_new(&config);
 }
 
-MultifdReceive *migration_multifd_receive(RamBlocks *ram, void (*failed)(void *opaque), void *opaque)
+MultifdReceive *migration_multifd_receive(RamBlocks *ram, void (*failed)(void *opaque),
+                                          void *opaque)
 {
     MultifdConfig config = multifd_config();
 

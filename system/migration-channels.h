@@ -13,7 +13,8 @@ Transport *migration_transport_new(const char *uri, bool sends, GError **err);
 /* How many connections follow the main one. */
 unsigned migration_more_channels(void);
 MultifdSend *migration_multifd_send(void);
-MultifdReceive *migration_multifd_receive(RamBlocks *ram, void (*failed)(void *opaque), void *opaque);
+MultifdReceive *migration_multifd_receive(RamBlocks *ram, void (*failed)(void *opaque),
+                                          void *opaque);
 /* Adds them. False with @err. */
 CO bool migration_connect_more(Transport *t, MultifdSend *m, GError **err);
 CO bool migration_accept_more(Transport *t, MultifdReceive *m, GError **err);

@@ -155,8 +155,8 @@ static bool out_of_range(const Number *n, GError **err)
 
 static bool lacks(const char *name, const char *what, GError **err)
 {
-    return err_set(err, ENOTSUP, "Parameter '%s' cannot be changed: it is of %s, which is not there",
-                   name, what);
+    return err_set(err, ENOTSUP, "Parameter '%s' cannot be changed: it is of %s, which is not "
+                   "there", name, what);
 }
 
 static bool check_number(const Number *n, const json_t *changes, GError **err)
@@ -166,7 +166,8 @@ static bool check_number(const Number *n, const json_t *changes, GError **err)
     if (!json_has(changes, n->name))
         return true;
     if (!strcmp(n->name, "max-cpu-throttle"))
-        min = json_get_int(changes, "cpu-throttle-initial", migration_number("cpu-throttle-initial"));
+        min = json_get_int(changes, "cpu-throttle-initial",
+                           migration_number("cpu-throttle-initial"));
     if (v < min || v > n->max)
         return out_of_range(n, err);
     if (!strcmp(n->name, "xbzrle-cache-size") && v & (v - 1))

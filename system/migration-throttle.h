@@ -5,7 +5,7 @@
 
 #include "system/machine.h"
 
-/* After a pass that sent @sent bytes, while the guest wrote @dirty: takes more time if that is needed. */
+/* After a pass that sent @sent bytes, while the guest wrote @dirty: takes more time if needed. */
 void throttle_after_pass(Machine *m, uint64_t dirty, uint64_t sent);
 /* How much of their time is taken now; 0: nothing. */
 unsigned throttle_percent(void);

@@ -59,8 +59,8 @@ def parameters_are_the_references():
 @case
 def parameters_of_what_is_absent_keep_their_values():
     with Emulator('a', '-S') as a:
-        for name, same, other in ('announce_rounds', 5, 6), ('compress_level', 1, 2), ('max_postcopy_bandwidth', 0, 1), \
-                ('block_incremental', False, True):
+        for name, same, other in (('announce_rounds', 5, 6), ('compress_level', 1, 2),
+                                  ('max_postcopy_bandwidth', 0, 1), ('block_incremental', False, True)):
             assert a.answer('migrate-set-parameters', **{name: same}) == {}
             assert name.replace('_', '-') in a.answer('migrate-set-parameters', **{name: other})['desc']
 
