@@ -34,6 +34,7 @@ static struct {
     char *uri, *error;
     json_t *addresses;     /* on which a guest is awaited */
     Transport *transport;  /* NULL: none yet */
+    Hold *use;             /* of hold_migration, while one is under way from here */
     CoGroup running;
     CoQueue continued;
 
@@ -104,43 +105,13 @@ CO bool migration_before_cont(GError **err)
 
 /* ---- what keeps a guest here ----------------------------------------------------------------- */
 
-bool migration_admit_devices(const Machine *m, bool only, GError **err)
-{
-    for (guint i = 0; i < m->devices->len; i++) {
-        g_autofree char *why = device_migration_problem(m->devices->pdata[i]);
-
-        if (why && only)
-            return err_set(err, ENOTSUP, "-only-migratable: %s", why);
-    }
-    return true;
-}
-
-/* Why the guest cannot leave, strings owned by the list: its devices, which come and go, and holds. */
-static GPtrArray *reasons_new(void)
-{
-    GPtrArray *list = g_ptr_array_new_with_free_func(g_free);
-
-    for (guint i = 0; mig.machine && i < mig.machine->devices->len; i++) {
-        char *why = device_migration_problem(mig.machine->devices->pdata[i]);
-
-        if (why)
-            g_ptr_array_add(list, why);
-    }
-    for (const GList *l = hold_migration.deny.head; l; l = l->next)
-        g_ptr_array_add(list, g_strdup(((const Hold *)l->data)->reason));
-    return list;
-}
-
 static bool check_holds(GError **err)
 {
-    g_autoptr(GPtrArray) reasons = reasons_new();
-    g_autofree char *all = NULL;
+    g_autoptr(GString) all = g_string_new(NULL);
 
-    if (!reasons->len)
-        return true;
-    g_ptr_array_add(reasons, NULL);
-    all = g_strjoinv("; ", (char **)reasons->pdata);
-    return err_set(err, EBUSY, "The guest cannot be migrated: %s", all);
+    for (const GList *l = hold_migration.deny.head; l; l = l->next)
+        g_string_append_printf(all, "%s%s", all->len ? "; " : "", ((const Hold *)l->data)->reason);
+    return !all->len || err_set(err, EBUSY, "The guest cannot be migrated: %s", all->str);
 }
 
 /* ---- written memory -------------------------------------------------------------------------- */
@@ -432,6 +403,7 @@ static CO void migrate_away(void *arg)
         transport_interrupt(t);
     transport_free(t);
     mig.ended = clock_now_ns();
+    g_clear_pointer(&mig.use, hold_release);
     if (ok) {
         set_status(MIGRATION_STATUS_COMPLETED);
     } else if (mig.is_cancelled) {
@@ -455,6 +427,7 @@ bool migration_start(const char *uri, GError **err)
         return err_set(err, EBUSY, "The guest has to go on, or be stopped, before it can be migrated");
     if (!transport_check(uri, err) || !check_holds(err))
         return false;
+    mig.use = hold_take(&hold_migration, HOLD_USE, "migration", "a migration is under way", NULL);
     g_free(mig.uri);
     g_clear_pointer(&mig.error, g_free);
     mig.uri = g_strdup(uri);
@@ -619,15 +592,25 @@ static json_t *ram_info(void)
 
 static void put_reasons(json_t *o)
 {
-    g_autoptr(GPtrArray) reasons = reasons_new();
-    json_t *list = json_array();
+    json_t *reasons = json_array(), *holds = json_array();
 
-    for (guint i = 0; i < reasons->len; i++)
-        json_array_append_new(list, json_string(reasons->pdata[i]));
-    if (reasons->len)
-        json_put(o, "blocked-reasons", list);
-    else
-        json_decref(list);
+    for (const GList *l = hold_migration.deny.head; l; l = l->next) {
+        const Hold *h = l->data;
+        json_t *shown = json_object();
+
+        json_array_append_new(reasons, json_string(h->reason));
+        json_put_str(shown, "owner", h->owner);
+        json_put_str(shown, "reason", h->reason);
+        json_put_int(shown, "since", h->since_us / 1000000);
+        json_array_append_new(holds, shown);
+    }
+    if (json_array_size(reasons)) {
+        json_put(o, "blocked-reasons", reasons);
+        json_put(o, "x-holds", holds);
+        return;
+    }
+    json_decref(reasons);
+    json_decref(holds);
 }
 
 static void put_times(json_t *o)

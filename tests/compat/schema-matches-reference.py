@@ -22,6 +22,7 @@ ADDED = {
     'BlockdevOptionsCurlHttp.force-range', 'BlockdevOptionsCurlHttps.force-range',
     'BlkdebugInjectErrorOptions.delay-ns', 'ImageInfo.limits', 'ImageInfo.children',
     'JobType.x-compact', 'JobInfo.x-rate', 'JobInfo.x-seconds-left', 'QmpQueryJobsArgs.x-forecast',
+    'BalloonInfo.x-holds', 'BalloonInfo.x-pending-target', 'BalloonInfo.x-kept', 'MigrationInfo.x-holds',
 }
 # Taken by the reference, too, but not told in its schema.
 ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path',
@@ -39,7 +40,7 @@ SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExport
 # Types that the reference's daemon does not tell, its manual does.
 UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'BlockChildInfo',
           '[BlockChildInfo]', 'MonitorOptions', 'MonitorMode', 'NbdServerOptions',
-          '[uint16]', 'VpcSizeRule', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
+          '[uint16]', 'VpcSizeRule', 'HoldInfo', '[HoldInfo]', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
 # Types that are only bases: their members show in other types.
 BASES = {'BackupCommon', 'BlockdevOptionsCurlBase', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties',
          'SecretCommonProperties', 'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
@@ -48,7 +49,7 @@ BASES = {'BackupCommon', 'BlockdevOptionsCurlBase', 'BlockdevOptionsGenericCOWFo
 COMMANDS_ADDED = {'getfd', 'closefd', 'add-fd', 'remove-fd', 'query-fdsets', 'blockdev-set-active',
                   'x-compact'}
 # The same of the emulator.
-EMULATOR_COMMANDS_ADDED = {'blockdev-set-active', 'x-compact'}
+EMULATOR_COMMANDS_ADDED = {'blockdev-set-active', 'x-compact', 'x-memory-hold', 'x-memory-release'}
 
 
 class Comparison:
@@ -255,7 +256,8 @@ TYPES_OF_RESULTS = {
     'query-migrate-parameters': 'MigrationParameters', 'query-memdev': '[Memdev]',
     'query-migrate-capabilities': '[MigrationCapabilityStatus]', 'query-rx-filter': '[RxFilterInfo]',
     'query-command-line-options': '[CommandLineOptionInfo]', 'query-display-options': 'DisplayOptions',
-    'query-current-machine': 'CurrentMachineParams', 'query-cpu-model-expansion': 'CpuModelExpansionInfo',
+    'query-current-machine': 'CurrentMachineParams', 'query-balloon': 'BalloonInfo',
+    'query-cpu-model-expansion': 'CpuModelExpansionInfo',
 }
 
 ROOTS = {
