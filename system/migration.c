@@ -2,6 +2,7 @@
 #include "system/migration.h"
 #include "block/block.h"
 #include "block/edit.h"
+#include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
 #include "hw/virtio/drives.h"
 #include "io/co-lock.h"
@@ -112,6 +113,22 @@ static bool check_holds(GError **err)
     for (const GList *l = hold_migration.deny.head; l; l = l->next)
         g_string_append_printf(all, "%s%s", all->len ? "; " : "", ((const Hold *)l->data)->reason);
     return !all->len || err_set(err, EBUSY, "The guest cannot be migrated: %s", all->str);
+}
+
+/*
+ * Jobs use images that the target is about to take over. They may run until the switch-over: a mirror
+ * to the target's disk ends in the pause before it.
+ */
+static bool check_jobs(GError **err)
+{
+    g_autoptr(GString) all = g_string_new(NULL);
+    const Job *j;
+
+    for (unsigned i = 0; (j = job_at(i)); i++)
+        if (j->drv->is_block && j->status != JOB_STATUS_CONCLUDED)
+            g_string_append_printf(all, "%s'%s' (%s)", all->len ? ", " : "", j->id ? j->id : "",
+                                   job_type_enum.names[j->drv->type]);
+    return !all->len || err_set(err, EBUSY, "The guest cannot leave while jobs run: %s", all->str);
 }
 
 /* ---- written memory -------------------------------------------------------------------------- */
@@ -305,7 +322,7 @@ static CO bool switch_over(MigSource *s, MachineState before, GError **err)
     int r;
 
     mig.before_stop = s->out.total;
-    if (!await_continue(err))
+    if (!await_continue(err) || !check_jobs(err))
         return false;
     run_state_between(collect_log, s);
     mig.passes++;

@@ -115,6 +115,21 @@ def images_that_cannot_follow_hold_their_guest():
 
 
 @case
+def a_guest_does_not_leave_while_jobs_run():
+    img('create', '-q', '-f', 'raw', 'd.raw', '8M')
+    with source('-blockdev', 'raw,node-name=n,file.driver=file,file.filename=d.raw') as a:
+        a.await_rounds(1)
+        assert a.answer('blockdev-add', driver='null-co', node_name='t', size=8 << 20) == {}
+        assert a.answer('blockdev-mirror', device='n', target='t', sync='full', job_id='j', speed=1) == {}
+        info = a.migrate('exec:cat >/dev/null', 'failed')
+        assert info['error-desc'] == "The guest cannot leave while jobs run: 'j' (mirror)", info
+        assert a.state() == 'running'
+        assert a.answer('block-job-cancel', device='j', force=True) == {}
+        wait_for(lambda: not a.answer('query-jobs'))
+        a.migrate('exec:cat >/dev/null')
+
+
+@case
 def only_migratable_refuses_images_as_the_reference_does():
     programs = [EMULATOR] + [REFERENCE_EMULATOR] * REFERENCE_EMULATOR.exists()
     for fmt in FORMATS_THAT_STAY:
