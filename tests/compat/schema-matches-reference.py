@@ -49,7 +49,8 @@ BASES = {'BackupCommon', 'BlockdevOptionsCurlBase', 'BlockdevOptionsGenericCOWFo
 COMMANDS_ADDED = {'getfd', 'closefd', 'add-fd', 'remove-fd', 'query-fdsets', 'blockdev-set-active',
                   'x-compact'}
 # The same of the emulator.
-EMULATOR_COMMANDS_ADDED = {'blockdev-set-active', 'x-compact', 'x-memory-hold', 'x-memory-release'}
+EMULATOR_COMMANDS_ADDED = {'blockdev-set-active', 'x-compact', 'x-memory-hold', 'x-memory-release', 'X_MEMORY_HELD',
+                           'X_MEMORY_RELEASED'}
 
 
 class Comparison:
