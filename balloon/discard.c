@@ -21,7 +21,8 @@ static void denial_changed(const Hold *h, bool denied)
 }
 
 static HoldPoint point = {
-    .what = "Discarding memory", .use = G_QUEUE_INIT, .deny = G_QUEUE_INIT, .changed = denial_changed,
+    .what = "Discarding memory", .use = G_QUEUE_INIT, .deny = G_QUEUE_INIT,
+    .changed = denial_changed,
 };
 
 Hold *discard_deny(const char *owner, const char *reason)

@@ -14,14 +14,17 @@
 Hold *discard_deny(const char *owner, const char *reason);
 void discard_allow(Hold *h);
 
-/* Any thread, with the machine's lock: discarding is denied now, and stays so while the lock is held. */
+/*
+ * Any thread, with the machine's lock: discarding is denied now, and stays so while the lock is
+ * held.
+ */
 bool discard_is_denied(void);
 /* All denials, the oldest first. Main loop. */
 const GQueue *discard_denials(void);
 
 /*
- * @fn is called when the first denial has been taken (@denied) and when the last has gone. One listener
- * only; NULL: none. Main loop, without the lock.
+ * @fn is called when the first denial has been taken (@denied) and when the last has gone. One
+ * listener only; NULL: none. Main loop, without the lock.
  */
 void discard_hear(void (*fn)(void *opaque, bool denied), void *opaque);
 

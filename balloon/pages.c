@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Two bits a guest page: it is in the balloon; it is, and its memory has not been given back. Pages are
- * handled in runs, so that a guest whose pages lie side by side costs one system call a run.
+ * Two bits a guest page: it is in the balloon; it is, and its memory has not been given back.
+ * Pages are handled in runs, so that a guest whose pages lie side by side costs one system call a
+ * run.
  */
 #include "balloon/pages.h"
 #include "balloon/discard.h"
@@ -70,8 +71,8 @@ static void set(uint64_t *bits, uint64_t *count, uint64_t page, bool value)
 /* ---- giving back ----------------------------------------------------------------------------- */
 
 /*
- * The pages [@page, @page + @count) of memory, whole pages of the host, become zeroes. False: the host
- * refuses, and they stay.
+ * The pages [@page, @page + @count) of memory, whole pages of the host, become zeroes. False: the
+ * host refuses, and they stay.
  */
 static bool discard(BalloonPages *p, uint64_t page, uint64_t count)
 {
@@ -181,7 +182,8 @@ unsigned balloon_pages_put(BalloonPages *p, uint32_t *numbers, unsigned count, u
     return bad;
 }
 
-unsigned balloon_pages_take(BalloonPages *p, uint32_t *numbers, unsigned count, uint32_t *first_bad)
+unsigned balloon_pages_take(BalloonPages *p, const uint32_t *numbers, unsigned count,
+                            uint32_t *first_bad)
 {
     unsigned bad = 0;
     uint64_t page;
@@ -228,8 +230,8 @@ bool balloon_pages_report(BalloonPages *p, uint64_t at, uint64_t len)
 
 bool balloon_pages_catch_up(BalloonPages *p)
 {
-    uint64_t pages = p->memory.size >> BALLOON_PAGE_BITS, stop = MIN(p->next + CATCH_UP_PAGES, pages);
-    uint64_t bytes = 0;
+    uint64_t pages = p->memory.size >> BALLOON_PAGE_BITS, bytes = 0;
+    uint64_t stop = MIN(p->next + CATCH_UP_PAGES, pages);
 
     if (discard_is_denied() || !p->kept_count) {
         p->next = 0;

@@ -2,12 +2,13 @@
 /*
  * The pages that a guest has put into its balloon, and giving their memory back to the host.
  *
- * Guests speak of pages of 4096 bytes. A page of the host, which may be larger, is given back only when
- * all guest pages in it are in the balloon. While discarding is denied (balloon/discard.h) pages are
- * accepted and stay; balloon_pages_catch_up gives them back afterwards.
+ * Guests speak of pages of 4096 bytes. A page of the host, which may be larger, is given back
+ * only when all guest pages in it are in the balloon. While discarding is denied
+ * (balloon/discard.h) pages are accepted and stay; balloon_pages_catch_up gives them back
+ * afterwards.
  *
- * Drivers tell of a page that they take back before they use it; whoever does not loses its content.
- * All with the machine's lock held.
+ * Drivers tell of a page that they take back before they use it; whoever does not loses its
+ * content. All with the machine's lock held.
  */
 #ifndef BALLOON_PAGES_H
 #define BALLOON_PAGES_H
@@ -32,26 +33,27 @@ void balloon_pages_free(BalloonPages *p);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BalloonPages, balloon_pages_free)
 
 /*
- * The guest puts @count pages, by number, into the balloon. @numbers is sorted in place. Returns how
- * many were not accepted: no memory of the guest, or in the balloon already. *@first_bad, unless that
- * is 0, is one of them.
+ * The guest puts @count pages, by number, into the balloon. @numbers is sorted in place. Returns
+ * how many were not accepted: no memory of the guest, or in the balloon already. *@first_bad,
+ * unless that is 0, is one of them.
  */
 unsigned balloon_pages_put(BalloonPages *p, uint32_t *numbers, unsigned count, uint32_t *first_bad);
-/* The guest takes them back; the rest as for balloon_pages_put. */
-unsigned balloon_pages_take(BalloonPages *p, uint32_t *numbers, unsigned count, uint32_t *first_bad);
+/* The guest takes them back. Returns how many are no memory of the guest. */
+unsigned balloon_pages_take(BalloonPages *p, const uint32_t *numbers, unsigned count,
+                            uint32_t *first_bad);
 
 /* Forgets what is in the balloon: the guest begins anew. */
 void balloon_pages_clear(BalloonPages *p);
 
 /*
- * The guest does not use [@at, @at + @len) now, and may use it again at any time. The whole pages of
- * the host in it are given back. False: it is not the guest's memory.
+ * The guest does not use [@at, @at + @len) now, and may use it again at any time. The whole pages
+ * of the host in it are given back. False: it is not the guest's memory.
  */
 bool balloon_pages_report(BalloonPages *p, uint64_t at, uint64_t len);
 
 /*
- * Gives back pages that were accepted while discarding was denied, a bounded number of them. True: there
- * may be more.
+ * Gives back pages that were accepted while discarding was denied, a bounded number of them.
+ * True: there may be more.
  */
 bool balloon_pages_catch_up(BalloonPages *p);
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a guest tells of its memory by way of its balloon: virtio 1.2, 5.5.6.4 "Memory Statistics". */
+/*
+ * What a guest tells of its memory by way of its balloon: virtio 1.2, 5.5.6.4 "Memory
+ * Statistics".
+ */
 #ifndef BALLOON_STATS_H
 #define BALLOON_STATS_H
 

@@ -58,6 +58,8 @@ struct BlockDriver {
     size_t state_size;      /* zeroed memory for node_state */
     bool takes_backing;     /* opens a backing file */
     bool is_compressing;    /* pwrite knows REQ_COMPRESSED */
+    /* Images of this format cannot follow a guest that moves: its name then. NULL: they can. */
+    const char *stays;
     bool write_grows;       /* a format that lets writes past its end through: raw */
     unsigned write_flags;   /* ReqFlags pwrite knows beyond COMPRESSED; FUA is emulated by a flush */
     unsigned zero_flags;    /* ReqFlags zero knows */

@@ -178,6 +178,7 @@ static CO Node *node_close(Node *n)
     g_free(n->backing_stored);
     g_free(n->backing_format_stored);
     g_free(n->filename);
+    hold_release(n->stays);
     g_free(n->name);
     g_free(n->state_data);
     g_free(n);

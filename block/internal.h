@@ -75,6 +75,7 @@ struct Node {
     } discards;             /* that the driver was asked for */
     DirtyBitmap *bitmaps, *last_bitmap;
     GHashTable *bitmap_names; /* DirtyBitmap by name; NULL: there was none yet */
+    Hold *stays;            /* on hold_migration; NULL: the image can follow its guest */
     HoldPoint busy;         /* denied by jobs: what commands may not do to a node meanwhile */
 };
 

@@ -265,6 +265,19 @@ bool node_fall_back_read_only(Node *n, const char *why, GError **err)
     return true;
 }
 
+/* A guest whose image cannot follow it has to stay. The reason is worded as the reference does. */
+static bool hold_guest(Node *n, GError **err)
+{
+    g_autofree char *reason = NULL;
+
+    if (!n->drv->stays)
+        return true;
+    reason = g_strdup_printf("The %s format used by node '%s' does not support live migration",
+                             n->drv->stays, n->name);
+    n->stays = hold_take(&hold_migration, HOLD_DENY, n->name, reason, err);
+    return n->stays;
+}
+
 /* A node of driver @d with checked options @o; its backing file is not opened yet. */
 static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flags,
                                  unsigned nesting, GError **err)
@@ -284,6 +297,8 @@ static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flag
     n->nesting = nesting;
     n->detect_zeroes = detect;
     n->filename = g_strdup(json_get_str(o, "filename", NULL));
+    if (!hold_guest(n, err))
+        return NULL;
     if (!d->open(n, o, flags, err)) {
         if (d->kind == BLK_FORMAT && node_storage(n)) {
             const char *name = node_filename(node_storage(n));

@@ -9,6 +9,7 @@
 #include "system/accel.h"
 #include "system/base/lock.h"
 #include "system/run-state.h"
+#include "system/sections.h"
 #include "system/vcpu.h"
 #include "tools/complain.h"
 #include "util/endian.h"
@@ -245,6 +246,17 @@ static bool plug(Machine *m, Device *d, const char *name, GError **err)
     return bus && bus->cls->plug(bus, d, err);
 }
 
+/* A guest with a device that cannot be migrated has to stay. */
+static bool hold_guest(Device *d, GError **err)
+{
+    g_autofree char *name = device_name(d), *why = device_migration_problem(d);
+
+    if (!why)
+        return true;
+    d->stays = hold_take(&hold_migration, HOLD_DENY, name, why, err);
+    return d->stays;
+}
+
 CO bool machine_add_device(Machine *m, json_t *options, GError **err)
 {
     g_autoptr(json_t) rest = json_copy(options);
@@ -262,7 +274,7 @@ CO bool machine_add_device(Machine *m, json_t *options, GError **err)
     d = add(m, cls, id, rest, err);
     if (!d)
         return false;
-    if (plug(m, d, json_get_str(options, "bus", NULL), err))
+    if (plug(m, d, json_get_str(options, "bus", NULL), err) && hold_guest(d, err))
         return true;
     machine_remove_device(m, d);
     return false;

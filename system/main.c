@@ -84,11 +84,6 @@ static Machine *make_machine(const Options *o)
             machine_free(m);
             return NULL;
         }
-    if (!migration_admit_devices(m, o->only_migratable, &err)) {
-        complain_err(err);
-        machine_free(m);
-        return NULL;
-    }
     return m;
 }
 
@@ -149,6 +144,8 @@ static CO void run(void *arg)
     signals_begin(stop_by_signal);
     monitor_begin(qmp_commands);
     hmp_begin(hmp_machine_commands, hmp_register);
+    if (o->only_migratable)
+        hold_migration.refusal = "disallowing migration blocker (--only-migratable) for";
     ok = make_backends(o) && (m = make_machine(o)) && leave_terminal(o);
     if (ok) {
         run_state_begin(m, o->actions);

@@ -2,6 +2,7 @@
 #include "system/migration.h"
 #include "block/block.h"
 #include "block/edit.h"
+#include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
 #include "hw/virtio/drives.h"
 #include "io/co-lock.h"
@@ -38,6 +39,7 @@ static struct {
     MultifdSend *multifd_send;
     MultifdReceive *multifd_receive;
     Xbzrle *xbzrle;        /* of the migration away that is under way, or was the last; NULL: none */
+    Hold *use;             /* of hold_migration, while one is under way from here */
     CoGroup running;
     CoQueue continued;
 
@@ -119,43 +121,29 @@ CO bool migration_before_cont(GError **err)
 
 /* ---- what keeps a guest here ----------------------------------------------------------------- */
 
-bool migration_admit_devices(const Machine *m, bool only, GError **err)
-{
-    for (guint i = 0; i < m->devices->len; i++) {
-        g_autofree char *why = device_migration_problem(m->devices->pdata[i]);
-
-        if (why && only)
-            return err_set(err, ENOTSUP, "-only-migratable: %s", why);
-    }
-    return true;
-}
-
-/* Why the guest cannot leave, strings owned by the list: its devices, which come and go, and holds. */
-static GPtrArray *reasons_new(void)
-{
-    GPtrArray *list = g_ptr_array_new_with_free_func(g_free);
-
-    for (guint i = 0; mig.machine && i < mig.machine->devices->len; i++) {
-        char *why = device_migration_problem(mig.machine->devices->pdata[i]);
-
-        if (why)
-            g_ptr_array_add(list, why);
-    }
-    for (const GList *l = hold_migration.deny.head; l; l = l->next)
-        g_ptr_array_add(list, g_strdup(((const Hold *)l->data)->reason));
-    return list;
-}
-
 static bool check_holds(GError **err)
 {
-    g_autoptr(GPtrArray) reasons = reasons_new();
-    g_autofree char *all = NULL;
+    g_autoptr(GString) all = g_string_new(NULL);
 
-    if (!reasons->len)
-        return true;
-    g_ptr_array_add(reasons, NULL);
-    all = g_strjoinv("; ", (char **)reasons->pdata);
-    return err_set(err, EBUSY, "The guest cannot be migrated: %s", all);
+    for (const GList *l = hold_migration.deny.head; l; l = l->next)
+        g_string_append_printf(all, "%s%s", all->len ? "; " : "", ((const Hold *)l->data)->reason);
+    return !all->len || err_set(err, EBUSY, "The guest cannot be migrated: %s", all->str);
+}
+
+/*
+ * Jobs use images that the target is about to take over. They may run until the switch-over: a mirror
+ * to the target's disk ends in the pause before it.
+ */
+static bool check_jobs(GError **err)
+{
+    g_autoptr(GString) all = g_string_new(NULL);
+    const Job *j;
+
+    for (unsigned i = 0; (j = job_at(i)); i++)
+        if (j->drv->is_block && j->status != JOB_STATUS_CONCLUDED)
+            g_string_append_printf(all, "%s'%s' (%s)", all->len ? ", " : "", j->id ? j->id : "",
+                                   job_type_enum.names[j->drv->type]);
+    return !all->len || err_set(err, EBUSY, "The guest cannot leave while jobs run: %s", all->str);
 }
 
 /* ---- written memory -------------------------------------------------------------------------- */
@@ -396,7 +384,7 @@ static CO bool switch_over(MigSource *s, MachineState before, GError **err)
     int r;
 
     mig.before_stop = source_bytes(s);
-    if (!await_continue(err))
+    if (!await_continue(err) || !check_jobs(err))
         return false;
     if (migration_has(MIGRATION_CAPABILITY_PAUSE_BEFORE_SWITCHOVER))
         stages_mark(&mig.stages, "pre-switchover", NULL);
@@ -532,6 +520,7 @@ static CO void migrate_away(void *arg)
         interrupt_transfer();
     free_transfer();
     mig.ended = clock_now_ns();
+    g_clear_pointer(&mig.use, hold_release);
     if (ok) {
         set_status(MIGRATION_STATUS_COMPLETED);
     } else if (mig.is_cancelled && !mig.is_handed_over) {
@@ -558,6 +547,7 @@ bool migration_start(const char *uri, GError **err)
         return err_set(err, EBUSY, "The guest has to go on, or be stopped, before it can be migrated");
     if (!migration_check_uri(uri, err) || !check_holds(err))
         return false;
+    mig.use = hold_take(&hold_migration, HOLD_USE, "migration", "a migration is under way", NULL);
     g_free(mig.uri);
     g_clear_pointer(&mig.error, g_free);
     mig.uri = g_strdup(uri);
@@ -782,15 +772,25 @@ static json_t *xbzrle_info(void)
 
 static void put_reasons(json_t *o)
 {
-    g_autoptr(GPtrArray) reasons = reasons_new();
-    json_t *list = json_array();
+    json_t *reasons = json_array(), *holds = json_array();
 
-    for (guint i = 0; i < reasons->len; i++)
-        json_array_append_new(list, json_string(reasons->pdata[i]));
-    if (reasons->len)
-        json_put(o, "blocked-reasons", list);
-    else
-        json_decref(list);
+    for (const GList *l = hold_migration.deny.head; l; l = l->next) {
+        const Hold *h = l->data;
+        json_t *shown = json_object();
+
+        json_array_append_new(reasons, json_string(h->reason));
+        json_put_str(shown, "owner", h->owner);
+        json_put_str(shown, "reason", h->reason);
+        json_put_int(shown, "since", h->since_us / 1000000);
+        json_array_append_new(holds, shown);
+    }
+    if (json_array_size(reasons)) {
+        json_put(o, "blocked-reasons", reasons);
+        json_put(o, "x-holds", holds);
+        return;
+    }
+    json_decref(reasons);
+    json_decref(holds);
 }
 
 static json_t *forecast_info(void)

@@ -11,9 +11,6 @@ CO void migration_begin(Machine *m, const char *incoming);
 /* Ends what is under way, before the program ends. */
 CO void migration_end(void);
 
-/* @only: false with @err if @m has a device that cannot be migrated. */
-bool migration_admit_devices(const Machine *m, bool only, GError **err);
-
 /* What has to happen before a guest that was migrated, or is to be, may run. False with @err: it must not. */
 CO bool migration_before_cont(GError **err);
 

@@ -4,6 +4,7 @@
 #include "gen/qmp.h"
 #include "hw/virtio/balloon.h"
 #include "system/base/lock.h"
+#include "system/holds.h"
 #include "system/run-state.h"
 #include "util/err.h"
 #include <string.h>
@@ -12,22 +13,6 @@ static bool refuse_missing(GError **err)
 {
     err_set(err, ENODEV, "No balloon device has been activated");
     return err_class(err, "DeviceNotActive");
-}
-
-static GPtrArray *holds_new(void)
-{
-    GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)memory_hold_free);
-
-    for (const GList *l = discard_denials()->head; l; l = l->next) {
-        const Hold *h = l->data;
-        MemoryHold *shown = g_new0(MemoryHold, 1);
-
-        shown->owner = g_strdup(h->owner);
-        shown->reason = g_strdup(h->reason);
-        shown->since = h->since_us / 1000000;
-        g_ptr_array_add(list, shown);
-    }
-    return list;
 }
 
 CO bool qmp_query_balloon(BalloonInfo **ret, GError **err)
@@ -40,7 +25,7 @@ CO bool qmp_query_balloon(BalloonInfo **ret, GError **err)
     machine_lock();
     (*ret)->actual = balloon_actual(d);
     if (discard_denials()->length) {
-        (*ret)->x_holds = holds_new();
+        (*ret)->x_holds = holds_shown(discard_denials());
         (*ret)->has_x_pending_target = (*ret)->has_x_kept = true;
         (*ret)->x_pending_target = balloon_target(d);
         (*ret)->x_kept = balloon_kept(d);

@@ -95,8 +95,8 @@ static bool device_set(void *device, const char *name, const json_t *value, GErr
 
     if (!a)
         return property_find(d->cls, name)
-               ? err_set(err, EPERM, "Attempt to set property '%s' on device '%s' (type '%s') after it "
-                         "was realized", name, d->id ? d->id : "", d->cls->name)
+               ? err_set(err, EPERM, "Attempt to set property '%s' on device '%s' (type '%s') "
+                         "after it was realized", name, d->id ? d->id : "", d->cls->name)
                : refuse(d, name, "not found", err);
     if (!a->set)
         return refuse(d, name, "is not writable", err);

@@ -17,6 +17,10 @@ Hold *hold_take(HoldPoint *point, HoldSide side, const char *owner, const char *
                                                                              : HOLD_USE));
     Hold *h;
 
+    if (side == HOLD_DENY && point->refusal) {
+        err_set(err, ENOTSUP, "%s: %s", point->refusal, reason);
+        return NULL;
+    }
     if (other) {
         err_set(err, EBUSY, "%s: %s", point->what, other->reason);
         return NULL;

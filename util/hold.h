@@ -29,23 +29,25 @@ typedef struct {
 
 struct HoldPoint {
     const char *what; /* "Migration": names the activity in messages */
+    const char *refusal; /* no denial is taken, for this reason; NULL: they are */
     GQueue use;       /* of Hold, the oldest first */
     GQueue deny;      /* of Hold, the oldest first */
-    /* Called when the first denial, @h, has been taken, and when the last has gone. NULL: nobody. */
+    /* Called when the first denial, @h, was taken, and when the last has gone. NULL: nobody. */
     void (*changed)(const Hold *h, bool denied);
 };
 
 #define HOLD_POINT_INIT(name) { .what = name, .use = G_QUEUE_INIT, .deny = G_QUEUE_INIT }
 
 /*
- * What keeps the guest of this program on this host: devices, images, jobs. Programs without a guest
- * never use it.
+ * What keeps the guest of this program on this host: devices and images. Programs without a guest
+ * never look at it.
  */
 extern HoldPoint hold_migration;
 
 /*
  * Takes a hold on @point. @owner and @reason are copied. NULL with @err set to the oldest reason of
- * the other side when that side is held (code EBUSY). @point must outlive the hold.
+ * the other side when that side is held (code EBUSY), or when @point accepts no denials. It must
+ * outlive the hold.
  */
 Hold *hold_take(HoldPoint *point, HoldSide side, const char *owner, const char *reason,
                 GError **err);

@@ -587,6 +587,7 @@ static CO bool parallels_create(const char *filename, json_t *opts, GError **err
 
 const BlockDriver block_parallels = {
     .name = "parallels",
+    .stays = "Parallels",
     .kind = BLK_FORMAT,
     .state_size = sizeof(Parallels),
     .takes_backing = true, /* what it has not is not allocated, though nothing can be below */

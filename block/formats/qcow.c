@@ -803,6 +803,7 @@ static const char *const qcow_strong_options[] = { "encrypt.key-secret", NULL };
 
 const BlockDriver block_qcow = {
     .name = "qcow",
+    .stays = "qcow",
     .kind = BLK_FORMAT,
     .state_size = sizeof(Qcow),
     .takes_backing = true,

@@ -531,6 +531,7 @@ static CO bool vdi_create(const char *filename, json_t *opts, GError **err)
 
 const BlockDriver block_vdi = {
     .name = "vdi",
+    .stays = "vdi",
     .kind = BLK_FORMAT,
     .state_size = sizeof(Vdi),
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,

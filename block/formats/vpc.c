@@ -608,6 +608,7 @@ static const char *const vpc_strong_options[] = { "force_size_calc", NULL };
 
 const BlockDriver block_vpc = {
     .name = "vpc",
+    .stays = "vpc",
     .kind = BLK_FORMAT,
     .state_size = sizeof(Vpc),
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio-balloon-device: the guest gives memory back to the host, as much as it is asked for (virtio 1.2,
- * 5.5 "Traditional Memory Balloon Device"). Which memory can be given back and when is the business of
- * balloon/; here is what the driver says, all of which may be lies.
+ * virtio-balloon-device: the guest gives memory back to the host, as much as it is asked for
+ * (virtio 1.2, 5.5 "Traditional Memory Balloon Device"). Which memory can be given back and when
+ * is the business of balloon/; here is what the driver says, all of which may be lies.
  */
 #include "hw/virtio/balloon.h"
 #include "balloon/discard.h"
@@ -21,8 +21,12 @@
 enum { ID = 5, QUEUE_SIZE = 128 };
 enum { INFLATE, DEFLATE, STATS, REPORTING };
 
-/* Page numbers in one chain that are looked at; drivers in use send up to 256. */
-enum { NUMBERS_PIECE = 1024, NUMBERS_MAX = 64 * 1024 };
+/*
+ * What counts of one chain, so that a guest cannot keep the machine's lock for long: page
+ * numbers, of which drivers in use send up to 1024, and bytes that are reported as free, of which
+ * Linux sends 128 MiB.
+ */
+enum { NUMBERS_PIECE = 1024, NUMBERS_MAX = 4096, REPORT_MAX = 256 << 20 };
 
 #define F_STATS (UINT64_C(1) << 1)
 #define F_DEFLATE_ON_OOM (UINT64_C(1) << 2)
@@ -48,6 +52,7 @@ typedef struct {
     uint64_t wanted;        /* pages that the user wants in the balloon */
     uint32_t target;        /* that the driver has been told */
     uint32_t actual, poison;
+    uint32_t told;          /* .actual, as the last event said */
 
     BalloonStats stats;
     bool has_request;       /* .request waits for the next time statistics are wanted */
@@ -112,21 +117,27 @@ static void take_numbers(VirtioBalloon *s, unsigned queue, const RingChain *c)
                                 : balloon_pages_take(s->pages, numbers, n, &first_bad);
     }
     if (bad)
-        warn_of_lies(s, bad, "The guest has %s its balloon %" PRIu64 " pages that are not its memory, "
-                     "or are there already; ignored (page 0x%" PRIx32 ")",
-                     queue == INFLATE ? "put into" : "taken out of", s->lies + bad, first_bad);
+        warn_of_lies(s, bad, "The guest has %s its balloon %" PRIu64 " pages that are not its "
+                     "memory%s; ignored (page 0x%" PRIx32 ")", queue == INFLATE ? "put into" : "taken out of",
+                     s->lies + bad, queue == INFLATE ? ", or are there already" : "", first_bad);
 }
 
 /* The driver says with @c that it does not use the memory that the chain consists of. */
 static void take_report(VirtioBalloon *s, const RingChain *c)
 {
+    uint64_t left = REPORT_MAX;
+
     /* Memory that comes back as zeroes would not be what the driver has filled it with. */
     if (virtio_has(&s->virtio, F_PAGE_POISON) && s->poison)
         return;
-    for (unsigned i = c->out; i < c->out + c->in; i++)
-        if (!balloon_pages_report(s->pages, c->at[i], c->iov[i].iov_len))
+    for (unsigned i = c->out; i < c->out + c->in; i++) {
+        uint64_t len = MIN(c->iov[i].iov_len, left);
+
+        left -= len;
+        if (len && !balloon_pages_report(s->pages, c->at[i], len))
             warn_of_lies(s, 1, "The guest reports memory that is not its own as free; ignored "
                          "(address 0x%" PRIx64 ")", c->at[i]);
+    }
 }
 
 /* ---- statistics ------------------------------------------------------------------------------ */
@@ -211,8 +222,10 @@ static void balloon_config_write(VirtioDevice *d, unsigned offset, uint8_t value
     if (!to || (to == &s->poison && !virtio_has(d, F_PAGE_POISON)))
         return;
     *to = (*to & ~(UINT32_C(0xff) << shift)) | (uint32_t)value << shift;
-    if (to == &s->actual && shift == 24)
-        event_balloon_change((int64_t)balloon_actual(&d->dev));
+    if (to != &s->actual || shift != 24 || s->told == s->actual)
+        return;
+    s->told = s->actual;
+    event_balloon_change((int64_t)balloon_actual(&d->dev));
 }
 
 static void balloon_reset(VirtioDevice *d)
@@ -221,7 +234,7 @@ static void balloon_reset(VirtioDevice *d)
 
     s->has_request = false;
     guest_timer_cancel(&s->timer);
-    s->actual = s->poison = 0;
+    s->actual = s->told = s->poison = 0;
     balloon_pages_clear(s->pages);
 }
 
@@ -360,10 +373,10 @@ static bool balloon_load(VirtioDevice *d, const void *part, const uint8_t *confi
     const BalloonImage *i = part;
 
     if (i->target > pages_of_guest(s))
-        return err_set(err, ERANGE, "The balloon is to have %" PRIu32 " pages, of %" PRIu64, i->target,
-                       pages_of_guest(s));
+        return err_set(err, ERANGE, "The balloon is to have %" PRIu32 " pages, of %" PRIu64,
+                       i->target, pages_of_guest(s));
     s->wanted = s->target = i->target;
-    s->actual = i->actual;
+    s->actual = s->told = i->actual;
     s->poison = i->poison;
     s->has_request = false;
     balloon_pages_clear(s->pages);

@@ -6,8 +6,8 @@
 #include "system/base/device.h"
 
 /*
- * The guest shall have @bytes of its memory. Nothing happens if that is all it has already; a smaller
- * target waits while discarding memory is denied.
+ * The guest shall have @bytes of its memory. Nothing happens if that is all it has already; a
+ * smaller target waits while discarding memory is denied.
  */
 void balloon_set_target(Device *d, uint64_t bytes);
 /* Bytes that the guest has been asked to make do with, or will be when nobody denies discarding. */

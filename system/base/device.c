@@ -168,6 +168,7 @@ void device_free(Device *d)
 {
     if (!d)
         return;
+    hold_release(d->stays);
     if (d->cls->unrealize)
         d->cls->unrealize(d);
     for (const Property *p = d->cls->properties; p && p->name; p++)

@@ -11,6 +11,7 @@
 
 #include "system/base/ram.h"
 #include "system/base/state.h"
+#include "util/hold.h"
 #include "util/json.h"
 
 typedef struct Device Device;
@@ -132,6 +133,7 @@ struct Device {
     char *id;          /* NULL: it was given none */
     unsigned number;   /* among those of -device without an id */
     Board *board;
+    Hold *stays;       /* on hold_migration; NULL: it can move */
 };
 
 /*

@@ -27,7 +27,7 @@ HMP_COMMAND(hmp_info_balloon)
     }
     g_string_append_printf(h->out, "balloon: actual=%" PRId64 "\n", info->actual >> 20);
     for (guint i = 0; info->x_holds && i < info->x_holds->len; i++) {
-        const MemoryHold *hold = info->x_holds->pdata[i];
+        const HoldInfo *hold = info->x_holds->pdata[i];
 
         g_string_append_printf(h->out, "held by %s: %s\n", hold->owner, hold->reason);
     }

@@ -24,6 +24,7 @@ ADDED = {
     'QmpBlockdevMirrorArgs.x-resume',
     'JobType.x-compact', 'JobInfo.x-rate', 'JobInfo.x-seconds-left', 'QmpQueryJobsArgs.x-forecast',
     'MigrationInfo.x-forecast', 'MigrationInfo.x-downtime',
+    'BalloonInfo.x-holds', 'BalloonInfo.x-pending-target', 'BalloonInfo.x-kept', 'MigrationInfo.x-holds',
 }
 # Taken by the reference, too, but not told in its schema.
 ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path',
@@ -42,7 +43,7 @@ SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExport
 UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'BlockChildInfo',
           '[BlockChildInfo]', 'MonitorOptions', 'MonitorMode', 'NbdServerOptions',
           '[uint16]', 'VpcSizeRule', 'MigrationForecast', 'MigrationDowntime', 'MigrationStage',
-          '[MigrationStage]', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
+          '[MigrationStage]', 'HoldInfo', '[HoldInfo]', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
 # Types that are only bases: their members show in other types.
 BASES = {'BackupCommon', 'BlockdevOptionsCurlBase', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties',
          'SecretCommonProperties', 'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
@@ -51,7 +52,8 @@ BASES = {'BackupCommon', 'BlockdevOptionsCurlBase', 'BlockdevOptionsGenericCOWFo
 COMMANDS_ADDED = {'getfd', 'closefd', 'add-fd', 'remove-fd', 'query-fdsets', 'blockdev-set-active',
                   'x-compact'}
 # The same of the emulator.
-EMULATOR_COMMANDS_ADDED = {'blockdev-set-active', 'x-compact'}
+EMULATOR_COMMANDS_ADDED = {'blockdev-set-active', 'x-compact', 'x-memory-hold', 'x-memory-release', 'X_MEMORY_HELD',
+                           'X_MEMORY_RELEASED'}
 
 
 class Comparison:
@@ -258,7 +260,8 @@ TYPES_OF_RESULTS = {
     'query-migrate-parameters': 'MigrationParameters', 'query-memdev': '[Memdev]',
     'query-migrate-capabilities': '[MigrationCapabilityStatus]', 'query-rx-filter': '[RxFilterInfo]',
     'query-command-line-options': '[CommandLineOptionInfo]', 'query-display-options': 'DisplayOptions',
-    'query-current-machine': 'CurrentMachineParams', 'query-cpu-model-expansion': 'CpuModelExpansionInfo',
+    'query-current-machine': 'CurrentMachineParams', 'query-balloon': 'BalloonInfo',
+    'query-cpu-model-expansion': 'CpuModelExpansionInfo',
 }
 
 ROOTS = {

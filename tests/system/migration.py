@@ -6,7 +6,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import case, main, require, run
+from cases import case, img, main, require, run
 from guests import EMULATOR, REFERENCE_EMULATOR
 from migrating import MACHINE, check_moved, source, target, wait_for
 
@@ -63,13 +63,85 @@ def streams_that_do_not_fit_are_refused_and_nothing_runs():
 def devices_that_cannot_move_hold_their_guest():
     stays = ('-device', 'virtio-serial-device,id=s')
     with source(*stays) as a:
-        assert a.answer('query-migrate') == {'blocked-reasons': ['non-migratable device: virtio-serial-device (s)']}
+        info = a.answer('query-migrate')
+        assert info['blocked-reasons'] == ['non-migratable device: virtio-serial-device (s)'], info
+        assert info['x-holds'][0]['owner'] == 's' and info['x-holds'][0]['since'] > 0, info
         assert 'virtio-serial-device (s)' in a.answer('migrate', uri='exec:cat')['desc']
         assert a.state() == 'running'
     with source('-device', 'virtio-rng-device,packed=on') as a:
         assert 'virtio-rng-device' in a.answer('migrate', uri='exec:cat')['desc']
     done = run(EMULATOR, *MACHINE, '-only-migratable', *stays, code=1)
     assert 'virtio-serial-device' in done.stderr, done.stderr
+
+
+FORMATS_THAT_STAY = {'vmdk': 'vmdk', 'vdi': 'vdi', 'vhdx': 'vhdx', 'vpc': 'vpc', 'qcow': 'qcow',
+                     'parallels': 'Parallels'}
+
+
+def node(fmt):
+    return f'{fmt},node-name={fmt},file.driver=file,file.filename=d.{fmt}'
+
+
+def reason(fmt):
+    return f"The {FORMATS_THAT_STAY[fmt]} format used by node '{fmt}' does not support live migration"
+
+
+@case
+def images_that_cannot_follow_hold_their_guest():
+    for fmt in (*FORMATS_THAT_STAY, 'qcow2', 'qed'):
+        img('create', '-q', '-f', fmt, f'd.{fmt}', '8M')
+    with source() as a:
+        for fmt in (*FORMATS_THAT_STAY, 'qcow2', 'qed'):
+            options = {'driver': fmt, 'node-name': fmt, 'file': {'driver': 'file', 'filename': f'd.{fmt}'}}
+            assert a.answer('blockdev-add', **{k.replace('-', '_'): v for k, v in options.items()}) == {}
+        info = a.answer('query-migrate')
+        assert info['blocked-reasons'] == [reason(f) for f in FORMATS_THAT_STAY], info
+        assert [h['owner'] for h in info['x-holds']] == list(FORMATS_THAT_STAY), info
+        told = a.answer('migrate', uri='exec:cat >/dev/null')['desc']
+        assert all(reason(f) in told for f in FORMATS_THAT_STAY), told
+        for fmt in (*FORMATS_THAT_STAY, 'qcow2', 'qed'):
+            assert a.answer('blockdev-del', node_name=fmt) == {}
+        assert a.answer('query-migrate') == {}
+        # While a migration is under way none can come.
+        assert a.answer('migrate-set-parameters', max_bandwidth=100000) == {}
+        assert a.answer('migrate', uri='exec:cat >/dev/null') == {}
+        late = a.answer('blockdev-add', driver='vdi', node_name='late',
+                        file={'driver': 'file', 'filename': 'd.vdi'})
+        assert 'migration is under way' in late['desc'], late
+        assert a.answer('migrate_cancel') == {}
+        wait_for(lambda: a.status() == 'cancelled')
+        assert a.answer('blockdev-add', driver='vdi', node_name='late',
+                        file={'driver': 'file', 'filename': 'd.vdi'}) == {}
+
+
+@case
+def a_guest_does_not_leave_while_jobs_run():
+    img('create', '-q', '-f', 'raw', 'd.raw', '8M')
+    with source('-blockdev', 'raw,node-name=n,file.driver=file,file.filename=d.raw') as a:
+        a.await_rounds(1)
+        assert a.answer('blockdev-add', driver='null-co', node_name='t', size=8 << 20) == {}
+        assert a.answer('blockdev-mirror', device='n', target='t', sync='full', job_id='j', speed=1) == {}
+        info = a.migrate('exec:cat >/dev/null', 'failed')
+        assert info['error-desc'] == "The guest cannot leave while jobs run: 'j' (mirror)", info
+        assert a.state() == 'running'
+        assert a.answer('block-job-cancel', device='j', force=True) == {}
+        wait_for(lambda: not a.answer('query-jobs'))
+        a.migrate('exec:cat >/dev/null')
+
+
+@case
+def only_migratable_refuses_images_as_the_reference_does():
+    programs = [EMULATOR] + [REFERENCE_EMULATOR] * REFERENCE_EMULATOR.exists()
+    for fmt in FORMATS_THAT_STAY:
+        img('create', '-q', '-f', fmt, f'd.{fmt}', '8M')
+        for program in programs if fmt != 'vhdx' else [EMULATOR]: # the reference crashes
+            done = run(program, *MACHINE[:-2], '-S', '-only-migratable', '-blockdev', node(fmt), code=1)
+            assert f'disallowing migration blocker (--only-migratable) for: {reason(fmt)}' in done.stderr, (
+                done.stderr)
+    with source('-only-migratable') as a:
+        late = a.answer('blockdev-add', driver='vdi', node_name='late',
+                        file={'driver': 'file', 'filename': 'd.vdi'})
+        assert 'only-migratable' in late['desc'], late
 
 
 main('migration', 'system')

@@ -123,7 +123,10 @@ static void test_denied_pages_wait(void)
     teardown(&f);
 }
 
-/* Any operations in any order: the counts stay right, and what is not in the balloon keeps its content. */
+/*
+ * Any operations in any order: the counts stay right, and what is not in the balloon keeps its
+ * content.
+ */
 static void test_random_operations(void)
 {
     Fixture f = setup(HOST_PAGE, false);
@@ -138,7 +141,8 @@ static void test_random_operations(void)
         if (take) {
             g_assert_cmpint(balloon_pages_take(f.pages, &given, 1, &bad), ==, !is_memory);
         } else {
-            g_assert_cmpint(balloon_pages_put(f.pages, &given, 1, &bad), ==, !is_memory || in[page]);
+            g_assert_cmpint(balloon_pages_put(f.pages, &given, 1, &bad), ==,
+                            !is_memory || in[page]);
         }
         if (is_memory && take && in[page])
             f.host[page * 4096 + 17] = 0xff; /* the guest uses it again */
@@ -154,7 +158,8 @@ static void test_random_operations(void)
 }
 
 const Test tests[] = {
-    { "/balloon/a-large-page-goes-when-all-of-it-is-in", test_a_large_page_goes_when_all_of_it_is_in },
+    { "/balloon/a-large-page-goes-when-all-of-it-is-in",
+      test_a_large_page_goes_when_all_of_it_is_in },
     { "/balloon/shared-memory-is-given-back-too", test_shared_memory_is_given_back_too },
     { "/balloon/what-is-no-memory-is-refused", test_what_is_no_memory_is_refused },
     { "/balloon/denied-pages-wait", test_denied_pages_wait },

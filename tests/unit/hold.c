@@ -83,10 +83,24 @@ static void test_first_and_last_are_told(void)
     g_assert_cmpint(lasts, ==, 1);
 }
 
+static void test_denials_can_be_refused(void)
+{
+    HoldPoint p = HOLD_POINT_INIT("Migration");
+    g_autoptr(GError) err = NULL;
+    g_autoptr(Hold) use = NULL;
+
+    p.refusal = "not here";
+    g_assert_null(hold_take(&p, HOLD_DENY, "me", "because", &err));
+    g_assert_cmpstr(err->message, ==, "not here: because");
+    use = hold_take(&p, HOLD_USE, "me", "because", NULL);
+    g_assert_nonnull(use);
+}
+
 const Test tests[] = {
     { "/hold/sides-exclude-each-other", test_sides_exclude_each_other },
     { "/hold/any-number-of-one-side", test_any_number_of_one_side },
     { "/hold/oldest-reason", test_oldest_reason },
     { "/hold/first-and-last-are-told", test_first_and_last_are_told },
+    { "/hold/denials-can-be-refused", test_denials_can_be_refused },
     {}
 };

@@ -132,6 +132,7 @@ static bool vhdx_has_zero_init(Node *n)
 
 const BlockDriver block_vhdx = {
     .name = "vhdx",
+    .stays = "vhdx",
     .kind = BLK_FORMAT,
     .state_size = sizeof(Vhdx),
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,

@@ -388,6 +388,7 @@ static void vmdk_refresh_limits(Node *n)
 
 const BlockDriver block_vmdk = {
     .name = "vmdk",
+    .stays = "vmdk",
     .kind = BLK_FORMAT,
     .state_size = sizeof(Vmdk),
     .takes_backing = true,

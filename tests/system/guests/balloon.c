@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Drives a balloon (the first virtio device), and lies to it. Its command line says what for: "rules"
- * checks the device and ends; "follow" puts as many pages into the balloon as it is asked to, from 16 MiB
- * on, side by side, prints "N pages" whenever that has changed, and goes on.
+ * Drives a balloon (the first virtio device), and lies to it. Its command line says what for:
+ * "rules" checks the device and ends; "follow" puts as many pages into the balloon as it is asked
+ * to, from 16 MiB on, side by side, prints "N pages" whenever that has changed, and goes on.
  */
 #include "guest.h"
 

@@ -174,11 +174,14 @@ static uint32_t random_length(void)
     return random() % 4 ? known[random() % 8] : random() % 2 ? random() % 64 : random() % 70000;
 }
 
-/* Pages for a balloon: the guest's own that it can spare, others that are none, some of them twice. */
+enum { NUMBERS = 32 };
+
+/* Pages for a balloon: some that this guest can spare, some of them twice, others that are none. */
 static void fill_numbers(uint64_t at)
 {
-    for (unsigned i = 0; i < 32 && random() % 16; i++)
-        *(volatile uint32_t *)(at + 4 * i) = random() % 4 ? 0x400 + random() % 0x3000 : random() >> random() % 64;
+    for (unsigned i = 0; i < NUMBERS; i++)
+        *(volatile uint32_t *)(at + 4 * i) = random() % 4 ? 0x400 + random() % 0x3000
+                                                          : 0x8000 + (uint32_t)random() % 0xffff7fff;
 }
 
 /* Puts a chain of some descriptors into a queue, mostly one that could be right. */
@@ -206,9 +209,12 @@ static void submit(unsigned device, unsigned queue)
     /* Numbers of commands and events are small. */
     for (unsigned i = 0; i < 8 && random() % 2; i++)
         *(volatile uint8_t *)(at[0] + i) = random() % 8;
-    if (device == BALLOON)
-        fill_numbers(at[0]);
-    else if (random() % 2) { /* a command for a disk */
+    for (unsigned i = 0; i < count && device == BALLOON; i++) {
+        fill_numbers(at[i]);
+        *(volatile uint32_t *)(area + 16 * ((first + i) % ENTRIES) + 8) =
+            random() % (4 * NUMBERS + 1);
+    }
+    if (device != BALLOON && random() % 2) { /* a command for a disk */
         *(volatile uint16_t *)at[0] = 1 | random() % 2 << 8;
         *(volatile uint8_t *)(at[0] + 19) = random() % 2 ? random() : 0x28 | random() % 4;
     }
