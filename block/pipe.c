@@ -3,6 +3,7 @@
 #include "block/pipe.h"
 #include "block/internal.h"
 #include "io/co-lock.h"
+#include "io/loop.h"
 #include "io/pool.h"
 #include <string.h>
 #include <unistd.h>
@@ -44,7 +45,7 @@ static CO int put(Pipe *p, const void *buf, size_t len)
     PipeWrite w = { p->fd, buf, len };
 
     if (!p->error)
-        p->error = pool_run(write_all, &w);
+        p->error = loop_is_alone() ? write_all(&w) : pool_run(write_all, &w);
     p->at += len;
     return p->error;
 }

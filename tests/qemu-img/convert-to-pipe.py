@@ -94,6 +94,8 @@ def sources_snapshots_and_files():
     with open('into-a-file', 'wb') as f:
         subprocess.run([IMG, 'convert', '-O', 'qcow2', 'in.raw', '-'], stdout=f, check=True)
     same_for_all('into-a-file', 'qcow2')
+    piped('in.raw', '-f', 'raw', '--untrusted', '-O', 'qcow2')
+    same_for_all('out', 'qcow2')
     # A file of that name is meant by a path.
     img('convert', '-O', 'raw', 'in.raw', './-')
     assert pathlib.Path('-').read_bytes() == pathlib.Path('in.raw').read_bytes()
