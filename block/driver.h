@@ -50,6 +50,8 @@ typedef struct {
     int max_iov;
 } Limits;
 
+struct PipeSource;
+
 struct BlockDriver {
     const char *name;       /* "qcow2", also the value of driver= */
     BlockKind kind;
@@ -57,6 +59,7 @@ struct BlockDriver {
     const char *const *more_prefixes; /* "nbd+unix", ...; NULL-ended, NULL: no others */
     size_t state_size;      /* zeroed memory for node_state */
     bool takes_backing;     /* opens a backing file */
+    bool is_container;      /* a file that images come in: found by probing only when that is asked for */
     bool is_compressing;    /* pwrite knows REQ_COMPRESSED */
     /* Images of this format cannot follow a guest that moves: its name then. NULL: they can. */
     const char *stays;
@@ -114,6 +117,12 @@ struct BlockDriver {
     const CreateOpt *create_opts;
     /* Protocols: makes the file. Formats: makes the file through file_create and writes the format. */
     CO bool (*create)(const char *filename, json_t *opts, GError **err);
+    /*
+     * Writes what precedes the content of a new image to @pipe and says where clusters go (block/pipe.h);
+     * *@end: bytes of the whole image. NULL: the format cannot be laid out ahead.
+     */
+    CO bool (*create_ahead)(Handle *pipe, json_t *opts, const struct PipeSource *s, uint64_t *end,
+                            GError **err);
     /*
      * Protocols: a number that changes whenever a regular file is written to, 0 if there is no such
      * file; removes it again after a failed create. NULL: cannot.
@@ -218,6 +227,8 @@ struct BlockDriver {
  */
 enum { PROBE_LEN = 512 };
 const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename);
+/* The same of containers. NULL: of none. */
+const BlockDriver *probe_container(const uint8_t *head, size_t len);
 
 /* ---- a driver's view of its node ------------------------------------------------------------ */
 

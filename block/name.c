@@ -106,7 +106,8 @@ static char *node_plain_name(Node *n)
     if (n->drv->kind == BLK_PROTOCOL)
         return plain_file_name(json_get_str(n->options, "filename", NULL));
     /* One format on top of another is nothing that opening by name would come to. */
-    if (n->drv->kind == BLK_FORMAT && file && file->node->drv->kind != BLK_FORMAT &&
+    if (n->drv->kind == BLK_FORMAT && file &&
+        (file->node->drv->kind != BLK_FORMAT || file->node->drv->prefix) &&
         !is_overridden(n))
         return node_plain_name(file->node);
     return NULL;

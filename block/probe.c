@@ -2,13 +2,15 @@
 /* Which format the bytes of a file are in. The one place where that is guessed. */
 #include "block/internal.h"
 
-const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename)
+static const BlockDriver *probe_kind(bool container, const uint8_t *head, size_t len,
+                                     const char *filename)
 {
     const BlockDriver *best = NULL;
     int best_score = 0;
 
     for (const BlockDriver *const *d = block_drivers; *d; d++) {
-        int score = (*d)->probe ? (*d)->probe(head, len, filename) : 0;
+        int score = (*d)->probe && (*d)->is_container == container
+                        ? (*d)->probe(head, len, filename) : 0;
 
         if (score > best_score) {
             best = *d;
@@ -16,6 +18,16 @@ const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filen
         }
     }
     return best;
+}
+
+const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename)
+{
+    return probe_kind(false, head, len, filename);
+}
+
+const BlockDriver *probe_container(const uint8_t *head, size_t len)
+{
+    return probe_kind(true, head, len, NULL);
 }
 
 CO const BlockDriver *probe_format(Node *n, const char *filename, GError **err)

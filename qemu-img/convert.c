@@ -9,6 +9,7 @@
 #include "qemu-img/createopts.h"
 #include "qemu-img/platform.h"
 #include "qemu-img/progress.h"
+#include "qemu-img/to-pipe.h"
 #include "qemu-img/tool.h"
 #include "qemu-img/untrusted.h"
 #include "util/size.h"
@@ -89,6 +90,8 @@ typedef struct {
     OpenFlags source_flags, target_flags;
     json_t *opts;            /* create options */
     bool has_backing;        /* the target has a backing file */
+    bool to_pipe;            /* the target is standard output */
+    uint64_t pipe_end;       /* bytes of it in all */
 } Convert;
 
 /* ---- options -------------------------------------------------------------------------------- */
@@ -315,6 +318,42 @@ static CO bool convert_open_existing(Convert *c, const char *name)
     return true;
 }
 
+/* Options that need a file which can be written anywhere, or print where the image goes. */
+static bool pipe_check_args(const ConvertArgs *a)
+{
+    const char *what = a->no_create ? "-n"
+                       : a->backing ? "-B"
+                       : a->backing_format ? "-F"
+                       : a->compress ? "-c"
+                       : a->bitmaps ? "--bitmaps"
+                       : a->any_order ? "-W"
+                       : a->offload ? "-C"
+                       : a->target_cache ? "-t"
+                       : a->hash ? "--hash"
+                       : a->platform ? "--for"
+                       : a->progress ? "-p" : NULL;
+
+    return !what || complain("%s is not possible with standard output ('-') as the target; './-' is a "
+                             "file of that name", what);
+}
+
+static CO bool convert_open_pipe(Convert *c)
+{
+    const BlockDriver *format = to_pipe_format(c->format, c->opts);
+
+    if (!format)
+        return false;
+    json_put_int(c->opts, "size", (int64_t)c->job.len);
+    return to_pipe_open(&c->job, format, c->opts, &c->pipe_end);
+}
+
+static CO bool convert_open_target(Convert *c, const char *name)
+{
+    if (c->to_pipe)
+        return convert_open_pipe(c);
+    return c->args->no_create ? convert_open_existing(c, name) : convert_create(c, name);
+}
+
 /* ---- what need not be copied ---------------------------------------------------------------- */
 
 /*
@@ -421,7 +460,7 @@ static CO bool convert_images(Convert *c, char **names, unsigned count)
         return false;
     c->job.target_name = target;
     complain_last_words_set("'%s' is incomplete: the work was not finished", target);
-    if (!(a->no_create ? convert_open_existing(c, target) : convert_create(c, target)))
+    if (!convert_open_target(c, target))
         return false;
     if (a->bitmaps && !bitmaps_supported(handle_node(c->job.target)))
         return false;
@@ -433,6 +472,8 @@ static CO bool convert_images(Convert *c, char **names, unsigned count)
     tool_watch_interrupts();
     if (!copy_run(&c->job))
         return false;
+    if (c->to_pipe)
+        to_pipe_end(&c->job, c->pipe_end);
     if (a->bitmaps && !bitmaps_copy(source, handle_node(c->job.target), a->skip_broken))
         return false;
     return tool_close(&c->job.target);
@@ -507,6 +548,9 @@ static CO int convert_run(const void *args, char **words, int count)
         complain(count ? "The name of the target is missing" : "The names of images are missing");
         return 1;
     }
+    c.to_pipe = !strcmp(words[count - 1], "-") && !a->target_image_opts;
+    if (c.to_pipe && !pipe_check_args(a))
+        return 1;
     if (!open_cache_mode("cache", a->target_cache ? a->target_cache : "unsafe", &c.target_flags) ||
         !open_cache_mode("source cache", a->source_cache, &c.source_flags) ||
         !untrusted_prepare(a->untrusted, &c.source_flags))

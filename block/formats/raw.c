@@ -5,7 +5,7 @@
  * An image that is raw only because its first block looked like nothing else must not be made to
  * look like something else by whoever writes into it: the next time it would be opened as that.
  */
-#include "block/driver.h"
+#include "block/pipe.h"
 #include "block/range.h"
 #include "gen/schema.h"
 #include <inttypes.h>
@@ -248,6 +248,13 @@ static CO bool raw_create(const char *filename, json_t *opts, GError **err)
 
 static const char *const raw_strong_options[] = { "offset", "size", NULL };
 
+/* All of the file is content. */
+static CO bool raw_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint64_t *end, GError **err)
+{
+    *end = s->size;
+    return true;
+}
+
 const BlockDriver block_raw = {
     .name = "raw",
     .kind = BLK_FORMAT,
@@ -264,6 +271,7 @@ const BlockDriver block_raw = {
     .reconfigure_abort = raw_reconfigure_abort,
     .create_opts = create_opts_raw,
     .create = raw_create,
+    .create_ahead = raw_create_ahead,
     .pread = raw_pread,
     .pwrite = raw_pwrite,
     .zero = raw_zero,

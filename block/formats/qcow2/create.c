@@ -5,10 +5,11 @@
  *     header | refcount table | refcount blocks | L1 | encryption header | L2 tables | data
  *
  * The last two only with preallocation; the data area is then one hole, or as the file system
- * preallocates it.
+ * preallocates it. An image that goes to a pipe has both for the clusters that will be written.
  */
 #include "block/formats/qcow2/crypt.h"
 #include "block/formats/qcow2/qcow2.h"
+#include "block/pipe.h"
 #include "io/pool.h"
 #include <string.h>
 
@@ -21,13 +22,20 @@ typedef struct {
     Handle *file;
     uint64_t l2_off, l2_tables, data_off, data_len;
     uint64_t meta_end;       /* up to where refcounts are 1 */
+    /* To a pipe: */
+    uint8_t *used;           /* a bit for each cluster that will be written; NULL: not to a pipe */
+    uint64_t used_count;
+    uint64_t next_table;     /* the L1 entry from which on tables are still to be filled */
+    uint64_t next_off;       /* where the next table, or cluster, lies */
 } Create;
 
 static void create_clear(Create *c)
 {
     qcow2_header_free(&c->q);
     qcow2_crypt_create_clear(&c->crypt);
-    handle_close(c->file);
+    if (!c->used)
+        handle_close(c->file);
+    g_free(c->used);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Create, create_clear)
 
@@ -160,6 +168,26 @@ static uint64_t clusters_of(const Qcow2 *q, uint64_t bytes)
     return div_round_up(bytes, q->cluster);
 }
 
+/* Has the L2 table of L1 entry @i an entry? To a pipe. */
+static bool table_is_used(const Create *c, uint64_t i)
+{
+    uint64_t clusters = clusters_of(&c->q, c->q.size), first = i << c->q.l2_bits;
+    uint64_t end = MIN(clusters, first + (UINT64_C(1) << c->q.l2_bits));
+
+    for (uint64_t guest = first; guest < end; guest++)
+        if (pipe_cluster_is_used(c->used, guest))
+            return true;
+    return false;
+}
+
+static void count_used(Create *c)
+{
+    c->data_len = c->used_count * c->q.cluster;
+    c->l2_tables = 0;
+    for (uint64_t i = 0; i < c->q.l1_len; i++)
+        c->l2_tables += table_is_used(c, i);
+}
+
 /* Places everything; refcount structures count themselves, so until their number is stable. */
 static bool layout(Create *c, GError **err)
 {
@@ -170,6 +198,8 @@ static bool layout(Create *c, GError **err)
     q->l1_len = qcow2_l1_needed(q, q->size);
     c->l2_tables = c->prealloc == PREALLOC_OFF ? 0 : q->l1_len;
     c->data_len = c->prealloc == PREALLOC_OFF || q->data_name ? 0 : guest * q->cluster;
+    if (c->used)
+        count_used(c);
     other = 1 + clusters_of(q, q->l1_len * UINT64_C(8)) + luks + c->l2_tables +
             clusters_of(q, c->data_len);
     for (;;) {
@@ -271,6 +301,42 @@ static void fill_l2(Create *c, uint64_t at, uint8_t *buf, uint64_t len)
     }
 }
 
+/* The same of an image for a pipe: tables that are used, in order. */
+static void fill_l1_used(Create *c, uint64_t at, uint8_t *buf, uint64_t len)
+{
+    if (!at)
+        c->next_off = c->l2_off;
+    for (uint64_t i = 0; i < len / 8; i++) {
+        bool used = table_is_used(c, at / 8 + i);
+
+        be64_put(buf + i * 8, used ? c->next_off | ENTRY_COPIED : 0);
+        c->next_off += used ? c->q.cluster : 0;
+    }
+}
+
+static void fill_l2_used(Create *c, uint64_t at, uint8_t *buf, uint64_t len)
+{
+    const Qcow2 *q = &c->q;
+    uint64_t clusters = clusters_of(q, q->size), entries = UINT64_C(1) << q->l2_bits;
+
+    if (!at)
+        c->next_off = c->data_off;
+    memset(buf, 0, len);
+    for (; len; len -= q->cluster, buf += q->cluster) {
+        while (!table_is_used(c, c->next_table))
+            c->next_table++;
+        for (uint64_t i = 0; i < entries; i++) {
+            uint64_t guest = (c->next_table << q->l2_bits) + i;
+
+            if (guest >= clusters || !pipe_cluster_is_used(c->used, guest))
+                continue;
+            be64_put(buf + i * 8, c->next_off | ENTRY_COPIED);
+            c->next_off += q->cluster;
+        }
+        c->next_table++;
+    }
+}
+
 static CO int write_head(Create *c)
 {
     uint32_t backing_off;
@@ -298,9 +364,9 @@ static CO int write_tables(Create *c)
         r = write_filled(c, q->reftable_off + reftable, q->reftable_len * q->cluster,
                          fill_refblocks);
     if (r >= 0 && q->l1_len)
-        r = write_filled(c, q->l1_off, q->l1_len * UINT64_C(8), fill_l1);
+        r = write_filled(c, q->l1_off, q->l1_len * UINT64_C(8), c->used ? fill_l1_used : fill_l1);
     if (r >= 0 && c->l2_tables)
-        r = write_filled(c, c->l2_off, c->l2_tables * q->cluster, fill_l2);
+        r = write_filled(c, c->l2_off, c->l2_tables * q->cluster, c->used ? fill_l2_used : fill_l2);
     return r;
 }
 
@@ -381,4 +447,45 @@ CO bool qcow2_create(const char *filename, json_t *opts, GError **err)
         return false;
     c.file = file_create(filename, opts, 0, err);
     return c.file && create_image(&c, err);
+}
+
+/* What needs a file that can be written anywhere, or would be none of its own. */
+static bool ahead_check(const Create *c, GError **err)
+{
+    const Qcow2 *q = &c->q;
+    const char *what = c->prealloc != PREALLOC_OFF ? "Preallocation"
+                       : q->data_name ? "A data file"
+                       : q->backing_name ? "A backing file"
+                       : c->crypt.method != QCOW2_CRYPT_NONE ? "Encryption"
+                       : q->subs > 1 ? "Option 'extended_l2'" : NULL;
+
+    return !what ||
+           err_set(err, ENOTSUP, "%s is not possible for an image that is written to a pipe", what);
+}
+
+CO bool qcow2_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint64_t *end,
+                           GError **err)
+{
+    g_auto(Create) c = {};
+    unsigned bits;
+    int r;
+
+    if (!read_options(&c, opts, err) || !ahead_check(&c, err))
+        return false;
+    bits = c.q.cluster_bits;
+    c.used = pipe_used_clusters(s, bits, &c.used_count);
+    if (!c.used)
+        return err_set(err, ENOMEM, "There is no memory for a map of %" PRIu64 " bytes of disk",
+                       s->size);
+    if (!layout(&c, err))
+        return false;
+    c.file = pipe;
+    r = write_head(&c);
+    if (r >= 0)
+        r = write_tables(&c);
+    if (r < 0)
+        return err_set_errno(err, r, "Could not write the metadata");
+    *end = c.meta_end;
+    pipe_set_clusters(pipe, g_memdup2(c.used, clusters_of(&c.q, c.q.size) / 8 + 1), bits, c.data_off);
+    return true;
 }

@@ -304,6 +304,7 @@ const BlockDriver block_qcow2 = {
     .reconfigure_abort = qcow2_reconfigure_abort,
     .create_opts = create_opts_qcow2,
     .create = qcow2_create,
+    .create_ahead = qcow2_create_ahead,
     .amend_opts = amend_opts_qcow2,
     .amend = qcow2_amend,
     .pread = qcow2_pread,

@@ -524,6 +524,8 @@ bool qcow2_prealloc_parse(const char *text, Prealloc *prealloc, GError **err);
 /* cluster_size, refcount_bits and extended_l2, checked; the version is set. */
 bool qcow2_geometry_parse(Qcow2 *q, const json_t *o, GError **err);
 CO bool qcow2_create(const char *filename, json_t *opts, GError **err);
+CO bool qcow2_create_ahead(Handle *pipe, json_t *opts, const struct PipeSource *s, uint64_t *end,
+                           GError **err);
 
 /* ---- snapshot.c ----------------------------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Streams of bzip2, by libbz2. */
 #include "block/inflate.h"
+#include "block/modules/bzip2/file.h"
 #include "util/module.h"
 #include <bzlib.h>
 #include <errno.h>
@@ -19,4 +20,7 @@ static int bzip2_inflate(const void *in, size_t len, void *out, size_t out_len)
     return r == BZ_OK && made == out_len ? 0 : -EIO;
 }
 
-MODULE_EXPORT const InflateModule ferry_module_bzip2 = { .inflate = bzip2_inflate };
+MODULE_EXPORT const InflateModule ferry_module_bzip2 = {
+    .inflate = bzip2_inflate,
+    .codec = &bzip2_codec,
+};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Streams of xz and lzma, by liblzma. */
-#include "block/inflate.h"
+#include "block/modules/lzma/xz.h"
 #include "util/module.h"
 #include <errno.h>
 #include <lzma.h>
@@ -26,4 +26,8 @@ static int lzma_inflate(const void *in, size_t len, void *out, size_t out_len)
     return r == LZMA_STREAM_END && !s.avail_out ? 0 : -EIO;
 }
 
-MODULE_EXPORT const InflateModule ferry_module_lzma = { .inflate = lzma_inflate };
+MODULE_EXPORT const InflateModule ferry_module_lzma = {
+    .inflate = lzma_inflate,
+    .codec = &xz_codec,
+    .index = &xz_index,
+};

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Images that are written front to back, to what cannot seek: a pipe.
+ *
+ * The driver of a format that can be laid out ahead writes its metadata (.create_ahead) once it knows
+ * which parts of the disk have data; then the disk is written in order, by a copy.
+ */
+#ifndef BLOCK_PIPE_H
+#define BLOCK_PIPE_H
+
+#include "block/driver.h"
+
+/* What will be written to the disk. */
+typedef struct PipeSource {
+    uint64_t size;              /* bytes */
+    /* As far as that is alike, at most *@len: is [@off, @off + *@len) zero? Errors count as data. */
+    CO bool (*is_zero)(void *arg, uint64_t off, uint64_t *len);
+    void *arg;
+} PipeSource;
+
+/*
+ * A handle whose writes go to descriptor @fd, which stays the caller's. Offsets may only grow; what
+ * is passed over becomes zeroes. Closing it writes zeroes up to the end that was set.
+ */
+CO Handle *pipe_open(int fd, GError **err);
+
+/* The bytes of the whole image, to be told once all was written: what is missing then are zeroes. */
+void pipe_set_end(Handle *pipe, uint64_t end);
+
+/*
+ * From now on offsets are those of the disk: cluster i of it lies, if bit i of @used is set, after
+ * those before it, the first of them at @start of the pipe. Takes over @used (g_free). Others may not
+ * be written.
+ */
+void pipe_set_clusters(Handle *pipe, uint8_t *used, unsigned cluster_bits, uint64_t start);
+
+/*
+ * A bit for each cluster of the disk that is not zero as a whole; *@count: how many. NULL: no memory.
+ * The caller frees.
+ */
+CO uint8_t *pipe_used_clusters(const PipeSource *s, unsigned cluster_bits, uint64_t *count);
+
+static inline bool pipe_cluster_is_used(const uint8_t *used, uint64_t i)
+{
+    return used[i / 8] >> i % 8 & 1;
+}
+
+#endif
