@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The clock with its memory, ports 70h and 71h: docs/spec/rtc.md. It shows the time of its source, at
- * first the host's in UTC, plus what the guest or the command line has set it off by; it ticks by the
- * guest's time while somebody wants interrupts.
+ * The clock with its memory, ports 70h and 71h: docs/spec/rtc.md. It shows the time of its source
+ * plus what the command line or the guest has set it off by; it ticks by the guest's time while
+ * somebody wants interrupts.
  */
 #include "hw/mc146818.h"
 #include "system/base/clock.h"

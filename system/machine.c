@@ -186,7 +186,8 @@ static bool add_board_devices(Machine *m, GError **err)
     if (m->config.pit)
         add(m, &device_i8254, NULL, NULL, NULL);
     if (m->config.rtc)
-        mc146818_set(add(m, &device_mc146818, NULL, NULL, NULL), m->config.rtc_source, rtc_start(m));
+        mc146818_set(add(m, &device_mc146818, NULL, NULL, NULL), m->config.rtc_source,
+                     rtc_start(m));
     return add_serial(m, err);
 }
 
