@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The clock with its memory, ports 70h and 71h: docs/spec/rtc.md. It shows the host's time in UTC plus
- * what the guest has set it off by; it ticks by the guest's time while somebody wants interrupts.
+ * The clock with its memory, ports 70h and 71h: docs/spec/rtc.md. It shows the time of its source
+ * plus what the command line or the guest has set it off by; it ticks by the guest's time while
+ * somebody wants interrupts.
  */
+#include "hw/mc146818.h"
 #include "system/base/clock.h"
 #include "system/base/device.h"
 #include "util/err.h"
@@ -32,16 +34,19 @@ typedef struct {
 
     uint8_t index;
     uint8_t memory[SIZE];   /* time registers hold what the guest wrote while B_SET is on */
-    int64_t offset;         /* seconds to the host's clock */
+    RtcSource source;
+    int64_t offset;         /* seconds to the source */
 } Rtc;
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
-static int64_t host_ns(void)
+static int64_t source_ns(const Rtc *s)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_REALTIME, &t);
+    if (s->source == RTC_BY_VM)
+        return guest_clock_now();
+    clock_gettime(s->source == RTC_BY_RT ? CLOCK_MONOTONIC : CLOCK_REALTIME, &t);
     return t.tv_sec * SECOND + t.tv_nsec;
 }
 
@@ -72,7 +77,7 @@ static unsigned decode_hours(const Rtc *s, uint8_t v)
 /* Brings the time registers up to date. */
 static void show_time(Rtc *s)
 {
-    time_t now = host_ns() / SECOND + s->offset;
+    time_t now = source_ns(s) / SECOND + s->offset;
     struct tm t = { 0 };
 
     if (s->memory[REG_B] & B_SET)
@@ -99,7 +104,7 @@ static void take_time(Rtc *s)
                          decode(s, s->memory[REG_YEAR])) - 1900,
     };
 
-    s->offset = timegm(&t) - host_ns() / SECOND;
+    s->offset = timegm(&t) - source_ns(s) / SECOND;
 }
 
 /* ---- interrupts ------------------------------------------------------------------------------ */
@@ -121,7 +126,7 @@ static bool alarm_matches(const Rtc *s, unsigned alarm, unsigned reg)
 
 static void arm_tick(Rtc *s)
 {
-    int64_t left = SECOND - host_ns() % SECOND;
+    int64_t left = SECOND - source_ns(s) % SECOND;
 
     guest_timer_cancel(&s->tick);
     if (s->memory[REG_B] & (B_ALARM | B_UPDATE) && !(s->memory[REG_B] & B_SET))
@@ -177,7 +182,7 @@ static uint8_t read_memory(Rtc *s)
     switch (s->index) {
     case REG_A:
         v = s->memory[REG_A];
-        if (!(s->memory[REG_B] & B_SET) && SECOND - host_ns() % SECOND <= ANNOUNCED)
+        if (!(s->memory[REG_B] & B_SET) && SECOND - source_ns(s) % SECOND <= ANNOUNCED)
             v |= A_UPDATING;
         return v;
     case REG_C:
@@ -257,7 +262,7 @@ static void rtc_write(void *opaque, uint64_t offset, unsigned size, uint64_t val
 
 /* ---- migration ------------------------------------------------------------------------------- */
 
-/* Times are those of the host's clock. */
+/* Times are those of the source. */
 typedef struct {
     uint8_t memory[SIZE], index;
     int64_t periodic_timer, next_periodic_time;
@@ -288,25 +293,25 @@ static const StateLayout reinject_layout = {
 static const StateLayout *const rtc_parts[] = { &reinject_layout, NULL };
 static const StateLayout rtc_layout = { "mc146818rtc", 3, 3, sizeof(RtcImage), rtc_fields, rtc_parts };
 
-static int64_t host_due(const GuestTimer *t)
+static int64_t source_due(const Rtc *s, const GuestTimer *t)
 {
-    return t->is_set ? host_ns() + t->due - guest_clock_now() : -1;
+    return t->is_set ? source_ns(s) + t->due - guest_clock_now() : -1;
 }
 
 static void rtc_save(const Device *d, unsigned n, void *image)
 {
     const Rtc *s = (const Rtc *)d;
     RtcImage *i = image;
-    int64_t now = host_ns();
+    int64_t now = source_ns(s);
 
     memcpy(i->memory, s->memory, SIZE);
     i->index = s->index;
-    i->periodic_timer = host_due(&s->periodic);
+    i->periodic_timer = source_due(s, &s->periodic);
     i->next_periodic_time = i->periodic_timer;
     i->period = s->periodic.is_set ? period(s) * 32768 / SECOND : 0;
     i->base = now / SECOND + s->offset;
     i->last_update = now - now % SECOND;
-    i->update_timer = host_due(&s->tick);
+    i->update_timer = source_due(s, &s->tick);
     i->next_alarm_time = s->tick.is_set ? now - now % SECOND + SECOND : 0;
 }
 
@@ -333,6 +338,14 @@ static const DeviceSection rtc_section = {
 };
 
 /* ---- the device ------------------------------------------------------------------------------ */
+
+void mc146818_set(Device *d, RtcSource source, int64_t now)
+{
+    Rtc *s = (Rtc *)d;
+
+    s->source = source;
+    s->offset = now - source_ns(s) / SECOND;
+}
 
 static bool rtc_realize(Device *d, GError **err)
 {

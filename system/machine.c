@@ -16,6 +16,7 @@
 #include "util/err.h"
 #include "util/size.h"
 #include <string.h>
+#include <time.h>
 #include <sys/mman.h>
 
 extern const DeviceClass device_i8254, device_mc146818;
@@ -173,6 +174,19 @@ static bool add_serial(Machine *m, GError **err)
     return add(m, &device_serial, NULL, options, err);
 }
 
+/* What the clock shows at first, in seconds since 1970. */
+static int64_t rtc_start(const Machine *m)
+{
+    time_t now = time(NULL);
+    struct tm t;
+
+    if (m->config.rtc_has_date)
+        return m->config.rtc_date;
+    if (!m->config.rtc_is_local || !localtime_r(&now, &t))
+        return now;
+    return now + t.tm_gmtoff;
+}
+
 static bool add_board_devices(Machine *m, GError **err)
 {
     add_interrupt_controllers(m);
@@ -181,7 +195,8 @@ static bool add_board_devices(Machine *m, GError **err)
     if (m->config.pit)
         add(m, &device_i8254, NULL, NULL, NULL);
     if (m->config.rtc)
-        add(m, &device_mc146818, NULL, NULL, NULL);
+        mc146818_set(add(m, &device_mc146818, NULL, NULL, NULL), m->config.rtc_source,
+                     rtc_start(m));
     return add_serial(m, err);
 }
 

@@ -7,6 +7,7 @@
 #define SYSTEM_MACHINE_H
 
 #include "hw/lapic.h"
+#include "hw/mc146818.h"
 #include "io/co.h"
 #include "target/x86/code-pages.h"
 #include "target/x86/cpuid.h"
@@ -26,6 +27,9 @@ typedef struct {
     const struct Accel *accel;
     bool interpret;         /* -accel tcg,backend=interp */
     bool pic, pit, rtc, isa_serial;
+    RtcSource rtc_source;
+    bool rtc_is_local, rtc_has_date; /* at first it shows the host's local time; .rtc_date */
+    int64_t rtc_date;                /* seconds since 1970, UTC */
     bool auto_kernel_cmdline;
     bool is_none;           /* -M none: nothing but what makes backends */
     const char *kernel, *initrd, *append, *bios; /* NULL: none */

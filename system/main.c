@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qemu-system-x86_64: from the command line to the end of the guest. */
+#include "block/export.h"
+#include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
 #include "control/control.h"
 #include "io/loop.h"
 #include "io/timer.h"
 #include "monitor/monitor.h"
+#include "nbd/service.h"
 #include "net/net.h"
 #include "system/base/lock.h"
 #include "system/drive.h"
@@ -27,7 +30,7 @@
 typedef struct {
     Options *options;
     int exit_code;
-} Job;
+} Service;
 
 static Timer watchdog;
 
@@ -110,7 +113,7 @@ static bool leave_terminal(const Options *o)
 /* Ends all, stores and closes. False: complained. */
 static CO bool tear_down(Machine *m)
 {
-    bool ok = true;
+    bool ok = true, stored;
 
     watchdog.expired = give_up;
     timer_set(&watchdog, clock_now_ns() + END_NS);
@@ -121,7 +124,10 @@ static CO bool tear_down(Machine *m)
     if (m)
         machine_free(m);
     netdev_remove_all();
-    if (!drives_close() || !monitor_nodes_close())
+    jobs_cancel_all();
+    stored = nbd_service_stop();
+    export_remove_all();
+    if (!drives_close() || !monitor_nodes_close() || !stored)
         ok = complain("The last data of an image could not be written");
     monitor_release();
     pid_file_remove();
@@ -136,7 +142,7 @@ static CO bool tear_down(Machine *m)
 
 static CO void run(void *arg)
 {
-    Job *j = arg;
+    Service *j = arg;
     const Options *o = j->options;
     Machine *m = NULL;
     bool ok;
@@ -168,7 +174,7 @@ static CO void run(void *arg)
 
 static int serve(Options *o)
 {
-    Job j = { .options = o };
+    Service j = { .options = o };
 
     signals_block();
     if (o->daemonize && !daemon_fork())

@@ -7,6 +7,7 @@
 #include "util/size.h"
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 static bool parse_on_off(const char *key, const char *v, bool *out, GError **err)
 {
@@ -285,6 +286,67 @@ bool option_action(Options *o, const char *text, GError **err)
         return false;
     args = qmp_set_action_args_parse(items);
     return actions_set(&o->actions, args, err);
+}
+
+/* "2006-06-17T16:01:21" or "2006-06-17". */
+static bool read_date(const char *text, int64_t *seconds)
+{
+    static const char *const forms[] = { "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d" };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(forms); i++) {
+        struct tm t = { 0 };
+        const char *end = strptime(text, forms[i], &t);
+
+        if (end && !*end) {
+            *seconds = timegm(&t);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool rtc_base(MachineConfig *m, const char *base, GError **err)
+{
+    m->rtc_is_local = !strcmp(base, "localtime");
+    m->rtc_has_date = !m->rtc_is_local && strcmp(base, "utc");
+    return !m->rtc_has_date || read_date(base, &m->rtc_date) ||
+           err_set(err, EINVAL, "base is utc, localtime, a date like 2006-06-17 or one with a time "
+                   "like 2006-06-17T16:01:21, not '%s'", base);
+}
+
+static bool rtc_clock(MachineConfig *m, const char *clock, GError **err)
+{
+    static const char *const names[] = { "host", "rt", "vm", NULL };
+
+    for (unsigned i = 0; names[i]; i++)
+        if (!strcmp(clock, names[i])) {
+            m->rtc_source = i;
+            return true;
+        }
+    return err_set(err, EINVAL, "clock is host, rt or vm, not '%s'", clock);
+}
+
+bool option_rtc(Options *o, const char *text, GError **err)
+{
+    g_autoptr(json_t) items = keyval_parse(text, NULL, err);
+    const char *key;
+    json_t *value;
+
+    if (!items)
+        return false;
+    json_object_foreach(items, key, value) {
+        const char *word = json_is_string(value) ? json_string_value(value) : "";
+        bool ok = !strcmp(key, "base")    ? rtc_base(&o->machine, word, err)
+                  : !strcmp(key, "clock") ? rtc_clock(&o->machine, word, err)
+                  : strcmp(key, "driftfix") ? err_set(err, EINVAL, "Invalid parameter '%s'", key)
+                  : !strcmp(word, "none")   ? true
+                  : err_set(err, ENOTSUP, "driftfix is none: interrupts that come too late are not "
+                            "made up for");
+
+        if (!ok)
+            return false;
+    }
+    return true;
 }
 
 /* The one that users of this machine need: it makes the reference's devices what ours are. */

@@ -349,6 +349,8 @@ static const Option options[] = {
     { "action", "reboot=reset|shutdown,shutdown=poweroff|pause,panic=ACTION",
       "what a reboot, a power-off or a crash of the guest does;\n"
       "a crash: pause, shutdown, exit-failure, none", READ(option_action) },
+    { "rtc", "[base=utc|localtime|DATE][,clock=host|rt|vm][,driftfix=none]",
+      "what the clock shows at first, and what it goes by", READ(option_rtc) },
     { "no-reboot", NULL, "end when the guest reboots", apply_no_reboot },
     { "no-shutdown", NULL, "stop, and do not end, when the guest powers off", apply_no_shutdown },
     { "daemonize", NULL, "run in the background", MEMBER(daemonize) },
@@ -365,7 +367,7 @@ static const char *const absent[] = {
     "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "icount", "iscsi", "k",
     "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "no-acpi",
     "no-fd-bootchk", "no-hpet", "numa", "option-rom", "overcommit", "parallel",
-    "pflash", "plugin", "portrait", "readconfig", "rotate", "rtc", "runas", "sandbox", "sd", "seed",
+    "pflash", "plugin", "portrait", "readconfig", "rotate", "runas", "sandbox", "sd", "seed",
     "set", "singlestep", "smbios", "snapshot", "spice", "tpmdev", "usb", "usbdevice", "vga",
     "virtfs", "vnc", "watchdog-action", "win2k-hack", "xen-attach", "xen-domid",
     "xen-domid-restrict", NULL

@@ -53,6 +53,7 @@ bool option_name(Options *o, const char *text, GError **err);
 bool option_uuid(Options *o, const char *text, GError **err);
 bool option_display(Options *o, const char *text, GError **err);
 bool option_action(Options *o, const char *text, GError **err);
+bool option_rtc(Options *o, const char *text, GError **err);
 bool option_global(Options *o, const char *text, GError **err);
 /*
  * What -serial and -qmp take, "unix:PATH,server=on", as the value of a -chardev called @id; or the id
