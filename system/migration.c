@@ -333,7 +333,7 @@ static CO bool await_answer(Transport *t, GError **err)
 static CO bool switch_over(MigSource *s, MachineState before, GError **err)
 {
     CarriedState carried = { .state = before };
-    g_autoptr(GPtrArray) sections = machine_sections(mig.machine, &carried);
+    g_autoptr(GPtrArray) sections = machine_sections(mig.machine, &carried, true);
     int r;
 
     mig.before_stop = s->out.total;
@@ -503,7 +503,7 @@ static void listening(void *opaque, json_t *addresses)
 
 static CO bool receive_from(Transport *t, CarriedState *carried, GError **err)
 {
-    g_autoptr(GPtrArray) sections = machine_sections(mig.machine, carried);
+    g_autoptr(GPtrArray) sections = machine_sections(mig.machine, carried, false);
     g_auto(RamBlocks) ram = { 0 };
     g_auto(Input) in = { 0 };
     bool ok;
