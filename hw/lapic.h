@@ -41,9 +41,9 @@ void lapic_bus_send(LapicBus *bus, const LapicMessage *m);
 void lapic_bus_eoi(LapicBus *bus, uint8_t vector);
 
 /*
- * Where the processors have local APICs of their own, the devices only hold their registers while the
- * processors stand still, and messages go to @send. @route tells what an input of the I/O APICs sends,
- * NULL: nothing, before it does.
+ * Where the processors have local APICs of their own, the devices only hold their registers while
+ * the processors stand still, and messages go to @send. @route tells what an input of the I/O APICs
+ * sends, NULL: nothing, before it does.
  */
 typedef struct {
     void (*send)(void *opaque, const LapicMessage *m);
@@ -84,7 +84,7 @@ typedef struct {
 } LapicRegisters;
 void lapic_get_registers(Device *d, LapicRegisters *out);
 void lapic_set_registers(Device *d, const LapicRegisters *in);
-/* @vector, which counts as taken, has not been served: it is to be taken again. False: it does not. */
+/* @vector, which counts as taken, is to be taken again. False: it does not count as taken. */
 bool lapic_take_back(Device *d, uint8_t vector);
 /* For people. */
 void lapic_describe(const Device *d, GString *out);

@@ -2,9 +2,10 @@
 /*
  * What runs guest code: the translator (tcg.c) or the host's processors (kvm/).
  *
- * While a processor stands still, its registers are in its X86Cpu and those of its local APIC in the
- * device, whatever ran it: commands, debuggers, resets and migration look there and change them
- * there. An accelerator that keeps them elsewhere takes them at .enter and gives them back at .leave.
+ * While a processor stands still, its registers are in its X86Cpu and those of its local APIC in
+ * the device, whatever ran it: commands, debuggers, resets and migration look there and change them
+ * there. An accelerator that keeps them elsewhere takes them at .enter and gives them back at
+ * .leave.
  */
 #ifndef SYSTEM_ACCEL_H
 #define SYSTEM_ACCEL_H
@@ -24,7 +25,7 @@ typedef struct Accel {
     /* On the main loop, before the processor has a thread. */
     bool (*vcpu_new)(Vcpu *v, GError **err);
     void (*vcpu_free)(Vcpu *v); /* also after .vcpu_new has failed */
-    /* On the processor's thread, with the lock: it has stood still and is to run; and the reverse. */
+    /* On the processor's thread, with the lock: it stood still and is to run; and the reverse. */
     void (*enter)(Vcpu *v);
     void (*leave)(Vcpu *v);
     /* Likewise, without the lock: until X86_EVENT_STOP is requested or something happens. */
@@ -43,7 +44,12 @@ typedef struct Accel {
     void (*log_begin)(Machine *m);
     void (*log_sync)(Machine *m);
     void (*log_end)(Machine *m); /* NULL: nothing is to be done */
-    bool has_clock; /* that guests read in memory, by MSR 0x4b564d01 */
+    /*
+     * The clock that guests read in memory, by MSR 0x4b564d01, in ns, while processors stand still.
+     * NULL: there is none.
+     */
+    int64_t (*clock)(const Machine *m);
+    void (*set_clock)(Machine *m, int64_t now);
     bool can_debug; /* break- and watchpoints, and steps */
 } Accel;
 

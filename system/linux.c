@@ -116,15 +116,15 @@ static char *add_to_cmdline(const Machine *m, const char *given)
 {
     g_autofree char *rate = g_strdup_printf("tsc_early_khz=%" PRIu64, guest_tsc_hz() / 1000);
     /* How far the host's own counter can be relied upon is not for us to say. */
-    const char *const additions[] = { rate, m->config.accel->has_clock ? NULL : "tsc=reliable" };
+    const char *const additions[] = { rate, m->config.accel->clock ? NULL : "tsc=reliable" };
     GString *line = g_string_new(given);
 
     for (size_t i = 0; m->config.auto_kernel_cmdline && i < G_N_ELEMENTS(additions); i++) {
-        g_autofree char *key = additions[i] ? g_strndup(additions[i], strcspn(additions[i], "=") + 1)
-                                            : NULL;
+        const char *text = additions[i] ? additions[i] : "";
+        g_autofree char *key = g_strndup(text, strcspn(text, "=") + 1);
 
-        if (key && !strstr(given, key))
-            g_string_append_printf(line, "%s%s", line->len ? " " : "", additions[i]);
+        if (*text && !strstr(given, key))
+            g_string_append_printf(line, "%s%s", line->len ? " " : "", text);
     }
     return g_string_free(line, FALSE);
 }

@@ -380,7 +380,7 @@ static CO bool await_answer(Transport *t, GError **err)
 static CO bool switch_over(MigSource *s, MachineState before, GError **err)
 {
     CarriedState carried = { .state = before };
-    g_autoptr(GPtrArray) sections = machine_sections(mig.machine, &carried);
+    g_autoptr(GPtrArray) sections = machine_sections(mig.machine, &carried, true);
     int r;
 
     mig.before_stop = source_bytes(s);
@@ -593,7 +593,7 @@ static void channel_failed(void *opaque)
 
 static CO bool read_all(RamBlocks *ram, CarriedState *carried, GError **err)
 {
-    g_autoptr(GPtrArray) sections = machine_sections(mig.machine, carried);
+    g_autoptr(GPtrArray) sections = machine_sections(mig.machine, carried, false);
     Transport *t = mig.transport;
     g_auto(Input) in = { 0 };
     uint8_t uuid[16];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/sections.h"
+#include "system/accel.h"
 #include "system/base/clock.h"
 #include "system/vcpu.h"
 #include "system/vcpu-state.h"
@@ -79,6 +80,44 @@ static bool timer_load(void *opaque, unsigned n, const void *image, GError **err
     if (i->tsc_hz && (i->tsc_hz < 1000000 || i->tsc_hz > UINT64_C(100000000000)))
         return err_set(err, ERANGE, "The time stamp counter has %" PRIu64 " Hz", i->tsc_hz);
     guest_clock_set(i->now, i->tsc, i->tsc_hz ? i->tsc_hz : host_tsc_hz());
+    return true;
+}
+
+/* KVM's clock. Where there is none, a processor that reads it is refused: vcpu-state.c. */
+typedef struct {
+    uint64_t now;
+    bool has_reliable, is_reliable; /* it was read by the same counter that guests use */
+} ClockImage;
+
+static const StateField reliable_fields[] = {
+    STATE_B("clock_is_reliable", ClockImage, is_reliable), {}
+};
+static const StateLayout reliable_layout = {
+    "kvmclock/clock_is_reliable", 1, 1, sizeof(ClockImage), reliable_fields, NULL,
+    offsetof(ClockImage, has_reliable)
+};
+static const StateLayout *const clock_parts[] = { &reliable_layout, NULL };
+static const StateField clock_fields[] = { STATE_U("clock", ClockImage, now), {} };
+static const StateLayout clock_layout = {
+    "kvmclock", 1, 1, sizeof(ClockImage), clock_fields, clock_parts
+};
+
+static void clock_save(void *opaque, unsigned n, void *image)
+{
+    const Machine *m = opaque;
+
+    *(ClockImage *)image = (ClockImage){ m->config.accel->clock(m), true, true };
+}
+
+static bool clock_load(void *opaque, unsigned n, const void *image, GError **err)
+{
+    const ClockImage *i = image;
+    Machine *m = opaque;
+
+    if (i->now > INT64_MAX / 4)
+        return err_set(err, ERANGE, "KVM's clock is at %" PRIu64, i->now);
+    if (m->config.accel->set_clock)
+        m->config.accel->set_clock(m, i->now);
     return true;
 }
 
@@ -222,7 +261,7 @@ static void add_devices(GPtrArray *list, Machine *m)
         }
 }
 
-GPtrArray *machine_sections(Machine *m, CarriedState *state)
+GPtrArray *machine_sections(Machine *m, CarriedState *state, bool sending)
 {
     GPtrArray *list = g_ptr_array_new_with_free_func(mig_section_free);
 
@@ -234,6 +273,8 @@ GPtrArray *machine_sections(Machine *m, CarriedState *state)
             add(list, "kvm-tpr-opt", 0, &tpr_layout, NULL, 0, save_nothing, load_nothing);
         add_device(list, vcpu_lapic(m->vcpus->pdata[i]));
     }
+    if (!sending || m->config.accel->clock)
+        add(list, "kvmclock", 0, &clock_layout, m, 0, clock_save, clock_load);
     add_devices(list, m);
     add(list, "globalstate", 0, &state_layout, state, 0, state_save, state_load);
     return list;

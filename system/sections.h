@@ -14,8 +14,11 @@ typedef struct {
 
 /* False: a guest in this state cannot be taken over by others yet. */
 bool machine_state_travels(MachineState s);
-/* All sections, of MigSection *, in the order of streams. @state has to live as long. */
-GPtrArray *machine_sections(Machine *m, CarriedState *state);
+/*
+ * All sections, of MigSection *, in the order of streams: those to be sent, or all that may come.
+ * @state has to live as long.
+ */
+GPtrArray *machine_sections(Machine *m, CarriedState *state, bool sending);
 /* The blocks of memory: @r, which is initialised, for sending (only what there is), or to receive. */
 void machine_ram_blocks(Machine *m, RamBlocks *r, bool sending);
 /* What came has sizes of its own. */

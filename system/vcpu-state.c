@@ -62,8 +62,8 @@ typedef struct {
     uint64_t mcg_cap, mcg_status, mcg_ctl, mce_banks[MCE_REGISTERS], tsc_aux, system_time,
         wall_clock, xcr0, xstate;
     PairImage ymm[16];
-    bool has_poll, has_last_x87, has_tsc_adjust, has_deadline, has_misc;
-    uint64_t poll, x87_ip, x87_dp, tsc_adjust, deadline, misc;
+    bool has_poll, has_last_x87, has_tsc_adjust, has_deadline, has_misc, has_khz;
+    uint64_t poll, x87_ip, x87_dp, tsc_adjust, deadline, misc, khz;
     uint16_t x87_opcode;
 } CpuImage;
 
@@ -152,6 +152,7 @@ static const StateField last_x87_fields[] = {
 static const StateField tsc_adjust_fields[] = { U("env.tsc_adjust", tsc_adjust), {} };
 static const StateField deadline_fields[] = { U("env.tsc_deadline", deadline), {} };
 static const StateField misc_fields[] = { U("env.msr_ia32_misc_enable", misc), {} };
+static const StateField khz_fields[] = { U("env.tsc_khz", khz), {} };
 #define PART(part, title, presence)                                                                \
     static const StateLayout part##_layout = {                                                     \
         title, 1, 1, sizeof(CpuImage), part##_fields, NULL, offsetof(CpuImage, presence)           \
@@ -161,8 +162,9 @@ PART(tsc_adjust, "cpu/msr_tsc_adjust", has_tsc_adjust);
 PART(deadline, "cpu/msr_tscdeadline", has_deadline);
 PART(misc, "cpu/msr_ia32_misc_enable", has_misc);
 PART(poll, "cpu/poll_control_msr", has_poll);
+PART(khz, "cpu/tsc_khz", has_khz);
 static const StateLayout *const cpu_parts[] = {
-    &last_x87_layout, &tsc_adjust_layout, &deadline_layout, &misc_layout, &poll_layout, NULL
+    &last_x87_layout, &tsc_adjust_layout, &deadline_layout, &misc_layout, &poll_layout, &khz_layout, NULL
 };
 static const StateLayout cpu_layout = { "cpu", 12, 12, sizeof(CpuImage), cpu_fields, cpu_parts };
 
@@ -284,6 +286,16 @@ static void save_system(CpuImage *i, const X86Cpu *c)
     i->xcr0 = c->xcr0;
 }
 
+/* Others have it here under KVM, and have it nowhere else. */
+static void save_counter(CpuImage *i, Vcpu *v)
+{
+    if (!vcpu_machine(v)->config.accel->clock)
+        return;
+    i->tsc = guest_tsc_now() + vcpu_cpu(v)->tsc_offset;
+    i->khz = guest_tsc_hz() / 1000;
+    i->has_khz = true;
+}
+
 static void cpu_save(void *opaque, unsigned n, void *image)
 {
     Vcpu *v = opaque;
@@ -310,6 +322,7 @@ static void cpu_save(void *opaque, unsigned n, void *image)
     i->has_deadline = i->deadline;
     i->misc = c->misc_enable;
     i->has_misc = c->misc_enable != 1;
+    save_counter(i, v);
 }
 
 /* ---- loading --------------------------------------------------------------------------------- */
@@ -403,6 +416,8 @@ static bool check(const CpuImage *i, GError **err)
         return err_set(err, EINVAL, "RIP cannot be 0x%" G_GINT64_MODIFIER "x", i->rip);
     if (i->xcr0 & ~(uint64_t)XCR0_KNOWN || !(i->xcr0 & 1))
         return err_set(err, ENOTSUP, "XCR0 cannot be 0x%" G_GINT64_MODIFIER "x", i->xcr0);
+    if (i->has_khz && (i->khz < 1000 || i->khz > 100000000))
+        return err_set(err, ERANGE, "The time stamp counter has %" G_GINT64_MODIFIER "u kHz", i->khz);
     if (i->mode & (1 << 19 | 1 << 21))
         return err_set(err, ENOTSUP, "It is in system management mode or runs a guest itself");
     if (i->exception != NONE || i->interrupt_injected != NONE || i->nmi_injected)
@@ -420,7 +435,7 @@ static bool cpu_load(void *opaque, unsigned n, const void *image, GError **err)
 
     if (!check(i, err))
         return false;
-    if (i->system_time & 1 && !vcpu_machine(v)->config.accel->has_clock)
+    if (i->system_time & 1 && !vcpu_machine(v)->config.accel->clock)
         return err_set(err, ENOTSUP, "It reads the time from KVM's clock, which is not there under "
                        "'%s' (-cpu MODEL,kvm=off at the source does without)",
                        vcpu_machine(v)->config.accel->name);
@@ -437,6 +452,8 @@ static bool cpu_load(void *opaque, unsigned n, const void *image, GError **err)
     load_kept(i, vcpu_kept(v), vcpu_mtrrs(v));
     c->tsc_offset = i->has_tsc_adjust ? i->tsc_adjust : 0;
     c->misc_enable = i->has_misc ? i->misc : 1;
+    if (i->has_khz && i->tsc && vcpu_index(v) == 0)
+        guest_clock_set(guest_clock_now(), i->tsc - c->tsc_offset, i->khz * 1000);
     c->cpl = x86_is_real(c) ? 0 : x86_dpl(&c->segment[X86_SS]);
     x86_update_mode(c);
     x86_tlb_flush(c);

@@ -104,7 +104,8 @@ static void add_entry(Leaves *l, uint32_t leaf, uint32_t subleaf, bool has_suble
                       const uint32_t out[4])
 {
     l->entry[l->head.nent++] = (struct kvm_cpuid_entry2){
-        .function = leaf, .index = subleaf, .eax = out[0], .ebx = out[1], .ecx = out[2], .edx = out[3],
+        .function = leaf, .index = subleaf,
+        .eax = out[0], .ebx = out[1], .ecx = out[2], .edx = out[3],
         .flags = has_subleaves ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
     };
 }
@@ -129,7 +130,9 @@ static void add_range(Leaves *l, Vcpu *v, uint32_t first, uint32_t last)
 static void add_signature(Leaves *l, const X86Model *model)
 {
     const char *name = "KVMKVMKVM\0\0";
-    const uint32_t first[] = { KVM_LEAVES + 1, le32_at(name), le32_at(name + 4), le32_at(name + 8) };
+    const uint32_t first[] = {
+        KVM_LEAVES + 1, le32_at(name), le32_at(name + 4), le32_at(name + 8),
+    };
     const uint32_t second[] = { model->word[X86_WORD_KVM_EAX], 0, 0, 0 };
 
     if (model->hides_kvm || !(model->word[X86_WORD_1_ECX] & HYPERVISOR))
@@ -148,5 +151,6 @@ bool kvm_set_cpuid(Vcpu *v, GError **err)
     add_signature(l, model);
     add_range(l, v, EXTENDED, MIN(MAX(model->info->xlevel, EXTENDED), LAST_EXTENDED + 0x16));
     r = kvm_do(kvm_vcpu(v)->fd, KVM_SET_CPUID2, l);
-    return r >= 0 || err_set_errno(err, -r, "KVM does not take the CPU model '%s'", model->info->name);
+    return r >= 0 || err_set_errno(err, -r, "KVM does not take the CPU model '%s'",
+                                   model->info->name);
 }

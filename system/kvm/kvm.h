@@ -3,8 +3,9 @@
  * Guest code on the host's processors, by Linux's KVM (Linux: Documentation/virt/kvm/api.rst).
  *
  * KVM has the local APICs; the I/O APICs, the legacy controllers and the timers stay ours ("split
- * irqchip"), so that the machine is the same as under tcg. Files: vm.c the guest's memory, interrupts
- * and time; run.c processors; state.c and msrs.c what is in them; cpuid.c what they can do.
+ * irqchip"), so that the machine is the same as under tcg. Files: vm.c the guest's memory,
+ * interrupts and time; run.c processors; state.c and msrs.c what is in them; cpuid.c what they can
+ * do.
  */
 #ifndef SYSTEM_KVM_KVM_H
 #define SYSTEM_KVM_KVM_H
@@ -47,7 +48,7 @@ int kvm_do(int fd, unsigned long request, void *arg);
 typedef struct {
     int fd;
     struct kvm_run *run;
-    bool is_broken; /* complained; it does not run any more */
+    bool is_broken; /* complained; it does not run until it is given a state anew */
     bool warned_of_rate;
     uint64_t tsc_khz;
     uint64_t mcg_cap; /* of its machine checks */
@@ -76,7 +77,8 @@ bool kvm_give_state(Vcpu *v);
 bool kvm_msrs_find(Vcpu *v, GError **err);
 bool kvm_take_msrs(Vcpu *v, LapicRegisters *apic);
 bool kvm_give_msrs(Vcpu *v);
-bool kvm_give_rate(Vcpu *v);
+/* Only warns. */
+void kvm_give_rate(Vcpu *v);
 bool kvm_give_deadline(Vcpu *v, const LapicRegisters *apic);
 /* False with @err. */
 bool kvm_read_host(GError **err);

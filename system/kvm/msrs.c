@@ -49,12 +49,13 @@ typedef struct {
 
 static unsigned places(Vcpu *v, Place *out)
 {
+    uint8_t *registers = (uint8_t *)vcpu_cpu(v);
     VcpuMtrrs *mtrrs = vcpu_mtrrs(v);
     VcpuKept *kept = vcpu_kept(v);
     unsigned n = 0;
 
     for (size_t i = 0; i < G_N_ELEMENTS(plain); i++)
-        out[n++] = (Place){ plain[i].index, (uint64_t *)((uint8_t *)vcpu_cpu(v) + plain[i].member) };
+        out[n++] = (Place){ plain[i].index, (uint64_t *)(registers + plain[i].member) };
     for (unsigned i = 0; i < FIXED_MTRRS; i++)
         out[n++] = (Place){ fixed_mtrrs[i], &mtrrs->fixed[i] };
     for (unsigned i = 0; i < 2 * VARIABLE_MTRRS; i++)
@@ -121,7 +122,8 @@ bool kvm_msrs_find(Vcpu *v, GError **err)
     for (unsigned i = 0; i < n; i++) {
         uint64_t value = 0;
 
-        if (!one(v, KVM_GET_MSRS, all[i].index, &value) && !one(v, KVM_SET_MSRS, all[i].index, &value))
+        if (!one(v, KVM_GET_MSRS, all[i].index, &value) &&
+            !one(v, KVM_SET_MSRS, all[i].index, &value))
             g_array_append_val(k->msrs, all[i].index);
     }
     k->tsc_khz = MAX(kvm_do(k->fd, KVM_GET_TSC_KHZ, NULL), 0);
@@ -133,23 +135,23 @@ bool kvm_msrs_find(Vcpu *v, GError **err)
 /* ---- the counter ----------------------------------------------------------------------------- */
 
 /* Without scaling, KVM can make it faster than the host's, but not slower. */
-bool kvm_give_rate(Vcpu *v)
+void kvm_give_rate(Vcpu *v)
 {
     KvmVcpu *k = kvm_vcpu(v);
     uint64_t khz = guest_tsc_hz() / 1000;
 
     if (khz == k->tsc_khz)
-        return true;
-    if (kvm_do(k->fd, KVM_SET_TSC_KHZ, GSIZE_TO_POINTER(khz)) < 0 && !k->warned_of_rate) {
+        return;
+    if (kvm_do(k->fd, KVM_SET_TSC_KHZ, GSIZE_TO_POINTER(khz)) >= 0) {
+        k->tsc_khz = khz;
+    } else if (!k->warned_of_rate && vcpu_index(v) == 0) {
         complain("warning: The guest's time stamp counter went at %" G_GUINT64_FORMAT
                  " kHz, and goes at %" G_GUINT64_FORMAT " kHz here", khz, k->tsc_khz);
         k->warned_of_rate = true;
-        return true;
     }
-    return true;
 }
 
-/* Where the guest's time did not stand still, the counter is where it should be, and keeps its pace. */
+/* Where the guest's time did not stand still, the counter is where it should be, and goes on. */
 static bool give_counter(Vcpu *v)
 {
     uint64_t wanted = guest_tsc_now() + vcpu_cpu(v)->tsc_offset, now = 0;
@@ -211,7 +213,8 @@ static bool all_done(Vcpu *v, const Registers *r, unsigned n, int done, const ch
     if (done == (int)n)
         return true;
     which = done < 0 ? g_strdup_printf("%s model-specific registers", what)
-                     : g_strdup_printf("%s model-specific register 0x%x", what, r->entry[done].index);
+                     : g_strdup_printf("%s model-specific register 0x%x", what,
+                                       r->entry[done].index);
     kvm_break(v, which, done < 0 ? -done : EINVAL);
     return false;
 }
@@ -232,12 +235,21 @@ bool kvm_take_msrs(Vcpu *v, LapicRegisters *apic)
     return take_counter(v);
 }
 
+/* Setting some writes to the guest's memory: only what has changed is set. */
 bool kvm_give_msrs(Vcpu *v)
 {
     Place at[REGISTERS_MAX];
     Registers r = { 0 };
-    unsigned n = gather(v, at, &r);
+    unsigned n = gather(v, at, &r), changed = 0;
 
-    return all_done(v, &r, n, kvm_do(kvm_vcpu(v)->fd, KVM_SET_MSRS, &r), "setting") &&
-           give_counter(v);
+    if (!all_done(v, &r, n, kvm_do(kvm_vcpu(v)->fd, KVM_GET_MSRS, &r), "reading"))
+        return false;
+    for (unsigned i = 0; i < n; i++)
+        if (r.entry[i].data != *at[i].value)
+            r.entry[changed++] = (struct kvm_msr_entry){ at[i].index, .data = *at[i].value };
+    r.head.nmsrs = changed;
+    if (changed &&
+        !all_done(v, &r, changed, kvm_do(kvm_vcpu(v)->fd, KVM_SET_MSRS, &r), "setting"))
+        return false;
+    return give_counter(v);
 }

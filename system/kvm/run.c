@@ -39,8 +39,8 @@ static void kicked(int signal)
 }
 
 /*
- * The event that it is kicked for has been requested before. A processor that is about to enter comes
- * back at once because of the field, one that is inside because of the signal.
+ * The event that it is kicked for has been requested before. A processor that is about to enter
+ * comes back at once because of the field, one that is inside because of the signal.
  */
 void kvm_kick(Vcpu *v)
 {
@@ -155,14 +155,18 @@ static X86Exit failed(Vcpu *v, const char *what, int error)
     machine_lock();
     kvm_break(v, what, error);
     machine_unlock();
+    take_event(v, X86_EVENT_STOP);
     return X86_RAN;
 }
 
 static X86Exit internal_error(Vcpu *v)
 {
     const struct kvm_run *run = kvm_vcpu(v)->run;
-    g_autofree char *what = g_strdup_printf("internal error %u at RIP 0x%" G_GINT64_MODIFIER "x",
-                                            run->internal.suberror, vcpu_cpu(v)->rip);
+    struct kvm_regs at = { 0 };
+    g_autofree char *what = NULL;
+
+    kvm_do(kvm_vcpu(v)->fd, KVM_GET_REGS, &at);
+    what = g_strdup_printf("internal error %u at RIP 0x%llx", run->internal.suberror, at.rip);
 
     return failed(v, what, run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION ? ENOSYS : EIO);
 }
@@ -210,16 +214,18 @@ static X86Exit answer(Vcpu *v)
 }
 
 /*
- * An access to a device is complete for KVM only when it is entered again: so it is left only after a
- * turn in which nothing came.
+ * An access to a device is complete for KVM only when it is entered again: so it is left only after
+ * a turn in which nothing came.
  */
 X86Exit kvm_run(Vcpu *v, VcpuDebug how)
 {
     KvmVcpu *k = kvm_vcpu(v);
 
-    while (!k->is_broken) {
+    for (;;) {
         X86Exit why;
 
+        if (k->is_broken)
+            return failed(v, "", 0);
         give_events(v);
         if (ioctl(k->fd, KVM_RUN, NULL) >= 0) {
             why = answer(v);
@@ -233,21 +239,19 @@ X86Exit kvm_run(Vcpu *v, VcpuDebug how)
             return failed(v, "running", errno);
         }
     }
-    take_event(v, X86_EVENT_STOP);
-    return X86_RAN;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
 void kvm_enter(Vcpu *v)
 {
+    kvm_vcpu(v)->is_broken = false;
     kvm_give_state(v);
 }
 
 void kvm_leave(Vcpu *v)
 {
-    if (!kvm_vcpu(v)->is_broken)
-        kvm_take_state(v);
+    kvm_take_state(v);
 }
 
 static bool set_up(Vcpu *v, GError **err)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What is in a processor and its local APIC, from KVM to the structs that all else knows, and back. */
+/* A processor and its local APIC: from KVM to the structs that all else knows, and back. */
 #include "system/kvm/kvm.h"
 #include "target/x86/mmu.h"
 #include "target/x86/x87.h"
@@ -61,8 +61,8 @@ static bool give_registers(Vcpu *v)
 
 static X86Segment take_segment(const struct kvm_segment *s)
 {
-    uint16_t rights = s->type | s->s << 4 | s->dpl << X86_AR_DPL_SHIFT | (s->present ? X86_AR_P : 0) |
-                      (s->avl ? X86_AR_AVL : 0) | (s->l ? X86_AR_L : 0) | (s->db ? X86_AR_DB : 0) |
+    uint16_t rights = s->type | s->s << 4 | s->dpl << X86_AR_DPL_SHIFT |
+                      (s->present ? X86_AR_P : 0) | (s->avl ? X86_AR_AVL : 0) | (s->l ? X86_AR_L : 0) | (s->db ? X86_AR_DB : 0) |
                       (s->g ? X86_AR_G : 0);
 
     return (X86Segment){ s->selector, s->unusable ? 0 : rights, s->limit, s->base };
@@ -373,8 +373,9 @@ bool kvm_give_state(Vcpu *v)
 {
     LapicRegisters apic;
 
+    kvm_give_rate(v);
     lapic_get_registers(vcpu_lapic(v), &apic);
     return give_system(v, &apic) && give_registers(v) && give_xcr0(v) && give_vectors(v) &&
-           give_debug(v) && kvm_give_rate(v) && kvm_give_msrs(v) && give_apic(v, &apic) &&
+           give_debug(v) && kvm_give_msrs(v) && give_apic(v, &apic) &&
            kvm_give_deadline(v, &apic) && give_mp_state(v) && give_events(v);
 }

@@ -202,8 +202,8 @@ static void send_message(void *opaque, const LapicMessage *m)
 
 static void set_routes(KvmVm *vm)
 {
-    size_t size = sizeof(struct kvm_irq_routing) + KVM_INPUTS * sizeof(struct kvm_irq_routing_entry);
-    g_autofree struct kvm_irq_routing *all = g_malloc0(size);
+    const size_t entries = KVM_INPUTS * sizeof(struct kvm_irq_routing_entry);
+    g_autofree struct kvm_irq_routing *all = g_malloc0(sizeof(*all) + entries);
     int r;
 
     for (unsigned i = 0; i < KVM_INPUTS; i++)
@@ -238,7 +238,7 @@ static const LapicRemote remote = { send_message, route };
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
-/* Differences below do not matter: what the guest sees of a short halt, or of reading two clocks. */
+/* Smaller differences do not matter: those of a short halt, or of reading two clocks. */
 enum { CLOCK_SLACK_NS = 1000000 };
 
 static bool read_clock(const KvmVm *vm, int64_t *now)
@@ -251,6 +251,11 @@ static bool read_clock(const KvmVm *vm, int64_t *now)
     return true;
 }
 
+static int64_t kvm_clock(const Machine *m)
+{
+    return MAX(guest_clock_now() + kvm_vm(m)->clock_ahead, 0);
+}
+
 /* KVM's clock goes on while the guest's time stands still. */
 static void kvm_resume(Machine *m)
 {
@@ -259,7 +264,7 @@ static void kvm_resume(Machine *m)
 
     if (!vm || vm->is_running)
         return;
-    wanted = MAX(guest_clock_now() + vm->clock_ahead, 0);
+    wanted = kvm_clock(m);
     if (read_clock(vm, &now) && ABS(now - wanted) > CLOCK_SLACK_NS)
         kvm_do(vm->fd, KVM_SET_CLOCK, &(struct kvm_clock_data){ .clock = wanted });
     vm->is_running = true;
@@ -275,6 +280,11 @@ static void kvm_pause(Machine *m)
     if (read_clock(vm, &now))
         vm->clock_ahead = now - guest_clock_now();
     vm->is_running = false;
+}
+
+static void kvm_set_clock(Machine *m, int64_t now)
+{
+    kvm_vm(m)->clock_ahead = now - guest_clock_now();
 }
 
 /* ---- the accelerator ------------------------------------------------------------------------- */
@@ -328,8 +338,9 @@ static void kvm_end(Machine *m)
 }
 
 const Accel accel_kvm = {
-    .name = "kvm", .starts_itself = true, .open = kvm_open, .host = kvm_host, .begin = kvm_begin, .end = kvm_end,
-    .vcpu_new = kvm_vcpu_new, .vcpu_free = kvm_vcpu_free, .enter = kvm_enter, .leave = kvm_leave,
-    .run = kvm_run, .kick = kvm_kick, .resume = kvm_resume, .pause = kvm_pause,
-    .has_clock = true, .log_begin = kvm_log_begin, .log_sync = kvm_log_sync, .log_end = kvm_log_end,
+    .name = "kvm", .starts_itself = true, .open = kvm_open, .host = kvm_host,
+    .begin = kvm_begin, .end = kvm_end, .vcpu_new = kvm_vcpu_new, .vcpu_free = kvm_vcpu_free,
+    .enter = kvm_enter, .leave = kvm_leave, .run = kvm_run, .kick = kvm_kick,
+    .resume = kvm_resume, .pause = kvm_pause, .clock = kvm_clock, .set_clock = kvm_set_clock,
+    .log_begin = kvm_log_begin, .log_sync = kvm_log_sync, .log_end = kvm_log_end,
 };

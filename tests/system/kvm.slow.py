@@ -16,12 +16,18 @@ import emulated_host
 from cases import BUILD, case, main
 from guests import build, run_guest
 from linux_guest import boot, ramdisk
-from migrating import check_moved, source, target, wait_for
+from migrating import Emulator, check_moved, source, target, wait_for
 
 KVM = ('-accel', 'kvm')
 TIMEOUT = 900
 # What KVM's local APIC does otherwise than ours, and what depends on how fast the guest is.
 OTHERWISE = 'apic: version and vectors', 'apic: a vector below 16 is an error', 'i8254: it counts down'
+
+
+def move(a, uri):
+    """However slow this machine is: what is written while memory goes may take a minute to send."""
+    assert a.answer('migrate-set-parameters', downtime_limit=60000) == {}
+    a.migrate(uri)
 
 
 @case
@@ -62,30 +68,52 @@ def a_guest_goes_from_tcg_to_kvm_and_back():
     with source(*model) as a, target('unix:1.sock', *model, name='there', accel='kvm') as b, \
             target('unix:2.sock', *model, name='back') as c:
         a.await_rounds()
-        a.migrate('unix:1.sock')
+        move(a, 'unix:1.sock')
         check_moved(a, b)
-        b.migrate('unix:2.sock')
+        move(b, 'unix:2.sock')
         check_moved(a, b, c)
 
 
 @case
-def linux_runs_on_one_processor_and_on_two():
-    kernel = ramdisk('for i in 1 2 3 4; do (echo "sum $(/bin/busybox seq 2000 | /bin/busybox md5sum)") & '
-                     'done; wait; echo "CLOCK $(/bin/busybox cat '
-                     '/sys/devices/system/clocksource/clocksource0/current_clocksource)"')
+def linux_boots_and_powers_off():
+    kernel = ramdisk('echo "SUM $(/bin/busybox seq 2000 | /bin/busybox md5sum)"; echo "CLOCK '
+                     '$(/bin/busybox cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"')
+    said = boot(kernel, *KVM, '-cpu', 'qemu64')
     digest = hashlib.md5(''.join(f'{i}\n' for i in range(1, 2001)).encode()).hexdigest()
-    for cpus in 1, 2:
-        said = boot(kernel, *KVM, '-cpu', 'qemu64', '-smp', cpus)
-        assert f'UP {cpus}' in said and 'CLOCK kvm-clock' in said, said
-        assert said.count(f'sum {digest}') == 4, said
+    assert 'UP 1' in said and f'SUM {digest}' in said and 'CLOCK kvm-clock' in said, said
+
+
+def linux(name, kernel, *options):
+    return Emulator(name, '-m', '128', '-smp', '2', '-cpu', 'qemu64', '-kernel', kernel, '-initrd', 'initrd',
+                    '-append', 'console=ttyS0 quiet panic=-1', *options, accel='kvm')
+
+
+def ticks(*guests):
+    return [int(n) for n in re.findall(r'tick (\d+)\n', ''.join(g.printed.read_text() for g in guests))]
+
+
+@case
+def linux_on_two_processors_goes_elsewhere():
+    """Each prints in its turn."""
+    kernel = ramdisk('i=0; while :; do i=$((i + 1)); /bin/busybox taskset $((1 + i % 2)) /bin/busybox echo '
+                     '"tick $i"; /bin/busybox usleep 50000; done')
+    with linux('here', kernel) as a, linux('there', kernel, '-incoming', 'unix:m.sock') as b:
+        wait_for(lambda: len(ticks(a)) >= 4)
+        assert 'UP 2' in a.printed.read_text()
+        assert len(a.answer('query-cpus-fast')) == 2
+        move(a, 'unix:m.sock')
+        wait_for(lambda: len(ticks(b)) >= 4)
+        seen = ticks(a, b)
+        assert seen == list(range(1, len(seen) + 1)), seen
 
 
 def in_emulated_host():
     words = sys.executable, '-B', pathlib.Path(__file__).resolve(), *sys.argv[1:]
     command = ' '.join(f"'{word}'" for word in words)
     folder = os.environ.get('FERRY_TEST_KERNEL', '')
+    # By epoll: with io_uring the emulator there does not end now and then, which is to be looked into.
     script = (f"FERRY_BUILD='{BUILD}' FERRY_TEST_KERNEL='{folder}' FERRY_GUESTS=$PWD FERRY_SLOWER=15 "
-              f'exec {command}')
+              f'FERRY_LOOP=epoll exec {command}')
     files = {name: build(name) for name in ('devices', 'pages')}
     code, output = emulated_host.run(script, {'kvm_amd': ''}, TIMEOUT, files,
                                      ('-cpu', 'max,la57=off', '-m', '2G'))
