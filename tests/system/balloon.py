@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The balloon: memory comes back to the host, holds that forbid it, statistics, and moving with it."""
-import json
 import pathlib
 import re
 import sys
@@ -18,17 +17,10 @@ MODERN = ('-global', 'virtio-mmio.force-legacy=false')
 
 
 class Follower(Emulator):
-    """A guest of 64 MiB that follows its balloon, of up to 32 MiB, and keeps its events."""
+    """A guest of 64 MiB that follows its balloon, of up to 32 MiB."""
 
     def __init__(self, name, *options, **more):
         super().__init__(name, '-kernel', build('balloon'), '-append', 'follow', *options, **more)
-        self.events = []
-
-    def ask(self, text, resync=False):
-        lines = super().ask(text, resync)
-        if hasattr(self, 'events'):
-            self.events += [json.loads(line) for line in lines if '"event"' in line]
-        return lines
 
     def event_names(self):
         self.answer('query-name')
