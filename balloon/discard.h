@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Whether memory of the guest may be discarded. Whoever relies on its pages staying where they are,
- * a device of the host that has them pinned for example, holds a denial meanwhile.
+ * Whether memory of the guest may be discarded. Code that relies on its pages staying where they
+ * are, such as a host device that has pinned them, holds a denial for as long as it does.
  *
  * Holds are taken and released on the main loop, without the machine's lock.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Two bits a guest page: it is in the balloon; it is, and its memory has not been given back.
- * Pages are handled in runs, so that a guest whose pages lie side by side costs one system call a
- * run.
+ * There are two bits for each guest page: .in, the page is in the balloon; .kept, it is in the
+ * balloon but its memory has not been given back to the host. Adjacent pages are handled together,
+ * as one run, at the cost of one system call.
  */
 #include "balloon/pages.h"
 #include "balloon/discard.h"
@@ -147,7 +147,7 @@ typedef struct {
     uint64_t page, count, number;
 } Run;
 
-/* Its content is about to go: tells whoever keeps something made of it. */
+/* Gives back a run, and tells whoever keeps something made of its content, as translators do. */
 static void run_put(BalloonPages *p, const Run *run)
 {
     if (!run->count)

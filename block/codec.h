@@ -42,7 +42,7 @@ typedef struct {
     int (*decode)(void *d, CodecBuffers *b);
     /* May the file end here? NULL: files end where the size says. */
     bool (*may_end)(const void *d);
-    /* After a call that set is_point: completes @p, whose @out and @in are set. False: no memory. */
+    /* After a call that set is_point: completes @p, whose .out and .in are set. False: no memory */
     bool (*point_save)(void *d, CodecPoint *p);
     /*
      * The last place at or before offset @out of the content, for files with an index of their own;

@@ -203,7 +203,7 @@ static int step_run(void *arg)
             r = point_found(c);
         if (r != CODEC_MORE)
             return r;
-        /* Once it may only have come to another state. */
+        /* One call without progress may be a change of state. After two, input is short or bad. */
         idle = used || made ? 0 : idle + 1;
         if (idle > 1)
             return c->input_len ? -EIO : CODEC_MORE;
@@ -307,8 +307,8 @@ static uint32_t zeroes_known(const Compressed *c, uint64_t index)
 }
 
 /*
- * Decodes from where the decoder is to the end of a chunk, and keeps that if it is whole. *@made: bytes,
- * 0 at the end of the content.
+ * Decodes from where the decoder is to the end of a chunk, and keeps that if it is whole. *@made:
+ * bytes, 0 at the end of the content.
  */
 static CO int chunk_decode(Compressed *c, size_t *made)
 {
@@ -380,8 +380,8 @@ CO bool compressed_scan(Compressed *c, GError **err)
     if (r == 0 && made)
         r = -EFBIG;
     if (r < 0)
-        return err_set_errno(err, r, "Could not decode what is before byte %" PRIu64 " of the file",
-                             c->in_at);
+        return err_set_errno(err, r, "Could not decode the compressed data before byte %" PRIu64
+                             " of the file", c->in_at);
     c->size = c->out_at;
     return true;
 }

@@ -19,8 +19,8 @@ Compressed *compressed_new(const Codec *codec, void *state, Edge *file);
 void compressed_free(Compressed *c);
 
 /*
- * Adds a place that is known without decoding, unless the last one is near. In order of offsets. Takes
- * over the window.
+ * Adds a place that is known without decoding, unless the last one is near. In order of offsets.
+ * Takes over the window.
  */
 void compressed_add_point(Compressed *c, const CodecPoint *p);
 
@@ -31,7 +31,7 @@ void compressed_set_size(Compressed *c, uint64_t size);
  * @err.
  */
 CO bool compressed_scan(Compressed *c, GError **err);
-/* Makes sure of the size: by option "size" of @options, or by a scan if nothing else has told it. */
+/* Settles the size: by option "size" of @options, or by a scan if nothing else has told it. */
 CO bool compressed_settle(Compressed *c, const json_t *options, GError **err);
 uint64_t compressed_size(const Compressed *c);
 

@@ -23,7 +23,7 @@ char *container_plain_filename(Node *n)
 
 CO Edge *container_open_file(Node *n, const json_t *options, GError **err)
 {
-    if (!node_fall_back_read_only(n, "What is packed can only be read", err))
+    if (!node_fall_back_read_only(n, "Compressed files and archives can only be read", err))
         return NULL;
     return node_open_child(n, "file", NULL, options, ROLE_STORAGE, false, err);
 }

@@ -2,8 +2,8 @@
 /*
  * Images that are written front to back, to what cannot seek: a pipe.
  *
- * The driver of a format that can be laid out ahead writes its metadata (.create_ahead) once it knows
- * which parts of the disk have data; then the disk is written in order, by a copy.
+ * The driver of a format that can be laid out ahead writes its metadata (.create_ahead) once it
+ * knows which parts of the disk have data; then the disk is written in order, by a copy.
  */
 #ifndef BLOCK_PIPE_H
 #define BLOCK_PIPE_H
@@ -13,7 +13,7 @@
 /* What will be written to the disk. */
 typedef struct PipeSource {
     uint64_t size;              /* bytes */
-    /* As far as that is alike, at most *@len: is [@off, @off + *@len) zero? Errors count as data. */
+    /* Is [@off, @off + *@len) zero? Shortens *@len to where that changes. Errors count as data. */
     CO bool (*is_zero)(void *arg, uint64_t off, uint64_t *len);
     void *arg;
 } PipeSource;
@@ -24,19 +24,19 @@ typedef struct PipeSource {
  */
 CO Handle *pipe_open(int fd, GError **err);
 
-/* The bytes of the whole image, to be told once all was written: what is missing then are zeroes. */
+/* The image's size in bytes, to be set when all was written; zeroes fill it up when closing. */
 void pipe_set_end(Handle *pipe, uint64_t end);
 
 /*
- * From now on offsets are those of the disk: cluster i of it lies, if bit i of @used is set, after
- * those before it, the first of them at @start of the pipe. Takes over @used (g_free). Others may not
- * be written.
+ * From now on offsets are those of the disk. Its clusters whose bit in @used is set follow each
+ * other in the pipe, the first at offset @start; no other cluster may be written. Takes over @used
+ * (g_free).
  */
 void pipe_set_clusters(Handle *pipe, uint8_t *used, unsigned cluster_bits, uint64_t start);
 
 /*
- * A bit for each cluster of the disk that is not zero as a whole; *@count: how many. NULL: no memory.
- * The caller frees.
+ * A bit for each cluster of the disk that is not zero as a whole; *@count: how many. NULL: no
+ * memory. The caller frees.
  */
 CO uint8_t *pipe_used_clusters(const PipeSource *s, unsigned cluster_bits, uint64_t *count);
 

@@ -12,8 +12,8 @@
 void own_mount_add(const char *path);
 void own_mount_remove(const char *path);
 /*
- * True if @path, which may be a link, means such a file. Does not wait for the file system it is on.
- * Any loop, while no mount comes or goes.
+ * True if @path, which may be a link, means such a file. Does not wait for the file system it is
+ * on. Any loop, while no mount comes or goes.
  */
 bool own_mount_has(const char *path);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migration/forecast.h"
 
-/* So many passes later nothing is certain any more. */
+/* A migration that needs more passes than this counts as one that does not converge. */
 enum { PASSES_MAX = 1000 };
 
 static double written(const Measured *m, double seconds)

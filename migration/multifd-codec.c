@@ -36,7 +36,8 @@ MultifdCodec *multifd_codec_new(MultifdCompression kind, int level, bool sends, 
     c->sends = sends;
     if (kind == MULTIFD_ZLIB ? open_zlib(c, level) : open_zstd(c, level))
         return c;
-    err_set(err, ENOMEM, "Compression of memory cannot begin");
+    err_set(err, ENOMEM, "There is no memory for multifd's %s",
+            sends ? "compressor" : "decompressor");
     multifd_codec_free(c);
     return NULL;
 }

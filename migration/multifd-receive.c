@@ -78,7 +78,8 @@ static bool check_flags(Receiver *r, const MultifdPacket *p)
         return refuse(r, "flags", "0x%" PRIx32 " has a bit that means nothing", flags);
     /* Packets without pages may tell nothing of compression. */
     if (compression != r->all->config.compression && (be32_get(p->pages) || compression))
-        return refuse(r, "flags", "The source compresses in way %" PRIu32 ", way %u is expected",
+        return refuse(r, "flags", "Compression %" PRIu32 " instead of %u (0 none, 1 zlib, 2 zstd): "
+                      "set the same multifd-compression at both sides",
                       compression, r->all->config.compression);
     return true;
 }
@@ -149,9 +150,10 @@ static CO bool read_hello(Receiver *r)
     if (!read_all(r, &h, sizeof(h), false) || !check_start(r, h.magic, h.version))
         return false;
     if (memcmp(h.uuid, r->all->config.uuid, sizeof(h.uuid)))
-        return refuse(r, "uuid", "The source's guest is another one");
+        return refuse(r, "uuid", "It is not this guest's: start both sides with the same -uuid");
     if (h.id >= r->all->config.channels)
-        return refuse(r, "id", "%u, with %u channels", h.id, r->all->config.channels);
+        return refuse(r, "id", "%u, but there are %u channels: set the same multifd-channels at "
+                      "both sides", h.id, r->all->config.channels);
     r->is_greeted = true;
     return true;
 }
@@ -175,10 +177,10 @@ static CO bool read_body(Receiver *r, const MultifdPacket *p, RamBlock *b)
         if (!r->codec && !read_all(r, to, (size_t)n * RAM_PAGE_SIZE, false))
             return false;
         if (r->codec && !multifd_expand(r->codec, to, (size_t)n * RAM_PAGE_SIZE))
-            return refuse(r, "body", "It is damaged");
+            return refuse(r, "body", "The compressed pages are damaged");
     }
     return !r->codec || multifd_expand_end(r->codec) ||
-           refuse(r, "body", "It is longer than %" PRIu32 " pages", pages);
+           refuse(r, "body", "It has more than the %" PRIu32 " pages of the header", pages);
 }
 
 /* True: more packets of the round follow. */

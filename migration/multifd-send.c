@@ -219,7 +219,7 @@ static CO bool greet(MultifdSend *m, const Sender *s, unsigned id, GError **err)
 
     memcpy(h.uuid, m->config.uuid, sizeof(h.uuid));
     r = channel_write_all(s->channel, &h, sizeof(h));
-    return r >= 0 || err_set_errno(err, r, "Channel %u cannot be written", id);
+    return r >= 0 || err_set_errno(err, r, "Multifd channel %u cannot be written", id);
 }
 
 MultifdSend *multifd_send_new(const MultifdConfig *config)

@@ -69,7 +69,7 @@ CO void multifd_send_page(MultifdSend *s, const RamBlock *b, uint64_t off);
 CO int multifd_send_sync(MultifdSend *s);
 /* Bytes that were sent. */
 uint64_t multifd_send_bytes(const MultifdSend *s);
-/* What waits, now or later, soon fails. */
+/* Calls that wait, now or later, fail soon. */
 void multifd_send_interrupt(MultifdSend *s);
 CO void multifd_send_free(MultifdSend *s);
 
@@ -87,7 +87,7 @@ MultifdReceive *multifd_receive_new(const MultifdConfig *config, RamBlocks *ram,
 bool multifd_receive_add(MultifdReceive *m, Channel *c, GError **err);
 /* Waits for all pages of the round, and lets the next one begin. False: @in has failed. */
 CO bool multifd_receive_sync(MultifdReceive *m, Input *in);
-/* If a channel failed: replaces *@err by why. */
+/* If a channel failed: replaces *@err by that channel's error. */
 void multifd_receive_error(MultifdReceive *m, GError **err);
 void multifd_receive_interrupt(MultifdReceive *m);
 CO void multifd_receive_free(MultifdReceive *m);

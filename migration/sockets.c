@@ -84,7 +84,7 @@ CO Channel *mig_sockets_protect(MigSockets *s, Channel *c, bool is_server, GErro
     if (ok && !s->is_interrupted)
         return c;
     if (ok)
-        err_set_errno(err, -ECANCELED, "Not connected");
+        err_set_errno(err, -ECANCELED, "TLS was not set up");
     channel_free(c);
     return NULL;
 }
@@ -143,12 +143,13 @@ static CO int accept_any(MigSockets *s, GError **err)
             if (fd >= 0)
                 return fd;
             if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-                err_set_errno(err, errno, "Cannot accept a connection");
+                err_set_errno(err, errno, "Cannot accept the source's connection");
                 return -1;
             }
         }
         if (is_abandoned(s)) {
-            err_set(err, EPIPE, "The source has ended the main connection before making all others");
+            err_set(err, EPIPE, "The source closed the main connection before it had made the "
+                    "other ones: see its query-migrate for the reason");
             return -1;
         }
         /* Only a name that stands for several addresses has more than one. */
@@ -157,7 +158,7 @@ static CO int accept_any(MigSockets *s, GError **err)
         else
             co_sleep(5000000);
     }
-    err_set_errno(err, -ECANCELED, "Nobody has connected");
+    err_set_errno(err, -ECANCELED, "No source has connected");
     return -1;
 }
 

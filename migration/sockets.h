@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The sockets of a migration. All its connections (the main one, those of multifd) lead to one
- * address and are protected alike. Main loop only; a Channel that was returned may be used on another loop.
+ * address and are protected alike. Main loop only; a Channel that was returned may be used on
+ * another loop.
  */
 #ifndef MIGRATION_SOCKETS_H
 #define MIGRATION_SOCKETS_H
@@ -44,7 +45,7 @@ void mig_sockets_stop_listening(MigSockets *s);
  * @c: returns it, or NULL with @err.
  */
 CO Channel *mig_sockets_protect(MigSockets *s, Channel *c, bool is_server, GError **err);
-/* What waits in one of these, now or later, soon fails. */
+/* Calls of the functions above that wait, now or later, fail soon. */
 void mig_sockets_interrupt(MigSockets *s);
 
 #endif

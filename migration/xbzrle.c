@@ -32,7 +32,8 @@ Xbzrle *xbzrle_new(uint64_t cache_size, GError **err)
     if (x->data != MAP_FAILED)
         munmap(x->data, cache_size);
     g_free(x);
-    err_set(err, ENOMEM, "A cache of %" PRIu64 " bytes for xbzrle finds no memory", cache_size);
+    err_set(err, ENOMEM, "There is no memory for an xbzrle cache of %" PRIu64 " bytes: set a "
+            "smaller xbzrle-cache-size", cache_size);
     return NULL;
 }
 

@@ -11,12 +11,11 @@ const BlockDriver *to_pipe_format(const char *fmt, json_t *opts)
     g_autoptr(GError) err = NULL;
 
     if (!d || !d->create_ahead) {
-        complain("Format '%s' cannot be written front to back, as standard output needs: raw and qcow2 "
-                 "can", fmt);
+        complain("Format '%s' cannot be written to standard output; raw and qcow2 can", fmt);
         return NULL;
     }
     if (isatty(STDOUT_FILENO)) {
-        complain("Standard output is a terminal, not a pipe or a file that could take an image");
+        complain("Standard output is a terminal: redirect it to a pipe or a file");
         return NULL;
     }
     if (!create_opts_check(d, NULL, opts, &err)) {
@@ -55,7 +54,8 @@ CO bool to_pipe_open(CopyJob *job, const BlockDriver *format, json_t *opts, uint
     g_autoptr(GError) err = NULL;
 
     job->target = pipe_open(STDOUT_FILENO, &err);
-    return (job->target && format->create_ahead(job->target, opts, &s, end, &err)) || complain_err(err);
+    return (job->target && format->create_ahead(job->target, opts, &s, end, &err)) ||
+           complain_err(err);
 }
 
 void to_pipe_end(CopyJob *job, uint64_t end)

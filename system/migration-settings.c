@@ -155,8 +155,8 @@ static bool out_of_range(const Number *n, GError **err)
 
 static bool lacks(const char *name, const char *what, GError **err)
 {
-    return err_set(err, ENOTSUP, "Parameter '%s' cannot be changed: it is of %s, which is not "
-                   "there", name, what);
+    return err_set(err, ENOTSUP, "Parameter '%s' cannot be changed: it belongs to %s, which Ferry "
+                   "does not have", name, what);
 }
 
 static bool check_number(const Number *n, const json_t *changes, GError **err)

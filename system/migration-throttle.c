@@ -5,7 +5,7 @@
 #include "system/migration-settings.h"
 #include "system/vcpu.h"
 
-/* They run for so long before they have to pause. */
+/* How long the processors run between two pauses. */
 #define RUN_NS INT64_C(10000000)
 
 static struct {
@@ -31,7 +31,7 @@ static CO void take_time(void *arg)
     }
 }
 
-/* How much more is taken; near the end no more than what just suffices, if that is wanted. */
+/* Percent to add to the throttle; with cpu-throttle-tailslow no more than is just enough. */
 static unsigned step(uint64_t dirty, uint64_t bearable)
 {
     unsigned more = migration_number("cpu-throttle-increment"), left = 100 - throttle.percent;

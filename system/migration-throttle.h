@@ -7,9 +7,9 @@
 
 /* After a pass that sent @sent bytes, while the guest wrote @dirty: takes more time if needed. */
 void throttle_after_pass(Machine *m, uint64_t dirty, uint64_t sent);
-/* How much of their time is taken now; 0: nothing. */
+/* Percent of the processors' time that is taken now; 0: none. */
 unsigned throttle_percent(void);
-/* They get all of it again. */
+/* Ends throttling: processors get all of their time again. */
 CO void throttle_end(void);
 
 #endif

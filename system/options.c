@@ -299,7 +299,8 @@ static const Option options[] = {
     { "M", "microvm[,PROPERTY=on|off][,...]", "as -machine", apply_machine },
     { "machine", "microvm[,PROPERTY=on|off][,...]",
       "the machine; properties: pic, pit, rtc,\n"
-      "isa-serial, auto-kernel-cmdline, accel=tcg|kvm", apply_machine },
+      "isa-serial, auto-kernel-cmdline, accel=tcg|kvm,\n"
+      "kernel-irqchip=split", apply_machine },
     { "accel", "tcg[,backend=interp]|kvm[,kernel-irqchip=split]",
       "translate guest code, interpret it, or run it on\n"
       "the host's processors; given twice: the first that\n"
@@ -345,7 +346,8 @@ static const Option options[] = {
     { "incoming", "tcp:HOST:PORT|unix:PATH|vsock:CID:PORT|fd:NAME|exec:COMMAND|file:PATH|defer",
       "wait for a guest that is migrated here, or\nuntil QMP's migrate-incoming says where from",
       MEMBER(incoming) },
-    { "only-migratable", NULL, "refuse devices that cannot be migrated", MEMBER(only_migratable) },
+    { "only-migratable", NULL, "refuse devices and images that cannot be migrated",
+      MEMBER(only_migratable) },
     { "action", "reboot=reset|shutdown,shutdown=poweroff|pause,panic=ACTION",
       "what a reboot, a power-off or a crash of the guest does;\n"
       "a crash: pause, shutdown, exit-failure, none", READ(option_action) },
@@ -466,7 +468,8 @@ static bool choose_model(Options *o)
         complain("warning: the CPU flag '%s' is not %s and left out",
                  (const char *)missing->pdata[i], host ? "there on this host" : "emulated");
     if (m->is_enforced && missing->len)
-        return complain("-cpu: %u flags of the model are not there (enforce)", missing->len);
+        return complain("-cpu: %u CPU flags cannot be had (see above), and 'enforce' demands all",
+                        missing->len);
     return true;
 }
 
@@ -495,10 +498,10 @@ static bool choose_accel(Options *o)
 static bool check_accel(const Options *o)
 {
     if (o->gdb && !o->machine.accel->can_debug)
-        return complain("-gdb: the accelerator '%s' cannot stop a guest for a debugger",
+        return complain("-gdb: the accelerator '%s' cannot stop a guest for a debugger: use -accel tcg",
                         o->machine.accel->name);
     if (o->machine.interpret && o->machine.accel != &accel_tcg)
-        return complain("-accel: only 'tcg' interprets");
+        return complain("-accel: backend=interp is possible with 'tcg' only");
     return true;
 }
 

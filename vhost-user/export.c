@@ -75,7 +75,8 @@ static CO bool export_listen(VhostExport *v, const json_t *options, GError **err
     if (!net_address_read(json_get(options, "addr"), &address, err))
         return false;
     if (address.kind != NET_UNIX && address.kind != NET_FD)
-        return err_set(err, EINVAL, "Memory is shared by sockets of types 'unix' and 'fd' only");
+        return err_set(err, EINVAL, "addr.type must be 'unix' or 'fd': other sockets cannot share "
+                       "the guest's memory");
     if (!net_listen(&address, BACKLOG, fds, err))
         return false;
     /* Not as a socket: shutting that down would end it for other processes that have it too. */
@@ -91,11 +92,11 @@ static bool read_options(VirtioDisk *d, const json_t *options, GError **err)
     int64_t block = json_get_int(options, "logical-block-size", 0);
 
     if (queues < 1 || queues > VHOST_QUEUES_MAX)
-        return err_set(err, EINVAL, "num-queues is 1 to %d, not %" PRId64, VHOST_QUEUES_MAX,
+        return err_set(err, EINVAL, "num-queues must be 1 to %d, not %" PRId64, VHOST_QUEUES_MAX,
                        queues);
     if (block < 0 || block > INT32_MAX || (json_get(options, "logical-block-size") && !block))
-        return err_set(err, EINVAL, "logical-block-size is a power of two from 512 to 2 MiB, not %"
-                       PRId64, block);
+        return err_set(err, EINVAL, "logical-block-size must be a power of two from 512 to 2 MiB, "
+                       "not %" PRId64, block);
     d->queues = queues;
     d->logical_block_size = block;
     return virtio_disk_check(d, err);

@@ -88,15 +88,15 @@ static Request *next_request(VhostQueue *queue)
     switch (ring_pop(&queue->ring, &s->ring_memory, &q->chain)) {
     case RING_CHAIN:
         if (queue->in_flight == queue->ring.size)
-            fail(queue, "there are more requests than entries of a queue");
+            fail(queue, "A queue has more requests in flight than entries");
         else if (!virtio_disk_request(&q->chain, &q->request))
-            fail(queue, "a request has no header or no status");
+            fail(queue, "A request has no room for its header or status");
         else
             break;
         request_free(q);
         return NULL;
     case RING_BROKEN:
-        fail(queue, "a queue has addresses or indexes that cannot be");
+        fail(queue, "A queue has addresses outside of the shared memory, or invalid indexes");
         request_free(q);
         return NULL;
     case RING_EMPTY:
@@ -141,7 +141,7 @@ static CO bool await_kick(VhostQueue *q)
     n = r < 0 ? r : channel_try_read(q->kick, &count, sizeof(count));
     if (n > 0 || n == -EAGAIN)
         return true;
-    fail(q, "kicks cannot be read");
+    fail(q, "The eventfd for kicks of a queue cannot be read");
     return false;
 }
 
@@ -154,7 +154,7 @@ static CO void queue_run(void *arg)
         if (q->enabled)
             serve(q);
         if (vhost_memory_is_lost(s->memory)) {
-            fail(q, "its memory has been cut off");
+            fail(q, "A file of its shared memory was truncated");
             channel_shutdown(s->channel);
         }
     } while (!q->stopping && !q->ring.broken && await_kick(q));
@@ -175,8 +175,8 @@ CO bool vhost_queue_start(VhostQueue *q, int kick, GError **err)
     q->kick = channel_new_fd(kick);
     if (!ring_continue(&q->ring, &s->ring_memory, q->base)) {
         g_clear_pointer(&q->kick, channel_free);
-        return err_set(err, EINVAL, "A queue of %u entries does not lie in memory as it should",
-                       q->ring.size);
+        return err_set(err, EINVAL, "The rings of a queue of %u entries are misaligned or not in "
+                       "the shared memory", q->ring.size);
     }
     q->ring.ready = true;
     co_group_start(&q->worker, queue_run, q);

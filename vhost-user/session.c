@@ -34,7 +34,7 @@ typedef struct {
 void vhost_session_warn(VhostSession *s, const char *message)
 {
     if (!s->warned)
-        block_warn("A client of export '%s' is not served as it wants: %s", s->name, message);
+        block_warn("Export '%s' refused what its vhost-user client sent: %s", s->name, message);
     s->warned = true;
 }
 
@@ -336,7 +336,7 @@ static bool take_eventfd(Message *m, int *fd, GError **err)
     if (none)
         return true;
     if (fstat(m->fd[0], &st) < 0 || st.st_mode & S_IFMT)
-        return err_set(err, EINVAL, "What is to carry events is no eventfd");
+        return err_set(err, EINVAL, "The descriptor of a queue's events is not an eventfd");
     fcntl(m->fd[0], F_SETFL, fcntl(m->fd[0], F_GETFL) | O_NONBLOCK);
     *fd = m->fd[0];
     m->fds = 0;
@@ -352,7 +352,7 @@ static CO bool set_vring_kick(VhostSession *s, Message *m, GError **err)
     if (!q || !take_eventfd(m, &fd, err))
         return false;
     if (fd < 0)
-        return err_set(err, ENOTSUP, "Queue %u has no descriptor for kicks, but is to be polled",
+        return err_set(err, ENOTSUP, "Queue %u has no eventfd for kicks; queues are not polled",
                        index);
     return vhost_queue_start(q, fd, err);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A file taken out of whatever it is packed in: containers are found by their first bytes, one in the
- * other, until there is none (disk.tar.gz: gzip, tar, the disk).
+ * A file taken out of all containers that it is packed in. Each is recognized by its first bytes
+ * (disk.tar.gz: gzip, then tar, then the disk).
  *
- * Only a user who asks for it by this name gets that: a guest decides what its disk begins with.
+ * This happens only when a user names the driver: a guest decides what its disk begins with, so
+ * probing must not unpack anything.
  */
 #include "block/container.h"
 #include <string.h>
@@ -13,7 +14,7 @@ enum { DEPTH_MAX = 8 };
 static bool unpack_parse_filename(const char *filename, json_t *o, GError **err)
 {
     const char *mark = strrchr(filename, '!');
-    g_autofree char *file = g_strndup(filename, mark ? (size_t)(mark - filename) : strlen(filename));
+    g_autofree char *file = mark ? g_strndup(filename, mark - filename) : g_strdup(filename);
 
     if (mark)
         json_put_str(o, "member", mark + 1);
@@ -41,7 +42,8 @@ static CO bool layer_probe(Handle *h, const BlockDriver **d, GError **err)
     int r = handle_pread(h, 0, span_of(head, len), 0);
 
     *d = r < 0 ? NULL : probe_container(head, len);
-    return r >= 0 || err_set_errno(err, r, "Could not read the start of '%s'", node_filename(handle_node(h)));
+    return r >= 0 || err_set_errno(err, r, "Could not read the start of '%s'",
+                                   node_filename(handle_node(h)));
 }
 
 /* The innermost file below @file, whose handle is replaced by that of what is in it. */
@@ -56,7 +58,7 @@ static CO bool unpack_all(Handle **file, const char *member, OpenFlags flags, GE
         if (!layer_probe(*file, &d, err))
             return false;
         if (!d)
-            return !member || err_set(err, EINVAL, "'%s' is no archive that could have a member '%s'",
+            return !member || err_set(err, EINVAL, "'%s' is not an archive: it has no member '%s'",
                                       node_filename(handle_node(*file)), member);
         takes = !strcmp(d->name, "tar");
         inner = layer_open(d, handle_node(*file), takes ? member : NULL, flags, err);
@@ -67,8 +69,8 @@ static CO bool unpack_all(Handle **file, const char *member, OpenFlags flags, GE
         if (takes)
             member = NULL;
     }
-    return err_set(err, EINVAL, "'%s' is packed more than %d times", node_filename(handle_node(*file)),
-                   DEPTH_MAX);
+    return err_set(err, EINVAL, "'%s' is packed more than %d times",
+                   node_filename(handle_node(*file)), DEPTH_MAX);
 }
 
 static CO bool unpack_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
@@ -86,7 +88,7 @@ static CO bool unpack_open(Node *n, const json_t *o, OpenFlags flags, GError **e
     file = handle_open(NULL, outermost, inner | OPEN_PROTOCOL, err);
     if (!file)
         return false;
-    ok = node_fall_back_read_only(n, "What is packed can only be read", err) &&
+    ok = node_fall_back_read_only(n, "Compressed files and archives can only be read", err) &&
          unpack_all(&file, json_get_str(o, "member", NULL), inner, err);
     if (ok) {
         json_put_str(found, "file", node_shown_name(handle_node(file)));

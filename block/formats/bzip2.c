@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Files of bzip2, read only: one stream after the other, each of blocks that begin at any bit. Nothing
- * tells the size, so all is decoded once when the file is opened, unless option "size" says it. See
- * docs/spec/compressed.md.
+ * Files of bzip2, read only: one stream after the other, each of blocks that begin at any bit.
+ * Nothing tells the size, so all is decoded once when the file is opened, unless option "size" says
+ * it. See docs/spec/compressed.md.
  */
 #include "block/compressed.h"
 #include "block/container.h"

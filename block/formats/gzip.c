@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Files of gzip, read only: one member after the other (RFC 1952), each a header, a stream of blocks
- * (RFC 1951) and a check.
+ * Files of gzip, read only: one member after the other (RFC 1952), each a header, a stream of
+ * blocks (RFC 1951) and a check.
  *
  * Decoding can start between two blocks with the 32 KiB before them. Nothing in the file tells its
- * size for certain, so all of it is decoded once when it is opened, unless option "size" says it. See
- * docs/spec/compressed.md.
+ * size for certain, so all of it is decoded once when it is opened, unless option "size" says it.
+ * See docs/spec/compressed.md.
  */
 #include "block/compressed.h"
 #include "block/container.h"

@@ -6,8 +6,8 @@
  *     512    content, up to a multiple of 512
  *            the next header
  *
- * Formats: ustar and pax (POSIX.1-2001), the older one of GNU with its long names; sparse files as GNU
- * tar writes them in both. The archive is walked once, when it is opened. See docs/spec/tar.md.
+ * Formats: ustar and pax (POSIX.1-2001), the older one of GNU with its long names; sparse files as
+ * GNU tar writes them in both. The archive is walked once, when it is opened. See docs/spec/tar.md.
  */
 #include "block/container.h"
 #include "util/endian.h"
@@ -183,8 +183,9 @@ static const char *name_plain(const char *name)
 
 static bool name_is_disk(const char *name)
 {
-    static const char *const suffixes[] = { ".vmdk", ".vhd", ".vhdx", ".vdi", ".qcow2", ".qcow", ".qed",
-                                            ".img", ".raw", ".hdd", ".iso" };
+    static const char *const suffixes[] = {
+        ".vmdk", ".vhd", ".vhdx", ".vdi", ".qcow2", ".qcow", ".qed", ".img", ".raw", ".hdd", ".iso",
+    };
 
     for (size_t i = 0; i < G_N_ELEMENTS(suffixes); i++)
         if (g_str_has_suffix(name, suffixes[i]))
@@ -262,7 +263,8 @@ static CO bool walk_member(Walk *w, const uint8_t *h, uint64_t at, uint64_t *len
     if (type == 'L' || type == 'x') {
         text = text_read(w->file, at + BLOCK, *len, err);
         if (text && type == 'x')
-            return attributes_parse(&w->next, text, *len, err);
+            return attributes_parse(&w->next, text, *len, err) ||
+                   err_prefix(err, "Header at byte %" PRIu64 ": ", at);
         g_free(w->next.name);
         w->next.name = g_steal_pointer(&text);
         return w->next.name;
@@ -311,8 +313,8 @@ static CO bool walk(Walk *w, GError **err)
         if (!walk_member(w, h, at, &len, err) || !old_sparse_pass(w->file, h, &next, err))
             return false;
         if (next > edge_size(w->file) || len > edge_size(w->file) - next)
-            return err_set(err, EINVAL, "The archive is cut off: the member at byte %" PRIu64 " has %" PRIu64
-                           " bytes", at, len);
+            return err_set(err, EINVAL, "The archive is cut off: it ends before the %" PRIu64
+                           " bytes of the member at byte %" PRIu64, len, at);
         if (w->found.header == at && w->found.name)
             w->found.at = next;
         at = next + round_up(len, BLOCK);
@@ -330,8 +332,8 @@ static bool walk_result(const Walk *w, GError **err)
         return true;
     if (!w->files)
         return err_set(err, ENOENT, "The archive has no file");
-    err_set(err, EINVAL, "The archive has %u files, of which %u look like disks: %s", w->files, w->disks,
-            w->names->str);
+    err_set(err, EINVAL, "The archive has %u files, of which %u look like disks: %s", w->files,
+            w->disks, w->names->str);
     err_hint(err, "Name one of them: tar:FILE!MEMBER.");
     return false;
 }
@@ -344,8 +346,8 @@ static bool piece_add(GArray *pieces, const Member *m, uint64_t off, uint64_t le
     const Piece *last = pieces->len ? &g_array_index(pieces, Piece, pieces->len - 1) : NULL;
     Piece p = { .off = off, .len = len, .at = m->at + *used };
 
-    if (pieces->len >= PIECES_MAX || off > m->size || len > m->size - off || len > m->stored - *used ||
-        (last && off < last->off + last->len))
+    if (pieces->len >= PIECES_MAX || off > m->size || len > m->size - off ||
+        len > m->stored - *used || (last && off < last->off + last->len))
         return false;
     *used += len;
     if (len)
@@ -354,8 +356,8 @@ static bool piece_add(GArray *pieces, const Member *m, uint64_t off, uint64_t le
 }
 
 /* Entries of 24 bytes in a header: offset and length. *@done at one without. */
-static bool old_entries_add(GArray *pieces, const Member *m, const uint8_t *p, int count, bool *done,
-                            uint64_t *used)
+static bool old_entries_add(GArray *pieces, const Member *m, const uint8_t *p, int count,
+                            bool *done, uint64_t *used)
 {
     for (int i = 0; i < count && !*done; i++, p += 24) {
         uint64_t off, len;
@@ -376,11 +378,13 @@ static CO bool old_sparse_read(GArray *pieces, const Member *m, Edge *file)
     uint64_t used = 0, at = m->header;
     bool done = false, more;
 
-    if (edge_pread_buf(file, at, h, BLOCK) < 0 || !old_entries_add(pieces, m, h + 386, 4, &done, &used))
+    if (edge_pread_buf(file, at, h, BLOCK) < 0 ||
+        !old_entries_add(pieces, m, h + 386, 4, &done, &used))
         return false;
     for (more = h[482]; more; more = h[504]) {
         at += BLOCK;
-        if (edge_pread_buf(file, at, h, BLOCK) < 0 || !old_entries_add(pieces, m, h, 21, &done, &used))
+        if (edge_pread_buf(file, at, h, BLOCK) < 0 ||
+            !old_entries_add(pieces, m, h, 21, &done, &used))
             return false;
     }
     return true;
@@ -443,7 +447,8 @@ static CO bool pieces_read(GArray *pieces, Member *m, Edge *file, GError **err)
 {
     uint64_t used = 0;
     bool ok = m->is_old_sparse ? old_sparse_read(pieces, m, file)
-              : m->is_sparse ? new_sparse_read(pieces, m, file) : piece_add(pieces, m, 0, m->size, &used);
+              : m->is_sparse ? new_sparse_read(pieces, m, file)
+                             : piece_add(pieces, m, 0, m->size, &used);
 
     return ok || err_set(err, EINVAL, "The map of the sparse member '%s' is damaged", m->name);
 }
@@ -458,7 +463,7 @@ static int tar_probe(const uint8_t *head, size_t len, const char *filename)
 static bool tar_parse_filename(const char *filename, json_t *o, GError **err)
 {
     const char *mark = strrchr(filename, '!');
-    g_autofree char *file = g_strndup(filename, mark ? (size_t)(mark - filename) : strlen(filename));
+    g_autofree char *file = mark ? g_strndup(filename, mark - filename) : g_strdup(filename);
 
     if (mark && !mark[1])
         return err_set(err, EINVAL, "'%s' names no member after the '!'", filename);

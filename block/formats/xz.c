@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Files of xz, read only: streams of blocks, with an index that tells the size and where blocks begin.
- * See docs/spec/compressed.md.
+ * Files of xz, read only: streams of blocks, with an index that tells the size and where blocks
+ * begin. See docs/spec/compressed.md.
  */
 #include "block/compressed.h"
 #include "block/container.h"

@@ -141,7 +141,7 @@ static uint64_t le_at(const uint8_t *p, size_t len)
     return v;
 }
 
-/* The header after the magic: its length, whether a check ends the frame, the size of the content. */
+/* The header after the magic: its length, whether a check ends the frame, the content's size. */
 static size_t frame_header(const uint8_t *h, Frame *f, bool *has_check)
 {
     static const uint8_t dictionary[] = { 0, 1, 2, 4 }, size[] = { 0, 2, 4, 8 };

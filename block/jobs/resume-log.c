@@ -2,7 +2,7 @@
 #include "block/jobs/resume-log.h"
 #include "util/trace.h"
 
-/* Storing takes a part of the time that is not worth speaking of: it rests many times as long. */
+/* After a store the log rests REST times as long as it took, so that storing costs little time. */
 enum { REST = 20 };
 #define REST_MIN_NS (INT64_C(100) * 1000000)
 #define REST_MAX_NS (INT64_C(10) * 1000000000)
@@ -45,7 +45,8 @@ static CO void turn_off(ResumeLog *l)
     g_autoptr(GError) err = NULL;
 
     if (!l->is_off && !store(l, NULL, &err))
-        block_warn("Image '%s' takes no more writes: %s", node_filename(l->n), err->message);
+        block_warn("Bitmap '%s' of '%s' cannot be marked inconsistent, so the image takes no more "
+                   "writes: %s", l->b->name, node_filename(l->n), err->message);
     l->is_off = true;
 }
 
@@ -55,8 +56,8 @@ static CO void turn_off(ResumeLog *l)
  */
 static CO void give_up(ResumeLog *l, const GError *why)
 {
-    block_warn("Bitmap '%s' of '%s' is not kept up to date, so a mirror could not be resumed: %s",
-               l->b->name, node_filename(l->n), why->message);
+    block_warn("Bitmap '%s' of '%s' cannot be kept up to date, so this mirror cannot be resumed "
+               "if it fails: %s", l->b->name, node_filename(l->n), why->message);
     hbitmap_set(l->stored, 0, hbitmap_bits(l->stored));
     turn_off(l);
 }
@@ -139,7 +140,7 @@ static CO bool store_what_is_left(ResumeLog *l, GError **err)
     if (l->stored && hbitmap_count(left) == hbitmap_count(l->stored))
         return true;        /* all that is stored is still to be copied */
     if ((r = handle_flush(l->copy->from)) < 0 || (r = handle_flush(l->copy->to)) < 0)
-        return err_set_errno(err, r, "What was copied could not be made durable");
+        return err_set_errno(err, r, "Could not flush the source or target of the mirror");
     handle_begin(l->copy->from);
     co_rwlock_wrlock(&l->changes);
     hbitmap_merge(left, l->changed);

@@ -18,17 +18,16 @@ typedef struct ResumeLog ResumeLog;
 /* For @b of @n, which stays until the log is freed, and for @c, which copies what @b marks. */
 ResumeLog *resume_log_new(Node *n, DirtyBitmap *b, Copy *c);
 /*
- * Stores what is to be copied for the first time; from then on a coroutine of the log does it again
- * and again. False: there is no log.
+ * Stores what is to be copied, and starts a coroutine that stores it again from time to time. False
+ * with @err: the first store failed, and the image does not claim to know what is to be copied.
  */
 CO bool resume_log_start(ResumeLog *l, GError **err);
 /* Around each change by a user: waits until the range is stored. */
 CO void resume_log_enter(ResumeLog *l, uint64_t off, uint64_t len);
 void resume_log_leave(ResumeLog *l);
 /*
- * Users' changes are not going to pass by the log any more. The image does not claim any longer to
- * know what is to be copied; the bitmap does, in which all is marked that may not be durable in the
- * target.
+ * Call when users' changes will no longer be announced to the log. The stored bitmap becomes
+ * inconsistent; the bitmap in memory then marks everything that may not be durable in the target.
  */
 CO void resume_log_end(ResumeLog *l);
 /* After resume_log_end, with nobody inside. NULL is fine. */

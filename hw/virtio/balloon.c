@@ -118,8 +118,9 @@ static void take_numbers(VirtioBalloon *s, unsigned queue, const RingChain *c)
     }
     if (bad)
         warn_of_lies(s, bad, "The guest has %s its balloon %" PRIu64 " pages that are not its "
-                     "memory%s; ignored (page 0x%" PRIx32 ")", queue == INFLATE ? "put into" : "taken out of",
-                     s->lies + bad, queue == INFLATE ? ", or are there already" : "", first_bad);
+                     "memory%s; ignored (page 0x%" PRIx32 ")",
+                     queue == INFLATE ? "put into" : "taken out of", s->lies + bad,
+                     queue == INFLATE ? ", or are there already" : "", first_bad);
 }
 
 /* The driver says with @c that it does not use the memory that the chain consists of. */
@@ -373,8 +374,8 @@ static bool balloon_load(VirtioDevice *d, const void *part, const uint8_t *confi
     const BalloonImage *i = part;
 
     if (i->target > pages_of_guest(s))
-        return err_set(err, ERANGE, "The balloon is to have %" PRIu32 " pages, of %" PRIu64,
-                       i->target, pages_of_guest(s));
+        return err_set(err, ERANGE, "The balloon's target is %" PRIu32 " pages, but the guest has "
+                       "only %" PRIu64, i->target, pages_of_guest(s));
     s->wanted = s->target = i->target;
     s->actual = s->told = i->actual;
     s->poison = i->poison;

@@ -92,7 +92,7 @@ bool kvm_read_host(GError **err)
     l->head.nent = ENTRIES_MAX;
     r = kvm_do(kvm_device(), KVM_GET_SUPPORTED_CPUID, l);
     if (r < 0)
-        return err_set_errno(err, -r, "KVM does not tell what the processor can do");
+        return err_set_errno(err, -r, "KVM does not report the features of this host's processors");
     read_words(l);
     read_identity(l);
     return true;

@@ -265,11 +265,11 @@ static bool set_up(Vcpu *v, GError **err)
     if (k->fd < 0)
         return err_set_errno(err, -k->fd, "KVM cannot make processor %u", vcpu_index(v));
     if (size < 0)
-        return err_set_errno(err, -size, "KVM cannot make a processor");
+        return err_set_errno(err, -size, "KVM does not tell the size of a processor's memory");
     k->run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, k->fd, 0);
     if (k->run == MAP_FAILED) {
         k->run = NULL;
-        return err_set_errno(err, errno, "KVM cannot make a processor");
+        return err_set_errno(err, errno, "Cannot map KVM's memory of processor %u", vcpu_index(v));
     }
     return kvm_set_cpuid(v, err) && kvm_msrs_find(v, err);
 }

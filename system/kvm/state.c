@@ -62,8 +62,8 @@ static bool give_registers(Vcpu *v)
 static X86Segment take_segment(const struct kvm_segment *s)
 {
     uint16_t rights = s->type | s->s << 4 | s->dpl << X86_AR_DPL_SHIFT |
-                      (s->present ? X86_AR_P : 0) | (s->avl ? X86_AR_AVL : 0) | (s->l ? X86_AR_L : 0) | (s->db ? X86_AR_DB : 0) |
-                      (s->g ? X86_AR_G : 0);
+                      (s->present ? X86_AR_P : 0) | (s->avl ? X86_AR_AVL : 0) |
+                      (s->l ? X86_AR_L : 0) | (s->db ? X86_AR_DB : 0) | (s->g ? X86_AR_G : 0);
 
     return (X86Segment){ s->selector, s->unusable ? 0 : rights, s->limit, s->base };
 }

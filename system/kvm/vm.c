@@ -44,20 +44,21 @@ static bool has_needed(GError **err)
         int capability;
         const char *name;
     } needed[] = {
-        { KVM_CAP_USER_MEMORY, "user memory" }, { KVM_CAP_READONLY_MEM, "read-only memory" },
-        { KVM_CAP_SPLIT_IRQCHIP, "a split irqchip" }, { KVM_CAP_SIGNAL_MSI, "messages" },
-        { KVM_CAP_IRQ_ROUTING, "routes of interrupts" }, { KVM_CAP_IMMEDIATE_EXIT, "exits" },
-        { KVM_CAP_XSAVE, "XSAVE images" }, { KVM_CAP_DEBUGREGS, "debug registers" },
-        { KVM_CAP_VCPU_EVENTS, "events" }, { KVM_CAP_MP_STATE, "states of processors" },
-        { KVM_CAP_ADJUST_CLOCK, "a clock" }, { KVM_CAP_GET_TSC_KHZ, "the counter's rate" },
+        { KVM_CAP_USER_MEMORY, "USER_MEMORY" }, { KVM_CAP_READONLY_MEM, "READONLY_MEM" },
+        { KVM_CAP_SPLIT_IRQCHIP, "SPLIT_IRQCHIP" }, { KVM_CAP_SIGNAL_MSI, "SIGNAL_MSI" },
+        { KVM_CAP_IRQ_ROUTING, "IRQ_ROUTING" }, { KVM_CAP_IMMEDIATE_EXIT, "IMMEDIATE_EXIT" },
+        { KVM_CAP_XSAVE, "XSAVE" }, { KVM_CAP_DEBUGREGS, "DEBUGREGS" },
+        { KVM_CAP_VCPU_EVENTS, "VCPU_EVENTS" }, { KVM_CAP_MP_STATE, "MP_STATE" },
+        { KVM_CAP_ADJUST_CLOCK, "ADJUST_CLOCK" }, { KVM_CAP_GET_TSC_KHZ, "GET_TSC_KHZ" },
     };
 
     if (kvm_do(device, KVM_GET_API_VERSION, NULL) != API_VERSION)
-        return err_set(err, ENOTSUP, DEVICE " speaks another version of KVM's interface");
+        return err_set(err, ENOTSUP, DEVICE " does not have version %d of KVM's interface",
+                       API_VERSION);
     for (size_t i = 0; i < G_N_ELEMENTS(needed); i++)
         if (!kvm_extension(needed[i].capability))
-            return err_set(err, ENOTSUP, "This kernel's KVM has not all that is needed: no %s",
-                           needed[i].name);
+            return err_set(err, ENOTSUP, "KVM of this kernel lacks KVM_CAP_%s: use a newer kernel "
+                           "or -accel tcg", needed[i].name);
     return true;
 }
 
@@ -298,8 +299,8 @@ static bool set_up(Machine *m, GError **err)
 
     g_assert(memory_map_is_free(m->board.memory, SPARE_PAGES, 4 * PAGE));
     if (kvm_extension(KVM_CAP_MAX_VCPUS) < (int)m->config.cpus)
-        return err_set(err, ENOTSUP, "KVM of this host runs no more than %d processors",
-                       kvm_extension(KVM_CAP_MAX_VCPUS));
+        return err_set(err, ENOTSUP, "KVM of this host runs no more than %d processors, not the "
+                       "%u of -smp", kvm_extension(KVM_CAP_MAX_VCPUS), m->config.cpus);
     vm->fd = kvm_do(kvm_device(), KVM_CREATE_VM, NULL);
     if (vm->fd < 0)
         return err_set_errno(err, -vm->fd, "KVM cannot make a virtual machine");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Any bytes as a file of bzip2, of which a few may decode to very much: mostly its size is given. */
+/* Any bytes as a file of bzip2. A few bytes may decode to very many: mostly the size is given. */
 #include "block/block.h"
 #include "tests/fuzz/lib/format.h"
 #include "util/json.h"

@@ -6,13 +6,14 @@
  *     block     48 bits MAGIC_BLOCK, 32 bits check, content
  *     end       48 bits MAGIC_END, 32 bits check of all blocks
  *
- * The library does not tell where blocks begin, so the bits are searched for their marks on the way to
- * it. What looks like a mark is one exactly if the library has given out something since the last one:
- * it gives out a block when all of it has come, and no block is empty.
+ * The library does not tell where blocks begin, so the input is searched for their marks before the
+ * library gets it. Data can look like a mark. It is one if and only if the library has given out
+ * something since the last mark: it gives out a block when all of it has come, and no block is
+ * empty.
  *
- * A decoder that starts at a block gives the library a header of a stream, and bits that are moved to
- * whole bytes. The check at the end of such a stream covers blocks that it has not seen; each block has
- * a check of its own.
+ * A decoder that starts in the middle of a stream gives the library a stream header of its own, and
+ * the block's bits moved to whole bytes. The check at the stream's end covers blocks before that
+ * start, so it is not looked at; each block has a check of its own.
  */
 #include "block/modules/bzip2/file.h"
 #include <bzlib.h>
@@ -37,10 +38,10 @@ typedef struct {
     unsigned header_len, skip;  /* bytes */
 
     uint64_t last;              /* the last 64 bits of the input */
-    unsigned bits;              /* of @last that have come since the start or the resumption, up to 64 */
+    unsigned bits;              /* of @last that have come since the start or resumption, max. 64 */
     unsigned shift;             /* bits by which input is moved on the way to the library, 0 to 7 */
     char feed[FEED_LEN];        /* the library's input */
-    bool ending;                /* a stream may be about to end: what follows may be another one's */
+    bool ending;                /* a stream may be about to end: another one may follow */
     enum { NO_MARK, MARK_BLOCK, MARK_END } mark; /* seen, with which what was fed ends */
     unsigned mark_after;        /* bits of the input that came after the mark's last one, 0 to 7 */
     uint64_t made, made_at_mark; /* bytes given out: now, and when the last mark came */
@@ -76,7 +77,7 @@ static void bunzip_free(void *d)
     g_free(b);
 }
 
-/* At a block if @p->extra: @p->bits of the byte before @p->in belong to it. Otherwise at a stream. */
+/* At a block if @p->extra: @p->bits of the byte before @p->in belong to it. Else at a stream. */
 static void *bunzip_new(void *state, const CodecPoint *p)
 {
     Bunzip *b = g_try_new0(Bunzip, 1);
@@ -206,7 +207,8 @@ static int blocks_decode(Bunzip *b, CodecBuffers *io)
     if (!b->z.avail_in && b->mark == NO_MARK)
         feed_fill(b, io);
     r = library_run(b, io);
-    if (r == CODEC_MORE && b->where == BLOCKS && b->mark != NO_MARK && !b->z.avail_in && io->out_len)
+    if (r == CODEC_MORE && b->where == BLOCKS && b->mark != NO_MARK && !b->z.avail_in &&
+        io->out_len)
         mark_reached(b, io);
     return r;
 }

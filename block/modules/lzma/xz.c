@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Files of xz: streams of blocks, each of which can be decoded by itself, with an index at the end of
- * each stream. By liblzma.
+ * Files of xz: streams of blocks, each of which can be decoded by itself, with an index at the end
+ * of each stream. By liblzma.
  */
 #include "block/modules/lzma/xz.h"
 #include <errno.h>
@@ -96,7 +96,8 @@ static bool xz_locate(void *state, uint64_t out, CodecPoint *p)
 
     if (!block_locate(state, out, &it))
         return false;
-    *p = (CodecPoint){ .out = it.block.uncompressed_file_offset, .in = it.block.compressed_file_offset };
+    *p = (CodecPoint){ .out = it.block.uncompressed_file_offset,
+                       .in = it.block.compressed_file_offset };
     return true;
 }
 
