@@ -22,18 +22,12 @@ void balloon_stats_take(BalloonStats *s, const uint8_t *record)
         s->value[tag] = le64_at(record + 2);
 }
 
-/* jansson has no integers above INT64_MAX; reals of that size are written as integers. */
-static json_t *shown_value(uint64_t v)
-{
-    return v <= INT64_MAX ? json_integer((json_int_t)v) : json_real((double)v);
-}
-
 json_t *balloon_stats_show(const BalloonStats *s)
 {
     json_t *o = json_object(), *stats = json_object();
 
     for (unsigned i = 0; i < BALLOON_STATS; i++)
-        json_put(stats, names[i], shown_value(s->value[i]));
+        json_put(stats, names[i], json_uint64(s->value[i]));
     json_put(o, "stats", stats);
     json_put_int(o, "last-update", s->updated);
     return o;

@@ -265,6 +265,8 @@ bool node_fall_back_read_only(Node *n, const char *why, GError **err);
  */
 CO Edge *node_open_child(Node *n, const char *key, const char *filename, const json_t *options,
                          Role role, bool optional, GError **err);
+/* As handle_open, for driver code of @n, which counts as the node above. Borrows @options. */
+CO Handle *handle_open_below(const Node *n, json_t *options, OpenFlags flags, GError **err);
 /*
  * Puts what @filename means (a name, PROTOCOL:..., json:{...}) into member @key of @options, as the
  * options of a node that has no format on top, unless there are such options. For parse_filename.

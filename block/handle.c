@@ -285,9 +285,10 @@ CO bool handle_require(Handle *h, unsigned needs, GError **err)
     return edit_commit(edit, err);
 }
 
-CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, GError **err)
+static CO Handle *open_nested(const char *filename, json_t *options, OpenFlags flags,
+                              unsigned nesting, GError **err)
 {
-    g_autoptr(Node) n = node_open(filename, options, flags, 0, err);
+    g_autoptr(Node) n = node_open(filename, options, flags, nesting, err);
     unsigned shares = ACCESS_ALL;
     Handle *h;
 
@@ -303,6 +304,16 @@ CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, G
     if (h)
         h->flags = flags;
     return h;
+}
+
+CO Handle *handle_open(const char *filename, json_t *options, OpenFlags flags, GError **err)
+{
+    return open_nested(filename, options, flags, 0, err);
+}
+
+CO Handle *handle_open_below(const Node *n, json_t *options, OpenFlags flags, GError **err)
+{
+    return open_nested(NULL, options, flags, n->nesting + 1, err);
 }
 
 /* Everything that @h's node and those below have is written. */

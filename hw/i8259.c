@@ -107,6 +107,27 @@ uint8_t i8259_acknowledge(Device *d)
     return vector;
 }
 
+bool i8259_take_back(Device *d, uint8_t vector)
+{
+    I8259 *s = (I8259 *)d;
+
+    for (unsigned i = 0; i < 2; i++) {
+        Pic *p = &s->pic[i];
+        uint8_t input = vector - p->base, bit = 1 << (input & 7);
+
+        if (input > 7 || !(p->isr & bit))
+            continue;
+        p->isr &= ~bit;
+        if (!(p->elcr & bit))
+            p->irr |= bit;
+        if (i == 1)
+            s->pic[0].isr &= ~(1 << CASCADE);
+        update(s);
+        return true;
+    }
+    return false;
+}
+
 /* ---- commands -------------------------------------------------------------------------------- */
 
 static void start_init(Pic *p, uint8_t v)

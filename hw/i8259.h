@@ -13,6 +13,11 @@ void i8259_set_irq(Device *d, unsigned irq, bool level); /* 0 to 15 */
 void i8259_mask(Device *d);
 /* The vector of the interrupt that the processor serves now. */
 uint8_t i8259_acknowledge(Device *d);
+/*
+ * @vector was acknowledged, but the processor has not taken it: it is asked for again. False: it is
+ * not one of those served.
+ */
+bool i8259_take_back(Device *d, uint8_t vector);
 /* For people. */
 void i8259_describe(const Device *d, GString *out);
 

@@ -141,7 +141,7 @@ static bool ring_probe(Ring *r)
         return false;
     for (int i = 0; i < probe.head.ops_len && i < IORING_OP_LAST; i++)
         r->can[i] = probe.head.ops[i].flags & IO_URING_OP_SUPPORTED;
-    return r->can[IORING_OP_POLL_ADD] && r->can[IORING_OP_POLL_REMOVE] && r->can[IORING_OP_READ];
+    return r->can[IORING_OP_POLL_ADD] && r->can[IORING_OP_ASYNC_CANCEL] && r->can[IORING_OP_READ];
 }
 
 static Ring *ring_new(int *error)
@@ -367,6 +367,7 @@ void ring_poll_cancel(Ring *r, PollWait *w)
 {
     struct io_uring_sqe *sqe = ring_sqe(r);
 
-    io_uring_prep_poll_remove(sqe, (uintptr_t)w | DATA_POLL);
+    /* POLL_REMOVE does nothing while a wake-up, even one in vain, is on its way. */
+    io_uring_prep_cancel64(sqe, (uintptr_t)w | DATA_POLL, 0);
     sqe_set_data(sqe, NULL, DATA_OP);
 }

@@ -215,7 +215,7 @@ static CO void receiver_run(void *arg)
 
     if (r->is_greeted || read_hello(r))
         while (read_packet(r))
-            ;
+            co_yield(); /* there may be data always: who interrupts has to run, too */
     loop_call(r->all->main, receiver_stopped, r);
 }
 

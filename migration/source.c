@@ -140,8 +140,11 @@ static CO void send_word(MigSource *s, const RamBlock *b, size_t first, unsigned
 
         set &= set - 1;
         s->pending_pages--;
-        if (zero >> i & 1)
+        if (zero >> i & 1) {
+            if (s->xbzrle)
+                xbzrle_forget(s->xbzrle, b, off);
             ram_write_zero_page(&s->out, b, off, &s->last);
+        }
         if (zero >> i & 1 || !send_page(s, b, off))
             s->zero_pages++;
         else

@@ -228,6 +228,8 @@ CO ssize_t transport_read(void *opaque, void *buf, size_t len)
 {
     Transport *t = opaque;
 
+    /* There may be data always, and others have to run: who cancels, for example. */
+    co_yield();
     return t->is_interrupted ? -ECANCELED : channel_read(t->channel, buf, len);
 }
 

@@ -136,7 +136,6 @@ static CO bool tear_down(Machine *m)
         complain("A command did not come to an end");
         _exit(1);
     }
-    timer_cancel(&watchdog);
     return ok;
 }
 
@@ -170,6 +169,7 @@ static CO void run(void *arg)
     if (!tear_down(m) || !ok)
         j->exit_code = 1;
     signals_end();
+    timer_cancel(&watchdog);
 }
 
 static int serve(Options *o)

@@ -32,10 +32,16 @@ struct Vcpu {
     VcpuKept kept;
 };
 
+/* Who waits until all stand still; several may at once. On its stack. */
+typedef struct Stopper {
+    Sleeper sleeper;
+    struct Stopper *next;
+} Stopper;
+
 static struct {
     bool may_run, ending;
     Vcpu *only;       /* a debugger steps this one; NULL: all run */
-    Sleeper stopping; /* who waits until all stand still */
+    Stopper *stoppers;
 } vcpus;
 
 /* The processor of this thread; registers of local APICs are its own. */
@@ -205,7 +211,8 @@ static void stand_still(Vcpu *v)
     v->is_inside = false;
     if (!vcpus.may_run && !v->is_stopped) {
         v->is_stopped = true;
-        sleeper_wake(&vcpus.stopping);
+        for (Stopper *s = vcpus.stoppers; s; s = s->next)
+            sleeper_wake(&s->sleeper);
     }
     machine_cond_wait(v->wake, INT64_MAX);
 }
@@ -292,11 +299,17 @@ static bool all_stand_still(const Machine *m)
 
 CO void vcpus_stop(Machine *m)
 {
+    Stopper self = { .next = vcpus.stoppers }, **at = &vcpus.stoppers;
+
+    vcpus.stoppers = &self;
     vcpus_hold(m);
     while (!all_stand_still(m)) {
-        sleeper_wait(&vcpus.stopping);
+        sleeper_wait(&self.sleeper);
         vcpus_hold(m); /* who waited besides may have let them run */
     }
+    while (*at != &self)
+        at = &(*at)->next;
+    *at = self.next;
     if (m->config.accel->pause)
         m->config.accel->pause(m);
 }

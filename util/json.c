@@ -359,13 +359,24 @@ static void write_integer(Writer *w, int64_t v)
     g_string_append_len(w->out, at, digits + sizeof(digits) - at);
 }
 
+/* A double that nothing else has: UINT64_MAX is none. */
+#define UINT64_MAX_AS_REAL 0x1.0000000000001p64
+
+json_t *json_uint64(uint64_t v)
+{
+    if (v <= INT64_MAX)
+        return json_integer((json_int_t)v);
+    return json_real(v == UINT64_MAX ? UINT64_MAX_AS_REAL : (double)v);
+}
+
 static void write_real(Writer *w, double v)
 {
     char buf[G_ASCII_DTOSTR_BUF_SIZE];
 
-    /* An integer that int64 does not hold, as exact as a double is, and UINT64_MAX. */
-    if (v >= 0x1p63 && v <= 0x1p64)
-        g_string_append_printf(w->out, "%" PRIu64, v < 0x1p64 ? (uint64_t)v : UINT64_MAX);
+    if (v == UINT64_MAX_AS_REAL)
+        g_string_append_printf(w->out, "%" PRIu64, UINT64_MAX);
+    else if (v >= 0x1p63 && v < 0x1p64)
+        g_string_append_printf(w->out, "%" PRIu64, (uint64_t)v);
     else
         g_string_append(w->out, g_ascii_formatd(buf, sizeof(buf), "%.17g", v));
 }

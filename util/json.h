@@ -57,6 +57,12 @@ bool json_get_bool(const json_t *o, const char *key, bool def);
 json_t *json_get(const json_t *o, const char *key);   /* borrowed; NULL when absent */
 bool json_has(const json_t *o, const char *key);
 
+/*
+ * Jansson's integers end at INT64_MAX: a larger @v is a real, as exact as a double is, which
+ * json_print writes as an integer. UINT64_MAX is written exactly.
+ */
+json_t *json_uint64(uint64_t v);
+
 /* Setters, replacing what is there. */
 void json_put_str(json_t *o, const char *key, const char *value);
 void json_put_int(json_t *o, const char *key, int64_t value);

@@ -22,7 +22,11 @@ struct VhostMap {
     size_t len;
     uint64_t skip; /* of the first byte that was asked for */
     bool lost;     /* any thread, atomic */
+    VhostMap *next; /* of those that are free */
 };
+
+/* Never given back, at most MAPS_MAX + 1: a handler in another thread may still look at one. */
+static VhostMap *free_maps;
 
 /* What the handler looks at, in any thread. The main loop fills places in and empties them. */
 static VhostMap *maps[MAPS_MAX];
@@ -44,7 +48,7 @@ static VhostMap *map_at(const uint8_t *at)
 static void bus_error(int sig, siginfo_t *info, void *context)
 {
     int saved = errno;
-    VhostMap *m = map_at(info->si_addr);
+    VhostMap *m = info->si_code == BUS_ADRALN ? NULL : map_at(info->si_addr);
 
     if (!m || mmap(m->start, m->len, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
@@ -122,7 +126,9 @@ VhostMap *vhost_map(int fd, uint64_t offset, uint64_t len, GError **err)
     }
     map.start = p;
     madvise(p, map.len, MADV_DONTDUMP);
-    m = g_memdup2(&map, sizeof(map));
+    m = free_maps ? free_maps : g_new(VhostMap, 1);
+    free_maps = m == free_maps ? m->next : NULL;
+    *m = map;
     if (enter(m))
         return m;
     vhost_unmap(m);
@@ -146,5 +152,7 @@ void vhost_unmap(VhostMap *m)
         return;
     leave(m);
     munmap(m->start, m->len);
-    g_free(m);
+    m->len = 0; /* nothing lies in it */
+    m->next = free_maps;
+    free_maps = m;
 }

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+enum { RING_ALIGN = 16 }; /* of tables of descriptors, the strictest of what rings have */
+
 /* Shared by the sets that have it. */
 typedef struct {
     unsigned refs;
@@ -83,6 +85,10 @@ VhostMemory *vhost_memory_with(const VhostMemory *m, const VhostRegion *r, int f
     }
     if (!size_add(r->guest, r->size, &end) || !size_add(r->user, r->size, &end)) {
         err_set(err, EINVAL, "A region of %" PRIu64 " bytes ends behind all addresses", r->size);
+        return NULL;
+    }
+    if ((r->guest ^ r->offset) & (RING_ALIGN - 1)) {
+        err_set(err, EINVAL, "A region is aligned differently in its file and for the guest");
         return NULL;
     }
     map = vhost_map(fd, r->offset, r->size, err);

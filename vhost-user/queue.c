@@ -7,6 +7,9 @@
 #include "util/err.h"
 #include "vhost-user/internal.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 typedef struct VhostRequest {
@@ -19,12 +22,19 @@ typedef struct VhostRequest {
 
 /* ---- telling the client ---------------------------------------------------------------------- */
 
-/* Should the counter of an eventfd be full, the other side has enough to wake up for. */
+/*
+ * Should the counter of an eventfd be full, the other side has enough to wake up for. O_NONBLOCK is
+ * the client's, too, which may have taken it back to make us wait.
+ */
 static void signal_fd(int fd)
 {
     static const uint64_t one = 1;
+    struct pollfd p = { .fd = fd, .events = POLLOUT };
 
-    if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+    if (fd < 0 || poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))
+        return;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    if (write(fd, &one, sizeof(one)) < 0)
         return;
 }
 
@@ -108,18 +118,20 @@ static Request *next_request(VhostQueue *queue)
     return q;
 }
 
-/* Starts all requests that wait in the ring. */
-static CO void serve(VhostQueue *queue)
+static bool may_serve(const VhostQueue *queue)
 {
-    const RingMemory *m = &queue->session->ring_memory;
+    return !queue->stopping && queue->enabled;
+}
+
+/* Starts requests that wait in the ring, up to its size. */
+static CO void serve_some(VhostQueue *queue)
+{
+    unsigned taken = 0;
     Request *q;
 
     queue->serving = true;
-    do {
-        ring_want_kicks(&queue->ring, m, false);
-        while (!queue->stopping && (q = next_request(queue)))
-            co_start_now(request_run, q);
-    } while (!queue->stopping && ring_want_kicks(&queue->ring, m, true));
+    while (may_serve(queue) && taken++ < queue->ring.size && (q = next_request(queue)))
+        co_start_now(request_run, q);
     queue->serving = false;
     if (queue->owes_call) {
         queue->owes_call = false;
@@ -127,19 +139,37 @@ static CO void serve(VhostQueue *queue)
     }
 }
 
+/* All of them. A client that never ceases lets others of this loop run, too. */
+static CO void serve(VhostQueue *queue)
+{
+    const RingMemory *m = &queue->session->ring_memory;
+
+    ring_want_kicks(&queue->ring, m, false);
+    serve_some(queue);
+    while (may_serve(queue) && ring_want_kicks(&queue->ring, m, true)) {
+        co_yield();
+        ring_want_kicks(&queue->ring, m, false);
+        serve_some(queue);
+    }
+}
+
 /* ---- the coroutine --------------------------------------------------------------------------- */
+
+/* Without waiting, also if the client has taken back O_NONBLOCK. False: it cannot be read. */
+static bool take_kicks(VhostQueue *q)
+{
+    uint64_t count;
+    struct iovec iov = { &count, sizeof(count) };
+
+    return preadv2(channel_fd(q->kick), &iov, 1, -1, RWF_NOWAIT) > 0 || errno == EAGAIN;
+}
 
 /* True: there was a kick, or something has changed. */
 static CO bool await_kick(VhostQueue *q)
 {
-    uint64_t count;
-    ssize_t n;
     int r = channel_expect(q->kick, 0);
 
-    if (r == -EINTR)
-        return true;
-    n = r < 0 ? r : channel_try_read(q->kick, &count, sizeof(count));
-    if (n > 0 || n == -EAGAIN)
+    if (r == -EINTR || (r >= 0 && take_kicks(q)))
         return true;
     fail(q, "The eventfd for kicks of a queue cannot be read");
     return false;

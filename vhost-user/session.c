@@ -49,14 +49,22 @@ static void *memory_range(void *opaque, uint64_t at, uint64_t len, bool write)
 static void memory_written(void *opaque, uint64_t at, uint64_t len)
 {
     VhostSession *s = opaque;
+    uint64_t page = at / LOG_PAGE, end;
     uint8_t *log;
 
     if (!s->log || !(s->features & VHOST_F_LOG_ALL) || !len)
         return;
     log = vhost_map_data(s->log);
-    for (uint64_t page = at / LOG_PAGE; page <= (at + len - 1) / LOG_PAGE; page++)
-        if (page / 8 < s->log_size)
+    end = MIN((at + len - 1) / LOG_PAGE + 1, s->log_size * 8);
+    while (page < end) {
+        uint64_t bytes = page % 8 ? 0 : (end - page) / 8;
+
+        if (bytes)
+            memset(log + page / 8, 0xff, bytes);
+        else
             __atomic_fetch_or(&log[page / 8], 1 << page % 8, __ATOMIC_RELAXED);
+        page += bytes ? bytes * 8 : 1;
+    }
 }
 
 static void set_memory(VhostSession *s, VhostMemory *m)
@@ -321,6 +329,17 @@ static CO bool set_vring_enable(VhostSession *s, Message *m, GError **err)
     return q;
 }
 
+/* Is it a timerfd, userfaultfd or the like, as far as /proc is there to tell? */
+static bool is_other_kind(int fd)
+{
+    static const char eventfd[] = "anon_inode:[eventfd]";
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+    char to[sizeof(eventfd)];
+    ssize_t n = readlink(path, to, sizeof(to));
+
+    return n >= 0 && (n != sizeof(eventfd) - 1 || memcmp(to, eventfd, n));
+}
+
 /*
  * The descriptor of @m, an eventfd, which becomes the caller's; *@fd is -1 if there is none.
  * Anything else could make us wait when we write to it.
@@ -335,7 +354,7 @@ static bool take_eventfd(Message *m, int *fd, GError **err)
         return err_set(err, EINVAL, "An event came with %u descriptors", m->fds);
     if (none)
         return true;
-    if (fstat(m->fd[0], &st) < 0 || st.st_mode & S_IFMT)
+    if (fstat(m->fd[0], &st) < 0 || st.st_mode & S_IFMT || is_other_kind(m->fd[0]))
         return err_set(err, EINVAL, "The descriptor of a queue's events is not an eventfd");
     fcntl(m->fd[0], F_SETFL, fcntl(m->fd[0], F_GETFL) | O_NONBLOCK);
     *fd = m->fd[0];
@@ -503,7 +522,7 @@ CO void vhost_session_run(VirtioDisk *disk, const char *name, Channel *channel)
     for (unsigned i = 0; i < s.count; i++)
         vhost_queue_init(&queues[i], &s);
     while (serve(&s))
-        ;
+        co_yield(); /* there may be messages always, and others have to run */
     for (unsigned i = 0; i < s.count; i++)
         vhost_queue_end(&queues[i]);
     vhost_unmap(s.log);

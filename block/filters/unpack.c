@@ -85,7 +85,7 @@ static CO bool unpack_open(Node *n, const json_t *o, OpenFlags flags, GError **e
     Handle *file;
     bool ok;
 
-    file = handle_open(NULL, outermost, inner | OPEN_PROTOCOL, err);
+    file = handle_open_below(n, outermost, inner | OPEN_PROTOCOL, err);
     if (!file)
         return false;
     ok = node_fall_back_read_only(n, "Compressed files and archives can only be read", err) &&

@@ -65,7 +65,8 @@ static CO int snapshot_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
         r = node_pread(from, off + done, span_slice(buf, done, len), 0);
         done += len;
     }
-    return r;
+    /* A write that gave up waiting for us may have come in between. */
+    return r == 0 && cbw_is_broken(cbw) ? -EACCES : r;
 }
 
 static CO int snapshot_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)

@@ -125,16 +125,17 @@ static CO bool target_is_zero(Copy *c, uint64_t off, uint64_t len)
 
 static CO int copy_zeroes(Copy *c, uint64_t off, uint64_t len)
 {
+    uint64_t done = 0;
     int r = 0;
 
-    for (uint64_t done = 0; done < len && r == 0 && !job_must_end(c->job);) {
+    while (done < len && r == 0 && !job_must_end(c->job)) {
         uint64_t now = MIN(len - done, REQ_LEN_MAX);
 
         if (!target_is_zero(c, off + done, now))
             r = handle_zero(c->to, off + done, now, REQ_MAY_UNMAP);
         done += now;
     }
-    return r;
+    return r == 0 && done < len ? -ECANCELED : r;
 }
 
 static CO int copy_through(Copy *c, Aligned *buf, uint64_t off, uint64_t len, bool *is_read)
@@ -171,7 +172,7 @@ static void piece_failed(Copy *c, const Piece *p, bool is_read, int r)
     BlockErrorAction action;
 
     TRACE(copy_failed, "off=%" PRIu64 " len=%" PRIu64 " error=%d", p->off, p->len, r);
-    if (c->error) {
+    if (c->error || (r == -ECANCELED && job_must_end(c->job))) {
         todo_set(c, p->off, p->off + p->len);
         return;
     }

@@ -139,8 +139,12 @@ static CO bool store_what_is_left(ResumeLog *l, GError **err)
     collect(l, left);
     if (l->stored && hbitmap_count(left) == hbitmap_count(l->stored))
         return true;        /* all that is stored is still to be copied */
-    if ((r = handle_flush(l->copy->from)) < 0 || (r = handle_flush(l->copy->to)) < 0)
+    if ((r = handle_flush(l->copy->from)) < 0 || (r = handle_flush(l->copy->to)) < 0) {
+        /* What it was to make durable may be lost, and no later flush will tell: the job ends. */
+        l->copy->error = l->copy->error ? l->copy->error : r;
+        job_kick(l->copy->job);
         return err_set_errno(err, r, "Could not flush the source or target of the mirror");
+    }
     handle_begin(l->copy->from);
     co_rwlock_wrlock(&l->changes);
     hbitmap_merge(left, l->changed);

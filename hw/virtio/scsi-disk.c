@@ -396,9 +396,13 @@ static CO bool realize(ScsiDisk *s, GError **err)
     s->owns_handle |= !s->drive;
     if (!s->handle)
         return false;
+    if (handle_size(s->handle) < s->logical_block_size && !s->is_cd) {
+        drive_release(s->drive, s->handle, s->owns_handle);
+        s->handle = NULL;
+        return err_set(err, EINVAL, "The disk is smaller than a block");
+    }
     handle_listen(s->handle, &disk_handle_ops, s);
-    return handle_size(s->handle) >= s->logical_block_size || s->is_cd ||
-           err_set(err, EINVAL, "The disk is smaller than a block");
+    return true;
 }
 
 static CO bool hd_realize(Device *d, GError **err)

@@ -64,7 +64,9 @@ static void give_legacy_interrupt(Vcpu *v)
     bool wanted = __atomic_load_n(&vcpu_cpu(v)->events, __ATOMIC_SEQ_CST) & X86_EVENT_INTERRUPT;
     struct kvm_interrupt i;
 
-    if (wanted && k->run->ready_for_interrupt_injection) {
+    /* With a kick on its way KVM would not inject it now, but keep it where it cannot be read. */
+    if (wanted && k->run->ready_for_interrupt_injection &&
+        !__atomic_load_n(&k->run->immediate_exit, __ATOMIC_SEQ_CST)) {
         machine_lock();
         i.irq = i8259_acknowledge(vcpu_machine(v)->pic);
         machine_unlock();
@@ -245,6 +247,12 @@ X86Exit kvm_run(Vcpu *v, VcpuDebug how)
 
 void kvm_enter(Vcpu *v)
 {
+    sigset_t kick;
+
+    /* Whoever started this process may have blocked it. */
+    sigemptyset(&kick);
+    sigaddset(&kick, KICK);
+    pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
     kvm_vcpu(v)->is_broken = false;
     kvm_give_state(v);
 }

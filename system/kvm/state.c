@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A processor and its local APIC: from KVM to the structs that all else knows, and back. */
 #include "system/kvm/kvm.h"
+#include "hw/i8259.h"
 #include "target/x86/mmu.h"
 #include "target/x86/x87.h"
 #include "util/endian.h"
@@ -275,7 +276,8 @@ static bool take_events(Vcpu *v)
     if (e->nmi.injected || e->nmi.pending)
         x86_request(c, X86_EVENT_NMI);
     if (e->interrupt.injected && !e->interrupt.soft &&
-        lapic_take_back(vcpu_lapic(v), e->interrupt.nr))
+        (lapic_take_back(vcpu_lapic(v), e->interrupt.nr) ||
+         (vcpu_machine(v)->pic && i8259_take_back(vcpu_machine(v)->pic, e->interrupt.nr))))
         e->interrupt.injected = 0;
     k->events_rip = c->rip;
     k->events_rsp = c->gpr[X86_RSP];

@@ -398,7 +398,7 @@ def rings_that_cannot_be_harm_nobody():
                 os.close(failed)
                 f.stop_ring()
             still_serves()
-        assert 'A client of export' in d.errors, d.errors
+        assert 'its vhost-user client sent' in d.errors, d.errors
 
 
 @case

@@ -114,7 +114,7 @@ def hostile_packets_are_refused_with_field_and_value():
             (HELLO + packet(magic=5), 'magic', '0x00000005'),
             (HELLO + packet(version=2), 'version', '2'),
             (HELLO + packet(flags=16), 'flags', '0x10'),
-            (HELLO + packet(flags=2), 'flags', 'way 1'),
+            (HELLO + packet(flags=2), 'flags', 'Compression 1'),
             (HELLO + packet(pages=1, size=4096, offsets=[0]), 'normal_pages', 'before'),
             (HELLO + packet(reserved=b'\1'), 'reserved'),
             (announced + packet(pages=129), 'normal_pages', '129'),

@@ -118,7 +118,7 @@ static bool locate(const VirtioDisk *d, uint64_t sector, uint64_t bytes, uint64_
     return *offset % block == 0;
 }
 
-static CO int transfer(const VirtioDisk *d, const VirtioDiskRequest *q, const RingChain *c)
+static CO int transfer(const VirtioDisk *d, VirtioDiskRequest *q, const RingChain *c)
 {
     bool is_read = q->type == VIRTIO_BLK_READ;
     uint64_t len = is_read ? c->in_len - 1 : c->out_len - HEADER_SIZE, offset;
@@ -127,6 +127,7 @@ static CO int transfer(const VirtioDisk *d, const VirtioDiskRequest *q, const Ri
 
     if (!locate(d, q->sector, len, &offset))
         return -EINVAL;
+    q->has_read = is_read;
     if (is_read)
         return handle_pread(d->handle, offset, span_slice(all, 0, len), 0);
     return handle_pwrite(d->handle, offset, span_slice(all, HEADER_SIZE, len),
@@ -173,7 +174,7 @@ static int give_id(const VirtioDisk *d, const RingChain *c, const RingMemory *m)
     return 0;
 }
 
-CO int virtio_disk_perform(const VirtioDisk *d, const VirtioDiskRequest *q, const RingChain *c,
+CO int virtio_disk_perform(const VirtioDisk *d, VirtioDiskRequest *q, const RingChain *c,
                            const RingMemory *m)
 {
     bool changes = q->type == TYPE_WRITE || q->type == TYPE_DISCARD ||
@@ -204,7 +205,8 @@ uint32_t virtio_disk_answer(const VirtioDiskRequest *q, const RingChain *c, cons
     uint64_t status_at = c->in_len - 1;
     uint8_t status = r >= 0 ? STATUS_OK : r == -ENOTSUP ? STATUS_UNSUPPORTED : STATUS_IOERR;
 
-    if (has_data)
+    /* What was refused has written nothing, however much room it has. */
+    if (q->has_read)
         ring_chain_written(c, m, status_at);
     ring_chain_write(c, m, status_at, &status, 1);
     return has_data ? c->in_len : 1;

@@ -40,13 +40,14 @@ void virtio_disk_config(const VirtioDisk *d, uint8_t *config);
 typedef struct {
     uint32_t type;
     uint64_t sector;
+    bool has_read;            /* data of the disk may have come into the chain */
 } VirtioDiskRequest;
 
 /* False: the chain has no room for a header or a status, which breaks its ring. */
 bool virtio_disk_request(const RingChain *c, VirtioDiskRequest *q);
 /* Does what is asked for. 0, or a negative errno: EINVAL, EROFS and ENOTSUP for requests that no
  * driver should make. */
-CO int virtio_disk_perform(const VirtioDisk *d, const VirtioDiskRequest *q, const RingChain *c,
+CO int virtio_disk_perform(const VirtioDisk *d, VirtioDiskRequest *q, const RingChain *c,
                            const RingMemory *m);
 /* Writes the status for the result @r. How many bytes of the chain are written now. */
 uint32_t virtio_disk_answer(const VirtioDiskRequest *q, const RingChain *c, const RingMemory *m,
