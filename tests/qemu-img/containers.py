@@ -318,4 +318,20 @@ def damaged_archives():
     refused()
 
 
+@case
+def an_image_that_names_itself_through_unpack_is_refused():
+    own = {'driver': 'unpack', 'file': {'driver': 'qcow2', 'file': {'driver': 'file', 'filename': 'a.qcow2'}}}
+    img('create', '-q', '-f', 'qcow2', '-u', '-b', 'json:' + json.dumps(own), '-F', 'unpack', 'a.qcow2', '1M')
+    done = img('convert', '-O', 'raw', 'a.qcow2', 'out', code=1, timeout=20)
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@case
+def names_have_so_many_prefixes_at_most():
+    pathlib.Path('a.img').write_bytes(bytes(4096))
+    for prefix in 'tar:', 'gzip:', 'unpack:':
+        done = img('info', prefix * 10000 + 'a.img', code=1, timeout=20)
+        assert 'more than 32 prefixes' in done.stderr, done.stderr[-300:]
+
+
 main('containers')

@@ -402,6 +402,31 @@ def rings_that_cannot_be_harm_nobody():
 
 
 @case
+def a_client_cannot_make_the_daemon_wait_for_its_eventfds():
+    with serving() as d:
+        with client() as f:
+            ring = f.rings[0]
+            os.set_blocking(ring.call, True)
+            os.set_blocking(ring.kick, True)
+            os.eventfd_write(ring.call, 2**64 - 2)
+            f.submit(v.GET_ID, 0, room=20)
+            assert d.answer('query-block-exports')
+        still_serves()
+
+
+@case
+def regions_are_aligned_as_for_the_guest():
+    with serving():
+        with client() as f:
+            table = struct.pack('=II', 1, 0) + struct.pack('=QQQQ', v.GUEST, f.size - 1, v.USER, 1)
+            try:
+                assert f.order(v.SET_MEM_TABLE, table, [f.fd]) != 0
+            except Gone:
+                pass
+        still_serves()
+
+
+@case
 def memory_that_is_cut_off_ends_its_client_alone():
     for size in 0, 0x9000, v.DATA + 4096:
         with serving(), FrontEndClosing() as f:

@@ -89,4 +89,21 @@ def disks_of_devices_are_resized_as_in_the_references_emulator():
         assert json.loads(img('info', '--output=json', f'{name}.qcow2').stdout)['virtual-size'] == size
 
 
+@case
+def a_disk_that_was_refused_leaves_its_image_free():
+    img('create', '-q', '-f', 'raw', 'a.raw', '0')
+    pathlib.Path('q').unlink(missing_ok=True)
+    p = subprocess.Popen([EMULATOR, *MACHINE, '-blockdev', 'file,node-name=a,filename=a.raw'])
+    try:
+        client = qmp.Client('q')
+        for _ in range(2):
+            answer = client.answer('device_add', driver='scsi-hd', drive='a', id='d')
+            assert 'smaller than a block' in answer['desc'], answer
+        assert client.answer('block_resize', node_name='a', size=1 << 20) == {}
+        assert client.answer('device_add', driver='scsi-hd', drive='a', id='d') == {}
+    finally:
+        p.kill()
+        p.wait()
+
+
 main('medium', 'system')
