@@ -5,6 +5,8 @@
 #include "io/co-lock.h"
 #include "io/loop.h"
 #include "io/pool.h"
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,14 +27,18 @@ typedef struct {
     size_t len;
 } PipeWrite;
 
+/* Whoever shares the descriptor may have made it one that does not wait. */
 static int write_all(void *arg)
 {
     PipeWrite *w = arg;
+    struct pollfd p = { .fd = w->fd, .events = POLLOUT };
 
     while (w->len) {
         ssize_t n = write(w->fd, w->buf, w->len);
 
-        if (n < 0 && errno != EINTR)
+        if (n < 0 && errno == EAGAIN)
+            poll(&p, 1, -1);
+        else if (n < 0 && errno != EINTR)
             return -errno;
         w->buf += MAX(n, 0);
         w->len -= MAX(n, 0);

@@ -142,4 +142,16 @@ def failures_are_told():
     assert os.path.getsize('out') < 8 * MIB
 
 
+@case
+def a_pipe_that_does_not_wait_gets_all():
+    source(4 * MIB, [(0, 4 * MIB)])
+    out, into = os.pipe()
+    os.set_blocking(into, False)
+    with subprocess.Popen([IMG, 'convert', '-f', 'raw', '-O', 'raw', 'in.raw', '-'], stdout=into) as process:
+        os.close(into)
+        with os.fdopen(out, 'rb') as pipe:
+            assert pipe.read() == pathlib.Path('in.raw').read_bytes()
+        assert process.wait() == 0
+
+
 main('convert-to-pipe')
