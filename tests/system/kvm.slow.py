@@ -111,9 +111,8 @@ def in_emulated_host():
     words = sys.executable, '-B', pathlib.Path(__file__).resolve(), *sys.argv[1:]
     command = ' '.join(f"'{word}'" for word in words)
     folder = os.environ.get('FERRY_TEST_KERNEL', '')
-    # By epoll: with io_uring the emulator there does not end now and then, which is to be looked into.
     script = (f"FERRY_BUILD='{BUILD}' FERRY_TEST_KERNEL='{folder}' FERRY_GUESTS=$PWD FERRY_SLOWER=15 "
-              f'FERRY_LOOP=epoll exec {command}')
+              f'exec {command}')
     files = {name: build(name) for name in ('devices', 'pages')}
     code, output = emulated_host.run(script, {'kvm_amd': ''}, TIMEOUT, files,
                                      ('-cpu', 'max,la57=off', '-m', '2G'))
