@@ -8,7 +8,7 @@ enum { SEEDS = 10, EDITS = 10000 };
 static CO void test_many_random_edits(void)
 {
     for (unsigned seed = 100; seed < 100 + SEEDS; seed++)
-        random_edits(test_is_slowed() ? EDITS / 20 : EDITS, seed);
+        random_edits(test_is_slowed() ? EDITS / 20 : test_share(EDITS), seed);
 }
 
 const Test tests[] = {

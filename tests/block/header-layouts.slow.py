@@ -6,5 +6,6 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from header_layouts import main  # noqa: E402
+from this_run import SHARE  # noqa: E402
 
-sys.exit(main(1))
+sys.exit(main(SHARE))

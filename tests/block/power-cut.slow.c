@@ -10,7 +10,7 @@ static CO void test_power_cut_loses_nothing(void)
     unsigned total = 0;
 
     for (const PowerCutWorkload *w = power_cut_workloads; w->name; w++)
-        total += power_cut_run(w, test_is_slowed() ? MOMENTS / 20 : MOMENTS, 42);
+        total += power_cut_run(w, test_is_slowed() ? MOMENTS / 20 : test_share(MOMENTS), 42);
     g_print("# %u moments\n", total);
 }
 

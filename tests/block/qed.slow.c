@@ -8,7 +8,7 @@ enum { MOMENTS = 1000 };
 static CO void test_power_cut(void)
 {
     for (const PowerCutWorkload *w = qed_workloads; w->name; w++)
-        power_cut_run(w, test_is_slowed() ? MOMENTS / 20 : MOMENTS, 42);
+        power_cut_run(w, test_is_slowed() ? MOMENTS / 20 : test_share(MOMENTS), 42);
 }
 
 const Test tests[] = {

@@ -32,6 +32,14 @@ void test_skip(const char *reason)
     exit(EXIT_SKIP);
 }
 
+unsigned test_share(unsigned n)
+{
+    const char *share = g_getenv("FERRY_SHARE");
+    unsigned by = share ? strtoul(share, NULL, 10) : 1;
+
+    return MAX(n / MAX(by, 1), 1);
+}
+
 gboolean test_is_slowed(void)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

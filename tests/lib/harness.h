@@ -32,5 +32,7 @@ char *test_path(const char *name);
 
 /* True in a build with a sanitizer or under valgrind: do less of what only takes time. */
 gboolean test_is_slowed(void);
+/* How many of @n random things a slow test is to do: FERRY_SHARE=N asks for an N-th. */
+unsigned test_share(unsigned n);
 
 #endif

@@ -5,6 +5,8 @@ import os
 # Who watches them: address, thread or valgrind (see tests/run). Everything takes longer then.
 WATCHED = os.environ.get('FERRY_WATCHED', '')
 SLOWER = int(os.environ.get('FERRY_SLOWER', 10 if WATCHED else 1))
+# Slow tests do an N-th of what they repeat with other random numbers.
+SHARE = int(os.environ.get('FERRY_SHARE', 1))
 # Other watchers have to come before all libraries.
 PRELOADABLE = WATCHED in ('', 'address')
 # io_uring: the loop may have been told to do without, and valgrind cannot follow it.

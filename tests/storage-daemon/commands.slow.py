@@ -11,9 +11,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, case, img, main
 from qmp import Stdio, request
 from qmp_generator import Generator, is_tame
-from this_run import WATCHED
+from this_run import SHARE, WATCHED
 
-COUNT = 8_000 if WATCHED else 200_000
+COUNT = 8_000 if WATCHED else 200_000 // SHARE
 PER_DAEMON = 2_000
 BATCH = 50
 DAEMON = BUILD / 'qemu-storage-daemon'

@@ -14,13 +14,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / 'lib'))
 from cases import CASES, IO, case, img, io, main, run
 from guest import Guest
+from this_run import SHARE
 
 spec = importlib.util.spec_from_file_location('jobs', HERE / 'jobs.py')
 jobs = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(jobs)
 CASES.clear()    # those are run by themselves
 
-MOMENTS = int(os.environ.get('FERRY_MOMENTS', '60'))
+MOMENTS = int(os.environ.get('FERRY_MOMENTS', 60 // SHARE))
 
 
 class Killed:

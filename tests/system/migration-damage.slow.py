@@ -12,9 +12,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, main
 from guests import EMULATOR, build
 from migrating import MACHINE, TOOL, Emulator, wait_for
-from this_run import SLOWER
+from this_run import SHARE, SLOWER
 
-CHANGES = int(os.environ.get('FERRY_CHANGES', 10000))
+CHANGES = int(os.environ.get('FERRY_CHANGES', 10000 // SHARE))
 DEVICES = ('-m', '8', '-smp', '2', '-blockdev', 'null-co,node-name=d', '-device',
            'virtio-blk-device,drive=d', '-device', 'virtio-rng-device')
 COMMANDS = b'{"execute":"qmp_capabilities"}\n{"execute":"query-status"}\n'

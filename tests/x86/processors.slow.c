@@ -12,22 +12,22 @@ enum { ROUNDS = 10000000 };
 
 static void test_message(void)
 {
-    pair_message(ROUNDS, SECONDS);
+    pair_message(test_share(ROUNDS), SECONDS);
 }
 
 static void test_store_buffer(void)
 {
-    pair_store_buffer(ROUNDS, SECONDS);
+    pair_store_buffer(test_share(ROUNDS), SECONDS);
 }
 
 static void test_locked(void)
 {
-    pair_locked(ROUNDS, SECONDS);
+    pair_locked(test_share(ROUNDS), SECONDS);
 }
 
 static void test_code(void)
 {
-    pair_code(ROUNDS, SECONDS);
+    pair_code(test_share(ROUNDS), SECONDS);
 }
 
 const Test tests[] = {
