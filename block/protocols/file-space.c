@@ -110,7 +110,7 @@ static CO bool space_grow(int fd, const char *name, uint64_t old, uint64_t size,
     if (r == 0)
         return true;
     err_set_errno(err, r, "Could not grow '%s' to %" PRIu64 " bytes", name, size);
-    if (ftruncate(fd, old) < 0)
+    if (prealloc != PREALLOC_OFF && ftruncate(fd, old) < 0)
         err_prefix(err, "(and what was gained could not be given back) ");
     return false;
 }

@@ -43,6 +43,7 @@ typedef struct {
     bool sync_failed;    /* what was written before may be lost: no later flush can promise it */
     bool no_zero_range;  /* the file system refused it once */
     bool no_punch_hole;
+    unsigned growing;    /* requests under way behind the end that is known; home loop only */
     FileLock lock;
     FileDirty dirty;     /* home loop only */
     Alike known;         /* home loop only */
@@ -497,8 +498,12 @@ static CO int file_write_all(File *s, uint64_t off, Span buf, ReqFlags flags)
 static CO int file_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
     File *s = node_state(n);
-    int r = file_write_all(s, off, buf, flags);
+    bool grows = off + buf.len > node_size(n);
+    int r;
 
+    s->growing += grows;
+    r = file_write_all(s, off, buf, flags);
+    s->growing -= grows;
     /* Whoever asked meanwhile may have seen the hole. */
     file_forget(s, true, off, buf.len);
     if (r == 0 && !(node_flags(n) & OPEN_DIRECT) && !(flags & REQ_FUA)) {
@@ -529,9 +534,16 @@ static CO int file_fallocate(File *s, int mode, uint64_t off, uint64_t len)
                ? -ENOTSUP : r;
 }
 
-/* Zeroes past the end of the file: growing it is enough. */
-static CO int file_zero_past_end(File *s, uint64_t end)
+/*
+ * Zeroes past the end of the file: growing it is enough. The end that the node knows is not always the
+ * file's: to set that while others grow it, too, would cut off what they wrote.
+ */
+static int file_zero_past_end(File *s, uint64_t off, uint64_t end)
 {
+    struct stat st;
+
+    if (s->growing || fstat(s->fd, &st) < 0 || (uint64_t)st.st_size > off)
+        return -ENOTSUP;
     return ftruncate(s->fd, end) < 0 ? -errno : 0;
 }
 
@@ -545,16 +557,12 @@ static CO int file_zero_anew(File *s, uint64_t off, uint64_t len)
     return r < 0 ? r : file_fallocate(s, 0, off, len);
 }
 
-static CO int file_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
+/* In one of the ways that never make the file shorter. */
+static CO int file_zero_in_place(File *s, uint64_t off, uint64_t len, bool unmap)
 {
-    File *s = node_state(n);
-    uint64_t end = off + len, size = node_size(n);
     int r = -ENOTSUP;
 
-    file_forget(s, false, off, len);
-    if (!s->is_device && off >= size && flags & REQ_MAY_UNMAP)
-        return file_zero_past_end(s, end);
-    if (flags & REQ_MAY_UNMAP && !s->no_punch_hole && (s->is_device || end <= size)) {
+    if (unmap && !s->no_punch_hole) {
         r = file_fallocate(s, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
         s->no_punch_hole = r == -ENOTSUP;
     }
@@ -565,6 +573,23 @@ static CO int file_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
     }
     if (r == -ENOTSUP && !s->is_device && !s->no_punch_hole)
         r = file_zero_anew(s, off, len);
+    return r;
+}
+
+static CO int file_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
+{
+    File *s = node_state(n);
+    bool grows = !s->is_device && off + len > node_size(n);
+    int r = -ENOTSUP;
+
+    file_forget(s, false, off, len);
+    if (grows && off >= node_size(n) && flags & REQ_MAY_UNMAP)
+        r = file_zero_past_end(s, off, off + len);
+    if (r != -ENOTSUP)
+        return r;
+    s->growing += grows;
+    r = file_zero_in_place(s, off, len, flags & REQ_MAY_UNMAP && !grows);
+    s->growing -= grows;
     return r;
 }
 
@@ -603,12 +628,15 @@ static CO int file_extent(Node *n, uint64_t off, uint64_t len, bool precise, Ext
 static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len, ReqFlags flags)
 {
     File *s = node_state(n), *from;
+    bool grows = off + len > node_size(n);
     int r;
 
     if (node_driver(src) != node_driver(n) || s->is_device)
         return -ENOTSUP;
     from = node_state(src);
+    s->growing += grows;
     r = file_space_copy(from->fd, src_off, s->fd, off, len, flags & REQ_NO_FALLBACK);
+    s->growing -= grows;
     file_forget(s, true, off, len);
     return r;
 }
