@@ -43,7 +43,11 @@ class Link:
         self.passed += len(data)
         if data:
             self.pairs[end].sendall(data)
-        return bool(data)
+        # Cut now: if what was taken from @end is held back, both may wait and send nothing more.
+        return bool(data) and not self.is_cut()
+
+    def is_cut(self):
+        return self.limit is not None and self.passed >= self.limit
 
     def run(self):
         try:
@@ -52,7 +56,7 @@ class Link:
                     if end is self.listener:
                         self.connect()
                     elif not self.forward(end):
-                        if self.limit is not None and self.passed >= self.limit:
+                        if self.is_cut():
                             return
                         other = self.pairs.pop(end)
                         self.pairs.pop(other, None)
