@@ -127,13 +127,27 @@ static void update(Lapic *l)
     l->ops->interrupt(l->cpu, ready_vector(l) >= 0 || (l->is_external && takes_external(l)));
 }
 
+/* Other bits of the register are not in CR8. */
+static void follow_cr8(Lapic *l, uint8_t cr8)
+{
+    if (cr8 != l->tpr >> 4)
+        l->tpr = cr8 << 4;
+}
+
+void lapic_set_cr8(Device *d, uint8_t cr8)
+{
+    Lapic *l = (Lapic *)d;
+
+    follow_cr8(l, cr8);
+    update(l);
+}
+
 int lapic_acknowledge(Device *d, uint8_t cr8)
 {
     Lapic *l = (Lapic *)d;
     int v;
 
-    if (cr8 != l->tpr >> 4)
-        l->tpr = cr8 << 4;
+    follow_cr8(l, cr8);
     v = ready_vector(l);
     if (v >= 0) {
         vector_set(l->irr, v, false);

@@ -65,6 +65,11 @@ void lapic_set_external(Device *d, bool level);
  */
 enum { LAPIC_ASK_PIC = 256 };
 int lapic_acknowledge(Device *d, uint8_t cr8);
+/*
+ * The processor has changed CR8. Until it says so, whatever comes in is judged by the old value, and an
+ * interrupt that has just become urgent enough would be withdrawn.
+ */
+void lapic_set_cr8(Device *d, uint8_t cr8);
 
 /* IA32_APIC_BASE, the registers of x2APIC and the deadline: false if there is no such register. */
 bool lapic_msr_read(Device *d, uint32_t index, uint64_t *value);

@@ -34,6 +34,15 @@ static int take_interrupt(void *opaque)
     return vector;
 }
 
+static void set_priority(void *opaque)
+{
+    Vcpu *v = opaque;
+
+    machine_lock();
+    lapic_set_cr8(vcpu_lapic(v), vcpu_cpu(v)->cr8);
+    machine_unlock();
+}
+
 static uint64_t raw_tsc(void *opaque)
 {
     return guest_tsc_now();
@@ -141,7 +150,7 @@ static bool msr_write(void *opaque, uint32_t index, uint64_t value)
 
 static const X86Machine x86_machine = {
     .port_read = port_read, .port_write = port_write, .interrupt = take_interrupt, .tsc = raw_tsc,
-    .msr_read = msr_read, .msr_write = msr_write, .cpuid = cpuid,
+    .msr_read = msr_read, .msr_write = msr_write, .cpuid = cpuid, .priority = set_priority,
 };
 
 /* ---- the accelerator ------------------------------------------------------------------------- */

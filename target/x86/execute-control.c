@@ -121,8 +121,8 @@ EXEC(mov_to_cr)
         if (v > 15)
             refuse(cpu);
         cpu->cr8 = v;
-        /* An interrupt that was not urgent enough may be now. */
-        x86_request(cpu, X86_EVENT_INTERRUPT);
+        if (cpu->machine->priority)
+            cpu->machine->priority(cpu->machine_opaque);
         break;
     default:
         x86_raise(cpu, X86_UD);

@@ -27,6 +27,12 @@ def a_processor_starts_whenever_it_is_told_to():
         all_ok(run_guest('start', '-smp', '2', '-m', '64', '-accel', backend))
 
 
+@case
+def an_interrupt_that_becomes_urgent_is_not_forgotten():
+    for backend in 'tcg', 'tcg,backend=interp':
+        all_ok(run_guest('urgent', '-m', '64', '-accel', backend))
+
+
 def clock(*options, append=None):
     """What the guest's clock shows at first, and when the guest has waited for a second."""
     return [datetime.datetime.strptime(line, '%Y-%m-%d %H:%M:%S')
