@@ -264,7 +264,7 @@ tests-build: programs $(UNIT_TESTS) $(X86_TESTS) $(TEST_PROGRAMS) $(PRELOADS)
 RUN_TESTS = FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) FERRY_WATCHED=$(SANITIZED) \
     $(if $(LOOP),FERRY_LOOP=$(LOOP)) python3 -B $(SRC)/tests/run
 
-check: tests-build check-layers check-headers
+check: tests-build check-layers check-headers check-circles
 	@$(RUN_TESTS) $(TESTS)
 
 # A kernel for emulated machines; tests that need it skip with the reason where it cannot be had.
@@ -293,6 +293,10 @@ check-headers: $(GEN_HEADERS) $(B)/config.h
 
 check-layers:
 	@python3 -B $(SRC)/scripts/check-layers $(SRC)
+
+CIRCLE_FREE := block/formats/qcow2
+check-circles: programs
+	@python3 -B $(SRC)/scripts/check-circles $(call objects,$(CIRCLE_FREE))
 
 $(B)/tests/perf/measure: $(SRC)/tests/perf/measure.c
 	@mkdir -p $(@D)
@@ -380,12 +384,12 @@ help:
 	@echo 'check-asan check-tsan   check, all programs built with sanitizers in a folder beside build/'
 	@echo 'check-valgrind    check, each of our programs under valgrind (an hour or more)'
 	@echo 'check-fuzz        the fuzzers (FUZZ_RUNS=number)'
-	@echo 'check-headers check-layers   rules of the house'
+	@echo 'check-headers check-layers check-circles   rules of the house'
 	@echo 'bench-guest       the emulated processor, natively and beside the reference (BENCH=work)'
 	@echo 'bench             ratios of time, CPU and memory against the reference (BENCH=pattern)'
 	@echo 'install uninstall dist deb clean distclean   DESTDIR is honoured'
 
 .PHONY: all programs fuzzers tests-build check check-slow check-asan check-tsan check-valgrind check-fuzz \
-    check-headers check-layers bench bench-guest demo install uninstall dist deb clean distclean help
+    check-headers check-layers check-circles bench bench-guest demo install uninstall dist deb clean distclean help
 
 -include $(shell find $(B)/obj $(B)/pic -name '*.d' 2>/dev/null)

@@ -25,6 +25,8 @@ typedef struct {
  */
 CO GArray *bitmap_directory_read(Qcow2 *q, GError **err);
 GArray *bitmap_directory_new(void);
+/* The table of @e in host byte order, checked; NULL with @err. Caller frees. */
+CO uint64_t *bitmap_table_read(Qcow2 *q, const BitmapEntry *e, GError **err);
 /* The bytes of @entries in a directory; caller frees. NULL if they are too many or too long. */
 GByteArray *bitmap_directory_bytes(const GArray *entries);
 

@@ -19,6 +19,14 @@ typedef struct {
     uint64_t off, len;
 } Taken;
 
+guint bitmap_stored_index(const Qcow2 *q, const char *name)
+{
+    for (guint i = 0; q->bitmaps && i < q->bitmaps->stored->len; i++)
+        if (!strcmp(g_array_index(q->bitmaps->stored, BitmapEntry, i).name, name))
+            return i;
+    return UINT_MAX;
+}
+
 /* Takes clusters for @len bytes and writes @buf there. */
 static CO int put_new(Qcow2 *q, GArray *taken, const void *buf, uint64_t len, uint64_t *off)
 {

@@ -17,35 +17,6 @@
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
-CO uint64_t *bitmap_table_read(Qcow2 *q, const BitmapEntry *e, GError **err)
-{
-    uint64_t bytes = e->table_len * UINT64_C(8), end = edge_size(q->storage);
-    g_autofree uint64_t *table = NULL;
-    int r;
-
-    if (e->table_off > end || bytes > end - e->table_off) {
-        err_set(err, EINVAL, "The table of bitmap '%s' is behind the end of the file", e->name);
-        return NULL;
-    }
-    table = g_try_malloc(bytes);
-    r = table ? qcow2_file_read(q, e->table_off, table, bytes) : -ENOMEM;
-    if (r < 0) {
-        err_set_errno(err, r, "Could not read the table of bitmap '%s'", e->name);
-        return NULL;
-    }
-    for (uint32_t i = 0; i < e->table_len; i++) {
-        uint64_t desc = be64_at(&table[i]), off = desc & BITMAP_TABLE_OFFSET;
-
-        if (desc & ~(BITMAP_TABLE_OFFSET | (off ? 0 : BITMAP_TABLE_ONES)) || qcow2_within(q, off)) {
-            err_set(err, EINVAL, "Entry %u of the table of bitmap '%s' is 0x%" PRIx64, i, e->name,
-                    desc);
-            return NULL;
-        }
-        table[i] = desc;
-    }
-    return g_steal_pointer(&table);
-}
-
 /* Of all bitmaps together, so that what a file of any size claims takes bounded memory. */
 #define BITS_MAX (UINT64_C(1) << 36)
 
@@ -182,14 +153,6 @@ void qcow2_bitmaps_free(Qcow2 *q)
     if (q->bitmaps)
         g_array_unref(q->bitmaps->stored);
     g_clear_pointer(&q->bitmaps, g_free);
-}
-
-guint bitmap_stored_index(const Qcow2 *q, const char *name)
-{
-    for (guint i = 0; q->bitmaps && i < q->bitmaps->stored->len; i++)
-        if (!strcmp(g_array_index(q->bitmaps->stored, BitmapEntry, i).name, name))
-            return i;
-    return UINT_MAX;
 }
 
 /* ---- what is known of them ------------------------------------------------------------------ */

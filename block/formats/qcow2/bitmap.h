@@ -15,8 +15,6 @@ static inline uint64_t bitmap_table_needed(const Qcow2 *q, uint64_t bits)
     return div_round_up(bits, q->cluster * 8);
 }
 
-/* The table of @e in host byte order, checked; NULL with @err. */
-CO uint64_t *bitmap_table_read(Qcow2 *q, const BitmapEntry *e, GError **err);
 /* Index of the stored bitmap @name; UINT_MAX if there is none. */
 guint bitmap_stored_index(const Qcow2 *q, const char *name);
 /* Sets BITMAP_IN_USE in every entry, in place and durably. */

@@ -15,35 +15,12 @@
  */
 #include "block/formats/qcow2/check.h"
 #include <inttypes.h>
-#include <stdarg.h>
-
-/* An image with more findings than this is not read by anybody line by line. */
-#define TELL_MAX 1000000
 
 /* Clusters of the largest file that is checked: a tally for it takes 16 MiB for nothing. */
 #define CLUSTERS_MAX (UINT64_C(1) << 36)
 
 /* How far behind the end of a file references are noted: more than new refcounts for it take. */
 #define FAR_CLUSTERS(clusters) (4096 + (clusters) / 16)
-
-void check_tell_va(Check *c, const char *fmt, va_list ap)
-{
-    if (c->told++ >= TELL_MAX) {
-        if (c->told == TELL_MAX + 1)
-            fprintf(c->out, "There is more, which is counted but not shown.\n");
-        return;
-    }
-    vfprintf(c->out, fmt, ap);
-}
-
-void check_tell(Check *c, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    check_tell_va(c, fmt, ap);
-    va_end(ap);
-}
 
 /* ---- comparing ------------------------------------------------------------------------------ */
 

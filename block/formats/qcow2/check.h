@@ -3,6 +3,7 @@
  * Checking and repairing an image: what the parts offer each other.
  *
  *     check.c            the order of things; comparing counts
+ *     check-tell.c       prints what is found
  *     check-snapshots.c  the snapshot table, read in spite of damage
  *     check-counts.c     reads refcounts
  *     check-refs.c       counts all references
@@ -69,6 +70,7 @@ typedef struct {
     int64_t snapshots_wrong; /* findings that writing it puts right */
 } Check;
 
+/* check-tell.c */
 /* Prints a finding, unless there have been very many. */
 void check_tell(Check *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void check_tell_va(Check *c, const char *fmt, va_list ap) G_GNUC_PRINTF(2, 0);

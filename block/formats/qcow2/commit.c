@@ -11,98 +11,14 @@
  * What changes meanwhile is in memory only and waits for the next commit, so the second step cannot
  * refer to anything that the first did not write.
  *
- * Freed clusters go through three lists: frees_open (the file may refer to them), frees_written (a
- * commit wrote that it does not), frees_durable (a flush followed). Only from the last one they are
- * counted down, and only when no request that may still use them is in flight: every request holds
- * a pin of one of two generations; a new generation starts and the old one runs empty.
+ * Freed clusters are counted down only when that is durable (frees.c) and no request that may still use
+ * them is in flight (pins.c).
  */
-#include "block/formats/qcow2/qcow2.h"
+#include "block/formats/qcow2/frees.h"
 #include "util/trace.h"
 #include <string.h>
 
-/* ---- pins ----------------------------------------------------------------------------------- */
-
-CO unsigned qcow2_pin(Qcow2 *q)
-{
-    while (q->exclusive)
-        co_queue_wait(&q->pin_waiters);
-    q->pins[q->pin_now]++;
-    return q->pin_now;
-}
-
-void qcow2_unpin(Qcow2 *q, unsigned pin)
-{
-    if (!--q->pins[pin])
-        co_queue_wake_all(&q->pin_waiters);
-}
-
-CO void qcow2_exclusive_begin(Qcow2 *q)
-{
-    while (q->exclusive)
-        co_queue_wait(&q->pin_waiters);
-    q->exclusive = true;
-    while (q->pins[0] || q->pins[1])
-        co_queue_wait(&q->pin_waiters);
-}
-
-void qcow2_exclusive_end(Qcow2 *q)
-{
-    q->exclusive = false;
-    co_queue_wake_all(&q->pin_waiters);
-}
-
-/* Returns when no request is left of those that run now. Callers hold reclaim_lock. */
-static CO void pins_pass(Qcow2 *q)
-{
-    unsigned old = q->pin_now;
-
-    q->pin_now = !old;
-    while (q->pins[old])
-        co_queue_wait(&q->pin_waiters);
-}
-
 /* ---- freed clusters ------------------------------------------------------------------------- */
-
-static GArray *frees_new(void)
-{
-    return g_array_new(FALSE, FALSE, sizeof(FreeRun));
-}
-
-static void frees_append(GArray **to, const GArray *from)
-{
-    if (!from || !from->len)
-        return;
-    if (!*to)
-        *to = frees_new();
-    g_array_append_vals(*to, from->data, from->len);
-}
-
-/* Moves all of *@from to the end of *@to. */
-static void frees_move(GArray **to, GArray **from)
-{
-    frees_append(to, *from);
-    if (*from)
-        g_array_set_size(*from, 0);
-}
-
-void qcow2_free_later(Qcow2 *q, uint64_t off, uint64_t len, FreeKind kind)
-{
-    uint64_t end = round_up(off + len, q->cluster);
-    FreeRun run = { .off = round_down(off, q->cluster), .kind = kind };
-    FreeRun *last;
-
-    run.len = end - run.off;
-    q->frees_clusters += run.len >> q->cluster_bits;
-    cache_forget(&q->l2, run.off, run.len);
-    if (!q->frees_open)
-        q->frees_open = frees_new();
-    last = q->frees_open->len ? &g_array_index(q->frees_open, FreeRun, q->frees_open->len - 1)
-                              : NULL;
-    if (last && last->kind == kind && last->off + last->len == run.off)
-        last->len += run.len;
-    else
-        g_array_append_val(q->frees_open, run);
-}
 
 static int free_order(const void *a, const void *b)
 {
@@ -148,7 +64,7 @@ static CO void frees_apply(Qcow2 *q)
 
     if (!list || !list->len)
         return;
-    pins_pass(q);
+    qcow2_pins_pass(q);
     g_array_sort(list, free_order);
     edge_event(q->storage, EV_CLUSTER_FREE);
     CO_LOCKED(&q->refcount_lock);    /* nobody takes a cluster that is about to be discarded */
@@ -158,33 +74,6 @@ static CO void frees_apply(Qcow2 *q)
         q->frees_clusters -= run->len >> q->cluster_bits;
         free_apply(q, run);
     }
-}
-
-CO int qcow2_barrier(Qcow2 *q)
-{
-    GArray *written = g_steal_pointer(&q->frees_written);
-    int r;
-
-    TRACE(qcow2_barrier, "'%s'", node_filename(q->node));
-    q->unflushed = false;
-    r = edge_flush(q->storage);
-    if (r >= 0 && q->data != q->storage)
-        r = edge_flush(q->data);
-    if (r < 0)
-        q->unflushed = true;
-    frees_append(r < 0 ? &q->frees_written : &q->frees_durable, written);
-    if (written)
-        g_array_unref(written);
-    return r;
-}
-
-void qcow2_frees_free(Qcow2 *q)
-{
-    GArray **lists[] = { &q->frees_open, &q->frees_written, &q->frees_durable };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++)
-        if (*lists[i])
-            g_array_unref(g_steal_pointer(lists[i]));
 }
 
 /* ---- capture -------------------------------------------------------------------------------- */

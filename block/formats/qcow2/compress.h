@@ -12,8 +12,6 @@ CO int qcow2_compressed_read(Qcow2 *q, uint64_t desc, uint64_t within, Span buf)
  * stored before. They lie in the file in the order of the calls, however long each takes.
  */
 CO int qcow2_compressed_write(Qcow2 *q, uint64_t off, Span buf);
-/* What was remembered of compressed clusters is not valid any more. */
-void qcow2_compressed_forget(Qcow2 *q);
 void qcow2_compress_close(Qcow2 *q);
 
 /* How many bytes of the disk one byte of the file can hold, compressed as the image has it. */

@@ -66,23 +66,6 @@ static CO bool open_data_file(Qcow2 *q, const json_t *options, OpenFlags flags, 
     return q->data;
 }
 
-CO bool qcow2_open_for_writing(Qcow2 *q, OpenFlags flags, GError **err)
-{
-    int r;
-
-    if (q->incompatible & INCOMPAT_CORRUPT && !(flags & OPEN_CHECK))
-        return err_set(err, EACCES, "The image is marked as corrupt and cannot be written");
-    if (q->autoclear & ~(uint64_t)AUTOCLEAR_KNOWN) {
-        q->autoclear &= AUTOCLEAR_KNOWN;
-        r = qcow2_header_write_sync(q);
-        if (r < 0)
-            return err_set_errno(err, r, "Could not clear unknown feature bits");
-    }
-    if (q->incompatible & INCOMPAT_DIRTY && !(flags & OPEN_CHECK) && !qcow2_repair_dirty(q, err))
-        return false;
-    return qcow2_bitmaps_open_for_writing(q, err);
-}
-
 /* Everything but the file itself, which is open. */
 static CO bool open_image(Qcow2 *q, const json_t *options, OpenFlags flags, bool again, GError **err)
 {
@@ -145,19 +128,6 @@ static CO bool qcow2_activate(Node *n, GError **err)
     return false;
 }
 
-CO int qcow2_write_all(Qcow2 *q)
-{
-    int r;
-
-    q->lazy_refcounts = false;
-    r = qcow2_commit_all(q);
-    if (r >= 0 && q->incompatible & INCOMPAT_DIRTY && !q->dirty_found) {
-        q->incompatible &= ~(uint64_t)INCOMPAT_DIRTY;
-        r = qcow2_header_write_sync(q);
-    }
-    return r;
-}
-
 static CO bool qcow2_inactivate(Node *n, GError **err)
 {
     Qcow2 *q = qcow2_of(n);
@@ -207,6 +177,26 @@ static void qcow2_refresh_limits(Node *n)
         l->request_alignment = 512;
     l->zero_alignment = 1u << q->sub_bits;
     l->discard_alignment = q->cluster;
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+static CO int qcow2_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    Qcow2 *q = qcow2_of(n);
+    unsigned pin;
+    int r;
+
+    if (q->is_corrupt)
+        return -ENOMEDIUM;
+    pin = qcow2_pin(q);
+    if (flags & REQ_COMPRESSED)
+        r = qcow2_compressed_write(q, off, buf);
+    else
+        r = qcow2_write(q, off, buf);
+    qcow2_unpin(q, pin);
+    qcow2_reclaim_some(q);
+    return r;
 }
 
 /* ---- information ---------------------------------------------------------------------------- */

@@ -457,3 +457,16 @@ CO int qcow2_header_write_sync(Qcow2 *q)
 
     return qcow2_header_switch(q, &done);
 }
+
+CO int qcow2_mark_dirty(Qcow2 *q)
+{
+    int r;
+
+    if (!q->lazy_refcounts || q->incompatible & INCOMPAT_DIRTY)
+        return 0;
+    q->incompatible |= INCOMPAT_DIRTY;
+    r = qcow2_header_write_sync(q);
+    if (r < 0)
+        q->incompatible &= ~(uint64_t)INCOMPAT_DIRTY;
+    return r;
+}

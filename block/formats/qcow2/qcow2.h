@@ -212,6 +212,7 @@ struct Qcow2 {
     /* write.c, zero.c */
     RangeLock allocating;    /* guest bytes, whole clusters, whose mapping is about to change */
     Qcow2Compress *compress; /* NULL: not used yet */
+    uint64_t compressed_generation; /* changes when space of compressed clusters may be reused */
 
     /* snapshot.c */
     Qcow2Snapshot *snapshots;
@@ -283,6 +284,8 @@ CO bool qcow2_header_read(Qcow2 *q, OpenFlags flags, GError **err);
 CO int qcow2_header_write(Qcow2 *q);
 /* The same, and durable when it returns. */
 CO int qcow2_header_write_sync(Qcow2 *q);
+/* Sets the image's dirty bit durably, before refcounts in the file may lag behind. */
+CO int qcow2_mark_dirty(Qcow2 *q);
 /*
  * The same for a header that names other tables than the one in the file. After a failure *@done
  * says whether the file has it all the same: then @q goes on with the new tables, and neither these
@@ -393,6 +396,11 @@ CO int qcow2_entry_kind(Qcow2 *q, uint64_t guest, L2Entry e, unsigned sub, MapKi
 uint64_t qcow2_compressed_desc(const Qcow2 *q, uint64_t host, uint64_t len);
 /* Host bytes that the compressed cluster @desc takes: whole sectors. */
 void qcow2_compressed_span(const Qcow2 *q, uint64_t desc, uint64_t *off, uint64_t *len);
+/* What was remembered of compressed clusters is not valid any more. */
+static inline void qcow2_compressed_forget(Qcow2 *q)
+{
+    q->compressed_generation++;
+}
 /* Frees what entry @e refers to, once that is safe. */
 void qcow2_entry_free(Qcow2 *q, uint64_t guest, L2Entry e, FreeKind kind);
 void qcow2_l1_mark(Qcow2 *q, uint32_t from, uint32_t count);
@@ -401,7 +409,7 @@ static inline uint64_t qcow2_l1_index(const Qcow2 *q, uint64_t off)
     return off >> (q->l2_bits + q->cluster_bits);
 }
 
-/* ---- refcount.c ----------------------------------------------------------------------------- */
+/* ---- reftable.c, refcount.c, space.c, refcount-*.c ------------------------------------------ */
 
 /* Loads the refcount table if that has not happened yet. */
 CO int qcow2_reftable_load(Qcow2 *q);
@@ -474,7 +482,7 @@ static inline unsigned qcow2_refcount_bits(const Qcow2 *q)
     return 1u << q->refcount_order;
 }
 
-/* ---- commit.c ------------------------------------------------------------------------------- */
+/* ---- pins.c, frees.c, commit.c -------------------------------------------------------------- */
 
 /* A request holds a pin while it uses host clusters it looked up. */
 CO unsigned qcow2_pin(Qcow2 *q);
@@ -498,7 +506,7 @@ CO void qcow2_reclaim_some(Qcow2 *q);
 /* Clusters in [@off, @off + @len) lost a reference that is, or may be, in the file. */
 void qcow2_free_later(Qcow2 *q, uint64_t off, uint64_t len, FreeKind kind);
 
-/* ---- driver.c, reconfigure.c ---------------------------------------------------------------- */
+/* ---- writable.c, reconfigure.c -------------------------------------------------------------- */
 
 /* Makes an image ready for writes: unknown features cleared, refcounts repaired if need be. */
 CO bool qcow2_open_for_writing(Qcow2 *q, OpenFlags flags, GError **err);
@@ -509,7 +517,7 @@ CO bool qcow2_reconfigure_prepare(Node *n, const json_t *options, OpenFlags flag
 CO void qcow2_reconfigure_commit(Node *n, void *change);
 CO void qcow2_reconfigure_abort(Node *n, void *change);
 
-/* ---- options.c, create.c -------------------------------------------------------------------- */
+/* ---- options.c, trim.c, create.c ------------------------------------------------------------ */
 
 /* Reads the options of an open image; sizes of the caches included, which are not made yet. */
 bool qcow2_options_read(Qcow2 *q, const json_t *options, OpenFlags flags, GError **err);
@@ -602,7 +610,6 @@ CO int qcow2_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e
 CO int qcow2_is_zero(Qcow2 *q, uint64_t off, uint64_t len);
 /* The same, also asking the backing file, where that decides. */
 CO int qcow2_reads_zero(Qcow2 *q, uint64_t off, uint64_t len);
-CO int qcow2_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags);
 CO int qcow2_write(Qcow2 *q, uint64_t off, Span buf);
 /* The same by a caller that holds the mapping of the clusters, none of which has data. */
 CO int qcow2_write_held(Qcow2 *q, uint64_t off, Span buf);
@@ -611,8 +618,6 @@ CO int qcow2_discard(Node *n, uint64_t off, uint64_t len);
 /* Whole clusters: maps nothing there, or zeroes. Callers keep requests out. */
 CO int qcow2_unmap_range(Qcow2 *q, uint64_t off, uint64_t len);
 CO int qcow2_zero_range(Qcow2 *q, uint64_t off, uint64_t len);
-/* Sets the image's dirty bit durably, before refcounts in the file may lag behind. */
-CO int qcow2_mark_dirty(Qcow2 *q);
 /* Takes the mapping of the clusters that [@off, @off + @len) touches, against other changes. */
 CO void qcow2_allocating_take(Qcow2 *q, RangeHold *hold, uint64_t off, uint64_t len);
 

@@ -41,19 +41,6 @@ CO void qcow2_allocating_take(Qcow2 *q, RangeHold *hold, uint64_t off, uint64_t 
     range_take(&q->allocating, hold, first, round_up(off + len, q->cluster) - first);
 }
 
-CO int qcow2_mark_dirty(Qcow2 *q)
-{
-    int r;
-
-    if (!q->lazy_refcounts || q->incompatible & INCOMPAT_DIRTY)
-        return 0;
-    q->incompatible |= INCOMPAT_DIRTY;
-    r = qcow2_header_write_sync(q);
-    if (r < 0)
-        q->incompatible &= ~(uint64_t)INCOMPAT_DIRTY;
-    return r;
-}
-
 /* ---- in place ------------------------------------------------------------------------------- */
 
 static bool is_in_place(const MapRun *run)
@@ -504,22 +491,4 @@ CO int qcow2_write(Qcow2 *q, uint64_t off, Span buf)
         buf = span_slice(buf, done, buf.len - done);
     }
     return 0;
-}
-
-CO int qcow2_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
-{
-    Qcow2 *q = qcow2_of(n);
-    unsigned pin;
-    int r;
-
-    if (q->is_corrupt)
-        return -ENOMEDIUM;
-    pin = qcow2_pin(q);
-    if (flags & REQ_COMPRESSED)
-        r = qcow2_compressed_write(q, off, buf);
-    else
-        r = qcow2_write(q, off, buf);
-    qcow2_unpin(q, pin);
-    qcow2_reclaim_some(q);
-    return r;
 }

@@ -1,167 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Compressed clusters.
- *
- * Reading: the sectors are read, inflated in the pool, and the wanted part is copied out; the last
- * cluster that was read in part is kept, since small reads come one after another.
- *
- * Writing: a request takes a ticket when it comes, deflates its clusters in the pool, several at
- * once, and waits for its turn to take space. So clusters lie in the order of the calls, however
+ * Writing compressed clusters: a request takes a ticket when it comes, deflates its clusters in the pool,
+ * several at once, and waits for its turn to take space. So clusters lie in the order of the calls, however
  * long each took. What does not shrink is stored as it is, in the same turn.
  */
-#include "block/formats/qcow2/compress.h"
-#include "block/formats/qcow2/codec.h"
+#include "block/formats/qcow2/compress-internal.h"
 #include "io/loop.h"
 #include "io/pool.h"
 #include <string.h>
 
-enum { BATCH = 16 /* clusters of one request that are deflated at once */, CODECS_KEPT = 16 };
-
-struct Qcow2Compress {
-    GPtrArray *codecs;       /* not in use */
-    uint8_t *kept;           /* content of the last cluster read in part; NULL: none yet */
-    uint64_t kept_desc;      /* its L2 entry; 0: none */
-    uint64_t generation;     /* of what is stored: changes when space may be reused */
-    CoSemaphore busy;        /* clusters inflated or deflated now: more than CPUs waste memory */
-    uint64_t ticket, turn;
-    CoQueue waiters;
-};
-
-static Qcow2Compress *state(Qcow2 *q)
-{
-    if (!q->compress) {
-        q->compress = g_new0(Qcow2Compress, 1);
-        co_semaphore_init(&q->compress->busy, 2 * pool_cpus());
-        q->compress->codecs = g_ptr_array_new_with_free_func((GDestroyNotify)codec_free);
-    }
-    return q->compress;
-}
-
-void qcow2_compress_close(Qcow2 *q)
-{
-    if (!q->compress)
-        return;
-    g_ptr_array_unref(q->compress->codecs);
-    g_free(q->compress->kept);
-    g_clear_pointer(&q->compress, g_free);
-}
-
-void qcow2_compressed_forget(Qcow2 *q)
-{
-    if (!q->compress)
-        return;
-    q->compress->generation++;
-    q->compress->kept_desc = 0;
-}
-
-static Codec *codec_take(Qcow2 *q)
-{
-    GPtrArray *free = state(q)->codecs;
-
-    return free->len ? g_ptr_array_steal_index(free, free->len - 1)
-                     : codec_new(q->compression == QCOW2_ZSTD);
-}
-
-static void codec_give(Qcow2 *q, Codec *c)
-{
-    if (state(q)->codecs->len < CODECS_KEPT)
-        g_ptr_array_add(state(q)->codecs, c);
-    else
-        codec_free(c);
-}
-
-/*
- * Deflate: a match of 258 bytes takes two bits at least. Zstandard: a magic number, a header, and for
- * each block of 128 KiB a header and a byte to repeat; to which the L2 entry adds eight.
- */
-uint64_t qcow2_expansion(const Qcow2 *q)
-{
-    enum { DEFLATE = 1032, FRAME = 6, BLOCK = 128 << 10, BLOCK_LEN = 4, ENTRY = 8 };
-
-    if (q->compression != QCOW2_ZSTD)
-        return DEFLATE;
-    return q->cluster / (FRAME + ENTRY + BLOCK_LEN * div_round_up(q->cluster, BLOCK));
-}
-
-/* ---- reading -------------------------------------------------------------------------------- */
-
-typedef struct {
-    Codec *codec;
-    const void *in;
-    size_t len;
-    void *out;
-    size_t out_len;
-} Inflate;
-
-static int inflate_run(void *arg)
-{
-    Inflate *i = arg;
-
-    return codec_inflate(i->codec, i->in, i->len, i->out, i->out_len);
-}
-
-static CO int cluster_read_now(Qcow2 *q, uint64_t desc, void *out)
-{
-    uint64_t off, len;
-    g_autofree uint8_t *in = NULL;
-    Inflate job;
-    int r;
-
-    qcow2_compressed_span(q, desc, &off, &len);
-    in = g_try_malloc(len);
-    if (!in)
-        return -ENOMEM;
-    edge_event(q->storage, EV_READ_COMPRESSED);
-    r = qcow2_file_read(q, off, in, len);
-    if (r < 0)
-        return r;
-    job = (Inflate){ .codec = codec_take(q), .in = in, .len = len, .out = out,
-                     .out_len = q->cluster };
-    r = loop_is_alone() ? inflate_run(&job) : pool_compute(inflate_run, &job);
-    codec_give(q, job.codec);
-    return r;
-}
-
-/* All of the cluster that @desc describes, to @out. */
-static CO int cluster_read(Qcow2 *q, uint64_t desc, void *out)
-{
-    int r;
-
-    co_semaphore_take(&state(q)->busy);
-    r = cluster_read_now(q, desc, out);
-    co_semaphore_give(&state(q)->busy);
-    return r;
-}
-
-CO int qcow2_compressed_read(Qcow2 *q, uint64_t desc, uint64_t within, Span buf)
-{
-    Qcow2Compress *c = state(q);
-    uint64_t generation = c->generation;
-    g_autofree uint8_t *whole = NULL;
-    size_t piece;
-    void *direct = span_head(buf, &piece);
-    int r;
-
-    if (c->kept_desc == desc) {
-        span_write(buf, c->kept + within);
-        return 0;
-    }
-    if (buf.len == q->cluster && piece == buf.len)
-        return cluster_read(q, desc, direct);
-    whole = g_try_malloc(q->cluster);
-    r = whole ? cluster_read(q, desc, whole) : -ENOMEM;
-    if (r < 0)
-        return r;
-    span_write(buf, whole + within);
-    if (generation == c->generation && buf.len < q->cluster) {
-        g_free(c->kept);
-        c->kept = g_steal_pointer(&whole);
-        c->kept_desc = desc;
-    }
-    return 0;
-}
-
-/* ---- writing -------------------------------------------------------------------------------- */
+enum { BATCH = 16 /* clusters of one request that are deflated at once */ };
 
 typedef struct {
     Qcow2 *q;
@@ -199,17 +47,17 @@ static CO void deflate_one(void *arg)
     Deflate *d = arg;
     int r;
 
-    co_semaphore_take(&state(d->q)->busy);
+    co_semaphore_take(&compress_state(d->q)->busy);
     d->out = g_try_malloc(d->q->cluster);
-    d->codec = codec_take(d->q);
+    d->codec = compress_codec_take(d->q);
     if (!d->out)
         r = -ENOMEM;
     else
         r = loop_is_alone() ? deflate_run(d) : pool_compute(deflate_run, d);
     if (r < 0)
         d->len = r;
-    codec_give(d->q, d->codec);
-    co_semaphore_give(&state(d->q)->busy);
+    compress_codec_give(d->q, d->codec);
+    co_semaphore_give(&compress_state(d->q)->busy);
     g_clear_pointer(&d->in, g_free);
 }
 
@@ -361,7 +209,7 @@ static CO int batch_store(Qcow2 *q, Deflate *batch, unsigned n)
 
 static CO int write_in_turn(Qcow2 *q, uint64_t off, Span buf, uint64_t ticket)
 {
-    Qcow2Compress *c = state(q);
+    Qcow2Compress *c = compress_state(q);
     RANGE_GUARD hold = {};
     int r = 0;
 
@@ -384,7 +232,7 @@ static CO int write_in_turn(Qcow2 *q, uint64_t off, Span buf, uint64_t ticket)
 
 CO int qcow2_compressed_write(Qcow2 *q, uint64_t off, Span buf)
 {
-    Qcow2Compress *c = state(q);
+    Qcow2Compress *c = compress_state(q);
     uint64_t ticket;
     int r;
 
