@@ -23,6 +23,7 @@ static RunState shown_state(void)
         [STATE_INMIGRATE] = RUN_STATE_INMIGRATE,
         [STATE_FINISH_MIGRATE] = RUN_STATE_FINISH_MIGRATE,
         [STATE_POSTMIGRATE] = RUN_STATE_POSTMIGRATE,
+        [STATE_SAVE_VM] = RUN_STATE_SAVE_VM, [STATE_RESTORE_VM] = RUN_STATE_RESTORE_VM,
     };
 
     return states[run_state()];
@@ -49,6 +50,8 @@ CO bool qmp_cont(GError **err)
 {
     if (run_state() == STATE_SHUTDOWN || run_state() == STATE_GUEST_PANICKED)
         return err_set(err, EINVAL, "Resetting the Virtual Machine is required");
+    if (run_state() == STATE_RESTORE_VM)
+        return err_set(err, EINVAL, "The guest was not loaded whole: reset it, or load a snapshot");
     return migration_before_cont(err) && (run_state_start(), true);
 }
 

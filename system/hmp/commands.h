@@ -47,6 +47,11 @@ HMP_COMMAND(hmp_info_history);
 /* balloon.c */
 HMP_COMMAND(hmp_balloon);
 HMP_COMMAND(hmp_info_balloon);
+/* snapshot.c */
+HMP_COMMAND(hmp_savevm);
+HMP_COMMAND(hmp_loadvm);
+HMP_COMMAND(hmp_delvm);
+HMP_COMMAND(hmp_info_snapshots);
 /* board.c */
 HMP_COMMAND(hmp_info_mtree);
 HMP_COMMAND(hmp_info_qtree);
