@@ -10,7 +10,9 @@
 #include "nbd/service.h"
 #include "net/net.h"
 #include "system/base/lock.h"
+#include "system/dirty-rate.h"
 #include "system/drive.h"
+#include "system/dump.h"
 #include "system/gdb/gdb.h"
 #include "system/hmp/commands.h"
 #include "system/migration.h"
@@ -128,6 +130,8 @@ static CO bool tear_down(Machine *m)
     timer_set(&watchdog, clock_now_ns() + END_NS);
     migration_end();
     vm_snapshot_end();
+    dump_end();
+    dirty_rate_end();
     run_state_end();
     monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
     gdb_end();

@@ -4,6 +4,7 @@
 #include "monitor/monitor.h"
 #include "system/accel.h"
 #include "system/base/lock.h"
+#include "system/dump.h"
 #include "system/migration.h"
 #include "system/options.h"
 #include "system/run-state.h"
@@ -52,11 +53,15 @@ CO bool qmp_cont(GError **err)
         return err_set(err, EINVAL, "Resetting the Virtual Machine is required");
     if (run_state() == STATE_RESTORE_VM)
         return err_set(err, EINVAL, "The guest was not loaded whole: reset it, or load a snapshot");
+    if (dump_is_active())
+        return err_set(err, EBUSY, "The guest's memory is being dumped");
     return migration_before_cont(err) && (run_state_start(), true);
 }
 
 CO bool qmp_system_reset(GError **err)
 {
+    if (dump_is_active())
+        return err_set(err, EBUSY, "The guest's memory is being dumped");
     run_state_reset();
     return true;
 }

@@ -6,6 +6,7 @@
 #include "block/internal.h"
 #include "block/monitor-nodes.h"
 #include "system/base/clock.h"
+#include "system/dump.h"
 #include "system/migration.h"
 #include "system/vm-state.h"
 #include <string.h>
@@ -177,6 +178,8 @@ static bool check_may_begin(GError **err)
 {
     if (work.is_ending)
         return err_set(err, ECANCELED, "The program ends");
+    if (dump_is_active())
+        return err_set(err, EBUSY, "The guest's memory is being dumped");
     if (migration_is_active())
         return err_set(err, EBUSY, "There's a migration process in progress");
     if (run_state() == STATE_INMIGRATE)
