@@ -47,6 +47,10 @@ HMP_COMMAND(hmp_info_history);
 /* balloon.c */
 HMP_COMMAND(hmp_balloon);
 HMP_COMMAND(hmp_info_balloon);
+/* medium.c */
+HMP_COMMAND(hmp_eject);
+HMP_COMMAND(hmp_change);
+HMP_COMMAND(hmp_set_link);
 /* migration.c */
 HMP_COMMAND(hmp_migrate);
 HMP_COMMAND(hmp_migrate_cancel);
