@@ -123,6 +123,8 @@ static CO void run(void *arg)
 CO bool dirty_rate_start(DirtyRateMeasureMode mode, unsigned seconds, unsigned samples,
                          GError **err)
 {
+    if (!run_state_machine()->ram)
+        return err_set(err, ENOTSUP, "There is no guest memory");
     if (measure.status == DIRTY_RATE_STATUS_MEASURING)
         return err_set(err, EBUSY, "still measuring");
     if (mode == DIRTY_RATE_MEASURE_MODE_DIRTY_RING)

@@ -178,6 +178,8 @@ static bool check_may_begin(GError **err)
 {
     if (work.is_ending)
         return err_set(err, ECANCELED, "The program ends");
+    if (run_state_machine()->config.is_none)
+        return err_set(err, ENOTSUP, "Machine 'none' has no state");
     if (dump_is_active())
         return err_set(err, EBUSY, "The guest's memory is being dumped");
     if (migration_is_active())

@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require, run
 from guests import EMULATOR, REFERENCE_EMULATOR
-from migrating import MACHINE, rounds, source, wait_for
+from migrating import MACHINE, Emulator, source, wait_for
 
 
 def drive(name, fmt='qcow2'):
@@ -282,6 +282,18 @@ def snapshots_and_what_would_spoil_them_exclude_each_other():
         assert say(e, 'savevm x') == ''
     with source(*drive('a'), '-device', 'virtio-serial-device,id=s') as e:
         assert 'virtio-serial-device' in say(e, 'savevm y')
+
+
+@case
+def a_machine_without_parts_has_nothing_to_save():
+    make('a')
+    with Emulator('none', *drive('a')[:2], '-M', 'none') as e:
+        for command, words in (('savevm x', "Machine 'none'"), ('loadvm x', "Machine 'none'"),
+                               ('dump-guest-memory core', 'no guest memory'),
+                               ('calc_dirty_rate 1', 'no guest memory'), ('calc_dirty_rate -b 1', 'no guest memory')):
+            assert words in say(e, command), command
+        assert say(e, 'info snapshots') == 'There is no snapshot available.\r\n'
+    assert names('a.qcow2') == []
 
 
 main('snapshots', 'system')
