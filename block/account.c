@@ -162,6 +162,17 @@ Handle *account_find_drive(const char *id)
     return NULL;
 }
 
+const char *account_drive_of(const Node *n)
+{
+    for (guint i = 0; accounts && i < accounts->len; i++) {
+        Handle *h = accounts->pdata[i];
+
+        if (handle_node(h) == n && *h->account->drive)
+            return h->account->drive;
+    }
+    return "";
+}
+
 bool account_interval(Handle *h, unsigned seconds)
 {
     Account *a = h->account;

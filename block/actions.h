@@ -19,6 +19,13 @@ bool action_bitmap_merge(Edit *edit, const BlockDirtyBitmapMerge *args, GError *
 bool action_snapshot(Edit *edit, const BlockdevSnapshot *args, GError **err);
 CO bool action_internal_snapshot(Edit *edit, const BlockdevSnapshotInternal *args, GError **err);
 
+/* @snapshot, whose id is the driver's to choose, inside @n; a failure of @edit removes it again. */
+void action_internal_add(Edit *edit, Node *n, const Snapshot *snapshot);
+/* Cannot be taken back: what fails after it leaves it done. */
+void action_internal_remove(Edit *edit, Node *n, const char *id);
+/* @n becomes what it was then. Cannot be taken back either. */
+void action_internal_apply(Edit *edit, Node *n, const char *id);
+
 /* Before the edit: makes the overlay and opens it, a reference of the caller's. NULL with @err. */
 CO Node *action_overlay_new(const BlockdevSnapshotSync *args, GError **err);
 /* In it: puts it on top. */

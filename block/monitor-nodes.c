@@ -189,3 +189,30 @@ GPtrArray *monitor_nodes_all(void)
         collect(((Handle *)handles->pdata[i])->root->node, list, seen);
     return list;
 }
+
+static void add_once(GPtrArray *list, Node *n)
+{
+    if (n && !g_ptr_array_find(list, n, NULL))
+        g_ptr_array_add(list, node_ref(n));
+}
+
+static bool is_part(const Node *n)
+{
+    for (guint i = 0; i < n->parents->len; i++)
+        if (((const Edge *)n->parents->pdata[i])->parent)
+            return true;
+    return false;
+}
+
+GPtrArray *monitor_nodes_tops(void)
+{
+    GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)node_unref);
+    const GPtrArray *handles = accounts_all();
+
+    for (guint i = 0; i < handles->len; i++)
+        add_once(list, handle_node(handles->pdata[i]));
+    for (guint i = 0; owned && i < owned->len; i++)
+        if (!is_part(owned->pdata[i]))
+            add_once(list, owned->pdata[i]);
+    return list;
+}

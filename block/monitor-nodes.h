@@ -20,6 +20,10 @@ void monitor_nodes_set_active(Edit *edit, bool active);
 void monitor_node_show(Node *n, bool on);
 /* All of them, those of devices, and the nodes below, each once, in the order of opening. */
 GPtrArray *monitor_nodes_all(void);
+/*
+ * Images that are not part of others: of drives and devices first, then the monitor's. References.
+ */
+GPtrArray *monitor_nodes_tops(void);
 /* What is known of @n and, unless @flat, of the images below; in qmp.c. NULL with @err. */
 CO BlockDeviceInfo *node_device_info(Node *n, bool flat, GError **err);
 /* Closes all, the last one first; nobody may use them. False: warned, not all could be stored. */

@@ -23,29 +23,13 @@ static const Snapshot *find_both(const Snapshot *list, size_t count, const char 
     return NULL;
 }
 
-typedef struct {
-    Node *n;
-    const char *id;
-} RemoveStep;
-
-static CO bool remove_prepare(void *step, GError **err)
-{
-    const RemoveStep *s = step;
-
-    return s->n->drv->snapshots->remove(s->n, s->id, err) >= 0;
-}
-
-static const EditOps remove_ops = { .prepare = remove_prepare };
-
 CO bool qmp_blockdev_snapshot_delete_internal_sync(const QmpBlockdevSnapshotDeleteInternalSyncArgs *args,
                                                    json_t **ret, GError **err)
 {
     g_autoptr(Edit) edit = edit_begin();
     Node *n = monitor_node_or_device(args->device, args->device, err);
     g_autofree Snapshot *list = NULL;
-    g_autofree char *id = NULL;
     const Snapshot *found;
-    RemoveStep step;
     size_t count = 0;
 
     if (!n || !node_check_idle(n, err))
@@ -64,10 +48,7 @@ CO bool qmp_blockdev_snapshot_delete_internal_sync(const QmpBlockdevSnapshotDele
         return err_set(err, ENOENT, "Snapshot with id '%s' and name '%s' does not exist on device '%s'",
                        args->id ? args->id : "null", args->name ? args->name : "null", args->device);
     *ret = describe_snapshot(found);
-    id = g_strdup(found->id);
-    step = (RemoveStep){ .n = n, .id = id };
-    edit_still(edit, n);
-    edit_add(edit, &remove_ops, &step);
+    action_internal_remove(edit, n, found->id);
     if (edit_commit(edit, err))
         return true;
     g_clear_pointer(ret, json_decref);

@@ -123,29 +123,20 @@ bool action_overlay_add(Edit *edit, const BlockdevSnapshotSync *args, Node *over
 
 typedef struct {
     Node *n;
-    char *name;
-    char *id;               /* once it is made */
+    Snapshot snapshot;      /* texts are the step's; the id once it is made */
 } InternalStep;
 
 static CO bool internal_prepare(void *step, GError **err)
 {
     InternalStep *s = step;
-    gint64 now = g_get_real_time();
-    Snapshot new = {
-        .name = s->name,
-        .date_sec = now / G_USEC_PER_SEC,
-        .date_nsec = (uint32_t)(now % G_USEC_PER_SEC) * 1000,
-        .icount = UINT64_MAX,
-    };
     int r = node_flush(s->n);
 
     if (r < 0)
         return err_set_errno(err, r, "Could not write back what is cached of '%s'",
                              node_filename(s->n));
-    if (s->n->drv->snapshots->create(s->n, &new, err) < 0)
-        return err_prefix(err, "Failed to create snapshot '%s' on device '%s': ", s->name,
+    if (s->n->drv->snapshots->create(s->n, &s->snapshot, err) < 0)
+        return err_prefix(err, "Failed to create snapshot '%s' on device '%s': ", s->snapshot.name,
                           node_shown_name(s->n));
-    s->id = new.id;
     return true;
 }
 
@@ -154,17 +145,17 @@ static CO void internal_abort(void *step)
     InternalStep *s = step;
     g_autoptr(GError) err = NULL;
 
-    if (s->n->drv->snapshots->remove(s->n, s->id, &err) < 0)
-        block_warn("Snapshot '%s' of '%s' is left behind: %s", s->name, node_filename(s->n),
-                   err->message);
+    if (s->n->drv->snapshots->remove(s->n, s->snapshot.id, &err) < 0)
+        block_warn("Snapshot '%s' of '%s' is left behind: %s", s->snapshot.name,
+                   node_filename(s->n), err->message);
 }
 
 static CO void internal_free(void *step)
 {
     InternalStep *s = step;
 
-    g_free(s->name);
-    g_free(s->id);
+    g_free(s->snapshot.name);
+    g_free(s->snapshot.id);
     g_free(s);
 }
 
@@ -174,11 +165,66 @@ static const EditOps internal_ops = {
     .free = internal_free,
 };
 
+void action_internal_add(Edit *edit, Node *n, const Snapshot *snapshot)
+{
+    InternalStep *s = g_new0(InternalStep, 1);
+
+    s->n = n;
+    s->snapshot = *snapshot;
+    s->snapshot.name = g_strdup(snapshot->name);
+    s->snapshot.id = NULL;
+    edit_still(edit, n);
+    edit_add(edit, &internal_ops, s);
+}
+
+static CO bool remove_prepare(void *step, GError **err)
+{
+    const InternalStep *s = step;
+
+    return s->n->drv->snapshots->remove(s->n, s->snapshot.id, err) >= 0;
+}
+
+static CO bool apply_prepare(void *step, GError **err)
+{
+    const InternalStep *s = step;
+
+    return s->n->drv->snapshots->apply(s->n, s->snapshot.id, err) >= 0;
+}
+
+static const EditOps remove_ops = { .prepare = remove_prepare, .free = internal_free };
+static const EditOps apply_ops = { .prepare = apply_prepare, .free = internal_free };
+
+static void add_by_id(Edit *edit, const EditOps *ops, Node *n, const char *id)
+{
+    InternalStep *s = g_new0(InternalStep, 1);
+
+    s->n = n;
+    s->snapshot.id = g_strdup(id);
+    edit_still(edit, n);
+    edit_add(edit, ops, s);
+}
+
+void action_internal_remove(Edit *edit, Node *n, const char *id)
+{
+    add_by_id(edit, &remove_ops, n, id);
+}
+
+void action_internal_apply(Edit *edit, Node *n, const char *id)
+{
+    add_by_id(edit, &apply_ops, n, id);
+}
+
 CO bool action_internal_snapshot(Edit *edit, const BlockdevSnapshotInternal *args, GError **err)
 {
     Node *n = monitor_node_or_device(args->device, args->device, err);
+    gint64 now = g_get_real_time();
+    Snapshot new = {
+        .name = args->name,
+        .date_sec = now / G_USEC_PER_SEC,
+        .date_nsec = (uint32_t)(now % G_USEC_PER_SEC) * 1000,
+        .icount = UINT64_MAX,
+    };
     g_autofree Snapshot *list = NULL;
-    InternalStep *s;
     size_t count;
 
     if (!n)
@@ -199,10 +245,6 @@ CO bool action_internal_snapshot(Edit *edit, const BlockdevSnapshotInternal *arg
         snapshot_find(list, count, NULL, args->name))
         return err_set(err, EEXIST, "Snapshot with name '%s' already exists on device '%s'",
                        args->name, args->device);
-    s = g_new0(InternalStep, 1);
-    s->n = n;
-    s->name = g_strdup(args->name);
-    edit_still(edit, n);
-    edit_add(edit, &internal_ops, s);
+    action_internal_add(edit, n, &new);
     return true;
 }

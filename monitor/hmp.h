@@ -15,7 +15,7 @@ typedef struct {
     GPtrArray *history; /* of char *: lines typed so far; NULL: none is kept */
 } Hmp;
 
-enum { HMP_ARGUMENTS = 4 };
+enum { HMP_ARGUMENTS = 10 };
 
 /* How x, xp and p show: as "/4xw" says. Kept from one command to the next. */
 typedef struct {

@@ -6,37 +6,15 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-static void print_snapshot_row(const char *id, const char *name, const char *size, const char *date,
-                               const char *clock, const char *icount)
-{
-    printf("%-9s %-16s %8s %19s %12s %10s\n", id, name, size, date, clock, icount);
-}
-
-static void print_snapshot(const Snapshot *s)
-{
-    g_autofree char *size = size_format(s->vm_state_size), *clock = NULL, *icount = NULL;
-    uint64_t seconds = s->vm_clock_nsec / 1000000000;
-    char date[64] = "";
-    time_t t = (time_t)s->date_sec;
-    struct tm tm;
-
-    if (localtime_r(&t, &tm))
-        strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-    clock = g_strdup_printf("%02d:%02d:%02d.%03d", (int)(seconds / 3600),
-                            (int)(seconds / 60 % 60), (int)(seconds % 60),
-                            (int)(s->vm_clock_nsec / 1000000 % 1000));
-    icount = s->icount == UINT64_MAX ? g_strdup("") : g_strdup_printf("%" PRIu64, s->icount);
-    print_snapshot_row(s->id, s->name, size, date, clock, icount);
-}
 
 void describe_snapshots(const Snapshot *list, size_t count)
 {
-    puts("Snapshot list:");
-    print_snapshot_row("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+    g_autoptr(GString) table = g_string_new("Snapshot list:\n");
+
+    snapshot_put_row(table, NULL, NULL);
     for (size_t i = 0; i < count; i++)
-        print_snapshot(&list[i]);
+        snapshot_put_row(table, &list[i], NULL);
+    fputs(table->str, stdout);
 }
 
 static void print_backing(const json_t *image)

@@ -10,11 +10,14 @@
 #include "nbd/service.h"
 #include "net/net.h"
 #include "system/base/lock.h"
+#include "system/dirty-rate.h"
 #include "system/drive.h"
+#include "system/dump.h"
 #include "system/gdb/gdb.h"
 #include "system/hmp/commands.h"
 #include "system/migration.h"
 #include "system/options.h"
+#include "system/vm-snapshot.h"
 #include "tools/complain.h"
 #include "tools/daemon.h"
 #include "tools/program.h"
@@ -97,6 +100,14 @@ static bool start_gdb(const char *chardev)
     return gdb_start(chardev_find(chardev), &err) || complain("-gdb: %s", err->message);
 }
 
+/* The guest begins where it was when a snapshot was made. */
+static CO bool load_snapshot(const char *tag)
+{
+    g_autoptr(GError) err = NULL;
+
+    return vm_snapshot_load(&(VmSnapshotArgs){ .tag = tag }, &err) || complain_err(err);
+}
+
 static bool leave_terminal(const Options *o)
 {
     if (o->pid_file && !pid_file_write(o->pid_file))
@@ -118,6 +129,9 @@ static CO bool tear_down(Machine *m)
     watchdog.expired = give_up;
     timer_set(&watchdog, clock_now_ns() + END_NS);
     migration_end();
+    vm_snapshot_end();
+    dump_end();
+    dirty_rate_end();
     run_state_end();
     monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
     gdb_end();
@@ -158,10 +172,12 @@ static CO void run(void *arg)
         if (o->incoming)
             run_state_await_guest(!o->stopped);
         migration_begin(m, o->incoming);
+        if (o->load_snapshot && !load_snapshot(o->load_snapshot))
+            run_state_fail();
         monitor_start();
         if (o->gdb && !start_gdb(o->gdb))
             run_state_quit(false);
-        if (!o->stopped && !o->incoming)
+        if (!o->stopped && !o->incoming && run_state_exit_code() < 0)
             run_state_start();
         run_state_wait_end();
         j->exit_code = run_state_exit_code();

@@ -26,6 +26,7 @@ typedef struct {
     char *name, *uuid;
     const char *pid_file;
     const char *incoming;    /* NULL: the guest starts here */
+    const char *load_snapshot;  /* with which it starts; NULL: with none */
     bool only_migratable;
     const Accel *accel[2];       /* that were asked for: the first that can be had counts */
     unsigned accels;

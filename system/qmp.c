@@ -4,6 +4,7 @@
 #include "monitor/monitor.h"
 #include "system/accel.h"
 #include "system/base/lock.h"
+#include "system/dump.h"
 #include "system/migration.h"
 #include "system/options.h"
 #include "system/run-state.h"
@@ -23,6 +24,7 @@ static RunState shown_state(void)
         [STATE_INMIGRATE] = RUN_STATE_INMIGRATE,
         [STATE_FINISH_MIGRATE] = RUN_STATE_FINISH_MIGRATE,
         [STATE_POSTMIGRATE] = RUN_STATE_POSTMIGRATE,
+        [STATE_SAVE_VM] = RUN_STATE_SAVE_VM, [STATE_RESTORE_VM] = RUN_STATE_RESTORE_VM,
     };
 
     return states[run_state()];
@@ -49,11 +51,17 @@ CO bool qmp_cont(GError **err)
 {
     if (run_state() == STATE_SHUTDOWN || run_state() == STATE_GUEST_PANICKED)
         return err_set(err, EINVAL, "Resetting the Virtual Machine is required");
+    if (run_state() == STATE_RESTORE_VM)
+        return err_set(err, EINVAL, "The guest was not loaded whole: reset it, or load a snapshot");
+    if (dump_is_active())
+        return err_set(err, EBUSY, "The guest's memory is being dumped");
     return migration_before_cont(err) && (run_state_start(), true);
 }
 
 CO bool qmp_system_reset(GError **err)
 {
+    if (dump_is_active())
+        return err_set(err, EBUSY, "The guest's memory is being dumped");
     run_state_reset();
     return true;
 }

@@ -47,6 +47,29 @@ HMP_COMMAND(hmp_info_history);
 /* balloon.c */
 HMP_COMMAND(hmp_balloon);
 HMP_COMMAND(hmp_info_balloon);
+/* medium.c */
+HMP_COMMAND(hmp_eject);
+HMP_COMMAND(hmp_change);
+HMP_COMMAND(hmp_set_link);
+/* migration.c */
+HMP_COMMAND(hmp_migrate);
+HMP_COMMAND(hmp_migrate_cancel);
+HMP_COMMAND(hmp_migrate_continue);
+HMP_COMMAND(hmp_migrate_incoming);
+HMP_COMMAND(hmp_migrate_set_capability);
+HMP_COMMAND(hmp_info_migrate);
+HMP_COMMAND(hmp_info_migrate_capabilities);
+HMP_COMMAND(hmp_info_migrate_parameters);
+/* dump.c */
+HMP_COMMAND(hmp_dump);
+HMP_COMMAND(hmp_info_dump);
+HMP_COMMAND(hmp_calc_dirty_rate);
+HMP_COMMAND(hmp_info_dirty_rate);
+/* snapshot.c */
+HMP_COMMAND(hmp_savevm);
+HMP_COMMAND(hmp_loadvm);
+HMP_COMMAND(hmp_delvm);
+HMP_COMMAND(hmp_info_snapshots);
 /* board.c */
 HMP_COMMAND(hmp_info_mtree);
 HMP_COMMAND(hmp_info_qtree);

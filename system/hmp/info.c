@@ -18,7 +18,8 @@ HMP_COMMAND(hmp_info_status)
         [STATE_DEBUG] = " (debug)", [STATE_IO_ERROR] = " (io-error)",
         [STATE_INTERNAL_ERROR] = " (internal-error)",
         [STATE_INMIGRATE] = " (inmigrate)", [STATE_FINISH_MIGRATE] = " (finish-migrate)",
-        [STATE_POSTMIGRATE] = " (postmigrate)",
+        [STATE_POSTMIGRATE] = " (postmigrate)", [STATE_SAVE_VM] = " (save-vm)",
+        [STATE_RESTORE_VM] = " (restore-vm)",
     };
 
     SAY("VM status: %s%s\n", run_state_is_running() ? "running" : "paused", states[run_state()]);

@@ -259,6 +259,8 @@ def told_problems(c, added):
 
 # The same of results of the emulator's commands.
 TYPES_OF_RESULTS = {
+    'query-dirty-rate': 'DirtyRateInfo',
+    'query-dump-guest-memory-capability': 'DumpGuestMemoryCapability',
     'query-jobs': '[JobInfo]',
     'query-status': 'StatusInfo', 'query-cpus-fast': '[CpuInfoFast]', 'query-kvm': 'KvmInfo',
     'query-machines': '[MachineInfo]', 'query-name': 'NameInfo', 'query-uuid': 'UuidInfo',

@@ -53,6 +53,56 @@ static CO void run_apply(PowerCut *pc)
     power_cut_snapshot_remove(pc, two);
 }
 
+enum { STATE_LEN = 50 << 10 };
+
+static CO PowerCutSnapshot *state_snapshot(PowerCut *pc, const char *name)
+{
+    power_cut_state(pc, *name, STATE_LEN);
+    return power_cut_snapshot(pc, name);
+}
+
+/* As when a guest is saved, saved again, not saved to the end, and loaded. */
+static CO void run_states(PowerCut *pc)
+{
+    const SnapshotOps *ops = node_driver(handle_node(power_cut_handle(pc)))->snapshots;
+    PowerCutSnapshot *one, *two;
+
+    power_cut_mix(pc, 5, SMALL);
+    one = state_snapshot(pc, "A");
+    power_cut_mix(pc, 5, SMALL);
+    two = state_snapshot(pc, "B");
+    power_cut_snapshot_remove(pc, one);
+    power_cut_state(pc, 'x', 2 * STATE_LEN);
+    g_assert_cmpint(ops->drop_vmstate(handle_node(power_cut_handle(pc))), ==, 0);
+    power_cut_mix(pc, 5, SMALL);
+    one = state_snapshot(pc, "C");
+    power_cut_snapshot_apply(pc, two);
+    g_assert_cmpint(ops->drop_vmstate(handle_node(power_cut_handle(pc))), ==, 0);
+    power_cut_mix(pc, 5, SMALL);
+    power_cut_snapshot_remove(pc, two);
+    power_cut_snapshot_remove(pc, one);
+}
+
+/* A snapshot that is there has its whole state. */
+static CO void verify_states(Handle *h)
+{
+    const SnapshotOps *ops = node_driver(handle_node(h))->snapshots;
+    g_autofree uint8_t *bytes = g_malloc(STATE_LEN);
+    g_autofree Snapshot *list = NULL;
+    g_autoptr(GError) err = NULL;
+    size_t count;
+
+    g_assert_cmpint(ops->list(handle_node(h), &list, &count), ==, 0);
+    for (size_t i = 0; i < count; i++) {
+        g_assert_cmpuint(list[i].vm_state_size, ==, STATE_LEN);
+        g_assert_cmpint(ops->apply(handle_node(h), list[i].id, &err), ==, 0);
+        g_assert_no_error(err);
+        g_assert_cmpint(handle_vmstate_pread(h, 0, span_of(bytes, STATE_LEN)), ==, 0);
+        for (unsigned k = 0; k < STATE_LEN; k++)
+            g_assert_cmpuint(bytes[k], ==, *list[i].name);
+    }
+}
+
 /* ---- size ----------------------------------------------------------------------------------- */
 
 static CO void run_grow(PowerCut *pc)
@@ -432,6 +482,14 @@ const PowerCutWorkload power_cut_workloads[] = {
       run_apply },
     { "snapshots applied, extended L2", "cluster_size=16k,extended_l2=on", NULL, 512 << 10,
       run_apply },
+    { "snapshots of a machine", "cluster_size=4k", NULL, 256 << 10, run_states,
+      .verify = verify_states },
+    { "snapshots of a machine, 512 byte clusters", "cluster_size=512", TINY, 128 << 10, run_states,
+      .verify = verify_states },
+    { "snapshots of a machine, lazy refcounts", "cluster_size=64k,lazy_refcounts=on", NULL,
+      256 << 10, run_states, .verify = verify_states },
+    { "snapshots of a machine, encrypted", "cluster_size=4k", NULL, 256 << 10, run_states,
+      POWER_CUT_LUKS, .verify = verify_states },
     { "growing", "cluster_size=4k", NULL, 512 << 10, run_grow, .max_size = 2 << 20 },
     { "growing, 512 byte clusters", "cluster_size=512", NULL, 128 << 10, run_grow,
       .max_size = 512 << 10 },

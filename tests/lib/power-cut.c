@@ -21,6 +21,7 @@ struct PowerCut {
     GRand *rand;
     Timeline *time;
     uint64_t stamp;
+    uint64_t state_len; /* bytes of state that the next snapshot gets */
 };
 
 struct PowerCutSnapshot {
@@ -153,15 +154,27 @@ CO void power_cut_mix(PowerCut *pc, unsigned ops, uint64_t max)
     }
 }
 
+CO void power_cut_state(PowerCut *pc, uint8_t fill, uint64_t len)
+{
+    g_autofree uint8_t *bytes = g_malloc(len);
+
+    memset(bytes, fill, len);
+    g_assert_cmpint(handle_vmstate_pwrite(pc->h, 0, span_of_const(bytes, len)), ==, 0);
+    pc->state_len = len;
+}
+
 CO PowerCutSnapshot *power_cut_snapshot(PowerCut *pc, const char *name)
 {
     Node *n = handle_node(pc->h);
-    Snapshot s = { .name = (char *)name, .icount = UINT64_MAX };
+    Snapshot s = {
+        .name = (char *)name, .icount = UINT64_MAX, .vm_state_size = pc->state_len,
+    };
     PowerCutSnapshot *taken = g_new(PowerCutSnapshot, 1);
     g_autoptr(GError) err = NULL;
 
     g_assert_cmpint(node_driver(n)->snapshots->create(n, &s, &err), ==, 0);
     g_assert_no_error(err);
+    pc->state_len = 0;
     *taken = (PowerCutSnapshot){ s.id, timeline_now(pc->time) };
     return taken;
 }

@@ -66,6 +66,8 @@ void power_cut_becomes(PowerCut *pc, const char *base);
 /* What somebody else has made of the image is durable. */
 void power_cut_is_durable(PowerCut *pc);
 
+/* A state of a machine, @len bytes of @fill, which the next snapshot gets. */
+CO void power_cut_state(PowerCut *pc, uint8_t fill, uint64_t len);
 /* Takes a snapshot; the returned one is for the next two, which free it. */
 typedef struct PowerCutSnapshot PowerCutSnapshot;
 CO PowerCutSnapshot *power_cut_snapshot(PowerCut *pc, const char *name);

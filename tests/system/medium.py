@@ -106,4 +106,15 @@ def a_disk_that_was_refused_leaves_its_image_free():
         p.wait()
 
 
+@case
+def the_monitor_for_people_changes_discs_as_there():
+    pathlib.Path('a.iso').write_bytes(b'\x11' * 65536)
+    pathlib.Path('b.iso').write_bytes(b'\x22' * 131072)
+    lines = ('eject none', 'eject hd', 'eject dr', 'eject dr', 'change dr b.iso raw', 'change dr none.iso raw',
+             'change none b.iso raw', 'change dr -f a.iso raw read-only', 'eject -f dr',
+             'change dr a.iso raw nonsense', 'set_link none on', 'set_link none')
+    steps = [('human-monitor-command', {'command_line': line}) for line in lines]
+    in_both(DISCS, steps)
+
+
 main('medium', 'system')

@@ -195,12 +195,12 @@ static CO bool create(Qcow2 *q, Snapshot *in, GError **err)
     return ok;
 }
 
-/* VM state belongs to the snapshot only: in the active disk it would be copied at the next one. */
-static CO int drop_vmstate(Qcow2 *q, uint64_t size)
+static CO int qcow2_vmstate_unmap(Qcow2 *q)
 {
     uint64_t off = qcow2_vmstate_offset(q);
+    uint64_t end = (uint64_t)q->l1_len << (q->l2_bits + q->cluster_bits);
 
-    return size ? qcow2_unmap_range(q, off, round_up(size, q->cluster)) : 0;
+    return off < end ? qcow2_unmap_range(q, off, end - off) : 0;
 }
 
 static CO int qcow2_snapshot_create(Node *n, Snapshot *s, GError **err)
@@ -224,8 +224,9 @@ static CO int qcow2_snapshot_create(Node *n, Snapshot *s, GError **err)
     if (!begin(q, &lazy, err))
         return -EIO;
     ok = create(q, s, err);
+    /* VM state belongs to the snapshot only: in the active disk the next one would get it, too. */
     if (ok)
-        r = drop_vmstate(q, s->vm_state_size);
+        r = qcow2_vmstate_unmap(q);
     end(q, lazy);
     return ok ? r : -EIO;
 }
@@ -422,12 +423,27 @@ static CO int qcow2_snapshot_load(Node *n, const char *id, GError **err)
     return 0;
 }
 
+static CO int qcow2_vmstate_drop(Node *n)
+{
+    Qcow2 *q = qcow2_of(n);
+    unsigned pin;
+    int r;
+
+    if (q->is_corrupt)
+        return -ENOMEDIUM;
+    pin = qcow2_pin(q);
+    r = qcow2_vmstate_unmap(q);
+    qcow2_unpin(q, pin);
+    return r;
+}
+
 const SnapshotOps qcow2_snapshot_ops = {
     .list = qcow2_snapshot_list,
     .create = qcow2_snapshot_create,
     .apply = qcow2_snapshot_apply,
     .remove = qcow2_snapshot_remove,
     .load = qcow2_snapshot_load,
+    .drop_vmstate = qcow2_vmstate_drop,
 };
 
 /* ---- VM state ------------------------------------------------------------------------------- */
