@@ -384,7 +384,7 @@ Machine *machine_new(const MachineConfig *config, GError **err)
     memory_map_hear(m->board.memory, ram_written, m);
     if (config->is_none ||
         ((!config->bios || firmware_read(m, err)) && add_ram(m, err) && begin_accel(m, err) &&
-         add_vcpus(m, err) && add_board_devices(m, err) && (config->bios ? firmware_tell(m, err) : open_kernel(m, err))))
+         vcpus_count(m, err) && add_vcpus(m, err) && add_board_devices(m, err) && (config->bios ? firmware_tell(m, err) : open_kernel(m, err))))
         return m;
     machine_free(m);
     return NULL;
@@ -400,6 +400,7 @@ CO void machine_free(Machine *m)
     }
     machine_lock();
     vcpus_end(m);
+    icount_end();
     guest_clock_end();
     for (guint i = m->devices->len; i-- > 0;)
         device_free(m->devices->pdata[i]);

@@ -9,6 +9,7 @@
 #include "hw/lapic.h"
 #include "hw/mc146818.h"
 #include "io/co.h"
+#include "system/icount.h"
 #include "target/x86/code-pages.h"
 #include "target/x86/cpuid.h"
 
@@ -26,6 +27,7 @@ typedef struct {
     X86Model model;
     const struct Accel *accel;
     bool interpret;         /* -accel tcg,backend=interp */
+    IcountConfig icount;
     bool pic, pit, rtc, isa_serial;
     RtcSource rtc_source;
     bool rtc_is_local, rtc_has_date; /* at first it shows the host's local time; .rtc_date */

@@ -353,6 +353,10 @@ static const Option options[] = {
       "a crash: pause, shutdown, exit-failure, none", READ(option_action) },
     { "rtc", "[base=utc|localtime|DATE][,clock=host|rt|vm][,driftfix=none]",
       "what the clock shows at first, and what it goes by", READ(option_rtc) },
+    { "icount", "[shift=]NUMBER|auto[,sleep=on|off][,align=on|off]",
+      "each instruction takes 2^NUMBER ns of the guest's time;\n"
+      "with sleep=off time jumps to the next timer when nothing\n"
+      "runs, with align=on the guest does not get ahead of the host", READ(option_icount) },
     { "no-reboot", NULL, "end when the guest reboots", apply_no_reboot },
     { "no-shutdown", NULL, "stop, and do not end, when the guest powers off", apply_no_shutdown },
     { "daemonize", NULL, "run in the background", MEMBER(daemonize) },
@@ -366,7 +370,7 @@ static const char *const absent[] = {
     "preconfig", "D", "L", "acpitable", "add-fd", "async-teardown", "audio", "audio-help",
     "audiodev", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
     "dump-vmstate", "echr", "enable-sync-profile", "fda", "fdb", "fsdev",
-    "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "icount", "iscsi", "k",
+    "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "iscsi", "k",
     "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "no-acpi",
     "no-fd-bootchk", "no-hpet", "numa", "option-rom", "overcommit", "parallel",
     "pflash", "plugin", "portrait", "readconfig", "rotate", "runas", "sandbox", "sd", "seed",
@@ -500,6 +504,10 @@ static bool check_accel(const Options *o)
     if (o->gdb && !o->machine.accel->can_debug)
         return complain("-gdb: the accelerator '%s' cannot stop a guest for a debugger: use -accel tcg",
                         o->machine.accel->name);
+    if (o->machine.icount.is_on && o->machine.accel != &accel_tcg)
+        return complain("-icount: instructions are counted with the accelerator 'tcg' only");
+    if (o->machine.icount.is_on && o->threads_asked_for)
+        return complain("-accel: No MTTCG when icount is enabled");
     if (o->machine.interpret && o->machine.accel != &accel_tcg)
         return complain("-accel: backend=interp is possible with 'tcg' only");
     return true;

@@ -29,6 +29,7 @@ typedef struct {
     bool only_migratable;
     const Accel *accel[2];       /* that were asked for: the first that can be had counts */
     unsigned accels;
+    bool threads_asked_for;      /* -accel tcg,thread=multi */
     bool daemonize, stopped, no_defaults, nographic;
 } Options;
 
@@ -53,6 +54,7 @@ bool option_name(Options *o, const char *text, GError **err);
 bool option_uuid(Options *o, const char *text, GError **err);
 bool option_display(Options *o, const char *text, GError **err);
 bool option_action(Options *o, const char *text, GError **err);
+bool option_icount(Options *o, const char *text, GError **err);
 bool option_rtc(Options *o, const char *text, GError **err);
 bool option_global(Options *o, const char *text, GError **err);
 /*

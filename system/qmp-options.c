@@ -14,6 +14,7 @@ static const struct {
     { "memory", "size:z" },
     { "name", "guest:s debug-threads:b" },
     { "rtc", "base:s clock:s driftfix:s" },
+    { "icount", "shift:s sleep:b align:b" },
     { "action", "reboot:s shutdown:s panic:s" },
     { "chardev", "backend:s path:s host:s port:s fd:s server:b wait:b ipv4:b ipv6:b nodelay:b "
                  "reconnect:n tls-creds:s tls-authz:s logfile:s logappend:b append:b signal:b size:z" },
