@@ -131,9 +131,11 @@ static bool accel_names(Options *o, const char *names, GError **err)
             add_accel(o, &accel_tcg);
         else if (!strcmp(*w, accel_kvm.name))
             add_accel(o, &accel_kvm);
+        else if (!strcmp(*w, accel_qtest.name))
+            add_accel(o, &accel_qtest);
         else
-            return err_set(err, ENOTSUP, "The accelerator '%s' is not there, only 'tcg' and 'kvm'",
-                           *w);
+            return err_set(err, ENOTSUP, "The accelerator '%s' is not there, only 'tcg', 'kvm' and "
+                           "'qtest'", *w);
     return true;
 }
 

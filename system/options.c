@@ -248,6 +248,27 @@ static LineResult apply_gdb(Options *o, const char *value)
     return LINE_RUN;
 }
 
+static LineResult apply_qtest(Options *o, const char *value)
+{
+    g_autoptr(GError) err = NULL;
+    g_autofree char *text = NULL;
+    bool is_id;
+
+    if (o->qtest) {
+        complain("-qtest: there is one client");
+        return LINE_BAD;
+    }
+    text = option_chardev_value(value, "qtest", &is_id, &err);
+    if (!text) {
+        complain("-qtest: %s", err->message);
+        return LINE_BAD;
+    }
+    if (!is_id)
+        add_setup(o, "qtest", text, setup_chardev);
+    o->qtest = g_strdup(is_id ? text : "qtest");
+    return LINE_RUN;
+}
+
 static LineResult apply_gdb_default(Options *o, const char *value)
 {
     return apply_gdb(o, "tcp::1234");
@@ -301,10 +322,10 @@ static const Option options[] = {
       "the machine; properties: pic, pit, rtc,\n"
       "isa-serial, auto-kernel-cmdline, accel=tcg|kvm,\n"
       "kernel-irqchip=split", apply_machine },
-    { "accel", "tcg[,backend=interp]|kvm[,kernel-irqchip=split]",
+    { "accel", "tcg[,backend=interp]|kvm[,kernel-irqchip=split]|qtest",
       "translate guest code, interpret it, or run it on\n"
-      "the host's processors; given twice: the first that\n"
-      "can be had counts", apply_accel },
+      "the host's processors, or run none of it, for tests;\n"
+      "given twice: the first that can be had counts", apply_accel },
     { "enable-kvm", NULL, "as -accel kvm", apply_enable_kvm },
     { "cpu", "MODEL[,+FLAG][,-FLAG][,...]", "the processor ('help' lists models) [qemu64]", apply_cpu },
     { "m", "[size=]MEGABYTES", "memory; a suffix M or G may follow [128]", READ(option_memory) },
@@ -337,6 +358,9 @@ static const Option options[] = {
       "a monitor for people", apply_monitor },
     { "gdb", "tcp:[HOST]:PORT|unix:PATH|stdio|chardev:ID", "serve gdb there", apply_gdb },
     { "s", NULL, "as -gdb tcp::1234", apply_gdb_default },
+    { "qtest", "stdio|unix:PATH|tcp:HOST:PORT|chardev:ID",
+      "let a test read and write devices; see -accel qtest", apply_qtest },
+    { "qtest-log", "FILE|none", "where to note what it says [standard error]", MEMBER(qtest_log) },
     { "display", "none", "there is no display", READ(option_display) },
     { "nographic", NULL, "the serial port is on standard input and output", MEMBER(nographic) },
     { "nodefaults", NULL, "nothing but what is asked for", MEMBER(no_defaults) },
@@ -571,6 +595,7 @@ void options_free(Options *o)
     g_array_unref(o->setups);
     g_ptr_array_unref(o->devices);
     g_free(o->gdb);
+    g_free(o->qtest);
     g_free(o->serial);
     g_free(o->name);
     g_free(o->uuid);

@@ -22,12 +22,14 @@ typedef struct {
     GArray *setups;          /* of Setup: objects, character devices, images, monitors */
     GPtrArray *devices;      /* of char *: values of -device */
     char *gdb;               /* id of the character device of -gdb; NULL: none */
+    char *qtest;             /* likewise of -qtest */
+    const char *qtest_log;   /* file, or "none"; NULL: standard error */
     char *serial;            /* value of -serial; NULL: it was not given */
     char *name, *uuid;
     const char *pid_file;
     const char *incoming;    /* NULL: the guest starts here */
     bool only_migratable;
-    const Accel *accel[2];       /* that were asked for: the first that can be had counts */
+    const Accel *accel[3];       /* that were asked for: the first that can be had counts */
     unsigned accels;
     bool threads_asked_for;      /* -accel tcg,thread=multi */
     bool daemonize, stopped, no_defaults, nographic;
