@@ -83,6 +83,10 @@ static bool machine_property(Options *o, const char *key, const char *v, GError 
         return option_accel(o, v, err);
     if (!strcmp(key, "kernel-irqchip"))
         return kernel_irqchip(v, err);
+    if (!strcmp(key, "memory-backend")) {
+        o->machine.memory_backend = g_intern_string(v);
+        return true;
+    }
     if (!fixed_property(key, v, &is_known, err))
         return false;
     return is_known || err_set(err, EINVAL, "Property 'microvm-machine.%s' not found", key);
@@ -208,10 +212,9 @@ bool option_memory(Options *o, const char *text, GError **err)
     if (size_parse(size, MiB, &v, NULL) < 0)
         return err_set(err, EINVAL, "Parameter 'size' expects a size, not '%s'", size);
     v = v ? round_up(v, 4096) : 128 * MiB;
-    if (v < 2 * MiB || v > UINT64_C(512) * GiB)
-        return err_set(err, EINVAL, "The machine has 2 MiB to 512 GiB of memory");
     o->machine.ram_size = v;
-    return true;
+    o->machine.has_ram_size = true;
+    return ram_size_is_fine(v, err);
 }
 
 static bool topology_number(const json_t *items, const char *key, uint64_t *v, GError **err)

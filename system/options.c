@@ -321,6 +321,7 @@ static const Option options[] = {
     { "machine", "microvm[,PROPERTY=on|off][,...]",
       "the machine; properties: pic, pit, rtc,\n"
       "isa-serial, auto-kernel-cmdline, accel=tcg|kvm,\n"
+      "memory-backend=ID (an object that is its memory),\n"
       "kernel-irqchip=split", apply_machine },
     { "accel", "tcg[,backend=interp]|kvm[,kernel-irqchip=split]|qtest",
       "translate guest code, interpret it, or run it on\n"
@@ -329,6 +330,8 @@ static const Option options[] = {
     { "enable-kvm", NULL, "as -accel kvm", apply_enable_kvm },
     { "cpu", "MODEL[,+FLAG][,-FLAG][,...]", "the processor ('help' lists models) [qemu64]", apply_cpu },
     { "m", "[size=]MEGABYTES", "memory; a suffix M or G may follow [128]", READ(option_memory) },
+    { "mem-path", "FILE|FOLDER", "what the memory is in", MEMBER(machine.mem_path) },
+    { "mem-prealloc", NULL, "take all memory from the host at once", MEMBER(machine.mem_prealloc) },
     { "smp", "[cpus=]NUMBER", "processors [1]", READ(option_smp) },
     { "name", "NAME", "of the guest, for QMP", READ(option_name) },
     { "uuid", "UUID", "of the guest, for QMP", READ(option_uuid) },
@@ -395,7 +398,7 @@ static const char *const absent[] = {
     "audiodev", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
     "dump-vmstate", "echr", "enable-sync-profile", "fda", "fdb", "fsdev",
     "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "iscsi", "k",
-    "loadvm", "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "no-acpi",
+    "loadvm", "msg", "mtdblock", "net", "no-acpi",
     "no-fd-bootchk", "no-hpet", "numa", "option-rom", "overcommit", "parallel",
     "pflash", "plugin", "portrait", "readconfig", "rotate", "runas", "sandbox", "sd", "seed",
     "set", "singlestep", "smbios", "snapshot", "spice", "tpmdev", "usb", "usbdevice", "vga",

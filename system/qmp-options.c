@@ -8,7 +8,8 @@
 static const struct {
     const char *option, *parameters;
 } options[] = {
-    { "machine", "type:s accel:s pic:b pit:b rtc:b isa-serial:b auto-kernel-cmdline:b" },
+    { "machine", "type:s accel:s pic:b pit:b rtc:b isa-serial:b auto-kernel-cmdline:b "
+               "memory-backend:s" },
     { "accel", "" },
     { "smp-opts", "cpus:n sockets:n dies:n cores:n threads:n maxcpus:n" },
     { "memory", "size:z" },
