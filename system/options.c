@@ -9,6 +9,7 @@
 #include "monitor/chardev.h"
 #include "net/net.h"
 #include "system/drive.h"
+#include "system/log.h"
 #include "tools/complain.h"
 #include "tools/program.h"
 #include "util/err.h"
@@ -303,6 +304,30 @@ static LineResult apply_trace(Options *o, const char *value)
     }
 }
 
+static LineResult apply_log(Options *o, const char *value)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (tool_is_help(value)) {
+        log_print_items();
+        return LINE_EXIT;
+    }
+    if (log_choose(value, &err))
+        return LINE_RUN;
+    complain("-d: %s", err->message);
+    return LINE_BAD;
+}
+
+static bool read_log_file(Options *o, const char *value, GError **err)
+{
+    return log_open(value, err);
+}
+
+static bool read_log_filter(Options *o, const char *value, GError **err)
+{
+    return log_filter(value, err);
+}
+
 static LineResult apply_version(Options *o, const char *value)
 {
     tool_print_version("QEMU emulator version");
@@ -388,14 +413,18 @@ static const Option options[] = {
     { "no-shutdown", NULL, "stop, and do not end, when the guest powers off", apply_no_shutdown },
     { "daemonize", NULL, "run in the background", MEMBER(daemonize) },
     { "pidfile", "PATH", "store the process id in a file", MEMBER(pid_file) },
+    { "d", "ITEM[,...]", "write down what processors do ('help' lists items)", apply_log },
+    { "D", "FILE", "where to [standard error]", READ(read_log_file) },
+    { "dfilter", "START+LENGTH|START-LENGTH|START..END[,...]",
+      "only of code at these addresses", READ(read_log_filter) },
     { "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "turn on trace points", apply_trace },
     {}
 };
 
 /* Those of the reference that are not there. */
 static const char *const absent[] = {
-    "preconfig", "D", "L", "acpitable", "add-fd", "async-teardown", "audio", "audio-help",
-    "audiodev", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
+    "preconfig", "L", "acpitable", "add-fd", "async-teardown", "audio", "audio-help",
+    "audiodev", "boot", "cdrom", "chroot", "compat", "debugcon", "dtb",
     "dump-vmstate", "echr", "enable-sync-profile", "fda", "fdb", "fsdev",
     "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "iscsi", "k",
     "loadvm", "msg", "mtdblock", "net", "no-acpi",

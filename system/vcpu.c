@@ -3,6 +3,7 @@
 #include "hw/sleeper.h"
 #include "system/accel.h"
 #include "system/icount.h"
+#include "system/log.h"
 #include "system/run-state.h"
 #include "target/x86/debug.h"
 #include <sys/syscall.h>
@@ -445,6 +446,7 @@ void vcpu_reset(Vcpu *v)
 {
     uint32_t leaf[4];
 
+    log_reset(v);
     x86_reset(&v->cpu);
     /* The processor's signature, as after a real one's reset. */
     x86_cpuid(&v->machine->config.model, &v->cpu, v->index, v->machine->config.cpus, 1, 0, leaf);
