@@ -27,8 +27,8 @@ static const struct {
 };
 
 static const char *const absent[] = {
-    "out_asm", "op", "op_opt", "op_ind", "mmu", "pcall", "unimp", "guest_errors", "page", "plugin", "strace",
-    "tid", NULL,
+    "out_asm", "op", "op_opt", "op_ind", "mmu", "pcall", "unimp", "guest_errors", "page", "plugin",
+    "strace", "tid", NULL,
 };
 
 typedef struct {
@@ -80,7 +80,8 @@ static void translated(const X86Cpu *cpu, const uint8_t *code, size_t len)
                 g_string_append_printf(out, " %02x", code[i + b]);
             else
                 g_string_append(out, "   ");
-        g_string_append_printf(out, "  %s\n", x86_disassemble(&in, at + i, text, sizeof(text)));
+        g_string_append_printf(out, "  %s\n",
+                               x86_disassemble(&in, at + i, text, sizeof(text)));
     }
     g_string_append_c(out, '\n');
     put(out);

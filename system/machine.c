@@ -420,7 +420,8 @@ Machine *machine_new(const MachineConfig *config, GError **err)
     memory_map_hear(m->board.memory, ram_written, m);
     if (config->is_none ||
         ((!config->bios || firmware_read(m, err)) && add_ram(m, err) && begin_accel(m, err) &&
-         vcpus_count(m, err) && add_vcpus(m, err) && add_board_devices(m, err) && (config->bios ? firmware_tell(m, err) : open_kernel(m, err))))
+         vcpus_count(m, err) && add_vcpus(m, err) && add_board_devices(m, err) &&
+         (config->bios ? firmware_tell(m, err) : open_kernel(m, err))))
         return m;
     machine_free(m);
     return NULL;

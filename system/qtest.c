@@ -130,7 +130,10 @@ static CO void send_late(void *opaque)
 {
     machine_lock();
     while (!qtest.ending) {
-        sleeper_wait(&qtest.sender);
+        if (!qtest.out->len) {
+            sleeper_wait(&qtest.sender);
+            continue;
+        }
         machine_unlock();
         flush();
         machine_lock();
