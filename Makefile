@@ -111,6 +111,12 @@ $(GEN)/object-classes.c: $(OBJECT_CLASS_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) ObjectClass object_classes qapi/object.h $(OBJECT_CLASS_FILES) > $@
 
+# Emulators have memory for guests, too.
+EMULATOR_OBJECT_FILES := $(OBJECT_CLASS_FILES) $(SRC)/system/memory-backend.c
+$(GEN)/emulator-object-classes.c: $(EMULATOR_OBJECT_FILES) $(TABLE)
+	@mkdir -p $(@D)
+	@$(TABLE) ObjectClass object_classes qapi/object.h $(EMULATOR_OBJECT_FILES) > $@
+
 # The kinds of character device, from the files of monitor/ that define one.
 CHARDEV_FILES := $(call sources,monitor)
 $(GEN)/chardev-drivers.c: $(CHARDEV_FILES) $(TABLE)
@@ -204,7 +210,7 @@ LINK = $(CC) $(LDFLAGS_ALL) $(FOR_MODULES) -o $@ $(filter %.o,$^) -Wl,--start-gr
 define program_rule
 $(B)/$(1): $(call objects,$(call folder,$(1))) $(if $(wildcard $(SRC)/$(1)/command.h),$(B)/obj/gen/$(1)-commands.o) \
     $(if $(filter $(1),$(QMP_PROGRAMS)),$(B)/obj/gen/$(1)-qmp.o $(B)/obj/gen/export-drivers.o $(B)/obj/gen/chardev-drivers.o) $(if $(filter $(1),$(EMULATORS)),$(B)/obj/gen/device-classes.o $(B)/obj/gen/netdev-drivers.o $(EMULATOR_LIBS)) $(if $(filter $(1),$(MIGRATION_PROGRAMS)),$(B)/lib/migration.a) \
-    $(B)/obj/gen/block-drivers.o $(B)/obj/gen/object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
+    $(B)/obj/gen/block-drivers.o $(B)/obj/gen/$(if $(filter $(1),$(EMULATORS)),emulator-)object-classes.o $(ROOM_LIBS) $(STATIC_OBJECTS) | $(MODULE_FILES)
 	@echo "  LINK $(1)"
 	@$$(LINK)
 endef

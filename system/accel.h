@@ -53,6 +53,6 @@ typedef struct Accel {
     bool can_debug; /* break- and watchpoints, and steps */
 } Accel;
 
-extern const Accel accel_tcg, accel_kvm;
+extern const Accel accel_tcg, accel_kvm, accel_qtest;
 
 #endif

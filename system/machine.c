@@ -55,6 +55,12 @@ static void warn(Board *b, const char *text)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
+bool ram_size_is_fine(uint64_t size, GError **err)
+{
+    return (size >= 2 * MiB && size <= UINT64_C(512) * GiB && size % 4096 == 0) ||
+           err_set(err, EINVAL, "The machine has 2 MiB to 512 GiB of memory");
+}
+
 static bool add_roms(Machine *m, GError **err)
 {
     const struct {
@@ -76,20 +82,50 @@ static bool add_roms(Machine *m, GError **err)
     return true;
 }
 
+/* The object that the user named, or what the other options say. */
+static bool find_memory(Machine *m, GError **err)
+{
+    MachineConfig *c = &m->config;
+
+    if (!c->memory_backend) {
+        m->own_memory = memory_backend_new("microvm.ram", c->ram_size, c->mem_path, c->mem_prealloc,
+                                           err);
+        m->memory = m->own_memory;
+        return m->memory;
+    }
+    if (c->mem_path)
+        return err_set(err, EINVAL, "'-mem-path' can't be used together with '-machine "
+                       "memory-backend'");
+    if (c->mem_prealloc)
+        return err_set(err, EINVAL, "'-mem-prealloc' can't be used together with '-machine "
+                       "memory-backend': the object has 'prealloc=on'");
+    m->memory = memory_backend_find(c->memory_backend, err);
+    if (!m->memory)
+        return false;
+    if (c->has_ram_size && c->ram_size != m->memory->size)
+        return err_set(err, EINVAL, "Machine memory size does not match the size of the memory "
+                       "backend");
+    c->ram_size = m->memory->size;
+    return ram_size_is_fine(c->ram_size, err);
+}
+
 static bool add_ram(Machine *m, GError **err)
 {
-    uint64_t size = m->config.ram_size, low = MIN(size, MACHINE_LOW_END);
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint64_t size, low;
 
-    if (p == MAP_FAILED)
-        return err_set_errno(err, errno, "cannot set up guest memory");
-    m->ram = m->board.ram = p;
+    if (!find_memory(m, err))
+        return false;
+    m->memory->is_used = true;
+    size = m->config.ram_size;
+    low = MIN(size, MACHINE_LOW_END);
+    m->ram = m->board.ram = m->memory->host;
     m->board.ram_size = size;
-    madvise(p, size, MADV_HUGEPAGE);
+    m->board.ram_page_size = m->memory->page_size;
+    m->board.ram_is_shared = m->memory->is_shared;
+    m->board.ram_is_copy = m->memory->fd >= 0 && !m->memory->is_shared;
     if (!add_roms(m, err))
         return false;
-    memory_map_add_ram(m->board.memory, 0, FIRMWARE_LOW, p);
+    memory_map_add_ram(m->board.memory, 0, FIRMWARE_LOW, m->ram);
     /* The same memory twice; firmware writes to it. */
     memory_map_add_ram(m->board.memory, FIRMWARE_LOW, FIRMWARE_SIZE,
                        m->rom[0].host + m->rom[0].size - FIRMWARE_SIZE);
@@ -384,7 +420,8 @@ Machine *machine_new(const MachineConfig *config, GError **err)
     memory_map_hear(m->board.memory, ram_written, m);
     if (config->is_none ||
         ((!config->bios || firmware_read(m, err)) && add_ram(m, err) && begin_accel(m, err) &&
-         add_vcpus(m, err) && add_board_devices(m, err) && (config->bios ? firmware_tell(m, err) : open_kernel(m, err))))
+         vcpus_count(m, err) && add_vcpus(m, err) && add_board_devices(m, err) &&
+         (config->bios ? firmware_tell(m, err) : open_kernel(m, err))))
         return m;
     machine_free(m);
     return NULL;
@@ -400,6 +437,7 @@ CO void machine_free(Machine *m)
     }
     machine_lock();
     vcpus_end(m);
+    icount_end();
     guest_clock_end();
     for (guint i = m->devices->len; i-- > 0;)
         device_free(m->devices->pdata[i]);
@@ -415,8 +453,9 @@ CO void machine_free(Machine *m)
     x86_code_pages_free(m->code_pages);
     memory_map_free(m->board.memory);
     memory_map_free(m->board.ports);
-    if (m->ram)
-        munmap(m->ram, m->config.ram_size);
+    if (m->memory)
+        m->memory->is_used = false;
+    memory_backend_free(m->own_memory);
     for (unsigned i = 0; i < MACHINE_ROMS; i++)
         if (m->rom[i].host)
             munmap(m->rom[i].host, m->rom[i].size_max);

@@ -9,6 +9,8 @@
 #include "hw/lapic.h"
 #include "hw/mc146818.h"
 #include "io/co.h"
+#include "system/icount.h"
+#include "system/memory-backend.h"
 #include "target/x86/code-pages.h"
 #include "target/x86/cpuid.h"
 
@@ -22,10 +24,15 @@ typedef struct Vcpu Vcpu;
 /* What the command line says of it. */
 typedef struct {
     uint64_t ram_size;
+    bool has_ram_size;      /* it was given */
+    const char *memory_backend; /* id of the object that is its memory; NULL: none */
+    const char *mem_path;   /* file or folder that its memory is in; NULL: none */
+    bool mem_prealloc;
     unsigned cpus;
     X86Model model;
     const struct Accel *accel;
     bool interpret;         /* -accel tcg,backend=interp */
+    IcountConfig icount;
     bool pic, pit, rtc, isa_serial;
     RtcSource rtc_source;
     bool rtc_is_local, rtc_has_date; /* at first it shows the host's local time; .rtc_date */
@@ -59,6 +66,8 @@ typedef struct Machine {
     Board board;            /* first */
     MachineConfig config;
     uint8_t *ram;
+    MemoryBackend *memory;  /* NULL: it has none */
+    MemoryBackend *own_memory; /* the same if no object describes it */
     MachineRom rom[MACHINE_ROMS]; /* the firmware first */
     GPtrArray *devices;     /* of Device, in the order they were made */
     GPtrArray *vcpus;       /* of Vcpu */
@@ -88,6 +97,8 @@ void machine_reset(Machine *m);
 void machine_power_button(Machine *m);
 /* Lets clients reach devices by path (qom-get). */
 void machine_show_devices(void);
+/* False with @err: no machine has so much memory. */
+bool ram_size_is_fine(uint64_t size, GError **err);
 unsigned machine_e820(const Machine *m, E820Entry *out);
 
 /* ---- linux.c --------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 #include "system/hmp/commands.h"
 #include "system/migration.h"
 #include "system/options.h"
+#include "system/qtest.h"
 #include "system/vm-snapshot.h"
 #include "tools/complain.h"
 #include "tools/daemon.h"
@@ -108,6 +109,14 @@ static CO bool load_snapshot(const char *tag)
     return vm_snapshot_load(&(VmSnapshotArgs){ .tag = tag }, &err) || complain_err(err);
 }
 
+static bool start_qtest(Machine *m, const Options *o)
+{
+    g_autoptr(GError) err = NULL;
+
+    return qtest_start(m, chardev_find(o->qtest), o->qtest_log, &err) ||
+           complain("-qtest: %s", err->message);
+}
+
 static bool leave_terminal(const Options *o)
 {
     if (o->pid_file && !pid_file_write(o->pid_file))
@@ -135,6 +144,7 @@ static CO bool tear_down(Machine *m)
     run_state_end();
     monitor_stop_commands(clock_now_ns() + COMMANDS_NS);
     gdb_end();
+    qtest_end();
     if (m)
         machine_free(m);
     netdev_remove_all();
@@ -177,6 +187,8 @@ static CO void run(void *arg)
         monitor_start();
         if (o->gdb && !start_gdb(o->gdb))
             run_state_quit(false);
+        if (o->qtest && !start_qtest(m, o))
+            run_state_fail();
         if (!o->stopped && !o->incoming && run_state_exit_code() < 0)
             run_state_start();
         run_state_wait_end();

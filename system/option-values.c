@@ -18,6 +18,13 @@ static bool parse_on_off(const char *key, const char *v, bool *out, GError **err
     return true;
 }
 
+/* No "auto". */
+static bool parse_switch(const char *key, const char *v, bool *out, GError **err)
+{
+    return (strcmp(v, "auto") || err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'", key)) &&
+           parse_on_off(key, v, out, err);
+}
+
 /* ---- -M -------------------------------------------------------------------------------------- */
 
 /* Properties that the reference has and that are so here, or cannot be had. */
@@ -76,6 +83,10 @@ static bool machine_property(Options *o, const char *key, const char *v, GError 
         return option_accel(o, v, err);
     if (!strcmp(key, "kernel-irqchip"))
         return kernel_irqchip(v, err);
+    if (!strcmp(key, "memory-backend")) {
+        o->machine.memory_backend = g_intern_string(v);
+        return true;
+    }
     if (!fixed_property(key, v, &is_known, err))
         return false;
     return is_known || err_set(err, EINVAL, "Property 'microvm-machine.%s' not found", key);
@@ -124,9 +135,11 @@ static bool accel_names(Options *o, const char *names, GError **err)
             add_accel(o, &accel_tcg);
         else if (!strcmp(*w, accel_kvm.name))
             add_accel(o, &accel_kvm);
+        else if (!strcmp(*w, accel_qtest.name))
+            add_accel(o, &accel_qtest);
         else
-            return err_set(err, ENOTSUP, "The accelerator '%s' is not there, only 'tcg' and 'kvm'",
-                           *w);
+            return err_set(err, ENOTSUP, "The accelerator '%s' is not there, only 'tcg', 'kvm' and "
+                           "'qtest'", *w);
     return true;
 }
 
@@ -152,6 +165,7 @@ static bool tcg_property(Options *o, const char *key, const char *v, GError **er
         return o->machine.interpret || !strcmp(v, "auto") ||
                err_set(err, EINVAL, "The backend of tcg is 'auto' or 'interp', not '%s'", v);
     }
+    o->threads_asked_for |= !strcmp(key, "thread") && !strcmp(v, "multi");
     if (!strcmp(key, "thread"))
         return !strcmp(v, "multi") || !strcmp(v, "single") ||
                err_set(err, EINVAL, "Invalid 'thread' setting %s", v);
@@ -198,10 +212,9 @@ bool option_memory(Options *o, const char *text, GError **err)
     if (size_parse(size, MiB, &v, NULL) < 0)
         return err_set(err, EINVAL, "Parameter 'size' expects a size, not '%s'", size);
     v = v ? round_up(v, 4096) : 128 * MiB;
-    if (v < 2 * MiB || v > UINT64_C(512) * GiB)
-        return err_set(err, EINVAL, "The machine has 2 MiB to 512 GiB of memory");
     o->machine.ram_size = v;
-    return true;
+    o->machine.has_ram_size = true;
+    return ram_size_is_fine(v, err);
 }
 
 static bool topology_number(const json_t *items, const char *key, uint64_t *v, GError **err)
@@ -347,6 +360,50 @@ bool option_rtc(Options *o, const char *text, GError **err)
             return false;
     }
     return true;
+}
+
+static bool icount_shift(IcountConfig *c, const char *text, GError **err)
+{
+    const char *end;
+    uint64_t shift = g_ascii_strtoull(text, (char **)&end, 10);
+
+    c->is_on = true;
+    c->is_auto = !strcmp(text, "auto");
+    if (c->is_auto) {
+        c->shift = 3; /* 125 million instructions a second, to begin with */
+        return true;
+    }
+    c->shift = shift;
+    return (g_ascii_isdigit(*text) && !*end && shift <= ICOUNT_SHIFT_MAX) ||
+           err_set(err, EINVAL, "icount: Invalid shift value");
+}
+
+bool option_icount(Options *o, const char *text, GError **err)
+{
+    g_autoptr(json_t) items = keyval_parse(text, "shift", err);
+    IcountConfig *c = &o->machine.icount;
+    const char *key;
+    bool sleeps = true;
+    json_t *value;
+
+    if (!items)
+        return false;
+    json_object_foreach(items, key, value) {
+        const char *word = json_is_string(value) ? json_string_value(value) : "";
+        bool ok = !strcmp(key, "shift")   ? icount_shift(c, word, err)
+                  : !strcmp(key, "sleep") ? parse_switch(key, word, &sleeps, err)
+                  : !strcmp(key, "align") ? parse_switch(key, word, &c->aligns, err)
+                  : g_str_has_prefix(key, "rr")
+                        ? err_set(err, ENOTSUP, "'%s' is not there: nothing is recorded or replayed", key)
+                        : err_set(err, EINVAL, "Invalid parameter '%s'", key);
+
+        if (!ok)
+            return false;
+    }
+    c->does_not_sleep = !sleeps;
+    if (!c->is_on)
+        return err_set(err, EINVAL, "Instructions are counted with shift=NUMBER or shift=auto");
+    return !c->aligns || sleeps || err_set(err, EINVAL, "align=on and sleep=off are incompatible");
 }
 
 /* The one that users of this machine need: it makes the reference's devices what ours are. */

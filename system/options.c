@@ -9,6 +9,7 @@
 #include "monitor/chardev.h"
 #include "net/net.h"
 #include "system/drive.h"
+#include "system/log.h"
 #include "tools/complain.h"
 #include "tools/program.h"
 #include "util/err.h"
@@ -248,6 +249,27 @@ static LineResult apply_gdb(Options *o, const char *value)
     return LINE_RUN;
 }
 
+static LineResult apply_qtest(Options *o, const char *value)
+{
+    g_autoptr(GError) err = NULL;
+    g_autofree char *text = NULL;
+    bool is_id;
+
+    if (o->qtest) {
+        complain("-qtest: there is one client");
+        return LINE_BAD;
+    }
+    text = option_chardev_value(value, "qtest", &is_id, &err);
+    if (!text) {
+        complain("-qtest: %s", err->message);
+        return LINE_BAD;
+    }
+    if (!is_id)
+        add_setup(o, "qtest", text, setup_chardev);
+    o->qtest = g_strdup(is_id ? text : "qtest");
+    return LINE_RUN;
+}
+
 static LineResult apply_gdb_default(Options *o, const char *value)
 {
     return apply_gdb(o, "tcp::1234");
@@ -282,6 +304,30 @@ static LineResult apply_trace(Options *o, const char *value)
     }
 }
 
+static LineResult apply_log(Options *o, const char *value)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (tool_is_help(value)) {
+        log_print_items();
+        return LINE_EXIT;
+    }
+    if (log_choose(value, &err))
+        return LINE_RUN;
+    complain("-d: %s", err->message);
+    return LINE_BAD;
+}
+
+static bool read_log_file(Options *o, const char *value, GError **err)
+{
+    return log_open(value, err);
+}
+
+static bool read_log_filter(Options *o, const char *value, GError **err)
+{
+    return log_filter(value, err);
+}
+
 static LineResult apply_version(Options *o, const char *value)
 {
     tool_print_version("QEMU emulator version");
@@ -300,14 +346,17 @@ static const Option options[] = {
     { "machine", "microvm[,PROPERTY=on|off][,...]",
       "the machine; properties: pic, pit, rtc,\n"
       "isa-serial, auto-kernel-cmdline, accel=tcg|kvm,\n"
+      "memory-backend=ID (an object that is its memory),\n"
       "kernel-irqchip=split", apply_machine },
-    { "accel", "tcg[,backend=interp]|kvm[,kernel-irqchip=split]",
+    { "accel", "tcg[,backend=interp]|kvm[,kernel-irqchip=split]|qtest",
       "translate guest code, interpret it, or run it on\n"
-      "the host's processors; given twice: the first that\n"
-      "can be had counts", apply_accel },
+      "the host's processors, or run none of it, for tests;\n"
+      "given twice: the first that can be had counts", apply_accel },
     { "enable-kvm", NULL, "as -accel kvm", apply_enable_kvm },
     { "cpu", "MODEL[,+FLAG][,-FLAG][,...]", "the processor ('help' lists models) [qemu64]", apply_cpu },
     { "m", "[size=]MEGABYTES", "memory; a suffix M or G may follow [128]", READ(option_memory) },
+    { "mem-path", "FILE|FOLDER", "what the memory is in", MEMBER(machine.mem_path) },
+    { "mem-prealloc", NULL, "take all memory from the host at once", MEMBER(machine.mem_prealloc) },
     { "smp", "[cpus=]NUMBER", "processors [1]", READ(option_smp) },
     { "name", "NAME", "of the guest, for QMP", READ(option_name) },
     { "uuid", "UUID", "of the guest, for QMP", READ(option_uuid) },
@@ -337,6 +386,9 @@ static const Option options[] = {
       "a monitor for people", apply_monitor },
     { "gdb", "tcp:[HOST]:PORT|unix:PATH|stdio|chardev:ID", "serve gdb there", apply_gdb },
     { "s", NULL, "as -gdb tcp::1234", apply_gdb_default },
+    { "qtest", "stdio|unix:PATH|tcp:HOST:PORT|chardev:ID",
+      "let a test read and write devices; see -accel qtest", apply_qtest },
+    { "qtest-log", "FILE|none", "where to note what it says [standard error]", MEMBER(qtest_log) },
     { "display", "none", "there is no display", READ(option_display) },
     { "nographic", NULL, "the serial port is on standard input and output", MEMBER(nographic) },
     { "nodefaults", NULL, "nothing but what is asked for", MEMBER(no_defaults) },
@@ -354,21 +406,29 @@ static const Option options[] = {
       "a crash: pause, shutdown, exit-failure, none", READ(option_action) },
     { "rtc", "[base=utc|localtime|DATE][,clock=host|rt|vm][,driftfix=none]",
       "what the clock shows at first, and what it goes by", READ(option_rtc) },
+    { "icount", "[shift=]NUMBER|auto[,sleep=on|off][,align=on|off]",
+      "each instruction takes 2^NUMBER ns of the guest's time;\n"
+      "with sleep=off time jumps to the next timer when nothing\n"
+      "runs, with align=on the guest does not get ahead of the host", READ(option_icount) },
     { "no-reboot", NULL, "end when the guest reboots", apply_no_reboot },
     { "no-shutdown", NULL, "stop, and do not end, when the guest powers off", apply_no_shutdown },
     { "daemonize", NULL, "run in the background", MEMBER(daemonize) },
     { "pidfile", "PATH", "store the process id in a file", MEMBER(pid_file) },
+    { "d", "ITEM[,...]", "write down what processors do ('help' lists items)", apply_log },
+    { "D", "FILE", "where to [standard error]", READ(read_log_file) },
+    { "dfilter", "START+LENGTH|START-LENGTH|START..END[,...]",
+      "only of code at these addresses", READ(read_log_filter) },
     { "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "turn on trace points", apply_trace },
     {}
 };
 
 /* Those of the reference that are not there. */
 static const char *const absent[] = {
-    "preconfig", "D", "L", "acpitable", "add-fd", "async-teardown", "audio", "audio-help",
-    "audiodev", "boot", "cdrom", "chroot", "compat", "d", "debugcon", "dfilter", "dtb",
+    "preconfig", "L", "acpitable", "add-fd", "async-teardown", "audio", "audio-help",
+    "audiodev", "boot", "cdrom", "chroot", "compat", "debugcon", "dtb",
     "dump-vmstate", "echr", "enable-sync-profile", "fda", "fdb", "fsdev",
-    "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "icount", "iscsi", "k",
-    "mem-path", "mem-prealloc", "msg", "mtdblock", "net", "no-acpi",
+    "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "iscsi", "k",
+    "msg", "mtdblock", "net", "no-acpi",
     "no-fd-bootchk", "no-hpet", "numa", "option-rom", "overcommit", "parallel",
     "pflash", "plugin", "portrait", "readconfig", "rotate", "runas", "sandbox", "sd", "seed",
     "set", "singlestep", "smbios", "snapshot", "spice", "tpmdev", "usb", "usbdevice", "vga",
@@ -501,6 +561,10 @@ static bool check_accel(const Options *o)
     if (o->gdb && !o->machine.accel->can_debug)
         return complain("-gdb: the accelerator '%s' cannot stop a guest for a debugger: use -accel tcg",
                         o->machine.accel->name);
+    if (o->machine.icount.is_on && o->machine.accel != &accel_tcg)
+        return complain("-icount: instructions are counted with the accelerator 'tcg' only");
+    if (o->machine.icount.is_on && o->threads_asked_for)
+        return complain("-accel: No MTTCG when icount is enabled");
     if (o->machine.interpret && o->machine.accel != &accel_tcg)
         return complain("-accel: backend=interp is possible with 'tcg' only");
     return true;
@@ -564,6 +628,7 @@ void options_free(Options *o)
     g_array_unref(o->setups);
     g_ptr_array_unref(o->devices);
     g_free(o->gdb);
+    g_free(o->qtest);
     g_free(o->serial);
     g_free(o->name);
     g_free(o->uuid);

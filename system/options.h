@@ -22,14 +22,17 @@ typedef struct {
     GArray *setups;          /* of Setup: objects, character devices, images, monitors */
     GPtrArray *devices;      /* of char *: values of -device */
     char *gdb;               /* id of the character device of -gdb; NULL: none */
+    char *qtest;             /* likewise of -qtest */
+    const char *qtest_log;   /* file, or "none"; NULL: standard error */
     char *serial;            /* value of -serial; NULL: it was not given */
     char *name, *uuid;
     const char *pid_file;
     const char *incoming;    /* NULL: the guest starts here */
     const char *load_snapshot;  /* with which it starts; NULL: with none */
     bool only_migratable;
-    const Accel *accel[2];       /* that were asked for: the first that can be had counts */
+    const Accel *accel[3];       /* that were asked for: the first that can be had counts */
     unsigned accels;
+    bool threads_asked_for;      /* -accel tcg,thread=multi */
     bool daemonize, stopped, no_defaults, nographic;
 } Options;
 
@@ -54,6 +57,7 @@ bool option_name(Options *o, const char *text, GError **err);
 bool option_uuid(Options *o, const char *text, GError **err);
 bool option_display(Options *o, const char *text, GError **err);
 bool option_action(Options *o, const char *text, GError **err);
+bool option_icount(Options *o, const char *text, GError **err);
 bool option_rtc(Options *o, const char *text, GError **err);
 bool option_global(Options *o, const char *text, GError **err);
 /*

@@ -66,16 +66,30 @@ CO bool qmp_pmemsave(const QmpPmemsaveArgs *args, GError **err)
     return save(NULL, args->val, args->size, args->filename, err);
 }
 
-CO bool qmp_query_memdev(GPtrArray **ret, GError **err)
+static void show_memdev(const MemoryBackend *b, void *list)
 {
     Memdev *d = g_new0(Memdev, 1);
 
-    d->id = g_strdup("microvm.ram");
-    d->size = run_state_machine()->config.ram_size;
-    d->merge = d->dump = d->has_reserve = d->reserve = true;
+    d->id = g_strdup(b->id);
+    d->size = b->size;
+    d->merge = b->is_merged;
+    d->dump = b->is_dumped;
+    d->prealloc = b->is_preallocated;
+    d->share = b->is_shared;
+    d->has_reserve = true;
+    d->reserve = b->is_reserved;
     d->policy = HOST_MEM_POLICY_DEFAULT;
     d->host_nodes = json_array();
+    g_ptr_array_add(list, d);
+}
+
+CO bool qmp_query_memdev(GPtrArray **ret, GError **err)
+{
+    const MemoryBackend *own = run_state_machine()->own_memory;
+
     *ret = g_ptr_array_new_with_free_func((GDestroyNotify)memdev_free);
-    g_ptr_array_add(*ret, d);
+    if (own)
+        show_memdev(own, *ret);
+    memory_backend_foreach(show_memdev, *ret);
     return true;
 }

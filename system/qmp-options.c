@@ -8,12 +8,14 @@
 static const struct {
     const char *option, *parameters;
 } options[] = {
-    { "machine", "type:s accel:s pic:b pit:b rtc:b isa-serial:b auto-kernel-cmdline:b" },
+    { "machine", "type:s accel:s pic:b pit:b rtc:b isa-serial:b auto-kernel-cmdline:b "
+               "memory-backend:s" },
     { "accel", "" },
     { "smp-opts", "cpus:n sockets:n dies:n cores:n threads:n maxcpus:n" },
     { "memory", "size:z" },
     { "name", "guest:s debug-threads:b" },
     { "rtc", "base:s clock:s driftfix:s" },
+    { "icount", "shift:s sleep:b align:b" },
     { "action", "reboot:s shutdown:s panic:s" },
     { "chardev", "backend:s path:s host:s port:s fd:s server:b wait:b ipv4:b ipv6:b nodelay:b "
                  "reconnect:n tls-creds:s tls-authz:s logfile:s logappend:b append:b signal:b size:z" },

@@ -282,7 +282,7 @@ GPtrArray *machine_sections(Machine *m, CarriedState *state, bool sending)
 
 void machine_ram_blocks(Machine *m, RamBlocks *r, bool sending)
 {
-    ram_block_add(r, "microvm.ram", m->ram, m->config.ram_size, 0);
+    ram_block_add(r, m->memory->block_name, m->ram, m->config.ram_size, 0);
     for (unsigned i = 0; i < MACHINE_ROMS; i++)
         if (!sending || m->rom[i].has_come)
             ram_block_add(r, m->rom[i].name, m->rom[i].host, m->rom[i].size, m->rom[i].size_max);

@@ -2,6 +2,7 @@
 /* Guest code translated or interpreted by target/x86, and what that asks of the machine. */
 #include "hw/i8259.h"
 #include "system/accel.h"
+#include "system/icount.h"
 #include "system/base/lock.h"
 #include "target/x86/debug.h"
 #include "target/x86/mmu.h"
@@ -160,13 +161,17 @@ static X86Exit tcg_run(Vcpu *v, VcpuDebug how)
 {
     X86Cpu *cpu = vcpu_cpu(v);
     uint64_t address;
-    X86Exit why = how == RUN_FREELY ? X86_DEBUGGED : x86_debug_step(cpu, false);
+    X86Exit why = X86_DEBUGGED;
 
+    if (how != RUN_FREELY) {
+        why = x86_debug_step(cpu, false);
+        cpu->left--;
+    }
     if (how == RUN_STEP && why != X86_SHUTDOWN)
         return X86_DEBUGGED;
     if (why != X86_DEBUGGED || (how == RUN_OVER && x86_debug_watch_hit(cpu, &address)))
         return why;
-    return x86_run(cpu, X86_NO_BUDGET);
+    return x86_run(cpu, icount_is_on() ? cpu->left : X86_NO_BUDGET);
 }
 
 /* Generated code of one processor. */

@@ -2,6 +2,8 @@
 /* Processors: a thread each, which runs guest code until it is asked for something. */
 #include "hw/sleeper.h"
 #include "system/accel.h"
+#include "system/icount.h"
+#include "system/log.h"
 #include "system/run-state.h"
 #include "target/x86/debug.h"
 #include <sys/syscall.h>
@@ -22,6 +24,7 @@ struct Vcpu {
     bool is_inside;         /* the accelerator has the registers */
     bool kicked;            /* there may be something to do */
     bool is_stopped;
+    bool is_idle;           /* icount: it waits for an interrupt, unless it is kicked */
     int64_t paused_until;   /* monotonic; 0: it is not paused */
     VcpuDebug debug;        /* what comes first */
     bool init_wanted, start_wanted, waits_for_start;
@@ -42,6 +45,7 @@ static struct {
     bool may_run, ending;
     Vcpu *only;       /* a debugger steps this one; NULL: all run */
     Stopper *stoppers;
+    Vcpu *turn;       /* icount: only this one may execute instructions */
 } vcpus;
 
 /* The processor of this thread; registers of local APICs are its own. */
@@ -88,6 +92,8 @@ static void kick(Vcpu *v)
 {
     v->kicked = true;
     machine_cond_wake(v->wake);
+    if (vcpus.turn && vcpus.turn != v)
+        machine_cond_wake(vcpus.turn->wake); /* it may be waiting for all */
     if (accel(v)->kick)
         accel(v)->kick(v);
 }
@@ -238,15 +244,21 @@ static void run(Vcpu *v)
     VcpuDebug debug = v->debug;
     X86Exit why;
 
-    v->is_stopped = v->kicked = false;
+    v->is_stopped = v->kicked = v->is_idle = false;
     v->debug = RUN_FREELY;
     if (!v->is_inside && accel(v)->enter)
         accel(v)->enter(v);
     v->is_inside = true;
+    if (icount_is_on())
+        icount_run(&v->cpu, v->machine->vcpus->len > 1);
     machine_unlock();
     why = accel(v)->run(v, debug);
     machine_lock();
-    if (why == X86_HALTED) {
+    if (icount_is_on())
+        icount_stop(&v->cpu);
+    if (why == X86_HALTED && icount_is_on()) {
+        v->is_idle = true;
+    } else if (why == X86_HALTED) {
         idle(v);
     } else if (why == X86_DEBUGGED) {
         run_state_guest_debugged(v);
@@ -255,6 +267,62 @@ static void run(Vcpu *v)
         v->machine->board.reset(&v->machine->board);
     }
 }
+
+/* ---- in turn: icount ------------------------------------------------------------------------- */
+
+static bool has_work(const Vcpu *v)
+{
+    bool may_start = v->init_wanted || (v->waits_for_start && v->start_wanted);
+
+    return vcpus.may_run && (may_run(v) || may_start) && (!v->is_idle || v->kicked);
+}
+
+/* The next one after @v that has something to do gets the turn; nobody does: @v keeps it. */
+static void pass_turn(Vcpu *v)
+{
+    const GPtrArray *all = v->machine->vcpus;
+
+    for (guint i = 1; vcpus.may_run && i < all->len; i++) {
+        Vcpu *next = all->pdata[(v->index + i) % all->len];
+
+        if (!has_work(next))
+            continue;
+        vcpus.turn = next;
+        machine_cond_wake(next->wake);
+        return;
+    }
+}
+
+static void run_in_turn(Vcpu *v)
+{
+    if (vcpus.turn != v) {
+        machine_cond_wait(v->wake, INT64_MAX);
+        return;
+    }
+    if (icount_align(v->wake))
+        return;
+    if (has_work(v))
+        run(v);
+    pass_turn(v);
+    if (vcpus.turn == v && !has_work(v) && may_run(v) && !vcpus.ending)
+        icount_idle(v->wake);
+}
+
+/* Time is counted, and a timer is due before the end of what runs. */
+static void run_less(void)
+{
+    if (!vcpus.turn)
+        return;
+    x86_request(&vcpus.turn->cpu, X86_EVENT_STOP);
+    machine_cond_wake(vcpus.turn->wake);
+}
+
+bool vcpus_count(const Machine *m, GError **err)
+{
+    return icount_begin(&m->config.icount, run_less, err);
+}
+
+/* ---- the thread, again ----------------------------------------------------------------------- */
 
 static gpointer vcpu_thread(gpointer opaque)
 {
@@ -265,10 +333,14 @@ static gpointer vcpu_thread(gpointer opaque)
     v->thread_id = syscall(SYS_gettid);
     while (!vcpus.ending) {
         take_requests(v);
+        if (!may_run(v) && vcpus.turn == v)
+            pass_turn(v);
         if (!may_run(v))
             stand_still(v);
         else if (v->paused_until)
             stay_paused(v);
+        else if (icount_is_on())
+            run_in_turn(v);
         else
             run(v);
     }
@@ -318,6 +390,8 @@ static void let_run(Machine *m)
 {
     if (m->config.accel->resume)
         m->config.accel->resume(m);
+    if (icount_is_on())
+        icount_resume();
     vcpus.may_run = true;
     for (guint i = 0; i < m->vcpus->len; i++)
         kick(m->vcpus->pdata[i]);
@@ -363,6 +437,7 @@ CO void vcpus_end(Machine *m)
     for (guint i = 0; i < m->vcpus->len; i++)
         g_thread_join(((Vcpu *)m->vcpus->pdata[i])->thread);
     machine_lock();
+    vcpus.turn = NULL;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -371,6 +446,7 @@ void vcpu_reset(Vcpu *v)
 {
     uint32_t leaf[4];
 
+    log_reset(v);
     x86_reset(&v->cpu);
     /* The processor's signature, as after a real one's reset. */
     x86_cpuid(&v->machine->config.model, &v->cpu, v->index, v->machine->config.cpus, 1, 0, leaf);
@@ -422,6 +498,8 @@ Vcpu *vcpu_new(Machine *m, unsigned index, GError **err)
     }
     if (index == 0)
         memory_map_add_mmio(m->board.memory, 0xfee00000, 0x1000, &apic, NULL);
+    if (icount_is_on() && !vcpus.turn)
+        vcpus.turn = v;
     v->thread = g_thread_new("vcpu", vcpu_thread, v);
     return v;
 }

@@ -38,6 +38,8 @@ typedef struct {
 VcpuKept *vcpu_kept(Vcpu *v);
 void vcpu_kept_reset(VcpuKept *k);
 
+/* Before there are processors, if instructions are to be counted: once. False with @err. */
+bool vcpus_count(const Machine *m, GError **err);
 /* The processor's own part of machine_reset. */
 void vcpu_reset(Vcpu *v);
 /* All run from now on, or stand still when this returns. With the lock held. */

@@ -430,8 +430,8 @@ static bool balloon_realize(Device *d, GError **err)
     if (s->reports_free)
         s->virtio.queues = REPORTING + 1;
     s->timer = (GuestTimer){ .expired = ask, .opaque = s };
-    s->pages = balloon_pages_new(b->memory, &(BalloonMemory){ b->ram, b->ram_size,
-                                                              (uint64_t)getpagesize() });
+    s->pages = balloon_pages_new(b->memory, &(BalloonMemory){ b->ram, b->ram_size, b->ram_page_size,
+                                                              b->ram_is_shared, b->ram_is_copy });
     balloon_stats_clear(&s->stats);
     discard_hear(denial_changed, s);
     return true;

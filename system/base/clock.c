@@ -15,6 +15,8 @@ static struct {
     int64_t sleeping_until; /* guest's time at which the thread looks again by itself */
     MachineCond *changed;
     GThread *thread;
+    int64_t (*now)(void);   /* NULL: the host's clock counts */
+    void (*sooner)(void);
 } clock_state = { .tsc_hz = 1000000000 };
 
 static int64_t monotonic_now(void)
@@ -27,6 +29,8 @@ static int64_t monotonic_now(void)
 
 int64_t guest_clock_now(void)
 {
+    if (clock_state.now)
+        return clock_state.now() + clock_state.offset;
     return clock_state.running ? monotonic_now() + clock_state.offset : clock_state.offset;
 }
 
@@ -34,8 +38,10 @@ void guest_clock_run(bool run)
 {
     int64_t now = guest_clock_now();
 
-    clock_state.offset = run ? now - monotonic_now() : now;
     clock_state.running = run;
+    if (clock_state.now)
+        return;
+    clock_state.offset = run ? now - monotonic_now() : now;
     machine_cond_wake(clock_state.changed);
 }
 
@@ -66,7 +72,8 @@ void guest_tsc_set(uint64_t tsc)
 
 void guest_clock_set(int64_t now, uint64_t tsc, uint64_t hz)
 {
-    clock_state.offset = clock_state.tsc_since = now;
+    clock_state.offset = clock_state.now ? now - clock_state.now() : now;
+    clock_state.tsc_since = now;
     clock_state.tsc = tsc;
     clock_state.tsc_hz = hz;
 }
@@ -89,8 +96,12 @@ void guest_timer_set(GuestTimer *t, int64_t due)
         t->is_set = true;
     }
     t->due = due;
-    if (due < clock_state.sleeping_until)
+    if (due >= clock_state.sleeping_until)
+        return;
+    if (!clock_state.now)
         machine_cond_wake(clock_state.changed);
+    else if (clock_state.sooner)
+        clock_state.sooner();
 }
 
 void guest_timer_cancel(GuestTimer *t)
@@ -109,31 +120,38 @@ static GuestTimer *first_timer(void)
     return first;
 }
 
-/* Lets everything expire that is due. The time to sleep until, of the monotonic clock. */
-static int64_t expire(void)
+int64_t guest_timers_expire(void)
 {
     GuestTimer *t;
 
-    while (clock_state.running && (t = first_timer())) {
-        if (t->due > guest_clock_now()) {
-            clock_state.sleeping_until = t->due;
-            return t->due - clock_state.offset;
-        }
+    while (clock_state.running && (t = first_timer()) && t->due <= guest_clock_now()) {
         unlink_timer(t);
         t->expired(t->opaque);
     }
-    clock_state.sleeping_until = INT64_MAX;
-    return INT64_MAX;
+    t = clock_state.running ? first_timer() : NULL;
+    clock_state.sleeping_until = t ? t->due : INT64_MAX;
+    return clock_state.sleeping_until;
 }
 
 static gpointer clock_thread(gpointer arg)
 {
     prctl(PR_SET_TIMERSLACK, 1000);
     machine_lock();
-    while (!clock_state.ending)
-        machine_cond_wait(clock_state.changed, expire());
+    while (!clock_state.ending) {
+        int64_t due = clock_state.now ? INT64_MAX : guest_timers_expire();
+
+        /* While time runs, .offset is that between the two clocks. */
+        machine_cond_wait(clock_state.changed,
+                          due == INT64_MAX ? due : due - clock_state.offset);
+    }
     machine_unlock();
     return NULL;
+}
+
+void guest_clock_follow(int64_t (*now)(void), void (*sooner)(void))
+{
+    clock_state.now = now;
+    clock_state.sooner = sooner;
 }
 
 void guest_clock_begin(void)

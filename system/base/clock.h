@@ -18,6 +18,15 @@ int64_t guest_clock_now(void);
 void guest_clock_run(bool run);
 
 /*
+ * From now on @now says how much of the guest's time has passed, not the host's clock. No timer expires
+ * by itself then: guest_timers_expire lets them. @sooner is called when one is set that is due before
+ * all others; NULL: nobody minds.
+ */
+void guest_clock_follow(int64_t (*now)(void), void (*sooner)(void));
+/* Lets everything expire that is due. When the next is due; INT64_MAX: never. */
+int64_t guest_timers_expire(void);
+
+/*
  * The time stamp counter that all processors share. It counts nanoseconds, unless a guest came from
  * where it counts otherwise.
  */

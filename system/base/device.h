@@ -116,6 +116,9 @@ typedef struct Board {
     MemoryMap *ports; /* 64 KiB of I/O ports */
     uint8_t *ram;     /* the guest's memory, wherever it stands; NULL: it has none */
     uint64_t ram_size;
+    uint64_t ram_page_size;    /* of the host there */
+    bool ram_is_shared;        /* with what is behind the mapping */
+    bool ram_is_copy;          /* of a file, page by page as they are written */
     Device *balloon;  /* NULL: there is none */
     /* Sets an input of the interrupt controllers: a global system interrupt. */
     void (*set_irq)(struct Board *b, unsigned gsi, bool level);

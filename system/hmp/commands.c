@@ -4,6 +4,8 @@
 #include "block/monitor-nodes.h"
 #include "gen/qmp.h"
 #include "system/base/lock.h"
+#include "system/log.h"
+#include "target/x86/translate.h"
 #include "util/err.h"
 #include "util/keyval.h"
 #include "qapi/object.h"
@@ -50,6 +52,33 @@ static HMP_COMMAND(hmp_show_help)
 static HMP_COMMAND(hmp_info)
 {
     hmp_help(h, "info");
+}
+
+static HMP_COMMAND(hmp_log)
+{
+    GError *err = NULL;
+    const GPtrArray *vcpus = run_state_machine()->vcpus;
+
+    if (!strcmp(a->text[0], "help")) {
+        log_describe_items(h->out);
+        return;
+    }
+    run_state_hold();
+    if (log_choose(a->text[0], &err))
+        for (guint i = 0; i < vcpus->len; i++)
+            x86_forget_code(vcpu_cpu(vcpus->pdata[i]));
+    run_state_release();
+    hmp_error(h, err);
+}
+
+static HMP_COMMAND(hmp_logfile)
+{
+    GError *err = NULL;
+
+    run_state_hold();
+    log_open(a->text[0], &err);
+    run_state_release();
+    hmp_error(h, err);
 }
 
 static HMP_COMMAND(hmp_cpu)
@@ -193,6 +222,8 @@ const HmpCommand hmp_machine_commands[] = {
     { "gva2gpa", "n", "addr", "the physical address of a linear address", hmp_gva2gpa },
     { "i", "/n", "/fmt addr", "read a port", hmp_port_read },
     { "loadvm", "s", "tag", "go back to a snapshot", hmp_loadvm },
+    { "log", "s", "item1[,...]", "write down what processors do: 'log help' lists items", hmp_log },
+    { "logfile", "s", "filename", "where to write that down", hmp_logfile },
     { "memsave", "nns", "addr size file", "save memory from a linear address on", hmp_memsave },
     { "migrate", "-d-b-i-rs", "[-d] [-b] [-i] [-r] uri",
       "migrate the guest; 'info migrate' tells how far it is", hmp_migrate },

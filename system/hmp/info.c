@@ -123,9 +123,17 @@ HMP_COMMAND(hmp_info_jobs)
 
 HMP_COMMAND(hmp_info_memdev)
 {
-    SAY("memory backend: microvm.ram\n  size:  %" PRIu64 "\n  merge: true\n  dump: true\n"
-        "  prealloc: false\n  share: false\n  reserve: true\n  policy: default\n  host nodes: \n\n",
-        run_state_machine()->config.ram_size);
+    static const char *const truth[] = { "false", "true" };
+    g_autoptr(GPtrArray) list = NULL;
+
+    qmp_query_memdev(&list, NULL);
+    for (guint i = 0; i < list->len; i++) {
+        const Memdev *d = list->pdata[i];
+
+        SAY("memory backend: %s\n  size:  %" PRIu64 "\n  merge: %s\n  dump: %s\n  prealloc: %s\n"
+            "  share: %s\n  reserve: %s\n  policy: default\n  host nodes: \n\n", d->id, d->size,
+            truth[d->merge], truth[d->dump], truth[d->prealloc], truth[d->share], truth[d->reserve]);
+    }
 }
 
 HMP_COMMAND(hmp_info_memory_size)

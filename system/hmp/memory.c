@@ -192,7 +192,8 @@ HMP_COMMAND(hmp_gpa2hva)
     host = memory_map_host(m->board.memory, at, true);
     if (host)
         g_string_append_printf(h->out, "Host virtual address for 0x%" PRIx64 " (%s) is %p\n", at,
-                               "microvm.ram", (void *)host);
+                               host >= m->ram && host < m->ram + m->config.ram_size ? m->memory->id
+                               : "firmware", (void *)host);
     else if (memory_map_is_free(m->board.memory, at, 1))
         g_string_append_printf(h->out, "No memory is mapped at address 0x%" PRIx64 "\n", at);
     else

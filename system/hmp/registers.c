@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The registers of a processor as text, and by name in expressions. */
 #include "system/hmp/commands.h"
+#include "system/log.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -148,15 +149,19 @@ static void show_float(GString *out, const X86Cpu *c)
                                i % 2 ? '\n' : ' ');
 }
 
-static void show_cpu(GString *out, const Vcpu *v)
+void cpu_describe(GString *out, const X86Cpu *c, bool wide)
 {
-    const X86Cpu *c = vcpu_cpu((Vcpu *)v);
-
-    g_string_append_printf(out, "\nCPU#%u\n", vcpu_index(v));
     show_general(out, c);
     show_segments(out, c);
     show_control(out, c);
-    show_float(out, c);
+    if (wide)
+        show_float(out, c);
+}
+
+static void show_cpu(GString *out, const Vcpu *v)
+{
+    g_string_append_printf(out, "\nCPU#%u\n", vcpu_index(v));
+    cpu_describe(out, vcpu_cpu((Vcpu *)v), true);
 }
 
 HMP_COMMAND(hmp_info_registers)

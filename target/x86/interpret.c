@@ -5,6 +5,7 @@
  */
 #include "target/x86/interpret.h"
 #include "target/x86/execute.h"
+#include "target/x86/log.h"
 #include "target/x86/translate.h"
 #include "target/x86/wide.h"
 #include "target/x86/x87.h"
@@ -15,6 +16,9 @@ static X86Execute *const execute[X86_OP_COUNT] = {
 #include "target/x86/operations.def"
 #undef OP
 };
+
+unsigned x86_log_items;
+const X86LogHook *x86_log_hook;
 
 /* ---- fetching -------------------------------------------------------------------------------- */
 
@@ -371,6 +375,8 @@ bool x86_handle(X86Cpu *cpu)
     cpu->shadow = false;
     cpu->delivered = e;
     cpu->delivering = true;
+    if (x86_logs(X86_LOG_INT))
+        x86_log_hook->delivered(cpu, &e);
     x86_deliver(cpu, &e);
     cpu->delivering = false;
     return true;

@@ -15,6 +15,7 @@
 #include "target/x86/debug.h"
 #include "target/x86/generate.h"
 #include "target/x86/interpret.h"
+#include "target/x86/log.h"
 #include "target/x86/x87.h"
 #include <string.h>
 
@@ -261,6 +262,8 @@ static X86Block *make_block(X86Cpu *cpu, X86Place place)
         len = MIN(len, code_range(cpu).limit - cpu->rip + 1);
     b = x86_generate_block(&t->code, cpu, &t->stubs, t->keys[t->slot], t->slot, place.host, len);
     b->physical = place.physical;
+    if (x86_logs(X86_LOG_IN_ASM))
+        x86_log_hook->translated(cpu, place.host, b->length);
     p->granules |= granules_of(b->physical, b->length);
     b->next = p->blocks;
     p->blocks = b;
@@ -319,7 +322,7 @@ static X86Block *find_block(X86Cpu *cpu)
     }
     if (!b)
         b = make_block(cpu, place);
-    if (b)
+    if (b && !x86_logs(X86_LOG_NOCHAIN))
         x86_note_jump(cpu, t->slot, (X86Jump){ b->rip, b->code }, linear, place.is_global);
     return b;
 }
@@ -488,7 +491,7 @@ static const uint8_t *find_code(X86Cpu *cpu)
 {
     X86Translator *t = cpu->translator;
     const X86Jump *j = x86_jump_slot(cpu, t->slot, cpu->rip);
-    uint8_t *from = cpu->chain_from;
+    uint8_t *from = x86_logs(X86_LOG_NOCHAIN) ? NULL : cpu->chain_from;
     X86Block *b;
 
     if (j->rip == cpu->rip && !from)
@@ -572,6 +575,8 @@ static X86Exit run(X86Cpu *cpu)
         if (cpu->counts && !cpu->left)
             return X86_RAN;
         cpu->ignored = events & ignorable(cpu);
+        if (x86_logs(X86_LOG_BLOCKS))
+            x86_log_hook->block(cpu);
         if (can_run_blocks(cpu))
             run_block(cpu);
         else

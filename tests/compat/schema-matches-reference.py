@@ -178,8 +178,10 @@ class Numbered(Comparison):
         for m, n in zip(a.get('members', []), b.get('members', [])):
             if 'type' in m:
                 self.learn(m['type'], n['type'])
-        for v, w in zip(a.get('variants', []), b.get('variants', [])):
-            self.learn(v['type'], w['type'])
+        cases = {w['case']: w for w in b.get('variants', []) if 'case' in w}
+        for v in a.get('variants', []):
+            if v.get('case') in cases: # a program may have fewer than the schema
+                self.learn(v['type'], cases[v['case']]['type'])
 
     def compare(self, our, their):
         """As with names: the entity of ours is looked at under its own."""

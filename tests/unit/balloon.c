@@ -15,17 +15,20 @@ typedef struct {
     BalloonPages *pages;
 } Fixture;
 
+typedef enum { ANONYMOUS, SHARED, COPY } Kind;
+
 /* Memory at guest page START, full of ones; hosts with larger pages are played by @page_size. */
-static Fixture setup(uint64_t page_size, bool is_shared)
+static Fixture setup(uint64_t page_size, Kind kind)
 {
     Fixture f = { .map = memory_map_new() };
 
     f.host = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
-                  (is_shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
+                  (kind == SHARED ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
     g_assert_true(f.host != MAP_FAILED);
     memset(f.host, 0xff, SIZE);
     memory_map_add_ram(f.map, START << BALLOON_PAGE_BITS, SIZE, f.host);
-    f.pages = balloon_pages_new(f.map, &(BalloonMemory){ f.host, SIZE, page_size, is_shared });
+    f.pages = balloon_pages_new(f.map, &(BalloonMemory){ f.host, SIZE, page_size, kind == SHARED,
+                                                        kind == COPY });
     return f;
 }
 
@@ -54,7 +57,7 @@ static void expect_gone(const Fixture *f, unsigned first, unsigned count)
 
 static void test_a_large_page_goes_when_all_of_it_is_in(void)
 {
-    Fixture f = setup(HOST_PAGE, false);
+    Fixture f = setup(HOST_PAGE, ANONYMOUS);
 
     g_assert_cmpint(put(&f, 8, 16), ==, 0); /* half of one, half of the next */
     expect_gone(&f, 0, 0);
@@ -72,7 +75,7 @@ static void test_a_large_page_goes_when_all_of_it_is_in(void)
 
 static void test_shared_memory_is_given_back_too(void)
 {
-    Fixture f = setup(4096, true);
+    Fixture f = setup(4096, SHARED);
 
     put(&f, 3, 5);
     expect_gone(&f, 3, 5);
@@ -84,7 +87,7 @@ static void test_shared_memory_is_given_back_too(void)
 
 static void test_what_is_no_memory_is_refused(void)
 {
-    Fixture f = setup(4096, false);
+    Fixture f = setup(4096, ANONYMOUS);
     uint32_t numbers[] = { START, 0, START + PAGES, UINT32_MAX, START }, bad = 1;
 
     g_assert_cmpint(balloon_pages_put(f.pages, numbers, G_N_ELEMENTS(numbers), &bad), ==, 4);
@@ -100,7 +103,7 @@ static void test_what_is_no_memory_is_refused(void)
 /* While discarding is denied pages are accepted and stay; afterwards they go. */
 static void test_denied_pages_wait(void)
 {
-    Fixture f = setup(HOST_PAGE, false);
+    Fixture f = setup(HOST_PAGE, ANONYMOUS);
     Hold *a = discard_deny("a", "pins memory"), *b = discard_deny("b", "too");
     uint32_t numbers[] = { START + 20 }, bad;
 
@@ -129,7 +132,7 @@ static void test_denied_pages_wait(void)
  */
 static void test_random_operations(void)
 {
-    Fixture f = setup(HOST_PAGE, false);
+    Fixture f = setup(HOST_PAGE, ANONYMOUS);
     g_autoptr(GRand) r = g_rand_new_with_seed(15);
     bool in[PAGES] = { false };
 
@@ -157,10 +160,24 @@ static void test_random_operations(void)
     teardown(&f);
 }
 
+/* The file's content, not zeroes, would be there. */
+static void test_a_copy_of_a_file_stays(void)
+{
+    Fixture f = setup(4096, COPY);
+
+    g_assert_cmpint(put(&f, 0, 8), ==, 0);
+    g_assert_true(balloon_pages_report(f.pages, START << BALLOON_PAGE_BITS, SIZE));
+    expect_gone(&f, 0, 0);
+    g_assert_cmpint(balloon_pages_count(f.pages), ==, 8);
+    g_assert_cmpint(balloon_pages_kept(f.pages), ==, 8);
+    teardown(&f);
+}
+
 const Test tests[] = {
     { "/balloon/a-large-page-goes-when-all-of-it-is-in",
       test_a_large_page_goes_when_all_of_it_is_in },
     { "/balloon/shared-memory-is-given-back-too", test_shared_memory_is_given_back_too },
+    { "/balloon/a-copy-of-a-file-stays", test_a_copy_of_a_file_stays },
     { "/balloon/what-is-no-memory-is-refused", test_what_is_no_memory_is_refused },
     { "/balloon/denied-pages-wait", test_denied_pages_wait },
     { "/balloon/random-operations", test_random_operations },

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Objects that are memory of the host, which a guest may have as its own: memory-backend-ram, -file and
+ * -memfd. Main loop only.
+ */
+#ifndef SYSTEM_MEMORY_BACKEND_H
+#define SYSTEM_MEMORY_BACKEND_H
+
+#include "qapi/object.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    char *id;
+    char *block_name;   /* in migration streams */
+    uint8_t *host;
+    uint64_t size;
+    uint64_t page_size; /* of the host there */
+    int fd;             /* of a file that is mapped; -1: none */
+    bool is_shared, is_preallocated, is_dumped, is_merged, is_reserved;
+    bool is_discarded;  /* at the end: what is in the file is worth nothing */
+    bool is_used;       /* by the machine */
+} MemoryBackend;
+
+/* The object @id; NULL with @err. */
+MemoryBackend *memory_backend_find(const char *id, GError **err);
+
+/*
+ * Memory that no object describes, called @id: of the file or in the folder @path; NULL: anonymous. NULL
+ * with @err.
+ */
+MemoryBackend *memory_backend_new(const char *id, uint64_t size, const char *path, bool preallocate,
+                                  GError **err);
+/* Only of what memory_backend_new made. NULL is fine. */
+void memory_backend_free(MemoryBackend *b);
+
+/* Calls @fn with each object. */
+void memory_backend_foreach(void (*fn)(const MemoryBackend *b, void *arg), void *arg);
+
+#endif

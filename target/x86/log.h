@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What processors do, told to whoever wants to write it down. */
+#ifndef TARGET_X86_LOG_H
+#define TARGET_X86_LOG_H
+
+#include "target/x86/cpu.h"
+
+enum {
+    X86_LOG_IN_ASM = 1,  /* .translated */
+    X86_LOG_BLOCKS = 2,  /* .block: each time the loop goes to a block, or to one instruction */
+    X86_LOG_NOCHAIN = 4, /* blocks go back to the loop, not to each other */
+    X86_LOG_INT = 8,     /* .delivered */
+};
+
+/* All on the processor's thread, with its registers in @cpu. */
+typedef struct {
+    void (*translated)(const X86Cpu *cpu, const uint8_t *code, size_t len); /* at RIP */
+    void (*block)(const X86Cpu *cpu);
+    void (*delivered)(const X86Cpu *cpu, const X86Exception *e); /* it is about to be */
+} X86LogHook;
+
+/*
+ * What is told. Changes while processors stand still, and then x86_forget_code is called for each, as
+ * code is made for it.
+ */
+extern unsigned x86_log_items;
+extern const X86LogHook *x86_log_hook; /* not NULL while items are set */
+
+static inline bool x86_logs(unsigned items)
+{
+    return G_UNLIKELY(x86_log_items & items);
+}
+
+#endif

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What -d writes down of processors."""
+import pathlib
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from cases import case, main, run
+from guests import EMULATOR, emulate, run_guest
+from migrating import source
+
+
+def log(items, *options):
+    """What is in the log of a guest that counts, and waits for timers; its output is as without."""
+    said = run_guest('count', '-m', '64', '-icount', 'shift=2,sleep=off', '-d', items, '-D', 'log', *options)
+    assert said == run_guest('count', '-m', '64', '-icount', 'shift=2,sleep=off', *options), said
+    return pathlib.Path('log').read_text()
+
+
+@case
+def translated_instructions_are_shown_once():
+    text = log('in_asm')
+    lines = re.findall(r'(?m)^0x([0-9a-f]{8}): ((?: [0-9a-f]{2})+) +(\S.*)$', text)
+    assert any(what.startswith('rdtsc') for _, _, what in lines), text[:2000]
+    assert any(what.startswith('hlt') for _, _, what in lines)
+    assert text.startswith('----------------\nIN: \n') and 'Trace' not in text
+
+
+@case
+def nothing_is_missing_without_chains():
+    # The loop of two instructions is entered a thousand times, each time it is called.
+    every, some = (len(re.findall('(?m)^Trace 0: ', log(items, '-dfilter', '0x100000..0x100fff')))
+                   for items in ('exec,nochain', 'exec'))
+    assert every > 1000 * 1000 > 20 * some > 0, (every, some)
+
+
+@case
+def interrupts_are_shown_with_registers():
+    text = log('int')
+    assert text.count('Servicing hardware INT=0x50\n') >= 45, text[:2000]
+    first = re.search(r'(?m)^ +0: v=50 e=0000 i=0 cpl=0 IP=\w{4}:\w{16} pc=\w{16} SP=\w{4}:\w{16} '
+                      r'env->regs\[R_EAX\]=\w{16}\nRAX=\w{16}', text)
+    assert first, text[:2000]
+
+
+@case
+def registers_are_shown_before_blocks_and_resets():
+    text = log('cpu,nochain', '-dfilter', '0x100200+16')
+    assert text.startswith('RAX=') and 'XMM00' not in text and 'Trace' not in text, text[:500]
+    assert 'XMM00=' in log('cpu,fpu', '-dfilter', '0x100200+16')
+    assert log('cpu_reset').startswith('CPU Reset (CPU 0)\nEAX=00000000')
+
+
+@case
+def a_filter_shows_only_what_is_there():
+    def shown(ranges):
+        return {int(at, 16) for at in re.findall(r'(?m)^IN: \n0x([0-9a-f]+):', log('in_asm', '-dfilter', ranges))}
+    everything = shown('0..0xffffffffffffffff')
+    assert len(everything) > 20
+    some = sorted(everything)[5]
+    for ranges in f'{some}+1', f'{some:#x}..{some:#x}', f'{some}-1', f'0+1,{some}+1':
+        assert shown(ranges) == {some}, (ranges, some)
+
+
+@case
+def the_monitor_turns_it_on_and_off():
+    with source() as m:
+        def say(line):
+            return m.answer('human-monitor-command', command_line=line)
+        assert 'in_asm' in say('log help')
+        assert say('logfile log') == '' and say('log in_asm') == ''
+        m.await_rounds()
+        assert say('log none') == ''
+        size = pathlib.Path('log').stat().st_size
+        assert size > 1000
+        m.await_rounds()
+        assert pathlib.Path('log').stat().st_size == size
+        assert 'nonsense' in say('log nonsense') and '/absent/x' in say('logfile /absent/x')
+
+
+@case
+def what_is_not_there_is_refused_by_name():
+    for items, what in (('op', "'op' is not there"), ('int,mmu', "'mmu' is not there"), ('x', "no log item 'x'")):
+        assert what in emulate('-d', items, code=1).stderr
+    for ranges in '', 'x', '1', '5..3', '1+', '1+x', '0x10..-1':
+        assert 'is no range' in emulate('-dfilter', ranges, code=1).stderr, ranges
+    assert '/absent/x' in emulate('-D', '/absent/x', code=1).stderr
+    text = run(EMULATOR, '-d', 'help').stdout
+    assert text.startswith('Log items (comma separated):\n') and '\nnochain ' in text
+
+
+main('log', 'system')
