@@ -257,6 +257,10 @@ bool options_check(const BlockDriver *d, json_t *o, GError **err)
 
 bool node_fall_back_read_only(Node *n, const char *why, GError **err)
 {
+    if (n->drv->kind != BLK_PROTOCOL) {
+        g_free(n->read_only_why);
+        n->read_only_why = g_strdup(why);
+    }
     if (!(n->flags & OPEN_RDWR))
         return true;
     if (!(n->flags & OPEN_AUTO_RDONLY))
@@ -613,7 +617,7 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
     if (n->flags & OPEN_NO_BACKING && given && !json_is_null(given))
         return err_set(err, EINVAL, "Options for the backing file of '%s' were given where it is "
                        "not opened", node_filename(n));
-    if (!n->drv->takes_backing || n->flags & OPEN_NO_BACKING || json_is_null(given) ||
+    if (!node_may_have_backing(n) || n->flags & OPEN_NO_BACKING || json_is_null(given) ||
         (n->flags & OPEN_GIVEN_BACKING && !given) || node_backing(n))
         return true;
     if (json_is_string(given)) {
@@ -637,6 +641,8 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
         if (!backing)
             return err_prefix(err, "Could not open backing file of '%s': ", node_filename(n));
     }
+    if (n->drv->backing_check && !n->drv->backing_check(n, node_skip_filters(backing), err))
+        return false;
     if (!child_attach(n, "backing", ROLE_BACKING, backing, err))
         return false;
     n->backing_is_given = given != NULL;

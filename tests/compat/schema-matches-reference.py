@@ -20,7 +20,7 @@ ADDED = {
     'BlockdevCreateOptionsLUKS.header', 'QCryptoBlockInfoLUKS.detached-header',
     'BlockdevOptionsNbd.tls', 'BlockdevOptionsNbd.connections',
     'BlockdevOptionsCurlHttp.force-range', 'BlockdevOptionsCurlHttps.force-range',
-    'BlkdebugInjectErrorOptions.delay-ns', 'ImageInfo.limits', 'ImageInfo.children',
+    'BlockdevOptionsVpc.backing', 'BlkdebugInjectErrorOptions.delay-ns', 'ImageInfo.limits', 'ImageInfo.children',
     'QmpBlockdevMirrorArgs.x-resume',
     'JobType.x-compact', 'JobInfo.x-rate', 'JobInfo.x-seconds-left', 'QmpQueryJobsArgs.x-forecast',
     'MigrationInfo.x-forecast', 'MigrationInfo.x-downtime', 'MigrationInfo.x-holds',
