@@ -2,6 +2,7 @@
 /* New images. */
 #include "block/formats/vpc/vpc.h"
 #include "block/formats/mapped.h"
+#include "block/pipe.h"
 #include <inttypes.h>
 #include <string.h>
 #include <time.h>
@@ -118,36 +119,90 @@ static CO int write_new_dynamic(Handle *file, const VpcFooter *f, uint64_t table
     return r < 0 ? r : write_new_table(file, table_len);
 }
 
-CO bool vpc_create(const char *filename, json_t *opts, GError **err)
-{
-    uint64_t total = div_round_up((uint64_t)json_get_int(opts, "size", 0), VPC_SECTOR), len, table_len;
-    const char *kind = json_get_str(opts, "subformat", "dynamic");
-    bool exact = json_get_bool(opts, "force_size", false), is_fixed = !strcmp(kind, "fixed");
-    Prealloc prealloc = PREALLOC_OFF;
-    g_autoptr(Handle) file = NULL;
-    VpcFooter f;
-    Geometry g;
-    int r;
+typedef struct {
+    bool is_fixed, exact;
+    Geometry geometry;
+    uint64_t size;          /* bytes */
+} Create;
 
-    if (!is_fixed && strcmp(kind, "dynamic"))
+static bool options_read(const json_t *opts, Create *c, GError **err)
+{
+    uint64_t total = div_round_up((uint64_t)json_get_int(opts, "size", 0), VPC_SECTOR);
+    const char *kind = json_get_str(opts, "subformat", "dynamic");
+
+    c->exact = json_get_bool(opts, "force_size", false);
+    c->is_fixed = !strcmp(kind, "fixed");
+    if (!c->is_fixed && strcmp(kind, "dynamic"))
         return err_set(err, EINVAL, "Option 'subformat' is 'dynamic' or 'fixed', not '%s'", kind);
     if (total > VPC_SECTORS_MAX)
-        return err_set(err, EFBIG, "A VHD image has at most %" PRIu64 " bytes",
-                       VPC_SECTORS_MAX * VPC_SECTOR);
-    g = choose_geometry(&total, exact);
-    make_footer(&f, total * VPC_SECTOR, g, is_fixed, exact);
-    table_len = round_up(4 * div_round_up(total * VPC_SECTOR, VPC_BLOCK), VPC_SECTOR);
-    len = is_fixed ? total * VPC_SECTOR : VPC_TABLE_OFF + table_len;
+        return err_set(err, EFBIG, "A VHD image has at most %" PRIu64 " bytes", VPC_SECTORS_MAX * VPC_SECTOR);
+    c->geometry = choose_geometry(&total, c->exact);
+    c->size = total * VPC_SECTOR;
+    return true;
+}
+
+CO bool vpc_create(const char *filename, json_t *opts, GError **err)
+{
+    Prealloc prealloc = PREALLOC_OFF;
+    g_autoptr(Handle) file = NULL;
+    uint64_t len, table_len;
+    Create c = { 0 };
+    VpcFooter f;
+    int r;
+
+    if (!options_read(opts, &c, err))
+        return false;
+    make_footer(&f, c.size, c.geometry, c.is_fixed, c.exact);
+    table_len = round_up(4 * div_round_up(c.size, VPC_BLOCK), VPC_SECTOR);
+    len = c.is_fixed ? c.size : VPC_TABLE_OFF + table_len;
     file = file_create(filename, opts, 0, err);
     if (!file)
         return false;
     (void)prealloc_parse(json_get_str(json_get(opts, "#protocol"), "preallocation", "off"), &prealloc);
-    if (!handle_resize(file, len + sizeof(f), false, is_fixed ? prealloc : PREALLOC_OFF, err))
+    if (!handle_resize(file, len + sizeof(f), false, c.is_fixed ? prealloc : PREALLOC_OFF, err))
         return false;
-    r = is_fixed ? 0 : write_new_dynamic(file, &f, table_len);
+    r = c.is_fixed ? 0 : write_new_dynamic(file, &f, table_len);
     if (r >= 0)
         r = handle_pwrite(file, len, span_of(&f, sizeof(f)), 0);
     if (r >= 0)
         r = handle_flush(file);
     return r >= 0 || err_set_errno(err, r, "Could not write the new image '%s'", filename);
+}
+
+/* ---- front to back -------------------------------------------------------------------------- */
+
+typedef struct {
+    Handle *pipe;
+    VpcFooter footer;
+} Ahead;
+
+static CO int ahead_finish(void *state)
+{
+    const Ahead *a = state;
+
+    return pipe_append(a->pipe, &a->footer, sizeof(a->footer));
+}
+
+/* A fixed image: the disk, then the footer. */
+static const PipeFormat ahead_format = {
+    .finish = ahead_finish,
+    .free = g_free,
+};
+
+CO bool vpc_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint64_t *end, GError **err)
+{
+    Create c = { 0 };
+    Ahead *a;
+
+    if (!options_read(opts, &c, err))
+        return false;
+    if (!c.is_fixed)
+        return err_set(err, ENOTSUP, "Of VHD images, only those of subformat=fixed can be written to standard "
+                       "output");
+    a = g_new0(Ahead, 1);
+    a->pipe = pipe;
+    make_footer(&a->footer, c.size, c.geometry, c.is_fixed, c.exact);
+    *end = c.size;
+    pipe_set_format(pipe, &ahead_format, a);
+    return true;
 }

@@ -223,6 +223,7 @@ const BlockDriver block_vpc = {
     .close = vpc_close,
     .create_opts = create_opts_vpc,
     .create = vpc_create,
+    .create_ahead = vpc_create_ahead,
     .pread = mapped_pread,
     .reads_through = mapped_reads_through,
     .pwrite = vpc_pwrite,

@@ -114,5 +114,7 @@ CO int vpc_sectors_find(Node *n, uint32_t i, uint64_t at, uint64_t within, uint6
 
 /* create.c */
 CO bool vpc_create(const char *filename, json_t *opts, GError **err);
+struct PipeSource;
+CO bool vpc_create_ahead(Handle *pipe, json_t *opts, const struct PipeSource *s, uint64_t *end, GError **err);
 
 #endif
