@@ -200,14 +200,22 @@ static bool options_from_json_name(const char *filename, json_t *o, GError **err
 
 bool node_describe_child(json_t *options, const char *key, const char *filename, GError **err)
 {
+    /* Prefixes of names whose parsing has come here: "gzip:tar:..." is parsed one inside of the other. */
+    static _Thread_local unsigned depth;
     json_t *child = json_get(options, key);
+    bool ok;
 
     if (json_is_string(child))
         return err_set(err, EINVAL, "Both a file name and a node are given for '%s'", key);
     if (!child)
         json_put(options, key, child = json_object());
-    return g_str_has_prefix(filename, "json:") ? options_from_json_name(filename, child, err)
-                                               : options_from_filename(filename, child, err);
+    if (depth == NESTING_MAX)
+        return err_set(err, ELOOP, "A name has more than %d prefixes", NESTING_MAX);
+    depth++;
+    ok = g_str_has_prefix(filename, "json:") ? options_from_json_name(filename, child, err)
+                                             : options_from_filename(filename, child, err);
+    depth--;
+    return ok;
 }
 
 /* Members of options that describe a child, or a list of them. */

@@ -329,7 +329,7 @@ def an_image_that_names_itself_through_unpack_is_refused():
 @case
 def names_have_so_many_prefixes_at_most():
     pathlib.Path('a.img').write_bytes(bytes(4096))
-    for prefix in 'tar:', 'gzip:', 'unpack:':
+    for prefix in 'tar:', 'gzip:', 'unpack:', 'blkdebug::', 'blkverify:a:':
         done = img('info', prefix * 10000 + 'a.img', code=1, timeout=20)
         assert 'more than 32 prefixes' in done.stderr, done.stderr[-300:]
 
