@@ -24,11 +24,11 @@ static CO bool locator_read(Node *n, const VpcLocator *l, char **name, GError **
     if (memcmp(l->kind, "W2ru", sizeof(l->kind)) || !len)
         return true;
     if (len > PARENT_NAME_MAX || at > have || len > have - at)
-        return err_set(err, EINVAL, "The name of the parent of '%s' is not inside the file", node_filename(n));
+        return err_set(err, EINVAL, "The name of the parent is not inside the file");
     path = g_malloc(len);
     r = edge_pread_buf(file, at, path, len);
     if (r < 0)
-        return err_set_errno(err, r, "Could not read the name of the parent of '%s'", node_filename(n));
+        return err_set_errno(err, r, "Could not read the name of the parent");
     *name = parent_name(path, len, false);
     return true;
 }
@@ -46,7 +46,7 @@ CO bool vpc_parent_load(Node *n, const VpcHeader *h, GError **err)
     if (!name)
         name = parent_name(h->parent_name, sizeof(h->parent_name), true);
     if (!name)
-        return err_set(err, EINVAL, "The differencing image '%s' does not name its parent", node_filename(n));
+        return err_set(err, EINVAL, "The differencing image does not name its parent");
     node_set_backing_stored(n, name, "vpc");
     return true;
 }
