@@ -125,3 +125,12 @@ void uuid_make_be(uint8_t uuid[16])
 {
     uuid_make(uuid, UUID_VERSION_BE);
 }
+
+char *uuid_text(const uint8_t uuid[16])
+{
+    GString *text = g_string_new(NULL);
+
+    for (int i = 0; i < UUID_LEN; i++)
+        g_string_append_printf(text, "%s%02x", i >= 4 && i <= 10 && i % 2 == 0 ? "-" : "", uuid[i]);
+    return g_string_free(text, FALSE);
+}

@@ -40,5 +40,7 @@ CO int mapped_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags, MappedAl
 /* 16 random bytes that are a UUID of version 4, its first three fields in little or big endian. */
 void uuid_make_le(uint8_t uuid[16]);
 void uuid_make_be(uint8_t uuid[16]);
+/* @uuid, all in big endian, as people read it; the caller frees. */
+char *uuid_text(const uint8_t uuid[16]);
 
 #endif

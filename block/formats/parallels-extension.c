@@ -5,9 +5,10 @@
  *     0     signature, MD5 of what follows
  *     24    features: magic, flags, length (24 bytes), data; up to one whose magic is 0
  *
- * The feature that is known is a dirty bitmap: size, UUID, granularity, and for each cluster of its bits
- * the sector where that is, or ALL_CLEAR or ALL_SET.
+ * The feature that is known is a dirty bitmap: size, UUID, granularity, and for each cluster of its
+ * bits the sector where that is, or ALL_CLEAR or ALL_SET.
  */
+#include "block/formats/mapped.h"
 #include "block/formats/parallels.h"
 #include "util/endian.h"
 #include <inttypes.h>
@@ -47,13 +48,6 @@ typedef struct {
     uint64_t clusters;      /* with bits, of all bitmaps */
 } Reader;
 
-static char *bitmap_name(const uint8_t id[16])
-{
-    return g_strdup_printf("%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", id[0], id[1],
-                           id[2], id[3], id[4], id[5], id[6], id[7], id[8], id[9], id[10], id[11], id[12],
-                           id[13], id[14], id[15]);
-}
-
 /* The bits of cluster @i of bitmap @b, which are as @entry says. */
 static CO int bits_load(Reader *rd, DirtyBitmap *b, uint32_t i, uint64_t entry, uint8_t *buf)
 {
@@ -66,9 +60,10 @@ static CO int bits_load(Reader *rd, DirtyBitmap *b, uint32_t i, uint64_t entry, 
         hbitmap_set(b->bits, first, count);
     if (entry <= ALL_SET)
         return 0;
-    if (!size_mul(entry, SECTOR, &at) || !size_add(at, rd->disk->cluster, &end) || end > edge_size(file))
+    if (!size_mul(entry, SECTOR, &at) || !size_add(at, rd->disk->cluster, &end) ||
+        end > edge_size(file))
         return -EINVAL;
-    /* Else a table that names a cluster again and again would cost memory that the file does not have. */
+    /* Else a table that names one cluster repeatedly would cost memory that the file does not have. */
     if (++rd->clusters > edge_size(file) / rd->disk->cluster)
         return -EINVAL;
     r = edge_pread_buf(file, at, buf, rd->disk->cluster);
@@ -79,14 +74,14 @@ static CO int bits_load(Reader *rd, DirtyBitmap *b, uint32_t i, uint64_t entry, 
 
 static CO bool bitmap_load(Reader *rd, const Bitmap *head, const uint8_t *table, GError **err)
 {
-    g_autofree char *name = bitmap_name(head->id);
+    g_autofree char *name = uuid_text(head->id);
     g_autofree uint8_t *buf = g_try_malloc(rd->disk->cluster);
     DirtyBitmap *b = dirty_find(rd->node, name);
     uint64_t granularity = le32_get(head->granularity) * UINT64_C(512);
 
     if (granularity > UINT32_MAX)
-        return err_set(err, ENOTSUP, "Bitmap '%s' has granules of %" PRIu64 " bytes, more than are possible",
-                       name, granularity);
+        return err_set(err, ENOTSUP, "Bitmap '%s' has granules of %" PRIu64
+                       " bytes, more than are possible", name, granularity);
     if (b && b->granularity != granularity)
         return err_set(err, EINVAL, "Bitmap '%s' has another granularity than before", name);
     b = b ? b : dirty_add(rd->node, name, (uint32_t)granularity, err);
@@ -112,13 +107,14 @@ static CO bool bitmap_read(Reader *rd, const uint8_t *data, uint64_t len, GError
     memcpy(&b, data, sizeof(b));
     granularity = le32_get(b.granularity);
     if (!is_power_of_2(granularity))
-        return err_set(err, EINVAL, "A bitmap of the extension has a granularity of %" PRIu64 " sectors",
-                       granularity);
+        return err_set(err, EINVAL, "A bitmap of the extension has a granularity of %" PRIu64
+                       " sectors", granularity);
     bytes = div_round_up(div_round_up(le64_get(b.size), granularity), 8);
-    if (le64_get(b.size) != rd->disk->sectors || le32_get(b.l1_len) != div_round_up(bytes, rd->disk->cluster) ||
+    if (le64_get(b.size) != rd->disk->sectors ||
+        le32_get(b.l1_len) != div_round_up(bytes, rd->disk->cluster) ||
         (len - sizeof(b)) / 8 < le32_get(b.l1_len))
-        return err_set(err, EINVAL, "A bitmap of the extension is for %" PRIu64 " sectors and has %u "
-                       "clusters", le64_get(b.size), le32_get(b.l1_len));
+        return err_set(err, EINVAL, "A bitmap of the extension is for %" PRIu64
+                       " sectors and has %u clusters", le64_get(b.size), le32_get(b.l1_len));
     return !rd->load || bitmap_load(rd, &b, data + sizeof(b), err);
 }
 
@@ -163,7 +159,8 @@ static bool md5_is(const uint8_t *data, size_t len, const uint8_t wanted[MD5_LEN
     return !memcmp(sum, wanted, sizeof(sum));
 }
 
-CO bool parallels_extension_read(Node *n, const ParallelsDisk *disk, uint64_t off, bool load, GError **err)
+CO bool parallels_extension_read(Node *n, const ParallelsDisk *disk, uint64_t off, bool load,
+                                 GError **err)
 {
     Edge *file = node_edge(n, ROLE_STORAGE);
     Reader rd = { .node = n, .disk = disk, .load = load };
@@ -172,7 +169,8 @@ CO bool parallels_extension_read(Node *n, const ParallelsDisk *disk, uint64_t of
     int r;
 
     if (off > have || disk->cluster > have - off || disk->cluster < 2 * EXT_HEAD)
-        return err_set(err, EINVAL, "The extension at sector %" PRIu64 " is not inside the file", sector);
+        return err_set(err, EINVAL, "The extension at sector %" PRIu64
+                       " is not inside the file", sector);
     ext = g_try_malloc(disk->cluster);
     r = ext ? edge_pread_buf(file, off, ext, disk->cluster) : -ENOMEM;
     if (r < 0)
@@ -180,7 +178,7 @@ CO bool parallels_extension_read(Node *n, const ParallelsDisk *disk, uint64_t of
     if (le64_at(ext) != EXT_MAGIC)
         return err_set(err, EINVAL, "The extension at sector %" PRIu64 " has no signature", sector);
     if (!md5_is(ext + EXT_HEAD, disk->cluster - EXT_HEAD, ext + MD5_AT))
-        return err_set(err, EINVAL, "The extension at sector %" PRIu64 " has another checksum than it says",
-                       sector);
+        return err_set(err, EINVAL, "The extension at sector %" PRIu64
+                       " has another checksum than it says", sector);
     return features_read(&rd, ext + EXT_HEAD, disk->cluster - EXT_HEAD, err);
 }

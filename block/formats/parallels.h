@@ -11,9 +11,10 @@ typedef struct {
 } ParallelsDisk;
 
 /*
- * Checks the extension of @n, whose size is set, at byte @off of its file. @load: gives @n the bitmaps that it
- * has, with the names that the reference gives them; those of an earlier time are read anew.
+ * Checks the extension of @n, whose size is set, at byte @off of its file. @load: gives @n the bitmaps
+ * that it has, called by their UUIDs; those of an earlier time are read anew.
  */
-CO bool parallels_extension_read(Node *n, const ParallelsDisk *disk, uint64_t off, bool load, GError **err);
+CO bool parallels_extension_read(Node *n, const ParallelsDisk *disk, uint64_t off, bool load,
+                                 GError **err);
 
 #endif

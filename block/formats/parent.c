@@ -36,7 +36,8 @@ char *parent_name(const uint8_t *utf16, size_t len, bool big_endian)
     return path ? beside_image(g_strdelimit(path, "\\", '/')) : NULL;
 }
 
-uint64_t parent_sectors(const uint8_t *bits, uint64_t from, uint64_t end, bool high_bit_first, bool *here)
+uint64_t parent_sectors(const uint8_t *bits, uint64_t from, uint64_t end, bool high_bit_first,
+                        bool *here)
 {
     unsigned flip = high_bit_first ? 7 : 0;
     uint64_t i = from;
@@ -47,7 +48,8 @@ uint64_t parent_sectors(const uint8_t *bits, uint64_t from, uint64_t end, bool h
     return i - from;
 }
 
-bool parent_mismatch(const Node *n, const Node *backing, const char *wanted, const char *found, GError **err)
+bool parent_mismatch(const Node *n, const Node *backing, const char *wanted, const char *found,
+                     GError **err)
 {
     err_set(err, EINVAL, "'%s' is not the parent of '%s': its identity is %s, not %s",
             node_filename(backing), node_filename(n), found, wanted);

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Headers, regions and metadata. */
 #include "block/formats/vhdx/vhdx.h"
+#include "block/formats/mapped.h"
 #include "util/crc32c.h"
 #include <inttypes.h>
 #include <string.h>
 
 /* ---- identities ----------------------------------------------------------------------------- */
 
+/* Where in the bytes the pairs of digits of the text go. */
+static const uint8_t guid_places[] = { 3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15 };
+
 VhdxGuid vhdx_guid_of(const char *text)
 {
-    /* Where in the bytes the pairs of digits of the text go. */
-    static const uint8_t places[] = { 3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15 };
     VhdxGuid g;
 
-    for (size_t i = 0; i < sizeof(places); i++) {
+    for (size_t i = 0; i < sizeof(guid_places); i++) {
         while (*text == '-')
             text++;
-        g.b[places[i]] = (uint8_t)(g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]));
+        g.b[guid_places[i]] = (uint8_t)(g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]));
         text += 2;
     }
     return g;
@@ -43,11 +45,11 @@ VhdxGuid vhdx_guid_new(void)
 
 char *vhdx_guid_text(const VhdxGuid *g)
 {
-    const uint8_t *b = g->b;
+    uint8_t big_endian[16];
 
-    return g_strdup_printf("%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[3], b[2],
-                           b[1], b[0], b[5], b[4], b[7], b[6], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
-                           b[15]);
+    for (size_t i = 0; i < sizeof(guid_places); i++)
+        big_endian[i] = g->b[guid_places[i]];
+    return uuid_text(big_endian);
 }
 
 uint32_t vhdx_checksum(const void *data, size_t len)

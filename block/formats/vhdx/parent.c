@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Differencing images: who the parent is ([MS-VHDX] 2.6.2.6), and which sectors are the image's own (2.4).
+ * Differencing images: who the parent is ([MS-VHDX] 2.6.2.6), and which sectors are the image's own
+ * (2.4).
  *
  * The parent locator is a table of keys and values, texts in UTF-16 in little endian.
  */
@@ -114,12 +115,14 @@ CO bool vhdx_backing_check(Node *n, Node *backing, GError **err)
     const VhdxGuid *data;
 
     if (!v->has_parent)
-        return err_set(err, EINVAL, "'%s' is no differencing image: it has no backing file", node_filename(n));
+        return err_set(err, EINVAL, "'%s' is no differencing image: it has no backing file",
+                       node_filename(n));
     if (node_driver(backing) != node_driver(n))
         return parent_mismatch(n, backing, wanted, "that of no VHDX image", err);
     data = &vhdx_of(backing)->header.data_write;
     found = vhdx_guid_text(data);
-    return !memcmp(data, &v->parent[0], sizeof(*data)) || !memcmp(data, &v->parent[1], sizeof(*data)) ||
+    return !memcmp(data, &v->parent[0], sizeof(*data)) ||
+           !memcmp(data, &v->parent[1], sizeof(*data)) ||
            parent_mismatch(n, backing, wanted, found, err);
 }
 
@@ -129,7 +132,8 @@ CO int vhdx_sectors_find(Vhdx *v, uint64_t b, uint64_t within, uint64_t *len, bo
     uint64_t end = div_round_up(within + *len, v->logical);
 
     if (!v->sectors || v->sectors_of != b) {
-        uint64_t at = round_down(le64_get(v->bat[vhdx_bitmap_entry(v, b)]), VHDX_UNIT) + b % v->ratio * bytes;
+        uint64_t entry = le64_get(v->bat[vhdx_bitmap_entry(v, b)]);
+        uint64_t at = round_down(entry, VHDX_UNIT) + b % v->ratio * bytes;
         g_autofree uint8_t *bits = g_malloc(bytes);
         uint64_t have = edge_size(v->file);
         /* A file that was cut off must not pass for one whose sectors are all the parent's. */

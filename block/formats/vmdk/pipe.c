@@ -51,7 +51,8 @@ static CO void grain_deflate(void *arg)
     Grain *g = arg;
     size_t room = zlib_stream_bound(GRAIN), made = 0;
 
-    g->result = zlib_stream_deflate(g->streams, g->data, GRAIN, g->out + VMDK_GRAIN_MARKER_LEN, room, &made);
+    g->result = zlib_stream_deflate(g->streams, g->data, GRAIN, g->out + VMDK_GRAIN_MARKER_LEN, room,
+                                    &made);
     le64_put(g->out, g->index * (GRAIN / VMDK_SECTOR));
     le32_put(g->out + 8, (uint32_t)made);
     g->len = round_up(VMDK_GRAIN_MARKER_LEN + made, VMDK_SECTOR);
@@ -211,5 +212,6 @@ bool vmdk_pipe_start(Handle *pipe, uint64_t size, const uint8_t header[VMDK_SECT
         ok = g->data && g->out;
     }
     pipe_set_format(pipe, &stream_format, s);
-    return ok || err_set(err, ENOMEM, "There is no memory for the grains of %d bytes that are written", GRAIN);
+    return ok || err_set(err, ENOMEM, "There is no memory for the %d grains of %d bytes that are "
+                         "deflated side by side", BATCH, GRAIN);
 }

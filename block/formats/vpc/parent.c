@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Differencing images: who the parent is, and which sectors are the image's own. */
 #include "block/formats/vpc/vpc.h"
+#include "block/formats/mapped.h"
 #include "block/formats/parent.h"
 #include <string.h>
 #include <sys/stat.h>
-
-static char *uuid_text(const uint8_t u[16])
-{
-    return g_strdup_printf("%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1],
-                           u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14],
-                           u[15]);
-}
 
 /* Sets *@name to what @l says, if that is a relative path. */
 static CO bool locator_read(Node *n, const VpcLocator *l, char **name, GError **err)
@@ -52,8 +46,8 @@ CO bool vpc_parent_load(Node *n, const VpcHeader *h, GError **err)
 }
 
 /*
- * Writing to a parent does not change its identity, only the time of its file. But so does copying it, which
- * does no harm: hence no more than a warning.
+ * Writing to a parent does not change its identity, only the time of its file. But so does copying
+ * it, which does no harm: hence no more than a warning.
  */
 static void time_check(const Node *n, const Node *backing)
 {
@@ -62,8 +56,8 @@ static void time_check(const Node *n, const Node *backing)
 
     if (s->parent_time && !filename_has_protocol(node_filename(backing)) &&
         stat(node_filename(backing), &st) == 0 && st.st_mtime != (time_t)s->parent_time + VPC_EPOCH)
-        block_warn("'%s' was copied or written to since '%s' was made on top of it: in the latter case what "
-                   "is read is wrong", node_filename(backing), node_filename(n));
+        block_warn("'%s' was copied or written to since '%s' was made on top of it: in the latter "
+                   "case what is read is wrong", node_filename(backing), node_filename(n));
 }
 
 CO bool vpc_backing_check(Node *n, Node *backing, GError **err)
@@ -72,7 +66,8 @@ CO bool vpc_backing_check(Node *n, Node *backing, GError **err)
     g_autofree char *wanted = uuid_text(s->parent_uuid), *found = NULL;
 
     if (s->kind != VPC_DIFFERENCING)
-        return err_set(err, EINVAL, "'%s' is no differencing image: it has no backing file", node_filename(n));
+        return err_set(err, EINVAL, "'%s' is no differencing image: it has no backing file",
+                       node_filename(n));
     if (node_driver(backing) != node_driver(n))
         return parent_mismatch(n, backing, wanted, "that of no VHD image", err);
     found = uuid_text(below->footer.uuid);
@@ -82,7 +77,8 @@ CO bool vpc_backing_check(Node *n, Node *backing, GError **err)
     return true;
 }
 
-CO int vpc_sectors_find(Node *n, uint32_t i, uint64_t at, uint64_t within, uint64_t *len, bool *here)
+CO int vpc_sectors_find(Node *n, uint32_t i, uint64_t at, uint64_t within, uint64_t *len,
+                        bool *here)
 {
     Vpc *s = node_state(n);
     uint64_t first = within / VPC_SECTOR, end = div_round_up(within + *len, VPC_SECTOR);
