@@ -5,27 +5,12 @@
 #include <errno.h>
 #include <string.h>
 
-enum { PREFIXES_MAX = 32 };
-
-/* Each prefix stands for a node, and nodes are described one inside of the other. */
-static bool check_prefixes(const char *name, GError **err)
-{
-    unsigned count = 0;
-
-    for (size_t len; len = strcspn(name, ":/"), name[len] == ':'; name += len + 1)
-        if (++count > PREFIXES_MAX)
-            return err_set(err, ELOOP, "A name has more than %d prefixes", PREFIXES_MAX);
-    return true;
-}
-
 bool container_parse_filename(const char *filename, json_t *options, GError **err)
 {
     const char *file = strchr(filename, ':') + 1;
 
     if (!*file)
         return err_set(err, EINVAL, "'%s' names no file after the colon", filename);
-    if (!g_str_has_prefix(file, "json:") && !check_prefixes(filename, err))
-        return false;
     return node_describe_child(options, "file", file, err);
 }
 

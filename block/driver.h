@@ -59,6 +59,7 @@ struct BlockDriver {
     const char *const *more_prefixes; /* "nbd+unix", ...; NULL-ended, NULL: no others */
     size_t state_size;      /* zeroed memory for node_state */
     bool takes_backing;     /* opens a backing file */
+    bool reads_backing;     /* opens the one an image was made with; none is given to an image */
     bool is_container;      /* a file that images come in: found by probing only when that is asked for */
     bool is_compressing;    /* pwrite knows REQ_COMPRESSED */
     /* Images of this format cannot follow a guest that moves: its name then. NULL: they can. */
@@ -78,6 +79,11 @@ struct BlockDriver {
      * children taken are dropped by the core; .close is not called.
      */
     CO bool (*open)(Node *n, const json_t *options, OpenFlags flags, GError **err);
+    /*
+     * Is @backing, which was just opened (filters on top of it are left out), what image @n was made on top
+     * of? NULL: it is not known here.
+     */
+    CO bool (*backing_check)(Node *n, Node *backing, GError **err);
     /*
      * From now on somebody else may write the image, or it is closed: puts everything of a writable @n
      * into its file, durably. Children are told afterwards. False after a failure, which the user is
@@ -253,7 +259,7 @@ bool node_is_plain_but(const Node *n, const char *option);
 OpenFlags node_flags(const Node *n);
 /*
  * Turns @n read-only while opening, for an image that cannot be written, if auto-read-only lets us;
- * false with @err (EACCES, starting with @why) otherwise.
+ * false with @err (EACCES, starting with @why) otherwise. Formats and filters: it stays so until closed.
  */
 bool node_fall_back_read_only(Node *n, const char *why, GError **err);
 

@@ -68,7 +68,7 @@ static void extent_unallocated(const Node *n, uint64_t off, Extent *e)
 {
     const Node *backing = node_backing(n);
 
-    if (!n->drv->takes_backing)
+    if (!node_may_have_backing(n))
         return;
     if (!backing) {
         if (!n->backing_stored || !(n->flags & (OPEN_NO_BACKING | OPEN_GIVEN_BACKING)))

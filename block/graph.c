@@ -175,6 +175,7 @@ static CO Node *node_close(Node *n)
     g_ptr_array_free(n->parents, true);
     json_decref(n->options);
     json_decref(n->given);
+    g_free(n->read_only_why);
     g_free(n->backing_stored);
     g_free(n->backing_format_stored);
     g_free(n->filename);

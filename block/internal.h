@@ -60,6 +60,7 @@ struct Node {
     GPtrArray *parents;     /* of Edge, not owned */
     char *backing_stored, *backing_format_stored;
     bool backing_is_given; /* options described the open backing file */
+    char *read_only_why;    /* the image cannot be written, for this reason; NULL: not known */
 
     /* Access for which the driver holds locks. */
     unsigned locked_needs, locked_shares;
@@ -94,6 +95,11 @@ struct Handle {
     CoQueue gate;           /* requests that wait for it to open */
     CoQueue idle;           /* who waits for in_flight to be 0 */
 };
+
+static inline bool node_may_have_backing(const Node *n)
+{
+    return n->drv->takes_backing || n->drv->reads_backing;
+}
 
 /* graph.c */
 Node *node_new(const BlockDriver *drv, const char *name, GError **err);

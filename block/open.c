@@ -200,14 +200,22 @@ static bool options_from_json_name(const char *filename, json_t *o, GError **err
 
 bool node_describe_child(json_t *options, const char *key, const char *filename, GError **err)
 {
+    /* Prefixes of names whose parsing has come here: "gzip:tar:..." is parsed one inside of the other. */
+    static _Thread_local unsigned depth;
     json_t *child = json_get(options, key);
+    bool ok;
 
     if (json_is_string(child))
         return err_set(err, EINVAL, "Both a file name and a node are given for '%s'", key);
     if (!child)
         json_put(options, key, child = json_object());
-    return g_str_has_prefix(filename, "json:") ? options_from_json_name(filename, child, err)
-                                               : options_from_filename(filename, child, err);
+    if (depth == NESTING_MAX)
+        return err_set(err, ELOOP, "A name has more than %d prefixes", NESTING_MAX);
+    depth++;
+    ok = g_str_has_prefix(filename, "json:") ? options_from_json_name(filename, child, err)
+                                             : options_from_filename(filename, child, err);
+    depth--;
+    return ok;
 }
 
 /* Members of options that describe a child, or a list of them. */
@@ -257,6 +265,10 @@ bool options_check(const BlockDriver *d, json_t *o, GError **err)
 
 bool node_fall_back_read_only(Node *n, const char *why, GError **err)
 {
+    if (n->drv->kind != BLK_PROTOCOL) {
+        g_free(n->read_only_why);
+        n->read_only_why = g_strdup(why);
+    }
     if (!(n->flags & OPEN_RDWR))
         return true;
     if (!(n->flags & OPEN_AUTO_RDONLY))
@@ -613,7 +625,7 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
     if (n->flags & OPEN_NO_BACKING && given && !json_is_null(given))
         return err_set(err, EINVAL, "Options for the backing file of '%s' were given where it is "
                        "not opened", node_filename(n));
-    if (!n->drv->takes_backing || n->flags & OPEN_NO_BACKING || json_is_null(given) ||
+    if (!node_may_have_backing(n) || n->flags & OPEN_NO_BACKING || json_is_null(given) ||
         (n->flags & OPEN_GIVEN_BACKING && !given) || node_backing(n))
         return true;
     if (json_is_string(given)) {
@@ -637,6 +649,8 @@ static CO bool chain_open_next(Node *n, Node **next, GError **err)
         if (!backing)
             return err_prefix(err, "Could not open backing file of '%s': ", node_filename(n));
     }
+    if (n->drv->backing_check && !n->drv->backing_check(n, node_skip_filters(backing), err))
+        return false;
     if (!child_attach(n, "backing", ROLE_BACKING, backing, err))
         return false;
     n->backing_is_given = given != NULL;

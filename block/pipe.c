@@ -14,6 +14,9 @@ typedef struct {
     int fd;
     int error;              /* of an earlier write: then nothing can be put right any more */
     uint64_t at, end;       /* bytes written, and to be written */
+    bool is_complete;       /* all of the disk was written */
+    const PipeFormat *format; /* NULL: none of its own */
+    void *format_state;
     CoMutex lock;           /* writes, in the order in which they came */
     uint8_t *used;          /* see pipe_set_clusters; NULL: offsets are the pipe's */
     unsigned cluster_bits;
@@ -96,6 +99,8 @@ static CO int pipe_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
     CO_LOCKED(&p->lock);
     int r = 0;
 
+    if (p->format && p->format->write)
+        return p->error ? p->error : p->format->write(p->format_state, off, buf);
     if (!p->used)
         return put_at(p, off, buf);
     while (r == 0 && buf.len) {
@@ -128,12 +133,19 @@ static CO bool pipe_inactivate(Node *n, GError **err)
     CO_LOCKED(&p->lock);
     int r = put_zeroes(p, p->end);
 
+    if (r == 0 && p->is_complete && p->format)
+        r = p->format->finish(p->format_state);
+    p->is_complete = false;
     return r == 0 || err_set_errno(err, r, "Could not write to the pipe");
 }
 
 static CO void pipe_close(Node *n)
 {
-    g_free(((Pipe *)node_state(n))->used);
+    Pipe *p = node_state(n);
+
+    g_free(p->used);
+    if (p->format)
+        p->format->free(p->format_state);
 }
 
 static const BlockDriver block_pipe = {
@@ -172,6 +184,23 @@ CO Handle *pipe_open(int fd, GError **err)
 void pipe_set_end(Handle *pipe, uint64_t end)
 {
     pipe_of(pipe)->end = end;
+    pipe_of(pipe)->is_complete = true;
+}
+
+void pipe_set_format(Handle *pipe, const PipeFormat *format, void *state)
+{
+    pipe_of(pipe)->format = format;
+    pipe_of(pipe)->format_state = state;
+}
+
+uint64_t pipe_length(Handle *pipe)
+{
+    return pipe_of(pipe)->at;
+}
+
+CO int pipe_append(Handle *pipe, const void *buf, size_t len)
+{
+    return put(pipe_of(pipe), buf, len);
 }
 
 void pipe_set_clusters(Handle *pipe, uint8_t *used, unsigned cluster_bits, uint64_t start)

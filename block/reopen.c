@@ -196,6 +196,8 @@ static CO bool reopen_prepare(Reopen *r, GError **err)
 
     if (!reopen_keeps_fixed(r, err))
         return false;
+    if (r->flags & OPEN_RDWR && n->read_only_why)
+        return err_set(err, EACCES, "%s", n->read_only_why);
     if (n->drv->reconfigure_prepare) {
         if (!n->drv->reconfigure_prepare(n, r->options, r->flags, &r->change, err))
             return false;

@@ -38,6 +38,8 @@ typedef struct {
 
 typedef struct {
     NbdRemote *remote;
+    int flush_error;        /* that the server answered a flush with, and no later one had success; 0: none */
+    unsigned flush_losses;  /* of connections until then */
     uint64_t size;     /* bytes of the export */
     uint16_t flags;    /* NBD_FLAG_* of transmission */
     uint32_t align;    /* bytes, of every request */
@@ -142,7 +144,7 @@ static CO int nbd_call(Node *n, NbdCall *q)
 {
     Nbd *s = node_state(n);
 
-    return nbd_remote_call(s->remote, q);
+    return nbd_remote_call(s->remote, q, NULL);
 }
 
 /* Is [@off, @off + @len) of the node inside of the export? */
@@ -167,12 +169,27 @@ static CO int nbd_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
     return have ? nbd_call(n, &q) : 0;
 }
 
+/*
+ * A server may have lost what it could not flush. While a connection lasts it is the server that has to
+ * remember; one that was started anew knows nothing of it and would call the next flush a success.
+ */
 static CO int nbd_sync(Node *n)
 {
     Nbd *s = node_state(n);
     NbdCall q = { .type = NBD_CMD_FLUSH };
+    bool answered;
+    int r;
 
-    return s->flags & NBD_FLAG_SEND_FLUSH ? nbd_call(n, &q) : 0;
+    if (!(s->flags & NBD_FLAG_SEND_FLUSH))
+        return 0;
+    r = nbd_remote_call(s->remote, &q, &answered);
+    if (s->flush_error && nbd_remote_losses(s->remote) != s->flush_losses)
+        return s->flush_error;
+    if (answered) {
+        s->flush_error = r;
+        s->flush_losses = nbd_remote_losses(s->remote);
+    }
+    return r;
 }
 
 /* Remembered extents do not outlive a change; answers that cross it are not remembered. */

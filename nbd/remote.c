@@ -43,6 +43,7 @@ struct NbdRemote {
     Connection connections[NBD_CONNECTIONS_MAX];
     unsigned n_connections;
     Waiter *waiters;
+    unsigned losses;     /* of connections */
     int64_t give_up_ns;  /* without a connection: calls wait for one until then */
     CoGroup connectors;
     bool closing;
@@ -66,6 +67,11 @@ const NbdOffer *nbd_remote_offer(const NbdRemote *r)
 bool nbd_remote_has_context(const NbdRemote *r)
 {
     return r->has_context;
+}
+
+unsigned nbd_remote_losses(const NbdRemote *r)
+{
+    return r->losses;
 }
 
 /* ---- connecting ------------------------------------------------------------------------------ */
@@ -323,6 +329,7 @@ static CO void connection_lost(Connection *k, NbdConn *c)
     if (k->conn == c) {
         TRACE(nbd_lost, "connection %d", (int)(k - r->connections));
         k->conn = NULL;
+        r->losses++;
         if (!remote_best(r))
             r->give_up_ns = clock_now_ns() + r->target.reconnect_ns;
         connection_restore(k);
@@ -345,9 +352,13 @@ static void call_reset(NbdCall *q)
     };
 }
 
-int nbd_remote_call(NbdRemote *r, NbdCall *q)
+int nbd_remote_call(NbdRemote *r, NbdCall *q, bool *answered)
 {
     int64_t give_up_ns = INT64_MAX;
+    bool ignored;
+
+    answered = answered ? answered : &ignored;
+    *answered = false;
 
     /* With no delay, a lost call may still be made on each of the other connections. */
     for (unsigned attempts = 0;; attempts++) {
@@ -361,7 +372,8 @@ int nbd_remote_call(NbdRemote *r, NbdCall *q)
         result = nbd_conn_call(c, q);
         if (nbd_conn_is_over(c))
             connection_lost(k, c);
-        if (result != NBD_LOST)
+        *answered = result != NBD_LOST;
+        if (*answered)
             return result;
         if (give_up_ns == INT64_MAX)
             give_up_ns = clock_now_ns() + r->target.reconnect_ns;

@@ -5,7 +5,9 @@
  * When the last connection is lost, calls wait for a new one during the reconnect delay, those under
  * way are made again, and after it they fail until there is one. Making a call again is safe: every
  * request of the protocol has the same effect twice, and its caller has not been told anything yet.
- * A call is made again for no longer than the delay after it was lost first.
+ * A call is made again for no longer than the delay after it was lost first. That goes for flushes,
+ * too: whoever reconnects trusts that the server kept what it was given. What it failed to flush is
+ * another matter, see nbd_sync in driver.c.
  */
 #ifndef NBD_REMOTE_H
 #define NBD_REMOTE_H
@@ -40,7 +42,12 @@ const NbdOffer *nbd_remote_offer(const NbdRemote *r);
 /* The first connection had the metadata context. */
 bool nbd_remote_has_context(const NbdRemote *r);
 
-/* As nbd_conn_call, but -EIO in place of NBD_LOST. */
-CO int nbd_remote_call(NbdRemote *r, NbdCall *call);
+/* How many connections were lost so far: on a later one a server may answer that was started anew. */
+unsigned nbd_remote_losses(const NbdRemote *r);
+
+/*
+ * As nbd_conn_call, but -EIO in place of NBD_LOST. *@answered, unless NULL: the result is the server's.
+ */
+CO int nbd_remote_call(NbdRemote *r, NbdCall *call, bool *answered);
 
 #endif

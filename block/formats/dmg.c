@@ -15,6 +15,7 @@
 #include "io/pool.h"
 #include "util/endian.h"
 #include "util/module.h"
+#include "util/ranges.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -33,8 +34,8 @@ typedef enum {
 } ChunkKind;
 
 typedef struct {
+    uint64_t off, len;      /* bytes of the disk; for ranges_find */
     ChunkKind kind;
-    uint64_t off, len;      /* bytes of the disk */
     uint64_t at, stored;    /* bytes of the file */
 } Chunk;
 
@@ -410,23 +411,6 @@ static CO int raw_read(Edge *file, const Chunk *c, uint64_t within, Span buf)
     return there ? edge_pread(file, c->at + within, span_slice(buf, 0, there), 0) : 0;
 }
 
-/* The first chunk that ends after @off; NULL: there is none. */
-static const Chunk *chunk_find(const Dmg *d, uint64_t off)
-{
-    guint low = 0, high = d->chunks->len;
-
-    while (low < high) {
-        guint middle = low + (high - low) / 2;
-        const Chunk *c = &g_array_index(d->chunks, Chunk, middle);
-
-        if (c->off + c->len <= off)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < d->chunks->len ? &g_array_index(d->chunks, Chunk, low) : NULL;
-}
-
 static CO int dmg_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
     Dmg *d = node_state(n);
@@ -434,7 +418,7 @@ static CO int dmg_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
     int r = 0;
 
     while (buf.len && r == 0) {
-        const Chunk *c = chunk_find(d, off);
+        const Chunk *c = ranges_find(d->chunks, off);
         bool gap = !c || off < c->off;
         uint64_t len = MIN(buf.len, !c ? buf.len : gap ? c->off - off : c->off + c->len - off);
         Span part = span_slice(buf, 0, len);

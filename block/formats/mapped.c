@@ -13,12 +13,12 @@ CO int mapped_pread_backing(Node *n, uint64_t off, Span buf)
     return there ? edge_pread(backing, off, span_slice(buf, 0, there), 0) : 0;
 }
 
-CO int mapped_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
+CO int mapped_pread_by(MappedExtent *extent, Node *n, uint64_t off, Span buf)
 {
     while (buf.len) {
         Extent e = {};
         Span part;
-        int r = node_driver(n)->extent(n, off, buf.len, false, &e);
+        int r = extent(n, off, buf.len, false, &e);
 
         if (r < 0)
             return r;
@@ -35,6 +35,25 @@ CO int mapped_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
         buf = span_slice(buf, part.len, buf.len - part.len);
     }
     return 0;
+}
+
+CO int mapped_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    return mapped_pread_by(node_driver(n)->extent, n, off, buf);
+}
+
+CO int mapped_reads_through(Node *n, uint64_t off, uint64_t len, Node **below)
+{
+    Edge *backing = node_edge(n, ROLE_BACKING);
+    Extent e = {};
+    int r;
+
+    if (!backing || off + len > edge_size(backing))
+        return 0;
+    r = node_driver(n)->extent(n, off, len, false, &e);
+    if (r >= 0 && e.len >= len && !(e.flags & (EXTENT_HOST | EXTENT_ZERO)))
+        *below = edge_node(backing);
+    return r;
 }
 
 CO int mapped_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags, MappedAllocate *allocate)
@@ -105,4 +124,13 @@ void uuid_make_le(uint8_t uuid[16])
 void uuid_make_be(uint8_t uuid[16])
 {
     uuid_make(uuid, UUID_VERSION_BE);
+}
+
+char *uuid_text(const uint8_t uuid[16])
+{
+    GString *text = g_string_new(NULL);
+
+    for (int i = 0; i < UUID_LEN; i++)
+        g_string_append_printf(text, "%s%02x", i >= 4 && i <= 10 && i % 2 == 0 ? "-" : "", uuid[i]);
+    return g_string_free(text, FALSE);
 }

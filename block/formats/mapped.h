@@ -12,6 +12,13 @@
 /* A .pread operation. */
 CO int mapped_pread(Node *n, uint64_t off, Span buf, ReqFlags flags);
 
+/* The same where the .extent operation tells users less than @extent does. */
+typedef CO int MappedExtent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
+CO int mapped_pread_by(MappedExtent *extent, Node *n, uint64_t off, Span buf);
+
+/* A .reads_through operation. */
+CO int mapped_reads_through(Node *n, uint64_t off, uint64_t len, Node **below);
+
 /* What the backing file of @n has there; zeroes after its end, or if there is none. */
 CO int mapped_pread_backing(Node *n, uint64_t off, Span buf);
 
@@ -33,5 +40,7 @@ CO int mapped_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags, MappedAl
 /* 16 random bytes that are a UUID of version 4, its first three fields in little or big endian. */
 void uuid_make_le(uint8_t uuid[16]);
 void uuid_make_be(uint8_t uuid[16]);
+/* @uuid, all in big endian, as people read it; the caller frees. */
+char *uuid_text(const uint8_t uuid[16]);
 
 #endif

@@ -12,6 +12,7 @@
  * docs/spec/parallels.md.
  */
 #include "block/formats/mapped.h"
+#include "block/formats/parallels.h"
 #include "gen/schema.h"
 #include "io/co-lock.h"
 #include "util/endian.h"
@@ -25,15 +26,9 @@ enum {
     PARALLELS_ENTRIES_MAX = INT32_MAX / 4,
     PARALLELS_HEADS = 16,
     PARALLELS_CYLINDER = 32 * PARALLELS_HEADS,  /* sectors */
-    PARALLELS_EXT_HEAD = 24,                    /* bytes of an extension's head, and of the features' */
-    PARALLELS_MD5_AT = 8,
-    PARALLELS_MD5_LEN = 16,
 };
 
 #define PARALLELS_IN_USE 0x746F6E59u
-#define PARALLELS_EXT_MAGIC UINT64_C(0xAB234CEF23DCEA87)
-#define PARALLELS_EXT_BITMAP UINT64_C(0x20385FAE252CB34A)
-#define PARALLELS_EXT_NECESSARY UINT64_C(1)
 
 typedef struct {
     char magic[16];
@@ -47,21 +42,6 @@ typedef struct {
     le64 ext_off;       /* sectors; 0: no extension */
 } ParallelsHeader;
 G_STATIC_ASSERT(sizeof(ParallelsHeader) == 64);
-
-/* A feature of the extension; its data follows. */
-typedef struct {
-    le64 magic, flags;
-    le32 len, unused;
-} ParallelsFeature;
-G_STATIC_ASSERT(sizeof(ParallelsFeature) == PARALLELS_EXT_HEAD);
-
-typedef struct {
-    le64 size;          /* sectors */
-    uint8_t id[16];
-    le32 granularity;   /* sectors */
-    le32 l1_len;        /* entries of eight bytes, which follow */
-} ParallelsBitmap;
-G_STATIC_ASSERT(sizeof(ParallelsBitmap) == 32);
 
 typedef struct {
     ParallelsHeader header;
@@ -122,87 +102,17 @@ static bool parallels_check_header(Parallels *s, uint64_t have, uint64_t *size, 
     return true;
 }
 
-/* A dirty bitmap is looked at, so that what others make of it does not surprise, and not loaded. */
-static bool parallels_check_bitmap(const Parallels *s, const uint8_t *data, uint64_t len, GError **err)
+static CO bool parallels_read_extension(Node *n, GError **err)
 {
-    ParallelsBitmap b;
-    uint64_t granularity, bytes;
-
-    if (len < sizeof(b))
-        return err_set(err, EINVAL, "A bitmap of the extension has %" PRIu64 " bytes", len);
-    memcpy(&b, data, sizeof(b));
-    granularity = le32_get(b.granularity);
-    if (!is_power_of_2(granularity))
-        return err_set(err, EINVAL, "A bitmap of the extension has a granularity of %" PRIu64 " sectors",
-                       granularity);
-    bytes = div_round_up(div_round_up(le64_get(b.size), granularity), 8);
-    if (le64_get(b.size) != le64_get(s->header.sectors) ||
-        le32_get(b.l1_len) != div_round_up(bytes, s->cluster) ||
-        (len - sizeof(b)) / 8 < le32_get(b.l1_len))
-        return err_set(err, EINVAL, "A bitmap of the extension is for %" PRIu64 " sectors and has %u "
-                       "clusters", le64_get(b.size), le32_get(b.l1_len));
-    return true;
-}
-
-/* Features in @len bytes at @p. */
-static bool parallels_check_features(const Parallels *s, const uint8_t *p, uint64_t len, GError **err)
-{
-    while (len >= sizeof(ParallelsFeature)) {
-        ParallelsFeature f;
-        uint64_t size;
-
-        memcpy(&f, p, sizeof(f));
-        if (!le64_get(f.magic))
-            return true;
-        size = round_up(le32_get(f.len), 8);
-        p += sizeof(f);
-        len -= sizeof(f);
-        if (size > len)
-            return err_set(err, EINVAL, "A feature of the extension has %u bytes, of which %" PRIu64
-                           " are there", le32_get(f.len), len);
-        if (le64_get(f.magic) == PARALLELS_EXT_BITMAP) {
-            if (!parallels_check_bitmap(s, p, le32_get(f.len), err))
-                return false;
-        } else if (le64_get(f.flags) & PARALLELS_EXT_NECESSARY) {
-            return err_set(err, ENOTSUP, "The extension has the unknown feature 0x%" PRIx64
-                           ", without which the image must not be used", le64_get(f.magic));
-        }
-        p += size;
-        len -= size;
-    }
-    return err_set(err, EINVAL, "The features of the extension have no end");
-}
-
-/* We know no bitmap and could not keep it up to date: an image with an extension is only read. */
-static CO bool parallels_read_extension(Node *n, Edge *file, GError **err)
-{
-    Parallels *s = node_state(n);
-    uint64_t sector = le64_get(s->header.ext_off), have = edge_size(file), off;
-    g_autofree uint8_t *ext = NULL;
-    uint8_t sum[PARALLELS_MD5_LEN];
-    gsize sum_len = sizeof(sum);
-    GChecksum *md5;
-    int r;
+    const Parallels *s = node_state(n);
+    uint64_t sector = le64_get(s->header.ext_off), off;
+    ParallelsDisk disk = { .sectors = le64_get(s->header.sectors), .cluster = s->cluster };
 
     if (!sector)
         return true;
-    if (!size_mul(sector, SECTOR, &off) || off < s->table_end || off > have || s->cluster > have - off ||
-        s->cluster < 2 * PARALLELS_EXT_HEAD)
+    if (!size_mul(sector, SECTOR, &off) || off < s->table_end)
         return err_set(err, EINVAL, "The extension at sector %" PRIu64 " is not inside the file", sector);
-    ext = g_try_malloc(s->cluster);
-    r = ext ? edge_pread_buf(file, off, ext, s->cluster) : -ENOMEM;
-    if (r < 0)
-        return err_set_errno(err, r, "Could not read the extension");
-    if (le64_at(ext) != PARALLELS_EXT_MAGIC)
-        return err_set(err, EINVAL, "The extension at sector %" PRIu64 " has no signature", sector);
-    md5 = g_checksum_new(G_CHECKSUM_MD5);
-    g_checksum_update(md5, ext + PARALLELS_EXT_HEAD, s->cluster - PARALLELS_EXT_HEAD);
-    g_checksum_get_digest(md5, sum, &sum_len);
-    g_checksum_free(md5);
-    if (memcmp(sum, ext + PARALLELS_MD5_AT, sizeof(sum)))
-        return err_set(err, EINVAL, "The extension at sector %" PRIu64 " has another checksum than it says",
-                       sector);
-    return parallels_check_features(s, ext + PARALLELS_EXT_HEAD, s->cluster - PARALLELS_EXT_HEAD, err);
+    return parallels_extension_read(n, &disk, off, node_is_read_only(n) && !(node_flags(n) & OPEN_NO_IO), err);
 }
 
 static uint64_t entry_off(const Parallels *s, uint32_t i)
@@ -252,14 +162,15 @@ static CO bool parallels_open_for_writing(Node *n, OpenFlags flags, GError **err
     Parallels *s = node_state(n);
     int r;
 
-    if (le64_get(s->header.ext_off))
-        return err_set(err, ENOTSUP, "'%s' has an extension that could not be kept up to date: it can only "
-                       "be read", node_filename(n));
     if (s->was_in_use && !(flags & OPEN_CHECK))
         return err_set(err, EACCES, "'%s' was not closed; 'check -r all' repairs it", node_filename(n));
     if (s->data > edge_size(file) && s->entries)
         return err_set(err, EINVAL, "'%s' ends before its data at byte %" PRIu64, node_filename(n), s->data);
     le32_set(&s->header.in_use, PARALLELS_IN_USE);
+    if (le64_get(s->header.ext_off))
+        block_warn("'%s' has an extension, which is lost: its bitmaps could not be kept up to date",
+                   node_filename(edge_node(file)));
+    s->header.ext_off = le64_of(0);
     r = parallels_write_header(n);
     if (r >= 0)
         r = edge_flush(file);
@@ -279,9 +190,11 @@ static CO bool parallels_load(Node *n, OpenFlags flags, GError **err)
     r = edge_pread_buf(file, 0, &s->header, sizeof(s->header));
     if (r < 0)
         return err_set_errno(err, r, "Could not read the header of '%s'", node_filename(n));
-    if (!parallels_check_header(s, edge_size(file), &size, err) || !parallels_read_extension(n, file, err))
+    if (!parallels_check_header(s, edge_size(file), &size, err))
         return err_prefix(err, "Image '%s': ", node_filename(n));
     node_set_size(n, size);
+    if (!parallels_read_extension(n, err))
+        return err_prefix(err, "Image '%s': ", node_filename(n));
     s->was_in_use = le32_get(s->header.in_use) == PARALLELS_IN_USE;
     return flags & OPEN_NO_IO || (parallels_read_table(n, file, err) &&
                                   (node_is_read_only(n) || parallels_open_for_writing(n, flags, err)));

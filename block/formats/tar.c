@@ -12,6 +12,7 @@
 #include "block/container.h"
 #include "util/endian.h"
 #include "util/printable.h"
+#include "util/ranges.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -24,7 +25,7 @@ enum {
 
 /* Bytes of the file that lie in the archive; between two of them are zeroes. */
 typedef struct {
-    uint64_t off, len;      /* in the file */
+    uint64_t off, len;      /* in the file; for ranges_find */
     uint64_t at;            /* in the archive */
 } Piece;
 
@@ -514,27 +515,10 @@ static CO void tar_close(Node *n)
     g_free(t->member);
 }
 
-/* The first piece that ends after @off; NULL: there is none. */
-static const Piece *piece_find(const Tar *t, uint64_t off)
-{
-    guint low = 0, high = t->pieces->len;
-
-    while (low < high) {
-        guint middle = low + (high - low) / 2;
-        const Piece *p = &g_array_index(t->pieces, Piece, middle);
-
-        if (p->off + p->len <= off)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < t->pieces->len ? &g_array_index(t->pieces, Piece, low) : NULL;
-}
-
 /* What is at @off: bytes of a piece, or a gap (NULL); *@len: as far as that goes, at most. */
 static const Piece *piece_at(const Tar *t, uint64_t off, uint64_t *len)
 {
-    const Piece *p = piece_find(t, off);
+    const Piece *p = ranges_find(t->pieces, off);
 
     if (!p)
         return NULL;

@@ -20,6 +20,8 @@ ADDED = {
     'BlockdevCreateOptionsLUKS.header', 'QCryptoBlockInfoLUKS.detached-header',
     'BlockdevOptionsNbd.tls', 'BlockdevOptionsNbd.connections',
     'BlockdevOptionsCurlHttp.force-range', 'BlockdevOptionsCurlHttps.force-range',
+    # Of vpc and vhdx, whose differencing images the reference does not read.
+    'BlockdevOptionsVpc.backing', 'BlockdevOptionsGenericCOWFormat.backing',
     'BlkdebugInjectErrorOptions.delay-ns', 'ImageInfo.limits', 'ImageInfo.children',
     'QmpBlockdevMirrorArgs.x-resume',
     'JobType.x-compact', 'JobInfo.x-rate', 'JobInfo.x-seconds-left', 'QmpQueryJobsArgs.x-forecast',

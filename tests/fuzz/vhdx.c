@@ -15,6 +15,7 @@ static const struct {
 } pieces[] = {
     { 0, 8 }, { VHDX_HEADER_1, 80 }, { VHDX_HEADER_2, 80 }, { VHDX_REGIONS_1, 144 }, { LOG_AT, LOG_LEN },
     { 2 << 20, 512 }, { 3 << 20, 288 }, { (3 << 20) + VHDX_TABLE, 64 },
+    { (3 << 20) + 2 * VHDX_TABLE, 256 },
 };
 
 static void checksum_set(uint8_t *at, size_t len)

@@ -483,6 +483,29 @@ def test_server_that_loses_every_request():
         assert took < 20, took
 
 
+def test_a_failed_flush_outlives_a_connection():
+    """A server that was started anew has not what the old one could not flush, and does not know of it."""
+    class Full(Server):
+        failures, cuts = 1, 1
+
+        def answer(self, q):
+            if q.kind == nbd.READ and self.cuts:
+                self.cuts -= 1
+                raise Cut
+            if q.kind == nbd.FLUSH and self.failures:
+                self.failures -= 1
+                yield self.simple(q, nbd.EIO)
+                return
+            yield from super().answer(q)
+
+    for failures, cuts, failed in (1, 1, 2), (1, 0, 1), (0, 1, 0):
+        with Full() as s:
+            s.failures, s.cuts = failures, cuts
+            text = io(s, 'write 0 4k', 'flush', 'read 0 4k', 'flush', reconnect_delay=60)[1]
+            assert text.count('made durable') == failed and 'read failed' not in text, (failures, cuts, text)
+            assert not s.cuts and not s.failures
+
+
 def test_open_timeout_waits_for_a_server():
     with Server(data=b'\xa5' * MIB) as s:
         hidden = s.path + '.away'

@@ -327,9 +327,27 @@ def an_image_that_names_itself_through_unpack_is_refused():
 
 
 @case
+def relative_backing_names_start_at_the_outermost_file():
+    """An image inside of an archive or a compressed file names files beside that."""
+    os.mkdir('d')
+    img('create', '-q', '-f', 'qcow2', 'd/base', '1M')
+    io('d/base', 'write -P 5 0 64k')
+    img('create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'qcow2', 'd/top')
+    run('gzip', '-k', 'd/top')
+    run('tar', '-C', 'd', '-cf', 'd/a.tar', 'top')
+    for name in 'gzip:d/top.gz', 'tar:d/a.tar!top', 'unpack:d/top.gz':
+        assert 'actual path: d/base' in img('info', name).stdout
+        run(IO, '-r', '-c', 'read -P 5 0 64k', name)
+        assert 'was not named' in img('convert', '--untrusted', '-O', 'raw', name, 'out', code=1).stderr
+    os.remove('d/base')
+    for name in 'gzip:d/top.gz', 'tar:d/a.tar!top':
+        assert "'d/base'" in run(IO, '-r', '-c', 'read 0 512', name, code=1).stderr
+
+
+@case
 def names_have_so_many_prefixes_at_most():
     pathlib.Path('a.img').write_bytes(bytes(4096))
-    for prefix in 'tar:', 'gzip:', 'unpack:':
+    for prefix in 'tar:', 'gzip:', 'unpack:', 'blkdebug::', 'blkverify:a:':
         done = img('info', prefix * 10000 + 'a.img', code=1, timeout=20)
         assert 'more than 32 prefixes' in done.stderr, done.stderr[-300:]
 

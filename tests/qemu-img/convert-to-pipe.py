@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import IMG, REFERENCE, case, img, io, main, run
+from cases import IMG, IO, REFERENCE, case, img, io, main, run
 
 MIB = 1 << 20
 
@@ -74,6 +74,39 @@ def qcow2_has_only_clusters_with_data():
 
 
 @case
+def vmdk_streams_have_only_grains_with_data():
+    for size, pieces in (64 * MIB, PIECES), (MIB, []), (512, [(0, 512)]), (3 * MIB + 512, [(3 * MIB, 512)]), \
+            (40 * MIB, [(0, 40 * MIB)]):
+        piped(source(size, pieces), '-f', 'raw', '-O', 'vmdk', '-o', 'subformat=streamOptimized,adapter_type=lsilogic')
+        same_for_all('out', 'vmdk')
+        img('check', '-f', 'vmdk', 'out')
+        assert os.path.getsize('out') < sum(p[1] for p in pieces) * 1.01 + MIB
+    run('truncate', '-s', '1T', 'large')
+    io('large', 'write -P 7 777G 64k', 'write -P 8 1G 1M')
+    piped('large', '-f', 'raw', '-O', 'vmdk', '-o', 'subformat=streamOptimized')
+    assert os.path.getsize('out') < MIB
+    for tool in [IO] + [t for t in (REFERENCE / 'qemu-io',) if t.exists()]:
+        run(tool, '-r', '-f', 'vmdk', '-c', 'read -P 7 777G 64k', '-c', 'read -P 8 1G 1M', '-c', 'read -P 0 2G 1M',
+            'out')
+    if (REFERENCE / 'qemu-img').exists():
+        run(REFERENCE / 'qemu-img', 'check', '-f', 'vmdk', 'out')
+
+
+@case
+def vpc_is_the_disk_and_a_footer():
+    for size, pieces in (64 * MIB, PIECES), (MIB, []), (512, [(0, 512)]), (3 * MIB + 512, [(3 * MIB, 512)]):
+        for options in 'subformat=fixed', 'subformat=fixed,force_size=on':
+            name = source(size, pieces)
+            piped(name, '-f', 'raw', '-O', 'vpc', '-o', options)
+            img('convert', '-f', 'raw', '-O', 'vpc', '-o', options, name, 'file')
+            a, b = pathlib.Path('out').read_bytes(), pathlib.Path('file').read_bytes()
+            assert len(a) == len(b) and a[:-512] == b[:-512], (size, options)
+            same_for_all('out', 'vpc')
+            if 'force' in options:
+                assert json.loads(img('info', '-f', 'vpc', '--output=json', 'out').stdout)['virtual-size'] == size
+
+
+@case
 def a_piped_image_can_be_written_to():
     piped(source(8 * MIB, PIECES[:3]), '-f', 'raw', '-O', 'qcow2')
     io('out', 'write -P 1 0 8M', 'read -P 1 0 8M')
@@ -118,7 +151,8 @@ def random_disks():
 def what_is_not_possible_is_refused():
     source(MIB, [])
     img('create', '-f', 'qcow2', 'base', '1M')
-    for options in (['-O', 'vdi'], ['-O', 'luks'], ['-O', 'nonsense'], ['-n'], ['-p'], ['-W'], ['-C'],
+    for options in (['-O', 'vdi'], ['-O', 'vmdk'], ['-O', 'vmdk', '-o', 'subformat=monolithicFlat'], ['-O', 'vpc'],
+                    ['-O', 'vmdk', '-o', 'subformat=streamOptimized,zeroed_grain=on'], ['-O', 'vhdx'], ['-O', 'luks'], ['-O', 'nonsense'], ['-n'], ['-p'], ['-W'], ['-C'],
                     ['-t', 'none'], ['--hash', 'sha256'], ['--for', 'azure'],
                     ['-O', 'qcow2', '-c'], ['-O', 'qcow2', '--bitmaps'], ['-O', 'qcow2', '-B', 'base', '-F', 'qcow2'],
                     *(['-O', 'qcow2', '-o', o] for o in ('preallocation=full', 'extended_l2=on', 'data_file=d',
@@ -138,8 +172,11 @@ def failures_are_told():
     # Nothing is made up for what could not be read.
     broken = json.dumps({'driver': 'blkdebug', 'image': {'driver': 'file', 'filename': 'in.raw'},
                          'inject-error': [{'event': 'none', 'iotype': 'read', 'errno': 5, 'sector': 8192}]})
-    piped('json:' + broken, '-O', 'raw', code=1)
-    assert os.path.getsize('out') < 8 * MIB
+    for options in ['-O', 'raw'], ['-O', 'vpc', '-o', 'subformat=fixed'], ['-O', 'vmdk', '-o', 'subformat=streamOptimized']:
+        piped('json:' + broken, *options, code=1)
+        assert os.path.getsize('out') < 8 * MIB
+        if 'vmdk' in options:
+            img('info', '-f', 'vmdk', 'out', code=1)
 
 
 @case

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Parallels images that are damaged, not closed, or that have an extension."""
 import hashlib
+import json
+import os
 import pathlib
 import struct
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import IO, case, img, io, main, run
+from cases import BUILD, IO, REFERENCE, case, img, io, main, run
 from damage import changed, made, refused, unreadable
 from this_run import MAY_ABORT
 
@@ -15,6 +17,7 @@ MIB = 1 << 20
 VERSION, TRACKS, ENTRIES, SECTORS, IN_USE, DATA_OFF, EXT_OFF, TABLE = 16, 28, 32, 36, 44, 48, 56, 64
 USED = 0x746F6E59
 BITMAP = 0x20385FAE252CB34A
+ID = '69640000-0000-0000-0000-000000000000'     # of bitmap()
 
 
 def image():
@@ -112,15 +115,64 @@ def data_behind_the_end_of_the_file_is_not_written():
 
 
 @case
-def images_with_an_extension_are_only_read():
+def writing_loses_an_extension():
+    """It would be wrong from then on; the reference writes data over it and cannot open the image then."""
     for features in ((), (bitmap(),), ((1234, 2, b'abc', None), bitmap())):
         with_extension(extension(*features))
         img('info', 'x')
         before = pathlib.Path('x').read_bytes()
         run(IO, '-r', '-c', 'read -P 1 100k 4k', 'x')
         img('convert', '-O', 'raw', 'x', 'out')
-        run(IO, '-c', 'write 0 512', 'x', code=1)
         assert pathlib.Path('x').read_bytes() == before
+        done = run(IO, '-c', 'write -P 7 9M 512', 'x')
+        assert "'x' has an extension, which is lost" in done.stderr, done.stderr
+        assert struct.unpack_from('<Q', pathlib.Path('x').read_bytes(), EXT_OFF)[0] == 0
+        done = run(IO, '-c', 'read -P 7 9M 512', '-c', 'read -P 0 9437696 4k', '-c', 'read -P 1 100k 4k', 'x')
+        assert not done.stderr
+        img('check', 'x')
+
+
+def bitmap_told(tool, name='x'):
+    """What QMP tells of the bitmap of a read-only node: granularity, bytes marked, hash of its bits."""
+    commands = [('qmp_capabilities', {}),
+                ('blockdev-add', {'driver': 'parallels', 'node-name': 'n', 'read-only': True,
+                                  'file': {'driver': 'file', 'filename': name}}),
+                ('query-named-block-nodes', {}),
+                ('x-debug-block-dirty-bitmap-sha256', {'node': 'n', 'name': ID}), ('quit', {})]
+    done = run(tool, '--chardev', 'stdio,id=c', '--monitor', 'c', stdin=None,
+               input='\n'.join(json.dumps({'execute': c, 'arguments': a}) for c, a in commands))
+    results = [json.loads(line) for line in done.stdout.splitlines() if '"return"' in line]
+    node = [n for n in results[2]['return'] if n['node-name'] == 'n'][0]
+    return node['dirty-bitmaps'], results[3]['return']
+
+
+@case
+def bitmaps_are_read():
+    for granularity in 8, 128:
+        bits = bytes(range(1, 20)).ljust(MIB, b'\0')
+        for entry in 0, 1, 'bits':
+            with_extension(extension(bitmap(granularity=granularity, table=struct.pack('<Q', 0))))
+            at = os.path.getsize('x') // 512
+            table = struct.pack('<Q', at if entry == 'bits' else entry)
+            with_extension(extension(bitmap(granularity=granularity, table=table)))
+            with open('x', 'ab') as f:
+                f.write(bits)
+            ours = bitmap_told(BUILD / 'qemu-storage-daemon')
+            assert (ours[0][0]['count'] > 0) == (entry != 0) and ours[0][0]['name'] == ID, ours
+            if (REFERENCE / 'qemu-storage-daemon').exists():
+                theirs = bitmap_told(REFERENCE / 'qemu-storage-daemon')
+                assert ours[0] == theirs[0], (ours, theirs, entry)
+                # The reference's hash is over whole words, with what is after the last bit.
+                assert ours[1] == theirs[1] or granularity == 128, (ours, theirs, entry)
+
+
+@case
+def bitmaps_that_lie():
+    for entry in (1 << 63, (1 << 64) - 1, 1 << 40):
+        with_extension(extension(bitmap(table=struct.pack('<Q', entry))))
+        img('info', 'x')
+        done = run(IO, '-r', '-c', 'read 0 512', 'x', code=1)
+        assert 'Could not read bitmap' in done.stderr, done.stderr
 
 
 @case

@@ -98,7 +98,7 @@ def metadata_out_of_range():
                  (VALUES + 8, '<Q', 1 << 46), (VALUES + 32, '<I', 0), (VALUES + 32, '<I', 513),
                  (VALUES + 32, '<I', 1 << 31), (METADATA + 32 + 128, '<I', 7)):
         refused('vhdx', good, edit)
-    refused('vhdx', good, (VALUES + 4, '<I', 2), text='differencing')
+    refused('vhdx', good, (VALUES + 4, '<I', 2), text='parent locator')
 
 
 @case

@@ -53,12 +53,6 @@ def headers_out_of_range():
 
 
 @case
-def differencing_images_are_refused_by_name():
-    """The reference takes one for a disk of its own and shows zeroes where the parent's data is."""
-    refused('vpc', footers(image(), (KIND, '>I', 4)), text='differencing')
-
-
-@case
 def a_table_larger_than_the_file_takes_no_memory():
     refused('vpc', footers(image(), (SIZE, '>Q', 1 << 40)), (ENTRIES, '>I', 0x10000000), text='not inside')
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The BAT and requests. */
 #include "block/formats/vhdx/vhdx.h"
+#include "block/formats/mapped.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -28,22 +29,40 @@ static bool range_hits(VhdxRange r, uint64_t at, uint64_t len)
     return at < r.at + r.len && r.at < at + len;
 }
 
-/* Blocks lie beside everything else, or writing one would destroy that. */
+/* True if @len bytes at @at lie beside everything else: else writing them would destroy that. */
+static bool place_check(const Vhdx *v, const char *what, uint64_t b, uint64_t at, uint64_t len, GError **err)
+{
+    if (at > INT64_MAX - len)
+        return err_set(err, EINVAL, "%s %" PRIu64 " is at an impossible place", what, b);
+    if (at < VHDX_UNIT || range_hits(v->log, at, len) || range_hits(v->bat_range, at, len) ||
+        range_hits(v->metadata, at, len))
+        return err_set(err, EINVAL, "%s %" PRIu64 " overlaps headers or tables", what, b);
+    return true;
+}
+
+/* Block @b is there in part: its bitmap has to be there as well. */
+static bool bitmap_check(const Vhdx *v, uint64_t b, GError **err)
+{
+    uint64_t entry = le64_get(v->bat[vhdx_bitmap_entry(v, b)]);
+
+    if ((entry & 7) != VHDX_PRESENT)
+        return err_set(err, EINVAL, "The bitmap of block %" PRIu64 ", which is there in part, is not", b);
+    return place_check(v, "The bitmap of block", b, round_down(entry, VHDX_UNIT), VHDX_UNIT, err);
+}
+
 static bool bat_check(const Vhdx *v, GError **err)
 {
     for (uint64_t b = 0; b < v->blocks; b++) {
         uint64_t at;
         VhdxState state = block_state(v, b, &at);
 
-        if (state == VHDX_PARTIAL || state == 4)
+        if ((state == VHDX_PARTIAL && !v->has_parent) || state == 4)
             return err_set(err, EINVAL, "Block %" PRIu64 " is in a state that it cannot be in, %d", b, state);
-        if (state != VHDX_PRESENT)
-            continue;
-        if (at > INT64_MAX - v->block)
-            return err_set(err, EINVAL, "Block %" PRIu64 " is at an impossible place", b);
-        if (at < VHDX_UNIT || range_hits(v->log, at, v->block) || range_hits(v->bat_range, at, v->block) ||
-            range_hits(v->metadata, at, v->block))
-            return err_set(err, EINVAL, "Block %" PRIu64 " overlaps headers or tables", b);
+        if ((state == VHDX_PRESENT || state == VHDX_PARTIAL) &&
+            !place_check(v, "Block", b, at, v->block, err))
+            return false;
+        if (state == VHDX_PARTIAL && !bitmap_check(v, b, err))
+            return false;
     }
     return true;
 }
@@ -64,25 +83,59 @@ CO bool vhdx_bat_load(Vhdx *v, GError **err)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-CO int vhdx_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
+/* Is block @b read from the parent as a whole? */
+static bool is_below(const Vhdx *v, uint64_t b)
+{
+    uint64_t at;
+
+    return v->has_parent && block_state(v, b, &at) == VHDX_ABSENT;
+}
+
+/* Blocks of the parent side by side are one run; of the others each is one, or several. */
+static CO int block_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
 {
     Vhdx *v = vhdx_of(n);
-    int r = 0;
+    uint64_t b = off / v->block, end = div_round_up(off + len, v->block), at;
+    VhdxState state;
+    bool here;
 
-    while (buf.len && r == 0) {
-        uint64_t within = off % v->block, len = MIN(buf.len, v->block - within), at;
-        Span part = span_slice(buf, 0, len);
+    state = block_state(v, b, &at);
+    here = state == VHDX_PRESENT || state == VHDX_PARTIAL;
+    e->host = edge_node(v->file);
+    while (is_below(v, b) && b + 1 < end && is_below(v, b + 1))
+        b++;
+    e->len = MIN((b + 1) * v->block - off, len);
+    if (state == VHDX_PARTIAL) {
+        int r = vhdx_sectors_find(v, b, off % v->block, &e->len, &here);
 
-        if (block_state(v, off / v->block, &at) != VHDX_PRESENT)
-            span_zero(part);
-        else if (at + within >= v->end)
-            r = -EIO;   /* the file was cut off */
-        else
-            r = edge_pread(v->file, at + within, part, 0);
-        off += len;
-        buf = span_slice(buf, len, buf.len - len);
+        if (r < 0)
+            return r;
     }
-    return r;
+    if (here && at + off % v->block >= v->end)
+        return -EIO;    /* the file was cut off */
+    e->host_off = at + off % v->block;
+    if (here)
+        e->flags = EXTENT_DATA | EXTENT_ALLOCATED | EXTENT_HOST;
+    else if (!is_below(v, off / v->block) && state != VHDX_PARTIAL)
+        e->flags = EXTENT_ZERO | EXTENT_ALLOCATED;
+    return 0;
+}
+
+CO int vhdx_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
+{
+    const Vhdx *v = vhdx_of(n);
+
+    if (v->has_parent)
+        return v->bat ? block_extent(n, off, len, precise, e) : -EPERM;
+    /* As the reference: all is data. */
+    e->flags = EXTENT_DATA | EXTENT_ALLOCATED;
+    e->len = len;
+    return 0;
+}
+
+CO int vhdx_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    return mapped_pread_by(block_extent, n, off, buf);
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */

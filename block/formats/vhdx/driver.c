@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The vhdx driver: opening, closing, information, and the table of operations. */
 #include "block/formats/vhdx/vhdx.h"
+#include "block/formats/mapped.h"
 #include "gen/schema.h"
 #include <string.h>
 
@@ -43,6 +44,10 @@ static CO bool open_image(Vhdx *v, OpenFlags flags, GError **err)
     if (!vhdx_header_load(v, err) || !log_open(v, flags, err) || !vhdx_regions_load(v, err) ||
         !vhdx_metadata_load(v, err))
         return false;
+    /* A check writes no more than what the log has. */
+    if (v->has_parent && !(flags & OPEN_CHECK) &&
+        !node_fall_back_read_only(v->node, "Differencing VHDX images can only be read", err))
+        return false;
     node_set_size(v->node, v->size);
     return flags & OPEN_NO_IO || vhdx_bat_load(v, err);
 }
@@ -51,6 +56,7 @@ static void free_all(Vhdx *v)
 {
     g_free(v->bat);
     g_free(v->bat_dirty);
+    g_free(v->sectors);
     *v = (Vhdx){ .node = v->node, .file = v->file };
 }
 
@@ -135,18 +141,22 @@ const BlockDriver block_vhdx = {
     .stays = "vhdx",
     .kind = BLK_FORMAT,
     .state_size = sizeof(Vhdx),
+    .reads_backing = true,
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
     .probe = vhdx_probe,
     .open = vhdx_open,
+    .backing_check = vhdx_backing_check,
     .inactivate = vhdx_inactivate,
     .activate = vhdx_activate,
     .close = vhdx_close,
     .create_opts = create_opts_vhdx,
     .create = vhdx_create,
     .pread = vhdx_pread,
+    .reads_through = mapped_reads_through,
     .pwrite = vhdx_pwrite,
     .zero = vhdx_zero,
     .flush = vhdx_flush,
+    .extent = vhdx_extent,
     .check = vhdx_check,
     .info = vhdx_info,
     .has_zero_init = vhdx_has_zero_init,

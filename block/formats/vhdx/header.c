@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Headers, regions and metadata. */
 #include "block/formats/vhdx/vhdx.h"
+#include "block/formats/mapped.h"
 #include "util/crc32c.h"
 #include <inttypes.h>
 #include <string.h>
 
 /* ---- identities ----------------------------------------------------------------------------- */
 
+/* Where in the bytes the pairs of digits of the text go. */
+static const uint8_t guid_places[] = { 3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15 };
+
 VhdxGuid vhdx_guid_of(const char *text)
 {
-    /* Where in the bytes the pairs of digits of the text go. */
-    static const uint8_t places[] = { 3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15 };
     VhdxGuid g;
 
-    for (size_t i = 0; i < sizeof(places); i++) {
+    for (size_t i = 0; i < sizeof(guid_places); i++) {
         while (*text == '-')
             text++;
-        g.b[places[i]] = (uint8_t)(g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]));
+        g.b[guid_places[i]] = (uint8_t)(g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]));
         text += 2;
     }
     return g;
@@ -39,6 +41,15 @@ VhdxGuid vhdx_guid_new(void)
     g_autofree char *text = g_uuid_string_random();
 
     return vhdx_guid_of(text);
+}
+
+char *vhdx_guid_text(const VhdxGuid *g)
+{
+    uint8_t big_endian[16];
+
+    for (size_t i = 0; i < sizeof(guid_places); i++)
+        big_endian[i] = g->b[guid_places[i]];
+    return uuid_text(big_endian);
 }
 
 uint32_t vhdx_checksum(const void *data, size_t len)
@@ -175,9 +186,10 @@ CO bool vhdx_regions_load(Vhdx *v, GError **err)
 typedef struct {
     bool parameters, size, logical;
     uint32_t flags;
+    const VhdxItem *locator;
 } Found;
 
-/* Reads the number of @len bytes that item @i is. */
+/* Reads the @len bytes that item @i is. */
 static CO bool item_read(Vhdx *v, const VhdxItem *i, void *to, uint32_t len, GError **err)
 {
     uint64_t at = le32_get(i->at);
@@ -188,6 +200,20 @@ static CO bool item_read(Vhdx *v, const VhdxItem *i, void *to, uint32_t len, GEr
                        ", is not where it may be", le32_get(i->len), at);
     r = edge_pread_buf(v->file, v->metadata.at + at, to, len);
     return r >= 0 || err_set_errno(err, r, "Could not read the metadata");
+}
+
+static CO bool parent_load(Vhdx *v, const VhdxItem *locator, GError **err)
+{
+    uint32_t len = locator ? le32_get(locator->len) : 0;
+    g_autofree uint8_t *data = NULL;
+
+    if (!locator)
+        return err_set(err, EINVAL, "The image has a parent, but no parent locator says which");
+    if (len > VHDX_LOCATOR_MAX)
+        return err_set(err, EINVAL, "The parent locator has %" PRIu32 " bytes, more than %d", len,
+                       VHDX_LOCATOR_MAX);
+    data = g_malloc(MAX(len, 1));
+    return item_read(v, locator, data, len, err) && vhdx_parent_load(v, data, len, err);
 }
 
 static CO bool item_load(Vhdx *v, const VhdxItem *i, Found *f, GError **err)
@@ -210,8 +236,10 @@ static CO bool item_load(Vhdx *v, const VhdxItem *i, Found *f, GError **err)
             return false;
         v->logical = le32_at(raw);
         f->logical = true;
+    } else if (vhdx_guid_is(&i->id, VHDX_ITEM_PARENT)) {
+        f->locator = i;
     } else if (le32_get(i->flags) & VHDX_ITEM_REQUIRED && !vhdx_guid_is(&i->id, VHDX_ITEM_PAGE_83) &&
-               !vhdx_guid_is(&i->id, VHDX_ITEM_PHYSICAL) && !vhdx_guid_is(&i->id, VHDX_ITEM_PARENT)) {
+               !vhdx_guid_is(&i->id, VHDX_ITEM_PHYSICAL)) {
         return err_set(err, ENOTSUP, "There is an item of metadata of an unknown kind that must be "
                        "understood");
     }
@@ -222,8 +250,6 @@ static bool metadata_check(Vhdx *v, const Found *f, GError **err)
 {
     if (!f->parameters || !f->size || !f->logical)
         return err_set(err, EINVAL, "The metadata lack the size of the disk, of blocks or of sectors");
-    if (f->flags & VHDX_HAS_PARENT)
-        return err_set(err, ENOTSUP, "This is a differencing image, which cannot be read here yet");
     if (!is_power_of_2(v->block) || v->block < VHDX_BLOCK_MIN || v->block > VHDX_BLOCK_MAX)
         return err_set(err, EINVAL, "Blocks of %" PRIu64 " bytes cannot be: 1 to 256 MiB can, in powers of 2",
                        v->block);
@@ -232,10 +258,12 @@ static bool metadata_check(Vhdx *v, const Found *f, GError **err)
     if (v->size > VHDX_SIZE_MAX || v->size % v->logical)
         return err_set(err, EINVAL, "A disk of %" PRIu64 " bytes cannot be: at most 64 TiB can, in whole "
                        "sectors", v->size);
-    v->keeps_blocks = f->flags & VHDX_KEEPS_BLOCKS;
+    v->has_parent = f->flags & VHDX_HAS_PARENT;
+    v->keeps_blocks = !v->has_parent && f->flags & VHDX_KEEPS_BLOCKS;
     v->ratio = vhdx_ratio(v->block, v->logical);
     v->blocks = div_round_up(v->size, v->block);
-    v->bat_entries = vhdx_entries(v->blocks, v->ratio);
+    v->bat_entries = v->has_parent ? div_round_up(v->blocks, v->ratio) * (v->ratio + 1)
+                                   : vhdx_entries(v->blocks, v->ratio);
     if (v->bat_entries > v->bat_range.len / sizeof(le64))
         return err_set(err, EINVAL, "The BAT of %" PRIu64 " bytes is too small for %" PRIu64 " blocks",
                        v->bat_range.len, v->blocks);
@@ -255,5 +283,5 @@ CO bool vhdx_metadata_load(Vhdx *v, GError **err)
     for (uint32_t i = 0; i < le16_get(t->count); i++)
         if (!item_load(v, &t->items[i], &f, err))
             return false;
-    return metadata_check(v, &f, err);
+    return metadata_check(v, &f, err) && (!v->has_parent || parent_load(v, f.locator, err));
 }

@@ -26,6 +26,7 @@ enum {
     VHDX_HEADER_1 = 64 << 10, VHDX_HEADER_2 = 128 << 10,
     VHDX_REGIONS_1 = 192 << 10, VHDX_REGIONS_2 = 256 << 10,
     VHDX_LOG_MIN = 1 << 20,
+    VHDX_LOCATOR_MAX = 1 << 20,     /* a sum of texts of 64 KiB */
     VHDX_BLOCK_MIN = 1 << 20, VHDX_BLOCK_MAX = 256 << 20,
 };
 #define VHDX_UNIT MiB               /* of what is in the file */
@@ -40,6 +41,7 @@ bool vhdx_guid_is(const VhdxGuid *g, const char *text);
 bool vhdx_guid_is_zero(const VhdxGuid *g);
 VhdxGuid vhdx_guid_of(const char *text);
 VhdxGuid vhdx_guid_new(void);
+char *vhdx_guid_text(const VhdxGuid *g); /* the caller frees */
 
 typedef struct {
     uint8_t magic[4];       /* "head" */
@@ -134,6 +136,12 @@ typedef struct {
     uint64_t log_next;      /* bytes, in the log */
     CoMutex lock;           /* flushing, headers, taking space */
     RangeLock allocating;
+
+    /* Differencing images. */
+    bool has_parent;
+    VhdxGuid parent[2];     /* either is that of the parent's data; often the same */
+    uint8_t *sectors;       /* the part of the sector bitmap that one block has; NULL: of none yet */
+    uint64_t sectors_of;
 } Vhdx;
 
 static inline Vhdx *vhdx_of(const Node *n)
@@ -145,6 +153,12 @@ static inline Vhdx *vhdx_of(const Node *n)
 static inline uint64_t vhdx_entry(const Vhdx *v, uint64_t b)
 {
     return b + b / v->ratio;
+}
+
+/* The entry of the bitmap that block @b shares with its neighbours. */
+static inline uint64_t vhdx_bitmap_entry(const Vhdx *v, uint64_t b)
+{
+    return (b / v->ratio + 1) * (v->ratio + 1) - 1;
 }
 
 static inline uint64_t vhdx_entries(uint64_t blocks, uint64_t ratio)
@@ -181,6 +195,18 @@ CO bool vhdx_bat_load(Vhdx *v, GError **err);
 CO int vhdx_pread(Node *n, uint64_t off, Span buf, ReqFlags flags);
 CO int vhdx_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags);
 CO int vhdx_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
+
+CO int vhdx_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
+
+/* parent.c: differencing images */
+/* Takes from the parent locator, @len bytes at @data, who the parent is. */
+bool vhdx_parent_load(Vhdx *v, const uint8_t *data, size_t len, GError **err);
+CO bool vhdx_backing_check(Node *n, Node *backing, GError **err);
+/*
+ * *@len bytes from @within on of block @b, which is there in part, are of the image (*@here) or of the parent;
+ * shortens *@len to where that changes. 0 or a negative errno.
+ */
+CO int vhdx_sectors_find(Vhdx *v, uint64_t b, uint64_t within, uint64_t *len, bool *here);
 
 /* create.c */
 CO bool vhdx_create(const char *filename, json_t *opts, GError **err);

@@ -9,6 +9,7 @@
  *           grains, from a multiple of their size on
  */
 #include "block/formats/vmdk/vmdk.h"
+#include "block/pipe.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -179,7 +180,7 @@ static Layout layout_of(uint64_t size)
 
 static void header_make(const Create *c, uint64_t size, const Layout *l, uint8_t *h)
 {
-    uint32_t flags = 3 | (c->zeroed ? 4 : 0) | (c->sub->compressed ? 3 << 16 : 0);
+    uint32_t flags = 1 | (l->dir2 ? 2 : 0) | (c->zeroed ? 4 : 0) | (c->sub->compressed ? 3 << 16 : 0);
 
     memset(h, 0, VMDK_SECTOR);
     memcpy(h, "KDMV", 4);
@@ -287,6 +288,41 @@ static CO bool descriptor_write(const char *filename, json_t *opts, Handle *h, c
                        DESC_LEN * VMDK_SECTOR);
     r = handle_pwrite(h ? h : own, h ? DESC_AT * VMDK_SECTOR : 0, span_of_const(text, len), 0);
     return r >= 0 || err_set_errno(err, r, "Could not write the descriptor of '%s'", filename);
+}
+
+/* What precedes the grains, for an image that has its directory at the end. */
+static CO int ahead_write(Handle *pipe, const uint8_t header[VMDK_SECTOR], const char *text)
+{
+    g_autofree char *room = g_malloc0((GRAIN - DESC_AT) * VMDK_SECTOR);
+    int r = pipe_append(pipe, header, VMDK_SECTOR);
+
+    memcpy(room, text, strlen(text));
+    return r < 0 ? r : pipe_append(pipe, room, (GRAIN - DESC_AT) * VMDK_SECTOR);
+}
+
+CO bool vmdk_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint64_t *end, GError **err)
+{
+    Create c = { .parent_cid = (uint32_t)VMDK_NO_CID };
+    Layout l = { .dir = VMDK_DIR_AT_END, .overhead = GRAIN };
+    g_autoptr(GString) lines = g_string_new(NULL);
+    uint8_t header[VMDK_SECTOR];
+    g_autofree char *text = NULL;
+    int r;
+
+    if (!options_read(opts, &c, err))
+        return false;
+    if (!c.sub->compressed || c.parent || c.zeroed)
+        return err_set(err, ENOTSUP, "Of VMDK images, only those of subformat=streamOptimized, without zeroed_grain "
+                       "and backing file, can be written to standard output");
+    header_make(&c, c.size, &l, header);
+    extent_line(&c, lines, "disk.vmdk", c.size);
+    text = descriptor_make(&c, lines->str);
+    if (strlen(text) > DESC_LEN * VMDK_SECTOR)
+        return err_set(err, EINVAL, "The versions do not fit into the descriptor of %d bytes",
+                       DESC_LEN * VMDK_SECTOR);
+    r = ahead_write(pipe, header, text);
+    *end = 0;
+    return r < 0 ? err_set_errno(err, r, "Could not write the header") : vmdk_pipe_start(pipe, c.size, header, err);
 }
 
 CO bool vmdk_create(const char *filename, json_t *opts, GError **err)

@@ -401,6 +401,7 @@ const BlockDriver block_vmdk = {
     .close = vmdk_close,
     .create_opts = create_opts_vmdk,
     .create = vmdk_create,
+    .create_ahead = vmdk_create_ahead,
     .pread = vmdk_pread,
     .reads_through = vmdk_reads_through,
     .pwrite = vmdk_pwrite,

@@ -31,10 +31,7 @@ enum {
     FLAG_MARKERS = 1 << 17,
     COMPRESSION_DEFLATE = 1,
     VERSION_MAX = 3,
-    MARKER_END = 0,
-    MARKER_FOOTER = 3,
 };
-#define DIR_AT_END UINT64_MAX   /* the header at the end of the file counts */
 
 /* "Virtual Disk Format", ESX Server Sparse Extents. */
 typedef struct {
@@ -49,15 +46,6 @@ typedef struct {
 } CowdHeader;
 
 enum { COWD_TABLE_LEN = 4096 };
-
-/* A special sector of a stream. */
-typedef struct {
-    le64 value;
-    le32 size;
-    le32 type;
-    uint8_t pad[496];
-} Marker;
-G_STATIC_ASSERT(sizeof(Marker) == VMDK_SECTOR);
 
 VmdkExtent *vmdk_extent_new(Vmdk *v, VmdkKind kind, const char *type, const char *filename, Edge *file)
 {
@@ -141,7 +129,7 @@ void vmdk_end_find(VmdkExtent *e)
 
 /* ---- hosted --------------------------------------------------------------------------------- */
 
-static bool marker_is(const Marker *m, uint64_t value, uint32_t type)
+static bool marker_is(const VmdkMarker *m, uint64_t value, uint32_t type)
 {
     return le64_get(m->value) == value && le32_get(m->size) == 0 && le32_get(m->type) == type;
 }
@@ -150,9 +138,9 @@ static bool marker_is(const Marker *m, uint64_t value, uint32_t type)
 static CO bool footer_read(VmdkExtent *e, HostedHeader *h, GError **err)
 {
     struct {
-        Marker footer;
+        VmdkMarker footer;
         HostedHeader header;
-        Marker end;
+        VmdkMarker end;
     } tail;
     uint64_t size = edge_size(e->file);
     int r;
@@ -162,8 +150,8 @@ static CO bool footer_read(VmdkExtent *e, HostedHeader *h, GError **err)
     r = edge_pread_buf(e->file, size - sizeof(tail), &tail, sizeof(tail));
     if (r < 0)
         return err_set_errno(err, r, "Could not read the footer of '%s'", e->filename);
-    if (!marker_is(&tail.footer, 1, MARKER_FOOTER) || memcmp(tail.header.magic, "KDMV", 4) ||
-        le64_get(tail.header.dir) == DIR_AT_END || !marker_is(&tail.end, 0, MARKER_END))
+    if (!marker_is(&tail.footer, 1, VMDK_MARKER_FOOTER) || memcmp(tail.header.magic, "KDMV", 4) ||
+        le64_get(tail.header.dir) == VMDK_DIR_AT_END || !marker_is(&tail.end, 0, VMDK_MARKER_END))
         return err_set(err, EINVAL, "'%s' has no footer where its header says: it may be cut off",
                        e->filename);
     *h = tail.header;
@@ -221,7 +209,7 @@ static CO bool hosted_load(VmdkExtent *e, bool head_only, uint64_t desc[2], GErr
         return err_set(err, EINVAL, "The descriptor in '%s' is at an impossible place", e->filename);
     if (desc && !le64_get(h.capacity))
         return true;
-    if (le64_get(h.dir) == DIR_AT_END && !footer_read(e, &h, err))
+    if (le64_get(h.dir) == VMDK_DIR_AT_END && !footer_read(e, &h, err))
         return false;
     e->table_len = le32_get(h.table_len);
     e->entry = sizeof(le32);

@@ -15,8 +15,8 @@ typedef struct {
     le32 len;
 } GrainMarker;
 
-enum { MARKER_LEN = 12, BATCH = 16 };
-G_STATIC_ASSERT(sizeof(GrainMarker) == MARKER_LEN);
+enum { BATCH = 16 };
+G_STATIC_ASSERT(sizeof(GrainMarker) == VMDK_GRAIN_MARKER_LEN);
 
 typedef struct VmdkCompress {
     ZlibStreams *streams;
@@ -70,23 +70,23 @@ static CO int stream_load(VmdkExtent *e, uint64_t host, uint8_t **mem, size_t *s
     got = read_some(e, host, in, room);
     if (got < 0)
         return (int)got;
-    *start = e->markers ? MARKER_LEN : 0;
+    *start = e->markers ? VMDK_GRAIN_MARKER_LEN : 0;
     *len = got - MIN(*start, got);
     if (e->markers) {
-        want = got < MARKER_LEN ? 0 : le32_get(((GrainMarker *)(void *)in)->len);
+        want = got < VMDK_GRAIN_MARKER_LEN ? 0 : le32_get(((GrainMarker *)(void *)in)->len);
         /* Deflate adds five bytes to each block that does not shrink: no honest stream is longer. */
         if (!want || want > e->grain + e->grain / 8 + VMDK_SECTOR)
             return -EIO;
         if (want > *len && got == room) {
             g_free(g_steal_pointer(&in));
-            in = g_try_malloc(MARKER_LEN + want);
+            in = g_try_malloc(VMDK_GRAIN_MARKER_LEN + want);
             if (!in)
                 return -ENOMEM;
-            got = read_some(e, host, in, MARKER_LEN + want);
+            got = read_some(e, host, in, VMDK_GRAIN_MARKER_LEN + want);
             if (got < 0)
                 return (int)got;
         }
-        if (got < (int64_t)(MARKER_LEN + want))
+        if (got < (int64_t)(VMDK_GRAIN_MARKER_LEN + want))
             return -EIO;
         *len = want;
     }
@@ -152,19 +152,19 @@ static CO void deflate_one(void *arg)
     size_t room = zlib_stream_bound(d->e->grain), len = 0;
     g_autofree uint8_t *in = g_try_malloc(d->e->grain);
 
-    d->out = g_try_malloc0(MARKER_LEN + room + VMDK_SECTOR);
+    d->out = g_try_malloc0(VMDK_GRAIN_MARKER_LEN + room + VMDK_SECTOR);
     d->result = -ENOMEM;
     if (!in || !d->out)
         return;
     span_read(d->data, in);
     memset(in + d->data.len, 0, d->e->grain - d->data.len);
-    d->result = zlib_stream_deflate(d->e->image->compress->streams, in, d->e->grain, d->out + MARKER_LEN, room,
+    d->result = zlib_stream_deflate(d->e->image->compress->streams, in, d->e->grain, d->out + VMDK_GRAIN_MARKER_LEN, room,
                                     &len);
     if (d->result < 0)
         return;
     le64_put(d->out, d->grain * (d->e->grain / VMDK_SECTOR));
     le32_put(d->out + 8, len);
-    d->len = round_up(MARKER_LEN + len, VMDK_SECTOR);
+    d->len = round_up(VMDK_GRAIN_MARKER_LEN + len, VMDK_SECTOR);
 }
 
 /* Deflates up to BATCH grains from the start of @buf; returns how many. */

@@ -93,6 +93,19 @@ typedef struct {
     RangeLock allocating;
 } VmdkExtent;
 
+/* A special sector of a stream. */
+typedef struct {
+    le64 value;
+    le32 size;
+    le32 type;
+    uint8_t pad[496];
+} VmdkMarker;
+G_STATIC_ASSERT(sizeof(VmdkMarker) == VMDK_SECTOR);
+
+typedef enum { VMDK_MARKER_END, VMDK_MARKER_TABLE, VMDK_MARKER_DIRECTORY, VMDK_MARKER_FOOTER } VmdkMarkerType;
+enum { VMDK_GRAIN_MARKER_LEN = 12 };    /* of the marker before a compressed grain: its sector, its length */
+#define VMDK_DIR_AT_END UINT64_MAX      /* as the place of the directory: the header at the end counts */
+
 struct Vmdk {
     Node *node;
     VmdkDescriptor *desc;
@@ -166,6 +179,16 @@ int vmdk_parent_check(Vmdk *v);
 
 /* create.c */
 CO bool vmdk_create(const char *filename, json_t *opts, GError **err);
+
+struct PipeSource;
+CO bool vmdk_create_ahead(Handle *pipe, json_t *opts, const struct PipeSource *s, uint64_t *end, GError **err);
+
+/* pipe.c */
+/*
+ * Grains of @size bytes of disk are written to @pipe from now on, and what follows them. Of @header, which was
+ * written before, a copy with the place of the directory becomes the footer.
+ */
+bool vmdk_pipe_start(Handle *pipe, uint64_t size, const uint8_t header[VMDK_SECTOR], GError **err);
 
 /* check.c */
 CO int vmdk_check(Node *n, CheckResult *result, CheckFix fix, FILE *out, GError **err);

@@ -285,7 +285,8 @@ static CO void fuzz_run(void *arg)
                      ? memdisk_new_scratch("data", image, len / 2, f->format->disk_max) : NULL;
     json_t *options = json_pack("{s:s, s:s}", "driver", f->format->driver, "file", "disk");
 
-    if (memdisk_format_has_backing(f->format->driver))
+    /* What an image names must not be opened. */
+    if (memdisk_format_has_backing(f->format->driver) || driver_find(f->format->driver)->reads_backing)
         json_put(options, "backing", json_null());
     if (f->format->add_options)
         f->format->add_options(options, image, len, f->data[0]);
