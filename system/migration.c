@@ -657,18 +657,6 @@ static CO bool receive(CarriedState *carried, GError **err)
     return ok;
 }
 
-static void tell_devices(void)
-{
-    machine_lock();
-    for (guint i = 0; i < mig.machine->devices->len; i++) {
-        Device *d = mig.machine->devices->pdata[i];
-
-        if (d->cls->arrived)
-            d->cls->arrived(d);
-    }
-    machine_unlock();
-}
-
 static CO void await_guest(void *arg)
 {
     g_autoptr(GError) err = NULL;
@@ -696,7 +684,6 @@ static CO void await_guest(void *arg)
         return;
     }
     stages_mark(&mig.stages, "images", NULL);
-    tell_devices();
     if (runs) {
         run_state_stop(STATE_PAUSED);
         if (run_state_guest_starts())

@@ -7,10 +7,13 @@
 #include "hw/sleeper.h"
 #include "hw/virtio/device.h"
 #include "hw/virtio/net-offload.h"
+#include "hw/virtio/section.h"
 #include "io/co-lock.h"
 #include "net/net.h"
 #include "util/endian.h"
 #include "util/err.h"
+#include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 enum {
@@ -240,7 +243,9 @@ static bool net_receive(void *opaque, Span packet)
     memset(start, 0, sizeof(start));
     span_read(span_slice(packet, 0, MIN(packet.len, sizeof(start))), start);
     machine_lock();
-    if (virtio_is_running(&s->virtio) && s->virtio.ring[RECEIVE].ready && s->status & LINK_UP &&
+    if (s->virtio.is_paused)
+        taken = false;
+    else if (virtio_is_running(&s->virtio) && s->virtio.ring[RECEIVE].ready && s->status & LINK_UP &&
         is_wanted(s, start) && may_come(s, header)) {
         /* The host has checked the sum, or nothing but memory lies between. */
         if (!has_header && offloads(s) & F_GUEST_CSUM && netdev_is_checked(s->netdev))
@@ -573,7 +578,114 @@ static void net_config_write(VirtioDevice *d, unsigned offset, uint8_t value)
         s->mac[offset] = value;
 }
 
+/* ---- migration ------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint8_t mac[NET_MAC_SIZE], vlans[VLANS / 8], macs[MACS_MAX][NET_MAC_SIZE];
+    uint32_t tx_waiting, mergeable, mac_count, has_header;
+    uint16_t status;
+    uint8_t promisc, allmulti, multi_overflow, uni_overflow, alluni, nomulti, nouni, nobcast, has_ufo;
+    uint64_t offloads;
+} NetImage;
+
+static uint32_t macs_present(const void *image)
+{
+    return ((const NetImage *)image)->mac_count;
+}
+
+static uint32_t offloads_present(const void *image)
+{
+    return !!(virtio_part_features(image) & F_GUEST_OFFLOADS);
+}
+
+static const StateField net_fields[] = {
+    STATE_BYTES("mac", NetImage, mac), STATE_U("vqs[0].tx_waiting", NetImage, tx_waiting),
+    STATE_U("mergeable_rx_bufs", NetImage, mergeable), STATE_U("status", NetImage, status),
+    STATE_U("promisc", NetImage, promisc), STATE_U("allmulti", NetImage, allmulti),
+    STATE_U("mac_table.in_use", NetImage, mac_count),
+    STATE_SOME(STATE_BUFFER, "mac_table.macs", NetImage, macs, NULL, macs_present),
+    STATE_BYTES("vlans", NetImage, vlans), STATE_U("has_vnet_hdr", NetImage, has_header),
+    STATE_U("mac_table.multi_overflow", NetImage, multi_overflow),
+    STATE_U("mac_table.uni_overflow", NetImage, uni_overflow), STATE_U("alluni", NetImage, alluni),
+    STATE_U("nomulti", NetImage, nomulti), STATE_U("nouni", NetImage, nouni),
+    STATE_U("nobcast", NetImage, nobcast), STATE_U("has_ufo", NetImage, has_ufo),
+    { "curr_guest_offloads", STATE_UINT, offsetof(NetImage, offloads), sizeof(uint64_t), 1, 0, NULL, 0,
+      offloads_present }, {}
+};
+static const StateLayout net_layout = { "virtio-net-device", 11, 11, sizeof(NetImage), net_fields };
+
+static void net_save(const VirtioDevice *d, void *part)
+{
+    const VirtioNet *s = (const VirtioNet *)d;
+    NetImage *i = part;
+
+    *i = (NetImage){
+        .mergeable = virtio_has(d, F_MRG_RXBUF), .mac_count = s->mac_count,
+        .has_header = s->netdev && netdev_has_header(s->netdev), .status = s->status,
+        .promisc = s->promisc, .allmulti = s->allmulti, .multi_overflow = s->multi_overflow,
+        .uni_overflow = s->uni_overflow, .alluni = s->alluni, .nomulti = s->nomulti,
+        .nouni = s->nouni, .nobcast = s->nobcast, .offloads = offloads(s),
+    };
+    memcpy(i->mac, s->mac, sizeof(i->mac));
+    memcpy(i->macs, s->macs, sizeof(i->macs));
+    /* A driver that chooses no VLANs gets all. */
+    if (virtio_has(d, F_CTRL_VLAN))
+        memcpy(i->vlans, s->vlans, sizeof(i->vlans));
+    else
+        memset(i->vlans, 0xff, sizeof(i->vlans));
+}
+
+/* Addresses of stations come before those of groups. */
+static unsigned first_group(const VirtioNet *s)
+{
+    unsigned i = 0;
+
+    while (i < s->mac_count && !(s->macs[NET_MAC_SIZE * i] & 1))
+        i++;
+    return i;
+}
+
+static bool net_load(VirtioDevice *d, const void *part, const uint8_t *config, GError **err)
+{
+    VirtioNet *s = (VirtioNet *)d;
+    const NetImage *i = part;
+
+    if (i->offloads & ~(d->features & OFFLOADS_MASK))
+        return err_set(err, EINVAL, "Its driver has chosen offloads 0x%" PRIx64 ", which it has not "
+                       "agreed on", i->offloads);
+    memcpy(s->mac, i->mac, sizeof(i->mac));
+    memcpy(s->macs, i->macs, sizeof(i->macs));
+    memcpy(s->vlans, i->vlans, sizeof(i->vlans));
+    s->mac_count = i->mac_count;
+    s->first_multi = first_group(s);
+    s->status = i->status & (LINK_UP | ANNOUNCE);
+    s->promisc = i->promisc;
+    s->allmulti = i->allmulti;
+    s->multi_overflow = i->multi_overflow;
+    s->uni_overflow = i->uni_overflow;
+    s->alluni = i->alluni;
+    s->nomulti = i->nomulti;
+    s->nouni = i->nouni;
+    s->nobcast = i->nobcast;
+    s->offloads_set = virtio_has(d, F_GUEST_OFFLOADS);
+    s->offloads = i->offloads;
+    s->kicked = s->is_full = s->lacks_room = false;
+    return true;
+}
+
+/* With multiqueue, which is not there, the configuration in streams would be longer, too. */
+static unsigned net_config_size(const VirtioDevice *d)
+{
+    return ((const VirtioNet *)d)->host_mtu ? CONFIG_SIZE : CONFIG_PAIRS;
+}
+
+static const VirtioPart net_part = {
+    .name = "virtio-net", .version = 11, .config_size = net_config_size, .layout = &net_layout,
+    .save = net_save, .load = net_load,
+};
+
 static const VirtioType net_type = {
+    .part = &net_part,
     .id = ID,
     .queues = 3,
     .features = net_features,
@@ -745,6 +857,7 @@ static CO void net_disconnect(Device *d)
 const DeviceClass device_virtio_net = {
     .name = "virtio-net-device",
     .bus = "virtio-bus",
+    .is_stateless = true,
     .size = sizeof(VirtioNet),
     .properties = net_properties,
     .defaults = net_defaults,
