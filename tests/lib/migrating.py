@@ -90,8 +90,8 @@ class Emulator(Talker):
         return info
 
 
-def source(*options, **more):
-    return Emulator('source', '-kernel', build('pages'), *options, **more)
+def source(*options, name='source', **more):
+    return Emulator(name, '-kernel', build('pages'), *options, **more)
 
 
 def target(uri, *options, name='target', **more):
