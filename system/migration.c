@@ -17,6 +17,7 @@
 #include "system/migration-settings.h"
 #include "system/migration-throttle.h"
 #include "system/sections.h"
+#include "system/vcpu.h"
 #include "tools/complain.h"
 #include "util/endian.h"
 #include "util/err.h"
@@ -441,6 +442,8 @@ static CO bool send_guest(MigSource *s, MachineState *before, GError **err)
         return err_set(err, EBUSY, "The guest has stopped in a state that streams do not carry");
     run_state_stop(STATE_FINISH_MIGRATE);
     stages_mark(&mig.stages, "stop", NULL);
+    if (!vcpus_check_read(mig.machine, err))
+        return false;
     return switch_over(s, *before, err);
 }
 
