@@ -178,4 +178,33 @@ def such_a_line_goes_to_the_reference_and_back():
         a_line_is_cut_by_moving(packed, EMULATOR, REFERENCE_EMULATOR, EMULATOR)
 
 
+@case
+def devices_that_make_no_sense_are_refused():
+    """The guest does not start, and the message says where."""
+    with start('on') as a:
+        a.await_rounds()
+        a.answer('stop')
+        a.migrate('exec:cat >saved')
+    whole = pathlib.Path('saved').read_bytes()
+    macs = bytes.fromhex('00000002020000000007')
+    ports = bytes.fromhex('0000001f0000000300000002')
+    disk = b'/0:0:0/scsi-disk' + bytes.fromhex('0000000000000001')
+    packed = b'virtio/packed_virtqueues' + bytes.fromhex('00000001')
+    for part, offset, new, words in (
+            (macs, 0, b'\0\0\0\x41', "field 'mac_table.macs': There are 65 of them, and at most 64"),
+            (macs, 0, b'\xff\xff\xff\xff', "field 'mac_table.macs': There are 4294967295 of them"),
+            (ports, 7, b'\x07', 'It has 31 ports, 0x7 of them in use; here it has 31 and 0x3'),
+            (ports, 11, b'\xff', "field 'port': There are 255 of them"),
+            (disk, len(disk) + 104, b'\1', "field 'waiting requests': There are 1 of them"),
+            (packed, len(packed), b'\x7f\xff', 'Queue 0 of 32 entries is not in memory, or too long'),
+            (packed, len(packed) + 2, b'\2', "field 'last_avail_wrap_counter': The value 2")):
+        at = whole.index(part) + offset
+        broken = whole[:at] + new + whole[at + len(new):]
+        pathlib.Path('broken').write_bytes(broken)
+        with User('target', '-incoming', 'exec:cat broken', packed='on') as b:
+            assert b.process.wait(PATIENCE) == 1
+            told = b.process.stderr.read().decode()
+        assert words in told, (words, told)
+
+
 main('migration-devices', 'system')
