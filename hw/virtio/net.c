@@ -4,79 +4,23 @@
  * netdev; those of the netdev are written to the guest's memory at once, or wait there for room.
  */
 #include "gen/qmp.h"
-#include "hw/sleeper.h"
-#include "hw/virtio/device.h"
+#include "hw/virtio/net.h"
 #include "hw/virtio/net-offload.h"
-#include "hw/virtio/section.h"
-#include "io/co-lock.h"
-#include "net/net.h"
 #include "util/endian.h"
 #include "util/err.h"
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 enum {
     ID = 1, QUEUE_SIZE = 256, CONTROL_QUEUE_SIZE = 64, RECEIVE = 0, TRANSMIT = 1, CONTROL = 2,
     ETHERNET = 14, BATCH = 64, CHAINS_MAX = 64,
 
-    CONFIG_STATUS = 6, CONFIG_PAIRS = 8, CONFIG_MTU = 10, CONFIG_SIZE = 12,
-    LINK_UP = 1, ANNOUNCE = 2,
-
     CLASS_RX = 0, CLASS_MAC = 1, CLASS_VLAN = 2, CLASS_ANNOUNCE = 3, CLASS_OFFLOADS = 5,
     RX_PROMISC = 0, RX_ALLMULTI = 1, RX_ALLUNI = 2, RX_NOMULTI = 3, RX_NOUNI = 4, RX_NOBCAST = 5,
     MAC_TABLE_SET = 0, MAC_ADDR_SET = 1, VLAN_ADD = 0, VLAN_DEL = 1,
 
-    MACS_MAX = 64, VLANS = 4096, TAGGED = 0x8100, MTU_MIN = 68,
+    TAGGED = 0x8100, MTU_MIN = 68,
 };
-
-#define F_CSUM (UINT64_C(1) << 0)
-#define F_GUEST_CSUM (UINT64_C(1) << 1)
-#define F_GUEST_OFFLOADS (UINT64_C(1) << 2)
-#define F_MTU (UINT64_C(1) << 3)
-#define F_MAC (UINT64_C(1) << 5)
-#define F_GUEST_TSO4 (UINT64_C(1) << 7)
-#define F_GUEST_TSO6 (UINT64_C(1) << 8)
-#define F_GUEST_ECN (UINT64_C(1) << 9)
-#define F_HOST_TSO4 (UINT64_C(1) << 11)
-#define F_HOST_TSO6 (UINT64_C(1) << 12)
-#define F_MRG_RXBUF (UINT64_C(1) << 15)
-#define F_STATUS (UINT64_C(1) << 16)
-#define F_CTRL_VQ (UINT64_C(1) << 17)
-#define F_CTRL_RX (UINT64_C(1) << 18)
-#define F_CTRL_VLAN (UINT64_C(1) << 19)
-#define F_CTRL_RX_EXTRA (UINT64_C(1) << 20)
-#define F_GUEST_ANNOUNCE (UINT64_C(1) << 21)
-#define F_CTRL_MAC (UINT64_C(1) << 23)
-#define OFFLOADS_MASK (F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN)
-
-typedef struct {
-    VirtioDevice virtio;
-    /* Properties. */
-    char *netdev_id, *mac_text;
-    uint16_t host_mtu, rx_queue_size, tx_queue_size;
-    bool mergeable_wanted, csum_wanted, tso_wanted, control_wanted;
-    uint8_t first_mac[NET_MAC_SIZE]; /* which the guest may change until it is reset */
-
-    Netdev *netdev;   /* NULL: the cable leads nowhere */
-    CoGroup running;
-    Sleeper sender;
-    bool kicked, ending, is_full, told_of_filter;
-    bool lacks_room, has_room; /* the netdev was refused a packet; it may try again */
-    unsigned told_offloads;    /* of the netdev */
-    RingChain sent, first, next; /* of the main loop */
-
-    /* State of the guest. */
-    uint8_t mac[NET_MAC_SIZE];
-    uint16_t status;
-    uint8_t promisc, allmulti, alluni, nomulti, nouni, nobcast;
-    uint32_t mac_count, first_multi;    /* entries; those from .first_multi on are multicast */
-    uint8_t macs[MACS_MAX * NET_MAC_SIZE];
-    uint8_t multi_overflow, uni_overflow;
-    uint32_t vlans[VLANS / 32];
-    uint8_t offloads_set;
-    uint64_t offloads;                  /* that the guest has chosen, if .offloads_set */
-} VirtioNet;
 
 static const Property net_properties[] = {
     VIRTIO_PROPERTIES,
@@ -96,8 +40,7 @@ static const Property net_properties[] = {
     PROPERTY("ctrl_vq", DEVICE_BOOL, VirtioNet, control_wanted, "there is a control queue [on]"), {}
 };
 
-/* What the guest lets packets be that it receives. */
-static uint64_t offloads(const VirtioNet *s)
+uint64_t net_offloads(const VirtioNet *s)
 {
     return (s->offloads_set ? s->offloads : s->virtio.features) & OFFLOADS_MASK;
 }
@@ -214,7 +157,7 @@ static bool give_or_wait(VirtioNet *s, uint8_t *header, Span frame)
 /* Packets that are not whole come only as the guest has agreed to. */
 static bool may_come(const VirtioNet *s, const uint8_t *header)
 {
-    uint64_t has = offloads(s);
+    uint64_t has = net_offloads(s);
 
     switch (header[1] & ~NET_HEADER_ECN) {
     case NET_HEADER_GSO_NONE:
@@ -248,7 +191,7 @@ static bool net_receive(void *opaque, Span packet)
     else if (virtio_is_running(&s->virtio) && s->virtio.ring[RECEIVE].ready && s->status & LINK_UP &&
         is_wanted(s, start) && may_come(s, header)) {
         /* The host has checked the sum, or nothing but memory lies between. */
-        if (!has_header && offloads(s) & F_GUEST_CSUM && netdev_is_checked(s->netdev))
+        if (!has_header && net_offloads(s) & F_GUEST_CSUM && netdev_is_checked(s->netdev))
             header[0] = NET_HEADER_DATA_VALID;
         taken = give_or_wait(s, header, packet);
     }
@@ -322,7 +265,7 @@ static CO void send_all(VirtioNet *s)
 
 static unsigned netdev_offloads(const VirtioNet *s)
 {
-    uint64_t f = offloads(s);
+    uint64_t f = net_offloads(s);
 
     return (f & F_GUEST_CSUM ? NET_RECEIVES_UNSUMMED : 0) |
            (f & F_GUEST_TSO4 ? NET_RECEIVES_TSO4 : 0) | (f & F_GUEST_TSO6 ? NET_RECEIVES_TSO6 : 0) |
@@ -577,112 +520,6 @@ static void net_config_write(VirtioDevice *d, unsigned offset, uint8_t value)
     if (offset < NET_MAC_SIZE && !virtio_has(d, F_CTRL_MAC))
         s->mac[offset] = value;
 }
-
-/* ---- migration ------------------------------------------------------------------------------- */
-
-typedef struct {
-    uint8_t mac[NET_MAC_SIZE], vlans[VLANS / 8], macs[MACS_MAX][NET_MAC_SIZE];
-    uint32_t tx_waiting, mergeable, mac_count, has_header;
-    uint16_t status;
-    uint8_t promisc, allmulti, multi_overflow, uni_overflow, alluni, nomulti, nouni, nobcast, has_ufo;
-    uint64_t offloads;
-} NetImage;
-
-static uint32_t macs_present(const void *image)
-{
-    return ((const NetImage *)image)->mac_count;
-}
-
-static uint32_t offloads_present(const void *image)
-{
-    return !!(virtio_part_features(image) & F_GUEST_OFFLOADS);
-}
-
-static const StateField net_fields[] = {
-    STATE_BYTES("mac", NetImage, mac), STATE_U("vqs[0].tx_waiting", NetImage, tx_waiting),
-    STATE_U("mergeable_rx_bufs", NetImage, mergeable), STATE_U("status", NetImage, status),
-    STATE_U("promisc", NetImage, promisc), STATE_U("allmulti", NetImage, allmulti),
-    STATE_U("mac_table.in_use", NetImage, mac_count),
-    STATE_SOME(STATE_BUFFER, "mac_table.macs", NetImage, macs, NULL, macs_present),
-    STATE_BYTES("vlans", NetImage, vlans), STATE_U("has_vnet_hdr", NetImage, has_header),
-    STATE_U("mac_table.multi_overflow", NetImage, multi_overflow),
-    STATE_U("mac_table.uni_overflow", NetImage, uni_overflow), STATE_U("alluni", NetImage, alluni),
-    STATE_U("nomulti", NetImage, nomulti), STATE_U("nouni", NetImage, nouni),
-    STATE_U("nobcast", NetImage, nobcast), STATE_U("has_ufo", NetImage, has_ufo),
-    { "curr_guest_offloads", STATE_UINT, offsetof(NetImage, offloads), sizeof(uint64_t), 1, 0, NULL, 0,
-      offloads_present }, {}
-};
-static const StateLayout net_layout = { "virtio-net-device", 11, 11, sizeof(NetImage), net_fields };
-
-static void net_save(const VirtioDevice *d, void *part)
-{
-    const VirtioNet *s = (const VirtioNet *)d;
-    NetImage *i = part;
-
-    *i = (NetImage){
-        .mergeable = virtio_has(d, F_MRG_RXBUF), .mac_count = s->mac_count,
-        .has_header = s->netdev && netdev_has_header(s->netdev), .status = s->status,
-        .promisc = s->promisc, .allmulti = s->allmulti, .multi_overflow = s->multi_overflow,
-        .uni_overflow = s->uni_overflow, .alluni = s->alluni, .nomulti = s->nomulti,
-        .nouni = s->nouni, .nobcast = s->nobcast, .offloads = offloads(s),
-    };
-    memcpy(i->mac, s->mac, sizeof(i->mac));
-    memcpy(i->macs, s->macs, sizeof(i->macs));
-    /* A driver that chooses no VLANs gets all. */
-    if (virtio_has(d, F_CTRL_VLAN))
-        memcpy(i->vlans, s->vlans, sizeof(i->vlans));
-    else
-        memset(i->vlans, 0xff, sizeof(i->vlans));
-}
-
-/* Addresses of stations come before those of groups. */
-static unsigned first_group(const VirtioNet *s)
-{
-    unsigned i = 0;
-
-    while (i < s->mac_count && !(s->macs[NET_MAC_SIZE * i] & 1))
-        i++;
-    return i;
-}
-
-static bool net_load(VirtioDevice *d, const void *part, const uint8_t *config, GError **err)
-{
-    VirtioNet *s = (VirtioNet *)d;
-    const NetImage *i = part;
-
-    if (i->offloads & ~(d->features & OFFLOADS_MASK))
-        return err_set(err, EINVAL, "Its driver has chosen offloads 0x%" PRIx64 ", which it has not "
-                       "agreed on", i->offloads);
-    memcpy(s->mac, i->mac, sizeof(i->mac));
-    memcpy(s->macs, i->macs, sizeof(i->macs));
-    memcpy(s->vlans, i->vlans, sizeof(i->vlans));
-    s->mac_count = i->mac_count;
-    s->first_multi = first_group(s);
-    s->status = i->status & (LINK_UP | ANNOUNCE);
-    s->promisc = i->promisc;
-    s->allmulti = i->allmulti;
-    s->multi_overflow = i->multi_overflow;
-    s->uni_overflow = i->uni_overflow;
-    s->alluni = i->alluni;
-    s->nomulti = i->nomulti;
-    s->nouni = i->nouni;
-    s->nobcast = i->nobcast;
-    s->offloads_set = virtio_has(d, F_GUEST_OFFLOADS);
-    s->offloads = i->offloads;
-    s->kicked = s->is_full = s->lacks_room = false;
-    return true;
-}
-
-/* With multiqueue, which is not there, the configuration in streams would be longer, too. */
-static unsigned net_config_size(const VirtioDevice *d)
-{
-    return ((const VirtioNet *)d)->host_mtu ? CONFIG_SIZE : CONFIG_PAIRS;
-}
-
-static const VirtioPart net_part = {
-    .name = "virtio-net", .version = 11, .config_size = net_config_size, .layout = &net_layout,
-    .save = net_save, .load = net_load,
-};
 
 static const VirtioType net_type = {
     .part = &net_part,
