@@ -39,6 +39,11 @@ static void put_number(void *p, unsigned size, uint64_t v)
     }
 }
 
+static uint32_t elements(const StateField *f, const void *image)
+{
+    return f->present ? f->present(image) : f->count;
+}
+
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static CO void write_number(Output *out, uint64_t v, unsigned size)
@@ -88,7 +93,7 @@ static bool is_present(const StateLayout *sub, const void *image)
 CO void fields_write(Output *out, const StateLayout *l, const void *image)
 {
     for (const StateField *f = l->fields; f->name; f++)
-        for (unsigned i = 0; i < f->count; i++)
+        for (unsigned i = 0; i < elements(f, image); i++)
             write_one(out, f, (const uint8_t *)image + f->offset + i * f->stride);
     for (const StateLayout *const *s = l->subsections; s && *s; s++) {
         if (!is_present(*s, image))
@@ -150,8 +155,13 @@ static CO bool read_one(Input *in, const StateField *f, uint8_t *p)
 static CO bool read_plain(Input *in, const StateLayout *l, void *image)
 {
     for (const StateField *f = l->fields; f->name; f++) {
+        uint32_t n = elements(f, image);
+
         in->field = f->name;
-        for (unsigned i = 0; i < f->count; i++)
+        if (n > f->count)
+            return input_fail(in, ERANGE, "There are %" PRIu32 " of them, and at most %u are understood",
+                              n, f->count);
+        for (unsigned i = 0; i < n; i++)
             if (!read_one(in, f, (uint8_t *)image + f->offset + i * f->stride))
                 return false;
     }
@@ -230,14 +240,16 @@ CO bool fields_read(Input *in, const StateLayout *l, uint32_t version, void *ima
 
 /* ---- describing ------------------------------------------------------------------------------ */
 
-static size_t wire_size(const StateField *f)
+/* Of one element, @p. */
+static size_t wire_size(const StateField *f, const uint8_t *p)
 {
     size_t n = 0;
 
     if (f->kind != STATE_STRUCT)
         return f->size;
     for (const StateField *i = f->inner->fields; i->name; i++)
-        n += wire_size(i) * i->count;
+        for (unsigned k = 0; k < elements(i, p); k++)
+            n += wire_size(i, p + i->offset + k * i->stride);
     return n;
 }
 
@@ -254,17 +266,18 @@ static void put_type(json_t *o, const StateField *f)
                  f->kind == STATE_UINT || f->kind == STATE_INT ? number : names[f->kind]);
 }
 
-static json_t *describe_field(const StateField *f, const void *image)
+/* @count elements that begin at @p. */
+static json_t *describe_field(const StateField *f, const uint8_t *p, uint32_t count)
 {
     json_t *o = json_object();
 
     json_put_str(o, "name", f->name);
-    if (f->count > 1)
-        json_put_int(o, "array_len", f->count);
+    if (count > 1)
+        json_put_int(o, "array_len", count);
     put_type(o, f);
-    json_put_int(o, "size", wire_size(f));
+    json_put_int(o, "size", wire_size(f, p));
     if (f->kind == STATE_STRUCT) {
-        json_t *inner = fields_describe(f->inner, (const uint8_t *)image + f->offset);
+        json_t *inner = fields_describe(f->inner, p);
 
         json_put_str(inner, "vmsd_name", f->inner->name);
         json_put_int(inner, "version", f->inner->version);
@@ -273,12 +286,23 @@ static json_t *describe_field(const StateField *f, const void *image)
     return o;
 }
 
+/* Structs of which some are there may differ in what they hold, so each is described. */
+static void describe_elements(json_t *to, const StateField *f, const uint8_t *p, uint32_t count)
+{
+    bool each = f->present && f->kind == STATE_STRUCT;
+
+    for (uint32_t i = 0; each && i < count; i++)
+        json_array_append_new(to, describe_field(f, p + i * f->stride, 1));
+    if (!each && count)
+        json_array_append_new(to, describe_field(f, p, count));
+}
+
 json_t *fields_describe(const StateLayout *l, const void *image)
 {
     json_t *o = json_object(), *fields = json_array(), *subsections = json_array();
 
     for (const StateField *f = l->fields; f->name; f++)
-        json_array_append_new(fields, describe_field(f, image));
+        describe_elements(fields, f, (const uint8_t *)image + f->offset, elements(f, image));
     for (const StateLayout *const *s = l->subsections; s && *s; s++) {
         json_t *sub;
 

@@ -11,6 +11,8 @@
 
 /* Whoever waits for connections looks this often whether any can still come. */
 #define LOOK_NS INT64_C(200000000)
+/* So long a client that has connected may be silent before another gets its place. */
+#define SILENCE_NS INT64_C(10000000000)
 
 /* ---- addresses ------------------------------------------------------------------------------- */
 
@@ -162,11 +164,56 @@ static CO int accept_any(MigSockets *s, GError **err)
     return -1;
 }
 
+/*
+ * A source begins to send at once, but for one with several channels, which connects them all before.
+ * 0 or a negative errno.
+ */
+static CO int await_first_bytes(MigSockets *s, Channel *c, int64_t deadline)
+{
+    int r;
+
+    if (!s->first && s->expects_more)
+        return 0;
+    s->greeted = c;
+    r = channel_wait_readable(c, deadline);
+    s->greeted = NULL;
+    return s->is_interrupted ? -ECANCELED : r;
+}
+
+/* NULL with @err, whose code is ETIMEDOUT for a client that says nothing. */
+static CO Channel *greet(MigSockets *s, int fd, GError **err)
+{
+    int64_t deadline = clock_now_ns() + SILENCE_NS;
+    Channel *c = channel_new_socket(fd);
+    int r;
+
+    channel_set_deadline(c, deadline);
+    c = mig_sockets_protect(s, c, true, err);
+    r = c ? await_first_bytes(s, c, deadline) : 0;
+    if (r < 0) {
+        err_set_errno(err, r, "The client does not begin to send");
+        channel_free(c);
+        return NULL;
+    }
+    if (c)
+        channel_set_deadline(c, 0);
+    return c;
+}
+
 CO Channel *mig_sockets_accept(MigSockets *s, GError **err)
 {
-    int fd = accept_any(s, err);
+    for (;;) {
+        g_autoptr(GError) why = NULL;
+        int fd = accept_any(s, err);
+        Channel *c = fd >= 0 ? greet(s, fd, &why) : NULL;
 
-    return fd >= 0 ? mig_sockets_protect(s, channel_new_socket(fd), true, err) : NULL;
+        if (c || fd < 0)
+            return c;
+        if (s->is_interrupted || err_errno(why) != -ETIMEDOUT) {
+            g_propagate_error(err, g_steal_pointer(&why));
+            return NULL;
+        }
+    }
 }
 
 /* ---- ends ------------------------------------------------------------------------------------ */

@@ -18,10 +18,11 @@ typedef struct {
     char *hostname;       /* what the target's certificate must be for; NULL: the address's host */
     char *authz;          /* the object that says which sources are welcome; NULL: all are */
 
+    bool expects_more;    /* there are other connections than the main one */
     const Channel *first; /* the main connection: if it ends, no other follows; NULL: none yet */
     GPtrArray *listeners; /* of Channel; NULL: none */
     NetAttempt attempt;
-    Channel *greeted;     /* in its handshake; NULL: none is */
+    Channel *greeted;     /* it has not sent anything yet; NULL: none is */
     DetachedCall *asked;
     bool is_interrupted;
 } MigSockets;
@@ -37,7 +38,7 @@ CO Channel *mig_sockets_connect(MigSockets *s, GError **err);
  * caller owns; NULL with @err.
  */
 CO json_t *mig_sockets_listen(MigSockets *s, unsigned connections, GError **err);
-/* Waits for a connection. NULL with @err. */
+/* Waits for a connection whose client sends something: who is silent for 10 s is disconnected. NULL with @err. */
 CO Channel *mig_sockets_accept(MigSockets *s, GError **err);
 void mig_sockets_stop_listening(MigSockets *s);
 /*

@@ -183,6 +183,7 @@ CO bool transport_listen(Transport *t, unsigned more, json_t **addresses, GError
     *addresses = NULL;
     if (!is_address(kind_of(t->uri, &rest)))
         return true;
+    t->sockets.expects_more = more;
     *addresses = mig_sockets_listen(&t->sockets, 1 + more, err);
     return *addresses;
 }

@@ -27,7 +27,11 @@ typedef struct Accel {
     void (*vcpu_free)(Vcpu *v); /* also after .vcpu_new has failed */
     /* On the processor's thread, with the lock: it stood still and is to run; and the reverse. */
     void (*enter)(Vcpu *v);
-    void (*leave)(Vcpu *v);
+    /*
+     * False: complained; some of it could not be read, and all of it stays where it is, from where the
+     * processor goes on without .enter unless it is reset.
+     */
+    bool (*leave)(Vcpu *v);
     /* Likewise, without the lock: until X86_EVENT_STOP is requested or something happens. */
     X86Exit (*run)(Vcpu *v, VcpuDebug how);
     /* Any thread: events of the X86Cpu have changed. NULL: .run sees them by itself. */

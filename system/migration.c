@@ -17,6 +17,7 @@
 #include "system/migration-settings.h"
 #include "system/migration-throttle.h"
 #include "system/sections.h"
+#include "system/vcpu.h"
 #include "tools/complain.h"
 #include "util/endian.h"
 #include "util/err.h"
@@ -441,6 +442,8 @@ static CO bool send_guest(MigSource *s, MachineState *before, GError **err)
         return err_set(err, EBUSY, "The guest has stopped in a state that streams do not carry");
     run_state_stop(STATE_FINISH_MIGRATE);
     stages_mark(&mig.stages, "stop", NULL);
+    if (!vcpus_check_read(mig.machine, err))
+        return false;
     return switch_over(s, *before, err);
 }
 
@@ -657,18 +660,6 @@ static CO bool receive(CarriedState *carried, GError **err)
     return ok;
 }
 
-static void tell_devices(void)
-{
-    machine_lock();
-    for (guint i = 0; i < mig.machine->devices->len; i++) {
-        Device *d = mig.machine->devices->pdata[i];
-
-        if (d->cls->arrived)
-            d->cls->arrived(d);
-    }
-    machine_unlock();
-}
-
 static CO void await_guest(void *arg)
 {
     g_autoptr(GError) err = NULL;
@@ -696,7 +687,6 @@ static CO void await_guest(void *arg)
         return;
     }
     stages_mark(&mig.stages, "images", NULL);
-    tell_devices();
     if (runs) {
         run_state_stop(STATE_PAUSED);
         if (run_state_guest_starts())

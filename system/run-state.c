@@ -75,6 +75,12 @@ static CO void halt(void)
     machine_lock();
     vcpus_stop(run.machine);
     guest_clock_run(false);
+    for (guint i = 0; i < devices->len; i++) {
+        Device *d = devices->pdata[i];
+
+        if (d->cls->pause)
+            d->cls->pause(d);
+    }
     machine_unlock();
     for (guint i = 0; i < devices->len; i++) {
         Device *d = devices->pdata[i];

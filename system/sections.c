@@ -226,8 +226,7 @@ static void add_device(GPtrArray *list, Device *d)
 char *device_migration_problem(const Device *d)
 {
     /* What is plugged into a transport speaks for itself. */
-    if ((d->cls->section || d->cls->own_section || d->cls->is_stateless) &&
-        (!d->cls->can_migrate || d->cls->can_migrate(d)))
+    if (d->cls->section || d->cls->own_section || d->cls->is_stateless)
         return NULL;
     return d->id ? g_strdup_printf("non-migratable device: %s (%s)", d->cls->name, d->id)
                  : g_strdup_printf("non-migratable device: %s", d->cls->name);

@@ -6,6 +6,7 @@
 #include "system/log.h"
 #include "system/run-state.h"
 #include "target/x86/debug.h"
+#include "util/err.h"
 #include <sys/syscall.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@ struct Vcpu {
 
     /* With the lock held. */
     bool is_inside;         /* the accelerator has the registers */
+    bool is_unread;         /* it has them although the processor stands still: they could not be read */
     bool kicked;            /* there may be something to do */
     bool is_stopped;
     bool is_idle;           /* icount: it waits for an interrupt, unless it is kicked */
@@ -213,7 +215,7 @@ static bool may_run(const Vcpu *v)
 static void stand_still(Vcpu *v)
 {
     if (v->is_inside && accel(v)->leave)
-        accel(v)->leave(v);
+        v->is_unread = !accel(v)->leave(v);
     v->is_inside = false;
     if (!vcpus.may_run && !v->is_stopped) {
         v->is_stopped = true;
@@ -246,7 +248,7 @@ static void run(Vcpu *v)
 
     v->is_stopped = v->kicked = v->is_idle = false;
     v->debug = RUN_FREELY;
-    if (!v->is_inside && accel(v)->enter)
+    if (!v->is_inside && !v->is_unread && accel(v)->enter)
         accel(v)->enter(v);
     v->is_inside = true;
     if (icount_is_on())
@@ -442,6 +444,14 @@ CO void vcpus_end(Machine *m)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+bool vcpus_check_read(const Machine *m, GError **err)
+{
+    for (guint i = 0; i < m->vcpus->len; i++)
+        if (((const Vcpu *)m->vcpus->pdata[i])->is_unread)
+            return err_set(err, EIO, "The state of processor %u could not be read", i);
+    return true;
+}
+
 void vcpu_reset(Vcpu *v)
 {
     uint32_t leaf[4];
@@ -452,7 +462,7 @@ void vcpu_reset(Vcpu *v)
     x86_cpuid(&v->machine->config.model, &v->cpu, v->index, v->machine->config.cpus, 1, 0, leaf);
     v->cpu.gpr[X86_RDX] = leaf[0];
     device_reset(v->lapic);
-    v->init_wanted = v->start_wanted = false;
+    v->is_unread = v->init_wanted = v->start_wanted = false;
     v->waits_for_start = v->index > 0;
     v->mtrrs.standard = VCPU_MTRR_DEFAULT;
     memset(v->mtrrs.fixed, 0, sizeof(v->mtrrs.fixed));

@@ -51,6 +51,11 @@ void vcpus_run(Machine *m);
 void vcpus_run_debugged(Machine *m, Vcpu *step);
 /* On the main loop: other coroutines go on meanwhile, since a processor may wait for one. */
 CO void vcpus_stop(Machine *m);
+/*
+ * While they stand still: what they did last is in their structs. False with @err: that of one could not be
+ * read from the accelerator, which still has it, so that the guest can go on.
+ */
+bool vcpus_check_read(const Machine *m, GError **err);
 /* Asks them to stop and does not wait: by one of them, or for it. */
 void vcpus_hold(Machine *m);
 /* Each stands still for @ns from now on, or until all have to. With the lock held. */

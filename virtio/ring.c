@@ -285,6 +285,13 @@ bool ring_want_kicks(Ring *r, const RingMemory *m, bool want)
     return load16(avail + 2) != r->next_avail;
 }
 
+unsigned ring_in_use(const Ring *r)
+{
+    if (!r->packed)
+        return (uint16_t)(r->next_avail - r->next_used);
+    return r->next_avail + (r->avail_wrap != r->used_wrap ? r->size : 0) - r->next_used;
+}
+
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
 size_t ring_chain_read(const RingChain *c, uint64_t skip, void *to, size_t len)

@@ -462,7 +462,6 @@ const DeviceClass device_virtio_balloon = {
     .bus = "virtio-bus",
     .size = sizeof(VirtioBalloon),
     .is_stateless = true,
-    .can_migrate = virtio_can_migrate,
     .properties = balloon_properties,
     .attributes = balloon_attributes,
     .defaults = balloon_defaults,

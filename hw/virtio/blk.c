@@ -256,8 +256,13 @@ static bool blk_load(VirtioDevice *d, const void *part, const uint8_t *config, G
     return true;
 }
 
+static unsigned blk_config_size(const VirtioDevice *d)
+{
+    return CONFIG_IN_STREAMS;
+}
+
 static const VirtioPart blk_part = {
-    .name = "virtio-blk", .version = 2, .config_size = CONFIG_IN_STREAMS, .layout = &image_layout,
+    .name = "virtio-blk", .version = 2, .config_size = blk_config_size, .layout = &image_layout,
     .load = blk_load,
 };
 
@@ -344,7 +349,6 @@ const DeviceClass device_virtio_blk = {
     .bus = "virtio-bus",
     .size = sizeof(VirtioBlk),
     .is_stateless = true,
-    .can_migrate = virtio_can_migrate,
     .properties = blk_properties,
     .defaults = blk_defaults,
     .realize = blk_realize,

@@ -4,11 +4,6 @@
 
 enum { CONFIG_MAX = 128 };
 
-bool virtio_can_migrate(const Device *d)
-{
-    return !((const VirtioDevice *)d)->offers_packed;
-}
-
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 static void *memory_range(void *opaque, uint64_t at, uint64_t len, bool write)
@@ -43,7 +38,7 @@ static void raise_interrupt(VirtioDevice *d, uint8_t why)
 void virtio_config_changed(VirtioDevice *d)
 {
     d->generation++;
-    if (virtio_is_running(d))
+    if (virtio_has_driver(d))
         raise_interrupt(d, VIRTIO_INTERRUPT_CONFIG);
 }
 
@@ -64,10 +59,15 @@ uint64_t virtio_features(const VirtioDevice *d)
            (d->offers_packed ? VIRTIO_F_PACKED : 0);
 }
 
-bool virtio_is_running(const VirtioDevice *d)
+bool virtio_has_driver(const VirtioDevice *d)
 {
     return (d->status & (VIRTIO_STATUS_DRIVER_OK | VIRTIO_STATUS_NEEDS_RESET)) ==
            VIRTIO_STATUS_DRIVER_OK;
+}
+
+bool virtio_is_running(const VirtioDevice *d)
+{
+    return virtio_has_driver(d) && !d->is_paused;
 }
 
 void virtio_reset(VirtioDevice *d)
@@ -143,8 +143,9 @@ bool virtio_peek(VirtioDevice *d, unsigned queue, RingChain *c)
 
 bool virtio_await(VirtioDevice *d, unsigned queue, RingChain *c)
 {
-    return virtio_peek(d, queue, c) || (ring_want_kicks(&d->ring[queue], &d->memory, true) &&
-                                        virtio_peek(d, queue, c));
+    return virtio_peek(d, queue, c) ||
+           (virtio_is_running(d) && ring_want_kicks(&d->ring[queue], &d->memory, true) &&
+            virtio_peek(d, queue, c));
 }
 
 bool virtio_pop(VirtioDevice *d, unsigned queue, RingChain *c)

@@ -36,7 +36,7 @@ typedef struct {
     void (*config_write)(VirtioDevice *d, unsigned offset, uint8_t value); /* NULL: read-only */
     void (*kick)(VirtioDevice *d, unsigned queue);
     void (*reset)(VirtioDevice *d);              /* rings are stopped already; NULL: nothing */
-    const struct VirtioPart *part;               /* section.h; NULL: it cannot be migrated */
+    const struct VirtioPart *part;               /* section.h */
 } VirtioType;
 
 struct VirtioDevice {
@@ -47,7 +47,10 @@ struct VirtioDevice {
     void (*interrupt)(void *transport);
     void *transport;
 
+    char *path;             /* of the transport, as it is called in migration streams */
+
     bool offers_packed;     /* property: queues may be packed */
+    bool is_paused;         /* the guest stands still: its memory is not to be touched */
     uint64_t features;      /* that the driver has accepted */
     uint8_t status, interrupts;
     uint32_t generation;    /* of the configuration */
@@ -60,9 +63,6 @@ struct VirtioDevice {
 /* For .properties of classes. */
 #define VIRTIO_PROPERTIES                                                                          \
     { "packed", DEVICE_BOOL, offsetof(VirtioDevice, offers_packed), "queues may be packed [off]" }
-
-/* For .can_migrate of classes: packed queues have no place in the sections. */
-bool virtio_can_migrate(const Device *d);
 
 /* To be called by realize, which may change .queues and .queue_size afterwards. */
 void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size);
@@ -81,6 +81,9 @@ static inline bool virtio_has(const VirtioDevice *d, uint64_t feature)
     return d->features & feature;
 }
 
+/* A driver is there, and has not been let down. */
+bool virtio_has_driver(const VirtioDevice *d);
+/* The same, and the guest runs. */
 bool virtio_is_running(const VirtioDevice *d);
 /* Looks at the next chain of @queue and leaves it there; false as virtio_pop. */
 bool virtio_peek(VirtioDevice *d, unsigned queue, RingChain *c);

@@ -2,6 +2,7 @@
 /* Version 2 of the registers: docs/spec/virtio.md. */
 #include "hw/virtio/mmio.h"
 #include "hw/virtio/section.h"
+#include <inttypes.h>
 
 enum {
     REG_MAGIC = 0x00, REG_VERSION = 0x04, REG_DEVICE_ID = 0x08, REG_VENDOR_ID = 0x0c,
@@ -20,6 +21,7 @@ typedef struct {
     VirtioDevice *device;
     unsigned gsi;
 
+    char *path;        /* as it is called in streams */
     VirtioRegisters registers;
     DeviceSection *section;
 } VirtioMmio;
@@ -193,18 +195,27 @@ static bool mmio_load(Device *d, unsigned n, const void *image, GError **err)
     return virtio_section_load(s->device, &s->registers, image, err);
 }
 
-/* What the driver has asked for and the other side has not begun. */
-static void mmio_arrived(Device *d)
+static void mmio_pause(Device *d)
+{
+    ((VirtioMmio *)d)->device->is_paused = true;
+}
+
+/* What was asked for before the guest stopped, here or where it came from, may not have been begun. */
+static void mmio_resume(Device *d)
 {
     VirtioMmio *s = (VirtioMmio *)d;
 
+    s->device->is_paused = false;
     for (unsigned i = 0; i < s->device->queues; i++)
         virtio_kick(s->device, i);
 }
 
 static void mmio_unrealize(Device *d)
 {
-    virtio_section_free(((VirtioMmio *)d)->section);
+    VirtioMmio *s = (VirtioMmio *)d;
+
+    virtio_section_free(s->section);
+    g_free(s->path);
 }
 
 static void mmio_reset(Device *d)
@@ -221,7 +232,8 @@ const DeviceClass device_virtio_mmio = {
     .own_section = mmio_section,
     .reset = mmio_reset,
     .unrealize = mmio_unrealize,
-    .arrived = mmio_arrived,
+    .pause = mmio_pause,
+    .resume = mmio_resume,
 };
 
 Device *virtio_mmio_new(Board *board, VirtioDevice *d, uint64_t address, unsigned gsi)
@@ -232,11 +244,10 @@ Device *virtio_mmio_new(Board *board, VirtioDevice *d, uint64_t address, unsigne
 
     s->device = d;
     s->gsi = gsi;
-    s->section = virtio_section_new(d, address);
-    if (s->section) {
-        s->section->save = mmio_save;
-        s->section->load = mmio_load;
-    }
+    d->path = s->path = g_strdup_printf("virtio-mmio@%016" PRIx64, address);
+    s->section = virtio_section_new(d);
+    s->section->save = mmio_save;
+    s->section->load = mmio_load;
     d->interrupt = update_interrupt;
     d->transport = s;
     memory_map_add_mmio(board->memory, address, SIZE, &ops, s);

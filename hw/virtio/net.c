@@ -4,76 +4,23 @@
  * netdev; those of the netdev are written to the guest's memory at once, or wait there for room.
  */
 #include "gen/qmp.h"
-#include "hw/sleeper.h"
-#include "hw/virtio/device.h"
+#include "hw/virtio/net.h"
 #include "hw/virtio/net-offload.h"
-#include "io/co-lock.h"
-#include "net/net.h"
 #include "util/endian.h"
 #include "util/err.h"
+#include <errno.h>
 #include <string.h>
 
 enum {
     ID = 1, QUEUE_SIZE = 256, CONTROL_QUEUE_SIZE = 64, RECEIVE = 0, TRANSMIT = 1, CONTROL = 2,
     ETHERNET = 14, BATCH = 64, CHAINS_MAX = 64,
 
-    CONFIG_STATUS = 6, CONFIG_PAIRS = 8, CONFIG_MTU = 10, CONFIG_SIZE = 12,
-    LINK_UP = 1, ANNOUNCE = 2,
-
     CLASS_RX = 0, CLASS_MAC = 1, CLASS_VLAN = 2, CLASS_ANNOUNCE = 3, CLASS_OFFLOADS = 5,
     RX_PROMISC = 0, RX_ALLMULTI = 1, RX_ALLUNI = 2, RX_NOMULTI = 3, RX_NOUNI = 4, RX_NOBCAST = 5,
     MAC_TABLE_SET = 0, MAC_ADDR_SET = 1, VLAN_ADD = 0, VLAN_DEL = 1,
 
-    MACS_MAX = 64, VLANS = 4096, TAGGED = 0x8100, MTU_MIN = 68,
+    TAGGED = 0x8100, MTU_MIN = 68,
 };
-
-#define F_CSUM (UINT64_C(1) << 0)
-#define F_GUEST_CSUM (UINT64_C(1) << 1)
-#define F_GUEST_OFFLOADS (UINT64_C(1) << 2)
-#define F_MTU (UINT64_C(1) << 3)
-#define F_MAC (UINT64_C(1) << 5)
-#define F_GUEST_TSO4 (UINT64_C(1) << 7)
-#define F_GUEST_TSO6 (UINT64_C(1) << 8)
-#define F_GUEST_ECN (UINT64_C(1) << 9)
-#define F_HOST_TSO4 (UINT64_C(1) << 11)
-#define F_HOST_TSO6 (UINT64_C(1) << 12)
-#define F_MRG_RXBUF (UINT64_C(1) << 15)
-#define F_STATUS (UINT64_C(1) << 16)
-#define F_CTRL_VQ (UINT64_C(1) << 17)
-#define F_CTRL_RX (UINT64_C(1) << 18)
-#define F_CTRL_VLAN (UINT64_C(1) << 19)
-#define F_CTRL_RX_EXTRA (UINT64_C(1) << 20)
-#define F_GUEST_ANNOUNCE (UINT64_C(1) << 21)
-#define F_CTRL_MAC (UINT64_C(1) << 23)
-#define OFFLOADS_MASK (F_GUEST_CSUM | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN)
-
-typedef struct {
-    VirtioDevice virtio;
-    /* Properties. */
-    char *netdev_id, *mac_text;
-    uint16_t host_mtu, rx_queue_size, tx_queue_size;
-    bool mergeable_wanted, csum_wanted, tso_wanted, control_wanted;
-    uint8_t first_mac[NET_MAC_SIZE]; /* which the guest may change until it is reset */
-
-    Netdev *netdev;   /* NULL: the cable leads nowhere */
-    CoGroup running;
-    Sleeper sender;
-    bool kicked, ending, is_full, told_of_filter;
-    bool lacks_room, has_room; /* the netdev was refused a packet; it may try again */
-    unsigned told_offloads;    /* of the netdev */
-    RingChain sent, first, next; /* of the main loop */
-
-    /* State of the guest. */
-    uint8_t mac[NET_MAC_SIZE];
-    uint16_t status;
-    uint8_t promisc, allmulti, alluni, nomulti, nouni, nobcast;
-    uint32_t mac_count, first_multi;    /* entries; those from .first_multi on are multicast */
-    uint8_t macs[MACS_MAX * NET_MAC_SIZE];
-    uint8_t multi_overflow, uni_overflow;
-    uint32_t vlans[VLANS / 32];
-    uint8_t offloads_set;
-    uint64_t offloads;                  /* that the guest has chosen, if .offloads_set */
-} VirtioNet;
 
 static const Property net_properties[] = {
     VIRTIO_PROPERTIES,
@@ -93,8 +40,7 @@ static const Property net_properties[] = {
     PROPERTY("ctrl_vq", DEVICE_BOOL, VirtioNet, control_wanted, "there is a control queue [on]"), {}
 };
 
-/* What the guest lets packets be that it receives. */
-static uint64_t offloads(const VirtioNet *s)
+uint64_t net_offloads(const VirtioNet *s)
 {
     return (s->offloads_set ? s->offloads : s->virtio.features) & OFFLOADS_MASK;
 }
@@ -211,7 +157,7 @@ static bool give_or_wait(VirtioNet *s, uint8_t *header, Span frame)
 /* Packets that are not whole come only as the guest has agreed to. */
 static bool may_come(const VirtioNet *s, const uint8_t *header)
 {
-    uint64_t has = offloads(s);
+    uint64_t has = net_offloads(s);
 
     switch (header[1] & ~NET_HEADER_ECN) {
     case NET_HEADER_GSO_NONE:
@@ -240,10 +186,12 @@ static bool net_receive(void *opaque, Span packet)
     memset(start, 0, sizeof(start));
     span_read(span_slice(packet, 0, MIN(packet.len, sizeof(start))), start);
     machine_lock();
-    if (virtio_is_running(&s->virtio) && s->virtio.ring[RECEIVE].ready && s->status & LINK_UP &&
+    if (s->virtio.is_paused)
+        taken = false;
+    else if (virtio_is_running(&s->virtio) && s->virtio.ring[RECEIVE].ready && s->status & LINK_UP &&
         is_wanted(s, start) && may_come(s, header)) {
         /* The host has checked the sum, or nothing but memory lies between. */
-        if (!has_header && offloads(s) & F_GUEST_CSUM && netdev_is_checked(s->netdev))
+        if (!has_header && net_offloads(s) & F_GUEST_CSUM && netdev_is_checked(s->netdev))
             header[0] = NET_HEADER_DATA_VALID;
         taken = give_or_wait(s, header, packet);
     }
@@ -317,7 +265,7 @@ static CO void send_all(VirtioNet *s)
 
 static unsigned netdev_offloads(const VirtioNet *s)
 {
-    uint64_t f = offloads(s);
+    uint64_t f = net_offloads(s);
 
     return (f & F_GUEST_CSUM ? NET_RECEIVES_UNSUMMED : 0) |
            (f & F_GUEST_TSO4 ? NET_RECEIVES_TSO4 : 0) | (f & F_GUEST_TSO6 ? NET_RECEIVES_TSO6 : 0) |
@@ -574,6 +522,7 @@ static void net_config_write(VirtioDevice *d, unsigned offset, uint8_t value)
 }
 
 static const VirtioType net_type = {
+    .part = &net_part,
     .id = ID,
     .queues = 3,
     .features = net_features,
@@ -745,6 +694,7 @@ static CO void net_disconnect(Device *d)
 const DeviceClass device_virtio_net = {
     .name = "virtio-net-device",
     .bus = "virtio-bus",
+    .is_stateless = true,
     .size = sizeof(VirtioNet),
     .properties = net_properties,
     .defaults = net_defaults,

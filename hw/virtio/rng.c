@@ -51,9 +51,7 @@ static void rng_kick(VirtioDevice *d, unsigned queue)
     }
 }
 
-static const StateField rng_fields[] = { {} };
-static const StateLayout rng_layout = { "virtio-rng", 1, 1, 0, rng_fields };
-static const VirtioPart rng_part = { .name = "virtio-rng", .version = 1, .layout = &rng_layout };
+static const VirtioPart rng_part = { .name = "virtio-rng", .version = 1 };
 
 static const VirtioType rng_type = {
     .part = &rng_part,
@@ -74,7 +72,6 @@ const DeviceClass device_virtio_rng = {
     .bus = "virtio-bus",
     .size = sizeof(VirtioRng),
     .is_stateless = true,
-    .can_migrate = virtio_can_migrate,
     .properties = rng_properties,
     .realize = rng_realize,
 };

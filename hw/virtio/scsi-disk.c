@@ -450,12 +450,20 @@ static CO void disk_disconnect(Device *d)
 
 static void disk_unrealize(Device *d)
 {
-    disk_work_free(&((ScsiDisk *)d)->work);
+    ScsiDisk *s = (ScsiDisk *)d;
+
+    disk_work_free(&s->work);
+    scsi_section_free(s->section);
+}
+
+static const DeviceSection *disk_section(const Device *d)
+{
+    return ((const ScsiDisk *)d)->section;
 }
 
 #define DISK_CLASS(class_name, realize_fn)                                                         \
     .name = class_name, .bus = SCSI_BUS, .size = sizeof(ScsiDisk), .properties = disk_properties,  \
-    .defaults = disk_defaults, .realize = realize_fn, .reset = disk_reset, .drain = disk_drain,    \
+    .defaults = disk_defaults, .realize = realize_fn, .own_section = disk_section, .reset = disk_reset, .drain = disk_drain,    \
     .resume = disk_resume, .disconnect = disk_disconnect, .unrealize = disk_unrealize
 
 const DeviceClass device_scsi_cd = {

@@ -5,10 +5,12 @@
  */
 #include "hw/virtio/scsi.h"
 #include "hw/sleeper.h"
-#include "hw/virtio/device.h"
+#include "hw/virtio/section.h"
 #include "util/endian.h"
 #include "util/err.h"
 #include "util/size.h"
+#include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 enum {
@@ -40,7 +42,7 @@ typedef struct {
     CoGroup running;
     Sleeper worker;
     uint64_t kicked;    /* a bit for each queue of requests */
-    bool resumed, ending;
+    bool resumed, ending, managing; /* .managing: a request of the control queue is under way */
 
     /* State of the guest. */
     uint32_t sense_size, cdb_size;
@@ -337,7 +339,9 @@ static CO void run_control(VirtioScsi *s)
 
     ring_want_kicks(ring, &s->virtio.memory, true);
     for (unsigned i = 0; i < QUEUE_SIZE && virtio_pop(&s->virtio, CONTROL, c); i++) {
+        s->managing = true;
         control(s, c);
+        s->managing = false;
         ring_want_kicks(ring, &s->virtio.memory, true);
     }
 }
@@ -351,7 +355,7 @@ static void send_event(VirtioScsi *s, uint64_t feature, uint32_t event, uint32_t
     g_autofree RingChain *c = g_new(RingChain, 1);
     uint8_t e[EVENT_SIZE] = { 0 };
 
-    if (!virtio_is_running(&s->virtio) || !virtio_has(&s->virtio, feature))
+    if (!virtio_has_driver(&s->virtio) || !virtio_has(&s->virtio, feature))
         return;
     if (!virtio_await(&s->virtio, EVENT, c)) {
         s->missed = 1;
@@ -459,7 +463,25 @@ static void scsi_config_write(VirtioDevice *d, unsigned offset, uint8_t value)
         s->cdb_size = CLAMP(value, SCSI_CDB_SIZE, SENSE_MAX);
 }
 
+/* What the driver has chosen is in the configuration, which others fill in when it is read. */
+static bool scsi_load(VirtioDevice *d, const void *part, const uint8_t *config, GError **err)
+{
+    VirtioScsi *s = (VirtioScsi *)d;
+    uint32_t sense = le32_at(config + CONFIG_SENSE_SIZE), cdb = le32_at(config + CONFIG_CDB_SIZE);
+
+    if (sense > SENSE_MAX || (cdb && (cdb < SCSI_CDB_SIZE || cdb > SENSE_MAX)))
+        return err_set(err, ERANGE, "Its driver has chosen %" PRIu32 " bytes of sense data and "
+                       "%" PRIu32 " of commands", sense, cdb);
+    s->sense_size = cdb ? sense : SENSE_DEFAULT;
+    s->cdb_size = cdb ? cdb : CDB_DEFAULT;
+    return true;
+}
+
+/* Beyond rings and configuration there is nothing; disks have sections of their own. */
+static const VirtioPart scsi_part = { .name = "virtio-scsi", .version = 1, .load = scsi_load };
+
 static const VirtioType scsi_type = {
+    .part = &scsi_part,
     .id = ID,
     .queues = 3,
     .features = scsi_features,
@@ -501,6 +523,7 @@ static bool scsi_plug(Device *bus, Device *child, GError **err)
     if (find(s, d->target, d->lun))
         return err_set(err, EBUSY, "lun already used by another device: scsi-id %u, lun %u",
                        d->target, d->lun);
+    d->section = scsi_section_new(d, s->virtio.path);
     machine_lock();
     d->bus = s;
     d->left = disk_left;
@@ -539,6 +562,20 @@ static bool scsi_realize(Device *d, GError **err)
     return true;
 }
 
+/* Requests of disks are theirs to wait for. */
+static CO void scsi_drain(Device *d)
+{
+    VirtioScsi *s = (VirtioScsi *)d;
+
+    machine_lock();
+    while (s->managing) {
+        machine_unlock();
+        co_sleep(100000);
+        machine_lock();
+    }
+    machine_unlock();
+}
+
 static CO void scsi_disconnect(Device *d)
 {
     VirtioScsi *s = (VirtioScsi *)d;
@@ -559,11 +596,13 @@ const DeviceClass device_virtio_scsi = {
     .name = "virtio-scsi-device",
     .bus = "virtio-bus",
     .provides = SCSI_BUS,
+    .is_stateless = true,
     .size = sizeof(VirtioScsi),
     .properties = scsi_properties,
     .defaults = scsi_defaults,
     .realize = scsi_realize,
     .plug = scsi_plug,
+    .drain = scsi_drain,
     .disconnect = scsi_disconnect,
     .unrealize = scsi_unrealize,
 };

@@ -36,6 +36,7 @@ typedef struct {
     bool removable;
     DiskWork work;
 
+    DeviceSection *section; /* how it goes into migration streams; NULL: not plugged in yet */
     void *bus;         /* the device it is plugged into; NULL: none (yet) */
     void (*left)(void *bus, Device *d);
     void (*changed)(void *bus, Device *d, ScsiSense why); /* the guest's driver should look again */
@@ -47,6 +48,10 @@ typedef struct {
     uint8_t writeback, tray_open, tray_locked, eject_asked;
     uint8_t attention_key, attention_asc, attention_ascq; /* to be told first; key 0: nothing */
 } ScsiDisk;
+
+/* Its place in migration streams, once its transport's path and its own numbers are known. */
+DeviceSection *scsi_section_new(const ScsiDisk *s, const char *path);
+void scsi_section_free(DeviceSection *s);
 
 /* Runs a command, which is in flight (.work). */
 CO void scsi_disk_run(ScsiDisk *s, ScsiCommand *c);

@@ -22,6 +22,13 @@ typedef struct {
     uint64_t avail, used;
 } RingsImage;
 
+/* Of a packed queue. */
+typedef struct {
+    uint16_t next_avail, next_used;
+    bool avail_wrap, used_wrap;
+    uint32_t in_use;
+} PackedImage;
+
 /* Low halves first. */
 typedef struct {
     uint16_t size;
@@ -37,15 +44,17 @@ typedef struct {
     uint8_t config[CONFIG_MAX];
     uint32_t queues;
     QueueImage queue[VIRTIO_QUEUES_MAX];
-    uint64_t part[VIRTIO_PART_MAX / 8];
 
-    bool has_features, has_rings, has_sizes, is_broken, has_transport, has_registers, has_started;
+    bool has_features, has_rings, has_sizes, is_broken, has_transport, has_registers, has_started,
+        has_packed;
     uint64_t all_features;
     RingsImage rings[QUEUES];
     uint32_t default_size[QUEUES];
     uint8_t broken, started;
     uint32_t driver_features[2];
     RegistersImage registers[QUEUES];
+    PackedImage packed[QUEUES];
+    uint64_t part[]; /* of the kind of device */
 } VirtioImage;
 
 static const StateField queue_fields[] = {
@@ -57,6 +66,15 @@ static const StateField rings_fields[] = {
     STATE_U("avail", RingsImage, avail), STATE_U("used", RingsImage, used), {}
 };
 static const StateLayout rings_layout = { "rings", 1, 1, sizeof(RingsImage), rings_fields };
+static const StateField packed_ring_fields[] = {
+    STATE_U("last_avail_idx", PackedImage, next_avail),
+    STATE_B("last_avail_wrap_counter", PackedImage, avail_wrap),
+    STATE_U("used_idx", PackedImage, next_used), STATE_B("used_wrap_counter", PackedImage, used_wrap),
+    STATE_U("inuse", PackedImage, in_use), {}
+};
+static const StateLayout packed_ring_layout = {
+    "packed_ring", 1, 1, sizeof(PackedImage), packed_ring_fields
+};
 static const StateField register_fields[] = {
     STATE_U("num", RegistersImage, size), STATE_U("enabled", RegistersImage, ready),
     STATE_US("desc", RegistersImage, desc), STATE_US("avail", RegistersImage, avail),
@@ -78,6 +96,8 @@ PART(areas, "virtio/virtqueues", has_rings,
 PART(sizes, "virtio/ringsize", has_sizes, STATE_US("vq", VirtioImage, default_size));
 PART(broken, "virtio/broken", is_broken, STATE_U("broken", VirtioImage, broken));
 PART(started, "virtio/started", has_started, STATE_U("started", VirtioImage, started));
+PART(packed, "virtio/packed_virtqueues", has_packed,
+     STATE_INNERS("vq", VirtioImage, packed, &packed_ring_layout));
 PART(registers, "virtio_mmio/state", has_registers,
      STATE_US("guest_features", VirtioImage, driver_features),
      STATE_INNERS("vqs", VirtioImage, registers, &register_layout));
@@ -97,7 +117,7 @@ static const StateLayout transport_layout = {
 };
 static const StateLayout *const virtio_parts[] = {
     &features_layout, &areas_layout, &sizes_layout, &broken_layout, &transport_layout,
-    &started_layout, NULL
+    &started_layout, &packed_layout, NULL
 };
 
 /* ---- the layout of a device ------------------------------------------------------------------ */
@@ -106,12 +126,21 @@ enum { FIELDS_MAX = 16 };
 
 static unsigned config_size(const VirtioDevice *d)
 {
-    return d->type->part->config_size ? d->type->part->config_size : d->type->config_size;
+    const VirtioPart *part = d->type->part;
+
+    return part->config_size ? part->config_size(d) : d->type->config_size;
+}
+
+uint32_t virtio_part_features(const void *part)
+{
+    return ((const VirtioImage *)((const uint8_t *)part - offsetof(VirtioImage, part)))->features;
 }
 
 static StateLayout *layout_new(const VirtioDevice *d)
 {
     const VirtioPart *part = d->type->part;
+    const StateLayout *own = d->offers_packed && part->packed_layout ? part->packed_layout : part->layout;
+    size_t size = own ? own->size : 0;
     const StateField fields[FIELDS_MAX] = {
         STATE_U("host_features_sel", VirtioImage, device_features_sel),
         STATE_U("guest_features_sel", VirtioImage, driver_features_sel),
@@ -124,34 +153,28 @@ static StateLayout *layout_new(const VirtioDevice *d)
         STATE_U("queues", VirtioImage, queues),
         { "vq", STATE_STRUCT, offsetof(VirtioImage, queue), sizeof(QueueImage), d->queues,
           sizeof(QueueImage), &queue_layout, 0 },
-        { "device", STATE_STRUCT, offsetof(VirtioImage, part), part->layout->size, 1, 0,
-          part->layout, 0 },
+        { own ? "device" : NULL, STATE_STRUCT, offsetof(VirtioImage, part), size, 1, 0, own, 0 },
     };
     StateLayout *l = g_new(StateLayout, 1);
 
     *l = (StateLayout){
-        "virtio", part->version, part->version, sizeof(VirtioImage),
+        "virtio", part->version, part->version, sizeof(VirtioImage) + size,
         g_memdup2(fields, sizeof(fields)), virtio_parts
     };
     return l;
 }
 
-DeviceSection *virtio_section_new(const VirtioDevice *d, uint64_t address)
+DeviceSection *virtio_section_new(const VirtioDevice *d)
 {
-    DeviceSection *s;
+    DeviceSection *s = g_new0(DeviceSection, 1);
 
-    if (!d->type->part)
-        return NULL;
-    s = g_new0(DeviceSection, 1);
-    s->name = g_strdup_printf("virtio-mmio@%016" PRIx64 "/%s", address, d->type->part->name);
+    s->name = g_strdup_printf("%s/%s", d->path, d->type->part->name);
     s->layout = layout_new(d);
     return s;
 }
 
 void virtio_section_free(DeviceSection *s)
 {
-    if (!s)
-        return;
     g_free((char *)s->name);
     g_free((StateField *)s->layout->fields);
     g_free((StateLayout *)s->layout);
@@ -159,6 +182,17 @@ void virtio_section_free(DeviceSection *s)
 }
 
 /* ---- saving ---------------------------------------------------------------------------------- */
+
+/* The ring as it would be if the first chain, which has been begun, were taken. */
+static Ring taken(const VirtioDevice *d, unsigned n)
+{
+    g_autofree RingChain *c = g_new(RingChain, 1);
+    Ring r = d->ring[n];
+
+    if (ring_peek(&r, &d->memory, c) == RING_CHAIN)
+        ring_take(&r, c);
+    return r;
+}
 
 static void save_queue(VirtioImage *i, unsigned n, const Ring *r, uint16_t queue_size)
 {
@@ -169,10 +203,14 @@ static void save_queue(VirtioImage *i, unsigned n, const Ring *r, uint16_t queue
         .size = r->size, .ready = r->ready, .desc = { r->desc, r->desc >> 32 },
         .avail = { r->avail, r->avail >> 32 }, .used = { r->used, r->used >> 32 },
     };
+    i->packed[n] = (PackedImage){
+        r->next_avail, r->next_used, r->avail_wrap, r->used_wrap, ring_in_use(r)
+    };
 }
 
 void virtio_section_save(const VirtioDevice *d, const VirtioRegisters *r, void *image)
 {
+    const VirtioPart *part = d->type->part;
     VirtioImage *i = image;
 
     *i = (VirtioImage){
@@ -183,22 +221,63 @@ void virtio_section_save(const VirtioDevice *d, const VirtioRegisters *r, void *
         .is_broken = d->status & VIRTIO_STATUS_NEEDS_RESET, .broken = 1, .has_transport = true,
         .has_registers = true, .driver_features = { d->features, d->features >> 32 },
         .has_started = d->status & VIRTIO_STATUS_DRIVER_OK, .started = 1,
+        .has_packed = d->offers_packed,
     };
     if (d->type->config_read)
         d->type->config_read(d, i->config);
-    for (unsigned n = 0; n < d->queues; n++)
-        save_queue(i, n, &d->ring[n], d->queue_size[n]);
-    if (d->type->part->save)
-        d->type->part->save(d, i->part);
+    for (unsigned n = 0; n < d->queues; n++) {
+        bool has_begun = part->has_begun && part->has_begun(d, n);
+        Ring ring = has_begun ? taken(d, n) : d->ring[n];
+
+        save_queue(i, n, &ring, d->queue_size[n]);
+    }
+    if (part->save)
+        part->save(d, i->part);
 }
 
 /* ---- loading --------------------------------------------------------------------------------- */
+
+/* Where both sides of a split queue are: how far the device got, its used ring tells. */
+static bool load_split(VirtioDevice *d, Ring *r, uint16_t next_avail)
+{
+    uint8_t index[2];
+
+    if (!memory_map_load(d->dev.board->memory, r->used + 2, index, sizeof(index)))
+        return false;
+    r->next_avail = next_avail;
+    r->next_used = le16_at(index);
+    return true;
+}
+
+static bool load_packed(Ring *r, const PackedImage *i)
+{
+    r->next_avail = i->next_avail;
+    r->next_used = i->next_used;
+    r->avail_wrap = i->avail_wrap;
+    r->used_wrap = i->used_wrap;
+    return r->next_avail < r->size && r->next_used < r->size;
+}
+
+/* Nothing is under way; a chain that its device keeps for later is in the queue again. */
+static bool settle_queue(VirtioDevice *d, unsigned n, GError **err)
+{
+    Ring *r = &d->ring[n];
+    unsigned in_use = ring_in_use(r);
+
+    if (in_use > r->size)
+        return err_set(err, EINVAL, "Queue %u has %u entries in use, of %u", n, in_use, r->size);
+    if (in_use && !(d->type->part->held_queues >> n & 1))
+        return err_set(err, ENOTSUP, "Queue %u has %u requests under way, which cannot be taken over",
+                       n, in_use);
+    r->next_avail = r->next_used;
+    r->avail_wrap = r->used_wrap;
+    return true;
+}
 
 static bool load_queue(VirtioDevice *d, unsigned n, const VirtioImage *i, GError **err)
 {
     const QueueImage *q = &i->queue[n];
     Ring *r = &d->ring[n];
-    uint8_t index[2];
 
     ring_reset(r);
     r->size = i->registers[n].ready ? q->size : MIN(q->size, d->queue_size[n]);
@@ -207,24 +286,15 @@ static bool load_queue(VirtioDevice *d, unsigned n, const VirtioImage *i, GError
     r->used = i->rings[n].used;
     r->event_index = virtio_has(d, VIRTIO_F_EVENT_INDEX);
     r->indirect = virtio_has(d, VIRTIO_F_INDIRECT);
+    r->packed = virtio_has(d, VIRTIO_F_PACKED);
     if (!i->registers[n].ready)
         return true;
     if (r->size > d->queue_size[n] || !ring_start(r, &d->memory) ||
-        !memory_map_load(d->dev.board->memory, r->used + 2, index, sizeof(index)))
+        !(r->packed ? load_packed(r, &i->packed[n]) : load_split(d, r, q->next_avail)))
         return err_set(err, EINVAL, "Queue %u of %" PRIu32 " entries is not in memory, or too long", n,
                        q->size);
     r->ready = true;
-    r->next_avail = q->next_avail;
-    r->next_used = le16_at(index);
-    if ((uint16_t)(r->next_avail - r->next_used) > r->size)
-        return err_set(err, EINVAL, "Queue %u has %u entries in use, of %u", n,
-                       (uint16_t)(r->next_avail - r->next_used), r->size);
-    if (d->type->part->held_queues >> n & 1 && (uint16_t)(r->next_avail - r->next_used) == 1)
-        r->next_avail--;
-    if (r->next_avail != r->next_used)
-        return err_set(err, ENOTSUP, "Queue %u has %u requests under way, which cannot be taken over",
-                       n, (uint16_t)(r->next_avail - r->next_used));
-    return true;
+    return settle_queue(d, n, err);
 }
 
 bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image, GError **err)
@@ -241,10 +311,13 @@ bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image,
                        features & ~virtio_features(d));
     if (i->status && (!i->has_transport || !i->has_rings))
         return err_set(err, ENOTSUP, "Its driver uses the legacy transport, which is not there here");
+    if (features & VIRTIO_F_PACKED && !i->has_packed)
+        return err_set(err, EINVAL, "It does not say where its packed queues are");
     *r = (VirtioRegisters){ i->device_features_sel, i->driver_features_sel, i->queue_sel };
     d->features = features;
     d->status = i->status;
     d->interrupts = i->interrupts;
+    d->is_paused = true;
     for (unsigned n = 0; n < d->queues; n++)
         if (!load_queue(d, n, i, err))
             return false;

@@ -5,22 +5,25 @@
 
 #include "hw/virtio/device.h"
 
-enum { VIRTIO_PART_MAX = 1024, VIRTIO_MIGRATED_QUEUES = 1024 };
+enum { VIRTIO_MIGRATED_QUEUES = 1024 };
 
 /* What a kind of device has beyond configuration and rings; of its type. */
 typedef struct VirtioPart {
     const char *name;        /* "virtio-blk", as sections are called */
     unsigned version;
-    unsigned config_size;      /* of the configuration in streams; 0: as in its type */
-    const StateLayout *layout; /* of its part of the image, up to VIRTIO_PART_MAX bytes */
+    unsigned (*config_size)(const VirtioDevice *d); /* in streams; NULL: as in its type */
+    const StateLayout *layout; /* of its part of the image; NULL: it has none */
+    const StateLayout *packed_layout; /* the same if packed queues are offered; NULL: as .layout */
     void (*save)(const VirtioDevice *d, void *part);
     /* Rings are there already. @config: what its driver saw. False with @err. */
     bool (*load)(VirtioDevice *d, const void *part, const uint8_t *config, GError **err);
     /*
-     * Bits of queues of which the device keeps one chain for later. Streams tell of it as taken; after
+     * Bits of queues whose first chain a device may keep for later, which streams tell of as taken; after
      * loading it is in the queue again.
      */
-    unsigned held_queues;
+    uint64_t held_queues;
+    /* That is so of the first chain of @queue, which is in the queue here. NULL: never. */
+    bool (*has_begun)(const VirtioDevice *d, unsigned queue);
 } VirtioPart;
 
 /* Registers of the transport. */
@@ -28,10 +31,13 @@ typedef struct {
     uint32_t device_features_sel, driver_features_sel, queue_sel;
 } VirtioRegisters;
 
-/* The section of the device @d, whose transport is at @address. To be freed with virtio_section_free. */
-DeviceSection *virtio_section_new(const VirtioDevice *d, uint64_t address);
+/* The section of the device @d, whose .path is known. To be freed with virtio_section_free. */
+DeviceSection *virtio_section_new(const VirtioDevice *d);
 void virtio_section_free(DeviceSection *s);
 void virtio_section_save(const VirtioDevice *d, const VirtioRegisters *r, void *image);
 bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image, GError **err);
+
+/* The lower 32 features of the driver, for fields of @part that depend on them. */
+uint32_t virtio_part_features(const void *part);
 
 #endif

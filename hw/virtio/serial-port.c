@@ -23,7 +23,7 @@ unsigned serial_port_receive_queue(const SerialPort *p)
     return p->nr ? 2 * (p->nr + 1) : 0;
 }
 
-static unsigned transmit_queue(const SerialPort *p)
+unsigned serial_port_transmit_queue(const SerialPort *p)
 {
     return serial_port_receive_queue(p) + 1;
 }
@@ -87,7 +87,7 @@ void serial_port_transmit(SerialPort *p)
 {
     g_autofree RingChain *c = g_new(RingChain, 1);
     VirtioDevice *d = virtio_of(p);
-    unsigned queue = transmit_queue(p);
+    unsigned queue = serial_port_transmit_queue(p);
 
     ring_want_kicks(&d->ring[queue], &d->memory, true);
     for (unsigned i = 0; i < CHAINS && virtio_peek(d, queue, c) && send_chain(p, c); i++) {
@@ -165,6 +165,7 @@ static CO void port_disconnect(Device *d)
 const DeviceClass device_virtconsole = {
     .name = "virtconsole",
     .bus = SERIAL_PORT_BUS,
+    .is_stateless = true,
     .size = sizeof(SerialPort),
     .properties = port_properties,
     .defaults = port_defaults,
@@ -175,6 +176,7 @@ const DeviceClass device_virtconsole = {
 const DeviceClass device_virtserialport = {
     .name = "virtserialport",
     .bus = SERIAL_PORT_BUS,
+    .is_stateless = true,
     .size = sizeof(SerialPort),
     .properties = port_properties,
     .defaults = port_defaults,

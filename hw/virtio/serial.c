@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* virtio-serial-device: what ports are plugged into, and the messages by which it tells of them. */
 #include "hw/virtio/serial.h"
+#include "hw/virtio/section.h"
 #include "util/endian.h"
 #include "util/err.h"
 #include <string.h>
@@ -18,17 +19,7 @@ enum {
 /* Bits of .messages of a port, in the order of being sent. */
 enum { SEND_ADD = 1, SEND_CONSOLE = 2, SEND_NAME = 4, SEND_OPEN = 8 };
 
-#define F_MULTIPORT (UINT64_C(1) << 1)
 #define F_EMERGENCY_WRITE (UINT64_C(1) << 2)
-
-struct VirtioSerial {
-    VirtioDevice virtio;
-    uint32_t max_ports;
-    SerialPort *ports[SERIAL_PORTS_MAX]; /* NULL: none has this number */
-
-    uint8_t guest_ready;                 /* the driver wants to be told of ports */
-    uint32_t removed;                    /* numbers of ports that it has to be told are gone */
-};
 
 static const Property serial_properties[] = {
     VIRTIO_PROPERTIES,
@@ -102,11 +93,16 @@ static void send_messages(VirtioSerial *s)
     }
 }
 
+void serial_port_owe_open(SerialPort *p)
+{
+    p->messages |= SEND_OPEN;
+}
+
 void serial_port_host_changed(SerialPort *p)
 {
     if (!p->bus || !has_messages(p->bus))
         return;
-    p->messages |= SEND_OPEN;
+    serial_port_owe_open(p);
     send_messages(p->bus);
 }
 
@@ -226,6 +222,7 @@ static void serial_config_write(VirtioDevice *d, unsigned offset, uint8_t value)
 }
 
 static const VirtioType serial_type = {
+    .part = &serial_part,
     .id = ID,
     .queues = 2,
     .features = serial_features,
@@ -312,6 +309,7 @@ const DeviceClass device_virtio_serial = {
     .name = "virtio-serial-device",
     .bus = "virtio-bus",
     .provides = SERIAL_PORT_BUS,
+    .is_stateless = true,
     .size = sizeof(VirtioSerial),
     .properties = serial_properties,
     .defaults = serial_defaults,

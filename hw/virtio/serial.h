@@ -29,6 +29,22 @@ typedef struct {
     uint32_t sent;          /* bytes of the queue's first chain that the line has taken */
 } SerialPort;
 
+struct VirtioSerial {
+    VirtioDevice virtio;
+    uint32_t max_ports;
+    SerialPort *ports[SERIAL_PORTS_MAX]; /* NULL: none has this number */
+
+    uint8_t guest_ready;                 /* the driver wants to be told of ports */
+    uint32_t removed;                    /* numbers of ports that it has to be told are gone */
+};
+
+#define F_MULTIPORT (UINT64_C(1) << 1)
+
+/* How the device goes into migration streams: serial-section.c. */
+extern const struct VirtioPart serial_part;
+
+/* The guest is told, when it runs again, whether @p's host side is open. */
+void serial_port_owe_open(SerialPort *p);
 /* The guest is told that @p's host side is open, or not. */
 void serial_port_host_changed(SerialPort *p);
 /* The guest takes what the host sends. */
@@ -41,6 +57,7 @@ void serial_port_unplug(SerialPort *p);
 bool serial_port_is_console(const SerialPort *p);
 /* Queues of the port. */
 unsigned serial_port_receive_queue(const SerialPort *p);
+unsigned serial_port_transmit_queue(const SerialPort *p);
 /* Sends what the guest has put into the queue, as far as the line takes it. */
 void serial_port_transmit(SerialPort *p);
 /* The guest has opened the port, or closed it. */

@@ -81,9 +81,6 @@ struct DeviceClass {
     /* The same of one whose section depends on what is plugged in; NULL with .section. */
     const DeviceSection *(*own_section)(const Device *d);
     bool is_stateless;            /* nothing is to be migrated, or another device's section has it */
-    bool (*can_migrate)(const Device *d); /* NULL: always, if it has a section or is stateless */
-    /* A guest that came from elsewhere is about to run. NULL: nothing is to be done. */
-    void (*arrived)(Device *d);
     const Property *properties;   /* NULL: none */
     const DeviceAttribute *attributes; /* NULL: none */
     void (*defaults)(Device *d);  /* of properties, before they are set; NULL: all zero */
@@ -92,12 +89,13 @@ struct DeviceClass {
     bool (*plug)(Device *d, Device *child, GError **err);
     void (*reset)(Device *d);                 /* as after power-on; NULL: nothing changes */
     void (*unrealize)(Device *d);             /* also after realize has failed; NULL: nothing */
+    void (*pause)(Device *d);  /* the guest stands still: begin nothing more in its memory; NULL */
     /*
      * Waits until the host has done what the guest has asked for: main loop, without the lock, while
      * the guest stands still. NULL: nothing takes time. May suspend.
      */
     void (*drain)(Device *d);
-    void (*resume)(Device *d); /* the guest goes on after a stop; NULL: does not matter */
+    void (*resume)(Device *d); /* the guest begins to run, or goes on; NULL: does not matter */
     /*
      * Ends what it does on the host, on the main loop and without the lock, while the guest stands
      * still; comes before unrealize. NULL: nothing. May suspend.

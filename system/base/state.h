@@ -34,6 +34,8 @@ typedef struct {
     unsigned size, count, stride;
     const StateLayout *inner;
     uint64_t max; /* the greatest value of a STATE_UINT; 0: any */
+    /* How many of @count are there in @image, as fields before this one say; NULL: all. */
+    uint32_t (*present)(const void *image);
 } StateField;
 
 struct StateLayout {
@@ -61,6 +63,10 @@ struct StateLayout {
 #define STATE_B(name, type, member) STATE_ONE(STATE_BOOL, name, type, member)
 #define STATE_BYTES(name, type, member) STATE_ONE(STATE_BUFFER, name, type, member)
 #define STATE_US(name, type, member) STATE_MANY(STATE_UINT, name, type, member)
+/* As many of the array @member as @count says. */
+#define STATE_SOME(kind, name, type, member, layout, count)                                        \
+    { name, kind, offsetof(type, member), STATE_SIZE(type, member[0]),                             \
+      G_N_ELEMENTS(((type *)0)->member), STATE_SIZE(type, member[0]), layout, 0, count }
 #define STATE_SKIP(name, bytes) { name, STATE_FILLER, 0, bytes, 1, 0, NULL, 0 }
 #define STATE_INNER(name, type, member, layout)                                                    \
     { name, STATE_STRUCT, offsetof(type, member), STATE_SIZE(type, member), 1, 0, layout, 0 }

@@ -49,6 +49,7 @@ typedef struct {
     int fd;
     struct kvm_run *run;
     bool is_broken; /* complained; it does not run until it is given a state anew */
+    bool is_leaving; /* its state is being read */
     bool warned_of_rate;
     uint64_t tsc_khz;
     uint64_t mcg_cap; /* of its machine checks */
@@ -63,10 +64,10 @@ KvmVcpu *kvm_vcpu(const Vcpu *v);
 bool kvm_vcpu_new(Vcpu *v, GError **err);
 void kvm_vcpu_free(Vcpu *v);
 void kvm_enter(Vcpu *v);
-void kvm_leave(Vcpu *v);
+bool kvm_leave(Vcpu *v);
 X86Exit kvm_run(Vcpu *v, VcpuDebug how);
 void kvm_kick(Vcpu *v);
-/* The guest stops for good: @what failed. With the lock held. */
+/* The guest stops for good: @what failed. While the state is read it can go on. With the lock held. */
 void kvm_break(Vcpu *v, const char *what, int error);
 
 /* ---- state.c, msrs.c, cpuid.c: false: kvm_break was called ----------------------------------- */

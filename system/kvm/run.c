@@ -25,6 +25,10 @@ void kvm_break(Vcpu *v, const char *what, int error)
 {
     KvmVcpu *k = kvm_vcpu(v);
 
+    if (k->is_leaving) {
+        complain_errno(error, "The state of processor %u is unknown: KVM: %s", vcpu_index(v), what);
+        return;
+    }
     if (!k->is_broken)
         complain_errno(error, "Processor %u cannot go on: KVM: %s", vcpu_index(v), what);
     k->is_broken = true;
@@ -257,9 +261,15 @@ void kvm_enter(Vcpu *v)
     kvm_give_state(v);
 }
 
-void kvm_leave(Vcpu *v)
+bool kvm_leave(Vcpu *v)
 {
-    kvm_take_state(v);
+    KvmVcpu *k = kvm_vcpu(v);
+    bool ok;
+
+    k->is_leaving = true;
+    ok = kvm_take_state(v);
+    k->is_leaving = false;
+    return ok;
 }
 
 static bool set_up(Vcpu *v, GError **err)

@@ -75,6 +75,26 @@ def a_guest_goes_from_tcg_to_kvm_and_back():
 
 
 @case
+def a_guest_whose_registers_cannot_be_read_does_not_move_but_goes_on():
+    unreadable = pathlib.Path('unreadable')
+    with source(accel='kvm', env={**os.environ, 'LD_PRELOAD': str(BUILD / 'preload/kvm-read.so')}) as a:
+        a.await_rounds()
+        for state in 'running', 'paused':
+            unreadable.touch()
+            if state == 'paused':
+                assert a.answer('stop') == {}
+            info = a.migrate('exec:cat >/dev/null', 'failed')
+            assert info['error-desc'] == 'The state of processor 0 could not be read', info
+            assert a.state() == state
+            unreadable.unlink()
+            assert a.answer('cont') == {}
+            a.await_rounds()
+        with target('unix:m.sock') as b:
+            move(a, 'unix:m.sock')
+            check_moved(a, b)
+
+
+@case
 def linux_boots_and_powers_off():
     kernel = ramdisk('echo "SUM $(/bin/busybox seq 2000 | /bin/busybox md5sum)"; echo "CLOCK '
                      '$(/bin/busybox cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"')

@@ -12,6 +12,7 @@ from cases import case, main, require
 from certificates import make_certificate
 from guests import REFERENCE_EMULATOR
 from migrating import check_moved, source, target, wait_for
+from qmp import PATIENCE
 
 
 def move(a, b, uri, capabilities=(), **parameters):
@@ -180,6 +181,29 @@ def in_tls_to_the_reference_and_back():
             wait_for(lambda: c.state() == 'paused')
             assert c.answer('cont') == {}
             check_moved(a, b, c)
+
+
+@case
+def a_client_that_says_nothing_does_not_keep_the_source_out():
+    secret()
+    near, far = creds('psk', 'client', dir='psk'), creds('psk', 'server', dir='psk')
+    with source() as a, target('unix:clear.sock') as b, source(*near, name='other') as c, \
+            target('defer', *far, name='greeting') as d, \
+            socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as ungreeted:
+        for side in c, d:
+            side.tune(tls_creds='t')
+        d.listen('unix:tls.sock')
+        silent.connect('clear.sock')
+        ungreeted.connect('tls.sock')
+        assert c.answer('migrate', uri='unix:tls.sock') == {}
+        a.migrate('unix:clear.sock')
+        check_moved(a, b)
+        wait_for(lambda: c.status() == 'completed')
+        check_moved(c, d)
+        for client in silent, ungreeted: # of which TLS is told why
+            client.settimeout(PATIENCE)
+            while client.recv(100):
+                pass
 
 
 @case

@@ -59,21 +59,6 @@ def streams_that_do_not_fit_are_refused_and_nothing_runs():
         assert 'load of migration failed' in done.stderr and words in done.stderr, done.stderr
 
 
-@case
-def devices_that_cannot_move_hold_their_guest():
-    stays = ('-device', 'virtio-serial-device,id=s')
-    with source(*stays) as a:
-        info = a.answer('query-migrate')
-        assert info['blocked-reasons'] == ['non-migratable device: virtio-serial-device (s)'], info
-        assert info['x-holds'][0]['owner'] == 's' and info['x-holds'][0]['since'] > 0, info
-        assert 'virtio-serial-device (s)' in a.answer('migrate', uri='exec:cat')['desc']
-        assert a.state() == 'running'
-    with source('-device', 'virtio-rng-device,packed=on') as a:
-        assert 'virtio-rng-device' in a.answer('migrate', uri='exec:cat')['desc']
-    done = run(EMULATOR, *MACHINE, '-only-migratable', *stays, code=1)
-    assert 'virtio-serial-device' in done.stderr, done.stderr
-
-
 FORMATS_THAT_STAY = {'vmdk': 'vmdk', 'vdi': 'vdi', 'vhdx': 'vhdx', 'vpc': 'vpc', 'qcow': 'qcow',
                      'parallels': 'Parallels'}
 

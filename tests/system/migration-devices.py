@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests that move while they use devices of virtio (tests/system/guests/moving.c), to another of our
+emulators, to the reference and back."""
+import pathlib
+import re
+import socket
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from cases import case, img, main, require
+from guests import EMULATOR, REFERENCE_EMULATOR, build
+from migrating import Emulator, check_moved, wait_for
+from qmp import PATIENCE
+
+MODERN = ('-global', 'virtio-mmio.force-legacy=false')
+COUNTED = '.' * 24 + r'([0-9a-f]{8})\n'
+
+
+class User(Emulator):
+    """An emulator @name whose guest uses devices; @packed: 'on' or 'off'."""
+
+    def __init__(self, name, *options, packed='off', disk='disk', port=None, **more):
+        self.console, self.port = f'{name}.console', pathlib.Path(f'{name}.port')
+        options = MODERN + options if more.get('program') == REFERENCE_EMULATOR else options
+        end = f',packed={packed}'
+        super().__init__(
+            name, '-kernel', build('moving'),
+            '-netdev', 'hubport,hubid=0,id=n0', '-device', 'virtio-net-device,netdev=n0' + end,
+            '-netdev', 'hubport,hubid=0,id=n1', '-device', 'virtio-net-device,netdev=n1' + end,
+            '-device', 'virtio-serial-device' + end,
+            '-chardev', f'socket,id=c0,path={self.console},server=on,wait=off',
+            '-device', 'virtconsole,chardev=c0', '-chardev', port or f'file,path={self.port},id=c1',
+            '-device', 'virtserialport,chardev=c1,name=count,nr=1',
+            '-device', 'virtio-scsi-device' + end,
+            '-drive', f'if=none,id=d,file={disk},format=raw', '-device', 'scsi-hd,drive=d', *options, **more)
+
+    def check_console(self):
+        """What is typed comes back."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(PATIENCE)
+            s.connect(self.console)
+            s.sendall(b'is anybody there?')
+            back = b''
+            while len(back) < 17:
+                piece = s.recv(100)
+                assert piece, back
+                back += piece
+        assert back == b'is anybody there?', back
+
+
+def is_whole(text):
+    lines = [int(n, 16) for n in re.findall(COUNTED, text)]
+    return len(text) == 33 * len(lines) and lines == list(range(1, len(lines) + 1))
+
+
+def check_devices(*way):
+    """The guest has moved, and every line of its port came once, in order."""
+    check_moved(*way)
+    way[-1].check_console()
+    way[-1].answer('stop')
+    time.sleep(0.1)
+    text = ''.join(e.port.read_text() for e in way)
+    assert is_whole(text), text[-500:]
+    way[-1].answer('cont')
+
+
+def start(packed, **more):
+    img('create', '-q', '-f', 'raw', 'disk', '1M')
+    guest = User('source', packed=packed, **more)
+    return guest
+
+
+def move_to_ours(packed):
+    with start(packed) as a, User('target', '-incoming', 'unix:m.sock', packed=packed) as b:
+        a.await_rounds()
+        a.check_console()
+        a.migrate('unix:m.sock')
+        check_devices(a, b)
+
+
+def move_to_the_reference_and_back(packed):
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    with start(packed) as a:
+        a.await_rounds()
+        a.migrate('exec:cat >there')
+        with User('there', '-incoming', 'exec:cat there', packed=packed, program=REFERENCE_EMULATOR) as b:
+            check_devices(a, b)
+            b.answer('stop')
+            b.migrate('exec:cat >back')
+            with User('again', '-incoming', 'exec:cat back', packed=packed) as c:
+                wait_for(lambda: c.state() == 'paused')
+                assert c.answer('cont') == {}
+                check_devices(a, b, c)
+
+
+@case
+def cards_consoles_and_disks_are_used_while_the_guest_moves():
+    move_to_ours('off')
+
+
+@case
+def they_are_used_by_packed_queues():
+    move_to_ours('on')
+
+
+@case
+def they_go_to_the_reference_and_back():
+    move_to_the_reference_and_back('off')
+
+
+@case
+def they_go_to_the_reference_and_back_by_packed_queues():
+    move_to_the_reference_and_back('on')
+
+
+class Reader:
+    """Who listens to the port of an emulator, but only when it wants to."""
+
+    def __init__(self, path):
+        self.text = ''
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.socket.setblocking(False)
+
+    def read(self):
+        try:
+            while piece := self.socket.recv(1 << 16):
+                self.text += piece.decode()
+        except BlockingIOError:
+            pass
+        return self.text
+
+
+def a_line_is_cut_by_moving(packed, *programs):
+    """Nobody listens for a while, so that the guest moves with a line of which the host has taken a part."""
+    img('create', '-q', '-f', 'raw', 'disk', '1M')
+    way, readers = [], []
+    try:
+        for i, program in enumerate(programs):
+            incoming = ('-incoming', f'exec:cat moved{i}') if i else ('-S',)
+            name = f'e{i}'
+            way.append(User(name, *incoming, packed=packed, program=program,
+                            port=f'socket,id=c1,path={name}.port,server=on,wait=off'))
+            readers.append(Reader(f'{name}.port'))
+            if i:
+                wait_for(lambda: way[-1].state() in ('running', 'paused'))
+                wait_for(lambda: sum(len(r.read()) for r in readers[:-1]) > 5000)
+            assert way[-1].answer('cont') == {}
+            way[-1].await_rounds(40)
+            if i + 1 < len(programs):
+                way[-1].answer('stop')
+                way[-1].migrate(f'exec:cat >moved{i + 1}')
+                if program == REFERENCE_EMULATOR: # it would go on sending what it has handed over
+                    way[-1].process.kill()
+
+        wait_for(lambda: len(readers[-1].read()) > 50000)
+
+        def are_whole():
+            text = ''.join(r.read() for r in readers)
+            return is_whole(text[:33 * (len(text) // 33)])
+
+        wait_for(are_whole) # the last of the source is still on its way
+        assert any(len(r.text) % 33 for r in readers[:-1]), 'no line was cut'
+    finally:
+        for e in way:
+            e.process.kill()
+            e.process.communicate()
+
+
+@case
+def a_line_of_which_the_host_has_taken_a_part_goes_on():
+    for packed in 'off', 'on':
+        a_line_is_cut_by_moving(packed, EMULATOR, EMULATOR)
+
+
+@case
+def such_a_line_goes_to_the_reference_and_back():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    for packed in 'off', 'on':
+        a_line_is_cut_by_moving(packed, EMULATOR, REFERENCE_EMULATOR, EMULATOR)
+
+
+@case
+def devices_that_make_no_sense_are_refused():
+    """The guest does not start, and the message says where."""
+    with start('on') as a:
+        a.await_rounds()
+        a.answer('stop')
+        a.migrate('exec:cat >saved')
+    whole = pathlib.Path('saved').read_bytes()
+    macs = bytes.fromhex('00000002020000000007')
+    ports = bytes.fromhex('0000001f0000000300000002')
+    disk = b'/0:0:0/scsi-disk' + bytes.fromhex('0000000000000001')
+    packed = b'virtio/packed_virtqueues' + bytes.fromhex('00000001')
+    for part, offset, new, words in (
+            (macs, 0, b'\0\0\0\x41', "field 'mac_table.macs': There are 65 of them, and at most 64"),
+            (macs, 0, b'\xff\xff\xff\xff', "field 'mac_table.macs': There are 4294967295 of them"),
+            (ports, 7, b'\x07', 'It has 31 ports, 0x7 of them in use; here it has 31 and 0x3'),
+            (ports, 11, b'\xff', "field 'port': There are 255 of them"),
+            (disk, len(disk) + 104, b'\1', "field 'waiting requests': There are 1 of them"),
+            (packed, len(packed), b'\x7f\xff', 'Queue 0 of 32 entries is not in memory, or too long'),
+            (packed, len(packed) + 2, b'\2', "field 'last_avail_wrap_counter': The value 2")):
+        at = whole.index(part) + offset
+        broken = whole[:at] + new + whole[at + len(new):]
+        pathlib.Path('broken').write_bytes(broken)
+        with User('target', '-incoming', 'exec:cat broken', packed='on') as b:
+            assert b.process.wait(PATIENCE) == 1
+            told = b.process.stderr.read().decode()
+        assert words in told, (words, told)
+
+
+main('migration-devices', 'system')
