@@ -10,6 +10,7 @@
 #include "system/base/ram.h"
 #include "system/dump-notes.h"
 #include "system/run-state.h"
+#include "system/vcpu.h"
 #include "util/err.h"
 #include <elf.h>
 #include <unistd.h>
@@ -192,7 +193,7 @@ static CO bool run(GError **err)
 {
     g_autoptr(DumpQueryResult) result = NULL;
     g_autoptr(GError) why = NULL;
-    bool ok = put_all(&why);
+    bool ok = vcpus_check_read(run_state_machine(), &why) && put_all(&why);
 
     channel_free(g_steal_pointer(&dump.out));
     dump.status = ok ? DUMP_STATUS_COMPLETED : DUMP_STATUS_FAILED;

@@ -4,6 +4,7 @@
 #include "migration/target.h"
 #include "system/base/lock.h"
 #include "target/x86/code-pages.h"
+#include "system/vcpu.h"
 #include "util/err.h"
 #include "util/size.h"
 #include <string.h>
@@ -83,12 +84,17 @@ CO bool vm_state_save(Machine *m, MachineState after, Handle *h, bool (*must_end
                       void *opaque, uint64_t *size, GError **err)
 {
     CarriedState carried = { .state = after };
-    g_autoptr(GPtrArray) sections = machine_sections(m, &carried, true);
+    g_autoptr(GPtrArray) sections = NULL;
     g_auto(RamBlocks) ram = { 0 };
     Writer w = { .handle = h, .kept = g_byte_array_new() };
     MigSource s;
     int r;
 
+    if (!vcpus_check_read(m, err)) {
+        g_byte_array_unref(w.kept);
+        return false;
+    }
+    sections = machine_sections(m, &carried, true);
     ram_blocks_init(&ram);
     machine_ram_blocks(m, &ram, true);
     source_init(&s, &ram, put, &w);
@@ -131,17 +137,11 @@ static CO ssize_t take(void *opaque, void *buf, size_t len)
     return n;
 }
 
-/* What has come is not what processors have translated, and devices have to be told. */
-static void arrived(Machine *m)
+/* What has come is not what processors have translated. */
+static void forget_code(Machine *m)
 {
     machine_lock();
     x86_code_pages_tell_all(m->code_pages, NULL);
-    for (guint i = 0; i < m->devices->len; i++) {
-        Device *d = m->devices->pdata[i];
-
-        if (d->cls->arrived)
-            d->cls->arrived(d);
-    }
     machine_unlock();
 }
 
@@ -173,6 +173,6 @@ CO bool vm_state_load(Machine *m, Handle *h, uint64_t size, GError **err)
     machine_reset(m);
     machine_unlock();
     ok = receive(m, r, err);
-    arrived(m);
+    forget_code(m);
     return ok;
 }
