@@ -610,6 +610,7 @@ const BlockDriver block_vpc = {
     .name = "vpc",
     .stays = "vpc",
     .kind = BLK_FORMAT,
+    .any_loop = true,
     .state_size = sizeof(Vpc),
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
     .strong_options = vpc_strong_options,

@@ -183,6 +183,14 @@ CO void qcow2_trim_stop(Qcow2 *q)
         co_queue_wait(&q->pin_waiters);
 }
 
+CO void qcow2_leave_loop(Node *n)
+{
+    Qcow2 *q = node_state(n);
+
+    qcow2_trim_stop(q);
+    q->closing = false; /* the next table that is loaded starts it again */
+}
+
 /* --------------------------------------------------------------------------------------------- */
 
 bool qcow2_options_read(Qcow2 *q, const json_t *o, OpenFlags flags, GError **err)

@@ -134,6 +134,7 @@ const BlockDriver block_vhdx = {
     .name = "vhdx",
     .stays = "vhdx",
     .kind = BLK_FORMAT,
+    .any_loop = true,
     .state_size = sizeof(Vhdx),
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
     .probe = vhdx_probe,
