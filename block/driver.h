@@ -65,8 +65,8 @@ struct BlockDriver {
     const char *stays;
     bool write_grows;       /* a format that lets writes past its end through: raw */
     /*
-     * Nothing of it is of one loop, or is shared with other trees, while no request is in flight: all of
-     * its operations may be called on another loop then. False: the node stays on the main loop.
+     * While no request is in flight, nothing of it is of one loop or shared with other trees: all
+     * of its operations may be called on another loop then. False: it stays on the main loop.
      */
     bool any_loop;
     unsigned write_flags;   /* ReqFlags pwrite knows beyond COMPRESSED; FUA is emulated by a flush */
@@ -215,8 +215,8 @@ struct BlockDriver {
      */
     CO void (*drain)(Node *n);
     /*
-     * @n is about to live on another loop: ends its coroutines and timers on this one. No request is in
-     * flight. NULL: there are none.
+     * @n is about to live on another loop: ends its coroutines and timers on this one. No request
+     * is in flight. NULL: there are none.
      */
     CO void (*leave_loop)(Node *n);
     /* Recomputes node_limits(n) when those of a child changed. */

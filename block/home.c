@@ -2,8 +2,8 @@
 /*
  * Home loops: all nodes that are connected, a tree, live on one loop, the only one on which their
  * drivers are entered. A tree that is for an iothread lives there while it only serves requests of
- * handles, and comes to the main loop for everything else: commands, edits and jobs find all nodes on
- * their own loop. Handles pass requests on to wherever the tree is.
+ * handles, and comes to the main loop for everything else: commands, edits and jobs find all nodes
+ * on their own loop. Handles pass requests on to wherever the tree is.
  *
  * To move, a tree closes the gates of its handles on the loop on which it is, waits until no request
  * is in flight, and opens them when it belongs to the other loop. Requests that waited follow it.
@@ -122,7 +122,7 @@ static CO void nodes_move(const Move *m)
         ((Node *)m->tree->nodes->pdata[i])->home = m->to;
 }
 
-/* On the loop on which the tree is. From the main loop it does not leave if somebody holds by now. */
+/* On the loop on which the tree is. It does not leave the main loop if somebody holds by now. */
 static CO void tree_move_run(void *arg)
 {
     Move *m = arg;

@@ -83,8 +83,8 @@ struct Node {
 };
 
 /*
- * Its gate belongs to the loop on which its node lives: only there are .closed, .in_flight, .gate and
- * .idle looked at.
+ * Its gate belongs to the loop on which its node lives: only there are .closed, .in_flight, .gate
+ * and .idle looked at.
  */
 struct Handle {
     Edge *root;
@@ -128,8 +128,8 @@ void node_refresh_limits(Node *n);
  */
 bool node_size_changed(Node *n, GError **err);
 /*
- * Tells the owners of handles on @n of its size, where it is another one than they know. Home loop of @n;
- * from another than the main loop they are told later. In home.c.
+ * Tells the owners of handles on @n of its size, where it is another one than they know. Home loop
+ * of @n; from another than the main loop they are told later. In home.c.
  */
 void node_tell_size(Node *n);
 /* Names and limits of @n and of all above it, after a change of its children. */
