@@ -65,6 +65,11 @@ struct BlockDriver {
     /* Images of this format cannot follow a guest that moves: its name then. NULL: they can. */
     const char *stays;
     bool write_grows;       /* a format that lets writes past its end through: raw */
+    /*
+     * While no request is in flight, nothing of it is of one loop or shared with other trees: all
+     * of its operations may be called on another loop then. False: it stays on the main loop.
+     */
+    bool any_loop;
     unsigned write_flags;   /* ReqFlags pwrite knows beyond COMPRESSED; FUA is emulated by a flush */
     unsigned zero_flags;    /* ReqFlags zero knows */
     const char *const *strong_options; /* options ("a", "a.b") kept in json:{} names; NULL-ended */
@@ -215,6 +220,11 @@ struct BlockDriver {
      * requests have ended. NULL: there is nothing such.
      */
     CO void (*drain)(Node *n);
+    /*
+     * @n is about to live on another loop: ends its coroutines and timers on this one. No request
+     * is in flight. NULL: there are none.
+     */
+    CO void (*leave_loop)(Node *n);
     /* Recomputes node_limits(n) when those of a child changed. */
     void (*refresh_limits)(Node *n);
     /* Something that BlockEvent names is about to happen in the parent. blkdebug. */

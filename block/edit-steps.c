@@ -59,6 +59,7 @@ static bool attach_apply(void *step, GError **err)
     if (s->handle) {
         s->old_root = s->handle->root;
         s->handle->root = s->edge;
+        handle_refresh_size(s->handle);
     }
     return true;
 }
@@ -69,8 +70,10 @@ static CO void attach_undo(void *step)
 
     edge_unlink(s->edge);
     edge_delete(s->edge);
-    if (s->handle)
+    if (s->handle) {
         s->handle->root = s->old_root;
+        handle_refresh_size(s->handle);
+    }
     node_unref(s->child);  /* not the last reference: the step has one too */
 }
 
@@ -159,8 +162,10 @@ static CO void detach_settle(void *step)
 {
     const Edge *e = ((Detach *)step)->edge;
 
-    if (e->handle && e->handle->root == e)
+    if (e->handle && e->handle->root == e) {
         e->handle->root = NULL;
+        handle_refresh_size(e->handle);
+    }
     if (e->parent && e->parent->state == NODE_ACTIVE)
         child_changed(e->parent, e->role);
 }
@@ -213,6 +218,8 @@ static void edge_move(Edge *e, Node *to)
     e->node->refs--;       /* not the last one: the step has one too */
     e->node = to;
     g_ptr_array_add(to->parents, e);
+    if (e->handle)
+        handle_refresh_size(e->handle);
 }
 
 static bool repoint_apply(void *step, GError **err)

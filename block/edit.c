@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Edits: lists of steps that happen together or not at all. */
 #include "block/edit.h"
+#include "block/home.h"
 #include "block/internal.h"
 #include "util/trace.h"
 
@@ -26,6 +27,7 @@ CO Edit *edit_begin(void)
     Edit *edit = g_new0(Edit, 1);
 
     g_assert(editor != co_self()); /* it would wait for itself */
+    home_hold();
     co_mutex_lock(&editing);
     editor = co_self();
 
@@ -53,6 +55,7 @@ static void edit_end(Edit *edit)
     edit->is_over = true;
     editor = NULL;
     co_mutex_unlock(&editing);
+    home_release();
 }
 
 CO void edit_free(Edit *edit)

@@ -19,6 +19,7 @@
 #define BLOCK_EDIT_H
 
 #include "block/driver.h"
+#include "io/iothread.h"
 
 typedef struct Edit Edit;
 
@@ -75,6 +76,12 @@ void edit_replace(Edit *edit, Node *from, Node *to);
 void edit_handle_access(Edit *edit, Handle *h, unsigned needs, OpenFlags flags);
 /* The job's handle @h lets others do what they want and does nothing itself any more. */
 void edit_handle_yield(Edit *edit, Handle *h);
+/*
+ * @n and all that is connected with it is to live on the loop of @thread (NULL: the main loop) while
+ * nobody holds (block/home.h) and no job works there. Fails if a driver knows the main loop only, or
+ * a user does not let it move.
+ */
+void edit_set_iothread(Edit *edit, Node *n, IoThread *thread);
 /* See node_set_active. */
 void edit_set_active(Edit *edit, Node *n, bool active);
 /*

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The exports of this process. */
 #include "block/export.h"
+#include "block/home.h"
 #include "block/internal.h"
 #include "gen/qmp.h"
 #include "qapi/object.h"
+#include "util/err.h"
 #include <string.h>
 
 static GPtrArray *exports;     /* of Export, in the order they were made */
@@ -43,17 +45,28 @@ static const ExportDriver *driver_of(const json_t *options)
 
 /* ---- adding ---------------------------------------------------------------------------------- */
 
-/* Exports run on the main loop, where nodes live. */
 static bool check_iothread(const json_t *options, GError **err)
 {
     const char *id = json_get_str(options, "iothread", NULL);
 
-    if (!id)
-        return true;
-    if (!object_class_of(id))
-        return err_set(err, ENOENT, "iothread \"%s\" not found", id);
-    return err_set(err, ENOTSUP, "Exports run on the main loop: iothread '%s' cannot serve one",
-                   id);
+    return !id || iothread_find(id) || err_set(err, ENOENT, "iothread \"%s\" not found", id);
+}
+
+/*
+ * @h and what it is on are for @thread. If the node cannot go there, or another user keeps it, that
+ * is an error only with fixed-iothread: requests are passed on to where it is.
+ */
+static CO bool set_iothread(Handle *h, IoThread *thread, bool is_fixed, GError **err)
+{
+    g_autoptr(Edit) edit = edit_begin();
+
+    if (thread) {
+        edit_set_iothread(edit, handle_node(h), thread);
+        if (!edit_commit(edit, is_fixed ? err : NULL) && is_fixed)
+            return false;
+    }
+    h->fixed_home = is_fixed;
+    return true;
 }
 
 /* A user of @n as @options want it, which lets others do all, but resize it only if the driver can
@@ -90,6 +103,8 @@ static void export_free(Export *e)
 {
     g_free(e->id);
     g_free(e->node_name);
+    if (e->iothread)
+        iothread_drop(e->iothread);
     g_free(e);
 }
 
@@ -98,6 +113,7 @@ CO Export *export_add(const json_t *options, GError **err)
     const ExportDriver *drv = driver_of(options);
     const char *id = json_get_str(options, "id", "");
     const char *name = json_get_str(options, "node-name", "");
+    const char *thread = json_get_str(options, "iothread", NULL);
     Node *n = node_find(name);
     Export *e;
     Handle *h;
@@ -107,10 +123,19 @@ CO Export *export_add(const json_t *options, GError **err)
     h = export_handle(drv, n, options, err);
     if (!h)
         return NULL;
+    if (!set_iothread(h, thread ? iothread_find(thread) : NULL,
+                      json_get_bool(options, "fixed-iothread", false), err)) {
+        handle_close(h);
+        return NULL;
+    }
     e = g_new0(Export, 1);
     *e = (Export){ .drv = drv, .id = g_strdup(id), .handle = h, .node_name = g_strdup(name) };
     if (!exports)
         exports = g_ptr_array_new();
+    if (thread) {
+        e->iothread = iothread_find(thread);
+        iothread_use(e->iothread);
+    }
     /* From here on the id is taken, whatever the driver has to wait for. */
     g_ptr_array_add(exports, e);
     e->state = drv->add(e, options, h, err);

@@ -113,6 +113,7 @@ CO int node_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
 {
     int r;
 
+    node_assert_home(n);
     *e = (Extent){ 0 };
     if (off >= n->size) {
         e->flags = EXTENT_EOF;

@@ -94,6 +94,7 @@ Node *node_new(const BlockDriver *drv, const char *name, GError **err)
     }
     n = g_new0(Node, 1);
     n->drv = drv;
+    n->home = loop_self();
     n->refs = 1;
     n->name = name ? g_strdup(name) : node_name_generate();
     n->state_data = g_malloc0(MAX(drv->state_size, 1));
@@ -167,6 +168,7 @@ static CO Node *node_close(Node *n)
     if (backing)
         node_ref(backing);
     node_shut(n);
+    home_forget(n);
     while (n->bitmaps)
         dirty_remove(n, n->bitmaps);
     g_clear_pointer(&n->bitmap_names, g_hash_table_unref);
@@ -449,6 +451,12 @@ Limits *node_limits(Node *n)
 void node_set_size(Node *n, uint64_t size)
 {
     n->size = size > INT64_MAX ? round_down(size, SECTOR) : round_up(size, SECTOR);
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *e = n->parents->pdata[i];
+
+        if (e->handle)
+            handle_refresh_size(e->handle);
+    }
 }
 
 /* True if the size of @n is always that of the child that @e leads to. */
@@ -456,16 +464,6 @@ static bool shows_size_of(const Node *n, const Edge *e)
 {
     return n && n->is_open && n->drv->kind == BLK_FILTER && !n->drv->resize &&
            e->role == ROLE_FILTERED;
-}
-
-void node_tell_size(Node *n)
-{
-    for (guint i = 0; i < n->parents->len; i++) {
-        const Edge *e = n->parents->pdata[i];
-
-        if (e->handle)
-            handle_tell_size(e->handle);
-    }
 }
 
 bool node_size_changed(Node *n, GError **err)
@@ -478,7 +476,7 @@ bool node_size_changed(Node *n, GError **err)
 
         if (!shows_size_of(e->parent, e) || e->parent->size == n->size)
             continue;
-        e->parent->size = n->size;
+        node_set_size(e->parent, n->size);
         ok = node_size_changed(e->parent, ok ? err : NULL) && ok;
     }
     return ok;

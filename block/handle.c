@@ -1,48 +1,59 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Handles: users of the graph. Every request from outside passes the gate of one. */
+#include "block/home.h"
 #include "block/internal.h"
+#include "io/loop.h"
 #include <inttypes.h>
 #include <string.h>
 
 /* ---- the gate of one request ---------------------------------------------------------------- */
 
-static CO Handle *handle_enter(Handle *h)
+/* False: the node lives on another loop, where nobody may enter from here. */
+static CO bool handle_enter(Handle *h)
 {
-    while (h->closed)
+    while (handle_home(h) == loop_self()) {
+        if (!h->closed) {
+            h->in_flight++;
+            return true;
+        }
         co_queue_wait(&h->gate);
-    h->in_flight++;
-    return h;
+    }
+    return false;
 }
 
 /*
  * For a request that concerns both: enters the two gates at once. Waiting at one of them while being
  * inside the other could hold up the edit that would open it.
  */
-static CO Handle *handle_enter_with(Handle *h, Handle *other)
+static CO bool handle_enter_with(Handle *h, Handle *other)
 {
-    while (h->closed || other->closed)
+    while (handle_home(h) == loop_self() && handle_home(other) == loop_self()) {
+        if (!h->closed && !other->closed) {
+            other->in_flight++;
+            h->in_flight++;
+            return true;
+        }
         co_queue_wait(h->closed ? &h->gate : &other->gate);
-    other->in_flight++;
-    h->in_flight++;
-    return h;
+    }
+    return false;
 }
 
-static void handle_leave(Handle **hp)
+static void handle_leave(Handle *h)
 {
-    Handle *h = *hp;
-
     if (!--h->in_flight)
         co_queue_wake_all(&h->idle);
 }
 
 CO void handle_begin(Handle *h)
 {
-    handle_enter(h);
+    bool is_here = handle_enter(h);
+
+    g_assert(is_here); /* of a job, or held by home_hold */
 }
 
 void handle_end(Handle *h)
 {
-    handle_leave(&h);
+    handle_leave(h);
 }
 
 CO void handle_drain(Handle *h)
@@ -56,12 +67,6 @@ void handle_open_gate(Handle *h)
     if (!--h->closed)
         co_queue_wake_all(&h->gate);
 }
-
-#define LEAVES __attribute__((cleanup(handle_leave), unused))
-#define IN_GATE(h) LEAVES Handle *entered = handle_enter(h)
-#define IN_GATES(a, b)                                                                             \
-    LEAVES Handle *entered = handle_enter_with(a, b);                                              \
-    LEAVES Handle *entered_too = b
 
 /* 0, -ENOMEDIUM without a node, or -EPERM if that accepts no requests. */
 static int handle_state(const Handle *h)
@@ -78,56 +83,117 @@ static int handle_range(const Handle *h, uint64_t off, uint64_t len)
     return size_add(off, len, &end) && end <= h->root->node->size ? 0 : -EIO;
 }
 
+/* ---- from loop to loop ---------------------------------------------------------------------- */
+
+/* A request on its way to the loop of its node. Each kind of request fills in what it needs. */
+typedef struct Call Call;
+struct Call {
+    Handle *h;
+    CO int (*run)(const Call *c);  /* on the node's loop, inside the gate */
+    int64_t start;                 /* for account_end */
+    uint64_t off, len;
+    Span buf;
+    ReqFlags flags;
+    void *more;                    /* the arguments of kinds that have others */
+    int result;
+};
+
+static CO int call_run(Call *c);
+
+static CO void call_run_there(void *arg)
+{
+    Call *c = arg;
+
+    c->result = call_run(c);
+}
+
+/* The node may move on while a call is on its way, or waits at the gate: then the call follows. */
+static CO int call_run(Call *c)
+{
+    int r;
+
+    if (!handle_enter(c->h)) {
+        loop_call_wait(handle_home(c->h), call_run_there, c);
+        return c->result;
+    }
+    r = c->run(c);
+    handle_leave(c->h);
+    return r;
+}
+
 /* ---- requests ------------------------------------------------------------------------------- */
+
+static CO int pread_run(const Call *c)
+{
+    Handle *h = c->h;
+    ReqFlags copy = h->flags & OPEN_COPY_ON_READ ? REQ_COPY_ON_READ : 0;
+    int r = handle_range(h, c->off, c->buf.len);
+
+    if (r == 0)
+        r = node_pread(h->root->node, c->off, c->buf, c->flags | copy);
+    return account_end(h, ACCOUNT_READ, c->buf.len, c->start, r);
+}
 
 CO int handle_pread(Handle *h, uint64_t off, Span buf, ReqFlags flags)
 {
-    int64_t start = account_start(h);
-    IN_GATE(h);
-    int r = handle_range(h, off, buf.len);
+    Call c = { h, pread_run, account_start(h), off, .buf = buf, .flags = flags };
 
-    if (h->flags & OPEN_COPY_ON_READ)
-        flags |= REQ_COPY_ON_READ;
+    return call_run(&c);
+}
+
+static ReqFlags durable(const Handle *h)
+{
+    return h->flags & OPEN_WRITETHROUGH ? REQ_FUA : 0;
+}
+
+static CO int pwrite_run(const Call *c)
+{
+    Handle *h = c->h;
+    int r = handle_range(h, c->off, c->buf.len);
+
     if (r == 0)
-        r = node_pread(h->root->node, off, buf, flags);
-    return account_end(h, ACCOUNT_READ, buf.len, start, r);
+        r = node_pwrite(h->root->node, c->off, c->buf, c->flags | durable(h));
+    return account_end(h, ACCOUNT_WRITE, c->buf.len, c->start, r);
 }
 
 CO int handle_pwrite(Handle *h, uint64_t off, Span buf, ReqFlags flags)
 {
-    int64_t start = account_start(h);
-    IN_GATE(h);
-    int r = handle_range(h, off, buf.len);
+    Call c = { h, pwrite_run, account_start(h), off, .buf = buf, .flags = flags };
 
-    if (h->flags & OPEN_WRITETHROUGH)
-        flags |= REQ_FUA;
+    return call_run(&c);
+}
+
+static CO int zero_run(const Call *c)
+{
+    Handle *h = c->h;
+    int r = handle_range(h, c->off, c->len);
+
     if (r == 0)
-        r = node_pwrite(h->root->node, off, buf, flags);
-    return account_end(h, ACCOUNT_WRITE, buf.len, start, r);
+        r = node_zero(h->root->node, c->off, c->len, c->flags | durable(h));
+    return account_end(h, ACCOUNT_WRITE, c->len, c->start, r);
 }
 
 CO int handle_zero(Handle *h, uint64_t off, uint64_t len, ReqFlags flags)
 {
-    int64_t start = account_start(h);
-    IN_GATE(h);
-    int r = handle_range(h, off, len);
+    Call c = { h, zero_run, account_start(h), off, len, .flags = flags };
 
-    if (h->flags & OPEN_WRITETHROUGH)
-        flags |= REQ_FUA;
+    return call_run(&c);
+}
+
+static CO int discard_run(const Call *c)
+{
+    int r = handle_range(c->h, c->off, c->len);
+
     if (r == 0)
-        r = node_zero(h->root->node, off, len, flags);
-    return account_end(h, ACCOUNT_WRITE, len, start, r);
+        r = node_discard(c->h->root->node, c->off, c->len);
+    return account_end(c->h, ACCOUNT_UNMAP, c->len, c->start, r);
 }
 
 CO int handle_discard(Handle *h, uint64_t off, uint64_t len)
 {
-    int64_t start = account_start(h);
-    IN_GATE(h);
-    int r = handle_range(h, off, len);
+    Call c = { h, discard_run, account_start(h), off, len };
 
-    if (r == 0)
-        r = node_discard(h->root->node, off, len);
-    return account_end(h, ACCOUNT_UNMAP, len, start, r);
+    return call_run(&c);
 }
 
 /* The node that keeps the VM state of @h's image: below filters and raw. NULL: none. */
@@ -140,81 +206,145 @@ static Node *vmstate_node(Handle *h)
     return n;
 }
 
-CO int handle_vmstate_pread(Handle *h, uint64_t off, Span buf)
+static CO int vmstate_pread_run(const Call *c)
 {
-    IN_GATE(h);
-    Node *n = vmstate_node(h);
-    int r = handle_state(h);
+    Node *n = vmstate_node(c->h);
+    int r = handle_state(c->h);
 
     if (r == 0 && !n)
         r = -ENOTSUP;
-    return r < 0 ? r : n->drv->vmstate_pread(n, off, buf);
+    return r < 0 ? r : n->drv->vmstate_pread(n, c->off, c->buf);
 }
 
-CO int handle_vmstate_pwrite(Handle *h, uint64_t off, Span buf)
+CO int handle_vmstate_pread(Handle *h, uint64_t off, Span buf)
 {
-    IN_GATE(h);
-    Node *n = vmstate_node(h);
+    Call c = { h, vmstate_pread_run, .off = off, .buf = buf };
+
+    return call_run(&c);
+}
+
+static CO int vmstate_pwrite_run(const Call *c)
+{
+    Node *n = vmstate_node(c->h);
     int r;
 
     if (!n || !n->drv->vmstate_pwrite)
         return -ENOTSUP;
-    if (!(n->flags & OPEN_RDWR) || handle_state(h) < 0)
+    if (!(n->flags & OPEN_RDWR) || handle_state(c->h) < 0)
         return -EPERM;
-    r = n->drv->vmstate_pwrite(n, off, buf);
+    r = n->drv->vmstate_pwrite(n, c->off, c->buf);
     n->writes++;
     return r;
 }
 
-CO int handle_flush(Handle *h)
+CO int handle_vmstate_pwrite(Handle *h, uint64_t off, Span buf)
 {
-    int64_t start = account_start(h);
-    IN_GATE(h);
+    Call c = { h, vmstate_pwrite_run, .off = off, .buf = buf };
+
+    return call_run(&c);
+}
+
+static CO int flush_run(const Call *c)
+{
+    Handle *h = c->h;
     bool writes = handle_state(h) == 0 && h->root->node->flags & OPEN_RDWR;
     int r = writes ? node_flush(h->root->node) : 0;
 
     h->flush_failed = r < 0;
-    return account_end(h, ACCOUNT_FLUSH, 0, start, r);
+    return account_end(h, ACCOUNT_FLUSH, 0, c->start, r);
+}
+
+CO int handle_flush(Handle *h)
+{
+    Call c = { h, flush_run, account_start(h) };
+
+    return call_run(&c);
+}
+
+typedef struct {
+    bool precise;
+    Extent *e;
+    int *depth;
+} ExtentCall;
+
+static CO int extent_run(const Call *c)
+{
+    const ExtentCall *x = c->more;
+    int r = handle_state(c->h);
+
+    return r < 0 ? r : node_extent(c->h->root->node, c->off, c->len, x->precise, x->e);
 }
 
 CO int handle_extent(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e)
 {
-    IN_GATE(h);
-    int r = handle_state(h);
+    ExtentCall x = { precise, e, NULL };
+    Call c = { h, extent_run, 0, off, len, .more = &x };
 
-    return r < 0 ? r : node_extent(h->root->node, off, len, precise, e);
+    return call_run(&c);
+}
+
+static CO int extent_above_run(const Call *c)
+{
+    const ExtentCall *x = c->more;
+    int r = handle_state(c->h);
+
+    return r < 0 ? r : node_extent_above(c->h->root->node, NULL, c->off, c->len, x->precise, x->e,
+                                         x->depth);
 }
 
 CO int handle_extent_above(Handle *h, uint64_t off, uint64_t len, bool precise, Extent *e,
                            int *depth)
 {
-    IN_GATE(h);
-    int r = handle_state(h);
+    ExtentCall x = { precise, e, depth };
+    Call c = { h, extent_above_run, 0, off, len, .more = &x };
 
-    return r < 0 ? r : node_extent_above(h->root->node, NULL, off, len, precise, e, depth);
+    return call_run(&c);
 }
 
+/* Only images that both live on this loop are copied on the host's side. */
 CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len,
                    ReqFlags flags)
 {
-    IN_GATES(src, dst);
-    int r = handle_range(src, src_off, len);
+    int r;
 
+    if (!handle_enter_with(src, dst))
+        return -ENOTSUP;
+    r = handle_range(src, src_off, len);
     if (r == 0)
         r = handle_range(dst, dst_off, len);
-    return r < 0 ? r : node_copy(src->root->node, src_off, dst->root->node, dst_off, len,
-                                  flags);
+    if (r == 0)
+        r = node_copy(src->root->node, src_off, dst->root->node, dst_off, len, flags);
+    handle_leave(src);
+    handle_leave(dst);
+    return r;
+}
+
+typedef struct {
+    bool exact;
+    Prealloc prealloc;
+    GError **err;
+} ResizeCall;
+
+static bool resize_now(Handle *h, uint64_t size, const ResizeCall *x)
+{
+    if (!h->root)
+        return err_set(x->err, ENOMEDIUM, "There is no medium");
+    if (handle_state(h) < 0)
+        return err_set(x->err, EPERM, "'%s' is inactive", node_filename(h->root->node));
+    return node_resize(h->root->node, size, x->exact, x->prealloc, 0, x->err);
+}
+
+static CO int resize_run(const Call *c)
+{
+    return resize_now(c->h, c->len, c->more) ? 0 : -1;
 }
 
 CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, GError **err)
 {
-    IN_GATE(h);
+    ResizeCall x = { exact, prealloc, err };
+    Call c = { h, resize_run, .len = size, .more = &x };
 
-    if (!h->root)
-        return err_set(err, ENOMEDIUM, "There is no medium");
-    if (handle_state(h) < 0)
-        return err_set(err, EPERM, "'%s' is inactive", node_filename(h->root->node));
-    return node_resize(h->root->node, size, exact, prealloc, 0, err);
+    return call_run(&c) == 0;
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -223,6 +353,7 @@ Handle *handle_prepare(HandleKind kind, unsigned needs)
 {
     Handle *h = g_new0(Handle, 1);
 
+    h->home = loop_self();
     h->kind = kind;
     if (needs & ACCESS_WRITE)
         h->flags |= OPEN_RDWR;
@@ -336,6 +467,7 @@ CO bool handle_close_err(Handle *h, GError **err)
 
     if (!h)
         return true;
+    home_hold(); /* the gate is ours then */
     h->closed++;
     handle_drain(h);
     if (h->root) {
@@ -347,6 +479,7 @@ CO bool handle_close_err(Handle *h, GError **err)
     }
     account_close(h);
     g_free(h);
+    home_release();
     return ok;
 }
 
@@ -373,12 +506,14 @@ CO bool handle_change_medium(Handle *h, Node *n, unsigned needs, unsigned shares
 {
     bool ok;
 
+    home_hold();
     h->closed++;
     handle_drain(h);
     ok = medium_swap(h, n, needs, shares, err);
     if (ok)
         h->flags = (h->flags & ~(unsigned)OPEN_RDWR) | (needs & ACCESS_WRITE ? OPEN_RDWR : 0);
     handle_open_gate(h);
+    home_release();
     if (!ok)
         return false;
     if (h->ops && h->ops->medium_changed)
@@ -395,6 +530,11 @@ CO void handle_close(Handle *h)
         block_warn("%s", err->message);
 }
 
+void handle_look_at_nodes(Handle *h)
+{
+    h->looks_at_nodes = true;
+}
+
 Node *handle_node(Handle *h)
 {
     return h->root ? h->root->node : NULL;
@@ -402,7 +542,7 @@ Node *handle_node(Handle *h)
 
 uint64_t handle_size(Handle *h)
 {
-    return h->root ? h->root->node->size : 0;
+    return atomic_load_explicit(&h->size, memory_order_relaxed);
 }
 
 bool handle_is_writable(Handle *h)

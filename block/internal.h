@@ -8,6 +8,7 @@
 #include "block/edit.h"
 #include "block/range.h"
 #include "util/hold.h"
+#include <stdatomic.h>
 
 /* The bitmaps of @n follow its new size; in dirty.c. */
 bool dirty_resize(Node *n, GError **err);
@@ -49,6 +50,8 @@ struct Node {
     json_t *given;          /* of those, what drv->strong_options names, as it was written */
     OpenFlags flags;
     NodeState state;
+    Loop *home;             /* where its driver is entered; home.c changes it */
+    IoThread *iothread;     /* on which it is to live while nobody holds it; NULL: the main loop */
     bool is_open;           /* drv->open has succeeded, so drv->close is due */
     unsigned nesting;       /* in how many other nodes it was described */
     bool is_implicit;       /* a job's filter that nobody gave a name: names look through it */
@@ -80,8 +83,16 @@ struct Node {
     HoldPoint busy;         /* denied by jobs: what commands may not do to a node meanwhile */
 };
 
+/*
+ * Its gate belongs to the loop on which its node lives: only there are .closed, .in_flight, .gate
+ * and .idle looked at.
+ */
 struct Handle {
     Edge *root;
+    _Atomic(Loop *) home;   /* of its node; read on any loop, changed on the one that it names */
+    _Atomic uint64_t size;  /* of its node, bytes; read on any loop */
+    bool fixed_home;        /* its node is not to be given another iothread */
+    bool looks_at_nodes;    /* its owner does, not only by requests: they live on the main loop */
     OpenFlags flags;
     HandleKind kind;
     unsigned rank;          /* of a job, while gates close: how many jobs are above it */
@@ -122,7 +133,10 @@ void node_refresh_limits(Node *n);
  * above that show just its size are resized, too. False: bitmaps could not follow.
  */
 bool node_size_changed(Node *n, GError **err);
-/* Tells the owners of handles on @n of its size, where it is another one than they know. */
+/*
+ * Tells the owners of handles on @n of its size, where it is another one than they know. Home loop
+ * of @n; from another than the main loop they are told later. In home.c.
+ */
 void node_tell_size(Node *n);
 /* Names and limits of @n and of all above it, after a change of its children. */
 void node_children_changed(Node *n);
@@ -162,6 +176,20 @@ bool options_check(const BlockDriver *d, json_t *o, GError **err);
 /* The generic options in @o over the defaults in *@flags. */
 bool flags_from_options(const json_t *o, OpenFlags *flags, DetectZeroes *detect, GError **err);
 OpenFlags node_child_flags(const Node *n, Role role);
+
+/* home.c */
+static inline Loop *handle_home(const Handle *h)
+{
+    return atomic_load_explicit(&h->home, memory_order_acquire);
+}
+/* Where requests of drivers begin: they run on no other loop. */
+static inline void node_assert_home(const Node *n)
+{
+    g_assert(n->home == loop_self());
+}
+void handle_refresh_size(Handle *h);
+/* @n closes. */
+void home_forget(Node *n);
 
 /* handle.c */
 /* A handle that an edit will attach; it does @needs (Access bits) then. */

@@ -7,6 +7,7 @@
  * Options given for a node win over what names and images say. A backing chain is opened from the
  * top down in a loop, so its length costs no stack.
  */
+#include "block/home.h"
 #include "block/internal.h"
 #include "qapi/schema.h"
 #include "util/keyval.h"
@@ -686,8 +687,8 @@ static void chain_activate(Node *top)
         n->state = NODE_ACTIVE;
 }
 
-CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, unsigned nesting,
-                   GError **err)
+static CO Node *open_held(const char *filename, json_t *options, OpenFlags flags, unsigned nesting,
+                          GError **err)
 {
     g_autoptr(Node) n = node_open_alone(filename, options, flags, nesting, err);
 
@@ -695,6 +696,17 @@ CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, unsig
         return NULL;
     chain_activate(n);
     return g_steal_pointer(&n);
+}
+
+CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, unsigned nesting,
+                   GError **err)
+{
+    Node *n;
+
+    home_hold(); /* drivers read from nodes that are there already */
+    n = open_held(filename, options, flags, nesting, err);
+    home_release();
+    return n;
 }
 
 /* ---- children for drivers ------------------------------------------------------------------- */

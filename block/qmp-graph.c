@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands that change the graph, each one edit. Messages as in qmp.c. */
 #include "block/actions.h"
+#include "block/home.h"
 #include "block/internal.h"
 #include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
@@ -116,6 +117,36 @@ CO bool qmp_x_blockdev_change(const QmpXBlockdevChangeArgs *args, GError **err)
     child = node_find(args->node);
     return child ? child_add(parent, child, err)
                  : err_set(err, ENOENT, "Node '%s' not found", args->node);
+}
+
+/* Has @n a user that makes requests? */
+static bool node_has_user(const Node *n)
+{
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *e = n->parents->pdata[i];
+
+        if (e->handle && e->needs)
+            return true;
+    }
+    return false;
+}
+
+CO bool qmp_x_blockdev_set_iothread(const QmpXBlockdevSetIothreadArgs *args, GError **err)
+{
+    g_autoptr(Edit) edit = edit_begin();
+    Node *n = node_find(args->node_name);
+    const char *id = json_string_value(args->iothread);
+    IoThread *thread = id ? iothread_find(id) : NULL;
+
+    if (!n)
+        return err_set(err, ENOENT, "Failed to find node with node-name='%s'", args->node_name);
+    if (!args->force && node_has_user(n))
+        return err_set(err, EBUSY, "Node %s is associated with a BlockBackend and could be in use "
+                       "(use force=true to override this check)", n->name);
+    if (id && !thread)
+        return err_set(err, ENOENT, "Cannot find iothread %s", id);
+    edit_set_iothread(edit, n, thread);
+    return edit_commit(edit, err);
 }
 
 CO bool qmp_blockdev_set_active(const QmpBlockdevSetActiveArgs *args, GError **err)

@@ -20,15 +20,15 @@ enum { BOUNCE_MAX = 1 << 20, ZERO_BUFFER = 1 << 20 };
 /* Zeroes to write from. Never written, so it takes no memory but for the mapping. */
 static const void *zero_buffer(void)
 {
-    static const void *zeroes;
+    static gsize zeroes;
 
-    if (!zeroes) {
+    if (g_once_init_enter(&zeroes)) {
         void *p = mmap(NULL, ZERO_BUFFER, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
         g_assert(p != MAP_FAILED);
-        zeroes = p;
+        g_once_init_leave(&zeroes, (gsize)p);
     }
-    return zeroes;
+    return (const void *)zeroes;
 }
 
 static uint64_t transfer_max(const Node *n)
@@ -138,6 +138,7 @@ CO int node_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
     int r;
 
+    node_assert_home(n);
     TRACE(node_read, "%s off=%" PRIu64 " len=%zu flags=0x%x", n->name, off, buf.len, flags);
     /* Beyond the end there are zeroes: a file may end inside its last cluster. */
     if (off >= n->size) {
@@ -425,6 +426,7 @@ CO int node_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
     RANGE_GUARD hold = {};
     int r = write_check(n, off, buf.len);
 
+    node_assert_home(n);
     TRACE(node_write, "%s off=%" PRIu64 " len=%zu flags=0x%x", n->name, off, buf.len, flags);
     if (r < 0 || !buf.len)
         return r;
@@ -541,6 +543,7 @@ CO int node_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
     RANGE_GUARD hold = {};
     int r = write_check(n, off, len);
 
+    node_assert_home(n);
     TRACE(node_zero, "%s off=%" PRIu64 " len=%" PRIu64 " flags=0x%x", n->name, off, len, flags);
     if (r < 0 || !len)
         return r;
@@ -575,6 +578,7 @@ CO int node_discard(Node *n, uint64_t off, uint64_t len)
     RANGE_GUARD hold = {};
     int r = write_check(n, off, len);
 
+    node_assert_home(n);
     TRACE(node_discard, "%s off=%" PRIu64 " len=%" PRIu64, n->name, off, len);
     if (r < 0 || !(n->flags & OPEN_UNMAP))
         return r;
@@ -649,6 +653,7 @@ CO int node_flush(Node *n)
     uint64_t writes = n->writes;
     int r = n->drv->flush_all ? n->drv->flush_all(n) : flush_in_order(n, n->flushed != writes);
 
+    node_assert_home(n);
     if (r == 0 && node_syncs(n))
         n->flushed = writes;
     TRACE(node_flush, "%s result=%d", n->name, r);
@@ -663,6 +668,7 @@ CO bool node_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFl
     RANGE_GUARD hold = {};
     uint64_t old = n->size;
 
+    node_assert_home(n);
     TRACE(node_resize, "%s from=%" PRIu64 " to=%" PRIu64, n->name, old, size);
     if (!(n->flags & OPEN_RDWR))
         return err_set(err, EACCES, "Image '%s' is read-only", node_filename(n));

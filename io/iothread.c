@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Object iothread: a thread with a loop of its own, for who is told to work there. */
-#include "io/loop.h"
+#include "io/iothread.h"
 #include "qapi/object.h"
 #include "util/err.h"
 
 enum { WORKERS_MAX = 64 };
 
-typedef struct {
+extern const ObjectClass object_iothread;
+
+struct IoThread {
     LoopThread *thread;
-} IoThread;
+    unsigned users;
+};
 
 /* What a loop is told, in its own thread. */
 typedef struct {
@@ -85,6 +88,31 @@ static void iothread_destroy(void *state)
         loop_thread_stop(t->thread);
 }
 
+static bool iothread_is_used(const void *state)
+{
+    return ((const IoThread *)state)->users;
+}
+
+IoThread *iothread_find(const char *id)
+{
+    return object_find(id, &object_iothread, NULL);
+}
+
+Loop *iothread_loop(const IoThread *t)
+{
+    return loop_thread_loop(t->thread);
+}
+
+void iothread_use(IoThread *t)
+{
+    t->users++;
+}
+
+void iothread_drop(IoThread *t)
+{
+    t->users--;
+}
+
 const ObjectClass object_iothread = {
     .name = "iothread",
     .state_size = sizeof(IoThread),
@@ -94,4 +122,5 @@ const ObjectClass object_iothread = {
     .change = iothread_change,
     .create = iothread_create,
     .destroy = iothread_destroy,
+    .is_used = iothread_is_used,
 };

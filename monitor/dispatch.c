@@ -17,6 +17,15 @@ static bool is_stopping;   /* no more are begun */
 static bool is_released;
 static CoQueue released;
 
+static CO void (*turn_begin)(void);
+static void (*turn_end)(void);
+
+void monitor_set_turn(CO void (*begin)(void), void (*end)(void))
+{
+    turn_begin = begin;
+    turn_end = end;
+}
+
 QmpSession *session_current(void)
 {
     return current;
@@ -211,8 +220,16 @@ static CO json_t *dispatch(QmpSession *s, json_t *value, const Call *call, GErro
 static CO json_t *dispatch_in_band(QmpSession *s, json_t *value, const Call *call, GError **err)
 {
     CO_LOCKED(&in_band);
+    json_t *answer;
 
-    return is_stopping ? NULL : dispatch(s, value, call, err);
+    if (is_stopping)
+        return NULL;
+    if (turn_begin)
+        turn_begin();
+    answer = dispatch(s, value, call, err);
+    if (turn_end)
+        turn_end();
+    return answer;
 }
 
 CO bool session_in_turn(CO void (*fn)(void *opaque), void *opaque)
@@ -222,7 +239,11 @@ CO bool session_in_turn(CO void (*fn)(void *opaque), void *opaque)
     if (is_stopping)
         return false;
     running++;
+    if (turn_begin)
+        turn_begin();
     fn(opaque);
+    if (turn_end)
+        turn_end();
     running--;
     return true;
 }

@@ -25,6 +25,11 @@ void monitor_begin(const QmpCommand *commands);
 bool monitor_add(Chardev *c, bool pretty, GError **err);
 /* The same for people. */
 bool monitor_add_hmp(Chardev *c, GError **err);
+/*
+ * Calls @begin before each command that runs in turn, and each line of people, and @end after it.
+ * Only commands out of band run out of turn.
+ */
+void monitor_set_turn(CO void (*begin)(void), void (*end)(void));
 /* All is set up: clients are greeted. */
 void monitor_start(void);
 /*

@@ -157,6 +157,8 @@ CO NbdExport *nbd_export_add(NbdServer *s, const NbdExportConfig *config, Handle
     else if (text_fits("name", config->name, err) &&
              text_fits("description", config->description, err) &&
              export_add_bitmaps(e, config, err)) {
+        if (e->bitmaps->len)
+            handle_look_at_nodes(h);
         e->gone = config->gone;
         e->opaque = config->opaque;
         g_ptr_array_add(s->exports, e);

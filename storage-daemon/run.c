@@ -3,6 +3,7 @@
  * The life of the daemon: everything made, commands obeyed, everything stored and closed in time.
  */
 #include "block/export.h"
+#include "block/home.h"
 #include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
 #include "control/control.h"
@@ -99,6 +100,7 @@ CO void run(void *arg)
 
     signals_begin(run_stop);
     monitor_begin(qmp_commands);
+    monitor_set_turn(home_hold, home_release);
     ok = set_up(d);
     while (ok && !is_stopping)
         co_queue_wait(&stopped);

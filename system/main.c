@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qemu-system-x86_64: from the command line to the end of the guest. */
 #include "block/export.h"
+#include "block/home.h"
 #include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
 #include "control/control.h"
@@ -172,6 +173,7 @@ static CO void run(void *arg)
 
     signals_begin(stop_by_signal);
     monitor_begin(qmp_commands);
+    monitor_set_turn(home_hold, home_release);
     hmp_begin(hmp_machine_commands, hmp_register);
     if (o->only_migratable)
         hold_migration.refusal = "disallowing migration blocker (--only-migratable) for";

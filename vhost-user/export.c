@@ -2,6 +2,7 @@
 /* The kind of export that is a disk to another process' virtual machine: vhost-user-blk. */
 #include "block/driver.h"
 #include "block/export.h"
+#include "io/iothread.h"
 #include "io/net.h"
 #include "util/err.h"
 #include "vhost-user/internal.h"
@@ -23,8 +24,10 @@ typedef struct {
     Channel *listener;
     char *socket_path;   /* removed at the end; NULL: it has another address */
     Channel *client;     /* NULL: there is none */
+    Loop *loop;          /* on which clients are served; the rest is looked at there only */
     CoGroup running;
     bool ending;
+    _Atomic bool is_used; /* any thread */
 } VhostExport;
 
 /* ---- clients --------------------------------------------------------------------------------- */
@@ -32,9 +35,11 @@ typedef struct {
 static CO void serve_client(VhostExport *v, int fd)
 {
     v->client = channel_new_socket(fd);
+    v->is_used = true;
     v->disk.writeback = v->writeback;
     vhost_session_run(&v->disk, v->export->id, v->client);
     g_clear_pointer(&v->client, channel_free);
+    v->is_used = false;
 }
 
 /* One client at a time: others wait until it leaves. */
@@ -50,6 +55,31 @@ static CO void listen_run(void *arg)
         else if (errno != EAGAIN && errno != EINTR)
             co_sleep(ACCEPT_PAUSE_MS * INT64_C(1000000));
     }
+}
+
+static CO void listen_start(void *arg)
+{
+    VhostExport *v = arg;
+
+    co_group_start(&v->running, listen_run, v);
+}
+
+static CO void listen_stop(void *arg)
+{
+    VhostExport *v = arg;
+
+    v->ending = true;
+    channel_shutdown(v->listener);
+    if (v->client)
+        channel_shutdown(v->client);
+}
+
+static CO void listen_wait(void *arg)
+{
+    VhostExport *v = arg;
+
+    co_group_wait(&v->running);
+    g_clear_pointer(&v->listener, channel_free);
 }
 
 /* ---- coming and going ------------------------------------------------------------------------ */
@@ -107,6 +137,7 @@ static CO void *vhost_add(Export *e, const json_t *options, Handle *h, GError **
     VhostExport *v = g_new0(VhostExport, 1);
 
     v->export = e;
+    v->loop = e->iothread ? iothread_loop(e->iothread) : loop_self();
     v->writeback = !json_get_bool(options, "writethrough", false);
     v->disk = (VirtioDisk){
         .handle = h,
@@ -117,7 +148,7 @@ static CO void *vhost_add(Export *e, const json_t *options, Handle *h, GError **
         .offers_writeback = true,
     };
     if (read_options(&v->disk, options, err) && export_listen(v, options, err)) {
-        co_group_start(&v->running, listen_run, v);
+        loop_call_wait(v->loop, listen_start, v);
         return v;
     }
     export_close(v);
@@ -126,7 +157,7 @@ static CO void *vhost_add(Export *e, const json_t *options, Handle *h, GError **
 
 static bool vhost_is_used(const Export *e)
 {
-    return ((VhostExport *)e->state)->client;
+    return ((VhostExport *)e->state)->is_used;
 }
 
 static CO void export_end(void *arg)
@@ -134,7 +165,7 @@ static CO void export_end(void *arg)
     VhostExport *v = arg;
     Export *e = v->export;
 
-    co_group_wait(&v->running);
+    loop_call_wait(v->loop, listen_wait, v);
     export_close(v);
     export_gone(e);
 }
@@ -143,10 +174,7 @@ static CO void vhost_remove(Export *e, bool hard)
 {
     VhostExport *v = e->state;
 
-    v->ending = true;
-    channel_shutdown(v->listener);
-    if (v->client)
-        channel_shutdown(v->client);
+    loop_call_wait(v->loop, listen_stop, v);
     co_start(export_end, v);
 }
 

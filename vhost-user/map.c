@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -25,10 +26,13 @@ struct VhostMap {
     VhostMap *next; /* of those that are free */
 };
 
-/* Never given back, at most MAPS_MAX + 1: a handler in another thread may still look at one. */
+/* Exports are on several loops: whoever changes what follows, holds it. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Never given back, at most MAPS_MAX + 1 each: a handler in another thread may still look at one. */
 static VhostMap *free_maps;
 
-/* What the handler looks at, in any thread. The main loop fills places in and empties them. */
+/* What the handler looks at, in any thread, without the lock. */
 static VhostMap *maps[MAPS_MAX];
 
 /* ---- the signal ------------------------------------------------------------------------------ */
@@ -71,6 +75,25 @@ static bool enter(VhostMap *m)
             return true;
         }
     return false;
+}
+
+/* Memory for what @map says, which the handler knows then. NULL: there are too many. */
+static VhostMap *map_enter(const VhostMap *map)
+{
+    VhostMap *m;
+    bool is_in;
+
+    pthread_mutex_lock(&lock);
+    m = free_maps ? free_maps : g_new0(VhostMap, 1);
+    free_maps = m->next;
+    *m = *map;
+    is_in = enter(m);
+    if (!is_in) {
+        *m = (VhostMap){ .next = free_maps };
+        free_maps = m;
+    }
+    pthread_mutex_unlock(&lock);
+    return is_in ? m : NULL;
 }
 
 static void leave(VhostMap *m)
@@ -126,12 +149,10 @@ VhostMap *vhost_map(int fd, uint64_t offset, uint64_t len, GError **err)
     }
     map.start = p;
     madvise(p, map.len, MADV_DONTDUMP);
-    m = free_maps ? free_maps : g_new(VhostMap, 1);
-    free_maps = m == free_maps ? m->next : NULL;
-    *m = map;
-    if (enter(m))
+    m = map_enter(&map);
+    if (m)
         return m;
-    vhost_unmap(m);
+    munmap(p, map.len);
     err_set(err, EMFILE, "More than %d regions are mapped", MAPS_MAX);
     return NULL;
 }
@@ -150,9 +171,11 @@ void vhost_unmap(VhostMap *m)
 {
     if (!m)
         return;
+    pthread_mutex_lock(&lock);
     leave(m);
     munmap(m->start, m->len);
     m->len = 0; /* nothing lies in it */
     m->next = free_maps;
     free_maps = m;
+    pthread_mutex_unlock(&lock);
 }

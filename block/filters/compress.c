@@ -57,6 +57,7 @@ static CO int compress_discard(Node *n, uint64_t off, uint64_t len)
 const BlockDriver block_compress = {
     .name = "compress",
     .kind = BLK_FILTER,
+    .any_loop = true,
     .state_size = sizeof(Compress),
     .is_compressing = true,
     .write_flags = REQ_UNCHANGED | REQ_SERIALISE,

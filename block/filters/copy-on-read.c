@@ -90,6 +90,7 @@ static const char *const cor_strong_options[] = { "bottom", NULL };
 const BlockDriver block_copy_on_read = {
     .name = "copy-on-read",
     .kind = BLK_FILTER,
+    .any_loop = true,
     .state_size = sizeof(CopyOnRead),
     .strong_options = cor_strong_options,
     .open = cor_open,

@@ -206,6 +206,7 @@ static CO bool preallocate_resize(Node *n, uint64_t size, bool exact, Prealloc p
 const BlockDriver block_preallocate = {
     .name = "preallocate",
     .kind = BLK_FILTER,
+    .any_loop = true,
     .state_size = sizeof(Preallocate),
     .write_flags = REQ_FUA | REQ_UNCHANGED | REQ_SERIALISE,
     .zero_flags = REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,

@@ -317,6 +317,7 @@ static void luks_child_access(Node *n, Role role, unsigned parent_needs, unsigne
 const BlockDriver block_luks = {
     .name = "luks",
     .kind = BLK_FORMAT,
+    .any_loop = true,
     .state_size = sizeof(LuksState),
     .write_flags = REQ_FUA,
     .strong_options = luks_strong_options,

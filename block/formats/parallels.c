@@ -502,6 +502,7 @@ const BlockDriver block_parallels = {
     .name = "parallels",
     .stays = "Parallels",
     .kind = BLK_FORMAT,
+    .any_loop = true,
     .state_size = sizeof(Parallels),
     .takes_backing = true, /* what it has not is not allocated, though nothing can be below */
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,

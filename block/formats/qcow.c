@@ -805,6 +805,7 @@ const BlockDriver block_qcow = {
     .name = "qcow",
     .stays = "qcow",
     .kind = BLK_FORMAT,
+    .any_loop = true,
     .state_size = sizeof(Qcow),
     .takes_backing = true,
     .is_compressing = true,

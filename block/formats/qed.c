@@ -860,6 +860,7 @@ static CO bool qed_create(const char *filename, json_t *opts, GError **err)
 const BlockDriver block_qed = {
     .name = "qed",
     .kind = BLK_FORMAT,
+    .any_loop = true,
     .state_size = sizeof(Qed),
     .takes_backing = true,
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,

@@ -258,6 +258,7 @@ static CO bool raw_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s,
 const BlockDriver block_raw = {
     .name = "raw",
     .kind = BLK_FORMAT,
+    .any_loop = true,
     .state_size = sizeof(Raw),
     .write_grows = true,
     .write_flags = REQ_FUA | REQ_UNCHANGED | REQ_SERIALISE,

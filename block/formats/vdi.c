@@ -533,6 +533,7 @@ const BlockDriver block_vdi = {
     .name = "vdi",
     .stays = "vdi",
     .kind = BLK_FORMAT,
+    .any_loop = true,
     .state_size = sizeof(Vdi),
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
     .probe = vdi_probe,

@@ -721,6 +721,7 @@ static const char *const file_fixed_options[] = { "filename", "locking", "aio", 
 /* What a file and a device have in common. */
 #define FILE_OPERATIONS                                                                            \
     .kind = BLK_PROTOCOL,                                                                          \
+    .any_loop = true,                                                                              \
     .state_size = sizeof(File),                                                                    \
     .write_flags = REQ_FUA,                                                                        \
     .zero_flags = REQ_MAY_UNMAP,                                                                   \

@@ -88,6 +88,7 @@ static const char *const null_strong_options[] = { "size", "read-zeroes", NULL }
 /* The two differ in their names only. */
 #define NULL_OPERATIONS                                                                            \
     .kind = BLK_PROTOCOL,                                                                          \
+    .any_loop = true,                                                                              \
     .state_size = sizeof(Null),                                                                    \
     .write_flags = REQ_FUA,                                                                        \
     .zero_flags = REQ_FUA | REQ_MAY_UNMAP,                                                         \

@@ -283,6 +283,17 @@ session('server-stop-with-exports', ADD_A, ADD_B, START, 'block-export-add {"typ
 session('quit-with-exports', ADD_B, START, 'block-export-add {"type":"nbd","id":"e","node-name":"b"}',
         '{"execute":"query-block-exports","id":1}', images=RAW)
 
+# ---- iothreads ----
+
+SET = 'x-blockdev-set-iothread {"node-name":"%s","iothread":%s}'
+FORCE = 'x-blockdev-set-iothread {"node-name":"%s","iothread":%s,"force":true}'
+EXPORT = 'block-export-add {"type":"nbd","id":"%s","name":"%s","node-name":"a","iothread":"%s","fixed-iothread":%s}'
+# The reference ends when a node that was moved to and fro is read through an export: no client here.
+session('iothreads', 'object-add {"qom-type":"iothread","id":"i"}', ADD_A, START, SET % ('x', '"i"'), SET % ('a', '"x"'),
+        SET % ('a', '5'), SET % ('a', '"i"'), SET % ('a', 'null'), EXPORT % ('k', 'k', 'x', 'true'),
+        'block-export-add {"type":"nbd","id":"e","node-name":"a"}', SET % ('a', '"x"'), SET % ('a', 'null'),
+        SET % ('a', '"i"'), FORCE % ('a', '"x"'), 'query-block-exports', images=QCOW2)
+
 # ---- objects ----
 
 session('objects', 'object-add {"qom-type":"iothread","id":"i"}', 'object-add {"qom-type":"iothread","id":"i"}',

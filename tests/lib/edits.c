@@ -230,6 +230,21 @@ static CO void reopen(Graph *g)
     commit(g, edit);
 }
 
+/* All of it to another loop, unless there is a filter that knows only this one. */
+static CO void move(Graph *g)
+{
+    static const char *const threads[] = { "none", "one", "two" };
+    g_autoptr(Edit) edit = edit_begin();
+    g_autoptr(GError) err = NULL;
+
+    edit_set_iothread(edit, handle_node(g->disk->h),
+                      iothread_find(threads[g_rand_int_range(g->rand, 0, G_N_ELEMENTS(threads))]));
+    if (g_rand_boolean(g->rand))
+        edit_add(edit, &failing[g_rand_int_range(g->rand, 0, 2)], NULL);
+    if (!edit_commit(edit, &err) && !g_error_matches(err, FERRY_ERROR, ENOTSUP))
+        g_assert_error(err, FERRY_ERROR, ECANCELED);
+}
+
 /* A reader that comes and goes, and a reopening that it does not allow. */
 static CO void visit(Graph *g)
 {
@@ -251,19 +266,23 @@ static CO void visit(Graph *g)
 
 /* ---- all of it ------------------------------------------------------------------------------ */
 
-static void group_add(void)
+static void objects_add(void)
 {
     g_autoptr(GError) err = NULL;
 
     /* Requests have to wait for their turn now and then. */
     object_add_text("throttle-group,id=slow,x-iops-total=100000", &err);
     g_assert_no_error(err);
+    object_add_text("iothread,id=one", &err);
+    g_assert_no_error(err);
+    object_add_text("iothread,id=two", &err);
+    g_assert_no_error(err);
 }
 
 static CO void edit_once(Graph *g)
 {
     static CO void (*const edits[])(Graph *g) = { snapshot, stream, filter_add, filter_remove, reopen,
-                                                  filter_add, filter_remove, visit };
+                                                  filter_add, filter_remove, visit, move };
 
     edits[g_rand_int_range(g->rand, 0, G_N_ELEMENTS(edits))](g);
     remove_unused(g);
@@ -290,7 +309,7 @@ CO void random_edits(unsigned count, unsigned seed)
     Graph g = { .rand = g_rand_new_with_seed(seed), .layers = 1 };
     Worker workers[WORKERS];
 
-    group_add();
+    objects_add();
     g.paths = g_ptr_array_new_with_free_func(g_free);
     g.disk = disk_new("first", "qcow2", "cluster_size=4k", NULL, SIZE);
     g_ptr_array_add(g.paths, g_strdup(g.disk->path));

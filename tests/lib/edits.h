@@ -7,9 +7,9 @@
 
 /*
  * Makes @count edits: snapshots, streaming and dropping of backing files, filters that come and go,
- * reopening, users that come and go, and edits of which a step fails; on fresh images in test_dir().
- * Asserts that every request succeeds and reads what the disk must hold, that a failed edit changes
- * nothing, and in the end that the image alone holds the content.
+ * reopening, moves to other loops, users that come and go, and edits of which a step fails; on fresh
+ * images in test_dir(). Asserts that every request succeeds and reads what the disk must hold, that
+ * a failed edit changes nothing, and in the end that the image alone holds the content.
  */
 CO void random_edits(unsigned count, unsigned seed);
 

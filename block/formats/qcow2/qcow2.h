@@ -526,6 +526,7 @@ bool qcow2_caches_make(Qcow2 *q, GError **err);
 /* From now on memory of tables that nobody uses is given back, until no table is left in it. */
 void qcow2_trim_start(Qcow2 *q);
 CO void qcow2_trim_stop(Qcow2 *q);
+CO void qcow2_leave_loop(Node *n);
 /* Values of the options compat and preallocation. */
 bool qcow2_version_parse(const char *text, unsigned *version, GError **err);
 bool qcow2_prealloc_parse(const char *text, Prealloc *prealloc, GError **err);

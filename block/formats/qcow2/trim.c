@@ -34,3 +34,11 @@ CO void qcow2_trim_stop(Qcow2 *q)
     while (q->trimming)
         co_queue_wait(&q->pin_waiters);
 }
+
+CO void qcow2_leave_loop(Node *n)
+{
+    Qcow2 *q = qcow2_of(n);
+
+    qcow2_trim_stop(q);
+    q->closing = false; /* the next table that is loaded starts it again */
+}

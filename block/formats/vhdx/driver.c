@@ -140,6 +140,7 @@ const BlockDriver block_vhdx = {
     .name = "vhdx",
     .stays = "vhdx",
     .kind = BLK_FORMAT,
+    .any_loop = true,
     .state_size = sizeof(Vhdx),
     .reads_backing = true,
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,

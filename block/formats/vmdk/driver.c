@@ -390,6 +390,7 @@ const BlockDriver block_vmdk = {
     .name = "vmdk",
     .stays = "vmdk",
     .kind = BLK_FORMAT,
+    .any_loop = true,
     .state_size = sizeof(Vmdk),
     .takes_backing = true,
     .is_compressing = true,

@@ -211,6 +211,7 @@ const BlockDriver block_vpc = {
     .name = "vpc",
     .stays = "vpc",
     .kind = BLK_FORMAT,
+    .any_loop = true,
     .state_size = sizeof(Vpc),
     .reads_backing = true,
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Home loops: all nodes that are connected, a tree, live on one loop, the only one on which their
+ * drivers are entered. A tree that is for an iothread lives there while it only serves requests of
+ * handles, and comes to the main loop for everything else: commands, edits and jobs find all nodes
+ * on their own loop. Handles pass requests on to wherever the tree is.
+ *
+ * To move, a tree closes the gates of its handles on the loop on which it is, waits until no request
+ * is in flight, and opens them when it belongs to the other loop. Requests that waited follow it.
+ * While a tree is away nothing about its shape changes, since that takes a hold.
+ */
+#include "block/home.h"
+#include "block/internal.h"
+#include "util/trace.h"
+
+typedef struct {
+    Loop *loop;           /* on which it lives */
+    GPtrArray *nodes;     /* of Node, from the top */
+    GPtrArray *handles;   /* of Handle */
+} Tree;
+
+/* All of it belongs to the main loop. */
+static Loop *main_loop;   /* that of the last who held */
+static unsigned holds;
+static CoMutex moving;    /* one thing moves at a time */
+static GPtrArray *away;   /* of Tree: those that are on other loops */
+static GPtrArray *bound;  /* of Node: those with .iothread */
+static bool is_sending;   /* send_away runs, or will */
+
+/* ---- trees ---------------------------------------------------------------------------------- */
+
+static void tree_free(Tree *t)
+{
+    g_ptr_array_free(t->nodes, true);
+    g_ptr_array_free(t->handles, true);
+    g_free(t);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Tree, tree_free)
+
+/* Adds the other end of each edge of @n to what is to be looked at. */
+static void neighbours(const Node *n, GHashTable *seen, GPtrArray *nodes, GPtrArray *handles)
+{
+    for (guint i = 0; i < n->children->len; i++) {
+        const Edge *e = n->children->pdata[i];
+
+        if (g_hash_table_add(seen, e->node))
+            g_ptr_array_add(nodes, e->node);
+    }
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *e = n->parents->pdata[i];
+
+        if (e->handle)
+            g_ptr_array_add(handles, e->handle);
+        else if (g_hash_table_add(seen, e->parent))
+            g_ptr_array_add(nodes, e->parent);
+    }
+}
+
+static Tree *tree_of(Node *n)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
+    Tree *t = g_new(Tree, 1);
+
+    *t = (Tree){ .loop = n->home, .handles = g_ptr_array_new() };
+    g_hash_table_add(seen, n);
+    g_ptr_array_add(nodes, n);
+    for (guint i = 0; i < nodes->len; i++)
+        neighbours(nodes->pdata[i], seen, nodes, t->handles);
+    t->nodes = nodes_from_the_top((Node *const *)nodes->pdata, nodes->len);
+    return t;
+}
+
+/* False with @err: one of its drivers knows the main loop only. */
+static bool tree_can_move(const Tree *t, GError **err)
+{
+    for (guint i = 0; i < t->nodes->len; i++) {
+        const Node *n = t->nodes->pdata[i];
+
+        if (!n->drv->any_loop)
+            return err_set(err, ENOTSUP, "Node '%s' of driver '%s' works on the main loop only",
+                           n->name, n->drv->name);
+    }
+    return true;
+}
+
+/* Is there somebody who makes requests, and nobody who needs the nodes themselves? */
+static bool tree_is_only_served(const Tree *t)
+{
+    bool is_used = false;
+
+    for (guint i = 0; i < t->nodes->len; i++)
+        if (((const Node *)t->nodes->pdata[i])->state == NODE_OPENING)
+            return false;
+    for (guint i = 0; i < t->handles->len; i++) {
+        const Handle *h = t->handles->pdata[i];
+
+        if (h->kind == HANDLE_JOB || h->looks_at_nodes)
+            return false;
+        is_used |= h->root->needs != 0;
+    }
+    return is_used;
+}
+
+/* ---- moving --------------------------------------------------------------------------------- */
+
+typedef struct {
+    Tree *tree;
+    Loop *to;
+    bool has_moved;
+} Move;
+
+static CO void nodes_move(const Move *m)
+{
+    for (guint i = 0; i < m->tree->nodes->len; i++) {
+        Node *n = m->tree->nodes->pdata[i];
+
+        if (n->drv->leave_loop)
+            n->drv->leave_loop(n);
+    }
+    for (guint i = 0; i < m->tree->nodes->len; i++)
+        ((Node *)m->tree->nodes->pdata[i])->home = m->to;
+}
+
+/* On the loop on which the tree is. It does not leave the main loop if somebody holds by now. */
+static CO void tree_move_run(void *arg)
+{
+    Move *m = arg;
+    const GPtrArray *handles = m->tree->handles;
+
+    for (guint i = 0; i < handles->len; i++)
+        ((Handle *)handles->pdata[i])->closed++;
+    for (guint i = 0; i < handles->len; i++)
+        handle_drain(handles->pdata[i]);
+    m->has_moved = m->to == main_loop || !holds;
+    if (m->has_moved)
+        nodes_move(m);
+    for (guint i = 0; i < handles->len; i++) {
+        Handle *h = handles->pdata[i];
+
+        handle_open_gate(h);
+        if (m->has_moved)
+            atomic_store_explicit(&h->home, m->to, memory_order_release);
+    }
+}
+
+static CO bool tree_move(Tree *t, Loop *to)
+{
+    Move m = { .tree = t, .to = to };
+
+    loop_call_wait(t->loop, tree_move_run, &m);
+    if (m.has_moved)
+        t->loop = to;
+    TRACE(home_move, "nodes=%u handles=%u there=%d", t->nodes->len, t->handles->len,
+          m.has_moved && to != main_loop);
+    return m.has_moved;
+}
+
+static void node_bind(Node *n, IoThread *thread)
+{
+    if (n->iothread == thread)
+        return;
+    if (thread)
+        iothread_use(thread);
+    if (n->iothread)
+        iothread_drop(n->iothread);
+    if (!bound)
+        bound = g_ptr_array_new();
+    if (!n->iothread)
+        g_ptr_array_add(bound, n);
+    n->iothread = thread;
+    if (!thread)
+        g_ptr_array_remove_fast(bound, n);
+}
+
+void home_forget(Node *n)
+{
+    node_bind(n, NULL);
+}
+
+/* Trees that were joined go where the uppermost node is bound. */
+static IoThread *tree_bind(const Tree *t)
+{
+    IoThread *thread = NULL;
+
+    for (guint i = 0; i < t->nodes->len && !thread; i++)
+        thread = ((const Node *)t->nodes->pdata[i])->iothread;
+    for (guint i = 0; i < t->nodes->len; i++)
+        node_bind(t->nodes->pdata[i], thread);
+    return thread;
+}
+
+static void nodes_add(GHashTable *seen, const GPtrArray *nodes)
+{
+    for (guint i = 0; i < nodes->len; i++)
+        g_hash_table_add(seen, nodes->pdata[i]);
+}
+
+/* Sends away the tree of @n, if it may leave. Its nodes are among @seen then in any case. */
+static CO void tree_send(Node *n, GHashTable *seen)
+{
+    g_autoptr(Tree) t = tree_of(n);
+    IoThread *thread = tree_bind(t);
+
+    nodes_add(seen, t->nodes);
+    if (tree_can_move(t, NULL) && tree_is_only_served(t) && tree_move(t, iothread_loop(thread)))
+        g_ptr_array_add(away, g_steal_pointer(&t));
+}
+
+static CO void send_away(void *arg)
+{
+    CO_LOCKED(&moving);
+    g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
+
+    is_sending = false;
+    if (!away)
+        away = g_ptr_array_new();
+    for (guint i = 0; i < away->len; i++)
+        nodes_add(seen, ((const Tree *)away->pdata[i])->nodes);
+    for (guint i = 0; i < bound->len && !holds; i++)
+        if (!g_hash_table_contains(seen, bound->pdata[i]))
+            tree_send(bound->pdata[i], seen);
+}
+
+CO void home_hold(void)
+{
+    holds++;
+    co_mutex_lock(&moving);
+    if (!away || !away->len)
+        main_loop = loop_self();
+    g_assert(loop_self() == main_loop);
+    while (away && away->len) {
+        g_autoptr(Tree) t = g_ptr_array_steal_index_fast(away, away->len - 1);
+
+        tree_move(t, main_loop);
+    }
+    co_mutex_unlock(&moving);
+}
+
+void home_release(void)
+{
+    if (--holds || !bound || !bound->len || is_sending)
+        return;
+    is_sending = true;
+    co_start(send_away, NULL);
+}
+
+/* ---- where nodes are to live ---------------------------------------------------------------- */
+
+typedef struct {
+    Node *node;
+    IoThread *to;
+    Tree *tree;           /* while applied */
+    IoThread **before;    /* of each of its nodes */
+} Binding;
+
+static bool binding_apply(void *step, GError **err)
+{
+    Binding *s = step;
+    g_autoptr(Tree) t = tree_of(s->node);
+
+    if (s->to && !tree_can_move(t, err))
+        return false;
+    for (guint i = 0; i < t->handles->len; i++)
+        if (((const Handle *)t->handles->pdata[i])->fixed_home && s->node->iothread != s->to)
+            return err_set(err, EBUSY, "Cannot change iothread of active block backend");
+    s->before = g_new(IoThread *, t->nodes->len);
+    for (guint i = 0; i < t->nodes->len; i++) {
+        Node *n = t->nodes->pdata[i];
+
+        s->before[i] = n->iothread;
+        node_bind(n, s->to);
+    }
+    s->tree = g_steal_pointer(&t);
+    return true;
+}
+
+static CO void binding_undo(void *step)
+{
+    const Binding *s = step;
+
+    for (guint i = 0; i < s->tree->nodes->len; i++)
+        node_bind(s->tree->nodes->pdata[i], s->before[i]);
+}
+
+static CO void binding_free(void *step)
+{
+    Binding *s = step;
+
+    if (s->tree)
+        tree_free(s->tree);
+    g_free(s->before);
+    g_free(s);
+}
+
+static const EditOps binding_ops = {
+    .apply = binding_apply,
+    .undo = binding_undo,
+    .free = binding_free,
+};
+
+void edit_set_iothread(Edit *edit, Node *n, IoThread *thread)
+{
+    Binding *s = g_new0(Binding, 1);
+
+    *s = (Binding){ .node = n, .to = thread };
+    edit_add(edit, &binding_ops, s);
+}
+
+/* ---- sizes ---------------------------------------------------------------------------------- */
+
+void handle_refresh_size(Handle *h)
+{
+    atomic_store_explicit(&h->size, h->root ? h->root->node->size : 0, memory_order_relaxed);
+}
+
+/* The node called @arg, which is freed, has grown while it was away. */
+static CO void tell_size(void *arg)
+{
+    g_autofree char *name = arg;
+    Node *n;
+
+    home_hold();
+    n = node_find(name);
+    if (n)
+        node_tell_size(n);
+    home_release();
+}
+
+void node_tell_size(Node *n)
+{
+    bool is_main = !main_loop || loop_self() == main_loop;
+    bool has_listeners = false;
+
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *e = n->parents->pdata[i];
+
+        if (!e->handle)
+            continue;
+        handle_refresh_size(e->handle);
+        if (is_main)
+            handle_tell_size(e->handle);
+        else
+            has_listeners |= e->handle->ops != NULL;
+    }
+    if (has_listeners)
+        loop_call(main_loop, tell_size, g_strdup(n->name));
+}
