@@ -96,29 +96,31 @@ struct Call {
     ReqFlags flags;
     void *more;                    /* the arguments of kinds that have others */
     int result;
+    bool is_done;
 };
 
-static CO int call_run(Call *c);
-
-static CO void call_run_there(void *arg)
+/* Not done: the node lives on another loop. */
+static CO void call_try(void *arg)
 {
     Call *c = arg;
 
-    c->result = call_run(c);
+    if (!handle_enter(c->h))
+        return;
+    c->result = c->run(c);
+    c->is_done = true;
+    handle_leave(c->h);
 }
 
-/* The node may move on while a call is on its way, or waits at the gate: then the call follows. */
+/*
+ * The node may move on while a call is on its way, or waits at the gate: then it is sent again, from here.
+ * So nothing stays on the loop that was left, whose thread may end.
+ */
 static CO int call_run(Call *c)
 {
-    int r;
-
-    if (!handle_enter(c->h)) {
-        loop_call_wait(handle_home(c->h), call_run_there, c);
-        return c->result;
-    }
-    r = c->run(c);
-    handle_leave(c->h);
-    return r;
+    call_try(c);
+    while (!c->is_done)
+        loop_call_wait(handle_home(c->h), call_try, c);
+    return c->result;
 }
 
 /* ---- requests ------------------------------------------------------------------------------- */

@@ -159,7 +159,17 @@ static CO void internal_free(void *step)
     g_free(s);
 }
 
+/* Somebody else may be writing an image that is inactive. */
+static bool internal_apply(void *step, GError **err)
+{
+    const InternalStep *s = step;
+
+    return node_is_active(s->n) ||
+           err_set(err, EBUSY, "Node '%s' is inactive", node_shown_name(s->n));
+}
+
 static const EditOps internal_ops = {
+    .apply = internal_apply,
     .prepare = internal_prepare,
     .abort = internal_abort,
     .free = internal_free,
@@ -191,8 +201,26 @@ static CO bool apply_prepare(void *step, GError **err)
     return s->n->drv->snapshots->apply(s->n, s->snapshot.id, err) >= 0;
 }
 
-static const EditOps remove_ops = { .prepare = remove_prepare, .free = internal_free };
-static const EditOps apply_ops = { .prepare = apply_prepare, .free = internal_free };
+/* The disk may have had another size. There are no bitmaps, so nothing can fail. */
+static CO void apply_settle(void *step)
+{
+    const InternalStep *s = step;
+
+    node_size_changed(s->n, NULL);
+}
+
+static const EditOps remove_ops = {
+    .apply = internal_apply,
+    .prepare = remove_prepare,
+    .free = internal_free,
+};
+
+static const EditOps apply_ops = {
+    .apply = internal_apply,
+    .prepare = apply_prepare,
+    .settle = apply_settle,
+    .free = internal_free,
+};
 
 static void add_by_id(Edit *edit, const EditOps *ops, Node *n, const char *id)
 {

@@ -188,11 +188,15 @@ CO void monitor_stop_commands(int64_t deadline_ns)
         co_sleep(LOOK_NS);
 }
 
+/* Jobs that wait for their turn have to see that there is none any more: the program's end waits for them. */
 CO void monitor_await_release(void)
 {
     running--;
+    is_stopping = true;
+    co_mutex_unlock(&in_band);
     while (!is_released)
         co_queue_wait(&released);
+    co_mutex_lock(&in_band);
     running++;
 }
 
@@ -220,14 +224,18 @@ static CO json_t *dispatch(QmpSession *s, json_t *value, const Call *call, GErro
 static CO json_t *dispatch_in_band(QmpSession *s, json_t *value, const Call *call, GError **err)
 {
     CO_LOCKED(&in_band);
-    json_t *answer;
+    /* Ending waits for nobody's requests. */
+    bool has_turn = turn_begin && strcmp(call->name, "quit");
+    json_t *answer = NULL;
 
     if (is_stopping)
         return NULL;
-    if (turn_begin)
+    if (has_turn)
         turn_begin();
-    answer = dispatch(s, value, call, err);
-    if (turn_end)
+    /* That may have taken long. */
+    if (!is_stopping)
+        answer = dispatch(s, value, call, err);
+    if (has_turn)
         turn_end();
     return answer;
 }
@@ -235,17 +243,20 @@ static CO json_t *dispatch_in_band(QmpSession *s, json_t *value, const Call *cal
 CO bool session_in_turn(CO void (*fn)(void *opaque), void *opaque)
 {
     CO_LOCKED(&in_band);
+    bool runs;
 
     if (is_stopping)
         return false;
     running++;
     if (turn_begin)
         turn_begin();
-    fn(opaque);
+    runs = !is_stopping;
+    if (runs)
+        fn(opaque);
     if (turn_end)
         turn_end();
     running--;
-    return true;
+    return runs;
 }
 
 CO json_t *session_dispatch(QmpSession *s, json_t *value)

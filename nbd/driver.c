@@ -144,7 +144,7 @@ static CO int nbd_call(Node *n, NbdCall *q)
 {
     Nbd *s = node_state(n);
 
-    return nbd_remote_call(s->remote, q, NULL);
+    return nbd_remote_call(s->remote, q, NULL, NULL);
 }
 
 /* Is [@off, @off + @len) of the node inside of the export? */
@@ -177,17 +177,18 @@ static CO int nbd_sync(Node *n)
 {
     Nbd *s = node_state(n);
     NbdCall q = { .type = NBD_CMD_FLUSH };
+    unsigned losses = 0;
     bool answered;
     int r;
 
     if (!(s->flags & NBD_FLAG_SEND_FLUSH))
         return 0;
-    r = nbd_remote_call(s->remote, &q, &answered);
+    r = nbd_remote_call(s->remote, &q, &answered, &losses);
     if (s->flush_error && nbd_remote_losses(s->remote) != s->flush_losses)
         return s->flush_error;
     if (answered) {
         s->flush_error = r;
-        s->flush_losses = nbd_remote_losses(s->remote);
+        s->flush_losses = losses;
     }
     return r;
 }

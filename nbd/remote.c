@@ -352,7 +352,7 @@ static void call_reset(NbdCall *q)
     };
 }
 
-int nbd_remote_call(NbdRemote *r, NbdCall *q, bool *answered)
+int nbd_remote_call(NbdRemote *r, NbdCall *q, bool *answered, unsigned *losses)
 {
     int64_t give_up_ns = INT64_MAX;
     bool ignored;
@@ -369,6 +369,8 @@ int nbd_remote_call(NbdRemote *r, NbdCall *q, bool *answered)
         if (!k || (attempts > r->n_connections && clock_now_ns() >= give_up_ns))
             return -EIO;
         c = k->conn;
+        if (losses)
+            *losses = r->losses;
         result = nbd_conn_call(c, q);
         if (nbd_conn_is_over(c))
             connection_lost(k, c);

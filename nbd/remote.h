@@ -46,8 +46,9 @@ bool nbd_remote_has_context(const NbdRemote *r);
 unsigned nbd_remote_losses(const NbdRemote *r);
 
 /*
- * As nbd_conn_call, but -EIO in place of NBD_LOST. *@answered, unless NULL: the result is the server's.
+ * As nbd_conn_call, but -EIO in place of NBD_LOST. Unless NULL: *@answered: the result is the server's;
+ * *@losses: nbd_remote_losses before the call was made, for the last time.
  */
-CO int nbd_remote_call(NbdRemote *r, NbdCall *call, bool *answered);
+CO int nbd_remote_call(NbdRemote *r, NbdCall *call, bool *answered, unsigned *losses);
 
 #endif

@@ -279,20 +279,25 @@ static bool has_work(const Vcpu *v)
     return vcpus.may_run && (may_run(v) || may_start) && (!v->is_idle || v->kicked);
 }
 
-/* The next one after @v that has something to do gets the turn; nobody does: @v keeps it. */
+/*
+ * The next one after @v that has something to do gets the turn. If nobody does, @v keeps it; or, if it may
+ * not run, the next one that may gets it, and lets time pass.
+ */
 static void pass_turn(Vcpu *v)
 {
     const GPtrArray *all = v->machine->vcpus;
+    Vcpu *to = NULL;
 
-    for (guint i = 1; vcpus.may_run && i < all->len; i++) {
+    for (guint i = 1; vcpus.may_run && i < all->len && !(to && has_work(to)); i++) {
         Vcpu *next = all->pdata[(v->index + i) % all->len];
 
-        if (!has_work(next))
-            continue;
-        vcpus.turn = next;
-        machine_cond_wake(next->wake);
-        return;
+        if (has_work(next) || (!to && !may_run(v) && may_run(next)))
+            to = next;
     }
+    if (!to)
+        return;
+    vcpus.turn = to;
+    machine_cond_wake(to->wake);
 }
 
 static void run_in_turn(Vcpu *v)

@@ -119,13 +119,17 @@ static CO Disks *disks_find(char **nodes, GError **err)
     return disks_read(disks, err) ? g_steal_pointer(&disks) : NULL;
 }
 
-/* Jobs would not see what happens to their images. */
+/* Jobs would not see what happens to their images, and others may be writing those that are inactive. */
 static bool check_idle(const Disks *disks, GError **err)
 {
-    for (guint i = 0; i < disks->len; i++)
-        if (!node_check_idle(disk_at(disks, i)->node, err) ||
-            !node_check_idle(disk_at(disks, i)->keeper, err))
+    for (guint i = 0; i < disks->len; i++) {
+        const Disk *d = disk_at(disks, i);
+
+        if (!node_is_active(d->keeper))
+            return err_set(err, EBUSY, "Device '%s' is inactive", shown_name(d->node));
+        if (!node_check_idle(d->node, err) || !node_check_idle(d->keeper, err))
             return false;
+    }
     return true;
 }
 
@@ -309,8 +313,13 @@ static CO bool save_locked(const VmSnapshotArgs *a, GError **err)
     use_disks(a->job, disks);
     if (before == STATE_RUNNING)
         run_state_stop(STATE_SAVE_VM);
-    ok = save(a, before, disks, vm, err);
-    if (before == STATE_RUNNING && !work.is_ending)
+    ok = run_state_has_failed_io()
+             ? err_set(err, EIO, "Requests of a disk have failed and wait: a state with them cannot be "
+                       "loaded")
+             : save(a, before, disks, vm, err);
+    /* PRELAUNCH: it was reset. Whatever else has happened meanwhile stops it. */
+    if (before == STATE_RUNNING && !work.is_ending &&
+        (run_state() == STATE_SAVE_VM || run_state() == STATE_PRELAUNCH))
         run_state_start();
     return ok;
 }
@@ -332,6 +341,20 @@ static bool check_there(const Disks *disks, const char *tag, GError **err)
     return true;
 }
 
+/* Images are reverted one after the other: what would stop that half way is looked at before. */
+static bool check_no_bitmaps(const Disks *disks, GError **err)
+{
+    for (guint i = 0; i < disks->len; i++) {
+        const DirtyBitmap *b = dirty_first(disk_at(disks, i)->keeper);
+
+        if (b)
+            return err_set(err, EBUSY, "Dirty bitmap '%s' of '%s' cannot record what loading a "
+                           "snapshot changes", b->name ? b->name : "",
+                           shown_name(disk_at(disks, i)->node));
+    }
+    return true;
+}
+
 static CO bool apply_all(const Disks *disks, const char *tag, GError **err)
 {
     g_autoptr(Edit) edit = edit_begin();
@@ -345,14 +368,14 @@ static CO bool apply_all(const Disks *disks, const char *tag, GError **err)
            (disks->len > 1 && err_prefix(err, "Some images may show snapshot '%s' already: ", tag));
 }
 
-/* The guest stands still. */
-static CO bool load(const VmSnapshotArgs *a, const Disks *disks, const Disk *vm, GError **err)
+/* From @h, of @vm. The guest stands still. */
+static CO bool load(const VmSnapshotArgs *a, const Disks *disks, const Disk *vm, Handle *h,
+                    GError **err)
 {
     uint64_t size = disk_snapshot(vm, a->tag)->vm_state_size;
-    g_autoptr(Handle) h = state_handle(vm, err);
     bool ok;
 
-    if (!h || !apply_all(disks, a->tag, err))
+    if (!apply_all(disks, a->tag, err))
         return false;
     ok = vm_state_load(run_state_machine(), h, size, err);
     drop_state(vm);
@@ -363,12 +386,14 @@ static CO bool load_locked(const VmSnapshotArgs *a, GError **err)
 {
     bool was_running = run_state_is_running();
     g_autoptr(Disks) disks = NULL;
+    g_autoptr(Handle) h = NULL;
     const Disk *vm;
 
     if (!check_may_begin(err))
         return false;
     disks = disks_find(a->nodes, err);
-    if (!disks || !check_all_can(disks, err) || !check_there(disks, a->tag, err))
+    if (!disks || !check_all_can(disks, err) || !check_there(disks, a->tag, err) ||
+        !check_no_bitmaps(disks, err))
         return false;
     vm = find_vmstate(disks, a->vmstate, err);
     if (!vm)
@@ -377,17 +402,26 @@ static CO bool load_locked(const VmSnapshotArgs *a, GError **err)
         return err_set(err, EINVAL, "This is a disk-only snapshot. Revert to it  offline using "
                        "qemu-img");
     use_disks(a->job, disks);
+    h = state_handle(vm, err);
+    if (!h)
+        return false;
     if (was_running)
         run_state_stop(STATE_RESTORE_VM);
-    if (!load(a, disks, vm, err)) {
+    if (!load(a, disks, vm, h, err)) {
         run_state_stop(STATE_RESTORE_VM);
         return false;
     }
-    if (was_running && !work.is_ending)
+    /* What the guest had come to before does not count any more; a debugger that has come does. */
+    if (was_running && !work.is_ending && run_state() != STATE_DEBUG)
         run_state_start();
-    else if (run_state() == STATE_RESTORE_VM)
+    else if (run_state() != STATE_PRELAUNCH && run_state() != STATE_DEBUG)
         run_state_stop(STATE_PAUSED);
     return true;
+}
+
+bool vm_snapshot_is_busy(void)
+{
+    return work.busy.locked;
 }
 
 CO bool vm_snapshot_load(const VmSnapshotArgs *a, GError **err)

@@ -29,6 +29,8 @@ CO bool vm_snapshot_save(const VmSnapshotArgs *a, GError **err);
 CO bool vm_snapshot_load(const VmSnapshotArgs *a, GError **err);
 /* Images that have no such snapshot stay as they are. */
 CO bool vm_snapshot_delete(const VmSnapshotArgs *a, GError **err);
+/* One of these is under way. */
+bool vm_snapshot_is_busy(void);
 /* For people: those that could be loaded, and, by image, the others. */
 CO void vm_snapshot_list(GString *out);
 

@@ -23,6 +23,9 @@ enum {
     ALL_SET = 1,
 };
 
+/* Of all bitmaps together, so that what a file of any size claims takes bounded memory. */
+#define BITS_MAX (UINT64_C(1) << 36)
+
 #define EXT_MAGIC UINT64_C(0xAB234CEF23DCEA87)
 #define EXT_BITMAP UINT64_C(0x20385FAE252CB34A)
 #define EXT_NECESSARY UINT64_C(1)
@@ -46,6 +49,7 @@ typedef struct {
     const ParallelsDisk *disk;
     bool load;
     uint64_t clusters;      /* with bits, of all bitmaps */
+    uint64_t bits;          /* of all bitmaps */
 } Reader;
 
 /* The bits of cluster @i of bitmap @b, which are as @entry says. */
@@ -84,6 +88,9 @@ static CO bool bitmap_load(Reader *rd, const Bitmap *head, const uint8_t *table,
                        " bytes, more than are possible", name, granularity);
     if (b && b->granularity != granularity)
         return err_set(err, EINVAL, "Bitmap '%s' has another granularity than before", name);
+    rd->bits += div_round_up(node_size(rd->node), granularity);
+    if (rd->bits > BITS_MAX)
+        return err_set(err, EFBIG, "The bitmaps of the image are too large");
     b = b ? b : dirty_add(rd->node, name, (uint32_t)granularity, err);
     if (!b || !buf)
         return b ? err_set_errno(err, ENOMEM, "Could not read bitmap '%s'", name) : false;

@@ -187,7 +187,7 @@ static bool net_receive(void *opaque, Span packet)
     span_read(span_slice(packet, 0, MIN(packet.len, sizeof(start))), start);
     machine_lock();
     if (s->virtio.is_paused)
-        taken = false;
+        taken = !virtio_has_driver(&s->virtio); /* without one nobody tells that it may come again */
     else if (virtio_is_running(&s->virtio) && s->virtio.ring[RECEIVE].ready && s->status & LINK_UP &&
         is_wanted(s, start) && may_come(s, header)) {
         /* The host has checked the sum, or nothing but memory lies between. */

@@ -293,6 +293,18 @@ static bool tell_attention(ScsiDisk *s, ScsiCommand *c)
     return true;
 }
 
+static CO bool retry(ScsiDisk *s, const ScsiCommand *c, int *r)
+{
+    bool known;
+
+    if (!disk_work_retry(&s->work, &s->dev, s->handle, !changes(c->cdb[0]), r))
+        return false;
+    machine_lock();
+    known = c->resets == s->resets;
+    machine_unlock();
+    return known;
+}
+
 CO void scsi_disk_run(ScsiDisk *s, ScsiCommand *c)
 {
     bool done;
@@ -313,7 +325,7 @@ CO void scsi_disk_run(ScsiDisk *s, ScsiCommand *c)
     }
     do
         r = move_data(s, c);
-    while (r < 0 && disk_work_retry(&s->work, &s->dev, s->handle, !changes(c->cdb[0]), &r));
+    while (r < 0 && retry(s, c, &r));
     if (r < 0)
         tell_error(c, r);
 }

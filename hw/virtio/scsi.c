@@ -223,8 +223,10 @@ static Request *next_request(VirtioScsi *s, unsigned queue)
     q->command.in = span_of_iov(c->iov + c->out, c->in);
     q->command.in = span_slice(q->command.in, response_size(s), c->in_len - response_size(s));
     direct(q, head);
-    if (q->disk)
+    if (q->disk) {
+        q->command.resets = q->disk->resets;
         disk_work_enter(&q->disk->work);
+    }
     return q;
 }
 
@@ -417,6 +419,8 @@ static void scsi_reset(VirtioDevice *d)
     VirtioScsi *s = (VirtioScsi *)d;
 
     s->kicked = 0;
+    for (guint i = 0; i < s->disks->len; i++)
+        ((ScsiDisk *)s->disks->pdata[i])->resets++;
     s->resumed = true;
     sleeper_wake(&s->worker);
     for (guint i = 0; i < s->disks->len; i++) {

@@ -23,6 +23,7 @@ typedef struct {
     const uint8_t *cdb; /* SCSI_CDB_SIZE bytes */
     Span out, in;       /* what comes with the command; room for what it gives */
     uint64_t done;      /* bytes that were used of either */
+    uint32_t resets;    /* of the disk, when the command came */
     bool overrun;       /* there was less than the command says */
     uint8_t status;
     ScsiSense sense;    /* with SCSI_CHECK_CONDITION */
@@ -43,6 +44,7 @@ typedef struct {
     bool is_cd;
     Handle *handle;    /* of a drive without a medium it is on no node */
     bool owns_handle;
+    uint32_t resets;   /* what came before the last one is not tried again; with the lock held */
 
     /* State of the guest. */
     uint8_t writeback, tray_open, tray_locked, eject_asked;

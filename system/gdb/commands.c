@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What gdb asks for. While the guest runs only the interrupt is understood. */
 #include "monitor/hmp.h"
+#include "system/dump.h"
 #include "system/gdb/gdb.h"
 #include "system/run-state.h"
+#include "system/vm-snapshot.h"
 #include "target/x86/debug.h"
 #include <inttypes.h>
 #include <string.h>
@@ -94,6 +96,15 @@ static void clear_points(void)
         x86_debug_clear(vcpu_cpu(vcpu_at(i)));
 }
 
+/* The guest has to stand still while it is saved, loaded or dumped, or is about to leave. */
+static bool may_go(void)
+{
+    MachineState state = run_state();
+
+    return !vm_snapshot_is_busy() && !dump_is_active() && state != STATE_RESTORE_VM &&
+           state != STATE_FINISH_MIGRATE && state != STATE_POSTMIGRATE;
+}
+
 CO void gdb_detach(void)
 {
     if (!session.is_attached || !run_state_machine())
@@ -103,7 +114,7 @@ CO void gdb_detach(void)
     run_state_hold();
     clear_points();
     run_state_release();
-    if (run_state() == STATE_DEBUG)
+    if (run_state() == STATE_DEBUG && may_go())
         run_state_start();
 }
 
@@ -115,8 +126,12 @@ CO void gdb_interrupt(void)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-static void go(int step)
+static CO void go(int step)
 {
+    if (!may_go()) {
+        answer("E16");
+        return;
+    }
     session.is_running = true;
     run_state_debug_go(step < 0 ? NULL : vcpu_at(step));
 }
@@ -454,8 +469,13 @@ static CO void set_and_go(const char *text, bool step)
 
 CO void gdb_command(char *text, size_t len)
 {
-    if (!run_state_machine() || run_state_is_running())
+    if (!run_state_machine())
         return;
+    if (run_state_is_running()) {
+        /* Somebody else has let it go on: the client hears of the next stop. */
+        session.is_running |= *text == 'c' || g_str_has_prefix(text, "vCont;c");
+        return;
+    }
     switch (*text) {
     case '?':
         tell_stop(SIGNAL_TRAP);

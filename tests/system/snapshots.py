@@ -286,6 +286,40 @@ def snapshots_and_what_would_spoil_them_exclude_each_other():
 
 
 @case
+def images_that_the_guest_has_left_keep_their_snapshots():
+    make('a')
+    with source(*drive('a')) as e:
+        e.await_rounds(1)
+        save(e, 'x')
+        e.migrate('exec:cat >stream')
+        assert e.state() == 'postmigrate'
+        for command in 'savevm y', 'loadvm x', 'delvm x':
+            told = say(e, command)
+            assert told.startswith('Error: '), (command, told)
+    with Emulator('target', *drive('a'), '-incoming', 'defer') as e:
+        assert 'inactive' in say(e, 'delvm x')
+    assert names('a.qcow2') == ['x']
+    check_clean('a.qcow2')
+
+
+@case
+def a_bitmap_that_forbids_to_go_back_costs_nothing():
+    make('a', 'b')
+    with source(*drive('a'), *node('b'),
+                '-device', 'virtio-blk-device,drive=b') as e:
+        e.await_rounds(1)
+        save(e, 'x')
+        assert e.answer('block-dirty-bitmap-add', node='b', name='m') == {}
+        assert "Dirty bitmap 'm' of 'b'" in say(e, 'loadvm x') and e.state() == 'running'
+        e.await_rounds(2)
+        assert e.answer('block-dirty-bitmap-remove', node='b', name='m') == {}
+        y = save(e, 'y')
+        e.await_rounds(4)
+        load(e, 'y', y)
+    check_clean('a.qcow2', 'b.qcow2')
+
+
+@case
 def a_machine_without_parts_has_nothing_to_save():
     make('a')
     with Emulator('none', *drive('a')[:2], '-M', 'none') as e:

@@ -225,10 +225,12 @@ static CO int qcow2_snapshot_create(Node *n, Snapshot *s, GError **err)
         return -EIO;
     ok = create(q, s, err);
     /* VM state belongs to the snapshot only: in the active disk the next one would get it, too. */
-    if (ok)
-        r = qcow2_vmstate_unmap(q);
+    r = ok ? qcow2_vmstate_unmap(q) : 0;
+    if (r < 0)
+        block_warn("The state of the machine stays in the active disk of '%s', too: %s",
+                   node_filename(n), g_strerror(-r));
     end(q, lazy);
-    return ok ? r : -EIO;
+    return ok ? 0 : -EIO;
 }
 
 /* ---- remove --------------------------------------------------------------------------------- */
