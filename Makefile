@@ -111,7 +111,7 @@ $(GEN)/object-classes.c: $(OBJECT_CLASS_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) ObjectClass object_classes qapi/object.h $(OBJECT_CLASS_FILES) > $@
 
-# Emulators have memory for guests, too.
+# Emulators also have objects for the guest's memory.
 EMULATOR_OBJECT_FILES := $(OBJECT_CLASS_FILES) $(SRC)/system/memory-backend.c
 $(GEN)/emulator-object-classes.c: $(EMULATOR_OBJECT_FILES) $(TABLE)
 	@mkdir -p $(@D)

@@ -78,7 +78,7 @@ static bool discard(BalloonPages *p, uint64_t page, uint64_t count)
 {
     uint8_t *host = p->memory.host + (page << BALLOON_PAGE_BITS);
 
-    /* The file's content would come back, not zeroes. */
+    /* The guest would then read the file's content, not zeroes. */
     if (p->memory.is_copy)
         return false;
     return !madvise(host, count << BALLOON_PAGE_BITS,

@@ -23,7 +23,7 @@ typedef struct {
     uint64_t size;
     uint64_t page_size; /* of the host there: a power of two, 4096 at least */
     bool is_shared;     /* mapped shared: what is behind the mapping is given back, too */
-    bool is_copy;       /* of a file that is mapped privately: nothing can be given back */
+    bool is_copy;       /* privately mapped file: nothing can be given back */
 } BalloonMemory;
 
 typedef struct BalloonPages BalloonPages;

@@ -25,7 +25,7 @@ void account_open(Handle *h, const char *drive, const char *device);
 Handle *account_find(const char *device);
 /* The handle of -drive @id; NULL: there is none. */
 Handle *account_find_drive(const char *id);
-/* The id of the -drive that @n is the image of, "" if there is none. */
+/* The id of the -drive whose image is @n, "" if there is none. */
 const char *account_drive_of(const Node *n);
 /* A drive outlives its device: nobody uses @h now. */
 void account_give_back(Handle *h);

@@ -19,11 +19,11 @@ bool action_bitmap_merge(Edit *edit, const BlockDirtyBitmapMerge *args, GError *
 bool action_snapshot(Edit *edit, const BlockdevSnapshot *args, GError **err);
 CO bool action_internal_snapshot(Edit *edit, const BlockdevSnapshotInternal *args, GError **err);
 
-/* @snapshot, whose id is the driver's to choose, inside @n; a failure of @edit removes it again. */
+/* Creates @snapshot inside @n; the driver chooses its id. If @edit fails it is removed again. */
 void action_internal_add(Edit *edit, Node *n, const Snapshot *snapshot);
-/* Cannot be taken back: what fails after it leaves it done. */
+/* Deletes it. Cannot be undone: it stays deleted even if a later step of @edit fails. */
 void action_internal_remove(Edit *edit, Node *n, const char *id);
-/* @n becomes what it was then. Cannot be taken back either. */
+/* @n goes back to what it was then. Cannot be undone either. */
 void action_internal_apply(Edit *edit, Node *n, const char *id);
 
 /* Before the edit: makes the overlay and opens it, a reference of the caller's. NULL with @err. */

@@ -222,7 +222,7 @@ typedef struct {
 /* From now on @h tells @owner; with @ops NULL nobody. */
 void handle_listen(Handle *h, const HandleOps *ops, void *owner);
 
-/* The owner of @h looks at its nodes without requests: they do not leave the main loop. */
+/* The owner of @h uses its nodes other than by requests, so they stay on the main loop. */
 void handle_look_at_nodes(Handle *h);
 
 Node *handle_node(Handle *h);            /* NULL: there is no medium */

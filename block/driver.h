@@ -59,15 +59,15 @@ struct BlockDriver {
     const char *const *more_prefixes; /* "nbd+unix", ...; NULL-ended, NULL: no others */
     size_t state_size;      /* zeroed memory for node_state */
     bool takes_backing;     /* opens a backing file */
-    bool reads_backing;     /* opens the one an image was made with; none is given to an image */
+    bool reads_backing;     /* opens the one that an image names, but cannot give an image one */
     bool is_container;      /* a file that images come in: found by probing only when that is asked for */
     bool is_compressing;    /* pwrite knows REQ_COMPRESSED */
     /* Images of this format cannot follow a guest that moves: its name then. NULL: they can. */
     const char *stays;
     bool write_grows;       /* a format that lets writes past its end through: raw */
     /*
-     * While no request is in flight, nothing of it is of one loop or shared with other trees: all
-     * of its operations may be called on another loop then. False: it stays on the main loop.
+     * While no request is in flight a node is tied to no loop and shares nothing with other trees,
+     * so it may move to another loop. False: it stays on the main loop.
      */
     bool any_loop;
     unsigned write_flags;   /* ReqFlags pwrite knows beyond COMPRESSED; FUA is emulated by a flush */
@@ -85,8 +85,8 @@ struct BlockDriver {
      */
     CO bool (*open)(Node *n, const json_t *options, OpenFlags flags, GError **err);
     /*
-     * Is @backing, which was just opened (filters on top of it are left out), what image @n was made on top
-     * of? NULL: it is not known here.
+     * Is @backing, which was just opened (filters on top of it are skipped), the image that @n was
+     * made on top of? NULL: the format cannot tell.
      */
     CO bool (*backing_check)(Node *n, Node *backing, GError **err);
     /*

@@ -77,9 +77,9 @@ void edit_handle_access(Edit *edit, Handle *h, unsigned needs, OpenFlags flags);
 /* The job's handle @h lets others do what they want and does nothing itself any more. */
 void edit_handle_yield(Edit *edit, Handle *h);
 /*
- * @n and all that is connected with it is to live on the loop of @thread (NULL: the main loop) while
- * nobody holds (block/home.h) and no job works there. Fails if a driver knows the main loop only, or
- * a user does not let it move.
+ * Assigns @n and all nodes connected with it to the loop of @thread (NULL: the main loop). They
+ * live there unless they are held (block/home.h) or a job works on them. Fails if a driver knows
+ * the main loop only, or if a user forbids the move.
  */
 void edit_set_iothread(Edit *edit, Node *n, IoThread *thread);
 /* See node_set_active. */

@@ -53,8 +53,8 @@ static bool check_iothread(const json_t *options, GError **err)
 }
 
 /*
- * @h and what it is on are for @thread. If the node cannot go there, or another user keeps it, that
- * is an error only with fixed-iothread: requests are passed on to where it is.
+ * Assigns the nodes of @h to @thread. If a driver or another user forbids that, it is an error only
+ * with fixed-iothread: otherwise requests are passed on to the loop where the nodes are.
  */
 static CO bool set_iothread(Handle *h, IoThread *thread, bool is_fixed, GError **err)
 {

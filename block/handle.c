@@ -8,7 +8,7 @@
 
 /* ---- the gate of one request ---------------------------------------------------------------- */
 
-/* False: the node lives on another loop, where nobody may enter from here. */
+/* False: the node lives on another loop, so the request has to be passed on. */
 static CO bool handle_enter(Handle *h)
 {
     while (handle_home(h) == loop_self()) {
@@ -48,7 +48,7 @@ CO void handle_begin(Handle *h)
 {
     bool is_here = handle_enter(h);
 
-    g_assert(is_here); /* of a job, or held by home_hold */
+    g_assert(is_here); /* callers are jobs, or hold (home_hold) */
 }
 
 void handle_end(Handle *h)
@@ -94,7 +94,7 @@ struct Call {
     uint64_t off, len;
     Span buf;
     ReqFlags flags;
-    void *more;                    /* the arguments of kinds that have others */
+    void *more;                    /* further arguments of some kinds */
     int result;
     bool is_done;
 };
@@ -303,7 +303,7 @@ CO int handle_extent_above(Handle *h, uint64_t off, uint64_t len, bool precise, 
     return call_run(&c);
 }
 
-/* Only images that both live on this loop are copied on the host's side. */
+/* Copying on the host's side needs both images on this loop. */
 CO int handle_copy(Handle *src, uint64_t src_off, Handle *dst, uint64_t dst_off, uint64_t len,
                    ReqFlags flags)
 {
@@ -469,7 +469,7 @@ CO bool handle_close_err(Handle *h, GError **err)
 
     if (!h)
         return true;
-    home_hold(); /* the gate is ours then */
+    home_hold(); /* then the gate belongs to this loop */
     h->closed++;
     handle_drain(h);
     if (h->root) {

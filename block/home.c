@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Home loops: all nodes that are connected, a tree, live on one loop, the only one on which their
- * drivers are entered. A tree that is for an iothread lives there while it only serves requests of
- * handles, and comes to the main loop for everything else: commands, edits and jobs find all nodes
- * on their own loop. Handles pass requests on to wherever the tree is.
+ * Home loops: all nodes that are connected (a tree) live on one loop, and their drivers are called
+ * only there. A tree that is assigned to an iothread lives on it while it only serves requests of
+ * handles, and comes to the main loop for everything else, so that commands, edits and jobs find
+ * all nodes on their own loop. Handles pass requests on to wherever the tree is.
  *
  * To move, a tree closes the gates of its handles on the loop on which it is, waits until no request
  * is in flight, and opens them when it belongs to the other loop. Requests that waited follow it.
- * While a tree is away nothing about its shape changes, since that takes a hold.
+ * While a tree is away its shape does not change: edits hold it on the main loop.
  */
 #include "block/home.h"
 #include "block/internal.h"
@@ -20,12 +20,12 @@ typedef struct {
 } Tree;
 
 /* All of it belongs to the main loop. */
-static Loop *main_loop;   /* that of the last who held */
+static Loop *main_loop;   /* that of the last home_hold() */
 static unsigned holds;
-static CoMutex moving;    /* one thing moves at a time */
+static CoMutex moving;    /* one tree moves at a time */
 static GPtrArray *away;   /* of Tree: those that are on other loops */
 static GPtrArray *bound;  /* of Node: those with .iothread */
-static bool is_sending;   /* send_away runs, or will */
+static bool is_sending;   /* send_away was started, or runs */
 
 /* ---- trees ---------------------------------------------------------------------------------- */
 
@@ -37,7 +37,7 @@ static void tree_free(Tree *t)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Tree, tree_free)
 
-/* Adds the other end of each edge of @n to what is to be looked at. */
+/* Adds the node or handle at the other end of each edge of @n to @nodes or @handles. */
 static void neighbours(const Node *n, GHashTable *seen, GPtrArray *nodes, GPtrArray *handles)
 {
     for (guint i = 0; i < n->children->len; i++) {
@@ -84,7 +84,7 @@ static bool tree_can_move(const Tree *t, GError **err)
     return true;
 }
 
-/* Is there somebody who makes requests, and nobody who needs the nodes themselves? */
+/* Does at least one user make requests, and does none need the nodes themselves? */
 static bool tree_is_only_served(const Tree *t)
 {
     bool is_used = false;
@@ -122,7 +122,7 @@ static CO void nodes_move(const Move *m)
         ((Node *)m->tree->nodes->pdata[i])->home = m->to;
 }
 
-/* On the loop on which the tree is. It does not leave the main loop if somebody holds by now. */
+/* On the tree's loop. It does not leave the main loop if there was a home_hold() meanwhile. */
 static CO void tree_move_run(void *arg)
 {
     Move *m = arg;
@@ -178,7 +178,7 @@ void home_forget(Node *n)
     node_bind(n, NULL);
 }
 
-/* Trees that were joined go where the uppermost node is bound. */
+/* Trees that were joined go to the iothread of the uppermost node that has one. */
 static IoThread *tree_bind(const Tree *t)
 {
     IoThread *thread = NULL;
@@ -196,7 +196,7 @@ static void nodes_add(GHashTable *seen, const GPtrArray *nodes)
         g_hash_table_add(seen, nodes->pdata[i]);
 }
 
-/* Sends away the tree of @n, if it may leave. Its nodes are among @seen then in any case. */
+/* Sends the tree of @n to its iothread, if it may leave. Adds its nodes to @seen in any case. */
 static CO void tree_send(Node *n, GHashTable *seen)
 {
     g_autoptr(Tree) t = tree_of(n);
@@ -314,7 +314,7 @@ void handle_refresh_size(Handle *h)
     atomic_store_explicit(&h->size, h->root ? h->root->node->size : 0, memory_order_relaxed);
 }
 
-/* The node called @arg, which is freed, has grown while it was away. */
+/* @arg, which is freed, names a node that has grown on another loop. */
 static CO void tell_size(void *arg)
 {
     g_autofree char *name = arg;

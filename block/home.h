@@ -6,9 +6,9 @@
 #include "io/co.h"
 
 /*
- * While anybody holds, all nodes live on the main loop, whatever iothread they are for; requests go
- * on meanwhile. Commands hold; what looks at nodes outside of commands and jobs, other than by
- * requests of handles, has to. Main loop only.
+ * Between home_hold() and home_release() all nodes live on the main loop, whatever iothread they
+ * are assigned to; requests go on meanwhile. Every command holds. Any other code that looks at
+ * nodes has to hold too, unless it is a job or only makes requests on handles. Main loop only.
  */
 CO void home_hold(void);
 void home_release(void);

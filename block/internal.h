@@ -51,7 +51,7 @@ struct Node {
     OpenFlags flags;
     NodeState state;
     Loop *home;             /* where its driver is entered; home.c changes it */
-    IoThread *iothread;     /* on which it is to live while nobody holds it; NULL: the main loop */
+    IoThread *iothread;     /* where it lives unless it is held (home.h); NULL: the main loop */
     bool is_open;           /* drv->open has succeeded, so drv->close is due */
     unsigned nesting;       /* in how many other nodes it was described */
     bool is_implicit;       /* a job's filter that nobody gave a name: names look through it */
@@ -63,7 +63,7 @@ struct Node {
     GPtrArray *parents;     /* of Edge, not owned */
     char *backing_stored, *backing_format_stored;
     bool backing_is_given; /* options described the open backing file */
-    char *read_only_why;    /* the image cannot be written, for this reason; NULL: not known */
+    char *read_only_why;    /* why the image cannot be written; NULL: not known */
 
     /* Access for which the driver holds locks. */
     unsigned locked_needs, locked_shares;
@@ -84,15 +84,14 @@ struct Node {
 };
 
 /*
- * Its gate belongs to the loop on which its node lives: only there are .closed, .in_flight, .gate
- * and .idle looked at.
+ * Its gate (.closed, .in_flight, .gate, .idle) is used only on the loop on which its node lives.
  */
 struct Handle {
     Edge *root;
     _Atomic(Loop *) home;   /* of its node; read on any loop, changed on the one that it names */
     _Atomic uint64_t size;  /* of its node, bytes; read on any loop */
     bool fixed_home;        /* its node is not to be given another iothread */
-    bool looks_at_nodes;    /* its owner does, not only by requests: they live on the main loop */
+    bool looks_at_nodes;    /* its owner does, other than by requests: they stay on the main loop */
     OpenFlags flags;
     HandleKind kind;
     unsigned rank;          /* of a job, while gates close: how many jobs are above it */
@@ -134,8 +133,8 @@ void node_refresh_limits(Node *n);
  */
 bool node_size_changed(Node *n, GError **err);
 /*
- * Tells the owners of handles on @n of its size, where it is another one than they know. Home loop
- * of @n; from another than the main loop they are told later. In home.c.
+ * Tells the owners of handles on @n its size, if it has changed. On the home loop of @n; if that is
+ * not the main loop they are told later, there. In home.c.
  */
 void node_tell_size(Node *n);
 /* Names and limits of @n and of all above it, after a change of its children. */
@@ -182,7 +181,7 @@ static inline Loop *handle_home(const Handle *h)
 {
     return atomic_load_explicit(&h->home, memory_order_acquire);
 }
-/* Where requests of drivers begin: they run on no other loop. */
+/* Called where requests enter drivers: they run on the home loop only. */
 static inline void node_assert_home(const Node *n)
 {
     g_assert(n->home == loop_self());

@@ -21,7 +21,8 @@ void monitor_node_show(Node *n, bool on);
 /* All of them, those of devices, and the nodes below, each once, in the order of opening. */
 GPtrArray *monitor_nodes_all(void);
 /*
- * Images that are not part of others: of drives and devices first, then the monitor's. References.
+ * Top images, which are no part of another: first those of drives and devices, then the monitor's.
+ * Returns references.
  */
 GPtrArray *monitor_nodes_tops(void);
 /* What is known of @n and, unless @flat, of the images below; in qmp.c. NULL with @err. */

@@ -201,7 +201,7 @@ static bool options_from_json_name(const char *filename, json_t *o, GError **err
 
 bool node_describe_child(json_t *options, const char *key, const char *filename, GError **err)
 {
-    /* Prefixes of names whose parsing has come here: "gzip:tar:..." is parsed one inside of the other. */
+    /* How many prefixes are being parsed: in "gzip:tar:..." one inside of the other. */
     static _Thread_local unsigned depth;
     json_t *child = json_get(options, key);
     bool ok;
@@ -703,7 +703,7 @@ CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, unsig
 {
     Node *n;
 
-    home_hold(); /* drivers read from nodes that are there already */
+    home_hold(); /* drivers read from nodes that exist already, here on the main loop */
     n = open_held(filename, options, flags, nesting, err);
     home_release();
     return n;

@@ -24,23 +24,23 @@ typedef struct PipeSource {
  */
 CO Handle *pipe_open(int fd, GError **err);
 
-/* A format whose disk is more than bytes at their places, or that has something after it. */
+/* A format that does not store the disk as plain bytes, or that has something after it. */
 typedef struct {
     CO int (*write)(void *state, uint64_t off, Span buf); /* NULL: the disk is written as it is */
-    CO int (*finish)(void *state);  /* all of the disk was written, and up to the end that was set */
+    CO int (*finish)(void *state);  /* the disk and zeroes up to its end were written */
     void (*free)(void *state);
 } PipeFormat;
 
-/* From now on writes go to @format; takes over @state, also if that is of no use. */
+/* From now on writes go to @format. Takes over @state, which .free frees when the pipe closes. */
 void pipe_set_format(Handle *pipe, const PipeFormat *format, void *state);
 /* Bytes that were written so far. */
 uint64_t pipe_length(Handle *pipe);
-/* Writes what follows; for drivers that create images, and from within operations of PipeFormat. */
+/* Writes @len bytes at the end; for drivers that create images and for PipeFormat. */
 CO int pipe_append(Handle *pipe, const void *buf, size_t len);
 
 /*
- * The size in bytes that zeroes fill up when closing, to be set when all was written: without it the image
- * is not finished.
+ * All of the disk was written: closing fills up with zeroes to @end bytes. Without this call the
+ * image stays incomplete.
  */
 void pipe_set_end(Handle *pipe, uint64_t end);
 

@@ -123,7 +123,7 @@ bool action_overlay_add(Edit *edit, const BlockdevSnapshotSync *args, Node *over
 
 typedef struct {
     Node *n;
-    Snapshot snapshot;      /* texts are the step's; the id once it is made */
+    Snapshot snapshot;      /* owns its texts; the id is set once it is made */
 } InternalStep;
 
 static CO bool internal_prepare(void *step, GError **err)

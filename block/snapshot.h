@@ -27,7 +27,7 @@ typedef struct {
     CO int (*remove)(Node *n, const char *id, GError **err);
     /* Shows the content of a snapshot in @n, which is read-only, until it is closed. */
     CO int (*load)(Node *n, const char *id, GError **err);
-    /* The active disk has no VM state any more. 0 or a negative errno. */
+    /* Removes the VM state from the active disk. 0 or a negative errno. */
     CO int (*drop_vmstate)(Node *n);
 } SnapshotOps;
 
@@ -35,8 +35,8 @@ typedef struct {
 const Snapshot *snapshot_find(const Snapshot *list, size_t count, const char *id, const char *name);
 
 /*
- * Appends a table for people to @out: a line of headings (@s NULL), a line for @s, called @id there
- * (NULL: by its own).
+ * Appends a line of a table for people to @out: the headings (@s NULL), or snapshot @s with @id in
+ * place of its own (NULL: its own).
  */
 void snapshot_put_row(GString *out, const Snapshot *s, const char *id);
 

@@ -127,7 +127,7 @@ static void update(Lapic *l)
     l->ops->interrupt(l->cpu, ready_vector(l) >= 0 || (l->is_external && takes_external(l)));
 }
 
-/* Other bits of the register are not in CR8. */
+/* CR8 has only the upper half of the register: while that is equal, the lower half stays. */
 static void follow_cr8(Lapic *l, uint8_t cr8)
 {
     if (cr8 != l->tpr >> 4)

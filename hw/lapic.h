@@ -66,8 +66,8 @@ void lapic_set_external(Device *d, bool level);
 enum { LAPIC_ASK_PIC = 256 };
 int lapic_acknowledge(Device *d, uint8_t cr8);
 /*
- * The processor has changed CR8. Until it says so, whatever comes in is judged by the old value, and an
- * interrupt that has just become urgent enough would be withdrawn.
+ * The processor has changed CR8. Without this call new interrupts would be judged by the old value,
+ * and one that has just become urgent enough would be withdrawn.
  */
 void lapic_set_cr8(Device *d, uint8_t cr8);
 

@@ -240,7 +240,7 @@ CO bool fields_read(Input *in, const StateLayout *l, uint32_t version, void *ima
 
 /* ---- describing ------------------------------------------------------------------------------ */
 
-/* Of one element, @p. */
+/* Bytes that one element, at @p, takes in the stream. */
 static size_t wire_size(const StateField *f, const uint8_t *p)
 {
     size_t n = 0;
@@ -286,7 +286,7 @@ static json_t *describe_field(const StateField *f, const uint8_t *p, uint32_t co
     return o;
 }
 
-/* Structs of which some are there may differ in what they hold, so each is described. */
+/* Structs of an array of varying length may differ in their fields, so each is described. */
 static void describe_elements(json_t *to, const StateField *f, const uint8_t *p, uint32_t count)
 {
     bool each = f->present && f->kind == STATE_STRUCT;

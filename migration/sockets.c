@@ -11,7 +11,7 @@
 
 /* Whoever waits for connections looks this often whether any can still come. */
 #define LOOK_NS INT64_C(200000000)
-/* So long a client that has connected may be silent before another gets its place. */
+/* How long a client that has connected may be silent before the next one is accepted. */
 #define SILENCE_NS INT64_C(10000000000)
 
 /* ---- addresses ------------------------------------------------------------------------------- */
@@ -165,8 +165,8 @@ static CO int accept_any(MigSockets *s, GError **err)
 }
 
 /*
- * A source begins to send at once, but for one with several channels, which connects them all before.
- * 0 or a negative errno.
+ * A source begins to send at once, except that one with several channels connects all of them
+ * first. 0 or a negative errno.
  */
 static CO int await_first_bytes(MigSockets *s, Channel *c, int64_t deadline)
 {
@@ -191,7 +191,7 @@ static CO Channel *greet(MigSockets *s, int fd, GError **err)
     c = mig_sockets_protect(s, c, true, err);
     r = c ? await_first_bytes(s, c, deadline) : 0;
     if (r < 0) {
-        err_set_errno(err, r, "The client does not begin to send");
+        err_set_errno(err, r, "The client has connected but sends nothing");
         channel_free(c);
         return NULL;
     }

@@ -38,7 +38,7 @@ CO Channel *mig_sockets_connect(MigSockets *s, GError **err);
  * caller owns; NULL with @err.
  */
 CO json_t *mig_sockets_listen(MigSockets *s, unsigned connections, GError **err);
-/* Waits for a connection whose client sends something: who is silent for 10 s is disconnected. NULL with @err. */
+/* Waits for a client that sends; silent ones are disconnected after 10 s. NULL with @err. */
 CO Channel *mig_sockets_accept(MigSockets *s, GError **err);
 void mig_sockets_stop_listening(MigSockets *s);
 /*

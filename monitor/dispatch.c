@@ -224,7 +224,7 @@ static CO json_t *dispatch(QmpSession *s, json_t *value, const Call *call, GErro
 static CO json_t *dispatch_in_band(QmpSession *s, json_t *value, const Call *call, GError **err)
 {
     CO_LOCKED(&in_band);
-    /* Ending waits for nobody's requests. */
+    /* A request that hangs must not keep the program from ending. */
     bool has_turn = turn_begin && strcmp(call->name, "quit");
     json_t *answer = NULL;
 
@@ -232,7 +232,7 @@ static CO json_t *dispatch_in_band(QmpSession *s, json_t *value, const Call *cal
         return NULL;
     if (has_turn)
         turn_begin();
-    /* That may have taken long. */
+    /* The program may have begun to end while the command waited. */
     if (!is_stopping)
         answer = dispatch(s, value, call, err);
     if (has_turn)

@@ -38,8 +38,8 @@ typedef struct {
 
 typedef struct {
     NbdRemote *remote;
-    int flush_error;        /* that the server answered a flush with, and no later one had success; 0: none */
-    unsigned flush_losses;  /* of connections until then */
+    int flush_error;        /* of the last flush that the server answered; 0: it succeeded */
+    unsigned flush_losses;  /* nbd_remote_losses then */
     uint64_t size;     /* bytes of the export */
     uint16_t flags;    /* NBD_FLAG_* of transmission */
     uint32_t align;    /* bytes, of every request */
@@ -170,8 +170,9 @@ static CO int nbd_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 }
 
 /*
- * A server may have lost what it could not flush. While a connection lasts it is the server that has to
- * remember; one that was started anew knows nothing of it and would call the next flush a success.
+ * A server may have lost what it could not flush. While a connection lasts it is the server that
+ * has to remember; a restarted server knows nothing of it and would report the next flush as a
+ * success.
  */
 static CO int nbd_sync(Node *n)
 {

@@ -42,7 +42,7 @@ const NbdOffer *nbd_remote_offer(const NbdRemote *r);
 /* The first connection had the metadata context. */
 bool nbd_remote_has_context(const NbdRemote *r);
 
-/* How many connections were lost so far: on a later one a server may answer that was started anew. */
+/* How many connections were lost so far. After a loss the server may be a restarted one. */
 unsigned nbd_remote_losses(const NbdRemote *r);
 
 /*

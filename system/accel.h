@@ -28,8 +28,8 @@ typedef struct Accel {
     /* On the processor's thread, with the lock: it stood still and is to run; and the reverse. */
     void (*enter)(Vcpu *v);
     /*
-     * False: complained; some of it could not be read, and all of it stays where it is, from where the
-     * processor goes on without .enter unless it is reset.
+     * False, after a message: some state could not be read. All of it stays in the accelerator, and
+     * the processor goes on from there without .enter, unless it is reset.
      */
     bool (*leave)(Vcpu *v);
     /* Likewise, without the lock: until X86_EVENT_STOP is requested or something happens. */

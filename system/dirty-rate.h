@@ -7,7 +7,7 @@
 
 enum { DIRTY_RATE_SAMPLES = 512 };
 
-/* Begins a measurement of @seconds; by sampling @samples pages of each GiB, or by noting writes. */
+/* Starts measuring for @seconds: by sampling @samples pages of each GiB, or by recording writes. */
 CO bool dirty_rate_start(DirtyRateMeasureMode mode, unsigned seconds, unsigned samples,
                          GError **err);
 /* Of the last one; the caller's. */

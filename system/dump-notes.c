@@ -4,7 +4,7 @@
 #include <elf.h>
 #include <string.h>
 
-/* Sizes of what stands behind a note's name, and places in it. */
+/* Sizes of the contents of notes, and offsets in them. */
 enum {
     STATUS_64 = 336, STATUS_64_PID = 32, STATUS_64_REGISTERS = 112,
     STATUS_32 = 144, STATUS_32_PID = 24, STATUS_32_REGISTERS = 72,

@@ -6,14 +6,14 @@
 #include "tools/complain.h"
 #include "util/size.h"
 
-/* Instructions in a row: alone, and where others wait. */
+/* The most instructions in one run: of a processor alone, and if others wait for their turn. */
 #define ALONE (UINT64_C(1) << 20)
 #define IN_TURN (UINT64_C(1) << 16)
 
 /* How far the guest's time and the host's may be apart. */
 #define TOLERANCE_NS (3 * INT64_C(1000000))
 #define LATE_NS (INT64_C(1000000000))   /* a warning is due */
-#define ADJUST_NS (INT64_C(100000000))  /* between two looks at the shift */
+#define ADJUST_NS (INT64_C(100000000))  /* between two adjustments of the shift */
 
 static struct {
     IcountConfig config;
@@ -22,7 +22,7 @@ static struct {
     uint64_t budget;      /* of that run */
     int64_t seen;         /* the time as other threads see it; atomic */
     int64_t host_ahead;   /* the host's clock when the guest's was 0 */
-    int64_t adjust_at;    /* the host's time of the next look at the shift */
+    int64_t adjust_at;    /* the host's time of the next adjustment */
     int64_t was_late, warned_late;
 } icount;
 
@@ -53,13 +53,13 @@ static void set_now(int64_t t)
 
 /* ---- beside the host's time ------------------------------------------------------------------ */
 
-/* How far the guest is ahead. */
+/* How far the guest's time is ahead of the host's; negative: behind. */
 static int64_t ahead(void)
 {
     return icount.base - (clock_now_ns() - icount.host_ahead);
 }
 
-/* A guest that falls further and further behind needs longer instructions. */
+/* If the guest falls further behind each instruction has to take longer, and the reverse. */
 static void adjust_shift(void)
 {
     int64_t late = -ahead();

@@ -27,7 +27,8 @@ typedef struct {
 
 /*
  * Makes the guest's clock follow the count. @sooner is called when a timer is set that may be due before
- * the running processor would stop. False with @err: the guest may have to migrate, which it could not.
+ * the running processor would stop. False with @err: -only-migratable forbids guests that cannot
+ * move.
  */
 bool icount_begin(const IcountConfig *config, void (*sooner)(void), GError **err);
 void icount_end(void);
@@ -37,15 +38,16 @@ bool icount_is_on(void);
 void icount_resume(void);
 
 /*
- * On the processor's thread: it runs from now on, until X86Cpu.left is used up (many: whether others
- * wait for their turn); and it has stopped. Timers that are due expire in both.
+ * On the processor's thread, before and after it runs: icount_run sets X86Cpu.left, how many
+ * instructions it may execute (@many: other processors wait for their turn). Timers that are due
+ * expire in both.
  */
 void icount_run(X86Cpu *cpu, bool many);
 void icount_stop(X86Cpu *cpu);
 
 /*
- * With .aligns, of a guest that is ahead of the host's time: waits at @wake until it no longer is, or
- * less. True: it has waited, and everything may be different.
+ * With .aligns: if the guest is ahead of the host's time, waits until it is not, or until @wake is
+ * woken. True: it has waited, so the machine's state may have changed.
  */
 bool icount_align(MachineCond *wake);
 

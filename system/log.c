@@ -20,9 +20,9 @@ static const struct {
     { "in_asm", X86_LOG_IN_ASM, "guest instructions, when they are translated" },
     { "int", X86_LOG_INT, "interrupts and exceptions" },
     { "exec", EXEC_LOG | X86_LOG_BLOCKS, "each block that the translator's loop goes to" },
-    { "cpu", CPU_LOG | X86_LOG_BLOCKS, "registers before each of these" },
+    { "cpu", CPU_LOG | X86_LOG_BLOCKS, "registers before each block that 'exec' shows" },
     { "fpu", FPU_LOG, "floating-point registers with 'cpu', too" },
-    { "nochain", X86_LOG_NOCHAIN, "blocks do not lead to each other: 'exec' and 'cpu' show all" },
+    { "nochain", X86_LOG_NOCHAIN, "no direct jumps between blocks: 'exec' and 'cpu' show all" },
     { "cpu_reset", RESET_LOG, "registers before a processor is reset" },
 };
 
@@ -44,7 +44,7 @@ static struct {
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* Whole, whatever other threads write. */
+/* In one piece, so that the lines of threads do not mix. */
 static void put(const GString *text)
 {
     FILE *f = log_state.file ? log_state.file : stderr;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What -d writes down of processors, and where. Main loop, while they stand still, unless told otherwise. */
+/* The log of what processors do (-d). Main loop, while they stand still, unless noted. */
 #ifndef SYSTEM_LOG_H
 #define SYSTEM_LOG_H
 
@@ -13,7 +13,7 @@ void log_describe_items(GString *out);
 
 /* Writes to the file @path from now on. False with @err. */
 bool log_open(const char *path, GError **err);
-/* "START+LEN,START-LEN,START..END": code elsewhere is not written down. False with @err. */
+/* "START+LEN,START-LEN,START..END": code elsewhere is not logged. False with @err. */
 bool log_filter(const char *ranges, GError **err);
 
 /* With the machine's lock: @v is about to be reset. */

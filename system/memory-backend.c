@@ -126,7 +126,7 @@ static bool check_common(const json_t *props, GError **err)
     if (json_has(props, "prealloc-context"))
         return err_set(err, ENOTSUP, "The property 'prealloc-context' is not there");
     if (threads < 1 || threads > THREADS_MAX)
-        return err_set(err, EINVAL, "prealloc-threads is 1 to %d", THREADS_MAX);
+        return err_set(err, EINVAL, "prealloc-threads must be 1 to %d", THREADS_MAX);
     if (json_get_int(props, "size", 0) <= 0)
         return err_set(err, EINVAL, "property 'size' doesn't take value '%" PRId64 "'",
                        json_get_int(props, "size", 0));
@@ -150,7 +150,7 @@ static void set_common(MemoryBackend *b, const char *id, const json_t *props, bo
     b->fd = -1;
 }
 
-/* With what is behind it in @b->fd. */
+/* Maps the memory. @b->fd is the file behind it, or -1. */
 static bool finish(MemoryBackend *b, const json_t *props, GError **err)
 {
     b->page_size = page_size_of(b->fd);
@@ -210,7 +210,7 @@ static bool open_file(MemoryBackend *b, const char *path, GError **err)
         return err_set_errno(err, errno, "can't open backing store %s for guest RAM", path);
     if (S_ISREG(s.st_mode) && !s.st_size)
         return !ftruncate(b->fd, b->size) ||
-               err_set_errno(err, errno, "Cannot give '%s' 0x%" PRIx64 " bytes", path, b->size);
+               err_set_errno(err, errno, "Cannot grow '%s' to 0x%" PRIx64 " bytes", path, b->size);
     if (S_ISREG(s.st_mode) && (uint64_t)s.st_size < b->size)
         return err_set(err, EINVAL, "backing store size 0x%" PRIx64 " does not match 'size' option 0x%"
                        PRIx64, (uint64_t)s.st_size, b->size);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Objects that are memory of the host, which a guest may have as its own: memory-backend-ram, -file and
- * -memfd. Main loop only.
+ * Objects that are memory for a guest: memory-backend-ram, -file and -memfd. Main loop only.
  */
 #ifndef SYSTEM_MEMORY_BACKEND_H
 #define SYSTEM_MEMORY_BACKEND_H
@@ -18,7 +17,7 @@ typedef struct {
     uint64_t page_size; /* of the host there */
     int fd;             /* of a file that is mapped; -1: none */
     bool is_shared, is_preallocated, is_dumped, is_merged, is_reserved;
-    bool is_discarded;  /* at the end: what is in the file is worth nothing */
+    bool is_discarded;  /* the file's content is thrown away at the end */
     bool is_used;       /* by the machine */
 } MemoryBackend;
 
@@ -26,8 +25,8 @@ typedef struct {
 MemoryBackend *memory_backend_find(const char *id, GError **err);
 
 /*
- * Memory that no object describes, called @id: of the file or in the folder @path; NULL: anonymous. NULL
- * with @err.
+ * Memory that no object describes, called @id: the file @path, or an unnamed file in the folder
+ * @path, or anonymous (@path NULL). NULL with @err.
  */
 MemoryBackend *memory_backend_new(const char *id, uint64_t size, const char *path, bool preallocate,
                                   GError **err);

@@ -402,7 +402,7 @@ bool option_icount(Options *o, const char *text, GError **err)
     }
     c->does_not_sleep = !sleeps;
     if (!c->is_on)
-        return err_set(err, EINVAL, "Instructions are counted with shift=NUMBER or shift=auto");
+        return err_set(err, EINVAL, "-icount needs shift=NUMBER or shift=auto");
     return !c->aligns || sleeps || err_set(err, EINVAL, "align=on and sleep=off are incompatible");
 }
 

@@ -256,7 +256,7 @@ static LineResult apply_qtest(Options *o, const char *value)
     bool is_id;
 
     if (o->qtest) {
-        complain("-qtest: there is one client");
+        complain("-qtest can be given only once");
         return LINE_BAD;
     }
     text = option_chardev_value(value, "qtest", &is_id, &err);
@@ -345,17 +345,17 @@ static const Option options[] = {
     { "M", "microvm[,PROPERTY=on|off][,...]", "as -machine", apply_machine },
     { "machine", "microvm[,PROPERTY=on|off][,...]",
       "the machine; properties: pic, pit, rtc,\n"
-      "isa-serial, auto-kernel-cmdline, accel=tcg|kvm,\n"
+      "isa-serial, auto-kernel-cmdline, accel=tcg|kvm|qtest,\n"
       "memory-backend=ID (an object that is its memory),\n"
       "kernel-irqchip=split", apply_machine },
     { "accel", "tcg[,backend=interp]|kvm[,kernel-irqchip=split]|qtest",
       "translate guest code, interpret it, or run it on\n"
       "the host's processors, or run none of it, for tests;\n"
-      "given twice: the first that can be had counts", apply_accel },
+      "given twice: the first one that is available is used", apply_accel },
     { "enable-kvm", NULL, "as -accel kvm", apply_enable_kvm },
     { "cpu", "MODEL[,+FLAG][,-FLAG][,...]", "the processor ('help' lists models) [qemu64]", apply_cpu },
     { "m", "[size=]MEGABYTES", "memory; a suffix M or G may follow [128]", READ(option_memory) },
-    { "mem-path", "FILE|FOLDER", "what the memory is in", MEMBER(machine.mem_path) },
+    { "mem-path", "FILE|FOLDER", "file that holds the memory", MEMBER(machine.mem_path) },
     { "mem-prealloc", NULL, "take all memory from the host at once", MEMBER(machine.mem_prealloc) },
     { "smp", "[cpus=]NUMBER", "processors [1]", READ(option_smp) },
     { "name", "NAME", "of the guest, for QMP", READ(option_name) },
@@ -388,7 +388,7 @@ static const Option options[] = {
     { "s", NULL, "as -gdb tcp::1234", apply_gdb_default },
     { "qtest", "stdio|unix:PATH|tcp:HOST:PORT|chardev:ID",
       "let a test read and write devices; see -accel qtest", apply_qtest },
-    { "qtest-log", "FILE|none", "where to note what it says [standard error]", MEMBER(qtest_log) },
+    { "qtest-log", "FILE|none", "log of what is said [standard error]", MEMBER(qtest_log) },
     { "display", "none", "there is no display", READ(option_display) },
     { "nographic", NULL, "the serial port is on standard input and output", MEMBER(nographic) },
     { "nodefaults", NULL, "nothing but what is asked for", MEMBER(no_defaults) },
@@ -398,7 +398,7 @@ static const Option options[] = {
     { "incoming", "tcp:HOST:PORT|unix:PATH|vsock:CID:PORT|fd:NAME|exec:COMMAND|file:PATH|defer",
       "wait for a guest that is migrated here, or\nuntil QMP's migrate-incoming says where from",
       MEMBER(incoming) },
-    { "loadvm", "TAG", "go on where a snapshot of that name was made", MEMBER(load_snapshot) },
+    { "loadvm", "TAG", "start from the snapshot of that name", MEMBER(load_snapshot) },
     { "only-migratable", NULL, "refuse devices and images that cannot be migrated",
       MEMBER(only_migratable) },
     { "action", "reboot=reset|shutdown,shutdown=poweroff|pause,panic=ACTION",
@@ -414,10 +414,10 @@ static const Option options[] = {
     { "no-shutdown", NULL, "stop, and do not end, when the guest powers off", apply_no_shutdown },
     { "daemonize", NULL, "run in the background", MEMBER(daemonize) },
     { "pidfile", "PATH", "store the process id in a file", MEMBER(pid_file) },
-    { "d", "ITEM[,...]", "write down what processors do ('help' lists items)", apply_log },
-    { "D", "FILE", "where to [standard error]", READ(read_log_file) },
+    { "d", "ITEM[,...]", "log what processors do ('help' lists items)", apply_log },
+    { "D", "FILE", "file for the log of -d [standard error]", READ(read_log_file) },
     { "dfilter", "START+LENGTH|START-LENGTH|START..END[,...]",
-      "only of code at these addresses", READ(read_log_filter) },
+      "log only code at these addresses", READ(read_log_filter) },
     { "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "turn on trace points", apply_trace },
     {}
 };

@@ -25,7 +25,7 @@ static bool check_format(const QmpDumpGuestMemoryArgs *a, GError **err)
     if (a->has_format && a->format != DUMP_GUEST_MEMORY_FORMAT_ELF)
         return err_set(err, ENOTSUP, "%s is not available now",
                        schema_enum_name(&dump_guest_memory_format_enum, a->format));
-    return !a->paging || err_set(err, ENOTSUP, "Parameter 'paging' is not there yet: memory is "
+    return !a->paging || err_set(err, ENOTSUP, "Parameter 'paging' is not supported: memory is "
                                  "dumped by physical addresses");
 }
 

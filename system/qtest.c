@@ -28,8 +28,8 @@ static struct {
     Sleeper sender;
     bool ending;
     void (*set_irq)(Board *b, unsigned gsi, bool level); /* the machine's; NULL: nothing is intercepted */
-    uint64_t levels;  /* of the inputs, as they were told */
-    unsigned first;   /* input that is told of */
+    uint64_t levels;  /* of the inputs, as last set */
+    unsigned first;   /* the first input that is reported */
 } qtest;
 
 /* ---- the clock of -accel qtest --------------------------------------------------------------- */
@@ -125,7 +125,7 @@ static CO void flush(void)
         chardev_write(qtest.chardev, text->str, text->len);
 }
 
-/* What interrupts say between two commands. */
+/* Sends the interrupts that come between two commands. */
 static CO void send_late(void *opaque)
 {
     machine_lock();
@@ -174,7 +174,7 @@ static int find_ioapic(const char *path)
 
 /* ---- commands -------------------------------------------------------------------------------- */
 
-/* One command with its words; those it has not are NULL. With the lock held, which is not recursive. */
+/* One command, arguments that are missing NULL. With the lock held, which is not recursive. */
 typedef struct {
     const char *name;
     const char *word[WORDS_MAX];
@@ -192,7 +192,7 @@ static bool number(const char *text, uint64_t max, uint64_t *v)
     return false;
 }
 
-/* Devices' registers are used as processors use them, which take the lock. */
+/* Registers are accessed as by processors: the access itself takes the lock. */
 static uint64_t load(const MemoryMap *map, uint64_t at, unsigned size)
 {
     uint64_t v;
@@ -333,7 +333,7 @@ static void read_base64(const Line *l)
     say("OK %s", text);
 }
 
-/* As much as both the size and the text have. */
+/* Writes as many bytes as the shorter of size and text has. */
 static void write_base64(const Line *l)
 {
     g_autofree uint8_t *data = NULL;
@@ -465,7 +465,7 @@ static void obey(char *text)
 
 /* ---- connections ----------------------------------------------------------------------------- */
 
-/* Takes what came after @from of @in apart: what remains is the beginning of a line. */
+/* Obeys all whole lines of @in; what remains is the beginning of a line. */
 static CO void take_lines(GString *in)
 {
     char *end;

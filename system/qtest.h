@@ -11,7 +11,7 @@
  *     irq_intercept_in PATH    IRQ raise N, IRQ lower N are sent from now on
  *     set_irq_in PATH NAME N LEVEL
  *
- * A failure is answered by FAIL and a reason.
+ * A failure is answered by FAIL and a reason. See docs/spec/qtest.md.
  */
 #ifndef SYSTEM_QTEST_H
 #define SYSTEM_QTEST_H
@@ -20,8 +20,8 @@
 #include "system/machine.h"
 
 /*
- * Serves whoever comes on @c, and writes what is said to the file @log; "none": nowhere; NULL: to standard
- * error. False with @err.
+ * Serves the clients of @c, and logs commands and answers in the file @log; "none": nowhere; NULL:
+ * on standard error. False with @err.
  */
 bool qtest_start(Machine *m, Chardev *c, const char *log, GError **err);
 CO void qtest_end(void);

@@ -315,7 +315,7 @@ static void run_in_turn(Vcpu *v)
         icount_idle(v->wake);
 }
 
-/* Time is counted, and a timer is due before the end of what runs. */
+/* icount: a timer was set that is due before the running processor has used up its budget. */
 static void run_less(void)
 {
     if (!vcpus.turn)

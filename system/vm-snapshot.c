@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Messages that begin no sentence of ours are the reference's. */
+/* Messages that the reference has too are worded as its own. */
 #include "system/vm-snapshot.h"
 #include "block/account.h"
 #include "block/actions.h"
@@ -193,7 +193,7 @@ static bool check_may_begin(GError **err)
     return true;
 }
 
-/* Jobs and commands see that @d's image is used. */
+/* Marks the images as used by @job, for other jobs and for commands. */
 static void use_disks(Job *job, const Disks *disks)
 {
     for (guint i = 0; job && i < disks->len; i++)
@@ -205,13 +205,13 @@ static CO Handle *state_handle(const Disk *d, GError **err)
     return handle_new(d->node, HANDLE_JOB, 0, ACCESS_ALL, err);
 }
 
-/* What is left of a state that no snapshot has taken over is of no use. */
+/* Removes a state that belongs to no snapshot. */
 static CO void drop_state(const Disk *d)
 {
     int r = d->keeper->drv->snapshots->drop_vmstate(d->keeper);
 
     if (r < 0)
-        block_warn("A state of the machine that is not needed stays in '%s': %s",
+        block_warn("A machine state that is no longer needed could not be removed from '%s': %s",
                    node_filename(d->keeper), g_strerror(-r));
 }
 
@@ -302,7 +302,7 @@ static CO bool save_locked(const VmSnapshotArgs *a, GError **err)
     if (!check_may_begin(err))
         return false;
     if (!machine_state_travels(before))
-        return err_set(err, EBUSY, "The guest has to go on, or be stopped, before it can be saved");
+        return err_set(err, EBUSY, "The guest can be saved only while it is running or stopped");
     use = hold_take(&hold_migration, HOLD_USE, "snapshot", "a snapshot is being made", err);
     disks = use ? disks_find(a->nodes, err) : NULL;
     if (!disks || !check_all_can(disks, err) || !prepare_replaced(disks, a, err))
@@ -411,7 +411,10 @@ static CO bool load_locked(const VmSnapshotArgs *a, GError **err)
         run_state_stop(STATE_RESTORE_VM);
         return false;
     }
-    /* What the guest had come to before does not count any more; a debugger that has come does. */
+    /*
+     * The state that the guest was in before the load, such as a shutdown, is over. A debugger that attached
+     * meanwhile keeps it stopped.
+     */
     if (was_running && !work.is_ending && run_state() != STATE_DEBUG)
         run_state_start();
     else if (run_state() != STATE_PRELAUNCH && run_state() != STATE_DEBUG)

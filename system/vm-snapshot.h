@@ -18,23 +18,23 @@ typedef struct {
 } VmSnapshotArgs;
 
 /*
- * All images have the snapshot afterwards, or none has: a failure leaves those as they were, and
- * the guest goes on in any case, if it did.
+ * Afterwards all images have the snapshot, or none: a failure leaves them as they were. A guest
+ * that was running goes on in any case.
  */
 CO bool vm_snapshot_save(const VmSnapshotArgs *a, GError **err);
 /*
- * A running guest goes on there. If that fails half way the guest stays stopped, in state
- * STATE_RESTORE_VM.
+ * Goes back to the snapshot; a running guest goes on from there. If that fails half way the guest
+ * stays stopped, in state STATE_RESTORE_VM.
  */
 CO bool vm_snapshot_load(const VmSnapshotArgs *a, GError **err);
 /* Images that have no such snapshot stay as they are. */
 CO bool vm_snapshot_delete(const VmSnapshotArgs *a, GError **err);
-/* One of these is under way. */
+/* Is a snapshot being made, loaded or deleted? */
 bool vm_snapshot_is_busy(void);
 /* For people: those that could be loaded, and, by image, the others. */
 CO void vm_snapshot_list(GString *out);
 
-/* Waits until none of this is under way; what is gives up soon. Before the machine goes. */
+/* Makes what is under way give up, and waits for it. Before the machine is freed. */
 CO void vm_snapshot_end(void);
 
 #endif

@@ -18,7 +18,7 @@ typedef struct {
     Handle *handle;
     uint64_t off;       /* bytes of the area that are written */
     GByteArray *kept;   /* what comes next */
-    bool is_locked;     /* nobody may wait now */
+    bool is_locked;     /* with the machine's lock: only collect, do not write */
 } Writer;
 
 static CO int write_kept(Writer *w, size_t len)
@@ -137,7 +137,7 @@ static CO ssize_t take(void *opaque, void *buf, size_t len)
     return n;
 }
 
-/* What has come is not what processors have translated. */
+/* The loaded memory is not what processors have translated code from. */
 static void forget_code(Machine *m)
 {
     machine_lock();

@@ -6,7 +6,7 @@
 #include <glib.h>
 #include <stdint.h>
 
-/* The first element of @table that ends after @off, which is in it or after it; NULL: there is none. */
+/* The first element of @table that ends after @off, around it or after it. NULL: none. */
 const void *ranges_find(const GArray *table, uint64_t off);
 
 #endif

@@ -26,10 +26,10 @@ struct VhostMap {
     VhostMap *next; /* of those that are free */
 };
 
-/* Exports are on several loops: whoever changes what follows, holds it. */
+/* Held to change what follows: exports may be on several loops. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Never given back, at most MAPS_MAX + 1 each: a handler in another thread may still look at one. */
+/* Never freed, at most MAPS_MAX + 1 each: a handler in another thread may still look at one. */
 static VhostMap *free_maps;
 
 /* What the handler looks at, in any thread, without the lock. */
@@ -77,7 +77,7 @@ static bool enter(VhostMap *m)
     return false;
 }
 
-/* Memory for what @map says, which the handler knows then. NULL: there are too many. */
+/* A copy of @map that the handler knows of. NULL: there are too many. */
 static VhostMap *map_enter(const VhostMap *map)
 {
     VhostMap *m;

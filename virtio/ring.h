@@ -83,7 +83,7 @@ bool ring_wants_interrupt(Ring *r, const RingMemory *m);
 /* The driver shall tell of new chains, or need not. True: there are some already. */
 bool ring_want_kicks(Ring *r, const RingMemory *m, bool want);
 
-/* Entries of the queue that have been taken and not given back; more than its size: it makes no sense. */
+/* Entries taken from the queue and not given back; more than its size if the ring is damaged. */
 unsigned ring_in_use(const Ring *r);
 
 /* Bytes of the chain, from its @skip'th to read or to write on. How many were copied. */

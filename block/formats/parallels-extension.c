@@ -5,8 +5,8 @@
  *     0     signature, MD5 of what follows
  *     24    features: magic, flags, length (24 bytes), data; up to one whose magic is 0
  *
- * The feature that is known is a dirty bitmap: size, UUID, granularity, and for each cluster of its
- * bits the sector where that is, or ALL_CLEAR or ALL_SET.
+ * The only known feature is a dirty bitmap: size, UUID, granularity, and for each cluster of its
+ * bits the sector where it is, or ALL_CLEAR or ALL_SET. See docs/spec/parallels.md.
  */
 #include "block/formats/mapped.h"
 #include "block/formats/parallels.h"
@@ -52,7 +52,7 @@ typedef struct {
     uint64_t bits;          /* of all bitmaps */
 } Reader;
 
-/* The bits of cluster @i of bitmap @b, which are as @entry says. */
+/* Loads cluster @i of the bits of @b, whose entry in the table is @entry. */
 static CO int bits_load(Reader *rd, DirtyBitmap *b, uint32_t i, uint64_t entry, uint8_t *buf)
 {
     Edge *file = node_edge(rd->node, ROLE_STORAGE);
@@ -67,7 +67,7 @@ static CO int bits_load(Reader *rd, DirtyBitmap *b, uint32_t i, uint64_t entry, 
     if (!size_mul(entry, SECTOR, &at) || !size_add(at, rd->disk->cluster, &end) ||
         end > edge_size(file))
         return -EINVAL;
-    /* Else a table that names one cluster repeatedly would cost memory that the file does not have. */
+    /* Otherwise a small file that lists one cluster repeatedly could cost unbounded memory. */
     if (++rd->clusters > edge_size(file) / rd->disk->cluster)
         return -EINVAL;
     r = edge_pread_buf(file, at, buf, rd->disk->cluster);
@@ -85,7 +85,7 @@ static CO bool bitmap_load(Reader *rd, const Bitmap *head, const uint8_t *table,
 
     if (granularity > UINT32_MAX)
         return err_set(err, ENOTSUP, "Bitmap '%s' has granules of %" PRIu64
-                       " bytes, more than are possible", name, granularity);
+                       " bytes, which is too large", name, granularity);
     if (b && b->granularity != granularity)
         return err_set(err, EINVAL, "Bitmap '%s' has another granularity than before", name);
     rd->bits += div_round_up(node_size(rd->node), granularity);
@@ -151,7 +151,7 @@ static CO bool features_read(Reader *rd, const uint8_t *p, uint64_t len, GError 
         p += size;
         len -= size;
     }
-    return err_set(err, EINVAL, "The features of the extension have no end");
+    return err_set(err, EINVAL, "The list of features in the extension has no end");
 }
 
 static bool md5_is(const uint8_t *data, size_t len, const uint8_t wanted[MD5_LEN])
@@ -186,6 +186,6 @@ CO bool parallels_extension_read(Node *n, const ParallelsDisk *disk, uint64_t of
         return err_set(err, EINVAL, "The extension at sector %" PRIu64 " has no signature", sector);
     if (!md5_is(ext + EXT_HEAD, disk->cluster - EXT_HEAD, ext + MD5_AT))
         return err_set(err, EINVAL, "The extension at sector %" PRIu64
-                       " has another checksum than it says", sector);
+                       " has a wrong checksum", sector);
     return features_read(&rd, ext + EXT_HEAD, disk->cluster - EXT_HEAD, err);
 }

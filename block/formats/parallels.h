@@ -11,8 +11,8 @@ typedef struct {
 } ParallelsDisk;
 
 /*
- * Checks the extension of @n, whose size is set, at byte @off of its file. @load: gives @n the bitmaps
- * that it has, called by their UUIDs; those of an earlier time are read anew.
+ * Checks the extension of @n, whose size is set, at byte @off of its file. @load: also adds its
+ * bitmaps to @n, named by their UUIDs; those that @n already has are read again.
  */
 CO bool parallels_extension_read(Node *n, const ParallelsDisk *disk, uint64_t off, bool load,
                                  GError **err);

@@ -17,7 +17,7 @@ static char *beside_image(const char *path)
         path += 2;
     if (!*path)
         return NULL;
-    /* It can only mean a file, whatever it looks like. */
+    /* It names a file even if it looks like a protocol: "./" says so. */
     return g_strdup_printf("%s%s", filename_has_protocol(path) ? "./" : "", path);
 }
 

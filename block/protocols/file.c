@@ -43,7 +43,7 @@ typedef struct {
     bool sync_failed;    /* what was written before may be lost: no later flush can promise it */
     bool no_zero_range;  /* the file system refused it once */
     bool no_punch_hole;
-    unsigned growing;    /* requests under way behind the end that is known; home loop only */
+    unsigned growing;    /* requests in flight after the known end; home loop only */
     FileLock lock;
     FileDirty dirty;     /* home loop only */
     Alike known;         /* home loop only */
@@ -535,8 +535,8 @@ static CO int file_fallocate(File *s, int mode, uint64_t off, uint64_t len)
 }
 
 /*
- * Zeroes past the end of the file: growing it is enough. The end that the node knows is not always the
- * file's: to set that while others grow it, too, would cut off what they wrote.
+ * Zeroes past the end of the file: growing it is enough. But the file may be longer than the node
+ * knows, and setting its length while other requests grow it would cut off what they wrote.
  */
 static int file_zero_past_end(File *s, uint64_t off, uint64_t end)
 {
@@ -557,7 +557,7 @@ static CO int file_zero_anew(File *s, uint64_t off, uint64_t len)
     return r < 0 ? r : file_fallocate(s, 0, off, len);
 }
 
-/* In one of the ways that never make the file shorter. */
+/* Writes zeroes in one of the ways that never make the file shorter. */
 static CO int file_zero_in_place(File *s, uint64_t off, uint64_t len, bool unmap)
 {
     int r = -ENOTSUP;

@@ -81,7 +81,7 @@ static inline bool virtio_has(const VirtioDevice *d, uint64_t feature)
     return d->features & feature;
 }
 
-/* A driver is there, and has not been let down. */
+/* The guest's driver is ready, and the device has not failed. */
 bool virtio_has_driver(const VirtioDevice *d);
 /* The same, and the guest runs. */
 bool virtio_is_running(const VirtioDevice *d);

@@ -200,7 +200,7 @@ static void mmio_pause(Device *d)
     ((VirtioMmio *)d)->device->is_paused = true;
 }
 
-/* What was asked for before the guest stopped, here or where it came from, may not have been begun. */
+/* Requests made before the guest stopped, here or at the source, may not have been started yet. */
 static void mmio_resume(Device *d)
 {
     VirtioMmio *s = (VirtioMmio *)d;

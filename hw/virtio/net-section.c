@@ -54,14 +54,14 @@ static void net_save(const VirtioDevice *d, void *part)
     };
     memcpy(i->mac, s->mac, sizeof(i->mac));
     memcpy(i->macs, s->macs, sizeof(i->macs));
-    /* A driver that chooses no VLANs gets all. */
+    /* Without VLAN filtering the driver gets all VLANs. */
     if (virtio_has(d, F_CTRL_VLAN))
         memcpy(i->vlans, s->vlans, sizeof(i->vlans));
     else
         memset(i->vlans, 0xff, sizeof(i->vlans));
 }
 
-/* Addresses of stations come before those of groups. */
+/* Unicast addresses come before multicast ones. */
 static unsigned first_group(const VirtioNet *s)
 {
     unsigned i = 0;
@@ -77,8 +77,8 @@ static bool net_load(VirtioDevice *d, const void *part, const uint8_t *config, G
     const NetImage *i = part;
 
     if (i->offloads & ~(d->features & OFFLOADS_MASK))
-        return err_set(err, EINVAL, "Its driver has chosen offloads 0x%" PRIx64 ", which it has not "
-                       "agreed on", i->offloads);
+        return err_set(err, EINVAL, "Its driver has turned on offloads 0x%" PRIx64 " without the "
+                       "features for them", i->offloads);
     memcpy(s->mac, i->mac, sizeof(i->mac));
     memcpy(s->macs, i->macs, sizeof(i->macs));
     memcpy(s->vlans, i->vlans, sizeof(i->vlans));
@@ -99,7 +99,7 @@ static bool net_load(VirtioDevice *d, const void *part, const uint8_t *config, G
     return true;
 }
 
-/* With multiqueue, which is not there, the configuration in streams would be longer, too. */
+/* Multiqueue, which is not supported, would make the configuration in streams longer too. */
 static unsigned net_config_size(const VirtioDevice *d)
 {
     return ((const VirtioNet *)d)->host_mtu ? CONFIG_SIZE : CONFIG_PAIRS;

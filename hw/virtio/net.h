@@ -46,7 +46,7 @@ typedef struct {
     Sleeper sender;
     bool kicked, ending, is_full, told_of_filter;
     bool lacks_room, has_room; /* the netdev was refused a packet; it may try again */
-    unsigned told_offloads;    /* of the netdev */
+    unsigned told_offloads;    /* that the netdev was last told */
     RingChain sent, first, next; /* of the main loop */
 
     /* State of the guest. */
@@ -61,7 +61,7 @@ typedef struct {
     uint64_t offloads;                  /* that the guest has chosen, if .offloads_set */
 } VirtioNet;
 
-/* What the guest lets packets be that it receives. */
+/* The offloads that packets to the guest may use. */
 uint64_t net_offloads(const VirtioNet *s);
 extern const VirtioPart net_part;
 

@@ -10,9 +10,9 @@ enum { SENSE_BUFFER = 96 };
 typedef struct {
     uint8_t key, asc, ascq;
     bool sense_is_attention;
-    uint8_t sense[SENSE_BUFFER]; /* commands here give theirs at once */
+    uint8_t sense[SENSE_BUFFER]; /* empty: commands return theirs at once here */
     uint32_t sense_len;
-    uint8_t requests;            /* that have failed and wait; none */
+    uint8_t requests;            /* that have failed and wait to be retried: 0 here */
     bool media_changed, media_event, eject_request, tray_open, tray_locked;
     bool writes_through;
 } DiskImage;
@@ -39,7 +39,7 @@ static const StateField disk_fields[] = {
     STATE_B("eject_request", DiskImage, eject_request), STATE_B("tray_open", DiskImage, tray_open),
     STATE_B("tray_locked", DiskImage, tray_locked), {}
 };
-/* Others do not carry it, and would give the guest a cache that it has turned off: they refuse the part. */
+/* QEMU refuses this part: without it, it would turn on a cache that the guest turned off. */
 static const StateField through_fields[] = { {} };
 static const StateLayout through_layout = {
     "scsi-disk/x-write-through", 1, 1, sizeof(DiskImage), through_fields, NULL,

@@ -467,7 +467,7 @@ static void scsi_config_write(VirtioDevice *d, unsigned offset, uint8_t value)
         s->cdb_size = CLAMP(value, SCSI_CDB_SIZE, SENSE_MAX);
 }
 
-/* What the driver has chosen is in the configuration, which others fill in when it is read. */
+/* The driver's choices are in the configuration, which QEMU fills in only when it is read. */
 static bool scsi_load(VirtioDevice *d, const void *part, const uint8_t *config, GError **err)
 {
     VirtioScsi *s = (VirtioScsi *)d;
@@ -566,7 +566,7 @@ static bool scsi_realize(Device *d, GError **err)
     return true;
 }
 
-/* Requests of disks are theirs to wait for. */
+/* Each disk waits for its own requests. */
 static CO void scsi_drain(Device *d)
 {
     VirtioScsi *s = (VirtioScsi *)d;

@@ -237,7 +237,7 @@ void virtio_section_save(const VirtioDevice *d, const VirtioRegisters *r, void *
 
 /* ---- loading --------------------------------------------------------------------------------- */
 
-/* Where both sides of a split queue are: how far the device got, its used ring tells. */
+/* Sets both positions of a split queue; that of the device is in its used ring. */
 static bool load_split(VirtioDevice *d, Ring *r, uint16_t next_avail)
 {
     uint8_t index[2];
@@ -258,7 +258,7 @@ static bool load_packed(Ring *r, const PackedImage *i)
     return r->next_avail < r->size && r->next_used < r->size;
 }
 
-/* Nothing is under way; a chain that its device keeps for later is in the queue again. */
+/* Checks that nothing is in flight; a chain that the device held back is queued again. */
 static bool settle_queue(VirtioDevice *d, unsigned n, GError **err)
 {
     Ring *r = &d->ring[n];
@@ -312,7 +312,7 @@ bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image,
     if (i->status && (!i->has_transport || !i->has_rings))
         return err_set(err, ENOTSUP, "Its driver uses the legacy transport, which is not there here");
     if (features & VIRTIO_F_PACKED && !i->has_packed)
-        return err_set(err, EINVAL, "It does not say where its packed queues are");
+        return err_set(err, EINVAL, "It uses packed queues, but their positions are missing");
     *r = (VirtioRegisters){ i->device_features_sel, i->driver_features_sel, i->queue_sel };
     d->features = features;
     d->status = i->status;

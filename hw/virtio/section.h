@@ -18,11 +18,11 @@ typedef struct VirtioPart {
     /* Rings are there already. @config: what its driver saw. False with @err. */
     bool (*load)(VirtioDevice *d, const void *part, const uint8_t *config, GError **err);
     /*
-     * Bits of queues whose first chain a device may keep for later, which streams tell of as taken; after
-     * loading it is in the queue again.
+     * A bit for each queue whose first chain the device may hold back. In streams that chain counts
+     * as taken; after loading it is in the queue again.
      */
     uint64_t held_queues;
-    /* That is so of the first chain of @queue, which is in the queue here. NULL: never. */
+    /* Does the device hold back the first chain of @queue? NULL: never. */
     bool (*has_begun)(const VirtioDevice *d, unsigned queue);
 } VirtioPart;
 

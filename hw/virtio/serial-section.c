@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio-serial-device and its ports in migration streams: docs/spec/migration-stream.md. A chain that the
- * line has taken a part of goes along as others keep it, taken from its queue, and is put back when it comes.
+ * virtio-serial-device and its ports in migration streams: docs/spec/migration-stream.md. A chain
+ * of which the host took only a part is sent as QEMU keeps it, taken from its queue, and put back
+ * when it is loaded.
  */
 #include "hw/virtio/section.h"
 #include "hw/virtio/serial.h"
@@ -12,7 +13,7 @@
 
 enum { ELEMENT_SEGMENTS = 1024, MAP_BITS = 32 };
 
-/* In the byte order of hosts, which is little-endian. Addresses of hosts mean nothing elsewhere. */
+/* In the host's byte order, which is little-endian. Host addresses mean nothing on another host. */
 typedef struct {
     le32 head, out, in, padding;
     le64 in_at[ELEMENT_SEGMENTS], out_at[ELEMENT_SEGMENTS];
@@ -25,8 +26,8 @@ typedef struct {
     uint32_t id;
     uint8_t guest_open, host_open;
     uint32_t has_begun;      /* the rest is there if this is 1 */
-    uint32_t segment;        /* of the chain, that comes next ... */
-    uint64_t segment_offset; /* ... but for so many bytes, which the line has taken */
+    uint32_t segment;        /* of the chain: the next to be sent ... */
+    uint64_t segment_offset; /* ... from this byte on */
     uint32_t entries;        /* that the chain takes in a packed queue */
     uint8_t element[sizeof(Element)];
 } PortImage;
@@ -138,7 +139,7 @@ static void serial_save(const VirtioDevice *d, void *part)
             continue;
         image->map |= 1u << n;
         image->count++;
-        /* Others take a console for open, whatever its driver says. */
+        /* QEMU takes a console for open, whatever its driver says. */
         *i = (PortImage){ .id = n, .guest_open = p->guest_open || serial_port_is_console(p),
                           .host_open = p->host_open };
         if (serial_has_begun(d, serial_port_transmit_queue(p)))
@@ -167,7 +168,7 @@ static bool load_port(VirtioSerial *s, const PortImage *i, GError **err)
     SerialPort *p = i->id < s->max_ports ? s->ports[i->id] : NULL;
 
     if (!p)
-        return err_set(err, ENOENT, "It has port %" PRIu32 ", which is not there here", i->id);
+        return err_set(err, ENOENT, "It has port %" PRIu32 ", which does not exist here", i->id);
     p->messages = 0;
     p->sent = 0;
     if (i->has_begun && !load_begun(p, i))

@@ -18,12 +18,12 @@ int64_t guest_clock_now(void);
 void guest_clock_run(bool run);
 
 /*
- * From now on @now says how much of the guest's time has passed, not the host's clock. No timer expires
- * by itself then: guest_timers_expire lets them. @sooner is called when one is set that is due before
- * all others; NULL: nobody minds.
+ * From now on @now tells the guest's time, not the host's clock, and timers expire only in
+ * guest_timers_expire. @sooner, unless NULL, is called when a timer is set that is due before all
+ * others.
  */
 void guest_clock_follow(int64_t (*now)(void), void (*sooner)(void));
-/* Lets everything expire that is due. When the next is due; INT64_MAX: never. */
+/* Lets all timers expire that are due. Returns when the next one is due; INT64_MAX: never. */
 int64_t guest_timers_expire(void);
 
 /*

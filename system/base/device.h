@@ -89,7 +89,7 @@ struct DeviceClass {
     bool (*plug)(Device *d, Device *child, GError **err);
     void (*reset)(Device *d);                 /* as after power-on; NULL: nothing changes */
     void (*unrealize)(Device *d);             /* also after realize has failed; NULL: nothing */
-    void (*pause)(Device *d);  /* the guest stands still: begin nothing more in its memory; NULL */
+    void (*pause)(Device *d);  /* the guest was stopped: touch its memory no more; NULL: does not */
     /*
      * Waits until the host has done what the guest has asked for: main loop, without the lock, while
      * the guest stands still. NULL: nothing takes time. May suspend.
@@ -114,9 +114,9 @@ typedef struct Board {
     MemoryMap *ports; /* 64 KiB of I/O ports */
     uint8_t *ram;     /* the guest's memory, wherever it stands; NULL: it has none */
     uint64_t ram_size;
-    uint64_t ram_page_size;    /* of the host there */
-    bool ram_is_shared;        /* with what is behind the mapping */
-    bool ram_is_copy;          /* of a file, page by page as they are written */
+    uint64_t ram_page_size;    /* of the host, where it is mapped */
+    bool ram_is_shared;        /* writes go to the file behind it */
+    bool ram_is_copy;          /* privately mapped file: written pages are copies */
     Device *balloon;  /* NULL: there is none */
     /* Sets an input of the interrupt controllers: a global system interrupt. */
     void (*set_irq)(struct Board *b, unsigned gsi, bool level);

@@ -30,7 +30,7 @@ HMP_COMMAND(hmp_migrate_cancel)
     qmp_migrate_cancel(NULL);
 }
 
-/* The value of @e that is called @name, or -1, said so. */
+/* The value of @e that is called @name; -1, after a message, if there is none. */
 static int value_named(Hmp *h, const SchemaEnum *e, const char *name)
 {
     int v = schema_enum_parse(e, name);
@@ -87,7 +87,7 @@ HMP_COMMAND(hmp_info_migrate_capabilities)
     }
 }
 
-/* In the reference's order, with what stands behind the value. */
+/* In the reference's order, with the text that follows the value. */
 static const struct {
     const char *name, *unit;
 } parameters[] = {

@@ -162,7 +162,7 @@ typedef struct {
     bool (*msr_write)(void *opaque, uint32_t index, uint64_t value);
     /* Fills in a CPUID leaf: eax, ebx, ecx, edx. */
     void (*cpuid)(void *opaque, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
-    /* CR8 has another value, which decides what the next interrupt is. NULL: nothing goes by it. */
+    /* CR8 was changed, which may change the next interrupt. NULL: nobody needs to know. */
     void (*priority)(void *opaque);
 } X86Machine;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What processors do, told to whoever wants to write it down. */
+/* Hooks by which processors tell what they do, for a log. */
 #ifndef TARGET_X86_LOG_H
 #define TARGET_X86_LOG_H
 
@@ -20,8 +20,8 @@ typedef struct {
 } X86LogHook;
 
 /*
- * What is told. Changes while processors stand still, and then x86_forget_code is called for each, as
- * code is made for it.
+ * Which hooks are called. Changes only while processors stand still; x86_forget_code is then called
+ * for each, because translated code depends on it.
  */
 extern unsigned x86_log_items;
 extern const X86LogHook *x86_log_hook; /* not NULL while items are set */

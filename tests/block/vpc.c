@@ -31,7 +31,7 @@ static CO void write_far(void *arg)
     disk_write(d, round_down(d->size - 1, BLOCK) + MiB, 900 * KiB);
 }
 
-/* Until a write behind the end has come back to us, the file is longer than we know. */
+/* Until a write past the end has completed, the file is longer than the node knows. */
 static CO void test_zeroes_behind_the_end(void)
 {
     Disk *d = disk_new("disk.image", "vpc", "force_size=on", "file.aio=threads", BLOCKS * BLOCK);

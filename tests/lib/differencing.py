@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Differencing images of VHD and VHDX, made of dynamic ones: nothing here makes them otherwise."""
+"""Makes differencing images of VHD and VHDX from dynamic ones, since no program here creates them."""
 import pathlib
 import struct
 

@@ -230,7 +230,7 @@ static CO void reopen(Graph *g)
     commit(g, edit);
 }
 
-/* All of it to another loop, unless there is a filter that knows only this one. */
+/* Moves the tree to another loop, unless it has a filter that knows only this one. */
 static CO void move(Graph *g)
 {
     static const char *const threads[] = { "none", "one", "two" };

@@ -61,7 +61,7 @@ static CO PowerCutSnapshot *state_snapshot(PowerCut *pc, const char *name)
     return power_cut_snapshot(pc, name);
 }
 
-/* As when a guest is saved, saved again, not saved to the end, and loaded. */
+/* As when a guest is saved, saved again, saved incompletely, and loaded. */
 static CO void run_states(PowerCut *pc)
 {
     const SnapshotOps *ops = node_driver(handle_node(power_cut_handle(pc)))->snapshots;

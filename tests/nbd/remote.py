@@ -484,7 +484,7 @@ def test_server_that_loses_every_request():
 
 
 def test_a_failed_flush_outlives_a_connection():
-    """A server that was started anew has not what the old one could not flush, and does not know of it."""
+    """A restarted server lacks what the old one could not flush, and does not know that it is missing."""
     class Full(Server):
         failures, cuts = 1, 1
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Preloaded into an emulator: while a file "unreadable" is there, KVM does not tell segments and CR0 to CR8. */
+/* Preloaded into an emulator: while a file "unreadable" exists, KVM_GET_SREGS fails. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <linux/kvm.h>

@@ -328,7 +328,7 @@ def an_image_that_names_itself_through_unpack_is_refused():
 
 @case
 def relative_backing_names_start_at_the_outermost_file():
-    """An image inside of an archive or a compressed file names files beside that."""
+    """Names in an image that is inside an archive or a compressed file mean files beside the archive."""
     os.mkdir('d')
     img('create', '-q', '-f', 'qcow2', 'd/base', '1M')
     io('d/base', 'write -P 5 0 64k')

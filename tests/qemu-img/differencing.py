@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Differencing images of VHD and VHDX read what their parents have, and say so when it is not their parent."""
+"""Differencing images of VHD and VHDX read through to their parents, and refuse an image that is not theirs."""
 import json
 import os
 import pathlib

@@ -116,7 +116,7 @@ def data_behind_the_end_of_the_file_is_not_written():
 
 @case
 def writing_loses_an_extension():
-    """It would be wrong from then on; the reference writes data over it and cannot open the image then."""
+    """The bitmap would be wrong afterwards. (The reference overwrites it, and cannot open the image any more.)"""
     for features in ((), (bitmap(),), ((1234, 2, b'abc', None), bitmap())):
         with_extension(extension(*features))
         img('info', 'x')

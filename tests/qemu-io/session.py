@@ -169,7 +169,7 @@ def traces(folder):
     names = set(re.findall(r'(?m)^\d+@\d+\.\d{6}:(\w+) .', file.read_text()))
     known = set(run('-T', 'help', folder=folder).stdout.split())
     missing = known - names - {'throttle_wait', 'copy_on_read', 'qcow2_alloc_table', 'qcow2_free', 'copy_failed',
-                               'loop_choice'}
+                               'loop_choice', 'home_move'}
     missing = {name for name in missing if not name.startswith('nbd_')}
     judge('trace-points', ' '.join(missing | names - known))
     run('-T', 'node_write,file=trace', '-c', 'write 0 4k', 'l2.qcow2', folder=folder)

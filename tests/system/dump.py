@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Dumps of the guest's memory, how fast it is written, and what the monitor tells of migrations: beside
-the reference with the same guest."""
+"""Dumps of the guest's memory, its dirty rate, and what the monitor for people tells of migrations, all
+compared with the reference running the same guest."""
 import os
 import pathlib
 import re

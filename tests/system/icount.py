@@ -12,7 +12,7 @@ from guests import all_ok, emulate, run_guest
 
 
 def count(icount, *options):
-    """What the guest says, by its first words; and all of it."""
+    """The lines that the guest prints, by their first words, and the whole output."""
     said = run_guest('count', '-m', '64', '-icount', icount, *options)
     return {line.split()[0]: int(line.split()[1], 16) for line in said.splitlines()[:2]}, said
 

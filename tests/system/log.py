@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What -d writes down of processors."""
+"""The log of processors (-d)."""
 import pathlib
 import re
 import sys
@@ -12,7 +12,7 @@ from migrating import source
 
 
 def log(items, *options):
-    """What is in the log of a guest that counts, and waits for timers; its output is as without."""
+    """The log of a guest that counts and waits for timers; its output must be the same as without a log."""
     said = run_guest('count', '-m', '64', '-icount', 'shift=2,sleep=off', '-d', items, '-D', 'log', *options)
     assert said == run_guest('count', '-m', '64', '-icount', 'shift=2,sleep=off', *options), said
     return pathlib.Path('log').read_text()

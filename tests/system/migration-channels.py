@@ -200,7 +200,7 @@ def a_client_that_says_nothing_does_not_keep_the_source_out():
         check_moved(a, b)
         wait_for(lambda: c.status() == 'completed')
         check_moved(c, d)
-        for client in silent, ungreeted: # of which TLS is told why
+        for client in silent, ungreeted: # the TLS client is told why
             client.settimeout(PATIENCE)
             while client.recv(100):
                 pass

@@ -37,7 +37,7 @@ class User(Emulator):
             '-drive', f'if=none,id=d,file={disk},format=raw', '-device', 'scsi-hd,drive=d', *options, **more)
 
     def check_console(self):
-        """What is typed comes back."""
+        """What is typed on the console is echoed."""
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(PATIENCE)
             s.connect(self.console)
@@ -116,7 +116,7 @@ def they_go_to_the_reference_and_back_by_packed_queues():
 
 
 class Reader:
-    """Who listens to the port of an emulator, but only when it wants to."""
+    """A reader of an emulator's port that can stop reading."""
 
     def __init__(self, path):
         self.text = ''
@@ -134,7 +134,7 @@ class Reader:
 
 
 def a_line_is_cut_by_moving(packed, *programs):
-    """Nobody listens for a while, so that the guest moves with a line of which the host has taken a part."""
+    """Nobody reads for a while, so that the guest moves while the host has taken only a part of a line."""
     img('create', '-q', '-f', 'raw', 'disk', '1M')
     way, readers = [], []
     try:

@@ -56,14 +56,14 @@ def check_clean(*images):
 
 
 def save(e, tag):
-    """Between which rounds of the guest the snapshot lies."""
+    """The rounds of the guest before and after the snapshot."""
     first = e.rounds()[-1]
     assert say(e, f'savevm {tag}') == ''
     return first, e.rounds()[-1] + 2
 
 
 def load(e, tag, saved):
-    """The guest goes back to there, and on from there."""
+    """The guest goes back to the snapshot, and goes on from it."""
     before = len(e.rounds())
     assert say(e, f'loadvm {tag}') == ''
     if e.state() != 'running':

@@ -3,7 +3,7 @@
 #include "block/formats/qcow2/check.h"
 #include <stdarg.h>
 
-/* An image with more findings than this is not read by anybody line by line. */
+/* Nobody reads more findings than this line by line. */
 #define TELL_MAX 1000000
 
 void check_tell_va(Check *c, const char *fmt, va_list ap)

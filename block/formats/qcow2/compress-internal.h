@@ -7,11 +7,11 @@
 #include "block/formats/qcow2/compress.h"
 
 struct Qcow2Compress {
-    GPtrArray *codecs;       /* not in use */
+    GPtrArray *codecs;       /* idle ones, for the next clusters */
     uint8_t *kept;           /* content of the last cluster read in part; NULL: none yet */
     uint64_t kept_desc;      /* its L2 entry; 0: none */
     uint64_t kept_generation; /* of q->compressed_generation when that was read */
-    CoSemaphore busy;        /* clusters inflated or deflated now: more than CPUs waste memory */
+    CoSemaphore busy;        /* bounds clusters in work: more than CPUs waste memory */
     uint64_t ticket, turn;
     CoQueue waiters;
 };

@@ -45,8 +45,9 @@ void compress_codec_give(Qcow2 *q, Codec *c)
 }
 
 /*
- * Deflate: a match of 258 bytes takes two bits at least. Zstandard: a magic number, a header, and for
- * each block of 128 KiB a header and a byte to repeat; to which the L2 entry adds eight.
+ * Deflate: a match of 258 bytes takes two bits at least. Zstandard: a frame has a magic number and
+ * a header, each block of 128 KiB a header and a byte to repeat. The L2 entry takes another eight
+ * bytes.
  */
 uint64_t qcow2_expansion(const Qcow2 *q)
 {

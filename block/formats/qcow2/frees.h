@@ -5,7 +5,7 @@
 
 #include "block/formats/qcow2/qcow2.h"
 
-/* Returns when no request is left of those that run now. Callers hold reclaim_lock. */
+/* Waits until all requests that are in flight now have ended. Callers hold reclaim_lock. */
 CO void qcow2_pins_pass(Qcow2 *q);
 /* Adds all of @from (NULL: none) to *@to, a list of FreeRun that is made if need be. */
 void frees_append(GArray **to, const GArray *from);

@@ -30,7 +30,7 @@ static bool block_is_idle(const Qcow2 *q, uint64_t i, const void *block)
     return i > 0;
 }
 
-/* Block @i, which nobody needs, goes. */
+/* Removes block @i, which nothing needs. */
 static void block_drop(Qcow2 *q, uint64_t i)
 {
     uint64_t cluster = refblock_cluster(q, i), off = cluster << q->cluster_bits;
@@ -54,7 +54,7 @@ static CO int take_below(Qcow2 *q, uint64_t n, uint64_t limit, uint64_t *start)
     return MIN(refcount_add(q, *start, len, -1), 0);
 }
 
-/* Block @i goes on at another place below @limit, if there is one. */
+/* Moves block @i to a free cluster below @limit, if there is one. */
 static CO int block_move(Qcow2 *q, uint64_t i, uint64_t limit)
 {
     uint64_t old = refblock_cluster(q, i) << q->cluster_bits, start, off;

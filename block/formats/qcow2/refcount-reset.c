@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Counting anew, when the file refers to nothing but its header and tables. */
+/* Recomputing all refcounts, when the file refers to nothing but its header and tables. */
 #include "block/formats/qcow2/refcount.h"
 
-/* Block @i is kept, and so is the block that counts its cluster, and so on. */
+/* Marks block @i as kept, then the block that counts its cluster, and so on. */
 static void keep_block(const Qcow2 *q, bool *keep, uint64_t i)
 {
     while (i < q->reftable_len && !keep[i]) {
@@ -129,7 +129,7 @@ CO int qcow2_refcount_reset(Qcow2 *q)
 
     if (!keep)
         return r < 0 ? r : -ENOMEM;
-    /* The reference passes these events of blkdebug here: rules for them make the emptying fail. */
+    /* The reference triggers these blkdebug events here: rules for them make the emptying fail. */
     edge_event(q->storage, EV_REFTABLE_UPDATE);
     edge_event(q->storage, EV_REFBLOCK_ALLOC);
     q->free_hint = q->bytes_off = 0;

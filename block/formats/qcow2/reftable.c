@@ -15,7 +15,7 @@ CO int qcow2_reftable_load(Qcow2 *q)
         return -ENOMEM;
     edge_event(q->storage, EV_REFTABLE_LOAD);
     r = qcow2_file_read(q, q->reftable_off, table, bytes);
-    if (r < 0 || q->reftable) {    /* somebody else was faster */
+    if (r < 0 || q->reftable) {    /* another coroutine has loaded it meanwhile */
         g_free(table);
         return r;
     }

@@ -224,7 +224,7 @@ static CO int qcow2_snapshot_create(Node *n, Snapshot *s, GError **err)
     if (!begin(q, &lazy, err))
         return -EIO;
     ok = create(q, s, err);
-    /* VM state belongs to the snapshot only: in the active disk the next one would get it, too. */
+    /* VM state is of this snapshot only: left in the active disk it would go into the next one. */
     r = ok ? qcow2_vmstate_unmap(q) : 0;
     if (r < 0)
         block_warn("The state of the machine stays in the active disk of '%s', too: %s",

@@ -46,14 +46,14 @@ CO int space_find(Qcow2 *q, uint64_t from, uint64_t min, uint64_t max, uint64_t 
 
         if (at >= limit)
             return -EFBIG;
-        if (at >> q->refblock_bits >= q->reftable_len) {   /* free to the end of the world */
+        if (at >> q->refblock_bits >= q->reftable_len) {   /* nothing is in use after it */
             *len = MIN(max, limit - *start);
             return *len < min ? -EFBIG : 0;
         }
         r = qcow2_refblock_get(q, at >> q->refblock_bits, &block);
         if (r < 0)
             return r;
-        /* No further than is asked for, lest each cluster taken costs a walk over its block. */
+        /* No further than is asked for: otherwise each allocation would scan a whole block. */
         uint64_t bound = MIN(end, at + (max - *len));
         uint64_t used = block ? base + block_search(q, block, at - base, bound - base, false) : bound;
         *len = used - *start;
@@ -68,7 +68,7 @@ CO int space_find(Qcow2 *q, uint64_t from, uint64_t min, uint64_t max, uint64_t 
     return 0;
 }
 
-/* Makes block @i at cluster @at, which is free and one of those the block counts or another's. */
+/* Makes block @i at the free cluster @at, which this or another block counts. */
 static CO int block_make(Qcow2 *q, uint64_t i, uint64_t at)
 {
     uint64_t off = at << q->cluster_bits;

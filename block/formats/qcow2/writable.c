@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the header says while an image may be written: set before the first write, taken back when all is
- * in the file.
+ * Bits of the header that are set while an image may be written: before the first write, and
+ * cleared when everything is in the file.
  */
 #include "block/formats/qcow2/qcow2.h"
 

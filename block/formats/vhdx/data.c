@@ -29,7 +29,7 @@ static bool range_hits(VhdxRange r, uint64_t at, uint64_t len)
     return at < r.at + r.len && r.at < at + len;
 }
 
-/* True if @len bytes at @at lie beside everything else: else writing them would destroy that. */
+/* True if the @len bytes at @at overlap no header or table, which writes would destroy. */
 static bool place_check(const Vhdx *v, const char *what, uint64_t b, uint64_t at, uint64_t len, GError **err)
 {
     if (at > INT64_MAX - len)
@@ -40,13 +40,14 @@ static bool place_check(const Vhdx *v, const char *what, uint64_t b, uint64_t at
     return true;
 }
 
-/* Block @b is there in part: its bitmap has to be there as well. */
+/* Block @b is present in part, so its bitmap has to be present too. */
 static bool bitmap_check(const Vhdx *v, uint64_t b, GError **err)
 {
     uint64_t entry = le64_get(v->bat[vhdx_bitmap_entry(v, b)]);
 
     if ((entry & 7) != VHDX_PRESENT)
-        return err_set(err, EINVAL, "The bitmap of block %" PRIu64 ", which is there in part, is not", b);
+        return err_set(err, EINVAL, "The bitmap of block %" PRIu64 ", which is there in part, is "
+                       "missing", b);
     return place_check(v, "The bitmap of block", b, round_down(entry, VHDX_UNIT), VHDX_UNIT, err);
 }
 
@@ -83,7 +84,7 @@ CO bool vhdx_bat_load(Vhdx *v, GError **err)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-/* Is block @b read from the parent as a whole? */
+/* Does all of block @b come from the parent? */
 static bool is_below(const Vhdx *v, uint64_t b)
 {
     uint64_t at;
@@ -91,7 +92,7 @@ static bool is_below(const Vhdx *v, uint64_t b)
     return v->has_parent && block_state(v, b, &at) == VHDX_ABSENT;
 }
 
-/* Blocks of the parent side by side are one run; of the others each is one, or several. */
+/* Adjacent blocks that come from the parent are one extent; each other block is one or several. */
 static CO int block_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
 {
     Vhdx *v = vhdx_of(n);
@@ -127,7 +128,7 @@ CO int vhdx_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
 
     if (v->has_parent)
         return v->bat ? block_extent(n, off, len, precise, e) : -EPERM;
-    /* As the reference: all is data. */
+    /* As the reference does: all of it is told as data. */
     e->flags = EXTENT_DATA | EXTENT_ALLOCATED;
     e->len = len;
     return 0;

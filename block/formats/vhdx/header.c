@@ -189,7 +189,7 @@ typedef struct {
     const VhdxItem *locator;
 } Found;
 
-/* Reads the @len bytes that item @i is. */
+/* Reads item @i, which must have @len bytes. */
 static CO bool item_read(Vhdx *v, const VhdxItem *i, void *to, uint32_t len, GError **err)
 {
     uint64_t at = le32_get(i->at);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Differencing images: who the parent is ([MS-VHDX] 2.6.2.6), and which sectors are the image's own
- * (2.4).
+ * Differencing images: which image is the parent ([MS-VHDX] 2.6.2.6), and which sectors are the
+ * image's own (2.4).
  *
  * The parent locator is a table of keys and values, texts in UTF-16 in little endian.
  */
@@ -39,7 +39,7 @@ static bool text_is(const uint8_t *utf16, size_t len, const char *ascii)
     return true;
 }
 
-/* The value of @key; *@len 0: there is none. What lies outside of the item counts as not there. */
+/* The value of @key; *@len 0: there is none. Values outside of the item count as missing. */
 static const uint8_t *value_find(Item item, const char *key, size_t *len)
 {
     uint16_t count = le16_get(((const Locator *)(const void *)item.at)->count);
@@ -103,7 +103,7 @@ bool vhdx_parent_load(Vhdx *v, const uint8_t *data, size_t len, GError **err)
     guid_find(item, "parent_linkage2", &v->parent[1]);
     name = name_find(item);
     if (!name)
-        return err_set(err, EINVAL, "The parent locator has no path that means anything here");
+        return err_set(err, EINVAL, "The parent locator has no path that can be used here");
     node_set_backing_stored(v->node, name, "vhdx");
     return true;
 }
@@ -118,7 +118,7 @@ CO bool vhdx_backing_check(Node *n, Node *backing, GError **err)
         return err_set(err, EINVAL, "'%s' is no differencing image: it has no backing file",
                        node_filename(n));
     if (node_driver(backing) != node_driver(n))
-        return parent_mismatch(n, backing, wanted, "that of no VHDX image", err);
+        return parent_mismatch(n, backing, wanted, "missing (it is no VHDX image)", err);
     data = &vhdx_of(backing)->header.data_write;
     found = vhdx_guid_text(data);
     return !memcmp(data, &v->parent[0], sizeof(*data)) ||
@@ -136,7 +136,7 @@ CO int vhdx_sectors_find(Vhdx *v, uint64_t b, uint64_t within, uint64_t *len, bo
         uint64_t at = round_down(entry, VHDX_UNIT) + b % v->ratio * bytes;
         g_autofree uint8_t *bits = g_malloc(bytes);
         uint64_t have = edge_size(v->file);
-        /* A file that was cut off must not pass for one whose sectors are all the parent's. */
+        /* Of a truncated file: zeroes would mean that all sectors are the parent's. */
         int r = at > have || bytes > have - at ? -EIO : edge_pread_buf(v->file, at, bits, bytes);
 
         if (r < 0)

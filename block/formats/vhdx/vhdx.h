@@ -26,7 +26,7 @@ enum {
     VHDX_HEADER_1 = 64 << 10, VHDX_HEADER_2 = 128 << 10,
     VHDX_REGIONS_1 = 192 << 10, VHDX_REGIONS_2 = 256 << 10,
     VHDX_LOG_MIN = 1 << 20,
-    VHDX_LOCATOR_MAX = 1 << 20,     /* a sum of texts of 64 KiB */
+    VHDX_LOCATOR_MAX = 1 << 20,     /* bytes: room for several texts of 64 KiB */
     VHDX_BLOCK_MIN = 1 << 20, VHDX_BLOCK_MAX = 256 << 20,
 };
 #define VHDX_UNIT MiB               /* of what is in the file */
@@ -139,8 +139,8 @@ typedef struct {
 
     /* Differencing images. */
     bool has_parent;
-    VhdxGuid parent[2];     /* either is that of the parent's data; often the same */
-    uint8_t *sectors;       /* the part of the sector bitmap that one block has; NULL: of none yet */
+    VhdxGuid parent[2];     /* the parent's data GUID is one of them; often they are equal */
+    uint8_t *sectors;       /* sector bitmap of one block; NULL: none was read yet */
     uint64_t sectors_of;
 } Vhdx;
 
@@ -199,12 +199,12 @@ CO int vhdx_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
 CO int vhdx_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
 
 /* parent.c: differencing images */
-/* Takes from the parent locator, @len bytes at @data, who the parent is. */
+/* Reads from the parent locator, @len bytes at @data, which image is the parent. */
 bool vhdx_parent_load(Vhdx *v, const uint8_t *data, size_t len, GError **err);
 CO bool vhdx_backing_check(Node *n, Node *backing, GError **err);
 /*
- * *@len bytes from @within on of block @b, which is there in part, are of the image (*@here) or of the parent;
- * shortens *@len to where that changes. 0 or a negative errno.
+ * Is byte @within of block @b, which is present in part, in the image (*@here) or in the parent?
+ * Shortens *@len to where that changes. 0 or a negative errno.
  */
 CO int vhdx_sectors_find(Vhdx *v, uint64_t b, uint64_t within, uint64_t *len, bool *here);
 

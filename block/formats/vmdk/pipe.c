@@ -59,7 +59,7 @@ static CO void grain_deflate(void *arg)
     memset(g->out + VMDK_GRAIN_MARKER_LEN + made, 0, g->len - VMDK_GRAIN_MARKER_LEN - made);
 }
 
-/* Writes a marker for metadata of @sectors, and that. */
+/* Writes a marker, and after it @sectors sectors of metadata. */
 static CO int metadata_put(Stream *s, VmdkMarkerType type, const void *data, uint64_t sectors)
 {
     VmdkMarker marker = { .value = le64_of(sectors), .type = le32_of(type) };
@@ -68,7 +68,7 @@ static CO int metadata_put(Stream *s, VmdkMarkerType type, const void *data, uin
     return r < 0 || !sectors ? r : pipe_append(s->pipe, data, sectors * VMDK_SECTOR);
 }
 
-/* Notes in @entry the sector that lies @ahead sectors after what was written. */
+/* Sets @entry to the sector that is @ahead sectors after the end of what was written. */
 static int place_set(const Stream *s, le32 *entry, unsigned ahead)
 {
     uint64_t sector = pipe_length(s->pipe) / VMDK_SECTOR + ahead;
@@ -106,7 +106,7 @@ static CO int grain_put(Stream *s, const Grain *g)
     return r < 0 ? r : pipe_append(s->pipe, g->out, g->len);
 }
 
-/* Deflates and writes all grains that there are. */
+/* Deflates and writes all collected grains. */
 static CO int batch_put(Stream *s)
 {
     CoGroup group = {};
@@ -121,7 +121,7 @@ static CO int batch_put(Stream *s)
     return r;
 }
 
-/* Grain @index in memory, zero where it is new; makes room by writing others. */
+/* Finds grain @index in memory, or adds it, zeroed; makes room by writing the others. */
 static CO int grain_take(Stream *s, uint64_t index, Grain **grain)
 {
     Grain *g = s->grains ? &s->batch[s->grains - 1] : NULL;
@@ -212,6 +212,6 @@ bool vmdk_pipe_start(Handle *pipe, uint64_t size, const uint8_t header[VMDK_SECT
         ok = g->data && g->out;
     }
     pipe_set_format(pipe, &stream_format, s);
-    return ok || err_set(err, ENOMEM, "There is no memory for the %d grains of %d bytes that are "
-                         "deflated side by side", BATCH, GRAIN);
+    return ok || err_set(err, ENOMEM, "There is not enough memory to compress %d grains of %d "
+                         "bytes at a time", BATCH, GRAIN);
 }

@@ -104,7 +104,7 @@ G_STATIC_ASSERT(sizeof(VmdkMarker) == VMDK_SECTOR);
 
 typedef enum { VMDK_MARKER_END, VMDK_MARKER_TABLE, VMDK_MARKER_DIRECTORY, VMDK_MARKER_FOOTER } VmdkMarkerType;
 enum { VMDK_GRAIN_MARKER_LEN = 12 };    /* of the marker before a compressed grain: its sector, its length */
-#define VMDK_DIR_AT_END UINT64_MAX      /* as the place of the directory: the header at the end counts */
+#define VMDK_DIR_AT_END UINT64_MAX      /* offset of the directory: see the footer */
 
 struct Vmdk {
     Node *node;
@@ -185,8 +185,9 @@ CO bool vmdk_create_ahead(Handle *pipe, json_t *opts, const struct PipeSource *s
 
 /* pipe.c */
 /*
- * Grains of @size bytes of disk are written to @pipe from now on, and what follows them. Of @header, which was
- * written before, a copy with the place of the directory becomes the footer.
+ * From now on @pipe takes the @size bytes of the disk and writes grains, tables, directory and
+ * footer. The footer is a copy of @header, which was written before, with the offset of the
+ * directory.
  */
 bool vmdk_pipe_start(Handle *pipe, uint64_t size, const uint8_t header[VMDK_SECTOR], GError **err);
 

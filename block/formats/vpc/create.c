@@ -14,7 +14,7 @@ enum {
     VPC_BLOCK = 2 << 20,
     VPC_CHUNK = 1 << 20,
 };
-#define VPC_NOWHERE UINT64_MAX  /* offset of what there is not */
+#define VPC_NOWHERE UINT64_MAX  /* offset of something that does not exist */
 
 typedef struct {
     uint32_t cylinders, heads, sectors;

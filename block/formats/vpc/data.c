@@ -46,7 +46,7 @@ static bool entry_is_good(const Vpc *s, uint32_t entry)
            entry_off(entry) + s->bitmap + s->block <= s->limit;
 }
 
-/* Free blocks side by side are one run; others lie apart in the file, by their bitmaps. */
+/* Adjacent free blocks are one extent; between others there is a bitmap in the file. */
 static CO int block_extent(Node *n, uint64_t off, uint64_t len, Extent *e)
 {
     Vpc *s = node_state(n);
@@ -106,7 +106,7 @@ static CO int vpc_fill_bitmap(Node *n, uint32_t i, uint64_t at)
     return r;
 }
 
-/* Gives block @i a place, where the footer is now. */
+/* Allocates block @i where the footer is now. */
 static CO int vpc_allocate_block(Node *n, uint32_t i)
 {
     Edge *file = node_edge(n, ROLE_STORAGE);
@@ -116,14 +116,14 @@ static CO int vpc_allocate_block(Node *n, uint32_t i)
 
     if (at / VPC_SECTOR >= VPC_FREE)
         return -ENOSPC;
-    /* The place has old data if the table that pointed there got lost in a crash. */
+    /* After a crash there may be data of a block that never got into the table. */
     if (data < s->fresh)
         r = edge_zero(file, data, MIN(s->block, s->fresh - data), REQ_MAY_UNMAP);
     if (r >= 0)
         r = vpc_fill_bitmap(n, i, at);
     if (r < 0)
         return r;
-    /* Others see the new block only when it is whole: nothing waits from here on. */
+    /* Nothing suspends from here on, so others see the new block only when it is whole. */
     be32_set(&s->table[i], at / VPC_SECTOR);
     s->end = data + s->block;
     s->limit = MAX(s->limit, s->end);
@@ -149,7 +149,7 @@ static CO int vpc_allocate(Node *n, uint64_t off, uint64_t len)
     return r;
 }
 
-/* A bitmap of another program may say that nothing is there; an entry out of range has none to write. */
+/* Fills bitmaps that other programs left incomplete. Entries out of range have none. */
 static CO int vpc_prepare(Node *n, uint64_t off, uint64_t len)
 {
     Vpc *s = node_state(n);

@@ -136,7 +136,7 @@ static CO void vpc_close(Node *n)
     g_clear_pointer(&s->sectors, g_free);
 }
 
-/* Reads all that the file says; what is in memory of an earlier time counts no more. */
+/* Reads everything from the file and drops what is in memory from before. */
 static CO bool vpc_load(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
     Edge *file = node_edge(n, ROLE_STORAGE);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Differencing images: who the parent is, and which sectors are the image's own. */
+/* Differencing images: which image is the parent, and which sectors are the image's own. */
 #include "block/formats/vpc/vpc.h"
 #include "block/formats/mapped.h"
 #include "block/formats/parent.h"
@@ -46,8 +46,8 @@ CO bool vpc_parent_load(Node *n, const VpcHeader *h, GError **err)
 }
 
 /*
- * Writing to a parent does not change its identity, only the time of its file. But so does copying
- * it, which does no harm: hence no more than a warning.
+ * Writing to a parent changes the time of its file, not its identity. But copying it, which does no
+ * harm, changes that time too: hence only a warning.
  */
 static void time_check(const Node *n, const Node *backing)
 {
@@ -69,7 +69,7 @@ CO bool vpc_backing_check(Node *n, Node *backing, GError **err)
         return err_set(err, EINVAL, "'%s' is no differencing image: it has no backing file",
                        node_filename(n));
     if (node_driver(backing) != node_driver(n))
-        return parent_mismatch(n, backing, wanted, "that of no VHD image", err);
+        return parent_mismatch(n, backing, wanted, "missing (it is no VHD image)", err);
     found = uuid_text(below->footer.uuid);
     if (strcmp(wanted, found))
         return parent_mismatch(n, backing, wanted, found, err);

@@ -50,7 +50,7 @@ typedef struct {
 } VpcFooter;
 G_STATIC_ASSERT(sizeof(VpcFooter) == VPC_SECTOR);
 
-/* Where a path of the parent is written. */
+/* Where a path of the parent is stored. */
 typedef struct {
     char kind[4];           /* "W2ru": relative, UTF-16 in little endian */
     be32 room, len;         /* bytes */
@@ -78,9 +78,9 @@ typedef struct {
     uint64_t table_off;
     uint32_t entries, block, bitmap;    /* bytes of a block, of its bitmap */
     be32 *table;            /* NULL without I/O, and for fixed images */
-    uint64_t end;           /* bytes; behind all that the table has: the next block, then the footer */
+    uint64_t end;           /* bytes; end of the last block: place of the next, then the footer */
     uint64_t fresh;         /* bytes; the file has nothing from here on but what we wrote */
-    uint64_t limit;         /* bytes; blocks that end behind it are not in the file */
+    uint64_t limit;         /* bytes; blocks that end after it are not in the file */
     uint8_t *full;          /* a bit per block whose bitmap is known to be all ones */
     uint32_t dirty, dirty_end; /* entries that the file does not have yet */
     CoMutex lock;           /* allocation, and writing the table */
@@ -88,7 +88,7 @@ typedef struct {
     /* Differencing images. */
     uint8_t parent_uuid[16];
     uint32_t parent_time;
-    uint8_t *sectors;       /* the bitmap of one block; NULL: of none yet */
+    uint8_t *sectors;       /* bitmap of one block; NULL: none was read yet */
     uint32_t sectors_of;
 } Vpc;
 
@@ -103,12 +103,12 @@ CO int vpc_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags);
 CO int vpc_flush(Node *n);
 
 /* parent.c: differencing images */
-/* Takes from header @h who the parent is. */
+/* Reads from header @h which image is the parent. */
 CO bool vpc_parent_load(Node *n, const VpcHeader *h, GError **err);
 CO bool vpc_backing_check(Node *n, Node *backing, GError **err);
 /*
- * *@len bytes from @within on of block @i, whose bitmap is at @at, are of the image (*@here) or of the
- * parent; shortens *@len to where that changes. 0 or a negative errno.
+ * Is byte @within of block @i, whose bitmap is at @at, in the image (*@here) or in the parent?
+ * Shortens *@len to where that changes. 0 or a negative errno.
  */
 CO int vpc_sectors_find(Node *n, uint32_t i, uint64_t at, uint64_t within, uint64_t *len, bool *here);
 

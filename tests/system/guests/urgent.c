@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An interrupt that is not urgent enough, until CR8 falls, while other interrupts come that are still less
- * urgent: none of them may make the processor forget it.
+ * An interrupt is too little urgent until CR8 is lowered, and even less urgent ones come meanwhile:
+ * they must not make the processor forget it.
  */
 #include "guest.h"
 
