@@ -207,7 +207,7 @@ static CO int qcow2_snapshot_create(Node *n, Snapshot *s, GError **err)
 {
     Qcow2 *q = qcow2_of(n);
     bool ok, lazy;
-    int r = 0;
+    int r;
 
     if (strlen(s->name ? s->name : "") > UINT16_MAX || strlen(s->id ? s->id : "") > UINT16_MAX) {
         err_set(err, EINVAL, "The name of a snapshot has at most 65535 bytes");
