@@ -14,9 +14,16 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
-/* Zeroes are written in chunks; a job of the pool writes some of them. */
-enum { FILL_CHUNK = 4 << 20, FILL_JOB = 64 << 20, DIRECT_ALIGN = 4096 };
+/*
+ * Zeroes are written in chunks, each from the same few pages again and again; a job of the pool writes
+ * some of them.
+ */
+enum {
+    ZEROES = 64 << 10, FILL_PARTS = 64, FILL_CHUNK = FILL_PARTS * ZEROES, FILL_JOB = 64 << 20,
+    DIRECT_ALIGN = 4096
+};
 
 /* ---- growing -------------------------------------------------------------------------------- */
 
@@ -42,6 +49,17 @@ static int direct_open(int fd)
     return open(path, O_WRONLY | O_CLOEXEC | O_DIRECT);
 }
 
+static ssize_t pwrite_zeroes(int fd, uint64_t len, uint64_t off)
+{
+    static uint8_t zeroes[ZEROES] __attribute__((aligned(DIRECT_ALIGN)));
+    struct iovec parts[FILL_PARTS];
+    int n = 0;
+
+    for (; len; len -= parts[n++].iov_len)
+        parts[n] = (struct iovec){ zeroes, MIN(len, ZEROES) };
+    return pwritev(fd, parts, n, off);
+}
+
 /*
  * Nobody will read these zeroes soon, so they need not go through the page cache: that saves most of
  * the CPU time. What is not aligned, or what direct I/O refuses, goes through it all the same.
@@ -49,16 +67,12 @@ static int direct_open(int fd)
 static int job_write_zeroes(void *arg)
 {
     const FillJob *j = arg;
-    g_autoptr(Aligned) zeroes = aligned_try_alloc(FILL_CHUNK);
     autofd int direct = direct_open(j->fd);
 
-    if (!zeroes)
-        return -ENOMEM;
-    memset(zeroes, 0, FILL_CHUNK);
     for (uint64_t done = 0; done < j->len;) {
         uint64_t off = j->off + done, len = MIN(FILL_CHUNK - off % DIRECT_ALIGN, j->len - done);
         bool fits = direct >= 0 && is_aligned(off | len, DIRECT_ALIGN);
-        ssize_t r = pwrite(fits ? direct : j->fd, zeroes, len, off);
+        ssize_t r = pwrite_zeroes(fits ? direct : j->fd, len, off);
 
         if (r < 0 && fits && errno == EINVAL) {
             close(direct);
