@@ -105,6 +105,5 @@ CO bool migration_accept_more(Transport *t, MultifdReceive *m, GError **err)
         if (!c || !multifd_receive_add(m, c, err))
             return false;
     }
-    transport_stop_listening(t);
     return true;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/migration-incoming.h"
 #include "io/co-lock.h"
+#include "migration/stream.h"
 #include "migration/target.h"
 #include "system/migration-channels.h"
 #include "system/migration-images.h"
@@ -13,6 +14,7 @@ static struct {
     Machine *machine;
     char *uri;
     bool is_awaited, has_uri, is_ending;
+    bool is_loading;          /* what comes is a stream: there is no other try */
     json_t *addresses;        /* on which the guest is awaited; NULL: on none */
     Transport *transport;     /* NULL: there is none now */
     MultifdReceive *multifd;  /* NULL: likewise */
@@ -51,6 +53,13 @@ static CO bool read_all(RamBlocks *ram, CarriedState *carried, GError **err)
     uint8_t uuid[16];
 
     input_init(&input, transport_read, t);
+    transport_set_known(t, false);
+    if (!stream_is_one(&input) || (in.multifd && !multifd_receive_greeted(in.multifd, &input)))
+        return input_report(&input, err);
+    transport_set_known(t, true);
+    transport_stop_listening(t);
+    in.is_loading = true;
+    migration_set_status(MIGRATION_STATUS_ACTIVE);
     return target_read(&input, "microvm", migration_carried_uuid(uuid), ram, sections,
                        transport_is_socket(t) ? transport_write : NULL, t, &in.stages, err);
 }
@@ -88,20 +97,29 @@ static CO bool receive_from(CarriedState *carried, GError **err)
     return ok;
 }
 
+/* Port scanners and health checks connect too: as long as nothing was loaded the wait goes on. */
+static void tell_dropped(const GError *why)
+{
+    complain("a client was disconnected, and the guest is still awaited: %s", why->message);
+}
+
 static CO bool receive(CarriedState *carried, GError **err)
 {
-    unsigned more = migration_more_channels();
+    Transport *t = in.transport = migration_transport_new(in.uri, false, err);
     bool ok;
 
-    in.transport = migration_transport_new(in.uri, false, err);
-    if (!in.transport || !transport_listen(in.transport, more, &in.addresses, err))
+    if (!t || !transport_listen(t, migration_more_channels(), &in.addresses, tell_dropped, err))
         return false;
-    ok = transport_open(in.transport, err);
-    if (!more)
-        transport_stop_listening(in.transport);
-    if (ok) {
-        migration_set_status(MIGRATION_STATUS_ACTIVE);
-        ok = receive_from(carried, err);
+    for (;;) {
+        g_autoptr(GError) why = NULL;
+
+        ok = transport_open(t, &why) && receive_from(carried, &why);
+        if (ok || in.is_loading || in.is_ending || !transport_is_listening(t)) {
+            g_propagate_error(err, g_steal_pointer(&why));
+            break;
+        }
+        tell_dropped(why);
+        transport_drop(t);
     }
     transport_free(g_steal_pointer(&in.transport));
     return ok;
