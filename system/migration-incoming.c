@@ -114,7 +114,9 @@ static CO bool receive(CarriedState *carried, GError **err)
         g_autoptr(GError) why = NULL;
 
         ok = transport_open(t, &why) && receive_from(carried, &why);
-        if (ok || in.is_loading || in.is_ending || !transport_is_listening(t)) {
+        if (ok)
+            break;
+        if (in.is_loading || in.is_ending || !transport_is_listening(t)) {
             g_propagate_error(err, g_steal_pointer(&why));
             break;
         }
