@@ -6,6 +6,9 @@
 #include "util/err.h"
 #include <inttypes.h>
 
+/* How long a client that has connected may take to greet. */
+#define GREETING_NS INT64_C(10000000000)
+
 typedef enum { RUNNING, SYNCED, ENDED } State;
 
 /* While one runs its thread owns everything below .state. */
@@ -154,7 +157,8 @@ static CO bool read_hello(Receiver *r)
     if (h.id >= r->all->config.channels)
         return refuse(r, "id", "%u, but there are %u channels: set the same multifd-channels at "
                       "both sides", h.id, r->all->config.channels);
-    r->is_greeted = true;
+    channel_set_deadline(r->channel, 0);
+    r->is_greeted = r->has_synced = true;
     return true;
 }
 
@@ -208,12 +212,14 @@ static CO bool read_packet(Receiver *r)
 
 static CO void receiver_stopped(void *arg);
 
-/* Reads the packets of a round. */
+/* Reads the packets of a round. The first round is the greeting. */
 static CO void receiver_run(void *arg)
 {
     Receiver *r = arg;
 
-    if (r->is_greeted || read_hello(r))
+    if (!r->is_greeted)
+        read_hello(r);
+    else
         while (read_packet(r))
             co_yield(); /* there may be data always: who interrupts has to run, too */
     loop_call(r->all->main, receiver_stopped, r);
@@ -257,17 +263,27 @@ static CO void await_all(MultifdReceive *m)
     }
 }
 
-CO bool multifd_receive_sync(MultifdReceive *m, Input *in)
+static CO bool next_round(MultifdReceive *m, Input *in, bool may_have_pages)
 {
     await_all(m);
     for (guint i = 0; i < m->receivers->len; i++)
         if (((Receiver *)m->receivers->pdata[i])->state != SYNCED)
             return input_fail(in, EINVAL, "Multifd channel %u has ended", i);
     for (guint i = 0; i < m->receivers->len; i++) {
-        ((Receiver *)m->receivers->pdata[i])->may_have_pages = true;
+        ((Receiver *)m->receivers->pdata[i])->may_have_pages = may_have_pages;
         run(m->receivers->pdata[i]);
     }
     return true;
+}
+
+CO bool multifd_receive_greeted(MultifdReceive *m, Input *in)
+{
+    return next_round(m, in, false);
+}
+
+CO bool multifd_receive_sync(MultifdReceive *m, Input *in)
+{
+    return next_round(m, in, true);
 }
 
 void multifd_receive_error(MultifdReceive *m, GError **err)
@@ -311,6 +327,7 @@ bool multifd_receive_add(MultifdReceive *m, Channel *c, GError **err)
     g_autofree char *name = g_strdup_printf("multifdrecv_%u", m->receivers->len);
 
     *r = (Receiver){ .all = m, .n = m->receivers->len, .channel = c };
+    channel_set_deadline(c, clock_now_ns() + GREETING_NS);
     g_ptr_array_add(m->receivers, r);
     if (m->config.compression != MULTIFD_NONE) {
         r->codec = multifd_codec_new(m->config.compression, 0, false, err);

@@ -85,6 +85,8 @@ MultifdReceive *multifd_receive_new(const MultifdConfig *config, RamBlocks *ram,
                                     void (*failed)(void *opaque), void *opaque);
 /* Takes connected channel @c, also if it fails. False with @err. */
 bool multifd_receive_add(MultifdReceive *m, Channel *c, GError **err);
+/* Waits until all channels have greeted, and lets the first round begin. False: @in has failed. */
+CO bool multifd_receive_greeted(MultifdReceive *m, Input *in);
 /* Waits for all pages of the round, and lets the next one begin. False: @in has failed. */
 CO bool multifd_receive_sync(MultifdReceive *m, Input *in);
 /* If a channel failed: replaces *@err by that channel's error. */

@@ -11,7 +11,7 @@
 
 /* Whoever waits for connections looks this often whether any can still come. */
 #define LOOK_NS INT64_C(200000000)
-/* How long a client that has connected may be silent before the next one is accepted. */
+/* How long a client that has connected may take to show that it is a source. */
 #define SILENCE_NS INT64_C(10000000000)
 
 /* ---- addresses ------------------------------------------------------------------------------- */
@@ -138,6 +138,11 @@ static bool is_abandoned(const MigSockets *s)
 static CO int accept_any(MigSockets *s, GError **err)
 {
     while (!s->is_interrupted) {
+        if (is_abandoned(s)) {
+            err_set(err, EPIPE, "The source closed the main connection before it had made the "
+                    "other ones: see its query-migrate for the reason");
+            return -1;
+        }
         for (guint i = 0; i < s->listeners->len; i++) {
             int fd = accept4(channel_fd(s->listeners->pdata[i]), NULL, NULL,
                              SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -146,13 +151,9 @@ static CO int accept_any(MigSockets *s, GError **err)
                 return fd;
             if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
                 err_set_errno(err, errno, "Cannot accept the source's connection");
+                mig_sockets_stop_listening(s);
                 return -1;
             }
-        }
-        if (is_abandoned(s)) {
-            err_set(err, EPIPE, "The source closed the main connection before it had made the "
-                    "other ones: see its query-migrate for the reason");
-            return -1;
         }
         /* Only a name that stands for several addresses has more than one. */
         if (s->listeners->len == 1)
@@ -180,10 +181,14 @@ static CO int await_first_bytes(MigSockets *s, Channel *c, int64_t deadline)
     return s->is_interrupted ? -ECANCELED : r;
 }
 
-/* NULL with @err, whose code is ETIMEDOUT for a client that says nothing. */
+int64_t mig_sockets_deadline(void)
+{
+    return clock_now_ns() + SILENCE_NS;
+}
+
 static CO Channel *greet(MigSockets *s, int fd, GError **err)
 {
-    int64_t deadline = clock_now_ns() + SILENCE_NS;
+    int64_t deadline = mig_sockets_deadline();
     Channel *c = channel_new_socket(fd);
     int r;
 
@@ -209,10 +214,11 @@ CO Channel *mig_sockets_accept(MigSockets *s, GError **err)
 
         if (c || fd < 0)
             return c;
-        if (s->is_interrupted || err_errno(why) != -ETIMEDOUT) {
+        if (s->is_interrupted) {
             g_propagate_error(err, g_steal_pointer(&why));
             return NULL;
         }
+        s->dropped(why);
     }
 }
 

@@ -21,6 +21,7 @@ typedef struct {
     bool expects_more;    /* there are other connections than the main one */
     const Channel *first; /* the main connection: if it ends, no other follows; NULL: none yet */
     GPtrArray *listeners; /* of Channel; NULL: none */
+    void (*dropped)(const GError *why); /* hears of clients that were disconnected */
     NetAttempt attempt;
     Channel *greeted;     /* it has not sent anything yet; NULL: none is */
     DetachedCall *asked;
@@ -38,8 +39,13 @@ CO Channel *mig_sockets_connect(MigSockets *s, GError **err);
  * caller owns; NULL with @err.
  */
 CO json_t *mig_sockets_listen(MigSockets *s, unsigned connections, GError **err);
-/* Waits for a client that sends; silent ones are disconnected after 10 s. NULL with @err. */
+/*
+ * Waits for a client that sends. Those that do not get as far, for 10 s at most, are disconnected.
+ * NULL with @err.
+ */
 CO Channel *mig_sockets_accept(MigSockets *s, GError **err);
+/* How long a client may take to say that it is a source. */
+int64_t mig_sockets_deadline(void);
 void mig_sockets_stop_listening(MigSockets *s);
 /*
  * TLS on a connected socket, as its client or its server, unless there are no credentials. Takes

@@ -2,6 +2,7 @@
 /* docs/spec/migration-stream.md */
 #include "migration/stream.h"
 #include "migration/wire.h"
+#include "util/endian.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -11,15 +12,26 @@ enum { LIVE_MAX = 16, COMMAND_LEN_MAX = 4096, UUID_LEN = 16 };
 
 /* ---- reading: header and configuration ------------------------------------------------------- */
 
+CO bool stream_is_one(Input *in)
+{
+    const uint8_t *p = input_peek(in, sizeof(be32));
+
+    if (p && be32_at(p) != STREAM_MAGIC)
+        return input_fail(in, EINVAL, "This is no migration stream (it begins with 0x%08" PRIx32 ")",
+                          be32_at(p));
+    return p;
+}
+
 static CO bool read_header(StreamReader *r)
 {
-    uint32_t magic = input_u32(r->in), version = input_u32(r->in);
+    uint32_t version;
 
+    if (!stream_is_one(r->in))
+        return false;
+    input_skip(r->in, sizeof(be32));
+    version = input_u32(r->in);
     if (!input_ok(r->in))
         return false;
-    if (magic != STREAM_MAGIC)
-        return input_fail(r->in, EINVAL, "This is no migration stream (it begins with 0x%08" PRIx32 ")",
-                          magic);
     if (version != STREAM_VERSION)
         return input_fail(r->in, ENOTSUP, "A stream of version %" PRIu32 "%s, not %u", version,
                           version == STREAM_VERSION_OBSOLETE ? ", which is obsolete" : "",

@@ -32,6 +32,8 @@ struct StreamReader {
     bool has_configuration, ram_ended;
 };
 
+/* False: what comes does not begin like a stream, and @in says why. It stays to be read. */
+CO bool stream_is_one(Input *in);
 /* Reads up to the end mark, and, if @wants_description, the description. Frees nothing. */
 CO bool stream_read(StreamReader *r, bool wants_description);
 void stream_reader_clear(StreamReader *r);

@@ -176,7 +176,8 @@ Transport *transport_new(const char *uri, bool is_sending, const TransportTls *t
     return t;
 }
 
-CO bool transport_listen(Transport *t, unsigned more, json_t **addresses, GError **err)
+CO bool transport_listen(Transport *t, unsigned more, json_t **addresses,
+                         void (*dropped)(const GError *why), GError **err)
 {
     const char *rest = NULL;
 
@@ -184,6 +185,7 @@ CO bool transport_listen(Transport *t, unsigned more, json_t **addresses, GError
     if (!is_address(kind_of(t->uri, &rest)))
         return true;
     t->sockets.expects_more = more;
+    t->sockets.dropped = dropped;
     *addresses = mig_sockets_listen(&t->sockets, 1 + more, err);
     return *addresses;
 }
@@ -221,6 +223,24 @@ bool transport_takes_more(const char *uri)
 void transport_stop_listening(Transport *t)
 {
     mig_sockets_stop_listening(&t->sockets);
+}
+
+bool transport_is_listening(const Transport *t)
+{
+    return t->sockets.listeners;
+}
+
+CO void transport_drop(Transport *t)
+{
+    channel_free(t->channel);
+    t->sockets.first = t->channel = NULL;
+    t->sockets.is_interrupted = t->is_interrupted = false;
+}
+
+void transport_set_known(Transport *t, bool is_known)
+{
+    if (t->is_socket)
+        channel_set_deadline(t->channel, is_known ? 0 : mig_sockets_deadline());
 }
 
 /* ---- using them ------------------------------------------------------------------------------ */

@@ -24,9 +24,11 @@ Transport *transport_new(const char *uri, bool is_sending, const TransportTls *t
 
 /*
  * To receive: listens, if @uri is an address, for a connection and @more that follow it.
- * *@addresses: a JSON list, the caller's; NULL: it is no address. False with @err.
+ * *@addresses: a JSON list, the caller's; NULL: it is no address. @dropped hears why a client was
+ * disconnected. False with @err.
  */
-CO bool transport_listen(Transport *t, unsigned more, json_t **addresses, GError **err);
+CO bool transport_listen(Transport *t, unsigned more, json_t **addresses,
+                         void (*dropped)(const GError *why), GError **err);
 /* Connects, or waits until the source does. False with @err. */
 CO bool transport_open(Transport *t, GError **err);
 
@@ -36,6 +38,15 @@ bool transport_takes_more(const char *uri);
 CO Channel *transport_open_more(Transport *t, GError **err);
 /* No more will follow. */
 void transport_stop_listening(Transport *t);
+/* Others can connect if whoever has turns out not to be the source. */
+bool transport_is_listening(const Transport *t);
+/* Disconnects, and forgets that it was interrupted: transport_open waits for somebody else. */
+CO void transport_drop(Transport *t);
+/*
+ * Whoever has connected has little time from here until it is known to be the source; then
+ * (@is_known) any time.
+ */
+void transport_set_known(Transport *t, bool is_known);
 
 /* As channel_read and channel_write_all; @opaque is the Transport. */
 CO ssize_t transport_read(void *opaque, void *buf, size_t len);

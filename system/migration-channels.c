@@ -5,7 +5,8 @@
 #include "util/err.h"
 #include <string.h>
 
-void migration_guest_uuid(uint8_t uuid[16])
+/* Zeroes: the guest has none. */
+static void guest_uuid(uint8_t uuid[16])
 {
     const char *p = options_guest_uuid();
 
@@ -13,6 +14,16 @@ void migration_guest_uuid(uint8_t uuid[16])
         p += *p == '-';
         uuid[i] = g_ascii_xdigit_value(p[0]) << 4 | g_ascii_xdigit_value(p[1]);
     }
+}
+
+const uint8_t *migration_carried_uuid(uint8_t uuid[16])
+{
+    static const uint8_t none[16];
+
+    if (!migration_has(MIGRATION_CAPABILITY_VALIDATE_UUID))
+        return NULL;
+    guest_uuid(uuid);
+    return memcmp(uuid, none, sizeof(none)) ? uuid : NULL;
 }
 
 bool migration_check_uri(const char *uri, GError **err)
@@ -56,7 +67,7 @@ static MultifdConfig multifd_config(void)
 
     c.level = migration_number(c.compression == MULTIFD_ZLIB ? "multifd-zlib-level"
                                                              : "multifd-zstd-level");
-    migration_guest_uuid(c.uuid);
+    guest_uuid(c.uuid);
     return c;
 }
 
@@ -94,6 +105,5 @@ CO bool migration_accept_more(Transport *t, MultifdReceive *m, GError **err)
         if (!c || !multifd_receive_add(m, c, err))
             return false;
     }
-    transport_stop_listening(t);
     return true;
 }

@@ -3,7 +3,7 @@
 #ifndef SYSTEM_MIGRATION_H
 #define SYSTEM_MIGRATION_H
 
-#include "gen/qmp.h"
+#include "system/migration-status.h"
 #include "system/run-state.h"
 
 /* @incoming: the value of -incoming; NULL: the guest starts here. After run_state_begin. */
@@ -11,19 +11,14 @@ CO void migration_begin(Machine *m, const char *incoming);
 /* Ends what is under way, before the program ends. */
 CO void migration_end(void);
 
-/* What has to happen before a guest that was migrated, or is to be, may run. False with @err: it must not. */
+/* Before the guest is told to run, wherever it came from. False with @err: it must not. */
 CO bool migration_before_cont(GError **err);
 
 /* ---- for commands ---------------------------------------------------------------------------- */
-
-bool migration_is_active(void);
 
 bool migration_start(const char *uri, GError **err);
 void migration_cancel(void);
 /* Lets one that pauses before the switch-over go on. */
 bool migration_continue(MigrationStatus state, GError **err);
-bool migration_receive(const char *uri, GError **err);
-/* A MigrationInfo. New reference. */
-json_t *migration_info(void);
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands about migration. */
+#include "system/migration-incoming.h"
+#include "system/migration-info.h"
 #include "system/migration-settings.h"
 #include "system/migration.h"
 #include "util/err.h"
@@ -31,7 +33,7 @@ CO bool qmp_migrate_continue(const QmpMigrateContinueArgs *args, GError **err)
 
 CO bool qmp_migrate_incoming(const QmpMigrateIncomingArgs *args, GError **err)
 {
-    return migration_receive(args->uri, err);
+    return incoming_receive(args->uri, err);
 }
 
 /* ---- settings -------------------------------------------------------------------------------- */

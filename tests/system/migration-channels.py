@@ -87,8 +87,10 @@ def announcement():
         struct.pack('>QB', 64 << 20 | 4, len(RAM)) + RAM.encode() + struct.pack('>QQBI', 64 << 20, 0x10, 0x7e, 2)
 
 
-def refused(data, words):
-    """A source whose only channel sends @data after a good main stream."""
+def refused(data, words, ends=True):
+    """
+    A source whose only channel sends @data after a good main stream. @ends: so late that the wait is over.
+    """
     with target('defer') as b:
         b.turn_on('multifd')
         b.tune(multifd_channels=1)
@@ -98,20 +100,28 @@ def refused(data, words):
             stream.sendall(announcement())
             channel.connect('m.sock')
             channel.sendall(data)
-            assert b.process.wait(20) == 1
+            if ends:
+                assert b.process.wait(20) == 1
+            else:
+                while stream.recv(100):
+                    pass
+                assert b.status() == 'setup'
+                b.process.kill()
         said = b.process.stderr.read().decode()
-        assert 'load of migration failed' in said and all(w in said for w in words), (words, said)
+        assert ('load of migration failed' in said) == ends and all(w in said for w in words), (words, said)
     pathlib.Path('m.sock').unlink(missing_ok=True)
 
 
 @case
 def hostile_packets_are_refused_with_field_and_value():
-    announced = HELLO + packet(flags=1)
     for data, *words in (
             (b'x' * 64, 'magic', '0x78787878'),
             (struct.pack('>II16sB39x', 0x11223344, 7, b'', 0), 'version', '7'),
             (struct.pack('>II16sB39x', 0x11223344, 1, b'else', 0), 'uuid'),
-            (struct.pack('>II16sB39x', 0x11223344, 1, b'', 9), "'id'", '9'),
+            (struct.pack('>II16sB39x', 0x11223344, 1, b'', 9), "'id'", '9')):
+        refused(data, words, ends=False)
+    announced = HELLO + packet(flags=1)
+    for data, *words in (
             (HELLO + packet(magic=5), 'magic', '0x00000005'),
             (HELLO + packet(version=2), 'version', '2'),
             (HELLO + packet(flags=16), 'flags', '0x10'),
@@ -207,6 +217,45 @@ def a_client_that_says_nothing_does_not_keep_the_source_out():
 
 
 @case
+def strangers_who_connect_do_not_end_the_wait_for_the_source():
+    secret()
+    far = creds('psk', 'server', dir='psk')
+    for uri, capabilities, tls in (('unix:m.sock', (), False), ('tcp:127.0.0.1:0', (), False),
+                                   ('unix:m.sock', ('multifd',), False), ('tcp:127.0.0.1:0', ('multifd',), True)):
+        with source(*creds('psk', 'client', dir='psk')) as a, target('defer', *far) as b:
+            for side in a, b:
+                side.turn_on(*capabilities)
+                side.tune(max_bandwidth=0, downtime_limit=20000, tls_creds='t' if tls else '')
+            uri = b.listen(uri)
+            for sent in b'', b'QEV', b'GET / HTTP/1.0\r\n\r\n':
+                for _ in range(2):
+                    if uri.startswith('unix:'):
+                        client = socket.socket(socket.AF_UNIX)
+                        client.connect(uri[5:])
+                    else:
+                        client = socket.create_connection(uri[4:].split(':'))
+                    with client:
+                        client.sendall(sent)
+            a.await_rounds(1)
+            a.migrate(uri)
+            check_moved(a, b)
+            b.process.kill()
+            said = b.process.stderr.read()
+            assert b'was disconnected' in said and b'load of migration failed' not in said, said
+
+
+@case
+def a_source_that_goes_after_it_has_begun_ends_the_wait():
+    with target('unix:m.sock') as b, socket.socket(socket.AF_UNIX) as client:
+        wait_for(lambda: pathlib.Path('m.sock').exists())
+        client.connect('m.sock')
+        client.sendall(announcement())
+        client.close()
+        assert b.process.wait(PATIENCE) == 1
+        assert b'load of migration failed' in b.process.stderr.read()
+
+
+@case
 def whoever_is_not_who_it_should_be_is_refused():
     certificates()
     authz = ('-object', 'authz-simple,id=z,identity=nobody')
@@ -219,8 +268,10 @@ def whoever_is_not_who_it_should_be_is_refused():
             b.tune(tls_creds='t', **parameters)
             info = a.migrate(b.listen('tcp:127.0.0.1:0'), 'failed')
             assert side == 'target' or 'disks.example' in info['error-desc'] or 'TLS' in info['error-desc'], info
-            assert b.process.wait(20) == 1
-            assert a.state() == 'running'
+            assert b.status() == 'setup' and a.state() == 'running'
+            b.process.kill()
+            said = b.process.stderr.read()
+            assert b'was disconnected' in said and b'load of migration failed' not in said, said
     with source() as a:
         a.tune(tls_creds='none')
         assert 'none' in a.migrate('unix:m.sock', 'failed')['error-desc']

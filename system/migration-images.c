@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "system/migration-images.h"
+#include "block/block.h"
+#include "block/edit.h"
+#include "block/monitor-nodes.h"
+#include "hw/virtio/drives.h"
+
+static bool are_elsewhere;
+
+bool migration_images_are_ours(void)
+{
+    return !are_elsewhere;
+}
+
+static CO bool set_active(bool active, GError **err)
+{
+    g_autoptr(Edit) edit = edit_begin();
+
+    monitor_nodes_set_active(edit, active);
+    drives_set_active(edit, active);
+    if (!edit_commit(edit, err))
+        return false;
+    are_elsewhere = !active;
+    return true;
+}
+
+CO bool migration_images_leave(GError **err)
+{
+    return set_active(false, err);
+}
+
+CO bool migration_images_take(GError **err)
+{
+    return set_active(true, err);
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The guest's images belong to one end of a migration at a time. Main loop only. */
+#ifndef SYSTEM_MIGRATION_IMAGES_H
+#define SYSTEM_MIGRATION_IMAGES_H
+
+#include "util/err.h"
+#include "io/co.h"
+
+/* False: they were left to the other end. */
+bool migration_images_are_ours(void);
+/* Leaves them to the other end. False with @err: nothing has changed. */
+CO bool migration_images_leave(GError **err);
+/* Takes them (back), as the other end has left them. False with @err: nothing has changed. */
+CO bool migration_images_take(GError **err);
+
+#endif

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "system/migration-incoming.h"
+#include "io/co-lock.h"
+#include "migration/stream.h"
+#include "migration/target.h"
+#include "system/migration-channels.h"
+#include "system/migration-images.h"
+#include "system/migration-settings.h"
+#include "system/migration-status.h"
+#include "system/sections.h"
+#include "tools/complain.h"
+
+static struct {
+    Machine *machine;
+    char *uri;
+    bool is_awaited, has_uri, is_ending;
+    bool is_loading;          /* what comes is a stream: there is no other try */
+    json_t *addresses;        /* on which the guest is awaited; NULL: on none */
+    Transport *transport;     /* NULL: there is none now */
+    MultifdReceive *multifd;  /* NULL: likewise */
+    int64_t part_ended;       /* when the last part of memory was here; 0: none was */
+    Stages stages;
+    CoGroup running;
+} in;
+
+bool incoming_is_awaited(void)
+{
+    return in.is_awaited;
+}
+
+json_t *incoming_addresses(void)
+{
+    return in.addresses;
+}
+
+const Stages *incoming_stages(void)
+{
+    return &in.stages;
+}
+
+/* ---- the stream ------------------------------------------------------------------------------ */
+
+static void channel_failed(void *opaque)
+{
+    transport_interrupt(in.transport);
+}
+
+static CO bool read_all(RamBlocks *ram, CarriedState *carried, GError **err)
+{
+    g_autoptr(GPtrArray) sections = machine_sections(in.machine, carried, false);
+    Transport *t = in.transport;
+    g_auto(Input) input = { 0 };
+    uint8_t uuid[16];
+
+    input_init(&input, transport_read, t);
+    transport_set_known(t, false);
+    if (!stream_is_one(&input) || (in.multifd && !multifd_receive_greeted(in.multifd, &input)))
+        return input_report(&input, err);
+    transport_set_known(t, true);
+    transport_stop_listening(t);
+    in.is_loading = true;
+    migration_set_status(MIGRATION_STATUS_ACTIVE);
+    return target_read(&input, "microvm", migration_carried_uuid(uuid), ram, sections,
+                       transport_is_socket(t) ? transport_write : NULL, t, &in.stages, err);
+}
+
+static CO bool part_ended(RamBlocks *ram, Input *input)
+{
+    bool ok = !in.multifd || multifd_receive_sync(in.multifd, input);
+
+    /* The guest stands still since the end of some part: the last but one will have been it. */
+    stages_begin(&in.stages, in.part_ended ? in.part_ended : clock_now_ns());
+    stages_mark(&in.stages, "memory", NULL);
+    in.part_ended = in.stages.last;
+    return ok;
+}
+
+static CO bool receive_from(CarriedState *carried, GError **err)
+{
+    g_auto(RamBlocks) ram = { 0 };
+    bool ok = true;
+
+    ram_blocks_init(&ram);
+    machine_ram_blocks(in.machine, &ram, false);
+    ram.part_ended = part_ended;
+    if (migration_more_channels()) {
+        in.multifd = migration_multifd_receive(&ram, channel_failed, NULL);
+        ok = migration_accept_more(in.transport, in.multifd, err);
+    }
+    ok = ok && read_all(&ram, carried, err);
+    /* The channel's own fault tells more than what the main stream lacks for it. */
+    if (in.multifd && !ok)
+        multifd_receive_error(in.multifd, err);
+    multifd_receive_free(g_steal_pointer(&in.multifd));
+    if (ok)
+        machine_ram_received(in.machine, &ram);
+    return ok;
+}
+
+/* Port scanners and health checks connect too: as long as nothing was loaded the wait goes on. */
+static void tell_dropped(const GError *why)
+{
+    complain("a client was disconnected, and the guest is still awaited: %s", why->message);
+}
+
+static CO bool receive(CarriedState *carried, GError **err)
+{
+    Transport *t = in.transport = migration_transport_new(in.uri, false, err);
+    bool ok;
+
+    if (!t || !transport_listen(t, migration_more_channels(), &in.addresses, tell_dropped, err))
+        return false;
+    for (;;) {
+        g_autoptr(GError) why = NULL;
+
+        ok = transport_open(t, &why) && receive_from(carried, &why);
+        if (ok)
+            break;
+        if (in.is_loading || in.is_ending || !transport_is_listening(t)) {
+            g_propagate_error(err, g_steal_pointer(&why));
+            break;
+        }
+        tell_dropped(why);
+        transport_drop(t);
+    }
+    transport_free(g_steal_pointer(&in.transport));
+    return ok;
+}
+
+/* ---- the guest ------------------------------------------------------------------------------- */
+
+/* Its images become ours at the latest when it runs. */
+static CO bool take_over(const CarriedState *carried, GError **err)
+{
+    bool runs = carried->state == STATE_RUNNING ||
+                (carried->state == STATE_PRELAUNCH && !carried->has_come);
+    bool starts = runs && run_state_guest_starts();
+
+    /* What the source has written meanwhile is read anew. */
+    if ((starts || !migration_has(MIGRATION_CAPABILITY_LATE_BLOCK_ACTIVATE)) &&
+        !migration_images_take(err))
+        return false;
+    stages_mark(&in.stages, "images", NULL);
+    run_state_stop(runs ? STATE_PAUSED : carried->state);
+    if (starts)
+        run_state_start();
+    stages_mark(&in.stages, "start", NULL);
+    return true;
+}
+
+static CO void await_guest(void *arg)
+{
+    g_autoptr(GError) err = NULL;
+    CarriedState carried = { .state = STATE_RUNNING };
+    bool ok = receive(&carried, &err);
+
+    if (ok) {
+        in.is_awaited = false;
+        ok = take_over(&carried, &err);
+    }
+    migration_set_status(ok ? MIGRATION_STATUS_COMPLETED : MIGRATION_STATUS_FAILED);
+    if (ok || in.is_ending)
+        return;
+    complain("load of migration failed: %s", err->message);
+    run_state_fail();
+}
+
+bool incoming_receive(const char *uri, GError **err)
+{
+    if (!in.is_awaited)
+        return err_set(err, EINVAL, "'-incoming' was not specified on the command line");
+    if (in.has_uri)
+        return err_set(err, EINVAL, "The incoming migration has already been started");
+    if (!migration_check_uri(uri, err))
+        return false;
+    in.has_uri = true;
+    in.uri = g_strdup(uri);
+    migration_set_status(MIGRATION_STATUS_SETUP);
+    co_group_start(&in.running, await_guest, NULL);
+    return true;
+}
+
+CO bool incoming_begin(Machine *m, GError **err)
+{
+    in.machine = m;
+    in.is_awaited = true;
+    return migration_images_leave(err);
+}
+
+CO void incoming_end(void)
+{
+    in.is_ending = true;
+    if (in.transport)
+        transport_interrupt(in.transport);
+    if (in.multifd)
+        multifd_receive_interrupt(in.multifd);
+    co_group_wait(&in.running);
+    json_decref(in.addresses);
+    g_free(in.uri);
+    stages_clear(&in.stages);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The guest that this program waits for, with -incoming. Main loop only. */
+#ifndef SYSTEM_MIGRATION_INCOMING_H
+#define SYSTEM_MIGRATION_INCOMING_H
+
+#include "migration/stages.h"
+#include "system/machine.h"
+#include "util/err.h"
+
+/* @m will be a guest's that comes. False with @err: its images cannot be left to the source. */
+CO bool incoming_begin(Machine *m, GError **err);
+/* It has not come. */
+bool incoming_is_awaited(void);
+/* Waits for it at @uri. False with @err. */
+bool incoming_receive(const char *uri, GError **err);
+/* Ends what is under way. */
+CO void incoming_end(void);
+/* Of SocketAddress: where the source can connect; NULL: nowhere. Not the caller's. */
+json_t *incoming_addresses(void);
+/* Of the guest's pause, as far as it was seen here. */
+const Stages *incoming_stages(void);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A guest that leaves this program, and what is known of the last one that did. Main loop only. */
+#ifndef SYSTEM_MIGRATION_OUTGOING_H
+#define SYSTEM_MIGRATION_OUTGOING_H
+
+#include "io/co-lock.h"
+#include "migration/source.h"
+#include "migration/transport.h"
+#include "system/machine.h"
+
+/* Times are monotonic nanoseconds, sizes bytes. */
+typedef struct {
+    int64_t began;            /* 0: nothing ever did */
+    int64_t stopped, ended;   /* 0: not yet */
+    int64_t setup_ns, downtime_ns;
+    uint64_t transferred, before_stop, multifd_bytes, total, remaining;
+    uint64_t zero_pages, pages, passes;
+    uint64_t dirty_rate;      /* pages a second */
+    double bandwidth;         /* bytes a second, of the last pass */
+    double pass_rate;         /* bytes of memory a second that the pass under way gets through */
+    int64_t collected;        /* when written pages were looked for last */
+} OutgoingFigures;
+
+typedef struct {
+    Machine *machine;
+    char *uri, *error;        /* NULL: none */
+    Transport *transport;     /* NULL: there is none now */
+    MultifdSend *multifd;     /* NULL: likewise */
+    Xbzrle *xbzrle;           /* also of the last one; NULL: it is not used */
+    MigSource source;         /* while the guest is sent */
+    bool is_cancelled, may_continue;
+    bool is_handed_over;      /* the target may have the guest, and run it */
+    CoQueue continued;        /* wakes whoever waits for .may_continue or .is_cancelled */
+    OutgoingFigures figures;
+    Stages stages;            /* of the guest's pause */
+} Outgoing;
+
+/* Sends the guest of @m to @uri, which has been checked. */
+void outgoing_start(Machine *m, const char *uri);
+void outgoing_cancel(void);
+/* Goes on after the pause before the switch-over. */
+void outgoing_continue(void);
+/* Ends what is under way. */
+CO void outgoing_end(void);
+/* The one under way, or the last. */
+const Outgoing *outgoing(void);
+
+#endif
