@@ -36,7 +36,7 @@ typedef struct {
 } Serial;
 
 static const Property serial_properties[] = {
-    PROPERTY("chardev", DEVICE_STR, Serial, chardev, "character device it is connected to"),
+    LOCAL_PROPERTY("chardev", DEVICE_STR, Serial, chardev, "character device it is connected to"),
     PROPERTY("iobase", DEVICE_UINT16, Serial, iobase, "first port [0x3f8]"),
     PROPERTY("irq", DEVICE_UINT32, Serial, irq, "interrupt [4]"), {}
 };

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CODE_OUTPUT = 256, CODE_FIELDS, CODE_FORMAT, CODE_BLOCK };
+enum { CODE_OUTPUT = 256, CODE_FIELDS, CODE_FORMAT, CODE_BLOCK, CODE_URI };
 
 static const struct option long_options[] = {
     { "help", no_argument, NULL, 'h' },
@@ -17,29 +17,45 @@ static const struct option long_options[] = {
     { "fields", no_argument, NULL, CODE_FIELDS },
     { "format", required_argument, NULL, CODE_FORMAT },
     { "block", required_argument, NULL, CODE_BLOCK },
+    { "uri", required_argument, NULL, CODE_URI },
     {}
 };
 
 static const struct {
     const char *name;
-    int words;
+    int words, words_max;
     int (*run)(const MigrateArgs *a, char **words);
     int options[4];  /* that it takes; 0 ends them */
 } commands[] = {
-    { "inspect", 1, migrate_inspect, { CODE_OUTPUT, CODE_FIELDS } },
-    { "diff", 2, migrate_diff, { 0 } },
-    { "extract", 2, migrate_extract, { CODE_FORMAT, CODE_BLOCK } },
+    { "check", 1, 2, migrate_check, { CODE_OUTPUT, CODE_URI } },
+    { "describe", 1, 1, migrate_describe, { CODE_URI } },
+    { "inspect", 1, 1, migrate_inspect, { CODE_OUTPUT, CODE_FIELDS } },
+    { "diff", 2, 2, migrate_diff, { 0 } },
+    { "extract", 2, 2, migrate_extract, { CODE_FORMAT, CODE_BLOCK } },
 };
 
 static void print_help(void)
 {
-    printf("Usage: %s inspect [OPTION]... FILE\n"
+    const char *name = tool_name();
+
+    printf("Usage: %s check [OPTION]... SOURCE [TARGET]\n"
+           "  or:  %s describe [OPTION]... END\n"
+           "  or:  %s inspect [OPTION]... FILE\n"
            "  or:  %s diff FILE1 FILE2\n"
-           "  or:  %s extract [OPTION]... FILE OUTPUT\n", tool_name(), tool_name(), tool_name());
-    puts("Looks into migration streams that were saved to files ('-': standard input).\n"
+           "  or:  %s extract [OPTION]... FILE OUTPUT\n", name, name, name, name, name);
+    puts("Says whether a migration will work, and looks into migration streams that were saved to files\n"
+         "('-': standard input). SOURCE, TARGET and END are QMP monitors of emulators (the path of a\n"
+         "socket, unix:PATH or tcp:HOST:PORT), or files with what 'describe' has printed.\n"
          "\n"
          "  -h, --help             print this text and exit\n"
          "  -V, --version          print the version and exit\n"
+         "\n"
+         "check: prints every reason why the guest cannot move from SOURCE to TARGET\n"
+         "      --uri=URI          how the source is to reach the target, or the file\n"
+         "      --output=FORMAT    human (default) or json\n"
+         "\n"
+         "describe: prints what check compares, as JSON\n"
+         "      --uri=URI          with what stands against it\n"
          "\n"
          "inspect: lists memory, pages and the sections of devices\n"
          "      --fields           with the values of all fields\n"
@@ -51,7 +67,8 @@ static void print_help(void)
          "      --format=FORMAT    raw (default), or elf: a core with guest-physical addresses\n"
          "      --block=NAME       memory of that name instead of the machine's own\n"
          "\n"
-         "Exit code: 0 success, 1 the streams differ, 2 one is damaged or could not be read.");
+         "Exit code: 0 success, 1 the guest cannot move or the streams differ, 2 an end or a stream could\n"
+         "not be read, or is damaged.");
 }
 
 static bool choose(const char *name, const char *value, const char *off, const char *on, bool *to)
@@ -89,6 +106,9 @@ static bool read_option(MigrateArgs *a, size_t command, int code, char **argv)
     case CODE_BLOCK:
         a->block = optarg;
         return true;
+    case CODE_URI:
+        a->uri = optarg;
+        return true;
     default:
         a->fields = true;
         return true;
@@ -109,9 +129,10 @@ static int run(size_t command, int argc, char **argv)
         if (!read_option(&a, command, code, argv))
             return MIGRATE_FAILED;
     }
-    if (argc - optind != commands[command].words) {
-        complain("'%s' needs %d file name%s", commands[command].name, commands[command].words,
-                 commands[command].words > 1 ? "s" : "");
+    if (argc - optind < commands[command].words || argc - optind > commands[command].words_max) {
+        complain("'%s' needs %s", commands[command].name,
+                 commands[command].words_max == 1 ? "one name"
+                 : commands[command].words == 2   ? "two names" : "one or two names");
         return MIGRATE_FAILED;
     }
     return commands[command].run(&a, argv + optind);
@@ -133,9 +154,10 @@ static int choose_command(int argc, char **argv)
         if (!strcmp(commands[i].name, word))
             return run(i, argc - 1, argv + 1);
     if (*word)
-        complain("There is no command '%s', only inspect, diff and extract", word);
+        complain("There is no command '%s', only check, describe, inspect, diff and "
+                 "extract", word);
     else
-        complain("A command is needed: inspect, diff or extract");
+        complain("A command is needed: check, describe, inspect, diff or extract");
     return MIGRATE_FAILED;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* qemu-migrate: looks into saved migration streams. Each subcommand is a file. */
+/* qemu-migrate: whether migrations will work, and what saved streams hold. */
 #ifndef QEMU_MIGRATE_MIGRATE_H
 #define QEMU_MIGRATE_MIGRATE_H
 
@@ -12,6 +12,7 @@ typedef struct {
     bool fields;         /* --fields */
     bool elf;            /* --format=elf */
     const char *block;   /* --block; NULL: the machine's memory */
+    const char *uri;     /* --uri; NULL: none */
 } MigrateArgs;
 
 /* Exit codes. */
@@ -20,6 +21,8 @@ enum { MIGRATE_OK, MIGRATE_DIFFERS, MIGRATE_FAILED };
 int migrate_inspect(const MigrateArgs *a, char **words);
 int migrate_diff(const MigrateArgs *a, char **words);
 int migrate_extract(const MigrateArgs *a, char **words);
+int migrate_check(const MigrateArgs *a, char **words);
+int migrate_describe(const MigrateArgs *a, char **words);
 
 /* ---- file.c ---------------------------------------------------------------------------------- */
 

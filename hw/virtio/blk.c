@@ -33,7 +33,8 @@ typedef struct {
 
 static const Property blk_properties[] = {
     VIRTIO_PROPERTIES,
-    PROPERTY("drive", DEVICE_STR, VirtioBlk, drive, "the image: id of a -drive, or a node's name"),
+    LOCAL_PROPERTY("drive", DEVICE_STR, VirtioBlk, drive,
+                   "the image: id of a -drive, or a node's name"),
     PROPERTY("serial", DEVICE_STR, VirtioBlk, serial, "serial number, 20 characters at most"),
     PROPERTY("logical_block_size", DEVICE_UINT32, VirtioBlk, disk.logical_block_size,
              "bytes the guest reads and writes at least [512]"),
@@ -51,9 +52,9 @@ static const Property blk_properties[] = {
     PROPERTY("write-zeroes", DEVICE_BOOL, VirtioBlk, disk.offers_zeroes, "and write zeroes [on]"),
     PROPERTY("config-wce", DEVICE_BOOL, VirtioBlk, disk.offers_writeback,
              "the guest chooses whether writes are cached [on]"),
-    PROPERTY("werror", DEVICE_STR, VirtioBlk, work.on_write,
+    LOCAL_PROPERTY("werror", DEVICE_STR, VirtioBlk, work.on_write,
              "after a failed write: report, ignore, stop, enospc [enospc]"),
-    PROPERTY("rerror", DEVICE_STR, VirtioBlk, work.on_read, "the same of reads [report]"), {}
+    LOCAL_PROPERTY("rerror", DEVICE_STR, VirtioBlk, work.on_read, "the same of reads [report]"), {}
 };
 
 /* ---- one request ----------------------------------------------------------------------------- */

@@ -62,7 +62,7 @@ struct VirtioDevice {
 
 /* For .properties of classes. */
 #define VIRTIO_PROPERTIES                                                                          \
-    { "packed", DEVICE_BOOL, offsetof(VirtioDevice, offers_packed), "queues may be packed [off]" }
+    PROPERTY("packed", DEVICE_BOOL, VirtioDevice, offers_packed, "queues may be packed [off]")
 
 /* To be called by realize, which may change .queues and .queue_size afterwards. */
 void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size);

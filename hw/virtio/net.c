@@ -24,8 +24,10 @@ enum {
 
 static const Property net_properties[] = {
     VIRTIO_PROPERTIES,
-    PROPERTY("netdev", DEVICE_STR, VirtioNet, netdev_id, "id of the -netdev it is plugged into"),
-    PROPERTY("mac", DEVICE_STR, VirtioNet, mac_text, "address [52:54:00:12:34:56 and following]"),
+    LOCAL_PROPERTY("netdev", DEVICE_STR, VirtioNet, netdev_id,
+                   "id of the -netdev it is plugged into"),
+    LOCAL_PROPERTY("mac", DEVICE_STR, VirtioNet, mac_text,
+                   "address [52:54:00:12:34:56 and following]"),
     PROPERTY("host_mtu", DEVICE_UINT16, VirtioNet, host_mtu,
              "MTU that the guest is told; 0: none [0]"),
     PROPERTY("rx_queue_size", DEVICE_UINT16, VirtioNet, rx_queue_size,

@@ -20,7 +20,8 @@ enum {
 };
 
 static const Property disk_properties[] = {
-    PROPERTY("drive", DEVICE_STR, ScsiDisk, drive, "the image: id of a -drive, or a node's name"),
+    LOCAL_PROPERTY("drive", DEVICE_STR, ScsiDisk, drive,
+                   "the image: id of a -drive, or a node's name"),
     PROPERTY("scsi-id", DEVICE_UINT32, ScsiDisk, target,
              "target, 0 to 255 [the first that is free]"),
     PROPERTY("lun", DEVICE_UINT32, ScsiDisk, lun, "logical unit, 0 to 16383 [0]"),
@@ -34,9 +35,9 @@ static const Property disk_properties[] = {
     PROPERTY("physical_block_size", DEVICE_UINT32, ScsiDisk, physical_block_size,
              "as the storage has them"),
     PROPERTY("removable", DEVICE_BOOL, ScsiDisk, removable, "the guest expects other media [off]"),
-    PROPERTY("werror", DEVICE_STR, ScsiDisk, work.on_write,
+    LOCAL_PROPERTY("werror", DEVICE_STR, ScsiDisk, work.on_write,
              "after a failed write: report, ignore, stop, enospc [enospc]"),
-    PROPERTY("rerror", DEVICE_STR, ScsiDisk, work.on_read, "the same of reads [report]"), {}
+    LOCAL_PROPERTY("rerror", DEVICE_STR, ScsiDisk, work.on_read, "the same of reads [report]"), {}
 };
 
 /* ---- blocks ---------------------------------------------------------------------------------- */

@@ -8,7 +8,8 @@
 enum { PIECE = 4096, CHAINS = 128 };
 
 static const Property port_properties[] = {
-    PROPERTY("chardev", DEVICE_STR, SerialPort, chardev, "character device it is connected to"),
+    LOCAL_PROPERTY("chardev", DEVICE_STR, SerialPort, chardev,
+                   "character device it is connected to"),
     PROPERTY("name", DEVICE_STR, SerialPort, name, "by which the guest finds it"),
     PROPERTY("nr", DEVICE_UINT16, SerialPort, nr, "its number [the first that is free]"), {}
 };

@@ -53,9 +53,11 @@ typedef struct {
     PropertyKind kind;
     size_t offset;
     const char *doc;
+    bool is_local;    /* the target of a migration may have another value: no guest sees it, or it moves */
 } Property;
 
-#define PROPERTY(name, kind, type, member, doc) { name, kind, offsetof(type, member), doc }
+#define PROPERTY(name, kind, type, member, doc) { name, kind, offsetof(type, member), doc, false }
+#define LOCAL_PROPERTY(name, kind, type, member, doc) { name, kind, offsetof(type, member), doc, true }
 
 /* NULL: there is no such property. */
 const Property *property_find(const DeviceClass *cls, const char *name);

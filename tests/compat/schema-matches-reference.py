@@ -50,7 +50,10 @@ SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExport
 UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'BlockChildInfo',
           '[BlockChildInfo]', 'MonitorOptions', 'MonitorMode', 'NbdServerOptions',
           '[uint16]', 'VpcSizeRule', 'MigrationForecast', 'MigrationDowntime', 'MigrationStage',
-          '[MigrationStage]', 'HoldInfo', '[HoldInfo]', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
+          '[MigrationStage]', 'MigrationReason', '[MigrationReason]', 'MigrationEndMemory', '[MigrationEndMemory]',
+          'MigrationEndProcessors', 'MigrationEndSection', '[MigrationEndSection]', 'MigrationEndDisk',
+          'MigrationEndDevice', '[MigrationEndDevice]', 'MigrationEnd', 'MigrationVerdict', 'MigrationSubject',
+          'HoldInfo', '[HoldInfo]', 'AddfdInfo', 'FdsetInfo', 'FdsetFdInfo'}
 # Types that are only bases: their members show in other types.
 BASES = {'BackupCommon', 'BlockdevOptionsCurlBase', 'BlockdevOptionsGenericCOWFormat', 'EventLoopBaseProperties',
          'SecretCommonProperties', 'ImageInfoSpecificQCow2EncryptionBase', 'QCryptoBlockOptionsBase', 'TlsCredsProperties',
@@ -60,7 +63,7 @@ COMMANDS_ADDED = {'getfd', 'closefd', 'add-fd', 'remove-fd', 'query-fdsets', 'bl
                   'x-compact'}
 # The same of the emulator.
 EMULATOR_COMMANDS_ADDED = {'blockdev-set-active', 'x-compact', 'x-memory-hold', 'x-memory-release', 'X_MEMORY_HELD',
-                           'X_MEMORY_RELEASED'}
+                           'X_MEMORY_RELEASED', 'x-migrate-check', 'x-migrate-describe'}
 
 
 class Comparison:
