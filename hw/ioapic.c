@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* docs/spec/apic.md */
 #include "hw/ioapic.h"
+#include "system/base/guest-log.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -102,8 +103,10 @@ static uint32_t read_selected(const Ioapic *s)
     case REG_VERSION:
         return VERSION | (IOAPIC_PINS - 1) << 16;
     }
-    if (s->select < REG_TABLE || i >= 2 * IOAPIC_PINS)
+    if (s->select < REG_TABLE || i >= 2 * IOAPIC_PINS) {
+        guest_log(GUEST_LOG_ERRORS, "ioapic: read of 0x%02x: there is no such register", s->select);
         return 0;
+    }
     return s->table[i / 2] >> (i % 2 ? 32 : 0);
 }
 
@@ -131,6 +134,8 @@ static void write_selected(Ioapic *s, uint32_t value)
         s->id = value >> 24 & 15;
     else if (s->select >= REG_TABLE && i < 2 * IOAPIC_PINS)
         write_entry(s, i, value);
+    else
+        guest_log(GUEST_LOG_ERRORS, "ioapic: write of 0x%02x: there is no such register", s->select);
 }
 
 static uint64_t ioapic_read(void *opaque, uint64_t offset, unsigned size)

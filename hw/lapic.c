@@ -3,7 +3,9 @@
  * The local APIC: docs/spec/apic.md. Its timer's bus has 1 GHz, as the time stamp counter has.
  */
 #include "hw/lapic.h"
+#include "system/base/guest-log.h"
 #include "util/err.h"
+#include <inttypes.h>
 #include <string.h>
 
 enum {
@@ -585,6 +587,12 @@ static bool write_old_register(Lapic *l, unsigned reg, uint32_t v)
     }
 }
 
+static void refuse_register(Lapic *l, const char *what, uint64_t offset)
+{
+    guest_log(GUEST_LOG_ERRORS, "lapic: %s of 0x%03" PRIx64 ": there is no such register", what, offset);
+    note_error(l, ESR_REGISTER);
+}
+
 uint32_t lapic_read(Device *d, uint64_t offset)
 {
     Lapic *l = (Lapic *)d;
@@ -598,7 +606,7 @@ uint32_t lapic_read(Device *d, uint64_t offset)
     if (reg == REG_ICR_HIGH)
         return l->icr_high;
     if (!read_register(l, reg, &v))
-        note_error(l, ESR_REGISTER);
+        refuse_register(l, "read", offset);
     return v;
 }
 
@@ -611,7 +619,7 @@ void lapic_write(Device *d, uint64_t offset, uint32_t value)
         return;
     if (!write_old_register(l, reg, value) && !write_register(l, reg, value) &&
         reg != REG_ID && reg != REG_APR)
-        note_error(l, ESR_REGISTER);
+        refuse_register(l, "write", offset);
 }
 
 bool lapic_is_enabled(const Device *d)

@@ -6,9 +6,8 @@
 #include "tools/complain.h"
 #include "util/size.h"
 
-/* The most instructions in one run: of a processor alone, and if others wait for their turn. */
-#define ALONE (UINT64_C(1) << 20)
-#define IN_TURN (UINT64_C(1) << 16)
+/* The most instructions in one run. */
+#define RUN_MAX (UINT64_C(1) << 20)
 
 /* How far the guest's time and the host's may be apart. */
 #define TOLERANCE_NS (3 * INT64_C(1000000))
@@ -108,10 +107,9 @@ void icount_resume(void)
 /* ---- running --------------------------------------------------------------------------------- */
 
 /* Up to the next timer, and at least one. */
-static uint64_t instructions(int64_t due, bool many)
+static uint64_t instructions(int64_t due, uint64_t most)
 {
     int64_t one = INT64_C(1) << icount.config.shift;
-    uint64_t most = many ? IN_TURN : ALONE;
 
     if (due == INT64_MAX)
         return most;
@@ -119,9 +117,9 @@ static uint64_t instructions(int64_t due, bool many)
     return due <= one ? 1 : MIN(most, (uint64_t)(due + one - 1) >> icount.config.shift);
 }
 
-void icount_run(X86Cpu *cpu, bool many)
+void icount_run(X86Cpu *cpu, uint64_t most)
 {
-    icount.budget = instructions(guest_timers_expire(), many);
+    icount.budget = instructions(guest_timers_expire(), MIN(most, RUN_MAX));
     cpu->left = icount.budget;
     cpu->untouched = 0;
     running = cpu;

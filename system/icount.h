@@ -38,11 +38,10 @@ bool icount_is_on(void);
 void icount_resume(void);
 
 /*
- * On the processor's thread, before and after it runs: icount_run sets X86Cpu.left, how many
- * instructions it may execute (@many: other processors wait for their turn). Timers that are due
- * expire in both.
+ * On the processors' thread, before and after one runs: icount_run sets X86Cpu.left, how many
+ * instructions it may execute, @most if no timer is due before. Timers that are due expire in both.
  */
-void icount_run(X86Cpu *cpu, bool many);
+void icount_run(X86Cpu *cpu, uint64_t most);
 void icount_stop(X86Cpu *cpu);
 
 /*

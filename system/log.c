@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/log.h"
+#include "system/base/guest-log.h"
 #include "target/x86/debug.h"
 #include "target/x86/interpret.h"
 #include "target/x86/log.h"
@@ -10,7 +11,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CPU_LOG = 1 << 8, FPU_LOG = 1 << 9, EXEC_LOG = 1 << 10, RESET_LOG = 1 << 11 };
+enum {
+    CPU_LOG = 1 << 8, FPU_LOG = 1 << 9, EXEC_LOG = 1 << 10, RESET_LOG = 1 << 11, ERRORS_LOG = 1 << 12,
+    MISSING_LOG = 1 << 13,
+
+    X86_ITEMS = X86_LOG_IN_ASM | X86_LOG_BLOCKS | X86_LOG_NOCHAIN | X86_LOG_INT | X86_LOG_PAGING |
+                X86_LOG_FAR,
+    /* Only processors that are emulated tell of these. */
+    EMULATED_ITEMS = X86_ITEMS | FPU_LOG | MISSING_LOG,
+};
 
 static const struct {
     const char *name;
@@ -24,11 +33,14 @@ static const struct {
     { "fpu", FPU_LOG, "floating-point registers with 'cpu', too" },
     { "nochain", X86_LOG_NOCHAIN, "no direct jumps between blocks: 'exec' and 'cpu' show all" },
     { "cpu_reset", RESET_LOG, "registers before a processor is reset" },
+    { "mmu", X86_LOG_PAGING, "control registers of paging, when they are written" },
+    { "pcall", X86_LOG_FAR, "far jumps, calls and returns, with registers" },
+    { "guest_errors", ERRORS_LOG, "what a guest asks of devices that cannot be" },
+    { "unimp", MISSING_LOG, "what a guest asks for that is not there" },
 };
 
 static const char *const absent[] = {
-    "out_asm", "op", "op_opt", "op_ind", "mmu", "pcall", "unimp", "guest_errors", "page", "plugin",
-    "strace", "tid", NULL,
+    "out_asm", "op", "op_opt", "op_ind", "page", "plugin", "strace", "tid", NULL,
 };
 
 typedef struct {
@@ -125,7 +137,35 @@ static void delivered(const X86Cpu *cpu, const X86Exception *e)
     put(out);
 }
 
-static const X86LogHook hook = { translated, block, delivered };
+static void paging(const X86Cpu *cpu)
+{
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    g_string_append_printf(out, "CPU %u: CR0=%08x CR3=%016" PRIx64 " CR4=%08x EFER=%016" PRIx64
+                           " pc=%016" PRIx64 "\n", index_of(cpu), (uint32_t)cpu->cr0, cpu->cr3,
+                           (uint32_t)cpu->cr4, cpu->efer, x86_code_address(cpu));
+    put(out);
+}
+
+static void far_transfer(const X86Cpu *cpu, const char *name)
+{
+    g_autoptr(GString) out = g_string_new(NULL);
+
+    g_string_append_printf(out, "CPU %u: %s to %04x:%016" PRIx64 " cpl=%d\n", index_of(cpu), name,
+                           cpu->segment[X86_CS].selector, cpu->next, cpu->cpl);
+    cpu_describe(out, cpu, false);
+    put(out);
+}
+
+static const X86LogHook hook = { translated, block, delivered, paging, far_transfer };
+
+static void complaint(const char *line)
+{
+    g_autoptr(GString) out = g_string_new(line);
+
+    g_string_append_c(out, '\n');
+    put(out);
+}
 
 void log_reset(Vcpu *v)
 {
@@ -178,8 +218,21 @@ bool log_choose(const char *text, GError **err)
             return false;
     log_state.items = found;
     x86_log_hook = &hook;
-    x86_log_items = found & (X86_LOG_IN_ASM | X86_LOG_BLOCKS | X86_LOG_NOCHAIN | X86_LOG_INT);
+    x86_log_items = found & X86_ITEMS;
+    guest_log_write = complaint;
+    guest_log_items = (found & ERRORS_LOG ? GUEST_LOG_ERRORS : 0) |
+                      (found & MISSING_LOG ? GUEST_LOG_MISSING : 0);
     return true;
+}
+
+char *log_unseen(const Accel *accel)
+{
+    GString *names = g_string_new(NULL);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(items) && accel != &accel_tcg; i++)
+        if (items[i].items & EMULATED_ITEMS && !(items[i].items & ~log_state.items))
+            g_string_append_printf(names, "%s%s", names->len ? "," : "", items[i].name);
+    return g_string_free(names, !names->len);
 }
 
 bool log_open(const char *path, GError **err)

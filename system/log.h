@@ -3,10 +3,12 @@
 #ifndef SYSTEM_LOG_H
 #define SYSTEM_LOG_H
 
-#include "system/vcpu.h"
+#include "system/accel.h"
 
 /* "in_asm,int": these and no others from now on; "none" or "": nothing. False with @err. */
 bool log_choose(const char *items, GError **err);
+/* Names of those chosen of which nothing will be seen, since no processors are emulated; NULL: none. */
+char *log_unseen(const Accel *accel);
 /* Prints which items there are. */
 void log_print_items(void);
 void log_describe_items(GString *out);

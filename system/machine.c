@@ -250,7 +250,7 @@ static bool plug_virtio(Machine *m, Device *d, const char *name, GError **err)
             continue;
         m->slot[i] = virtio_mmio_new(&m->board, (VirtioDevice *)d,
                                      VIRTIO_MMIO_ADDRESS + VIRTIO_MMIO_SIZE * i,
-                                     VIRTIO_MMIO_GSI + i);
+                                     VIRTIO_MMIO_GSI + i, m->config.legacy_virtio);
         g_ptr_array_add(m->devices, m->slot[i]);
         return true;
     }
@@ -399,6 +399,7 @@ static bool add_vcpus(Machine *m, GError **err)
             return false;
         g_ptr_array_add(m->vcpus, v);
     }
+    vcpus_begin(m);
     return true;
 }
 

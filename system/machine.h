@@ -32,12 +32,14 @@ typedef struct {
     X86Model model;
     const struct Accel *accel;
     bool interpret;         /* -accel tcg,backend=interp */
+    bool one_thread;        /* -accel tcg,thread=single: processors run in turn */
     IcountConfig icount;
     bool pic, pit, rtc, isa_serial;
     RtcSource rtc_source;
     bool rtc_is_local, rtc_has_date; /* at first it shows the host's local time; .rtc_date */
     int64_t rtc_date;                /* seconds since 1970, UTC */
     bool auto_kernel_cmdline;
+    bool legacy_virtio;     /* -global virtio-mmio.force-legacy=on */
     bool is_none;           /* -M none: nothing but what makes backends */
     const char *kernel, *initrd, *append, *bios; /* NULL: none */
     const char *serial;     /* id of the character device; NULL: none */

@@ -188,7 +188,7 @@ static CO void run(void *arg)
             run_state_fail();
         monitor_start();
         if (o->gdb && !start_gdb(o->gdb))
-            run_state_quit(false);
+            run_state_fail();
         if (o->qtest && !start_qtest(m, o))
             run_state_fail();
         if (!o->stopped && !o->incoming && run_state_exit_code() < 0)

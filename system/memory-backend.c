@@ -17,11 +17,24 @@
 
 enum { HUGETLBFS = 0x958458f6, THREADS_MAX = 64 };
 
-static bool on(const json_t *props, const char *name, bool standard)
-{
-    const json_t *v = json_object_get(props, name);
+/* What properties are that were not given. */
+#define COMMON_DEFAULTS "'dump': true, 'merge': true, 'reserve': true, 'prealloc-threads': 1, " \
+                        "'policy': 'default'"
+#define DEFAULTS "{" COMMON_DEFAULTS "}"
+#define MEMFD_DEFAULTS "{" COMMON_DEFAULTS ", 'share': true, 'seal': true}"
 
-    return v ? json_is_true(v) : standard;
+/* All properties: @given, else @defaults. New reference. */
+static json_t *complete(const char *defaults, const json_t *given)
+{
+    json_t *all = json_parse(defaults, strlen(defaults), NULL);
+
+    json_object_update(all, (json_t *)given);
+    return all;
+}
+
+static bool on(const json_t *props, const char *name)
+{
+    return json_is_true(json_object_get(props, name));
 }
 
 /* ---- preallocation --------------------------------------------------------------------------- */
@@ -77,9 +90,6 @@ static bool map(MemoryBackend *b, GError **err)
                 (b->is_reserved ? 0 : MAP_NORESERVE);
     void *p;
 
-    if (b->size % b->page_size)
-        return err_set(err, EINVAL, "The size of '%s' has to be a multiple of 0x%" PRIx64
-                       ", the page size of the memory behind it", b->id, b->page_size);
     p = mmap(NULL, b->size, PROT_READ | PROT_WRITE, flags, b->fd, 0);
     if (p == MAP_FAILED)
         return err_set_errno(err, errno, b->fd < 0 ? "cannot set up guest memory '%s'"
@@ -103,12 +113,21 @@ static uint64_t page_size_of(int fd)
     return getpagesize();
 }
 
+/* What the file @b->fd, or -1, has for pages; the size has to be so many of them. */
+static bool set_page_size(MemoryBackend *b, GError **err)
+{
+    b->page_size = page_size_of(b->fd);
+    return b->size % b->page_size == 0 ||
+           err_set(err, EINVAL, "The size of '%s' has to be a multiple of 0x%" PRIx64
+                   ", the page size of the memory behind it", b->id, b->page_size);
+}
+
 /* ---- what all have --------------------------------------------------------------------------- */
 
 /* NUMA of the host, and what depends on it. */
 static bool check_policy(const json_t *props, GError **err)
 {
-    const char *policy = json_get_str(props, "policy", "default");
+    const char *policy = json_get_str(props, "policy", NULL);
     bool has_nodes = json_array_size(json_object_get(props, "host-nodes")) > 0;
 
     if (!strcmp(policy, "default"))
@@ -121,7 +140,7 @@ static bool check_policy(const json_t *props, GError **err)
 
 static bool check_common(const json_t *props, GError **err)
 {
-    int64_t threads = json_get_int(props, "prealloc-threads", 1);
+    int64_t threads = json_get_int(props, "prealloc-threads", 0);
 
     if (json_has(props, "prealloc-context"))
         return err_set(err, ENOTSUP, "The property 'prealloc-context' is not there");
@@ -130,32 +149,31 @@ static bool check_common(const json_t *props, GError **err)
     if (json_get_int(props, "size", 0) <= 0)
         return err_set(err, EINVAL, "property 'size' doesn't take value '%" PRId64 "'",
                        json_get_int(props, "size", 0));
-    if (on(props, "prealloc", false) && !on(props, "reserve", true))
+    if (on(props, "prealloc") && !on(props, "reserve"))
         return err_set(err, EINVAL, "'prealloc=on' and 'reserve=off' are incompatible");
     return check_policy(props, err);
 }
 
-static void set_common(MemoryBackend *b, const char *id, const json_t *props, bool is_shared)
+static void set_common(MemoryBackend *b, const char *id, const json_t *props)
 {
-    bool by_path = on(props, "x-use-canonical-path-for-ramblock-id", false);
+    bool by_path = on(props, "x-use-canonical-path-for-ramblock-id");
 
     b->id = g_strdup(id);
     b->block_name = g_strconcat(by_path ? "/objects/" : "", id, NULL);
     b->size = json_get_int(props, "size", 0);
-    b->is_shared = on(props, "share", is_shared);
-    b->is_preallocated = on(props, "prealloc", false);
-    b->is_dumped = on(props, "dump", true);
-    b->is_merged = on(props, "merge", true);
-    b->is_reserved = on(props, "reserve", true);
+    b->is_shared = on(props, "share");
+    b->is_preallocated = on(props, "prealloc");
+    b->is_dumped = on(props, "dump");
+    b->is_merged = on(props, "merge");
+    b->is_reserved = on(props, "reserve");
     b->fd = -1;
 }
 
-/* Maps the memory. @b->fd is the file behind it, or -1. */
+/* Maps the memory. @b->fd is the file behind it, or -1; its page size is known. */
 static bool finish(MemoryBackend *b, const json_t *props, GError **err)
 {
-    b->page_size = page_size_of(b->fd);
     return map(b, err) && (!b->is_preallocated ||
-                           preallocate(b, json_get_int(props, "prealloc-threads", 1), err));
+                           preallocate(b, json_get_int(props, "prealloc-threads", 0), err));
 }
 
 static void clear(void *state)
@@ -179,12 +197,14 @@ static bool is_used(const void *state)
 
 /* ---- memory-backend-ram ---------------------------------------------------------------------- */
 
-static bool ram_create(void *state, const char *id, json_t *props, GError **err)
+static bool ram_create(void *state, const char *id, json_t *given, GError **err)
 {
+    g_autoptr(json_t) props = complete(DEFAULTS, given);
+
     if (!check_common(props, err))
         return false;
-    set_common(state, id, props, false);
-    return finish(state, props, err);
+    set_common(state, id, props);
+    return set_page_size(state, err) && finish(state, props, err);
 }
 
 /* ---- memory-backend-file --------------------------------------------------------------------- */
@@ -208,6 +228,8 @@ static bool open_file(MemoryBackend *b, const char *path, GError **err)
                                                   : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (b->fd < 0 || fstat(b->fd, &s) < 0)
         return err_set_errno(err, errno, "can't open backing store %s for guest RAM", path);
+    if (!set_page_size(b, err))
+        return false;
     if (S_ISREG(s.st_mode) && !s.st_size)
         return !ftruncate(b->fd, b->size) ||
                err_set_errno(err, errno, "Cannot grow '%s' to 0x%" PRIx64 " bytes", path, b->size);
@@ -217,28 +239,30 @@ static bool open_file(MemoryBackend *b, const char *path, GError **err)
     return true;
 }
 
-static bool file_create(void *state, const char *id, json_t *props, GError **err)
+static bool file_create(void *state, const char *id, json_t *given, GError **err)
 {
     static const char *const absent[] = { "pmem", "readonly" };
+    g_autoptr(json_t) props = complete(DEFAULTS, given);
     MemoryBackend *b = state;
 
     for (size_t i = 0; i < G_N_ELEMENTS(absent); i++)
-        if (on(props, absent[i], false))
+        if (on(props, absent[i]))
             return err_set(err, ENOTSUP, "'%s=on' is not there", absent[i]);
     if (json_get_int(props, "align", 0) > getpagesize())
         return err_set(err, ENOTSUP, "'align' can only be the host's page size, %d", getpagesize());
     if (!check_common(props, err))
         return false;
-    set_common(b, id, props, false);
-    b->is_discarded = on(props, "discard-data", false);
+    set_common(b, id, props);
+    b->is_discarded = on(props, "discard-data");
     return open_file(b, json_get_str(props, "mem-path", ""), err) && finish(b, props, err);
 }
 
 /* ---- memory-backend-memfd -------------------------------------------------------------------- */
 
-static bool memfd_create_backend(void *state, const char *id, json_t *props, GError **err)
+static bool memfd_create_backend(void *state, const char *id, json_t *given, GError **err)
 {
-    bool seals = on(props, "seal", true), huge = on(props, "hugetlb", false);
+    g_autoptr(json_t) props = complete(MEMFD_DEFAULTS, given);
+    bool seals = on(props, "seal"), huge = on(props, "hugetlb");
     int64_t page = json_get_int(props, "hugetlbsize", 0);
     unsigned flags = MFD_CLOEXEC | (seals ? MFD_ALLOW_SEALING : 0);
     MemoryBackend *b = state;
@@ -249,10 +273,14 @@ static bool memfd_create_backend(void *state, const char *id, json_t *props, GEr
         flags |= MFD_HUGETLB | (page ? (unsigned)__builtin_ctzll(page) << MAP_HUGE_SHIFT : 0);
     if (!check_common(props, err))
         return false;
-    set_common(b, id, props, true);
+    set_common(b, id, props);
     b->fd = memfd_create("memory-backend-memfd", flags);
-    if (b->fd < 0 || ftruncate(b->fd, b->size) < 0)
+    if (b->fd < 0)
         return err_set_errno(err, errno, "Cannot make the memory of '%s'", id);
+    if (!set_page_size(b, err))
+        return false;
+    if (ftruncate(b->fd, b->size) < 0)
+        return err_set_errno(err, errno, "Cannot make 0x%" PRIx64 " bytes of memory for '%s'", b->size, id);
     if (seals && fcntl(b->fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
         return err_set_errno(err, errno, "Cannot seal the memory of '%s'", id);
     return finish(b, props, err);
@@ -260,14 +288,11 @@ static bool memfd_create_backend(void *state, const char *id, json_t *props, GEr
 
 /* ---- the classes ----------------------------------------------------------------------------- */
 
-#define COMMON_DEFAULTS "'dump': true, 'merge': true, 'reserve': true, 'prealloc-threads': 1, " \
-                        "'policy': 'default'"
-
 const ObjectClass object_memory_backend_ram = {
     .name = "memory-backend-ram",
     .state_size = sizeof(MemoryBackend),
     .props = "MemoryBackendProperties",
-    .defaults = "{" COMMON_DEFAULTS "}",
+    .defaults = DEFAULTS,
     .create = ram_create,
     .destroy = clear,
     .is_used = is_used,
@@ -277,7 +302,7 @@ const ObjectClass object_memory_backend_file = {
     .name = "memory-backend-file",
     .state_size = sizeof(MemoryBackend),
     .props = "MemoryBackendFileProperties",
-    .defaults = "{" COMMON_DEFAULTS "}",
+    .defaults = DEFAULTS,
     .create = file_create,
     .destroy = clear,
     .is_used = is_used,
@@ -287,7 +312,7 @@ const ObjectClass object_memory_backend_memfd = {
     .name = "memory-backend-memfd",
     .state_size = sizeof(MemoryBackend),
     .props = "MemoryBackendMemfdProperties",
-    .defaults = "{" COMMON_DEFAULTS ", 'share': true, 'seal': true}",
+    .defaults = MEMFD_DEFAULTS,
     .create = memfd_create_backend,
     .destroy = clear,
     .is_used = is_used,

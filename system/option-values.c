@@ -165,10 +165,12 @@ static bool tcg_property(Options *o, const char *key, const char *v, GError **er
         return o->machine.interpret || !strcmp(v, "auto") ||
                err_set(err, EINVAL, "The backend of tcg is 'auto' or 'interp', not '%s'", v);
     }
-    o->threads_asked_for |= !strcmp(key, "thread") && !strcmp(v, "multi");
-    if (!strcmp(key, "thread"))
+    if (!strcmp(key, "thread")) {
+        o->threads_asked_for = !strcmp(v, "multi");
+        o->machine.one_thread = !strcmp(v, "single");
         return !strcmp(v, "multi") || !strcmp(v, "single") ||
                err_set(err, EINVAL, "Invalid 'thread' setting %s", v);
+    }
     return err_set(err, EINVAL, "Property 'tcg-accel.%s' not found", key);
 }
 
@@ -406,13 +408,19 @@ bool option_icount(Options *o, const char *text, GError **err)
     return !c->aligns || sleeps || err_set(err, EINVAL, "align=on and sleep=off are incompatible");
 }
 
-/* The one that users of this machine need: it makes the reference's devices what ours are. */
 bool option_global(Options *o, const char *text, GError **err)
 {
-    if (!strcmp(text, "virtio-mmio.force-legacy=false") ||
-        !strcmp(text, "virtio-mmio.force-legacy=off"))
-        return true;
-    return err_set(err, ENOTSUP, "The only value is virtio-mmio.force-legacy=false, which is so");
+    static const char legacy[] = "virtio-mmio.force-legacy=";
+    static const char *const yes[] = { "on", "yes", "true", "y", NULL };
+    static const char *const no[] = { "off", "no", "false", "n", NULL };
+    const char *v = text + strlen(legacy);
+
+    if (!g_str_has_prefix(text, legacy))
+        return err_set(err, ENOTSUP, "The only property that can be set this way is "
+                       "virtio-mmio.force-legacy");
+    o->machine.legacy_virtio = g_strv_contains(yes, v);
+    return o->machine.legacy_virtio || g_strv_contains(no, v) ||
+           err_set(err, EINVAL, "virtio-mmio.force-legacy is 'on' or 'off', not '%s'", v);
 }
 
 /* ---- character devices ----------------------------------------------------------------------- */

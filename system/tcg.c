@@ -2,13 +2,14 @@
 /* Guest code translated or interpreted by target/x86, and what that asks of the machine. */
 #include "hw/i8259.h"
 #include "system/accel.h"
-#include "system/icount.h"
+#include "system/base/guest-log.h"
 #include "system/base/lock.h"
 #include "target/x86/debug.h"
 #include "target/x86/mmu.h"
 #include "target/x86/translate.h"
 #include "util/err.h"
 #include "util/size.h"
+#include <inttypes.h>
 
 /* ---- what the processor asks ----------------------------------------------------------------- */
 
@@ -124,6 +125,9 @@ static bool msr_read(void *opaque, uint32_t index, uint64_t *value)
     machine_lock();
     ok = lapic_msr_read(vcpu_lapic(v), index, value);
     machine_unlock();
+    if (!ok)
+        guest_log(GUEST_LOG_MISSING, "processor %u: MSR 0x%x is not there: its read fails",
+                  vcpu_index(v), index);
     return ok;
 }
 
@@ -141,11 +145,17 @@ static bool msr_write(void *opaque, uint32_t index, uint64_t value)
         vcpu_cpu(v)->tsc_offset = value;
         return true;
     }
-    if (is_zero_msr(index))
+    if (is_zero_msr(index)) {
+        guest_log(GUEST_LOG_MISSING, "processor %u: MSR 0x%x reads as zero: 0x%" PRIx64 " is lost",
+                  vcpu_index(v), index, value);
         return true;
+    }
     machine_lock();
     ok = lapic_msr_write(vcpu_lapic(v), index, value);
     machine_unlock();
+    if (!ok)
+        guest_log(GUEST_LOG_MISSING, "processor %u: MSR 0x%x is not there, or does not take 0x%" PRIx64
+                  ": its write fails", vcpu_index(v), index, value);
     return ok;
 }
 
@@ -165,13 +175,14 @@ static X86Exit tcg_run(Vcpu *v, VcpuDebug how)
 
     if (how != RUN_FREELY) {
         why = x86_debug_step(cpu, false);
-        cpu->left--;
+        if (cpu->left != X86_NO_BUDGET)
+            cpu->left--;
     }
     if (how == RUN_STEP && why != X86_SHUTDOWN)
         return X86_DEBUGGED;
     if (why != X86_DEBUGGED || (how == RUN_OVER && x86_debug_watch_hit(cpu, &address)))
         return why;
-    return x86_run(cpu, icount_is_on() ? cpu->left : X86_NO_BUDGET);
+    return x86_run(cpu, cpu->left);
 }
 
 /* Generated code of one processor. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Processors: a thread each, which runs guest code until it is asked for something. */
+/* Processors: a thread each, or one for all, which runs guest code until it is asked for something. */
 #include "hw/sleeper.h"
 #include "system/accel.h"
 #include "system/icount.h"
 #include "system/log.h"
 #include "system/run-state.h"
 #include "target/x86/debug.h"
+#include "target/x86/translate.h"
 #include "util/err.h"
 #include <sys/syscall.h>
 #include <string.h>
@@ -16,9 +17,9 @@ struct Vcpu {
     Machine *machine;
     unsigned index;
     Device *lapic;
-    GThread *thread;
+    GThread *thread;   /* NULL: it has none of its own */
     int thread_id;
-    MachineCond *wake;
+    MachineCond *wake; /* of its thread */
     void *accel_state; /* the accelerator's own */
 
     /* With the lock held. */
@@ -26,7 +27,7 @@ struct Vcpu {
     bool is_unread;         /* it has them although the processor stands still: they could not be read */
     bool kicked;            /* there may be something to do */
     bool is_stopped;
-    bool is_idle;           /* icount: it waits for an interrupt, unless it is kicked */
+    bool is_idle;           /* in turn: it waits for an interrupt, unless it is kicked */
     int64_t paused_until;   /* monotonic; 0: it is not paused */
     VcpuDebug debug;        /* what comes first */
     bool init_wanted, start_wanted, waits_for_start;
@@ -47,7 +48,7 @@ static struct {
     bool may_run, ending;
     Vcpu *only;       /* a debugger steps this one; NULL: all run */
     Stopper *stoppers;
-    Vcpu *turn;       /* icount: only this one may execute instructions */
+    Vcpu *turn;       /* in turn: the one that executes instructions; NULL: none does */
 } vcpus;
 
 /* The processor of this thread; registers of local APICs are its own. */
@@ -94,8 +95,6 @@ static void kick(Vcpu *v)
 {
     v->kicked = true;
     machine_cond_wake(v->wake);
-    if (vcpus.turn && vcpus.turn != v)
-        machine_cond_wake(vcpus.turn->wake); /* it may be waiting for all */
     if (accel(v)->kick)
         accel(v)->kick(v);
 }
@@ -222,7 +221,6 @@ static void stand_still(Vcpu *v)
         for (Stopper *s = vcpus.stoppers; s; s = s->next)
             sleeper_wake(&s->sleeper);
     }
-    machine_cond_wait(v->wake, INT64_MAX);
 }
 
 /* Less of its time is the guest's. */
@@ -232,6 +230,25 @@ static void stay_paused(Vcpu *v)
         v->paused_until = 0;
     else
         machine_cond_wait(v->wake, v->paused_until);
+}
+
+/* One thread for all? With instructions counted, what they do must not depend on the host's threads. */
+static bool is_in_turn(const Machine *m)
+{
+    return m->config.icount.is_on || m->config.one_thread;
+}
+
+/* How many instructions it may execute, if there are others, before the next one has its turn. */
+#define TURN (UINT64_C(1) << 16)
+
+static void allot(Vcpu *v)
+{
+    bool many = v->machine->vcpus->len > 1;
+
+    if (icount_is_on())
+        icount_run(&v->cpu, many ? TURN : UINT64_MAX);
+    else
+        v->cpu.left = many && is_in_turn(v->machine) ? TURN : X86_NO_BUDGET;
 }
 
 /* The processor waits for an interrupt. */
@@ -251,14 +268,13 @@ static void run(Vcpu *v)
     if (!v->is_inside && !v->is_unread && accel(v)->enter)
         accel(v)->enter(v);
     v->is_inside = true;
-    if (icount_is_on())
-        icount_run(&v->cpu, v->machine->vcpus->len > 1);
+    allot(v);
     machine_unlock();
     why = accel(v)->run(v, debug);
     machine_lock();
     if (icount_is_on())
         icount_stop(&v->cpu);
-    if (why == X86_HALTED && icount_is_on()) {
+    if (why == X86_HALTED && is_in_turn(v->machine)) {
         v->is_idle = true;
     } else if (why == X86_HALTED) {
         idle(v);
@@ -270,67 +286,6 @@ static void run(Vcpu *v)
     }
 }
 
-/* ---- in turn: icount ------------------------------------------------------------------------- */
-
-static bool has_work(const Vcpu *v)
-{
-    bool may_start = v->init_wanted || (v->waits_for_start && v->start_wanted);
-
-    return vcpus.may_run && (may_run(v) || may_start) && (!v->is_idle || v->kicked);
-}
-
-/*
- * The next one after @v that has something to do gets the turn. If nobody does, @v keeps it; or, if it may
- * not run, the next one that may gets it, and lets time pass.
- */
-static void pass_turn(Vcpu *v)
-{
-    const GPtrArray *all = v->machine->vcpus;
-    Vcpu *to = NULL;
-
-    for (guint i = 1; vcpus.may_run && i < all->len && !(to && has_work(to)); i++) {
-        Vcpu *next = all->pdata[(v->index + i) % all->len];
-
-        if (has_work(next) || (!to && !may_run(v) && may_run(next)))
-            to = next;
-    }
-    if (!to)
-        return;
-    vcpus.turn = to;
-    machine_cond_wake(to->wake);
-}
-
-static void run_in_turn(Vcpu *v)
-{
-    if (vcpus.turn != v) {
-        machine_cond_wait(v->wake, INT64_MAX);
-        return;
-    }
-    if (icount_align(v->wake))
-        return;
-    if (has_work(v))
-        run(v);
-    pass_turn(v);
-    if (vcpus.turn == v && !has_work(v) && may_run(v) && !vcpus.ending)
-        icount_idle(v->wake);
-}
-
-/* icount: a timer was set that is due before the running processor has used up its budget. */
-static void run_less(void)
-{
-    if (!vcpus.turn)
-        return;
-    x86_request(&vcpus.turn->cpu, X86_EVENT_STOP);
-    machine_cond_wake(vcpus.turn->wake);
-}
-
-bool vcpus_count(const Machine *m, GError **err)
-{
-    return icount_begin(&m->config.icount, run_less, err);
-}
-
-/* ---- the thread, again ----------------------------------------------------------------------- */
-
 static gpointer vcpu_thread(gpointer opaque)
 {
     Vcpu *v = opaque;
@@ -340,19 +295,111 @@ static gpointer vcpu_thread(gpointer opaque)
     v->thread_id = syscall(SYS_gettid);
     while (!vcpus.ending) {
         take_requests(v);
-        if (!may_run(v) && vcpus.turn == v)
-            pass_turn(v);
-        if (!may_run(v))
+        if (!may_run(v)) {
             stand_still(v);
-        else if (v->paused_until)
+            machine_cond_wait(v->wake, INT64_MAX);
+        } else if (v->paused_until) {
             stay_paused(v);
-        else if (icount_is_on())
-            run_in_turn(v);
-        else
+        } else {
             run(v);
+        }
     }
     machine_unlock();
     return NULL;
+}
+
+/* ---- one thread for all, in turn ------------------------------------------------------------- */
+
+static bool has_work(const Vcpu *v)
+{
+    return may_run(v) && (!v->is_idle || v->kicked);
+}
+
+/* The first one after number @last that has something to do; NULL: nobody has. */
+static Vcpu *next_in_turn(const GPtrArray *all, unsigned last)
+{
+    for (guint i = 1; i <= all->len; i++) {
+        Vcpu *next = all->pdata[(last + i) % all->len];
+
+        if (has_work(next))
+            return next;
+    }
+    return NULL;
+}
+
+static void take_turn(Vcpu *v)
+{
+    if (v->paused_until) {
+        stay_paused(v);
+    } else if (!icount_align(v->wake)) {
+        vcpus.turn = current = v;
+        run(v);
+        vcpus.turn = NULL;
+    }
+}
+
+/* Nobody has anything to do. Time goes on all the same unless the guest is stopped. */
+static void all_wait(const GPtrArray *all)
+{
+    Vcpu *first = all->pdata[0];
+    bool any = false;
+
+    for (guint i = 0; i < all->len; i++) {
+        any |= may_run(all->pdata[i]);
+        if (!may_run(all->pdata[i]))
+            stand_still(all->pdata[i]);
+    }
+    if (any && icount_is_on())
+        icount_idle(first->wake);
+    else
+        machine_cond_wait(first->wake, INT64_MAX);
+}
+
+static gpointer turns_thread(gpointer opaque)
+{
+    const GPtrArray *all = ((Machine *)opaque)->vcpus;
+    unsigned last = all->len - 1;
+
+    machine_lock();
+    for (guint i = 0; i < all->len; i++)
+        ((Vcpu *)all->pdata[i])->thread_id = syscall(SYS_gettid);
+    while (!vcpus.ending) {
+        Vcpu *v;
+
+        for (guint i = 0; i < all->len; i++)
+            take_requests(all->pdata[i]);
+        v = next_in_turn(all, last);
+        if (!v) {
+            all_wait(all);
+            continue;
+        }
+        take_turn(v);
+        last = v->index;
+    }
+    machine_unlock();
+    return NULL;
+}
+
+/* icount: a timer was set that is due before the running processor has used up its budget. */
+static void run_less(void)
+{
+    if (vcpus.turn)
+        x86_request(&vcpus.turn->cpu, X86_EVENT_STOP);
+}
+
+bool vcpus_count(const Machine *m, GError **err)
+{
+    return icount_begin(&m->config.icount, run_less, err);
+}
+
+void vcpus_begin(Machine *m)
+{
+    if (is_in_turn(m)) {
+        ((Vcpu *)m->vcpus->pdata[0])->thread = g_thread_new("vcpus", turns_thread, m);
+        return;
+    }
+    for (guint i = 0; i < m->vcpus->len; i++)
+        ((Vcpu *)m->vcpus->pdata[i])->thread = g_thread_new("vcpu", vcpu_thread, m->vcpus->pdata[i]);
 }
 
 /* ---- stopping and running -------------------------------------------------------------------- */
@@ -442,9 +489,9 @@ CO void vcpus_end(Machine *m)
         kick(m->vcpus->pdata[i]);
     machine_unlock();
     for (guint i = 0; i < m->vcpus->len; i++)
-        g_thread_join(((Vcpu *)m->vcpus->pdata[i])->thread);
+        if (((Vcpu *)m->vcpus->pdata[i])->thread)
+            g_thread_join(((Vcpu *)m->vcpus->pdata[i])->thread);
     machine_lock();
-    vcpus.turn = NULL;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -496,6 +543,12 @@ static void set_up_cpu(Vcpu *v)
     x86_reset(&v->cpu);
 }
 
+/* All of one thread wait at the first one's. */
+static bool owns_wake(const Vcpu *v)
+{
+    return !v->index || !is_in_turn(v->machine);
+}
+
 Vcpu *vcpu_new(Machine *m, unsigned index, GError **err)
 {
     static const MmioOps apic = { apic_read, apic_write, 4, "apic-msi" };
@@ -503,7 +556,8 @@ Vcpu *vcpu_new(Machine *m, unsigned index, GError **err)
 
     v->machine = m;
     v->index = index;
-    v->wake = machine_cond_new();
+    v->wake = owns_wake(v) ? machine_cond_new() : ((Vcpu *)m->vcpus->pdata[0])->wake;
+    v->is_stopped = true;
     v->lapic = device_new(&m->board, &device_lapic, NULL, NULL, NULL);
     lapic_connect(v->lapic, m->lapic_bus, &lapic_cpu, v);
     set_up_cpu(v);
@@ -513,9 +567,6 @@ Vcpu *vcpu_new(Machine *m, unsigned index, GError **err)
     }
     if (index == 0)
         memory_map_add_mmio(m->board.memory, 0xfee00000, 0x1000, &apic, NULL);
-    if (icount_is_on() && !vcpus.turn)
-        vcpus.turn = v;
-    v->thread = g_thread_new("vcpu", vcpu_thread, v);
     return v;
 }
 
@@ -523,7 +574,8 @@ void vcpu_free(Vcpu *v)
 {
     accel(v)->vcpu_free(v);
     device_free(v->lapic);
-    machine_cond_free(v->wake);
+    if (owns_wake(v))
+        machine_cond_free(v->wake);
     g_free(v);
 }
 

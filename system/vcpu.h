@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Processors of the machine, a thread each. */
+/* Processors of the machine, a thread each, or one for all (MachineConfig.one_thread, -icount). */
 #ifndef SYSTEM_VCPU_H
 #define SYSTEM_VCPU_H
 
@@ -40,6 +40,8 @@ void vcpu_kept_reset(VcpuKept *k);
 
 /* Before there are processors, if instructions are to be counted: once. False with @err. */
 bool vcpus_count(const Machine *m, GError **err);
+/* Gives them threads, once all are in Machine.vcpus. They stand still at first. */
+void vcpus_begin(Machine *m);
 /* The processor's own part of machine_reset. */
 void vcpu_reset(Vcpu *v);
 /* All run from now on, or stand still when this returns. With the lock held. */

@@ -77,6 +77,13 @@ bool ring_continue(Ring *r, const RingMemory *m, uint16_t next_avail)
     return true;
 }
 
+void ring_place_legacy(Ring *r, uint64_t desc, uint32_t alignment)
+{
+    r->desc = desc;
+    r->avail = desc + DESC_SIZE * (uint64_t)r->size;
+    r->used = round_up(r->avail + avail_bytes(r), alignment);
+}
+
 /* ---- chains ---------------------------------------------------------------------------------- */
 
 /* Copied, since the driver may change it at any time. */
@@ -255,6 +262,8 @@ bool ring_wants_interrupt(Ring *r, const RingMemory *m)
         return false;
     /* What has been pushed is seen before we look. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (r->notify_on_empty && !ring_in_use(r) && load16(avail + 2) == r->next_avail)
+        return true;
     if (!r->event_index)
         return !(load16(avail) & AVAIL_NO_INTERRUPT);
     r->signalled = r->next_used;

@@ -28,7 +28,7 @@ typedef struct {
     uint64_t desc, avail, used; /* addresses; packed: table, driver's area, device's area */
     uint16_t size;              /* of the queue, up to RING_SIZE_MAX; split: a power of two */
     bool ready;
-    bool event_index, indirect, packed; /* have been agreed on */
+    bool event_index, indirect, packed, notify_on_empty; /* have been agreed on */
     bool broken;
     uint16_t next_avail;        /* the next entry of the available ring, or of the table */
     uint16_t next_used;         /* the next entry of the used ring, or of the table */
@@ -57,6 +57,11 @@ static inline RingUsed ring_used(const RingChain *c, uint32_t len)
     return (RingUsed){ c->head, c->count, len };
 }
 
+/*
+ * Where a legacy driver's split ring is, .size being set: the table at @desc, the available ring after it,
+ * the used ring at the next multiple of @alignment, a power of two.
+ */
+void ring_place_legacy(Ring *r, uint64_t desc, uint32_t alignment);
 /* Forgets all. */
 void ring_reset(Ring *r);
 /* Checks what the driver has set, and starts. False: it is broken. */

@@ -268,6 +268,7 @@ static const VirtioPart blk_part = {
 };
 
 static const VirtioType blk_type = {
+    .has_fixed_layout = true,
     .part = &blk_part,
     .id = ID,
     .queues = 1,

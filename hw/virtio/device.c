@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "hw/virtio/device.h"
+#include "system/base/guest-log.h"
 #include "util/endian.h"
 
 enum { CONFIG_MAX = 128 };
@@ -46,6 +47,8 @@ void virtio_fail(VirtioDevice *d)
 {
     if (d->status & VIRTIO_STATUS_NEEDS_RESET)
         return;
+    guest_log(GUEST_LOG_ERRORS, "%s: the driver has asked for what cannot be: the device needs a reset",
+              d->path);
     d->status |= VIRTIO_STATUS_NEEDS_RESET;
     if (d->status & VIRTIO_STATUS_DRIVER_OK)
         raise_interrupt(d, VIRTIO_INTERRUPT_CONFIG);
@@ -55,8 +58,13 @@ void virtio_fail(VirtioDevice *d)
 
 uint64_t virtio_features(const VirtioDevice *d)
 {
-    return d->type->features(d) | VIRTIO_F_INDIRECT | VIRTIO_F_EVENT_INDEX | VIRTIO_F_VERSION_1 |
-           (d->offers_packed ? VIRTIO_F_PACKED : 0);
+    uint64_t rings = VIRTIO_F_INDIRECT | VIRTIO_F_EVENT_INDEX;
+
+    if (d->is_legacy)
+        rings |= VIRTIO_F_NOTIFY_ON_EMPTY | (d->type->has_fixed_layout ? 0 : VIRTIO_F_ANY_LAYOUT);
+    else
+        rings |= VIRTIO_F_VERSION_1 | (d->offers_packed ? VIRTIO_F_PACKED : 0);
+    return d->type->features(d) | rings;
 }
 
 bool virtio_has_driver(const VirtioDevice *d)
@@ -93,12 +101,20 @@ void virtio_set_status(VirtioDevice *d, uint8_t status)
         return;
     }
     /* Features that are not there, or without the one that all drivers must take, are not accepted. */
-    if (status & ~d->status & VIRTIO_STATUS_FEATURES_OK &&
+    if (!d->is_legacy && status & ~d->status & VIRTIO_STATUS_FEATURES_OK &&
         (d->features & ~virtio_features(d) || !virtio_has(d, VIRTIO_F_VERSION_1)))
         status &= ~VIRTIO_STATUS_FEATURES_OK;
     d->status = status | (d->status & VIRTIO_STATUS_NEEDS_RESET);
     for (unsigned i = 0; i < d->queues && virtio_is_running(d); i++)
         virtio_kick(d, i);
+}
+
+void virtio_set_ring_features(const VirtioDevice *d, Ring *r)
+{
+    r->event_index = virtio_has(d, VIRTIO_F_EVENT_INDEX);
+    r->indirect = virtio_has(d, VIRTIO_F_INDIRECT);
+    r->packed = virtio_has(d, VIRTIO_F_PACKED);
+    r->notify_on_empty = virtio_has(d, VIRTIO_F_NOTIFY_ON_EMPTY);
 }
 
 void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready)
@@ -108,9 +124,7 @@ void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready)
     r->ready = false;
     if (!ready)
         return;
-    r->event_index = virtio_has(d, VIRTIO_F_EVENT_INDEX);
-    r->indirect = virtio_has(d, VIRTIO_F_INDIRECT);
-    r->packed = virtio_has(d, VIRTIO_F_PACKED);
+    virtio_set_ring_features(d, r);
     r->ready = true;
     if (r->size > d->queue_size[queue] || !ring_start(r, &d->memory)) {
         r->broken = true;

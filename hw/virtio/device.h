@@ -9,7 +9,7 @@
 #include "system/base/device.h"
 #include "virtio/ring.h"
 
-enum { VIRTIO_QUEUES_MAX = 64 };
+enum { VIRTIO_QUEUES_MAX = 64, VIRTIO_LEGACY_ALIGNMENT = 4096 };
 
 enum {
     VIRTIO_STATUS_ACKNOWLEDGE = 1, VIRTIO_STATUS_DRIVER = 2, VIRTIO_STATUS_DRIVER_OK = 4,
@@ -18,6 +18,8 @@ enum {
 
 enum { VIRTIO_INTERRUPT_RING = 1, VIRTIO_INTERRUPT_CONFIG = 2 };
 
+#define VIRTIO_F_NOTIFY_ON_EMPTY (UINT64_C(1) << 24)
+#define VIRTIO_F_ANY_LAYOUT (UINT64_C(1) << 27)
 #define VIRTIO_F_INDIRECT (UINT64_C(1) << 28)
 #define VIRTIO_F_EVENT_INDEX (UINT64_C(1) << 29)
 #define VIRTIO_F_VERSION_1 (UINT64_C(1) << 32)
@@ -37,6 +39,7 @@ typedef struct {
     void (*kick)(VirtioDevice *d, unsigned queue);
     void (*reset)(VirtioDevice *d);              /* rings are stopped already; NULL: nothing */
     const struct VirtioPart *part;               /* section.h */
+    bool has_fixed_layout;                       /* of requests, as legacy drivers are told */
 } VirtioType;
 
 struct VirtioDevice {
@@ -50,6 +53,7 @@ struct VirtioDevice {
     char *path;             /* of the transport, as it is called in migration streams */
 
     bool offers_packed;     /* property: queues may be packed */
+    bool is_legacy;         /* its driver is of before virtio 1.0 */
     bool is_paused;         /* the guest stands still: its memory is not to be touched */
     uint64_t features;      /* that the driver has accepted */
     uint8_t status, interrupts;
@@ -69,6 +73,8 @@ void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size);
 uint64_t virtio_features(const VirtioDevice *d);
 void virtio_reset(VirtioDevice *d);
 void virtio_set_status(VirtioDevice *d, uint8_t status);
+/* What was agreed on for rings. */
+void virtio_set_ring_features(const VirtioDevice *d, Ring *r);
 void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready);
 void virtio_kick(VirtioDevice *d, unsigned queue);
 uint64_t virtio_config_read(const VirtioDevice *d, unsigned offset, unsigned size);

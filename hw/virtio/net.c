@@ -13,7 +13,7 @@
 
 enum {
     ID = 1, QUEUE_SIZE = 256, CONTROL_QUEUE_SIZE = 64, RECEIVE = 0, TRANSMIT = 1, CONTROL = 2,
-    ETHERNET = 14, BATCH = 64, CHAINS_MAX = 64,
+    LEGACY_HEADER = 10, ETHERNET = 14, BATCH = 64, CHAINS_MAX = 64,
 
     CLASS_RX = 0, CLASS_MAC = 1, CLASS_VLAN = 2, CLASS_ANNOUNCE = 3, CLASS_OFFLOADS = 5,
     RX_PROMISC = 0, RX_ALLMULTI = 1, RX_ALLUNI = 2, RX_NOMULTI = 3, RX_NOUNI = 4, RX_NOBCAST = 5,
@@ -94,6 +94,12 @@ static size_t write_part(VirtioNet *s, const RingChain *c, size_t skip, Span fro
     return done;
 }
 
+/* Legacy drivers have no number of buffers in it, unless there may be several. */
+static size_t header_size(const VirtioNet *s)
+{
+    return virtio_has(&s->virtio, VIRTIO_F_VERSION_1 | F_MRG_RXBUF) ? NET_VIRTIO_HEADER : LEGACY_HEADER;
+}
+
 /* Puts chains back, the last first. */
 static void untake(VirtioNet *s, const RingUsed *used, unsigned count)
 {
@@ -114,7 +120,7 @@ static bool give(VirtioNet *s, uint8_t *header, Span frame)
 
     do {
         RingChain *c = count ? &s->next : &s->first;
-        size_t skip = count ? 0 : NET_VIRTIO_HEADER, n;
+        size_t skip = count ? 0 : header_size(s), n;
 
         if (count == CHAINS_MAX)
             return true;
@@ -135,7 +141,7 @@ static bool give(VirtioNet *s, uint8_t *header, Span frame)
         return true;
     }
     le16_put(header + 10, count);
-    ring_chain_write(&s->first, &s->virtio.memory, 0, header, NET_VIRTIO_HEADER);
+    ring_chain_write(&s->first, &s->virtio.memory, 0, header, header_size(s));
     virtio_push_all(&s->virtio, RECEIVE, used, count);
     return true;
 }
@@ -203,19 +209,33 @@ static bool net_receive(void *opaque, Span packet)
 
 /* ---- what is sent ---------------------------------------------------------------------------- */
 
+/* To a netdev that expects a whole header. */
+static bool send_with_header(VirtioNet *s, uint8_t *header, Span packet)
+{
+    g_autofree uint8_t *all = g_malloc(NET_VIRTIO_HEADER + packet.len);
+    struct iovec iov = { all, NET_VIRTIO_HEADER + packet.len };
+
+    memcpy(all, header, NET_VIRTIO_HEADER);
+    span_read(packet, all + NET_VIRTIO_HEADER);
+    return netdev_send(s->netdev, span_of_iov(&iov, 1));
+}
+
 /* Sends the chain @c. False: the netdev takes nothing now. */
 static bool send_chain(VirtioNet *s, const RingChain *c)
 {
-    uint8_t header[NET_VIRTIO_HEADER];
+    uint8_t header[NET_VIRTIO_HEADER] = { 0 };
     Span packet = span_of_iov(c->iov, c->out);
+    size_t size = header_size(s);
 
     if (!s->netdev || !(s->status & LINK_UP) || packet.len > NET_PACKET_MAX ||
-        packet.len < NET_VIRTIO_HEADER + ETHERNET)
+        packet.len < size + ETHERNET)
         return true;
-    if (netdev_has_header(s->netdev))
+    if (netdev_has_header(s->netdev) && size == NET_VIRTIO_HEADER)
         return netdev_send(s->netdev, packet);
-    span_read(span_slice(packet, 0, NET_VIRTIO_HEADER), header);
-    packet = span_slice(packet, NET_VIRTIO_HEADER, packet.len - NET_VIRTIO_HEADER);
+    span_read(span_slice(packet, 0, size), header);
+    packet = span_slice(packet, size, packet.len - size);
+    if (netdev_has_header(s->netdev))
+        return send_with_header(s, header, packet);
     if (!net_offload_is_plain(header))
         return net_offload_send(s->netdev, header, packet);
     return netdev_send(s->netdev, packet);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The layout is that of others' devices behind a memory-mapped transport of version 2 (docs/spec/
- * migration-stream.md): of 1024 queues, however few there are. Where the used ring is, the guest's memory
- * tells.
+ * The layout is that of others' devices behind a memory-mapped transport (docs/spec/migration-stream.md): of
+ * 1024 queues, however few there are. How far the used ring is, the guest's memory tells. Of the legacy
+ * version there are no registers and no rings: their place follows from that of the table.
  */
 #include "hw/virtio/section.h"
 #include "util/endian.h"
 #include "util/err.h"
+#include "util/size.h"
 #include <inttypes.h>
 #include <string.h>
 
-enum { CONFIG_MAX = 128, ALIGNMENT = 4096, QUEUES = VIRTIO_MIGRATED_QUEUES };
+enum { CONFIG_MAX = 128, QUEUES = VIRTIO_MIGRATED_QUEUES };
 
 typedef struct {
     uint32_t size, alignment;
@@ -194,9 +195,9 @@ static Ring taken(const VirtioDevice *d, unsigned n)
     return r;
 }
 
-static void save_queue(VirtioImage *i, unsigned n, const Ring *r, uint16_t queue_size)
+static void save_queue(VirtioImage *i, unsigned n, const Ring *r, uint16_t queue_size, uint32_t alignment)
 {
-    i->queue[n] = (QueueImage){ r->size, ALIGNMENT, r->desc, r->next_avail };
+    i->queue[n] = (QueueImage){ r->size, alignment, r->desc, r->next_avail };
     i->rings[n] = (RingsImage){ r->avail, r->used };
     i->default_size[n] = queue_size;
     i->registers[n] = (RegistersImage){
@@ -215,10 +216,10 @@ void virtio_section_save(const VirtioDevice *d, const VirtioRegisters *r, void *
 
     *i = (VirtioImage){
         .device_features_sel = r->device_features_sel, .driver_features_sel = r->driver_features_sel,
-        .status = d->status, .interrupts = d->interrupts, .queue_sel = r->queue_sel,
+        .page_shift = r->page_shift, .status = d->status, .interrupts = d->interrupts, .queue_sel = r->queue_sel,
         .features = d->features, .config_size = config_size(d), .queues = d->queues,
-        .has_features = true, .all_features = d->features, .has_rings = true, .has_sizes = true,
-        .is_broken = d->status & VIRTIO_STATUS_NEEDS_RESET, .broken = 1, .has_transport = true,
+        .has_features = true, .all_features = d->features, .has_rings = !d->is_legacy, .has_sizes = true,
+        .is_broken = d->status & VIRTIO_STATUS_NEEDS_RESET, .broken = 1, .has_transport = !d->is_legacy,
         .has_registers = true, .driver_features = { d->features, d->features >> 32 },
         .has_started = d->status & VIRTIO_STATUS_DRIVER_OK, .started = 1,
         .has_packed = d->offers_packed,
@@ -229,7 +230,7 @@ void virtio_section_save(const VirtioDevice *d, const VirtioRegisters *r, void *
         bool has_begun = part->has_begun && part->has_begun(d, n);
         Ring ring = has_begun ? taken(d, n) : d->ring[n];
 
-        save_queue(i, n, &ring, d->queue_size[n]);
+        save_queue(i, n, &ring, d->queue_size[n], r->alignment[n]);
     }
     if (part->save)
         part->save(d, i->part);
@@ -277,17 +278,18 @@ static bool settle_queue(VirtioDevice *d, unsigned n, GError **err)
 static bool load_queue(VirtioDevice *d, unsigned n, const VirtioImage *i, GError **err)
 {
     const QueueImage *q = &i->queue[n];
+    bool ready = d->is_legacy ? q->desc : i->registers[n].ready;
     Ring *r = &d->ring[n];
 
     ring_reset(r);
-    r->size = i->registers[n].ready ? q->size : MIN(q->size, d->queue_size[n]);
+    r->size = ready ? MIN(q->size, UINT16_MAX) : MIN(q->size, d->queue_size[n]);
     r->desc = q->desc;
     r->avail = i->rings[n].avail;
     r->used = i->rings[n].used;
-    r->event_index = virtio_has(d, VIRTIO_F_EVENT_INDEX);
-    r->indirect = virtio_has(d, VIRTIO_F_INDIRECT);
-    r->packed = virtio_has(d, VIRTIO_F_PACKED);
-    if (!i->registers[n].ready)
+    if (d->is_legacy)
+        ring_place_legacy(r, q->desc, q->alignment);
+    virtio_set_ring_features(d, r);
+    if (!ready)
         return true;
     if (r->size > d->queue_size[n] || !ring_start(r, &d->memory) ||
         !(r->packed ? load_packed(r, &i->packed[n]) : load_split(d, r, q->next_avail)))
@@ -309,17 +311,25 @@ bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image,
     if (features & ~virtio_features(d))
         return err_set(err, EINVAL, "Its driver uses features 0x%" PRIx64 ", which are not there here",
                        features & ~virtio_features(d));
-    if (i->status && (!i->has_transport || !i->has_rings))
-        return err_set(err, ENOTSUP, "Its driver uses the legacy transport, which is not there here");
+    if (i->status && d->is_legacy != (!i->has_transport || !i->has_rings))
+        return err_set(err, ENOTSUP, "Its driver uses the %s version of the transport, here it is the %s: "
+                       "use -global virtio-mmio.force-legacy=%s", d->is_legacy ? "modern" : "legacy",
+                       d->is_legacy ? "legacy" : "modern", d->is_legacy ? "off" : "on");
+    if (i->page_shift >= 32)
+        return err_set(err, EINVAL, "Its pages have 2^%" PRIu32 " bytes", i->page_shift);
     if (features & VIRTIO_F_PACKED && !i->has_packed)
         return err_set(err, EINVAL, "It uses packed queues, but their positions are missing");
-    *r = (VirtioRegisters){ i->device_features_sel, i->driver_features_sel, i->queue_sel };
+    *r = (VirtioRegisters){ i->device_features_sel, i->driver_features_sel, i->queue_sel, i->page_shift, { 0 } };
     d->features = features;
     d->status = i->status;
     d->interrupts = i->interrupts;
     d->is_paused = true;
-    for (unsigned n = 0; n < d->queues; n++)
+    for (unsigned n = 0; n < d->queues; n++) {
+        r->alignment[n] = i->queue[n].alignment;
+        if (!is_power_of_2(r->alignment[n]))
+            return err_set(err, EINVAL, "The alignment of queue %u is %" PRIu32, n, r->alignment[n]);
         if (!load_queue(d, n, i, err))
             return false;
+    }
     return !d->type->part->load || d->type->part->load(d, i->part, i->config, err);
 }

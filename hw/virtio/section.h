@@ -29,6 +29,8 @@ typedef struct VirtioPart {
 /* Registers of the transport. */
 typedef struct {
     uint32_t device_features_sel, driver_features_sel, queue_sel;
+    /* Of the legacy version. */
+    uint32_t page_shift, alignment[VIRTIO_QUEUES_MAX];
 } VirtioRegisters;
 
 /* The section of the device @d, whose .path is known. To be freed with virtio_section_free. */

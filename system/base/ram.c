@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/base/ram.h"
+#include "system/base/guest-log.h"
 #include "system/base/lock.h"
 #include "system/base/ram-log.h"
+#include <inttypes.h>
 #include <string.h>
 
 typedef struct {
@@ -148,8 +150,10 @@ uint64_t memory_map_read(const MemoryMap *map, uint64_t at, unsigned size)
             v |= memory_map_read(map, at + i, 1) << 8 * i;
         return v;
     }
-    if (!r)
+    if (!r) {
+        guest_log(GUEST_LOG_ERRORS, "read of %u bytes at 0x%" PRIx64 ": nothing is there", size, at);
         return UINT64_MAX >> (64 - 8 * size);
+    }
     if (!r->host)
         return read_registers(r, at - r->start, size);
     memcpy(&v, r->host + (at - r->start), size);
@@ -169,6 +173,9 @@ void memory_map_write(const MemoryMap *map, uint64_t at, unsigned size, uint64_t
         value = GUINT64_TO_LE(value);
         memcpy(r->host + (at - r->start), &value, size);
         ram_log_note(r->host + (at - r->start));
+    } else {
+        guest_log(GUEST_LOG_ERRORS, "write of %u bytes, 0x%" PRIx64 ", at 0x%" PRIx64 ": %s", size, value,
+                  at, r ? "it is read-only" : "nothing is there");
     }
 }
 

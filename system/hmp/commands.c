@@ -57,7 +57,9 @@ static HMP_COMMAND(hmp_info)
 static HMP_COMMAND(hmp_log)
 {
     GError *err = NULL;
-    const GPtrArray *vcpus = run_state_machine()->vcpus;
+    g_autofree char *unseen = NULL;
+    const Machine *m = run_state_machine();
+    const GPtrArray *vcpus = m->vcpus;
 
     if (!strcmp(a->text[0], "help")) {
         log_describe_items(h->out);
@@ -68,6 +70,10 @@ static HMP_COMMAND(hmp_log)
         for (guint i = 0; i < vcpus->len; i++)
             x86_forget_code(vcpu_cpu(vcpus->pdata[i]));
     run_state_release();
+    unseen = log_unseen(m->config.accel);
+    if (unseen)
+        g_string_append_printf(h->out, "Nothing will be seen of '%s': the accelerator '%s' does not tell\n",
+                               unseen, m->config.accel->name);
     hmp_error(h, err);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Control, debug and model-specific registers, CPUID, the time stamp counter, random numbers. */
 #include "target/x86/execute.h"
+#include "target/x86/log.h"
 #include "target/x86/segment.h"
 #include <unistd.h>
 
@@ -10,6 +11,12 @@ static void G_GNUC_NORETURN refuse(X86Cpu *cpu)
 }
 
 /* ---- control registers ----------------------------------------------------------------------- */
+
+static void tell_paging(const X86Cpu *cpu)
+{
+    if (x86_logs(X86_LOG_PAGING))
+        x86_log_hook->paging(cpu);
+}
 
 static void set_cr0(X86Cpu *cpu, uint64_t v)
 {
@@ -37,6 +44,7 @@ static void set_cr0(X86Cpu *cpu, uint64_t v)
     if (changed & (X86_CR0_PG | X86_CR0_PE | X86_CR0_WP))
         x86_tlb_flush(cpu);
     x86_update_mode(cpu);
+    tell_paging(cpu);
 }
 
 static void set_cr3(X86Cpu *cpu, uint64_t v)
@@ -51,6 +59,7 @@ static void set_cr3(X86Cpu *cpu, uint64_t v)
         !x86_load_pdptes(cpu, v))
         refuse(cpu);
     cpu->cr3 = v;
+    tell_paging(cpu);
     x86_leave_address_space(cpu);
     if (keep)
         return;
@@ -98,6 +107,7 @@ static void set_cr4(X86Cpu *cpu, uint64_t v)
     if (changed & (X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PCIDE | X86_CR4_SMEP |
                    X86_CR4_SMAP))
         x86_tlb_flush(cpu);
+    tell_paging(cpu);
 }
 
 EXEC(mov_to_cr)

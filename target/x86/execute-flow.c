@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Far transfers, software interrupts, system calls, and the flags that need privilege. */
 #include "target/x86/execute.h"
+#include "target/x86/log.h"
 #include "target/x86/segment.h"
 
 /* ---- far transfers --------------------------------------------------------------------------- */
@@ -20,12 +21,19 @@ static uint64_t far_pointer(X86Cpu *cpu, const X86Insn *in, uint16_t *selector)
     return x86_load(cpu, in->mem.segment, offset, in->operand_size);
 }
 
+static void tell_far(const X86Cpu *cpu, const char *name)
+{
+    if (x86_logs(X86_LOG_FAR))
+        x86_log_hook->far(cpu, name);
+}
+
 EXEC(ljmp)
 {
     uint16_t selector;
     uint64_t offset = far_pointer(cpu, in, &selector);
 
     x86_far_jump(cpu, selector, offset, in->operand_size);
+    tell_far(cpu, "ljmp");
 }
 
 EXEC(lcall)
@@ -34,16 +42,19 @@ EXEC(lcall)
     uint64_t offset = far_pointer(cpu, in, &selector);
 
     x86_far_call(cpu, selector, offset, in->operand_size);
+    tell_far(cpu, "lcall");
 }
 
 EXEC(lret)
 {
     x86_far_return(cpu, in->operand_size, in->operands ? in->imm : 0);
+    tell_far(cpu, "lret");
 }
 
 EXEC(iret)
 {
     x86_interrupt_return(cpu, in->operand_size);
+    tell_far(cpu, "iret");
 }
 
 /* ---- software interrupts --------------------------------------------------------------------- */

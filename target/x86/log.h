@@ -10,6 +10,8 @@ enum {
     X86_LOG_BLOCKS = 2,  /* .block: each time the loop goes to a block, or to one instruction */
     X86_LOG_NOCHAIN = 4, /* blocks go back to the loop, not to each other */
     X86_LOG_INT = 8,     /* .delivered */
+    X86_LOG_PAGING = 16, /* .paging: CR0, CR3 or CR4 was written */
+    X86_LOG_FAR = 32,    /* .far */
 };
 
 /* All on the processor's thread, with its registers in @cpu. */
@@ -17,6 +19,9 @@ typedef struct {
     void (*translated)(const X86Cpu *cpu, const uint8_t *code, size_t len); /* at RIP */
     void (*block)(const X86Cpu *cpu);
     void (*delivered)(const X86Cpu *cpu, const X86Exception *e); /* it is about to be */
+    void (*paging)(const X86Cpu *cpu); /* it was written */
+    /* A far jump, call or return, @name, goes to the new CS at X86Cpu.next. */
+    void (*far)(const X86Cpu *cpu, const char *name);
 } X86LogHook;
 
 /*

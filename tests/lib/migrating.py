@@ -1,24 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Emulators whose guest (tests/system/guests/pages.c) checks its memory all the time, counts, and moves."""
-import json
 import pathlib
 import re
 import subprocess
-import time
 
 from cases import BUILD
-from guests import EMULATOR, build
-from qmp import PATIENCE, Reader, Talker
+from emulator import Emulator, wait_for
+from guests import build
 
 TOOL = BUILD / 'qemu-migrate'
-MACHINE = ('-M', 'microvm', '-display', 'none', '-nodefaults', '-qmp', 'stdio')
-
-
-def wait_for(happened):
-    end = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < end, 'it does not happen'
-        time.sleep(0.01)
 
 
 def rounds(text):
@@ -26,34 +16,13 @@ def rounds(text):
     return [int(n, 16) for n in re.findall(r'round (?:0x)?([0-9a-f]+)\n', text)]
 
 
-class Emulator(Talker):
-    """An emulator with QMP on its standard streams, whose guest prints to a file."""
+class Mover(Emulator):
+    """An emulator whose guest prints to the file @name.txt."""
 
-    def __init__(self, name, *options, program=EMULATOR, accel='tcg', **more):
+    def __init__(self, name, *options, **more):
         self.printed = pathlib.Path(name + '.txt')
         self.printed.write_text('')
-        self.process = subprocess.Popen(
-            [program, *MACHINE, '-accel', accel, '-m', '64', '-serial', f'file:{self.printed}',
-             *map(str, options)],
-            bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
-        self.reader = Reader(self.process.stdout.fileno())
-        self.events = []
-        self.greet()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.communicate()
-
-    def send(self, data):
-        self.process.stdin.write(data)
-
-    def ask(self, text, resync=False):
-        lines = super().ask(text, resync)
-        self.events += [e for e in map(json.loads, lines) if 'event' in e]
-        return lines
+        super().__init__('-m', '64', '-serial', f'file:{self.printed}', *options, stderr=subprocess.PIPE, **more)
 
     def rounds(self):
         return rounds(self.printed.read_text())
@@ -61,9 +30,6 @@ class Emulator(Talker):
     def await_rounds(self, more=2):
         seen = len(self.rounds())
         wait_for(lambda: len(self.rounds()) >= seen + more)
-
-    def state(self):
-        return self.answer('query-status')['status']
 
     def status(self):
         return self.answer('query-migrate').get('status')
@@ -91,11 +57,11 @@ class Emulator(Talker):
 
 
 def source(*options, name='source', **more):
-    return Emulator(name, '-kernel', build('pages'), *options, **more)
+    return Mover(name, '-kernel', build('pages'), *options, **more)
 
 
 def target(uri, *options, name='target', **more):
-    return Emulator(name, '-kernel', build('pages'), '-incoming', uri, *options, **more)
+    return Mover(name, '-kernel', build('pages'), '-incoming', uri, *options, **more)
 
 
 def check_moved(*way):

@@ -8,15 +8,16 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, main, require
+from emulator import wait_for
 from guests import EXIT, REFERENCE_EMULATOR, all_ok, build, emulate
-from migrating import Emulator, wait_for
+from migrating import Mover
 
 MIB = 1 << 20
 BALLOON = ('-device', 'virtio-balloon-device,id=b')
 MODERN = ('-global', 'virtio-mmio.force-legacy=false')
 
 
-class Follower(Emulator):
+class Follower(Mover):
     """A guest of 64 MiB that follows its balloon, of up to 32 MiB."""
 
     def __init__(self, name, *options, **more):
@@ -90,7 +91,7 @@ def memory_comes_back_and_goes_again():
 
 @case
 def a_machine_without_one_says_so():
-    with Emulator('none', '-S') as guest:
+    with Mover('none', '-S') as guest:
         for command in {'execute': 'query-balloon'}, {'execute': 'balloon', 'arguments': {'value': MIB}}:
             reply = guest.answer(command['execute'], **command.get('arguments', {}))
             assert reply == {'class': 'DeviceNotActive',

@@ -7,30 +7,23 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, io, main, require, run
+from emulator import Emulator
 from guests import EMULATOR, REFERENCE_EMULATOR
-from qmp import PATIENCE, Reader, Talker, masked, request
+from qmp import PATIENCE, masked, request
 
-MACHINE = ('-M', 'microvm', '-accel', 'tcg', '-display', 'none', '-nodefaults', '-qmp', 'stdio', '-S', '-m', '64')
 DISK = ('-drive', 'if=none,id=d,file=d.qcow2,format=qcow2', '-device', 'virtio-blk-device,drive=d')
 ENDS = 'BLOCK_JOB_COMPLETED', 'BLOCK_JOB_CANCELLED'
 
 
-class Emulator(Talker):
+class Worker(Emulator):
     def __init__(self, program):
-        self.process = subprocess.Popen([program, *MACHINE, *DISK], bufsize=0, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE)
-        self.reader = Reader(self.process.stdout.fileno())
-        self.greet()
+        super().__init__('-S', '-m', '64', *DISK, program=program)
         self.told = []
         self.begun = 0    # where what the present job tells begins
-
-    def send(self, data):
-        self.process.stdin.write(data)
 
     def take(self, line):
         line = re.sub(r'"timestamp": \{[^}]*\}, ', '', masked(line))
@@ -74,7 +67,7 @@ def both(session, targets):
     for name, program in (('ours', EMULATOR), ('theirs', REFERENCE_EMULATOR)):
         images(name)
         os.chdir(name)
-        e = Emulator(program)
+        e = Worker(program)
         try:
             session(e)
             told.append(e.end())
@@ -161,7 +154,7 @@ def what_cannot_be_done_is_refused_with_the_same_class():
 def the_target_is_closed_when_the_job_has_ended():
     images('i')
     os.chdir('i')
-    e = Emulator(EMULATOR)
+    e = Worker(EMULATOR)
     try:
         backup()(e)
         run(str(pathlib.Path(EMULATOR).parent / 'qemu-io'), '-f', 'qcow2', '-c', 'write 0 64k', 'x')

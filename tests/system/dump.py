@@ -11,8 +11,9 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require, run
+from emulator import wait_for
 from guests import EMULATOR, REFERENCE_EMULATOR
-from migrating import Emulator, source, wait_for
+from migrating import Mover, source
 from qmp import PATIENCE
 
 DISK = ('-drive', 'if=none,id=a,file=a.qcow2,format=qcow2', '-device', 'virtio-blk-device,drive=a')
@@ -85,7 +86,7 @@ def a_guest_in_real_mode_is_dumped_as_the_reference_does():
     require(bios.exists(), 'no firmware')
     cores = []
     for program in EMULATOR, REFERENCE_EMULATOR:
-        with Emulator('guest', '-S', '-bios', bios, program=program) as e:
+        with Mover('guest', '-S', '-bios', bios, program=program) as e:
             cores.append(dump(e, 'core'))
             os.remove('core')
     ours, theirs = cores

@@ -11,9 +11,10 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import case, main, require, run
-from guests import EMULATOR, build
-from qmp import PATIENCE, wait_for
+from cases import case, img, main, require, run
+from guests import EMULATOR, build, emulate
+from migrating import source
+from qmp import PATIENCE, request, wait_for
 
 
 @contextlib.contextmanager
@@ -122,12 +123,45 @@ def a_running_guest_is_interrupted_and_goes_on():
 
 
 @case
+def a_device_that_is_taken_already_ends_the_start():
+    said = emulate('-S', '-chardev', 'null,id=c', '-serial', 'chardev:c', '-gdb', 'chardev:c', code=1)
+    assert "-gdb: " in said.stderr, said
+    said = emulate('-S', '-gdb', 'unix:/absent/x', code=1)
+    assert '-gdb: ' in said.stderr and '/absent/x' in said.stderr, said
+
+
+@case
 def processors_are_threads_and_the_monitor_answers():
     with guest('-S', cpus=3):
         said = gdb('info threads', 'thread 2', 'print/x $pc', 'monitor info status', 'monitor info cpus')
     assert all(f'CPU#{i}' in said for i in range(3)), said
     assert '[Switching to thread 2' in said and 'VM status: paused (debug)' in said or \
         'VM status: paused (prelaunch)' in said, said
+
+
+@case
+def a_guest_that_is_being_saved_does_not_go_on():
+    img('create', '-q', '-f', 'qcow2', 'a.qcow2', '8M')
+    with source('-gdb', 'unix:gdb.sock', '-object', 'throttle-group,id=slow,x-bps-write=1000000', '-blockdev',
+                'throttle,node-name=t,throttle-group=slow,file.driver=file,file.filename=a.qcow2',
+                '-blockdev', 'qcow2,node-name=a,file=t') as e, socket.socket(socket.AF_UNIX) as c:
+        e.await_rounds()
+        c.settimeout(PATIENCE)
+        c.connect('gdb.sock')
+        assert packet(c, '?').startswith('T05')
+        c.sendall(b'$vCont;c#a8')
+        e.await_rounds()
+        seen = len(e.rounds())
+        e.send(request('snapshot-save', job_id='j', tag='x', vmstate='a', devices=['a']).encode() + b'\n')
+        assert receive(c).startswith('T02thread:01')
+        assert packet(c, 'vCont;c') == 'E16' and packet(c, 'vCont;s') == 'E16'
+        assert len(e.rounds()) <= seen + 2
+        e.ask(request('query-name'))    # comes after the answer to the command before
+        wait_until(lambda: e.answer('query-jobs')[0]['status'] == 'concluded')
+        assert 'error' not in e.answer('query-jobs')[0]
+        e.await_rounds()
+        wanted = e.rounds()
+        assert wanted == list(range(1, len(wanted) + 1)), wanted
 
 
 main('gdb', 'system')

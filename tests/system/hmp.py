@@ -13,34 +13,11 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, main, require
+from emulator import Emulator
 from guests import EMULATOR, REFERENCE_EMULATOR, build
-from qmp import PATIENCE, Reader, Talker, request, wait_for
+from qmp import PATIENCE, wait_for
 
 MACHINE = ('-M', 'microvm', '-display', 'none', '-nodefaults')
-
-
-class Emulator(Talker):
-    def __init__(self, *options, program=EMULATOR):
-        self.process = subprocess.Popen([program, *MACHINE, '-accel', 'tcg', '-qmp', 'stdio',
-                                         *map(str, options)], bufsize=0, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE)
-        self.reader = Reader(self.process.stdout.fileno())
-        self.greet()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.communicate()
-
-    def send(self, data):
-        self.process.stdin.write(data)
-
-    def say(self, line):
-        """What the monitor answers to @line."""
-        answer = self.answer('human-monitor-command', command_line=line)
-        return answer if isinstance(answer, str) else f"Error: {answer['desc']}"
 
 
 def masked(text):

@@ -68,6 +68,12 @@ def processors_start_in_their_turn():
 
 
 @case
+def time_goes_on_when_a_processor_that_had_its_turn_may_not_run():
+    for sleep in 'on', 'off':
+        all_ok(run_guest('alone', '-smp', '2', '-m', '64', '-cpu', 'max', '-icount', f'shift=2,sleep={sleep}'))
+
+
+@case
 def values_that_cannot_be_are_refused():
     for text, what in (('shift=11', 'Invalid shift value'), ('shift=x', 'Invalid shift value'),
                        ('shift=', 'Invalid shift value'), ('shift=-1', 'Invalid shift value'),

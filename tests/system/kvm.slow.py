@@ -14,9 +14,10 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 import emulated_host
 from cases import BUILD, case, main
+from emulator import wait_for
 from guests import build, run_guest
 from linux_guest import boot, ramdisk
-from migrating import Emulator, check_moved, source, target, wait_for
+from migrating import Mover, check_moved, source, target
 
 KVM = ('-accel', 'kvm')
 TIMEOUT = 900
@@ -104,7 +105,7 @@ def linux_boots_and_powers_off():
 
 
 def linux(name, kernel, *options):
-    return Emulator(name, '-m', '128', '-smp', '2', '-cpu', 'qemu64', '-kernel', kernel, '-initrd', 'initrd',
+    return Mover(name, '-m', '128', '-smp', '2', '-cpu', 'qemu64', '-kernel', kernel, '-initrd', 'initrd',
                     '-append', 'console=ttyS0 quiet panic=-1', *options, accel='kvm')
 
 

@@ -3,11 +3,14 @@
 """The log of processors (-d)."""
 import pathlib
 import re
+import struct
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, main, run
-from guests import EMULATOR, emulate, run_guest
+from emulator import Emulator
+from guests import EMULATOR, EXIT, emulate, run_guest
 from migrating import source
 
 
@@ -53,6 +56,43 @@ def registers_are_shown_before_blocks_and_resets():
 
 
 @case
+def far_jumps_and_registers_of_paging_are_shown():
+    # At FFFFFFF0h a jump to E000h; there CR0 is written, a far jump follows, and the end.
+    image = bytearray(0x10000)
+    image[0xfff0:0xfff3] = b'\xe9' + struct.pack('<h', 0xe000 - 0xfff3)
+    code = bytes.fromhex('0f20c0 0f22c0 ea0be000f0 31c0 66e7f4 f4')
+    image[0xe000:0xe000 + len(code)] = code
+    pathlib.Path('bios').write_bytes(image)
+    emulate('-bios', 'bios', '-m', '64', *EXIT, '-d', 'mmu,pcall', '-D', 'log', code=1)
+    text = pathlib.Path('log').read_text()
+    assert re.search('(?m)^CPU 0: CR0=[0-9a-f]{8} CR3=0{16} CR4=0{8} EFER=0{16} pc=0*(ffff|f)e003$', text), text
+    assert re.search('(?m)^CPU 0: ljmp to f000:0{12}e00b cpl=0\nEAX=', text), text
+
+
+@case
+def what_guests_do_wrong_is_shown():
+    options = ('-m', '64', '-blockdev', 'null-co,node-name=d,size=1M,read-zeroes=on', '-device',
+               'virtio-blk-device,drive=d,serial=Ferry', '-D', 'log')
+    run_guest('virtio', *options, '-d', 'guest_errors')
+    text = pathlib.Path('log').read_text()
+    for what in 'there is no queue 5', 'there is no queue 7 to notify', 'the device needs a reset':
+        assert f'virtio-mmio@00000000feb02e00: {what}' in text or what in text, (what, text)
+    assert run_guest('virtio', *options, '-d', 'int') and 'no queue' not in pathlib.Path('log').read_text()
+
+
+@case
+def an_accelerator_that_does_not_tell_is_named():
+    with Emulator('-S', '-d', 'int,cpu_reset,guest_errors', '-D', 'log', accel='qtest',
+                  stderr=subprocess.PIPE) as e:
+        assert "'int': the accelerator 'qtest'" in e.say('log int')
+        assert e.say('log cpu_reset') == ''
+        e.process.kill()
+        said = e.process.stderr.read().decode()
+    assert "warning: -d: nothing will be seen of 'int'" in said, said
+    assert 'warning' not in emulate('-M', 'none', '-d', 'nonsense', code=1).stderr
+
+
+@case
 def a_filter_shows_only_what_is_there():
     def shown(ranges):
         return {int(at, 16) for at in re.findall(r'(?m)^IN: \n0x([0-9a-f]+):', log('in_asm', '-dfilter', ranges))}
@@ -81,7 +121,7 @@ def the_monitor_turns_it_on_and_off():
 
 @case
 def what_is_not_there_is_refused_by_name():
-    for items, what in (('op', "'op' is not there"), ('int,mmu', "'mmu' is not there"), ('x', "no log item 'x'")):
+    for items, what in (('op', "'op' is not there"), ('int,page', "'page' is not there"), ('x', "no log item 'x'")):
         assert what in emulate('-d', items, code=1).stderr
     for ranges in '', 'x', '1', '5..3', '1+', '1+x', '0x10..-1':
         assert 'is no range' in emulate('-dfilter', ranges, code=1).stderr, ranges

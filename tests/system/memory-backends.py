@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Memory of guests that objects describe (-object memory-backend-*), and -mem-path."""
+import contextlib
+import os
 import pathlib
-import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import case, main, require
+from cases import case, main, require, run
+from emulator import Emulator, wait_for
 from guests import EMULATOR, REFERENCE_EMULATOR, all_ok, build, emulate, run_guest
 from migrating import check_moved, source, target
-from qmp import Reader, Talker
 
 OBJECTS = {
     'ram': 'memory-backend-ram,id=m,size=64M', 'shared': 'memory-backend-ram,id=m,size=64M,share=on',
@@ -19,27 +20,6 @@ OBJECTS = {
     'memfd': 'memory-backend-memfd,id=m,size=64M,dump=off,merge=off',
     'lazy': 'memory-backend-ram,id=m,size=64M,reserve=off',
 }
-
-
-class Machine(Talker):
-    """An emulator with QMP on its standard input and output, whose guest does not run."""
-
-    def __init__(self, *options, program=EMULATOR):
-        self.process = subprocess.Popen(
-            [program, '-M', 'microvm', '-accel', 'tcg', '-display', 'none', '-nodefaults', '-S', '-qmp',
-             'stdio', *options], bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.reader = Reader(self.process.stdout.fileno())
-        self.greeting = self.greet()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.communicate()
-
-    def send(self, data):
-        self.process.stdin.write(data)
 
 
 @case
@@ -54,7 +34,7 @@ def objects_are_shown_as_the_reference_shows_them():
     for text in OBJECTS.values():
         seen = []
         for program in EMULATOR, REFERENCE_EMULATOR:
-            with Machine('-object', text, '-machine', 'memory-backend=m', program=program) as m:
+            with Emulator('-S', '-object', text, '-machine', 'memory-backend=m', program=program) as m:
                 seen.append((m.answer('query-memdev'),
                              m.answer('query-memory-size-summary'),
                              m.answer('human-monitor-command', command_line='info memdev')))
@@ -89,22 +69,71 @@ def preallocated_memory_is_there_at_once():
     for options in (('-object', 'memory-backend-ram,id=m,size=64M,prealloc=on', '-machine',
                      'memory-backend=m'), ('-m', '64', '-mem-prealloc'),
                     ('-m', '64', '-mem-prealloc', '-mem-path', '.')):
-        with Machine(*options) as m:
+        with Emulator('-S', *options) as m:
             assert resident(m.process.pid, 'VmRSS') >= 64 << 20, options
             assert m.answer('query-memdev')[0]['prealloc'], options
-    with Machine('-m', '64') as m:
+    with Emulator('-S', '-m', '64') as m:
         assert resident(m.process.pid, 'VmRSS') < 60 << 20
 
 
 @case
 def used_memory_stays_and_other_memory_comes_and_goes():
-    with Machine('-object', OBJECTS['ram'], '-machine', 'memory-backend=m') as m:
+    with Emulator('-S', '-object', OBJECTS['ram'], '-machine', 'memory-backend=m') as m:
         assert m.answer('query-memory-size-summary')['base-memory'] == 64 << 20
         assert 'in use' in m.answer('object-del', id='m')['desc']
         m.answer('object-add', qom_type='memory-backend-ram', id='other', size=1 << 20)
         assert {d['id'] for d in m.answer('query-memdev')} == {'m', 'other'}
         m.answer('object-del', id='other')
         assert len(m.answer('query-memdev')) == 1
+
+
+HUGE = pathlib.Path('/sys/kernel/mm/hugepages/hugepages-2048kB')
+
+
+@contextlib.contextmanager
+def huge_pages(count):
+    """So many huge pages of 2 MiB are free meanwhile."""
+    number, free = HUGE / 'nr_hugepages', HUGE / 'free_hugepages'
+    require(os.geteuid() == 0, 'only root can reserve huge pages')
+    require(number.exists(), 'the host has no huge pages of 2 MiB')
+    before = int(number.read_text())
+    try:
+        number.write_text(str(before + count))
+    except OSError as e:
+        require(False, f'huge pages cannot be reserved: {e.strerror}')
+    try:
+        require(int(free.read_text()) >= count, 'the host has no memory for huge pages')
+        yield
+    finally:
+        number.write_text(str(before))
+
+
+@case
+def huge_pages_are_a_guests_memory():
+    use = '-machine', 'memory-backend=m', '-object'
+    huge = 'memory-backend-memfd,id=m,size=64M,hugetlb=on,hugetlbsize=2M'
+    with huge_pages(72):
+        all_ok(run_guest('devices', '-cpu', 'max', *use, huge), 50)
+        with source(*use, huge) as a, target('unix:m.sock', *use, OBJECTS['ram']) as b:
+            wait_for(lambda: 'Private_Hugetlb' in pathlib.Path(f'/proc/{a.process.pid}/smaps_rollup').read_text())
+            a.await_rounds()
+            a.migrate('unix:m.sock')
+            check_moved(a, b)
+        said = emulate('-object', huge.replace('64M', '65M'), code=1).stderr
+        assert 'multiple of 0x200000' in said, said
+        said = emulate('-object', huge.replace('64M', '8192M'), '-S', code=1).stderr
+        assert "'m'" in said and 'Cannot allocate memory' in said, said
+
+
+@case
+def huge_pages_are_mounted_files():
+    with huge_pages(40):
+        pathlib.Path('huge').mkdir()
+        run('mount', '-t', 'hugetlbfs', '-o', 'pagesize=2M', 'none', 'huge')
+        try:
+            all_ok(run_guest('devices', '-cpu', 'max', '-m', '64', '-mem-path', 'huge', '-mem-prealloc'), 50)
+        finally:
+            run('umount', 'huge')
 
 
 @case

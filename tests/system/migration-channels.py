@@ -10,8 +10,9 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, main, require
 from certificates import make_certificate
+from emulator import wait_for
 from guests import REFERENCE_EMULATOR
-from migrating import check_moved, source, target, wait_for
+from migrating import check_moved, source, target
 from qmp import PATIENCE
 
 

@@ -10,8 +10,9 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, main
+from emulator import MACHINE, wait_for
 from guests import EMULATOR, build
-from migrating import MACHINE, TOOL, Emulator, wait_for
+from migrating import TOOL, Mover
 from this_run import SHARE, SLOWER
 
 CHANGES = int(os.environ.get('FERRY_CHANGES', 10000 // SHARE))
@@ -43,7 +44,7 @@ def changed(data, devices, r):
 @case
 def every_change_is_refused_or_survived():
     options = ('-m', '8', '-smp', '2', *DEVICES[4:], '-kernel', build('end'), '-append', 'ticks')
-    with Emulator('source', *options) as a:
+    with Mover('source', *options) as a:
         wait_for(lambda: 'tick' in a.printed.read_text())
         a.answer('stop')
         a.migrate('file:saved')

@@ -10,20 +10,20 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require
+from emulator import wait_for
 from guests import EMULATOR, REFERENCE_EMULATOR, build
-from migrating import Emulator, check_moved, wait_for
+from migrating import Mover, check_moved, source, target
 from qmp import PATIENCE
 
-MODERN = ('-global', 'virtio-mmio.force-legacy=false')
+VERSIONS = {word: ('-global', f'virtio-mmio.force-legacy={word}') for word in ('on', 'off')}
 COUNTED = '.' * 24 + r'([0-9a-f]{8})\n'
 
 
-class User(Emulator):
-    """An emulator @name whose guest uses devices; @packed: 'on' or 'off'."""
+class User(Mover):
+    """An emulator @name whose guest uses devices; @packed and @legacy: 'on' or 'off'."""
 
-    def __init__(self, name, *options, packed='off', disk='disk', port=None, **more):
+    def __init__(self, name, *options, packed='off', legacy='off', disk='disk', port=None, **more):
         self.console, self.port = f'{name}.console', pathlib.Path(f'{name}.port')
-        options = MODERN + options if more.get('program') == REFERENCE_EMULATOR else options
         end = f',packed={packed}'
         super().__init__(
             name, '-kernel', build('moving'),
@@ -34,7 +34,8 @@ class User(Emulator):
             '-device', 'virtconsole,chardev=c0', '-chardev', port or f'file,path={self.port},id=c1',
             '-device', 'virtserialport,chardev=c1,name=count,nr=1',
             '-device', 'virtio-scsi-device' + end,
-            '-drive', f'if=none,id=d,file={disk},format=raw', '-device', 'scsi-hd,drive=d', *options, **more)
+            '-drive', f'if=none,id=d,file={disk},format=raw', '-device', 'scsi-hd,drive=d', *VERSIONS[legacy],
+            *options, **more)
 
     def check_console(self):
         """What is typed on the console is echoed."""
@@ -72,24 +73,26 @@ def start(packed, **more):
     return guest
 
 
-def move_to_ours(packed):
-    with start(packed) as a, User('target', '-incoming', 'unix:m.sock', packed=packed) as b:
+def move_to_ours(packed, legacy='off'):
+    with start(packed, legacy=legacy) as a, \
+            User('target', '-incoming', 'unix:m.sock', packed=packed, legacy=legacy) as b:
         a.await_rounds()
         a.check_console()
         a.migrate('unix:m.sock')
         check_devices(a, b)
 
 
-def move_to_the_reference_and_back(packed):
+def move_to_the_reference_and_back(packed, legacy='off'):
     require(REFERENCE_EMULATOR.exists(), 'no reference')
-    with start(packed) as a:
+    with start(packed, legacy=legacy) as a:
         a.await_rounds()
         a.migrate('exec:cat >there')
-        with User('there', '-incoming', 'exec:cat there', packed=packed, program=REFERENCE_EMULATOR) as b:
+        with User('there', '-incoming', 'exec:cat there', packed=packed, legacy=legacy,
+                  program=REFERENCE_EMULATOR) as b:
             check_devices(a, b)
             b.answer('stop')
             b.migrate('exec:cat >back')
-            with User('again', '-incoming', 'exec:cat back', packed=packed) as c:
+            with User('again', '-incoming', 'exec:cat back', packed=packed, legacy=legacy) as c:
                 wait_for(lambda: c.state() == 'paused')
                 assert c.answer('cont') == {}
                 check_devices(a, b, c)
@@ -98,6 +101,31 @@ def move_to_the_reference_and_back(packed):
 @case
 def cards_consoles_and_disks_are_used_while_the_guest_moves():
     move_to_ours('off')
+
+
+@case
+def a_card_without_a_driver_moves():
+    card = ('-netdev', 'hubport,hubid=0,id=n', '-device', 'virtio-net-device,netdev=n')
+    with source(*card) as a, target('unix:m.sock', *card) as b:
+        a.await_rounds()
+        a.migrate('unix:m.sock')
+        check_moved(a, b)
+
+
+@case
+def they_are_used_by_legacy_drivers():
+    move_to_ours('off', 'on')
+    with start('off', legacy='on') as a:
+        a.await_rounds()
+        a.migrate('exec:cat >there')
+    with User('target', '-incoming', 'exec:cat there') as b:
+        assert b.process.wait(PATIENCE) == 1
+        assert 'force-legacy=on' in b.process.stderr.read().decode()
+
+
+@case
+def they_go_to_the_reference_and_back_by_legacy_drivers():
+    move_to_the_reference_and_back('off', 'on')
 
 
 @case

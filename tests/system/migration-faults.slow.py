@@ -14,7 +14,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, main
-from migrating import check_moved, source, target, wait_for
+from emulator import wait_for
+from migrating import check_moved, source, target
 
 MODES = ('return-path',), ('return-path', 'multifd')
 

@@ -8,8 +8,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import IMG, case, main, require, run
+from emulator import wait_for
 from guests import REFERENCE_EMULATOR
-from migrating import Emulator, check_moved, source, target, wait_for
+from migrating import Mover, check_moved, source, target
 
 # What no migration of ours does: everything that postcopy, RDMA, COLO and storage migration bring.
 ABSENT = {'rdma-pin-all', 'zero-blocks', 'compress', 'postcopy-ram', 'x-colo', 'release-ram', 'block',
@@ -19,7 +20,7 @@ ABSENT = {'rdma-pin-all', 'zero-blocks', 'compress', 'postcopy-ram', 'x-colo', '
 
 @case
 def all_capabilities_are_known_and_those_absent_are_refused_by_name():
-    with Emulator('a', '-S') as a:
+    with Mover('a', '-S') as a:
         names = [c['capability'] for c in a.answer('query-migrate-capabilities')]
         assert len(names) == 21 and ABSENT < set(names), names
         for name in names:
@@ -46,7 +47,7 @@ VALUES = [('compress_level', 10), ('compress_threads', 0), ('decompress_threads'
 @case
 def parameters_are_the_references():
     require(REFERENCE_EMULATOR.exists(), 'no reference')
-    with Emulator('a', '-S') as a, Emulator('b', '-S', program=REFERENCE_EMULATOR) as b:
+    with Mover('a', '-S') as a, Mover('b', '-S', program=REFERENCE_EMULATOR) as b:
         assert a.answer('query-migrate-capabilities') == b.answer('query-migrate-capabilities')
         for name, value in VALUES:
             said = [side.answer('migrate-set-parameters', **{name: value}) for side in (a, b)]
@@ -58,7 +59,7 @@ def parameters_are_the_references():
 
 @case
 def parameters_of_what_is_absent_keep_their_values():
-    with Emulator('a', '-S') as a:
+    with Mover('a', '-S') as a:
         for name, same, other in (('announce_rounds', 5, 6), ('compress_level', 1, 2),
                                   ('max_postcopy_bandwidth', 0, 1), ('block_incremental', False, True)):
             assert a.answer('migrate-set-parameters', **{name: same}) == {}

@@ -7,8 +7,9 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require, run
+from emulator import MACHINE, wait_for
 from guests import EMULATOR, REFERENCE_EMULATOR
-from migrating import MACHINE, check_moved, source, target, wait_for
+from migrating import check_moved, source, target
 
 
 @case

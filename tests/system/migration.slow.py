@@ -12,7 +12,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import IMG, case, main, run
-from migrating import check_moved, source, target, wait_for
+from emulator import wait_for
+from migrating import check_moved, source, target
 
 
 @case

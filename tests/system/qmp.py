@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """QMP of the emulator: sessions beside the reference's, and what a guest has to do with it."""
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -13,47 +12,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require, run
+from emulator import Emulator
 from guests import EMULATOR, EXIT, REFERENCE_EMULATOR, build
-from qmp import PATIENCE, Client, Reader, Talker, masked, request, wait_for
-
-MACHINE = ('-M', 'microvm', '-accel', 'tcg', '-display', 'none', '-nodefaults', '-qmp', 'stdio')
-
-
-class Emulator(Talker):
-    """An emulator with QMP on its standard input and output."""
-
-    def __init__(self, *options, program=EMULATOR):
-        self.process = subprocess.Popen([program, *MACHINE, *map(str, options)], bufsize=0,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.reader = Reader(self.process.stdout.fileno())
-        self.greeting = self.greet()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.communicate()
-
-    def send(self, data):
-        self.process.stdin.write(data)
-
-    def go(self):
-        """Lets the guest run."""
-        self.send(request('cont').encode() + b'\n')
-
-    def until(self, name):
-        """The data of the next event @name; answers and other events are passed over."""
-        while True:
-            line = self.reader.line()
-            assert line is not None, f'no event {name}'
-            message = json.loads(line)
-            if message.get('event') == name:
-                return message.get('data')
-
-    def code(self):
-        return self.process.wait(PATIENCE)
-
+from qmp import PATIENCE, Client, Reader, masked, request, wait_for
 
 def all_masked(lines):
     return [re.sub(r'"thread-id": \d{2,}', '"thread-id": 1', masked(line)) for line in lines]

@@ -8,8 +8,9 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require, run
+from emulator import MACHINE, wait_for
 from guests import EMULATOR, REFERENCE_EMULATOR
-from migrating import MACHINE, Emulator, source, wait_for
+from migrating import Mover, source
 
 
 def drive(name, fmt='qcow2'):
@@ -296,7 +297,7 @@ def images_that_the_guest_has_left_keep_their_snapshots():
         for command in 'savevm y', 'loadvm x', 'delvm x':
             told = say(e, command)
             assert told.startswith('Error: '), (command, told)
-    with Emulator('target', *drive('a'), '-incoming', 'defer') as e:
+    with Mover('target', *drive('a'), '-incoming', 'defer') as e:
         assert 'inactive' in say(e, 'delvm x')
     assert names('a.qcow2') == ['x']
     check_clean('a.qcow2')
@@ -322,7 +323,7 @@ def a_bitmap_that_forbids_to_go_back_costs_nothing():
 @case
 def a_machine_without_parts_has_nothing_to_save():
     make('a')
-    with Emulator('none', *drive('a')[:2], '-M', 'none') as e:
+    with Mover('none', *drive('a')[:2], '-M', 'none') as e:
         for command, words in (('savevm x', "Machine 'none'"), ('loadvm x', "Machine 'none'"),
                                ('dump-guest-memory core', 'no guest memory'),
                                ('calc_dirty_rate 1', 'no guest memory'), ('calc_dirty_rate -b 1', 'no guest memory')):

@@ -6,7 +6,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main
-from guests import all_ok, run_guest
+from emulator import Emulator, wait_for
+from guests import all_ok, build, run_guest
 
 DISK = ('-device', 'virtio-blk-device,drive=d,serial=Ferry')
 
@@ -31,8 +32,7 @@ def packed_queues_go_round():
                      '-device', 'virtio-blk-device,drive=d,packed=on'), 15)
 
 
-@case
-def commands_of_scsi_disks_do_what_their_standards_say():
+def commands_of_scsi_disks(*more):
     img('create', '-q', '-f', 'qcow2', 'd.qcow2', '1M')
     img('create', '-q', 'd.raw', '1M')
     pathlib.Path('disc.iso').write_bytes(b'\x11' * 65536)
@@ -43,8 +43,37 @@ def commands_of_scsi_disks_do_what_their_standards_say():
                      '-blockdev', 'blkdebug,config=rules,node-name=bad,image.driver=null-co',
                      '-device', 'virtio-scsi-device', '-device', 'scsi-hd,drive=d',
                      '-device', 'scsi-cd,drive=cd', '-device', 'scsi-hd,drive=ro',
-                     '-device', 'scsi-hd,drive=bad'), 70)
+                     '-device', 'scsi-hd,drive=bad', *more), 70)
     img('check', '-q', 'd.qcow2')
+
+
+@case
+def commands_of_scsi_disks_do_what_their_standards_say():
+    commands_of_scsi_disks()
+
+
+@case
+def they_do_so_for_legacy_drivers():
+    commands_of_scsi_disks('-global', 'virtio-mmio.force-legacy=on')
+
+
+@case
+def a_write_that_rests_is_forgotten_by_a_reset():
+    img('create', '-q', 'd.raw', '1M')
+    with Emulator('-S', '-m', '64', '-kernel', build('rest'), '-serial', 'file:out', '-blockdev',
+                  'blkdebug,node-name=d,image.driver=file,image.filename=d.raw,inject-error.0.event=none,'
+                  'inject-error.0.iotype=write,inject-error.0.errno=5,inject-error.0.once=on',
+                  '-device', 'virtio-scsi-device', '-device', 'scsi-hd,drive=d,werror=stop') as e:
+        e.go()
+        e.until('BLOCK_IO_ERROR')
+        e.until('STOP')
+        assert e.state() == 'io-error'
+        assert e.answer('system_reset') == {}
+        e.go()
+        wait_for(lambda: 'reads ' in pathlib.Path('out').read_text(), 'the second life')
+        e.answer('stop')
+    assert pathlib.Path('out').read_text() == 'writes\nreads 0x0\n'
+    assert not any(pathlib.Path('d.raw').read_bytes())
 
 
 main('virtio', 'system')

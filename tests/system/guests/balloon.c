@@ -4,30 +4,12 @@
  * "rules" checks the device and ends; "follow" puts as many pages into the balloon as it is asked
  * to, from 16 MiB on, side by side, prints "N pages" whenever that has changed, and goes on.
  */
-#include "guest.h"
+#include "queue.h"
 
 enum {
-    BASE = 0xfeb02e00, QUEUE = 8, STATUS = 0x70, RUNNING = 0x0f, CONFIG = 0x100, WRITE = 2,
+    BASE = 0xfeb02e00, CONFIG = 0x100,
     INFLATE = 0, DEFLATE = 1, STATS = 2, REPORTING = 3, QUEUES = 4, NUMBERS = 256, FIRST = 0x1000,
 };
-
-typedef struct {
-    struct {
-        uint64_t at;
-        uint32_t len;
-        uint16_t flags, next;
-    } table[QUEUE] __attribute__((aligned(16)));
-    struct {
-        uint16_t flags, index, ring[QUEUE], used_event;
-    } avail;
-    volatile struct {
-        uint16_t flags, index;
-        struct {
-            uint32_t id, len;
-        } ring[QUEUE];
-        uint16_t avail_event;
-    } used __attribute__((aligned(4)));
-} Queue;
 
 static Queue queues[QUEUES] __attribute__((aligned(4096)));
 static uint32_t numbers[NUMBERS];
@@ -49,43 +31,17 @@ static void put(uint32_t reg, uint32_t v)
 /* With all features that are offered, and so many queues. */
 static void begin(unsigned count)
 {
-    put(STATUS, 0);
-    put(STATUS, 3);
-    for (unsigned half = 0; half < 2; half++) {
-        put(0x14, half);
-        put(0x24, half);
-        put(0x20, half ? 1 : get(0x10) & 0x37); /* no event index */
-    }
-    put(STATUS, 11);
-    for (unsigned i = 0; i < count; i++) {
-        Queue *q = &queues[i];
+    bool packed = device_open(BASE, get(0x10) & 0x37); /* no event index */
 
-        q->avail.index = q->used.index = 0;
-        put(0x30, i);
-        put(0x38, QUEUE);
-        put(0x80, (uint64_t)q->table);
-        put(0x84, 0);
-        put(0x90, (uint64_t)&q->avail);
-        put(0x94, 0);
-        put(0xa0, (uint64_t)&q->used);
-        put(0xa4, 0);
-        put(0x44, 1);
-    }
-    put(STATUS, RUNNING);
+    for (unsigned i = 0; i < count; i++)
+        queue_start(&queues[i], BASE, i, packed);
+    device_start(BASE);
 }
 
 /* Gives the device one buffer; it is done with it when this returns, unless it keeps it. */
-static void submit(unsigned queue, const volatile void *at, uint32_t len, uint16_t flags)
+static void submit(unsigned queue, const volatile void *at, uint32_t len, bool write)
 {
-    Queue *q = &queues[queue];
-
-    q->table[0].at = (uint64_t)at;
-    q->table[0].len = len;
-    q->table[0].flags = flags;
-    q->avail.ring[q->avail.index % QUEUE] = 0;
-    __asm__ volatile("" : : : "memory");
-    q->avail.index++;
-    put(0x50, queue);
+    queue_add(&queues[queue], 0, &(Segment){ (void *)at, len, write }, 1);
 }
 
 static void set_actual(uint32_t pages)
@@ -97,7 +53,7 @@ static void put_numbers(unsigned queue, uint32_t first, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
         numbers[i] = first + i;
-    submit(queue, numbers, count * 4, 0);
+    submit(queue, numbers, count * 4, false);
 }
 
 /* ---- rules ----------------------------------------------------------------------------------- */
@@ -127,7 +83,7 @@ static void lie(const char *what, uint32_t number)
     uint16_t index = queues[INFLATE].used.index;
 
     numbers[0] = number;
-    submit(INFLATE, numbers, 4, 0);
+    submit(INFLATE, numbers, 4, false);
     check_equal(what, (uint16_t)(queues[INFLATE].used.index - index), 1);
 }
 
@@ -159,15 +115,15 @@ static void check_rules(void)
     check_equal("other code runs after it was in the balloon", answer(), 8);
 
     fill(FIRST, 8);
-    submit(REPORTING, page(FIRST), 3 * 4096, WRITE);
+    submit(REPORTING, page(FIRST), 3 * 4096, true);
     check_equal("memory that is reported as free goes", kept(FIRST, 8), 5);
     put(CONFIG + 12, 0xaaaaaaaa);
     check_equal("what free pages are filled with is known", get(CONFIG + 12), 0xaaaaaaaa);
     fill(FIRST, 8);
-    submit(REPORTING, page(FIRST), 3 * 4096, WRITE);
+    submit(REPORTING, page(FIRST), 3 * 4096, true);
     check_equal("and then free pages stay as they are", kept(FIRST, 8), 8);
     put(CONFIG + 12, 0);
-    submit(REPORTING, page(FIRST) + 1, 2 * 4096, WRITE);
+    submit(REPORTING, page(FIRST) + 1, 2 * 4096, true);
     check_equal("of parts of pages nothing goes", kept(FIRST, 8), 7);
 
     fill(FIRST, 8);
@@ -179,9 +135,9 @@ static void check_rules(void)
     lie("the balloon's own registers", 0xfeb02);
     lie("firmware", 0xf0);
     lie("ROM", 0xfffff);
-    submit(INFLATE, numbers, 3, 0);
-    submit(INFLATE, page(FIRST + 128), 4 << 20, 0);
-    submit(REPORTING, (volatile void *)0xf0000, 4096, WRITE);
+    submit(INFLATE, numbers, 3, false);
+    submit(INFLATE, page(FIRST + 128), 4 << 20, false);
+    submit(REPORTING, (volatile void *)0xf0000, 4096, true);
     check_equal("it works on", kept(FIRST, 8), 7);
     put(CONFIG, 77);
     check_equal("what is asked for is not the driver's to say", get(CONFIG), 0);
@@ -201,7 +157,7 @@ static void follow(void)
     stats[1].tag = 0;
     stats[1].value = 0;
     stats[2].tag = 999;
-    submit(STATS, stats, sizeof(stats), 0);
+    submit(STATS, stats, sizeof(stats), false);
     print("ready\n");
     for (;;) {
         uint32_t want = get(CONFIG), step;
@@ -209,7 +165,7 @@ static void follow(void)
         if (queues[STATS].used.index != answered) {
             answered = queues[STATS].used.index;
             stats[1].value++;
-            submit(STATS, stats, sizeof(stats), 0);
+            submit(STATS, stats, sizeof(stats), false);
         }
         if (want > 8192)
             want = 8192;

@@ -5,177 +5,12 @@
  * cards that hear each other, the second by its table of addresses and VLANs. Prints "round N" now and then
  * and "bad" when something is wrong.
  */
-#include "guest.h"
+#include "queue.h"
 
 enum {
     NET_A = 0xfeb02e00, NET_B = 0xfeb02c00, SERIAL = 0xfeb02a00, SCSI = 0xfeb02800,
-    QUEUE = 32, SLOTS = 8, PER_SLOT = 4, WRITE = 2, NEXT = 1, AVAIL = 1 << 7, USED = 1 << 15,
     HEADER = 12, FRAME = 80, BLOCKS = 2048, PER_ROUND = 64, SILENCE = 4096, LINE = 33,
 };
-
-typedef struct {
-    uint64_t at;
-    uint32_t len;
-    uint16_t low, high; /* split: flags, next; packed: id, flags */
-} Descriptor;
-
-typedef struct {
-    volatile Descriptor table[QUEUE] __attribute__((aligned(16)));
-    volatile struct {
-        uint16_t flags, index, ring[QUEUE], used_event;
-    } avail __attribute__((aligned(4)));
-    volatile struct {
-        uint16_t flags, index;
-        struct {
-            uint32_t id, len;
-        } ring[QUEUE];
-        uint16_t avail_event;
-    } used __attribute__((aligned(4)));
-    uint64_t base;
-    unsigned number, at, used_at, count[SLOTS];
-    uint32_t len; /* of what was given back last */
-    bool packed, wrap, used_wrap;
-} Queue;
-
-typedef struct {
-    void *at;
-    uint32_t len;
-    bool write;
-} Segment;
-
-static bool open(uint64_t base, uint32_t low)
-{
-    bool packed;
-
-    mmio_put(base + 0x70, 0);
-    mmio_put(base + 0x70, 3);
-    mmio_put(base + 0x14, 1);
-    packed = mmio_get(base + 0x10) & 4;
-    mmio_put(base + 0x14, 0);
-    if ((mmio_get(base + 0x10) & low) != low)
-        print("bad features\n");
-    mmio_put(base + 0x24, 0);
-    mmio_put(base + 0x20, low);
-    mmio_put(base + 0x24, 1);
-    mmio_put(base + 0x20, packed ? 5 : 1);
-    mmio_put(base + 0x70, 11);
-    return packed;
-}
-
-static void start_queue(Queue *q, uint64_t base, unsigned number, bool packed)
-{
-    q->base = base;
-    q->number = number;
-    q->packed = packed;
-    q->wrap = q->used_wrap = true;
-    mmio_put(base + 0x30, number);
-    mmio_put(base + 0x38, QUEUE);
-    mmio_put(base + 0x80, (uint64_t)q->table);
-    mmio_put(base + 0x84, 0);
-    mmio_put(base + 0x90, (uint64_t)&q->avail);
-    mmio_put(base + 0x94, 0);
-    mmio_put(base + 0xa0, (uint64_t)&q->used);
-    mmio_put(base + 0xa4, 0);
-    mmio_put(base + 0x44, 1);
-}
-
-/* ---- chains; each of a queue's slots has one at a time ---------------------------------------- */
-
-static void fence(void)
-{
-    __asm__ volatile("mfence" : : : "memory");
-}
-
-static void add_packed(Queue *q, unsigned slot, const Segment *s, unsigned n)
-{
-    unsigned first = q->at;
-    uint16_t first_flags = 0;
-
-    for (unsigned i = 0; i < n; i++) {
-        volatile Descriptor *d = &q->table[q->at];
-        uint16_t flags = (s[i].write ? WRITE : 0) | (i + 1 < n ? NEXT : 0) | (q->wrap ? AVAIL : USED);
-
-        d->at = (uint64_t)s[i].at;
-        d->len = s[i].len;
-        d->low = slot;
-        if (i)
-            d->high = flags;
-        else
-            first_flags = flags;
-        if (++q->at == QUEUE) {
-            q->at = 0;
-            q->wrap = !q->wrap;
-        }
-    }
-    fence();
-    q->table[first].high = first_flags;
-}
-
-static void add_split(Queue *q, unsigned slot, const Segment *s, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        volatile Descriptor *d = &q->table[PER_SLOT * slot + i];
-
-        d->at = (uint64_t)s[i].at;
-        d->len = s[i].len;
-        d->low = (s[i].write ? WRITE : 0) | (i + 1 < n ? NEXT : 0);
-        d->high = PER_SLOT * slot + i + 1;
-    }
-    q->avail.ring[q->at++ % QUEUE] = PER_SLOT * slot;
-    fence();
-    q->avail.index = q->at;
-}
-
-static void add(Queue *q, unsigned slot, const Segment *s, unsigned n)
-{
-    q->count[slot] = n;
-    if (q->packed)
-        add_packed(q, slot, s, n);
-    else
-        add_split(q, slot, s, n);
-    fence();
-    mmio_put(q->base + 0x50, q->number);
-}
-
-static int take_packed(Queue *q)
-{
-    volatile Descriptor *d = &q->table[q->used_at];
-    uint16_t flags = d->high;
-    unsigned slot;
-
-    if (!!(flags & AVAIL) != q->used_wrap || !!(flags & USED) != q->used_wrap)
-        return -1;
-    fence();
-    slot = d->low;
-    q->len = d->len;
-    q->used_at += q->count[slot];
-    if (q->used_at >= QUEUE) {
-        q->used_at -= QUEUE;
-        q->used_wrap = !q->used_wrap;
-    }
-    return slot;
-}
-
-/* The slot of a chain that was given back; -1: none was. */
-static int take(Queue *q)
-{
-    unsigned i;
-
-    if (q->packed)
-        return take_packed(q);
-    if (q->used.index == (uint16_t)q->used_at)
-        return -1;
-    fence();
-    i = q->used_at++ % QUEUE;
-    q->len = q->used.ring[i].len;
-    return q->used.ring[i].id / PER_SLOT;
-}
-
-static void await(Queue *q)
-{
-    while (take(q) < 0)
-        ;
-}
 
 /* ---- the disk -------------------------------------------------------------------------------- */
 
@@ -185,13 +20,13 @@ static uint32_t block_round[BLOCKS];
 
 static void open_disk(void)
 {
-    bool packed = open(SCSI, 0);
+    bool packed = device_open(SCSI, 0);
     static Queue control, events;
 
-    start_queue(&control, SCSI, 0, packed);
-    start_queue(&events, SCSI, 1, packed);
-    start_queue(&disk, SCSI, 2, packed);
-    mmio_put(SCSI + 0x70, 15);
+    queue_start(&control, SCSI, 0, packed);
+    queue_start(&events, SCSI, 1, packed);
+    queue_start(&disk, SCSI, 2, packed);
+    device_start(SCSI);
 }
 
 static void run_command(uint8_t op, unsigned at)
@@ -206,8 +41,8 @@ static void run_command(uint8_t op, unsigned at)
     request[24] = at;
     request[27] = 1;
     response[10] = 0xff;
-    add(&disk, 0, s, 3);
-    await(&disk);
+    queue_add(&disk, 0, s, 3);
+    queue_await(&disk);
 }
 
 /* A reset, for one, is told of by the next command, which has to be sent again. */
@@ -252,25 +87,25 @@ static void say(uint32_t port, uint16_t event)
     *(uint32_t *)message = port;
     *(uint16_t *)(message + 4) = event;
     *(uint16_t *)(message + 6) = 1;
-    add(&messages_out, 0, &s, 1);
-    await(&messages_out);
+    queue_add(&messages_out, 0, &s, 1);
+    queue_await(&messages_out);
 }
 
 static void open_serial(void)
 {
-    bool packed = open(SERIAL, 2);
+    bool packed = device_open(SERIAL, 2);
     static Queue port_in;
 
-    start_queue(&console_in, SERIAL, 0, packed);
-    start_queue(&console_out, SERIAL, 1, packed);
-    start_queue(&messages_in, SERIAL, 2, packed);
-    start_queue(&messages_out, SERIAL, 3, packed);
-    start_queue(&port_in, SERIAL, 4, packed);
-    start_queue(&port, SERIAL, 5, packed);
-    mmio_put(SERIAL + 0x70, 15);
+    queue_start(&console_in, SERIAL, 0, packed);
+    queue_start(&console_out, SERIAL, 1, packed);
+    queue_start(&messages_in, SERIAL, 2, packed);
+    queue_start(&messages_out, SERIAL, 3, packed);
+    queue_start(&port_in, SERIAL, 4, packed);
+    queue_start(&port, SERIAL, 5, packed);
+    device_start(SERIAL);
     for (unsigned i = 0; i < SLOTS; i++) {
-        add(&messages_in, i, &(Segment){ heard[i], sizeof(heard[i]), true }, 1);
-        add(&console_in, i, &(Segment){ keys[i], sizeof(keys[i]), true }, 1);
+        queue_add(&messages_in, i, &(Segment){ heard[i], sizeof(heard[i]), true }, 1);
+        queue_add(&console_in, i, &(Segment){ keys[i], sizeof(keys[i]), true }, 1);
     }
     say(0, 0);
     for (unsigned i = 0; i < 2; i++) {
@@ -283,7 +118,7 @@ static int free_slot(Queue *q, uint8_t *used)
 {
     int slot;
 
-    while ((slot = take(q)) >= 0)
+    while ((slot = queue_take(q)) >= 0)
         *used &= ~(1 << slot);
     for (slot = 0; slot < SLOTS; slot++)
         if (!(*used >> slot & 1))
@@ -305,23 +140,23 @@ static bool count_on_port(uint32_t n)
     s[0] = (Segment){ lines[slot], 20, false };
     s[1] = (Segment){ lines[slot] + 20, LINE - 20, false };
     line_slots |= 1 << slot;
-    add(&port, slot, s, 2);
+    queue_add(&port, slot, s, 2);
     return true;
 }
 
 static void use_console(void)
 {
-    int out = free_slot(&console_out, &echo_slots), in = out < 0 ? -1 : take(&console_in);
+    int out = free_slot(&console_out, &echo_slots), in = out < 0 ? -1 : queue_take(&console_in);
 
-    while (take(&messages_in) >= 0)
+    while (queue_take(&messages_in) >= 0)
         ;
     if (in < 0)
         return;
     for (unsigned i = 0; i < console_in.len; i++)
         echo[out][i] = keys[in][i];
     echo_slots |= 1 << out;
-    add(&console_out, out, &(Segment){ echo[out], console_in.len, false }, 1);
-    add(&console_in, in, &(Segment){ keys[in], sizeof(keys[in]), true }, 1);
+    queue_add(&console_out, out, &(Segment){ echo[out], console_in.len, false }, 1);
+    queue_add(&console_in, in, &(Segment){ keys[in], sizeof(keys[in]), true }, 1);
 }
 
 /* ---- the network ----------------------------------------------------------------------------- */
@@ -342,8 +177,8 @@ static void control(uint8_t class, uint8_t command_of_class, const void *data, u
     head[0] = class;
     head[1] = command_of_class;
     ack = 0xff;
-    add(&control_b, 0, s, 3);
-    await(&control_b);
+    queue_add(&control_b, 0, s, 3);
+    queue_await(&control_b);
     if (ack)
         print("bad control\n");
 }
@@ -353,18 +188,18 @@ static void open_net(void)
     static const uint8_t off, macs[] = { 1, 0, 0, 0, 2, 0, 0, 0, 0, 7, 1, 0, 0, 0, 1, 0, 0, 0, 0, 9 };
     static const uint16_t vlan = VLAN;
     static Queue receive_a, send_b;
-    bool packed = open(NET_A, F_NET);
+    bool packed = device_open(NET_A, F_NET);
 
-    start_queue(&receive_a, NET_A, 0, packed);
-    start_queue(&send_a, NET_A, 1, packed);
-    mmio_put(NET_A + 0x70, 15);
-    packed = open(NET_B, F_NET);
-    start_queue(&receive_b, NET_B, 0, packed);
-    start_queue(&send_b, NET_B, 1, packed);
-    start_queue(&control_b, NET_B, 2, packed);
-    mmio_put(NET_B + 0x70, 15);
+    queue_start(&receive_a, NET_A, 0, packed);
+    queue_start(&send_a, NET_A, 1, packed);
+    device_start(NET_A);
+    packed = device_open(NET_B, F_NET);
+    queue_start(&receive_b, NET_B, 0, packed);
+    queue_start(&send_b, NET_B, 1, packed);
+    queue_start(&control_b, NET_B, 2, packed);
+    device_start(NET_B);
     for (unsigned i = 0; i < SLOTS; i++)
-        add(&receive_b, i, &(Segment){ received[i], sizeof(received[i]), true }, 1);
+        queue_add(&receive_b, i, &(Segment){ received[i], sizeof(received[i]), true }, 1);
     control(0, 0, &off, 1);
     control(1, 0, macs, sizeof(macs));
     control(2, 0, &vlan, 2);
@@ -389,14 +224,14 @@ static void send_frame(uint32_t n)
     *(uint32_t *)(f + 20) = n;
     *(uint32_t *)(f + 24) = ~n;
     send_slots |= 1 << slot;
-    add(&send_a, slot, &(Segment){ sent[slot], HEADER + FRAME, false }, 1);
+    queue_add(&send_a, slot, &(Segment){ sent[slot], HEADER + FRAME, false }, 1);
 }
 
 static void hear_frames(uint32_t n)
 {
     int slot;
 
-    while ((slot = take(&receive_b)) >= 0) {
+    while ((slot = queue_take(&receive_b)) >= 0) {
         const uint8_t *f = received[slot] + HEADER;
         uint32_t number = *(const uint32_t *)(f + 20);
 
@@ -411,7 +246,7 @@ static void hear_frames(uint32_t n)
             heard_at = n;
             tagged += number % 4 == 2;
         }
-        add(&receive_b, slot, &(Segment){ received[slot], sizeof(received[slot]), true }, 1);
+        queue_add(&receive_b, slot, &(Segment){ received[slot], sizeof(received[slot]), true }, 1);
     }
     if (n - heard_at > SILENCE || (n > SILENCE && !tagged)) {
         print("bad silence\n");

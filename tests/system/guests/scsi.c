@@ -3,82 +3,45 @@
  * Sends commands to disks of virtio-scsi-device and looks at what comes: target 0 is a disk of 1 MiB, 1 a
  * disc of 64 KiB, 2 is read-only, 3 fails with an error at its first block. Nothing else is there.
  */
-#include "guest.h"
+#include "queue.h"
 
 enum {
-    BASE = 0xfeb02e00, QUEUE = 8, NEXT = 1, WRITE = 2, HEADER = 51, RESPONSE = 108, CONTROL = 0,
-    EVENTS = 1, REQUESTS = 2,
+    BASE = 0xfeb02e00, HEADER = 51, RESPONSE = 108, CONTROL = 0, REQUESTS = 2,
 
     GOOD = 0, CHECK = 2, BAD_TARGET = 0x300,
 };
 
-typedef struct {
-    uint64_t at;
-    uint32_t len;
-    uint16_t flags, next;
-} Descriptor;
-
-static struct {
-    Descriptor table[QUEUE] __attribute__((aligned(16)));
-    struct {
-        uint16_t flags, index, ring[QUEUE], used_event;
-    } avail __attribute__((aligned(2)));
-    volatile struct {
-        uint16_t flags, index;
-        struct {
-            uint32_t id, len;
-        } ring[QUEUE];
-        uint16_t avail_event;
-    } used __attribute__((aligned(4)));
-} queues[3];
+static Queue queues[3];
 static uint8_t header[64], response[RESPONSE], data[65536] __attribute__((aligned(4096)));
-
-static void put(uint32_t reg, uint32_t v)
-{
-    mmio_put(BASE + reg, v);
-}
 
 static void begin(void)
 {
-    put(0x70, 0);
-    put(0x70, 3);
-    put(0x24, 0);
-    put(0x20, 6);
-    put(0x24, 1);
-    put(0x20, 1);
-    put(0x70, 11);
-    for (unsigned i = 0; i < 3; i++) {
-        put(0x30, i);
-        put(0x38, QUEUE);
-        put(0x80, (uint64_t)queues[i].table);
-        put(0x84, 0);
-        put(0x90, (uint64_t)&queues[i].avail);
-        put(0x94, 0);
-        put(0xa0, (uint64_t)&queues[i].used);
-        put(0xa4, 0);
-        put(0x44, 1);
-    }
-    put(0x70, 15);
+    bool packed = device_open(BASE, 6);
+
+    for (unsigned i = 0; i < 3; i++)
+        queue_start(&queues[i], BASE, i, packed);
+    device_start(BASE);
 }
 
-static bool send(unsigned queue)
+static bool send(unsigned queue, const Segment *segments, unsigned count)
 {
     uint64_t deadline = time_stamp() + 10000000000;
-    uint16_t index = ++queues[queue].avail.index;
+    bool is_done;
 
-    queues[queue].avail.ring[(uint16_t)(index - 1) % QUEUE] = 0;
-    __asm__ volatile("" : : : "memory");
-    put(0x50, queue);
-    while (queues[queue].used.index != index && time_stamp() < deadline)
+    queue_add(&queues[queue], 0, segments, count);
+    while (!(is_done = queue_take(&queues[queue]) >= 0) && time_stamp() < deadline)
         __asm__ volatile("pause");
-    return queues[queue].used.index == index;
+    return is_done;
 }
 
 /* Status, or a response of the transport times 256; 0xffff: nothing came. */
 static unsigned run_at(unsigned target, unsigned lun, const uint8_t *cdb, unsigned len, unsigned out,
                        unsigned in)
 {
-    Descriptor *d = queues[REQUESTS].table;
+    const Segment all[] = { { header, HEADER, false }, { data, out, false }, { response, RESPONSE, true },
+                            { data, in, true } };
+    Segment used[4];
+    unsigned count = 0;
 
     for (unsigned i = 0; i < sizeof(header); i++)
         header[i] = 0;
@@ -89,13 +52,10 @@ static unsigned run_at(unsigned target, unsigned lun, const uint8_t *cdb, unsign
     for (unsigned i = 0; i < len; i++)
         header[19 + i] = cdb[i];
     response[10] = response[11] = 0xff;
-    d[0] = (Descriptor){ (uint64_t)header, HEADER, NEXT, 1 };
-    d[1] = (Descriptor){ (uint64_t)data, out, NEXT, 2 };
-    d[2] = (Descriptor){ (uint64_t)response, RESPONSE, WRITE | (in ? NEXT : 0), 3 };
-    d[3] = (Descriptor){ (uint64_t)data, in, WRITE, 0 };
-    if (!out)
-        d[0].next = 2;
-    return send(REQUESTS) ? response[10] | response[11] << 8 : 0xffff;
+    for (unsigned i = 0; i < 4; i++)
+        if (all[i].len)
+            used[count++] = all[i];
+    return send(REQUESTS, used, count) ? response[10] | response[11] << 8 : 0xffff;
 }
 
 #define RUN(target, out, in, ...)                                                                  \
@@ -239,7 +199,7 @@ static void discs(void)
 /* What the control queue says to a reset of unit 0 of @target; 0xff: nothing. */
 static uint8_t reset_unit(unsigned target)
 {
-    Descriptor *d = queues[CONTROL].table;
+    const Segment segments[] = { { header, 24, false }, { response, 1, true } };
 
     for (unsigned i = 0; i < 24; i++)
         header[i] = 0;
@@ -248,9 +208,7 @@ static uint8_t reset_unit(unsigned target)
     header[9] = target;
     header[10] = 0x40;
     response[0] = 0xff;
-    d[0] = (Descriptor){ (uint64_t)header, 24, NEXT, 1 };
-    d[1] = (Descriptor){ (uint64_t)response, 1, WRITE, 0 };
-    return send(CONTROL) ? response[0] : 0xff;
+    return send(CONTROL, segments, 2) ? response[0] : 0xff;
 }
 
 static void management(void)

@@ -3,31 +3,14 @@
  * Drives a virtio disk as its standard says, and as no driver may: after each offence the device has to
  * ask for a reset, and to work again once it has got one.
  */
-#include "guest.h"
+#include "queue.h"
 
 enum {
-    BASE = 0xfeb02e00, QUEUE = 8, STATUS = 0x70, NEEDS_RESET = 0x40, RUNNING = 0x0f,
-    NEXT = 1, WRITE = 2, INDIRECT = 4,
+    BASE = 0xfeb02e00, STATUS = 0x70, NEEDS_RESET = 0x40, RUNNING = 0x0f,
 };
 
-typedef struct {
-    uint64_t at;
-    uint32_t len;
-    uint16_t flags, next;
-} Descriptor;
-
-static Descriptor table[QUEUE] __attribute__((aligned(16)));
+static Queue queue;
 static Descriptor inner[4] __attribute__((aligned(16)));
-static struct {
-    uint16_t flags, index, ring[QUEUE], used_event;
-} avail __attribute__((aligned(2)));
-static volatile struct {
-    uint16_t flags, index;
-    struct {
-        uint32_t id, len;
-    } ring[QUEUE];
-    uint16_t avail_event;
-} used __attribute__((aligned(4)));
 static struct {
     uint32_t type, reserved;
     uint64_t sector;
@@ -73,10 +56,10 @@ static void negotiate(void)
 
 static void begin(void)
 {
-    avail.flags = avail.index = 0;
-    used.index = 0;
+    queue.avail.flags = queue.avail.index = 0;
+    queue.used.index = 0;
     negotiate();
-    put_queue((uint64_t)table, (uint64_t)&avail, (uint64_t)&used, QUEUE);
+    put_queue((uint64_t)queue.table, (uint64_t)&queue.avail, (uint64_t)&queue.used, QUEUE);
     put(STATUS, RUNNING);
 }
 
@@ -86,16 +69,16 @@ static void prepare(uint32_t type, uint64_t sector, uint32_t len, bool from_devi
     header.type = type;
     header.sector = sector;
     status = 0xff;
-    table[0] = (Descriptor){ (uint64_t)&header, sizeof(header), NEXT, 1 };
-    table[1] = (Descriptor){ (uint64_t)data, len, NEXT | (from_device ? WRITE : 0), 2 };
-    table[2] = (Descriptor){ (uint64_t)&status, 1, WRITE, 0 };
+    queue.table[0] = (Descriptor){ (uint64_t)&header, sizeof(header), NEXT, 1 };
+    queue.table[1] = (Descriptor){ (uint64_t)data, len, NEXT | (from_device ? WRITE : 0), 2 };
+    queue.table[2] = (Descriptor){ (uint64_t)&status, 1, WRITE, 0 };
 }
 
 static void submit(uint16_t head)
 {
-    avail.ring[avail.index % QUEUE] = head;
+    queue.avail.ring[queue.avail.index % QUEUE] = head;
     __asm__ volatile("" : : : "memory");
-    avail.index++;
+    queue.avail.index++;
     put(0x50, 0);
 }
 
@@ -103,9 +86,9 @@ static bool wait_used(uint16_t index)
 {
     uint64_t deadline = time_stamp() + 10000000000;
 
-    while (used.index != index && time_stamp() < deadline)
+    while (queue.used.index != index && time_stamp() < deadline)
         __asm__ volatile("pause");
-    return used.index == index;
+    return queue.used.index == index;
 }
 
 static void works(const char *what)
@@ -123,7 +106,7 @@ static void works(const char *what)
     bool read = wait_used(2) && status == 0;
     for (unsigned i = 0; i < sizeof(data); i++)
         read = read && data[i] == (uint8_t)(i * 7);
-    check(what, written && read && used.ring[1].len == sizeof(data) + 1);
+    check(what, written && read && queue.used.ring[1].len == sizeof(data) + 1);
     check_equal("and interrupts", get(0x60), 1);
     put(0x64, 1);
     check_equal("which can be acknowledged", get(0x60), 0);
@@ -137,20 +120,20 @@ static void offence(const char *what)
     while (!(get(STATUS) & NEEDS_RESET) && time_stamp() < deadline)
         ;
     check_equal(what, get(STATUS) & NEEDS_RESET, NEEDS_RESET);
-    check_equal("nothing is given back", used.index, 0);
+    check_equal("nothing is given back", queue.used.index, 0);
 }
 
 static void offences(void)
 {
     begin();
     prepare(0, 0, 512, true);
-    table[2].flags |= NEXT;
+    queue.table[2].flags |= NEXT;
     submit(0);
     offence("a chain that bites its tail");
 
     begin();
     prepare(0, 0, 512, true);
-    table[1].next = QUEUE;
+    queue.table[1].next = QUEUE;
     submit(0);
     offence("a descriptor behind the table");
 
@@ -161,63 +144,63 @@ static void offences(void)
 
     begin();
     prepare(0, 0, 512, true);
-    table[1].at = 0xfee00000;
+    queue.table[1].at = 0xfee00000;
     submit(0);
     offence("data in registers of a device");
 
     begin();
     prepare(0, 0, 512, true);
-    table[1].at = (uint64_t)-256;
+    queue.table[1].at = (uint64_t)-256;
     submit(0);
     offence("data over the end of all addresses");
 
     begin();
     prepare(0, 0, 512, true);
-    table[1].len = 0xffffffff;
+    queue.table[1].len = 0xffffffff;
     submit(0);
     offence("data longer than memory");
 
     begin();
     prepare(1, 0, 512, false);
-    table[0].flags |= WRITE;
+    queue.table[0].flags |= WRITE;
     submit(0);
     offence("what is written before what is read");
 
     begin();
     prepare(0, 0, 512, true);
-    avail.index += QUEUE + 1;
+    queue.avail.index += QUEUE + 1;
     put(0x50, 0);
     offence("more chains than the ring has");
 
     begin();
     inner[0] = (Descriptor){ (uint64_t)inner, sizeof(inner), INDIRECT, 0 };
-    table[0] = (Descriptor){ (uint64_t)inner, sizeof(inner), INDIRECT, 0 };
+    queue.table[0] = (Descriptor){ (uint64_t)inner, sizeof(inner), INDIRECT, 0 };
     submit(0);
     offence("a table in a table");
 
     begin();
-    table[0] = (Descriptor){ (uint64_t)inner, sizeof(inner) - 1, INDIRECT, 0 };
+    queue.table[0] = (Descriptor){ (uint64_t)inner, sizeof(inner) - 1, INDIRECT, 0 };
     submit(0);
     offence("a table that is cut off");
 
     begin();
-    table[0] = (Descriptor){ (uint64_t)inner, 0xfffffff0, INDIRECT, 0 };
+    queue.table[0] = (Descriptor){ (uint64_t)inner, 0xfffffff0, INDIRECT, 0 };
     submit(0);
     offence("a table longer than memory");
 
     begin();
-    table[0] = (Descriptor){ (uint64_t)inner, sizeof(inner), INDIRECT | NEXT, 1 };
+    queue.table[0] = (Descriptor){ (uint64_t)inner, sizeof(inner), INDIRECT | NEXT, 1 };
     submit(0);
     offence("something behind a table");
 
     begin();
-    table[0] = (Descriptor){ (uint64_t)&header, 8, NEXT, 1 };
-    table[1] = (Descriptor){ (uint64_t)&status, 1, WRITE, 0 };
+    queue.table[0] = (Descriptor){ (uint64_t)&header, 8, NEXT, 1 };
+    queue.table[1] = (Descriptor){ (uint64_t)&status, 1, WRITE, 0 };
     submit(0);
     offence("a request without all of its header");
 
     begin();
-    table[0] = (Descriptor){ (uint64_t)&header, sizeof(header), 0, 0 };
+    queue.table[0] = (Descriptor){ (uint64_t)&header, sizeof(header), 0, 0 };
     submit(0);
     offence("a request without a place for its status");
 }
@@ -234,7 +217,7 @@ static void queue_offence(const char *what, uint64_t desc, uint64_t available, u
 
 static void queue_offences(void)
 {
-    uint64_t t = (uint64_t)table, a = (uint64_t)&avail, u = (uint64_t)&used;
+    uint64_t t = (uint64_t)queue.table, a = (uint64_t)&queue.avail, u = (uint64_t)&queue.used;
 
     queue_offence("a queue without entries", t, a, u, 0);
     queue_offence("a queue whose size is no power of two", t, a, u, 3);
@@ -276,7 +259,7 @@ static void refusals(void)
     }
     check("it is the one that was given", data[0] == 'F' && data[4] == 'y' && !data[5]);
     prepare(4, 0, 0, true);
-    table[0].next = 2;
+    queue.table[0].next = 2;
     submit(0);
     check("a flush is done", wait_used(++index) && status == 0);
     *(uint64_t *)data = 0;
