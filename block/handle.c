@@ -48,7 +48,7 @@ CO void handle_begin(Handle *h)
 {
     bool is_here = handle_enter(h);
 
-    g_assert(is_here); /* callers are jobs, or hold (home_hold) */
+    g_assert(is_here); /* callers are home_work(), or hold (home_hold) */
 }
 
 void handle_end(Handle *h)

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Home loops: all nodes that are connected (a tree) live on one loop, and their drivers are called
- * only there. A tree that is assigned to an iothread lives on it while it only serves requests of
- * handles, and comes to the main loop for everything else, so that commands, edits and jobs find
- * all nodes on their own loop. Handles pass requests on to wherever the tree is.
+ * only there; a job connects the nodes on which it works. A tree that is assigned to an iothread lives
+ * on it while it only serves requests of handles and works of jobs, and comes to the main loop for
+ * everything else, so that commands and edits find all nodes on their own loop. Handles pass requests
+ * on to wherever the tree is. Jobs run on the main loop and pass on what they do with nodes.
  *
- * To move, a tree closes the gates of its handles on the loop on which it is, waits until no request
- * is in flight, and opens them when it belongs to the other loop. Requests that waited follow it.
- * While a tree is away its shape does not change: edits hold it on the main loop.
+ * To move, a tree asks works to end, closes the gates of its handles on the loop on which it is, waits
+ * until no request is in flight, and opens them when it belongs to the other loop. Requests and works
+ * that waited follow it. While a tree is away its shape does not change: edits hold it on the main
+ * loop.
  */
 #include "block/home.h"
 #include "block/internal.h"
@@ -37,6 +39,17 @@ static void tree_free(Tree *t)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Tree, tree_free)
 
+/* Adds the nodes to which other handles of @h's job lead. */
+static void companions(const Handle *h, GHashTable *seen, GPtrArray *nodes)
+{
+    for (guint i = 0; h->companions && i < h->companions->len; i++) {
+        const Handle *other = h->companions->pdata[i];
+
+        if (other->root && g_hash_table_add(seen, other->root->node))
+            g_ptr_array_add(nodes, other->root->node);
+    }
+}
+
 /* Adds the node or handle at the other end of each edge of @n to @nodes or @handles. */
 static void neighbours(const Node *n, GHashTable *seen, GPtrArray *nodes, GPtrArray *handles)
 {
@@ -49,10 +62,12 @@ static void neighbours(const Node *n, GHashTable *seen, GPtrArray *nodes, GPtrAr
     for (guint i = 0; i < n->parents->len; i++) {
         const Edge *e = n->parents->pdata[i];
 
-        if (e->handle)
+        if (e->handle) {
             g_ptr_array_add(handles, e->handle);
-        else if (g_hash_table_add(seen, e->parent))
+            companions(e->handle, seen, nodes);
+        } else if (g_hash_table_add(seen, e->parent)) {
             g_ptr_array_add(nodes, e->parent);
+        }
     }
 }
 
@@ -95,7 +110,7 @@ static bool tree_is_only_served(const Tree *t)
     for (guint i = 0; i < t->handles->len; i++) {
         const Handle *h = t->handles->pdata[i];
 
-        if (h->kind == HANDLE_JOB || h->looks_at_nodes)
+        if ((h->kind == HANDLE_JOB && !h->companions) || h->looks_at_nodes)
             return false;
         is_used |= h->root->needs != 0;
     }
@@ -122,26 +137,46 @@ static CO void nodes_move(const Move *m)
         ((Node *)m->tree->nodes->pdata[i])->home = m->to;
 }
 
+/* Until then requests go on, for which the works may wait, and which may wait for them. */
+static CO void works_end(const GPtrArray *handles)
+{
+    for (guint i = 0; i < handles->len; i++) {
+        Handle *h = handles->pdata[i];
+
+        h->must_leave = true;
+        if (h->work_sleeper)
+            co_wake(h->work_sleeper);
+    }
+    for (guint i = 0; i < handles->len; i++) {
+        Handle *h = handles->pdata[i];
+
+        while (h->working)
+            co_queue_wait(&h->idle);
+    }
+}
+
 /* On the tree's loop. It does not leave the main loop if there was a home_hold() meanwhile. */
 static CO void tree_move_run(void *arg)
 {
     Move *m = arg;
     const GPtrArray *handles = m->tree->handles;
+    Gates *gates;
 
-    for (guint i = 0; i < handles->len; i++)
-        ((Handle *)handles->pdata[i])->closed++;
-    for (guint i = 0; i < handles->len; i++)
-        handle_drain(handles->pdata[i]);
+    works_end(handles);
+    gates = gates_close(m->tree->nodes);
     m->has_moved = m->to == main_loop || !holds;
     if (m->has_moved)
         nodes_move(m);
+    gates_open(gates);
     for (guint i = 0; i < handles->len; i++) {
         Handle *h = handles->pdata[i];
 
-        handle_open_gate(h);
+        h->must_leave = false;
+        co_queue_wake_all(&h->gate); /* works that wait are no requests */
         if (m->has_moved)
             atomic_store_explicit(&h->home, m->to, memory_order_release);
     }
+    gates_free(gates);
 }
 
 static CO bool tree_move(Tree *t, Loop *to)
@@ -243,6 +278,51 @@ void home_release(void)
         return;
     is_sending = true;
     co_start(send_away, NULL);
+}
+
+/* ---- work where nodes are ------------------------------------------------------------------- */
+
+typedef struct {
+    Handle *h;
+    CoFn *fn;
+    void *arg;
+    bool is_done;
+} HomeWork;
+
+/* Not done: the nodes live on another loop. */
+static CO void work_try(void *arg)
+{
+    HomeWork *w = arg;
+    Handle *h = w->h;
+
+    while (handle_home(h) == loop_self() && h->must_leave)
+        co_queue_wait(&h->gate);
+    if (handle_home(h) != loop_self())
+        return;
+    h->working++;
+    w->fn(w->arg);
+    w->is_done = true;
+    if (!--h->working)
+        co_queue_wake_all(&h->idle);
+}
+
+CO void home_work(Handle *h, CoFn *fn, void *arg)
+{
+    HomeWork w = { .h = h, .fn = fn, .arg = arg };
+
+    do {
+        loop_call_wait(handle_home(h), work_try, &w);
+    } while (!w.is_done);
+}
+
+bool home_must_leave(const Handle *h)
+{
+    return h->must_leave;
+}
+
+void home_work_sleeper(Handle *h, Co *co)
+{
+    h->work_sleeper = co;
 }
 
 /* ---- where nodes are to live ---------------------------------------------------------------- */

@@ -92,6 +92,10 @@ struct Handle {
     _Atomic uint64_t size;  /* of its node, bytes; read on any loop */
     bool fixed_home;        /* its node is not to be given another iothread */
     bool looks_at_nodes;    /* its owner does, other than by requests: they stay on the main loop */
+    GPtrArray *companions;  /* of Handle: those of its job, whose nodes live on one loop; NULL: none */
+    unsigned working;       /* home_work() that run; home loop only, as the next two */
+    bool must_leave;        /* the tree is about to move and waits for them */
+    Co *work_sleeper;       /* see home_work_sleeper() */
     OpenFlags flags;
     HandleKind kind;
     unsigned rank;          /* of a job, while gates close: how many jobs are above it */

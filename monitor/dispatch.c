@@ -220,12 +220,19 @@ static CO json_t *dispatch(QmpSession *s, json_t *value, const Call *call, GErro
     return answer_new("return", result ? result : json_object(), json_get(value, "id"));
 }
 
+/* False: what images are doing, perhaps without end, must not keep it waiting. */
+static bool call_needs_nodes(const Call *call)
+{
+    const QmpCommand *c = qmp_command_find(session_commands(), call->name);
+
+    return c && !(c->flags & QMP_WITHOUT_NODES);
+}
+
 /* The same in its turn. */
 static CO json_t *dispatch_in_band(QmpSession *s, json_t *value, const Call *call, GError **err)
 {
     CO_LOCKED(&in_band);
-    /* A request that hangs must not keep the program from ending. */
-    bool has_turn = turn_begin && strcmp(call->name, "quit");
+    bool has_turn = turn_begin && call_needs_nodes(call);
     json_t *answer = NULL;
 
     if (is_stopping)

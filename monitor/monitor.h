@@ -26,8 +26,8 @@ bool monitor_add(Chardev *c, bool pretty, GError **err);
 /* The same for people. */
 bool monitor_add_hmp(Chardev *c, GError **err);
 /*
- * Calls @begin before each command that runs in turn, and each line of people, and @end after it.
- * Only commands out of band run out of turn.
+ * Calls @begin before each command that runs in turn and is not QMP_WITHOUT_NODES, and before each
+ * line of people, and @end after it. Only commands out of band run out of turn.
  */
 void monitor_set_turn(CO void (*begin)(void), void (*end)(void));
 /* All is set up: clients are greeted. */

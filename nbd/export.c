@@ -16,6 +16,7 @@ NbdExport *nbd_export_ref(NbdExport *e)
 static void export_free(NbdExport *e)
 {
     g_ptr_array_unref(e->bitmaps);
+    g_ptr_array_unref(e->holders);
     g_free(e->name);
     g_free(e->description);
     g_free(e);
@@ -28,6 +29,8 @@ static CO void export_close(NbdExport *e)
 
     for (guint i = 0; i < e->bitmaps->len; i++)
         ((DirtyBitmap *)e->bitmaps->pdata[i])->busy = false;
+    for (guint i = 0; i < e->holders->len; i++)
+        handle_close(e->holders->pdata[i]);
     if (!handle_close_err(e->handle, &err)) {
         e->server->flush_failed = true;
         block_warn("%s", err->message);
@@ -91,8 +94,23 @@ static DirtyBitmap *bitmap_in_chain(Node *n, const char *name)
     return NULL;
 }
 
+/*
+ * Clients are answered on the main loop: @n, which need not be connected with the export's node, stays
+ * there, so that no write changes a bitmap while it is read. False with @err.
+ */
+static CO bool export_hold_node(NbdExport *e, Node *n, GError **err)
+{
+    Handle *h = handle_new(n, HANDLE_USER, 0, ACCESS_ALL, err);
+
+    if (!h)
+        return false;
+    handle_look_at_nodes(h);
+    g_ptr_array_add(e->holders, h);
+    return true;
+}
+
 /* @node: the name of the one that has it; NULL: it is in the chain. */
-static bool export_add_bitmap(NbdExport *e, const char *node, const char *name, GError **err)
+static CO bool export_add_bitmap(NbdExport *e, const char *node, const char *name, GError **err)
 {
     Node *n = node ? node_find(node) : handle_node(e->handle);
     DirtyBitmap *b;
@@ -112,10 +130,10 @@ static bool export_add_bitmap(NbdExport *e, const char *node, const char *name, 
                        "must not show", name, node_filename(n));
     b->busy = true;
     g_ptr_array_add(e->bitmaps, b);
-    return true;
+    return !node || export_hold_node(e, n, err);
 }
 
-static bool export_add_bitmaps(NbdExport *e, const NbdExportConfig *config, GError **err)
+static CO bool export_add_bitmaps(NbdExport *e, const NbdExportConfig *config, GError **err)
 {
     const char *const *names = config->bitmaps, *const *nodes = config->bitmap_nodes;
 
@@ -151,6 +169,7 @@ CO NbdExport *nbd_export_add(NbdServer *s, const NbdExportConfig *config, Handle
         .read_only = config->read_only || !handle_is_writable(h),
         .depth = config->allocation_depth,
         .bitmaps = g_ptr_array_new(),
+        .holders = g_ptr_array_new(),
     };
     if (nbd_export_find(s, config->name))
         err_set(err, EEXIST, "There is an export '%s' already", config->name);

@@ -66,6 +66,7 @@ struct NbdExport {
     bool depth;
     bool removed;           /* no longer the server's; requests fail */
     GPtrArray *bitmaps;     /* of DirtyBitmap, busy with us */
+    GPtrArray *holders;     /* of Handle: they keep nodes of bitmaps on the main loop, where we read */
     void (*gone)(void *opaque); /* as NbdExportConfig says */
     void *opaque;
 };

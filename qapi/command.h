@@ -15,6 +15,7 @@ typedef enum {
     QMP_OPEN = 1 << 2,      /* takes members that the schema does not know */
     QMP_OOB = 1 << 0,       /* never waits: may be run out of the order */
     QMP_PRECONFIG = 1 << 1, /* makes sense before there is a machine */
+    QMP_WITHOUT_NODES = 1 << 3, /* looks at no node: no request of an image holds it up */
 } QmpCommandFlags;
 
 typedef struct {

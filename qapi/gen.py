@@ -32,7 +32,8 @@ KEYS = {  # of an expression, by its kind: needed, allowed
     'struct': (('data',), ('base', 'features', 'json')),
     'union': (('data', 'base', 'discriminator'), ('untagged',)),
     'alternate': (('data',), ()),
-    'command': ((), ('data', 'returns', 'allow-oob', 'allow-preconfig', 'open', 'features', 'doc')),
+    'command': ((), ('data', 'returns', 'allow-oob', 'allow-preconfig', 'open', 'without-nodes',
+                     'features', 'doc')),
     'event': ((), ('data', 'features', 'doc', 'with')),
     'create-options': (('data',), ('from', 'without')),
     'amend-options': (('data',), ('from', 'without')),
@@ -687,6 +688,7 @@ class Qmp:
         if e.body.get('returns') is not None:
             fields.append(f'.ret_type = "{type_name(e.body["returns"])}"')
         flags += ['QMP_OPEN'] if e.body.get('open') else []
+        flags += ['QMP_WITHOUT_NODES'] if e.body.get('without-nodes') else []
         if flags:
             fields.append(f'.flags = {" | ".join(flags)}')
         if e.body.get('features'):

@@ -322,6 +322,7 @@ static char *cbw_filename(Node *n)
 const BlockDriver block_copy_before_write = {
     .name = "copy-before-write",
     .kind = BLK_FILTER,
+    .any_loop = true,
     .state_size = sizeof(CopyBeforeWrite),
     .write_flags = REQ_FUA | REQ_UNCHANGED | REQ_SERIALISE,
     .zero_flags = REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,

@@ -100,6 +100,7 @@ static void snapshot_access_of(Node *n, Role role, unsigned parent_needs, unsign
 const BlockDriver block_snapshot_access = {
     .name = "snapshot-access",
     .kind = BLK_FORMAT,
+    .any_loop = true,
     .open = snapshot_open,
     .pread = snapshot_pread,
     .extent = snapshot_extent,

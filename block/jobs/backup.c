@@ -20,6 +20,7 @@ typedef struct {
     MirrorSyncMode sync;
     Copy *copy;             /* the filter's */
     Handle *through;        /* on the filter */
+    Handle *to;             /* on the target */
     DirtyBitmap *bitmap;    /* NULL: none; busy */
     BitmapSyncMode bitmap_mode;
     HBitmap *before;        /* what it had marked; NULL: it is not taken from */
@@ -53,11 +54,8 @@ static CO bool backup_run(Job *j, GError **err)
         r = copy_leave_out_base(c, s->through, node_backing_chain_next(s->source));
     if (r == 0)
         r = copy_all(c);
-    if (r == 0) {
-        handle_begin(s->through);
-        r = node_flush(s->target);
-        handle_end(s->through);
-    }
+    if (r == 0)
+        r = handle_flush(s->to);
     return r == 0 || r == -ECANCELED || err_set(err, -r, "%s", g_strerror(-r));
 }
 
@@ -112,6 +110,7 @@ static const JobDriver job_backup = {
     .is_block = true,
     .starts_paused = true,
     .starts_at_once = true,
+    .any_loop = true,
     .run = backup_run,
     .commit = backup_commit,
     .abort = backup_abort,
@@ -212,7 +211,7 @@ static bool backup_set_up(Job *j, const BackupArgs *args, Edit *edit, uint32_t g
     /*
      * Closed after the filter: what the target has cached is written then, if nobody else uses it.
      */
-    job_attach(j, edit, s->target, 0, ACCESS_ALL);
+    s->to = job_attach(j, edit, s->target, 0, ACCESS_ALL);
     return true;
 }
 

@@ -110,6 +110,7 @@ static const JobDriver job_commit = {
     .state_size = sizeof(Commit),
     .is_block = true,
     .starts_at_once = true,
+    .any_loop = true,
     .run = commit_run,
     .prepare = commit_prepare,
     .clean = commit_clean,

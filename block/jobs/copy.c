@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The copying of jobs. */
 #include "block/jobs/copy.h"
+#include "block/home.h"
 #include "util/trace.h"
 #include <inttypes.h>
 
@@ -234,23 +235,46 @@ static CO void await_all(Copy *c)
         co_queue_wait(&c->landed);
 }
 
-/* Does what the user wants before another piece starts. False: stop. */
+/* On the main loop: does what the user wants before the walk goes on. False: stop. */
 static CO bool may_go_on(Copy *c)
 {
     while (!c->error && !job_must_end(c->job)) {
         if (job_must_pause(c->job)) {
-            await_all(c);
-            if (c->error)
-                return false;
             job_pause_point(c->job);
         } else if (c->must_wait) {
             c->must_wait = false;
             job_sleep(c->job, RETRY_NS);
-        } else if (job_pace_wait(c->job)) {
+        } else {
             return true;
         }
     }
     return false;
+}
+
+static bool must_stop(const Copy *c)
+{
+    return c->error || c->must_wait || job_must_end(c->job) || job_must_pause(c->job) ||
+           home_must_leave(c->from);
+}
+
+static CO void pace_sleep(Copy *c, int64_t ns)
+{
+    home_work_sleeper(c->from, co_self());
+    if (c->job->co == co_self())
+        job_sleep(c->job, ns);  /* on the main loop whoever kicks the job wakes it, too */
+    else
+        co_sleep(ns);
+    home_work_sleeper(c->from, NULL);
+}
+
+/* On the loop of the nodes: waits until the speed allows another piece. False: the walk has to stop. */
+static CO bool may_start(Copy *c)
+{
+    int64_t left;
+
+    while (!must_stop(c) && (left = job_pace_left(c->job)))
+        pace_sleep(c, left);
+    return !must_stop(c);
 }
 
 /*
@@ -320,17 +344,37 @@ void copy_mark_in_flight(const Copy *c, HBitmap *to)
     }
 }
 
-CO int copy_pass(Copy *c)
+typedef struct {
+    Copy *copy;
+    uint64_t off;
+    bool is_over;
+} Walk;
+
+/* From @off on, as far as it can go without a look at what the job's user wants. */
+static CO void walk_on(void *arg)
 {
-    uint64_t off = 0;
+    Walk *w = arg;
+    Copy *c = w->copy;
     unsigned steps = 0;
 
-    while (may_go_on(c) && (off = next_todo(c, off)) < c->len) {
-        off = piece_start(c, off);
+    while (!w->is_over && may_start(c)) {
+        w->off = next_todo(c, w->off);
+        w->is_over = w->off >= c->len;
+        if (!w->is_over)
+            w->off = piece_start(c, w->off);
         if (++steps % SCAN_YIELD == 0)
             co_yield();
     }
     await_all(c);
+    c->left = copy_left(c);
+}
+
+CO int copy_pass(Copy *c)
+{
+    Walk w = { .copy = c };
+
+    while (!w.is_over && may_go_on(c))
+        home_work(c->from, walk_on, &w);
     return job_must_end(c->job) ? -ECANCELED : c->error;
 }
 
@@ -340,45 +384,72 @@ CO int copy_all(Copy *c)
 
     do {
         r = copy_pass(c);
-    } while (r == 0 && next_todo(c, 0) < c->len);
+    } while (r == 0 && c->left);
     return r;
 }
 
-/* @marks: sets the bits of what a layer of @h's node above @base has; else clears the others. */
-static CO int walk_above_base(Copy *c, Handle *h, Node *base, bool marks)
-{
-    for (uint64_t off = 0; off < c->len && !job_must_end(c->job);) {
-        uint64_t len = c->len - off, first, end;
-        int r;
+typedef struct {
+    Copy *copy;
+    Handle *h;
+    Node *base;
+    bool marks;     /* sets the bits of what a layer of @h's node above @base has; else clears the others */
+    uint64_t off;
+    int result;
+} BaseWalk;
 
-        job_pause_point(c->job);
-        handle_begin(h);
-        r = node_is_allocated_above(handle_node(h), base, false, off, &len);
-        handle_end(h);
-        if (r < 0)
-            return r;
-        len = MAX(len, 1);
-        /* Granules of which only a part is left out are copied. */
-        first = off ? round_up(off, c->granularity) : 0;
-        end = off + len >= c->len ? c->len : round_down(off + len, c->granularity);
-        if (marks && r > 0)
-            todo_set(c, off, MIN(off + len, c->len));
-        else if (!marks && r == 0 && first < end)
-            todo_clear(c, first, end);
-        off += len;
+/* A step; less than 0 is a negative errno. */
+static CO int base_walk_step(BaseWalk *w)
+{
+    Copy *c = w->copy;
+    uint64_t len = c->len - w->off, first, end;
+    int r;
+
+    handle_begin(w->h);
+    r = node_is_allocated_above(handle_node(w->h), w->base, false, w->off, &len);
+    handle_end(w->h);
+    if (r < 0)
+        return r;
+    len = MAX(len, 1);
+    /* Granules of which only a part is left out are copied. */
+    first = w->off ? round_up(w->off, c->granularity) : 0;
+    end = w->off + len >= c->len ? c->len : round_down(w->off + len, c->granularity);
+    if (w->marks && r > 0)
+        todo_set(c, w->off, MIN(w->off + len, c->len));
+    else if (!w->marks && r == 0 && first < end)
+        todo_clear(c, first, end);
+    w->off += len;
+    return 0;
+}
+
+static CO void base_walk_on(void *arg)
+{
+    BaseWalk *w = arg;
+
+    while (w->result == 0 && w->off < w->copy->len && !must_stop(w->copy) && !home_must_leave(w->h)) {
+        w->result = base_walk_step(w);
         co_yield();
     }
-    return 0;
+}
+
+static CO int base_walk(BaseWalk *w)
+{
+    Copy *c = w->copy;
+
+    while (w->result == 0 && w->off < c->len && !job_must_end(c->job)) {
+        job_pause_point(c->job);
+        home_work(w->h, base_walk_on, w);
+    }
+    return w->result;
 }
 
 CO int copy_mark_above_base(Copy *c, Handle *h, Node *base)
 {
-    return walk_above_base(c, h, base, true);
+    return base_walk(&(BaseWalk){ .copy = c, .h = h, .base = base, .marks = true });
 }
 
 CO int copy_leave_out_base(Copy *c, Handle *h, Node *base)
 {
-    return walk_above_base(c, h, base, false);
+    return base_walk(&(BaseWalk){ .copy = c, .h = h, .base = base });
 }
 
 CO int copy_ahead(Copy *c, uint64_t off, uint64_t len, RangeHold *hold)

@@ -3,8 +3,9 @@
  * The copying of jobs: one walk over a bitmap of what is still to be copied, several requests in
  * flight, bounded by memory and by the job's speed.
  *
- * One coroutine, the job's, looks what a range is made of and hands out pieces; each piece is a
- * coroutine that reads and writes. A piece holds its range in @busy from before its bits are cleared
+ * One coroutine looks what a range is made of and hands out pieces; each piece is a coroutine that
+ * reads and writes. All that happens on the loop where the nodes live: the job, on the main loop, sends
+ * the walk there and takes over where it has to wait for its user. A piece holds its range in @busy from before its bits are cleared
  * until it is written, so whoever must not change a range before it is copied waits there
  * (copy_ahead), and two pieces never overlap. What reads as zeroes is never read.
  */
@@ -56,9 +57,10 @@ struct Copy {
     uint64_t bytes;         /* of data in flight */
     uint64_t undone;        /* bytes in flight, of any kind */
     CoQueue landed;         /* woken when one is not any more */
-    int error;              /* negative errno: what made it stop */
+    _Atomic int error;      /* negative errno: what made it stop; set on the nodes' loop */
     int ignored;            /* the first failure that was not tried again */
     bool must_wait;         /* something failed and is tried again after a while */
+    uint64_t left;          /* copy_left() at the end of the last pass */
 };
 
 /*
@@ -67,8 +69,8 @@ struct Copy {
  */
 uint64_t copy_chunk(const Node *from, const Node *to, uint32_t granularity);
 /*
- * Goes once over all of @c. 0: each bit was seen, though some may be set again; -ECANCELED: the job
- * is to end; else the error that was not to be ignored. No piece is in flight afterwards.
+ * Goes once over all of @c. 0: each bit was seen, though some may be set again, see @left; -ECANCELED: the
+ * job is to end; else the error that was not to be ignored. No piece is in flight afterwards.
  */
 CO int copy_pass(Copy *c);
 /* Passes until there is nothing to do. */
@@ -87,7 +89,7 @@ CO int copy_leave_out_base(Copy *c, Handle *h, Node *base);
 CO int copy_ahead(Copy *c, uint64_t off, uint64_t len, RangeHold *hold);
 /* Sets in @to the bits of all that is in flight. */
 void copy_mark_in_flight(const Copy *c, HBitmap *to);
-/* Bytes to be copied, in flight or not. */
+/* Bytes to be copied, in flight or not. On the loop of the nodes. */
 uint64_t copy_left(const Copy *c);
 
 #endif

@@ -34,12 +34,15 @@ void filter_inserted(Node *filter)
 
 CO void filter_remove(Node *filter)
 {
+    g_autoptr(GError) err = NULL;
     Edit *edit = edit_begin();
 
     monitor_node_show(filter, false);
     if (filter->parents->len) {
         edit_replace(edit, filter, node_filtered(filter));
-        edit_commit(edit, NULL);
+        if (!edit_commit(edit, &err))
+            block_warn("Node '%s' of a job that has ended stays on top of '%s': %s", filter->name,
+                       node_filename(node_filtered(filter)), err->message);
     }
     edit_free(edit);
     node_unref(filter);
@@ -58,6 +61,7 @@ static char *commit_filter_name(Node *n)
 const BlockDriver commit_filter = {
     .name = "commit_top",
     .kind = BLK_FILTER,
+    .any_loop = true,
     .pread = commit_filter_pread,
     .plain_filename = commit_filter_name,
 };

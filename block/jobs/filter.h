@@ -15,7 +15,10 @@ extern const BlockDriver commit_filter;
  */
 Node *filter_insert(Edit *edit, const BlockDriver *drv, const char *name, Node *below, GError **err);
 void filter_inserted(Node *filter);
-/* Takes it out again and gives up the reference; its users use what is below. */
+/*
+ * Takes it out again and gives up the reference; its users use what is below. If a user of what is below
+ * does not let them, the user is warned, and the filter stays until its users are gone.
+ */
 CO void filter_remove(Node *filter);
 
 /* Makes @n read-only, or writable, unless it is so. */

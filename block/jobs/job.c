@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The life of jobs; what they are told, and what they tell. */
 #include "block/jobs/job.h"
+#include "block/home.h"
 #include "block/internal.h"
 #include "qapi/object.h"
 #include <string.h>
@@ -20,6 +21,7 @@ typedef struct {
     Handle *handle;         /* NULL: none */
 } JobUse;
 
+static Loop *main_loop;     /* that of jobs and commands */
 static GPtrArray *jobs;     /* of Job, the one made last first */
 static CoQueue gone;        /* woken when one is, or has concluded */
 
@@ -53,6 +55,7 @@ static void job_unref(Job *j)
     job_group_unref(j->group);
     g_clear_error(&j->error);
     g_ptr_array_free(j->uses, true);
+    g_ptr_array_free(j->handles, true);
     g_free(j->state);
     g_free(j->id);
     g_free(j);
@@ -140,20 +143,28 @@ Handle *job_attach(Job *j, Edit *edit, Node *n, unsigned needs, unsigned shares)
     JobUse *u = use_add(j, n);
 
     u->handle = handle_prepare(HANDLE_JOB, needs);
+    if (j->drv->any_loop) {
+        u->handle->companions = j->handles;
+        g_ptr_array_add(j->handles, u->handle);
+    }
     edit_attach_handle(edit, u->handle, n, needs, shares);
     return u->handle;
 }
 
 CO void job_release_nodes(Job *j)
 {
+    home_hold();
     while (j->uses->len) {
         JobUse *u = g_ptr_array_steal_index(j->uses, j->uses->len - 1);
 
+        if (u->handle)
+            g_ptr_array_remove(j->handles, u->handle);
         handle_close(u->handle);
         hold_release(u->hold);
         node_unref(u->node);
         g_free(u);
     }
+    home_release();
 }
 
 bool node_check_idle(const Node *n, GError **err)
@@ -217,6 +228,7 @@ Job *job_new(const JobDriver *drv, const JobArgs *args, GError **err)
 
     if (!job_id_check(args->id, err))
         return NULL;
+    main_loop = loop_self();
     j = g_new0(Job, 1);
     *j = (Job){
         .drv = drv,
@@ -227,6 +239,7 @@ Job *job_new(const JobDriver *drv, const JobArgs *args, GError **err)
         .refs = 1,
         .group = args->group ? args->group : job_group_new(),
         .uses = g_ptr_array_new(),
+        .handles = g_ptr_array_new(),
     };
     if (args->group)
         args->group->refs++;
@@ -313,6 +326,7 @@ static CO void group_conclude(JobGroup *g, bool ok)
 /* Cancels all jobs of @g, those in .run too, whose coroutines end then. */
 static CO void group_abort(JobGroup *g)
 {
+    home_hold();
     g->refs++;
     g->is_ending = true;
     for (guint i = 0; i < g->jobs->len; i++) {
@@ -331,6 +345,7 @@ static CO void group_abort(JobGroup *g)
     }
     group_conclude(g, false);
     job_group_unref(g);
+    home_release();
 }
 
 /* All jobs of @g have done their work. */
@@ -338,6 +353,7 @@ static CO void group_finalize(JobGroup *g)
 {
     bool ok = true;
 
+    home_hold();
     g->refs++;
     g->is_ending = true;
     for (guint i = 0; i < g->jobs->len && ok; i++) {
@@ -352,6 +368,7 @@ static CO void group_finalize(JobGroup *g)
     }
     group_conclude(g, ok);
     job_group_unref(g);
+    home_release();
 }
 
 /* The work of @j is done; so is that of its group, if it is the last one. */
@@ -424,8 +441,22 @@ CO void job_start(Job *j)
 
 /* ---- for .run -------------------------------------------------------------------------------- */
 
+/* @arg, which is freed, is the id of a job. */
+static void kick_here(void *arg)
+{
+    g_autofree char *id = arg;
+    Job *j = job_find(id);
+
+    if (j)
+        job_kick(j);
+}
+
 void job_kick(Job *j)
 {
+    if (loop_self() != main_loop) {
+        loop_call(main_loop, kick_here, g_strdup(j->id));
+        return;
+    }
     j->is_kicked = true;
     if (!j->is_asleep)
         return;
@@ -499,15 +530,21 @@ CO void job_pause_point(Job *j)
     j->rate_ns = 0;
 }
 
-CO bool job_pace_wait(Job *j)
+int64_t job_pace_left(Job *j)
 {
     int64_t now = clock_now_ns();
 
     rate_note(j, now);
-    if (!j->speed || now >= j->pace_ns)
-        return true;
-    job_sleep(j, j->pace_ns - now);
-    return false;
+    return j->speed ? MAX(j->pace_ns - now, 0) : 0;
+}
+
+CO bool job_pace_wait(Job *j)
+{
+    int64_t left = job_pace_left(j);
+
+    if (left)
+        job_sleep(j, left);
+    return !left;
 }
 
 void job_pace_add(Job *j, uint64_t len)
@@ -523,11 +560,13 @@ bool job_is_ready(const Job *j)
     return j->status == JOB_STATUS_READY || j->status == JOB_STATUS_STANDBY;
 }
 
-void job_set_ready(Job *j)
+CO void job_set_ready(Job *j)
 {
+    home_hold(); /* its progress is known where its nodes live */
     job_set_status(j, JOB_STATUS_READY);
     job_refresh_progress(j);
     event_block_job_ready(j->drv->type, j->id, (int64_t)j->total, (int64_t)j->done, j->speed);
+    home_release();
 }
 
 static BlockErrorAction error_action(BlockdevOnError policy, int error)
@@ -652,10 +691,12 @@ CO void jobs_cancel_all(void)
 {
     Job *j;
 
+    home_hold();
     while ((j = job_at(0))) {
         if (j->status == JOB_STATUS_CONCLUDED)
             job_remove(j);
         else if (j->is_cancelled || !job_cancel(j, true, NULL))
             co_queue_wait(&gone);
     }
+    home_release();
 }

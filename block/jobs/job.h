@@ -17,7 +17,8 @@
  * From any state before concluded a failure or a cancellation leads to aborting, where .abort is
  * called; if jobs complete as a group, for all of them. In the end .clean lets go of everything.
  *
- * A kind of job is one constant JobDriver at the end of its file. Main loop only.
+ * A kind of job is one constant JobDriver at the end of its file. Main loop only, except where it says
+ * otherwise, and in what runs by home_work(), which has the job for itself: commands wait for its end.
  */
 #ifndef BLOCK_JOBS_JOB_H
 #define BLOCK_JOBS_JOB_H
@@ -39,7 +40,11 @@ typedef struct {
     bool cancel_is_late;    /* job-cancel answers before the job has ended */
     bool starts_paused;     /* shown so for a moment, as by the reference */
     bool starts_at_once;    /* the first part of .run is done when the command answers */
-    /* The work. No request of the job is in flight when it returns. */
+    bool any_loop;          /* .run uses its nodes by requests and home_work() only */
+    /*
+     * The work, on the main loop. No request of the job is in flight when it returns. Its nodes may live on
+     * an iothread if @any_loop; they do not in the operations below.
+     */
     CO bool (*run)(Job *j, GError **err);
     /* The change of the graph that ends the job, an edit. NULL: none. */
     CO bool (*prepare)(Job *j, GError **err);
@@ -60,14 +65,15 @@ struct Job {
     void *state;            /* the driver's */
     JobStatus status;
     bool auto_finalize, auto_dismiss;
-    uint64_t done, total;   /* bytes */
+    _Atomic uint64_t done;  /* bytes; counted on any loop */
+    uint64_t total;         /* bytes */
     int64_t speed;          /* bytes a second; 0: no limit */
     int64_t pace_ns;        /* when the next request may start */
     uint64_t rate;          /* bytes a second, of the seconds before @rate_ns */
     uint64_t rate_done;     /* what @done was at @rate_ns */
     int64_t rate_ns;        /* 0: it does not run */
     BlockDeviceIoStatus io_status;
-    bool user_paused;       /* told to pause, or stopped by an error */
+    _Atomic bool user_paused; /* told to pause, or stopped by an error, on any loop */
     bool is_cancelled;
     bool is_busy;           /* not waiting for time to pass, or for its user */
     GError *error;          /* why it failed */
@@ -78,6 +84,7 @@ struct Job {
     bool is_asleep;
     bool is_kicked;         /* woken before it slept */
     GPtrArray *uses;        /* of JobUse */
+    GPtrArray *handles;     /* of Handle, not owned: those of @uses if its nodes may live on any loop */
     GQueue watchers;        /* of Co: commands that wait for another state */
 };
 
@@ -128,18 +135,20 @@ static inline bool job_must_pause(const Job *j)
 CO void job_pause_point(Job *j);
 /* Waits @ns, less if something is to be looked at: cancelled, paused, completed. */
 CO void job_sleep(Job *j, int64_t ns);
-/* Waits until the speed allows a request; less if something is to be looked at. True: it does. */
+/* Nanoseconds until the speed allows a request; 0: it does. */
+int64_t job_pace_left(Job *j);
+/* Waits for that; less if something is to be looked at. True: it is allowed. */
 CO bool job_pace_wait(Job *j);
 /* A request of @len bytes starts. */
 void job_pace_add(Job *j, uint64_t len);
 /* From state running to ready. */
-void job_set_ready(Job *j);
+CO void job_set_ready(Job *j);
 /*
  * What to do about a request that failed with @error, a positive errno: tells the user, and with
- * BLOCK_ERROR_ACTION_STOP pauses the job.
+ * BLOCK_ERROR_ACTION_STOP pauses the job. On any loop.
  */
 BlockErrorAction job_error(Job *j, BlockdevOnError policy, bool is_read, int error);
-/* Lets @j look at what has changed. */
+/* Lets @j look at what has changed. On any loop. */
 void job_kick(Job *j);
 
 /* ---- for commands --------------------------------------------------------------------------- */

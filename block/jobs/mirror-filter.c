@@ -160,6 +160,7 @@ static char *mirror_filter_name(Node *n)
 const BlockDriver mirror_filter = {
     .name = "mirror_top",
     .kind = BLK_FILTER,
+    .any_loop = true,
     .state_size = sizeof(MirrorFilter),
     .write_flags = REQ_FUA | REQ_UNCHANGED | REQ_SERIALISE,
     .zero_flags = REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,

@@ -8,6 +8,7 @@
  *
  * The last writes are copied inside the edit that moves the users, when they are still.
  */
+#include "block/home.h"
 #include "block/jobs/copy.h"
 #include "block/jobs/filter.h"
 #include "block/jobs/kinds.h"
@@ -59,6 +60,13 @@ static CO bool mirror_fail(const Mirror *s, int r, GError **err)
     return err_set(err, -r, "%s", g_strerror(-r));
 }
 
+static CO void mark_all(void *arg)
+{
+    const Copy *c = arg;
+
+    hbitmap_set(c->todo, 0, hbitmap_bits(c->todo));
+}
+
 /* Marks what is to be copied at first. */
 static CO int mirror_mark(Mirror *s)
 {
@@ -68,7 +76,7 @@ static CO int mirror_mark(Mirror *s)
         return 0;
     if (s->base)
         return copy_mark_above_base(c, c->from, s->base);
-    hbitmap_set(c->todo, 0, hbitmap_bits(c->todo));
+    home_work(c->from, mark_all, c);
     return 0;
 }
 
@@ -93,7 +101,7 @@ static CO bool mirror_run(Job *j, GError **err)
         if (r < 0)
             break;
         if (!job_is_ready(j)) {
-            if (!hbitmap_count(c->todo) || (passes >= FEW_PASSES && copy_left(c) <= FEW_BYTES)) {
+            if (!c->left || (passes >= FEW_PASSES && c->left <= FEW_BYTES)) {
                 r = handle_flush(s->to);
                 if (r < 0)
                     break;
@@ -102,15 +110,15 @@ static CO bool mirror_run(Job *j, GError **err)
             }
             continue;
         }
-        if (s->end != GOES_ON && (copy_left(c) <= FEW_BYTES || passes >= FEW_PASSES))
+        if (s->end != GOES_ON && (c->left <= FEW_BYTES || passes >= FEW_PASSES))
             break;
-        if (s->end == GOES_ON && !hbitmap_count(c->todo))
+        if (s->end == GOES_ON && !c->left)
             job_sleep(j, IDLE_NS);
         if (s->end == GOES_ON)
             passes = 0;
     }
     if (r == 0 && !job_must_end(j)) {
-        mirror_progress(j);
+        j->total = j->done + c->left;
         r = handle_flush(s->to);
     }
     return r == 0 || (r == -ECANCELED ? true : mirror_fail(s, r, err));
@@ -268,6 +276,7 @@ static CO void mirror_clean(Job *j)
     .is_block = true, \
     .cancel_is_late = true, \
     .starts_at_once = true, \
+    .any_loop = true, \
     .run = mirror_run, \
     .prepare = mirror_prepare, \
     .abort = mirror_abort, \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "block/jobs/resume-log.h"
+#include "block/home.h"
 #include "util/trace.h"
 
 /* After a store the log rests REST times as long as it took, so that storing costs little time. */
@@ -164,13 +165,38 @@ static CO bool store_what_is_left(ResumeLog *l, GError **err)
     return ok;
 }
 
+typedef struct {
+    ResumeLog *log;
+    GError **err;
+    bool ok;
+    bool is_off;
+} Store;
+
+static CO void store_run(void *arg)
+{
+    Store *s = arg;
+
+    s->ok = s->log->is_off || store_what_is_left(s->log, s->err);
+    s->is_off = s->log->is_off;
+}
+
+/* On the loop where the nodes live. Nothing is stored any more once the log @is_off. */
+static CO bool store_there(ResumeLog *l, bool *is_off, GError **err)
+{
+    Store s = { .log = l, .err = err };
+
+    home_work(l->copy->from, store_run, &s);
+    *is_off = s.is_off;
+    return s.ok;
+}
+
 static CO void keep_storing(void *arg)
 {
     ResumeLog *l = arg;
-
     int64_t took = 0;
+    bool is_off = false;
 
-    while (!l->ends && !l->is_off) {
+    while (!l->ends && !is_off) {
         g_autoptr(GError) err = NULL;
         int64_t start;
 
@@ -179,7 +205,7 @@ static CO void keep_storing(void *arg)
         l->sleeper = NULL;
         start = clock_now_ns();
         /* What was stored before still covers everything. */
-        if (!l->ends && !l->is_off && !store_what_is_left(l, &err))
+        if (!l->ends && !store_there(l, &is_off, &err))
             TRACE(resume_log_failed, "%s", err->message);
         took = clock_now_ns() - start;
     }
@@ -187,10 +213,12 @@ static CO void keep_storing(void *arg)
 
 CO bool resume_log_start(ResumeLog *l, GError **err)
 {
+    bool is_off;
+
     l->changed = hbitmap_try_new(hbitmap_bits(l->b->bits));
     if (!l->changed)
         return err_set(err, ENOMEM, "No memory for a copy of bitmap '%s'", l->b->name);
-    if (!store_what_is_left(l, err))
+    if (!store_there(l, &is_off, err))
         return false;
     co_group_start(&l->running, keep_storing, l);
     return true;

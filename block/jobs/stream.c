@@ -112,6 +112,7 @@ static const JobDriver job_stream = {
     .state_size = sizeof(Stream),
     .is_block = true,
     .starts_at_once = true,
+    .any_loop = true,
     .run = stream_run,
     .prepare = stream_prepare,
     .clean = stream_clean,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Edits of the graph: all or nothing, one after the other, and nobody inside while they happen. */
 #include "block/internal.h"
+#include "block/jobs/filter.h"
 #include "io/co-lock.h"
 #include "tests/lib/edits.h"
 #include "tests/lib/harness.h"
@@ -366,6 +367,67 @@ static CO void test_random_edits(void)
     random_edits(test_is_slowed() ? 200 : 2000, 1);
 }
 
+/* ---- filters of jobs ------------------------------------------------------------------------- */
+
+/* Hides from what is below that users write. */
+static void veil_access(Node *n, Role role, unsigned parent_needs, unsigned parent_shares, unsigned *needs,
+                        unsigned *shares)
+{
+    *needs = 0;
+    *shares = ACCESS_ALL;
+}
+
+static CO int veil_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
+{
+    return edge_pread(node_edge(n, ROLE_FILTERED), off, buf, flags);
+}
+
+static const BlockDriver block_veil = {
+    .name = "veil", .kind = BLK_FILTER, .pread = veil_pread, .child_access = veil_access,
+};
+
+static CO Node *veil_put_on(Node *below)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(Edit) edit = edit_begin();
+    Node *veil = filter_insert(edit, &block_veil, "veil", below, &err);
+
+    g_assert_nonnull(veil);
+    g_assert_true(edit_commit(edit, &err));
+    filter_inserted(veil);
+    return veil;
+}
+
+static CO void test_a_filter_that_cannot_go_goes_on_filtering(void)
+{
+    Node *disk = disk_node_new("disk");
+    Handle *writer = user_new(disk, ACCESS_READ | ACCESS_WRITE, ACCESS_ALL), *other;
+    Node *veil = veil_put_on(disk);
+    uint8_t data[512];
+
+    other = user_new(disk, ACCESS_READ, ACCESS_READ);
+    filter_remove(veil);
+    g_assert_true(handle_node(writer) == veil);
+    g_assert_true(node_find("veil") == veil);
+    g_assert_cmpint(handle_pread(writer, 0, span_of(data, sizeof(data)), 0), ==, 0);
+    handle_close(other);
+    handle_close(writer);
+    g_assert_null(node_find("veil"));
+    node_unref(disk);
+}
+
+static CO void test_a_filter_goes_from_between(void)
+{
+    Node *disk = disk_node_new("disk");
+    Handle *user = user_new(disk, ACCESS_READ, ACCESS_ALL);
+
+    filter_remove(veil_put_on(disk));
+    g_assert_true(handle_node(user) == disk);
+    g_assert_null(node_find("veil"));
+    handle_close(user);
+    node_unref(disk);
+}
+
 const Test tests[] = {
     { "/edit/edits-at-once-let-no-request-in", test_edits_at_once_let_no_request_in },
     { "/edit/users-are-still-before-jobs", test_users_are_still_before_jobs },
@@ -379,5 +441,8 @@ const Test tests[] = {
     { "/edit/throttled-requests-do-not-hold-up-an-edit",
       test_throttled_requests_do_not_hold_up_an_edit },
     { "/edit/random-edits-under-random-requests", test_random_edits },
+    { "/edit/filters/one-goes-from-between", test_a_filter_goes_from_between },
+    { "/edit/filters/one-that-cannot-go-goes-on-filtering",
+      test_a_filter_that_cannot_go_goes_on_filtering },
     {}
 };

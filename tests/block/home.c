@@ -125,6 +125,37 @@ static CO void test_requests_of_all_loops_follow_a_moving_image(void)
     object_delete_all();
 }
 
+/* Nothing of a request stays on the loop that an image has left: its thread can end at once. */
+static CO void test_requests_leave_nothing_on_a_loop_that_ends(void)
+{
+    unsigned rounds = test_is_slowed() ? 20 : 100;
+    Handle *h = image_new("raw");
+    _Atomic bool is_over = false;
+    Worker w[2 * WORKERS];
+    CoGroup workers = {};
+
+    threads_add();
+    for (unsigned i = 0; i < G_N_ELEMENTS(w); i++) {
+        w[i] = (Worker){ .h = h, .index = i, .is_over = &is_over };
+        co_group_start(&workers, worker_here, &w[i]);
+    }
+    for (unsigned i = 0; i < rounds; i++) {
+        g_autoptr(GError) err = NULL;
+
+        object_add_text("iothread,id=short", &err);
+        g_assert_no_error(err);
+        move_to(h, "short");
+        await_home(h, iothread_loop(iothread_find("short")));
+        co_yield();
+        move_to(h, i % 2 ? "one" : NULL);
+        g_assert_true(object_delete("short", &err));
+    }
+    is_over = true;
+    co_group_wait(&workers);
+    handle_close(h);
+    object_delete_all();
+}
+
 /* ---- who stays ------------------------------------------------------------------------------ */
 
 static CO void test_holding_and_jobs_keep_an_image_on_the_main_loop(void)
@@ -186,6 +217,8 @@ static CO void test_what_knows_one_loop_only_is_named(void)
 const Test tests[] = {
     { "/home/requests-of-all-loops-follow-a-moving-image",
       test_requests_of_all_loops_follow_a_moving_image },
+    { "/home/requests-leave-nothing-on-a-loop-that-ends",
+      test_requests_leave_nothing_on_a_loop_that_ends },
     { "/home/holding-and-jobs-keep-an-image-on-the-main-loop",
       test_holding_and_jobs_keep_an_image_on_the_main_loop },
     { "/home/what-knows-one-loop-only-is-named", test_what_knows_one_loop_only_is_named },

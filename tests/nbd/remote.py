@@ -506,6 +506,27 @@ def test_a_failed_flush_outlives_a_connection():
             assert not s.cuts and not s.failures
 
 
+def test_a_failed_flush_outlives_a_server_that_dies_with_its_next_answer():
+    """The flush that is made again over a new connection succeeds there, but says nothing of what the first
+    one had failed to flush."""
+    class Dying(Server):
+        flushes = 0
+
+        def answer(self, q):
+            self.flushes += q.kind == nbd.FLUSH
+            if q.kind == nbd.FLUSH and self.flushes == 1:
+                yield self.simple(q, nbd.EIO)
+                return
+            if q.kind == nbd.FLUSH and self.flushes == 2:
+                raise Cut
+            yield from super().answer(q)
+
+    with Dying() as s:
+        text = io(s, 'write 0 4k', 'flush', 'flush', 'write 0 4k', 'flush', reconnect_delay=60)[1]
+        assert text.count('made durable') == 3, text
+        assert s.flushes >= 3, s.flushes
+
+
 def test_open_timeout_waits_for_a_server():
     with Server(data=b'\xa5' * MIB) as s:
         hidden = s.path + '.away'

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The server as its users see it: exports that come and go while clients are there. */
 #include "nbd/server.h"
+#include "block/internal.h"
 #include "io/channel.h"
 #include "nbd/proto.h"
+#include "qapi/object.h"
 #include "tests/lib/harness.h"
 #include "util/err.h"
 #include <errno.h>
@@ -279,6 +281,57 @@ static CO void test_clients_can_be_watched(void)
     g_assert_true(nbd_server_stop(s));
 }
 
+/* ---- bitmaps of other images ----------------------------------------------------------------- */
+
+static CO Handle *image_on_thread(const char *name, const char *thread)
+{
+    g_autoptr(GError) err = NULL;
+    Handle *h = handle_open(NULL, json_pack("{s:s, s:s, s:i, s:b}", "driver", "null-co", "node-name", name,
+                                            "size", DISK, "read-zeroes", 1), OPEN_RDWR, &err);
+    g_autoptr(Edit) edit = NULL;
+
+    g_assert_no_error(err);
+    edit = edit_begin();
+    edit_set_iothread(edit, handle_node(h), iothread_find(thread));
+    g_assert_true(edit_commit(edit, &err));
+    return h;
+}
+
+/* Whether it comes by the time that it has had its chances to. */
+static CO bool comes_to(Handle *h, Loop *loop)
+{
+    for (int i = 0; i < 1000 && handle_home(h) != loop; i++)
+        co_sleep(i < 20 ? 0 : 1000000);
+    return handle_home(h) == loop;
+}
+
+static CO void test_an_image_whose_bitmap_is_exported_stays_where_that_is_read(void)
+{
+    const char *bitmaps[] = { "b", NULL }, *nodes[] = { "other", NULL };
+    NbdExportConfig config = { .name = "a", .bitmaps = bitmaps, .bitmap_nodes = nodes };
+    g_autoptr(GError) err = NULL;
+    NbdServer *s = server_new();
+    NbdExport *e;
+    Handle *h;
+
+    object_add_text("iothread,id=one", &err);
+    g_assert_no_error(err);
+    h = image_on_thread("other", "one");
+    g_assert_true(comes_to(h, iothread_loop(iothread_find("one"))));
+    g_assert_nonnull(dirty_add(handle_node(h), "b", 65536, &err));
+    e = nbd_export_add(s, &config, disk_open(), &err);
+    g_assert_nonnull(e);
+    for (int i = 0; i < 50; i++) {
+        g_assert_true(handle_home(h) == loop_self());
+        co_yield();
+    }
+    g_assert_true(nbd_export_remove(e, NBD_REMOVE_SAFE, NULL));
+    g_assert_true(comes_to(h, iothread_loop(iothread_find("one"))));
+    g_assert_true(nbd_server_stop(s));
+    handle_close(h);
+    object_delete_all();
+}
+
 const Test tests[] = {
     { "/nbd/server/names-are-unique", test_names_are_unique },
     { "/nbd/server/safe-removal-needs-an-unused-export", test_safe_removal_needs_an_unused_export },
@@ -289,5 +342,7 @@ const Test tests[] = {
     { "/nbd/server/hard-removal-while-an-answer-is-stuck",
       test_hard_removal_while_an_answer_is_stuck },
     { "/nbd/server/clients-can-be-watched", test_clients_can_be_watched },
+    { "/nbd-server/bitmaps/their-image-stays-where-they-are-read",
+      test_an_image_whose_bitmap_is_exported_stays_where_that_is_read },
     {}
 };

@@ -94,15 +94,19 @@ def overlay(i):
     return f'overlay{i}'
 
 
-@case
-def a_job_copies_what_a_client_on_an_iothread_writes():
+def add_target(d, name='t'):
+    img('create', '-q', '-f', 'qcow2', f'{name}.qcow2', str(SIZE))
+    assert d.answer('blockdev-add', driver='qcow2', node_name=name,
+                    file={'driver': 'file', 'filename': f'{name}.qcow2'}) == {}
+
+
+def mirror_copies(**how):
     with daemon() as d:
         with client() as f:
             m = Model(f)
             m.step()
-            img('create', '-q', '-f', 'qcow2', 'copy', str(SIZE))
-            d.answer('blockdev-add', driver='qcow2', node_name='t', file={'driver': 'file', 'filename': 'copy'})
-            assert d.answer('blockdev-mirror', job_id='m', device='n', target='t', sync='full') == {}
+            add_target(d)
+            assert d.answer('blockdev-mirror', job_id='m', device='n', target='t', sync='full', **how) == {}
             await_jobs(d, lambda jobs: jobs[0]['ready'])
             for _ in range(50):
                 m.step()
@@ -112,8 +116,66 @@ def a_job_copies_what_a_client_on_an_iothread_writes():
                 m.step()
             m.end()
         assert d.answer('block-export-del', id='e', mode='hard') == {}
-    img('compare', '-f', 'qcow2', '-F', 'raw', 'copy', 'content')
-    img('check', '-q', 'copy')
+    img('compare', '-f', 'qcow2', '-F', 'raw', 't.qcow2', 'content')
+    img('check', '-q', 't.qcow2')
+
+
+@case
+def a_mirror_copies_what_a_client_on_an_iothread_writes():
+    mirror_copies()
+
+
+@case
+def a_mirror_that_blocks_writes_does_so_on_an_iothread():
+    mirror_copies(copy_mode='write-blocking')
+
+
+@case
+def a_backup_of_an_image_on_an_iothread_shows_one_moment():
+    with daemon() as d:
+        with client() as f:
+            m = Model(f)
+            for _ in range(20):
+                m.step()
+            then = bytes(m.content)
+            add_target(d)
+            assert d.answer('blockdev-backup', job_id='b', device='n', target='t', sync='full', speed=1 << 20) == {}
+            for _ in range(30):
+                m.step()
+            assert d.answer('block-job-set-speed', device='b', speed=0) == {}
+            await_jobs(d, lambda jobs: not jobs)
+            m.end()
+        assert d.answer('block-export-del', id='e', mode='hard') == {}
+    pathlib.Path('then').write_bytes(then)
+    img('compare', '-f', 'qcow2', '-F', 'raw', 't.qcow2', 'then')
+    img('compare', '-f', 'qcow2', '-F', 'raw', 'a', 'content')
+
+
+@case
+def a_snapshot_can_be_read_beside_writes_on_an_iothread():
+    with daemon() as d:
+        with client() as f:
+            m = Model(f)
+            for _ in range(20):
+                m.step()
+            pathlib.Path('then').write_bytes(m.content)
+            add_target(d)
+            assert d.answer('blockdev-backup', job_id='b', device='n', target='t', sync='none',
+                            filter_node_name='cbw') == {}
+            assert d.answer('blockdev-add', driver='snapshot-access', node_name='s', file='cbw') == {}
+            d.answer('nbd-server-start', addr={'type': 'unix', 'data': {'path': 'nbd'}})
+            assert d.answer('block-export-add', type='nbd', id='x', node_name='s', iothread='i') == {}
+            for _ in range(5):
+                for _ in range(10):
+                    m.step()
+                img('compare', '-f', 'raw', '-F', 'raw', 'nbd+unix:///s?socket=nbd', 'then')
+            assert d.answer('block-export-del', id='x', mode='hard') == {}
+            assert d.answer('blockdev-del', node_name='s') == {}
+            assert d.answer('block-job-cancel', device='b') == {}
+            await_jobs(d, lambda jobs: not jobs)
+            m.end()
+        assert d.answer('block-export-del', id='e', mode='hard') == {}
+    img('compare', '-f', 'qcow2', '-F', 'raw', 'a', 'content')
 
 
 @case

@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, IO, case, img, io, main, run
-from qmp import Client, Stdio, request, wait_for
+from qmp import PATIENCE, Client, Stdio, request, wait_for
 from this_run import SLOWER
 
 DAEMON = BUILD / 'qemu-storage-daemon'
@@ -238,6 +238,36 @@ def quit_answers_when_all_exports_are_gone():
     lines = client.ask(request('quit'))
     assert json.loads(lines[0])['event'] == 'BLOCK_EXPORT_DELETED' and lines[1:] == ['{"return": {}}'], lines
     assert daemon.process.wait(END) == 0
+
+
+@case
+def quit_ends_jobs_in_any_state():
+    jobs = {
+        'copying': ('blockdev-mirror', {'sync': 'full', 'speed': 65536}, 'running'),
+        'ready': ('blockdev-mirror', {'sync': 'none'}, 'ready'),
+        'listening': ('blockdev-backup', {'sync': 'none'}, 'running'),
+        'pending': ('blockdev-backup', {'sync': 'full', 'auto-finalize': False}, 'pending'),
+    }
+    images = []
+    for i in range(2 * len(jobs)):
+        img('create', '-q', '-f', 'qcow2', f'{i}.qcow2', '4M')
+        images += ['--blockdev', f'qcow2,node-name=n{i},file.driver=file,file.filename={i}.qcow2']
+    io('0.qcow2', 'write -q -P 3 0 4M')
+    daemon = Daemon('--object', 'iothread,id=i', *images)
+    client = Client('qmp')
+    for i, (name, (command, how, _)) in enumerate(jobs.items()):
+        if i % 2:
+            client.ask(request('x-blockdev-set-iothread', **{'node-name': f'n{2 * i}', 'iothread': 'i'}))
+        assert client.answer(command, **{'job-id': name, 'device': f'n{2 * i}', 'target': f'n{2 * i + 1}', **how}) == {}
+    deadline = time.monotonic() + PATIENCE
+    while (found := {j['id']: j['status'] for j in client.answer('query-jobs')}) != {
+            name: state for name, (_, _, state) in jobs.items()}:
+        assert time.monotonic() < deadline, found
+        time.sleep(.01)
+    assert client.ask(request('quit'))[-1] == '{"return": {}}'
+    assert daemon.process.wait(END) == 0
+    for i in range(2 * len(jobs)):
+        img('check', '-q', f'{i}.qcow2')
 
 
 @case

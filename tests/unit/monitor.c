@@ -9,6 +9,7 @@
 #include "io/loop.h"
 #include "io/pool.h"
 #include "monitor/monitor.h"
+#include "monitor/session.h"
 #include "tests/lib/harness.h"
 #include "util/err.h"
 #include <string.h>
@@ -46,6 +47,12 @@ static CO bool run_count(json_t *in, json_t **out, GError **err)
     return true;
 }
 
+static CO bool run_plain(json_t *in, json_t **out, GError **err)
+{
+    begun++;
+    return true;
+}
+
 static CO bool run_fail(json_t *in, json_t **out, GError **err)
 {
     err_set(err, ENOENT, "There is no such thing");
@@ -65,6 +72,8 @@ static const QmpCommand commands[] = {
     { .name = "big", .run = run_big },
     { .name = "count", .flags = QMP_OOB, .run = run_count },
     { .name = "fail", .run = run_fail },
+    { .name = "plain", .run = run_plain },
+    { .name = "without-nodes", .flags = QMP_WITHOUT_NODES, .run = run_plain },
     {},
 };
 
@@ -457,6 +466,105 @@ static void test_a_command_without_end_is_told_of(void)
     client_free(&c);
 }
 
+/* ---- turns ----------------------------------------------------------------------------------- */
+
+static CoQueue turn;
+static unsigned before_turn;    /* commands that wait for it */
+static bool has_no_turn;
+
+static CO void turn_begin(void)
+{
+    before_turn++;
+    while (has_no_turn)
+        co_queue_wait(&turn);
+    before_turn--;
+}
+
+static void turn_end(void)
+{
+}
+
+/* A client of a program whose commands have to wait for their turn from now on. */
+static CO Client client_without_turn(void)
+{
+    Client c;
+
+    monitor_begin(commands);
+    monitor_set_turn(turn_begin, turn_end);
+    monitor_start();
+    c = client_new("c");
+    greet(&c, false);
+    has_no_turn = true;
+    return c;
+}
+
+static CO void turn_come(void)
+{
+    has_no_turn = false;
+    co_queue_wake_all(&turn);
+    while (before_turn)
+        co_yield();
+}
+
+static CO void test_commands_without_nodes_need_no_turn(void)
+{
+    Client c = client_without_turn();
+
+    client_send(&c, "{\"execute\":\"without-nodes\"}");
+    expect(&c, "{\"return\": {}}");
+    client_send(&c, "{\"execute\":\"plain\"}");
+    expect_silence(&c);
+    g_assert_cmpuint(before_turn, ==, 1);
+    turn_come();
+    expect(&c, "{\"return\": {}}");
+    g_assert_cmpuint(begun, ==, 2);
+    client_free(&c);
+    g_assert_true(monitor_end());
+}
+
+static CO void test_no_command_begins_once_the_program_ends(void)
+{
+    Client c = client_without_turn();
+
+    client_send(&c, "{\"execute\":\"plain\"}{\"execute\":\"plain\"}");
+    while (!before_turn)
+        co_yield();
+    monitor_stop_commands(clock_now_ns() + 100 * (int64_t)MS);
+    turn_come();
+    g_assert_true(monitor_end());
+    g_assert_null(client_line(&c));
+    g_assert_cmpuint(begun, ==, 0);
+    client_free(&c);
+}
+
+static CO void line_of_people(void *was_run)
+{
+    *(bool *)was_run = true;
+}
+
+static CO void line_in_turn(void *was_run)
+{
+    g_assert_false(session_in_turn(line_of_people, was_run));
+}
+
+static CO void test_no_line_of_people_begins_once_the_program_ends(void)
+{
+    Client c = client_without_turn();
+    bool was_run[2] = {};
+    CoGroup lines = {};
+
+    co_group_start(&lines, line_in_turn, &was_run[0]);
+    co_group_start(&lines, line_in_turn, &was_run[1]);
+    while (!before_turn)
+        co_yield();
+    monitor_stop_commands(clock_now_ns() + 20 * (int64_t)MS);
+    turn_come();
+    co_group_wait(&lines);
+    g_assert_false(was_run[0] || was_run[1]);
+    client_free(&c);
+    g_assert_true(monitor_end());
+}
+
 const Test tests[] = {
     { "/monitor/commands-run-in-order", test_commands_run_in_order },
     { "/monitor/out-of-band/overtakes", test_out_of_band_overtakes },
@@ -469,5 +577,9 @@ const Test tests[] = {
     { "/monitor/unread/events-end-the-connection", test_events_not_read_end_the_connection },
     { "/monitor/end/under-clients", test_ends_under_clients },
     { "/monitor/end/a-command-without-end-is-told-of", test_a_command_without_end_is_told_of },
+    { "/monitor/end/no-command-begins-any-more", test_no_command_begins_once_the_program_ends },
+    { "/monitor/end/no-line-of-people-begins-any-more",
+      test_no_line_of_people_begins_once_the_program_ends },
+    { "/monitor/turns/commands-without-nodes-need-none", test_commands_without_nodes_need_no_turn },
     {},
 };

@@ -187,14 +187,14 @@ static CO int qcow2_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
     unsigned pin;
     int r;
 
-    if (q->is_corrupt)
-        return -ENOMEDIUM;
-    pin = qcow2_pin(q);
+    r = qcow2_enter(q, &pin);
+    if (r < 0)
+        return r;
     if (flags & REQ_COMPRESSED)
         r = qcow2_compressed_write(q, off, buf);
     else
         r = qcow2_write(q, off, buf);
-    qcow2_unpin(q, pin);
+    qcow2_leave(q, pin);
     qcow2_reclaim_some(q);
     return r;
 }

@@ -5,15 +5,19 @@
  */
 #include "block/formats/qcow2/frees.h"
 
-CO unsigned qcow2_pin(Qcow2 *q)
+CO int qcow2_enter(Qcow2 *q, unsigned *pin)
 {
     while (q->exclusive)
         co_queue_wait(&q->pin_waiters);
-    q->pins[q->pin_now]++;
-    return q->pin_now;
+    /* Found perhaps by whoever kept this request out. */
+    if (q->is_corrupt)
+        return -ENOMEDIUM;
+    *pin = q->pin_now;
+    q->pins[*pin]++;
+    return 0;
 }
 
-void qcow2_unpin(Qcow2 *q, unsigned pin)
+void qcow2_leave(Qcow2 *q, unsigned pin)
 {
     if (!--q->pins[pin])
         co_queue_wake_all(&q->pin_waiters);

@@ -484,9 +484,12 @@ static inline unsigned qcow2_refcount_bits(const Qcow2 *q)
 
 /* ---- pins.c, frees.c, commit.c -------------------------------------------------------------- */
 
-/* A request holds a pin while it uses host clusters it looked up. */
-CO unsigned qcow2_pin(Qcow2 *q);
-void qcow2_unpin(Qcow2 *q, unsigned pin);
+/*
+ * A request begins: it holds a pin, which qcow2_leave gives back, while it uses host clusters it looked
+ * up. 0, or -ENOMEDIUM without a pin: the image is corrupt.
+ */
+CO int qcow2_enter(Qcow2 *q, unsigned *pin);
+void qcow2_leave(Qcow2 *q, unsigned pin);
 /* Keeps new requests out and waits for those in flight. Not nestable. */
 CO void qcow2_exclusive_begin(Qcow2 *q);
 void qcow2_exclusive_end(Qcow2 *q);

@@ -156,11 +156,11 @@ CO int qcow2_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
     unsigned pin;
     int r;
 
-    if (q->is_corrupt)
-        return -ENOMEDIUM;
-    pin = qcow2_pin(q);
+    r = qcow2_enter(q, &pin);
+    if (r < 0)
+        return r;
     r = qcow2_read(q, off, buf);
-    qcow2_unpin(q, pin);
+    qcow2_leave(q, pin);
     return r;
 }
 

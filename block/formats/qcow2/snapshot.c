@@ -431,11 +431,11 @@ static CO int qcow2_vmstate_drop(Node *n)
     unsigned pin;
     int r;
 
-    if (q->is_corrupt)
-        return -ENOMEDIUM;
-    pin = qcow2_pin(q);
+    r = qcow2_enter(q, &pin);
+    if (r < 0)
+        return r;
     r = qcow2_vmstate_unmap(q);
-    qcow2_unpin(q, pin);
+    qcow2_leave(q, pin);
     return r;
 }
 
@@ -457,14 +457,14 @@ CO int qcow2_vmstate_pread(Node *n, uint64_t off, Span buf)
     unsigned pin;
     int r;
 
-    if (q->is_corrupt)
-        return -ENOMEDIUM;
     if (!size_add(off, qcow2_vmstate_offset(q), &at) || at + buf.len < at)
         return -EFBIG;
+    r = qcow2_enter(q, &pin);
+    if (r < 0)
+        return r;
     edge_event(q->storage, EV_VMSTATE_LOAD);
-    pin = qcow2_pin(q);
     r = qcow2_read(q, at, buf);
-    qcow2_unpin(q, pin);
+    qcow2_leave(q, pin);
     return r;
 }
 
@@ -475,8 +475,6 @@ CO int qcow2_vmstate_pwrite(Node *n, uint64_t off, Span buf)
     unsigned pin;
     int r;
 
-    if (q->is_corrupt)
-        return -ENOMEDIUM;
     if (qcow2_has_data_file(q))
         return -ENOTSUP;
     if (!size_add(off, qcow2_vmstate_offset(q), &at) || !size_add(at, buf.len, &end) ||
@@ -485,13 +483,15 @@ CO int qcow2_vmstate_pwrite(Node *n, uint64_t off, Span buf)
     edge_event(q->storage, EV_VMSTATE_SAVE);
     if (qcow2_l1_needed(q, end) > q->l1_len) {
         qcow2_exclusive_begin(q);
-        r = qcow2_l1_grow(q, qcow2_l1_needed(q, end));
+        r = q->is_corrupt ? -ENOMEDIUM : qcow2_l1_grow(q, qcow2_l1_needed(q, end));
         qcow2_exclusive_end(q);
         if (r < 0)
             return r;
     }
-    pin = qcow2_pin(q);
+    r = qcow2_enter(q, &pin);
+    if (r < 0)
+        return r;
     r = qcow2_write(q, at, buf);
-    qcow2_unpin(q, pin);
+    qcow2_leave(q, pin);
     return r;
 }

@@ -268,14 +268,14 @@ CO int qcow2_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags)
     unsigned pin;
     int r;
 
-    if (q->is_corrupt)
-        return -ENOMEDIUM;
-    pin = qcow2_pin(q);
+    r = qcow2_enter(q, &pin);
+    if (r < 0)
+        return r;
     qcow2_allocating_take(q, &hold, off, len);
     r = qcow2_mark_dirty(q);
     if (r >= 0)
         r = zero_held(q, off, len, flags);
-    qcow2_unpin(q, pin);
+    qcow2_leave(q, pin);
     range_release(&hold);
     qcow2_reclaim_some(q);
     return r;
@@ -304,14 +304,14 @@ CO int qcow2_discard(Node *n, uint64_t off, uint64_t len)
     unsigned pin;
     int r;
 
-    if (q->is_corrupt)
-        return -ENOMEDIUM;
-    pin = qcow2_pin(q);
+    r = qcow2_enter(q, &pin);
+    if (r < 0)
+        return r;
     qcow2_allocating_take(q, &hold, off, len);
     r = qcow2_mark_dirty(q);
     if (r >= 0)
         r = discard_held(q, off, len);
-    qcow2_unpin(q, pin);
+    qcow2_leave(q, pin);
     range_release(&hold);
     qcow2_reclaim_some(q);
     return r;
