@@ -7,7 +7,7 @@
 #include "migration/wire.h"
 #include "system/migration-channels.h"
 #include "system/migration-settings.h"
-#include "system/migration.h"
+#include "system/migration-info.h"
 #include "system/run-state.h"
 #include "util/err.h"
 #include <errno.h>

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Sessions with jobs, with our storage daemon and with the reference's beside it: the replies are the
-same, and so are the events, each in their order. How replies and events mix is a matter of moments.
+same, and so are the events, each in their order. How replies and events mix is a matter of moments, and so
+are the events of two jobs of a transaction, and how often a slow job rests while commands look at its nodes.
 
 A step is a request "COMMAND {arguments}", or
     @WORD   wait until an event comes that has the word: a state, or the end of the name of an event
@@ -46,6 +47,10 @@ class Run:
             for step in steps:
                 self.step(step, folder)
             self.replies.append(f'exit code {self.daemon.end()}')
+        if name.startswith('transaction'):
+            self.events.sort(key=job_of)
+        if self.is_slow:
+            self.events = without_rests(self.events)
 
     def take(self, line, mark=''):
         line = re.sub(r'"timestamp": \{[^}]*\}, ', '', FILE_LENGTH.sub('"virtual-size": 0', masked(line)))
@@ -88,6 +93,23 @@ class Run:
         mark = step[0] if step[0] in '~#' else ''
         for line in self.daemon.ask(text_of(step[len(mark):])):
             self.take(line, mark)
+
+
+def job_of(line):
+    data = json.loads(line).get('data', {})
+    return data.get('id', data.get('device', ''))
+
+
+def without_rests(events):
+    """Each "paused" and "running" that only repeats the two events before it is left out."""
+    kept = []
+    for i, line in enumerate(events):
+        if is_event(line, 'paused') and kept[-2:] == events[i:i + 2]:
+            continue
+        if is_event(line, 'running') and kept[-1:] == [line]:
+            continue
+        kept.append(line)
+    return kept
 
 
 def is_event(line, word):
