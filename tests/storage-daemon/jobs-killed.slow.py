@@ -21,7 +21,7 @@ jobs = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(jobs)
 CASES.clear()    # those are run by themselves
 
-MOMENTS = int(os.environ.get('FERRY_MOMENTS', 60 // SHARE))
+MOMENTS = int(os.environ.get('FERRY_MOMENTS', 48 // SHARE))
 
 
 class Killed:
@@ -33,8 +33,11 @@ class Killed:
             shutil.copy(f'fresh/{name}.qcow2', f'{name}.qcow2')
         if os.path.exists('nbd'):
             os.unlink('nbd')
-        with jobs.Daemon(*jobs.TOP, '--blockdev', 'qcow2,node-name=x,file.driver=file,file.filename=x.qcow2',
-                         *jobs.EXPORT) as d:
+        *server, export = jobs.EXPORT
+        # Every other time the images live, and are copied, on a thread of their own.
+        export += ',iothread=i' if seed % 2 else ''
+        with jobs.Daemon('--object', 'iothread,id=i', *jobs.TOP, '--blockdev',
+                         'qcow2,node-name=x,file.driver=file,file.filename=x.qcow2', *server, export) as d:
             self.daemon = d
             self.guest = Guest('nbd', 't', seed, most=8).start()
             self.guest.wait_for_writes(5)
@@ -160,6 +163,35 @@ def a_backup_that_is_killed():
                 return bad
         return run.holds('t.qcow2')[1]
     each('blockdev-backup', ('t', 'x'), judge, target='x', sync='full')
+
+
+def bitmap_flags(image):
+    info = jobs.json.loads(img('info', '--output=json', '-f', 'qcow2', image).stdout)
+    return {b['name']: b['flags'] for b in info['format-specific']['data']['bitmaps']}
+
+
+@case
+def an_incremental_backup_that_is_killed():
+    def prepare():
+        img('bitmap', '--add', 't.qcow2', 'b')
+        io('t.qcow2', 'write -q -P 77 2M 9M')
+
+    def judge(run):
+        # What the bitmap would say is not all that was written: nobody may take it for that.
+        if 'in-use' not in (flags := bitmap_flags('t.qcow2'))['b']:
+            return flags
+        return run.holds('t.qcow2')[1]
+    each('blockdev-backup', ('t', 'x'), judge, prepare=prepare, target='x', sync='incremental', bitmap='b')
+
+
+@case
+def a_resumable_mirror_that_is_killed():
+    def judge(run):
+        asked = run.is_asked or run.is_over
+        if not asked and bitmap_flags('t.qcow2').get('r') not in (['auto'], ['in-use', 'auto']):
+            return bitmap_flags('t.qcow2')
+        return guest_is_at('t', 'x')(run)
+    each('blockdev-mirror', ('t', 'x'), judge, target='x', sync='full', x_resume='r')
 
 
 @case
