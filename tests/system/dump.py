@@ -273,6 +273,26 @@ def the_rate_of_written_memory_is_measured():
         assert e.answer('quit') == {} and e.process.wait(PATIENCE) == 0
 
 
+SET = ['max-bandwidth 5', 'max-bandwidth 5k', 'max-bandwidth x', 'max-bandwidth -1', 'max-bandwidth 1.5',
+       'downtime-limit 7', 'downtime-limit 3000000', 'multifd-channels 3', 'multifd-channels 0',
+       'multifd-channels 0x4', 'multifd-compression zstd', 'xbzrle-cache-size 128', 'xbzrle-cache-size 1M',
+       'xbzrle-cache-size 5000', 'foo 1', 'tls-creds a', 'cpu-throttle-tailslow on', 'cpu-throttle-initial 50']
+
+
+@case
+def parameters_are_set_in_the_monitor_as_in_the_references():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    told = []
+    for program in EMULATOR, REFERENCE_EMULATOR:
+        with Emulator('guest', '-S', program=program) as e:
+            told.append([(line, say(e, 'migrate_set_parameter ' + line), e.answer('query-migrate-parameters'))
+                         for line in SET])
+    assert told[0] == told[1], [pair for pair in zip(*told) if pair[0] != pair[1]]
+    with Emulator('guest', '-S') as e:
+        for line in 'multifd-compression q', 'cpu-throttle-tailslow x', 'multifd-channels 300', 'downtime-limit 1.5':
+            assert say(e, 'migrate_set_parameter ' + line).startswith('Error: '), line
+
+
 # Only shown where there is something to tell.
 WHERE_ANY = 'dirty pages rate', 'precopy ram', 'downtime ram'
 
