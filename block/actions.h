@@ -23,8 +23,17 @@ CO bool action_internal_snapshot(Edit *edit, const BlockdevSnapshotInternal *arg
 void action_internal_add(Edit *edit, Node *n, const Snapshot *snapshot);
 /* Deletes it. Cannot be undone: it stays deleted even if a later step of @edit fails. */
 void action_internal_remove(Edit *edit, Node *n, const char *id);
-/* @n goes back to what it was then. Cannot be undone either. */
-void action_internal_apply(Edit *edit, Node *n, const char *id);
+/* A snapshot inside @n. */
+typedef struct {
+    Node *n;
+    const char *id;
+} NodeSnapshot;
+/*
+ * Each of @images goes back to what it was then. Cannot be undone either, but fails before the first has
+ * changed unless the last write of one fails; @err tells then which images show the snapshot. *@changed
+ * is set if any does.
+ */
+void action_internal_apply(Edit *edit, const NodeSnapshot *images, unsigned count, bool *changed);
 
 /* Before the edit: makes the overlay and opens it, a reference of the caller's. NULL with @err. */
 CO Node *action_overlay_new(const BlockdevSnapshotSync *args, GError **err);

@@ -194,52 +194,138 @@ static CO bool remove_prepare(void *step, GError **err)
     return s->n->drv->snapshots->remove(s->n, s->snapshot.id, err) >= 0;
 }
 
-static CO bool apply_prepare(void *step, GError **err)
-{
-    const InternalStep *s = step;
-
-    return s->n->drv->snapshots->apply(s->n, s->snapshot.id, err) >= 0;
-}
-
-/* The disk may have had another size. There are no bitmaps, so nothing can fail. */
-static CO void apply_settle(void *step)
-{
-    const InternalStep *s = step;
-
-    node_size_changed(s->n, NULL);
-}
-
 static const EditOps remove_ops = {
     .apply = internal_apply,
     .prepare = remove_prepare,
     .free = internal_free,
 };
 
-static const EditOps apply_ops = {
-    .apply = internal_apply,
-    .prepare = apply_prepare,
-    .settle = apply_settle,
-    .free = internal_free,
-};
-
-static void add_by_id(Edit *edit, const EditOps *ops, Node *n, const char *id)
+void action_internal_remove(Edit *edit, Node *n, const char *id)
 {
     InternalStep *s = g_new0(InternalStep, 1);
 
     s->n = n;
     s->snapshot.id = g_strdup(id);
     edit_still(edit, n);
-    edit_add(edit, ops, s);
+    edit_add(edit, &remove_ops, s);
 }
 
-void action_internal_remove(Edit *edit, Node *n, const char *id)
+/* ---- going back to one ----------------------------------------------------------------------- */
+
+typedef struct {
+    Node *n;
+    char *id;
+    void *state;            /* of the driver, while it is under way */
+    bool done;              /* it shows the snapshot */
+} AppliedImage;
+
+typedef struct {
+    GArray *images;         /* of AppliedImage */
+    bool *changed;          /* any shows its snapshot */
+} ApplyStep;
+
+static AppliedImage *applied_image(const ApplyStep *s, guint i)
 {
-    add_by_id(edit, &remove_ops, n, id);
+    return &g_array_index(s->images, AppliedImage, i);
 }
 
-void action_internal_apply(Edit *edit, Node *n, const char *id)
+static bool apply_check(void *step, GError **err)
 {
-    add_by_id(edit, &apply_ops, n, id);
+    const ApplyStep *s = step;
+
+    for (guint i = 0; i < s->images->len; i++)
+        if (!node_is_active(applied_image(s, i)->n))
+            return err_set(err, EBUSY, "Node '%s' is inactive",
+                           node_shown_name(applied_image(s, i)->n));
+    return true;
+}
+
+/* A later image has failed to switch: which show what. */
+static void tell_states(const ApplyStep *s, guint failed, GError **err)
+{
+    g_autoptr(GString) done = g_string_new(NULL), same = g_string_new(NULL);
+
+    for (guint i = 0; i < s->images->len; i++) {
+        const AppliedImage *image = applied_image(s, i);
+        GString *list = image->done ? done : same;
+
+        g_string_append_printf(list, "%s'%s'", list->len ? ", " : "", node_filename(image->n));
+    }
+    err_prefix(err, "'%s': ", node_filename(applied_image(s, failed)->n));
+    if (s->images->len > 1 && done->len)
+        err_suffix(err, "; the snapshot is shown by %s%s%s", done->str,
+                   same->len ? ", unchanged: " : "", same->str);
+}
+
+static CO bool switch_images(const ApplyStep *s, GError **err)
+{
+    for (guint i = 0; i < s->images->len; i++) {
+        AppliedImage *image = applied_image(s, i);
+
+        if (!image->n->drv->snapshots->apply(image->n, image->state, &image->done, err)) {
+            tell_states(s, i, err);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* All that needs space comes before the first image is switched by one write of its header. */
+static CO bool apply_prepare(void *step, GError **err)
+{
+    const ApplyStep *s = step;
+    bool ok = true;
+
+    for (guint i = 0; i < s->images->len && ok; i++) {
+        AppliedImage *image = applied_image(s, i);
+
+        image->state = image->n->drv->snapshots->apply_begin(image->n, image->id, err);
+        ok = image->state || err_prefix(err, "'%s': ", node_filename(image->n));
+    }
+    ok = ok && switch_images(s, err);
+    for (guint i = 0; i < s->images->len; i++) {
+        AppliedImage *image = applied_image(s, i);
+
+        if (image->state)
+            image->n->drv->snapshots->apply_end(image->n, image->state);
+        /* The disk may have had another size. There are no bitmaps, so this cannot fail. */
+        if (image->done)
+            node_size_changed(image->n, NULL);
+        *s->changed |= image->done;
+    }
+    return ok;
+}
+
+static CO void apply_free(void *step)
+{
+    ApplyStep *s = step;
+
+    for (guint i = 0; i < s->images->len; i++) {
+        AppliedImage *image = applied_image(s, i);
+
+        node_unref(image->n);
+        g_free(image->id);
+    }
+    g_array_unref(s->images);
+    g_free(s);
+}
+
+void action_internal_apply(Edit *edit, const NodeSnapshot *images, unsigned count, bool *changed)
+{
+    static const EditOps ops = {
+        .apply = apply_check, .prepare = apply_prepare, .free = apply_free,
+    };
+    ApplyStep *s = g_new0(ApplyStep, 1);
+
+    s->images = g_array_new(FALSE, FALSE, sizeof(AppliedImage));
+    s->changed = changed;
+    for (unsigned i = 0; i < count; i++) {
+        AppliedImage image = { .n = node_ref(images[i].n), .id = g_strdup(images[i].id) };
+
+        g_array_append_val(s->images, image);
+        edit_still(edit, image.n);
+    }
+    edit_add(edit, &ops, s);
 }
 
 CO bool action_internal_snapshot(Edit *edit, const BlockdevSnapshotInternal *args, GError **err)

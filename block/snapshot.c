@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Lists of internal snapshots. */
+/* Internal snapshots: what needs no driver's knowledge. */
 #include "block/snapshot.h"
 #include "util/size.h"
 #include <inttypes.h>
 #include <time.h>
+
+CO bool snapshot_apply(const SnapshotOps *ops, Node *n, const char *id, GError **err)
+{
+    void *state = ops->apply_begin(n, id, err);
+    bool done, ok = state && ops->apply(n, state, &done, err);
+
+    if (state)
+        ops->apply_end(n, state);
+    return ok;
+}
 
 const Snapshot *snapshot_find(const Snapshot *list, size_t count, const char *id, const char *name)
 {

@@ -23,13 +23,24 @@ typedef struct {
     CO int (*list)(Node *n, Snapshot **list, size_t *count);
     /* @s->id is chosen by the driver when empty. */
     CO int (*create)(Node *n, Snapshot *s, GError **err);
-    CO int (*apply)(Node *n, const char *id, GError **err);
+    /*
+     * Applying one. .apply_begin writes beside what is there whatever needs space, and returns a state for
+     * the other two, or NULL with @err; no requests until .apply_end, which frees it and, if it was not
+     * applied, gives the space back. .apply may be called once; *@done: the image shows the snapshot,
+     * though maybe not durably if it fails.
+     */
+    CO void *(*apply_begin)(Node *n, const char *id, GError **err);
+    CO bool (*apply)(Node *n, void *state, bool *done, GError **err);
+    CO void (*apply_end)(Node *n, void *state);
     CO int (*remove)(Node *n, const char *id, GError **err);
     /* Shows the content of a snapshot in @n, which is read-only, until it is closed. */
     CO int (*load)(Node *n, const char *id, GError **err);
     /* Removes the VM state from the active disk. 0 or a negative errno. */
     CO int (*drop_vmstate)(Node *n);
 } SnapshotOps;
+
+/* Makes snapshot @id of @n its active disk, by @ops. False with @err. */
+CO bool snapshot_apply(const SnapshotOps *ops, Node *n, const char *id, GError **err);
 
 /* The first with that @id, else with that @name; either may be NULL. NULL if none. */
 const Snapshot *snapshot_find(const Snapshot *list, size_t count, const char *id, const char *name);

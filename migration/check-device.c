@@ -74,12 +74,12 @@ static unsigned check_medium(const Check *c, const json_t *ours, const json_t *t
     if (!a || !b)
         return json_array_size(c->reasons) - before;
     if (size != other)
-        migration_reason_add(c->reasons, "disk", "The disk of device %s has %" PRId64 " bytes at the "
-                             "source ('%s') and %" PRId64 " at the target ('%s')", device, size, file,
-                             other, their_file);
+        migration_reason_add(c->reasons, "disk", "The disk of device %s has %" PRId64 " bytes at "
+                             "the source ('%s') and %" PRId64 " at the target ('%s')", device, size,
+                             file, other, their_file);
     if (is_fixed != json_get_bool(b, "read-only", false))
-        migration_reason_add(c->reasons, "disk", "The disk of device %s is read-only at the %s only",
-                             device, is_fixed ? "source" : "target");
+        migration_reason_add(c->reasons, "disk", "The disk of device %s is read-only at the %s "
+                             "only", device, is_fixed ? "source" : "target");
     if (strcmp(file, their_file))
         migration_reason_add(c->warnings, "disk", "The disk of device %s is '%s' at the source and "
                              "'%s' at the target: both have to lead to the same data", device, file,
@@ -100,8 +100,8 @@ static void check_features(const Check *c, const json_t *ours, const json_t *the
         if (missing >> i & 1)
             g_string_append_printf(bits, "%s%u", bits->len ? ", " : "", i);
     if (missing)
-        migration_reason_add(has_driver ? c->reasons : c->warnings, "device", "Device %s %s features "
-                             "of virtio that the target does not offer: bit %s", device,
+        migration_reason_add(has_driver ? c->reasons : c->warnings, "device", "Device %s %s "
+                             "features of virtio that the target does not offer: bit %s", device,
                              has_driver ? "is used with" : "offers", bits->str);
 }
 
@@ -150,8 +150,8 @@ static void check_placed(const Check *c, const json_t *ours)
     g_autofree char *device = shown(ours), *other = theirs ? shown(theirs) : NULL;
 
     if (moved)
-        migration_reason_add(c->reasons, "device", "Device %s is at %s at the source and at %s at the "
-                             "target", device, place_of(ours), place_of(moved));
+        migration_reason_add(c->reasons, "device", "Device %s is at %s at the source and at %s at "
+                             "the target", device, place_of(ours), place_of(moved));
     else if (theirs && !strcmp(driver_of(theirs), driver_of(ours)))
         check_pair(c, ours, theirs);
     else if (theirs)
@@ -183,7 +183,8 @@ static const json_t *find_alike(const json_t *list, const json_t *like, bool exa
 
 static void check_unplaced(const Check *c, GPtrArray *taken)
 {
-    const json_t *ours = json_get(c->source, "devices"), *theirs = json_get(c->target, "devices"), *d;
+    const json_t *ours = json_get(c->source, "devices"),
+                 *theirs = json_get(c->target, "devices"), *d;
     g_autoptr(GPtrArray) rest = g_ptr_array_new();
     size_t i;
 

@@ -78,14 +78,15 @@ static void check_processors(const Check *c)
     each_missing(json_get(theirs, "features"), json_get(ours, "features"), more);
     if (missing->len)
         migration_reason_add(c->reasons, "processors", "Processors of the target (model '%s') lack "
-                             "features of the source's (model '%s'): %s", other, model, missing->str);
+                             "features of the source's (model '%s'): %s", other, model,
+                             missing->str);
     if (more->len)
-        migration_reason_add(c->warnings, "processors", "Processors of the target (model '%s') have "
-                             "more features than the source's (model '%s'): %s", other, model,
+        migration_reason_add(c->warnings, "processors", "Processors of the target (model '%s') "
+                             "have more features than the source's (model '%s'): %s", other, model,
                              more->str);
     if (strcmp(model, other) && !missing->len && !more->len)
-        migration_reason_add(c->warnings, "processors", "Processors are of model '%s' at the source "
-                             "and of '%s' at the target", model, other);
+        migration_reason_add(c->warnings, "processors", "Processors are of model '%s' at the "
+                             "source and of '%s' at the target", model, other);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -107,8 +108,8 @@ static void check_size(const Check *c, const json_t *ours, const json_t *theirs)
 
     if (size != wanted &&
         (size > json_get_int(theirs, "max-size", 0) || size % RAM_PAGE_SIZE))
-        migration_reason_add(c->reasons, "memory", "Memory '%s' has %" PRId64 " bytes at the source "
-                             "and %" PRId64 " at the target", json_get_str(ours, "name", ""), size,
+        migration_reason_add(c->reasons, "memory", "Memory '%s' has %" PRId64 " bytes at the "
+                             "source and %" PRId64 " at the target", json_get_str(ours, "name", ""), size,
                              wanted);
 }
 
@@ -116,8 +117,8 @@ static void check_size(const Check *c, const json_t *ours, const json_t *theirs)
 static void report_names(const Check *c, const char *sent, const char *expected)
 {
     if (sent && expected)
-        migration_reason_add(c->reasons, "memory", "Memory is called '%s' at the source and '%s' at "
-                             "the target: both need the same id of '-machine memory-backend'", sent,
+        migration_reason_add(c->reasons, "memory", "Memory is called '%s' at the source and '%s' "
+                             "at the target: both need the same id of '-machine memory-backend'", sent,
                              expected);
     else if (sent)
         migration_reason_add(c->reasons, "memory", "The target has no memory '%s'", sent);
@@ -171,7 +172,8 @@ static bool is_reported(const Check *c, const json_t *section)
     static const struct {
         const char *section, *part;
     } parts[] = {
-        { "i8259", "pic" }, { "i8254", "pit" }, { "mc146818rtc", "rtc" }, { "serial", "isa-serial" },
+        { "i8259", "pic" }, { "i8254", "pit" }, { "mc146818rtc", "rtc" },
+        { "serial", "isa-serial" },
     };
     static const char *const of_processors[] = { "cpu_common", "cpu", "apic", NULL };
     const char *name = json_get_str(section, "name", "");
@@ -201,8 +203,8 @@ static void check_sections(const Check *c)
                                  "'%s/%" PRId64 "' into", name, n);
         else if (t && (version > json_get_int(t, "version", 0) ||
                        version < json_get_int(t, "minimum-version", 0)))
-            migration_reason_add(c->reasons, "device", "The target reads section '%s/%" PRId64 "' of "
-                                 "versions %" PRId64 " to %" PRId64 ", the source writes version "
+            migration_reason_add(c->reasons, "device", "The target reads section '%s/%" PRId64 "' "
+                                 "of versions %" PRId64 " to %" PRId64 ", the source writes version "
                                  "%" PRId64, name, n, json_get_int(t, "minimum-version", 0),
                                  json_get_int(t, "version", 0), version);
     }
@@ -232,7 +234,8 @@ static bool is_protected(const json_t *end)
 
 static void check_parameters(const Check *c)
 {
-    const json_t *ours = json_get(c->source, "parameters"), *theirs = json_get(c->target, "parameters");
+    const json_t *ours = json_get(c->source, "parameters"),
+                 *theirs = json_get(c->target, "parameters");
     int64_t n = json_get_int(ours, "multifd-channels", 0),
             m = json_get_int(theirs, "multifd-channels", 0);
     const char *how = json_get_str(ours, "multifd-compression", "none"),
@@ -244,23 +247,24 @@ static void check_parameters(const Check *c)
     if (!is_on(c->source, "multifd") || !is_on(c->target, "multifd"))
         return;
     if (n != m)
-        migration_reason_add(c->reasons, "parameter", "Parameter 'multifd-channels' is %" PRId64 " at "
-                             "the source and %" PRId64 " at the target", n, m);
+        migration_reason_add(c->reasons, "parameter", "Parameter 'multifd-channels' is %" PRId64 " "
+                             "at the source and %" PRId64 " at the target", n, m);
     if (strcmp(how, other))
-        migration_reason_add(c->reasons, "parameter", "Parameter 'multifd-compression' is '%s' at the "
-                             "source and '%s' at the target", how, other);
+        migration_reason_add(c->reasons, "parameter", "Parameter 'multifd-compression' is '%s' at "
+                             "the source and '%s' at the target", how, other);
 }
 
 /* Multifd's channels carry it in any case. */
 static void check_uuid(const Check *c)
 {
-    const char *ours = json_get_str(c->source, "uuid", ""), *theirs = json_get_str(c->target, "uuid", "");
+    const char *ours = json_get_str(c->source, "uuid", ""),
+               *theirs = json_get_str(c->target, "uuid", "");
     bool matters = (is_on(c->source, "multifd") && is_on(c->target, "multifd")) ||
                    (is_on(c->source, "validate-uuid") && is_on(c->target, "validate-uuid"));
 
     if (strcmp(ours, theirs))
-        migration_reason_add(matters ? c->reasons : c->warnings, "machine", "The source has UUID %s, "
-                             "the target %s", ours, theirs);
+        migration_reason_add(matters ? c->reasons : c->warnings, "machine", "The source has UUID "
+                             "%s, the target %s", ours, theirs);
 }
 
 /* ---- the way --------------------------------------------------------------------------------- */
@@ -276,7 +280,8 @@ static bool listens_at(const json_t *address, const char *type, const char *port
 static void check_address(const Check *c, const char *uri)
 {
     const json_t *addresses = json_get(c->target, "addresses"), *a;
-    const char *type = g_str_has_prefix(uri, "tcp:") ? "inet" : g_str_has_prefix(uri, "unix:") ? "unix"
+    const char *type = g_str_has_prefix(uri, "tcp:")     ? "inet"
+                       : g_str_has_prefix(uri, "unix:")  ? "unix"
                        : g_str_has_prefix(uri, "vsock:") ? "vsock" : NULL;
     const char *port = strrchr(uri, ':') + 1;
     g_autofree char *first = NULL;
@@ -302,8 +307,8 @@ static void take_reasons(const Check *c, const json_t *end)
 static void compare(const Check *c, const char *uri)
 {
     if (!json_get_bool(c->target, "incoming", false))
-        migration_reason_add(c->reasons, "state", "The target does not wait for a guest: it has to be "
-                             "started with -incoming");
+        migration_reason_add(c->reasons, "state", "The target does not wait for a guest: it has to "
+                             "be started with -incoming");
     check_machine(c);
     check_processors(c);
     check_memory(c);

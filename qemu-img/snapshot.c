@@ -83,8 +83,8 @@ static CO bool snapshots_change(Snapshots *s, const SnapshotArgs *a, GError **er
 
     if (!found)
         return err_set(err, ENOENT, "'%s' has no snapshot '%s'", node_filename(s->node), name);
-    return (a->apply ? s->ops->apply(s->node, found->id, err)
-                     : s->ops->remove(s->node, found->id, err)) >= 0;
+    return a->apply ? snapshot_apply(s->ops, s->node, found->id, err)
+                    : s->ops->remove(s->node, found->id, err) >= 0;
 }
 
 static CO bool snapshots_act(Snapshots *s, const SnapshotArgs *a)

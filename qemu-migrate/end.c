@@ -114,7 +114,8 @@ static bool refuse_silence(const Monitor *m, ssize_t n)
     if (n == 0)
         return complain("%s: The monitor has closed the connection", m->name);
     if (errno == EAGAIN || errno == EWOULDBLOCK)
-        return complain("%s: The monitor does not answer; it talks to one client at a time", m->name);
+        return complain("%s: The monitor does not answer; it talks to one client at a time",
+                        m->name);
     return complain_errno(errno, "%s", m->name);
 }
 

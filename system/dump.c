@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An ELF core file: header, section headers, program headers, notes, memory, names of sections.
+ * A dump of the guest's memory, and of the formats an ELF core file: header, section headers, program headers, notes, memory, names of sections.
  * Messages that begin with "dump:" are the reference's.
  */
 #include "system/dump.h"
@@ -8,6 +8,7 @@
 #include "io/co-lock.h"
 #include "io/loop.h"
 #include "system/base/ram.h"
+#include "system/dump-kdump.h"
 #include "system/dump-notes.h"
 #include "system/run-state.h"
 #include "system/vcpu.h"
@@ -18,14 +19,11 @@
 enum { PIECE = 1 << 20 };
 static const char section_names[] = "\0.shstrtab";
 
-typedef struct {
-    uint64_t start, size;
-} Segment;
-
 static struct {
     DumpStatus status;
     uint64_t done, total;
-    GArray *segments;        /* of Segment */
+    GArray *segments;        /* of DumpSegment */
+    DumpGuestMemoryFormat format;
     Channel *out;
     CoGroup running;
     bool was_running, is_ending;
@@ -60,7 +58,7 @@ static void add_segment(void *opaque, const MemoryRegion *r)
         end = MIN(end, a->begin + a->length);
     }
     if (start < end)
-        g_array_append_val(dump.segments, ((Segment){ start, end - start }));
+        g_array_append_val(dump.segments, ((DumpSegment){ start, end - start }));
     if (start < end)
         dump.total += end - start;
 }
@@ -69,7 +67,7 @@ static bool find_segments(const DumpArgs *a, GError **err)
 {
     if (dump.segments)
         g_array_unref(dump.segments);
-    dump.segments = g_array_new(FALSE, FALSE, sizeof(Segment));
+    dump.segments = g_array_new(FALSE, FALSE, sizeof(DumpSegment));
     dump.done = dump.total = 0;
     memory_map_each(run_state_machine()->board.memory, add_segment, (void *)a);
     return dump.total || err_set(err, ENOENT, "dump: no guest memory to dump");
@@ -140,7 +138,7 @@ static GByteArray *headers(void)
     put_program_header(out, PT_NOTE, at, 0, notes->len);
     at += notes->len;
     for (guint i = 0; i < dump.segments->len; i++) {
-        const Segment *s = &g_array_index(dump.segments, Segment, i);
+        const DumpSegment *s = &g_array_index(dump.segments, DumpSegment, i);
 
         put_program_header(out, PT_LOAD, at, s->start, s->size);
         at += s->size;
@@ -159,7 +157,15 @@ static CO bool put(const void *data, size_t len, const char *what, GError **err)
     return r >= 0 || err_set_errno(err, r, "dump: failed to write %s", what);
 }
 
-static CO bool put_segment(const Segment *s, GError **err)
+/* @bytes more of memory are written. False with @err: the dump has to end. */
+static CO bool advance(uint64_t bytes, GError **err)
+{
+    dump.done += bytes;
+    co_yield();
+    return !dump.is_ending || err_set(err, ECANCELED, "The program ends");
+}
+
+static CO bool put_segment(const DumpSegment *s, GError **err)
 {
     const MemoryMap *map = run_state_machine()->board.memory;
     const uint8_t *host = memory_map_range(map, s->start, s->size, false);
@@ -167,26 +173,33 @@ static CO bool put_segment(const Segment *s, GError **err)
     for (uint64_t at = 0; at < s->size;) {
         size_t len = MIN(s->size - at, PIECE);
 
-        if (dump.is_ending)
-            return err_set(err, ECANCELED, "The program ends");
-        if (!put(host + at, len, "memory", err))
+        if (!put(host + at, len, "memory", err) || !advance(len, err))
             return false;
         at += len;
-        dump.done += len;
-        co_yield();
     }
     return true;
 }
 
-static CO bool put_all(GError **err)
+static CO bool put_elf(GError **err)
 {
     GByteArray *head = headers();
     bool ok = put(head->data, head->len, "elf header", err);
 
     for (guint i = 0; i < dump.segments->len && ok; i++)
-        ok = put_segment(&g_array_index(dump.segments, Segment, i), err);
+        ok = put_segment(&g_array_index(dump.segments, DumpSegment, i), err);
     g_byte_array_unref(head);
     return ok && put(section_names, sizeof(section_names), "section names", err);
+}
+
+static CO bool put_all(GError **err)
+{
+    const Machine *m = run_state_machine();
+
+    if (dump.format == DUMP_GUEST_MEMORY_FORMAT_ELF)
+        return put_elf(err);
+    if (!dump_is_64_bit(m))
+        return err_set(err, ENOTSUP, "dump: the kdump-compressed format is for 64-bit guests here");
+    return kdump_write(m, dump.segments, put, advance, err);
 }
 
 static CO bool run(GError **err)
@@ -218,6 +231,7 @@ CO bool dump_start(const DumpArgs *args, int fd, GError **err)
         return false;
     }
     dump.status = DUMP_STATUS_ACTIVE;
+    dump.format = args->format;
     dump.out = channel_new_fd(fd);
     dump.was_running = run_state_is_running();
     if (dump.was_running)

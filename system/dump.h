@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The guest's memory as an ELF file. Main loop only. */
+/* The guest's memory in a file: ELF, or kdump-compressed. Main loop only. */
 #ifndef SYSTEM_DUMP_H
 #define SYSTEM_DUMP_H
 
@@ -7,6 +7,7 @@
 
 typedef struct {
     uint64_t begin, length;  /* bytes of physical memory; @length 0: all */
+    DumpGuestMemoryFormat format;
     bool detach;             /* do not wait until it is done */
 } DumpArgs;
 

@@ -36,7 +36,7 @@ static bool is_address(const char *uri)
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-/* What a stream has at least: pages that are not zero. Memory that was never touched is not looked at. */
+/* What a stream has at least: pages that are not zero. Untouched memory is not looked at. */
 static CO uint64_t bytes_of_memory(const Machine *m)
 {
     enum { LOOK = 16 << 20 };
@@ -70,8 +70,8 @@ static CO void check_space(const char *path, const char *folder, json_t *reasons
     if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
         there += (uint64_t)st.st_blocks * 512;
     if (needed > there)
-        migration_reason_add(reasons, "space", "'%s' has room for %" PRIu64 " bytes, the guest's memory "
-                             "takes %" PRIu64 " at least", path, there, needed);
+        migration_reason_add(reasons, "space", "'%s' has room for %" PRIu64 " bytes, the guest's "
+                             "memory takes %" PRIu64 " at least", path, there, needed);
 }
 
 static CO void check_file(const char *path, bool is_incoming, json_t *reasons)
@@ -171,8 +171,8 @@ CO void migration_route_check(const char *uri, bool is_incoming, json_t *reasons
     check_tls(uri, is_incoming, reasons);
     if (!is_incoming && migration_has(MIGRATION_CAPABILITY_RETURN_PATH) && !is_address(uri) &&
         !g_str_has_prefix(uri, "fd:"))
-        migration_reason_add(reasons, "capability", "'%s' leads to no socket, and 'return-path' needs "
-                             "one", uri);
+        migration_reason_add(reasons, "capability", "'%s' leads to no socket, and 'return-path' "
+                             "needs one", uri);
     if (skip_prefix(uri, "file:", &rest))
         check_file(rest, is_incoming, reasons);
     else if (is_address(uri))

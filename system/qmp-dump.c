@@ -20,9 +20,20 @@ static bool check_range(const QmpDumpGuestMemoryArgs *a, GError **err)
     return true;
 }
 
+/* Those that can be written. */
+static const DumpGuestMemoryFormat formats[] = {
+    DUMP_GUEST_MEMORY_FORMAT_ELF, DUMP_GUEST_MEMORY_FORMAT_KDUMP_ZLIB,
+};
+
 static bool check_format(const QmpDumpGuestMemoryArgs *a, GError **err)
 {
-    if (a->has_format && a->format != DUMP_GUEST_MEMORY_FORMAT_ELF)
+    bool is_there = false;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(formats); i++)
+        is_there |= a->format == formats[i];
+    if (a->format != DUMP_GUEST_MEMORY_FORMAT_ELF && (a->paging || a->has_begin))
+        return err_set(err, EINVAL, "kdump-compressed format doesn't support paging or filter");
+    if (!is_there)
         return err_set(err, ENOTSUP, "%s is not available now",
                        schema_enum_name(&dump_guest_memory_format_enum, a->format));
     return !a->paging || err_set(err, ENOTSUP, "Parameter 'paging' is not supported: memory is "
@@ -54,7 +65,8 @@ static int open_target(const char *protocol, GError **err)
 
 CO bool qmp_dump_guest_memory(const QmpDumpGuestMemoryArgs *a, GError **err)
 {
-    DumpArgs args = { .begin = a->begin, .length = a->length, .detach = a->detach };
+    DumpArgs args = { .begin = a->begin, .length = a->length, .format = a->format,
+                      .detach = a->detach };
     int fd;
 
     if (run_state() == STATE_INMIGRATE)
@@ -77,10 +89,9 @@ CO bool qmp_query_dump(DumpQueryResult **ret, GError **err)
 
 CO bool qmp_query_dump_guest_memory_capability(DumpGuestMemoryCapability **ret, GError **err)
 {
-    int elf = DUMP_GUEST_MEMORY_FORMAT_ELF;
-
     *ret = g_new0(DumpGuestMemoryCapability, 1);
     (*ret)->formats = g_array_new(FALSE, FALSE, sizeof(int));
-    g_array_append_val((*ret)->formats, elf);
+    for (size_t i = 0; i < G_N_ELEMENTS(formats); i++)
+        g_array_append_val((*ret)->formats, ((int){ formats[i] }));
     return true;
 }

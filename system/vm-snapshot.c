@@ -341,7 +341,6 @@ static bool check_there(const Disks *disks, const char *tag, GError **err)
     return true;
 }
 
-/* Images are reverted one after the other: what would stop that half way is looked at before. */
 static bool check_no_bitmaps(const Disks *disks, GError **err)
 {
     for (guint i = 0; i < disks->len; i++) {
@@ -355,27 +354,28 @@ static bool check_no_bitmaps(const Disks *disks, GError **err)
     return true;
 }
 
-static CO bool apply_all(const Disks *disks, const char *tag, GError **err)
+static CO bool apply_all(const Disks *disks, const char *tag, bool *changed, GError **err)
 {
+    g_autofree NodeSnapshot *images = g_new(NodeSnapshot, disks->len);
     g_autoptr(Edit) edit = edit_begin();
 
     for (guint i = 0; i < disks->len; i++) {
         const Disk *d = disk_at(disks, i);
 
-        action_internal_apply(edit, d->keeper, disk_snapshot(d, tag)->id);
+        images[i] = (NodeSnapshot){ d->keeper, disk_snapshot(d, tag)->id };
     }
-    return edit_commit(edit, err) ||
-           (disks->len > 1 && err_prefix(err, "Some images may show snapshot '%s' already: ", tag));
+    action_internal_apply(edit, images, disks->len, changed);
+    return edit_commit(edit, err);
 }
 
-/* From @h, of @vm. The guest stands still. */
+/* From @h, of @vm. The guest stands still. *@changed: it, or a disk, is not what it was. */
 static CO bool load(const VmSnapshotArgs *a, const Disks *disks, const Disk *vm, Handle *h,
-                    GError **err)
+                    bool *changed, GError **err)
 {
     uint64_t size = disk_snapshot(vm, a->tag)->vm_state_size;
     bool ok;
 
-    if (!apply_all(disks, a->tag, err))
+    if (!apply_all(disks, a->tag, changed, err))
         return false;
     ok = vm_state_load(run_state_machine(), h, size, err);
     drop_state(vm);
@@ -384,7 +384,7 @@ static CO bool load(const VmSnapshotArgs *a, const Disks *disks, const Disk *vm,
 
 static CO bool load_locked(const VmSnapshotArgs *a, GError **err)
 {
-    bool was_running = run_state_is_running();
+    bool was_running = run_state_is_running(), changed = false;
     g_autoptr(Disks) disks = NULL;
     g_autoptr(Handle) h = NULL;
     const Disk *vm;
@@ -407,8 +407,11 @@ static CO bool load_locked(const VmSnapshotArgs *a, GError **err)
         return false;
     if (was_running)
         run_state_stop(STATE_RESTORE_VM);
-    if (!load(a, disks, vm, h, err)) {
-        run_state_stop(STATE_RESTORE_VM);
+    if (!load(a, disks, vm, h, &changed, err)) {
+        if (changed)
+            run_state_stop(STATE_RESTORE_VM);
+        else if (run_state() == STATE_RESTORE_VM && !work.is_ending)
+            run_state_start();
         return false;
     }
     /*

@@ -240,6 +240,8 @@ const HmpCommand hmp_machine_commands[] = {
       hmp_migrate_incoming },
     { "migrate_set_capability", "sb", "capability on|off", "turn a capability on or off",
       hmp_migrate_set_capability },
+    { "migrate_set_parameter", "ss", "parameter value", "change a parameter of migrations",
+      hmp_migrate_set_parameter },
     { "nbd_server_stop", "", "", "end all exports by NBD", hmp_nbd_stop },
     { "nmi", "", "", "interrupt all processors (NMI)", hmp_nmi },
     { "o", "/nn", "/fmt addr value", "write a port", hmp_port_write },

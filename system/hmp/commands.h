@@ -57,6 +57,7 @@ HMP_COMMAND(hmp_migrate_cancel);
 HMP_COMMAND(hmp_migrate_continue);
 HMP_COMMAND(hmp_migrate_incoming);
 HMP_COMMAND(hmp_migrate_set_capability);
+HMP_COMMAND(hmp_migrate_set_parameter);
 HMP_COMMAND(hmp_info_migrate);
 HMP_COMMAND(hmp_info_migrate_capabilities);
 HMP_COMMAND(hmp_info_migrate_parameters);

@@ -2,10 +2,13 @@
 /* Migration. */
 #include "gen/qmp.h"
 #include "gen/schema.h"
+#include "qapi/schema.h"
 #include "system/hmp/commands.h"
+#include "system/migration-settings.h"
 #include "util/err.h"
 #include "util/hold.h"
 #include "util/json.h"
+#include "util/size.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -101,6 +104,45 @@ static const struct {
     { "multifd-channels", "" }, { "multifd-compression", "" }, { "xbzrle-cache-size", " bytes" },
     { "max-postcopy-bandwidth", "" }, { "tls-authz", "" },
 };
+
+static bool is_parameter(const char *name)
+{
+    g_autoptr(json_t) all = migration_parameters();
+
+    return json_has(all, name);
+}
+
+/* Rates without a unit are MiB; other numbers are as QMP takes them. NULL with @err. */
+static json_t *parameter_value(const char *name, const char *text, GError **err)
+{
+    uint64_t size;
+
+    if (!g_str_has_suffix(name, "-bandwidth"))
+        return json_string(text);
+    if (size_parse(text, MiB, &size, NULL) == 0 && size <= INT64_MAX)
+        return json_integer((json_int_t)size);
+    err_set(err, EINVAL, "Invalid size %s", text);
+    return NULL;
+}
+
+HMP_COMMAND(hmp_migrate_set_parameter)
+{
+    const char *name = a->text[0];
+    g_autoptr(json_t) change = json_object();
+    GError *err = NULL;
+    json_t *value;
+
+    if (!is_parameter(name)) {
+        SAY("Error: invalid parameter value: %s\n", name);
+        return;
+    }
+    value = parameter_value(name, a->text[1], &err);
+    if (value)
+        json_put(change, name, value);
+    if (value && schema_check("MigrateSetParameters", change, &err))
+        qmp_migrate_set_parameters(change, &err);
+    hmp_error(h, err);
+}
 
 HMP_COMMAND(hmp_info_migrate_parameters)
 {

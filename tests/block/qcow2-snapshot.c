@@ -45,7 +45,7 @@ static CO void go_back(Disk *d, const Kept *k)
 {
     g_autoptr(GError) err = NULL;
 
-    g_assert_cmpint(ops(d)->apply(handle_node(d->h), k->id, &err), ==, 0);
+    g_assert_true(snapshot_apply(ops(d), handle_node(d->h), k->id, &err));
     g_assert_no_error(err);
     g_free(d->model);
     d->model = g_memdup2(k->model, k->size);

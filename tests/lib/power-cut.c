@@ -185,7 +185,7 @@ CO void power_cut_snapshot_apply(PowerCut *pc, const PowerCutSnapshot *s)
     g_autoptr(GError) err = NULL;
 
     timeline_restore(pc->time, position(pc), s->state);
-    g_assert_cmpint(node_driver(n)->snapshots->apply(n, s->id, &err), ==, 0);
+    g_assert_true(snapshot_apply(node_driver(n)->snapshots, n, s->id, &err));
     g_assert_no_error(err);
     timeline_flushed(pc->time, position(pc));
 }

@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 import sys
+import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require, run
@@ -51,6 +52,36 @@ class Core:
                 self.memory[at] = data[off:off + length]
 
 
+class Kdump:
+    """A kdump-compressed file in the flattened form: header, notes, and memory by number of page."""
+
+    def __init__(self, name):
+        data, at = pathlib.Path(name).read_bytes(), 4096
+        assert data[:32] == b'makedumpfile\0\0\0\0' + struct.pack('>QQ', 1, 1)
+        self.file = bytearray()
+        while (piece := struct.unpack_from('>qq', data, at)) != (-1, -1):
+            off, size = piece
+            self.file[len(self.file):] = bytes(max(off + size - len(self.file), 0))
+            self.file[off:off + size] = data[at + 16:at + 16 + size]
+            at += 16 + size
+        assert at + 16 == len(data)
+        self.header, self.sub = bytes(self.file[:464]), bytes(self.file[4096:4200])
+        block, sub, bitmaps = struct.unpack_from('<III', self.file, 428)
+        notes, size = struct.unpack_from('<QQ', self.file, 4096 + 48)
+        self.notes = bytes(self.file[notes:notes + size])
+        start, half = (1 + sub) * block, bitmaps * block // 2
+        first, second = self.file[start:start + half], self.file[start + half:start + 2 * half]
+        assert first == second
+        pages = [8 * i + bit for i, byte in enumerate(first) if byte for bit in range(8) if byte >> bit & 1]
+        self.kinds, self.memory = set(), {}
+        for i, page in enumerate(pages):
+            off, size, flags, zero = struct.unpack_from('<QIIQ', self.file, start + 2 * half + 24 * i)
+            raw = bytes(self.file[off:off + size])
+            self.memory[page] = zlib.decompress(raw) if flags else raw
+            assert flags in (0, 1) and not zero and len(self.memory[page]) == 4096
+            self.kinds.add((flags, size == 4096))
+
+
 def saved_guest(*options):
     """A snapshot of a guest in 64-bit mode, which all start from."""
     img('create', '-q', '-f', 'qcow2', 'a.qcow2', '8M')
@@ -77,6 +108,62 @@ def a_dump_is_that_of_the_reference():
         for at in ours.memory.keys() - {0xf0000, 0xffff0000}:
             assert ours.memory[at] == theirs.memory[at], at
     assert cores[0][1].memory[0x3ff0] == cores[0][0].memory[0][0x3ff0:0x3ff0 + 0x20020]
+
+
+def kdump(e, name):
+    assert e.answer('dump-guest-memory', paging=False, protocol=f'file:{name}', format='kdump-zlib') == {}
+    os.chmod(name, 0o600)
+    return Kdump(name)
+
+
+@case
+def a_compressed_dump_is_that_of_the_reference():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    saved_guest('-smp', '2')
+    dumps, totals = [], []
+    for program in EMULATOR, REFERENCE_EMULATOR:
+        with source('-S', '-smp', '2', *DISK, '-loadvm', 'x', program=program) as e:
+            dumps.append(kdump(e, f'k{len(dumps)}'))
+            totals.append(e.answer('query-dump'))
+    ours, theirs = dumps
+    assert ours.header == theirs.header and ours.sub == theirs.sub and ours.notes == theirs.notes
+    assert totals[0] == totals[1] and ours.memory.keys() == theirs.memory.keys()
+    # Firmware is each program's own.
+    differ = [p for p in ours.memory if ours.memory[p] != theirs.memory[p]]
+    assert all(0xf0 <= p < 0x100 or p >= 0xffff0 for p in differ), differ
+    require(shutil.which('makedumpfile'), 'no makedumpfile')
+    with open('k0', 'rb') as flat:
+        run('makedumpfile', '-R', 'whole', stdin=flat)
+    assert pathlib.Path('whole').read_bytes() == bytes(ours.file)
+
+
+@case
+def a_compressed_dump_has_all_memory():
+    """Of a guest whose memory is of zeroes, of what compresses, and of what does not."""
+    pathlib.Path('noise').write_bytes(os.urandom(3 << 20))
+    with source('-initrd', 'noise') as e:
+        e.await_rounds()
+        assert e.answer('stop') == {}
+        whole, packed = dump(e, 'core'), kdump(e, 'k')
+        os.mkfifo('pipe')
+        reader = os.open('pipe', os.O_RDONLY | os.O_NONBLOCK)
+        os.set_blocking(reader, True)
+        assert e.answer('dump-guest-memory', paging=False, protocol='file:pipe', format='kdump-zlib', detach=True) == {}
+        with open('piped', 'wb') as out:
+            while (data := os.read(reader, 1 << 20)):
+                out.write(data)
+        os.close(reader)
+        told = e.answer('dump-guest-memory', paging=False, protocol='file:/dev/full', format='kdump-zlib')
+        assert 'No space' in told['desc'], told
+        assert say(e, 'dump-guest-memory -z z') == ''
+    assert pathlib.Path('piped').read_bytes() == pathlib.Path('k').read_bytes() == pathlib.Path('z').read_bytes()
+    assert packed.kinds == {(0, True), (1, False)}
+    seen = 0
+    for start, content in whole.memory.items():
+        for at in range(0, len(content), 4096):
+            assert packed.memory[(start + at) // 4096] == content[at:at + 4096]
+            seen += 1
+    assert seen == len(packed.memory)
 
 
 @case
@@ -122,7 +209,9 @@ def errors_are_those_of_the_reference():
                 {'protocol': 'foo'}, {'protocol': 'fd:no'}, {'protocol': 'file:c', 'begin': 0},
                 {'protocol': 'file:c', 'length': 1}, {'protocol': 'file:c', 'begin': 1 << 40, 'length': 5},
                 {'protocol': 'file:/nonexistent/x'}, {'protocol': 'file:/dev/full'},
-                {'protocol': 'file:c', 'format': 'kdump-lzo'})])
+                {'protocol': 'file:c', 'format': 'kdump-lzo'},
+                {'protocol': 'file:c', 'format': 'kdump-zlib', 'begin': 0, 'length': 4096},
+                {'protocol': 'file:c', 'format': 'kdump-zlib', 'paging': True})])
             told[-1].append(e.answer('query-dump')['status'])
             told[-1] += [say(e, line) for line in ('dump-guest-memory -l c', 'calc_dirty_rate 0',
                                                    'calc_dirty_rate 61', 'calc_dirty_rate 1 5', 'info dirty_rate')]
@@ -131,7 +220,7 @@ def errors_are_those_of_the_reference():
     assert told[0] == told[1], [pair for pair in zip(*told) if pair[0] != pair[1]]
     with source('-S') as e:
         assert 'paging' in e.answer('dump-guest-memory', paging=True, protocol='file:c')['desc']
-        assert e.answer('query-dump-guest-memory-capability') == {'formats': ['elf']}
+        assert e.answer('query-dump-guest-memory-capability') == {'formats': ['elf', 'kdump-zlib']}
 
 
 @case
@@ -183,6 +272,26 @@ def the_rate_of_written_memory_is_measured():
         assert e.answer('calc-dirty-rate', calc_time=1)['desc'] == 'still measuring'
         assert 'being measured' in e.answer('migrate', uri='exec:cat >/dev/null')['desc']
         assert e.answer('quit') == {} and e.process.wait(PATIENCE) == 0
+
+
+SET = ['max-bandwidth 5', 'max-bandwidth 5k', 'max-bandwidth x', 'max-bandwidth -1', 'max-bandwidth 1.5',
+       'downtime-limit 7', 'downtime-limit 3000000', 'multifd-channels 3', 'multifd-channels 0',
+       'multifd-channels 0x4', 'multifd-compression zstd', 'xbzrle-cache-size 128', 'xbzrle-cache-size 1M',
+       'xbzrle-cache-size 5000', 'foo 1', 'tls-creds a', 'cpu-throttle-tailslow on', 'cpu-throttle-initial 50']
+
+
+@case
+def parameters_are_set_in_the_monitor_as_in_the_references():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    told = []
+    for program in EMULATOR, REFERENCE_EMULATOR:
+        with Emulator('guest', '-S', program=program) as e:
+            told.append([(line, say(e, 'migrate_set_parameter ' + line), e.answer('query-migrate-parameters'))
+                         for line in SET])
+    assert told[0] == told[1], [pair for pair in zip(*told) if pair[0] != pair[1]]
+    with Emulator('guest', '-S') as e:
+        for line in 'multifd-compression q', 'cpu-throttle-tailslow x', 'multifd-channels 300', 'downtime-limit 1.5':
+            assert say(e, 'migrate_set_parameter ' + line).startswith('Error: '), line
 
 
 # Only shown where there is something to tell.

@@ -167,6 +167,8 @@ static CO bool create_over(Qcow2 *q, Switch *s, bool *done, GError **err)
         r = switch_snapshots_write(s);
     }
     if (r >= 0)
+        r = switch_prepare(s);
+    if (r >= 0)
         r = switch_over(s, done);
     return r < 0 ? err_set_errno(err, r, "Could not write the snapshot") : true;
 }
@@ -253,6 +255,8 @@ static CO bool remove_over(Qcow2 *q, Switch *s, const uint64_t *l1, uint32_t len
         r = switch_snapshots_write(s);
     switch_leave(s, off, len * UINT64_C(8));
     if (r >= 0)
+        r = switch_prepare(s);
+    if (r >= 0)
         r = switch_over(s, done);
     if (r < 0)
         return err_set_errno(err, r, *done ? "Could not free clusters that are not used any more"
@@ -323,12 +327,16 @@ static CO uint64_t *l1_to_apply(Qcow2 *q, const Qcow2Snapshot *snap, uint32_t *l
     return g_steal_pointer(&l1);
 }
 
-static CO bool apply_over(Qcow2 *q, Switch *s, const Qcow2Snapshot *snap, GError **err)
+static bool apply_failed(const char *name, int r, GError **err)
+{
+    return err_set_errno(err, r, "Could not make snapshot '%s' the active disk", name);
+}
+
+static CO bool apply_beside(Qcow2 *q, Switch *s, const Qcow2Snapshot *snap, GError **err)
 {
     g_autofree char *what = g_strdup_printf("the clusters of snapshot '%s' twice", snap->name);
     uint32_t len;
     uint64_t *l1 = l1_to_apply(q, snap, &len, err);
-    bool done;
     int r;
 
     if (!l1 || !switch_init(s, q, l1, len, snap->disk_size, err) ||
@@ -339,33 +347,60 @@ static CO bool apply_over(Qcow2 *q, Switch *s, const Qcow2Snapshot *snap, GError
         return plan_failed(q, r, what, err);
     r = switch_tables(s, SWITCH_BORROW);
     if (r >= 0)
-        r = switch_over(s, &done);
-    return r < 0 ? err_set_errno(err, r, "Could not make snapshot '%s' the active disk", snap->name)
-                 : true;
+        r = switch_prepare(s);
+    return r >= 0 || apply_failed(snap->name, r, err);
 }
 
-static CO int qcow2_snapshot_apply(Node *n, const char *id, GError **err)
+typedef struct {
+    Switch over;
+    char *name;      /* of the snapshot */
+    bool lazy;       /* for end() */
+} Apply;
+
+static CO void qcow2_snapshot_apply_end(Node *n, void *apply)
+{
+    Qcow2 *q = qcow2_of(n);
+    Apply *a = apply;
+
+    switch_clear(&a->over);
+    end(q, a->lazy);
+    g_free(a->name);
+    g_free(a);
+}
+
+static CO void *qcow2_snapshot_apply_begin(Node *n, const char *id, GError **err)
 {
     Qcow2 *q = qcow2_of(n);
     Qcow2Snapshot *snap = find_id(q, id);
-    Switch s = {};
-    bool ok, lazy;
+    bool lazy;
+    Apply *a;
 
     if (!snap) {
         err_set(err, ENOENT, "There is no snapshot with id '%s'", id);
-        return -ENOENT;
+        return NULL;
     }
     if (dirty_first(n)) {
         err_set(err, EBUSY, "Dirty bitmap '%s' cannot record what applying a snapshot changes",
                 dirty_first(n)->name);
-        return -EBUSY;
+        return NULL;
     }
     if (!begin(q, &lazy, err))
-        return -EIO;
-    ok = apply_over(q, &s, snap, err);
-    switch_clear(&s);
-    end(q, lazy);
-    return ok ? 0 : -EIO;
+        return NULL;
+    a = g_new0(Apply, 1);
+    a->lazy = lazy;
+    a->name = g_strdup(snap->name);
+    if (apply_beside(q, &a->over, snap, err))
+        return a;
+    qcow2_snapshot_apply_end(n, a);
+    return NULL;
+}
+
+static CO bool qcow2_snapshot_apply(Node *n, void *apply, bool *done, GError **err)
+{
+    Apply *a = apply;
+    int r = switch_over(&a->over, done);
+
+    return r >= 0 || apply_failed(a->name, r, err);
 }
 
 /* ---- looking at them ------------------------------------------------------------------------ */
@@ -442,7 +477,9 @@ static CO int qcow2_vmstate_drop(Node *n)
 const SnapshotOps qcow2_snapshot_ops = {
     .list = qcow2_snapshot_list,
     .create = qcow2_snapshot_create,
+    .apply_begin = qcow2_snapshot_apply_begin,
     .apply = qcow2_snapshot_apply,
+    .apply_end = qcow2_snapshot_apply_end,
     .remove = qcow2_snapshot_remove,
     .load = qcow2_snapshot_load,
     .drop_vmstate = qcow2_vmstate_drop,

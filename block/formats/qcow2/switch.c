@@ -460,8 +460,7 @@ static CO int reftable_put(Switch *s, uint64_t off)
     return put(s, off, disk, bytes);
 }
 
-/* Writes all but the header, and makes it durable. */
-static CO int rest_put(Switch *s)
+CO int switch_prepare(Switch *s)
 {
     Qcow2 *q = s->q;
     uint64_t reftable = 0;
@@ -519,13 +518,10 @@ static CO int release(Switch *s)
 CO int switch_over(Switch *s, bool *done)
 {
     Qcow2 *q = s->q;
-    SwitchFields old;
-    int r = rest_put(s);
+    SwitchFields old = fields_get(q);
+    int r;
 
     *done = false;
-    if (r < 0)
-        return r;
-    old = fields_get(q);
     fields_set(q, &s->next);
     r = qcow2_header_switch(q, done);
     if (!*done) {

@@ -9,7 +9,8 @@
  *     switch_plan                   what counts become
  *     switch_tables                 L2 tables with other flags; the L1 table in s->l1 follows
  *     switch_l1_write, switch_snapshots_write    as needed
- *     switch_over                   the rest, and the header
+ *     switch_prepare                the rest but the header
+ *     switch_over                   the header
  *
  * No requests meanwhile, all metadata written before (qcow2_commit_all) with lazy_refcounts off.
  */
@@ -56,8 +57,10 @@ CO int switch_l1_copy(Switch *s, uint64_t *off);
 CO int switch_snapshots_write(Switch *s);
 /* The old state's clusters [@off, @off + @len) are not referred to by the new one. */
 void switch_leave(Switch *s, uint64_t off, uint64_t len);
+/* Writes all but the header, and makes it durable: whatever needs space. */
+CO int switch_prepare(Switch *s);
 /*
- * *@done: the file, and @q, have the new state, even if a negative errno is returned, which then
+ * After switch_prepare. *@done: the file, and @q, have the new state, even if a negative errno is returned, which then
  * means that it may not be durable or that not all that is free now could be counted so.
  */
 CO int switch_over(Switch *s, bool *done);

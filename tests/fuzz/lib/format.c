@@ -112,7 +112,7 @@ static CO void do_snapshot(Fuzz *f, const Op *op)
         (void)ops->create(f->n, &s, &err);
         g_free(s.id);
     } else if (op->variant % 3 == 1) {
-        (void)ops->apply(f->n, id, &err);
+        (void)snapshot_apply(ops, f->n, id, &err);
     } else {
         (void)ops->remove(f->n, id, &err);
     }
