@@ -21,6 +21,7 @@ bool migration_is_active(void)
     switch (current) {
     case MIGRATION_STATUS_SETUP:
     case MIGRATION_STATUS_ACTIVE:
+    case MIGRATION_STATUS_POSTCOPY_ACTIVE:
     case MIGRATION_STATUS_PRE_SWITCHOVER:
     case MIGRATION_STATUS_DEVICE:
     case MIGRATION_STATUS_CANCELLING:

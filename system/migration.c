@@ -58,6 +58,17 @@ void migration_cancel(void)
         outgoing_cancel();
 }
 
+bool migration_start_postcopy(GError **err)
+{
+    if (!migration_has(MIGRATION_CAPABILITY_POSTCOPY_RAM))
+        return err_set(err, EINVAL, "Enable postcopy with migrate_set_capability before the start of "
+                       "migration");
+    if (!migration_is_active() || incoming_is_awaited())
+        return err_set(err, EINVAL, "Start a migration before switching to postcopy");
+    outgoing_start_postcopy();
+    return true;
+}
+
 bool migration_continue(MigrationStatus state, GError **err)
 {
     MigrationStatus has = migration_status();

@@ -31,6 +31,11 @@ CO bool qmp_migrate_continue(const QmpMigrateContinueArgs *args, GError **err)
     return migration_continue(args->state, err);
 }
 
+CO bool qmp_migrate_start_postcopy(GError **err)
+{
+    return migration_start_postcopy(err);
+}
+
 CO bool qmp_migrate_incoming(const QmpMigrateIncomingArgs *args, GError **err)
 {
     return incoming_receive(args->uri, err);
