@@ -23,6 +23,8 @@ typedef struct {
 
 struct Missing {
     Channel *faults;   /* of the userfaultfd */
+    bool is_stopped;
+    GArray *again;     /* of uint64_t, addresses: to be told again */
     bool has_begun;
     GArray *maps;      /* of Map */
     uint64_t pages;    /* that are missing */
@@ -97,6 +99,7 @@ Missing *missing_new(RamBlocks *r, GError **err)
     m = g_new0(Missing, 1);
     m->faults = channel_new_fd(fd);
     m->maps = g_array_new(FALSE, FALSE, sizeof(Map));
+    m->again = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     g_array_set_clear_func(m->maps, map_clear);
     for (guint i = 0; i < r->blocks->len; i++) {
         RamBlock *b = r->blocks->pdata[i];
@@ -114,6 +117,7 @@ void missing_free(Missing *m)
         return;
     channel_free(m->faults);
     g_array_unref(m->maps);
+    g_array_unref(m->again);
     g_free(m);
 }
 
@@ -203,13 +207,36 @@ static Map *map_at(const Missing *m, uint64_t at)
     return NULL;
 }
 
-CO bool missing_next_wanted(Missing *m, RamBlock **b, uint64_t *off)
+/* An address that a thread waits at. False: missing_stop. */
+static CO bool next_fault(Missing *m, uint64_t *at)
 {
     struct uffd_msg msg;
+    ssize_t n;
 
-    while (channel_read(m->faults, &msg, sizeof(msg)) == sizeof(msg)) {
-        uint64_t at = msg.arg.pagefault.address & ~(uint64_t)(RAM_PAGE_SIZE - 1);
-        Map *map = msg.event == UFFD_EVENT_PAGEFAULT ? map_at(m, at) : NULL;
+    if (m->again->len) {
+        *at = g_array_index(m->again, uint64_t, m->again->len - 1);
+        g_array_set_size(m->again, m->again->len - 1);
+        return true;
+    }
+    for (;;) {
+        n = channel_try_read(m->faults, &msg, sizeof(msg));
+        if (m->is_stopped || (n != sizeof(msg) && n != -EAGAIN))
+            return false;
+        if (n == -EAGAIN)
+            channel_wait_readable(m->faults, 0);
+        else if (msg.event == UFFD_EVENT_PAGEFAULT)
+            break;
+    }
+    *at = msg.arg.pagefault.address & ~(uint64_t)(RAM_PAGE_SIZE - 1);
+    return true;
+}
+
+CO bool missing_next_wanted(Missing *m, RamBlock **b, uint64_t *off)
+{
+    uint64_t at;
+
+    while (next_fault(m, &at)) {
+        Map *map = map_at(m, at);
         size_t page;
 
         if (!map)
@@ -227,7 +254,40 @@ CO bool missing_next_wanted(Missing *m, RamBlock **b, uint64_t *off)
 
 void missing_stop(Missing *m)
 {
-    channel_shutdown(m->faults);
+    m->is_stopped = true;
+    channel_interrupt_wait(m->faults);
+}
+
+void missing_tell_again(Missing *m)
+{
+    m->is_stopped = false;
+    g_array_set_size(m->again, 0);
+    for (guint i = 0; i < m->maps->len; i++) {
+        Map *map = &g_array_index(m->maps, Map, i);
+
+        for (size_t page = 0; page < map->block->size / RAM_PAGE_SIZE; page++)
+            if (has_bit(map->told, page)) {
+                uint64_t at = (uintptr_t)map->block->host + page * RAM_PAGE_SIZE;
+
+                clear_bit(map->told, page);
+                if (has_bit(map->missing, page))
+                    g_array_append_val(m->again, at);
+            }
+    }
+}
+
+GByteArray *missing_received(const Missing *m, const RamBlock *b)
+{
+    const Map *map = map_of(m, b);
+    size_t pages = b->size / RAM_PAGE_SIZE, len = (pages + WORD - 1) / WORD * sizeof(uint64_t);
+    GByteArray *bytes = g_byte_array_sized_new(len);
+
+    g_byte_array_set_size(bytes, len);
+    memset(bytes->data, 0, len);
+    for (size_t page = 0; page < pages; page++)
+        if (!has_bit(map->missing, page))
+            bytes->data[page / 8] |= 1 << page % 8;
+    return bytes;
 }
 
 void missing_end(Missing *m)

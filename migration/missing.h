@@ -29,8 +29,12 @@ bool missing_place(Missing *m, Input *in, RamBlock *b, uint64_t off, const uint8
 uint64_t missing_pages(const Missing *m);
 /* The next missing page that a thread waits for and that was not told yet. False: missing_stop. */
 CO bool missing_next_wanted(Missing *m, RamBlock **b, uint64_t *off);
-/* Ends missing_next_wanted. */
+/* Ends missing_next_wanted, until missing_tell_again. */
 void missing_stop(Missing *m);
+/* What was told and has not come is told again. */
+void missing_tell_again(Missing *m);
+/* The pages of @b that are not missing: bit n of the words, little-endian, is page n. Caller frees. */
+GByteArray *missing_received(const Missing *m, const RamBlock *b);
 /* Nothing is missing any more: threads do not wait from now on. */
 void missing_end(Missing *m);
 

@@ -104,6 +104,39 @@ CO int postcopy_source_announce_package(MigSource *s, uint32_t len)
     return output_flush(&s->out);
 }
 
+/* ---- another connection ---------------------------------------------------------------------- */
+
+CO int postcopy_source_ask_received(MigSource *s, const RamBlock *b)
+{
+    command(s, COMMAND_RECV_BITMAP, 1 + strlen(b->name));
+    output_name(&s->out, b->name);
+    return output_flush(&s->out);
+}
+
+void postcopy_source_set_received(MigSource *s, guint n, const uint8_t *map)
+{
+    const RamBlock *b = s->ram->blocks->pdata[n];
+
+    for (size_t page = 0; page < b->size / RAM_PAGE_SIZE; page++) {
+        unsigned long *word = &s->pending[n][page / WORD], bit = 1UL << page % WORD;
+        bool was = *word & bit, is = !(map[page / 8] >> page % 8 & 1);
+
+        *word = is ? *word | bit : *word & ~bit;
+        s->pending_pages += is - was;
+    }
+}
+
+CO int postcopy_source_resume(MigSource *s)
+{
+    /* Records say anew whose pages they are, and the target asks anew for what it waits for. */
+    s->last = NULL;
+    g_array_set_size(s->wanted, 0);
+    command(s, COMMAND_POSTCOPY_RESUME, 0);
+    return output_flush(&s->out);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
+
 CO int postcopy_source_end(MigSource *s)
 {
     source_ram(s, 0, true);

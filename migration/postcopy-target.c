@@ -12,15 +12,17 @@ struct PostcopyTarget {
     RamBlocks *ram;
     Missing *missing;
     Loop *main;
-    LoopThread *thread;     /* NULL: none yet. While it runs it has everything down to .asking */
+    LoopThread *thread;     /* NULL: none yet. While it runs it has everything down to .is_asking */
     StreamReader *reader;
     bool ok;
     CO int (*reply)(void *opaque, const void *buf, size_t len);
     void *opaque;
     CoGroup asking;
+    bool is_asking;
 
     bool is_started, ended; /* main loop */
     CoQueue waiting;        /* main loop: for .ended */
+    void (*resumed)(void *opaque); /* main loop */
 };
 
 PostcopyTarget *postcopy_target_new(RamBlocks *ram, GError **err)
@@ -113,6 +115,61 @@ static CO void ask(void *arg)
         ;
 }
 
+static bool reply_failed(Input *in, int r)
+{
+    return r >= 0 || input_fail(in, -r, "The source cannot be answered: %s", g_strerror(-r));
+}
+
+/* The message, and after it the length of the map, the map, and RECEIVED_END. */
+CO bool postcopy_target_tell_received(PostcopyTarget *p, Input *in, const uint8_t *data, unsigned len)
+{
+    g_autoptr(GByteArray) map = NULL, m = g_byte_array_new();
+    char name[256] = { 0 };
+    be16 head[2] = { be16_of(RETURN_RECEIVED), be16_of(len) };
+    be64 end = be64_of(RECEIVED_END), size;
+    const RamBlock *b;
+
+    if (!len || len != 1u + data[0])
+        return input_fail(in, EINVAL, "The name of memory has %u bytes", len);
+    memcpy(name, data + 1, data[0]);
+    b = ram_block_find(p->ram, name);
+    if (!b || !b->announced)
+        return input_fail(in, ENOENT, "Memory '%s' was not announced", name);
+    map = missing_received(p->missing, b);
+    size = be64_of(map->len);
+    g_byte_array_append(m, (const uint8_t *)head, sizeof(head));
+    g_byte_array_append(m, data, len);
+    g_byte_array_append(m, (const uint8_t *)&size, sizeof(size));
+    g_byte_array_append(m, map->data, map->len);
+    g_byte_array_append(m, (const uint8_t *)&end, sizeof(end));
+    return reply_failed(in, p->reply(p->opaque, m->data, m->len));
+}
+
+static CO void tell_resumed(void *arg)
+{
+    PostcopyTarget *p = arg;
+
+    p->resumed(p->opaque);
+}
+
+CO bool postcopy_target_go_on(PostcopyTarget *p, Input *in)
+{
+    struct {
+        be16 message, len;
+        be32 value;
+    } m = { be16_of(RETURN_RESUMED), be16_of(sizeof(be32)), be32_of(RESUMED) };
+
+    if (p->is_asking)
+        return input_fail(in, EINVAL, "It comes twice");
+    if (!reply_failed(in, p->reply(p->opaque, &m, sizeof(m))))
+        return false;
+    loop_call(p->main, tell_resumed, p);
+    missing_tell_again(p->missing);
+    p->is_asking = true;
+    co_group_start(&p->asking, ask, p);
+    return true;
+}
+
 static CO void thread_ended(void *arg)
 {
     PostcopyTarget *p = arg;
@@ -121,12 +178,11 @@ static CO void thread_ended(void *arg)
     co_queue_wake_all(&p->waiting);
 }
 
-static CO void listen_run(void *arg)
+/* Reads up to the end of the stream, or of the connection. */
+static CO void read_rest(PostcopyTarget *p)
 {
-    PostcopyTarget *p = arg;
     uint64_t lacking;
 
-    co_group_start(&p->asking, ask, p);
     p->ok = stream_read_rest(p->reader);
     lacking = missing_pages(p->missing);
     if (p->ok && lacking)
@@ -135,7 +191,22 @@ static CO void listen_run(void *arg)
         missing_end(p->missing);
     missing_stop(p->missing);
     co_group_wait(&p->asking);
+    p->is_asking = false;
     loop_call(p->main, thread_ended, p);
+}
+
+static CO void listen_run(void *arg)
+{
+    PostcopyTarget *p = arg;
+
+    p->is_asking = true;
+    co_group_start(&p->asking, ask, p);
+    read_rest(p);
+}
+
+static CO void resume_run(void *arg)
+{
+    read_rest(arg);
 }
 
 /* ---- while the guest runs -------------------------------------------------------------------- */
@@ -170,4 +241,13 @@ CO bool postcopy_target_wait(PostcopyTarget *p)
     while (p->is_started && !p->ended)
         co_queue_wait(&p->waiting);
     return p->ok;
+}
+
+void postcopy_target_resume(PostcopyTarget *p, void (*resumed)(void *opaque))
+{
+    p->ended = false;
+    p->resumed = resumed;
+    /* The source forgets it too. */
+    p->ram->last = NULL;
+    loop_call(loop_thread_loop(p->thread), resume_run, p);
 }

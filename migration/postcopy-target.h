@@ -31,5 +31,14 @@ void postcopy_target_start(PostcopyTarget *p, StreamReader *r,
                            CO int (*reply)(void *opaque, const void *buf, size_t len), void *opaque);
 /* Until all memory is here. False: the input of the stream has failed. */
 CO bool postcopy_target_wait(PostcopyTarget *p);
+/*
+ * After that: goes on with another connection, over which the input now reads. The source asks first
+ * what has come; @resumed is called with the opaque value of .reply when it knows.
+ */
+void postcopy_target_resume(PostcopyTarget *p, void (*resumed)(void *opaque));
+/* For commands of the stream, in the thread. False: @in has failed. */
+CO bool postcopy_target_tell_received(PostcopyTarget *p, Input *in, const uint8_t *data, unsigned len);
+/* The same: what is waited for is asked for again. */
+CO bool postcopy_target_go_on(PostcopyTarget *p, Input *in);
 
 #endif

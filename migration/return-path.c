@@ -4,6 +4,7 @@
 #include "util/endian.h"
 #include "util/err.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 typedef struct {
@@ -34,6 +35,7 @@ static bool take_apart(ReturnMessage *m, const uint8_t *p, unsigned len)
     switch (m->message) {
     case RETURN_SHUT:
     case RETURN_PONG:
+    case RETURN_RESUMED:
         m->value = len == sizeof(be32) ? be32_at(p) : 0;
         return len == sizeof(be32);
     case RETURN_REQUEST_NAMED:
@@ -42,6 +44,12 @@ static bool take_apart(ReturnMessage *m, const uint8_t *p, unsigned len)
         memcpy(m->block, p + sizeof(Request) + 1, p[sizeof(Request)]);
         m->block[p[sizeof(Request)]] = 0;
         break;
+    case RETURN_RECEIVED:
+        if (!len || len != 1u + p[0])
+            return false;
+        memcpy(m->block, p + 1, p[0]);
+        m->block[p[0]] = 0;
+        return true;
     case RETURN_REQUEST:
         if (len != sizeof(Request))
             return false;
@@ -70,4 +78,27 @@ CO bool return_message_read(CO ssize_t (*read)(void *opaque, void *buf, size_t l
     return read_all(read, opaque, body, len, err) &&
            (take_apart(m, body, len) ||
             err_set(err, EINVAL, "The target sends message %u of %u bytes", m->message, len));
+}
+
+CO uint8_t *return_map_read(CO ssize_t (*read)(void *opaque, void *buf, size_t len), void *opaque,
+                            uint64_t pages, GError **err)
+{
+    size_t len = (pages + 63) / 64 * sizeof(uint64_t);
+    g_autofree uint8_t *map = NULL;
+    be64 size, end;
+
+    if (!read_all(read, opaque, &size, sizeof(size), err))
+        return NULL;
+    if (be64_get(size) != len) {
+        err_set(err, EINVAL, "The target's map of memory has %" PRIu64 " bytes, not %zu",
+                be64_get(size), len);
+        return NULL;
+    }
+    map = g_malloc(len);
+    if (!read_all(read, opaque, map, len, err) || !read_all(read, opaque, &end, sizeof(end), err))
+        return NULL;
+    if (be64_get(end) == RECEIVED_END)
+        return g_steal_pointer(&map);
+    err_set(err, EINVAL, "The target's map of memory has no end");
+    return NULL;
 }

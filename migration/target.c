@@ -127,10 +127,14 @@ static CO bool keep_package(Target *t, Input *in, const uint8_t *data, unsigned 
     return true;
 }
 
+static CO bool late_device(StreamReader *r, const SectionHead *h)
+{
+    return input_fail(r->in, EINVAL, "A device comes after the guest");
+}
+
 static bool listen(Target *t, Input *in)
 {
-    if (in == t->reader.in)
-        return input_fail(in, EINVAL, "It comes outside of a package");
+    t->reader.device = late_device;
     if (!postcopy_target_listen(t->postcopy, in))
         return false;
     t->config->lend(t->config->opaque, postcopy_target_loop(t->postcopy));
@@ -155,7 +159,14 @@ static CO bool postcopy_command(Target *t, Input *in, unsigned number, const uin
         return advise(t, in, data, len);
     if (!t->postcopy)
         return input_fail(in, EINVAL, "Postcopy was not planned");
+    if ((in == t->reader.in) ==
+        (number == COMMAND_POSTCOPY_LISTEN || number == COMMAND_POSTCOPY_RUN))
+        return input_fail(in, EINVAL, "It does not belong here");
     switch (number) {
+    case COMMAND_RECV_BITMAP:
+        return postcopy_target_tell_received(t->postcopy, in, data, len);
+    case COMMAND_POSTCOPY_RESUME:
+        return postcopy_target_go_on(t->postcopy, in);
     case COMMAND_POSTCOPY_DISCARD:
         return !postcopy_target_loop(t->postcopy)
                    ? postcopy_target_discard(t->postcopy, in, data, len)
@@ -167,6 +178,22 @@ static CO bool postcopy_command(Target *t, Input *in, unsigned number, const uin
     default:
         return run(t, in);
     }
+}
+
+/* All memory is here, over as many connections as it takes. */
+static CO bool await_memory(Target *t)
+{
+    Input *in = t->reader.in;
+
+    while (!postcopy_target_wait(t->postcopy)) {
+        t->config->lend(t->config->opaque, NULL);
+        if (!t->config->recover(t->config->opaque, in->err))
+            return false;
+        input_restart(in);
+        t->config->lend(t->config->opaque, postcopy_target_loop(t->postcopy));
+        postcopy_target_resume(t->postcopy, t->config->resumed);
+    }
+    return true;
 }
 
 /* Loads the devices while a thread reads memory, starts the guest, and waits for the rest. */
@@ -181,10 +208,9 @@ static CO bool finish_postcopy(Target *t, GError **err)
         ok = input_fail(&in, EINVAL, "The package of devices does not start the guest");
     if (!ok)
         t->config->interrupt(t->config->opaque);
-    if (postcopy_target_loop(t->postcopy)) {
-        rest = postcopy_target_wait(t->postcopy);
-        t->config->lend(t->config->opaque, NULL);
-    }
+    if (postcopy_target_loop(t->postcopy))
+        rest = ok ? await_memory(t) : postcopy_target_wait(t->postcopy);
+    t->config->lend(t->config->opaque, NULL);
     return ok ? rest : input_report(&in, err);
 }
 
@@ -208,6 +234,8 @@ static CO bool command(StreamReader *r, unsigned number, const uint8_t *data, un
     case COMMAND_POSTCOPY_LISTEN:
     case COMMAND_POSTCOPY_RUN:
     case COMMAND_POSTCOPY_DISCARD:
+    case COMMAND_POSTCOPY_RESUME:
+    case COMMAND_RECV_BITMAP:
     case COMMAND_PACKAGED:
         return postcopy_command(t, r->in, number, data, len);
     default:

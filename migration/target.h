@@ -25,6 +25,13 @@ typedef struct {
     void (*interrupt)(void *opaque);
     /* The guest runs from here on, while its memory comes. False with @err. */
     CO bool (*run)(void *opaque, GError **err);
+    /*
+     * The guest runs, and the connection has failed because of @why: waits for another one, from which
+     * @in reads then. False: there will be none.
+     */
+    CO bool (*recover)(void *opaque, const GError *why);
+    /* The source goes on over that. */
+    void (*resumed)(void *opaque);
     void *opaque;              /* for these */
 } TargetConfig;
 

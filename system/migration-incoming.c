@@ -10,12 +10,15 @@
 #include "system/migration-status.h"
 #include "system/sections.h"
 #include "tools/complain.h"
+#include <unistd.h>
 
 static struct {
     Machine *machine;
     char *uri;
     bool is_awaited, has_uri, is_ending;
     bool is_loading;          /* what comes is a stream: there is no other try */
+    bool is_partial;          /* the guest runs, and memory is missing */
+    CoQueue recovered;        /* wakes whoever waits for .has_uri or .is_ending */
     json_t *addresses;        /* on which the guest is awaited; NULL: on none */
     Transport *transport;     /* NULL: there is none now */
     MultifdReceive *multifd;  /* NULL: likewise */
@@ -73,20 +76,27 @@ static CO bool take_over(const Guest *g, GError **err)
     return true;
 }
 
+/* Port scanners and health checks connect too: as long as nothing was loaded the wait goes on. */
+static void tell_dropped(const GError *why)
+{
+    complain("a client was disconnected, and the guest is still awaited: %s", why->message);
+}
+
 /* ---- postcopy -------------------------------------------------------------------------------- */
 
 static void lend(void *opaque, Loop *loop)
 {
     transport_lend(in.transport, loop);
-    if (loop)
-        in.stays = discard_deny("migration", "Memory of the guest is on its way here (postcopy)");
-    else
-        discard_allow(g_steal_pointer(&in.stays));
 }
 
 static void interrupt(void *opaque)
 {
     transport_interrupt(in.transport);
+}
+
+static CO ssize_t read_stream(void *opaque, void *buf, size_t len)
+{
+    return transport_read(in.transport, buf, len);
 }
 
 static CO int reply(void *opaque, const void *buf, size_t len)
@@ -98,9 +108,56 @@ static CO bool run_early(void *opaque, GError **err)
 {
     Guest *g = opaque;
 
+    in.stays = discard_deny("migration", "Memory of the guest is on its way here (postcopy)");
     migration_set_status(MIGRATION_STATUS_POSTCOPY_ACTIVE);
-    g->runs = take_over(g, err);
+    g->runs = in.is_partial = take_over(g, err);
     return g->runs;
+}
+
+/* Processors that wait for memory cannot be stopped, and must not go on without it. */
+static void give_up_partial(const char *why)
+{
+    complain("The guest has ended, since memory that it needs has not come: %s", why);
+    _exit(1);
+}
+
+static CO bool listen_again(GError **err)
+{
+    Transport *t = in.transport = migration_transport_new(in.uri, false, err);
+
+    g_clear_pointer(&in.addresses, json_decref);
+    if (!t || !transport_listen(t, 0, &in.addresses, tell_dropped, err) || !transport_open(t, err))
+        return false;
+    transport_stop_listening(t);
+    return transport_is_socket(t) || err_set(err, ENOTSUP, "Postcopy needs a socket");
+}
+
+static CO bool recover(void *opaque, const GError *reason)
+{
+    g_autoptr(GError) why = g_error_copy(reason);
+
+    do {
+        transport_free(g_steal_pointer(&in.transport));
+        if (in.is_ending)
+            give_up_partial(why->message);
+        complain("postcopy has paused, until 'migrate-recover' here and 'migrate' with 'resume' at the "
+                 "source: %s", why->message);
+        g_clear_error(&why);
+        in.has_uri = false;
+        migration_set_status(MIGRATION_STATUS_POSTCOPY_PAUSED);
+        while (!in.has_uri && !in.is_ending)
+            co_queue_wait(&in.recovered);
+        if (in.is_ending)
+            give_up_partial("no source has connected");
+        migration_set_status(MIGRATION_STATUS_SETUP);
+    } while (!listen_again(&why));
+    migration_set_status(MIGRATION_STATUS_POSTCOPY_RECOVER);
+    return true;
+}
+
+static void resumed(void *opaque)
+{
+    migration_set_status(MIGRATION_STATUS_POSTCOPY_ACTIVE);
 }
 
 /* ---- the stream ------------------------------------------------------------------------------ */
@@ -116,10 +173,10 @@ static CO bool read_all(Guest *g, GError **err)
         .sections = sections, .stages = &in.stages, .opaque = g,
         .reply = transport_is_socket(t) ? reply : NULL,
         .lend = migration_has(MIGRATION_CAPABILITY_POSTCOPY_RAM) ? lend : NULL,
-        .interrupt = interrupt, .run = run_early,
+        .interrupt = interrupt, .run = run_early, .recover = recover, .resumed = resumed,
     };
 
-    input_init(&input, transport_read, t);
+    input_init(&input, read_stream, NULL);
     transport_set_known(t, false);
     if (!stream_is_one(&input) || (in.multifd && !multifd_receive_greeted(in.multifd, &input)))
         return input_report(&input, err);
@@ -161,12 +218,6 @@ static CO bool receive_from(Guest *g, GError **err)
     return ok;
 }
 
-/* Port scanners and health checks connect too: as long as nothing was loaded the wait goes on. */
-static void tell_dropped(const GError *why)
-{
-    complain("a client was disconnected, and the guest is still awaited: %s", why->message);
-}
-
 static CO bool receive(Guest *g, GError **err)
 {
     Transport *t = in.transport = migration_transport_new(in.uri, false, err);
@@ -200,6 +251,8 @@ static CO void await_guest(void *arg)
     bool ok = receive(&g, &err) && (g.runs || take_over(&g, &err));
 
     ram_blocks_clear(&g.ram);
+    in.is_partial = false;
+    discard_allow(g_steal_pointer(&in.stays));
     migration_set_status(ok ? MIGRATION_STATUS_COMPLETED : MIGRATION_STATUS_FAILED);
     if (ok || in.is_ending)
         return;
@@ -225,6 +278,30 @@ bool incoming_receive(const char *uri, GError **err)
     return true;
 }
 
+bool incoming_is_partial(void)
+{
+    return in.is_partial;
+}
+
+void incoming_pause(void)
+{
+    if (in.transport)
+        transport_interrupt(in.transport);
+}
+
+bool incoming_recover(const char *uri, GError **err)
+{
+    if (!in.is_partial || migration_status() != MIGRATION_STATUS_POSTCOPY_PAUSED)
+        return err_set(err, EINVAL, "Migrate recover can only be run when postcopy is paused.");
+    if (!migration_check_uri(uri, err))
+        return false;
+    g_free(in.uri);
+    in.uri = g_strdup(uri);
+    in.has_uri = true;
+    co_queue_wake_all(&in.recovered);
+    return true;
+}
+
 CO bool incoming_begin(Machine *m, GError **err)
 {
     in.machine = m;
@@ -235,8 +312,10 @@ CO bool incoming_begin(Machine *m, GError **err)
 CO void incoming_end(void)
 {
     in.is_ending = true;
-    if (in.transport)
+    /* Processors end when the memory is here that they wait for. */
+    if (in.transport && migration_status() != MIGRATION_STATUS_POSTCOPY_ACTIVE)
         transport_interrupt(in.transport);
+    co_queue_wake_all(&in.recovered);
     if (in.multifd)
         multifd_receive_interrupt(in.multifd);
     co_group_wait(&in.running);

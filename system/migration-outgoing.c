@@ -156,7 +156,7 @@ void outgoing_start(Machine *m, const char *uri)
 void outgoing_cancel(void)
 {
     /* The guest runs elsewhere: only its memory is here. */
-    if (out.is_cancelled || migration_status() == MIGRATION_STATUS_POSTCOPY_ACTIVE)
+    if (out.is_cancelled || migration_is_postcopy())
         return;
     out.is_cancelled = true;
     migration_set_status(MIGRATION_STATUS_CANCELLING);
@@ -167,6 +167,18 @@ void outgoing_cancel(void)
 void outgoing_start_postcopy(void)
 {
     out.wants_postcopy = true;
+}
+
+void outgoing_pause(void)
+{
+    interrupt_transfer();
+}
+
+void outgoing_resume(const char *uri)
+{
+    g_free(out.resume_uri);
+    out.resume_uri = g_strdup(uri);
+    co_queue_wake_all(&out.continued);
 }
 
 void outgoing_continue(void)
@@ -183,6 +195,7 @@ CO void outgoing_end(void)
     co_group_wait(&running);
     g_free(out.uri);
     g_free(out.error);
+    g_free(out.resume_uri);
     xbzrle_free(out.xbzrle);
     stages_clear(&out.stages);
 }

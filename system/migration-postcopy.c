@@ -3,11 +3,13 @@
 #include "migration/postcopy-source.h"
 #include "migration/return-path.h"
 #include "migration/wire.h"
+#include "system/migration-channels.h"
 #include "system/migration-images.h"
 #include "system/migration-passes.h"
 #include "system/migration-status.h"
 #include "system/migration-switchover.h"
 #include "system/sections.h"
+#include "tools/complain.h"
 #include "util/err.h"
 
 /* What the target says while its guest runs. */
@@ -83,6 +85,92 @@ static CO bool send_package(Outgoing *o, const GPtrArray *sections, GError **err
     return r >= 0 || err_set_errno(err, r, "The stream cannot be written");
 }
 
+/* ---- another connection ---------------------------------------------------------------------- */
+
+/* Waits until somebody says where the target is. False: the program ends. */
+static CO bool await_resume(Outgoing *o, const GError *why)
+{
+    complain("postcopy has paused, until 'migrate-recover' there and 'migrate' with 'resume' here: %s",
+             why->message);
+    g_clear_pointer(&o->resume_uri, g_free);
+    migration_set_status(MIGRATION_STATUS_POSTCOPY_PAUSED);
+    while (!o->resume_uri && !o->is_cancelled)
+        co_queue_wait(&o->continued);
+    return !o->is_cancelled;
+}
+
+static CO bool await_message(Outgoing *o, unsigned message, ReturnMessage *m, GError **err)
+{
+    do {
+        if (!return_message_read(transport_read, o->transport, m, err))
+            return false;
+    } while (m->message != message && m->message != RETURN_SHUT);
+    return m->message == message || err_set(err, EIO, "The target has ended");
+}
+
+/* All that the target does not have is pending. */
+static CO bool compare_memory(Outgoing *o, GError **err)
+{
+    MigSource *s = &o->source;
+    ReturnMessage m;
+
+    for (guint i = 0; i < s->ram->blocks->len; i++) {
+        const RamBlock *b = s->ram->blocks->pdata[i];
+        g_autofree uint8_t *map = NULL;
+        int r = postcopy_source_ask_received(s, b);
+
+        if (r < 0)
+            return err_set_errno(err, r, "The stream cannot be written");
+        if (!await_message(o, RETURN_RECEIVED, &m, err))
+            return false;
+        map = return_map_read(transport_read, o->transport, b->size / RAM_PAGE_SIZE, err);
+        if (!map)
+            return false;
+        postcopy_source_set_received(s, i, map);
+    }
+    return true;
+}
+
+static CO bool reconnect(Outgoing *o, GError **err)
+{
+    ReturnMessage m;
+    int r;
+
+    transport_free(g_steal_pointer(&o->transport));
+    o->transport = migration_transport_new(o->resume_uri, true, err);
+    if (!o->transport || !transport_open(o->transport, err))
+        return false;
+    migration_set_status(MIGRATION_STATUS_POSTCOPY_RECOVER);
+    output_restart(&o->source.out, o->transport);
+    if (!compare_memory(o, err))
+        return false;
+    r = postcopy_source_resume(&o->source);
+    if (r < 0)
+        return err_set_errno(err, r, "The stream cannot be written");
+    if (!await_message(o, RETURN_RESUMED, &m, err))
+        return false;
+    migration_set_status(MIGRATION_STATUS_POSTCOPY_ACTIVE);
+    return true;
+}
+
+static CO bool send_all_memory(Outgoing *o, GError **err)
+{
+    g_autoptr(GError) why = NULL;
+    bool ok = send_memory(o, &why);
+
+    while (!ok) {
+        if (!await_resume(o, why)) {
+            g_propagate_error(err, g_steal_pointer(&why));
+            return false;
+        }
+        g_clear_error(&why);
+        ok = reconnect(o, &why) && send_memory(o, &why);
+    }
+    return true;
+}
+
+/* ---- all ------------------------------------------------------------------------------------- */
+
 CO bool postcopy(Outgoing *o, MachineState before, GError **err)
 {
     CarriedState carried = { .state = before };
@@ -104,5 +192,5 @@ CO bool postcopy(Outgoing *o, MachineState before, GError **err)
     stages_mark(&o->stages, "send", NULL);
     o->figures.before_postcopy = source_bytes(&o->source);
     o->figures.downtime_ns = clock_now_ns() - o->figures.stopped;
-    return send_memory(o, err);
+    return send_all_memory(o, err);
 }

@@ -8,6 +8,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, main, require
 from guests import REFERENCE_EMULATOR
 from migrating import check_moved, source, target, wait_for
+from qmp import PATIENCE
 
 
 def begin(a, b, uri, *capabilities, **parameters):
@@ -44,6 +45,123 @@ def a_guest_that_writes_loses_nothing():
             check_moved(a, b)
             assert statuses(a)[-4:] == ['setup', 'active', 'postcopy-active', 'completed'], statuses(a)
             assert statuses(b)[-4:] == ['setup', 'active', 'postcopy-active', 'completed'], statuses(b)
+
+
+@case
+def a_guest_goes_to_the_reference_and_back():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    with source() as a, target('defer', program=REFERENCE_EMULATOR) as b, target('defer', name='again') as c:
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock')
+        await_end(a, b)
+        check_moved(a, b)
+        # Its own tracking of written pages loses some; so it stands still until it is here.
+        b.answer('stop')
+        begin(b, c, 'unix:n.sock', max_postcopy_bandwidth=4 << 20)
+        wait_for(lambda: c.state() == 'paused')
+        assert c.status() == 'postcopy-active' and c.answer('cont') == {}
+        assert await_end(b, c)['ram']['postcopy-requests'] > 0
+        check_moved(a, b, c)
+
+
+def cut_and_recover(a, b, cut):
+    """The connection breaks in the middle, by a command to @cut; the rest of the memory comes over another one."""
+    assert cut.answer('migrate-pause') == {}
+    for side in a, b:
+        wait_for(lambda: side.status() == 'postcopy-paused')
+    assert b.state() == 'running' and a.state() == 'finish-migrate'
+    assert a.answer('migrate', uri='unix:r.sock')['desc'] == "There's a migration process in progress"
+    assert b.answer('migrate-recover', uri='unix:r.sock') == {}
+    wait_for(lambda: pathlib.Path('r.sock').exists())
+    assert a.answer('migrate', uri='unix:r.sock', resume=True) == {}
+    for side in a, b:
+        wait_for(lambda: side.status() == 'postcopy-active')
+    a.tune(max_postcopy_bandwidth=0)
+    await_end(a, b)
+    pathlib.Path('r.sock').unlink(missing_ok=True)
+
+
+@case
+def after_the_connection_has_broken_another_one_brings_the_rest():
+    for cut_at in range(2):
+        with source() as a, target('defer') as b:
+            a.await_rounds(1)
+            begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+            wait_for(lambda: b.state() == 'running' and a.answer('query-migrate')['ram']['postcopy-bytes'] > 200000)
+            cut_and_recover(a, b, (a, b)[cut_at])
+            check_moved(a, b)
+            assert statuses(a)[-5:] == ['postcopy-active', 'postcopy-paused', 'postcopy-recover', 'postcopy-active',
+                                        'completed'], statuses(a)
+            assert statuses(b)[-6:] == ['postcopy-active', 'postcopy-paused', 'setup', 'postcopy-recover',
+                                        'postcopy-active', 'completed'], statuses(b)
+
+
+@case
+def so_it_is_with_the_reference():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    with source() as a, target('defer', program=REFERENCE_EMULATOR) as b, target('defer', name='again') as c:
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+        wait_for(lambda: b.state() == 'running' and a.answer('query-migrate')['ram']['postcopy-bytes'] > 200000)
+        cut_and_recover(a, b, a)
+        check_moved(a, b)
+        b.answer('stop')
+        begin(b, c, 'unix:n.sock', max_postcopy_bandwidth=1 << 20)
+        wait_for(lambda: c.state() == 'paused')
+        assert c.answer('cont') == {}
+        wait_for(lambda: c.state() == 'running' and b.answer('query-migrate')['ram']['postcopy-bytes'] > 200000)
+        cut_and_recover(b, c, b)
+        check_moved(a, b, c)
+
+
+@case
+def while_memory_comes_none_is_discarded_and_nothing_is_taken_back():
+    with source() as a, target('defer', '-device', 'virtio-balloon-device') as b:
+        for e in a, b:
+            assert 'Enable postcopy' in e.answer('migrate-start-postcopy')['desc']
+            assert 'postcopy-active' in e.answer('migrate-pause')['desc']
+            assert 'when postcopy is paused' in e.answer('migrate-recover', uri='unix:r.sock')['desc']
+            assert 'no paused migration' in e.answer('migrate', uri='unix:r.sock', resume=True)['desc']
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', 'pause-before-switchover', max_postcopy_bandwidth=1 << 20)
+        wait_for(lambda: a.status() == 'pre-switchover')
+        assert a.answer('migrate-continue', state='pre-switchover') == {}
+        wait_for(lambda: b.state() == 'running')
+        holds = b.answer('query-balloon')['x-holds']
+        assert any('postcopy' in h['reason'] for h in holds), holds
+        assert a.answer('migrate_cancel') == {} and a.status() == 'postcopy-active'
+        assert 'desc' in a.answer('cont')
+        a.tune(max_postcopy_bandwidth=0)
+        await_end(a, b)
+        check_moved(a, b)
+        assert not b.answer('query-balloon').get('x-holds')
+
+
+@case
+def a_target_that_ends_without_the_memory_runs_no_guest():
+    with source() as a, target('defer') as b:
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+        wait_for(lambda: b.state() == 'running')
+        assert a.answer('migrate-pause') == {}
+        wait_for(lambda: b.status() == 'postcopy-paused')
+        b.send(b'{"execute":"quit"}\n')
+        assert b.process.wait(PATIENCE) == 1
+        assert b'has not come' in b.process.stderr.read()
+        b.rounds()
+
+
+@case
+def what_postcopy_cannot_do_is_refused():
+    with source() as a, target('defer', '-machine', 'memory-backend=f', '-object',
+                               'memory-backend-file,id=f,size=64M,mem-path=memory,share=on') as b:
+        a.turn_on('postcopy-ram')
+        assert 'multifd' in a.answer('migrate-set-capabilities', capabilities=[
+            {'capability': 'multifd', 'state': True}])['desc']
+        assert 'socket' in a.migrate('exec:cat >/dev/null', 'failed')['error-desc']
+        b.turn_on('postcopy-ram')
+        assert 'anonymous' in b.answer('migrate-incoming', uri='unix:m.sock')['desc']
+        a.await_rounds(1)
 
 
 main('postcopy', 'system')
