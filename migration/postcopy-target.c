@@ -129,6 +129,8 @@ CO bool postcopy_target_tell_received(PostcopyTarget *p, Input *in, const uint8_
     be64 end = be64_of(RECEIVED_END), size;
     const RamBlock *b;
 
+    if (!p->reader)
+        return input_fail(in, EINVAL, "It comes too early");
     if (!len || len != 1u + data[0])
         return input_fail(in, EINVAL, "The name of memory has %u bytes", len);
     memcpy(name, data + 1, data[0]);
@@ -159,8 +161,8 @@ CO bool postcopy_target_go_on(PostcopyTarget *p, Input *in)
         be32 value;
     } m = { be16_of(RETURN_RESUMED), be16_of(sizeof(be32)), be32_of(RESUMED) };
 
-    if (p->is_asking)
-        return input_fail(in, EINVAL, "It comes twice");
+    if (!p->resumed || p->is_asking)
+        return input_fail(in, EINVAL, "Nothing was paused");
     if (!reply_failed(in, p->reply(p->opaque, &m, sizeof(m))))
         return false;
     loop_call(p->main, tell_resumed, p);

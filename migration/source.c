@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Numbers of sections; memory comes first. */
-enum { RAM_ID = 2, FIRST_ID = 4, WORD = 8 * sizeof(unsigned long) };
+enum { RAM_ID = 2, FIRST_ID = 4, WANTED_MAX = 4096, WORD = 8 * sizeof(unsigned long) };
 
 typedef struct {
     guint block;
@@ -175,7 +175,8 @@ bool source_want(MigSource *s, const char *name, uint64_t off, uint32_t len)
         WantedPage w = { s->wanted_block, at / RAM_PAGE_SIZE };
 
         s->requests++;
-        if (s->pending[w.block][w.page / WORD] >> w.page % WORD & 1)
+        /* Everything pending comes in any case; a target that floods us only loses its precedence. */
+        if (s->wanted->len < WANTED_MAX && s->pending[w.block][w.page / WORD] >> w.page % WORD & 1)
             g_array_append_val(s->wanted, w);
     }
     return true;

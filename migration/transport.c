@@ -242,7 +242,7 @@ CO void transport_drop(Transport *t)
 
 void transport_set_known(Transport *t, bool is_known)
 {
-    if (t->is_socket)
+    if (transport_is_listening(t))
         channel_set_deadline(t->channel, is_known ? 0 : mig_sockets_deadline());
 }
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests that run at the target before their memory is there, both ways with the reference."""
 import pathlib
+import socket
+import struct
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
@@ -62,6 +64,64 @@ def a_guest_goes_to_the_reference_and_back():
         assert c.status() == 'postcopy-active' and c.answer('cont') == {}
         assert await_end(b, c)['ram']['postcopy-requests'] > 0
         check_moved(a, b, c)
+
+
+@case
+def in_tls_with_little_bandwidth_nothing_is_lost():
+    pathlib.Path('psk').mkdir()
+    pathlib.Path('psk/keys.psk').write_text('qemu:00112233445566778899aabbccddeeff\n')
+    creds = [f'tls-creds-psk,id=t,dir=psk,endpoint={end}' for end in ('client', 'server')]
+    with source('-object', creds[0]) as a, target('defer', '-object', creds[1]) as b:
+        for side in a, b:
+            side.tune(tls_creds='t')
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', 'xbzrle', max_postcopy_bandwidth=20 << 20)
+        await_end(a, b)
+        check_moved(a, b)
+
+
+@case
+def damaged_commands_of_postcopy_are_refused_and_nothing_runs():
+    """Each after a good start of a stream that plans postcopy."""
+    def command(number, data=b''):
+        return struct.pack('>BHH', 8, number, len(data)) + data
+
+    def listed(*ranges, name=b'microvm.ram', version=0, end=0):
+        return command(6, bytes([version, len(name)]) + name + bytes([end]) +
+                       b''.join(struct.pack('>QQ', *r) for r in ranges))
+
+    def package(data):
+        return command(7, struct.pack('>I', len(data))) + data
+
+    name = b'microvm.ram'
+    head = struct.pack('>IIBI', 0x5145564d, 3, 7, 7) + b'microvm' + command(1)
+    advice = command(3, struct.pack('>QQ', 4096, 4096))
+    memory = struct.pack('>BIB3sIIQB', 1, 2, 3, b'ram', 0, 4, 64 << 20 | 4, len(name)) + name + \
+        struct.pack('>QQBI', 64 << 20, 0x10, 0x7e, 2)
+    good = head + advice + memory
+    for data, words in (
+            (head + command(3), 'has 0 bytes'), (head + command(3, struct.pack('>QQ', 8192, 4096)), '0x2000'),
+            (head + memory + advice, 'too late'), (head + advice + advice, 'too late'),
+            (head + memory + listed((0, 4096)), 'not planned'), (good + command(4), 'not belong'),
+            (good + command(5), 'not belong'), (good + listed((0, 64 << 20), (4096, 64 << 20)), 'cannot be forgotten'),
+            (good + listed((1, 4096)), 'cannot be forgotten'), (good + listed((0, 2**64 - 4096)), 'cannot be forgotten'),
+            (good + listed((0, 4096), name=b'other'), 'other'), (good + listed(version=1), 'version 1'),
+            (good + listed(end=1), 'list of memory'), (good + command(6, b'\0\xff'), 'list of memory'),
+            (good + command(7), 'package of 0'), (good + command(7, b'\xff' * 4), 'package of 4294967295'),
+            (good + package(command(5)), 'too early'), (good + package(b'\0'), 'begins with 0x00'),
+            (good + package(command(4)), 'does not start the guest'),
+            (good + package(command(4) + command(4)), 'twice'), (good + package(package(b'x')), 'not belong'),
+            (good + command(10, b'\x0b' + name), 'too early'), (good + command(9), 'Nothing was paused')):
+        with target('defer') as b, socket.socket(socket.AF_UNIX) as client:
+            b.turn_on('postcopy-ram')
+            b.listen('unix:m.sock')
+            client.connect('m.sock')
+            client.sendall(data)
+            assert b.process.wait(PATIENCE) == 1, words
+            said = b.process.stderr.read().decode()
+            assert 'load of migration failed' in said and words in said, (words, said)
+            assert not b.rounds()
+        pathlib.Path('m.sock').unlink(missing_ok=True)
 
 
 def cut_and_recover(a, b, cut):
