@@ -212,6 +212,25 @@ def a_target_that_ends_without_the_memory_runs_no_guest():
 
 
 @case
+def whichever_side_dies_only_the_target_has_run_the_guest():
+    for dies in 'source', 'target':
+        with source() as a, target('defer') as b:
+            a.await_rounds(1)
+            begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+            wait_for(lambda: b.state() == 'running' and a.answer('query-migrate')['ram']['postcopy-bytes'] > 200000)
+            gone, stays = (a, b) if dies == 'source' else (b, a)
+            gone.process.kill()
+            gone.process.wait()
+            wait_for(lambda: stays.status() == 'postcopy-paused')
+            assert a is not stays or a.state() == 'finish-migrate'
+            assert 'desc' in a.answer('cont') if a is stays else b.state() == 'running'
+            if a is stays:
+                a.send(b'{"execute":"quit"}\n')
+                assert a.process.wait(PATIENCE) == 0
+        pathlib.Path('m.sock').unlink(missing_ok=True)
+
+
+@case
 def what_postcopy_cannot_do_is_refused():
     with source() as a, target('defer', '-machine', 'memory-backend=f', '-object',
                                'memory-backend-file,id=f,size=64M,mem-path=memory,share=on') as b:
