@@ -3,9 +3,9 @@
 #include "migration/fields.h"
 #include "migration/stream.h"
 #include "migration/wire.h"
-#include "util/fd.h"
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Numbers of sections; memory comes first. */
 enum { RAM_ID = 2, FIRST_ID = 4, WANTED_MAX = 4096, WORD = 8 * sizeof(unsigned long) };
@@ -18,7 +18,10 @@ typedef struct {
 void source_init(MigSource *s, RamBlocks *ram,
                  CO int (*write)(void *opaque, const void *buf, size_t len), void *opaque)
 {
-    *s = (MigSource){ .ram = ram, .wanted = g_array_new(FALSE, FALSE, sizeof(WantedPage)) };
+    *s = (MigSource){
+        .ram = ram, .wanted = g_array_new(FALSE, FALSE, sizeof(WantedPage)),
+        .pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC),
+    };
     output_init(&s->out, write, opaque);
 }
 
@@ -28,6 +31,8 @@ void source_clear(MigSource *s)
         g_free(s->pending[i]);
     g_free(s->pending);
     g_array_unref(s->wanted);
+    if (s->pagemap >= 0)
+        close(s->pagemap);
     output_clear(&s->out);
 }
 
@@ -206,7 +211,6 @@ static CO void send_wanted(MigSource *s)
 /* True: the end of memory is reached. */
 static CO bool send_pending(MigSource *s, uint64_t limit)
 {
-    autofd int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     uint64_t start = source_bytes(s);
 
     if (s->wanted->len)
@@ -226,7 +230,8 @@ static CO bool send_pending(MigSource *s, uint64_t limit)
                 return false;
             /* A page that is written from now on has to come again. */
             pending[w] = 0;
-            send_word(s, b, w * WORD, set, untouched(pagemap, b->host + w * WORD * RAM_PAGE_SIZE));
+            send_word(s, b, w * WORD, set,
+                      untouched(s->pagemap, b->host + w * WORD * RAM_PAGE_SIZE));
         }
     }
     s->at_block = s->at_word = 0;

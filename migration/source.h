@@ -21,6 +21,7 @@ typedef struct {
     bool is_first_pass, is_last_pass;
     unsigned long **pending;  /* of each block: a bit for each page that is to be sent */
     uint64_t pending_pages;
+    int pagemap;              /* /proc/self/pagemap; -1: it cannot be read */
     guint at_block;           /* how far the pass under way has come */
     size_t at_word;
     const RamBlock *last;
