@@ -16,6 +16,14 @@ void input_init(Input *in, CO ssize_t (*read)(void *opaque, void *buf, size_t le
     in->start = in->at = in->end = in->buf;
 }
 
+void input_restart(Input *in)
+{
+    input_enter(in, NULL);
+    g_clear_error(&in->err);
+    in->base = 0;
+    in->start = in->at = in->end = in->buf;
+}
+
 void input_clear(Input *in)
 {
     g_free(in->buf);

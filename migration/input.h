@@ -27,6 +27,8 @@ enum { INPUT_BUFFER = 256 << 10 };
 
 void input_init_memory(Input *in, const void *data, size_t len);
 void input_init(Input *in, CO ssize_t (*read)(void *opaque, void *buf, size_t len), void *opaque);
+/* What is read from now on is another stream: failures and unread bytes are forgotten. */
+void input_restart(Input *in);
 void input_clear(Input *in);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Input, input_clear)
 

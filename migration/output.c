@@ -9,6 +9,13 @@ void output_init(Output *out, CO int (*write)(void *opaque, const void *buf, siz
     *out = (Output){ .buf = g_malloc(OUTPUT_BUFFER), .write = write, .opaque = opaque };
 }
 
+void output_restart(Output *out, void *opaque)
+{
+    out->opaque = opaque;
+    out->len = 0;
+    out->error = 0;
+}
+
 void output_clear(Output *out)
 {
     g_free(out->buf);

@@ -21,6 +21,8 @@ enum { OUTPUT_BUFFER = 256 << 10 };
 
 void output_init(Output *out, CO int (*write)(void *opaque, const void *buf, size_t len),
                  void *opaque);
+/* What is put from now on goes to @opaque; what was not written, and the failure, are forgotten. */
+void output_restart(Output *out, void *opaque);
 void output_clear(Output *out);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Output, output_clear)
 

@@ -98,18 +98,37 @@ static CO bool read_list(Input *in, RamBlocks *r, uint64_t total)
 
 /* ---- pages ----------------------------------------------------------------------------------- */
 
-static CO bool read_zero(Input *in, RamBlocks *r, uint8_t *to)
+/* Where a page belongs. */
+typedef struct {
+    RamBlock *block;
+    uint64_t off;
+    uint8_t *to; /* NULL: nowhere */
+} Place;
+
+static CO bool put_page(Input *in, RamBlocks *r, const Place *at, const uint8_t *page)
 {
-    uint8_t fill = input_u8(in);
+    if (r->place)
+        return r->place(r, in, at->block, at->off, page);
+    if (at->to)
+        memcpy(at->to, page, RAM_PAGE_SIZE);
+    return true;
+}
+
+static CO bool read_zero(Input *in, RamBlocks *r, const Place *at)
+{
+    uint8_t fill = input_u8(in), *to = at->to;
 
     r->zero_pages++;
+    if (input_ok(in) && r->place)
+        return fill ? input_fail(in, ENOTSUP, "A page is filled with 0x%02x, not zeroes", fill)
+                    : r->place(r, in, at->block, at->off, NULL);
     /* Memory that was never touched stays so. */
     if (input_ok(in) && to && (fill || !ram_is_zero(to, RAM_PAGE_SIZE)))
         memset(to, fill, RAM_PAGE_SIZE);
     return input_ok(in);
 }
 
-static CO bool read_compressed(Input *in, RamBlocks *r, uint8_t *to)
+static CO bool read_compressed(Input *in, RamBlocks *r, const Place *at)
 {
     uint8_t page[RAM_PAGE_SIZE];
     uint32_t len = input_u32(in);
@@ -124,9 +143,7 @@ static CO bool read_compressed(Input *in, RamBlocks *r, uint8_t *to)
     if (uncompress(page, &out, p, len) != Z_OK || out != sizeof(page))
         return input_fail(in, EINVAL, "A compressed page is damaged");
     r->compressed_pages++;
-    if (to)
-        memcpy(to, page, sizeof(page));
-    return true;
+    return put_page(in, r, at, page);
 }
 
 /* A number of one or two bytes at *@p; false: there is none. */
@@ -161,38 +178,36 @@ static bool apply_delta(const uint8_t *p, const uint8_t *end, uint8_t page[RAM_P
     return true;
 }
 
-static CO bool read_delta(Input *in, RamBlocks *r, uint8_t *to)
+static CO bool read_delta(Input *in, RamBlocks *r, const Place *at)
 {
     uint8_t page[RAM_PAGE_SIZE] = { 0 };
     uint8_t encoding = input_u8(in);
     uint16_t len = input_u16(in);
     const uint8_t *p;
 
+    if (input_ok(in) && r->place)
+        return input_fail(in, EINVAL, "A page comes as changes to what is missing");
     if (input_ok(in) && (encoding != 1 || len > RAM_PAGE_SIZE))
         return input_fail(in, EINVAL, "A changed page has encoding %u and %u bytes", encoding, len);
     p = input_take(in, len);
     if (!p)
         return false;
-    if (to)
-        memcpy(page, to, sizeof(page));
+    if (at->to)
+        memcpy(page, at->to, sizeof(page));
     if (!apply_delta(p, p + len, page))
         return input_fail(in, EINVAL, "A changed page is damaged");
     r->delta_pages++;
-    if (to)
-        memcpy(to, page, sizeof(page));
-    return true;
+    return put_page(in, r, at, page);
 }
 
-static CO bool read_page(Input *in, RamBlocks *r, uint8_t *to)
+static CO bool read_page(Input *in, RamBlocks *r, const Place *at)
 {
     const uint8_t *p = input_take(in, RAM_PAGE_SIZE);
 
     if (!p)
         return false;
     r->pages++;
-    if (to)
-        memcpy(to, p, RAM_PAGE_SIZE);
-    return true;
+    return put_page(in, r, at, p);
 }
 
 static CO RamBlock *read_block(Input *in, RamBlocks *r, uint64_t flags)
@@ -218,7 +233,7 @@ static CO bool read_record(Input *in, RamBlocks *r, uint64_t word)
 {
     uint64_t off = word & ~(uint64_t)(RAM_PAGE_SIZE - 1), flags = word & (RAM_PAGE_SIZE - 1);
     RamBlock *b = read_block(in, r, flags);
-    uint8_t *to;
+    Place at;
 
     if (!b)
         return false;
@@ -226,16 +241,16 @@ static CO bool read_record(Input *in, RamBlocks *r, uint64_t word)
         return input_fail(in, ERANGE,
                           "A page is at 0x%" PRIx64 " of memory '%s', which has 0x%" PRIx64 " bytes",
                           off, b->name, b->size);
-    to = b->host ? b->host + off : NULL;
+    at = (Place){ b, off, b->host ? b->host + off : NULL };
     switch (flags & ~(uint64_t)RAM_CONTINUE) {
     case RAM_ZERO:
-        return read_zero(in, r, to);
+        return read_zero(in, r, &at);
     case RAM_PAGE:
-        return read_page(in, r, to);
+        return read_page(in, r, &at);
     case RAM_XBZRLE:
-        return read_delta(in, r, to);
+        return read_delta(in, r, &at);
     default:
-        return read_compressed(in, r, to);
+        return read_compressed(in, r, &at);
     }
 }
 

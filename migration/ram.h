@@ -24,6 +24,11 @@ struct RamBlocks {
     RamBlock *(*unknown)(RamBlocks *r, Input *in, const char *name, uint64_t size);
     /* A part of the section has ended. False: @in has failed. NULL: nothing is to be done. */
     CO bool (*part_ended)(RamBlocks *r, Input *in);
+    /*
+     * Puts the page at @off of @b, NULL for zeroes, where it belongs. False: @in has failed. NULL: pages
+     * are written over what is there.
+     */
+    CO bool (*place)(RamBlocks *r, Input *in, RamBlock *b, uint64_t off, const uint8_t *page);
     void *opaque;       /* for these */
     RamBlock *last;     /* of the page before: what RAM_CONTINUE means */
     uint64_t zero_pages, pages, delta_pages, compressed_pages;

@@ -3,17 +3,25 @@
 #include "migration/fields.h"
 #include "migration/stream.h"
 #include "migration/wire.h"
-#include "util/fd.h"
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Numbers of sections; memory comes first. */
-enum { RAM_ID = 2, FIRST_ID = 4, WORD = 8 * sizeof(unsigned long) };
+enum { RAM_ID = 2, FIRST_ID = 4, WANTED_MAX = 4096, WORD = 8 * sizeof(unsigned long) };
+
+typedef struct {
+    guint block;
+    size_t page;
+} WantedPage;
 
 void source_init(MigSource *s, RamBlocks *ram,
                  CO int (*write)(void *opaque, const void *buf, size_t len), void *opaque)
 {
-    *s = (MigSource){ .ram = ram };
+    *s = (MigSource){
+        .ram = ram, .wanted = g_array_new(FALSE, FALSE, sizeof(WantedPage)),
+        .pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC),
+    };
     output_init(&s->out, write, opaque);
 }
 
@@ -22,6 +30,9 @@ void source_clear(MigSource *s)
     for (guint i = 0; s->pending && i < s->ram->blocks->len; i++)
         g_free(s->pending[i]);
     g_free(s->pending);
+    g_array_unref(s->wanted);
+    if (s->pagemap >= 0)
+        close(s->pagemap);
     output_clear(&s->out);
 }
 
@@ -56,6 +67,18 @@ static CO void end_part(MigSource *s)
 
 CO void source_begin(MigSource *s, const char *machine, const uint8_t *uuid)
 {
+    stream_write_header(&s->out, machine, uuid);
+}
+
+CO void source_open_return_path(MigSource *s)
+{
+    output_u8(&s->out, ELEMENT_COMMAND);
+    output_u16(&s->out, COMMAND_OPEN_RETURN_PATH);
+    output_u16(&s->out, 0);
+}
+
+CO void source_begin_ram(MigSource *s)
+{
     SectionHead ram = { .id = RAM_ID, .name = "ram", .version = RAM_VERSION };
 
     s->pending = g_new0(unsigned long *, s->ram->blocks->len);
@@ -70,17 +93,9 @@ CO void source_begin(MigSource *s, const char *machine, const uint8_t *uuid)
         s->pending_pages += pages_of(b);
     }
     s->is_first_pass = true;
-    stream_write_header(&s->out, machine, uuid);
     stream_write_section_start(&s->out, ELEMENT_START, &ram);
     ram_write_start(&s->out, s->ram);
     end_part(s);
-}
-
-CO void source_open_return_path(MigSource *s)
-{
-    output_u8(&s->out, ELEMENT_COMMAND);
-    output_u16(&s->out, COMMAND_OPEN_RETURN_PATH);
-    output_u16(&s->out, 0);
 }
 
 void source_begin_pass(MigSource *s)
@@ -152,13 +167,54 @@ static CO void send_word(MigSource *s, const RamBlock *b, size_t first, unsigned
     }
 }
 
+/* ---- pages that the target waits for --------------------------------------------------------- */
+
+bool source_want(MigSource *s, const char *name, uint64_t off, uint32_t len)
+{
+    const RamBlock *b = *name ? ram_block_find(s->ram, name) : s->ram->blocks->pdata[s->wanted_block];
+
+    if (!b || off % RAM_PAGE_SIZE || off > b->size || len > b->size - off)
+        return false;
+    g_ptr_array_find(s->ram->blocks, b, &s->wanted_block);
+    for (uint64_t at = off; at < off + len; at += RAM_PAGE_SIZE) {
+        WantedPage w = { s->wanted_block, at / RAM_PAGE_SIZE };
+
+        s->requests++;
+        /* Everything pending comes in any case; a target that floods us only loses its precedence. */
+        if (s->wanted->len < WANTED_MAX && s->pending[w.block][w.page / WORD] >> w.page % WORD & 1)
+            g_array_append_val(s->wanted, w);
+    }
+    return true;
+}
+
+/* The pass goes on behind them: the guest is likely to need what lies there next. */
+static CO void send_wanted(MigSource *s)
+{
+    for (guint i = 0; i < s->wanted->len; i++) {
+        WantedPage w = g_array_index(s->wanted, WantedPage, i);
+        size_t word = w.page / WORD;
+        unsigned long bit = 1UL << w.page % WORD;
+
+        if (!(s->pending[w.block][word] & bit))
+            continue;
+        s->pending[w.block][word] &= ~bit;
+        send_word(s, s->ram->blocks->pdata[w.block], word * WORD, bit, 0);
+        s->at_block = w.block;
+        s->at_word = word;
+    }
+    g_array_set_size(s->wanted, 0);
+    output_flush(&s->out);
+}
+
 /* ---- passes ---------------------------------------------------------------------------------- */
 
 /* True: the end of memory is reached. */
 static CO bool send_pending(MigSource *s, uint64_t limit)
 {
-    autofd int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     uint64_t start = source_bytes(s);
+
+    if (s->wanted->len)
+        send_wanted(s);
 
     for (; s->at_block < s->ram->blocks->len; s->at_block++, s->at_word = 0) {
         const RamBlock *b = s->ram->blocks->pdata[s->at_block];
@@ -174,7 +230,8 @@ static CO bool send_pending(MigSource *s, uint64_t limit)
                 return false;
             /* A page that is written from now on has to come again. */
             pending[w] = 0;
-            send_word(s, b, w * WORD, set, untouched(pagemap, b->host + w * WORD * RAM_PAGE_SIZE));
+            send_word(s, b, w * WORD, set,
+                      untouched(s->pagemap, b->host + w * WORD * RAM_PAGE_SIZE));
         }
     }
     s->at_block = s->at_word = 0;
@@ -217,6 +274,12 @@ static CO void send_section(MigSource *s, const MigSection *m, uint32_t id, json
         stages_mark(s->stages, "device", m->name);
 }
 
+CO void source_devices(MigSource *s, const GPtrArray *sections, json_t *devices)
+{
+    for (guint i = 0; i < sections->len; i++)
+        send_section(s, sections->pdata[i], FIRST_ID + i, devices);
+}
+
 CO int source_finish(MigSource *s, const GPtrArray *sections)
 {
     g_autoptr(json_t) description = json_object();
@@ -224,8 +287,7 @@ CO int source_finish(MigSource *s, const GPtrArray *sections)
 
     json_put_int(description, "page_size", RAM_PAGE_SIZE);
     json_put(description, "devices", devices);
-    for (guint i = 0; i < sections->len; i++)
-        send_section(s, sections->pdata[i], FIRST_ID + i, devices);
+    source_devices(s, sections, devices);
     s->end = s->out.total;
     stream_write_end(&s->out, description);
     return output_flush(&s->out);

@@ -266,9 +266,15 @@ static CO bool read_element(StreamReader *r, unsigned element)
 CO bool stream_read(StreamReader *r, bool wants_description)
 {
     r->live = g_array_new(FALSE, TRUE, sizeof(SectionHead));
-    if (!read_header(r))
+    if (!read_header(r) || !stream_read_rest(r))
         return false;
-    for (;;) {
+    return !wants_description || r->is_interrupted || read_description(r);
+}
+
+CO bool stream_read_rest(StreamReader *r)
+{
+    r->is_interrupted = false;
+    while (!r->is_interrupted) {
         uint8_t element = input_u8(r->in);
 
         if (!input_ok(r->in))
@@ -278,7 +284,20 @@ CO bool stream_read(StreamReader *r, bool wants_description)
         if (!read_element(r, element))
             return false;
     }
-    return !wants_description || read_description(r);
+    return true;
+}
+
+CO bool stream_read_package(const StreamReader *r, Input *in)
+{
+    StreamReader inner = *r;
+    bool ok = true;
+
+    inner.in = in;
+    inner.live = g_array_new(FALSE, TRUE, sizeof(SectionHead));
+    while (ok && !input_at_end(in))
+        ok = read_element(&inner, input_u8(in));
+    g_array_unref(inner.live);
+    return ok && input_ok(in);
 }
 
 void stream_reader_clear(StreamReader *r)

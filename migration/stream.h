@@ -30,12 +30,17 @@ struct StreamReader {
 
     GArray *live;          /* of SectionHead: those that come in parts */
     bool has_configuration, ram_ended;
+    bool is_interrupted;   /* set by .command: go no further; stream_read_rest does */
 };
 
 /* False: what comes does not begin like a stream, and @in says why. It stays to be read. */
 CO bool stream_is_one(Input *in);
 /* Reads up to the end mark, and, if @wants_description, the description. Frees nothing. */
 CO bool stream_read(StreamReader *r, bool wants_description);
+/* The same after an interruption, up to the end mark. */
+CO bool stream_read_rest(StreamReader *r);
+/* Reads all sections and commands of @in with the functions of @r. False: @in has failed. */
+CO bool stream_read_package(const StreamReader *r, Input *in);
 void stream_reader_clear(StreamReader *r);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(StreamReader, stream_reader_clear)
 

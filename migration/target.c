@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migration/target.h"
 #include "migration/fields.h"
+#include "migration/postcopy-target.h"
 #include "migration/stream.h"
 #include "migration/wire.h"
 #include "system/base/lock.h"
@@ -11,22 +12,21 @@
 
 typedef struct {
     StreamReader reader;
-    const char *machine;
-    const GPtrArray *sections;
-    Stages *stages;
+    const TargetConfig *config;
     bool *seen;              /* of each section */
     bool has_return_path;
-    CO int (*reply)(void *opaque, const void *buf, size_t len);
-    void *opaque;
+    PostcopyTarget *postcopy; /* NULL: the source does not plan one */
+    GByteArray *package;     /* of devices, for postcopy; NULL: none has come */
+    bool runs;               /* the guest, before all memory is here */
 } Target;
 
 static bool configured(StreamReader *r)
 {
     Target *t = r->opaque;
 
-    if (strcmp(r->machine, t->machine))
+    if (strcmp(r->machine, t->config->machine))
         return input_fail(r->in, EINVAL, "The stream is of machine '%s', this is '%s'", r->machine,
-                          t->machine);
+                          t->config->machine);
     return true;
 }
 
@@ -34,8 +34,8 @@ static bool configured(StreamReader *r)
 
 static int find_section(const Target *t, const SectionHead *h)
 {
-    for (guint i = 0; i < t->sections->len; i++) {
-        const MigSection *m = t->sections->pdata[i];
+    for (guint i = 0; i < t->config->sections->len; i++) {
+        const MigSection *m = t->config->sections->pdata[i];
 
         if (m->instance == h->instance && !strcmp(m->name, h->name))
             return i;
@@ -57,21 +57,21 @@ static CO bool device(StreamReader *r, const SectionHead *h)
     if (t->seen[i])
         return input_fail(r->in, EINVAL, "It comes twice");
     t->seen[i] = true;
-    m = t->sections->pdata[i];
+    m = t->config->sections->pdata[i];
     image = g_malloc0(m->layout->size);
     if (!fields_read(r->in, m->layout, h->version, image))
         return false;
     machine_lock();
     ok = m->load(m->opaque, m->n, image, &why);
     machine_unlock();
-    if (t->stages)
-        stages_mark(t->stages, "device", m->name);
+    if (t->config->stages)
+        stages_mark(t->config->stages, "device", m->name);
     return ok || input_fail(r->in, err_errno(why) ? -err_errno(why) : EINVAL, "%s", why->message);
 }
 
 /* ---- messages back --------------------------------------------------------------------------- */
 
-static CO bool reply(Target *t, unsigned message, uint32_t value)
+static CO bool reply(Target *t, Input *in, unsigned message, uint32_t value)
 {
     struct {
         be16 message, len;
@@ -81,9 +81,141 @@ static CO bool reply(Target *t, unsigned message, uint32_t value)
 
     if (!t->has_return_path)
         return true;
-    r = t->reply(t->opaque, &m, sizeof(m));
-    return r >= 0 || input_fail(t->reader.in, -r, "The source cannot be answered: %s", g_strerror(-r));
+    r = t->config->reply(t->config->opaque, &m, sizeof(m));
+    return r >= 0 || input_fail(in, -r, "The source cannot be answered: %s", g_strerror(-r));
 }
+
+/* ---- postcopy -------------------------------------------------------------------------------- */
+
+static bool advise(Target *t, Input *in, const uint8_t *data, unsigned len)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (!t->config->lend || !t->has_return_path)
+        return input_fail(in, ENOTSUP, "The source plans postcopy: turn on 'postcopy-ram' at both "
+                          "sides, and connect by a socket");
+    if (t->postcopy || t->reader.live->len)
+        return input_fail(in, EINVAL, "It comes too late");
+    if (len != 2 * sizeof(be64))
+        return input_fail(in, EINVAL, "It has %u bytes", len);
+    if (be64_at(data) != RAM_PAGE_SIZE || be64_at(data + 8) != RAM_PAGE_SIZE)
+        return input_fail(in, ENOTSUP, "Pages have 0x%" PRIx64 " and 0x%" PRIx64 " bytes, not %u",
+                          be64_at(data), be64_at(data + 8), RAM_PAGE_SIZE);
+    t->postcopy = postcopy_target_new(t->config->ram, &why);
+    return t->postcopy || input_fail(in, -err_errno(why), "%s", why->message);
+}
+
+/* The package is read when nothing of this command is under way any more. */
+static CO bool keep_package(Target *t, Input *in, const uint8_t *data, unsigned len)
+{
+    uint32_t size = len == sizeof(be32) ? be32_at(data) : 0;
+
+    if (t->package)
+        return input_fail(in, EINVAL, "It comes twice");
+    if (!size || size > PACKAGE_MAX)
+        return input_fail(in, EINVAL, "A package of %" PRIu32 " bytes", size);
+    t->package = g_byte_array_new();
+    while (t->package->len < size) {
+        uint32_t n = MIN(size - t->package->len, INPUT_BUFFER / 2);
+        const uint8_t *p = input_take(in, n);
+
+        if (!p)
+            return false;
+        g_byte_array_append(t->package, p, n);
+    }
+    t->reader.is_interrupted = true;
+    return true;
+}
+
+static CO bool late_device(StreamReader *r, const SectionHead *h)
+{
+    return input_fail(r->in, EINVAL, "A device comes after the guest");
+}
+
+static bool listen(Target *t, Input *in)
+{
+    t->reader.device = late_device;
+    if (!postcopy_target_listen(t->postcopy, in))
+        return false;
+    t->config->lend(t->config->opaque, postcopy_target_loop(t->postcopy));
+    postcopy_target_start(t->postcopy, &t->reader, t->config->reply, t->config->opaque);
+    return true;
+}
+
+static CO bool run(Target *t, Input *in)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (!postcopy_target_loop(t->postcopy) || t->runs)
+        return input_fail(in, EINVAL, "It comes too early");
+    t->runs = t->config->run(t->config->opaque, &why);
+    return t->runs || input_fail(in, EIO, "%s", why->message);
+}
+
+static CO bool postcopy_command(Target *t, Input *in, unsigned number, const uint8_t *data,
+                                unsigned len)
+{
+    if (number == COMMAND_POSTCOPY_ADVISE)
+        return advise(t, in, data, len);
+    if (!t->postcopy)
+        return input_fail(in, EINVAL, "Postcopy was not planned");
+    if ((in == t->reader.in) ==
+        (number == COMMAND_POSTCOPY_LISTEN || number == COMMAND_POSTCOPY_RUN))
+        return input_fail(in, EINVAL, "It does not belong here");
+    switch (number) {
+    case COMMAND_RECV_BITMAP:
+        return postcopy_target_tell_received(t->postcopy, in, data, len);
+    case COMMAND_POSTCOPY_RESUME:
+        return postcopy_target_go_on(t->postcopy, in);
+    case COMMAND_POSTCOPY_DISCARD:
+        return !postcopy_target_loop(t->postcopy)
+                   ? postcopy_target_discard(t->postcopy, in, data, len)
+                   : input_fail(in, EINVAL, "It comes too late");
+    case COMMAND_PACKAGED:
+        return keep_package(t, in, data, len);
+    case COMMAND_POSTCOPY_LISTEN:
+        return listen(t, in);
+    default:
+        return run(t, in);
+    }
+}
+
+/* All memory is here, over as many connections as it takes. */
+static CO bool await_memory(Target *t)
+{
+    Input *in = t->reader.in;
+
+    while (!postcopy_target_wait(t->postcopy)) {
+        t->config->lend(t->config->opaque, NULL);
+        if (!t->config->recover(t->config->opaque, in->err))
+            return false;
+        input_restart(in);
+        t->config->lend(t->config->opaque, postcopy_target_loop(t->postcopy));
+        postcopy_target_resume(t->postcopy, t->config->resumed);
+    }
+    return true;
+}
+
+/* Loads the devices while a thread reads memory, starts the guest, and waits for the rest. */
+static CO bool finish_postcopy(Target *t, GError **err)
+{
+    g_auto(Input) in = { 0 };
+    bool ok, rest = true;
+
+    input_init_memory(&in, t->package->data, t->package->len);
+    /* What might follow the start of the guest changes nothing any more. */
+    ok = stream_read_package(&t->reader, &in) || t->runs;
+    if (ok && !t->runs)
+        ok = input_fail(&in, EINVAL, "The package of devices does not start the guest");
+    if (!ok)
+        t->config->interrupt(t->config->opaque);
+    if (postcopy_target_loop(t->postcopy))
+        rest = ok ? await_memory(t) : postcopy_target_wait(t->postcopy);
+    t->config->lend(t->config->opaque, NULL);
+    return ok ? rest : input_report(&in, err);
+}
+
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static CO bool command(StreamReader *r, unsigned number, const uint8_t *data, unsigned len)
 {
@@ -91,14 +223,22 @@ static CO bool command(StreamReader *r, unsigned number, const uint8_t *data, un
 
     switch (number) {
     case COMMAND_OPEN_RETURN_PATH:
-        if (!t->reply)
+        if (!t->config->reply)
             return input_fail(r->in, ENOTSUP, "The source wants answers, and this is a one-way stream");
         t->has_return_path = true;
         return true;
     case COMMAND_PING:
         if (len != sizeof(be32))
             return input_fail(r->in, EINVAL, "It has %u bytes", len);
-        return reply(t, RETURN_PONG, be32_at(data));
+        return reply(t, r->in, RETURN_PONG, be32_at(data));
+    case COMMAND_POSTCOPY_ADVISE:
+    case COMMAND_POSTCOPY_LISTEN:
+    case COMMAND_POSTCOPY_RUN:
+    case COMMAND_POSTCOPY_DISCARD:
+    case COMMAND_POSTCOPY_RESUME:
+    case COMMAND_RECV_BITMAP:
+    case COMMAND_PACKAGED:
+        return postcopy_command(t, r->in, number, data, len);
     default:
         return input_fail(r->in, ENOTSUP, "Command %u is not there yet", number);
     }
@@ -119,23 +259,30 @@ static bool all_ram_came(const StreamReader *r)
     return true;
 }
 
-CO bool target_read(Input *in, const char *machine, const uint8_t *uuid, RamBlocks *ram,
-                    const GPtrArray *sections,
-                    CO int (*reply_fn)(void *opaque, const void *buf, size_t len), void *opaque,
-                    Stages *stages, GError **err)
+CO bool target_read(Input *in, const TargetConfig *config, GError **err)
 {
     Target t = {
-        .reader = { .in = in, .ram = ram, .uuid = uuid, .configured = configured, .device = device,
-                    .command = command, .opaque = &t },
-        .machine = machine, .sections = sections, .seen = g_new0(bool, sections->len),
-        .stages = stages, .reply = reply_fn, .opaque = opaque,
+        .reader = { .in = in, .ram = config->ram, .uuid = config->uuid, .configured = configured,
+                    .device = device, .command = command, .opaque = &t },
+        .config = config, .seen = g_new0(bool, config->sections->len),
     };
-    bool ok = stream_read(&t.reader, false) && all_ram_came(&t.reader);
+    g_autoptr(GError) why = NULL;
+    bool ok = stream_read(&t.reader, false);
 
-    reply(&t, RETURN_SHUT, !ok);
+    if (ok && t.package)
+        ok = finish_postcopy(&t, &why);
+    ok = ok && all_ram_came(&t.reader);
+    reply(&t, in, RETURN_SHUT, !ok);
     if (input_ok(in) && !ok)
         input_fail(in, EINVAL, "The stream is not whole");
+    postcopy_target_free(t.postcopy);
     stream_reader_clear(&t.reader);
+    if (t.package)
+        g_byte_array_unref(t.package);
     g_free(t.seen);
-    return ok || input_report(in, err);
+    if (why)
+        g_propagate_error(err, g_steal_pointer(&why));
+    else if (!ok)
+        input_report(in, err);
+    return ok;
 }

@@ -3,20 +3,42 @@
 #ifndef MIGRATION_TARGET_H
 #define MIGRATION_TARGET_H
 
+#include "io/loop.h"
 #include "migration/input.h"
 #include "migration/section.h"
 #include "migration/stages.h"
 
+typedef struct {
+    const char *machine;
+    const uint8_t *uuid;       /* which the guest's has to be, if it comes; NULL: any */
+    RamBlocks *ram;
+    const GPtrArray *sections; /* of MigSection *, of a machine that stands still */
+    Stages *stages;            /* takes the time that devices need; NULL: nobody asks */
+    /* Sends to the source. NULL: that does not listen. */
+    CO int (*reply)(void *opaque, const void *buf, size_t len);
+    /*
+     * The rest of postcopy's stream is read on @loop, and .reply called there; NULL: on this one again.
+     * NULL: postcopy is refused.
+     */
+    void (*lend)(void *opaque, Loop *loop);
+    /* Ends the connection: whatever waits for it fails. */
+    void (*interrupt)(void *opaque);
+    /* The guest runs from here on, while its memory comes. False with @err. */
+    CO bool (*run)(void *opaque, GError **err);
+    /*
+     * The guest runs, and the connection has failed because of @why: waits for another one, from which
+     * @in reads then. False: there will be none.
+     */
+    CO bool (*recover)(void *opaque, const GError *why);
+    /* The source goes on over that. */
+    void (*resumed)(void *opaque);
+    void *opaque;              /* for these */
+} TargetConfig;
+
 /*
- * Reads a stream into @ram and @sections (of MigSection *) of machine @machine, which stands still.
- * @uuid: which the guest's has to be, if it comes; NULL: any.
- * @stages, unless NULL, takes the time that devices need.
- * @reply sends to the source, where that listens (NULL: it does not). False with @err: the guest must
- * not run, whatever has come.
+ * Reads a stream into .ram and .sections. False with @err: the guest must not run, whatever has come;
+ * if it runs since .run, it can go no further than the memory that is here.
  */
-CO bool target_read(Input *in, const char *machine, const uint8_t *uuid, RamBlocks *ram,
-                    const GPtrArray *sections,
-                    CO int (*reply)(void *opaque, const void *buf, size_t len), void *opaque,
-                    Stages *stages, GError **err);
+CO bool target_read(Input *in, const TargetConfig *config, GError **err);
 
 #endif

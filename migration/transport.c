@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migration/transport.h"
 #include "io/aio.h"
+#include "io/co-lock.h"
 #include "migration/sockets.h"
 #include "util/err.h"
 #include "util/fd.h"
@@ -21,6 +22,8 @@ struct Transport {
     Channel *channel; /* NULL: it is not open */
     pid_t command;    /* 0: none */
     bool is_socket, is_sending, is_interrupted;
+    Loop *lent_to;    /* to whose loop .channel, .is_interrupted, .writing belong; NULL: the main one */
+    CoMutex writing;
 };
 
 typedef enum { KIND_NONE, KIND_TCP, KIND_UNIX, KIND_VSOCK, KIND_FD, KIND_EXEC, KIND_FILE } Kind;
@@ -239,7 +242,7 @@ CO void transport_drop(Transport *t)
 
 void transport_set_known(Transport *t, bool is_known)
 {
-    if (t->is_socket)
+    if (transport_is_listening(t))
         channel_set_deadline(t->channel, is_known ? 0 : mig_sockets_deadline());
 }
 
@@ -254,12 +257,43 @@ CO ssize_t transport_read(void *opaque, void *buf, size_t len)
     return t->is_interrupted ? -ECANCELED : channel_read(t->channel, buf, len);
 }
 
+static CO int write_here(Transport *t, const void *buf, size_t len)
+{
+    int r;
+
+    CO_LOCKED(&t->writing);
+    r = t->is_interrupted ? -ECANCELED : channel_write_all(t->channel, buf, len);
+    return r < 0 && t->is_interrupted ? -ECANCELED : r;
+}
+
+typedef struct {
+    Transport *t;
+    const void *buf;
+    size_t len;
+    int r;
+} Write;
+
+static CO void write_there(void *arg)
+{
+    Write *w = arg;
+
+    w->r = write_here(w->t, w->buf, w->len);
+}
+
 CO int transport_write(void *opaque, const void *buf, size_t len)
 {
     Transport *t = opaque;
-    int r = t->is_interrupted ? -ECANCELED : channel_write_all(t->channel, buf, len);
+    Write w = { t, buf, len, 0 };
 
-    return r < 0 && t->is_interrupted ? -ECANCELED : r;
+    if (!t->lent_to || t->lent_to == loop_self())
+        return write_here(t, buf, len);
+    loop_call_wait(t->lent_to, write_there, &w);
+    return w.r;
+}
+
+void transport_lend(Transport *t, Loop *loop)
+{
+    t->lent_to = loop;
 }
 
 bool transport_is_socket(const Transport *t)
@@ -267,8 +301,17 @@ bool transport_is_socket(const Transport *t)
     return t->is_socket;
 }
 
+static CO void interrupt_there(void *arg)
+{
+    transport_interrupt(arg);
+}
+
 void transport_interrupt(Transport *t)
 {
+    if (t->lent_to && t->lent_to != loop_self()) {
+        loop_call(t->lent_to, interrupt_there, t);
+        return;
+    }
     t->is_interrupted = true;
     mig_sockets_interrupt(&t->sockets);
     if (t->channel)

@@ -4,6 +4,7 @@
 #define MIGRATION_TRANSPORT_H
 
 #include "io/channel.h"
+#include "io/loop.h"
 #include "io/net.h"
 #include <glib.h>
 
@@ -43,14 +44,19 @@ bool transport_is_listening(const Transport *t);
 /* Disconnects, and forgets that it was interrupted: transport_open waits for somebody else. */
 CO void transport_drop(Transport *t);
 /*
- * Whoever has connected has little time from here until it is known to be the source; then
- * (@is_known) any time.
+ * While others can connect, whoever has has little time from here until it is known to be the source;
+ * then (@is_known) any time.
  */
 void transport_set_known(Transport *t, bool is_known);
 
 /* As channel_read and channel_write_all; @opaque is the Transport. */
 CO ssize_t transport_read(void *opaque, void *buf, size_t len);
 CO int transport_write(void *opaque, const void *buf, size_t len);
+/*
+ * The connection belongs to @loop from now on, which reads from it; NULL: to the main loop again. Other
+ * calls for it go there.
+ */
+void transport_lend(Transport *t, Loop *loop);
 /* True if the other side can be answered, or answers. */
 bool transport_is_socket(const Transport *t);
 /* Whoever waits for it fails soon, and so do all who use it later. */

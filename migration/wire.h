@@ -19,14 +19,22 @@ enum {
     COMMAND_RECV_BITMAP = 10, COMMANDS,
 
     /* Messages back to the source. */
-    RETURN_SHUT = 1, RETURN_PONG = 2,
+    RETURN_SHUT = 1, RETURN_PONG = 2, RETURN_REQUEST_NAMED = 3, RETURN_REQUEST = 4,
+    RETURN_RECEIVED = 5, RETURN_RESUMED = 6,
+    RETURN_LEN_MAX = 512,
 
     RAM_VERSION = 4, RAM_PAGE_SIZE = 4096,
     RAM_ZERO = 0x02, RAM_MEM_SIZE = 0x04, RAM_PAGE = 0x08, RAM_EOS = 0x10, RAM_CONTINUE = 0x20,
     RAM_XBZRLE = 0x40, RAM_COMPRESSED = 0x100,
 
+    RESUMED = 1,                /* the value of RETURN_RESUMED */
+
     NAME_LEN_MAX = 255,
+    PACKAGE_MAX = 32 << 20,     /* bytes of devices that precede a postcopy */
     DESCRIPTION_MAX = 16 << 20, /* bytes of JSON; a stream that announces more is damaged */
 };
+
+/* What follows the map of received pages. */
+#define RECEIVED_END UINT64_C(0x0123456789abcdef)
 
 #endif

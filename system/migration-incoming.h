@@ -13,6 +13,12 @@ CO bool incoming_begin(Machine *m, GError **err);
 bool incoming_is_awaited(void);
 /* Waits for it at @uri. False with @err. */
 bool incoming_receive(const char *uri, GError **err);
+/* A guest runs here whose memory has not come as a whole. */
+bool incoming_is_partial(void);
+/* Breaks the connection over which that comes. */
+void incoming_pause(void);
+/* Waits at @uri for the rest, after the connection has broken. False with @err. */
+bool incoming_recover(const char *uri, GError **err);
 /* Ends what is under way. */
 CO void incoming_end(void);
 /* Of SocketAddress: where the source can connect; NULL: nowhere. Not the caller's. */

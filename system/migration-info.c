@@ -23,6 +23,7 @@ static json_t *ram_info(const OutgoingFigures *f)
 {
     json_t *o = json_object();
     uint64_t after = f->before_stop ? f->transferred - f->before_stop : 0;
+    uint64_t last = f->before_postcopy ? f->transferred - f->before_postcopy : 0;
 
     json_put_int(o, "transferred", f->transferred);
     json_put_int(o, "remaining", f->remaining);
@@ -34,13 +35,13 @@ static json_t *ram_info(const OutgoingFigures *f)
     json_put_int(o, "dirty-pages-rate", f->dirty_rate);
     json_put(o, "mbps", json_real(f->transferred * 8e3 / span(f)));
     json_put_int(o, "dirty-sync-count", f->passes);
-    json_put_int(o, "postcopy-requests", 0);
+    json_put_int(o, "postcopy-requests", f->requests);
     json_put_int(o, "page-size", RAM_PAGE_SIZE);
     json_put_int(o, "multifd-bytes", f->multifd_bytes);
     json_put_int(o, "pages-per-second", (f->pages + f->zero_pages) * 1e9 / span(f));
     json_put_int(o, "precopy-bytes", f->transferred - after);
-    json_put_int(o, "downtime-bytes", after);
-    json_put_int(o, "postcopy-bytes", 0);
+    json_put_int(o, "downtime-bytes", after - last);
+    json_put_int(o, "postcopy-bytes", last);
     json_put_int(o, "dirty-sync-missed-zero-copy", 0);
     return o;
 }

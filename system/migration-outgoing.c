@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/migration-outgoing.h"
+#include "migration/postcopy-source.h"
 #include "system/migration-channels.h"
 #include "system/migration-passes.h"
+#include "system/migration-postcopy.h"
 #include "system/migration-settings.h"
 #include "system/migration-status.h"
 #include "system/migration-switchover.h"
@@ -33,7 +35,7 @@ static CO bool connect_all(Outgoing *o, GError **err)
     o->transport = migration_transport_new(o->uri, true, err);
     if (!o->transport || !transport_open(o->transport, err))
         return false;
-    if (migration_has(MIGRATION_CAPABILITY_RETURN_PATH) && !transport_is_socket(o->transport))
+    if (o->has_return_path && !transport_is_socket(o->transport))
         return err_set(err, ENOTSUP, "A return path needs a socket");
     if (!migration_more_channels())
         return true;
@@ -56,8 +58,11 @@ static CO bool send_guest(Outgoing *o, MachineState *before, GError **err)
     uint8_t uuid[16];
 
     source_begin(&o->source, "microvm", migration_carried_uuid(uuid));
-    if (migration_has(MIGRATION_CAPABILITY_RETURN_PATH))
+    if (o->has_return_path)
         source_open_return_path(&o->source);
+    if (o->plans_postcopy)
+        postcopy_source_advise(&o->source);
+    source_begin_ram(&o->source);
     o->figures.setup_ns = clock_now_ns() - o->figures.began;
     migration_set_status(MIGRATION_STATUS_ACTIVE);
     if (!passes_send_live(o, err))
@@ -68,9 +73,12 @@ static CO bool send_guest(Outgoing *o, MachineState *before, GError **err)
     *before = run_state();
     if (!machine_state_travels(*before))
         return err_set(err, EBUSY, "The guest has stopped in a state that streams do not carry");
+    if (o->wants_postcopy)
+        migration_set_status(MIGRATION_STATUS_POSTCOPY_ACTIVE);
     run_state_stop(STATE_FINISH_MIGRATE);
     stages_mark(&o->stages, "stop", NULL);
-    return vcpus_check_read(o->machine, err) && switchover(o, *before, err);
+    return vcpus_check_read(o->machine, err) &&
+           (o->wants_postcopy ? postcopy(o, *before, err) : switchover(o, *before, err));
 }
 
 static CO bool run_away(Outgoing *o, GError **err)
@@ -95,7 +103,8 @@ static CO bool run_away(Outgoing *o, GError **err)
         run_state_stop(STATE_POSTMIGRATE);
     else
         switchover_take_back(o, before);
-    o->figures.downtime_ns = ok ? o->figures.ended - o->figures.stopped : 0;
+    if (ok && !o->figures.downtime_ns)
+        o->figures.downtime_ns = o->figures.ended - o->figures.stopped;
     passes_end(o);
     source_clear(&o->source);
     return ok;
@@ -135,7 +144,9 @@ void outgoing_start(Machine *m, const char *uri)
     g_free(out.uri);
     out.uri = g_strdup(uri);
     g_clear_pointer(&out.error, g_free);
-    out.is_cancelled = out.is_handed_over = false;
+    out.is_cancelled = out.is_handed_over = out.wants_postcopy = false;
+    out.plans_postcopy = migration_has(MIGRATION_CAPABILITY_POSTCOPY_RAM);
+    out.has_return_path = out.plans_postcopy || migration_has(MIGRATION_CAPABILITY_RETURN_PATH);
     out.figures = (OutgoingFigures){ .began = clock_now_ns() };
     stages_clear(&out.stages);
     migration_set_status(MIGRATION_STATUS_SETUP);
@@ -144,11 +155,29 @@ void outgoing_start(Machine *m, const char *uri)
 
 void outgoing_cancel(void)
 {
-    if (out.is_cancelled)
+    /* The guest runs elsewhere: only its memory is here. */
+    if (out.is_cancelled || migration_is_postcopy())
         return;
     out.is_cancelled = true;
     migration_set_status(MIGRATION_STATUS_CANCELLING);
     interrupt_transfer();
+    co_queue_wake_all(&out.continued);
+}
+
+void outgoing_start_postcopy(void)
+{
+    out.wants_postcopy = true;
+}
+
+void outgoing_pause(void)
+{
+    interrupt_transfer();
+}
+
+void outgoing_resume(const char *uri)
+{
+    g_free(out.resume_uri);
+    out.resume_uri = g_strdup(uri);
     co_queue_wake_all(&out.continued);
 }
 
@@ -166,6 +195,7 @@ CO void outgoing_end(void)
     co_group_wait(&running);
     g_free(out.uri);
     g_free(out.error);
+    g_free(out.resume_uri);
     xbzrle_free(out.xbzrle);
     stages_clear(&out.stages);
 }

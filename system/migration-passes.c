@@ -11,7 +11,8 @@
 
 #define MS INT64_C(1000000)
 /* Memory is sent in pieces so long that others are not kept waiting. */
-enum { PIECE = 1 << 20, MULTIFD_PIECE_MAX = 64 << 20, SLICE_MS = 50, LOOK_MS = 500 };
+enum { PIECE = 1 << 20, MULTIFD_PIECE_MAX = 64 << 20, SLICE_MS = 50, LOOK_MS = 500,
+       LOOK_AGAIN_MS = 5, POSTCOPY_PIECE = 128 << 10 };
 
 bool passes_may_go_on(const Outgoing *o, GError **err)
 {
@@ -30,6 +31,7 @@ void passes_note_progress(Outgoing *o)
     o->figures.multifd_bytes = s->multifd ? multifd_send_bytes(s->multifd) : 0;
     o->figures.zero_pages = s->zero_pages;
     o->figures.pages = s->pages;
+    o->figures.requests = s->requests;
     o->figures.remaining = s->pending_pages * RAM_PAGE_SIZE;
 }
 
@@ -116,13 +118,13 @@ static Slice slice_from_here(const Outgoing *o)
 }
 
 /* Waits while more has been sent than the bandwidth allows, and lets others run. */
-static CO void pace(const Outgoing *o, Slice *slice)
+static CO void pace(const Outgoing *o, Slice *slice, const char *parameter)
 {
     uint64_t sent = source_bytes(&o->source) - slice->bytes;
 
-    while (!o->is_cancelled) {
+    while (!o->is_cancelled && !o->source.wanted->len) {
         /* The limit may change while we wait. */
-        uint64_t limit = migration_number("max-bandwidth");
+        uint64_t limit = migration_number(parameter);
         int64_t now = clock_now_ns(), due = now;
 
         if (limit && sent)
@@ -130,7 +132,7 @@ static CO void pace(const Outgoing *o, Slice *slice)
                                               (unsigned __int128)INT64_MAX / 4);
         if (due <= now)
             break;
-        co_sleep(MIN(due - now, SLICE_MS * MS));
+        co_sleep(MIN(due - now, LOOK_AGAIN_MS * MS));
     }
     if (clock_now_ns() - slice->began > SLICE_MS * MS)
         *slice = slice_from_here(o);
@@ -158,7 +160,9 @@ static CO bool send_pass(Outgoing *o, Slice *slice, GError **err)
     while (!source_ram(s, piece(o), false)) {
         if (!passes_may_go_on(o, err))
             return false;
-        pace(o, slice);
+        if (o->wants_postcopy)
+            return true;
+        pace(o, slice, "max-bandwidth");
         /* The first pass is long, and without a look at it nothing is known of what comes then. */
         if (s->is_first_pass && clock_now_ns() - f->collected > LOOK_MS * MS)
             collect(o);
@@ -203,6 +207,8 @@ CO bool passes_send_live(Outgoing *o, GError **err)
         count_pass(o);
         if (!send_pass(o, &slice, err))
             return false;
+        if (o->wants_postcopy)
+            return true;
         collect(o);
         passes_note_progress(o);
         source_begin_pass(s);
@@ -210,6 +216,29 @@ CO bool passes_send_live(Outgoing *o, GError **err)
         if (migration_has(MIGRATION_CAPABILITY_AUTO_CONVERGE))
             throttle_after_pass(o->machine, dirty * RAM_PAGE_SIZE, source_bytes(s) - sent);
     } while (!is_short_enough(&o->figures));
+    return true;
+}
+
+CO void passes_begin_postcopy(Outgoing *o)
+{
+    collect(o);
+    count_pass(o);
+    passes_note_progress(o);
+    /* Changes are of no use to a target that has forgotten the page. */
+    o->source.xbzrle = NULL;
+}
+
+CO bool passes_send_wanted(Outgoing *o, GError **err)
+{
+    Slice slice = slice_from_here(o);
+
+    while (o->source.pending_pages) {
+        source_ram(&o->source, POSTCOPY_PIECE, false);
+        passes_note_progress(o);
+        if (!passes_may_go_on(o, err))
+            return false;
+        pace(o, &slice, "max-postcopy-bandwidth");
+    }
     return true;
 }
 

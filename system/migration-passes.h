@@ -14,6 +14,10 @@ CO void passes_end(Outgoing *o);
 CO bool passes_send_live(Outgoing *o, GError **err);
 /* The last pass, of a guest that stands still. */
 CO bool passes_send_rest(Outgoing *o, GError **err);
+/* The same, but it only begins: what is pending is sent by passes_send_wanted. */
+CO void passes_begin_postcopy(Outgoing *o);
+/* Sends all that is pending, what the target waits for first. */
+CO bool passes_send_wanted(Outgoing *o, GError **err);
 /* Brings the figures up to date. */
 void passes_note_progress(Outgoing *o);
 

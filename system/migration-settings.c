@@ -14,21 +14,34 @@ static const char *const absent[CAPABILITIES] = {
     [MIGRATION_CAPABILITY_RDMA_PIN_ALL] = "there is no RDMA",
     [MIGRATION_CAPABILITY_ZERO_BLOCKS] = "images are not migrated by the guest's stream",
     [MIGRATION_CAPABILITY_COMPRESS] = "use 'multifd' with 'multifd-compression'",
-    [MIGRATION_CAPABILITY_POSTCOPY_RAM] = "postcopy is not there yet",
     [MIGRATION_CAPABILITY_X_COLO] = "COLO is not supported",
-    [MIGRATION_CAPABILITY_RELEASE_RAM] = "it acts in postcopy alone, which is not there yet",
+    [MIGRATION_CAPABILITY_RELEASE_RAM] = "memory on its way would be lost if the connection broke",
     [MIGRATION_CAPABILITY_BLOCK] = "images are not migrated by the guest's stream",
     [MIGRATION_CAPABILITY_DIRTY_BITMAPS] = "bitmaps are not migrated yet",
-    [MIGRATION_CAPABILITY_POSTCOPY_BLOCKTIME] = "postcopy is not there yet",
+    [MIGRATION_CAPABILITY_POSTCOPY_BLOCKTIME] = "how long processors wait is not measured",
     [MIGRATION_CAPABILITY_X_IGNORE_SHARED] = "memory is never shared",
     [MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT] = "background snapshots are not there yet",
     [MIGRATION_CAPABILITY_ZERO_COPY_SEND] = "memory is copied when it is sent",
-    [MIGRATION_CAPABILITY_POSTCOPY_PREEMPT] = "postcopy is not there yet",
+    [MIGRATION_CAPABILITY_POSTCOPY_PREEMPT] = "all memory comes over one connection",
 };
 
 bool migration_has(MigrationCapability c)
 {
     return capabilities[c];
+}
+
+/* What @c will be after the changes of @list. */
+static bool will_have(const GPtrArray *list, MigrationCapability c)
+{
+    bool has = capabilities[c];
+
+    for (guint i = 0; i < list->len; i++) {
+        const MigrationCapabilityStatus *s = list->pdata[i];
+
+        if (s->capability == c)
+            has = s->state;
+    }
+    return has;
 }
 
 bool migration_set_capabilities(const GPtrArray *list, GError **err)
@@ -41,6 +54,10 @@ bool migration_set_capabilities(const GPtrArray *list, GError **err)
                            schema_enum_name(&migration_capability_enum, s->capability),
                            absent[s->capability]);
     }
+    if (will_have(list, MIGRATION_CAPABILITY_POSTCOPY_RAM) &&
+        will_have(list, MIGRATION_CAPABILITY_MULTIFD))
+        return err_set(err, ENOTSUP, "Capabilities 'postcopy-ram' and 'multifd' cannot be combined: "
+                       "memory that is waited for comes over the main connection");
     for (guint i = 0; i < list->len; i++) {
         const MigrationCapabilityStatus *s = list->pdata[i];
 
@@ -80,7 +97,7 @@ static const Number numbers[] = {
     { "multifd-channels", 2, 1, 255 },
     { "xbzrle-cache-size", 64 << 20, 4096, INT64_MAX,
       "a power of two no less than the target page size" },
-    { "max-postcopy-bandwidth", 0, 0, INT64_MAX, NULL, "postcopy" },
+    { "max-postcopy-bandwidth", 0, 0, INT64_MAX },
     { "max-cpu-throttle", 99, 1, 99, "an integer in the range of cpu_throttle_initial to 99" },
     { "multifd-zlib-level", 1, 0, 9 },
     { "multifd-zstd-level", 1, 0, 20 },

@@ -16,11 +16,21 @@ void migration_set_status(MigrationStatus status)
         event_migration(status);
 }
 
+bool migration_is_postcopy(void)
+{
+    return current == MIGRATION_STATUS_POSTCOPY_ACTIVE ||
+           current == MIGRATION_STATUS_POSTCOPY_PAUSED ||
+           current == MIGRATION_STATUS_POSTCOPY_RECOVER;
+}
+
 bool migration_is_active(void)
 {
     switch (current) {
     case MIGRATION_STATUS_SETUP:
     case MIGRATION_STATUS_ACTIVE:
+    case MIGRATION_STATUS_POSTCOPY_ACTIVE:
+    case MIGRATION_STATUS_POSTCOPY_PAUSED:
+    case MIGRATION_STATUS_POSTCOPY_RECOVER:
     case MIGRATION_STATUS_PRE_SWITCHOVER:
     case MIGRATION_STATUS_DEVICE:
     case MIGRATION_STATUS_CANCELLING:

@@ -11,5 +11,7 @@ MigrationStatus migration_status(void);
 void migration_set_status(MigrationStatus status);
 /* A migration is under way, in either direction. */
 bool migration_is_active(void);
+/* The same, and the guest runs at the target before its memory is there. */
+bool migration_is_postcopy(void);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/migration-switchover.h"
 #include "block/jobs/job.h"
+#include "migration/return-path.h"
 #include "migration/wire.h"
 #include "system/base/lock.h"
 #include "system/migration-images.h"
@@ -9,7 +10,6 @@
 #include "system/migration-status.h"
 #include "system/sections.h"
 #include "tools/complain.h"
-#include "util/endian.h"
 #include "util/err.h"
 
 static CO bool await_continue(Outgoing *o, GError **err)
@@ -63,51 +63,57 @@ static CO int send_kept(Outgoing *o, const GByteArray *bytes)
     return transport_write(o->transport, bytes->data + devices, rest);
 }
 
-static CO int send_devices(Outgoing *o, const GPtrArray *sections)
+CO int switchover_collect(Outgoing *o, CO int (*put)(MigSource *s, const GPtrArray *sections),
+                          const GPtrArray *sections, GByteArray *bytes)
 {
-    g_autoptr(GByteArray) bytes = g_byte_array_new();
     MigSource *s = &o->source;
     int r = output_flush(&s->out);
 
     s->out.write = keep_in_memory;
     s->out.opaque = bytes;
     machine_lock();
-    r = r ? r : source_finish(s, sections);
+    r = r ? r : put(s, sections);
     machine_unlock();
+    s->out.write = transport_write;
+    s->out.opaque = o->transport;
+    return r;
+}
+
+static CO int send_devices(Outgoing *o, const GPtrArray *sections)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    int r = switchover_collect(o, source_finish, sections, bytes);
+
     return r ? r : send_kept(o, bytes);
 }
 
 /* The target says whether it has got everything. */
 static CO bool await_answer(Outgoing *o, GError **err)
 {
-    for (;;) {
-        struct {
-            be16 message, len;
-            be32 value;
-        } m;
-        size_t have = 0;
+    ReturnMessage m;
 
-        while (have < sizeof(m)) {
-            ssize_t n = transport_read(o->transport, (uint8_t *)&m + have, sizeof(m) - have);
-
-            if (n <= 0)
-                return err_set(err, EPIPE, "The target does not say that it has got everything");
-            have += n;
-        }
-        if (be16_get(m.len) != sizeof(be32))
-            return err_set(err, EINVAL, "The target sends a message of %u bytes", be16_get(m.len));
-        if (be16_get(m.message) == RETURN_SHUT && be32_get(m.value)) {
-            o->is_handed_over = false;
-            return err_set(err, EIO, "The target could not load the stream");
-        }
-        if (be16_get(m.message) == RETURN_SHUT)
-            return true;
-        if (be16_get(m.message) != RETURN_PONG)
-            return err_set(err, EINVAL, "The target sends message %u", be16_get(m.message));
-    }
+    do {
+        if (!return_message_read(transport_read, o->transport, &m, err))
+            return false;
+    } while (m.message == RETURN_PONG);
+    if (m.message != RETURN_SHUT)
+        return err_set(err, EINVAL, "The target asks for memory that it has");
+    if (!m.value)
+        return true;
+    o->is_handed_over = false;
+    return err_set(err, EIO, "The target could not load the stream");
 }
 
 /* ---- both ways ------------------------------------------------------------------------------- */
+
+CO bool switchover_await(Outgoing *o, GError **err)
+{
+    if (!await_continue(o, err) || !check_jobs(err))
+        return false;
+    if (migration_has(MIGRATION_CAPABILITY_PAUSE_BEFORE_SWITCHOVER))
+        stages_mark(&o->stages, "pre-switchover", NULL);
+    return true;
+}
 
 CO bool switchover(Outgoing *o, MachineState before, GError **err)
 {
@@ -116,11 +122,7 @@ CO bool switchover(Outgoing *o, MachineState before, GError **err)
     int r;
 
     o->figures.before_stop = source_bytes(&o->source);
-    if (!await_continue(o, err) || !check_jobs(err))
-        return false;
-    if (migration_has(MIGRATION_CAPABILITY_PAUSE_BEFORE_SWITCHOVER))
-        stages_mark(&o->stages, "pre-switchover", NULL);
-    if (!passes_send_rest(o, err))
+    if (!switchover_await(o, err) || !passes_send_rest(o, err))
         return false;
     stages_mark(&o->stages, "memory", NULL);
     if (!migration_images_leave(err))
@@ -131,7 +133,7 @@ CO bool switchover(Outgoing *o, MachineState before, GError **err)
     stages_mark(&o->stages, "send", NULL);
     if (r < 0)
         return err_set_errno(err, r, "The stream cannot be written");
-    if (migration_has(MIGRATION_CAPABILITY_RETURN_PATH) && !await_answer(o, err))
+    if (o->has_return_path && !await_answer(o, err))
         return false;
     r = transport_finish(o->transport);
     stages_mark(&o->stages, "end", NULL);

@@ -54,8 +54,42 @@ bool migration_start(const char *uri, GError **err)
 
 void migration_cancel(void)
 {
-    if (migration_is_active() && !incoming_is_awaited())
+    if (migration_is_active() && !incoming_is_awaited() && !incoming_is_partial())
         outgoing_cancel();
+}
+
+bool migration_start_postcopy(GError **err)
+{
+    if (!migration_has(MIGRATION_CAPABILITY_POSTCOPY_RAM))
+        return err_set(err, EINVAL, "Enable postcopy with migrate_set_capability before the start of "
+                       "migration");
+    if (!migration_is_active() || incoming_is_awaited() || incoming_is_partial())
+        return err_set(err, EINVAL,
+                       "Postcopy must be started after migration has been started");
+    outgoing_start_postcopy();
+    return true;
+}
+
+bool migration_pause(GError **err)
+{
+    if (migration_status() != MIGRATION_STATUS_POSTCOPY_ACTIVE)
+        return err_set(err, EINVAL,
+                       "migrate-pause is currently only supported during postcopy-active state");
+    if (incoming_is_partial())
+        incoming_pause();
+    else
+        outgoing_pause();
+    return true;
+}
+
+bool migration_resume(const char *uri, GError **err)
+{
+    if (migration_status() != MIGRATION_STATUS_POSTCOPY_PAUSED || incoming_is_partial())
+        return err_set(err, EINVAL, "Cannot resume if there is no paused migration");
+    if (!migration_check_uri(uri, err))
+        return false;
+    outgoing_resume(uri);
+    return true;
 }
 
 bool migration_continue(MigrationStatus state, GError **err)

@@ -18,6 +18,12 @@ CO bool migration_before_cont(GError **err);
 
 bool migration_start(const char *uri, GError **err);
 void migration_cancel(void);
+/* The guest moves at once, and its memory follows. */
+bool migration_start_postcopy(GError **err);
+/* Breaks the connection of a postcopy. */
+bool migration_pause(GError **err);
+/* Goes on with a postcopy whose connection has broken. */
+bool migration_resume(const char *uri, GError **err);
 /* Lets one that pauses before the switch-over go on. */
 bool migration_continue(MigrationStatus state, GError **err);
 

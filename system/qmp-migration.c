@@ -14,10 +14,19 @@ CO bool qmp_query_migrate(json_t **ret, GError **err)
 
 CO bool qmp_migrate(const QmpMigrateArgs *args, GError **err)
 {
-    if (args->blk || args->inc || args->resume)
-        return err_set(err, ENOTSUP, "Parameter '%s' is not there yet",
-                       args->blk ? "blk" : args->inc ? "inc" : "resume");
-    return migration_start(args->uri, err);
+    if (args->blk || args->inc)
+        return err_set(err, ENOTSUP, "Parameter '%s' is not there yet", args->blk ? "blk" : "inc");
+    return args->resume ? migration_resume(args->uri, err) : migration_start(args->uri, err);
+}
+
+CO bool qmp_migrate_pause(GError **err)
+{
+    return migration_pause(err);
+}
+
+CO bool qmp_migrate_recover(const QmpMigrateRecoverArgs *args, GError **err)
+{
+    return incoming_recover(args->uri, err);
 }
 
 CO bool qmp_migrate_cancel(GError **err)
@@ -29,6 +38,11 @@ CO bool qmp_migrate_cancel(GError **err)
 CO bool qmp_migrate_continue(const QmpMigrateContinueArgs *args, GError **err)
 {
     return migration_continue(args->state, err);
+}
+
+CO bool qmp_migrate_start_postcopy(GError **err)
+{
+    return migration_start_postcopy(err);
 }
 
 CO bool qmp_migrate_incoming(const QmpMigrateIncomingArgs *args, GError **err)

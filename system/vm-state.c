@@ -61,6 +61,7 @@ static CO int send_all(MigSource *s, Writer *w, const GPtrArray *sections,
     int r;
 
     source_begin(s, "microvm", NULL);
+    source_begin_ram(s);
     while (!source_ram(s, PIECE, false)) {
         if (s->out.error)
             return s->out.error;
@@ -151,11 +152,12 @@ static CO bool receive(Machine *m, Reader *r, GError **err)
     g_autoptr(GPtrArray) sections = machine_sections(m, &carried, false);
     g_auto(RamBlocks) ram = { 0 };
     g_auto(Input) in = { 0 };
+    TargetConfig config = { .machine = "microvm", .ram = &ram, .sections = sections };
 
     ram_blocks_init(&ram);
     machine_ram_blocks(m, &ram, false);
     input_init(&in, take, r);
-    if (!target_read(&in, "microvm", NULL, &ram, sections, NULL, NULL, NULL, err))
+    if (!target_read(&in, &config, err))
         return false;
     machine_ram_received(m, &ram);
     return true;

@@ -54,6 +54,30 @@ HMP_COMMAND(hmp_migrate_continue)
     hmp_error(h, err);
 }
 
+HMP_COMMAND(hmp_migrate_start_postcopy)
+{
+    GError *err = NULL;
+
+    qmp_migrate_start_postcopy(&err);
+    hmp_error(h, err);
+}
+
+HMP_COMMAND(hmp_migrate_pause)
+{
+    GError *err = NULL;
+
+    qmp_migrate_pause(&err);
+    hmp_error(h, err);
+}
+
+HMP_COMMAND(hmp_migrate_recover)
+{
+    GError *err = NULL;
+
+    qmp_migrate_recover(&(QmpMigrateRecoverArgs){ .uri = (char *)a->text[0] }, &err);
+    hmp_error(h, err);
+}
+
 HMP_COMMAND(hmp_migrate_incoming)
 {
     GError *err = NULL;

@@ -94,6 +94,7 @@ static void load_all(const uint8_t *data, size_t len)
     g_autofree uint8_t *memory = g_malloc0(MEMORY), *table = g_malloc0(2 * 4096);
     g_auto(RamBlocks) ram = { 0 };
     g_auto(Input) in = { 0 };
+    TargetConfig config = { .machine = "microvm", .ram = &ram, .sections = sections, .reply = answer };
 
     for (const DeviceClass *const *c = device_classes; *c; c++)
         if ((*c)->section)
@@ -102,7 +103,7 @@ static void load_all(const uint8_t *data, size_t len)
     ram_block_add(&ram, "microvm.ram", memory, MEMORY, 0);
     ram_block_add(&ram, "pc.bios", table, 4096, 2 * 4096);
     input_init_memory(&in, data, len);
-    target_read(&in, "microvm", NULL, &ram, sections, answer, NULL, NULL, NULL);
+    target_read(&in, &config, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "migration/missing.h"
+#include "io/channel.h"
+#include "migration/wire.h"
+#include "util/err.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/userfaultfd.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { WORD = 8 * sizeof(unsigned long) };
+
+/* Of a block: a bit for each page. */
+typedef struct {
+    RamBlock *block;
+    unsigned long *missing, *told;
+} Map;
+
+struct Missing {
+    Channel *faults;   /* of the userfaultfd */
+    bool is_stopped;
+    GArray *again;     /* of uint64_t, addresses: to be told again */
+    bool has_begun;
+    GArray *maps;      /* of Map */
+    uint64_t pages;    /* that are missing */
+};
+
+/* ---- bits ------------------------------------------------------------------------------------ */
+
+static bool has_bit(const unsigned long *bits, size_t n)
+{
+    return bits[n / WORD] >> n % WORD & 1;
+}
+
+/* True if it was not set. */
+static bool set_bit(unsigned long *bits, size_t n)
+{
+    unsigned long bit = 1UL << n % WORD, had = bits[n / WORD] & bit;
+
+    bits[n / WORD] |= bit;
+    return !had;
+}
+
+static void clear_bit(unsigned long *bits, size_t n)
+{
+    bits[n / WORD] &= ~(1UL << n % WORD);
+}
+
+static Map *map_of(const Missing *m, const RamBlock *b)
+{
+    for (guint i = 0; i < m->maps->len; i++) {
+        Map *map = &g_array_index(m->maps, Map, i);
+
+        if (map->block == b)
+            return map;
+    }
+    g_assert_not_reached();
+}
+
+/* ---- making it ------------------------------------------------------------------------------- */
+
+static void map_clear(gpointer p)
+{
+    Map *map = p;
+
+    g_free(map->missing);
+    g_free(map->told);
+}
+
+static int open_faults(GError **err)
+{
+    struct uffdio_api api = { .api = UFFD_API };
+    int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+    if (fd < 0) {
+        err_set_errno(err, errno, "Postcopy needs userfaultfd(2) (see the sysctl "
+                      "vm.unprivileged_userfaultfd)");
+        return -1;
+    }
+    if (ioctl(fd, UFFDIO_API, &api) == 0)
+        return fd;
+    err_set_errno(err, errno, "Postcopy needs a userfaultfd(2) of version %u", (unsigned)UFFD_API);
+    close(fd);
+    return -1;
+}
+
+Missing *missing_new(RamBlocks *r, GError **err)
+{
+    int fd = open_faults(err);
+    Missing *m;
+
+    if (fd < 0)
+        return NULL;
+    m = g_new0(Missing, 1);
+    m->faults = channel_new_fd(fd);
+    m->maps = g_array_new(FALSE, FALSE, sizeof(Map));
+    m->again = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    g_array_set_clear_func(m->maps, map_clear);
+    for (guint i = 0; i < r->blocks->len; i++) {
+        RamBlock *b = r->blocks->pdata[i];
+        size_t words = MAX(b->size, b->size_max) / RAM_PAGE_SIZE / WORD + 1;
+        Map map = { b, g_new0(unsigned long, words), g_new0(unsigned long, words) };
+
+        g_array_append_val(m->maps, map);
+    }
+    return m;
+}
+
+void missing_free(Missing *m)
+{
+    if (!m)
+        return;
+    channel_free(m->faults);
+    g_array_unref(m->maps);
+    g_array_unref(m->again);
+    g_free(m);
+}
+
+/* ---- before threads wait --------------------------------------------------------------------- */
+
+bool missing_forget(Missing *m, Input *in, RamBlock *b, uint64_t off, uint64_t len)
+{
+    Map *map = map_of(m, b);
+
+    if ((off | len) % RAM_PAGE_SIZE || off > b->size || len > b->size - off)
+        return input_fail(in, ERANGE, "0x%" PRIx64 " bytes at 0x%" PRIx64 " of memory '%s', which has "
+                          "0x%" PRIx64 " bytes, cannot be forgotten", len, off, b->name, b->size);
+    /* A huge page would bring zeroes to where pages are missing. */
+    if (madvise(b->host, b->size, MADV_NOHUGEPAGE) < 0 && errno != EINVAL)
+        return input_fail(in, errno, "Memory '%s' cannot be split: %s", b->name, g_strerror(errno));
+    if (len && madvise(b->host + off, len, MADV_DONTNEED) < 0)
+        return input_fail(in, errno, "Memory '%s' cannot be forgotten: %s", b->name,
+                          g_strerror(errno));
+    for (uint64_t page = off / RAM_PAGE_SIZE; page < (off + len) / RAM_PAGE_SIZE; page++)
+        m->pages += set_bit(map->missing, page);
+    return true;
+}
+
+bool missing_begin(Missing *m, Input *in)
+{
+    for (guint i = 0; i < m->maps->len; i++) {
+        const RamBlock *b = g_array_index(m->maps, Map, i).block;
+        struct uffdio_register r = {
+            .range = { (uintptr_t)b->host, b->size }, .mode = UFFDIO_REGISTER_MODE_MISSING,
+        };
+
+        if (b->announced && ioctl(channel_fd(m->faults), UFFDIO_REGISTER, &r) < 0)
+            return input_fail(in, errno, "Nobody can wait for pages of memory '%s': %s", b->name,
+                              g_strerror(errno));
+    }
+    m->has_begun = true;
+    return true;
+}
+
+/* ---- while they do --------------------------------------------------------------------------- */
+
+/* 0, also if there is a page already, or a negative errno. */
+static int fill(Missing *m, uint8_t *to, const uint8_t *page)
+{
+    struct uffdio_copy copy = { (uintptr_t)to, (uintptr_t)page, RAM_PAGE_SIZE };
+    struct uffdio_zeropage zero = { .range = { (uintptr_t)to, RAM_PAGE_SIZE } };
+    int fd = channel_fd(m->faults), r;
+
+    do {
+        r = page ? ioctl(fd, UFFDIO_COPY, &copy) : ioctl(fd, UFFDIO_ZEROPAGE, &zero);
+        copy.copy = zero.zeropage = 0;
+    } while (r < 0 && errno == EAGAIN);
+    return r < 0 && errno != EEXIST ? -errno : 0;
+}
+
+bool missing_place(Missing *m, Input *in, RamBlock *b, uint64_t off, const uint8_t *page)
+{
+    Map *map = map_of(m, b);
+    int r;
+
+    /* The guest may have written what came before. */
+    if (!has_bit(map->missing, off / RAM_PAGE_SIZE))
+        return true;
+    r = fill(m, b->host + off, page);
+    if (r < 0)
+        return input_fail(in, -r, "The page at 0x%" PRIx64 " of memory '%s' cannot be placed: %s",
+                          off, b->name, g_strerror(-r));
+    clear_bit(map->missing, off / RAM_PAGE_SIZE);
+    m->pages--;
+    return true;
+}
+
+uint64_t missing_pages(const Missing *m)
+{
+    return m->pages;
+}
+
+/* Where @at is; NULL: nowhere in the guest's memory. */
+static Map *map_at(const Missing *m, uint64_t at)
+{
+    for (guint i = 0; i < m->maps->len; i++) {
+        Map *map = &g_array_index(m->maps, Map, i);
+
+        if (at - (uintptr_t)map->block->host < map->block->size)
+            return map;
+    }
+    return NULL;
+}
+
+/* An address that a thread waits at. False: missing_stop. */
+static CO bool next_fault(Missing *m, uint64_t *at)
+{
+    struct uffd_msg msg;
+    ssize_t n;
+
+    if (m->again->len) {
+        *at = g_array_index(m->again, uint64_t, m->again->len - 1);
+        g_array_set_size(m->again, m->again->len - 1);
+        return true;
+    }
+    for (;;) {
+        n = channel_try_read(m->faults, &msg, sizeof(msg));
+        if (m->is_stopped || (n != sizeof(msg) && n != -EAGAIN))
+            return false;
+        if (n == -EAGAIN)
+            channel_wait_readable(m->faults, 0);
+        else if (msg.event == UFFD_EVENT_PAGEFAULT)
+            break;
+    }
+    *at = msg.arg.pagefault.address & ~(uint64_t)(RAM_PAGE_SIZE - 1);
+    return true;
+}
+
+CO bool missing_next_wanted(Missing *m, RamBlock **b, uint64_t *off)
+{
+    uint64_t at;
+
+    while (next_fault(m, &at)) {
+        Map *map = map_at(m, at);
+        size_t page;
+
+        if (!map)
+            continue;
+        *b = map->block;
+        *off = at - (uintptr_t)map->block->host;
+        page = *off / RAM_PAGE_SIZE;
+        if (!has_bit(map->missing, page))
+            fill(m, (*b)->host + *off, NULL); /* never had a page at the source, or has one by now */
+        else if (set_bit(map->told, page))
+            return true;
+    }
+    return false;
+}
+
+void missing_stop(Missing *m)
+{
+    m->is_stopped = true;
+    channel_interrupt_wait(m->faults);
+}
+
+void missing_tell_again(Missing *m)
+{
+    m->is_stopped = false;
+    g_array_set_size(m->again, 0);
+    for (guint i = 0; i < m->maps->len; i++) {
+        Map *map = &g_array_index(m->maps, Map, i);
+
+        for (size_t page = 0; page < map->block->size / RAM_PAGE_SIZE; page++)
+            if (has_bit(map->told, page)) {
+                uint64_t at = (uintptr_t)map->block->host + page * RAM_PAGE_SIZE;
+
+                clear_bit(map->told, page);
+                if (has_bit(map->missing, page))
+                    g_array_append_val(m->again, at);
+            }
+    }
+}
+
+GByteArray *missing_received(const Missing *m, const RamBlock *b)
+{
+    const Map *map = map_of(m, b);
+    size_t pages = b->size / RAM_PAGE_SIZE, len = (pages + WORD - 1) / WORD * sizeof(uint64_t);
+    GByteArray *bytes = g_byte_array_sized_new(len);
+
+    g_byte_array_set_size(bytes, len);
+    memset(bytes->data, 0, len);
+    for (size_t page = 0; page < pages; page++)
+        if (!has_bit(map->missing, page))
+            bytes->data[page / 8] |= 1 << page % 8;
+    return bytes;
+}
+
+void missing_end(Missing *m)
+{
+    for (guint i = 0; m->has_begun && i < m->maps->len; i++) {
+        const RamBlock *b = g_array_index(m->maps, Map, i).block;
+        struct uffdio_range r = { (uintptr_t)b->host, b->size };
+
+        if (!b->announced)
+            continue;
+        ioctl(channel_fd(m->faults), UFFDIO_UNREGISTER, &r);
+        madvise(b->host, b->size, MADV_HUGEPAGE);
+    }
+    m->has_begun = false;
+}

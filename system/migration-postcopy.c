@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "system/migration-postcopy.h"
+#include "migration/postcopy-source.h"
+#include "migration/return-path.h"
+#include "migration/wire.h"
+#include "system/migration-channels.h"
+#include "system/migration-images.h"
+#include "system/migration-passes.h"
+#include "system/migration-status.h"
+#include "system/migration-switchover.h"
+#include "system/sections.h"
+#include "tools/complain.h"
+#include "util/err.h"
+
+/* What the target says while its guest runs. */
+typedef struct {
+    Outgoing *o;
+    bool is_done;    /* it has got everything */
+    GError *err;
+} Answers;
+
+static CO bool hear(Answers *a)
+{
+    ReturnMessage m;
+
+    if (!return_message_read(transport_read, a->o->transport, &m, &a->err))
+        return false;
+    switch (m.message) {
+    case RETURN_SHUT:
+        a->is_done = !m.value;
+        return a->is_done || err_set(&a->err, EIO, "The target could not load the stream");
+    case RETURN_PONG:
+        return true;
+    default:
+        return source_want(&a->o->source, m.block, m.start, m.len) ||
+               err_set(&a->err, EINVAL, "The target asks for memory that does not exist");
+    }
+}
+
+static CO void hear_all(void *arg)
+{
+    Answers *a = arg;
+
+    while (!a->is_done)
+        if (!hear(a)) {
+            transport_interrupt(a->o->transport);
+            return;
+        }
+}
+
+static CO bool send_memory(Outgoing *o, GError **err)
+{
+    Answers answers = { .o = o };
+    CoGroup hearing = { 0 };
+    int r = 0;
+    bool ok;
+
+    co_group_start(&hearing, hear_all, &answers);
+    ok = passes_send_wanted(o, err);
+    if (ok)
+        r = postcopy_source_end(&o->source);
+    if (!ok || r < 0)
+        transport_interrupt(o->transport);
+    co_group_wait(&hearing);
+    passes_note_progress(o);
+    if (answers.err) {
+        g_clear_error(err);
+        g_propagate_error(err, answers.err);
+        return false;
+    }
+    return ok && (r >= 0 || err_set_errno(err, r, "The stream cannot be written"));
+}
+
+/* The target may run the guest as soon as it has the end of the package. */
+static CO bool send_package(Outgoing *o, const GPtrArray *sections, GError **err)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    int r = switchover_collect(o, postcopy_source_put_package, sections, bytes);
+
+    r = r ? r : postcopy_source_announce_package(&o->source, bytes->len);
+    if (r >= 0) {
+        o->is_handed_over = true;
+        r = transport_write(o->transport, bytes->data, bytes->len);
+    }
+    return r >= 0 || err_set_errno(err, r, "The stream cannot be written");
+}
+
+/* ---- another connection ---------------------------------------------------------------------- */
+
+/* Waits until somebody says where the target is. False: the program ends. */
+static CO bool await_resume(Outgoing *o, const GError *why)
+{
+    complain("postcopy has paused, until 'migrate-recover' there and 'migrate' with 'resume' here: %s",
+             why->message);
+    g_clear_pointer(&o->resume_uri, g_free);
+    migration_set_status(MIGRATION_STATUS_POSTCOPY_PAUSED);
+    while (!o->resume_uri && !o->is_cancelled)
+        co_queue_wait(&o->continued);
+    return !o->is_cancelled;
+}
+
+static CO bool await_message(Outgoing *o, unsigned message, ReturnMessage *m, GError **err)
+{
+    do {
+        if (!return_message_read(transport_read, o->transport, m, err))
+            return false;
+    } while (m->message != message && m->message != RETURN_SHUT);
+    return m->message == message || err_set(err, EIO, "The target has ended");
+}
+
+/* All that the target does not have is pending. */
+static CO bool compare_memory(Outgoing *o, GError **err)
+{
+    MigSource *s = &o->source;
+    ReturnMessage m;
+
+    for (guint i = 0; i < s->ram->blocks->len; i++) {
+        const RamBlock *b = s->ram->blocks->pdata[i];
+        g_autofree uint8_t *map = NULL;
+        int r = postcopy_source_ask_received(s, b);
+
+        if (r < 0)
+            return err_set_errno(err, r, "The stream cannot be written");
+        if (!await_message(o, RETURN_RECEIVED, &m, err))
+            return false;
+        map = return_map_read(transport_read, o->transport, b->size / RAM_PAGE_SIZE, err);
+        if (!map)
+            return false;
+        postcopy_source_set_received(s, i, map);
+    }
+    return true;
+}
+
+static CO bool reconnect(Outgoing *o, GError **err)
+{
+    ReturnMessage m;
+    int r;
+
+    transport_free(g_steal_pointer(&o->transport));
+    o->transport = migration_transport_new(o->resume_uri, true, err);
+    if (!o->transport || !transport_open(o->transport, err))
+        return false;
+    migration_set_status(MIGRATION_STATUS_POSTCOPY_RECOVER);
+    output_restart(&o->source.out, o->transport);
+    if (!compare_memory(o, err))
+        return false;
+    r = postcopy_source_resume(&o->source);
+    if (r < 0)
+        return err_set_errno(err, r, "The stream cannot be written");
+    if (!await_message(o, RETURN_RESUMED, &m, err))
+        return false;
+    migration_set_status(MIGRATION_STATUS_POSTCOPY_ACTIVE);
+    return true;
+}
+
+static CO bool send_all_memory(Outgoing *o, GError **err)
+{
+    g_autoptr(GError) why = NULL;
+    bool ok = send_memory(o, &why);
+
+    while (!ok) {
+        if (!await_resume(o, why)) {
+            g_propagate_error(err, g_steal_pointer(&why));
+            return false;
+        }
+        g_clear_error(&why);
+        ok = reconnect(o, &why) && send_memory(o, &why);
+    }
+    return true;
+}
+
+/* ---- all ------------------------------------------------------------------------------------- */
+
+CO bool postcopy(Outgoing *o, MachineState before, GError **err)
+{
+    CarriedState carried = { .state = before };
+    g_autoptr(GPtrArray) sections = machine_sections(o->machine, &carried, true);
+
+    o->figures.before_stop = source_bytes(&o->source);
+    if (!switchover_await(o, err))
+        return false;
+    if (migration_status() != MIGRATION_STATUS_POSTCOPY_ACTIVE)
+        migration_set_status(MIGRATION_STATUS_POSTCOPY_ACTIVE);
+    passes_begin_postcopy(o);
+    stages_mark(&o->stages, "memory", NULL);
+    if (!passes_may_go_on(o, err) || !migration_images_leave(err))
+        return false;
+    stages_mark(&o->stages, "images", NULL);
+    postcopy_source_discard(&o->source);
+    if (!send_package(o, sections, err))
+        return false;
+    stages_mark(&o->stages, "send", NULL);
+    o->figures.before_postcopy = source_bytes(&o->source);
+    o->figures.downtime_ns = clock_now_ns() - o->figures.stopped;
+    return send_all_memory(o, err);
+}

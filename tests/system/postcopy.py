@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests that run at the target before their memory is there, both ways with the reference."""
+import pathlib
+import socket
+import struct
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from cases import case, main, require
+from guests import REFERENCE_EMULATOR
+from migrating import check_moved, source, target, wait_for
+from qmp import PATIENCE
+
+
+def begin(a, b, uri, *capabilities, **parameters):
+    """@a sends so slowly that it is in its first pass when its guest moves to @b."""
+    for side in a, b:
+        side.turn_on('postcopy-ram', 'events', *capabilities)
+    a.tune(max_bandwidth=4 << 20, **parameters)
+    assert a.answer('migrate', uri=b.listen(uri)) == {}
+    wait_for(lambda: a.status() == 'active' and a.answer('query-migrate')['ram']['normal'] > 100)
+    assert a.answer('migrate-start-postcopy') == {}
+
+
+def statuses(e):
+    return [event['data']['status'] for event in e.events if event['event'] == 'MIGRATION']
+
+
+def await_end(a, b):
+    """What the source says of it."""
+    for side in a, b:
+        wait_for(lambda: side.status() in ('completed', 'failed'))
+    info = a.answer('query-migrate')
+    assert info['status'] == b.status() == 'completed', (info, b.status())
+    return info
+
+
+@case
+def a_guest_that_writes_loses_nothing():
+    for uri in 'unix:m.sock', 'tcp:127.0.0.1:0':
+        with source() as a, target('defer') as b:
+            a.await_rounds(1)
+            begin(a, b, uri)
+            ram = await_end(a, b)['ram']
+            assert ram['postcopy-requests'] > 0 and ram['postcopy-bytes'] > 4096 * ram['postcopy-requests'], ram
+            check_moved(a, b)
+            assert statuses(a)[-4:] == ['setup', 'active', 'postcopy-active', 'completed'], statuses(a)
+            assert statuses(b)[-4:] == ['setup', 'active', 'postcopy-active', 'completed'], statuses(b)
+
+
+@case
+def a_guest_goes_to_the_reference_and_back():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    with source() as a, target('defer', program=REFERENCE_EMULATOR) as b, target('defer', name='again') as c:
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock')
+        await_end(a, b)
+        check_moved(a, b)
+        # Its own tracking of written pages loses some; so it stands still until it is here.
+        b.answer('stop')
+        begin(b, c, 'unix:n.sock', max_postcopy_bandwidth=4 << 20)
+        wait_for(lambda: c.state() == 'paused')
+        assert c.status() == 'postcopy-active' and c.answer('cont') == {}
+        assert await_end(b, c)['ram']['postcopy-requests'] > 0
+        check_moved(a, b, c)
+
+
+@case
+def in_tls_with_little_bandwidth_nothing_is_lost():
+    pathlib.Path('psk').mkdir()
+    pathlib.Path('psk/keys.psk').write_text('qemu:00112233445566778899aabbccddeeff\n')
+    creds = [f'tls-creds-psk,id=t,dir=psk,endpoint={end}' for end in ('client', 'server')]
+    with source('-object', creds[0]) as a, target('defer', '-object', creds[1]) as b:
+        for side in a, b:
+            side.tune(tls_creds='t')
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', 'xbzrle', max_postcopy_bandwidth=20 << 20)
+        await_end(a, b)
+        check_moved(a, b)
+
+
+@case
+def damaged_commands_of_postcopy_are_refused_and_nothing_runs():
+    """Each after a good start of a stream that plans postcopy."""
+    def command(number, data=b''):
+        return struct.pack('>BHH', 8, number, len(data)) + data
+
+    def listed(*ranges, name=b'microvm.ram', version=0, end=0):
+        return command(6, bytes([version, len(name)]) + name + bytes([end]) +
+                       b''.join(struct.pack('>QQ', *r) for r in ranges))
+
+    def package(data):
+        return command(7, struct.pack('>I', len(data))) + data
+
+    name = b'microvm.ram'
+    head = struct.pack('>IIBI', 0x5145564d, 3, 7, 7) + b'microvm' + command(1)
+    advice = command(3, struct.pack('>QQ', 4096, 4096))
+    memory = struct.pack('>BIB3sIIQB', 1, 2, 3, b'ram', 0, 4, 64 << 20 | 4, len(name)) + name + \
+        struct.pack('>QQBI', 64 << 20, 0x10, 0x7e, 2)
+    good = head + advice + memory
+    for data, words in (
+            (head + command(3), 'has 0 bytes'), (head + command(3, struct.pack('>QQ', 8192, 4096)), '0x2000'),
+            (head + memory + advice, 'too late'), (head + advice + advice, 'too late'),
+            (head + memory + listed((0, 4096)), 'not planned'), (good + command(4), 'not belong'),
+            (good + command(5), 'not belong'), (good + listed((0, 64 << 20), (4096, 64 << 20)), 'cannot be forgotten'),
+            (good + listed((1, 4096)), 'cannot be forgotten'), (good + listed((0, 2**64 - 4096)), 'cannot be forgotten'),
+            (good + listed((0, 4096), name=b'other'), 'other'), (good + listed(version=1), 'version 1'),
+            (good + listed(end=1), 'list of memory'), (good + command(6, b'\0\xff'), 'list of memory'),
+            (good + command(7), 'package of 0'), (good + command(7, b'\xff' * 4), 'package of 4294967295'),
+            (good + package(command(5)), 'too early'), (good + package(b'\0'), 'begins with 0x00'),
+            (good + package(command(4)), 'does not start the guest'),
+            (good + package(command(4) + command(4)), 'twice'), (good + package(package(b'x')), 'not belong'),
+            (good + command(10, b'\x0b' + name), 'too early'), (good + command(9), 'Nothing was paused')):
+        with target('defer') as b, socket.socket(socket.AF_UNIX) as client:
+            b.turn_on('postcopy-ram')
+            b.listen('unix:m.sock')
+            client.connect('m.sock')
+            client.sendall(data)
+            assert b.process.wait(PATIENCE) == 1, words
+            said = b.process.stderr.read().decode()
+            assert 'load of migration failed' in said and words in said, (words, said)
+            assert not b.rounds()
+        pathlib.Path('m.sock').unlink(missing_ok=True)
+
+
+def cut_and_recover(a, b, cut):
+    """The connection breaks in the middle, by a command to @cut; the rest of the memory comes over another one."""
+    assert cut.answer('migrate-pause') == {}
+    for side in a, b:
+        wait_for(lambda: side.status() == 'postcopy-paused')
+    assert b.state() == 'running' and a.state() == 'finish-migrate'
+    assert a.answer('migrate', uri='unix:r.sock')['desc'] == "There's a migration process in progress"
+    assert b.answer('migrate-recover', uri='unix:r.sock') == {}
+    wait_for(lambda: pathlib.Path('r.sock').exists())
+    assert a.answer('migrate', uri='unix:r.sock', resume=True) == {}
+    for side in a, b:
+        wait_for(lambda: side.status() == 'postcopy-active')
+    a.tune(max_postcopy_bandwidth=0)
+    await_end(a, b)
+    pathlib.Path('r.sock').unlink(missing_ok=True)
+
+
+@case
+def after_the_connection_has_broken_another_one_brings_the_rest():
+    for cut_at in range(2):
+        with source() as a, target('defer') as b:
+            a.await_rounds(1)
+            begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+            wait_for(lambda: b.state() == 'running' and a.answer('query-migrate')['ram']['postcopy-bytes'] > 200000)
+            cut_and_recover(a, b, (a, b)[cut_at])
+            check_moved(a, b)
+            assert statuses(a)[-5:] == ['postcopy-active', 'postcopy-paused', 'postcopy-recover', 'postcopy-active',
+                                        'completed'], statuses(a)
+            assert statuses(b)[-6:] == ['postcopy-active', 'postcopy-paused', 'setup', 'postcopy-recover',
+                                        'postcopy-active', 'completed'], statuses(b)
+
+
+@case
+def so_it_is_with_the_reference():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    with source() as a, target('defer', program=REFERENCE_EMULATOR) as b, target('defer', name='again') as c:
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+        wait_for(lambda: b.state() == 'running' and a.answer('query-migrate')['ram']['postcopy-bytes'] > 200000)
+        cut_and_recover(a, b, a)
+        check_moved(a, b)
+        b.answer('stop')
+        begin(b, c, 'unix:n.sock', max_postcopy_bandwidth=1 << 20)
+        wait_for(lambda: c.state() == 'paused')
+        assert c.answer('cont') == {}
+        wait_for(lambda: c.state() == 'running' and b.answer('query-migrate')['ram']['postcopy-bytes'] > 200000)
+        cut_and_recover(b, c, b)
+        check_moved(a, b, c)
+
+
+@case
+def while_memory_comes_none_is_discarded_and_nothing_is_taken_back():
+    with source() as a, target('defer', '-device', 'virtio-balloon-device') as b:
+        for e in a, b:
+            assert 'Enable postcopy' in e.answer('migrate-start-postcopy')['desc']
+            assert 'postcopy-active' in e.answer('migrate-pause')['desc']
+            assert 'when postcopy is paused' in e.answer('migrate-recover', uri='unix:r.sock')['desc']
+            assert 'no paused migration' in e.answer('migrate', uri='unix:r.sock', resume=True)['desc']
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', 'pause-before-switchover', max_postcopy_bandwidth=1 << 20)
+        wait_for(lambda: a.status() == 'pre-switchover')
+        assert a.answer('migrate-continue', state='pre-switchover') == {}
+        wait_for(lambda: b.state() == 'running')
+        holds = b.answer('query-balloon')['x-holds']
+        assert any('postcopy' in h['reason'] for h in holds), holds
+        assert a.answer('migrate_cancel') == {} and a.status() == 'postcopy-active'
+        assert 'desc' in a.answer('cont')
+        a.tune(max_postcopy_bandwidth=0)
+        await_end(a, b)
+        check_moved(a, b)
+        assert not b.answer('query-balloon').get('x-holds')
+
+
+@case
+def a_target_that_ends_without_the_memory_runs_no_guest():
+    with source() as a, target('defer') as b:
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+        wait_for(lambda: b.state() == 'running')
+        assert a.answer('migrate-pause') == {}
+        wait_for(lambda: b.status() == 'postcopy-paused')
+        b.send(b'{"execute":"quit"}\n')
+        assert b.process.wait(PATIENCE) == 1
+        assert b'has not come' in b.process.stderr.read()
+        b.rounds()
+
+
+@case
+def whichever_side_dies_only_the_target_has_run_the_guest():
+    for dies in 'source', 'target':
+        with source() as a, target('defer') as b:
+            a.await_rounds(1)
+            begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+            wait_for(lambda: b.state() == 'running' and a.answer('query-migrate')['ram']['postcopy-bytes'] > 200000)
+            gone, stays = (a, b) if dies == 'source' else (b, a)
+            gone.process.kill()
+            gone.process.wait()
+            wait_for(lambda: stays.status() == 'postcopy-paused')
+            assert a is not stays or a.state() == 'finish-migrate'
+            assert 'desc' in a.answer('cont') if a is stays else b.state() == 'running'
+            if a is stays:
+                a.send(b'{"execute":"quit"}\n')
+                assert a.process.wait(PATIENCE) == 0
+        pathlib.Path('m.sock').unlink(missing_ok=True)
+
+
+@case
+def what_postcopy_cannot_do_is_refused():
+    with source() as a, target('defer', '-machine', 'memory-backend=f', '-object',
+                               'memory-backend-file,id=f,size=64M,mem-path=memory,share=on') as b:
+        a.turn_on('postcopy-ram')
+        assert 'multifd' in a.answer('migrate-set-capabilities', capabilities=[
+            {'capability': 'multifd', 'state': True}])['desc']
+        assert 'socket' in a.migrate('exec:cat >/dev/null', 'failed')['error-desc']
+        b.turn_on('postcopy-ram')
+        assert 'anonymous' in b.answer('migrate-incoming', uri='unix:m.sock')['desc']
+        a.await_rounds(1)
+
+
+main('postcopy', 'system')
