@@ -18,7 +18,7 @@ typedef struct {
 
     MachineCond *idle;   /* woken when nothing is in flight any more */
     unsigned in_flight;  /* with the lock held */
-    CoQueue resting;     /* requests that have failed and wait for the guest to go on; main loop only */
+    CoQueue resting;     /* failed requests that wait for the guest to go on; main loop only */
     bool ending;
 } DiskWork;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Starts a guest of tests/system/guests by PVH, which machines without a BIOS do alike: goes to long mode
- * with 4 GiB mapped onto themselves and leaves the address of the command line in command_line.
+ * Starts a guest of tests/system/guests by PVH, which machines without a BIOS do alike: goes to long
+ * mode with 4 GiB mapped onto themselves and leaves the address of the command line in command_line.
  */
     .section .note.Xen, "a", @note
     .align 4

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Uses devices as fast as they let it, as its command line says, and prints a line before and after:
- * "read DEPTH COUNT" and "write DEPTH COUNT" of 4 KiB each at random places of the first virtio device, a
- * disk; "send DEPTH COUNT" frames from the first to the second, which are network cards that hear each other;
- * "trips 1 COUNT" there and back. It sleeps until there is an interrupt, as systems do.
+ * Uses devices as fast as they let it, as its command line says, and prints a line before and
+ * after: "read DEPTH COUNT" and "write DEPTH COUNT" of 4 KiB each at random places of the first virtio
+ * device, a disk; "send DEPTH COUNT" frames from the first to the second, which are network cards that
+ * hear each other; "trips 1 COUNT" there and back. It sleeps until there is an interrupt, as systems do.
  */
 #define QUEUE_SLOTS 32
 #include "tests/system/guests/queue.h"
@@ -105,6 +105,13 @@ static void use_disk(bool write, unsigned depth, uint64_t count)
 
 static Queue receive[2], transmit[2];
 
+static void add_buffer(unsigned card, unsigned slot)
+{
+    uint8_t *at = received[card][slot];
+
+    queue_add(&receive[card], slot, &(Segment){ at, sizeof(received[card][slot]), true }, 1);
+}
+
 static void open_cards(void)
 {
     static const uint64_t base[] = { FIRST, SECOND };
@@ -116,7 +123,7 @@ static void open_cards(void)
         queue_start(&transmit[i], base[i], 1, packed);
         device_start(base[i]);
         for (unsigned n = 0; n < SLOTS; n++)
-            queue_add(&receive[i], n, &(Segment){ received[i][n], sizeof(received[i][n]), true }, 1);
+            add_buffer(i, n);
     }
 }
 
@@ -137,7 +144,7 @@ static void take_frame(unsigned card)
 
     if (receive[card].len != HEADER + FRAME)
         print("bad frame\n");
-    queue_add(&receive[card], slot, &(Segment){ received[card][slot], sizeof(received[card][slot]), true }, 1);
+    add_buffer(card, slot);
 }
 
 /* No more on their way than the other card has buffers for: a hub may lose what nobody takes. */

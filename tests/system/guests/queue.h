@@ -11,7 +11,8 @@
 
 enum {
     LEGACY_PAGE = 16, LEGACY_ALIGN = 64, /* those of Queue */
-    SLOTS = QUEUE_SLOTS, PER_SLOT = 4, QUEUE = SLOTS * PER_SLOT, NEXT = 1, WRITE = 2, INDIRECT = 4, AVAIL = 1 << 7, USED = 1 << 15,
+    SLOTS = QUEUE_SLOTS, PER_SLOT = 4, QUEUE = SLOTS * PER_SLOT,
+    NEXT = 1, WRITE = 2, INDIRECT = 4, AVAIL = 1 << 7, USED = 1 << 15,
 };
 
 typedef struct {
