@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Processors: a thread each, or one for all, which runs guest code until it is asked for something. */
+/* Processors: a thread each, or one for all, which run guest code until asked for something. */
 #include "hw/sleeper.h"
 #include "system/accel.h"
 #include "system/icount.h"
@@ -233,7 +233,7 @@ static void stay_paused(Vcpu *v)
         machine_cond_wait(v->wake, v->paused_until);
 }
 
-/* One thread for all? With instructions counted, what they do must not depend on the host's threads. */
+/* One thread for all? Counted instructions must not depend on how the host runs threads. */
 static bool is_in_turn(const Machine *m)
 {
     return m->config.icount.is_on || m->config.one_thread;
