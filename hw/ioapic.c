@@ -135,7 +135,8 @@ static void write_selected(Ioapic *s, uint32_t value)
     else if (s->select >= REG_TABLE && i < 2 * IOAPIC_PINS)
         write_entry(s, i, value);
     else
-        guest_log(GUEST_LOG_ERRORS, "ioapic: write of 0x%02x: there is no such register", s->select);
+        guest_log(GUEST_LOG_ERRORS, "ioapic: write of 0x%02x: there is no such register",
+                  s->select);
 }
 
 static uint64_t ioapic_read(void *opaque, uint64_t offset, unsigned size)

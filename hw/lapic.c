@@ -589,7 +589,8 @@ static bool write_old_register(Lapic *l, unsigned reg, uint32_t v)
 
 static void refuse_register(Lapic *l, const char *what, uint64_t offset)
 {
-    guest_log(GUEST_LOG_ERRORS, "lapic: %s of 0x%03" PRIx64 ": there is no such register", what, offset);
+    guest_log(GUEST_LOG_ERRORS, "lapic: %s of 0x%03" PRIx64 ": there is no such register", what,
+              offset);
     note_error(l, ESR_REGISTER);
 }
 

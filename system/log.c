@@ -12,8 +12,8 @@
 #include <string.h>
 
 enum {
-    CPU_LOG = 1 << 8, FPU_LOG = 1 << 9, EXEC_LOG = 1 << 10, RESET_LOG = 1 << 11, ERRORS_LOG = 1 << 12,
-    MISSING_LOG = 1 << 13,
+    CPU_LOG = 1 << 8, FPU_LOG = 1 << 9, EXEC_LOG = 1 << 10, RESET_LOG = 1 << 11,
+    ERRORS_LOG = 1 << 12, MISSING_LOG = 1 << 13,
 
     X86_ITEMS = X86_LOG_IN_ASM | X86_LOG_BLOCKS | X86_LOG_NOCHAIN | X86_LOG_INT | X86_LOG_PAGING |
                 X86_LOG_FAR,

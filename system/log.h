@@ -7,7 +7,7 @@
 
 /* "in_asm,int": these and no others from now on; "none" or "": nothing. False with @err. */
 bool log_choose(const char *items, GError **err);
-/* Names of those chosen of which nothing will be seen, since no processors are emulated; NULL: none. */
+/* Names of chosen ones of which nothing will be seen, no processors being emulated; NULL: none. */
 char *log_unseen(const Accel *accel);
 /* Prints which items there are. */
 void log_print_items(void);

@@ -280,7 +280,8 @@ static bool memfd_create_backend(void *state, const char *id, json_t *given, GEr
     if (!set_page_size(b, err))
         return false;
     if (ftruncate(b->fd, b->size) < 0)
-        return err_set_errno(err, errno, "Cannot make 0x%" PRIx64 " bytes of memory for '%s'", b->size, id);
+        return err_set_errno(err, errno, "Cannot make 0x%" PRIx64 " bytes of memory for '%s'",
+                             b->size, id);
     if (seals && fcntl(b->fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
         return err_set_errno(err, errno, "Cannot seal the memory of '%s'", id);
     return finish(b, props, err);

@@ -393,7 +393,8 @@ static const Option options[] = {
     { "nographic", NULL, "the serial port is on standard input and output", MEMBER(nographic) },
     { "nodefaults", NULL, "nothing but what is asked for", MEMBER(no_defaults) },
     { "no-user-config", NULL, "there is no configuration of the user's", apply_no_user_config },
-    { "global", "virtio-mmio.force-legacy=on|off", "virtio devices of before virtio 1.0", READ(option_global) },
+    { "global", "virtio-mmio.force-legacy=on|off", "virtio devices of before virtio 1.0",
+      READ(option_global) },
     { "S", NULL, "do not start the guest: QMP's cont does", MEMBER(stopped) },
     { "incoming", "tcp:HOST:PORT|unix:PATH|vsock:CID:PORT|fd:NAME|exec:COMMAND|file:PATH|defer",
       "wait for a guest that is migrated here, or\nuntil QMP's migrate-incoming says where from",
@@ -560,8 +561,8 @@ static void warn_unseen_log(const Options *o)
     g_autofree char *unseen = log_unseen(o->machine.accel);
 
     if (unseen)
-        complain("warning: -d: nothing will be seen of '%s': the accelerator '%s' does not tell", unseen,
-                 o->machine.accel->name);
+        complain("warning: -d: nothing will be seen of '%s': the accelerator '%s' does not tell",
+                 unseen, o->machine.accel->name);
 }
 
 /* What only some accelerators can do. */

@@ -22,7 +22,6 @@ static struct {
 
     /* What the guest has asked for, with the lock held. */
     bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop, is_broken, is_asking;
-    bool has_failed_io; /* requests of disks rest until the guest goes on */
     Vcpu *debugged; /* NULL: none */
     int shutdown_code;
 } run = { .exit_code = -1 };
@@ -94,7 +93,7 @@ static CO void halt(void)
 /* Before processors run: with the lock. */
 static void wake(void)
 {
-    run.is_halted = run.has_failed_io = false;
+    run.is_halted = false;
     guest_clock_run(true);
     for (guint i = 0; i < run.machine->devices->len; i++) {
         Device *d = run.machine->devices->pdata[i];
@@ -203,7 +202,6 @@ static CO void reset(bool by_guest)
     halt();
     machine_lock();
     machine_reset(run.machine);
-    run_state_forget_failed_io();
     machine_unlock();
     event_reset(by_guest, by_guest ? SHUTDOWN_CAUSE_GUEST_RESET : SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
     if (run.state == STATE_RUNNING)
@@ -354,23 +352,8 @@ void run_state_guest_debugged(Vcpu *v)
 
 void run_state_io_error(Board *b)
 {
-    run.wants_stop = run.has_failed_io = true;
+    run.wants_stop = true;
     ask();
-}
-
-bool run_state_has_failed_io(void)
-{
-    bool has;
-
-    machine_lock();
-    has = run.has_failed_io;
-    machine_unlock();
-    return has;
-}
-
-void run_state_forget_failed_io(void)
-{
-    run.has_failed_io = false;
 }
 
 void run_state_guest_broken(Board *b)

@@ -78,10 +78,6 @@ void run_state_guest_panicked(Board *b, bool crash_loaded);
 void run_state_guest_debugged(Vcpu *v);
 /* The guest stops with state STATE_IO_ERROR, or STATE_INTERNAL_ERROR. */
 void run_state_io_error(Board *b);
-/* Do requests of disks that have failed wait for the guest to go on? */
-bool run_state_has_failed_io(void);
-/* A reset has forgotten them. With the lock held. */
-void run_state_forget_failed_io(void);
 void run_state_guest_broken(Board *b);
 
 #endif

@@ -154,7 +154,7 @@ static bool msr_write(void *opaque, uint32_t index, uint64_t value)
     ok = lapic_msr_write(vcpu_lapic(v), index, value);
     machine_unlock();
     if (!ok)
-        guest_log(GUEST_LOG_MISSING, "processor %u: MSR 0x%x is not there, or does not take 0x%" PRIx64
+        guest_log(GUEST_LOG_MISSING, "processor %u: MSR 0x%x is not there, or not for 0x%" PRIx64
                   ": its write fails", vcpu_index(v), index, value);
     return ok;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Processors: a thread each, or one for all, which runs guest code until it is asked for something. */
+/* Processors: a thread each, or one for all, which run guest code until asked for something. */
 #include "hw/sleeper.h"
 #include "system/accel.h"
 #include "system/icount.h"
@@ -25,7 +25,8 @@ struct Vcpu {
     /* With the lock held. */
     bool is_inside;         /* the accelerator has the registers */
     bool is_unread;         /* it has them although the processor stands still: they could not be read */
-    bool kicked;            /* there may be something to do */
+    bool kicked;            /* there may be something to do; set atomically, too */
+    bool is_brisk;          /* its last waits for an interrupt were brief */
     bool is_stopped;
     bool is_idle;           /* in turn: it waits for an interrupt, unless it is kicked */
     int64_t paused_until;   /* monotonic; 0: it is not paused */
@@ -93,7 +94,7 @@ static const Accel *accel(const Vcpu *v)
 
 static void kick(Vcpu *v)
 {
-    v->kicked = true;
+    __atomic_store_n(&v->kicked, true, __ATOMIC_RELAXED);
     machine_cond_wake(v->wake);
     if (accel(v)->kick)
         accel(v)->kick(v);
@@ -232,7 +233,7 @@ static void stay_paused(Vcpu *v)
         machine_cond_wait(v->wake, v->paused_until);
 }
 
-/* One thread for all? With instructions counted, what they do must not depend on the host's threads. */
+/* One thread for all? Counted instructions must not depend on how the host runs threads. */
 static bool is_in_turn(const Machine *m)
 {
     return m->config.icount.is_on || m->config.one_thread;
@@ -251,11 +252,31 @@ static void allot(Vcpu *v)
         v->cpu.left = many && is_in_turn(v->machine) ? TURN : X86_NO_BUDGET;
 }
 
+/* After a shorter wait the next one begins by looking for so long: cheaper than to sleep. */
+#define BRIEF_NS 40000
+
+/* False: nothing has come. */
+static bool look_out(const Vcpu *v)
+{
+    int64_t end = clock_now_ns() + BRIEF_NS;
+
+    machine_unlock();
+    while (!__atomic_load_n(&v->kicked, __ATOMIC_RELAXED) && clock_now_ns() < end)
+        ;
+    machine_lock();
+    return v->kicked;
+}
+
 /* The processor waits for an interrupt. */
 static void idle(Vcpu *v)
 {
+    int64_t start = clock_now_ns();
+
+    if (v->is_brisk)
+        v->is_brisk = look_out(v);
     while (!v->kicked && vcpus.may_run && !vcpus.ending)
         machine_cond_wait(v->wake, INT64_MAX);
+    v->is_brisk |= clock_now_ns() - start < BRIEF_NS;
 }
 
 static void run(Vcpu *v)

@@ -6,6 +6,7 @@
 #include "block/internal.h"
 #include "block/monitor-nodes.h"
 #include "system/base/clock.h"
+#include "system/base/lock.h"
 #include "system/dump.h"
 #include "system/migration.h"
 #include "system/vm-state.h"
@@ -291,6 +292,17 @@ static CO bool save(const VmSnapshotArgs *a, MachineState before, const Disks *d
            err_prefix(err, "The new snapshot is there, but an old one of that name, too: ");
 }
 
+/* Do requests of disks that have failed wait for the guest to go on? */
+static bool has_failed_io(void)
+{
+    bool has;
+
+    machine_lock();
+    has = run_state_machine()->board.failed_io;
+    machine_unlock();
+    return has;
+}
+
 static CO bool save_locked(const VmSnapshotArgs *a, GError **err)
 {
     g_autoptr(Disks) disks = NULL;
@@ -313,7 +325,7 @@ static CO bool save_locked(const VmSnapshotArgs *a, GError **err)
     use_disks(a->job, disks);
     if (before == STATE_RUNNING)
         run_state_stop(STATE_SAVE_VM);
-    ok = run_state_has_failed_io()
+    ok = has_failed_io()
              ? err_set(err, EIO, "Requests of a disk have failed and wait: a state with them cannot be "
                        "loaded")
              : save(a, before, disks, vm, err);

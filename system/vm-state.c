@@ -173,7 +173,6 @@ CO bool vm_state_load(Machine *m, Handle *h, uint64_t size, GError **err)
     r->size = size;
     machine_lock();
     machine_reset(m);
-    run_state_forget_failed_io();
     machine_unlock();
     ok = receive(m, r, err);
     forget_code(m);

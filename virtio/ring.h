@@ -58,8 +58,8 @@ static inline RingUsed ring_used(const RingChain *c, uint32_t len)
 }
 
 /*
- * Where a legacy driver's split ring is, .size being set: the table at @desc, the available ring after it,
- * the used ring at the next multiple of @alignment, a power of two.
+ * Where a legacy driver's split ring is, .size being set: the table at @desc, the available ring after
+ * it, the used ring at the next multiple of @alignment, a power of two.
  */
 void ring_place_legacy(Ring *r, uint64_t desc, uint32_t alignment);
 /* Forgets all. */

@@ -158,7 +158,7 @@ static CO void work(void *arg)
     while (!s->ending) {
         if (s->resumed) {
             s->resumed = false;
-            disk_work_resume(&s->work);
+            disk_work_resume(&s->work, s->virtio.dev.board);
         } else if (s->kicked) {
             unsigned queue = __builtin_ctzll(s->kicked);
 
@@ -336,7 +336,7 @@ static CO void blk_disconnect(Device *d)
     resume(s);
     machine_unlock();
     co_group_wait(&s->running);
-    disk_work_end(&s->work);
+    disk_work_end(&s->work, d->board);
     drive_release(s->drive, s->disk.handle, s->owns_handle);
     s->disk.handle = NULL;
 }

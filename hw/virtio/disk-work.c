@@ -49,18 +49,21 @@ CO void disk_work_drain(DiskWork *w)
     }
 }
 
-void disk_work_resume(DiskWork *w)
+void disk_work_resume(DiskWork *w, Board *b)
 {
-    co_queue_wake_all(&w->resting);
+    while (co_queue_wake_one(&w->resting)) {
+        b->failed_io--;
+        disk_work_enter(w);
+    }
 }
 
-CO void disk_work_end(DiskWork *w)
+CO void disk_work_end(DiskWork *w, Board *b)
 {
     w->ending = true;
     disk_work_drain(w);
-    disk_work_resume(w);
-    while (w->held)
-        co_sleep(100000);
+    machine_lock();
+    disk_work_resume(w, b);
+    machine_unlock();
     disk_work_drain(w);
 }
 
@@ -92,15 +95,11 @@ static BlockErrorAction tell(const DiskWork *w, Device *d, Handle *h, bool is_re
 static CO void rest(DiskWork *w, Device *d)
 {
     machine_lock();
+    d->board->failed_io++;
     d->board->io_error(d->board);
     disk_work_leave(w);
     machine_unlock();
-    w->held++;
     co_queue_wait(&w->resting);
-    w->held--;
-    machine_lock();
-    disk_work_enter(w);
-    machine_unlock();
 }
 
 CO bool disk_work_retry(DiskWork *w, Device *d, Handle *h, bool is_read, int *r)

@@ -18,8 +18,7 @@ typedef struct {
 
     MachineCond *idle;   /* woken when nothing is in flight any more */
     unsigned in_flight;  /* with the lock held */
-    CoQueue resting;     /* requests that have failed and wait for the guest to go on ... */
-    unsigned held;       /* ... and how many these are; main loop only */
+    CoQueue resting;     /* failed requests that wait for the guest to go on; main loop only */
     bool ending;
 } DiskWork;
 
@@ -36,15 +35,15 @@ static inline void disk_work_enter(DiskWork *w)
 void disk_work_leave(DiskWork *w);
 /* Waits until nothing is in flight. Requests that rest stay. */
 void disk_work_wait(DiskWork *w);
+/* Lets requests that rest go on: they are in flight again. Main loop. */
+void disk_work_resume(DiskWork *w, Board *b);
 
 /* ---- main loop, without the lock ------------------------------------------------------------- */
 
 /* The same. */
 CO void disk_work_drain(DiskWork *w);
-/* Lets requests that rest go on. */
-void disk_work_resume(DiskWork *w);
 /* Ends: those that rest give up, all have ended. */
-CO void disk_work_end(DiskWork *w);
+CO void disk_work_end(DiskWork *w, Board *b);
 
 /*
  * What becomes of the error *@r of a request, which is in flight, of @d on @h. True: it is to be tried

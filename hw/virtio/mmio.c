@@ -9,9 +9,9 @@
 enum {
     REG_MAGIC = 0x00, REG_VERSION = 0x04, REG_DEVICE_ID = 0x08, REG_VENDOR_ID = 0x0c,
     REG_DEVICE_FEATURES = 0x10, REG_DEVICE_FEATURES_SEL = 0x14, REG_DRIVER_FEATURES = 0x20,
-    REG_DRIVER_FEATURES_SEL = 0x24, REG_PAGE_SIZE = 0x28, REG_QUEUE_SEL = 0x30, REG_QUEUE_MAX = 0x34,
-    REG_QUEUE_NUM = 0x38, REG_QUEUE_ALIGN = 0x3c, REG_QUEUE_PAGE = 0x40, REG_QUEUE_READY = 0x44, REG_NOTIFY = 0x50, REG_INTERRUPT_STATUS = 0x60,
-    REG_INTERRUPT_ACK = 0x64, REG_STATUS = 0x70, REG_QUEUE_DESC = 0x80, REG_QUEUE_AVAIL = 0x90,
+    REG_DRIVER_FEATURES_SEL = 0x24, REG_PAGE_SIZE = 0x28, REG_QUEUE_SEL = 0x30,
+    REG_QUEUE_MAX = 0x34, REG_QUEUE_NUM = 0x38, REG_QUEUE_ALIGN = 0x3c, REG_QUEUE_PAGE = 0x40,
+    REG_QUEUE_READY = 0x44, REG_NOTIFY = 0x50, REG_INTERRUPT_STATUS = 0x60, REG_INTERRUPT_ACK = 0x64, REG_STATUS = 0x70, REG_QUEUE_DESC = 0x80, REG_QUEUE_AVAIL = 0x90,
     REG_QUEUE_USED = 0xa0, REG_SHM_LEN = 0xb0, REG_SHM_BASE_HIGH = 0xbc, REG_GENERATION = 0xfc,
     REG_CONFIG = 0x100,
 
@@ -41,10 +41,16 @@ static Ring *selected(const VirtioMmio *s)
     return s->registers.queue_sel < s->device->queues ? &s->device->ring[s->registers.queue_sel] : NULL;
 }
 
-static void complain_of_access(const VirtioMmio *s, const char *what, uint64_t offset, unsigned size)
+static void complain_of_access(const VirtioMmio *s, const char *what, uint64_t at, unsigned size)
 {
-    guest_log(GUEST_LOG_ERRORS, "%s: %s 0x%03" PRIx64 " of %u bytes: there is no such register", s->path,
-              what, offset, size);
+    guest_log(GUEST_LOG_ERRORS, "%s: %s 0x%03" PRIx64 " of %u bytes: there is no such register",
+              s->path, what, at, size);
+}
+
+static void complain_of_queue(const VirtioMmio *s, uint64_t offset, const char *what)
+{
+    guest_log(GUEST_LOG_ERRORS, "%s: write of 0x%03" PRIx64 ": %s: queue %u", s->path, offset, what,
+              s->registers.queue_sel);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -148,8 +154,7 @@ static void write_queue(VirtioMmio *s, uint64_t offset, uint32_t value)
     bool high = offset & 4;
 
     if (!r) {
-        guest_log(GUEST_LOG_ERRORS, "%s: write of 0x%03" PRIx64 ": there is no queue %u", s->path, offset,
-                  s->registers.queue_sel);
+        complain_of_queue(s, offset, "it is not there");
         return;
     }
     if (offset == REG_QUEUE_READY) {
@@ -157,8 +162,7 @@ static void write_queue(VirtioMmio *s, uint64_t offset, uint32_t value)
         return;
     }
     if (r->ready) {
-        guest_log(GUEST_LOG_ERRORS, "%s: write of 0x%03" PRIx64 ": queue %u is in use", s->path, offset,
-                  s->registers.queue_sel);
+        complain_of_queue(s, offset, "it is in use");
         return;
     }
     switch (offset & ~UINT64_C(4)) {
@@ -195,8 +199,7 @@ static void write_legacy_queue(VirtioMmio *s, uint64_t offset, uint32_t value)
     Ring *r = selected(s);
 
     if (!r) {
-        guest_log(GUEST_LOG_ERRORS, "%s: write of 0x%03" PRIx64 ": there is no queue %u", s->path, offset,
-                  s->registers.queue_sel);
+        complain_of_queue(s, offset, "it is not there");
         return;
     }
     switch (offset) {
@@ -338,7 +341,8 @@ const DeviceClass device_virtio_mmio = {
     .resume = mmio_resume,
 };
 
-Device *virtio_mmio_new(Board *board, VirtioDevice *d, uint64_t address, unsigned gsi, bool is_legacy)
+Device *virtio_mmio_new(Board *board, VirtioDevice *d, uint64_t address, unsigned gsi,
+                        bool is_legacy)
 {
     static const MmioOps ops = { mmio_read, mmio_write, 4 };
     Device *transport = device_new(board, &device_virtio_mmio, NULL, NULL, NULL);

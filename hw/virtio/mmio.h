@@ -6,6 +6,7 @@
 #include "hw/virtio/device.h"
 
 /* Registers of @d at @address, of version 1 if @is_legacy, else 2; its interrupt at @gsi. */
-Device *virtio_mmio_new(Board *board, VirtioDevice *d, uint64_t address, unsigned gsi, bool is_legacy);
+Device *virtio_mmio_new(Board *board, VirtioDevice *d, uint64_t address, unsigned gsi,
+                        bool is_legacy);
 
 #endif

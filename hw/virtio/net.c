@@ -97,7 +97,9 @@ static size_t write_part(VirtioNet *s, const RingChain *c, size_t skip, Span fro
 /* Legacy drivers have no number of buffers in it, unless there may be several. */
 static size_t header_size(const VirtioNet *s)
 {
-    return virtio_has(&s->virtio, VIRTIO_F_VERSION_1 | F_MRG_RXBUF) ? NET_VIRTIO_HEADER : LEGACY_HEADER;
+    bool is_whole = virtio_has(&s->virtio, VIRTIO_F_VERSION_1 | F_MRG_RXBUF);
+
+    return is_whole ? NET_VIRTIO_HEADER : LEGACY_HEADER;
 }
 
 /* Puts chains back, the last first. */

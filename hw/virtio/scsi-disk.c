@@ -444,7 +444,7 @@ static CO void disk_drain(Device *d)
 
 static void disk_resume(Device *d)
 {
-    disk_work_resume(&((ScsiDisk *)d)->work);
+    disk_work_resume(&((ScsiDisk *)d)->work, d->board);
 }
 
 static CO void disk_disconnect(Device *d)
@@ -456,7 +456,7 @@ static CO void disk_disconnect(Device *d)
         s->left(s->bus, d);
     s->bus = NULL;
     machine_unlock();
-    disk_work_end(&s->work);
+    disk_work_end(&s->work, d->board);
     drive_release(s->drive, s->handle, s->owns_handle);
     s->handle = NULL;
 }

@@ -384,7 +384,7 @@ static CO void work(void *arg)
         if (s->resumed) {
             s->resumed = false;
             for (guint i = 0; i < s->disks->len; i++)
-                disk_work_resume(&((ScsiDisk *)s->disks->pdata[i])->work);
+                disk_work_resume(&((ScsiDisk *)s->disks->pdata[i])->work, s->virtio.dev.board);
         } else if (s->kicked) {
             unsigned queue = __builtin_ctzll(s->kicked);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The layout is that of others' devices behind a memory-mapped transport (docs/spec/migration-stream.md): of
- * 1024 queues, however few there are. How far the used ring is, the guest's memory tells. Of the legacy
- * version there are no registers and no rings: their place follows from that of the table.
+ * The layout is that of others' devices behind a memory-mapped transport (docs/spec/
+ * migration-stream.md): of 1024 queues, however few there are. How far the used ring is, the guest's
+ * memory tells. Of the legacy version there are no registers and no rings: their place follows from
+ * that of the table.
  */
 #include "hw/virtio/section.h"
 #include "util/endian.h"
@@ -195,7 +196,8 @@ static Ring taken(const VirtioDevice *d, unsigned n)
     return r;
 }
 
-static void save_queue(VirtioImage *i, unsigned n, const Ring *r, uint16_t queue_size, uint32_t alignment)
+static void save_queue(VirtioImage *i, unsigned n, const Ring *r, uint16_t queue_size,
+                       uint32_t alignment)
 {
     i->queue[n] = (QueueImage){ r->size, alignment, r->desc, r->next_avail };
     i->rings[n] = (RingsImage){ r->avail, r->used };
@@ -216,10 +218,12 @@ void virtio_section_save(const VirtioDevice *d, const VirtioRegisters *r, void *
 
     *i = (VirtioImage){
         .device_features_sel = r->device_features_sel, .driver_features_sel = r->driver_features_sel,
-        .page_shift = r->page_shift, .status = d->status, .interrupts = d->interrupts, .queue_sel = r->queue_sel,
+        .page_shift = r->page_shift, .queue_sel = r->queue_sel,
+        .status = d->status, .interrupts = d->interrupts,
         .features = d->features, .config_size = config_size(d), .queues = d->queues,
-        .has_features = true, .all_features = d->features, .has_rings = !d->is_legacy, .has_sizes = true,
-        .is_broken = d->status & VIRTIO_STATUS_NEEDS_RESET, .broken = 1, .has_transport = !d->is_legacy,
+        .has_features = true, .all_features = d->features, .has_sizes = true,
+        .has_rings = !d->is_legacy, .has_transport = !d->is_legacy,
+        .is_broken = d->status & VIRTIO_STATUS_NEEDS_RESET, .broken = 1,
         .has_registers = true, .driver_features = { d->features, d->features >> 32 },
         .has_started = d->status & VIRTIO_STATUS_DRIVER_OK, .started = 1,
         .has_packed = d->offers_packed,
@@ -312,14 +316,15 @@ bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image,
         return err_set(err, EINVAL, "Its driver uses features 0x%" PRIx64 ", which are not there here",
                        features & ~virtio_features(d));
     if (i->status && d->is_legacy != (!i->has_transport || !i->has_rings))
-        return err_set(err, ENOTSUP, "Its driver uses the %s version of the transport, here it is the %s: "
-                       "use -global virtio-mmio.force-legacy=%s", d->is_legacy ? "modern" : "legacy",
-                       d->is_legacy ? "legacy" : "modern", d->is_legacy ? "off" : "on");
+        return err_set(err, ENOTSUP, "Its driver uses the other version of the transport: use -global "
+                       "virtio-mmio.force-legacy=%s", d->is_legacy ? "off" : "on");
     if (i->page_shift >= 32)
         return err_set(err, EINVAL, "Its pages have 2^%" PRIu32 " bytes", i->page_shift);
     if (features & VIRTIO_F_PACKED && !i->has_packed)
         return err_set(err, EINVAL, "It uses packed queues, but their positions are missing");
-    *r = (VirtioRegisters){ i->device_features_sel, i->driver_features_sel, i->queue_sel, i->page_shift, { 0 } };
+    *r = (VirtioRegisters){
+        i->device_features_sel, i->driver_features_sel, i->queue_sel, i->page_shift, { 0 }
+    };
     d->features = features;
     d->status = i->status;
     d->interrupts = i->interrupts;
@@ -327,7 +332,8 @@ bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image,
     for (unsigned n = 0; n < d->queues; n++) {
         r->alignment[n] = i->queue[n].alignment;
         if (!is_power_of_2(r->alignment[n]))
-            return err_set(err, EINVAL, "The alignment of queue %u is %" PRIu32, n, r->alignment[n]);
+            return err_set(err, EINVAL, "The alignment of queue %u is %" PRIu32, n,
+                           r->alignment[n]);
         if (!load_queue(d, n, i, err))
             return false;
     }

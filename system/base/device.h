@@ -128,6 +128,7 @@ typedef struct Board {
     void (*panicked)(struct Board *b, bool crash_loaded);
     unsigned anonymous; /* devices of -device without an id so far */
     void (*io_error)(struct Board *b); /* the guest stops until the user lets it go on */
+    unsigned failed_io; /* requests of disks that rest until then, or until a reset */
     void (*warn)(struct Board *b, const char *text); /* tells the user, on standard error */
 } Board;
 

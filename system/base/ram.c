@@ -151,7 +151,8 @@ uint64_t memory_map_read(const MemoryMap *map, uint64_t at, unsigned size)
         return v;
     }
     if (!r) {
-        guest_log(GUEST_LOG_ERRORS, "read of %u bytes at 0x%" PRIx64 ": nothing is there", size, at);
+        guest_log(GUEST_LOG_ERRORS, "read of %u bytes at 0x%" PRIx64 ": nothing is there", size,
+                  at);
         return UINT64_MAX >> (64 - 8 * size);
     }
     if (!r->host)
@@ -174,8 +175,8 @@ void memory_map_write(const MemoryMap *map, uint64_t at, unsigned size, uint64_t
         memcpy(r->host + (at - r->start), &value, size);
         ram_log_note(r->host + (at - r->start));
     } else {
-        guest_log(GUEST_LOG_ERRORS, "write of %u bytes, 0x%" PRIx64 ", at 0x%" PRIx64 ": %s", size, value,
-                  at, r ? "it is read-only" : "nothing is there");
+        guest_log(GUEST_LOG_ERRORS, "write of %u bytes, 0x%" PRIx64 ", at 0x%" PRIx64 ": %s", size,
+                  value, at, r ? "it is read-only" : "nothing is there");
     }
 }
 

@@ -72,8 +72,8 @@ static HMP_COMMAND(hmp_log)
     run_state_release();
     unseen = log_unseen(m->config.accel);
     if (unseen)
-        g_string_append_printf(h->out, "Nothing will be seen of '%s': the accelerator '%s' does not tell\n",
-                               unseen, m->config.accel->name);
+        g_string_append_printf(h->out, "Nothing will be seen of '%s': the accelerator '%s' does not "
+                               "tell\n", unseen, m->config.accel->name);
     hmp_error(h, err);
 }
 

@@ -774,19 +774,33 @@ static uint64_t read_gs(void)
 {
     uint64_t v;
 
-    if (has_fsgsbase())
-        asm volatile("rdgsbase %0" : "=r"(v));
-    else
-        syscall(SYS_arch_prctl, ARCH_GET_GS, &v);
+    asm volatile("rdgsbase %0" : "=r"(v));
     return v;
 }
 
 static void write_gs(uint64_t v)
 {
-    if (has_fsgsbase())
-        asm volatile("wrgsbase %0" : : "r"(v));
-    else
+    asm volatile("wrgsbase %0" : : "r"(v));
+}
+
+/* Where only the kernel can set GS a run leaves it as it is, unless the thread had used it before. */
+static __thread uint64_t gs_is, gs_was; /* 0 each: not set by us; the thread did not use it */
+
+static void ask_for_gs(uint64_t v)
+{
+    if (!gs_is)
+        syscall(SYS_arch_prctl, ARCH_GET_GS, &gs_was);
+    if (gs_is != v)
         syscall(SYS_arch_prctl, ARCH_SET_GS, v);
+    gs_is = v;
+}
+
+static void ask_for_gs_back(void)
+{
+    if (!gs_was)
+        return;
+    syscall(SYS_arch_prctl, ARCH_SET_GS, gs_was);
+    gs_is = 0;
 }
 
 bool x86_host_has_avx(void)
@@ -797,20 +811,26 @@ bool x86_host_has_avx(void)
 
 uint64_t x86_generate_begin(X86Cpu *cpu)
 {
-    uint64_t before;
+    uint64_t before = 0;
 
     if (!cpu->translator)
         return 0;
-    before = read_gs();
-    write_gs((uintptr_t)cpu);
+    if (has_fsgsbase()) {
+        before = read_gs();
+        write_gs((uintptr_t)cpu);
+    } else {
+        ask_for_gs((uintptr_t)cpu);
+    }
     asm volatile("stmxcsr %0" : "=m"(cpu->host_mxcsr));
     return before;
 }
 
 void x86_generate_end(uint64_t before)
 {
-    if (before || has_fsgsbase())
+    if (has_fsgsbase())
         write_gs(before);
+    else
+        ask_for_gs_back();
 }
 
 #else

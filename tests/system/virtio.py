@@ -59,20 +59,24 @@ def they_do_so_for_legacy_drivers():
 
 @case
 def a_write_that_rests_is_forgotten_by_a_reset():
-    img('create', '-q', 'd.raw', '1M')
+    img('create', '-q', '-f', 'qcow2', 'd.qcow2', '1M')
     with Emulator('-S', '-m', '64', '-kernel', build('rest'), '-serial', 'file:out', '-blockdev',
-                  'blkdebug,node-name=d,image.driver=file,image.filename=d.raw,inject-error.0.event=none,'
-                  'inject-error.0.iotype=write,inject-error.0.errno=5,inject-error.0.once=on',
+                  'qcow2,node-name=d,file.driver=blkdebug,file.image.driver=file,file.image.filename=d.qcow2,'
+                  'file.inject-error.0.event=none,file.inject-error.0.iotype=write,'
+                  'file.inject-error.0.errno=5,file.inject-error.0.once=on',
                   '-device', 'virtio-scsi-device', '-device', 'scsi-hd,drive=d,werror=stop') as e:
         e.go()
         e.until('BLOCK_IO_ERROR')
         e.until('STOP')
         assert e.state() == 'io-error'
-        assert e.answer('system_reset') == {}
+        assert 'only while it is running or stopped' in e.say('savevm x')
+        assert e.answer('system_reset') == {} and e.say('savevm x') == ''
         e.go()
         wait_for(lambda: 'reads ' in pathlib.Path('out').read_text(), 'the second life')
         e.answer('stop')
     assert pathlib.Path('out').read_text() == 'writes\nreads 0x0\n'
+    img('check', '-q', 'd.qcow2')
+    img('convert', '-f', 'qcow2', '-O', 'raw', 'd.qcow2', 'd.raw')
     assert not any(pathlib.Path('d.raw').read_bytes())
 
 

@@ -5,9 +5,14 @@
  */
 #include "guest.h"
 
+#ifndef QUEUE_SLOTS
+#define QUEUE_SLOTS 8
+#endif
+
 enum {
     LEGACY_PAGE = 16, LEGACY_ALIGN = 64, /* those of Queue */
-    QUEUE = 32, SLOTS = 8, PER_SLOT = 4, NEXT = 1, WRITE = 2, INDIRECT = 4, AVAIL = 1 << 7, USED = 1 << 15,
+    SLOTS = QUEUE_SLOTS, PER_SLOT = 4, QUEUE = SLOTS * PER_SLOT,
+    NEXT = 1, WRITE = 2, INDIRECT = 4, AVAIL = 1 << 7, USED = 1 << 15,
 };
 
 typedef struct {
