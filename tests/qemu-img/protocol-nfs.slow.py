@@ -28,7 +28,7 @@ def a_server_that_stalls_ends_in_an_error():
         done = img('info', URL, code=1, timeout=300)
         assert 'does not answer' in done.stderr, done.stderr
         out, _ = p.communicate('read 0 4k\nread 0 4k\nwrite 0 4k\nquit\n', timeout=150)
-        assert out.count('timed out') == 3, out
+        assert out.count('failed: Connection timed out') == 3, out
 
 
 main('protocol-nfs')
