@@ -27,7 +27,8 @@ $(CONFIGURED) &: $(SRC)/configure $(SRC)/VERSION
 
 # ---- rooms -------------------------------------------------------------------------------------
 # A room is a folder; all its sources make one static library. Below modules/ each folder is a
-# library that is loaded when first needed (checkers of packages want it to name libc).
+# library that is loaded when first needed (checkers of packages want it to name libc). What those
+# are linked with that one can do without, configure says.
 
 ROOMS := util qapi crypto io block monitor nbd fuse tools control net system/base migration virtio virtio/blk vhost-user balloon tcg target hw
 PROGRAMS := qemu-img qemu-io qemu-nbd qemu-storage-daemon qemu-system-x86_64 qemu-migrate
@@ -44,19 +45,8 @@ QMP_ROOMS_qemu-system-x86_64 := block monitor nbd net
 EMULATORS := qemu-system-x86_64
 MODULES := $(notdir $(wildcard $(addprefix $(SRC)/,$(addsuffix /modules/*,$(ROOMS) $(FOLDERS)))))
 MODULE_LIBS_crypto := $(NETTLE_LIBS)
-MODULE_LIBS_keyring := -lkeyutils
 MODULE_LIBS_sandbox := $(LIBSECCOMP_LIBS)
-MODULE_LIBS_edit := $(LIBEDIT_LIBS)
-MODULE_LIBS_deflate := $(LIBDEFLATE_LIBS)
 MODULE_LIBS_tls := $(GNUTLS_LIBS)
-MODULE_LIBS_pam := -lpam
-MODULE_LIBS_fuse := $(FUSE3_LIBS)
-MODULE_LIBS_slirp := $(SLIRP_LIBS)
-MODULE_LIBS_curl := $(LIBCURL_LIBS)
-MODULE_LIBS_ssh := $(LIBSSH_LIBS)
-MODULE_LIBS_iscsi := $(LIBISCSI_LIBS)
-MODULE_LIBS_bzip2 := -lbz2
-MODULE_LIBS_lzma := $(LIBLZMA_LIBS)
 MODULES := $(filter-out $(DISABLED_MODULES),$(MODULES))
 
 sources = $(filter-out $(SRC)/$(1)/modules/% $(patsubst %,$(SRC)/%/%,$(filter $(1)/%,$(ROOMS))),$(foreach p,* */* */*/*,$(wildcard $(SRC)/$(1)/$(p).c)))
@@ -67,8 +57,7 @@ module_objects = $(patsubst $(SRC)/%.c,$(B)/pic/%.o,$(call module_sources,$(1)))
 GEN := $(B)/gen
 LIBS := $(GLIB_2_0_LIBS) $(JANSSON_LIBS) $(LIBZSTD_LIBS) $(ZLIB_LIBS) $(LIBURING_LIBS) -lm -ldl -pthread
 CPPFLAGS_ALL := -I$(SRC) -I$(B) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -include $(B)/config.h \
-    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(LIBEDIT_CFLAGS) $(FUSE3_CFLAGS) $(SLIRP_CFLAGS) \
-    $(LIBCURL_CFLAGS) $(LIBSSH_CFLAGS) $(LIBISCSI_CFLAGS) $(CPPFLAGS)
+    $(GLIB_2_0_CFLAGS) $(JANSSON_CFLAGS) $(GNUTLS_CFLAGS) $(OPTIONAL_CFLAGS) $(CPPFLAGS)
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
     -Wwrite-strings -Wvla -Wundef -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers \
     -Wno-sign-compare

@@ -4,7 +4,8 @@
  *
  *     0       header, 512 bytes
  *     header  catalog: an le32 per extent of the disk, which one of the file it is, or ABSENT
- *     data    extents: a bitmap of the sectors that are there, then all sectors, each in whole sectors
+ *     data    extents: a bitmap of the sectors that are there, then all sectors, each in whole
+ *             sectors
  *
  * The catalog is read at open and never changes. See docs/spec/bochs.md.
  */
@@ -13,7 +14,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { SECTOR = 512, VERSION_1 = 0x10000, VERSION_2 = 0x20000, CATALOG_MAX = 1 << 20, EXTENT_MAX = 8 << 20 };
+enum {
+    SECTOR = 512, VERSION_1 = 0x10000, VERSION_2 = 0x20000,
+    CATALOG_MAX = 1 << 20, EXTENT_MAX = 8 << 20,
+};
 #define ABSENT UINT32_MAX
 
 typedef struct {
@@ -45,27 +49,33 @@ static int bochs_probe(const uint8_t *head, size_t len, const char *filename)
     const BochsHeader *h = (const BochsHeader *)(const void *)head;
 
     if (len < sizeof(*h) || strncmp(h->magic, "Bochs Virtual HD Image", sizeof(h->magic)) ||
-        strncmp(h->type, "Redolog", sizeof(h->type)) || strncmp(h->subtype, "Growing", sizeof(h->subtype)))
+        strncmp(h->type, "Redolog", sizeof(h->type)) ||
+        strncmp(h->subtype, "Growing", sizeof(h->subtype)))
         return 0;
     return le32_get(h->version) == VERSION_1 || le32_get(h->version) == VERSION_2 ? 100 : 0;
 }
 
-static bool header_check(Bochs *b, const BochsHeader *h, uint64_t file, uint64_t *size, GError **err)
+static bool header_check(Bochs *b, const BochsHeader *h, uint64_t file, uint64_t *size,
+                         GError **err)
 {
     uint64_t header = le32_get(h->header_len), bitmap = le32_get(h->bitmap);
 
-    *size = le32_get(h->version) == VERSION_1 ? le64_get(h->disk.one.size) : le64_get(h->disk.two.size);
+    *size =
+        le32_get(h->version) == VERSION_1 ? le64_get(h->disk.one.size) : le64_get(h->disk.two.size);
     b->entries = le32_get(h->catalog);
     b->extent = le32_get(h->extent);
     if (b->extent < SECTOR || b->extent % SECTOR || b->extent > EXTENT_MAX)
-        return err_set(err, EINVAL, "Extents of %" PRIu64 " bytes cannot be: %d to %d can, in whole sectors",
+        return err_set(err, EINVAL,
+                       "Extents of %" PRIu64 " bytes cannot be: %d to %d can, in whole sectors",
                        b->extent, SECTOR, EXTENT_MAX);
     if (b->entries > CATALOG_MAX || *size > b->entries * b->extent)
-        return err_set(err, EINVAL, "A catalog of %" PRIu32 " entries cannot be that of a disk of %" PRIu64
-                       " bytes", b->entries, *size);
+        return err_set(err, EINVAL,
+                       "A catalog of %" PRIu32 " entries cannot be that of a disk of %" PRIu64
+                       " bytes",
+                       b->entries, *size);
     if (bitmap < div_round_up(b->extent / SECTOR, 8) || bitmap > b->extent + SECTOR)
-        return err_set(err, EINVAL, "Bitmaps of %" PRIu64 " bytes are none of extents of %" PRIu64, bitmap,
-                       b->extent);
+        return err_set(err, EINVAL, "Bitmaps of %" PRIu64 " bytes are none of extents of %" PRIu64,
+                       bitmap, b->extent);
     b->bitmap = round_up(bitmap, SECTOR);
     b->data = header + b->entries * sizeof(le32);
     if (header < SECTOR || b->data > file)
@@ -115,7 +125,10 @@ static CO void bochs_close(Node *n)
     g_clear_pointer(&b->catalog, g_free);
 }
 
-/* Is sector @s of the extent at @at there? Then also *@run of them, up to @max, are; else they are not. */
+/*
+ * Is sector @s of the extent at @at there? Then also *@run of them, up to @max, are; else they are
+ * not.
+ */
 static CO int sectors_find(Edge *file, uint64_t at, uint64_t s, uint64_t max, uint64_t *run)
 {
     uint8_t bits[64];

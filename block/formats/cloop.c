@@ -45,11 +45,13 @@ static CO bool table_read(Cloop *c, Edge *file, GError **err)
     c->block = be32_get(numbers[0]);
     c->blocks = be32_get(numbers[1]);
     if (!c->block || c->block % 512 || c->block > BLOCK_MAX)
-        return err_set(err, EINVAL, "Blocks of %" PRIu64 " bytes cannot be: 512 to %d can, in whole sectors",
+        return err_set(err, EINVAL,
+                       "Blocks of %" PRIu64 " bytes cannot be: 512 to %d can, in whole sectors",
                        c->block, BLOCK_MAX);
     len = ((uint64_t)c->blocks + 1) * sizeof(be64);
     if (edge_size(file) < TABLE_AT || len > edge_size(file) - TABLE_AT)
-        return err_set(err, EINVAL, "The table of %" PRIu32 " blocks is not in the file", c->blocks);
+        return err_set(err, EINVAL, "The table of %" PRIu32 " blocks is not in the file",
+                       c->blocks);
     c->starts = g_try_malloc(len);
     r = c->starts ? edge_pread_buf(file, TABLE_AT, c->starts, len) : -ENOMEM;
     return r >= 0 || err_set_errno(err, r, "Could not read the table of blocks");
@@ -64,7 +66,8 @@ static bool table_check(const Cloop *c, GError **err)
         if (end < start || end > INT64_MAX)
             return err_set(err, EINVAL, "Block %" PRIu32 " ends before it begins", i);
         if (end - start > zlib_stream_bound(c->block))
-            return err_set(err, EINVAL, "Block %" PRIu32 " has %" PRIu64 " bytes, more than it can have", i,
+            return err_set(err, EINVAL,
+                           "Block %" PRIu32 " has %" PRIu64 " bytes, more than it can have", i,
                            end - start);
     }
     return true;

@@ -6,8 +6,8 @@
  *     list      XML with tables in base64 (or, in old images, a resource fork with the same tables)
  *     trailer   512 bytes: where the others are
  *
- * Chunks are sorted by where they are in the disk when the image is opened. What none has reads as zeroes. See
- * docs/spec/dmg.md.
+ * Chunks are sorted by where they are in the disk when the image is opened. What none has reads as
+ * zeroes. See docs/spec/dmg.md.
  */
 #include "block/driver.h"
 #include "block/inflate.h"
@@ -50,14 +50,16 @@ typedef struct {
 /* The content tells nothing; less sure than any signature. */
 static int dmg_probe(const uint8_t *head, size_t len, const char *filename)
 {
-    return filename && strlen(filename) > strlen(".dmg") && g_str_has_suffix(filename, ".dmg") ? 2 : 0;
+    return filename && strlen(filename) > strlen(".dmg") && g_str_has_suffix(filename, ".dmg") ? 2
+                                                                                               : 0;
 }
 
 /* ---- tables --------------------------------------------------------------------------------- */
 
 static bool is_compressed(ChunkKind k)
 {
-    return k == CHUNK_ADC || k == CHUNK_ZLIB || k == CHUNK_BZIP2 || k == CHUNK_LZFSE || k == CHUNK_LZMA;
+    return k == CHUNK_ADC || k == CHUNK_ZLIB || k == CHUNK_BZIP2 || k == CHUNK_LZFSE ||
+           k == CHUNK_LZMA;
 }
 
 /* Adds what entry @e of a table describes; @first: the sector at which the table begins. */
@@ -66,15 +68,19 @@ static bool entry_add(Dmg *d, const uint8_t *e, uint64_t first, uint64_t base, G
     Chunk c = { .kind = (ChunkKind)be32_at(e), .stored = be64_at(e + 32) };
     uint64_t end;
 
-    if (c.kind != CHUNK_ZERO && c.kind != CHUNK_RAW && c.kind != CHUNK_IGNORED && !is_compressed(c.kind))
+    if (c.kind != CHUNK_ZERO && c.kind != CHUNK_RAW && c.kind != CHUNK_IGNORED &&
+        !is_compressed(c.kind))
         return true;    /* a comment, or the end */
     if (!size_add(be64_at(e + 8), first, &c.off) || !size_mul(c.off, SECTOR, &c.off) ||
-        !size_mul(be64_at(e + 16), SECTOR, &c.len) || !size_add(c.off, c.len, &end) || end > INT64_MAX ||
-        !size_add(be64_at(e + 24), base, &c.at) || !size_add(c.at, c.stored, &end) || end > INT64_MAX)
+        !size_mul(be64_at(e + 16), SECTOR, &c.len) || !size_add(c.off, c.len, &end) ||
+        end > INT64_MAX || !size_add(be64_at(e + 24), base, &c.at) ||
+        !size_add(c.at, c.stored, &end) || end > INT64_MAX)
         return err_set(err, EINVAL, "A chunk is at an impossible place");
     if (is_compressed(c.kind) && (c.len > CHUNK_MAX || c.stored > CHUNK_MAX))
-        return err_set(err, EINVAL, "A chunk has %" PRIu64 " bytes, compressed %" PRIu64 "; at most %d can be "
-                       "read", c.len, c.stored, CHUNK_MAX);
+        return err_set(err, EINVAL,
+                       "A chunk has %" PRIu64 " bytes, compressed %" PRIu64 "; at most %d can be "
+                       "read",
+                       c.len, c.stored, CHUNK_MAX);
     if (c.len)
         g_array_append_val(d->chunks, c);
     return true;
@@ -145,7 +151,9 @@ static CO char *list_read(Edge *file, uint64_t at, uint64_t len, GError **err)
     int r;
 
     if (len > LIST_MAX || at > edge_size(file) || len > edge_size(file) - at) {
-        err_set(err, EINVAL, "The list of chunks, %" PRIu64 " bytes at %" PRIu64 ", is not in the file", len, at);
+        err_set(err, EINVAL,
+                "The list of chunks, %" PRIu64 " bytes at %" PRIu64 ", is not in the file", len,
+                at);
         return NULL;
     }
     list = g_try_malloc(len + 1);
@@ -160,7 +168,8 @@ static CO char *list_read(Edge *file, uint64_t at, uint64_t len, GError **err)
 
 static CO bool lists_parse(Dmg *d, Edge *file, const uint8_t *trailer, GError **err)
 {
-    uint64_t base = be64_at(trailer + 24), fork_len = be64_at(trailer + 48), xml_len = be64_at(trailer + 224);
+    uint64_t base = be64_at(trailer + 24), fork_len = be64_at(trailer + 48),
+             xml_len = be64_at(trailer + 224);
     g_autofree char *list = NULL;
 
     if (fork_len) {
@@ -214,7 +223,10 @@ static void codecs_load(Node *n, Dmg *d)
         block_warn("'%s' has parts compressed by lzfse, which cannot be read here yet", name);
 }
 
-/* Sizes of files are known in sectors, so the trailer begins somewhere in the sector before the last. */
+/*
+ * Sizes of files are known in sectors, so the trailer begins somewhere in the sector before the
+ * last.
+ */
 static CO bool trailer_read(Edge *file, uint8_t *trailer, GError **err)
 {
     uint8_t end[2 * TRAILER_LEN] = { 0 };
@@ -286,8 +298,8 @@ static CO void dmg_close(Node *n)
 /* ---- reading -------------------------------------------------------------------------------- */
 
 /*
- * Apple Data Compression: a byte with the highest bit is a number of bytes to take as they are; others say how
- * much to repeat of what there was, and from how far back.
+ * Apple Data Compression: a byte with the highest bit is a number of bytes to take as they are;
+ * others say how much to repeat of what there was, and from how far back.
  */
 static int adc_inflate(const uint8_t *in, size_t len, uint8_t *out, size_t out_len)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * For formats whose data lies in their file as it is, in units that a map places. Their .extent, which
- * tells EXTENT_HOST with an offset in the file, EXTENT_ZERO, or neither where the backing file decides,
- * is enough to read by.
+ * For formats whose data lies in their file as it is, in units that a map places. Their .extent,
+ * which tells EXTENT_HOST with an offset in the file, EXTENT_ZERO, or neither where the backing
+ * file decides, is enough to read by.
  */
 #ifndef BLOCK_FORMATS_MAPPED_H
 #define BLOCK_FORMATS_MAPPED_H
@@ -23,8 +23,8 @@ CO int mapped_reads_through(Node *n, uint64_t off, uint64_t len, Node **below);
 CO int mapped_pread_backing(Node *n, uint64_t off, Span buf);
 
 /*
- * Gives space in the file to some of [@off, @off + @len), at least where it begins; until it is written
- * to, it has to read as before. 0 or a negative errno.
+ * Gives space in the file to some of [@off, @off + @len), at least where it begins; until it is
+ * written to, it has to read as before. 0 or a negative errno.
  */
 typedef CO int MappedAllocate(Node *n, uint64_t off, uint64_t len);
 
@@ -32,8 +32,8 @@ typedef CO int MappedAllocate(Node *n, uint64_t off, uint64_t len);
 CO int mapped_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags, MappedAllocate *allocate);
 
 /*
- * Zeroes: what reads as zeroes stays as it is, the file is told of the rest. With REQ_NO_FALLBACK it may
- * turn out half-way that the file would have to be written to: -ENOTSUP.
+ * Zeroes: what reads as zeroes stays as it is, the file is told of the rest. With REQ_NO_FALLBACK
+ * it may turn out half-way that the file would have to be written to: -ENOTSUP.
  */
 CO int mapped_zero(Node *n, uint64_t off, uint64_t len, ReqFlags flags, MappedAllocate *allocate);
 

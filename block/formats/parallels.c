@@ -3,12 +3,13 @@
  * Parallels expandable images, of both kinds.
  *
  *     0      header, 64 bytes
- *     64     table: a le32 per cluster of the disk, 0 for none, else where it is: in clusters of the file
+ *     64     table: a le32 per cluster of the disk, 0 for none, else where it is: in clusters of
+ *            the file
  *            ("WithouFreSpacExt") or in sectors ("WithoutFreeSpace")
  *     data   clusters
  *
- * While the image is open for writing, the header says that it is in use. The table is in memory while
- * there is I/O; what changes of it is written by flushes, when the data is durable. See
+ * While the image is open for writing, the header says that it is in use. The table is in memory
+ * while there is I/O; what changes of it is written by flushes, when the data is durable. See
  * docs/spec/parallels.md.
  */
 #include "block/formats/mapped.h"
@@ -82,20 +83,24 @@ static bool parallels_check_header(Parallels *s, uint64_t have, uint64_t *size, 
     if (!parallels_probe((const uint8_t *)h, sizeof(*h), NULL))
         return err_set(err, EINVAL, "This is no Parallels image of version %d", PARALLELS_VERSION);
     if (!tracks || tracks > PARALLELS_TRACKS_MAX)
-        return err_set(err, EINVAL, "The Parallels image has clusters of %u sectors, not 1 to %d", tracks,
-                       PARALLELS_TRACKS_MAX);
+        return err_set(err, EINVAL, "The Parallels image has clusters of %u sectors, not 1 to %d",
+                       tracks, PARALLELS_TRACKS_MAX);
     s->cluster = (uint64_t)tracks * SECTOR;
     s->unit = is_ext(h->magic) ? s->cluster : SECTOR;
     s->entries = le32_get(h->entries);
     s->table_end = sizeof(*h) + UINT64_C(4) * s->entries;
     if (s->entries > PARALLELS_ENTRIES_MAX || s->table_end > have)
-        return err_set(err, EINVAL, "The Parallels image has a table of %u entries, which the file of %"
-                       PRIu64 " bytes has not", s->entries, have);
+        return err_set(err, EINVAL,
+                       "The Parallels image has a table of %u entries, which the file of %" PRIu64
+                       " bytes has not",
+                       s->entries, have);
     if (!is_ext(h->magic))
         sectors &= UINT32_MAX;
     if (!size_mul(sectors, SECTOR, size) || *size > s->entries * s->cluster)
-        return err_set(err, EINVAL, "The disk of the Parallels image has %" PRIu64 " sectors, more than its "
-                       "%u clusters of %u", sectors, s->entries, tracks);
+        return err_set(err, EINVAL,
+                       "The disk of the Parallels image has %" PRIu64 " sectors, more than its "
+                       "%u clusters of %u",
+                       sectors, s->entries, tracks);
     s->data = MAX((uint64_t)le32_get(h->data_off) * SECTOR, round_up(s->table_end, SECTOR));
     if (is_ext(h->magic))
         s->data = div_round_up(s->data, s->cluster) * s->cluster;
@@ -111,8 +116,10 @@ static CO bool parallels_read_extension(Node *n, GError **err)
     if (!sector)
         return true;
     if (!size_mul(sector, SECTOR, &off) || off < s->table_end)
-        return err_set(err, EINVAL, "The extension at sector %" PRIu64 " is not inside the file", sector);
-    return parallels_extension_read(n, &disk, off, node_is_read_only(n) && !(node_flags(n) & OPEN_NO_IO), err);
+        return err_set(err, EINVAL, "The extension at sector %" PRIu64 " is not inside the file",
+                       sector);
+    return parallels_extension_read(n, &disk, off,
+                                    node_is_read_only(n) && !(node_flags(n) & OPEN_NO_IO), err);
 }
 
 static uint64_t entry_off(const Parallels *s, uint32_t i)
@@ -163,9 +170,11 @@ static CO bool parallels_open_for_writing(Node *n, OpenFlags flags, GError **err
     int r;
 
     if (s->was_in_use && !(flags & OPEN_CHECK))
-        return err_set(err, EACCES, "'%s' was not closed; 'check -r all' repairs it", node_filename(n));
+        return err_set(err, EACCES, "'%s' was not closed; 'check -r all' repairs it",
+                       node_filename(n));
     if (s->data > edge_size(file) && s->entries)
-        return err_set(err, EINVAL, "'%s' ends before its data at byte %" PRIu64, node_filename(n), s->data);
+        return err_set(err, EINVAL, "'%s' ends before its data at byte %" PRIu64, node_filename(n),
+                       s->data);
     le32_set(&s->header.in_use, PARALLELS_IN_USE);
     if (le64_get(s->header.ext_off))
         block_warn("'%s' has an extension, which is lost: its bitmaps could not be kept up to date",
@@ -196,8 +205,9 @@ static CO bool parallels_load(Node *n, OpenFlags flags, GError **err)
     if (!parallels_read_extension(n, err))
         return err_prefix(err, "Image '%s': ", node_filename(n));
     s->was_in_use = le32_get(s->header.in_use) == PARALLELS_IN_USE;
-    return flags & OPEN_NO_IO || (parallels_read_table(n, file, err) &&
-                                  (node_is_read_only(n) || parallels_open_for_writing(n, flags, err)));
+    return flags & OPEN_NO_IO ||
+           (parallels_read_table(n, file, err) &&
+            (node_is_read_only(n) || parallels_open_for_writing(n, flags, err)));
 }
 
 static CO bool parallels_activate(Node *n, GError **err)
@@ -214,7 +224,8 @@ static CO void parallels_close(Node *n)
 
 static CO bool parallels_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
-    if (node_open_child(n, "file", NULL, o, ROLE_STORAGE, false, err) && parallels_load(n, flags, err))
+    if (node_open_child(n, "file", NULL, o, ROLE_STORAGE, false, err) &&
+        parallels_load(n, flags, err))
         return true;
     parallels_close(n);
     return false;
@@ -265,7 +276,8 @@ static CO int parallels_allocate_cluster(Node *n, uint32_t i)
     if (s->end / s->unit > UINT32_MAX)
         return -ENOSPC;
     if (s->end < s->fresh)
-        r = edge_zero(node_edge(n, ROLE_STORAGE), s->end, MIN(s->cluster, s->fresh - s->end), REQ_MAY_UNMAP);
+        r = edge_zero(node_edge(n, ROLE_STORAGE), s->end, MIN(s->cluster, s->fresh - s->end),
+                      REQ_MAY_UNMAP);
     if (r < 0)
         return r;
     le32_set(&s->table[i], s->end / s->unit);
@@ -334,7 +346,8 @@ static CO bool parallels_inactivate(Node *n, GError **err)
         if (r >= 0)
             r = edge_flush(file);
     }
-    return r >= 0 || err_set_errno(err, r, "The table of '%s' could not be written", node_filename(n));
+    return r >= 0 ||
+           err_set_errno(err, r, "The table of '%s' could not be written", node_filename(n));
 }
 
 static CO void parallels_resume(Node *n)
@@ -480,8 +493,10 @@ static CO bool parallels_create(const char *filename, json_t *opts, GError **err
                        (uint64_t)PARALLELS_TRACKS_MAX * SECTOR);
     entries = div_round_up(sectors, tracks);
     if (entries > PARALLELS_ENTRIES_MAX)
-        return err_set(err, EFBIG, "A Parallels image with clusters of %" PRIu64 " bytes has at most %"
-                       PRIu64 " bytes", tracks * SECTOR, PARALLELS_ENTRIES_MAX * tracks * SECTOR);
+        return err_set(err, EFBIG,
+                       "A Parallels image with clusters of %" PRIu64 " bytes has at most %" PRIu64
+                       " bytes",
+                       tracks * SECTOR, PARALLELS_ENTRIES_MAX * tracks * SECTOR);
     data = div_round_up(sizeof(h) + entries * 4, tracks * SECTOR) * tracks;
     memcpy(h.magic, "WithouFreSpacExt", sizeof(h.magic));
     h.cylinders = le32_of(MIN(div_round_up(sectors, PARALLELS_CYLINDER), UINT32_MAX));

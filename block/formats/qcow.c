@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QCOW version 1: a header, the name of the backing file, an L1 table, and L2 tables and clusters in any
- * order.
+ * QCOW version 1: a header, the name of the backing file, an L1 table, and L2 tables and clusters
+ * in any order.
  *
  *     L1 table:  offset of an L2 table, or 0
- *     L2 table:  offset of a cluster; with the top bit set, length and offset of a deflated one; 0 where
- *                the backing file decides
+ *     L2 table:  offset of a cluster; with the top bit set, length and offset of a deflated one; 0
+ *                where the backing file decides
  *
- * Clusters are only ever added at the end of the file. L2 tables are in memory once they are used, and
- * what changes of them is written by flushes: when the data is durable the L2 tables, when these are the
- * L1 table. So a crash leaves clusters that nobody refers to. See docs/spec/qcow.md.
+ * Clusters are only ever added at the end of the file. L2 tables are in memory once they are used,
+ * and what changes of them is written by flushes: when the data is durable the L2 tables, when
+ * these are the L1 table. So a crash leaves clusters that nobody refers to. See docs/spec/qcow.md.
  */
 #include "block/crypt.h"
 #include "block/formats/mapped.h"
@@ -75,7 +75,9 @@ static int qcow_probe(const uint8_t *head, size_t len, const char *filename)
 {
     const QcowHeader *h = (const QcowHeader *)head;
 
-    return len >= 8 && be32_get(h->magic) == QCOW_MAGIC && be32_get(h->version) == QCOW_VERSION ? 100 : 0;
+    return len >= 8 && be32_get(h->magic) == QCOW_MAGIC && be32_get(h->version) == QCOW_VERSION
+               ? 100
+               : 0;
 }
 
 /* ---- opening -------------------------------------------------------------------------------- */
@@ -86,11 +88,11 @@ static bool qcow_check_sizes(Qcow *s, uint64_t size, GError **err)
     uint64_t per_l1;
 
     if (h->cluster_bits < CLUSTER_BITS_MIN || h->cluster_bits > CLUSTER_BITS_MAX)
-        return err_set(err, EINVAL, "qcow clusters of 2^%u bytes: not from 2^%d to 2^%d", h->cluster_bits,
-                       CLUSTER_BITS_MIN, CLUSTER_BITS_MAX);
+        return err_set(err, EINVAL, "qcow clusters of 2^%u bytes: not from 2^%d to 2^%d",
+                       h->cluster_bits, CLUSTER_BITS_MIN, CLUSTER_BITS_MAX);
     if (h->l2_bits < L2_BITS_MIN || h->l2_bits > L2_BITS_MAX)
-        return err_set(err, EINVAL, "qcow tables of 2^%u entries: not from 2^%d to 2^%d", h->l2_bits,
-                       L2_BITS_MIN, L2_BITS_MAX);
+        return err_set(err, EINVAL, "qcow tables of 2^%u entries: not from 2^%d to 2^%d",
+                       h->l2_bits, L2_BITS_MIN, L2_BITS_MAX);
     s->cluster = 1u << h->cluster_bits;
     s->per_table = 1u << h->l2_bits;
     per_l1 = (uint64_t)s->cluster * s->per_table;
@@ -111,7 +113,8 @@ static bool qcow_check_header(Qcow *s, uint64_t have, GError **err)
     if (!qcow_check_sizes(s, be64_get(h->size), err))
         return false;
     if (method > CRYPT_AES)
-        return err_set(err, ENOTSUP, "The encryption method of the qcow image is unknown: %" PRIu64, method);
+        return err_set(err, ENOTSUP, "The encryption method of the qcow image is unknown: %" PRIu64,
+                       method);
     if (l1_off < sizeof(*h) || l1_off % 8 || l1_off > have || s->n_l1 * 8 > have - l1_off)
         return err_set(err, EINVAL, "The L1 table of the qcow image, %" PRIu64 " bytes at %" PRIu64
                        ", is not inside the file of %" PRIu64 " bytes", s->n_l1 * 8, l1_off, have);
@@ -169,7 +172,8 @@ static bool qcow_unlock(Node *n, const json_t *o, GError **err)
         return true;
     if (!(id ? secret_get_utf8(id, &pass, err)
              : secret_ask(node_filename(n), &pass) ||
-                   err_set(err, EINVAL, "The image is encrypted: option 'encrypt.key-secret' is needed")))
+                   err_set(err, EINVAL,
+                           "The image is encrypted: option 'encrypt.key-secret' is needed")))
         return false;
     s->crypt = crypto_block_new_qcow(pass.data, pass.len, err);
     return s->crypt;
@@ -214,7 +218,8 @@ static CO bool qcow_activate(Node *n, GError **err)
 
 static CO bool qcow_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
-    if (node_open_child(n, "file", NULL, o, ROLE_STORAGE, false, err) && qcow_load(n, o, flags, err))
+    if (node_open_child(n, "file", NULL, o, ROLE_STORAGE, false, err) &&
+        qcow_load(n, o, flags, err))
         return true;
     qcow_close(n);
     return false;
@@ -229,8 +234,9 @@ static CO int qcow_write_tables(Node *n, uint64_t *from, uint64_t *to)
 
     for (uint64_t i = 0; i < s->n_l1; i++) {
         QcowTable *t = &s->l2[i];
-        int r = t->dirty ? edge_pwrite_buf(node_edge(n, ROLE_STORAGE), be64_get(s->l1[i]), t->entries,
-                                           s->per_table * 8) : 0;
+        int r = t->dirty ? edge_pwrite_buf(node_edge(n, ROLE_STORAGE), be64_get(s->l1[i]),
+                                           t->entries, s->per_table * 8)
+                         : 0;
 
         if (r < 0)
             return r;
@@ -258,7 +264,8 @@ static CO int qcow_flush_locked(Node *n)
     if (r >= 0 && from < to) {
         r = edge_flush(file);
         if (r >= 0)
-            r = edge_pwrite_buf(file, be64_get(s->header.l1_off) + from * 8, s->l1 + from, (to - from) * 8);
+            r = edge_pwrite_buf(file, be64_get(s->header.l1_off) + from * 8, s->l1 + from,
+                                (to - from) * 8);
     }
     if (r < 0)
         return r;
@@ -284,7 +291,8 @@ static CO bool qcow_inactivate(Node *n, GError **err)
 
     if (r >= 0)
         r = edge_flush(node_edge(n, ROLE_STORAGE));
-    return r >= 0 || err_set_errno(err, r, "The tables of '%s' could not be written", node_filename(n));
+    return r >= 0 ||
+           err_set_errno(err, r, "The tables of '%s' could not be written", node_filename(n));
 }
 
 /* Makes room for a table. With the lock held. */
@@ -327,7 +335,8 @@ static CO int qcow_load_table(Node *n, uint64_t i)
     if (r < 0)
         return r;
     entries = g_try_malloc(s->per_table * 8);
-    r = entries ? edge_pread_buf(node_edge(n, ROLE_STORAGE), off, entries, s->per_table * 8) : -ENOMEM;
+    r = entries ? edge_pread_buf(node_edge(n, ROLE_STORAGE), off, entries, s->per_table * 8)
+                : -ENOMEM;
     if (r < 0)
         return r;
     s->l2[i].entries = g_steal_pointer(&entries);
@@ -410,7 +419,8 @@ static CO int qcow_run_locked(Node *n, uint64_t off, uint64_t len, uint64_t *ent
             continue;
         }
         if (qcow_entry(n, at, &next) < 0 ||
-            next != (*entry ? *entry + round_down(at, s->cluster) - round_down(off, s->cluster) : 0))
+            next !=
+                (*entry ? *entry + round_down(at, s->cluster) - round_down(off, s->cluster) : 0))
             break;
         *run = MIN(len, *run + s->cluster);
     }
@@ -453,7 +463,8 @@ typedef struct {
 static int inflate_job(void *arg)
 {
     ZlibJob *j = arg;
-    z_stream z = { .next_in = j->in, .avail_in = j->in_len, .next_out = j->out, .avail_out = j->out_len };
+    z_stream z = {
+        .next_in = j->in, .avail_in = j->in_len, .next_out = j->out, .avail_out = j->out_len };
     int r;
 
     if (inflateInit2(&z, -WINDOW_BITS) != Z_OK)
@@ -467,10 +478,12 @@ static int inflate_job(void *arg)
 static int deflate_job(void *arg)
 {
     ZlibJob *j = arg;
-    z_stream z = { .next_in = j->in, .avail_in = j->in_len, .next_out = j->out, .avail_out = j->out_len };
+    z_stream z = {
+        .next_in = j->in, .avail_in = j->in_len, .next_out = j->out, .avail_out = j->out_len };
     int r;
 
-    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -WINDOW_BITS, 9, Z_DEFAULT_STRATEGY) != Z_OK)
+    if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -WINDOW_BITS, 9, Z_DEFAULT_STRATEGY) !=
+        Z_OK)
         return -ENOMEM;
     r = deflate(&z, Z_FINISH);
     j->made = r == Z_STREAM_END ? j->out_len - z.avail_out : 0;
@@ -534,7 +547,8 @@ static CO int qcow_read_run(Node *n, uint64_t off, Span buf, uint64_t *done)
     if (r < 0)
         return r;
     buf = span_slice(buf, 0, *done);
-    return entry ? read_host(n, entry + off % s->cluster, off, buf) : mapped_pread_backing(n, off, buf);
+    return entry ? read_host(n, entry + off % s->cluster, off, buf)
+                 : mapped_pread_backing(n, off, buf);
 }
 
 static CO int qcow_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
@@ -782,7 +796,8 @@ static CO bool qcow_create(const char *filename, json_t *opts, GError **err)
     if (!create_is_encrypted(opts, &encrypted, err) || !qcow_check_sizes(&s, size, err))
         return false;
     if (backing && strlen(backing) > QCOW_NAME_MAX)
-        return err_set(err, EINVAL, "The name of the backing file is longer than %d bytes", QCOW_NAME_MAX);
+        return err_set(err, EINVAL, "The name of the backing file is longer than %d bytes",
+                       QCOW_NAME_MAX);
     s.header.crypt_method = be32_of(encrypted ? CRYPT_AES : CRYPT_NONE);
     if (backing) {
         s.header.backing_off = be64_of(sizeof(QcowHeader));

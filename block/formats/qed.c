@@ -5,10 +5,10 @@
  *     L1 table:  offset of an L2 table, or 0
  *     L2 table:  offset of a cluster, 0 where the backing file decides, 1 for zeroes
  *
- * Clusters are only ever added at the end of the file. L2 tables are in memory once they are used, and what
- * changes of them is written by flushes: when the data is durable the L2 tables, when these are the L1 table.
- * So a crash leaves clusters that nobody refers to, and the bit that asks for a check need not be set. See
- * docs/spec/qed.md.
+ * Clusters are only ever added at the end of the file. L2 tables are in memory once they are used,
+ * and what changes of them is written by flushes: when the data is durable the L2 tables, when
+ * these are the L1 table. So a crash leaves clusters that nobody refers to, and the bit that asks
+ * for a check need not be set. See docs/spec/qed.md.
  */
 #include "block/formats/mapped.h"
 #include "gen/schema.h"
@@ -21,9 +21,9 @@ enum {
     SECTOR = 512,
     QED_CLUSTER_MIN = 4096,
     QED_CLUSTER_MAX = 64 << 20,
-    QED_TABLE_MAX = 16,             /* clusters of a table */
+    QED_TABLE_MAX = 16, /* clusters of a table */
     QED_NAME_MAX = 1023,
-    QED_CACHE_MAX = 32 << 20,       /* bytes of L2 tables in memory, but at least QED_CACHE_MIN tables */
+    QED_CACHE_MAX = 32 << 20, /* bytes of L2 tables in memory, but at least QED_CACHE_MIN tables */
     QED_CACHE_MIN = 4,
 };
 
@@ -74,7 +74,10 @@ static uint64_t features(const Qed *s)
     return le64_get(s->header.features);
 }
 
-/* The largest disk; tables are at most 1 GiB long, so that the product may be too large for a number. */
+/*
+ * The largest disk; tables are at most 1 GiB long, so that the product may be too large for a
+ * number.
+ */
 static uint64_t qed_size_max(uint64_t cluster, uint64_t table)
 {
     uint64_t entries = cluster * table / 8, max;
@@ -87,11 +90,13 @@ static uint64_t qed_size_max(uint64_t cluster, uint64_t table)
 static bool qed_check_cluster(uint64_t cluster, uint64_t table, GError **err)
 {
     if (!is_power_of_2(cluster) || cluster < QED_CLUSTER_MIN || cluster > QED_CLUSTER_MAX)
-        return err_set(err, EINVAL, "QED clusters of %" PRIu64 " bytes: not a power of two from %d to %d",
+        return err_set(err, EINVAL,
+                       "QED clusters of %" PRIu64 " bytes: not a power of two from %d to %d",
                        cluster, QED_CLUSTER_MIN, QED_CLUSTER_MAX);
     if (!is_power_of_2(table) || table > QED_TABLE_MAX)
-        return err_set(err, EINVAL, "QED tables of %" PRIu64 " clusters: not a power of two up to %d",
-                       table, QED_TABLE_MAX);
+        return err_set(err, EINVAL,
+                       "QED tables of %" PRIu64 " clusters: not a power of two up to %d", table,
+                       QED_TABLE_MAX);
     return true;
 }
 
@@ -110,7 +115,8 @@ static bool qed_check_header(Qed *s, uint64_t have, GError **err)
     if (le32_get(h->magic) != QED_MAGIC)
         return err_set(err, EINVAL, "This is no QED image");
     if (features(s) & ~known)
-        return err_set(err, ENOTSUP, "The QED image has unknown features: 0x%" PRIx64, features(s) & ~known);
+        return err_set(err, ENOTSUP, "The QED image has unknown features: 0x%" PRIx64,
+                       features(s) & ~known);
     if (!qed_check_cluster(cluster, table, err))
         return false;
     s->cluster = cluster;
@@ -120,12 +126,15 @@ static bool qed_check_header(Qed *s, uint64_t have, GError **err)
     s->end = round_down(have, cluster);
     s->fresh = have;
     if (size % SECTOR || size > qed_size_max(cluster, table))
-        return err_set(err, EINVAL, "The disk of the QED image has %" PRIu64 " bytes, which is not a "
-                       "multiple of %d up to %" PRIu64, size, SECTOR, qed_size_max(cluster, table));
+        return err_set(err, EINVAL,
+                       "The disk of the QED image has %" PRIu64 " bytes, which is not a "
+                       "multiple of %d up to %" PRIu64,
+                       size, SECTOR, qed_size_max(cluster, table));
     if (!s->first || !is_inside(s, le64_get(h->l1_off), s->table_len))
-        return err_set(err, EINVAL, "The L1 table of the QED image, %u bytes at %" PRIu64 ", is not inside "
-                       "the file of %" PRIu64 " bytes behind the header of %" PRIu64, s->table_len,
-                       le64_get(h->l1_off), have, s->first);
+        return err_set(err, EINVAL,
+                       "The L1 table of the QED image, %u bytes at %" PRIu64 ", is not inside "
+                       "the file of %" PRIu64 " bytes behind the header of %" PRIu64,
+                       s->table_len, le64_get(h->l1_off), have, s->first);
     return true;
 }
 
@@ -157,7 +166,8 @@ static CO bool qed_read_l1(Node *n, Edge *file, GError **err)
 
     s->l1 = g_try_malloc(s->table_len);
     s->l2 = g_try_new0(QedTable, s->per_table);
-    r = s->l1 && s->l2 ? edge_pread_buf(file, le64_get(s->header.l1_off), s->l1, s->table_len) : -ENOMEM;
+    r = s->l1 && s->l2 ? edge_pread_buf(file, le64_get(s->header.l1_off), s->l1, s->table_len)
+                       : -ENOMEM;
     return r >= 0 || err_set_errno(err, r, "Could not read the L1 table of '%s'", node_filename(n));
 }
 
@@ -247,8 +257,9 @@ static CO int qed_write_tables(Node *n, uint64_t *l1_from, uint64_t *l1_to)
 
     for (uint64_t i = 0; i < s->per_table; i++) {
         QedTable *t = &s->l2[i];
-        int r = t->dirty ? edge_pwrite_buf(node_edge(n, ROLE_STORAGE), le64_get(s->l1[i]), t->entries,
-                                           s->table_len) : 0;
+        int r = t->dirty ? edge_pwrite_buf(node_edge(n, ROLE_STORAGE), le64_get(s->l1[i]),
+                                           t->entries, s->table_len)
+                         : 0;
 
         if (r < 0)
             return r;
@@ -278,7 +289,8 @@ static CO int qed_flush_locked(Node *n)
         to = MIN(round_up(to, SECTOR / 8), s->per_table);
         r = edge_flush(file);
         if (r >= 0)
-            r = edge_pwrite_buf(file, le64_get(s->header.l1_off) + from * 8, s->l1 + from, (to - from) * 8);
+            r = edge_pwrite_buf(file, le64_get(s->header.l1_off) + from * 8, s->l1 + from,
+                                (to - from) * 8);
     }
     if (r < 0)
         return r;
@@ -453,8 +465,11 @@ static CO int qed_take_clusters(Node *n, uint64_t count, uint64_t *host)
     return 0;
 }
 
-/* Copies what the backing file has in [@off, @off + @len) to @host, and then @data, in one write. */
-static CO int qed_write_cow(Node *n, uint64_t start, uint64_t len, uint64_t host, uint64_t off, Span data)
+/*
+ * Copies what the backing file has in [@off, @off + @len) to @host, and then @data, in one write.
+ */
+static CO int qed_write_cow(Node *n, uint64_t start, uint64_t len, uint64_t host, uint64_t off,
+                            Span data)
 {
     uint64_t head = off - start, tail = len - head - data.len;
     g_autoptr(Aligned) ends = NULL;
@@ -480,8 +495,9 @@ static CO int qed_write_cow(Node *n, uint64_t start, uint64_t len, uint64_t host
 }
 
 /*
- * Writes all of @data where there was no cluster yet; the map changes when all of it is in the file, as a
- * flush in between would show zeroes instead of the backing file. Of @data no more than one run.
+ * Writes all of @data where there was no cluster yet; the map changes when all of it is in the
+ * file, as a flush in between would show zeroes instead of the backing file. Of @data no more than
+ * one run.
  */
 static CO int qed_write_new(Node *n, uint64_t off, Span data, uint64_t *done)
 {
@@ -559,8 +575,8 @@ static CO int qed_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
 }
 
 /*
- * Whole clusters, or part of one: those of the file are zeroed there, others get the entry for zeroes; part
- * of one that the backing file decides is written as data.
+ * Whole clusters, or part of one: those of the file are zeroed there, others get the entry for
+ * zeroes; part of one that the backing file decides is written as data.
  */
 static CO int qed_zero_run(Node *n, uint64_t off, uint64_t len, ReqFlags flags, uint64_t *done)
 {
@@ -605,23 +621,27 @@ static CO bool qed_inactivate(Node *n, GError **err)
 
     if (r >= 0)
         r = edge_flush(node_edge(n, ROLE_STORAGE));
-    return r >= 0 || err_set_errno(err, r, "The tables of '%s' could not be written", node_filename(n));
+    return r >= 0 ||
+           err_set_errno(err, r, "The tables of '%s' could not be written", node_filename(n));
 }
 
 static CO bool qed_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
                           GError **err)
 {
     Qed *s = node_state(n);
-    uint64_t max = qed_size_max(s->cluster, s->table_len / s->cluster), old = le64_get(s->header.size);
+    uint64_t max = qed_size_max(s->cluster, s->table_len / s->cluster),
+             old = le64_get(s->header.size);
     int r;
 
     if (prealloc != PREALLOC_OFF)
-        return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", prealloc_name(prealloc));
+        return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s'",
+                       prealloc_name(prealloc));
     size = round_up(size, SECTOR);
     if (size < old)
         return err_set(err, ENOTSUP, "QED images cannot shrink");
     if (size > max)
-        return err_set(err, EFBIG, "A QED image with such clusters and tables has at most %" PRIu64 " bytes",
+        return err_set(err, EFBIG,
+                       "A QED image with such clusters and tables has at most %" PRIu64 " bytes",
                        max);
     le64_set(&s->header.size, size);
     r = qed_write_header(n);
@@ -684,7 +704,9 @@ static bool qed_check_use(QedCheck *c, uint64_t off, uint64_t count)
     return ok;
 }
 
-/* An entry that points to what cannot be there is dropped by a repair: the content is lost already. */
+/*
+ * An entry that points to what cannot be there is dropped by a repair: the content is lost already.
+ */
 static bool qed_check_bad(QedCheck *c)
 {
     if (c->fix)
@@ -794,7 +816,8 @@ static CO bool qed_open_for_writing(Node *n, OpenFlags flags, GError **err)
         return true;
     r = qed_check(n, &result, CHECK_FIX_ERRORS, NULL, err);
     if (r < 0)
-        return err_set_errno(err, r, "'%s' was not closed and could not be checked", node_filename(n));
+        return err_set_errno(err, r, "'%s' was not closed and could not be checked",
+                             node_filename(n));
     if (result.corruptions || result.check_errors)
         return err_set(err, EIO, "'%s' was not closed and is damaged: 'check' tells more",
                        node_filename(n));
@@ -821,7 +844,8 @@ static bool qed_has_zero_init(Node *n)
 
 static CO bool qed_create(const char *filename, json_t *opts, GError **err)
 {
-    uint64_t cluster = json_get_int(opts, "cluster_size", 64 * KiB), table = json_get_int(opts, "table_size", 4);
+    uint64_t cluster = json_get_int(opts, "cluster_size", 64 * KiB),
+             table = json_get_int(opts, "table_size", 4);
     uint64_t size = round_up((uint64_t)json_get_int(opts, "size", 0), SECTOR);
     const char *backing = json_get_str(opts, "backing_file", NULL);
     const char *format = json_get_str(opts, "backing_fmt", "");
@@ -832,10 +856,12 @@ static CO bool qed_create(const char *filename, json_t *opts, GError **err)
     if (!qed_check_cluster(cluster, table, err))
         return false;
     if (size > qed_size_max(cluster, table))
-        return err_set(err, EFBIG, "A QED image with such clusters and tables has at most %" PRIu64 " bytes",
+        return err_set(err, EFBIG,
+                       "A QED image with such clusters and tables has at most %" PRIu64 " bytes",
                        qed_size_max(cluster, table));
     if (backing && (strlen(backing) > QED_NAME_MAX || sizeof(h) + strlen(backing) > cluster))
-        return err_set(err, EINVAL, "The name of the backing file is longer than %d bytes", QED_NAME_MAX);
+        return err_set(err, EINVAL, "The name of the backing file is longer than %d bytes",
+                       QED_NAME_MAX);
     h.cluster = le32_of(cluster);
     h.table = le32_of(table);
     h.header = le32_of(1);

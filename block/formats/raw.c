@@ -30,12 +30,13 @@ static bool raw_window(const json_t *o, Edge *file, Raw *w, uint64_t *size, GErr
     w->offset = json_get_int(o, "offset", 0);
     w->has_size = json_has(o, "size");
     if (w->offset > have)
-        return err_set(err, EINVAL, "Offset %" PRIu64 " is past the end of '%s' (%" PRIu64 " bytes)",
-                       w->offset, node_filename(edge_node(file)), have);
+        return err_set(err, EINVAL,
+                       "Offset %" PRIu64 " is past the end of '%s' (%" PRIu64 " bytes)", w->offset,
+                       node_filename(edge_node(file)), have);
     *size = w->has_size ? (uint64_t)json_get_int(o, "size", 0) : have - w->offset;
     if (w->has_size && *size % 512)
-        return err_set(err, EINVAL, "The size of a window, %" PRIu64 " bytes, is not a multiple of 512",
-                       *size);
+        return err_set(err, EINVAL,
+                       "The size of a window, %" PRIu64 " bytes, is not a multiple of 512", *size);
     if (!size_add(w->offset, *size, &end) || end > have)
         return err_set(err, EINVAL, "The window of %" PRIu64 " bytes at %" PRIu64
                        " reaches past the end of '%s' (%" PRIu64 " bytes)",
@@ -105,9 +106,9 @@ static CO int raw_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 }
 
 /*
- * -EPERM if @n was probed and would look like another format with @buf (NULL: zeroes) written at @off.
- * Until @hold is released nobody else changes the first block, so two writes that are harmless each
- * by itself cannot both pass.
+ * -EPERM if @n was probed and would look like another format with @buf (NULL: zeroes) written at
+ * @off. Until @hold is released nobody else changes the first block, so two writes that are
+ * harmless each by itself cannot both pass.
  */
 static CO int raw_check_head(Node *n, RangeHold *hold, uint64_t off, uint64_t len, const Span *buf)
 {
@@ -182,7 +183,8 @@ static CO int raw_extent(Node *n, uint64_t off, uint64_t len, bool precise, Exte
     return 0;
 }
 
-static CO int raw_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len, ReqFlags flags)
+static CO int raw_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len,
+                       ReqFlags flags)
 {
     Raw *s = node_state(n);
 
@@ -221,7 +223,9 @@ static CO bool raw_measure(json_t *opts, Handle *source, MeasureResult *result, 
     return true;
 }
 
-/* Like a filter: what is asked of the window is asked of the file. A window needs its file whole. */
+/*
+ * Like a filter: what is asked of the window is asked of the file. A window needs its file whole.
+ */
 static void raw_child_access(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
                              unsigned *needs, unsigned *shares)
 {
@@ -249,7 +253,8 @@ static CO bool raw_create(const char *filename, json_t *opts, GError **err)
 static const char *const raw_strong_options[] = { "offset", "size", NULL };
 
 /* All of the file is content. */
-static CO bool raw_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint64_t *end, GError **err)
+static CO bool raw_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint64_t *end,
+                                GError **err)
 {
     *end = s->size;
     return true;

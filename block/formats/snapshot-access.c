@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * snapshot-access: shows the image below a copy-before-write node as it was when that was put on top.
- * What was copied comes from the target, all else from the image, which is not overwritten meanwhile.
+ * snapshot-access: shows the image below a copy-before-write node as it was when that was put on
+ * top. What was copied comes from the target, all else from the image, which is not overwritten
+ * meanwhile.
  */
 #include "block/filters/copy-before-write.h"
 #include <errno.h>

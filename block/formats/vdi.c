@@ -6,9 +6,9 @@
  *     map_off   map: a le32 per block of the disk, the block's number in the file, FREE or ZERO
  *     data_off  blocks
  *
- * The map is in memory while there is I/O, and what changes of it is written by flushes: first how many
- * blocks there are, and the data; then, when that is durable, the map. So a crash leaves blocks that nobody
- * refers to, never a reference to what is not there. See docs/spec/vdi.md.
+ * The map is in memory while there is I/O, and what changes of it is written by flushes: first how
+ * many blocks there are, and the data; then, when that is durable, the map. So a crash leaves
+ * blocks that nobody refers to, never a reference to what is not there. See docs/spec/vdi.md.
  */
 #include "block/formats/mapped.h"
 #include "gen/schema.h"
@@ -101,11 +101,14 @@ static bool vdi_check_kind(const VdiHeader *h, GError **err)
                        version >> 16, version & 0xffff);
     if (type == VDI_UNDO || type == VDI_DIFFERENCING || !is_null(h->uuid_link) ||
         !is_null(h->uuid_parent))
-        return err_set(err, ENOTSUP, "This VDI image is a difference to another one, which cannot be "
+        return err_set(err, ENOTSUP,
+                       "This VDI image is a difference to another one, which cannot be "
                        "read");
     if (type != VDI_DYNAMIC && type != VDI_STATIC)
-        return err_set(err, ENOTSUP, "VDI images of type %u cannot be read, only dynamic and static "
-                       "ones", type);
+        return err_set(err, ENOTSUP,
+                       "VDI images of type %u cannot be read, only dynamic and static "
+                       "ones",
+                       type);
     return true;
 }
 
@@ -115,22 +118,28 @@ static bool vdi_check_layout(const Vdi *s, uint64_t size, GError **err)
     uint64_t map_end = s->map_off + UINT64_C(4) * s->blocks;
 
     if (le32_get(h->sector_size) != SECTOR)
-        return err_set(err, ENOTSUP, "VDI images with sectors of %u bytes cannot be read, only of %d",
+        return err_set(err, ENOTSUP,
+                       "VDI images with sectors of %u bytes cannot be read, only of %d",
                        le32_get(h->sector_size), SECTOR);
     if (!is_power_of_2(s->block) || s->block < VDI_BLOCK_MIN || s->block > VDI_BLOCK_MAX ||
         le32_get(h->block_extra))
-        return err_set(err, ENOTSUP, "VDI images with blocks of %u and %u bytes cannot be read, only of "
-                       "a power of two between %d and %d", s->block, le32_get(h->block_extra),
-                       VDI_BLOCK_MIN, VDI_BLOCK_MAX);
+        return err_set(err, ENOTSUP,
+                       "VDI images with blocks of %u and %u bytes cannot be read, only of "
+                       "a power of two between %d and %d",
+                       s->block, le32_get(h->block_extra), VDI_BLOCK_MIN, VDI_BLOCK_MAX);
     if (s->blocks > VDI_BLOCKS_MAX)
         return err_set(err, EINVAL, "The VDI image has %u blocks, more than %d", s->blocks,
                        VDI_BLOCKS_MAX);
     if (size > (uint64_t)s->blocks * s->block)
-        return err_set(err, EINVAL, "The disk of the VDI image has %" PRIu64 " bytes, more than its %u "
-                       "blocks of %u", size, s->blocks, s->block);
+        return err_set(err, EINVAL,
+                       "The disk of the VDI image has %" PRIu64 " bytes, more than its %u "
+                       "blocks of %u",
+                       size, s->blocks, s->block);
     if (s->map_off % SECTOR || s->map_off < SECTOR || s->data_off % SECTOR || s->data_off < map_end)
-        return err_set(err, EINVAL, "The VDI image has its map of %u blocks at byte %u and its data at "
-                       "byte %u", s->blocks, s->map_off, s->data_off);
+        return err_set(err, EINVAL,
+                       "The VDI image has its map of %u blocks at byte %u and its data at "
+                       "byte %u",
+                       s->blocks, s->map_off, s->data_off);
     return true;
 }
 
@@ -243,7 +252,9 @@ static CO int vdi_extent(Node *n, uint64_t off, uint64_t len, bool precise, Exte
         e->flags = EXTENT_ZERO | EXTENT_ALLOCATED;
         return 0;
     }
-    /* A run that begins well ends well: the block that would be too far begins no run of its own. */
+    /*
+     * A run that begins well ends well: the block that would be too far begins no run of its own.
+     */
     if (entry >= s->blocks)
         return -EIO;
     e->len = MIN(e->len, (uint64_t)(s->blocks - entry) * s->block - off % s->block);
@@ -363,7 +374,8 @@ static CO int vdi_flush(Node *n)
         return r;
     from = round_down(s->dirty, SECTOR / 4);
     to = MIN(round_up(s->dirty_end, SECTOR / 4), s->blocks);
-    r = edge_pwrite_buf(file, s->map_off + UINT64_C(4) * from, s->map + from, (to - from) * UINT64_C(4));
+    r = edge_pwrite_buf(file, s->map_off + UINT64_C(4) * from, s->map + from,
+                        (to - from) * UINT64_C(4));
     if (r >= 0)
         s->dirty = s->dirty_end = 0;
     return r;
@@ -375,7 +387,8 @@ static CO bool vdi_inactivate(Node *n, GError **err)
 
     if (r >= 0)
         r = edge_flush(node_edge(n, ROLE_STORAGE));
-    return r >= 0 || err_set_errno(err, r, "The map of '%s' could not be written", node_filename(n));
+    return r >= 0 ||
+           err_set_errno(err, r, "The map of '%s' could not be written", node_filename(n));
 }
 
 /* ---- what is known -------------------------------------------------------------------------- */
@@ -434,7 +447,10 @@ static CO bool vdi_check_map(const Vdi *s, CheckResult *result, FILE *out, uint3
     return true;
 }
 
-/* Only the header's count can be mended for certain; a block that it should not count is lost space. */
+/*
+ * Only the header's count can be mended for certain; a block that it should not count is lost
+ * space.
+ */
 static CO int vdi_check(Node *n, CheckResult *result, CheckFix fix, FILE *out, GError **err)
 {
     Vdi *s = node_state(n);
@@ -517,7 +533,8 @@ static CO bool vdi_create(const char *filename, json_t *opts, GError **err)
     file = file_create(filename, opts, 0, err);
     if (!file)
         return false;
-    (void)prealloc_parse(json_get_str(json_get(opts, "#protocol"), "preallocation", "off"), &prealloc);
+    (void)prealloc_parse(json_get_str(json_get(opts, "#protocol"), "preallocation", "off"),
+                         &prealloc);
     end = le32_get(h.data_off) + (is_static ? (uint64_t)blocks * VDI_BLOCK : 0);
     if (!handle_resize(file, end, false, prealloc, err))
         return false;

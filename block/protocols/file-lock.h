@@ -29,8 +29,8 @@ bool file_lock_change(int fd, FileLock *held, unsigned needs, unsigned unshared,
 bool file_lock_copy(int fd, const FileLock *held, const char *name, GError **err);
 
 /*
- * Gives up all locks of the open file that @fd is. Closing alone does so too, but only when the kernel has
- * done with the last request, which may be after close(2) has returned.
+ * Gives up all locks of the open file that @fd is. Closing alone does so too, but only when the
+ * kernel has done with the last request, which may be after close(2) has returned.
  */
 void file_lock_drop(int fd);
 

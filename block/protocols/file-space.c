@@ -61,8 +61,8 @@ static ssize_t pwrite_zeroes(int fd, uint64_t len, uint64_t off)
 }
 
 /*
- * Nobody will read these zeroes soon, so they need not go through the page cache: that saves most of
- * the CPU time. What is not aligned, or what direct I/O refuses, goes through it all the same.
+ * Nobody will read these zeroes soon, so they need not go through the page cache: that saves most
+ * of the CPU time. What is not aligned, or what direct I/O refuses, goes through it all the same.
  */
 static int job_write_zeroes(void *arg)
 {
@@ -260,8 +260,8 @@ static int job_share(void *arg)
 }
 
 /*
- * False where sharing can be ruled out at once, which saves the way to the pool: a range of one byte
- * is refused as such only by those who could share others.
+ * False where sharing can be ruled out at once, which saves the way to the pool: a range of one
+ * byte is refused as such only by those who could share others.
  */
 static bool may_share(int from, int to)
 {

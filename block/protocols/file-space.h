@@ -15,8 +15,8 @@ CO bool file_space_resize(int fd, const char *name, uint64_t old, uint64_t size,
 CO bool file_space_create(const char *filename, json_t *opts, GError **err);
 
 /*
- * copy_file_range of exactly @len bytes in the pool; -ENOTSUP if these files cannot. @share: the files
- * share the space afterwards (FICLONERANGE); -EINVAL if just this range cannot be shared.
+ * copy_file_range of exactly @len bytes in the pool; -ENOTSUP if these files cannot. @share: the
+ * files share the space afterwards (FICLONERANGE); -EINVAL if just this range cannot be shared.
  */
 CO int file_space_copy(int from, uint64_t from_off, int to, uint64_t to_off, uint64_t len,
                        bool share);

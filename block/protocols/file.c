@@ -73,8 +73,10 @@ static int file_open_fd(const char *name, int flags, bool want_device, struct st
         int e = errno;
 
         if (e == EINVAL && flags & O_DIRECT)
-            err_set_errno(err, e, "Could not open '%s': its file system does not know O_DIRECT, which "
-                          "cache modes none and directsync need", name);
+            err_set_errno(err, e,
+                          "Could not open '%s': its file system does not know O_DIRECT, which "
+                          "cache modes none and directsync need",
+                          name);
         else
             err_set_errno(err, e, "Could not open '%s'", name);
         return -e;
@@ -308,9 +310,9 @@ static int file_open_by_name(const File *s, const char *name, int flags)
 }
 
 /*
- * A descriptor of the open file with other @flags, or -1 with errno. If the present one allows all of
- * them it is duplicated, which also works where nothing can be opened: in a sandbox. Both then share
- * locks.
+ * A descriptor of the open file with other @flags, or -1 with errno. If the present one allows all
+ * of them it is duplicated, which also works where nothing can be opened: in a sandbox. Both then
+ * share locks.
  */
 static int file_fd_again(const File *s, const char *name, int flags, bool *is_duplicate)
 {
@@ -367,8 +369,10 @@ static bool file_open_again(Node *n, const json_t *o, OpenFlags flags, Reconfigu
     c->fd = file_fd_again(s, json_get_str(o, "filename", ""), file_open_flags(flags),
                           &c->is_duplicate);
     if (c->fd < 0 && errno == EINVAL && flags & OPEN_DIRECT)
-        return err_set_errno(err, errno, "The file system of '%s' does not know O_DIRECT, which cache "
-                             "modes none and directsync need", node_filename(n));
+        return err_set_errno(err, errno,
+                             "The file system of '%s' does not know O_DIRECT, which cache "
+                             "modes none and directsync need",
+                             node_filename(n));
     if (c->fd < 0)
         return err_set_errno(err, errno, "Could not open '%s' again", node_filename(n));
     if (!s->locking || file_lock_copy(c->fd, &s->lock, node_filename(n), err))
@@ -378,8 +382,8 @@ static bool file_open_again(Node *n, const json_t *o, OpenFlags flags, Reconfigu
 }
 
 /*
- * A descriptor that can write serves at once, since parents may have to write when they prepare; one
- * that cannot, only when all is settled.
+ * A descriptor that can write serves at once, since parents may have to write when they prepare;
+ * one that cannot, only when all is settled.
  */
 static CO bool file_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags, void **change,
                                         GError **err)
@@ -547,7 +551,9 @@ static int file_zero_past_end(File *s, uint64_t off, uint64_t end)
     return ftruncate(s->fd, end) < 0 ? -errno : 0;
 }
 
-/* What ZERO_RANGE does, for file systems without it (tmpfs): a hole, and then space for it again. */
+/*
+ * What ZERO_RANGE does, for file systems without it (tmpfs): a hole, and then space for it again.
+ */
 static CO int file_zero_anew(File *s, uint64_t off, uint64_t len)
 {
     int r = file_fallocate(s, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
@@ -625,7 +631,8 @@ static CO int file_extent(Node *n, uint64_t off, uint64_t len, bool precise, Ext
     return 0;
 }
 
-static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len, ReqFlags flags)
+static CO int file_copy(Node *n, uint64_t off, Node *src, uint64_t src_off, uint64_t len,
+                        ReqFlags flags)
 {
     File *s = node_state(n), *from;
     bool grows = off + len > node_size(n);

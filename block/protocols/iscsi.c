@@ -35,7 +35,8 @@ static void iscsi_limits(Node *n)
     l->zero_alignment = s->is.block_len;
     l->max_zero = s->is.max_same ? s->is.max_same : (uint64_t)UINT16_MAX * s->is.block_len;
     l->discard_alignment = MAX(s->is.unmap_align, s->is.block_len);
-    l->max_discard = s->is.max_unmap ? s->is.max_unmap : UINT32_MAX / s->is.block_len * s->is.block_len;
+    l->max_discard =
+        s->is.max_unmap ? s->is.max_unmap : UINT32_MAX / s->is.block_len * s->is.block_len;
     if (l->discard_alignment & (l->discard_alignment - 1))
         l->discard_alignment = s->is.block_len;
     l->max_transfer = MAX(round_down(l->max_transfer, s->is.block_len), s->is.block_len);
@@ -156,7 +157,8 @@ static CO int iscsi_extent(Node *n, uint64_t off, uint64_t len, bool precise, Ex
     Iscsi *s = node_state(n);
     uint64_t first = round_down(off, s->is.block_len), run = 0;
     bool mapped = true;
-    int r = s->is.is_thin && !s->no_status ? s->module->status(s->lun, first, &run, &mapped) : -ENOTSUP;
+    int r =
+        s->is.is_thin && !s->no_status ? s->module->status(s->lun, first, &run, &mapped) : -ENOTSUP;
 
     *e = (Extent){
         .len = len,

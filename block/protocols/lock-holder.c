@@ -35,7 +35,8 @@ static bool text_has_lock(const char *text, unsigned long long inode, int byte)
 }
 
 /* True if descriptor @name of process @pid has @byte of the file that @file tells of locked. */
-static bool fd_has_lock(const char *pid, int fds, const char *name, const struct stat *file, int byte)
+static bool fd_has_lock(const char *pid, int fds, const char *name, const struct stat *file,
+                        int byte)
 {
     g_autofree char *path = g_strdup_printf("/proc/%s/fdinfo/%s", pid, name), *text = NULL;
     struct stat st;

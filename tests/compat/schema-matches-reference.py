@@ -39,7 +39,7 @@ ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptions
 LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server', 'BlockdevOptionsSsh.server',
             'BlkdebugSetStateOptions.new_state'}
 # Drivers whose files blockdev-create cannot make yet; qemu-img can, by their names.
-NOT_CREATED = {'ssh'}
+NOT_CREATED = {'nfs', 'ssh'}
 # Drivers of ours alone; what their options are called.
 DRIVERS_ADDED = {'bzip2', 'gzip', 'tar', 'unpack', 'xz', 'zstd'}
 DRIVERS_OPTIONS = {'BlockdevOptionsCompressed', 'BlockdevOptionsArchive'}

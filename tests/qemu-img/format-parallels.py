@@ -6,12 +6,13 @@ import json
 import os
 import pathlib
 import struct
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, IO, REFERENCE, case, img, io, main, run
 from damage import changed, made, refused, unreadable
-from this_run import MAY_ABORT
+from this_run import MAY_ABORT, WATCHED
 
 MIB = 1 << 20
 VERSION, TRACKS, ENTRIES, SECTORS, IN_USE, DATA_OFF, EXT_OFF, TABLE = 16, 28, 32, 36, 44, 48, 56, 64
@@ -173,6 +174,40 @@ def bitmaps_that_lie():
         img('info', 'x')
         done = run(IO, '-r', '-c', 'read 0 512', 'x', code=1)
         assert 'Could not read bitmap' in done.stderr, done.stderr
+
+
+def peak_of_reading(count, all_set=True):
+    """
+    Reads an image of 128 GiB with that many bitmaps, all set, or made of the cluster that has the
+    extension again and again: KiB of memory, what is said.
+    """
+    sectors, cluster = 1 << 28, 2048
+    img('create', '-q', '-f', 'parallels', 'x', str(sectors * 512))
+    start = -(-os.path.getsize('x') // MIB)
+    table = struct.pack('<Q', 1 if all_set else start * cluster) * (sectors // 8 // MIB)
+    bitmaps = [(BITMAP, 0, struct.pack('<QQQII', sectors, i, 0, 1, len(table) // 8) + table, None) for i in range(count)]
+    with open('x', 'r+b') as f:
+        f.seek(start * MIB)
+        f.write(extension(*bitmaps))
+        f.seek(EXT_OFF)
+        f.write(struct.pack('<Q', start * cluster))
+    p = subprocess.Popen([IO, '-r', '-c', 'read 0 512', 'x'], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    said = p.stderr.read()
+    return os.wait4(p.pid, 0)[2].ru_maxrss, said
+
+
+@case
+def bitmaps_take_bounded_memory():
+    """However much a small file claims."""
+    none, said = peak_of_reading(0)
+    assert not said, said
+    some, said = peak_of_reading(250)
+    assert not said, said
+    many, said = peak_of_reading(260)
+    assert 'bitmaps of the image are too large' in said, said
+    again, said = peak_of_reading(250, all_set=False)
+    assert 'Could not read bitmap' in said, said
+    assert WATCHED or max(some, many, again) < none + 64 * 1024, f'{some}, {many}, {again} KiB, {none} without'
 
 
 @case

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """VMDK images that are damaged, cut off, or name files that they should not; kinds that only VMware writes."""
+import json
 import os
 import pathlib
 import struct
@@ -94,7 +95,7 @@ def memory_is_bounded_by_the_file():
 @case
 def descriptors_without_usable_extents():
     write('flat', bytes(131072))
-    for lines in ([], ['rw 256 FLAT "flat" 0'], ['RW 0 FLAT "flat" 0'], ['RW -1 FLAT "flat" 0'], ['RW 256 FLAT flat 0'],
+    for lines in ([], ['rw 256 FLAT "flat" 0'], ['RW 0 FLAT "flat" 0'] * 2, ['RW -1 FLAT "flat" 0'], ['RW 256 FLAT flat 0'],
                   ['RW 256 FLAT "" 0'], ['RW 256 FLAT "flat"'], ['RW 256 flat "flat" 0'], ['RW 256 FLAT "flat" -1'],
                   ['NOACCESS 256 FLAT "flat" 0'], ['RW 256 VMFSRAW "flat"'], ['RW 256 FLAT'], ['RW 256'], ['RW '],
                   ['RW 9223372036854775807 FLAT "flat" 0'], ['RW 18014398509481983 FLAT "flat" 0'],
@@ -109,6 +110,23 @@ def descriptors_without_usable_extents():
     refused('vmdk', descriptor(good, parent='parentCID=q'))
     write('x', descriptor(good))
     img('convert', '-O', 'raw', 'x', 'out')
+
+
+@case
+def disks_of_no_bytes():
+    """The reference makes them, and cannot open them."""
+    write('empty', b'')
+    for subformat in ('monolithicSparse', 'monolithicFlat', 'twoGbMaxExtentSparse', 'twoGbMaxExtentFlat',
+                      'streamOptimized'):
+        for make in ('create', 'x', '0'), ('convert', 'empty', 'x'):
+            img(*make[:1], '-f' if make[0] == 'create' else '-O', 'vmdk', '-o', f'subformat={subformat}', *make[1:])
+            told = json.loads(img('info', '--output=json', 'x').stdout)
+            assert (told['virtual-size'], told['format-specific']['data']['create-type']) == (0, subformat), told
+            img('check', 'x')
+            assert img('map', '--output=json', 'x').stdout == img('map', '--output=json', '-f', 'raw', 'empty').stdout
+            run(IO, '-c', 'write 0 512', 'x', code=1)
+            img('convert', '-O', 'raw', 'x', 'out')
+            assert os.path.getsize('out') == 0
 
 
 @case

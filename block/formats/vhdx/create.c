@@ -4,7 +4,11 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { ITEMS = 5, VALUES_AT = VHDX_TABLE, HEAD_ROOM = 4 /* MiB between the metadata and the first block */ };
+enum {
+    ITEMS = 5,
+    VALUES_AT = VHDX_TABLE,
+    HEAD_ROOM = 4,       /* MiB between the metadata and the first block */
+};
 
 typedef struct {
     uint64_t size, block, blocks, log_len, bat_entries, bat_len;
@@ -14,7 +18,10 @@ typedef struct {
 
 static uint64_t block_default(uint64_t size)
 {
-    return size > 32 * TiB ? 64 * MiB : size > 100 * GiB ? 32 * MiB : size > GiB ? 16 * MiB : 8 * MiB;
+    return size > 32 * TiB    ? 64 * MiB
+           : size > 100 * GiB ? 32 * MiB
+           : size > GiB       ? 16 * MiB
+                              : 8 * MiB;
 }
 
 static bool options_read(const json_t *opts, Create *c, GError **err)
@@ -24,7 +31,8 @@ static bool options_read(const json_t *opts, Create *c, GError **err)
 
     c->size = round_up((uint64_t)json_get_int(opts, "size", 0), 512);
     if (c->size > VHDX_SIZE_MAX)
-        return err_set(err, EINVAL, "A VHDX image has at most 64 TiB, not %" PRIu64 " bytes", c->size);
+        return err_set(err, EINVAL, "A VHDX image has at most 64 TiB, not %" PRIu64 " bytes",
+                       c->size);
     if (log > UINT32_MAX || !log)
         return err_set(err, EINVAL, "Option 'log_size' must be from 1M to less than 4G");
     c->log_len = round_up(log, VHDX_UNIT);
@@ -70,7 +78,8 @@ static CO int bat_write(Handle *h, const Create *c)
     if (!c->fixed && !c->zero_state)
         return 0;
     for (uint64_t b = 0; b < c->blocks; b++)
-        bat[b + b / ratio] = le64_of(c->fixed ? (c->data_at + b * c->block) | VHDX_PRESENT : VHDX_ZERO);
+        bat[b + b / ratio] =
+            le64_of(c->fixed ? (c->data_at + b * c->block) | VHDX_PRESENT : VHDX_ZERO);
     return put(h, c->bat_at, bat, len);
 }
 
@@ -81,8 +90,10 @@ static void item_add(VhdxItems *t, uint8_t *values, uint32_t *at, const char *id
 {
     uint32_t i = le16_get(t->count);
 
-    t->items[i] = (VhdxItem){ .id = vhdx_guid_of(id), .at = le32_of(VALUES_AT + *at), .len = le32_of(len),
-                              .flags = le32_of(flags) };
+    t->items[i] = (VhdxItem){ .id = vhdx_guid_of(id),
+                             .at = le32_of(VALUES_AT + *at),
+                             .len = le32_of(len),
+                             .flags = le32_of(flags) };
     le16_set(&t->count, (uint16_t)(i + 1));
     memcpy(values + *at, value, len);
     *at += len;
@@ -100,7 +111,8 @@ static CO int metadata_write(Handle *h, const Create *c)
     int r;
 
     memcpy(t->magic, "metadata", 8);
-    item_add(t, values, &at, VHDX_ITEM_PARAMETERS, VHDX_ITEM_REQUIRED, parameters, sizeof(parameters));
+    item_add(t, values, &at, VHDX_ITEM_PARAMETERS, VHDX_ITEM_REQUIRED, parameters,
+             sizeof(parameters));
     item_add(t, values, &at, VHDX_ITEM_SIZE, disk, &size, sizeof(size));
     item_add(t, values, &at, VHDX_ITEM_PAGE_83, disk, &page, sizeof(page));
     item_add(t, values, &at, VHDX_ITEM_LOGICAL, disk, &sector, sizeof(sector));
@@ -147,7 +159,9 @@ static CO int headers_write(Handle *h, const Create *c)
     return r;
 }
 
-/* The signature, and the program's name in UTF-16. Last, so that what is not finished is no image. */
+/*
+ * The signature, and the program's name in UTF-16. Last, so that what is not finished is no image.
+ */
 static CO int signature_write(Handle *h)
 {
     static const char creator[] = "Ferry";

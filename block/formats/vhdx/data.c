@@ -30,7 +30,8 @@ static bool range_hits(VhdxRange r, uint64_t at, uint64_t len)
 }
 
 /* True if the @len bytes at @at overlap no header or table, which writes would destroy. */
-static bool place_check(const Vhdx *v, const char *what, uint64_t b, uint64_t at, uint64_t len, GError **err)
+static bool place_check(const Vhdx *v, const char *what, uint64_t b, uint64_t at, uint64_t len,
+                        GError **err)
 {
     if (at > INT64_MAX - len)
         return err_set(err, EINVAL, "%s %" PRIu64 " is at an impossible place", what, b);
@@ -58,7 +59,8 @@ static bool bat_check(const Vhdx *v, GError **err)
         VhdxState state = block_state(v, b, &at);
 
         if ((state == VHDX_PARTIAL && !v->has_parent) || state == 4)
-            return err_set(err, EINVAL, "Block %" PRIu64 " is in a state that it cannot be in, %d", b, state);
+            return err_set(err, EINVAL, "Block %" PRIu64 " is in a state that it cannot be in, %d",
+                           b, state);
         if ((state == VHDX_PRESENT || state == VHDX_PARTIAL) &&
             !place_check(v, "Block", b, at, v->block, err))
             return false;
@@ -195,7 +197,8 @@ CO int vhdx_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
     int r = v->writes_told ? 0 : tell_writes(v);
 
     while (buf.len && r == 0) {
-        uint64_t b = off / v->block, within = off % v->block, len = MIN(buf.len, v->block - within), at;
+        uint64_t b = off / v->block, within = off % v->block, len = MIN(buf.len, v->block - within),
+                 at;
         Span part = span_slice(buf, 0, len);
 
         r = block_state(v, b, &at) == VHDX_PRESENT ? edge_pwrite(v->file, at + within, part, 0)

@@ -17,7 +17,10 @@ static bool has_log(const Vhdx *v)
     return !vhdx_guid_is_zero(&v->header.log);
 }
 
-/* What was not finished when the image was in use last is done now, which takes permission to write. */
+/*
+ * What was not finished when the image was in use last is done now, which takes permission to
+ * write.
+ */
 static CO bool log_open(Vhdx *v, OpenFlags flags, GError **err)
 {
     if (!has_log(v) || flags & OPEN_NO_IO)
@@ -26,7 +29,8 @@ static CO bool log_open(Vhdx *v, OpenFlags flags, GError **err)
         v->was_replayed = vhdx_log_replay(v, err);
         return v->was_replayed;
     }
-    err_set(err, EPERM, "The image was not closed cleanly: its log has to be replayed, which cannot be "
+    err_set(err, EPERM,
+            "The image was not closed cleanly: its log has to be replayed, which cannot be "
             "done read-only");
     return err_line(err, "To replay the log, run:\nqemu-img check -r all '%s'",
                     node_filename(edge_node(v->file)));
@@ -93,7 +97,8 @@ static CO bool vhdx_inactivate(Node *n, GError **err)
 
     if (r == 0)
         r = vhdx_log_close(v);
-    return r >= 0 || err_set_errno(err, r, "Not all of the table of '%s' could be written", node_filename(n));
+    return r >= 0 ||
+           err_set_errno(err, r, "Not all of the table of '%s' could be written", node_filename(n));
 }
 
 static CO bool vhdx_activate(Node *n, GError **err)

@@ -18,7 +18,8 @@ VhdxGuid vhdx_guid_of(const char *text)
     for (size_t i = 0; i < sizeof(guid_places); i++) {
         while (*text == '-')
             text++;
-        g.b[guid_places[i]] = (uint8_t)(g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]));
+        g.b[guid_places[i]] =
+            (uint8_t)(g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]));
         text += 2;
     }
     return g;
@@ -91,7 +92,8 @@ CO bool vhdx_header_load(Vhdx *v, GError **err)
     v->current = !valid[0] || (valid[1] && le64_get(h[1].sequence) > le64_get(h[0].sequence));
     v->header = h[v->current];
     if (le16_get(v->header.version) != 1 || le16_get(v->header.log_version))
-        return err_set(err, ENOTSUP, "Version %d of the format, with version %d of the log, is unknown",
+        return err_set(err, ENOTSUP,
+                       "Version %d of the format, with version %d of the log, is unknown",
                        le16_get(v->header.version), le16_get(v->header.log_version));
     v->log = (VhdxRange){ le64_get(v->header.log_at), le32_get(v->header.log_len) };
     if (v->log.at < VHDX_UNIT || v->log.at % VHDX_UNIT || !v->log.len || v->log.len % VHDX_UNIT ||
@@ -149,8 +151,9 @@ static bool region_set(Vhdx *v, const VhdxRegion *r, VhdxRange *to, GError **err
 
     if (range.at < VHDX_UNIT || range.at % VHDX_UNIT || !range.len || range.len % VHDX_UNIT ||
         range.at > size || range.len > size - range.at)
-        return err_set(err, EINVAL, "A region of %" PRIu64 " bytes at %" PRIu64 " is not in the file",
-                       range.len, range.at);
+        return err_set(err, EINVAL,
+                       "A region of %" PRIu64 " bytes at %" PRIu64 " is not in the file", range.len,
+                       range.at);
     if (to->len)
         return err_set(err, EINVAL, "A region is there twice");
     *to = range;
@@ -169,7 +172,8 @@ CO bool vhdx_regions_load(Vhdx *v, GError **err)
                         : vhdx_guid_is(&r->id, VHDX_REGION_METADATA) ? &v->metadata : NULL;
 
         if (!to && le32_get(r->required) & 1)
-            return err_set(err, ENOTSUP, "There is a region of an unknown kind that must be understood");
+            return err_set(err, ENOTSUP,
+                           "There is a region of an unknown kind that must be understood");
         if (to && !region_set(v, r, to, err))
             return false;
     }
@@ -195,7 +199,8 @@ static CO bool item_read(Vhdx *v, const VhdxItem *i, void *to, uint32_t len, GEr
     uint64_t at = le32_get(i->at);
     int r;
 
-    if (le32_get(i->len) != len || at < VHDX_TABLE || at > v->metadata.len || len > v->metadata.len - at)
+    if (le32_get(i->len) != len || at < VHDX_TABLE || at > v->metadata.len ||
+        len > v->metadata.len - at)
         return err_set(err, EINVAL, "An item of the metadata, %" PRIu32 " bytes at %" PRIu64
                        ", is not where it may be", le32_get(i->len), at);
     r = edge_pread_buf(v->file, v->metadata.at + at, to, len);
@@ -238,7 +243,8 @@ static CO bool item_load(Vhdx *v, const VhdxItem *i, Found *f, GError **err)
         f->logical = true;
     } else if (vhdx_guid_is(&i->id, VHDX_ITEM_PARENT)) {
         f->locator = i;
-    } else if (le32_get(i->flags) & VHDX_ITEM_REQUIRED && !vhdx_guid_is(&i->id, VHDX_ITEM_PAGE_83) &&
+    } else if (le32_get(i->flags) & VHDX_ITEM_REQUIRED &&
+               !vhdx_guid_is(&i->id, VHDX_ITEM_PAGE_83) &&
                !vhdx_guid_is(&i->id, VHDX_ITEM_PHYSICAL)) {
         return err_set(err, ENOTSUP, "There is an item of metadata of an unknown kind that must be "
                        "understood");
@@ -249,15 +255,20 @@ static CO bool item_load(Vhdx *v, const VhdxItem *i, Found *f, GError **err)
 static bool metadata_check(Vhdx *v, const Found *f, GError **err)
 {
     if (!f->parameters || !f->size || !f->logical)
-        return err_set(err, EINVAL, "The metadata lack the size of the disk, of blocks or of sectors");
+        return err_set(err, EINVAL,
+                       "The metadata lack the size of the disk, of blocks or of sectors");
     if (!is_power_of_2(v->block) || v->block < VHDX_BLOCK_MIN || v->block > VHDX_BLOCK_MAX)
-        return err_set(err, EINVAL, "Blocks of %" PRIu64 " bytes cannot be: 1 to 256 MiB can, in powers of 2",
+        return err_set(err, EINVAL,
+                       "Blocks of %" PRIu64 " bytes cannot be: 1 to 256 MiB can, in powers of 2",
                        v->block);
     if (v->logical != 512 && v->logical != 4096)
-        return err_set(err, EINVAL, "Sectors of %" PRIu32 " bytes cannot be: 512 and 4096 can", v->logical);
+        return err_set(err, EINVAL, "Sectors of %" PRIu32 " bytes cannot be: 512 and 4096 can",
+                       v->logical);
     if (v->size > VHDX_SIZE_MAX || v->size % v->logical)
-        return err_set(err, EINVAL, "A disk of %" PRIu64 " bytes cannot be: at most 64 TiB can, in whole "
-                       "sectors", v->size);
+        return err_set(err, EINVAL,
+                       "A disk of %" PRIu64 " bytes cannot be: at most 64 TiB can, in whole "
+                       "sectors",
+                       v->size);
     v->has_parent = f->flags & VHDX_HAS_PARENT;
     v->keeps_blocks = !v->has_parent && f->flags & VHDX_KEEPS_BLOCKS;
     v->ratio = vhdx_ratio(v->block, v->logical);
@@ -265,7 +276,8 @@ static bool metadata_check(Vhdx *v, const Found *f, GError **err)
     v->bat_entries = v->has_parent ? div_round_up(v->blocks, v->ratio) * (v->ratio + 1)
                                    : vhdx_entries(v->blocks, v->ratio);
     if (v->bat_entries > v->bat_range.len / sizeof(le64))
-        return err_set(err, EINVAL, "The BAT of %" PRIu64 " bytes is too small for %" PRIu64 " blocks",
+        return err_set(err, EINVAL,
+                       "The BAT of %" PRIu64 " bytes is too small for %" PRIu64 " blocks",
                        v->bat_range.len, v->blocks);
     return true;
 }

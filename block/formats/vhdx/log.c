@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The log: a ring of entries. An entry is a header and descriptors in whole sectors of 4 KiB, then a sector of
- * data for each descriptor of data.
+ * The log: a ring of entries. An entry is a header and descriptors in whole sectors of 4 KiB, then
+ * a sector of data for each descriptor of data.
  *
- * Writing: each entry stands for itself. The next one is written when what the last one says is durable in its
- * place, and after it, so that at any moment one of both is whole. Sequence numbers have gaps, which
- * keeps readers from taking the two for one sequence.
+ * Writing: each entry stands for itself. The next one is written when what the last one says is
+ * durable in its place, and after it, so that at any moment one of both is whole. Sequence numbers
+ * have gaps, which keeps readers from taking the two for one sequence.
  *
  * Reading: entries of others may build on each other.
  */
@@ -43,7 +43,8 @@ typedef struct {
 } DataSector;
 
 enum { IN_FIRST = (VHDX_SECTOR - sizeof(EntryHeader)) / sizeof(Descriptor), GAP = 2 };
-G_STATIC_ASSERT(sizeof(EntryHeader) == 64 && sizeof(Descriptor) == 32 && sizeof(DataSector) == VHDX_SECTOR);
+G_STATIC_ASSERT(sizeof(EntryHeader) == 64 && sizeof(Descriptor) == 32 &&
+                sizeof(DataSector) == VHDX_SECTOR);
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
@@ -93,7 +94,8 @@ static bool entry_is_whole(const uint8_t *entry)
         if (!memcmp(d->magic, "zero", 4))
             continue;
         if (memcmp(d->magic, "desc", 4) || sector++ >= end || memcmp(s->magic, "data", 4) ||
-            le32_get(s->sequence_high) != sequence >> 32 || le32_get(s->sequence_low) != (uint32_t)sequence)
+            le32_get(s->sequence_high) != sequence >> 32 ||
+            le32_get(s->sequence_low) != (uint32_t)sequence)
             return false;
     }
     return true;
@@ -126,8 +128,8 @@ typedef struct {
 } Sequence;
 
 /*
- * The sequence that begins at @at, or the rest of it from where its last entry says. *@next: where to look
- * for another one.
+ * The sequence that begins at @at, or the rest of it from where its last entry says. *@next: where
+ * to look for another one.
  */
 static CO int sequence_find(Vhdx *v, uint64_t at, Sequence *s, uint64_t *next)
 {
@@ -208,10 +210,12 @@ static CO bool entry_replay(Vhdx *v, const uint8_t *entry, GError **err)
     int r = 0;
 
     if (edge_size(v->file) < le64_get(e->flushed_end))
-        return err_set(err, EINVAL, "The file is shorter than the log says, %" PRIu64 " bytes: it was cut off",
+        return err_set(err, EINVAL,
+                       "The file is shorter than the log says, %" PRIu64 " bytes: it was cut off",
                        le64_get(e->flushed_end));
     if (end > 2 * VHDX_SIZE_MAX)
-        return err_set(err, EINVAL, "The log says that the file has to be %" PRIu64 " bytes long", end);
+        return err_set(err, EINVAL, "The log says that the file has to be %" PRIu64 " bytes long",
+                       end);
     if (edge_size(v->file) < end && !edge_resize(v->file, end, false, PREALLOC_OFF, 0, err))
         return false;
     for (uint32_t i = 0; i < le32_get(e->count) && r == 0; i++) {
@@ -238,7 +242,8 @@ CO bool vhdx_log_replay(Vhdx *v, GError **err)
     if (r < 0)
         return err_set_errno(err, r, "Could not read the log");
     if (!s.head_sequence)
-        return err_set(err, EINVAL, "The image was not closed cleanly, and its log has no valid entry");
+        return err_set(err, EINVAL,
+                       "The image was not closed cleanly, and its log has no valid entry");
     for (uint64_t i = 0; i < s.entries; i++) {
         g_autofree uint8_t *entry = NULL;
 
@@ -327,7 +332,10 @@ static CO int log_announce(Vhdx *v)
     return r;
 }
 
-/* Up to IN_FIRST changed sectors from sector *@from on; they count as written. Two such entries fit the log. */
+/*
+ * Up to IN_FIRST changed sectors from sector *@from on; they count as written. Two such entries fit
+ * the log.
+ */
 static uint32_t sectors_take(Vhdx *v, uint64_t *from, Sector *sectors)
 {
     uint64_t all = round_up(v->bat_entries * sizeof(le64), VHDX_SECTOR) / VHDX_SECTOR;
@@ -343,8 +351,8 @@ static uint32_t sectors_take(Vhdx *v, uint64_t *from, Sector *sectors)
 }
 
 /*
- * Data, and what the last entry of the log says, are durable after the first flush; then a new entry may be
- * written, and after that the BAT.
+ * Data, and what the last entry of the log says, are durable after the first flush; then a new
+ * entry may be written, and after that the BAT.
  */
 static CO int sectors_write(Vhdx *v, const Sector *sectors, uint32_t n)
 {

@@ -10,8 +10,9 @@
  *             metadata: size of the disk and of blocks
  *             blocks
  *
- * Changed entries of the BAT stay in memory until the next flush. Then data become durable; then the sectors
- * of the BAT, in the log; after that they are written to their place. See docs/spec/vhdx.md.
+ * Changed entries of the BAT stay in memory until the next flush. Then data become durable; then
+ * the sectors of the BAT, in the log; after that they are written to their place. See
+ * docs/spec/vhdx.md.
  */
 #ifndef BLOCK_FORMATS_VHDX_H
 #define BLOCK_FORMATS_VHDX_H

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Content identifiers: an image gets another one when it is written for the first time after opening, and
- * an overlay remembers that of its backing file. So it is found out if that was written behind its back.
+ * Content identifiers: an image gets another one when it is written for the first time after
+ * opening, and an overlay remembers that of its backing file. So it is found out if that was
+ * written behind its back.
  */
 #include "block/formats/vmdk/vmdk.h"
 #include <stdio.h>
 
 /*
- * As many digits as before: the text keeps its length, so that a power cut finds the old number or the
- * new one.
+ * As many digits as before: the text keeps its length, so that a power cut finds the old number or
+ * the new one.
  */
 static void digits_make(const VmdkDescriptor *d, char *digits)
 {
@@ -40,7 +41,8 @@ CO int vmdk_cid_renew(Vmdk *v)
         cid = digits_value(digits, d->cid_len);
     } while (cid == d->cid || cid >= 0xfffffffe);
     v->cid_renewed = true;
-    r = edge_pwrite_buf(node_edge(v->node, ROLE_STORAGE), v->desc_at + d->cid_at, digits, d->cid_len);
+    r = edge_pwrite_buf(node_edge(v->node, ROLE_STORAGE), v->desc_at + d->cid_at, digits,
+                        d->cid_len);
     if (r < 0) {
         v->cid_renewed = false;
         return r;
@@ -59,10 +61,12 @@ int vmdk_parent_check(Vmdk *v)
     backing = node_skip_filters(backing);
     v->parent_checked = true;
     v->parent_is_right = v->desc && node_driver(backing) == node_driver(v->node) &&
-                         vmdk_of(backing)->desc && vmdk_of(backing)->desc->cid == v->desc->parent_cid;
+                         vmdk_of(backing)->desc &&
+                         vmdk_of(backing)->desc->cid == v->desc->parent_cid;
     if (v->parent_is_right)
         return 0;
-    block_warn("'%s' is not what it was when '%s' was made on top of it: what lies there cannot be read",
-               node_filename(backing), node_filename(v->node));
+    block_warn(
+        "'%s' is not what it was when '%s' was made on top of it: what lies there cannot be read",
+        node_filename(backing), node_filename(v->node));
     return -EINVAL;
 }

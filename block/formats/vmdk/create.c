@@ -45,7 +45,8 @@ typedef struct {
 /* ---- options -------------------------------------------------------------------------------- */
 
 /* A value that goes into the descriptor in quotes. */
-static bool text_option(const json_t *opts, const char *name, const char *def, const char **out, GError **err)
+static bool text_option(const json_t *opts, const char *name, const char *def, const char **out,
+                        GError **err)
 {
     *out = json_get_str(opts, name, def);
     if (strpbrk(*out, "\"\n\r"))
@@ -60,8 +61,11 @@ static bool subformat_option(const json_t *opts, Create *c, GError **err)
     for (size_t i = 0; i < G_N_ELEMENTS(subformats); i++)
         if (!strcmp(subformats[i].name, name))
             c->sub = &subformats[i];
-    return c->sub || err_set(err, EINVAL, "There is no subformat '%s': it is one of monolithicSparse, "
-                             "monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat, streamOptimized", name);
+    return c->sub ||
+           err_set(err, EINVAL,
+                   "There is no subformat '%s': it is one of monolithicSparse, "
+                   "monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat, streamOptimized",
+                   name);
 }
 
 static bool adapter_option(const json_t *opts, Create *c, GError **err)
@@ -72,7 +76,8 @@ static bool adapter_option(const json_t *opts, Create *c, GError **err)
     for (size_t i = 0; i < G_N_ELEMENTS(adapters); i++)
         if (!strcmp(adapters[i], c->adapter))
             return true;
-    return err_set(err, EINVAL, "There is no adapter type '%s': it is one of ide, buslogic, lsilogic, legacyESX",
+    return err_set(err, EINVAL,
+                   "There is no adapter type '%s': it is one of ide, buslogic, lsilogic, legacyESX",
                    c->adapter);
 }
 
@@ -93,7 +98,8 @@ static bool size_option(const json_t *opts, Create *c, GError **err)
     c->size = round_up((uint64_t)json_get_int(opts, "size", 0), VMDK_SECTOR);
     /* Entries of grain tables have 32 bits and count sectors. */
     if (!c->sub->flat && !c->sub->split && c->size / VMDK_SECTOR > UINT32_MAX)
-        return err_set(err, EFBIG, "A sparse extent has at most 2 TiB, not %" PRIu64 " bytes", c->size);
+        return err_set(err, EFBIG, "A sparse extent has at most 2 TiB, not %" PRIu64 " bytes",
+                       c->size);
     return true;
 }
 
@@ -101,15 +107,18 @@ static bool options_read(const json_t *opts, Create *c, GError **err)
 {
     c->zeroed = json_get_bool(opts, "zeroed_grain", false);
     c->parent = json_get_str(opts, "backing_file", NULL);
-    if (!adapter_option(opts, c, err) || !hardware_option(opts, c, err) || !subformat_option(opts, c, err) ||
-        !text_option(opts, "toolsversion", "2147483647", &c->tools, err) || !size_option(opts, c, err))
+    if (!adapter_option(opts, c, err) || !hardware_option(opts, c, err) ||
+        !subformat_option(opts, c, err) ||
+        !text_option(opts, "toolsversion", "2147483647", &c->tools, err) ||
+        !size_option(opts, c, err))
         return false;
     if (c->parent && c->sub->flat)
         return err_set(err, EINVAL, "A flat image cannot have a backing file");
     if (c->zeroed && c->sub->flat)
         return err_set(err, EINVAL, "A flat image cannot have zeroed grains");
     if (c->parent && strpbrk(c->parent, "\"\n\r"))
-        return err_set(err, EINVAL, "The name of the backing file must have no quotes and no line ends");
+        return err_set(err, EINVAL,
+                       "The name of the backing file must have no quotes and no line ends");
     return true;
 }
 
@@ -149,7 +158,8 @@ static char *extent_name(const Create *c, const char *filename, unsigned i)
         dot = filename + strlen(filename);
     if (!c->sub->split)
         return g_strdup_printf("%.*s-flat%s", (int)(dot - filename), filename, dot);
-    return g_strdup_printf("%.*s-%c%03u%s", (int)(dot - filename), filename, c->sub->flat ? 'f' : 's', i, dot);
+    return g_strdup_printf("%.*s-%c%03u%s", (int)(dot - filename), filename,
+                           c->sub->flat ? 'f' : 's', i, dot);
 }
 
 /* The name as it is seen from the image's folder. */
@@ -180,7 +190,8 @@ static Layout layout_of(uint64_t size)
 
 static void header_make(const Create *c, uint64_t size, const Layout *l, uint8_t *h)
 {
-    uint32_t flags = 1 | (l->dir2 ? 2 : 0) | (c->zeroed ? 4 : 0) | (c->sub->compressed ? 3 << 16 : 0);
+    uint32_t flags =
+        1 | (l->dir2 ? 2 : 0) | (c->zeroed ? 4 : 0) | (c->sub->compressed ? 3 << 16 : 0);
 
     memset(h, 0, VMDK_SECTOR);
     memcpy(h, "KDMV", 4);
@@ -205,12 +216,14 @@ static CO int dir_write(Handle *h, uint64_t dir, const Layout *l)
     if (!entries)
         return -ENOMEM;
     for (uint64_t i = 0; i < l->tables; i++)
-        entries[i] = le32_of((uint32_t)(dir + l->dir_len + i * (TABLE_LEN * sizeof(le32) / VMDK_SECTOR)));
+        entries[i] =
+            le32_of((uint32_t)(dir + l->dir_len + i * (TABLE_LEN * sizeof(le32) / VMDK_SECTOR)));
     return handle_pwrite(h, dir * VMDK_SECTOR, span_of(entries, l->dir_len * VMDK_SECTOR), 0);
 }
 
 /* Makes a sparse extent; the header comes last. Returns it open. */
-static CO Handle *sparse_create(const Create *c, const char *name, json_t *opts, uint64_t size, GError **err)
+static CO Handle *sparse_create(const Create *c, const char *name, json_t *opts, uint64_t size,
+                                GError **err)
 {
     Layout l = layout_of(size);
     g_autoptr(Handle) h = file_create(name, opts, 0, err);
@@ -232,9 +245,11 @@ static CO Handle *sparse_create(const Create *c, const char *name, json_t *opts,
     return g_steal_pointer(&h);
 }
 
-static CO Handle *extent_create(const Create *c, const char *name, json_t *opts, uint64_t size, GError **err)
+static CO Handle *extent_create(const Create *c, const char *name, json_t *opts, uint64_t size,
+                                GError **err)
 {
-    return c->sub->flat ? file_create(name, opts, size, err) : sparse_create(c, name, opts, size, err);
+    return c->sub->flat ? file_create(name, opts, size, err)
+                        : sparse_create(c, name, opts, size, err);
 }
 
 /* ---- the descriptor ------------------------------------------------------------------------- */
@@ -242,13 +257,15 @@ static CO Handle *extent_create(const Create *c, const char *name, json_t *opts,
 static void extent_line(const Create *c, GString *lines, const char *name, uint64_t size)
 {
     g_string_append_printf(lines, "RW %" PRIu64 " %s \"%s\"%s\n", size / VMDK_SECTOR,
-                           c->sub->flat ? "FLAT" : "SPARSE", in_folder(name), c->sub->flat ? " 0" : "");
+                           c->sub->flat ? "FLAT" : "SPARSE", in_folder(name),
+                           c->sub->flat ? " 0" : "");
 }
 
 static char *descriptor_make(const Create *c, const char *lines)
 {
     uint64_t heads = strcmp(c->adapter, "ide") ? HEADS_OTHER : HEADS_IDE;
-    g_autofree char *hint = c->parent ? g_strdup_printf("parentFileNameHint=\"%s\"", c->parent) : g_strdup("");
+    g_autofree char *hint =
+        c->parent ? g_strdup_printf("parentFileNameHint=\"%s\"", c->parent) : g_strdup("");
     uint32_t cid;
 
     do
@@ -271,11 +288,13 @@ static char *descriptor_make(const Create *c, const char *lines)
                            "ddb.adapterType = \"%s\"\n"
                            "ddb.toolsVersion = \"%s\"\n",
                            cid, c->parent_cid, c->sub->name, hint, lines, c->hardware,
-                           c->size / VMDK_SECTOR / (TRACK * heads), heads, TRACK, c->adapter, c->tools);
+                           c->size / VMDK_SECTOR / (TRACK * heads), heads, TRACK, c->adapter,
+                           c->tools);
 }
 
 /* Writes the descriptor into the extent @h, or into a file of its own if that is NULL. */
-static CO bool descriptor_write(const char *filename, json_t *opts, Handle *h, const char *text, GError **err)
+static CO bool descriptor_write(const char *filename, json_t *opts, Handle *h, const char *text,
+                                GError **err)
 {
     uint64_t len = strlen(text);
     g_autoptr(Handle) own = h ? NULL : file_create(filename, opts, len, err);
@@ -284,7 +303,8 @@ static CO bool descriptor_write(const char *filename, json_t *opts, Handle *h, c
     if (!h && !own)
         return false;
     if (h && len > DESC_LEN * VMDK_SECTOR)
-        return err_set(err, EINVAL, "The names and versions do not fit into the descriptor of %d bytes",
+        return err_set(err, EINVAL,
+                       "The names and versions do not fit into the descriptor of %d bytes",
                        DESC_LEN * VMDK_SECTOR);
     r = handle_pwrite(h ? h : own, h ? DESC_AT * VMDK_SECTOR : 0, span_of_const(text, len), 0);
     return r >= 0 || err_set_errno(err, r, "Could not write the descriptor of '%s'", filename);
@@ -300,7 +320,8 @@ static CO int ahead_write(Handle *pipe, const uint8_t header[VMDK_SECTOR], const
     return r < 0 ? r : pipe_append(pipe, room, (GRAIN - DESC_AT) * VMDK_SECTOR);
 }
 
-CO bool vmdk_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint64_t *end, GError **err)
+CO bool vmdk_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint64_t *end,
+                          GError **err)
 {
     Create c = { .parent_cid = (uint32_t)VMDK_NO_CID };
     Layout l = { .dir = VMDK_DIR_AT_END, .overhead = GRAIN };
@@ -312,8 +333,10 @@ CO bool vmdk_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint6
     if (!options_read(opts, &c, err))
         return false;
     if (!c.sub->compressed || c.parent || c.zeroed)
-        return err_set(err, ENOTSUP, "Of VMDK images, only those of subformat=streamOptimized, without zeroed_grain "
-                       "and backing file, can be written to standard output");
+        return err_set(
+            err, ENOTSUP,
+            "Of VMDK images, only those of subformat=streamOptimized, without zeroed_grain "
+            "and backing file, can be written to standard output");
     header_make(&c, c.size, &l, header);
     extent_line(&c, lines, "disk.vmdk", c.size);
     text = descriptor_make(&c, lines->str);
@@ -322,7 +345,8 @@ CO bool vmdk_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint6
                        DESC_LEN * VMDK_SECTOR);
     r = ahead_write(pipe, header, text);
     *end = 0;
-    return r < 0 ? err_set_errno(err, r, "Could not write the header") : vmdk_pipe_start(pipe, c.size, header, err);
+    return r < 0 ? err_set_errno(err, r, "Could not write the header")
+                 : vmdk_pipe_start(pipe, c.size, header, err);
 }
 
 CO bool vmdk_create(const char *filename, json_t *opts, GError **err)
@@ -336,7 +360,8 @@ CO bool vmdk_create(const char *filename, json_t *opts, GError **err)
     if (!options_read(opts, &c, err) || !parent_read(filename, opts, &c, err))
         return false;
     own = c.sub->flat || c.sub->split;
-    for (uint64_t off = 0, i = 1; off < c.size || (!own && i == 1); off += SPLIT, i++) {
+    /* A disk of no bytes has an extent, too: without one nothing is read. */
+    for (uint64_t off = 0, i = 1; off < c.size || i == 1; off += SPLIT, i++) {
         uint64_t size = c.sub->split ? MIN(c.size - off, SPLIT) : c.size;
         g_autofree char *name = extent_name(&c, filename, i);
         Handle *h = extent_create(&c, name, opts, size, err);

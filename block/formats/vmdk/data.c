@@ -196,7 +196,9 @@ CO int vmdk_reads_through(Node *n, uint64_t off, uint64_t len, Node **below)
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-/* Writes what the backing file has at [@off, @off + @len) of the disk to @host, unless it is zero. */
+/*
+ * Writes what the backing file has at [@off, @off + @len) of the disk to @host, unless it is zero.
+ */
 static CO int fill_from_backing(VmdkExtent *e, uint64_t off, uint64_t len, uint64_t host)
 {
     g_autoptr(Aligned) buf = NULL;
@@ -226,9 +228,9 @@ static uint64_t grains_take(VmdkExtent *e, uint64_t n)
 }
 
 /*
- * Writes @buf, or the start of it, to grains that are not there yet. What of the first and the last grain
- * is not written comes from below; at the end of the file there are zeroes. *@done: bytes written, 0 if
- * the grains have come meanwhile.
+ * Writes @buf, or the start of it, to grains that are not there yet. What of the first and the last
+ * grain is not written comes from below; at the end of the file there are zeroes. *@done: bytes
+ * written, 0 if the grains have come meanwhile.
  */
 static CO int write_new(VmdkExtent *e, uint64_t rel, Span buf, uint64_t *done)
 {
@@ -238,7 +240,8 @@ static CO int write_new(VmdkExtent *e, uint64_t rel, Span buf, uint64_t *done)
     int r;
 
     *done = 0;
-    range_take(&e->allocating, &hold, start, div_round_up(rel + buf.len - start, e->grain) * e->grain);
+    range_take(&e->allocating, &hold, start,
+               div_round_up(rel + buf.len - start, e->grain) * e->grain);
     r = part_find(e, rel, buf.len, &p);
     if (r < 0 || p.kind == VMDK_RUN_DATA)
         return r;

@@ -29,7 +29,8 @@ static const char *skip_line(const char *p, const char *end)
 int vmdk_descriptor_probe(const char *head, size_t len)
 {
     static const char *const versions[] = {
-        "version=1\n", "version=2\n", "version=3\n", "version=1\r\n", "version=2\r\n", "version=3\r\n",
+        "version=1\n",   "version=2\n",   "version=3\n",
+        "version=1\r\n", "version=2\r\n", "version=3\r\n",
     };
     const char *p = head, *end = head + len;
 
@@ -45,7 +46,8 @@ int vmdk_descriptor_probe(const char *head, size_t len)
         p = skip_line(p, end);
     }
     for (size_t i = 0; i < G_N_ELEMENTS(versions); i++)
-        if ((size_t)(end - p) >= strlen(versions[i]) && !memcmp(p, versions[i], strlen(versions[i])))
+        if ((size_t)(end - p) >= strlen(versions[i]) &&
+            !memcmp(p, versions[i], strlen(versions[i])))
             return 100;
     return 0;
 }
@@ -88,7 +90,8 @@ static bool take_sectors(const char **p, uint64_t *bytes)
     g_autofree char *word = take_word(p);
     uint64_t sectors;
 
-    return g_ascii_isdigit(*word) && g_ascii_string_to_unsigned(word, 10, 0, UINT64_MAX, &sectors, NULL) &&
+    return g_ascii_isdigit(*word) &&
+           g_ascii_string_to_unsigned(word, 10, 0, UINT64_MAX, &sectors, NULL) &&
            size_mul(sectors, VMDK_SECTOR, bytes) && *bytes <= INT64_MAX;
 }
 
@@ -139,13 +142,15 @@ static bool parse_extent(const char *p, VmdkLine *l)
     return take_sectors(&p, &l->offset);
 }
 
-static bool add_extent(VmdkDescriptor *d, const char *line, const char *rest, bool read_only, GError **err)
+static bool add_extent(VmdkDescriptor *d, const char *line, const char *rest, bool read_only,
+                       GError **err)
 {
     VmdkLine l = { .read_only = read_only };
 
     if (!parse_extent(rest, &l)) {
         g_free(l.name);
-        return err_set(err, EINVAL, "The descriptor has an extent line that cannot be read: '%s'", line);
+        return err_set(err, EINVAL, "The descriptor has an extent line that cannot be read: '%s'",
+                       line);
     }
     g_array_append_val(d->lines, l);
     return true;
@@ -191,7 +196,8 @@ static bool parse_line(VmdkDescriptor *d, const char *line, size_t at, Seen *see
     if ((v = after(p, "RDONLY ")))
         return add_extent(d, p, v, true, err);
     if (after(p, "NOACCESS "))
-        return err_set(err, ENOTSUP, "The descriptor has an extent that must not be accessed: '%s'", p);
+        return err_set(err, ENOTSUP, "The descriptor has an extent that must not be accessed: '%s'",
+                       p);
     if ((v = after(p, "CID=")) && !seen->has_cid) {
         if (!parse_cid(v, &d->cid, &len))
             return err_set(err, EINVAL, "The CID in the descriptor is no hexadecimal number");

@@ -16,8 +16,8 @@ static int vmdk_probe(const uint8_t *head, size_t len, const char *filename)
 /* ---- files of extents ----------------------------------------------------------------------- */
 
 /*
- * The file @name, as it is called from here. Beside an image in a file it can only mean a file, whatever
- * it looks like. NULL with @err.
+ * The file @name, as it is called from here. Beside an image in a file it can only mean a file,
+ * whatever it looks like. NULL with @err.
  */
 static char *full_name(const Vmdk *v, const char *name, GError **err)
 {
@@ -40,15 +40,15 @@ static bool is_regular(const char *name)
 }
 
 /*
- * For information, nothing is opened but the image, and the sparse extents right beside it, which alone
- * know how large their grains are.
+ * For information, nothing is opened but the image, and the sparse extents right beside it, which
+ * alone know how large their grains are.
  */
 static bool is_opened(const Vmdk *v, const VmdkLine *l, const char *full)
 {
     if (!(node_flags(v->node) & OPEN_NO_IO))
         return true;
-    return l->kind != VMDK_FLAT && !(node_flags(v->node) & OPEN_UNTRUSTED) && !strchr(l->name, '/') &&
-           is_regular(full);
+    return l->kind != VMDK_FLAT && !(node_flags(v->node) & OPEN_UNTRUSTED) &&
+           !strchr(l->name, '/') && is_regular(full);
 }
 
 /* The file of an earlier extent that has the same name: locks allow it to be open once. */
@@ -107,7 +107,8 @@ static CO bool extent_add(Vmdk *v, guint i, GError **err)
 
     if (l->name && !full)
         return false;
-    if (!l->len)
+    /* Nothing is read from it, unless the whole disk has no bytes. */
+    if (!l->len && v->desc->lines->len > 1)
         return true;
     if (l->name && is_opened(v, l, full)) {
         file = extent_file(v, i, full, err);
@@ -159,7 +160,8 @@ static CO bool descriptor_read(Vmdk *v, uint64_t at, uint64_t len, GError **err)
     int r;
 
     if (len > VMDK_DESCRIPTOR_MAX || at > edge_size(file))
-        return err_set(err, EINVAL, "There is no descriptor of %" PRIu64 " bytes at byte %" PRIu64, len, at);
+        return err_set(err, EINVAL, "There is no descriptor of %" PRIu64 " bytes at byte %" PRIu64,
+                       len, at);
     len = MIN(len, edge_size(file) - at);
     text = g_malloc(MAX(len, 1));
     r = edge_pread_buf(file, at, text, len);
@@ -173,8 +175,9 @@ static CO bool descriptor_read(Vmdk *v, uint64_t at, uint64_t len, GError **err)
 /* The extents that the descriptor lists. */
 static CO bool open_listed(Vmdk *v, GError **err)
 {
-    static const char *const known[] = { "monolithicFlat", "twoGbMaxExtentFlat", "twoGbMaxExtentSparse", "vmfs",
-                                         "vmfsSparse", "seSparse" };
+    static const char *const known[] = {"monolithicFlat",       "twoGbMaxExtentFlat",
+                                        "twoGbMaxExtentSparse", "vmfs",
+                                        "vmfsSparse",           "seSparse"};
     const char *type = v->desc->create_type;
     size_t i = 0;
 
@@ -190,6 +193,15 @@ static CO bool open_listed(Vmdk *v, GError **err)
     return v->extents->len || err_set(err, EINVAL, "The descriptor lists no extent");
 }
 
+/* Does @d say that the file with it is an extent of no bytes, and all of the disk? */
+static bool is_empty_single(const VmdkDescriptor *d)
+{
+    const char *type = d->create_type ? d->create_type : "";
+
+    return (!strcmp(type, "monolithicSparse") || !strcmp(type, "streamOptimized")) &&
+           d->lines->len == 1 && !g_array_index(d->lines, VmdkLine, 0).len;
+}
+
 /* A file that is the only extent itself, with the descriptor inside. */
 static CO bool open_single(Vmdk *v, GError **err)
 {
@@ -203,6 +215,9 @@ static CO bool open_single(Vmdk *v, GError **err)
         return false;
     if (e->len)
         return true;
+    /* Else a descriptor of other files that looks like an extent. */
+    if (is_empty_single(v->desc))
+        return vmdk_extent_load(e, head_only, NULL, err);
     g_ptr_array_set_size(v->extents, 0);
     return open_listed(v, err);
 }
@@ -282,7 +297,8 @@ static CO bool vmdk_inactivate(Node *n, GError **err)
 
     for (guint i = 0; r == 0 && v->extents && i < v->extents->len; i++)
         r = vmdk_extent_fill(v->extents->pdata[i]);
-    return r >= 0 || err_set_errno(err, r, "Not all tables of '%s' could be written", node_filename(n));
+    return r >= 0 ||
+           err_set_errno(err, r, "Not all tables of '%s' could be written", node_filename(n));
 }
 
 static CO bool vmdk_activate(Node *n, GError **err)

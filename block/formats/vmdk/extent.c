@@ -47,7 +47,8 @@ typedef struct {
 
 enum { COWD_TABLE_LEN = 4096 };
 
-VmdkExtent *vmdk_extent_new(Vmdk *v, VmdkKind kind, const char *type, const char *filename, Edge *file)
+VmdkExtent *vmdk_extent_new(Vmdk *v, VmdkKind kind, const char *type, const char *filename,
+                            Edge *file)
 {
     VmdkExtent *e = g_new0(VmdkExtent, 1);
 
@@ -81,7 +82,8 @@ static CO uint64_t *dir_read(VmdkExtent *e, uint64_t at, uint64_t n, GError **er
     int r;
 
     if (!size_mul(n, sizeof(le32), &len) || !size_add(at, len, &end) || end > size) {
-        err_set(err, EINVAL, "The grain directory of '%s' reaches past the end of the file", e->filename);
+        err_set(err, EINVAL, "The grain directory of '%s' reaches past the end of the file",
+                e->filename);
         return NULL;
     }
     raw = g_try_malloc(MAX(len, 1));
@@ -108,8 +110,8 @@ static bool shape_set(VmdkExtent *e, uint64_t capacity, uint64_t grain, GError *
     uint64_t covered;
 
     if (!sectors_to_bytes(capacity, &e->len))
-        return err_set(err, EFBIG, "'%s' has an impossible size of %" PRIu64 " sectors", e->filename,
-                       capacity);
+        return err_set(err, EFBIG, "'%s' has an impossible size of %" PRIu64 " sectors",
+                       e->filename, capacity);
     if (!grain || grain > VMDK_GRAIN_MAX / VMDK_SECTOR)
         return err_set(err, EINVAL, "'%s' has grains of %" PRIu64 " sectors; 1 to %d can be read",
                        e->filename, grain, VMDK_GRAIN_MAX / VMDK_SECTOR);
@@ -163,7 +165,8 @@ static bool hosted_flags(VmdkExtent *e, const HostedHeader *h, GError **err)
     uint32_t flags = le32_get(h->flags), compression = le16_get(h->compression);
 
     if (le32_get(h->version) > VERSION_MAX)
-        return err_set(err, ENOTSUP, "'%s' has version %" PRIu32 " of the format; %d is the newest known",
+        return err_set(err, ENOTSUP,
+                       "'%s' has version %" PRIu32 " of the format; %d is the newest known",
                        e->filename, le32_get(h->version), VERSION_MAX);
     e->compressed = flags & FLAG_COMPRESSED || compression;
     if (e->compressed && compression != COMPRESSION_DEFLATE)
@@ -182,7 +185,8 @@ static CO bool hosted_dirs(VmdkExtent *e, const HostedHeader *h, GError **err)
         return err_set(err, EINVAL, "'%s' is cut off: its metadata should take %" PRIu64 " sectors",
                        e->filename, le64_get(h->overhead));
     if (!sectors_to_bytes(le64_get(h->dir), &dir) || !sectors_to_bytes(le64_get(h->dir2), &dir2))
-        return err_set(err, EINVAL, "The grain directory of '%s' is at an impossible place", e->filename);
+        return err_set(err, EINVAL, "The grain directory of '%s' is at an impossible place",
+                       e->filename);
     e->dir = dir_read(e, dir, e->tables, err);
     if (!e->dir)
         return false;
@@ -206,7 +210,8 @@ static CO bool hosted_load(VmdkExtent *e, bool head_only, uint64_t desc[2], GErr
         return err_set(err, EINVAL, "'%s' is no sparse VMDK extent", e->filename);
     if (desc && (!sectors_to_bytes(le64_get(h.desc_at), &desc[0]) ||
                  !sectors_to_bytes(le64_get(h.desc_len), &desc[1])))
-        return err_set(err, EINVAL, "The descriptor in '%s' is at an impossible place", e->filename);
+        return err_set(err, EINVAL, "The descriptor in '%s' is at an impossible place",
+                       e->filename);
     if (desc && !le64_get(h.capacity))
         return true;
     if (le64_get(h.dir) == VMDK_DIR_AT_END && !footer_read(e, &h, err))
@@ -214,7 +219,8 @@ static CO bool hosted_load(VmdkExtent *e, bool head_only, uint64_t desc[2], GErr
     e->table_len = le32_get(h.table_len);
     e->entry = sizeof(le32);
     if (!e->table_len || e->table_len > 512)
-        return err_set(err, EINVAL, "'%s' has grain tables of %" PRIu32 " entries; 1 to 512 can be read",
+        return err_set(err, EINVAL,
+                       "'%s' has grain tables of %" PRIu32 " entries; 1 to 512 can be read",
                        e->filename, e->table_len);
     return hosted_flags(e, &h, err) && shape_set(e, le64_get(h.capacity), le64_get(h.grain), err) &&
            (head_only || hosted_dirs(e, &h, err));

@@ -4,8 +4,8 @@
  *
  *     0      header, which says that the directory comes at the end; descriptor
  *     128    grains: marker and stream each; after those of a grain table, its marker and the table
- *            marker, grain directory; marker, footer (the header again, with the place of the directory);
- *            end-of-stream marker
+ *            marker, grain directory; marker, footer (the header again, with the place of the
+ * directory); end-of-stream marker
  *
  * Grains are collected, deflated side by side and written in order.
  */
@@ -51,8 +51,8 @@ static CO void grain_deflate(void *arg)
     Grain *g = arg;
     size_t room = zlib_stream_bound(GRAIN), made = 0;
 
-    g->result = zlib_stream_deflate(g->streams, g->data, GRAIN, g->out + VMDK_GRAIN_MARKER_LEN, room,
-                                    &made);
+    g->result = zlib_stream_deflate(g->streams, g->data, GRAIN, g->out + VMDK_GRAIN_MARKER_LEN,
+                                    room, &made);
     le64_put(g->out, g->index * (GRAIN / VMDK_SECTOR));
     le32_put(g->out + 8, (uint32_t)made);
     g->len = round_up(VMDK_GRAIN_MARKER_LEN + made, VMDK_SECTOR);

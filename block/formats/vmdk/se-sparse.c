@@ -34,13 +34,16 @@ typedef struct {
 } SeVolatile;
 G_STATIC_ASSERT(sizeof(SeVolatile) == VMDK_SECTOR);
 
-static CO bool se_read(VmdkExtent *e, uint64_t sector, void *to, size_t len, const char *what, GError **err)
+static CO bool se_read(VmdkExtent *e, uint64_t sector, void *to, size_t len, const char *what,
+                       GError **err)
 {
     uint64_t at;
     int r;
 
-    if (!size_mul(sector, VMDK_SECTOR, &at) || at > edge_size(e->file) || len > edge_size(e->file) - at)
-        return err_set(err, EINVAL, "The %s of '%s' reaches past the end of the file", what, e->filename);
+    if (!size_mul(sector, VMDK_SECTOR, &at) || at > edge_size(e->file) ||
+        len > edge_size(e->file) - at)
+        return err_set(err, EINVAL, "The %s of '%s' reaches past the end of the file", what,
+                       e->filename);
     r = edge_pread_buf(e->file, at, to, len);
     return r >= 0 || err_set_errno(err, r, "Could not read the %s of '%s'", what, e->filename);
 }
@@ -60,7 +63,8 @@ static CO bool se_dir(VmdkExtent *e, const SeHeader *h, GError **err)
     uint64_t tables_at, room = le64_get(h->dir_len);
     g_autofree le64 *raw = NULL;
 
-    if (!size_mul(le64_get(h->tables_at), VMDK_SECTOR, &tables_at) || tables_at > edge_size(e->file) ||
+    if (!size_mul(le64_get(h->tables_at), VMDK_SECTOR, &tables_at) ||
+        tables_at > edge_size(e->file) ||
         !size_mul(le64_get(h->grains_at), VMDK_SECTOR, &e->base) || e->base > INT64_MAX)
         return err_set(err, EINVAL, "The tables of '%s' are at an impossible place", e->filename);
     if (room < div_round_up(e->tables * sizeof(le64), VMDK_SECTOR) ||
@@ -74,7 +78,8 @@ static CO bool se_dir(VmdkExtent *e, const SeHeader *h, GError **err)
         return false;
     for (uint64_t i = 0; i < e->tables; i++)
         if (!dir_entry(le64_get(raw[i]), tables_at, &e->dir[i]))
-            return err_set(err, EINVAL, "Entry %" PRIu64 " of the grain directory of '%s' makes no sense", i,
+            return err_set(err, EINVAL,
+                           "Entry %" PRIu64 " of the grain directory of '%s' makes no sense", i,
                            e->filename);
     vmdk_end_find(e);
     return true;
@@ -90,22 +95,25 @@ CO bool vmdk_se_load(VmdkExtent *e, bool head_only, GError **err)
     if (le64_get(h.magic) != SE_MAGIC)
         return err_set(err, EINVAL, "'%s' is no space-efficient sparse extent", e->filename);
     if (le64_get(h.version) != SE_VERSION)
-        return err_set(err, ENOTSUP, "'%s' has version 0x%" PRIx64 " of the format, which is unknown",
+        return err_set(err, ENOTSUP,
+                       "'%s' has version 0x%" PRIx64 " of the format, which is unknown",
                        e->filename, le64_get(h.version));
     if (le64_get(h.grain) != SE_GRAIN || le64_get(h.table) != SE_TABLE)
-        return err_set(err, ENOTSUP, "'%s' has grains of %" PRIu64 " and tables of %" PRIu64 " sectors; "
-                       "%d and %d can be read", e->filename, le64_get(h.grain), le64_get(h.table), SE_GRAIN,
-                       SE_TABLE);
+        return err_set(err, ENOTSUP,
+                       "'%s' has grains of %" PRIu64 " and tables of %" PRIu64 " sectors; "
+                       "%d and %d can be read",
+                       e->filename, le64_get(h.grain), le64_get(h.table), SE_GRAIN, SE_TABLE);
     if (!se_read(e, le64_get(h.volatile_at), &v, sizeof(v), "volatile header", err))
         return false;
     if (le64_get(v.magic) != SE_VOLATILE_MAGIC)
         return err_set(err, EINVAL, "The volatile header of '%s' is damaged", e->filename);
     if (le64_get(v.replay))
-        return err_set(err, ENOTSUP, "'%s' was not closed cleanly: its journal has to be replayed by ESX",
+        return err_set(err, ENOTSUP,
+                       "'%s' was not closed cleanly: its journal has to be replayed by ESX",
                        e->filename);
     if (!size_mul(le64_get(h.capacity), VMDK_SECTOR, &e->len) || e->len > INT64_MAX)
-        return err_set(err, EFBIG, "'%s' has an impossible size of %" PRIu64 " sectors", e->filename,
-                       le64_get(h.capacity));
+        return err_set(err, EFBIG, "'%s' has an impossible size of %" PRIu64 " sectors",
+                       e->filename, le64_get(h.capacity));
     e->table_len = SE_TABLE_LEN;
     e->entry = sizeof(le64);
     e->grain = SE_GRAIN * VMDK_SECTOR;
@@ -114,7 +122,9 @@ CO bool vmdk_se_load(VmdkExtent *e, bool head_only, GError **err)
     return head_only || se_dir(e, &h, err);
 }
 
-/* Four bits for the kind; then the index, its lowest twelve bits first and the others after them. */
+/*
+ * Four bits for the kind; then the index, its lowest twelve bits first and the others after them.
+ */
 VmdkRunKind vmdk_se_entry(const VmdkExtent *e, uint64_t entry, uint64_t *host)
 {
     enum { NONE, UNMAPPED, ZERO, DATA };
@@ -130,8 +140,8 @@ VmdkRunKind vmdk_se_entry(const VmdkExtent *e, uint64_t entry, uint64_t *host)
         return VMDK_RUN_ZERO;
     default:
         /* An offset that is none fails when it is read, as one past the end of the file. */
-        if (entry >> 60 != DATA || !size_mul(index, e->grain, host) || !size_add(*host, e->base, host) ||
-            *host > INT64_MAX)
+        if (entry >> 60 != DATA || !size_mul(index, e->grain, host) ||
+            !size_add(*host, e->base, host) || *host > INT64_MAX)
             *host = INT64_MAX - e->grain;
         return VMDK_RUN_DATA;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Compressed grains: a marker (the grain's first sector in the disk, the number of bytes that follow),
- * then a stream of zlib's, padded to sectors. Without markers, the stream alone.
+ * Compressed grains: a marker (the grain's first sector in the disk, the number of bytes that
+ * follow), then a stream of zlib's, padded to sectors. Without markers, the stream alone.
  *
  * Grains of a request are deflated side by side, and lie in the file in the order of the requests.
  */
@@ -74,7 +74,9 @@ static CO int stream_load(VmdkExtent *e, uint64_t host, uint8_t **mem, size_t *s
     *len = got - MIN(*start, got);
     if (e->markers) {
         want = got < VMDK_GRAIN_MARKER_LEN ? 0 : le32_get(((GrainMarker *)(void *)in)->len);
-        /* Deflate adds five bytes to each block that does not shrink: no honest stream is longer. */
+        /*
+         * Deflate adds five bytes to each block that does not shrink: no honest stream is longer.
+         */
         if (!want || want > e->grain + e->grain / 8 + VMDK_SECTOR)
             return -EIO;
         if (want > *len && got == room) {
@@ -158,8 +160,8 @@ static CO void deflate_one(void *arg)
         return;
     span_read(d->data, in);
     memset(in + d->data.len, 0, d->e->grain - d->data.len);
-    d->result = zlib_stream_deflate(d->e->image->compress->streams, in, d->e->grain, d->out + VMDK_GRAIN_MARKER_LEN, room,
-                                    &len);
+    d->result = zlib_stream_deflate(d->e->image->compress->streams, in, d->e->grain,
+                                    d->out + VMDK_GRAIN_MARKER_LEN, room, &len);
     if (d->result < 0)
         return;
     le64_put(d->out, d->grain * (d->e->grain / VMDK_SECTOR));

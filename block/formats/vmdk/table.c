@@ -2,8 +2,8 @@
 /*
  * Grain tables: a bounded number of them in memory, read when needed, written by a flush.
  *
- * What an entry leads to is durable before the entry is written: a table is copied with what is known to
- * be in the file, the file is flushed, then the copy is written.
+ * What an entry leads to is durable before the entry is written: a table is copied with what is
+ * known to be in the file, the file is flushed, then the copy is written.
  */
 #include "block/formats/vmdk/vmdk.h"
 #include <string.h>
@@ -115,8 +115,8 @@ CO int vmdk_tables_write(VmdkExtent *e)
 }
 
 /*
- * For other programs, some of which insist on whole grains. Not while writes are under way, which may make
- * the file longer than it would become here.
+ * For other programs, some of which insist on whole grains. Not while writes are under way, which
+ * may make the file longer than it would become here.
  */
 CO int vmdk_extent_fill(VmdkExtent *e)
 {

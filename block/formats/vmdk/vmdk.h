@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * VMDK images: a descriptor, which is a text, and extents one after the other that make up the disk.
+ * VMDK images: a descriptor, which is a text, and extents one after the other that make up the
+ * disk.
  *
  *     descriptor   a file of its own, or inside of the only extent
  *     extents      flat (the bytes of a file), sparse (grains found by two levels of tables), zero
  *
- * A sparse extent has a grain directory, kept in memory, whose entries lead to grain tables, which are
- * read when needed. What changes in tables stays in memory until the next flush: then data become durable
- * first, and the tables that lead to them after that. See docs/spec/vmdk.md.
+ * A sparse extent has a grain directory, kept in memory, whose entries lead to grain tables, which
+ * are read when needed. What changes in tables stays in memory until the next flush: then data
+ * become durable first, and the tables that lead to them after that. See docs/spec/vmdk.md.
  */
 #ifndef BLOCK_FORMATS_VMDK_H
 #define BLOCK_FORMATS_VMDK_H
@@ -84,7 +85,8 @@ typedef struct {
     uint64_t overhead;      /* bytes; no data before */
     uint64_t base;          /* bytes; where grain 0 of a space-efficient extent lies */
     uint64_t tables;        /* how many grain tables */
-    uint64_t *dir, *dir2;   /* where each table is, in bytes; 0: nowhere. @dir2 NULL: no second copies */
+    uint64_t *dir,
+        *dir2; /* where each table is, in bytes; 0: nowhere. @dir2 NULL: no second copies */
     GHashTable *cache;      /* VmdkTable by number; home loop only */
     bool is_dirty;          /* one of those differs from the file */
     uint64_t end;           /* bytes; where the next grain goes */
@@ -102,8 +104,15 @@ typedef struct {
 } VmdkMarker;
 G_STATIC_ASSERT(sizeof(VmdkMarker) == VMDK_SECTOR);
 
-typedef enum { VMDK_MARKER_END, VMDK_MARKER_TABLE, VMDK_MARKER_DIRECTORY, VMDK_MARKER_FOOTER } VmdkMarkerType;
-enum { VMDK_GRAIN_MARKER_LEN = 12 };    /* of the marker before a compressed grain: its sector, its length */
+typedef enum {
+    VMDK_MARKER_END,
+    VMDK_MARKER_TABLE,
+    VMDK_MARKER_DIRECTORY,
+    VMDK_MARKER_FOOTER
+} VmdkMarkerType;
+enum {
+    VMDK_GRAIN_MARKER_LEN = 12
+}; /* of the marker before a compressed grain: its sector, its length */
 #define VMDK_DIR_AT_END UINT64_MAX      /* offset of the directory: see the footer */
 
 struct Vmdk {
@@ -122,11 +131,12 @@ static inline Vmdk *vmdk_of(const Node *n)
 }
 
 /* extent.c */
-VmdkExtent *vmdk_extent_new(Vmdk *v, VmdkKind kind, const char *type, const char *filename, Edge *file);
+VmdkExtent *vmdk_extent_new(Vmdk *v, VmdkKind kind, const char *type, const char *filename,
+                            Edge *file);
 void vmdk_extent_free(VmdkExtent *e);
 /*
- * Reads the header of the sparse extent @e, and its directory unless @head_only. @desc, unless NULL, is
- * set to where the descriptor inside of it is: offset and length, 0 if there is none.
+ * Reads the header of the sparse extent @e, and its directory unless @head_only. @desc, unless
+ * NULL, is set to where the descriptor inside of it is: offset and length, 0 if there is none.
  */
 CO bool vmdk_extent_load(VmdkExtent *e, bool head_only, uint64_t desc[2], GError **err);
 /* Finds where new grains go: after all there is. */
@@ -181,7 +191,8 @@ int vmdk_parent_check(Vmdk *v);
 CO bool vmdk_create(const char *filename, json_t *opts, GError **err);
 
 struct PipeSource;
-CO bool vmdk_create_ahead(Handle *pipe, json_t *opts, const struct PipeSource *s, uint64_t *end, GError **err);
+CO bool vmdk_create_ahead(Handle *pipe, json_t *opts, const struct PipeSource *s, uint64_t *end,
+                          GError **err);
 
 /* pipe.c */
 /*

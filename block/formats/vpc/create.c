@@ -135,7 +135,8 @@ static bool options_read(const json_t *opts, Create *c, GError **err)
     if (!c->is_fixed && strcmp(kind, "dynamic"))
         return err_set(err, EINVAL, "Option 'subformat' is 'dynamic' or 'fixed', not '%s'", kind);
     if (total > VPC_SECTORS_MAX)
-        return err_set(err, EFBIG, "A VHD image has at most %" PRIu64 " bytes", VPC_SECTORS_MAX * VPC_SECTOR);
+        return err_set(err, EFBIG, "A VHD image has at most %" PRIu64 " bytes",
+                       VPC_SECTORS_MAX * VPC_SECTOR);
     c->geometry = choose_geometry(&total, c->exact);
     c->size = total * VPC_SECTOR;
     return true;
@@ -158,7 +159,8 @@ CO bool vpc_create(const char *filename, json_t *opts, GError **err)
     file = file_create(filename, opts, 0, err);
     if (!file)
         return false;
-    (void)prealloc_parse(json_get_str(json_get(opts, "#protocol"), "preallocation", "off"), &prealloc);
+    (void)prealloc_parse(json_get_str(json_get(opts, "#protocol"), "preallocation", "off"),
+                         &prealloc);
     if (!handle_resize(file, len + sizeof(f), false, c.is_fixed ? prealloc : PREALLOC_OFF, err))
         return false;
     r = c.is_fixed ? 0 : write_new_dynamic(file, &f, table_len);
@@ -189,7 +191,8 @@ static const PipeFormat ahead_format = {
     .free = g_free,
 };
 
-CO bool vpc_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint64_t *end, GError **err)
+CO bool vpc_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint64_t *end,
+                         GError **err)
 {
     Create c = { 0 };
     Ahead *a;
@@ -197,7 +200,8 @@ CO bool vpc_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint64
     if (!options_read(opts, &c, err))
         return false;
     if (!c.is_fixed)
-        return err_set(err, ENOTSUP, "Of VHD images, only those of subformat=fixed can be written to standard "
+        return err_set(err, ENOTSUP,
+                       "Of VHD images, only those of subformat=fixed can be written to standard "
                        "output");
     a = g_new0(Ahead, 1);
     a->pipe = pipe;

@@ -32,8 +32,10 @@ CO bool vpc_table_load(Node *n, bool writable, GError **err)
             last = MAX(last, entry_off(e) + s->bitmap + s->block);
     }
     if (writable && last > have)
-        return err_set(err, EINVAL, "'%s' was cut off: the file of %" PRIu64 " bytes has blocks up to byte "
-                       "%" PRIu64, node_filename(n), have, last);
+        return err_set(err, EINVAL,
+                       "'%s' was cut off: the file of %" PRIu64 " bytes has blocks up to byte "
+                       "%" PRIu64,
+                       node_filename(n), have, last);
     s->end = last;
     s->fresh = s->limit = have;
     return true;
@@ -132,7 +134,9 @@ static CO int vpc_allocate_block(Node *n, uint32_t i)
     return 0;
 }
 
-/* Makes all of [@off, @off + @len) ready for data: each block has a place, and its bitmap says so. */
+/*
+ * Makes all of [@off, @off + @len) ready for data: each block has a place, and its bitmap says so.
+ */
 static CO int vpc_allocate(Node *n, uint64_t off, uint64_t len)
 {
     Vpc *s = node_state(n);
@@ -197,7 +201,8 @@ CO int vpc_flush(Node *n)
         return r;
     from = round_down(s->dirty, VPC_SECTOR / 4);
     to = MIN(round_up(s->dirty_end, VPC_SECTOR / 4), s->entries);
-    r = edge_pwrite_buf(file, s->table_off + UINT64_C(4) * from, s->table + from, (to - from) * UINT64_C(4));
+    r = edge_pwrite_buf(file, s->table_off + UINT64_C(4) * from, s->table + from,
+                        (to - from) * UINT64_C(4));
     if (r >= 0)
         s->dirty = s->dirty_end = 0;
     return r;

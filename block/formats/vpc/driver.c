@@ -70,10 +70,12 @@ static CO bool vpc_read_footer(Node *n, Edge *file, GError **err)
     if (r < 0)
         return err_set_errno(err, r, "Could not read the footer of '%s'", node_filename(n));
     if (!footer_is_good(f))
-        return err_set(err, EINVAL, "'%s' is no VHD image, or its footer is damaged", node_filename(n));
+        return err_set(err, EINVAL, "'%s' is no VHD image, or its footer is damaged",
+                       node_filename(n));
     s->kind = be32_get(f->kind);
     if (s->kind < VPC_FIXED || s->kind > VPC_DIFFERENCING)
-        return err_set(err, ENOTSUP, "'%s' is a VHD image of unknown kind %u", node_filename(n), s->kind);
+        return err_set(err, ENOTSUP, "'%s' is a VHD image of unknown kind %u", node_filename(n),
+                       s->kind);
     return true;
 }
 
@@ -85,7 +87,8 @@ static CO bool vpc_read_header(Node *n, Edge *file, GError **err)
     int r;
 
     if (!size_add(off, sizeof(h), &end) || end > have)
-        return err_set(err, EINVAL, "The header of '%s' at byte %" PRIu64 " is past the end of the file",
+        return err_set(err, EINVAL,
+                       "The header of '%s' at byte %" PRIu64 " is past the end of the file",
                        node_filename(n), off);
     r = edge_pread_buf(file, off, &h, sizeof(h));
     if (r < 0)
@@ -96,14 +99,16 @@ static CO bool vpc_read_header(Node *n, Edge *file, GError **err)
     s->entries = be32_get(h.entries);
     s->block = be32_get(h.block);
     if (!is_power_of_2(s->block) || s->block < VPC_SECTOR)
-        return err_set(err, EINVAL, "'%s' has blocks of %u bytes, which is no power of two from %d on",
+        return err_set(err, EINVAL,
+                       "'%s' has blocks of %u bytes, which is no power of two from %d on",
                        node_filename(n), s->block, VPC_SECTOR);
     s->bitmap = round_up(div_round_up(s->block / VPC_SECTOR, 8), VPC_SECTOR);
     if (!size_add(s->table_off, UINT64_C(4) * s->entries, &s->end) || s->end > have ||
         s->table_off < sizeof(VpcFooter))
-        return err_set(err, EINVAL, "The table of '%s', %u entries at byte %" PRIu64
-                       ", is not inside the file of %" PRIu64 " bytes", node_filename(n), s->entries,
-                       s->table_off, have);
+        return err_set(err, EINVAL,
+                       "The table of '%s', %u entries at byte %" PRIu64
+                       ", is not inside the file of %" PRIu64 " bytes",
+                       node_filename(n), s->entries, s->table_off, have);
     s->end = round_up(s->end, VPC_SECTOR);
     return s->kind == VPC_DYNAMIC || vpc_parent_load(n, &h, err);
 }
@@ -118,11 +123,14 @@ static bool vpc_take_size(Node *n, SizeRule rule, uint64_t have, GError **err)
                        node_filename(n), size);
     size = round_up(size, VPC_SECTOR);
     if (s->kind == VPC_FIXED && size > have - sizeof(VpcFooter))
-        return err_set(err, EINVAL, "The disk of '%s' has %" PRIu64 " bytes, the file only %" PRIu64,
+        return err_set(err, EINVAL,
+                       "The disk of '%s' has %" PRIu64 " bytes, the file only %" PRIu64,
                        node_filename(n), size, have);
     if (s->kind != VPC_FIXED && size > (uint64_t)s->entries * s->block)
-        return err_set(err, EINVAL, "The disk of '%s' has %" PRIu64 " bytes, more than its %u blocks of "
-                       "%u bytes", node_filename(n), size, s->entries, s->block);
+        return err_set(err, EINVAL,
+                       "The disk of '%s' has %" PRIu64 " bytes, more than its %u blocks of "
+                       "%u bytes",
+                       node_filename(n), size, s->entries, s->block);
     node_set_size(n, size);
     return true;
 }
@@ -145,11 +153,15 @@ static CO bool vpc_load(Node *n, const json_t *o, OpenFlags flags, GError **err)
 
     vpc_close(n);
     *s = (Vpc){};
-    if (!vpc_read_footer(n, file, err) || (s->kind != VPC_FIXED && !vpc_read_header(n, file, err)) ||
+    if (!vpc_read_footer(n, file, err) ||
+        (s->kind != VPC_FIXED && !vpc_read_header(n, file, err)) ||
         (s->kind == VPC_DIFFERENCING &&
          !node_fall_back_read_only(n, "Differencing VHD images can only be read", err)))
         return false;
-    if (!vpc_take_size(n, !rule ? SIZE_BY_CREATOR : !strcmp(rule, "chs") ? SIZE_BY_CHS : SIZE_CURRENT,
+    if (!vpc_take_size(n,
+                       !rule                  ? SIZE_BY_CREATOR
+                       : !strcmp(rule, "chs") ? SIZE_BY_CHS
+                                              : SIZE_CURRENT,
                        edge_size(file), err))
         return false;
     return s->kind == VPC_FIXED || flags & OPEN_NO_IO ||
@@ -175,7 +187,8 @@ static CO bool vpc_inactivate(Node *n, GError **err)
 
     if (r >= 0)
         r = edge_flush(node_edge(n, ROLE_STORAGE));
-    return r >= 0 || err_set_errno(err, r, "The table of '%s' could not be written", node_filename(n));
+    return r >= 0 ||
+           err_set_errno(err, r, "The table of '%s' could not be written", node_filename(n));
 }
 
 /* ---- what is known -------------------------------------------------------------------------- */

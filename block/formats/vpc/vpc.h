@@ -9,9 +9,9 @@
  *     blocks  each a bitmap of its sectors, then its data
  *     end     footer
  *
- * The table is in memory while there is I/O, and what changes of it is written by flushes: first the data and
- * the footer at the new end; then, when that is durable, the table. Meanwhile the copy of the footer in front
- * keeps the image whole. See docs/spec/vpc.md.
+ * The table is in memory while there is I/O, and what changes of it is written by flushes: first
+ * the data and the footer at the new end; then, when that is durable, the table. Meanwhile the copy
+ * of the footer in front keeps the image whole. See docs/spec/vpc.md.
  */
 #ifndef BLOCK_FORMATS_VPC_H
 #define BLOCK_FORMATS_VPC_H
@@ -110,11 +110,13 @@ CO bool vpc_backing_check(Node *n, Node *backing, GError **err);
  * Is byte @within of block @i, whose bitmap is at @at, in the image (*@here) or in the parent?
  * Shortens *@len to where that changes. 0 or a negative errno.
  */
-CO int vpc_sectors_find(Node *n, uint32_t i, uint64_t at, uint64_t within, uint64_t *len, bool *here);
+CO int vpc_sectors_find(Node *n, uint32_t i, uint64_t at, uint64_t within, uint64_t *len,
+                        bool *here);
 
 /* create.c */
 CO bool vpc_create(const char *filename, json_t *opts, GError **err);
 struct PipeSource;
-CO bool vpc_create_ahead(Handle *pipe, json_t *opts, const struct PipeSource *s, uint64_t *end, GError **err);
+CO bool vpc_create_ahead(Handle *pipe, json_t *opts, const struct PipeSource *s, uint64_t *end,
+                         GError **err);
 
 #endif

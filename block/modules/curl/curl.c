@@ -356,7 +356,8 @@ static void transfer_end(Transfer *t)
 static bool is_worth_a_retry(CURLcode result)
 {
     return result == CURLE_PARTIAL_FILE || result == CURLE_RECV_ERROR ||
-           result == CURLE_SEND_ERROR || result == CURLE_GOT_NOTHING || result == CURLE_HTTP2_STREAM || result == CURLE_HTTP2;
+           result == CURLE_SEND_ERROR || result == CURLE_GOT_NOTHING ||
+           result == CURLE_HTTP2_STREAM || result == CURLE_HTTP2;
 }
 
 static CO int read_once(CurlFile *f, uint64_t off, Span buf, size_t *got, CURLcode *result)

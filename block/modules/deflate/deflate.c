@@ -25,12 +25,15 @@ static int inflate_exactly(void *state, const void *in, size_t len, void *out, s
     return made == out_len ? 0 : -EIO;
 }
 
-static int inflate_zlib(void *state, const void *in, size_t len, void *out, size_t out_len, size_t *made)
+static int inflate_zlib(void *state, const void *in, size_t len, void *out, size_t out_len,
+                        size_t *made)
 {
     size_t used;
 
-    return libdeflate_zlib_decompress_ex(state, in, len, out, out_len, &used, made) == LIBDEFLATE_SUCCESS
-               ? 0 : -EIO;
+    return libdeflate_zlib_decompress_ex(state, in, len, out, out_len, &used, made) ==
+                   LIBDEFLATE_SUCCESS
+               ? 0
+               : -EIO;
 }
 
 static void *deflater_new(void)

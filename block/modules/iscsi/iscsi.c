@@ -236,16 +236,16 @@ static struct scsi_task *make_read(IscsiLun *l, void *arg, Call *c)
 {
     Args *a = arg;
 
-    return iscsi_read16_iov_task(l->ctx, l->number, a->off / l->block_len, a->len, l->block_len, 0, 0,
-                                 0, 0, 0, on_done, c, a->iov, a->niov);
+    return iscsi_read16_iov_task(l->ctx, l->number, a->off / l->block_len, a->len, l->block_len, 0,
+                                 0, 0, 0, 0, on_done, c, a->iov, a->niov);
 }
 
 static struct scsi_task *make_write(IscsiLun *l, void *arg, Call *c)
 {
     Args *a = arg;
 
-    return iscsi_write16_iov_task(l->ctx, l->number, a->off / l->block_len, NULL, a->len, l->block_len,
-                                  0, 0, a->flag, 0, 0, on_done, c, a->iov, a->niov);
+    return iscsi_write16_iov_task(l->ctx, l->number, a->off / l->block_len, NULL, a->len,
+                                  l->block_len, 0, 0, a->flag, 0, 0, on_done, c, a->iov, a->niov);
 }
 
 static CO int lun_transfer(IscsiLun *l, MakeTask *make, uint64_t off, Span buf, bool fua)
@@ -321,7 +321,8 @@ static struct scsi_task *make_status(IscsiLun *l, void *arg, Call *c)
 {
     Args *a = arg;
 
-    return iscsi_get_lba_status_task(l->ctx, l->number, a->off / l->block_len, STATUS_REPLY, on_done, c);
+    return iscsi_get_lba_status_task(l->ctx, l->number, a->off / l->block_len, STATUS_REPLY,
+                                     on_done, c);
 }
 
 static CO int lun_status(IscsiLun *l, uint64_t off, uint64_t *len, bool *mapped)

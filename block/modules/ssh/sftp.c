@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * SFTP version 3 (draft-ietf-secsh-filexfer-02, OpenSSH's PROTOCOL for extensions), many requests at
- * a time: libssh's own client waits for each answer.
+ * SFTP version 3 (draft-ietf-secsh-filexfer-02, OpenSSH's PROTOCOL for extensions), many requests
+ * at a time: libssh's own client waits for each answer.
  */
 #include "block/modules/ssh/internal.h"
 #include "util/endian.h"

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What module "nfs" gives to drivers: a file on a server of NFS version 3, by libnfs. */
+#ifndef BLOCK_NFS_H
+#define BLOCK_NFS_H
+
+#include "io/co.h"
+#include "util/span.h"
+#include <glib.h>
+
+/* An open file with its connection. Belongs to the loop it was opened on. */
+typedef struct NfsFile NfsFile;
+
+/* All copied by open. Numbers of 0 are libnfs's own, of users and groups those who run this. */
+typedef struct {
+    const char *host;          /* name or number */
+    const char *path;          /* export, folders and file; begins with '/' */
+    const int *user, *group;   /* NULL: who runs this */
+    unsigned tcp_syn_count;    /* tries of TCP to connect; 0: the system's */
+    unsigned debug;            /* how much libnfs tells on standard error */
+    bool write, create;        /* create: an empty file in place of what is there */
+    unsigned timeout_s;        /* that nothing may come though something is waited for */
+} NfsConfig;
+
+/* 0 or a negative errno. */
+typedef struct {
+    /* NULL with @err. */
+    CO NfsFile *(*open)(const NfsConfig *config, uint64_t *size, GError **err);
+    /* All of @buf. */
+    CO int (*read)(NfsFile *f, uint64_t off, Span buf);
+    CO int (*write)(NfsFile *f, uint64_t off, Span buf);
+    /* Durably what was written. -EIO, also from then on: a server that began anew has lost some. */
+    CO int (*sync)(NfsFile *f);
+    CO int (*resize)(NfsFile *f, uint64_t size);
+    /* Bytes that the file takes on the server, as far as answers have told. */
+    uint64_t (*allocated)(NfsFile *f);
+    /* No call is under way. */
+    CO void (*close)(NfsFile *f);
+} NfsModule;
+
+#endif
