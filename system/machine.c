@@ -475,6 +475,16 @@ void machine_reset(Machine *m)
         load(m);
 }
 
+bool machine_has_failed_io(const Machine *m)
+{
+    bool has;
+
+    machine_lock();
+    has = m->board.failed_io;
+    machine_unlock();
+    return has;
+}
+
 void machine_power_button(Machine *m)
 {
     if (m->ged)

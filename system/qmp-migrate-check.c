@@ -2,17 +2,17 @@
 /* Commands that say beforehand whether a migration will work. */
 #include "gen/qmp.h"
 #include "migration/check.h"
-#include "system/migration-end.h"
+#include "system/migration-self.h"
 
 CO bool qmp_x_migrate_describe(const QmpXMigrateDescribeArgs *args, json_t **ret, GError **err)
 {
-    *ret = migration_end_describe(args->uri, err);
+    *ret = migration_describe(args->uri, err);
     return *ret;
 }
 
 CO bool qmp_x_migrate_check(const QmpXMigrateCheckArgs *args, json_t **ret, GError **err)
 {
-    g_autoptr(json_t) here = migration_end_describe(args->uri, err);
+    g_autoptr(json_t) here = migration_describe(args->uri, err);
 
     if (!here)
         return false;

@@ -292,17 +292,6 @@ static CO bool save(const VmSnapshotArgs *a, MachineState before, const Disks *d
            err_prefix(err, "The new snapshot is there, but an old one of that name, too: ");
 }
 
-/* Do requests of disks that have failed wait for the guest to go on? */
-static bool has_failed_io(void)
-{
-    bool has;
-
-    machine_lock();
-    has = run_state_machine()->board.failed_io;
-    machine_unlock();
-    return has;
-}
-
 static CO bool save_locked(const VmSnapshotArgs *a, GError **err)
 {
     g_autoptr(Disks) disks = NULL;
@@ -325,7 +314,7 @@ static CO bool save_locked(const VmSnapshotArgs *a, GError **err)
     use_disks(a->job, disks);
     if (before == STATE_RUNNING)
         run_state_stop(STATE_SAVE_VM);
-    ok = has_failed_io()
+    ok = machine_has_failed_io(run_state_machine())
              ? err_set(err, EIO, "Requests of a disk have failed and wait: a state with them cannot be "
                        "loaded")
              : save(a, before, disks, vm, err);

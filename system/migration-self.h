@@ -3,8 +3,8 @@
  * What this program is as an end of a migration, and why it cannot be one. migration/check.h compares
  * two of them. Main loop only.
  */
-#ifndef SYSTEM_MIGRATION_END_H
-#define SYSTEM_MIGRATION_END_H
+#ifndef SYSTEM_MIGRATION_SELF_H
+#define SYSTEM_MIGRATION_SELF_H
 
 #include "util/json.h"
 #include "io/co.h"
@@ -13,6 +13,6 @@
  * A MigrationEnd: of the target if the program waits for a guest, else of the source. With @uri (NULL:
  * none is known yet) its reasons say, too, why that cannot be used. New reference; NULL with @err.
  */
-CO json_t *migration_end_describe(const char *uri, GError **err);
+CO json_t *migration_describe(const char *uri, GError **err);
 
 #endif

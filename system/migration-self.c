@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "system/migration-end.h"
+#include "system/migration-self.h"
 #include "block/jobs/job.h"
 #include "hw/virtio/device.h"
 #include "hw/virtio/drives.h"
@@ -205,7 +205,7 @@ static void add_state(json_t *reasons)
         migration_reason_add(reasons, "state", "A snapshot of the source is under way");
     else if (s == STATE_POSTMIGRATE)
         migration_reason_add(reasons, "state", "The source's guest has left already");
-    else if (run_state_has_failed_io())
+    else if (machine_has_failed_io(run_state_machine()))
         migration_reason_add(reasons, "state", "Requests of a disk of the source have failed and "
                              "wait: the guest has to go on first");
     else if (!machine_state_travels(s))
@@ -229,7 +229,7 @@ static CO json_t *reasons_against(const char *uri, bool is_incoming)
     return reasons;
 }
 
-CO json_t *migration_end_describe(const char *uri, GError **err)
+CO json_t *migration_describe(const char *uri, GError **err)
 {
     Machine *m = run_state_machine();
     bool is_incoming = run_state() == STATE_INMIGRATE;
