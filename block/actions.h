@@ -29,9 +29,9 @@ typedef struct {
     const char *id;
 } NodeSnapshot;
 /*
- * Each of @images goes back to what it was then. Cannot be undone either, but fails before the first has
- * changed unless the last write of one fails; @err tells then which images show the snapshot. *@changed
- * is set if any does.
+ * Makes each of @images show its snapshot again. Cannot be undone either. Whatever can fail is done
+ * before the first image changes, except the last write to each; if that fails, @err says which
+ * images show the snapshot. *@changed is set if any does.
  */
 void action_internal_apply(Edit *edit, const NodeSnapshot *images, unsigned count, bool *changed);
 

@@ -6,10 +6,10 @@
  * everything else, so that commands and edits find all nodes on their own loop. Handles pass requests
  * on to wherever the tree is. Jobs run on the main loop and pass on what they do with nodes.
  *
- * To move, a tree asks works to end, closes the gates of its handles on the loop on which it is, waits
- * until no request is in flight, and opens them when it belongs to the other loop. Requests and works
- * that waited follow it. While a tree is away its shape does not change: edits hold it on the main
- * loop.
+ * To move a tree, the work of its jobs (home_work) is asked to return, the gates of its handles are
+ * closed, and requests in flight are waited for; then it belongs to the other loop and the gates
+ * open. Requests and work that waited go on there. The shape of a tree on an iothread does not
+ * change: edits hold it on the main loop.
  */
 #include "block/home.h"
 #include "block/internal.h"
@@ -51,7 +51,8 @@ static void companions(const Handle *h, GHashTable *seen, GPtrArray *nodes)
 }
 
 /* Adds the node or handle at the other end of each edge of @n to @nodes or @handles. */
-static void neighbours(const Node *n, GHashTable *seen, GPtrArray *nodes, GPtrArray *handles)
+static void neighbours(const Node *n, bool with_jobs, GHashTable *seen, GPtrArray *nodes,
+                       GPtrArray *handles)
 {
     for (guint i = 0; i < n->children->len; i++) {
         const Edge *e = n->children->pdata[i];
@@ -64,14 +65,16 @@ static void neighbours(const Node *n, GHashTable *seen, GPtrArray *nodes, GPtrAr
 
         if (e->handle) {
             g_ptr_array_add(handles, e->handle);
-            companions(e->handle, seen, nodes);
+            if (with_jobs)
+                companions(e->handle, seen, nodes);
         } else if (g_hash_table_add(seen, e->parent)) {
             g_ptr_array_add(nodes, e->parent);
         }
     }
 }
 
-static Tree *tree_of(Node *n)
+/* @with_jobs: also what jobs join it to. */
+static Tree *tree_of(Node *n, bool with_jobs)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
     g_autoptr(GPtrArray) nodes = g_ptr_array_new();
@@ -81,7 +84,7 @@ static Tree *tree_of(Node *n)
     g_hash_table_add(seen, n);
     g_ptr_array_add(nodes, n);
     for (guint i = 0; i < nodes->len; i++)
-        neighbours(nodes->pdata[i], seen, nodes, t->handles);
+        neighbours(nodes->pdata[i], with_jobs, seen, nodes, t->handles);
     t->nodes = nodes_from_the_top((Node *const *)nodes->pdata, nodes->len);
     return t;
 }
@@ -234,7 +237,7 @@ static void nodes_add(GHashTable *seen, const GPtrArray *nodes)
 /* Sends the tree of @n to its iothread, if it may leave. Adds its nodes to @seen in any case. */
 static CO void tree_send(Node *n, GHashTable *seen)
 {
-    g_autoptr(Tree) t = tree_of(n);
+    g_autoptr(Tree) t = tree_of(n, true);
     IoThread *thread = tree_bind(t);
 
     nodes_add(seen, t->nodes);
@@ -337,9 +340,10 @@ typedef struct {
 static bool binding_apply(void *step, GError **err)
 {
     Binding *s = step;
-    g_autoptr(Tree) t = tree_of(s->node);
+    g_autoptr(Tree) t = tree_of(s->node, true), alone = tree_of(s->node, false);
 
-    if (s->to && !tree_can_move(t, err))
+    /* If it is joined to one that cannot move it moves when the job is over. */
+    if (s->to && !tree_can_move(alone, err))
         return false;
     for (guint i = 0; i < t->handles->len; i++)
         if (((const Handle *)t->handles->pdata[i])->fixed_home && s->node->iothread != s->to)

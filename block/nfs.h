@@ -10,15 +10,15 @@
 /* An open file with its connection. Belongs to the loop it was opened on. */
 typedef struct NfsFile NfsFile;
 
-/* All copied by open. Numbers of 0 are libnfs's own, of users and groups those who run this. */
+/* All is copied by open. 0 stands for libnfs's default. */
 typedef struct {
     const char *host;          /* name or number */
     const char *path;          /* export, folders and file; begins with '/' */
-    const int *user, *group;   /* NULL: who runs this */
+    const int *user, *group;   /* NULL: those of this process */
     unsigned tcp_syn_count;    /* tries of TCP to connect; 0: the system's */
     unsigned debug;            /* how much libnfs tells on standard error */
     bool write, create;        /* create: an empty file in place of what is there */
-    unsigned timeout_s;        /* that nothing may come though something is waited for */
+    unsigned timeout_s;        /* without an answer while one is due; then all fails */
 } NfsConfig;
 
 /* 0 or a negative errno. */
@@ -28,7 +28,7 @@ typedef struct {
     /* All of @buf. */
     CO int (*read)(NfsFile *f, uint64_t off, Span buf);
     CO int (*write)(NfsFile *f, uint64_t off, Span buf);
-    /* Durably what was written. -EIO, also from then on: a server that began anew has lost some. */
+    /* Makes writes durable. -EIO, then for all later calls too: the server may have lost some. */
     CO int (*sync)(NfsFile *f);
     CO int (*resize)(NfsFile *f, uint64_t size);
     /* Bytes that the file takes on the server, as far as answers have told. */

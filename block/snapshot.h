@@ -24,10 +24,10 @@ typedef struct {
     /* @s->id is chosen by the driver when empty. */
     CO int (*create)(Node *n, Snapshot *s, GError **err);
     /*
-     * Applying one. .apply_begin writes beside what is there whatever needs space, and returns a state for
-     * the other two, or NULL with @err; no requests until .apply_end, which frees it and, if it was not
-     * applied, gives the space back. .apply may be called once; *@done: the image shows the snapshot,
-     * though maybe not durably if it fails.
+     * Applying one. .apply_begin writes whatever needs space, in unused parts of the image, and
+     * returns a state for the other two, or NULL with @err. There are no requests until .apply_end,
+     * which frees the state and, if the snapshot was not applied, the space. .apply may be called
+     * once; *@done: the image shows the snapshot, though perhaps not durably if .apply fails.
      */
     CO void *(*apply_begin)(Node *n, const char *id, GError **err);
     CO bool (*apply)(Node *n, void *state, bool *done, GError **err);

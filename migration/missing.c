@@ -129,12 +129,13 @@ bool missing_forget(Missing *m, Input *in, RamBlock *b, uint64_t off, uint64_t l
 
     if ((off | len) % RAM_PAGE_SIZE || off > b->size || len > b->size - off)
         return input_fail(in, ERANGE, "0x%" PRIx64 " bytes at 0x%" PRIx64 " of memory '%s', which has "
-                          "0x%" PRIx64 " bytes, cannot be forgotten", len, off, b->name, b->size);
+                          "0x%" PRIx64 " bytes, cannot be discarded", len, off, b->name, b->size);
     /* A huge page would bring zeroes to where pages are missing. */
     if (madvise(b->host, b->size, MADV_NOHUGEPAGE) < 0 && errno != EINVAL)
-        return input_fail(in, errno, "Memory '%s' cannot be split: %s", b->name, g_strerror(errno));
+        return input_fail(in, errno, "Huge pages cannot be turned off for memory '%s': %s", b->name,
+                          g_strerror(errno));
     if (len && madvise(b->host + off, len, MADV_DONTNEED) < 0)
-        return input_fail(in, errno, "Memory '%s' cannot be forgotten: %s", b->name,
+        return input_fail(in, errno, "Memory '%s' cannot be discarded: %s", b->name,
                           g_strerror(errno));
     for (uint64_t page = off / RAM_PAGE_SIZE; page < (off + len) / RAM_PAGE_SIZE; page++)
         m->pages += set_bit(map->missing, page);
@@ -150,7 +151,7 @@ bool missing_begin(Missing *m, Input *in)
         };
 
         if (b->announced && ioctl(channel_fd(m->faults), UFFDIO_REGISTER, &r) < 0)
-            return input_fail(in, errno, "Nobody can wait for pages of memory '%s': %s", b->name,
+            return input_fail(in, errno, "userfaultfd(2) cannot watch memory '%s': %s", b->name,
                               g_strerror(errno));
     }
     m->has_begun = true;

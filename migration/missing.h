@@ -31,7 +31,7 @@ uint64_t missing_pages(const Missing *m);
 CO bool missing_next_wanted(Missing *m, RamBlock **b, uint64_t *off);
 /* Ends missing_next_wanted, until missing_tell_again. */
 void missing_stop(Missing *m);
-/* What was told and has not come is told again. */
+/* missing_next_wanted returns pages again that it has returned and that have not come. */
 void missing_tell_again(Missing *m);
 /* The pages of @b that are not missing: bit n of the words, little-endian, is page n. Caller frees. */
 GByteArray *missing_received(const Missing *m, const RamBlock *b);

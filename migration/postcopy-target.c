@@ -65,7 +65,8 @@ bool postcopy_target_discard(PostcopyTarget *p, Input *in, const uint8_t *data, 
 
     if (!name_len || data[0] != VERSION || head > len || data[head - 1] ||
         (len - head) % RANGE)
-        return input_fail(in, EINVAL, "A list of memory to forget has %u bytes and version %u", len,
+        return input_fail(in, EINVAL, "A list of memory to discard has %u bytes and version %u",
+                          len,
                           len ? data[0] : 0);
     memcpy(name, data + 2, name_len);
     b = ram_block_find(p->ram, name);

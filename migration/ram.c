@@ -186,7 +186,7 @@ static CO bool read_delta(Input *in, RamBlocks *r, const Place *at)
     const uint8_t *p;
 
     if (input_ok(in) && r->place)
-        return input_fail(in, EINVAL, "A page comes as changes to what is missing");
+        return input_fail(in, EINVAL, "A page comes as changes to a page that is missing");
     if (input_ok(in) && (encoding != 1 || len > RAM_PAGE_SIZE))
         return input_fail(in, EINVAL, "A changed page has encoding %u and %u bytes", encoding, len);
     p = input_take(in, len);

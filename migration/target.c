@@ -113,7 +113,8 @@ static CO bool keep_package(Target *t, Input *in, const uint8_t *data, unsigned 
     if (t->package)
         return input_fail(in, EINVAL, "It comes twice");
     if (!size || size > PACKAGE_MAX)
-        return input_fail(in, EINVAL, "A package of %" PRIu32 " bytes", size);
+        return input_fail(in, EINVAL, "It announces a package of %" PRIu32
+                          " bytes; 1 to %d can be read", size, PACKAGE_MAX);
     t->package = g_byte_array_new();
     while (t->package->len < size) {
         uint32_t n = MIN(size - t->package->len, INPUT_BUFFER / 2);

@@ -44,8 +44,8 @@ bool transport_is_listening(const Transport *t);
 /* Disconnects, and forgets that it was interrupted: transport_open waits for somebody else. */
 CO void transport_drop(Transport *t);
 /*
- * While others can connect, whoever has has little time from here until it is known to be the source;
- * then (@is_known) any time.
+ * @is_known: the client that has connected is the source, and may take any time. Otherwise it is
+ * disconnected after a short time, as long as other clients can connect.
  */
 void transport_set_known(Transport *t, bool is_known);
 

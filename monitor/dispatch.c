@@ -220,7 +220,7 @@ static CO json_t *dispatch(QmpSession *s, json_t *value, const Call *call, GErro
     return answer_new("return", result ? result : json_object(), json_get(value, "id"));
 }
 
-/* False: what images are doing, perhaps without end, must not keep it waiting. */
+/* False: it runs without waiting for the block layer, where a request may hang. */
 static bool call_needs_nodes(const Call *call)
 {
     const QmpCommand *c = qmp_command_find(session_commands(), call->name);

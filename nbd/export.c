@@ -95,8 +95,9 @@ static DirtyBitmap *bitmap_in_chain(Node *n, const char *name)
 }
 
 /*
- * Clients are answered on the main loop: @n, which need not be connected with the export's node, stays
- * there, so that no write changes a bitmap while it is read. False with @err.
+ * Keeps @n, a node with an exported bitmap, on the main loop, where clients are answered: so no
+ * write changes the bitmap while it is read. @n may be in another tree than the export's. False
+ * with @err.
  */
 static CO bool export_hold_node(NbdExport *e, Node *n, GError **err)
 {

@@ -177,7 +177,7 @@ static json_t *ask(const Monitor *m, json_t *request)
         error = json_object_get(answer, "error");
         class = json_object_get(error, "class");
         if (json_is_string(class) && !strcmp(json_string_value(class), "CommandNotFound"))
-            complain("%s: Only Ferry's emulator describes itself", m->name);
+            complain("%s: This emulator has no x-migrate-describe; only Ferry's has", m->name);
         else if (json_is_string(json_object_get(error, "desc")))
             complain("%s: %s", m->name, json_string_value(json_object_get(error, "desc")));
         if (error)
@@ -251,7 +251,7 @@ json_t *end_read(const char *name, const char *uri)
     if (!end)
         return NULL;
     if (!json_is_object(end) || !schema_check_exact("MigrationEnd", end, &err)) {
-        complain("%s: It is no description of an end of a migration%s%s", name, err ? ": " : "",
+        complain("%s: It is no description by 'qemu-migrate describe'%s%s", name, err ? ": " : "",
                  err ? err->message : "");
         return NULL;
     }

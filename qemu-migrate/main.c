@@ -55,7 +55,7 @@ static void print_help(void)
          "      --output=FORMAT    human (default) or json\n"
          "\n"
          "describe: prints what check compares, as JSON\n"
-         "      --uri=URI          with what stands against it\n"
+         "      --uri=URI          also why the end cannot use this URI\n"
          "\n"
          "inspect: lists memory, pages and the sections of devices\n"
          "      --fields           with the values of all fields\n"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A dump of the guest's memory, and of the formats an ELF core file: header, section headers, program headers, notes, memory, names of sections.
+ * Dumps of the guest's memory, and one of their formats: an ELF core file with header, section
+ * headers, program headers, notes, memory, names of sections. dump-kdump.c has the other.
  * Messages that begin with "dump:" are the reference's.
  */
 #include "system/dump.h"

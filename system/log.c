@@ -35,8 +35,8 @@ static const struct {
     { "cpu_reset", RESET_LOG, "registers before a processor is reset" },
     { "mmu", X86_LOG_PAGING, "control registers of paging, when they are written" },
     { "pcall", X86_LOG_FAR, "far jumps, calls and returns, with registers" },
-    { "guest_errors", ERRORS_LOG, "what a guest asks of devices that cannot be" },
-    { "unimp", MISSING_LOG, "what a guest asks for that is not there" },
+    { "guest_errors", ERRORS_LOG, "invalid requests and accesses of the guest" },
+    { "unimp", MISSING_LOG, "accesses to processor registers that are not there" },
 };
 
 static const char *const absent[] = {

@@ -140,8 +140,8 @@ static CO bool recover(void *opaque, const GError *reason)
         transport_free(g_steal_pointer(&in.transport));
         if (in.is_ending)
             give_up_partial(why->message);
-        complain("postcopy has paused, until 'migrate-recover' here and 'migrate' with 'resume' at the "
-                 "source: %s", why->message);
+        complain("postcopy is paused (to go on: 'migrate-recover' here, then 'migrate' with "
+                 "'resume' at the source): %s", why->message);
         g_clear_error(&why);
         in.has_uri = false;
         migration_set_status(MIGRATION_STATUS_POSTCOPY_PAUSED);

@@ -7,9 +7,9 @@
 #include "system/machine.h"
 #include "util/err.h"
 
-/* @m will be a guest's that comes. False with @err: its images cannot be left to the source. */
+/* @m waits for a guest by migration. False with @err: its images cannot be left to the source. */
 CO bool incoming_begin(Machine *m, GError **err);
-/* It has not come. */
+/* True from then on until the guest has come. */
 bool incoming_is_awaited(void);
 /* Waits for it at @uri. False with @err. */
 bool incoming_receive(const char *uri, GError **err);

@@ -90,7 +90,8 @@ static CO bool send_package(Outgoing *o, const GPtrArray *sections, GError **err
 /* Waits until somebody says where the target is. False: the program ends. */
 static CO bool await_resume(Outgoing *o, const GError *why)
 {
-    complain("postcopy has paused, until 'migrate-recover' there and 'migrate' with 'resume' here: %s",
+    complain("postcopy is paused (to go on: 'migrate-recover' there, then 'migrate' with "
+             "'resume' here): %s",
              why->message);
     g_clear_pointer(&o->resume_uri, g_free);
     migration_set_status(MIGRATION_STATUS_POSTCOPY_PAUSED);

@@ -206,11 +206,11 @@ static void add_state(json_t *reasons)
     else if (s == STATE_POSTMIGRATE)
         migration_reason_add(reasons, "state", "The source's guest has left already");
     else if (machine_has_failed_io(run_state_machine()))
-        migration_reason_add(reasons, "state", "Requests of a disk of the source have failed and "
-                             "wait: the guest has to go on first");
+        migration_reason_add(reasons, "state", "Failed disk requests wait at the source: "
+                             "continue its guest first ('cont')");
     else if (!machine_state_travels(s))
-        migration_reason_add(reasons, "state", "The source's guest has to go on, or be stopped, "
-                             "before it can be migrated");
+        migration_reason_add(reasons, "state", "The source's guest cannot be migrated in this "
+                             "state: continue or stop it first ('cont', 'stop')");
 }
 
 /* ---- all ------------------------------------------------------------------------------------- */

@@ -179,6 +179,8 @@ static bool accel_property(Options *o, const char *names, const char *key, const
 {
     if (!strcmp(key, "accel"))
         return accel_names(o, v, err);
+    if (!strcmp(names, accel_qtest.name))
+        return err_set(err, EINVAL, "Property 'qtest-accel.%s' not found", key);
     return strcmp(names, accel_kvm.name) ? tcg_property(o, key, v, err) : kvm_property(key, v, err);
 }
 

@@ -561,12 +561,12 @@ static void warn_unseen_log(const Options *o)
     g_autofree char *unseen = log_unseen(o->machine.accel);
 
     if (unseen)
-        complain("warning: -d: nothing will be seen of '%s': the accelerator '%s' does not tell",
+        complain("warning: -d: nothing will be seen of '%s': accelerator '%s' cannot log it",
                  unseen, o->machine.accel->name);
 }
 
 /* What only some accelerators can do. */
-static bool check_accel(const Options *o)
+static bool check_accel(Options *o)
 {
     if (o->gdb && !o->machine.accel->can_debug)
         return complain("-gdb: the accelerator '%s' cannot stop a guest for a debugger: use -accel tcg",
@@ -575,8 +575,8 @@ static bool check_accel(const Options *o)
         return complain("-icount: instructions are counted with the accelerator 'tcg' only");
     if (o->machine.icount.is_on && o->threads_asked_for)
         return complain("-accel: No MTTCG when icount is enabled");
-    if (o->machine.interpret && o->machine.accel != &accel_tcg)
-        return complain("-accel: backend=interp is possible with 'tcg' only");
+    if (o->machine.accel != &accel_tcg) /* these are of a choice that was not needed */
+        o->machine.interpret = o->machine.one_thread = false;
     warn_unseen_log(o);
     return true;
 }

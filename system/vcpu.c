@@ -50,6 +50,7 @@ static struct {
     Vcpu *only;       /* a debugger steps this one; NULL: all run */
     Stopper *stoppers;
     Vcpu *turn;       /* in turn: the one that executes instructions; NULL: none does */
+    MachineCond *idle; /* in turn: wakes the thread while none has work; NULL: one has */
 } vcpus;
 
 /* The processor of this thread; registers of local APICs are its own. */
@@ -252,7 +253,7 @@ static void allot(Vcpu *v)
         v->cpu.left = many && is_in_turn(v->machine) ? TURN : X86_NO_BUDGET;
 }
 
-/* After a shorter wait the next one begins by looking for so long: cheaper than to sleep. */
+/* If the last wait for an interrupt was shorter, poll for so long before sleeping: cheaper. */
 #define BRIEF_NS 40000
 
 /* False: nothing has come. */
@@ -348,15 +349,19 @@ static Vcpu *next_in_turn(const GPtrArray *all, unsigned last)
     return NULL;
 }
 
-static void take_turn(Vcpu *v)
+/* False: it has only waited, and is the next again. */
+static bool take_turn(Vcpu *v)
 {
     if (v->paused_until) {
         stay_paused(v);
-    } else if (!icount_align(v->wake)) {
-        vcpus.turn = current = v;
-        run(v);
-        vcpus.turn = NULL;
+        return false;
     }
+    if (icount_align(v->wake))
+        return false;
+    vcpus.turn = current = v;
+    run(v);
+    vcpus.turn = NULL;
+    return true;
 }
 
 /* Nobody has anything to do. Time goes on all the same unless the guest is stopped. */
@@ -370,10 +375,12 @@ static void all_wait(const GPtrArray *all)
         if (!may_run(all->pdata[i]))
             stand_still(all->pdata[i]);
     }
+    vcpus.idle = first->wake;
     if (any && icount_is_on())
         icount_idle(first->wake);
     else
         machine_cond_wait(first->wake, INT64_MAX);
+    vcpus.idle = NULL;
 }
 
 static gpointer turns_thread(gpointer opaque)
@@ -394,18 +401,23 @@ static gpointer turns_thread(gpointer opaque)
             all_wait(all);
             continue;
         }
-        take_turn(v);
-        last = v->index;
+        if (take_turn(v))
+            last = v->index;
     }
     machine_unlock();
     return NULL;
 }
 
-/* icount: a timer was set that is due before the running processor has used up its budget. */
+/*
+ * icount: a timer was set that is due before the running processor has used up its budget, or before
+ * the time until which all of them wait.
+ */
 static void run_less(void)
 {
     if (vcpus.turn)
         x86_request(&vcpus.turn->cpu, X86_EVENT_STOP);
+    else if (vcpus.idle)
+        machine_cond_wake(vcpus.idle);
 }
 
 bool vcpus_count(const Machine *m, GError **err)

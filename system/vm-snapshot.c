@@ -411,7 +411,7 @@ static CO bool load_locked(const VmSnapshotArgs *a, GError **err)
     if (!load(a, disks, vm, h, &changed, err)) {
         if (changed)
             run_state_stop(STATE_RESTORE_VM);
-        else if (run_state() == STATE_RESTORE_VM && !work.is_ending)
+        else if (was_running && run_state() == STATE_RESTORE_VM && !work.is_ending)
             run_state_start();
         return false;
     }

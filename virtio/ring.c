@@ -262,12 +262,12 @@ bool ring_wants_interrupt(Ring *r, const RingMemory *m)
         return false;
     /* What has been pushed is seen before we look. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    r->signalled = r->next_used;
+    r->signalled_valid = r->event_index;
     if (r->notify_on_empty && !ring_in_use(r) && load16(avail + 2) == r->next_avail)
         return true;
     if (!r->event_index)
         return !(load16(avail) & AVAIL_NO_INTERRUPT);
-    r->signalled = r->next_used;
-    r->signalled_valid = true;
     event = load16(avail + AVAIL_RING + 2 * r->size);
     return !was_valid ||
            (uint16_t)(r->next_used - event - 1) < (uint16_t)(r->next_used - old);

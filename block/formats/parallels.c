@@ -4,8 +4,7 @@
  *
  *     0      header, 64 bytes
  *     64     table: a le32 per cluster of the disk, 0 for none, else where it is: in clusters of
- *            the file
- *            ("WithouFreSpacExt") or in sectors ("WithoutFreeSpace")
+ *            the file ("WithouFreSpacExt") or in sectors ("WithoutFreeSpace")
  *     data   clusters
  *
  * While the image is open for writing, the header says that it is in use. The table is in memory

@@ -16,8 +16,9 @@ extern const BlockDriver commit_filter;
 Node *filter_insert(Edit *edit, const BlockDriver *drv, const char *name, Node *below, GError **err);
 void filter_inserted(Node *filter);
 /*
- * Takes it out again and gives up the reference; its users use what is below. If a user of what is below
- * does not let them, the user is warned, and the filter stays until its users are gone.
+ * Removes the filter and gives up the reference: its parents then use the node below. If another
+ * user of that node does not share what they need, a warning is printed, and the filter stays until
+ * its parents are gone.
  */
 CO void filter_remove(Node *filter);
 

@@ -563,9 +563,11 @@ bool job_is_ready(const Job *j)
 CO void job_set_ready(Job *j)
 {
     home_hold(); /* its progress is known where its nodes live */
-    job_set_status(j, JOB_STATUS_READY);
-    job_refresh_progress(j);
-    event_block_job_ready(j->drv->type, j->id, (int64_t)j->total, (int64_t)j->done, j->speed);
+    if (!job_must_end(j)) { /* it may have been cancelled meanwhile */
+        job_set_status(j, JOB_STATUS_READY);
+        job_refresh_progress(j);
+        event_block_job_ready(j->drv->type, j->id, (int64_t)j->total, (int64_t)j->done, j->speed);
+    }
     home_release();
 }
 

@@ -10,7 +10,7 @@
 enum {
     TIMEOUT_S = 60,
     TRANSFER_MAX = 4 << 20,
-    LARGE = 1 << 20,      /* requests that are worth their way */
+    LARGE = 1 << 20,      /* best size of a request */
     SYN_COUNT_MAX = 255,
     DEBUG_MAX = 2,
 };
@@ -54,7 +54,7 @@ static bool numbers_check(const json_t *o, GError **err)
                            G_GINT64_FORMAT, numbers[i].option, v, numbers[i].max);
         if (v && !numbers[i].max)
             return err_set(err, ENOTSUP,
-                           "%s is not supported: nothing of a file on NFS is kept here",
+                           "%s is not supported: files on NFS are not cached here",
                            numbers[i].option);
     }
     return true;
@@ -79,6 +79,9 @@ static bool target_read(NfsTarget *t, const json_t *o, GError **err)
         return err_set(err, EINVAL, "server.host is empty");
     if (*t->config.path != '/')
         return err_set(err, EINVAL, "The path '%s' does not begin with '/'", t->config.path);
+    if (g_str_has_suffix(t->config.path, "/"))
+        return err_set(err, EINVAL, "The path '%s' names no file: it ends with '/'",
+                       t->config.path);
     return numbers_check(o, err);
 }
 
@@ -233,7 +236,7 @@ static bool uri_take(const char *filename, json_t *o, GError **err)
     if (strcmp(g_uri_get_scheme(uri), "nfs") || !g_uri_get_host(uri) || !*g_uri_get_host(uri))
         return err_set(err, EINVAL, "it is not nfs://HOST/EXPORT/FILE");
     if (g_uri_get_port(uri) > 0)
-        return err_set(err, ENOTSUP, "the server's portmapper tells the port, no name can");
+        return err_set(err, ENOTSUP, "a name cannot give a port: the server's portmapper does");
     if (strlen(g_uri_get_path(uri)) < 2 || g_str_has_suffix(g_uri_get_path(uri), "/"))
         return err_set(err, EINVAL, "it names no file");
     if (g_uri_get_query(uri) && !query_take(g_uri_get_query(uri), o, err))
@@ -269,7 +272,7 @@ static CO bool nfs_create(const char *filename, json_t *opts, GError **err)
     r = size ? s.module->resize(s.file, size) : 0;
     s.module->close(s.file);
     g_free(s.name);
-    return r == 0 || err_set_errno(err, r, "Cannot make '%s' as large", filename);
+    return r == 0 || err_set_errno(err, r, "Cannot set the size of '%s'", filename);
 }
 
 static uint64_t nfs_allocated(Node *n, bool *known)
@@ -277,7 +280,7 @@ static uint64_t nfs_allocated(Node *n, bool *known)
     Nfs *s = node_state(n);
 
     *known = true;
-    return s->module->allocated(s->file);
+    return MIN(s->module->allocated(s->file), INT64_MAX);
 }
 
 /* What is past the end of a file that grows is zero. */

@@ -54,7 +54,8 @@ static const Property blk_properties[] = {
              "the guest chooses whether writes are cached [on]"),
     LOCAL_PROPERTY("werror", DEVICE_STR, VirtioBlk, work.on_write,
              "after a failed write: report, ignore, stop, enospc [enospc]"),
-    LOCAL_PROPERTY("rerror", DEVICE_STR, VirtioBlk, work.on_read, "the same of reads [report]"), {}
+    LOCAL_PROPERTY("rerror", DEVICE_STR, VirtioBlk, work.on_read,
+             "after a failed read: report, ignore, stop, enospc [report]"), {}
 };
 
 /* ---- one request ----------------------------------------------------------------------------- */

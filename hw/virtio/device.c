@@ -47,7 +47,7 @@ void virtio_fail(VirtioDevice *d)
 {
     if (d->status & VIRTIO_STATUS_NEEDS_RESET)
         return;
-    guest_log(GUEST_LOG_ERRORS, "%s: the driver has asked for what cannot be: the device needs a "
+    guest_log(GUEST_LOG_ERRORS, "%s: the driver has made an invalid request: the device needs a "
               "reset", d->path);
     d->status |= VIRTIO_STATUS_NEEDS_RESET;
     if (d->status & VIRTIO_STATUS_DRIVER_OK)

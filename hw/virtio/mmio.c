@@ -187,8 +187,10 @@ static void write_queue(VirtioMmio *s, uint64_t offset, uint32_t value)
 static void start_legacy_queue(VirtioMmio *s, Ring *r, uint32_t page)
 {
     virtio_set_queue_ready(s->device, s->registers.queue_sel, false);
-    if (!page)
+    if (!page) {
+        r->desc = 0; /* by which streams of migrations tell that it is stopped */
         return;
+    }
     ring_place_legacy(r, (uint64_t)page << s->registers.page_shift,
                       s->registers.alignment[s->registers.queue_sel]);
     virtio_set_queue_ready(s->device, s->registers.queue_sel, true);

@@ -37,7 +37,8 @@ static const Property disk_properties[] = {
     PROPERTY("removable", DEVICE_BOOL, ScsiDisk, removable, "the guest expects other media [off]"),
     LOCAL_PROPERTY("werror", DEVICE_STR, ScsiDisk, work.on_write,
              "after a failed write: report, ignore, stop, enospc [enospc]"),
-    LOCAL_PROPERTY("rerror", DEVICE_STR, ScsiDisk, work.on_read, "the same of reads [report]"), {}
+    LOCAL_PROPERTY("rerror", DEVICE_STR, ScsiDisk, work.on_read,
+             "after a failed read: report, ignore, stop, enospc [report]"), {}
 };
 
 /* ---- blocks ---------------------------------------------------------------------------------- */

@@ -319,7 +319,8 @@ bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image,
         return err_set(err, ENOTSUP, "Its driver uses the other version of the transport: use -global "
                        "virtio-mmio.force-legacy=%s", d->is_legacy ? "off" : "on");
     if (i->page_shift >= 32)
-        return err_set(err, EINVAL, "Its pages have 2^%" PRIu32 " bytes", i->page_shift);
+        return err_set(err, EINVAL, "Its page size is 2^%" PRIu32 " bytes, not less than 2^32",
+                       i->page_shift);
     if (features & VIRTIO_F_PACKED && !i->has_packed)
         return err_set(err, EINVAL, "It uses packed queues, but their positions are missing");
     *r = (VirtioRegisters){
@@ -332,7 +333,8 @@ bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image,
     for (unsigned n = 0; n < d->queues; n++) {
         r->alignment[n] = i->queue[n].alignment;
         if (!is_power_of_2(r->alignment[n]))
-            return err_set(err, EINVAL, "The alignment of queue %u is %" PRIu32, n,
+            return err_set(err, EINVAL, "The alignment of queue %u is %" PRIu32
+                           ", not a power of two", n,
                            r->alignment[n]);
         if (!load_queue(d, n, i, err))
             return false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What guests ask of devices in vain, for a log: what they do wrong, and what is not there although
- * real devices have it. Any thread.
+ * The log of guests' failed accesses: errors of the guest, and features that real devices have but
+ * ours lack. Any thread.
  */
 #ifndef SYSTEM_BASE_GUEST_LOG_H
 #define SYSTEM_BASE_GUEST_LOG_H

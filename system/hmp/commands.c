@@ -72,8 +72,8 @@ static HMP_COMMAND(hmp_log)
     run_state_release();
     unseen = log_unseen(m->config.accel);
     if (unseen)
-        g_string_append_printf(h->out, "Nothing will be seen of '%s': the accelerator '%s' does not "
-                               "tell\n", unseen, m->config.accel->name);
+        g_string_append_printf(h->out, "Nothing will be seen of '%s': accelerator '%s' cannot log "
+                               "it\n", unseen, m->config.accel->name);
     hmp_error(h, err);
 }
 
@@ -239,13 +239,13 @@ const HmpCommand hmp_machine_commands[] = {
     { "migrate_incoming", "s", "uri", "wait there for an incoming guest (-incoming defer)",
       hmp_migrate_incoming },
     { "migrate_pause", "", "", "break the connection of a postcopy", hmp_migrate_pause },
-    { "migrate_recover", "s", "uri", "wait there for the rest of a paused postcopy",
+    { "migrate_recover", "s", "uri", "wait at the URI for the rest of a paused postcopy",
       hmp_migrate_recover },
     { "migrate_set_capability", "sb", "capability on|off", "turn a capability on or off",
       hmp_migrate_set_capability },
     { "migrate_set_parameter", "ss", "parameter value", "change a parameter of migrations",
       hmp_migrate_set_parameter },
-    { "migrate_start_postcopy", "", "", "let the guest go on at the target, and its memory follow",
+    { "migrate_start_postcopy", "", "", "run the guest at the target now; its memory follows",
       hmp_migrate_start_postcopy },
     { "nbd_server_stop", "", "", "end all exports by NBD", hmp_nbd_stop },
     { "nmi", "", "", "interrupt all processors (NMI)", hmp_nmi },

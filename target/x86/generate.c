@@ -783,7 +783,7 @@ static void write_gs(uint64_t v)
     asm volatile("wrgsbase %0" : : "r"(v));
 }
 
-/* Where only the kernel can set GS a run leaves it as it is, unless the thread had used it before. */
+/* If only the kernel can set GS, it is left set after a run, unless the thread itself uses GS. */
 static __thread uint64_t gs_is, gs_was; /* 0 each: not set by us; the thread did not use it */
 
 static void ask_for_gs(uint64_t v)

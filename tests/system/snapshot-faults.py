@@ -10,7 +10,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, io, main, run
 from guests import build
-from migrating import Emulator, source, wait_for
+from migrating import Mover, source, wait_for
 from qmp import PATIENCE, request
 
 OLD, NEW = 0x11, 0x22
@@ -46,7 +46,7 @@ def check_clean(*names):
 
 def writer(name, disk):
     """A guest that writes to a SCSI disk all the time (tests/system/guests/moving.c)."""
-    return Emulator(
+    return Mover(
         name, '-kernel', build('moving'), '-netdev', 'hubport,hubid=0,id=n0', '-device', 'virtio-net-device,netdev=n0',
         '-netdev', 'hubport,hubid=0,id=n1', '-device', 'virtio-net-device,netdev=n1', '-device', 'virtio-serial-device',
         '-chardev', 'null,id=c0', '-device', 'virtconsole,chardev=c0', '-chardev', 'null,id=c1', '-device',
@@ -138,6 +138,10 @@ def load(rules=None):
             e.await_rounds(1)
         elif state == 'restore-vm':
             assert 'not loaded whole' in e.answer('cont')['desc']
+            # Nor does another try that fails, before it changes anything, let it run.
+            again = say(e, 'loadvm x')
+            assert 'No space left' in again and 'is shown by' not in again, again
+            assert e.state() == 'restore-vm'
     return told, state
 
 
@@ -160,9 +164,11 @@ def a_disk_without_space_leaves_all_disks_and_the_guest_as_they_were():
 @case
 def a_disk_that_fails_at_the_last_write_is_named_with_what_each_shows():
     prepare()
-    # The next write to the first sector is that of the header.
+    # The next write to the first sector is that of the header. Another try has no space for the table.
     rules = ('[set-state]\nevent = "l1_update"\nstate = "1"\nnew_state = "2"\n'
-             '[inject-error]\nevent = "pwritev"\nsector = "0"\nerrno = "5"\nstate = "2"\n')
+             '[inject-error]\nevent = "pwritev"\nsector = "0"\nerrno = "5"\nstate = "2"\n'
+             '[inject-error]\nevent = "l1_update"\nerrno = "28"\nstate = "2"\n'
+             '[set-state]\nevent = "l1_update"\nstate = "2"\nnew_state = "3"\n')
     told, state = load(rules)
     shown = [f'{n}.qcow2' for n in 'abc' if content(n) == OLD]
     assert told.startswith('Error: ') and state == 'restore-vm', (told, state)

@@ -253,7 +253,8 @@ static CO bool cowd_load(VmdkExtent *e, bool head_only, GError **err)
 
 CO bool vmdk_extent_load(VmdkExtent *e, bool head_only, uint64_t desc[2], GError **err)
 {
-    e->cache = g_hash_table_new(NULL, NULL);
+    if (!e->cache)
+        e->cache = g_hash_table_new(NULL, NULL);
     switch (e->kind) {
     case VMDK_COWD:
         return cowd_load(e, head_only, err);

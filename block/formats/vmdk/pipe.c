@@ -5,7 +5,7 @@
  *     0      header, which says that the directory comes at the end; descriptor
  *     128    grains: marker and stream each; after those of a grain table, its marker and the table
  *            marker, grain directory; marker, footer (the header again, with the place of the
- * directory); end-of-stream marker
+ *            directory); end-of-stream marker
  *
  * Grains are collected, deflated side by side and written in order.
  */

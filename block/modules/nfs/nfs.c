@@ -2,12 +2,12 @@
 /*
  * Files on servers of NFS version 3 (RFC 1813), many requests at a time.
  *
- * libnfs connects, mounts and opens. Reads, writes and commits are single calls of the protocol:
- * only then the verifiers are seen by which a server tells that it began anew and forgot what it
- * was to keep until the next commit (4.11 there).
+ * libnfs connects, mounts and opens. Reads, writes and commits bypass its file layer and use single
+ * calls of the protocol, because that layer hides the write verifiers. A verifier that has changed
+ * means that the server has restarted and may have lost writes that were not committed (4.11).
  *
- * libnfs tells which events it waits for on which socket, which changes when it connects anew; it
- * also wants to be called once a second. A PollSet does both.
+ * libnfs has one socket, which changes when it reconnects, and tells the events that it waits for;
+ * it also has to be called once a second. A PollSet does both.
  */
 #include "block/nfs.h"
 #include "io/aio.h"
@@ -23,12 +23,13 @@
 #include <nfsc/libnfs-raw-nfs.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum {
     PIECE_MIN = 512,             /* of data in a call */
     PIECE_MAX = 1 << 20,
     MODE = 0644,                 /* of new files */
-    LATER_NS = 100 * 1000 * 1000, /* after which a server is asked again that wants time */
+    LATER_NS = 100 * 1000 * 1000, /* before a call is repeated after JUKEBOX ("try later") */
 };
 #define TICK_NS INT64_C(1000000000)
 
@@ -39,17 +40,18 @@ struct NfsFile {
     nfs_fh3 handle;              /* in @fh */
     PollSet *set;
     int fd;                      /* that is watched; -1: none */
-    int broken;                  /* negative errno that all calls end with; 0: it works */
+    int broken;                  /* negative errno of all calls from now on; 0: it works */
     int64_t timeout_ns, deadline_ns;
-    GPtrArray *calls;            /* that somebody waits for */
+    int64_t retry_ns;            /* no new connection before that, after one has failed */
+    GPtrArray *calls;            /* calls under way that a coroutine waits for */
     size_t read_max, write_max;  /* bytes of data in a call */
     uint64_t allocated;
     bool has_verifier;           /* something is written and not committed yet */
-    char verifier[NFS3_WRITEVERFSIZE]; /* of the server's life in which that was */
+    char verifier[NFS3_WRITEVERFSIZE]; /* of the writes not committed yet */
     uint64_t writes;             /* answered so far */
 };
 
-/* A call under way. Freed by who is later: libnfs, calling back, or whoever waits. */
+/* A call under way. Freed by whichever ends later: the callback of libnfs, or the wait for it. */
 typedef struct {
     NfsFile *file;
     bool done;
@@ -65,9 +67,18 @@ typedef struct {
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
+/*
+ * All calls fail from now on. What the kernel has not sent yet is dropped: else a write that has
+ * failed might arrive when the network is back, after a later one by another connection.
+ */
 static void file_break(NfsFile *f, int error)
 {
+    const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
+
     f->broken = f->broken ? f->broken : error;
+    nfs_set_autoreconnect(f->ctx, 0);
+    if (nfs_get_fd(f->ctx) >= 0)
+        (void)connect(nfs_get_fd(f->ctx), &nowhere, sizeof(nowhere));
     for (guint i = 0; i < f->calls->len; i++)
         ((Call *)f->calls->pdata[i])->done = true;
     poll_set_changed(f->set);
@@ -91,13 +102,27 @@ static void file_watch(NfsFile *f)
 static void on_ready(void *opaque, int fd, unsigned events)
 {
     NfsFile *f = opaque;
+    struct pollfd now = { .fd = nfs_get_fd(f->ctx), .events = (short)nfs_which_events(f->ctx) };
 
     if (f->broken)
         return;
-    if (clock_now_ns() > f->deadline_ns)
-        file_break(f, -ETIMEDOUT);
-    else if (nfs_service(f->ctx, fd < 0 ? 0 : (int)events) < 0)
+    /* This program may have been stopped: an answer that has come meanwhile counts. */
+    if (fd < 0 && poll(&now, 1, 0) >= 0)
+        events = (unsigned short)now.revents;
+    if (events & (POLLERR | POLLHUP)) {
+        /* libnfs reconnects at once, which a server that refuses would make a busy loop. */
+        if (clock_now_ns() < f->retry_ns) {
+            poll_set_watch(f->set, now.fd, 0);
+            f->fd = -1;
+            poll_set_alarm(f->set, f->retry_ns);
+            return;
+        }
+        f->retry_ns = clock_now_ns() + LATER_NS;
+    }
+    if (nfs_service(f->ctx, (int)events) < 0)
         file_break(f, -EIO);
+    else if (clock_now_ns() > f->deadline_ns)
+        file_break(f, -ETIMEDOUT);
     else
         file_watch(f);
 }
@@ -133,7 +158,7 @@ static void call_free(Call *c)
         c->abandoned = true;
 }
 
-/* The end of @c, which libnfs has taken. 0, or a negative errno. */
+/* Waits until @c, which libnfs has accepted, is answered. 0, or a negative errno. */
 static CO int call_wait(Call *c)
 {
     NfsFile *f = c->file;
@@ -143,6 +168,8 @@ static CO int call_wait(Call *c)
         f->deadline_ns = clock_now_ns() + f->timeout_ns;
     g_ptr_array_add(f->calls, c);
     file_watch(f);
+    /* If @f broke before @c was in @calls nothing else would wake it. */
+    c->done = c->done || f->broken;
     r = c->done ? 0 : poll_set_wait(f->set, &c->done);
     if (r < 0)
         file_break(f, r);
@@ -150,7 +177,7 @@ static CO int call_wait(Call *c)
     return f->broken ? f->broken : c->error;
 }
 
-/* Sends @c: 0 or a negative errno, and then it is as if answered. */
+/* Sends @c. 0, or a negative errno; then there will be no callback. */
 typedef int Send(NfsFile *f, Call *c);
 
 static void call_send(NfsFile *f, Call *c, Send *send)
@@ -178,7 +205,7 @@ static int nfs_errno(nfsstat3 status)
     return status == NFS3_OK ? 0 : status == NFS3ERR_JUKEBOX ? -EAGAIN : nfsstat3_to_errno(status);
 }
 
-/* In another life than that of the writes the server has forgotten what was not committed. */
+/* Another verifier: the server has restarted, and may have lost writes that were not committed. */
 static void verifier_see(NfsFile *f, const char *verifier)
 {
     if (f->has_verifier && memcmp(f->verifier, verifier, sizeof(f->verifier)))
@@ -215,6 +242,8 @@ static void on_write(struct rpc_context *rpc, int status, void *data, void *opaq
     const WRITE3res *res = data;
     const WRITE3resok *ok;
 
+    if (c && status == RPC_STATUS_TIMEOUT) /* it may arrive later, after others */
+        file_break(c->file, -ETIMEDOUT);
     if (!c || (c->error = rpc_errno(status)) < 0 || (c->error = nfs_errno(res->status)) < 0)
         return;
     ok = &res->WRITE3res_u.resok;
@@ -384,7 +413,7 @@ static CO int file_sync(NfsFile *f)
     uint64_t writes = f->writes;
     int r = simple_run(f, c, send_commit);
 
-    /* Of what was written meanwhile it is not known whether the server committed it. */
+    /* The COMMIT need not cover writes that were answered while it was under way. */
     if (r == 0 && f->writes == writes)
         f->has_verifier = false;
     call_free(c);
@@ -443,7 +472,7 @@ static void on_opened(int status, struct nfs_context *ctx, void *data, void *opa
     c->fh = status < 0 ? NULL : data;
 }
 
-/* What libnfs says of the call that ended with @r, which may be nothing. */
+/* Fails with libnfs's message about the call that ended with @r; it may have none. */
 static bool file_fail(NfsFile *f, int r, GError **err)
 {
     const char *text = nfs_get_error(f->ctx);
@@ -453,7 +482,7 @@ static bool file_fail(NfsFile *f, int r, GError **err)
     return err_set(err, -r, "%s", text);
 }
 
-/* Waits for @c of libnfs's own, taken by it if @taken is 0 and maybe answered already. Frees @c. */
+/* Waits for @c, a call of libnfs's file layer that returned @taken; below 0 it failed. Frees @c. */
 static CO bool open_wait(NfsFile *f, Call *c, int taken, struct nfsfh **fh, GError **err)
 {
     int r;
@@ -490,7 +519,7 @@ static CO bool file_mount(NfsFile *f, const NfsConfig *config, const char *addre
     c = call_new(f);
     if (!open_wait(f, c, nfs_mount_async(f->ctx, address, folder, on_opened, c), NULL, err))
         return false;
-    /* Until the deadline. */
+    /* Reconnect without limit: the deadline ends that. */
     nfs_set_autoreconnect(f->ctx, -1);
     return true;
 }
@@ -528,7 +557,7 @@ static CO bool file_look(NfsFile *f, uint64_t *size, GError **err)
     bool is_file;
     int r;
 
-    /* By libnfs-raw.h this is the handle that calls of the protocol take, under another name. */
+    /* libnfs-raw.h: struct nfs_fh has the layout of the protocol's nfs_fh3. */
     f->handle = *(const nfs_fh3 *)nfs_get_fh(f->fh);
     r = simple_run(f, c, send_getattr);
     is_file = c->is_file;
