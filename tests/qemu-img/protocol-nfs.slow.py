@@ -15,7 +15,8 @@ URL = 'nfs://127.0.0.1/export/d'
 
 @case
 def a_server_that_stalls_ends_in_an_error():
-    """When it is opened, and in the middle; later requests do not wait again."""
+    """When it is opened, and in the middle, for requests of one call and of several; later requests do not wait
+    again."""
     require(HAS_NETWORK, 'no network of its own: not root')
     require((BUILD / 'modules/nfs.so').exists(), 'built without libnfs')
     pathlib.Path('d').write_bytes(bytes(1 << 20))
@@ -27,7 +28,7 @@ def a_server_that_stalls_ends_in_an_error():
         silent.append(True)
         done = img('info', URL, code=1, timeout=300)
         assert 'does not answer' in done.stderr, done.stderr
-        out, _ = p.communicate('read 0 4k\nread 0 4k\nwrite 0 4k\nquit\n', timeout=150)
+        out, _ = p.communicate('read 0 512k\nread 0 4k\nwrite 0 512k\nquit\n', timeout=150)
         assert out.count('failed: Connection timed out') == 3, out
 
 

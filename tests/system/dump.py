@@ -285,11 +285,11 @@ def parameters_are_set_in_the_monitor_as_in_the_references():
     require(REFERENCE_EMULATOR.exists(), 'no reference')
     told = []
     for program in EMULATOR, REFERENCE_EMULATOR:
-        with Emulator('guest', '-S', program=program) as e:
+        with Mover('guest', '-S', program=program) as e:
             told.append([(line, say(e, 'migrate_set_parameter ' + line), e.answer('query-migrate-parameters'))
                          for line in SET])
     assert told[0] == told[1], [pair for pair in zip(*told) if pair[0] != pair[1]]
-    with Emulator('guest', '-S') as e:
+    with Mover('guest', '-S') as e:
         for line in 'multifd-compression q', 'cpu-throttle-tailslow x', 'multifd-channels 300', 'downtime-limit 1.5':
             assert say(e, 'migrate_set_parameter ' + line).startswith('Error: '), line
 
