@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require, run
 from guests import EMULATOR
-from migrating import TOOL, Emulator, check_moved, source, target, wait_for
+from migrating import TOOL, Mover, check_moved, source, target, wait_for
 
 UUIDS = '11111111-2222-3333-4444-555555555555', '66666666-2222-3333-4444-555555555555'
 RNG = '-device', 'virtio-rng-device'
@@ -137,8 +137,8 @@ def each_mismatch_is_named_and_nothing_else():
         img('create', '-q', '-f', 'raw', name, size)
     img('create', '-q', '-f', 'vdi', 'stays', '1M')
     for what, (ours, theirs, here, there, wanted) in MISMATCHES.items():
-        with Emulator('a', '-S', *monitor('a'), *options_of(what, ours)) as a, \
-                Emulator('b', '-incoming', 'defer', *monitor('b'), *options_of(what, theirs)) as b:
+        with Mover('a', '-S', *monitor('a'), *options_of(what, ours)) as a, \
+                Mover('b', '-incoming', 'defer', *monitor('b'), *options_of(what, theirs)) as b:
             try:
                 for act, e in (here, a), (there, b):
                     if act:
@@ -153,7 +153,7 @@ def each_mismatch_is_named_and_nothing_else():
 
 @case
 def ends_in_the_wrong_state_are_named():
-    with source(*monitor('a')) as a, target('defer', *monitor('b')) as b, Emulator('c', '-S', *monitor('c')):
+    with source(*monitor('a')) as a, target('defer', *monitor('b')) as b, Mover('c', '-S', *monitor('c')):
         expect(check('a.qmp', 'c.qmp', code=1)[0], [('state', 'target', '-incoming')])
         expect(check('b.qmp', 'b.qmp', code=1)[0], [('state', 'source', 'waits')])
         assert check('a.qmp', 'b.qmp', code=0)[0] == []
@@ -215,8 +215,8 @@ def moves(name, ours=(), theirs=None, here=None, there=None, warned=()):
     """A configuration that is let through, and does migrate."""
     theirs = ours if theirs is None else theirs
     pathlib.Path('m.sock').unlink(missing_ok=True)
-    with Emulator('source', '-S', *monitor('a'), *ours) as a, \
-            Emulator('target', '-incoming', 'defer', *monitor('b'), *theirs) as b:
+    with Mover('source', '-S', *monitor('a'), *ours) as a, \
+            Mover('target', '-incoming', 'defer', *monitor('b'), *theirs) as b:
         for act, e in (here, a), (there, b):
             if act:
                 act(e)
@@ -258,7 +258,7 @@ def what_migrates_is_let_through():
 
 @case
 def descriptions_stand_for_ends():
-    with Emulator('a', '-S', *monitor('a'), *RNG), Emulator('b', '-incoming', 'defer', *monitor('b')):
+    with Mover('a', '-S', *monitor('a'), *RNG), Mover('b', '-incoming', 'defer', *monitor('b')):
         for name in 'a', 'b':
             pathlib.Path(f'{name}.json').write_text(run(TOOL, 'describe', f'{name}.qmp').stdout)
         found = check('a.qmp', 'b.qmp', code=1)
