@@ -217,14 +217,23 @@ static bool is_on(const json_t *end, const char *capability)
     return list_has(json_get(end, "capabilities"), capability);
 }
 
+/* A target that allows it takes a guest, too, of which all memory comes before it runs. */
+static void check_postcopy(const Check *c)
+{
+    if (is_on(c->source, "postcopy-ram") && !is_on(c->target, "postcopy-ram"))
+        migration_reason_add(c->reasons, "capability", "Capability 'postcopy-ram' is on at the "
+                             "source only");
+}
+
 static void check_capabilities(const Check *c)
 {
-    static const char *const same[] = { "multifd", "postcopy-ram", "postcopy-preempt", "x-colo" };
+    static const char *const same[] = { "multifd", "postcopy-preempt", "x-colo" };
 
     for (size_t i = 0; i < G_N_ELEMENTS(same); i++)
         if (is_on(c->source, same[i]) != is_on(c->target, same[i]))
             migration_reason_add(c->reasons, "capability", "Capability '%s' is on at the %s only",
                                  same[i], is_on(c->source, same[i]) ? "source" : "target");
+    check_postcopy(c);
 }
 
 static bool is_protected(const json_t *end)

@@ -158,6 +158,22 @@ static CO void check_tls(const char *uri, bool is_incoming, json_t *reasons)
     transport_free(t);
 }
 
+/* The target's answers need a socket. */
+static void check_answers(const char *uri, json_t *reasons)
+{
+    static const MigrationCapability answered[] = {
+        MIGRATION_CAPABILITY_RETURN_PATH, MIGRATION_CAPABILITY_POSTCOPY_RAM,
+    };
+
+    if (is_address(uri) || g_str_has_prefix(uri, "fd:"))
+        return;
+    for (size_t i = 0; i < G_N_ELEMENTS(answered); i++)
+        if (migration_has(answered[i]))
+            migration_reason_add(reasons, "capability", "'%s' leads to no socket, and '%s' needs "
+                                 "one", uri,
+                                 schema_enum_name(&migration_capability_enum, answered[i]));
+}
+
 CO void migration_route_check(const char *uri, bool is_incoming, json_t *reasons)
 {
     g_autoptr(GError) err = NULL;
@@ -169,10 +185,8 @@ CO void migration_route_check(const char *uri, bool is_incoming, json_t *reasons
         return;
     }
     check_tls(uri, is_incoming, reasons);
-    if (!is_incoming && migration_has(MIGRATION_CAPABILITY_RETURN_PATH) && !is_address(uri) &&
-        !g_str_has_prefix(uri, "fd:"))
-        migration_reason_add(reasons, "capability", "'%s' leads to no socket, and 'return-path' "
-                             "needs one", uri);
+    if (!is_incoming)
+        check_answers(uri, reasons);
     if (skip_prefix(uri, "file:", &rest))
         check_file(rest, is_incoming, reasons);
     else if (is_address(uri))

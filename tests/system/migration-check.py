@@ -103,6 +103,7 @@ MISMATCHES = {
                 None, None, [('device', "'free-page-reporting'")]),
     'network card': (net(',host_mtu=1400'), net(',ctrl_vq=off'), None, None, [('device', "'ctrl_vq'"), ('device', "'host_mtu'")]),
     'multifd': ((), (), multifd(), None, [('capability', "'multifd'", 'source')]),
+    'postcopy': ((), (), on('postcopy-ram'), None, [('capability', "'postcopy-ram'", 'source')]),
     'channels': ((), (), multifd(multifd_channels=3), multifd(), [('parameter', "'multifd-channels'", '3', '2')]),
     'compression': ((), (), multifd(multifd_compression='zstd'), multifd(), [('parameter', "'multifd-compression'", 'zstd')]),
     "multifd's UUID": (('-uuid', UUIDS[0]), ('-uuid', UUIDS[1]), multifd(), multifd(), [('machine', 'UUID', *UUIDS)]),
@@ -188,6 +189,9 @@ def the_way_is_looked_at():
         assert why(uri, code=0) == []
         a.turn_on('return-path')
         expect(why('file:stream', 'a.qmp'), [('capability', 'return-path')])
+        a.turn_on('postcopy-ram')
+        expect(why('file:stream', 'a.qmp'), [('capability', 'return-path'), ('capability', 'postcopy-ram')])
+        a.turn_on('postcopy-ram', state=False)
         a.turn_on('multifd')
         expect(why('exec:cat', 'a.qmp'), [('uri', 'multifd')])
         a.tune(tls_creds='no')
@@ -249,6 +253,8 @@ def what_migrates_is_let_through():
     moves('multifd', RNG, None, fast, fast)
     moves("the source's own matters", (), None, on('xbzrle', 'auto-converge', 'events'), on('late-block-activate', 'events'))
     moves('answers', (), None, on('return-path'))
+    moves('postcopy', (), None, on('postcopy-ram'), on('postcopy-ram'))
+    moves('postcopy that the target alone allows', (), None, None, on('postcopy-ram'))
     moves('UUID unchecked', ('-uuid', UUIDS[0]), ('-uuid', UUIDS[1]), on('validate-uuid'), warned=['machine'])
     moves('target with more', ('-cpu', 'max,-popcnt', '-M', 'microvm,pit=off'), ('-cpu', 'max', *RNG),
           warned=['machine', 'processors', 'device'])
