@@ -3,6 +3,7 @@
 """Whether a migration will work is told before it begins: every reason against it by name, and none where it
 works (qemu-migrate check, x-migrate-check)."""
 import json
+import os
 import pathlib
 import resource
 import socket
@@ -12,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require, run
 from guests import EMULATOR
 from migrating import TOOL, Mover, check_moved, source, target, wait_for
+from qmp import request
 
 UUIDS = '11111111-2222-3333-4444-555555555555', '66666666-2222-3333-4444-555555555555'
 RNG = '-device', 'virtio-rng-device'
@@ -196,6 +198,46 @@ def the_way_is_looked_at():
         expect(why('exec:cat', 'a.qmp'), [('uri', 'multifd')])
         a.tune(tls_creds='no')
         expect(why(uri, 'a.qmp'), [('parameter', 'TLS', "'no'")])
+
+
+def give(path, name, fd):
+    """By the monitor at @path."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        lines = s.makefile()
+        lines.readline()
+        s.sendall(b'{"execute":"qmp_capabilities"}')
+        lines.readline()
+        socket.send_fds(s, [request('getfd', fdname=name).encode()], [fd])
+        assert json.loads(lines.readline()) == {'return': {}}
+
+
+@case
+def a_descriptor_is_looked_up_and_stays():
+    near, far = socket.socketpair()
+    reading, writing = os.pipe()
+    with near, far, open(reading), open(writing, 'w'), source(*monitor('a'), pass_fds=[writing]) as a, \
+            target('defer', *monitor('b')) as b:
+
+        def why(uri, *ends, code=1):
+            return check(f'--uri={uri}', *ends, code=code)[0]
+
+        for nothing in 'fd:name', 'fd:9999', 'fd:-1':
+            expect(why(nothing, 'a.qmp', 'b.qmp'),
+                   [('uri', end, 'descriptor', nothing[3:]) for end in ('source', 'target')])
+        give('a.qmp', 'pipe', writing)
+        for end, kept in ('a.qmp', near), ('b.qmp', far):
+            give(end, 'name', kept.fileno())
+        for there in 'fd:name', 'fd:pipe', f'fd:{writing}':
+            assert why(there, 'a.qmp', code=0) == []
+        a.turn_on('return-path')
+        expect(why('fd:pipe', 'a.qmp'), [('capability', 'no socket', 'return-path')])
+        assert why('fd:name', 'a.qmp', 'b.qmp', code=0) == []
+        assert b.answer('migrate-incoming', uri='fd:name') == {}
+        wait_for(lambda: 'status' in b.answer('query-migrate'))
+        assert why('fd:name', 'a.qmp', 'b.qmp', code=0) == []
+        a.migrate('fd:name')
+        check_moved(a, b)
 
 
 @case
