@@ -220,9 +220,16 @@ static bool is_on(const json_t *end, const char *capability)
 /* A target that allows it takes a guest, too, of which all memory comes before it runs. */
 static void check_postcopy(const Check *c)
 {
-    if (is_on(c->source, "postcopy-ram") && !is_on(c->target, "postcopy-ram"))
+    const char *why = json_get_str(c->target, "no-postcopy", NULL);
+
+    if (!is_on(c->source, "postcopy-ram"))
+        return;
+    if (!is_on(c->target, "postcopy-ram"))
         migration_reason_add(c->reasons, "capability", "Capability 'postcopy-ram' is on at the "
                              "source only");
+    if (why)
+        migration_reason_add(c->reasons, "capability", "The target cannot have 'postcopy-ram': %s",
+                             why);
 }
 
 static void check_capabilities(const Check *c)

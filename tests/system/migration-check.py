@@ -66,6 +66,7 @@ SCSI = '-device', 'virtio-scsi-device,id=scsi'
 NODES = ('-blockdev', 'raw,node-name=a,file.driver=file,file.filename=a', '-blockdev',
          'raw,node-name=b,file.driver=file,file.filename=b')
 BACKEND = '-object', 'memory-backend-ram,id=mem0,size=64M', '-M', 'microvm,memory-backend=mem0'
+FILE_MEMORY = '-object', 'memory-backend-file,id=mem0,size=64M,mem-path=ram,share=on', '-M', 'microvm,memory-backend=mem0'
 
 # Options of the source and of the target, what is done at each, and the reasons: subject and words.
 MISMATCHES = {
@@ -273,7 +274,39 @@ def moves(name, ours=(), theirs=None, here=None, there=None, warned=()):
         wait_for(lambda: b.state() in ('prelaunch', 'running', 'paused'))
 
 
-FILE_MEMORY = '-object', 'memory-backend-file,id=mem0,size=64M,mem-path=ram,share=on', '-M', 'microvm,memory-backend=mem0'
+@case
+def memory_that_postcopy_cannot_fill_is_named():
+    with source('-S', *monitor('a'), *BACKEND) as a, target('defer', *monitor('b'), *FILE_MEMORY) as b:
+        a.turn_on('postcopy-ram')
+        expect(check('a.qmp', 'b.qmp', code=1)[0], [('capability', 'source only')])
+        b.turn_on('postcopy-ram')
+        expect(check('a.qmp', 'b.qmp', code=1)[0], [('memory', "'mem0'", 'postcopy-ram')])
+        a.turn_on('postcopy-ram', state=False)
+        expect(check('a.qmp', 'b.qmp', code=1)[0], [('memory', "'mem0'", 'postcopy-ram')])
+        assert 'mem0' in b.answer('migrate-incoming', uri='unix:m.sock')['desc']
+
+
+def forbidding():
+    """A program that is the emulator without the right to wait for memory (userfaultfd)."""
+    may = pathlib.Path('/proc/sys/vm/unprivileged_userfaultfd')
+    require(may.exists() and may.read_text() == '0\n', 'everybody may use userfaultfd')
+    script = pathlib.Path('forbidding').absolute()
+    script.write_text(f'#!/bin/sh\nexec unshare --user {EMULATOR} "$@"\n')
+    script.chmod(0o755)
+    require(run('unshare', '--user', 'true', code=None).returncode == 0, 'no user namespaces')
+    return script
+
+
+@case
+def a_host_that_does_not_let_us_wait_for_memory_is_named():
+    with source(*monitor('a')) as a, target('defer', *monitor('b'), program=forbidding()) as b:
+        b.turn_on('postcopy-ram')
+        assert check('a.qmp', 'b.qmp', code=0)[0] == []
+        a.turn_on('postcopy-ram')
+        expect(check('a.qmp', 'b.qmp', code=1)[0], [('capability', 'target', 'userfaultfd')])
+        a.turn_on('postcopy-ram', state=False)
+        a.migrate(b.listen('unix:m.sock'))
+        check_moved(a, b)
 
 
 @case
