@@ -292,7 +292,7 @@ static bool listens_at(const json_t *address, const char *type, const char *port
     return !strcmp(type, "unix") || !strcmp(json_get_str(address, "port", ""), port);
 }
 
-/* The source itself has looked whether the socket of a path is there. */
+/* A tunnel or a forwarded port may lead there. The source has looked for the socket of a path itself. */
 static void check_address(const Check *c, const char *uri)
 {
     const json_t *addresses = json_get(c->target, "addresses"), *a;
@@ -309,8 +309,8 @@ static void check_address(const Check *c, const char *uri)
         if (listens_at(a, type, port))
             return;
     first = json_print(json_array_get(addresses, 0));
-    migration_reason_add(c->reasons, "uri", "The target does not listen at '%s', but at %s", uri,
-                         first);
+    migration_reason_add(c->warnings, "uri", "The target does not listen at '%s' itself, but at %s",
+                         uri, first);
 }
 
 /* ---- all ------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@ import pathlib
 import resource
 import socket
 import sys
+import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require, run
@@ -187,9 +188,8 @@ def the_way_is_looked_at():
         assert why('file:stream', 'a.qmp', code=0) == why('exec:cat >stream', 'a.qmp', code=0) == []
         assert not pathlib.Path('stream').exists()
         uri = b.listen('tcp:127.0.0.1:0')
-        expect(why('tcp:127.0.0.1:1'), [('uri', 'tcp:127.0.0.1:1', uri.split(':')[2])])
-        expect(why('unix:m.sock'), [('uri', 'not listen at'), ('uri', 'no socket')])
-        assert why(uri, code=0) == []
+        expect(why('unix:m.sock'), [('uri', 'no socket')])
+        assert check(f'--uri={uri}', 'a.qmp', 'b.qmp', code=0) == [[], []]
         a.turn_on('return-path')
         expect(why('file:stream', 'a.qmp'), [('capability', 'return-path')])
         a.turn_on('postcopy-ram')
@@ -199,6 +199,29 @@ def the_way_is_looked_at():
         expect(why('exec:cat', 'a.qmp'), [('uri', 'multifd')])
         a.tune(tls_creds='no')
         expect(why(uri, 'a.qmp'), [('parameter', 'TLS', "'no'")])
+
+
+def forward(listener, port):
+    """The first connection of @listener leads to @port."""
+    with listener.accept()[0] as near, socket.create_connection(('127.0.0.1', port)) as far:
+        while got := near.recv(1 << 20):
+            far.sendall(got)
+
+
+@case
+def a_tunnel_is_warned_of():
+    with socket.socket(socket.AF_UNIX) as listener, source(*monitor('a')) as a, \
+            target('defer', *monitor('b')) as b:
+        listener.bind('tunnel.sock')
+        listener.listen()
+        port_there = b.listen('tcp:127.0.0.1:0').split(':')[2]
+        for uri in 'tcp:127.0.0.1:1', 'unix:tunnel.sock':
+            found, warnings = check(f'--uri={uri}', 'a.qmp', 'b.qmp', code=0)
+            assert found == []
+            expect(warnings, [('uri', uri, port_there)])
+        threading.Thread(target=forward, args=(listener, int(port_there)), daemon=True).start()
+        a.migrate('unix:tunnel.sock')
+        check_moved(a, b)
 
 
 def give(path, name, fd):
