@@ -217,14 +217,30 @@ static bool is_on(const json_t *end, const char *capability)
     return list_has(json_get(end, "capabilities"), capability);
 }
 
+/* A target that allows it takes a guest, too, of which all memory comes before it runs. */
+static void check_postcopy(const Check *c)
+{
+    const char *why = json_get_str(c->target, "no-postcopy", NULL);
+
+    if (!is_on(c->source, "postcopy-ram"))
+        return;
+    if (!is_on(c->target, "postcopy-ram"))
+        migration_reason_add(c->reasons, "capability", "Capability 'postcopy-ram' is on at the "
+                             "source only");
+    if (why)
+        migration_reason_add(c->reasons, "capability", "The target cannot have 'postcopy-ram': %s",
+                             why);
+}
+
 static void check_capabilities(const Check *c)
 {
-    static const char *const same[] = { "multifd", "postcopy-ram", "postcopy-preempt", "x-colo" };
+    static const char *const same[] = { "multifd", "postcopy-preempt", "x-colo" };
 
     for (size_t i = 0; i < G_N_ELEMENTS(same); i++)
         if (is_on(c->source, same[i]) != is_on(c->target, same[i]))
             migration_reason_add(c->reasons, "capability", "Capability '%s' is on at the %s only",
                                  same[i], is_on(c->source, same[i]) ? "source" : "target");
+    check_postcopy(c);
 }
 
 static bool is_protected(const json_t *end)
@@ -276,7 +292,7 @@ static bool listens_at(const json_t *address, const char *type, const char *port
     return !strcmp(type, "unix") || !strcmp(json_get_str(address, "port", ""), port);
 }
 
-/* The source itself has looked whether the socket of a path is there. */
+/* A tunnel or a forwarded port may lead there. The source has looked for the socket of a path itself. */
 static void check_address(const Check *c, const char *uri)
 {
     const json_t *addresses = json_get(c->target, "addresses"), *a;
@@ -293,8 +309,8 @@ static void check_address(const Check *c, const char *uri)
         if (listens_at(a, type, port))
             return;
     first = json_print(json_array_get(addresses, 0));
-    migration_reason_add(c->reasons, "uri", "The target does not listen at '%s', but at %s", uri,
-                         first);
+    migration_reason_add(c->warnings, "uri", "The target does not listen at '%s' itself, but at %s",
+                         uri, first);
 }
 
 /* ---- all ------------------------------------------------------------------------------------- */

@@ -99,14 +99,35 @@ static CO bool use_fd(Transport *t, int fd, GError **err)
     return t->channel;
 }
 
-static CO bool open_fd(Transport *t, const char *name, GError **err)
+/* The descriptor whose number @name is, or -1. */
+static int numbered_fd(const char *name)
 {
     char *end;
-    int fd = named_fd_take(name);
     long number = strtol(name, &end, 10);
 
-    if (fd < 0 && !*end && number >= 0 && number <= INT_MAX)
-        fd = fcntl(number, F_DUPFD_CLOEXEC, 0);
+    return !*end && number >= 0 && number <= INT_MAX && fcntl(number, F_GETFD) >= 0 ? number : -1;
+}
+
+TransportLead transport_lead(const char *uri)
+{
+    const char *rest = NULL;
+    Kind kind = kind_of(uri, &rest);
+    int fd;
+
+    if (kind != KIND_FD)
+        return is_address(kind) ? TRANSPORT_SOCKET : TRANSPORT_ONE_WAY;
+    fd = named_fd_find(rest);
+    if (fd < 0)
+        fd = numbered_fd(rest);
+    return fd < 0 ? TRANSPORT_ABSENT : is_socket(fd) ? TRANSPORT_SOCKET : TRANSPORT_ONE_WAY;
+}
+
+static CO bool open_fd(Transport *t, const char *name, GError **err)
+{
+    int fd = named_fd_take(name);
+
+    if (fd < 0)
+        fd = fcntl(numbered_fd(name), F_DUPFD_CLOEXEC, 0);
     if (fd < 0)
         return err_set(err, EBADF, "There is no file descriptor '%s'", name);
     return use_fd(t, fd, err);

@@ -13,6 +13,14 @@ typedef struct Transport Transport;
 /* True if @uri is of a kind that is known; else @err. */
 bool transport_check(const char *uri, GError **err);
 
+typedef enum { TRANSPORT_ABSENT, TRANSPORT_ONE_WAY, TRANSPORT_SOCKET } TransportLead;
+
+/*
+ * Where @uri, which has passed transport_check, leads to. Absent: a descriptor that is not there;
+ * others are not looked for. A descriptor stays where it is.
+ */
+TransportLead transport_lead(const char *uri);
+
 /* What protects all connections of a migration. */
 typedef struct {
     TlsCreds *creds;      /* NULL: nothing does */

@@ -121,19 +121,10 @@ static CO void check_port(NetKind kind, const char *text, json_t *reasons)
         close(g_array_index(fds, int, i));
 }
 
-static bool listens_already(void)
-{
-    g_autoptr(json_t) info = migration_info();
-
-    return json_has(info, "status");
-}
-
 static CO void check_address(const char *uri, bool is_incoming, json_t *reasons)
 {
     const char *rest;
 
-    if (is_incoming && listens_already())
-        return;
     if (skip_prefix(uri, "unix:", &rest))
         check_socket_file(rest, is_incoming, reasons);
     else if (is_incoming && skip_prefix(uri, "tcp:", &rest))
@@ -144,6 +135,13 @@ static CO void check_address(const char *uri, bool is_incoming, json_t *reasons)
 
 /* ---- all ------------------------------------------------------------------------------------- */
 
+static bool listens_already(void)
+{
+    g_autoptr(json_t) info = migration_info();
+
+    return json_has(info, "status");
+}
+
 /* TLS needs credentials, of the right kind, and a socket. */
 static CO void check_tls(const char *uri, bool is_incoming, json_t *reasons)
 {
@@ -153,9 +151,25 @@ static CO void check_tls(const char *uri, bool is_incoming, json_t *reasons)
     if (!t)
         migration_reason_add(reasons, "parameter", "TLS at the %s: %s",
                              is_incoming ? "target" : "source", err->message);
-    else if (*migration_text("tls-creds") && !is_address(uri) && !g_str_has_prefix(uri, "fd:"))
+    else if (*migration_text("tls-creds") && transport_lead(uri) == TRANSPORT_ONE_WAY)
         migration_reason_add(reasons, "uri", "'%s' leads to no socket, and TLS needs one", uri);
     transport_free(t);
+}
+
+/* The target's answers need a socket. */
+static void check_answers(const char *uri, json_t *reasons)
+{
+    static const MigrationCapability answered[] = {
+        MIGRATION_CAPABILITY_RETURN_PATH, MIGRATION_CAPABILITY_POSTCOPY_RAM,
+    };
+
+    if (transport_lead(uri) != TRANSPORT_ONE_WAY)
+        return;
+    for (size_t i = 0; i < G_N_ELEMENTS(answered); i++)
+        if (migration_has(answered[i]))
+            migration_reason_add(reasons, "capability", "'%s' leads to no socket, and '%s' needs "
+                                 "one", uri,
+                                 schema_enum_name(&migration_capability_enum, answered[i]));
 }
 
 CO void migration_route_check(const char *uri, bool is_incoming, json_t *reasons)
@@ -163,16 +177,20 @@ CO void migration_route_check(const char *uri, bool is_incoming, json_t *reasons
     g_autoptr(GError) err = NULL;
     const char *rest;
 
+    /* What it has opened, it will not open again. */
+    if (is_incoming && listens_already())
+        return;
     if (!migration_check_uri(uri, &err)) {
         migration_reason_add(reasons, "uri", "The %s cannot use '%s': %s",
                              is_incoming ? "target" : "source", uri, err->message);
         return;
     }
     check_tls(uri, is_incoming, reasons);
-    if (!is_incoming && migration_has(MIGRATION_CAPABILITY_RETURN_PATH) && !is_address(uri) &&
-        !g_str_has_prefix(uri, "fd:"))
-        migration_reason_add(reasons, "capability", "'%s' leads to no socket, and 'return-path' "
-                             "needs one", uri);
+    if (!is_incoming)
+        check_answers(uri, reasons);
+    if (transport_lead(uri) == TRANSPORT_ABSENT)
+        migration_reason_add(reasons, "uri", "The %s has no file descriptor '%s'",
+                             is_incoming ? "target" : "source", uri + strlen("fd:"));
     if (skip_prefix(uri, "file:", &rest))
         check_file(rest, is_incoming, reasons);
     else if (is_address(uri))

@@ -4,6 +4,7 @@
 #include "hw/virtio/device.h"
 #include "hw/virtio/drives.h"
 #include "migration/check.h"
+#include "migration/missing.h"
 #include "system/dump.h"
 #include "system/migration-info.h"
 #include "system/migration-route.h"
@@ -213,6 +214,29 @@ static void add_state(json_t *reasons)
                              "state: continue or stop it first ('cont', 'stop')");
 }
 
+/* ---- what keeps it from coming --------------------------------------------------------------- */
+
+/* Memory of a file is refused whether or not the source wants postcopy. */
+static void add_postcopy(const Machine *m, json_t *reasons)
+{
+    if (migration_has(MIGRATION_CAPABILITY_POSTCOPY_RAM) && m->memory->fd >= 0)
+        migration_reason_add(reasons, "memory", "Memory '%s' of the target is a file: "
+                             "'postcopy-ram' has to be off there", m->memory->id);
+}
+
+/* Whether the host lets us wait for memory; tried as for a guest that comes. */
+static void put_no_postcopy(json_t *end)
+{
+    g_auto(RamBlocks) none = { 0 };
+    g_autoptr(Missing) m = NULL;
+    g_autoptr(GError) err = NULL;
+
+    ram_blocks_init(&none);
+    m = missing_new(&none, &err);
+    if (!m)
+        json_put_str(end, "no-postcopy", err->message);
+}
+
 /* ---- all ------------------------------------------------------------------------------------- */
 
 static CO json_t *reasons_against(const char *uri, bool is_incoming)
@@ -223,6 +247,8 @@ static CO json_t *reasons_against(const char *uri, bool is_incoming)
         add_holds(reasons);
         add_jobs(reasons);
         add_state(reasons);
+    } else {
+        add_postcopy(run_state_machine(), reasons);
     }
     if (uri)
         migration_route_check(uri, is_incoming, reasons);
@@ -253,6 +279,8 @@ CO json_t *migration_describe(const char *uri, GError **err)
     json_put_bool(o, "incoming", is_incoming);
     if (is_incoming && json_has(info, "socket-address"))
         json_put(o, "addresses", json_incref(json_get(info, "socket-address")));
+    if (is_incoming)
+        put_no_postcopy(o);
     json_put(o, "reasons", reasons_against(uri, is_incoming));
     return o;
 }

@@ -20,9 +20,14 @@ void named_fd_put(const char *name, int fd)
     g_hash_table_insert(named, g_strdup(name), GINT_TO_POINTER(fd + 1));
 }
 
+int named_fd_find(const char *name)
+{
+    return named ? GPOINTER_TO_INT(g_hash_table_lookup(named, name)) - 1 : -1;
+}
+
 int named_fd_take(const char *name)
 {
-    int fd = named ? GPOINTER_TO_INT(g_hash_table_lookup(named, name)) - 1 : -1;
+    int fd = named_fd_find(name);
 
     if (fd >= 0)
         g_hash_table_remove(named, name);

@@ -12,6 +12,8 @@
 
 /* @fd is kept under @name, in the place of an older one. */
 void named_fd_put(const char *name, int fd);
+/* The descriptor kept under @name, which stays there; -1: there is none. */
+int named_fd_find(const char *name);
 /* Takes the descriptor kept under @name, now the caller's; -1: there is none. */
 int named_fd_take(const char *name);
 

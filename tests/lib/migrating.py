@@ -34,8 +34,8 @@ class Mover(Emulator):
     def status(self):
         return self.answer('query-migrate').get('status')
 
-    def turn_on(self, *capabilities):
-        on = [{'capability': c, 'state': True} for c in capabilities]
+    def turn_on(self, *capabilities, state=True):
+        on = [{'capability': c, 'state': state} for c in capabilities]
         assert self.answer('migrate-set-capabilities', capabilities=on) == {}
 
     def tune(self, **parameters):

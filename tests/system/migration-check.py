@@ -3,15 +3,18 @@
 """Whether a migration will work is told before it begins: every reason against it by name, and none where it
 works (qemu-migrate check, x-migrate-check)."""
 import json
+import os
 import pathlib
 import resource
 import socket
 import sys
+import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require, run
 from guests import EMULATOR
-from migrating import TOOL, Emulator, check_moved, source, target, wait_for
+from migrating import TOOL, Mover, check_moved, source, target, wait_for
+from qmp import request
 
 UUIDS = '11111111-2222-3333-4444-555555555555', '66666666-2222-3333-4444-555555555555'
 RNG = '-device', 'virtio-rng-device'
@@ -64,6 +67,7 @@ SCSI = '-device', 'virtio-scsi-device,id=scsi'
 NODES = ('-blockdev', 'raw,node-name=a,file.driver=file,file.filename=a', '-blockdev',
          'raw,node-name=b,file.driver=file,file.filename=b')
 BACKEND = '-object', 'memory-backend-ram,id=mem0,size=64M', '-M', 'microvm,memory-backend=mem0'
+FILE_MEMORY = '-object', 'memory-backend-file,id=mem0,size=64M,mem-path=ram,share=on', '-M', 'microvm,memory-backend=mem0'
 
 # Options of the source and of the target, what is done at each, and the reasons: subject and words.
 MISMATCHES = {
@@ -103,6 +107,7 @@ MISMATCHES = {
                 None, None, [('device', "'free-page-reporting'")]),
     'network card': (net(',host_mtu=1400'), net(',ctrl_vq=off'), None, None, [('device', "'ctrl_vq'"), ('device', "'host_mtu'")]),
     'multifd': ((), (), multifd(), None, [('capability', "'multifd'", 'source')]),
+    'postcopy': ((), (), on('postcopy-ram'), None, [('capability', "'postcopy-ram'", 'source')]),
     'channels': ((), (), multifd(multifd_channels=3), multifd(), [('parameter', "'multifd-channels'", '3', '2')]),
     'compression': ((), (), multifd(multifd_compression='zstd'), multifd(), [('parameter', "'multifd-compression'", 'zstd')]),
     "multifd's UUID": (('-uuid', UUIDS[0]), ('-uuid', UUIDS[1]), multifd(), multifd(), [('machine', 'UUID', *UUIDS)]),
@@ -137,8 +142,8 @@ def each_mismatch_is_named_and_nothing_else():
         img('create', '-q', '-f', 'raw', name, size)
     img('create', '-q', '-f', 'vdi', 'stays', '1M')
     for what, (ours, theirs, here, there, wanted) in MISMATCHES.items():
-        with Emulator('a', '-S', *monitor('a'), *options_of(what, ours)) as a, \
-                Emulator('b', '-incoming', 'defer', *monitor('b'), *options_of(what, theirs)) as b:
+        with Mover('a', '-S', *monitor('a'), *options_of(what, ours)) as a, \
+                Mover('b', '-incoming', 'defer', *monitor('b'), *options_of(what, theirs)) as b:
             try:
                 for act, e in (here, a), (there, b):
                     if act:
@@ -153,7 +158,7 @@ def each_mismatch_is_named_and_nothing_else():
 
 @case
 def ends_in_the_wrong_state_are_named():
-    with source(*monitor('a')) as a, target('defer', *monitor('b')) as b, Emulator('c', '-S', *monitor('c')):
+    with source(*monitor('a')) as a, target('defer', *monitor('b')) as b, Mover('c', '-S', *monitor('c')):
         expect(check('a.qmp', 'c.qmp', code=1)[0], [('state', 'target', '-incoming')])
         expect(check('b.qmp', 'b.qmp', code=1)[0], [('state', 'source', 'waits')])
         assert check('a.qmp', 'b.qmp', code=0)[0] == []
@@ -183,15 +188,80 @@ def the_way_is_looked_at():
         assert why('file:stream', 'a.qmp', code=0) == why('exec:cat >stream', 'a.qmp', code=0) == []
         assert not pathlib.Path('stream').exists()
         uri = b.listen('tcp:127.0.0.1:0')
-        expect(why('tcp:127.0.0.1:1'), [('uri', 'tcp:127.0.0.1:1', uri.split(':')[2])])
-        expect(why('unix:m.sock'), [('uri', 'not listen at'), ('uri', 'no socket')])
-        assert why(uri, code=0) == []
+        expect(why('unix:m.sock'), [('uri', 'no socket')])
+        assert check(f'--uri={uri}', 'a.qmp', 'b.qmp', code=0) == [[], []]
         a.turn_on('return-path')
         expect(why('file:stream', 'a.qmp'), [('capability', 'return-path')])
+        a.turn_on('postcopy-ram')
+        expect(why('file:stream', 'a.qmp'), [('capability', 'return-path'), ('capability', 'postcopy-ram')])
+        a.turn_on('postcopy-ram', state=False)
         a.turn_on('multifd')
         expect(why('exec:cat', 'a.qmp'), [('uri', 'multifd')])
         a.tune(tls_creds='no')
         expect(why(uri, 'a.qmp'), [('parameter', 'TLS', "'no'")])
+
+
+def forward(listener, port):
+    """The first connection of @listener leads to @port."""
+    with listener.accept()[0] as near, socket.create_connection(('127.0.0.1', port)) as far:
+        while got := near.recv(1 << 20):
+            far.sendall(got)
+
+
+@case
+def a_tunnel_is_warned_of():
+    with socket.socket(socket.AF_UNIX) as listener, source(*monitor('a')) as a, \
+            target('defer', *monitor('b')) as b:
+        listener.bind('tunnel.sock')
+        listener.listen()
+        port_there = b.listen('tcp:127.0.0.1:0').split(':')[2]
+        for uri in 'tcp:127.0.0.1:1', 'unix:tunnel.sock':
+            found, warnings = check(f'--uri={uri}', 'a.qmp', 'b.qmp', code=0)
+            assert found == []
+            expect(warnings, [('uri', uri, port_there)])
+        threading.Thread(target=forward, args=(listener, int(port_there)), daemon=True).start()
+        a.migrate('unix:tunnel.sock')
+        check_moved(a, b)
+
+
+def give(path, name, fd):
+    """By the monitor at @path."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        lines = s.makefile()
+        lines.readline()
+        s.sendall(b'{"execute":"qmp_capabilities"}')
+        lines.readline()
+        socket.send_fds(s, [request('getfd', fdname=name).encode()], [fd])
+        assert json.loads(lines.readline()) == {'return': {}}
+
+
+@case
+def a_descriptor_is_looked_up_and_stays():
+    near, far = socket.socketpair()
+    reading, writing = os.pipe()
+    with near, far, open(reading), open(writing, 'w'), source(*monitor('a'), pass_fds=[writing]) as a, \
+            target('defer', *monitor('b')) as b:
+
+        def why(uri, *ends, code=1):
+            return check(f'--uri={uri}', *ends, code=code)[0]
+
+        for nothing in 'fd:name', 'fd:9999', 'fd:-1':
+            expect(why(nothing, 'a.qmp', 'b.qmp'),
+                   [('uri', end, 'descriptor', nothing[3:]) for end in ('source', 'target')])
+        give('a.qmp', 'pipe', writing)
+        for end, kept in ('a.qmp', near), ('b.qmp', far):
+            give(end, 'name', kept.fileno())
+        for there in 'fd:name', 'fd:pipe', f'fd:{writing}':
+            assert why(there, 'a.qmp', code=0) == []
+        a.turn_on('return-path')
+        expect(why('fd:pipe', 'a.qmp'), [('capability', 'no socket', 'return-path')])
+        assert why('fd:name', 'a.qmp', 'b.qmp', code=0) == []
+        assert b.answer('migrate-incoming', uri='fd:name') == {}
+        wait_for(lambda: 'status' in b.answer('query-migrate'))
+        assert why('fd:name', 'a.qmp', 'b.qmp', code=0) == []
+        a.migrate('fd:name')
+        check_moved(a, b)
 
 
 @case
@@ -215,8 +285,8 @@ def moves(name, ours=(), theirs=None, here=None, there=None, warned=()):
     """A configuration that is let through, and does migrate."""
     theirs = ours if theirs is None else theirs
     pathlib.Path('m.sock').unlink(missing_ok=True)
-    with Emulator('source', '-S', *monitor('a'), *ours) as a, \
-            Emulator('target', '-incoming', 'defer', *monitor('b'), *theirs) as b:
+    with Mover('source', '-S', *monitor('a'), *ours) as a, \
+            Mover('target', '-incoming', 'defer', *monitor('b'), *theirs) as b:
         for act, e in (here, a), (there, b):
             if act:
                 act(e)
@@ -227,7 +297,39 @@ def moves(name, ours=(), theirs=None, here=None, there=None, warned=()):
         wait_for(lambda: b.state() in ('prelaunch', 'running', 'paused'))
 
 
-FILE_MEMORY = '-object', 'memory-backend-file,id=mem0,size=64M,mem-path=ram,share=on', '-M', 'microvm,memory-backend=mem0'
+@case
+def memory_that_postcopy_cannot_fill_is_named():
+    with source('-S', *monitor('a'), *BACKEND) as a, target('defer', *monitor('b'), *FILE_MEMORY) as b:
+        a.turn_on('postcopy-ram')
+        expect(check('a.qmp', 'b.qmp', code=1)[0], [('capability', 'source only')])
+        b.turn_on('postcopy-ram')
+        expect(check('a.qmp', 'b.qmp', code=1)[0], [('memory', "'mem0'", 'postcopy-ram')])
+        a.turn_on('postcopy-ram', state=False)
+        expect(check('a.qmp', 'b.qmp', code=1)[0], [('memory', "'mem0'", 'postcopy-ram')])
+        assert 'mem0' in b.answer('migrate-incoming', uri='unix:m.sock')['desc']
+
+
+def forbidding():
+    """A program that is the emulator without the right to wait for memory (userfaultfd)."""
+    may = pathlib.Path('/proc/sys/vm/unprivileged_userfaultfd')
+    require(may.exists() and may.read_text() == '0\n', 'everybody may use userfaultfd')
+    script = pathlib.Path('forbidding').absolute()
+    script.write_text(f'#!/bin/sh\nexec unshare --user {EMULATOR} "$@"\n')
+    script.chmod(0o755)
+    require(run('unshare', '--user', 'true', code=None).returncode == 0, 'no user namespaces')
+    return script
+
+
+@case
+def a_host_that_does_not_let_us_wait_for_memory_is_named():
+    with source(*monitor('a')) as a, target('defer', *monitor('b'), program=forbidding()) as b:
+        b.turn_on('postcopy-ram')
+        assert check('a.qmp', 'b.qmp', code=0)[0] == []
+        a.turn_on('postcopy-ram')
+        expect(check('a.qmp', 'b.qmp', code=1)[0], [('capability', 'target', 'userfaultfd')])
+        a.turn_on('postcopy-ram', state=False)
+        a.migrate(b.listen('unix:m.sock'))
+        check_moved(a, b)
 
 
 @case
@@ -249,6 +351,8 @@ def what_migrates_is_let_through():
     moves('multifd', RNG, None, fast, fast)
     moves("the source's own matters", (), None, on('xbzrle', 'auto-converge', 'events'), on('late-block-activate', 'events'))
     moves('answers', (), None, on('return-path'))
+    moves('postcopy', (), None, on('postcopy-ram'), on('postcopy-ram'))
+    moves('postcopy that the target alone allows', (), None, None, on('postcopy-ram'))
     moves('UUID unchecked', ('-uuid', UUIDS[0]), ('-uuid', UUIDS[1]), on('validate-uuid'), warned=['machine'])
     moves('target with more', ('-cpu', 'max,-popcnt', '-M', 'microvm,pit=off'), ('-cpu', 'max', *RNG),
           warned=['machine', 'processors', 'device'])
@@ -258,7 +362,7 @@ def what_migrates_is_let_through():
 
 @case
 def descriptions_stand_for_ends():
-    with Emulator('a', '-S', *monitor('a'), *RNG), Emulator('b', '-incoming', 'defer', *monitor('b')):
+    with Mover('a', '-S', *monitor('a'), *RNG), Mover('b', '-incoming', 'defer', *monitor('b')):
         for name in 'a', 'b':
             pathlib.Path(f'{name}.json').write_text(run(TOOL, 'describe', f'{name}.qmp').stdout)
         found = check('a.qmp', 'b.qmp', code=1)
