@@ -17,7 +17,7 @@ PostcopyTarget *postcopy_target_new(RamBlocks *ram, GError **err);
 CO void postcopy_target_free(PostcopyTarget *p);
 
 /* What command COMMAND_POSTCOPY_DISCARD brings. False: @in has failed. */
-bool postcopy_target_discard(PostcopyTarget *p, Input *in, const uint8_t *data, unsigned len);
+CO bool postcopy_target_discard(PostcopyTarget *p, Input *in, const uint8_t *data, unsigned len);
 
 /* Whoever touches memory that is missing waits from now on. False: @in has failed. */
 bool postcopy_target_listen(PostcopyTarget *p, Input *in);
