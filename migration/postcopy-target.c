@@ -16,6 +16,7 @@ struct PostcopyTarget {
     StreamReader *reader;
     bool ok;
     CO int (*reply)(void *opaque, const void *buf, size_t len);
+    void (*interrupt)(void *opaque);
     void *opaque;
     CoGroup asking;
     bool is_asking;
@@ -195,6 +196,8 @@ static CO void read_rest(PostcopyTarget *p)
         p->ok = input_fail(p->reader->in, EINVAL, "%" PRIu64 " pages of memory are missing", lacking);
     if (p->ok)
         missing_end(p->missing);
+    else
+        p->interrupt(p->opaque); /* who asks may wait for a source that does not read */
     missing_stop(p->missing);
     co_group_wait(&p->asking);
     p->is_asking = false;
@@ -230,10 +233,12 @@ bool postcopy_target_listen(PostcopyTarget *p, Input *in)
 }
 
 void postcopy_target_start(PostcopyTarget *p, StreamReader *r,
-                           CO int (*reply)(void *opaque, const void *buf, size_t len), void *opaque)
+                           CO int (*reply)(void *opaque, const void *buf, size_t len),
+                           void (*interrupt)(void *opaque), void *opaque)
 {
     p->reader = r;
     p->reply = reply;
+    p->interrupt = interrupt;
     p->opaque = opaque;
     p->ram->part_ended = NULL;
     p->ram->place = place;

@@ -160,13 +160,14 @@ static CO bool late_device(StreamReader *r, const SectionHead *h)
     return input_fail(r->in, EINVAL, "A device comes after the guest");
 }
 
-static bool listen(Target *t, Input *in)
+static CO bool listen(Target *t, Input *in)
 {
     t->reader.device = late_device;
     if (!postcopy_target_listen(t->postcopy, in))
         return false;
     t->config->lend(t->config->opaque, postcopy_target_loop(t->postcopy));
-    postcopy_target_start(t->postcopy, &t->reader, t->config->reply, t->config->opaque);
+    postcopy_target_start(t->postcopy, &t->reader, t->config->reply,
+                          t->config->interrupt, t->config->opaque);
     return true;
 }
 

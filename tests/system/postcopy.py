@@ -288,12 +288,16 @@ def while_memory_comes_none_is_discarded_and_nothing_is_taken_back():
         wait_for(lambda: b.state() == 'running')
         holds = b.answer('query-balloon')['x-holds']
         assert any('postcopy' in h['reason'] for h in holds), holds
+        for command, more in ('pmemsave', {}), ('memsave', {'cpu-index': 0}):
+            assert 'on its way' in b.answer(command, val=0, size=64 << 20, filename='seen', **more)['desc']
+        assert 'on its way' in b.answer('human-monitor-command', **{'command-line': 'xp 0x100000'})
         assert a.answer('migrate_cancel') == {} and a.status() == 'postcopy-active'
         assert 'desc' in a.answer('cont')
         a.tune(max_postcopy_bandwidth=0)
         await_end(a, b)
         check_moved(a, b)
         assert not b.answer('query-balloon').get('x-holds')
+        assert b.answer('pmemsave', val=0, size=64 << 20, filename='seen') == {}
 
 
 @case
