@@ -46,6 +46,22 @@ static bool set_bit(unsigned long *bits, size_t n)
     return !had;
 }
 
+/* Sets those from @at up to @end; how many were not set. */
+static size_t set_bits(unsigned long *bits, size_t at, size_t end)
+{
+    size_t n = 0;
+
+    while (at < end) {
+        size_t len = MIN(WORD - at % WORD, end - at);
+        unsigned long mask = ~0UL >> (WORD - len) << at % WORD;
+
+        n += __builtin_popcountl(mask & ~bits[at / WORD]);
+        bits[at / WORD] |= mask;
+        at += len;
+    }
+    return n;
+}
+
 static void clear_bit(unsigned long *bits, size_t n)
 {
     bits[n / WORD] &= ~(1UL << n % WORD);
@@ -137,22 +153,55 @@ bool missing_forget(Missing *m, Input *in, RamBlock *b, uint64_t off, uint64_t l
     if (len && madvise(b->host + off, len, MADV_DONTNEED) < 0)
         return input_fail(in, errno, "Memory '%s' cannot be discarded: %s", b->name,
                           g_strerror(errno));
-    for (uint64_t page = off / RAM_PAGE_SIZE; page < (off + len) / RAM_PAGE_SIZE; page++)
-        m->pages += set_bit(map->missing, page);
+    m->pages += set_bits(map->missing, off / RAM_PAGE_SIZE, (off + len) / RAM_PAGE_SIZE);
+    return true;
+}
+
+/* The first page from @at on whose bit is @value, below @end; @end: there is none. */
+static size_t find_bit(const unsigned long *bits, size_t at, size_t end, bool value)
+{
+    while (at < end) {
+        unsigned long word = (value ? bits[at / WORD] : ~bits[at / WORD]) >> at % WORD;
+
+        if (word)
+            return MIN(at + __builtin_ctzl(word), end);
+        at += WORD - at % WORD;
+    }
+    return end;
+}
+
+/* Whoever looked at missing memory meanwhile has put zeroes there; from now on they wait. */
+static bool drop_missing(const Map *map, Input *in)
+{
+    const RamBlock *b = map->block;
+    size_t end = b->size / RAM_PAGE_SIZE, after;
+
+    for (size_t at = find_bit(map->missing, 0, end, true); at < end;
+         at = find_bit(map->missing, after, end, true)) {
+        after = find_bit(map->missing, at, end, false);
+        if (madvise(b->host + at * RAM_PAGE_SIZE, (after - at) * RAM_PAGE_SIZE, MADV_DONTNEED) < 0)
+            return input_fail(in, errno, "Memory '%s' cannot be discarded: %s", b->name,
+                              g_strerror(errno));
+    }
     return true;
 }
 
 bool missing_begin(Missing *m, Input *in)
 {
     for (guint i = 0; i < m->maps->len; i++) {
-        const RamBlock *b = g_array_index(m->maps, Map, i).block;
+        const Map *map = &g_array_index(m->maps, Map, i);
+        const RamBlock *b = map->block;
         struct uffdio_register r = {
             .range = { (uintptr_t)b->host, b->size }, .mode = UFFDIO_REGISTER_MODE_MISSING,
         };
 
-        if (b->announced && ioctl(channel_fd(m->faults), UFFDIO_REGISTER, &r) < 0)
+        if (!b->announced)
+            continue;
+        if (ioctl(channel_fd(m->faults), UFFDIO_REGISTER, &r) < 0)
             return input_fail(in, errno, "userfaultfd(2) cannot watch memory '%s': %s", b->name,
                               g_strerror(errno));
+        if (!drop_missing(map, in))
+            return false;
     }
     m->has_begun = true;
     return true;
@@ -160,7 +209,7 @@ bool missing_begin(Missing *m, Input *in)
 
 /* ---- while they do --------------------------------------------------------------------------- */
 
-/* 0, also if there is a page already, or a negative errno. */
+/* 0 or a negative errno; -EEXIST: there is a page already. */
 static int fill(Missing *m, uint8_t *to, const uint8_t *page)
 {
     struct uffdio_copy copy = { (uintptr_t)to, (uintptr_t)page, RAM_PAGE_SIZE };
@@ -171,7 +220,7 @@ static int fill(Missing *m, uint8_t *to, const uint8_t *page)
         r = page ? ioctl(fd, UFFDIO_COPY, &copy) : ioctl(fd, UFFDIO_ZEROPAGE, &zero);
         copy.copy = zero.zeropage = 0;
     } while (r < 0 && errno == EAGAIN);
-    return r < 0 && errno != EEXIST ? -errno : 0;
+    return r < 0 ? -errno : 0;
 }
 
 bool missing_place(Missing *m, Input *in, RamBlock *b, uint64_t off, const uint8_t *page)

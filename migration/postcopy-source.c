@@ -92,7 +92,7 @@ CO int postcopy_source_put_package(MigSource *s, const GPtrArray *sections)
 
     command(s, COMMAND_POSTCOPY_LISTEN, 0);
     source_devices(s, sections, unused);
-    ping(s, 3);
+    ping(s, POSTCOPY_PING_RUN);
     command(s, COMMAND_POSTCOPY_RUN, 0);
     return output_flush(&s->out);
 }

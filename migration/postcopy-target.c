@@ -16,6 +16,7 @@ struct PostcopyTarget {
     StreamReader *reader;
     bool ok;
     CO int (*reply)(void *opaque, const void *buf, size_t len);
+    void (*interrupt)(void *opaque);
     void *opaque;
     CoGroup asking;
     bool is_asking;
@@ -56,7 +57,7 @@ Loop *postcopy_target_loop(const PostcopyTarget *p)
 /* ---- before the guest runs ------------------------------------------------------------------- */
 
 /* A version, the name of a block with its length and a zero, and ranges: start and length, u64 each. */
-bool postcopy_target_discard(PostcopyTarget *p, Input *in, const uint8_t *data, unsigned len)
+CO bool postcopy_target_discard(PostcopyTarget *p, Input *in, const uint8_t *data, unsigned len)
 {
     enum { VERSION = 0, RANGE = 16 };
     unsigned name_len = len > 2 ? data[1] : 0, head = 2 + name_len + 1;
@@ -72,9 +73,12 @@ bool postcopy_target_discard(PostcopyTarget *p, Input *in, const uint8_t *data, 
     b = ram_block_find(p->ram, name);
     if (!b || !b->announced)
         return input_fail(in, ENOENT, "Memory '%s' was not announced", name);
-    for (unsigned at = head; at < len; at += RANGE)
+    for (unsigned at = head; at < len; at += RANGE) {
         if (!missing_forget(p->missing, in, b, be64_at(data + at), be64_at(data + at + 8)))
             return false;
+        /* There may be many, of much memory. */
+        co_yield();
+    }
     return true;
 }
 
@@ -192,6 +196,8 @@ static CO void read_rest(PostcopyTarget *p)
         p->ok = input_fail(p->reader->in, EINVAL, "%" PRIu64 " pages of memory are missing", lacking);
     if (p->ok)
         missing_end(p->missing);
+    else
+        p->interrupt(p->opaque); /* who asks may wait for a source that does not read */
     missing_stop(p->missing);
     co_group_wait(&p->asking);
     p->is_asking = false;
@@ -227,10 +233,12 @@ bool postcopy_target_listen(PostcopyTarget *p, Input *in)
 }
 
 void postcopy_target_start(PostcopyTarget *p, StreamReader *r,
-                           CO int (*reply)(void *opaque, const void *buf, size_t len), void *opaque)
+                           CO int (*reply)(void *opaque, const void *buf, size_t len),
+                           void (*interrupt)(void *opaque), void *opaque)
 {
     p->reader = r;
     p->reply = reply;
+    p->interrupt = interrupt;
     p->opaque = opaque;
     p->ram->part_ended = NULL;
     p->ram->place = place;
@@ -250,7 +258,8 @@ void postcopy_target_resume(PostcopyTarget *p, void (*resumed)(void *opaque))
 {
     p->ended = false;
     p->resumed = resumed;
-    /* The source forgets it too. */
+    /* The source forgets it too, and ends the section of memory again. */
     p->ram->last = NULL;
+    p->reader->ram_ended = false;
     loop_call(loop_thread_loop(p->thread), resume_run, p);
 }

@@ -17,18 +17,19 @@ PostcopyTarget *postcopy_target_new(RamBlocks *ram, GError **err);
 CO void postcopy_target_free(PostcopyTarget *p);
 
 /* What command COMMAND_POSTCOPY_DISCARD brings. False: @in has failed. */
-bool postcopy_target_discard(PostcopyTarget *p, Input *in, const uint8_t *data, unsigned len);
+CO bool postcopy_target_discard(PostcopyTarget *p, Input *in, const uint8_t *data, unsigned len);
 
 /* Whoever touches memory that is missing waits from now on. False: @in has failed. */
 bool postcopy_target_listen(PostcopyTarget *p, Input *in);
 /* The loop of the thread that will bring it; NULL: there was no postcopy_target_listen. */
 Loop *postcopy_target_loop(const PostcopyTarget *p);
 /*
- * The thread reads the rest of the stream of @r, and sends to the source by @reply. The connection
- * belongs to its loop until postcopy_target_wait has returned.
+ * The thread reads the rest of the stream of @r, and sends to the source by @reply; if reading fails, it
+ * ends the connection by @interrupt. That belongs to its loop until postcopy_target_wait has returned.
  */
 void postcopy_target_start(PostcopyTarget *p, StreamReader *r,
-                           CO int (*reply)(void *opaque, const void *buf, size_t len), void *opaque);
+                           CO int (*reply)(void *opaque, const void *buf, size_t len),
+                           void (*interrupt)(void *opaque), void *opaque);
 /* Until all memory is here. False: the input of the stream has failed. */
 CO bool postcopy_target_wait(PostcopyTarget *p);
 /*

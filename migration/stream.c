@@ -294,8 +294,13 @@ CO bool stream_read_package(const StreamReader *r, Input *in)
 
     inner.in = in;
     inner.live = g_array_new(FALSE, TRUE, sizeof(SectionHead));
-    while (ok && !input_at_end(in))
-        ok = read_element(&inner, input_u8(in));
+    while (ok && !input_at_end(in)) {
+        uint8_t element = input_u8(in);
+
+        ok = element == ELEMENT_FULL || element == ELEMENT_COMMAND
+                 ? read_element(&inner, element)
+                 : input_fail(in, EINVAL, "Nothing in a package begins with 0x%02x", element);
+    }
     g_array_unref(inner.live);
     return ok && input_ok(in);
 }

@@ -39,7 +39,7 @@ CO bool stream_is_one(Input *in);
 CO bool stream_read(StreamReader *r, bool wants_description);
 /* The same after an interruption, up to the end mark. */
 CO bool stream_read_rest(StreamReader *r);
-/* Reads all sections and commands of @in with the functions of @r. False: @in has failed. */
+/* Reads all devices and commands of @in with the functions of @r. False: @in has failed. */
 CO bool stream_read_package(const StreamReader *r, Input *in);
 void stream_reader_clear(StreamReader *r);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(StreamReader, stream_reader_clear)

@@ -52,6 +52,8 @@ static CO bool device(StreamReader *r, const SectionHead *h)
     const MigSection *m;
     bool ok;
 
+    if (t->runs)
+        return input_fail(r->in, EINVAL, "A device comes after the guest");
     if (i < 0)
         return input_fail(r->in, ENOENT, "There is no such device here: both sides need the same");
     if (t->seen[i])
@@ -69,6 +71,17 @@ static CO bool device(StreamReader *r, const SectionHead *h)
     return ok || input_fail(r->in, err_errno(why) ? -err_errno(why) : EINVAL, "%s", why->message);
 }
 
+static bool all_ram_announced(Input *in, const RamBlocks *ram)
+{
+    for (guint i = 0; i < ram->blocks->len; i++) {
+        const RamBlock *b = ram->blocks->pdata[i];
+
+        if (!b->announced && !b->size_max)
+            return input_fail(in, EINVAL, "Memory '%s' did not come", b->name);
+    }
+    return true;
+}
+
 /* ---- messages back --------------------------------------------------------------------------- */
 
 static CO bool reply(Target *t, Input *in, unsigned message, uint32_t value)
@@ -83,6 +96,20 @@ static CO bool reply(Target *t, Input *in, unsigned message, uint32_t value)
         return true;
     r = t->config->reply(t->config->opaque, &m, sizeof(m));
     return r >= 0 || input_fail(in, -r, "The source cannot be answered: %s", g_strerror(-r));
+}
+
+/*
+ * The package is whole, so a broken connection does not keep the guest from running: postcopy will be
+ * paused. No later answer may get through then: one that tells of a failure without this one would mean
+ * that the guest has not run.
+ */
+static CO bool reply_from_package(Target *t, uint32_t value)
+{
+    g_auto(Input) ignored = { 0 };
+
+    if (!reply(t, &ignored, RETURN_PONG, value))
+        t->config->interrupt(t->config->opaque);
+    return true;
 }
 
 /* ---- postcopy -------------------------------------------------------------------------------- */
@@ -133,13 +160,14 @@ static CO bool late_device(StreamReader *r, const SectionHead *h)
     return input_fail(r->in, EINVAL, "A device comes after the guest");
 }
 
-static bool listen(Target *t, Input *in)
+static CO bool listen(Target *t, Input *in)
 {
     t->reader.device = late_device;
     if (!postcopy_target_listen(t->postcopy, in))
         return false;
     t->config->lend(t->config->opaque, postcopy_target_loop(t->postcopy));
-    postcopy_target_start(t->postcopy, &t->reader, t->config->reply, t->config->opaque);
+    postcopy_target_start(t->postcopy, &t->reader, t->config->reply,
+                          t->config->interrupt, t->config->opaque);
     return true;
 }
 
@@ -149,6 +177,8 @@ static CO bool run(Target *t, Input *in)
 
     if (!postcopy_target_loop(t->postcopy) || t->runs)
         return input_fail(in, EINVAL, "It comes too early");
+    if (!all_ram_announced(in, t->config->ram))
+        return false;
     t->runs = t->config->run(t->config->opaque, &why);
     return t->runs || input_fail(in, EIO, "%s", why->message);
 }
@@ -208,8 +238,11 @@ static CO bool finish_postcopy(Target *t, GError **err)
     ok = stream_read_package(&t->reader, &in) || t->runs;
     if (ok && !t->runs)
         ok = input_fail(&in, EINVAL, "The package of devices does not start the guest");
-    if (!ok)
+    if (!ok) {
+        /* Before the answer to the ping this tells the source that the guest has not run. */
+        reply(t, &in, RETURN_SHUT, 1);
         t->config->interrupt(t->config->opaque);
+    }
     if (postcopy_target_loop(t->postcopy))
         rest = ok ? await_memory(t) : postcopy_target_wait(t->postcopy);
     t->config->lend(t->config->opaque, NULL);
@@ -231,7 +264,8 @@ static CO bool command(StreamReader *r, unsigned number, const uint8_t *data, un
     case COMMAND_PING:
         if (len != sizeof(be32))
             return input_fail(r->in, EINVAL, "It has %u bytes", len);
-        return reply(t, r->in, RETURN_PONG, be32_at(data));
+        return r->in == t->reader.in ? reply(t, r->in, RETURN_PONG, be32_at(data))
+                                     : reply_from_package(t, be32_at(data));
     case COMMAND_POSTCOPY_ADVISE:
     case COMMAND_POSTCOPY_LISTEN:
     case COMMAND_POSTCOPY_RUN:
@@ -251,13 +285,7 @@ static bool all_ram_came(const StreamReader *r)
 {
     if (!r->ram_ended)
         return input_fail(r->in, EINVAL, "The stream ends without the end of memory");
-    for (guint i = 0; i < r->ram->blocks->len; i++) {
-        const RamBlock *b = r->ram->blocks->pdata[i];
-
-        if (!b->announced && !b->size_max)
-            return input_fail(r->in, EINVAL, "Memory '%s' did not come", b->name);
-    }
-    return true;
+    return all_ram_announced(r->in, r->ram);
 }
 
 CO bool target_read(Input *in, const TargetConfig *config, GError **err)

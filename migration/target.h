@@ -20,7 +20,7 @@ typedef struct {
      * The rest of postcopy's stream is read on @loop, and .reply called there; NULL: on this one again.
      * NULL: postcopy is refused.
      */
-    void (*lend)(void *opaque, Loop *loop);
+    CO void (*lend)(void *opaque, Loop *loop);
     /* Ends the connection: whatever waits for it fails. */
     void (*interrupt)(void *opaque);
     /* The guest runs from here on, while its memory comes. False with @err. */

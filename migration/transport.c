@@ -24,6 +24,7 @@ struct Transport {
     bool is_socket, is_sending, is_interrupted;
     Loop *lent_to;    /* to whose loop .channel, .is_interrupted, .writing belong; NULL: the main one */
     CoMutex writing;
+    unsigned told;    /* how often that loop was told to interrupt it; main loop */
 };
 
 typedef enum { KIND_NONE, KIND_TCP, KIND_UNIX, KIND_VSOCK, KIND_FD, KIND_EXEC, KIND_FILE } Kind;
@@ -312,8 +313,20 @@ CO int transport_write(void *opaque, const void *buf, size_t len)
     return w.r;
 }
 
-void transport_lend(Transport *t, Loop *loop)
+static CO void nothing(void *arg)
 {
+}
+
+CO void transport_lend(Transport *t, Loop *loop)
+{
+    unsigned seen;
+
+    /* Calls come to a loop in their order: after one more, none that uses the transport is left. */
+    if (t->lent_to && !loop)
+        do {
+            seen = t->told;
+            loop_call_wait(t->lent_to, nothing, NULL);
+        } while (seen != t->told);
     t->lent_to = loop;
 }
 
@@ -330,6 +343,7 @@ static CO void interrupt_there(void *arg)
 void transport_interrupt(Transport *t)
 {
     if (t->lent_to && t->lent_to != loop_self()) {
+        t->told++;
         loop_call(t->lent_to, interrupt_there, t);
         return;
     }

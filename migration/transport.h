@@ -64,7 +64,7 @@ CO int transport_write(void *opaque, const void *buf, size_t len);
  * The connection belongs to @loop from now on, which reads from it; NULL: to the main loop again. Other
  * calls for it go there.
  */
-void transport_lend(Transport *t, Loop *loop);
+CO void transport_lend(Transport *t, Loop *loop);
 /* True if the other side can be answered, or answers. */
 bool transport_is_socket(const Transport *t);
 /* Whoever waits for it fails soon, and so do all who use it later. */

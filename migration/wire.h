@@ -28,6 +28,7 @@ enum {
     RAM_XBZRLE = 0x40, RAM_COMPRESSED = 0x100,
 
     RESUMED = 1,                /* the value of RETURN_RESUMED */
+    POSTCOPY_PING_RUN = 3,      /* the ping in a package just before COMMAND_POSTCOPY_RUN */
 
     NAME_LEN_MAX = 255,
     PACKAGE_MAX = 32 << 20,     /* bytes of devices that precede a postcopy */

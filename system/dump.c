@@ -11,6 +11,7 @@
 #include "system/base/ram.h"
 #include "system/dump-kdump.h"
 #include "system/dump-notes.h"
+#include "system/migration-incoming.h"
 #include "system/run-state.h"
 #include "system/vcpu.h"
 #include "util/err.h"
@@ -227,7 +228,7 @@ static CO void run_detached(void *arg)
 
 CO bool dump_start(const DumpArgs *args, int fd, GError **err)
 {
-    if (!find_segments(args, err)) {
+    if (!incoming_memory_is_here(err) || !find_segments(args, err)) {
         close(fd);
         return false;
     }

@@ -18,6 +18,7 @@ static struct {
     bool is_awaited, has_uri, is_ending;
     bool is_loading;          /* what comes is a stream: there is no other try */
     bool is_partial;          /* the guest runs, and memory is missing */
+    bool lacks_memory;        /* from before it runs until all has come */
     CoQueue recovered;        /* wakes whoever waits for .has_uri or .is_ending */
     json_t *addresses;        /* on which the guest is awaited; NULL: on none */
     Transport *transport;     /* NULL: there is none now */
@@ -84,8 +85,9 @@ static void tell_dropped(const GError *why)
 
 /* ---- postcopy -------------------------------------------------------------------------------- */
 
-static void lend(void *opaque, Loop *loop)
+static CO void lend(void *opaque, Loop *loop)
 {
+    in.lacks_memory |= loop != NULL;
     transport_lend(in.transport, loop);
 }
 
@@ -251,7 +253,7 @@ static CO void await_guest(void *arg)
     bool ok = receive(&g, &err) && (g.runs || take_over(&g, &err));
 
     ram_blocks_clear(&g.ram);
-    in.is_partial = false;
+    in.is_partial = in.lacks_memory = false;
     discard_allow(g_steal_pointer(&in.stays));
     migration_set_status(ok ? MIGRATION_STATUS_COMPLETED : MIGRATION_STATUS_FAILED);
     if (ok || in.is_ending)
@@ -281,6 +283,12 @@ bool incoming_receive(const char *uri, GError **err)
 bool incoming_is_partial(void)
 {
     return in.is_partial;
+}
+
+bool incoming_memory_is_here(GError **err)
+{
+    return !in.lacks_memory ||
+           err_set(err, EBUSY, "Memory of the guest is still on its way here (postcopy)");
 }
 
 void incoming_pause(void)

@@ -15,6 +15,8 @@ bool incoming_is_awaited(void);
 bool incoming_receive(const char *uri, GError **err);
 /* A guest runs here whose memory has not come as a whole. */
 bool incoming_is_partial(void);
+/* False with @err: some is missing, and whoever looks at it waits for the source, perhaps for ever. */
+bool incoming_memory_is_here(GError **err);
 /* Breaks the connection over which that comes. */
 void incoming_pause(void);
 /* Waits at @uri for the rest, after the connection has broken. False with @err. */

@@ -144,7 +144,7 @@ void outgoing_start(Machine *m, const char *uri)
     g_free(out.uri);
     out.uri = g_strdup(uri);
     g_clear_pointer(&out.error, g_free);
-    out.is_cancelled = out.is_handed_over = out.wants_postcopy = false;
+    out.is_cancelled = out.is_handed_over = out.may_run_there = out.wants_postcopy = false;
     out.plans_postcopy = migration_has(MIGRATION_CAPABILITY_POSTCOPY_RAM);
     out.has_return_path = out.plans_postcopy || migration_has(MIGRATION_CAPABILITY_RETURN_PATH);
     out.figures = (OutgoingFigures){ .began = clock_now_ns() };
@@ -155,11 +155,14 @@ void outgoing_start(Machine *m, const char *uri)
 
 void outgoing_cancel(void)
 {
-    /* The guest runs elsewhere: only its memory is here. */
-    if (out.is_cancelled || migration_is_postcopy())
+    bool is_paused = migration_status() == MIGRATION_STATUS_POSTCOPY_PAUSED;
+
+    /* The guest runs elsewhere: only its memory is here. The last resort is for a target that is gone. */
+    if (out.is_cancelled || (migration_is_postcopy() && !is_paused))
         return;
     out.is_cancelled = true;
-    migration_set_status(MIGRATION_STATUS_CANCELLING);
+    if (!is_paused)
+        migration_set_status(MIGRATION_STATUS_CANCELLING);
     interrupt_transfer();
     co_queue_wake_all(&out.continued);
 }

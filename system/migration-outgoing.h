@@ -33,6 +33,7 @@ typedef struct {
     bool is_cancelled, may_continue;
     bool has_return_path, plans_postcopy, wants_postcopy;
     bool is_handed_over;      /* the target may have the guest, and run it */
+    bool may_run_there;       /* postcopy: even if the target says that it has failed */
     CoQueue continued;        /* wakes whoever waits for .may_continue, .resume_uri, .is_cancelled */
     OutgoingFigures figures;
     Stages stages;            /* of the guest's pause */
@@ -40,6 +41,7 @@ typedef struct {
 
 /* Sends the guest of @m to @uri, which has been checked. */
 void outgoing_start(Machine *m, const char *uri);
+/* In a postcopy only while that is paused: then the guest may run at the target, and stays stopped here. */
 void outgoing_cancel(void);
 /* The guest moves as soon as possible; its memory follows. Only if that is planned. */
 void outgoing_start_postcopy(void);

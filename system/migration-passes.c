@@ -5,6 +5,7 @@
 #include "system/accel.h"
 #include "system/base/ram-log.h"
 #include "system/migration-settings.h"
+#include "system/migration-status.h"
 #include "system/migration-throttle.h"
 #include "system/run-state.h"
 #include "util/err.h"
@@ -117,12 +118,19 @@ static Slice slice_from_here(const Outgoing *o)
     return (Slice){ clock_now_ns(), source_bytes(&o->source) };
 }
 
+/* The target waits for a page, or the user for something else than this pass. */
+static bool is_urgent(const Outgoing *o)
+{
+    return o->is_cancelled || o->source.wanted->len ||
+           (o->wants_postcopy && !migration_is_postcopy());
+}
+
 /* Waits while more has been sent than the bandwidth allows, and lets others run. */
 static CO void pace(const Outgoing *o, Slice *slice, const char *parameter)
 {
     uint64_t sent = source_bytes(&o->source) - slice->bytes;
 
-    while (!o->is_cancelled && !o->source.wanted->len) {
+    while (!is_urgent(o)) {
         /* The limit may change while we wait. */
         uint64_t limit = migration_number(parameter);
         int64_t now = clock_now_ns(), due = now;

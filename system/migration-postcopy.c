@@ -28,8 +28,12 @@ static CO bool hear(Answers *a)
     switch (m.message) {
     case RETURN_SHUT:
         a->is_done = !m.value;
+        /* The command that starts the guest comes after this ping: it has not been read. */
+        if (!a->is_done && !a->o->may_run_there)
+            a->o->is_handed_over = false;
         return a->is_done || err_set(&a->err, EIO, "The target could not load the stream");
     case RETURN_PONG:
+        a->o->may_run_there |= m.value == POSTCOPY_PING_RUN;
         return true;
     default:
         return source_want(&a->o->source, m.block, m.start, m.len) ||
@@ -87,12 +91,13 @@ static CO bool send_package(Outgoing *o, const GPtrArray *sections, GError **err
 
 /* ---- another connection ---------------------------------------------------------------------- */
 
-/* Waits until somebody says where the target is. False: the program ends. */
+/* Waits until somebody says where the target is. False: it is cancelled, or the program ends. */
 static CO bool await_resume(Outgoing *o, const GError *why)
 {
-    complain("postcopy is paused (to go on: 'migrate-recover' there, then 'migrate' with "
-             "'resume' here): %s",
-             why->message);
+    if (o->is_cancelled)
+        return false;
+    complain("postcopy is paused (to go on: 'migrate-recover' there, then 'migrate' with 'resume' "
+             "here; 'migrate_cancel' if the target is gone): %s", why->message);
     g_clear_pointer(&o->resume_uri, g_free);
     migration_set_status(MIGRATION_STATUS_POSTCOPY_PAUSED);
     while (!o->resume_uri && !o->is_cancelled)
@@ -124,6 +129,9 @@ static CO bool compare_memory(Outgoing *o, GError **err)
             return err_set_errno(err, r, "The stream cannot be written");
         if (!await_message(o, RETURN_RECEIVED, &m, err))
             return false;
+        if (strcmp(m.block, b->name))
+            return err_set(err, EINVAL, "The target tells of memory '%s', not of '%s'", m.block,
+                           b->name);
         map = return_map_read(transport_read, o->transport, b->size / RAM_PAGE_SIZE, err);
         if (!map)
             return false;
@@ -160,11 +168,12 @@ static CO bool send_all_memory(Outgoing *o, GError **err)
     bool ok = send_memory(o, &why);
 
     while (!ok) {
-        if (!await_resume(o, why)) {
+        if (!o->is_handed_over || !await_resume(o, why)) {
             g_propagate_error(err, g_steal_pointer(&why));
             return false;
         }
         g_clear_error(&why);
+        o->may_run_there = true;
         ok = reconnect(o, &why) && send_memory(o, &why);
     }
     return true;

@@ -72,7 +72,11 @@ bool migration_start_postcopy(GError **err)
 
 bool migration_pause(GError **err)
 {
-    if (migration_status() != MIGRATION_STATUS_POSTCOPY_ACTIVE)
+    MigrationStatus has = migration_status();
+
+    /* A silent peer must not hold up a recovery either. */
+    if (has != MIGRATION_STATUS_POSTCOPY_ACTIVE && has != MIGRATION_STATUS_POSTCOPY_RECOVER &&
+        !(has == MIGRATION_STATUS_SETUP && incoming_is_partial()))
         return err_set(err, EINVAL,
                        "migrate-pause is currently only supported during postcopy-active state");
     if (incoming_is_partial())

@@ -2,6 +2,7 @@
 /* Commands that look at the guest's memory. */
 #include "gen/qmp.h"
 #include "system/debug.h"
+#include "system/migration-incoming.h"
 #include "system/run-state.h"
 #include "util/err.h"
 #include "util/fd.h"
@@ -45,6 +46,8 @@ static CO bool save(Vcpu *v, uint64_t at, int64_t size, const char *name, GError
 {
     bool ok;
 
+    if (!incoming_memory_is_here(err))
+        return false;
     run_state_hold();
     ok = store(v, at, size, name, err);
     run_state_release();

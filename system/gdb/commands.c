@@ -3,6 +3,7 @@
 #include "monitor/hmp.h"
 #include "system/dump.h"
 #include "system/gdb/gdb.h"
+#include "system/migration-incoming.h"
 #include "system/run-state.h"
 #include "system/vm-snapshot.h"
 #include "target/x86/debug.h"
@@ -246,7 +247,7 @@ static CO void read_memory(const char *text)
     const char *rest;
 
     if (!read_range(text, &at, &len, &rest) || len > sizeof(buf) ||
-        !x86_debug_read_memory(current(), at, buf, len)) {
+        !incoming_memory_is_here(NULL) || !x86_debug_read_memory(current(), at, buf, len)) {
         answer("E14");
         return;
     }
@@ -261,7 +262,8 @@ static CO void write_memory(const char *text)
     const char *rest;
 
     if (read_range(text, &at, &len, &rest) && len <= sizeof(buf) && *rest == ':' &&
-        get_hex(rest + 1, buf, len) == len && x86_debug_write_memory(current(), at, buf, len))
+        get_hex(rest + 1, buf, len) == len && incoming_memory_is_here(NULL) &&
+        x86_debug_write_memory(current(), at, buf, len))
         answer("OK");
     else
         answer("E14");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of commands, and those that are a QMP command by another name. */
 #include "system/hmp/commands.h"
+#include "system/migration-incoming.h"
 #include "block/monitor-nodes.h"
 #include "gen/qmp.h"
 #include "system/base/lock.h"
@@ -14,6 +15,16 @@
 Vcpu *hmp_vcpu(const Hmp *h)
 {
     return run_state_machine()->vcpus->pdata[h->cpu];
+}
+
+bool hmp_has_memory(Hmp *h)
+{
+    GError *err = NULL;
+
+    if (incoming_memory_is_here(&err))
+        return true;
+    hmp_error(h, err);
+    return false;
 }
 
 bool hmp_has_vcpu(Hmp *h)

@@ -134,6 +134,8 @@ static void show_code(Hmp *h, Vcpu *v, unsigned count, uint64_t at)
 
 static CO void show_memory(Hmp *h, Vcpu *v, const HmpFormat *f, uint64_t at)
 {
+    if (!hmp_has_memory(h))
+        return;
     run_state_hold();
     if (f->format == 'i')
         show_code(h, v, f->count, at);
@@ -205,7 +207,7 @@ HMP_COMMAND(hmp_gva2gpa)
 {
     uint64_t physical;
 
-    if (!hmp_has_vcpu(h))
+    if (!hmp_has_vcpu(h) || !hmp_has_memory(h))
         return;
     run_state_hold();
     if (x86_translate(vcpu_cpu(hmp_vcpu(h)), a->number[0], &physical))
@@ -238,6 +240,8 @@ HMP_COMMAND(hmp_sum)
 {
     uint16_t sum = 0;
 
+    if (!hmp_has_memory(h))
+        return;
     run_state_hold();
     for (uint64_t i = 0; i < a->number[1]; i++) {
         uint8_t byte;

@@ -83,6 +83,8 @@ static CO void walk_all(Hmp *h, PageFn *fn, void *opaque, void (*finish)(void *o
     Vcpu *v = hmp_vcpu(h);
     Walk w = { vcpu_machine(v), vcpu_cpu(v), { 0 }, fn, opaque };
 
+    if (!hmp_has_memory(h))
+        return;
     run_state_hold();
     if (!shape_of(w.c, &w.shape))
         g_string_append(h->out, "PG disabled\n");

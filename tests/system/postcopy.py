@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests that run at the target before their memory is there, both ways with the reference."""
 import pathlib
+import resource
+import select
 import socket
 import struct
 import sys
+import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, main, require
@@ -21,6 +24,76 @@ def begin(a, b, uri, *capabilities, **parameters):
     assert a.answer('migrate', uri=b.listen(uri)) == {}
     wait_for(lambda: a.status() == 'active' and a.answer('query-migrate')['ram']['normal'] > 100)
     assert a.answer('migrate-start-postcopy') == {}
+
+
+PACKAGE = b'\x08\0\x07\0\x04'
+
+
+class Between(threading.Thread):
+    """Carries what goes from proxy.sock to m.sock and back, up to the byte at hold(all so far), if that is not None.
+    There .reached is set, and it waits for .go; with .cut it breaks the connection then."""
+
+    def __init__(self, hold, cut=False):
+        super().__init__(daemon=True)
+        self.hold, self.cut = hold, cut
+        self.reached, self.go = threading.Event(), threading.Event()
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind('proxy.sock')
+        self.listener.listen(1)
+        self.start()
+
+    def carry(self, source, target):
+        got = bytearray()
+        while True:
+            for end in select.select([source, target], [], [])[0]:
+                data = end.recv(65536)
+                if not data:
+                    return
+                if end is target:
+                    source.sendall(data)
+                    continue
+                if self.reached.is_set():
+                    target.sendall(data)
+                    continue
+                sent = len(got)
+                got += data
+                upto = self.hold(got)
+                target.sendall(got[sent:upto])
+                if upto is not None:
+                    self.reached.set()
+                    self.go.wait(PATIENCE)
+                    if self.cut:
+                        return
+                    target.sendall(got[max(sent, upto):])
+
+    def run(self):
+        with self.listener, self.listener.accept()[0] as source, socket.socket(socket.AF_UNIX) as target:
+            target.connect('m.sock')
+            self.carry(source, target)
+        pathlib.Path('proxy.sock').unlink()
+
+
+def package_end(got):
+    """Where the package of devices ends, if it is whole."""
+    at = got.find(PACKAGE)
+    if at < 0 or len(got) < at + 9:
+        return None
+    end = at + 9 + struct.unpack('>I', got[at + 5:at + 9])[0]
+    return end if len(got) >= end else None
+
+
+def begin_between(a, b, hold, cut=False):
+    """The same with what comes before .hold held up."""
+    between = Between(hold, cut)
+    for side in a, b:
+        side.turn_on('postcopy-ram', 'events')
+    b.listen('unix:m.sock')
+    a.tune(max_bandwidth=4 << 20)
+    assert a.answer('migrate', uri='unix:proxy.sock') == {}
+    wait_for(lambda: a.status() == 'active' and a.answer('query-migrate')['ram']['normal'] > 100)
+    assert a.answer('migrate-start-postcopy') == {}
+    assert between.reached.wait(PATIENCE)
+    return between
 
 
 def statuses(e):
@@ -41,7 +114,7 @@ def a_guest_that_writes_loses_nothing():
     for uri in 'unix:m.sock', 'tcp:127.0.0.1:0':
         with source() as a, target('defer') as b:
             a.await_rounds(1)
-            begin(a, b, uri)
+            begin(a, b, uri, max_postcopy_bandwidth=20 << 20)
             ram = await_end(a, b)['ram']
             assert ram['postcopy-requests'] > 0 and ram['postcopy-bytes'] > 4096 * ram['postcopy-requests'], ram
             check_moved(a, b)
@@ -108,6 +181,7 @@ def damaged_commands_of_postcopy_are_refused_and_nothing_runs():
             (good + listed((0, 4096), name=b'other'), 'other'), (good + listed(version=1), 'version 1'),
             (good + listed(end=1), 'list of memory'), (good + command(6, b'\0\xff'), 'list of memory'),
             (good + command(7), 'package of 0'), (good + command(7, b'\xff' * 4), 'package of 4294967295'),
+            (good + package(memory), 'begins with 0x01'), (head + advice + package(command(4) + command(5)), 'did not come'),
             (good + package(command(5)), 'too early'), (good + package(b'\0'), 'begins with 0x00'),
             (good + package(command(4)), 'does not start the guest'),
             (good + package(command(4) + command(4)), 'twice'), (good + package(package(b'x')), 'not belong'),
@@ -124,9 +198,30 @@ def damaged_commands_of_postcopy_are_refused_and_nothing_runs():
         pathlib.Path('m.sock').unlink(missing_ok=True)
 
 
-def cut_and_recover(a, b, cut):
-    """The connection breaks in the middle, by a command to @cut; the rest of the memory comes over another one."""
-    assert cut.answer('migrate-pause') == {}
+@case
+def many_lists_of_memory_to_discard_hold_nobody_up():
+    """Each names all memory of a large guest 254 times."""
+    name, size = b'microvm.ram', 4 << 30
+    ranges = struct.pack('>QQ', 0, size) * 254
+    lists = struct.pack('>BHH', 8, 6, 3 + len(name) + len(ranges)) + bytes([0, len(name)]) + name + b'\0' + ranges
+    head = struct.pack('>IIBI', 0x5145564d, 3, 7, 7) + b'microvm' + struct.pack('>BHH', 8, 1, 0) + \
+        struct.pack('>BHHQQ', 8, 3, 16, 4096, 4096)
+    memory = struct.pack('>BIB3sIIQB', 1, 2, 3, b'ram', 0, 4, size | 4, len(name)) + name + \
+        struct.pack('>QQBI', size, 0x10, 0x7e, 2)
+    with target('defer', '-m', '4096') as b, socket.socket(socket.AF_UNIX) as client:
+        b.turn_on('postcopy-ram')
+        b.listen('unix:m.sock')
+        client.connect('m.sock')
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        client.sendall(head + memory + lists * 40)
+        client.shutdown(socket.SHUT_WR)
+        assert b.process.wait(3 * PATIENCE) == 1
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+        assert spent < 6, spent
+
+
+def recover(a, b):
+    """The connection breaks, or has broken; the rest of the memory comes over another one."""
     for side in a, b:
         wait_for(lambda: side.status() == 'postcopy-paused')
     assert b.state() == 'running' and a.state() == 'finish-migrate'
@@ -134,11 +229,15 @@ def cut_and_recover(a, b, cut):
     assert b.answer('migrate-recover', uri='unix:r.sock') == {}
     wait_for(lambda: pathlib.Path('r.sock').exists())
     assert a.answer('migrate', uri='unix:r.sock', resume=True) == {}
-    for side in a, b:
-        wait_for(lambda: side.status() == 'postcopy-active')
-    a.tune(max_postcopy_bandwidth=0)
     await_end(a, b)
     pathlib.Path('r.sock').unlink(missing_ok=True)
+
+
+def cut_and_recover(a, b, cut):
+    """The connection breaks in the middle, by a command to @cut."""
+    assert cut.answer('migrate-pause') == {}
+    a.tune(max_postcopy_bandwidth=0)
+    recover(a, b)
 
 
 @case
@@ -189,12 +288,16 @@ def while_memory_comes_none_is_discarded_and_nothing_is_taken_back():
         wait_for(lambda: b.state() == 'running')
         holds = b.answer('query-balloon')['x-holds']
         assert any('postcopy' in h['reason'] for h in holds), holds
+        for command, more in ('pmemsave', {}), ('memsave', {'cpu-index': 0}):
+            assert 'on its way' in b.answer(command, val=0, size=64 << 20, filename='seen', **more)['desc']
+        assert 'on its way' in b.answer('human-monitor-command', **{'command-line': 'xp 0x100000'})
         assert a.answer('migrate_cancel') == {} and a.status() == 'postcopy-active'
         assert 'desc' in a.answer('cont')
         a.tune(max_postcopy_bandwidth=0)
         await_end(a, b)
         check_moved(a, b)
         assert not b.answer('query-balloon').get('x-holds')
+        assert b.answer('pmemsave', val=0, size=64 << 20, filename='seen') == {}
 
 
 @case
@@ -228,6 +331,103 @@ def whichever_side_dies_only_the_target_has_run_the_guest():
                 a.send(b'{"execute":"quit"}\n')
                 assert a.process.wait(PATIENCE) == 0
         pathlib.Path('m.sock').unlink(missing_ok=True)
+
+
+@case
+def memory_that_is_read_before_the_guest_comes_is_not_lost():
+    with source() as a, target('defer') as b:
+        a.await_rounds(1)
+        between = begin_between(a, b, lambda got: got.find(PACKAGE) if PACKAGE in got else None)
+        # What was discarded reads as zeroes, which must not pass for the guest's memory later.
+        assert b.answer('pmemsave', val=0, size=64 << 20, filename='seen') == {}
+        between.go.set()
+        await_end(a, b)
+        check_moved(a, b)
+
+
+@case
+def a_cut_behind_the_devices_pauses_and_the_memory_still_comes():
+    with source() as a, target('defer') as b:
+        a.await_rounds(1)
+        begin_between(a, b, package_end, cut=True).go.set()
+        recover(a, b)
+        check_moved(a, b)
+
+
+@case
+def a_cut_just_before_the_end_of_memory_can_be_mended():
+    """All that is lacking is the end of the section of memory: footer, mark of the end."""
+    def hold(got):
+        end = package_end(got)
+        at = -1 if end is None else got.find(struct.pack('>BIQ', 3, 2, 0x10), max(end, len(got) - 100000))
+        return at + 5 if at >= 0 else None
+
+    with source() as a, target('defer') as b:
+        a.await_rounds(1)
+        begin_between(a, b, hold, cut=True).go.set()
+        recover(a, b)
+        check_moved(a, b)
+
+
+@case
+def a_target_that_fails_before_it_runs_the_guest_leaves_it_to_the_source():
+    with source('-device', 'virtio-balloon-device') as a, target('defer') as b:
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock')
+        assert b.process.wait(PATIENCE) == 1
+        wait_for(lambda: a.status() == 'failed')
+        info = a.answer('query-migrate')
+        assert 'may be running' not in info['error-desc'], info
+        assert a.state() == 'running'
+        a.await_rounds()
+        assert not b.rounds()
+
+
+@case
+def when_the_target_is_gone_only_the_user_makes_the_source_go_on():
+    with source() as a, target('defer') as b:
+        a.await_rounds(1)
+        begin_between(a, b, lambda got: got.find(PACKAGE) + 9 if PACKAGE in got else None, cut=True).go.set()
+        assert b.process.wait(PATIENCE) == 1 and not b.rounds()
+        wait_for(lambda: a.status() in ('postcopy-paused', 'failed'))
+        if a.status() == 'postcopy-paused':
+            assert 'cancel' in a.answer('cont')['desc']
+            assert a.answer('migrate_cancel') == {}
+            wait_for(lambda: a.status() == 'failed')
+        assert 'may be running at the target' in a.answer('query-migrate')['error-desc']
+        assert a.state() == 'postmigrate'
+        assert a.answer('cont') == {}
+        a.await_rounds()
+
+
+@case
+def a_recovery_to_a_silent_peer_can_be_given_up():
+    with source() as a, target('defer') as b, socket.socket(socket.AF_UNIX) as silent, \
+            socket.socket(socket.AF_UNIX) as stranger:
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+        wait_for(lambda: b.state() == 'running')
+        assert a.answer('migrate-pause') == {}
+        for side in a, b:
+            wait_for(lambda: side.status() == 'postcopy-paused')
+        silent.bind('silent.sock')
+        silent.listen(1)
+        assert a.answer('migrate', uri='unix:silent.sock', resume=True) == {}
+        wait_for(lambda: a.status() == 'postcopy-recover')
+        assert b.answer('migrate-recover', uri='unix:s.sock') == {}
+        wait_for(lambda: pathlib.Path('s.sock').exists())
+        assert b.status() == 'setup' and b.answer('migrate-pause') == {}
+        wait_for(lambda: b.status() == 'postcopy-paused')
+        assert b.answer('migrate-recover', uri='unix:t.sock') == {}
+        wait_for(lambda: pathlib.Path('t.sock').exists())
+        stranger.connect('t.sock')
+        stranger.sendall(b'\x08')
+        wait_for(lambda: b.status() == 'postcopy-recover')
+        for side in a, b:
+            assert side.answer('migrate-pause') == {}
+        a.tune(max_postcopy_bandwidth=0)
+        recover(a, b)
+        check_moved(a, b)
 
 
 @case
