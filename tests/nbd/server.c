@@ -203,6 +203,17 @@ static CO void test_hard_removal_cuts_off_who_chose_contexts(void)
     g_assert_true(nbd_server_stop(s));
 }
 
+/* Until the server has sent all that it can now. */
+static CO void await_silence(Channel *c)
+{
+    int before = -1, bytes;
+
+    for (int same = 0; same < 5; same = bytes == before ? same + 1 : 0, before = bytes) {
+        co_sleep(5 * 1000000);
+        g_assert_cmpint(ioctl(channel_fd(c), FIONREAD, &bytes), ==, 0);
+    }
+}
+
 /* A client that has asked for @n unknown options, then for export "a", and takes no answer. */
 static CO Channel *silent_client(NbdServer *s, int n)
 {
@@ -214,7 +225,7 @@ static CO Channel *silent_client(NbdServer *s, int n)
         unknown[i] = (NbdOption){ be64_of(NBD_OPTS_MAGIC), be32_of(77), be32_of(0) };
     g_assert_cmpint(channel_write_all(c, unknown, n * sizeof(*unknown)), ==, 0);
     ask(c, NBD_OPT_GO, go, sizeof(go));
-    co_sleep(20 * 1000000);
+    await_silence(c);
     return c;
 }
 
