@@ -124,7 +124,8 @@ class Terminal:
         while text not in self.text:
             left = deadline - time.monotonic()
             assert left > 0 and select.select([self.fd], [], [], left)[0], (text, self.text)
-            self.text += os.read(self.fd, 4096).decode().replace('\r\r\n', '\r\n')
+            # A read may end between the two.
+            self.text = (self.text + os.read(self.fd, 4096).decode()).replace('\r\r\n', '\r\n')
         seen, self.text = self.text.split(text, 1)
         return seen
 
