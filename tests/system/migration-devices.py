@@ -13,7 +13,7 @@ from cases import case, img, main, require
 from emulator import wait_for
 from guests import EMULATOR, REFERENCE_EMULATOR, build
 from migrating import Mover, check_moved, source, target
-from qmp import PATIENCE
+from qmp import PATIENCE, request
 
 VERSIONS = {word: ('-global', f'virtio-mmio.force-legacy={word}') for word in ('on', 'off')}
 COUNTED = '.' * 24 + r'([0-9a-f]{8})\n'
@@ -242,7 +242,8 @@ def devices_that_make_no_sense_are_refused():
         at = whole.index(part) + offset
         broken = whole[:at] + new + whole[at + len(new):]
         pathlib.Path('broken').write_bytes(broken)
-        with User('target', '-incoming', 'exec:cat broken', packed='on') as b:
+        with User('target', '-incoming', 'defer', packed='on') as b:
+            b.send(request('migrate-incoming', uri='exec:cat broken').encode())
             assert b.process.wait(PATIENCE) == 1
             told = b.process.stderr.read().decode()
         assert words in told, (words, told)

@@ -346,15 +346,6 @@ def memory_that_is_read_before_the_guest_comes_is_not_lost():
 
 
 @case
-def a_cut_behind_the_devices_pauses_and_the_memory_still_comes():
-    with source() as a, target('defer') as b:
-        a.await_rounds(1)
-        begin_between(a, b, package_end, cut=True).go.set()
-        recover(a, b)
-        check_moved(a, b)
-
-
-@case
 def a_cut_just_before_the_end_of_memory_can_be_mended():
     """All that is lacking is the end of the section of memory: footer, mark of the end."""
     def hold(got):
