@@ -154,7 +154,7 @@ static void check_memory(const Check *c)
 
 /* ---- sections -------------------------------------------------------------------------------- */
 
-static const json_t *find_section(const json_t *list, const json_t *like)
+const json_t *migration_find_section(const json_t *list, const json_t *like)
 {
     const json_t *s;
     size_t i;
@@ -196,7 +196,7 @@ static void check_sections(const Check *c)
     json_array_foreach(json_get(c->source, "sections"), i, s) {
         const char *name = json_get_str(s, "name", "");
         int64_t version = json_get_int(s, "version", 0), n = json_get_int(s, "instance", 0);
-        const json_t *t = find_section(theirs, s);
+        const json_t *t = migration_find_section(theirs, s);
 
         if (!t && !is_reported(c, s))
             migration_reason_add(c->reasons, "device", "The target has nothing to load section "

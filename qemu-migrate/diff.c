@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qemu-migrate diff: in what two streams differ. A line for each difference. */
+#include "migration/check.h"
 #include "migration/wire.h"
 #include "qemu-migrate/migrate.h"
 #include "tools/complain.h"
@@ -100,18 +101,6 @@ static unsigned diff_values(const char *where, const json_t *a, const json_t *b)
 
 /* ---- sections -------------------------------------------------------------------------------- */
 
-static const json_t *find_section(const json_t *list, const json_t *like)
-{
-    const json_t *s;
-    size_t i;
-
-    json_array_foreach(list, i, s)
-        if (!strcmp(json_get_str(s, "name", ""), json_get_str(like, "name", "")) &&
-            json_get_int(s, "instance", 0) == json_get_int(like, "instance", 0))
-            return s;
-    return NULL;
-}
-
 static char *section_name(const json_t *s)
 {
     return g_strdup_printf("%s/%" PRId64, json_get_str(s, "name", ""),
@@ -127,7 +116,7 @@ static unsigned diff_sections(const json_t *a, const json_t *b)
     json_array_foreach(a, i, s) {
         g_autofree char *name = section_name(s), *version = g_strdup_printf("%s version", name);
 
-        t = find_section(b, s);
+        t = migration_find_section(b, s);
         if (!t) {
             n += report(name, "there", "missing");
             continue;
@@ -138,7 +127,7 @@ static unsigned diff_sections(const json_t *a, const json_t *b)
     json_array_foreach(b, i, t) {
         g_autofree char *name = section_name(t);
 
-        if (!find_section(a, t))
+        if (!migration_find_section(a, t))
             n += report(name, "missing", "there");
     }
     return n;
