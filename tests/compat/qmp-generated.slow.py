@@ -26,9 +26,11 @@ def of_format(name, size='1M', options=''):
 
 
 def encrypted(name, options):
-    """To derive keys takes the reference's qemu-img seconds: once is enough."""
-    return (f'test -e $ONCE/{name} || qemu-img create -q -f {name} --object secret,id=s,data=letmein '
-            f'-o {options} $ONCE/{name} 1M; cp $ONCE/{name} i; ')
+    """To derive keys takes the reference's qemu-img seconds: once is enough. On a busy host it cannot
+    always measure its speed, and fails."""
+    create = f'qemu-img create -q -f {name} --object secret,id=s,data=letmein -o {options} i 1M'
+    return (f'for try in {{1..20}}; do test -e $ONCE/{name} || ! {create} || mv i $ONCE/{name}; done; '
+            f'cp $ONCE/{name} i; ')
 
 
 # Options of the node "n", steps before it is added, images. Where the file of an image is as long as

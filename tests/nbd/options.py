@@ -47,7 +47,10 @@ def test_export_name_unknown_ends_it():
     with disk() as s:
         for name in ('nope', 'x' * 4096, b'\0', 'x' * 70000):
             c = s.client().greet()
-            c.send_option(OPT_EXPORT_NAME, name if isinstance(name, bytes) else name.encode())
+            try:
+                c.send_option(OPT_EXPORT_NAME, name if isinstance(name, bytes) else name.encode())
+            except Gone:    # it does not wait for the rest of a name that is too long
+                continue
             assert c.is_dropped()
 
 
