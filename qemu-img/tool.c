@@ -9,6 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+void usage_hint(void)
+{
+    fprintf(stderr, "Try '%s --help' for more information\n", tool_name());
+}
+
 bool complain_usage(const char *fmt, ...)
 {
     va_list ap;
@@ -16,7 +21,7 @@ bool complain_usage(const char *fmt, ...)
     va_start(ap, fmt);
     complain_va(fmt, ap);
     va_end(ap);
-    fprintf(stderr, "Try '%s --help' for more information\n", tool_name());
+    usage_hint();
     return false;
 }
 

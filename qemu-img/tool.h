@@ -14,7 +14,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Complains as complain() does, then prints the line that points to --help. Always false. */
+/* Prints the line that points to --help. */
+void usage_hint(void);
+/* Complains as complain() does, then gives the hint. Always false. */
 bool complain_usage(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /* ---- values of options ---------------------------------------------------------------------- */

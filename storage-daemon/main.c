@@ -8,160 +8,110 @@
 #include "tools/daemon.h"
 #include "tools/program.h"
 #include "qapi/object.h"
-#include <getopt.h>
 #include <stdio.h>
-#include <string.h>
 
-enum {
-    CODE_BLOCKDEV = 256, CODE_CHARDEV, CODE_DAEMONIZE, CODE_EXPORT, CODE_MONITOR, CODE_NBD_SERVER,
-    CODE_OBJECT, CODE_PIDFILE,
-};
-
-static void print_help(void)
+static OptionResult print_version(void *args, const char *value)
 {
-    puts("Usage: qemu-storage-daemon [OPTION]...\n"
-         "Opens disk images and shows them to other programs, controlled over QMP.\n"
-         "\n"
-         "  -h, --help                print this text and exit\n"
-         "  -V, --version             print the version and exit\n"
-         "\n"
-         "What there is, in the order of the command line. Each may be repeated, and most\n"
-         "values may also be JSON objects:\n"
-         "      --object OBJECT       define an object, such as secret,id=ID,...\n"
-         "                            ('help' lists them)\n"
-         "      --blockdev [driver=]DRIVER,node-name=NAME[,...]\n"
-         "                            open an image as a node; options as for blockdev-add\n"
-         "      --chardev KIND,id=ID[,...]\n"
-         "                            make a character device ('help' lists the kinds), such as\n"
-         "                            socket,id=ID,path=PATH,server=on,wait=off\n"
-         "      --monitor [chardev=]ID[,mode=control][,pretty=on|off]\n"
-         "                            speak QMP on a character device\n"
-         "      --nbd-server addr.type=unix,addr.path=PATH[,...]\n"
-         "      --nbd-server addr.type=inet,addr.host=HOST,addr.port=PORT[,...]\n"
-         "      --nbd-server addr.type=fd,addr.str=FD[,...]\n"
-         "                            listen for NBD clients; more options: tls-creds=ID,\n"
-         "                            tls-authz=ID, max-connections=NUMBER\n"
-         "      --export [type=]nbd,id=ID,node-name=NAME[,name=NAME][,writable=on|off][,...]\n"
-         "                            show a node to NBD clients; more options: description=TEXT,\n"
-         "                            bitmaps.0=NAME, allocation-depth=on|off,\n"
-         "                            writethrough=on|off\n"
-         "      --export [type=]fuse,id=ID,node-name=NAME,mountpoint=FILE[,writable=on|off][,...]\n"
-         "                            show a node in the place of a file; more options:\n"
-         "                            growable=on|off, allow-other=on|off|auto,\n"
-         "                            writethrough=on|off\n"
-         "      --export [type=]vhost-user-blk,id=ID,node-name=NAME,addr.type=unix,addr.path=PATH[,...]\n"
-         "                            show a node as a disk to another process' virtual machine; more\n"
-         "                            options: writable=on|off, num-queues=NUMBER,\n"
-         "                            logical-block-size=BYTES, writethrough=on|off\n"
-         "\n"
-         "The process:\n"
-         "      --daemonize           run in the background; return when all is set up\n"
-         "      --pidfile PATH        store the process id in a file, locked while it runs\n"
-         "  -T, --trace [[enable=]PATTERN][,events=FILE][,file=FILE]\n"
-         "                            turn on trace points ('help' lists them)\n"
-         "\n"
-         "It runs until QMP's quit, or SIGINT, SIGHUP or SIGTERM.");
-    tool_print_formats();
+    tool_print_version("qemu-storage-daemon version");
+    return OPTION_EXIT;
 }
 
-static const struct option long_options[] = {
-    { "help", no_argument, NULL, 'h' },
-    { "version", no_argument, NULL, 'V' },
-    { "trace", required_argument, NULL, 'T' },
-    { "blockdev", required_argument, NULL, CODE_BLOCKDEV },
-    { "chardev", required_argument, NULL, CODE_CHARDEV },
-    { "daemonize", no_argument, NULL, CODE_DAEMONIZE },
-    { "export", required_argument, NULL, CODE_EXPORT },
-    { "monitor", required_argument, NULL, CODE_MONITOR },
-    { "nbd-server", required_argument, NULL, CODE_NBD_SERVER },
-    { "object", required_argument, NULL, CODE_OBJECT },
-    { "pidfile", required_argument, NULL, CODE_PIDFILE },
-    {}
-};
-
-static OptionResult add(Daemon *d, const char *name, CO bool (*apply)(const char *text, GError **err))
+/* Notes something to make, in the order of the command line. */
+static OptionResult note(Daemon *d, const char *name, const char *text,
+                         CO bool (*apply)(const char *text, GError **err))
 {
-    Setup s = { name, optarg, apply };
+    Setup s = { name, text, apply };
 
     g_array_append_val(d->setups, s);
     return OPTION_DONE;
 }
 
 /* Help that a value asks for is given at once. */
-static OptionResult option_object(Daemon *d)
+static OptionResult take_object(void *args, const char *value)
 {
-    return object_print_help(optarg) ? OPTION_EXIT : add(d, "object", setup_object);
+    return object_print_help(value) ? OPTION_EXIT : note(args, "object", value, setup_object);
 }
 
-static OptionResult option_chardev(Daemon *d)
+static OptionResult take_chardev(void *args, const char *value)
 {
-    if (!tool_is_help(optarg))
-        return add(d, "chardev", setup_chardev);
+    if (!tool_is_help(value))
+        return note(args, "chardev", value, setup_chardev);
     chardev_print_kinds();
     return OPTION_EXIT;
 }
 
-static OptionResult option_apply(Daemon *d, int code)
+static OptionResult take_blockdev(void *args, const char *value)
 {
-    switch (code) {
-    case 'h':
-        print_help();
-        return OPTION_EXIT;
-    case 'V':
-        tool_print_version("qemu-storage-daemon version");
-        return OPTION_EXIT;
-    case 'T':
-        return tool_trace(optarg);
-    case CODE_BLOCKDEV:
-        return add(d, "blockdev", setup_blockdev);
-    case CODE_CHARDEV:
-        return option_chardev(d);
-    case CODE_DAEMONIZE:
-        d->daemonize = true;
-        return OPTION_DONE;
-    case CODE_EXPORT:
-        return add(d, "export", setup_export);
-    case CODE_MONITOR:
-        return add(d, "monitor", setup_monitor);
-    case CODE_NBD_SERVER:
-        return add(d, "nbd-server", setup_nbd_server);
-    case CODE_OBJECT:
-        return option_object(d);
-    default:
-        d->pid_file = optarg;
-        return OPTION_DONE;
-    }
+    return note(args, "blockdev", value, setup_blockdev);
 }
 
-/* Complains about the option getopt stumbled over; @word is where it stands. */
-static OptionResult option_refuse(int code, const char *word)
+static OptionResult take_monitor(void *args, const char *value)
 {
-    bool is_letter = optopt > 0 && optopt < CODE_BLOCKDEV;
-    char letter[] = { '-', (char)optopt, 0 };
+    return note(args, "monitor", value, setup_monitor);
+}
 
-    complain(code == ':' ? "Option '%s' needs a value" : "Unknown or ambiguous option '%s'; try "
-             "'qemu-storage-daemon --help'", is_letter ? letter : word);
+static OptionResult take_nbd_server(void *args, const char *value)
+{
+    return note(args, "nbd-server", value, setup_nbd_server);
+}
+
+static OptionResult take_export(void *args, const char *value)
+{
+    return note(args, "export", value, setup_export);
+}
+
+static OptionResult refuse_word(void *args, const char *value)
+{
+    complain("There is nothing that '%s' could be: all is told by options", value);
     return OPTION_BAD;
 }
 
-static OptionResult line_read(Daemon *d, int argc, char **argv)
+static const Option options[] = {
+    { 'V', "version", NULL, "print the version and exit", OPT_CALL, .call = print_version },
+    { .kind = OPT_WORD, .call = refuse_word },
+    OPTION_TITLE("What there is, in the order of the command line. Each may be repeated, and most\n"
+                 "values may also be JSON objects:"),
+    { 0, "object", " OBJECT",
+      "define an object, such as secret,id=ID,file=FILE ('help' lists them)", OPT_CALL,
+      .call = take_object },
+    { 0, "blockdev", " [driver=]DRIVER,node-name=NAME[,...]",
+      "open an image as a node; options as for blockdev-add", OPT_CALL, .call = take_blockdev },
+    { 0, "chardev", " KIND,id=ID[,...]", "make a character device ('help' lists the kinds), "
+      "such as socket,id=ID,path=PATH,server=on,wait=off", OPT_CALL, .call = take_chardev },
+    { 0, "monitor", " [chardev=]ID[,mode=control][,pretty=on|off]",
+      "speak QMP on a character device", OPT_CALL, .call = take_monitor },
+    { 0, "nbd-server", " addr.type=unix,addr.path=PATH[,...]", "listen for NBD clients", OPT_CALL,
+      .call = take_nbd_server },
+    { 0, "nbd-server", " addr.type=inet,addr.host=HOST,addr.port=PORT[,...]", "the same, over TCP",
+      OPT_CALL },
+    { 0, "nbd-server", " addr.type=fd,addr.str=FD[,...]", "the same, on a socket that listens "
+      "already; more options: tls-creds=ID, tls-authz=ID, max-connections=NUMBER", OPT_CALL },
+    { 0, "export", " [type=]nbd,id=ID,node-name=NAME[,name=NAME][,writable=on|off][,...]",
+      "show a node to NBD clients; more options: description=TEXT, bitmaps.0=NAME, "
+      "allocation-depth=on|off, writethrough=on|off", OPT_CALL, .call = take_export },
+    { 0, "export", " [type=]fuse,id=ID,node-name=NAME,mountpoint=FILE[,writable=on|off][,...]",
+      "show a node in the place of a file; more options: growable=on|off, "
+      "allow-other=on|off|auto, writethrough=on|off", OPT_CALL },
+    { 0, "export",
+      " [type=]vhost-user-blk,id=ID,node-name=NAME,addr.type=unix,addr.path=PATH[,...]",
+      "show a node as a disk to another process' virtual machine; more options: writable=on|off, "
+      "num-queues=NUMBER, logical-block-size=BYTES, writethrough=on|off", OPT_CALL },
+    OPTION_TITLE("The process:"),
+    { 0, "daemonize", NULL, "run in the background; return when all is set up", OPT_FLAG,
+      offsetof(Daemon, daemonize) },
+    { 0, "pidfile", " PATH", "store the process id in a file, locked while it runs", OPT_TEXT,
+      offsetof(Daemon, pid_file) },
+    OPTION_TRACE,
+    OPTION_END,
+};
+
+static void print_help(void)
 {
-    int code;
-
-    opterr = 0;
-    while ((code = getopt_long(argc, argv, "-:hVT:", long_options, NULL)) != -1) {
-        OptionResult r;
-
-        if (code == ':' || code == '?')
-            return option_refuse(code, argv[optind - 1]);
-        if (code == 1)
-            return complain("There is nothing that '%s' could be: all is told by options", optarg),
-                   OPTION_BAD;
-        r = option_apply(d, code);
-        if (r != OPTION_DONE)
-            return r;
-    }
-    return OPTION_DONE;
+    puts("Usage: qemu-storage-daemon [OPTION]...\n"
+         "Opens disk images and shows them to other programs, controlled over QMP.\n");
+    options_print_help(options);
+    puts("\nIt runs until QMP's quit, or SIGINT, SIGHUP or SIGTERM.");
+    tool_print_formats();
 }
 
 static int serve(Daemon *d)
@@ -179,15 +129,19 @@ int main(int argc, char **argv)
 {
     g_autoptr(GArray) setups = g_array_new(FALSE, FALSE, sizeof(Setup));
     Daemon d = { .setups = setups };
-    int code = 0;
+    int code = 0, first;
 
     tool_begin(argc ? argv[0] : "");
-    switch (line_read(&d, argc, argv)) {
+    switch (options_parse(options, OPTIONS_ANYWHERE, argc, argv, &d, &first)) {
     case OPTION_DONE:
         code = serve(&d);
         break;
+    case OPTION_HELP:
+        print_help();
+        break;
     case OPTION_EXIT:
         break;
+    case OPTION_USAGE:
     case OPTION_BAD:
         code = 1;
         break;

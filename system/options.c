@@ -27,7 +27,7 @@ typedef struct {
     bool (*read)(Options *o, const char *value, GError **err);
     CO bool (*setup)(const char *text, GError **err); /* makes something, in its turn */
     size_t member;     /* of Options: a const char * for the value; without a value a bool */
-} Option;
+} LineOption;
 
 #define READ(fn) .read = fn
 #define SETUP(fn) .setup = fn
@@ -294,7 +294,7 @@ static LineResult apply_no_shutdown(Options *o, const char *value)
 
 static LineResult apply_trace(Options *o, const char *value)
 {
-    switch (tool_trace(value)) {
+    switch (tool_trace(o, value)) {
     case OPTION_DONE:
         return LINE_RUN;
     case OPTION_EXIT:
@@ -338,7 +338,7 @@ static LineResult apply_help(Options *o, const char *value);
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
-static const Option options[] = {
+static const LineOption options[] = {
     { "h", NULL, NULL, apply_help },
     { "help", NULL, "print this text and exit", apply_help },
     { "version", NULL, "print the version and exit", apply_version },
@@ -441,7 +441,7 @@ static LineResult apply_help(Options *o, const char *value)
 {
     puts("Usage: qemu-system-x86_64 -M microvm [OPTION]...\n"
          "Emulates a machine with virtio devices and runs a guest in it.\n");
-    for (const Option *p = options; p->name; p++) {
+    for (const LineOption *p = options; p->name; p++) {
         g_auto(GStrv) lines = p->doc ? g_strsplit(p->doc, "\n", -1) : NULL;
 
         if (!lines)
@@ -466,17 +466,17 @@ static LineResult refuse(const char *word)
     return LINE_BAD;
 }
 
-static const Option *option_find(const char *word)
+static const LineOption *option_find(const char *word)
 {
     const char *name = word + (word[1] == '-' ? 2 : 1);
 
-    for (const Option *p = options; p->name; p++)
+    for (const LineOption *p = options; p->name; p++)
         if (!strcmp(p->name, name))
             return p;
     return NULL;
 }
 
-static LineResult apply(Options *o, const Option *p, const char *value)
+static LineResult apply(Options *o, const LineOption *p, const char *value)
 {
     void *member = (uint8_t *)o + p->member;
 
@@ -496,7 +496,7 @@ static LineResult apply(Options *o, const Option *p, const char *value)
 static LineResult read_words(Options *o, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        const Option *p = *argv[i] == '-' && argv[i][1] ? option_find(argv[i]) : NULL;
+        const LineOption *p = *argv[i] == '-' && argv[i][1] ? option_find(argv[i]) : NULL;
         LineResult r;
 
         if (!p && (*argv[i] != '-' || !argv[i][1])) {

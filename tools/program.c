@@ -84,7 +84,7 @@ bool tool_is_help(const char *text)
     return !strcmp(text, "help") || !strcmp(text, "?");
 }
 
-OptionResult tool_trace(const char *spec)
+OptionResult tool_trace(void *args, const char *spec)
 {
     g_autoptr(GError) err = NULL;
 
@@ -99,7 +99,7 @@ OptionResult tool_trace(const char *spec)
     return OPTION_DONE;
 }
 
-OptionResult tool_object(const char *text)
+OptionResult tool_object(void *args, const char *text)
 {
     g_autoptr(GError) err = NULL;
 

@@ -3,6 +3,7 @@
 #ifndef TOOLS_PROGRAM_H
 #define TOOLS_PROGRAM_H
 
+#include "tools/options.h"
 #include <stdbool.h>
 
 /* Locale, signals and the name complaints start with. The first thing in main. */
@@ -16,13 +17,19 @@ void tool_print_formats(void);
 /* "help" or "?". */
 bool tool_is_help(const char *text);
 
-/* What main does after an option that acts at once. */
-typedef enum { OPTION_DONE, OPTION_EXIT, OPTION_BAD } OptionResult;
-
 /* Acts on the value of -T. OPTION_BAD: complained. */
-OptionResult tool_trace(const char *spec);
+OptionResult tool_trace(void *args, const char *spec);
 /* Makes the object that the value of --object describes, or prints its help. */
-OptionResult tool_object(const char *text);
+OptionResult tool_object(void *args, const char *text);
+
+/* Entries that many option tables hold. */
+#define OPTION_TRACE                                                                               \
+    { 'T', "trace", " [[enable=]PATTERN][,events=FILE][,file=FILE]",                               \
+      "turn on trace points ('help' lists them)", OPT_CALL, .call = tool_trace }
+#define OPTION_OBJECT                                                                              \
+    { 0, "object", "OBJECT",                                                                      \
+      "define an object, such as secret,id=ID,file=FILE ('help' lists them)", OPT_CALL,            \
+      .call = tool_object }
 
 /*
  * Deletes all objects, secrets among them. The exit code of a program that would end with @code:

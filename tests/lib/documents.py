@@ -26,10 +26,10 @@ def short_options(text):
 
 
 class Documents:
-    """Those of program @name, whose page is in section @section."""
+    """Those of program @name, whose page is in section @section and whose @commands have help of their own."""
 
-    def __init__(self, name, section):
-        self.name = name
+    def __init__(self, name, section, commands=()):
+        self.name, self.commands = name, commands
         self.page_path = TOP / f'docs/man/{name}.{section}'
         self.tool = pathlib.Path(os.environ.get('FERRY_BUILD', 'build')).resolve() / name
         self.failed = []
@@ -49,8 +49,8 @@ class Documents:
 
     def help_options(self):
         """Options of the lines of --help that start with one."""
-        heads = '\n'.join(m[0] for m in re.finditer(r'(?m)^ {2,6}-\S+(, --\S+| \S+)*',
-                                                    self.run('--help')))
+        text = '\n'.join([self.run('--help'), *(self.run(c, '--help') for c in self.commands)])
+        heads = '\n'.join(m[0] for m in re.finditer(r'(?m)^ {2,6}-\S+(, --\S+| \S+)*', text))
         return long_options(heads) | short_options(heads)
 
     def page_section(self, name):

@@ -9,7 +9,7 @@ from documents import Documents
 
 
 def main():
-    d = Documents('qemu-migrate', 1)
+    d = Documents('qemu-migrate', 1, ('check', 'describe', 'inspect', 'diff', 'extract'))
     if not d.is_built():
         print('qemu-migrate is not built')
         return 77
