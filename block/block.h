@@ -10,6 +10,7 @@
 #define BLOCK_BLOCK_H
 
 #include "io/co.h"
+#include "io/iothread.h"
 #include "qapi/schema.h"
 #include "util/json.h"
 #include "util/span.h"
@@ -217,6 +218,11 @@ typedef struct {
     void (*node_replaced)(void *owner);
     /* handle_change_medium: there is another content, or none. Comes before .resized. */
     void (*medium_changed)(void *owner);
+    /*
+     * The node lives on @thread from now on (NULL: on the main loop), but for commands and edits, during
+     * which requests are passed on. The owner may have been told already.
+     */
+    void (*home_changed)(void *owner, IoThread *thread);
 } HandleOps;
 
 /* From now on @h tells @owner; with @ops NULL nobody. */

@@ -33,7 +33,7 @@ struct Export {
     const ExportDriver *drv;
     char *id;
     Handle *handle;     /* until it is removed */
-    struct IoThread *iothread; /* serves its clients, if the driver can; NULL: the main loop does */
+    IoThread *iothread; /* that its user named; NULL: none */
     char *node_name;    /* see export_node_name */
     void *state;
     bool removed; /* but not yet gone */

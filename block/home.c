@@ -228,6 +228,17 @@ static IoThread *tree_bind(const Tree *t)
     return thread;
 }
 
+/* Tells the owners of handles that their nodes are on @thread; NULL: on the main loop. */
+static void tree_tell_home(const Tree *t, IoThread *thread)
+{
+    for (guint i = 0; i < t->handles->len; i++) {
+        const Handle *h = t->handles->pdata[i];
+
+        if (h->ops && h->ops->home_changed)
+            h->ops->home_changed(h->owner, thread);
+    }
+}
+
 static void nodes_add(GHashTable *seen, const GPtrArray *nodes)
 {
     for (guint i = 0; i < nodes->len; i++)
@@ -241,8 +252,12 @@ static CO void tree_send(Node *n, GHashTable *seen)
     IoThread *thread = tree_bind(t);
 
     nodes_add(seen, t->nodes);
-    if (tree_can_move(t, NULL) && tree_is_only_served(t) && tree_move(t, iothread_loop(thread)))
+    if (!tree_can_move(t, NULL) || !tree_is_only_served(t)) {
+        tree_tell_home(t, NULL);
+    } else if (tree_move(t, iothread_loop(thread))) {
+        tree_tell_home(t, thread);
         g_ptr_array_add(away, g_steal_pointer(&t));
+    }
 }
 
 static CO void send_away(void *arg)
@@ -359,6 +374,15 @@ static bool binding_apply(void *step, GError **err)
     return true;
 }
 
+/* Those that are to live on an iothread are told when they do, in tree_send(). */
+static CO void binding_settle(void *step)
+{
+    const Binding *s = step;
+
+    if (!s->to)
+        tree_tell_home(s->tree, NULL);
+}
+
 static CO void binding_undo(void *step)
 {
     const Binding *s = step;
@@ -380,6 +404,7 @@ static CO void binding_free(void *step)
 static const EditOps binding_ops = {
     .apply = binding_apply,
     .undo = binding_undo,
+    .settle = binding_settle,
     .free = binding_free,
 };
 

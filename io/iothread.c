@@ -103,6 +103,11 @@ Loop *iothread_loop(const IoThread *t)
     return loop_thread_loop(t->thread);
 }
 
+LoopThread *iothread_thread(const IoThread *t)
+{
+    return t->thread;
+}
+
 void iothread_use(IoThread *t)
 {
     t->users++;

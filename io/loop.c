@@ -535,6 +535,7 @@ void loop_call_wait(Loop *loop, CoFn *fn, void *arg)
 struct LoopThread {
     pthread_t thread;
     Loop *loop;
+    unsigned refs;
     Mail stop;
 };
 
@@ -550,6 +551,7 @@ LoopThread *loop_thread_start(const char *name, GError **err)
     int r;
 
     t->loop = loop_new();
+    t->refs = 1;
     r = thread_start(&t->thread, name, loop_thread_main, t->loop);
     if (r) {
         err_set_errno(err, r, "Cannot start thread '%s'", name);
@@ -557,6 +559,12 @@ LoopThread *loop_thread_start(const char *name, GError **err)
         return NULL;
     }
     return g_steal_pointer(&t);
+}
+
+LoopThread *loop_thread_ref(LoopThread *t)
+{
+    t->refs++;
+    return t;
 }
 
 Loop *loop_thread_loop(LoopThread *t)
@@ -571,6 +579,8 @@ static void stop_deliver(Mail *m)
 
 void loop_thread_stop(LoopThread *t)
 {
+    if (--t->refs)
+        return;
     t->stop.deliver = stop_deliver;
     mailbox_post(t->loop->mailbox, &t->stop);
     pthread_join(t->thread, NULL);

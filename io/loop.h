@@ -48,9 +48,13 @@ void loop_call(Loop *loop, CoFn *fn, void *arg);
 /* The same and waits for @fn to return; the caller's loop goes on meanwhile. */
 CO void loop_call_wait(Loop *loop, CoFn *fn, void *arg);
 
-/* A loop in a thread of its own, idle until loop_call. Stopped and joined by loop_thread_stop. */
+/*
+ * A loop in a thread of its own, idle until loop_call. It is counted, by the thread that has started
+ * it: with the last reference, loop_thread_stop lets its coroutines end and joins it.
+ */
 typedef struct LoopThread LoopThread;
 LoopThread *loop_thread_start(const char *name, GError **err);
+LoopThread *loop_thread_ref(LoopThread *t);
 Loop *loop_thread_loop(LoopThread *t);
 void loop_thread_stop(LoopThread *t);
 

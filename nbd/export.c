@@ -17,6 +17,7 @@ static void export_free(NbdExport *e)
 {
     g_ptr_array_unref(e->bitmaps);
     g_ptr_array_unref(e->holders);
+    nbd_loop_unref(e->at);
     g_free(e->name);
     g_free(e->description);
     g_free(e);
@@ -27,6 +28,7 @@ static CO void export_close(NbdExport *e)
 {
     g_autoptr(GError) err = NULL;
 
+    handle_listen(e->handle, NULL, NULL);
     for (guint i = 0; i < e->bitmaps->len; i++)
         ((DirtyBitmap *)e->bitmaps->pdata[i])->busy = false;
     for (guint i = 0; i < e->holders->len; i++)
@@ -77,6 +79,25 @@ NbdExport *nbd_export_find(NbdServer *s, const char *name)
 {
     return nbd_export_lookup(s, name, strlen(name));
 }
+
+/* ---- where its clients are served ------------------------------------------------------------ */
+
+static void export_home_changed(void *owner, IoThread *thread)
+{
+    NbdExport *e = owner;
+    NbdServer *s = e->server;
+    NbdLoop *before = e->at;
+
+    e->at = nbd_loop_of(s, thread);
+    for (NbdClient *c = s->clients; c && e->at != before; c = c->next)
+        if (c->export == e)
+            nbd_client_follow(c);
+    nbd_loop_unref(before);
+}
+
+static const HandleOps export_handle_ops = {
+    .home_changed = export_home_changed,
+};
 
 /* ---- adding and removing --------------------------------------------------------------------- */
 
@@ -167,6 +188,7 @@ CO NbdExport *nbd_export_add(NbdServer *s, const NbdExportConfig *config, Handle
         .description = g_strdup(config->description),
         .handle = h,
         .size = handle_size(h),
+        .at = nbd_loop_ref(s->own),
         .read_only = config->read_only || !handle_is_writable(h),
         .depth = config->allocation_depth,
         .bitmaps = g_ptr_array_new(),
@@ -177,8 +199,11 @@ CO NbdExport *nbd_export_add(NbdServer *s, const NbdExportConfig *config, Handle
     else if (text_fits("name", config->name, err) &&
              text_fits("description", config->description, err) &&
              export_add_bitmaps(e, config, err)) {
+        /* Bitmaps are read between requests, and keep the node here. */
         if (e->bitmaps->len)
             handle_look_at_nodes(h);
+        else
+            handle_listen(h, &export_handle_ops, e);
         e->gone = config->gone;
         e->opaque = config->opaque;
         g_ptr_array_add(s->exports, e);

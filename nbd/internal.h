@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The server from inside: what its files share. Everything belongs to the server's loop.
+ * The server from inside: what its files share. Everything belongs to the server's loop but for
+ * what is said to belong to the loop on which a client is served.
  *
- *     server.c     listening, life of clients, stopping
+ *     server.c     listening, life of clients, stopping    loops.c  where clients are served
  *     handshake.c  options of a client            meta.c     its metadata contexts
  *     receive.c    requests as they come in       task.c     one request: checked and carried out
  *     reply.c      answers as they go out         status.c   block status
  *     read.c       reads that leave out holes     export.c   what is offered
  *     buffer.c     memory for data            ledger.c   how much of it clients hold
+ *
+ * A client is greeted on the server's loop and served on the one where the nodes of its export live. It
+ * goes there, and on to another when the nodes have done so, by way of the server's loop, between two
+ * requests of its own: when all that it asked for is answered.
  *
  * A client has one coroutine that receives and one for each request under way. Whichever of these
  * finds nobody sending becomes the sender of all answers that are ready.
@@ -19,6 +24,7 @@
 #include "io/channel.h"
 #include "io/co-lock.h"
 #include "io/detached-call.h"
+#include "io/iothread.h"
 #include "nbd/proto.h"
 #include "nbd/server.h"
 
@@ -53,6 +59,20 @@ void nbd_buffers_trim(NbdBuffers *b);
 typedef struct NbdClient NbdClient;
 typedef struct NbdTask NbdTask;
 
+/* What the clients share that are served on one loop. Belongs to that loop but for .refs. */
+typedef struct {
+    NbdServer *server;
+    Loop *loop;
+    LoopThread *thread;     /* a reference; NULL: the server's own loop */
+    unsigned refs;          /* of clients and exports */
+    unsigned n_clients;     /* served here now */
+    NbdBuffers buffers;
+    NbdTask *free_tasks;
+    uint8_t *scratch;       /* NBD_SCRATCH_LEN bytes; used by who does not suspend */
+    CoQueue memory;         /* who waits for the server's .held to fall */
+    CoGroup looking;        /* the coroutine that wakes them now and then */
+} NbdLoop;
+
 /* Numbers of metadata contexts on the wire, and bits of NbdClient.contexts. */
 enum { NBD_ID_ALLOCATION = 0, NBD_ID_DEPTH = 1, NBD_ID_BITMAP = 2 /* and on */ };
 
@@ -64,7 +84,8 @@ struct NbdExport {
     uint64_t size;          /* bytes */
     bool read_only;
     bool depth;
-    bool removed;           /* no longer the server's; requests fail */
+    _Atomic bool removed;   /* no longer the server's; requests fail */
+    NbdLoop *at;            /* where its clients are to be served; a reference */
     GPtrArray *bitmaps;     /* of DirtyBitmap, busy with us */
     GPtrArray *holders;     /* of Handle: they keep nodes of bitmaps on the main loop, where we read */
     void (*gone)(void *opaque); /* as NbdExportConfig says */
@@ -73,9 +94,14 @@ struct NbdExport {
 
 typedef enum { NBD_SIMPLE, NBD_STRUCTURED, NBD_EXTENDED } NbdReplyStyle;
 
+/* Belongs to the loop that serves it, but for the first part. */
 struct NbdClient {
     NbdServer *server;
     NbdClient *prev, *next; /* in the server's list */
+    NbdLoop *at;            /* a reference; another one only while nothing of it runs */
+    unsigned orders;        /* nbd_client_order() that are under way */
+    CoQueue obeyed;         /* who waits for that to be 0 */
+
     Channel *channel;
     char *peer;
     int64_t since_ns;
@@ -86,7 +112,10 @@ struct NbdClient {
     unsigned refusals_left; /* it is not authorised: so many options are answered with that; 0: it is */
     bool served;            /* the handshake has succeeded */
     bool stop_receiving;    /* no more requests: the client has left, or is to leave */
-    bool broken;            /* nothing can be sent any more */
+    _Atomic bool broken;    /* nothing can be sent any more */
+    bool must_move;         /* it is to be served on another loop */
+    bool moves;             /* and has received nothing that is not carried out, nor will */
+    bool awaits;            /* the receiver waits for the next request */
     NbdExport *context_export; /* that @contexts were chosen for, or NULL; a reference */
     uint64_t contexts;      /* a bit for each chosen one */
 
@@ -101,7 +130,7 @@ struct NbdClient {
 
     unsigned in_flight;     /* tasks */
     size_t bytes;           /* of their buffers */
-    size_t held;            /* bytes of all that is kept for it */
+    _Atomic size_t held;    /* bytes of all that is kept for it */
     CoQueue room;           /* the receiver waits here for those to fall, or sending to end */
     NbdTask *done, **done_tail; /* answers that wait to be sent */
     size_t unsent;          /* bytes of answers that are not sent yet */
@@ -145,16 +174,14 @@ struct NbdServer {
     CoGroup closing;        /* images being closed */
     bool stopping;
     bool flush_failed;
-    NbdBuffers buffers;
-    uint64_t held, held_max; /* bytes kept for all clients, and what that may be */
+    NbdLoop *own;           /* its own loop */
+    GPtrArray *loops;       /* of NbdLoop: others */
+    _Atomic uint64_t held;  /* bytes kept for all clients ... */
+    uint64_t held_max;      /* ... and what that may be, but for what two loops take at once */
     size_t bytes_max;       /* of the buffers of one client */
     size_t task_cost;       /* bytes that a task takes, without data */
     unsigned clients_max;   /* more wait */
-    CoQueue memory;         /* who waits for @held to fall */
-    bool looking_after;     /* a coroutine wakes them now and then */
-    int64_t cut_ns;         /* when the last client was cut off for that */
-    NbdTask *free_tasks;
-    uint8_t *scratch;       /* NBD_SCRATCH_LEN bytes; used by who does not suspend */
+    int64_t cut_ns;         /* when the last client was cut off because memory was short */
 };
 
 /* ---- server.c -------------------------------------------------------------------------------- */
@@ -163,10 +190,24 @@ struct NbdServer {
 void nbd_report(NbdClient *c, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* When its handshake has to be over, monotonic; 0: never. */
 int64_t nbd_handshake_deadline(const NbdClient *c);
-/* Ends both directions: receiver and sender find out. */
+/* Ends both directions: receiver and sender find out. On its loop or the server's. */
 void nbd_client_cut(NbdClient *c);
-/* Requests that were not received yet will not be. */
-void nbd_client_stop_receiving(NbdClient *c);
+/* It is to be served where its export says. On the server's loop. */
+void nbd_client_follow(NbdClient *c);
+
+/* ---- loops.c: on the server's loop ----------------------------------------------------------- */
+
+void nbd_loops_init(NbdServer *s);
+void nbd_loops_clear(NbdServer *s);
+/* A reference to the loop of @thread (NULL: the server's own). */
+NbdLoop *nbd_loop_of(NbdServer *s, IoThread *thread);
+NbdLoop *nbd_loop_ref(NbdLoop *l);
+void nbd_loop_unref(NbdLoop *l);
+/*
+ * Calls @fn, which does not suspend, on the loop where @c is served: at once on that loop, and from the
+ * server's some time later, but before @c leaves it or ends.
+ */
+void nbd_client_order(NbdClient *c, void (*fn)(NbdClient *c));
 
 /* ---- export.c -------------------------------------------------------------------------------- */
 

@@ -43,35 +43,47 @@ static NbdClient *greediest(const NbdServer *s)
     return most;
 }
 
-/* Wakes those who wait, so that they notice how long it has been. */
+/*
+ * Wakes those who wait, so that they notice how long it has been, and that there is memory which clients
+ * on other loops gave back.
+ */
 static CO void look_after(void *arg)
 {
-    NbdServer *s = arg;
+    NbdLoop *l = arg;
 
-    while (!co_queue_is_empty(&s->memory)) {
+    while (!co_queue_is_empty(&l->memory)) {
         co_sleep((int64_t)LOOK_MS * MS);
-        co_queue_wake_all(&s->memory);
+        co_queue_wake_all(&l->memory);
     }
-    s->looking_after = false;
 }
 
-static CO void wait_for_memory(NbdServer *s, int64_t since)
+static void cut_greedy(NbdClient *c)
 {
-    int64_t now = clock_now_ns(), last_cut = MAX(s->cut_ns, since);
+    nbd_report(c, "holds %zu bytes while memory is short: cut off", (size_t)c->held);
+    nbd_client_cut(c);
+    co_queue_wake_all(&c->room);
+}
 
-    if (now - since > (int64_t)PATIENCE_MS * MS && now - last_cut > (int64_t)LOOK_MS * MS) {
-        NbdClient *c = greediest(s);
+/* Somebody has waited for too long. On the server's loop. */
+static CO void cut_greediest(void *arg)
+{
+    NbdServer *s = arg;
+    int64_t now = clock_now_ns();
+    NbdClient *c = now - s->cut_ns > (int64_t)LOOK_MS * MS ? greediest(s) : NULL;
 
-        s->cut_ns = now;
-        nbd_report(c, "holds %zu bytes while memory is short: cut off", c->held);
-        nbd_client_cut(c);
-        co_queue_wake_all(&c->room);
-    }
-    if (!s->looking_after) {
-        s->looking_after = true;
-        co_group_start(&s->accepting, look_after, s);
-    }
-    co_queue_wait(&s->memory);
+    if (!c)
+        return;
+    s->cut_ns = now;
+    nbd_client_order(c, cut_greedy);
+}
+
+static CO void wait_for_memory(NbdLoop *l, int64_t since)
+{
+    if (clock_now_ns() - since > (int64_t)PATIENCE_MS * MS)
+        loop_call_wait(l->server->own->loop, cut_greediest, l->server);
+    if (!l->looking.running)
+        co_group_start(&l->looking, look_after, l);
+    co_queue_wait(&l->memory);
 }
 
 CO bool nbd_memory_take(NbdClient *c, size_t n)
@@ -80,7 +92,7 @@ CO bool nbd_memory_take(NbdClient *c, size_t n)
     int64_t since = s->held + n > s->held_max ? clock_now_ns() : 0;
 
     while (s->held && s->held + n > s->held_max && !c->stop_receiving)
-        wait_for_memory(s, since);
+        wait_for_memory(c->at, since);
     if (c->stop_receiving)
         return false;
     nbd_memory_add(c, n);
@@ -98,5 +110,5 @@ void nbd_memory_give(NbdClient *c, size_t n)
     c->held -= n;
     c->server->held -= n;
     if (n)
-        co_queue_wake_all(&c->server->memory);
+        co_queue_wake_all(&c->at->memory);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Requests as they come in. One system call takes as many as are there, into scratch memory that
- * all clients of a server share; only who has to wait in the middle keeps the rest in memory of its
+ * all clients on a loop share; only who has to wait in the middle keeps the rest in memory of its
  * own. The data of large writes goes straight into their buffers.
  *
  * A client with too much under way is not read from: the rest waits in its socket.
@@ -60,15 +60,18 @@ static bool is_busy(const NbdClient *c)
     return c->in_flight || c->sending;
 }
 
-/* Waits until there is something to receive; -ETIMEDOUT if the client was idle for too long. */
+/* Waits until there is something to receive; -ETIMEDOUT if the client was idle for too long, -EINTR if
+ * it is to move. */
 static CO int wait_for_request(NbdClient *c)
 {
     int64_t limit = c->server->config.idle_ns;
     int r;
 
+    c->awaits = true;
     do {
         r = channel_expect(c->channel, limit ? clock_now_ns() + limit : 0);
     } while (r == -ETIMEDOUT && is_busy(c));
+    c->awaits = false;
     if (r == -ETIMEDOUT)
         nbd_report(c, "was idle for too long");
     return r;
@@ -86,7 +89,7 @@ static CO int receive_wait(NbdClient *c)
 /* One system call behind the @c->in_len bytes in @c->head. False at the end of it all. */
 static bool receive_some(NbdClient *c)
 {
-    uint8_t *scratch = c->server->scratch;
+    uint8_t *scratch = c->at->scratch;
     size_t room = (c->sends_much ? SHORT_SCRATCH : NBD_SCRATCH_LEN) - c->in_len;
     ssize_t n = channel_try_read(c->channel, scratch + c->in_len, room);
 
@@ -104,12 +107,23 @@ static bool receive_some(NbdClient *c)
     return true;
 }
 
-/* Makes sure that the inbox has at least @need bytes, no more than a header. False at the end. */
+/*
+ * Makes sure that the inbox has at least @need bytes, no more than a header. False at the end, and if the
+ * client moves: with less than that in its head.
+ */
 static CO bool inbox_fill(NbdClient *c, size_t need)
 {
     while (c->in_len < need) {
+        int r;
+
         inbox_keep_head(c);
-        if (receive_wait(c) < 0 || c->stop_receiving || !receive_some(c))
+        c->moves = c->must_move && !c->stop_receiving;
+        if (c->moves)
+            return false;
+        r = receive_wait(c);
+        if (r == -EINTR)
+            continue;
+        if (r < 0 || c->stop_receiving || !receive_some(c))
             return false;
     }
     return !c->stop_receiving;
@@ -137,7 +151,7 @@ static CO bool skip_payload(NbdClient *c, size_t len)
     inbox_use(c, n);
     for (len -= n; len; len -= n) {
         int r = channel_wait_readable(c->channel, 0);
-        ssize_t got = r < 0 ? r : channel_try_read(c->channel, c->server->scratch,
+        ssize_t got = r < 0 ? r : channel_try_read(c->channel, c->at->scratch,
                                                    MIN(len, NBD_SCRATCH_LEN));
 
         if (got == 0 || (got < 0 && got != -EAGAIN))
@@ -193,7 +207,7 @@ static CO bool task_memory(NbdTask *t, size_t len)
 static CO void task_buffer(NbdTask *t, size_t len)
 {
     NbdClient *c = t->client;
-    NbdServer *s = c->server;
+    const NbdServer *s = c->server;
 
     if (len > s->held_max / 2) {
         nbd_task_refuse(t, -ENOMEM, "The server has not so much memory");
@@ -205,7 +219,7 @@ static CO void task_buffer(NbdTask *t, size_t len)
     }
     if (!task_memory(t, len))
         return;
-    t->buf = nbd_buffer_take(&s->buffers, len);
+    t->buf = nbd_buffer_take(&c->at->buffers, len);
     if (!t->buf) {
         nbd_task_refuse(t, -ENOMEM, "The server is short of memory");
         return;
@@ -284,10 +298,11 @@ static CO bool receive_one(NbdClient *c)
 
 CO void nbd_receive(NbdClient *c)
 {
-    c->in = c->head;
+    c->in = c->head; /* with what came before it moved */
     c->drained = true;
     while (receive_one(c))
         ;
-    c->stop_receiving = true;
+    if (!c->moves)
+        c->stop_receiving = true;
     kept_free(c);
 }

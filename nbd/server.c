@@ -2,9 +2,9 @@
 /*
  * A server: who listens, the life of its clients, its end.
  *
- * The handshake of a client runs in a coroutine that ends with it. Serving starts in a new one: the
- * stack of the first has been in many places, while that of a client which only waits shall cost
- * no more than a page.
+ * The handshake of a client runs in a coroutine that ends with it. Serving starts in a new one, maybe on
+ * another loop: the stack of the first has been in many places, while that of a client which only
+ * waits shall cost no more than a page.
  */
 #include "nbd/internal.h"
 #include "io/net.h"
@@ -45,7 +45,7 @@ int64_t nbd_handshake_deadline(const NbdClient *c)
     return limit ? c->since_ns + limit : 0;
 }
 
-void nbd_client_cut(NbdClient *c)
+static void cut_now(NbdClient *c)
 {
     c->stop_receiving = true;
     c->broken = true;
@@ -53,11 +53,35 @@ void nbd_client_cut(NbdClient *c)
     channel_shutdown(c->channel);
 }
 
-/* The end of its stream is what wakes a receiver; answers can still leave. */
-void nbd_client_stop_receiving(NbdClient *c)
+void nbd_client_cut(NbdClient *c)
 {
+    nbd_client_order(c, cut_now);
+}
+
+/* The server ends. The end of its stream is what wakes a receiver; answers can still leave. */
+static void leave_now(NbdClient *c)
+{
+    bool stuck = c->sending && clock_now_ns() - c->batch_ns > (int64_t)STUCK_MS * MS;
+
+    if (!c->served || stuck) {
+        cut_now(c);
+        return;
+    }
     c->stop_receiving = true;
     shutdown(channel_fd(c->channel), SHUT_RD);
+}
+
+static void move_now(NbdClient *c)
+{
+    c->must_move = true;
+    if (c->awaits)
+        channel_interrupt_wait(c->channel);
+}
+
+void nbd_client_follow(NbdClient *c)
+{
+    if (c->served && c->at != c->export->at)
+        nbd_client_order(c, move_now);
 }
 
 static void client_unlink(NbdClient *c)
@@ -84,10 +108,9 @@ static void client_end(NbdClient *c)
     channel_free(c->channel);
     nbd_contexts_forget(c);
     nbd_export_unref(c->export);
+    nbd_loop_unref(c->at);
     g_free(c->peer);
     g_free(c);
-    if (!s->clients)
-        nbd_buffers_trim(&s->buffers);
     co_queue_wake_all(&s->room);
     if (s->stopper && !s->clients)
         co_wake(s->stopper);
@@ -95,13 +118,51 @@ static void client_end(NbdClient *c)
         s->config.client_left(s->config.opaque, served);
 }
 
+static CO void client_pause(void *arg);
+
+/* On the loop where it is served, until it leaves or is to go to another one. */
 static CO void client_serve(void *arg)
 {
     NbdClient *c = arg;
+    NbdLoop *at = c->at;
 
+    at->n_clients++;
     nbd_receive(c);
     while (c->in_flight || c->sending)
         co_queue_wait(&c->room);
+    if (!--at->n_clients)
+        nbd_buffers_trim(&at->buffers);
+    if (at->thread)
+        loop_call(c->server->own->loop, client_pause, c);
+    else
+        client_pause(c);
+}
+
+/* Lets @c be served where its export says. Nothing of it runs. */
+static void client_resume(NbdClient *c)
+{
+    NbdLoop *before = c->at;
+
+    c->must_move = c->moves = false;
+    c->at = nbd_loop_ref(c->export->at);
+    nbd_loop_unref(before);
+    if (c->at->thread)
+        loop_call(c->at->loop, client_serve, c);
+    else
+        co_start(client_serve, c);
+}
+
+/* On the server's loop, while nothing of it runs. */
+static CO void client_pause(void *arg)
+{
+    NbdClient *c = arg;
+
+    while (c->orders)
+        co_queue_wait(&c->obeyed);
+    if (c->moves && !c->stop_receiving) {
+        client_resume(c);
+        return;
+    }
     nbd_report(c, "left");
     client_end(c);
 }
@@ -120,7 +181,7 @@ static CO void client_greet(void *arg)
     channel_set_deadline(c->channel, 0);
     c->served = true;
     nbd_report(c, "uses export '%s'", c->export->name);
-    co_start(client_serve, c);
+    client_resume(c);
 }
 
 void nbd_server_serve(NbdServer *s, int fd)
@@ -129,6 +190,7 @@ void nbd_server_serve(NbdServer *s, int fd)
 
     net_set_nodelay(fd);
     c->server = s;
+    c->at = nbd_loop_ref(s->own);
     c->channel = channel_new_socket(fd);
     c->peer = net_peer_text(fd);
     c->since_ns = clock_now_ns();
@@ -203,43 +265,29 @@ NbdServer *nbd_server_new(const NbdServerConfig *config)
     s->authz = g_strdup(config->tls_authz);
     s->exports = g_ptr_array_new();
     s->listeners = g_ptr_array_new_with_free_func((GDestroyNotify)channel_free);
-    s->scratch = g_malloc(NBD_SCRATCH_LEN);
+    nbd_loops_init(s);
     nbd_ledger_init(s);
     return s;
 }
 
 static CO void server_free(NbdServer *s)
 {
-    while (s->free_tasks) {
-        NbdTask *t = s->free_tasks;
-
-        s->free_tasks = t->next;
-        g_free(t);
-    }
-    nbd_buffers_trim(&s->buffers);
+    nbd_loops_clear(s);
     g_ptr_array_unref(s->listeners);
     g_ptr_array_unref(s->exports);
     if (s->config.tls)
         tls_creds_unref(s->config.tls);
     g_free(s->authz);
-    g_free(s->scratch);
     g_free(s);
 }
 
 /* Waits for all clients to have left; the stubborn are cut off. */
 static CO void clients_leave(NbdServer *s)
 {
-    int64_t now = clock_now_ns();
-    int64_t deadline = now + (int64_t)(CUT_MS - MIN(s->n_clients, CUT_EARLIER_MS)) * MS;
+    int64_t deadline = clock_now_ns() + (int64_t)(CUT_MS - MIN(s->n_clients, CUT_EARLIER_MS)) * MS;
 
-    for (NbdClient *c = s->clients; c; c = c->next) {
-        bool stuck = c->sending && now - c->batch_ns > (int64_t)STUCK_MS * MS;
-
-        if (c->served && !stuck)
-            nbd_client_stop_receiving(c);
-        else
-            nbd_client_cut(c);
-    }
+    for (NbdClient *c = s->clients; c; c = c->next)
+        nbd_client_order(c, leave_now);
     s->stopper = co_self();
     while (s->clients) {
         bool late = co_sleep(deadline - clock_now_ns());
@@ -282,6 +330,7 @@ void nbd_server_foreach_client(const NbdServer *s,
 {
     int64_t now = clock_now_ns();
 
+    g_assert(!s->loops->len);
     for (const NbdClient *c = s->clients; c; c = c->next) {
         NbdClientStatus st = {
             .peer = c->peer,

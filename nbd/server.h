@@ -2,7 +2,8 @@
 /*
  * Serving images by NBD: servers, their exports, who is connected.
  *
- * A server with its exports and clients lives on one loop. Bounds per client: NBD_TASKS_MAX requests
+ * A server with its exports lives on one loop, and so do its clients, except that those of an export whose
+ * node is assigned to an iothread are served there (block/edit.h, edit_set_iothread). Bounds per client: NBD_TASKS_MAX requests
  * and NBD_BYTES_MAX bytes of their data at once; more wait in the client's socket. Facts about the
  * protocol and what we do where it leaves a choice: docs/spec/nbd.md.
  */
@@ -33,7 +34,10 @@ typedef struct {
     const char *tls_authz;    /* id of the object that admits peers; NULL: everybody. Copied */
     /* A client is gone; @served: its handshake had succeeded. NULL: nobody wants to know. */
     void (*client_left)(void *opaque, bool served);
-    /* What a client did wrong, or that it came and went, for people. NULL: nobody wants to know. */
+    /*
+     * What a client did wrong, or that it came and went, for people; on the loop that serves it. NULL:
+     * nobody wants to know.
+     */
     void (*report)(void *opaque, const char *text);
     void *opaque;
 } NbdServerConfig;
@@ -61,6 +65,7 @@ typedef struct {
     uint64_t connected_ns;    /* how long ago */
 } NbdClientStatus;
 
+/* For servers without exports on iothreads. */
 void nbd_server_foreach_client(const NbdServer *s,
                                void (*fn)(const NbdClientStatus *st, void *arg), void *arg);
 

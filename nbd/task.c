@@ -16,11 +16,11 @@ enum {
 
 NbdTask *nbd_task_take(NbdClient *c)
 {
-    NbdServer *s = c->server;
-    NbdTask *t = s->free_tasks;
+    NbdLoop *at = c->at;
+    NbdTask *t = at->free_tasks;
 
     if (t)
-        s->free_tasks = t->next;
+        at->free_tasks = t->next;
     else
         t = g_new(NbdTask, 1);
     t->client = c;
@@ -37,9 +37,9 @@ NbdTask *nbd_task_take(NbdClient *c)
 void nbd_task_give(NbdTask *t)
 {
     NbdClient *c = t->client;
-    NbdServer *s = c->server;
+    NbdLoop *at = c->at;
 
-    nbd_buffer_give(&s->buffers, t->buf, t->buf_len);
+    nbd_buffer_give(&at->buffers, t->buf, t->buf_len);
     c->bytes -= t->buf_len;
     nbd_memory_give(c, t->held);
     if (t->more) {
@@ -48,8 +48,8 @@ void nbd_task_give(NbdTask *t)
             g_free(t->iov);
     }
     c->in_flight--;
-    t->next = s->free_tasks;
-    s->free_tasks = t;
+    t->next = at->free_tasks;
+    at->free_tasks = t;
     co_queue_wake_all(&c->room);
 }
 

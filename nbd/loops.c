@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The loops on which clients are served: the server's own, and those of iothreads on which exported
+ * nodes live. A thread stays until the last client has left its loop, even if its object is deleted.
+ */
+#include "nbd/internal.h"
+
+static NbdLoop *loop_new(NbdServer *s, Loop *loop, LoopThread *thread)
+{
+    NbdLoop *l = g_new0(NbdLoop, 1);
+
+    l->server = s;
+    l->loop = loop;
+    l->thread = thread;
+    l->scratch = g_malloc(NBD_SCRATCH_LEN);
+    return l;
+}
+
+static void loop_free(NbdLoop *l)
+{
+    while (l->free_tasks) {
+        NbdTask *t = l->free_tasks;
+
+        l->free_tasks = t->next;
+        g_free(t);
+    }
+    nbd_buffers_trim(&l->buffers);
+    g_free(l->scratch);
+    g_free(l);
+}
+
+void nbd_loops_init(NbdServer *s)
+{
+    s->own = loop_new(s, loop_self(), NULL);
+    s->own->refs = 1;
+    s->loops = g_ptr_array_new();
+}
+
+void nbd_loops_clear(NbdServer *s)
+{
+    g_assert(s->own->refs == 1 && !s->loops->len);
+    loop_free(s->own);
+    g_ptr_array_unref(s->loops);
+}
+
+NbdLoop *nbd_loop_ref(NbdLoop *l)
+{
+    l->refs++;
+    return l;
+}
+
+NbdLoop *nbd_loop_of(NbdServer *s, IoThread *thread)
+{
+    LoopThread *t = thread ? iothread_thread(thread) : NULL;
+    NbdLoop *l;
+
+    if (!t)
+        return nbd_loop_ref(s->own);
+    for (guint i = 0; i < s->loops->len; i++) {
+        l = s->loops->pdata[i];
+        if (l->thread == t)
+            return nbd_loop_ref(l);
+    }
+    l = loop_new(s, loop_thread_loop(t), loop_thread_ref(t));
+    g_ptr_array_add(s->loops, l);
+    return nbd_loop_ref(l);
+}
+
+/* On the loop: nothing of @arg runs there any more. */
+static CO void loop_end(void *arg)
+{
+    NbdLoop *l = arg;
+
+    co_group_wait(&l->looking);
+}
+
+static CO void loop_close(void *arg)
+{
+    NbdLoop *l = arg;
+    LoopThread *thread = l->thread;
+
+    loop_call_wait(l->loop, loop_end, l);
+    loop_free(l);
+    loop_thread_stop(thread);
+}
+
+void nbd_loop_unref(NbdLoop *l)
+{
+    if (--l->refs)
+        return;
+    g_ptr_array_remove_fast(l->server->loops, l);
+    co_group_start(&l->server->closing, loop_close, l);
+}
+
+/* ---- what the server's loop has to say to clients on others ---------------------------------- */
+
+typedef struct {
+    NbdClient *client;
+    void (*fn)(NbdClient *c);
+} Order;
+
+static CO void order_obey(void *arg)
+{
+    const Order *o = arg;
+
+    o->fn(o->client);
+}
+
+static CO void order_run(void *arg)
+{
+    g_autofree Order *o = arg;
+    NbdClient *c = o->client;
+
+    loop_call_wait(c->at->loop, order_obey, o);
+    if (!--c->orders)
+        co_queue_wake_all(&c->obeyed);
+}
+
+void nbd_client_order(NbdClient *c, void (*fn)(NbdClient *c))
+{
+    Order *o;
+
+    if (c->at->loop == loop_self()) {
+        fn(c);
+        return;
+    }
+    g_assert(loop_self() == c->server->own->loop);
+    o = g_new(Order, 1);
+    *o = (Order){ c, fn };
+    c->orders++;
+    co_start(order_run, o);
+}
