@@ -4,6 +4,7 @@
 #include "io/co-lock.h"
 #include "migration/stream.h"
 #include "migration/target.h"
+#include "net/net.h"
 #include "system/migration-channels.h"
 #include "system/migration-images.h"
 #include "system/migration-settings.h"
@@ -62,6 +63,7 @@ static CO bool take_over(const Guest *g, GError **err)
     bool runs = g->carried.state == STATE_RUNNING ||
                 (g->carried.state == STATE_PRELAUNCH && !g->carried.has_come);
     bool starts = runs && run_state_guest_starts();
+    AnnounceParameters how = migration_announcement();
 
     machine_ram_received(in.machine, &g->ram);
     in.is_awaited = false;
@@ -70,6 +72,8 @@ static CO bool take_over(const Guest *g, GError **err)
         !migration_images_take(err))
         return false;
     stages_mark(&in.stages, "images", NULL);
+    if (how.rounds)
+        netdev_announce(&how);
     run_state_stop(runs ? STATE_PAUSED : g->carried.state);
     if (starts)
         run_state_start();

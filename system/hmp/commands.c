@@ -215,6 +215,8 @@ static HMP_COMMAND(hmp_pmemsave)
 const HmpCommand hmp_machine_commands[] = {
     { "help|?", "?s", "[cmd]", "what a command does, or all of them", hmp_show_help },
     { "info", "", "[subcommand]", "show something: 'help info' lists what", hmp_info },
+    { "announce_self", "?s?s", "[interfaces] [id]",
+      "tell networks where the guest is, as the parameters of migrations say", hmp_announce_self },
     { "balloon", "n", "target", "ask the guest to make do with so many MiB", hmp_balloon },
     { "block_job_cancel", "-fs", "[-f] device", "stop a job (-f: at once, even if it is ready)",
       hmp_job_cancel },

@@ -53,6 +53,7 @@ HMP_COMMAND(hmp_info_balloon);
 HMP_COMMAND(hmp_eject);
 HMP_COMMAND(hmp_change);
 HMP_COMMAND(hmp_set_link);
+HMP_COMMAND(hmp_announce_self);
 /* migration.c */
 HMP_COMMAND(hmp_migrate);
 HMP_COMMAND(hmp_migrate_cancel);
