@@ -3,7 +3,7 @@
 #include "util/endian.h"
 #include <string.h>
 
-void output_init(Output *out, CO int (*write)(void *opaque, const void *buf, size_t len),
+void output_init(Output *out, CO int (*write)(void *opaque, const struct iovec *iov, int niov),
                  void *opaque)
 {
     *out = (Output){ .buf = g_malloc(OUTPUT_BUFFER), .write = write, .opaque = opaque };
@@ -12,7 +12,7 @@ void output_init(Output *out, CO int (*write)(void *opaque, const void *buf, siz
 void output_restart(Output *out, void *opaque)
 {
     out->opaque = opaque;
-    out->len = 0;
+    out->len = out->pieces = 0;
     out->error = 0;
 }
 
@@ -23,12 +23,31 @@ void output_clear(Output *out)
 
 CO int output_flush(Output *out)
 {
-    size_t len = out->len;
+    int pieces = out->pieces;
 
-    out->len = 0;
-    if (len && !out->error)
-        out->error = out->write(out->opaque, out->buf, len);
+    out->len = out->pieces = 0;
+    if (pieces && !out->error)
+        out->error = out->write(out->opaque, out->piece, pieces);
     return out->error;
+}
+
+/* There is a free piece. */
+static void add_piece(Output *out, const uint8_t *from, size_t len)
+{
+    struct iovec *last = out->piece + out->pieces - 1;
+
+    if (out->pieces && (uint8_t *)last->iov_base + last->iov_len == from)
+        last->iov_len += len;
+    else
+        out->piece[out->pieces++] = (struct iovec){ (void *)from, len };
+}
+
+CO void output_uncopied(Output *out, const void *from, size_t len)
+{
+    out->total += len;
+    if (out->pieces == OUTPUT_PIECES)
+        output_flush(out);
+    add_piece(out, from, len);
 }
 
 CO void output_bytes(Output *out, const void *from, size_t len)
@@ -36,15 +55,13 @@ CO void output_bytes(Output *out, const void *from, size_t len)
     const uint8_t *p = from;
 
     out->total += len;
-    while (len) {
-        size_t n = MIN(len, OUTPUT_BUFFER - out->len);
-
-        memcpy(out->buf + out->len, p, n);
-        out->len += n;
-        p += n;
-        len -= n;
-        if (out->len == OUTPUT_BUFFER)
+    for (size_t n; len; p += n, len -= n) {
+        if (out->len == OUTPUT_BUFFER || out->pieces == OUTPUT_PIECES)
             output_flush(out);
+        n = MIN(len, OUTPUT_BUFFER - out->len);
+        memcpy(out->buf + out->len, p, n);
+        add_piece(out, out->buf + out->len, n);
+        out->len += n;
     }
 }
 

@@ -326,5 +326,5 @@ CO void ram_write_zero_page(Output *out, const RamBlock *b, uint64_t off, const 
 CO void ram_write_whole_page(Output *out, const RamBlock *b, uint64_t off, const RamBlock **last)
 {
     ram_write_record(out, b, off, RAM_PAGE, last);
-    output_bytes(out, b->host + off, RAM_PAGE_SIZE);
+    output_uncopied(out, b->host + off, RAM_PAGE_SIZE);
 }

@@ -49,7 +49,10 @@ CO void ram_write_start(Output *out, const RamBlocks *r);
 /* The start of the record of a page, with one of RAM_ZERO, RAM_PAGE, RAM_XBZRLE as @flags. */
 CO void ram_write_record(Output *out, const RamBlock *b, uint64_t off, uint64_t flags,
                          const RamBlock **last);
-/* The page at @off of @b as it is, or as zeroes; *@last is the block of the page before. */
+/*
+ * The page at @off of @b as it is when that is written, or as zeroes; *@last is the block of the page
+ * before. A guest that runs may change it until then: it comes again in any case.
+ */
 CO void ram_write_whole_page(Output *out, const RamBlock *b, uint64_t off, const RamBlock **last);
 CO void ram_write_zero_page(Output *out, const RamBlock *b, uint64_t off, const RamBlock **last);
 CO void ram_write_end_mark(Output *out);

@@ -16,7 +16,7 @@ typedef struct {
 } WantedPage;
 
 void source_init(MigSource *s, RamBlocks *ram,
-                 CO int (*write)(void *opaque, const void *buf, size_t len), void *opaque)
+                 CO int (*write)(void *opaque, const struct iovec *iov, int niov), void *opaque)
 {
     *s = (MigSource){
         .ram = ram, .wanted = g_array_new(FALSE, FALSE, sizeof(WantedPage)),

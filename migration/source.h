@@ -33,7 +33,7 @@ typedef struct {
 } MigSource;
 
 void source_init(MigSource *s, RamBlocks *ram,
-                 CO int (*write)(void *opaque, const void *buf, size_t len), void *opaque);
+                 CO int (*write)(void *opaque, const struct iovec *iov, int niov), void *opaque);
 void source_clear(MigSource *s);
 
 /* The header, with @uuid unless it is NULL. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migration/target.h"
+#include "io/co-lock.h"
 #include "migration/fields.h"
 #include "migration/postcopy-target.h"
 #include "migration/stream.h"
@@ -9,6 +10,10 @@
 #include "util/err.h"
 #include <inttypes.h>
 #include <string.h>
+
+/* How much, and how long, is read of what a source sends that has been told of a failure. */
+#define DRAIN_NS INT64_C(2000000000)
+enum { DRAIN_BYTES = 256 << 20 };
 
 typedef struct {
     StreamReader reader;
@@ -227,6 +232,48 @@ static CO bool await_memory(Target *t)
     return true;
 }
 
+/* ---- the end of what cannot be loaded -------------------------------------------------------- */
+
+typedef struct {
+    const TargetConfig *config;
+    Co *co;      /* NULL: it does not wait */
+    bool is_over;
+    CoGroup running;
+} Patience;
+
+static CO void lose_patience(void *arg)
+{
+    Patience *p = arg;
+
+    p->co = co_self();
+    if (!p->is_over && co_sleep(DRAIN_NS))
+        p->config->interrupt(p->config->opaque);
+    p->co = NULL;
+}
+
+/*
+ * The source is told that the guest has not run, before the answer to the ping could mean that it has.
+ * A connection that is closed with unread bytes may take that word back, so they are read until the
+ * source hangs up.
+ */
+static CO void refuse_package(Target *t, Input *package)
+{
+    Patience p = { .config = t->config };
+
+    reply(t, package, RETURN_SHUT, 1);
+    co_group_start(&p.running, lose_patience, &p);
+    if (postcopy_target_loop(t->postcopy))
+        postcopy_target_wait(t->postcopy); /* the thread reads */
+    else
+        input_skip(t->reader.in, DRAIN_BYTES);
+    p.is_over = true;
+    if (p.co)
+        co_wake(p.co);
+    co_group_wait(&p.running);
+}
+
+/* ---- postcopy, from the package on ----------------------------------------------------------- */
+
 /* Loads the devices while a thread reads memory, starts the guest, and waits for the rest. */
 static CO bool finish_postcopy(Target *t, GError **err)
 {
@@ -238,13 +285,10 @@ static CO bool finish_postcopy(Target *t, GError **err)
     ok = stream_read_package(&t->reader, &in) || t->runs;
     if (ok && !t->runs)
         ok = input_fail(&in, EINVAL, "The package of devices does not start the guest");
-    if (!ok) {
-        /* Before the answer to the ping this tells the source that the guest has not run. */
-        reply(t, &in, RETURN_SHUT, 1);
-        t->config->interrupt(t->config->opaque);
-    }
-    if (postcopy_target_loop(t->postcopy))
-        rest = ok ? await_memory(t) : postcopy_target_wait(t->postcopy);
+    if (!ok)
+        refuse_package(t, &in);
+    else if (postcopy_target_loop(t->postcopy))
+        rest = await_memory(t);
     t->config->lend(t->config->opaque, NULL);
     return ok ? rest : input_report(&in, err);
 }

@@ -279,38 +279,44 @@ CO ssize_t transport_read(void *opaque, void *buf, size_t len)
     return t->is_interrupted ? -ECANCELED : channel_read(t->channel, buf, len);
 }
 
-static CO int write_here(Transport *t, const void *buf, size_t len)
+static CO int write_here(Transport *t, const struct iovec *iov, int niov)
 {
     int r;
 
     CO_LOCKED(&t->writing);
-    r = t->is_interrupted ? -ECANCELED : channel_write_all(t->channel, buf, len);
+    r = t->is_interrupted ? -ECANCELED : channel_writev_all(t->channel, iov, niov);
     return r < 0 && t->is_interrupted ? -ECANCELED : r;
 }
 
 typedef struct {
     Transport *t;
-    const void *buf;
-    size_t len;
-    int r;
+    const struct iovec *iov;
+    int niov, r;
 } Write;
 
 static CO void write_there(void *arg)
 {
     Write *w = arg;
 
-    w->r = write_here(w->t, w->buf, w->len);
+    w->r = write_here(w->t, w->iov, w->niov);
+}
+
+CO int transport_writev(void *opaque, const struct iovec *iov, int niov)
+{
+    Transport *t = opaque;
+    Write w = { t, iov, niov, 0 };
+
+    if (!t->lent_to || t->lent_to == loop_self())
+        return write_here(t, iov, niov);
+    loop_call_wait(t->lent_to, write_there, &w);
+    return w.r;
 }
 
 CO int transport_write(void *opaque, const void *buf, size_t len)
 {
-    Transport *t = opaque;
-    Write w = { t, buf, len, 0 };
+    struct iovec iov = { (void *)buf, len };
 
-    if (!t->lent_to || t->lent_to == loop_self())
-        return write_here(t, buf, len);
-    loop_call_wait(t->lent_to, write_there, &w);
-    return w.r;
+    return transport_writev(opaque, &iov, 1);
 }
 
 static CO void nothing(void *arg)

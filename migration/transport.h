@@ -57,8 +57,9 @@ CO void transport_drop(Transport *t);
  */
 void transport_set_known(Transport *t, bool is_known);
 
-/* As channel_read and channel_write_all; @opaque is the Transport. */
+/* As channel_read and channel_write_all or -writev_all; @opaque is the Transport. */
 CO ssize_t transport_read(void *opaque, void *buf, size_t len);
+CO int transport_writev(void *opaque, const struct iovec *iov, int niov);
 CO int transport_write(void *opaque, const void *buf, size_t len);
 /*
  * The connection belongs to @loop from now on, which reads from it; NULL: to the main loop again. Other

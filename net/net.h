@@ -47,6 +47,12 @@ typedef struct {
     const char *(*id)(void *opaque);            /* of the device; NULL: it has none */
 } NicOps;
 
+/*
+ * The network devices @how->interfaces (NULL: all) tell where they are, at once and .rounds - 1 times
+ * more. What goes on under the same id ends.
+ */
+void netdev_announce(const AnnounceParameters *how);
+
 /* Plugs a device into the netdev @id, alone. NULL with @err. */
 Netdev *netdev_claim(const char *id, const NicOps *ops, void *opaque, GError **err);
 void netdev_release(Netdev *n);

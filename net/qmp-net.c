@@ -66,25 +66,62 @@ CO bool qmp_query_rx_filter(const QmpQueryRxFilterArgs *args, GPtrArray **ret, G
 
 /* ---- announcing ------------------------------------------------------------------------------ */
 
-static struct {
+typedef struct {
     Timer timer;
+    char *id;
     char **interfaces; /* NULL: all */
     int64_t delay_ms, max_ms, step_ms, rounds;
-} announcement;
+} Announcement;
+
+/* Those under way, by their ids; NULL: there was none yet. */
+static GHashTable *announcements;
+
+static void announcement_free(gpointer p)
+{
+    Announcement *a = p;
+
+    timer_cancel(&a->timer);
+    g_free(a->id);
+    g_strfreev(a->interfaces);
+    g_free(a);
+}
+
+static bool is_meant(const Announcement *a, const Netdev *n)
+{
+    const char *id = nic_id(n);
+
+    return !a->interfaces || (id && g_strv_contains((const char *const *)a->interfaces, id));
+}
 
 static void announce(Timer *t)
 {
+    Announcement *a = (Announcement *)t;
     Netdev *n;
 
     for (unsigned i = 0; (n = netdev_at(i)); i++)
-        if (n->nic && n->nic->announce && nic_id(n) &&
-            (!announcement.interfaces ||
-             g_strv_contains((const char *const *)announcement.interfaces, nic_id(n))))
+        if (n->nic && n->nic->announce && is_meant(a, n))
             n->nic->announce(n->nic_opaque);
-    if (--announcement.rounds <= 0)
+    if (--a->rounds <= 0) {
+        g_hash_table_remove(announcements, a->id);
         return;
-    timer_set(&announcement.timer, clock_now_ns() + announcement.delay_ms * 1000000);
-    announcement.delay_ms = MIN(announcement.delay_ms + announcement.step_ms, announcement.max_ms);
+    }
+    timer_set(&a->timer, clock_now_ns() + a->delay_ms * 1000000);
+    a->delay_ms = MIN(a->delay_ms + a->step_ms, a->max_ms);
+}
+
+void netdev_announce(const AnnounceParameters *how)
+{
+    Announcement *a = g_new0(Announcement, 1);
+
+    *a = (Announcement){
+        .timer.expired = announce, .id = g_strdup(how->id ? how->id : ""),
+        .interfaces = g_strdupv(how->interfaces), .delay_ms = how->initial, .max_ms = how->max,
+        .step_ms = how->step, .rounds = how->rounds,
+    };
+    if (!announcements)
+        announcements = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, announcement_free);
+    g_hash_table_replace(announcements, a->id, a);
+    announce(&a->timer);
 }
 
 CO bool qmp_announce_self(const AnnounceParameters *args, GError **err)
@@ -93,13 +130,6 @@ CO bool qmp_announce_self(const AnnounceParameters *args, GError **err)
         args->initial > 100000 || args->max > 100000 || args->rounds > 1000 || args->step > 10000)
         return err_set(err, EINVAL, "Delays are up to 100000 ms, rounds 1 to 1000, step up "
                        "to 10000 ms");
-    g_strfreev(announcement.interfaces);
-    announcement.interfaces = g_strdupv(args->interfaces);
-    announcement.delay_ms = args->initial;
-    announcement.max_ms = args->max;
-    announcement.step_ms = args->step;
-    announcement.rounds = args->rounds;
-    announcement.timer.expired = announce;
-    announce(&announcement.timer);
+    netdev_announce(args);
     return true;
 }

@@ -4,6 +4,7 @@
 #include "io/timer.h"
 #include "system/accel.h"
 #include "system/base/ram-log.h"
+#include "system/migration-incoming.h"
 #include "system/run-state.h"
 #include "util/err.h"
 #include "util/hold.h"
@@ -30,13 +31,14 @@ static struct {
     bool is_ending;
 } measure;
 
-/* Waits until the time is over. */
+/* Waits until the time is over, and memory can be looked at. */
 static CO void let_time_pass(void)
 {
-    int64_t end = measure.began_ns + measure.seconds * SECOND, now;
+    int64_t end = measure.began_ns + measure.seconds * SECOND, left;
 
-    while (!measure.is_ending && (now = clock_now_ns()) < end)
-        co_sleep(MIN(end - now, LOOK_NS));
+    while (!measure.is_ending &&
+           ((left = end - clock_now_ns()) > 0 || !incoming_memory_is_here(NULL)))
+        co_sleep(left > 0 ? MIN(left, LOOK_NS) : LOOK_NS);
     measure.took_ns = MAX(clock_now_ns() - measure.began_ns, 1);
 }
 
@@ -125,6 +127,8 @@ CO bool dirty_rate_start(DirtyRateMeasureMode mode, unsigned seconds, unsigned s
 {
     if (!run_state_machine()->ram)
         return err_set(err, ENOTSUP, "There is no guest memory");
+    if (!incoming_memory_is_here(err))
+        return false;
     if (measure.status == DIRTY_RATE_STATUS_MEASURING)
         return err_set(err, EBUSY, "still measuring");
     if (mode == DIRTY_RATE_MEASURE_MODE_DIRTY_RING)

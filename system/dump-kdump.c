@@ -4,7 +4,7 @@
  * fits through a pipe. Descriptors and data of pages are collected in two such pieces at a time.
  */
 #include "system/dump-kdump.h"
-#include "system/base/ram.h"
+#include "system/debug.h"
 #include "system/dump-notes.h"
 #include "util/endian.h"
 #include "util/size.h"
@@ -163,7 +163,7 @@ static CO bool put_page(Kdump *k, const uint8_t *page, uint64_t zeroes, GError *
 
 static CO bool put_segment(Kdump *k, const DumpSegment *s, uint64_t zeroes, GError **err)
 {
-    const uint8_t *host = memory_map_range(k->m->board.memory, s->start, s->size, false);
+    const uint8_t *host = debug_range(k->m, s->start, s->size);
 
     for (uint64_t at = 0; at < s->size;) {
         uint64_t end = MIN(at + PIECE_BYTES, s->size), begin = at;

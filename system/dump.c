@@ -9,9 +9,9 @@
 #include "io/co-lock.h"
 #include "io/loop.h"
 #include "system/base/ram.h"
+#include "system/debug.h"
 #include "system/dump-kdump.h"
 #include "system/dump-notes.h"
-#include "system/migration-incoming.h"
 #include "system/run-state.h"
 #include "system/vcpu.h"
 #include "util/err.h"
@@ -169,8 +169,7 @@ static CO bool advance(uint64_t bytes, GError **err)
 
 static CO bool put_segment(const DumpSegment *s, GError **err)
 {
-    const MemoryMap *map = run_state_machine()->board.memory;
-    const uint8_t *host = memory_map_range(map, s->start, s->size, false);
+    const uint8_t *host = debug_range(run_state_machine(), s->start, s->size);
 
     for (uint64_t at = 0; at < s->size;) {
         size_t len = MIN(s->size - at, PIECE);
@@ -210,6 +209,7 @@ static CO bool run(GError **err)
     g_autoptr(GError) why = NULL;
     bool ok = vcpus_check_read(run_state_machine(), &why) && put_all(&why);
 
+    debug_end();
     channel_free(g_steal_pointer(&dump.out));
     dump.status = ok ? DUMP_STATUS_COMPLETED : DUMP_STATUS_FAILED;
     if (dump.was_running && run_state() == STATE_SAVE_VM && !dump.is_ending)
@@ -228,7 +228,7 @@ static CO void run_detached(void *arg)
 
 CO bool dump_start(const DumpArgs *args, int fd, GError **err)
 {
-    if (!incoming_memory_is_here(err) || !find_segments(args, err)) {
+    if (!find_segments(args, err) || !debug_begin(err)) {
         close(fd);
         return false;
     }

@@ -4,6 +4,7 @@
 #include "io/co-lock.h"
 #include "migration/stream.h"
 #include "migration/target.h"
+#include "net/net.h"
 #include "system/migration-channels.h"
 #include "system/migration-images.h"
 #include "system/migration-settings.h"
@@ -62,6 +63,7 @@ static CO bool take_over(const Guest *g, GError **err)
     bool runs = g->carried.state == STATE_RUNNING ||
                 (g->carried.state == STATE_PRELAUNCH && !g->carried.has_come);
     bool starts = runs && run_state_guest_starts();
+    AnnounceParameters how = migration_announcement();
 
     machine_ram_received(in.machine, &g->ram);
     in.is_awaited = false;
@@ -70,6 +72,8 @@ static CO bool take_over(const Guest *g, GError **err)
         !migration_images_take(err))
         return false;
     stages_mark(&in.stages, "images", NULL);
+    if (how.rounds)
+        netdev_announce(&how);
     run_state_stop(runs ? STATE_PAUSED : g->carried.state);
     if (starts)
         run_state_start();
@@ -291,6 +295,13 @@ bool incoming_memory_is_here(GError **err)
            err_set(err, EBUSY, "Memory of the guest is still on its way here (postcopy)");
 }
 
+bool incoming_may_stop(GError **err)
+{
+    return migration_status() != MIGRATION_STATUS_POSTCOPY_PAUSED || !in.is_partial ||
+           err_set(err, EBUSY, "Postcopy is paused, and processors that wait for memory cannot be "
+                   "stopped: use 'migrate-recover' first");
+}
+
 void incoming_pause(void)
 {
     if (in.transport)
@@ -317,8 +328,23 @@ CO bool incoming_begin(Machine *m, GError **err)
     return migration_images_leave(err);
 }
 
+/*
+ * The memory may never come, and then the end is not orderly: what the guest was told is written has to
+ * be stored before.
+ */
+static CO void store_images(void)
+{
+    g_autoptr(GError) why = NULL;
+
+    run_state_halt_devices();
+    if (migration_images_are_ours() && !migration_images_leave(&why))
+        complain("The last data of an image could not be written: %s", why->message);
+}
+
 CO void incoming_end(void)
 {
+    if (in.is_partial)
+        store_images();
     in.is_ending = true;
     /* Processors end when the memory is here that they wait for. */
     if (in.transport && migration_status() != MIGRATION_STATUS_POSTCOPY_ACTIVE)

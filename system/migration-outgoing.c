@@ -91,7 +91,7 @@ static CO bool run_away(Outgoing *o, GError **err)
         return false;
     ram_blocks_init(&ram);
     machine_ram_blocks(o->machine, &ram, true);
-    source_init(&o->source, &ram, transport_write, o->transport);
+    source_init(&o->source, &ram, transport_writev, o->transport);
     o->source.multifd = o->multifd;
     o->source.xbzrle = o->xbzrle;
     o->source.stages = &o->stages;

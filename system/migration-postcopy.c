@@ -12,6 +12,9 @@
 #include "tools/complain.h"
 #include "util/err.h"
 
+#define LAST_WORDS_NS INT64_C(1000000000)
+#define LOOK_NS INT64_C(5000000)
+
 /* What the target says while its guest runs. */
 typedef struct {
     Outgoing *o;
@@ -52,6 +55,16 @@ static CO void hear_all(void *arg)
         }
 }
 
+/* A target that has hung up may have said why: that is still to be heard. */
+static CO void hear_last_words(Outgoing *o, const CoGroup *hearing)
+{
+    int64_t end = clock_now_ns() + LAST_WORDS_NS;
+
+    while (hearing->running && !o->is_cancelled && clock_now_ns() < end)
+        co_sleep(LOOK_NS);
+    transport_interrupt(o->transport);
+}
+
 static CO bool send_memory(Outgoing *o, GError **err)
 {
     Answers answers = { .o = o };
@@ -64,7 +77,7 @@ static CO bool send_memory(Outgoing *o, GError **err)
     if (ok)
         r = postcopy_source_end(&o->source);
     if (!ok || r < 0)
-        transport_interrupt(o->transport);
+        hear_last_words(o, &hearing);
     co_group_wait(&hearing);
     passes_note_progress(o);
     if (answers.err) {

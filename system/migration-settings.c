@@ -78,13 +78,12 @@ typedef struct {
 } Number;
 
 #define PERCENT "an integer in the range of 1 to 99"
-#define ANNOUNCING "the announcement of network devices"
 
 static const Number numbers[] = {
-    { "announce-initial", 50, 0, 100000, NULL, ANNOUNCING },
-    { "announce-max", 550, 0, 100000, NULL, ANNOUNCING },
-    { "announce-rounds", 5, 0, 1000, NULL, ANNOUNCING },
-    { "announce-step", 100, 0, 10000, NULL, ANNOUNCING },
+    { "announce-initial", 50, 0, 100000 },
+    { "announce-max", 550, 0, 100000 },
+    { "announce-rounds", 5, 0, 1000 },
+    { "announce-step", 100, 0, 10000 },
     { "compress-level", 1, 0, 9, NULL, "capability 'compress'" },
     { "compress-threads", 8, 1, 255, NULL, "capability 'compress'" },
     { "decompress-threads", 2, 1, 255, NULL, "capability 'compress'" },
@@ -142,6 +141,14 @@ const char *migration_text(const char *name)
         if (!strcmp(texts[i].name, name))
             return json_get_str(values, name, texts[i].standard);
     g_assert_not_reached();
+}
+
+AnnounceParameters migration_announcement(void)
+{
+    return (AnnounceParameters){
+        .initial = migration_number("announce-initial"), .max = migration_number("announce-max"),
+        .rounds = migration_number("announce-rounds"), .step = migration_number("announce-step"),
+    };
 }
 
 json_t *migration_parameters(void)

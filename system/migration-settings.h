@@ -14,6 +14,8 @@ bool migration_set_capabilities(const GPtrArray *list, GError **err);
 int64_t migration_number(const char *name);
 const char *migration_text(const char *name);
 bool migration_flag(const char *name);
+/* How network devices tell where they are after a migration; nothing in it is the caller's. */
+AnnounceParameters migration_announcement(void);
 /* Changes those of @changes, a MigrateSetParameters, or none of them, with @err. */
 bool migration_set_parameters(const json_t *changes, GError **err);
 /* A MigrationParameters. New reference. */

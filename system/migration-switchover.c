@@ -45,9 +45,10 @@ static bool check_jobs(GError **err)
 /* ---- devices --------------------------------------------------------------------------------- */
 
 /* Devices are saved with the lock held, with which nobody may wait: they are written to memory. */
-static CO int keep_in_memory(void *opaque, const void *buf, size_t len)
+static CO int keep_in_memory(void *opaque, const struct iovec *iov, int niov)
 {
-    g_byte_array_append(opaque, buf, len);
+    for (int i = 0; i < niov; i++)
+        g_byte_array_append(opaque, iov[i].iov_base, iov[i].iov_len);
     return 0;
 }
 
@@ -74,7 +75,7 @@ CO int switchover_collect(Outgoing *o, CO int (*put)(MigSource *s, const GPtrArr
     machine_lock();
     r = r ? r : put(s, sections);
     machine_unlock();
-    s->out.write = transport_write;
+    s->out.write = transport_writev;
     s->out.opaque = o->transport;
     return r;
 }

@@ -2,7 +2,6 @@
 /* Commands that look at the guest's memory. */
 #include "gen/qmp.h"
 #include "system/debug.h"
-#include "system/migration-incoming.h"
 #include "system/run-state.h"
 #include "util/err.h"
 #include "util/fd.h"
@@ -46,11 +45,10 @@ static CO bool save(Vcpu *v, uint64_t at, int64_t size, const char *name, GError
 {
     bool ok;
 
-    if (!incoming_memory_is_here(err))
+    if (!debug_begin(err))
         return false;
-    run_state_hold();
     ok = store(v, at, size, name, err);
-    run_state_release();
+    debug_end();
     return ok;
 }
 

@@ -5,6 +5,7 @@
 #include "system/accel.h"
 #include "system/base/lock.h"
 #include "system/dump.h"
+#include "system/migration-incoming.h"
 #include "system/migration.h"
 #include "system/options.h"
 #include "system/run-state.h"
@@ -41,8 +42,8 @@ CO bool qmp_query_status(StatusInfo **ret, GError **err)
 CO bool qmp_stop(GError **err)
 {
     if (run_state_is_running())
-        run_state_stop(STATE_PAUSED);
-    else if (run_state() == STATE_INMIGRATE)
+        return incoming_may_stop(err) && (run_state_stop(STATE_PAUSED), true);
+    if (run_state() == STATE_INMIGRATE)
         run_state_await_guest(false);
     return true;
 }
@@ -62,6 +63,8 @@ CO bool qmp_system_reset(GError **err)
 {
     if (dump_is_active())
         return err_set(err, EBUSY, "The guest's memory is being dumped");
+    if (!incoming_may_stop(err))
+        return false;
     run_state_reset();
     return true;
 }

@@ -5,6 +5,7 @@
 #include "io/co-lock.h"
 #include "system/accel.h"
 #include "system/base/clock.h"
+#include "system/migration-incoming.h"
 #include "util/err.h"
 #include "util/size.h"
 #include <inttypes.h>
@@ -445,6 +446,17 @@ static const struct {
     { "set_irq_in", set_irq_in }, { "clock_step", clock_step, true }, { "clock_set", clock_set, true },
 };
 
+/* All commands may lead to the guest's memory, if only by a device: none waits here for its source. */
+static bool may_run(void)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (incoming_memory_is_here(&why))
+        return true;
+    say("FAIL %s", why->message);
+    return false;
+}
+
 /* With the lock held. */
 static void obey(char *text)
 {
@@ -457,7 +469,8 @@ static void obey(char *text)
     for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
         if (!strcmp(commands[i].name, l.name) &&
             (!commands[i].steps || qtest.machine->config.accel == &accel_qtest)) {
-            commands[i].run(&l);
+            if (may_run())
+                commands[i].run(&l);
             return;
         }
     say("FAIL Unknown command '%s'", l.name);

@@ -66,28 +66,49 @@ int run_state_exit_code(void)
 
 /* ---- starting and stopping ------------------------------------------------------------------- */
 
-/* Processors stand still, time too, and nothing that the guest has asked for is under way. */
-static CO void halt(void)
+/* With the lock. */
+static void pause_devices(void)
 {
     GPtrArray *devices = run.machine->devices;
 
-    run.is_halted = true;
-    machine_lock();
-    vcpus_stop(run.machine);
-    guest_clock_run(false);
     for (guint i = 0; i < devices->len; i++) {
         Device *d = devices->pdata[i];
 
         if (d->cls->pause)
             d->cls->pause(d);
     }
-    machine_unlock();
+}
+
+static CO void drain_devices(void)
+{
+    GPtrArray *devices = run.machine->devices;
+
     for (guint i = 0; i < devices->len; i++) {
         Device *d = devices->pdata[i];
 
         if (d->cls->drain)
             d->cls->drain(d);
     }
+}
+
+/* Processors stand still, time too, and nothing that the guest has asked for is under way. */
+static CO void halt(void)
+{
+    run.is_halted = true;
+    machine_lock();
+    vcpus_stop(run.machine);
+    guest_clock_run(false);
+    pause_devices();
+    machine_unlock();
+    drain_devices();
+}
+
+CO void run_state_halt_devices(void)
+{
+    machine_lock();
+    pause_devices();
+    machine_unlock();
+    drain_devices();
 }
 
 /* Before processors run: with the lock. */

@@ -55,6 +55,8 @@ void run_state_debug_go(Vcpu *step);
  * them. Time goes on. What a processor has asked for meanwhile is done afterwards.
  */
 CO void run_state_hold(void);
+/* For the end of the program: what the guest asks of devices is done no more, though it may run. */
+CO void run_state_halt_devices(void);
 void run_state_release(void);
 /* Calls @fn, with the machine's lock, between the two. */
 CO void run_state_between(void (*fn)(void *opaque), void *opaque);

@@ -32,12 +32,13 @@ static CO int write_kept(Writer *w, size_t len)
     return 0;
 }
 
-static CO int put(void *opaque, const void *buf, size_t len)
+static CO int put(void *opaque, const struct iovec *iov, int niov)
 {
     Writer *w = opaque;
     int r = 0;
 
-    g_byte_array_append(w->kept, buf, len);
+    for (int i = 0; i < niov; i++)
+        g_byte_array_append(w->kept, iov[i].iov_base, iov[i].iov_len);
     while (!w->is_locked && w->kept->len >= PIECE && r >= 0)
         r = write_kept(w, PIECE);
     return r;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What gdb asks for. While the guest runs only the interrupt is understood. */
 #include "monitor/hmp.h"
+#include "system/debug.h"
 #include "system/dump.h"
 #include "system/gdb/gdb.h"
-#include "system/migration-incoming.h"
 #include "system/run-state.h"
 #include "system/vm-snapshot.h"
 #include "target/x86/debug.h"
@@ -245,9 +245,13 @@ static CO void read_memory(const char *text)
     uint8_t buf[MEMORY_MAX];
     uint64_t at, len;
     const char *rest;
+    bool ok = read_range(text, &at, &len, &rest) && len <= sizeof(buf) && debug_begin(NULL);
 
-    if (!read_range(text, &at, &len, &rest) || len > sizeof(buf) ||
-        !incoming_memory_is_here(NULL) || !x86_debug_read_memory(current(), at, buf, len)) {
+    if (ok) {
+        ok = x86_debug_read_memory(current(), at, buf, len);
+        debug_end();
+    }
+    if (!ok) {
         answer("E14");
         return;
     }
@@ -260,13 +264,14 @@ static CO void write_memory(const char *text)
     uint8_t buf[MEMORY_MAX];
     uint64_t at, len;
     const char *rest;
+    bool ok = read_range(text, &at, &len, &rest) && len <= sizeof(buf) && *rest == ':' &&
+              get_hex(rest + 1, buf, len) == len && debug_begin(NULL);
 
-    if (read_range(text, &at, &len, &rest) && len <= sizeof(buf) && *rest == ':' &&
-        get_hex(rest + 1, buf, len) == len && incoming_memory_is_here(NULL) &&
-        x86_debug_write_memory(current(), at, buf, len))
-        answer("OK");
-    else
-        answer("E14");
+    if (ok) {
+        ok = x86_debug_write_memory(current(), at, buf, len);
+        debug_end();
+    }
+    answer(ok ? "OK" : "E14");
 }
 
 /* ---- points ---------------------------------------------------------------------------------- */

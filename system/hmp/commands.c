@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of commands, and those that are a QMP command by another name. */
 #include "system/hmp/commands.h"
-#include "system/migration-incoming.h"
 #include "block/monitor-nodes.h"
 #include "gen/qmp.h"
 #include "system/base/lock.h"
+#include "system/debug.h"
 #include "system/log.h"
 #include "target/x86/translate.h"
 #include "util/err.h"
@@ -17,11 +17,11 @@ Vcpu *hmp_vcpu(const Hmp *h)
     return run_state_machine()->vcpus->pdata[h->cpu];
 }
 
-bool hmp_has_memory(Hmp *h)
+CO bool hmp_begin_look(Hmp *h)
 {
     GError *err = NULL;
 
-    if (incoming_memory_is_here(&err))
+    if (debug_begin(&err))
         return true;
     hmp_error(h, err);
     return false;
@@ -76,11 +76,12 @@ static HMP_COMMAND(hmp_log)
         log_describe_items(h->out);
         return;
     }
-    run_state_hold();
+    if (!hmp_begin_look(h))
+        return;
     if (log_choose(a->text[0], &err))
         for (guint i = 0; i < vcpus->len; i++)
             x86_forget_code(vcpu_cpu(vcpus->pdata[i]));
-    run_state_release();
+    debug_end();
     unseen = log_unseen(m->config.accel);
     if (unseen)
         g_string_append_printf(h->out, "Nothing will be seen of '%s': accelerator '%s' cannot log "
@@ -92,9 +93,10 @@ static HMP_COMMAND(hmp_logfile)
 {
     GError *err = NULL;
 
-    run_state_hold();
+    if (!hmp_begin_look(h))
+        return;
     log_open(a->text[0], &err);
-    run_state_release();
+    debug_end();
     hmp_error(h, err);
 }
 
@@ -213,6 +215,8 @@ static HMP_COMMAND(hmp_pmemsave)
 const HmpCommand hmp_machine_commands[] = {
     { "help|?", "?s", "[cmd]", "what a command does, or all of them", hmp_show_help },
     { "info", "", "[subcommand]", "show something: 'help info' lists what", hmp_info },
+    { "announce_self", "?s?s", "[interfaces] [id]",
+      "tell networks where the guest is, as the parameters of migrations say", hmp_announce_self },
     { "balloon", "n", "target", "ask the guest to make do with so many MiB", hmp_balloon },
     { "block_job_cancel", "-fs", "[-f] device", "stop a job (-f: at once, even if it is ready)",
       hmp_job_cancel },

@@ -14,8 +14,8 @@ HmpRegister hmp_register;
 Vcpu *hmp_vcpu(const Hmp *h);
 /* False: said that there is none. */
 bool hmp_has_vcpu(Hmp *h);
-/* False, and said so: memory of the guest is still on its way here. */
-bool hmp_has_memory(Hmp *h);
+/* debug_begin; false, and said why. */
+CO bool hmp_begin_look(Hmp *h);
 
 #define HMP_COMMAND(name) CO void name(Hmp *h, const HmpArguments *a)
 /* memory.c */
@@ -53,6 +53,7 @@ HMP_COMMAND(hmp_info_balloon);
 HMP_COMMAND(hmp_eject);
 HMP_COMMAND(hmp_change);
 HMP_COMMAND(hmp_set_link);
+HMP_COMMAND(hmp_announce_self);
 /* migration.c */
 HMP_COMMAND(hmp_migrate);
 HMP_COMMAND(hmp_migrate_cancel);

@@ -3,6 +3,7 @@
 #include "gen/qmp.h"
 #include "gen/schema.h"
 #include "system/hmp/commands.h"
+#include "system/migration-settings.h"
 #include "util/err.h"
 
 HMP_COMMAND(hmp_eject)
@@ -34,6 +35,19 @@ HMP_COMMAND(hmp_change)
     }
     if (!err)
         qmp_blockdev_change_medium(&args, &err);
+    hmp_error(h, err);
+}
+
+/* Interfaces are separated by commas. */
+HMP_COMMAND(hmp_announce_self)
+{
+    AnnounceParameters how = migration_announcement();
+    g_auto(GStrv) interfaces = a->is_given[0] ? g_strsplit(a->text[0], ",", -1) : NULL;
+    GError *err = NULL;
+
+    how.interfaces = interfaces;
+    how.id = a->is_given[1] ? (char *)a->text[1] : NULL;
+    qmp_announce_self(&how, &err);
     hmp_error(h, err);
 }
 

@@ -134,14 +134,13 @@ static void show_code(Hmp *h, Vcpu *v, unsigned count, uint64_t at)
 
 static CO void show_memory(Hmp *h, Vcpu *v, const HmpFormat *f, uint64_t at)
 {
-    if (!hmp_has_memory(h))
+    if (!hmp_begin_look(h))
         return;
-    run_state_hold();
     if (f->format == 'i')
         show_code(h, v, f->count, at);
     else
         show_numbers(h, v, *f, at);
-    run_state_release();
+    debug_end();
 }
 
 HMP_COMMAND(hmp_x)
@@ -207,14 +206,13 @@ HMP_COMMAND(hmp_gva2gpa)
 {
     uint64_t physical;
 
-    if (!hmp_has_vcpu(h) || !hmp_has_memory(h))
+    if (!hmp_has_vcpu(h) || !hmp_begin_look(h))
         return;
-    run_state_hold();
     if (x86_translate(vcpu_cpu(hmp_vcpu(h)), a->number[0], &physical))
         g_string_append_printf(h->out, "gpa: %#" PRIx64 "\n", physical);
     else
         g_string_append(h->out, "Unmapped\n");
-    run_state_release();
+    debug_end();
 }
 
 /* Ports are used in bytes unless the format says more. */
@@ -240,15 +238,14 @@ HMP_COMMAND(hmp_sum)
 {
     uint16_t sum = 0;
 
-    if (!hmp_has_memory(h))
+    if (!hmp_begin_look(h))
         return;
-    run_state_hold();
     for (uint64_t i = 0; i < a->number[1]; i++) {
         uint8_t byte;
 
         debug_read_physical(run_state_machine(), a->number[0] + i, &byte, 1);
         sum = (sum >> 1 | sum << 15) + byte;
     }
-    run_state_release();
+    debug_end();
     g_string_append_printf(h->out, "%05d\n", sum);
 }

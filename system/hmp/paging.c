@@ -83,16 +83,15 @@ static CO void walk_all(Hmp *h, PageFn *fn, void *opaque, void (*finish)(void *o
     Vcpu *v = hmp_vcpu(h);
     Walk w = { vcpu_machine(v), vcpu_cpu(v), { 0 }, fn, opaque };
 
-    if (!hmp_has_memory(h))
+    if (!hmp_begin_look(h))
         return;
-    run_state_hold();
     if (!shape_of(w.c, &w.shape))
         g_string_append(h->out, "PG disabled\n");
     else
         walk(&w, w.shape.top, w.shape.top_shift, 0, ENTRY_W | ENTRY_U);
     if (finish)
         finish(opaque);
-    run_state_release();
+    debug_end();
 }
 
 /* ---- info mem -------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The registers of a processor as text, and by name in expressions. */
+#include "system/debug.h"
 #include "system/hmp/commands.h"
 #include "system/log.h"
 #include <inttypes.h>
@@ -174,11 +175,12 @@ HMP_COMMAND(hmp_info_registers)
         g_string_append_printf(h->out, "CPU#%u not available\n", index);
         return;
     }
-    run_state_hold();
+    if (!hmp_begin_look(h))
+        return;
     for (guint i = 0; i < vcpus->len; i++)
         if (all || i == index)
             show_cpu(h->out, vcpus->pdata[i]);
-    run_state_release();
+    debug_end();
 }
 
 /* ---- by name --------------------------------------------------------------------------------- */

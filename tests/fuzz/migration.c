@@ -41,9 +41,10 @@ static void take_apart(const uint8_t *data, size_t len)
 
 /* ---- loading --------------------------------------------------------------------------------- */
 
-static int append(void *opaque, const void *buf, size_t len)
+static int append(void *opaque, const struct iovec *iov, int niov)
 {
-    g_byte_array_append(opaque, buf, len);
+    for (int i = 0; i < niov; i++)
+        g_byte_array_append(opaque, iov[i].iov_base, iov[i].iov_len);
     return 0;
 }
 

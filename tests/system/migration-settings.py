@@ -60,8 +60,7 @@ def parameters_are_the_references():
 @case
 def parameters_of_what_is_absent_keep_their_values():
     with Mover('a', '-S') as a:
-        for name, same, other in (('announce_rounds', 5, 6), ('compress_level', 1, 2),
-                                  ('block_incremental', False, True)):
+        for name, same, other in ('compress_level', 1, 2), ('block_incremental', False, True):
             assert a.answer('migrate-set-parameters', **{name: same}) == {}
             assert name.replace('_', '-') in a.answer('migrate-set-parameters', **{name: other})['desc']
 

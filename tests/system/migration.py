@@ -3,6 +3,7 @@
 """Guests that move while they run: to another of our emulators, to the reference and back; and streams
 that are refused."""
 import pathlib
+import socket
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
@@ -10,6 +11,7 @@ from cases import case, img, main, require, run
 from emulator import MACHINE, wait_for
 from guests import EMULATOR, REFERENCE_EMULATOR
 from migrating import check_moved, source, target
+from qmp import PATIENCE
 
 
 @case
@@ -128,6 +130,56 @@ def only_migratable_refuses_images_as_the_reference_does():
         late = a.answer('blockdev-add', driver='vdi', node_name='late',
                         file={'driver': 'file', 'filename': 'd.vdi'})
         assert 'only-migratable' in late['desc'], late
+
+
+def frames(wire, least):
+    """The Ethernet frames that come to the socket @wire: at least so many, and all that do without a pause."""
+    wire.settimeout(PATIENCE)
+    got = [wire.recv(2000) for _ in range(least)]
+    wire.settimeout(0.5)
+    try:
+        while True:
+            got.append(wire.recv(2000))
+    except TimeoutError:
+        return got
+
+
+@case
+def network_devices_tell_where_the_guest_is():
+    """The switch learns it by frames of RARP: after a migration, and when it is asked for."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as first, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as second:
+        options = []
+        for name, wire in ('one', first), ('two', second):
+            wire.bind(name)
+            options += ['-netdev', f'dgram,id={name},remote.type=unix,remote.path={name},local.type=unix,'
+                        f'local.path={{}}-{name}']
+        def cards(side):
+            return [o.format(side) for o in options] + [
+                '-device', 'virtio-net-device,netdev=one,mac=52:54:00:00:00:01',
+                '-device', 'virtio-net-device,netdev=two,mac=52:54:00:00:00:02,id=named']
+
+        def rarp(number):
+            mac = bytes([0x52, 0x54, 0, 0, 0, number])
+            return b'\xff' * 6 + mac + bytes.fromhex('80350001080006040003') + mac + bytes(4) + mac + bytes(22)
+
+        with source(*cards('a')) as a, target('unix:m.sock', *cards('b')) as b:
+            b.tune(announce_initial=10, announce_max=30, announce_step=10, announce_rounds=3)
+            a.await_rounds()
+            a.migrate('unix:m.sock')
+            check_moved(a, b)
+            for number, wire in (1, first), (2, second):
+                assert frames(wire, 3) == [rarp(number)] * 3
+            assert b.answer('human-monitor-command', **{'command-line': 'announce_self'}) == ''
+            for number, wire in (1, first), (2, second):
+                assert frames(wire, 3) == [rarp(number)] * 3
+            # The second one ends the first of the same id, but not that of another.
+            few = {'initial': 100000, 'max': 100000, 'rounds': 2, 'step': 0, 'interfaces': ['named']}
+            assert b.answer('announce-self', **few) == {}
+            assert b.answer('announce-self', **few | {'id': 'other', 'initial': 50, 'rounds': 3}) == {}
+            assert b.answer('human-monitor-command', **{'command-line': 'announce_self named'}) == ''
+            assert frames(second, 7) == [rarp(2)] * 7
+            assert not frames(first, 0)
 
 
 main('migration', 'system')
