@@ -23,6 +23,7 @@ typedef struct {
 
 struct Missing {
     Channel *faults;   /* of the userfaultfd */
+    Blocktime *blocktime; /* NULL: nobody asks */
     bool is_stopped;
     GArray *again;     /* of uint64_t, addresses: to be told again */
     bool has_begun;
@@ -88,9 +89,10 @@ static void map_clear(gpointer p)
     g_free(map->told);
 }
 
-static int open_faults(GError **err)
+static int open_faults(bool tells_threads, GError **err)
 {
-    struct uffdio_api api = { .api = UFFD_API };
+    struct uffdio_api api = { .api = UFFD_API,
+                              .features = tells_threads ? UFFD_FEATURE_THREAD_ID : 0 };
     int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0) {
@@ -105,22 +107,23 @@ static int open_faults(GError **err)
     return -1;
 }
 
-Missing *missing_new(RamBlocks *r, GError **err)
+Missing *missing_new(RamBlocks *r, Blocktime *b, GError **err)
 {
-    int fd = open_faults(err);
+    int fd = open_faults(b, err);
     Missing *m;
 
     if (fd < 0)
         return NULL;
     m = g_new0(Missing, 1);
     m->faults = channel_new_fd(fd);
+    m->blocktime = b;
     m->maps = g_array_new(FALSE, FALSE, sizeof(Map));
     m->again = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     g_array_set_clear_func(m->maps, map_clear);
     for (guint i = 0; i < r->blocks->len; i++) {
-        RamBlock *b = r->blocks->pdata[i];
-        size_t words = MAX(b->size, b->size_max) / RAM_PAGE_SIZE / WORD + 1;
-        Map map = { b, g_new0(unsigned long, words), g_new0(unsigned long, words) };
+        RamBlock *block = r->blocks->pdata[i];
+        size_t words = MAX(block->size, block->size_max) / RAM_PAGE_SIZE / WORD + 1;
+        Map map = { block, g_new0(unsigned long, words), g_new0(unsigned long, words) };
 
         g_array_append_val(m->maps, map);
     }
@@ -235,6 +238,8 @@ bool missing_place(Missing *m, Input *in, RamBlock *b, uint64_t off, const uint8
     if (r < 0)
         return input_fail(in, -r, "The page at 0x%" PRIx64 " of memory '%s' cannot be placed: %s",
                           off, b->name, g_strerror(-r));
+    if (m->blocktime)
+        blocktime_end(m->blocktime, (uintptr_t)b->host + off);
     clear_bit(map->missing, off / RAM_PAGE_SIZE);
     m->pages--;
     return true;
@@ -257,12 +262,13 @@ static Map *map_at(const Missing *m, uint64_t at)
     return NULL;
 }
 
-/* An address that a thread waits at. False: missing_stop. */
-static CO bool next_fault(Missing *m, uint64_t *at)
+/* An address that a thread waits at, and its number; 0: it was told before. False: missing_stop. */
+static CO bool next_fault(Missing *m, uint64_t *at, int *thread)
 {
     struct uffd_msg msg;
     ssize_t n;
 
+    *thread = 0;
     if (m->again->len) {
         *at = g_array_index(m->again, uint64_t, m->again->len - 1);
         g_array_set_size(m->again, m->again->len - 1);
@@ -278,14 +284,16 @@ static CO bool next_fault(Missing *m, uint64_t *at)
             break;
     }
     *at = msg.arg.pagefault.address & ~(uint64_t)(RAM_PAGE_SIZE - 1);
+    *thread = msg.arg.pagefault.feat.ptid;
     return true;
 }
 
 CO bool missing_next_wanted(Missing *m, RamBlock **b, uint64_t *off)
 {
     uint64_t at;
+    int thread;
 
-    while (next_fault(m, &at)) {
+    while (next_fault(m, &at, &thread)) {
         Map *map = map_at(m, at);
         size_t page;
 
@@ -294,6 +302,8 @@ CO bool missing_next_wanted(Missing *m, RamBlock **b, uint64_t *off)
         *b = map->block;
         *off = at - (uintptr_t)map->block->host;
         page = *off / RAM_PAGE_SIZE;
+        if (m->blocktime && thread && has_bit(map->missing, page))
+            blocktime_begin(m->blocktime, thread, at);
         if (!has_bit(map->missing, page))
             fill(m, (*b)->host + *off, NULL); /* never had a page at the source, or has one by now */
         else if (set_bit(map->told, page))

@@ -9,12 +9,16 @@
 #define MIGRATION_MISSING_H
 
 #include "io/co.h"
+#include "migration/blocktime.h"
 #include "migration/ram.h"
 
 typedef struct Missing Missing;
 
-/* Nothing is missing of @r, which has to live as long. NULL with @err: the host does not allow it. */
-Missing *missing_new(RamBlocks *r, GError **err);
+/*
+ * Nothing is missing of @r, which has to live as long. @b, unless NULL, is told who waits; it is not owned.
+ * NULL with @err: the host does not allow it.
+ */
+Missing *missing_new(RamBlocks *r, Blocktime *b, GError **err);
 /* Whoever waits for a page goes on with zeroes. */
 void missing_free(Missing *m);
 

@@ -26,9 +26,9 @@ struct PostcopyTarget {
     void (*resumed)(void *opaque); /* main loop */
 };
 
-PostcopyTarget *postcopy_target_new(RamBlocks *ram, GError **err)
+PostcopyTarget *postcopy_target_new(RamBlocks *ram, Blocktime *b, GError **err)
 {
-    Missing *m = missing_new(ram, err);
+    Missing *m = missing_new(ram, b, err);
     PostcopyTarget *p;
 
     if (!m)

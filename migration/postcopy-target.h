@@ -7,12 +7,13 @@
 #define MIGRATION_POSTCOPY_TARGET_H
 
 #include "io/loop.h"
+#include "migration/blocktime.h"
 #include "migration/stream.h"
 
 typedef struct PostcopyTarget PostcopyTarget;
 
-/* NULL with @err: this host cannot do it. @ram has to live as long. */
-PostcopyTarget *postcopy_target_new(RamBlocks *ram, GError **err);
+/* NULL with @err: this host cannot do it. @ram, and @b unless it is NULL, have to live as long. */
+PostcopyTarget *postcopy_target_new(RamBlocks *ram, Blocktime *b, GError **err);
 /* Stops what is under way first; then the stream must have been interrupted. */
 CO void postcopy_target_free(PostcopyTarget *p);
 

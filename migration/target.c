@@ -133,7 +133,7 @@ static bool advise(Target *t, Input *in, const uint8_t *data, unsigned len)
     if (be64_at(data) != RAM_PAGE_SIZE || be64_at(data + 8) != RAM_PAGE_SIZE)
         return input_fail(in, ENOTSUP, "Pages have 0x%" PRIx64 " and 0x%" PRIx64 " bytes, not %u",
                           be64_at(data), be64_at(data + 8), RAM_PAGE_SIZE);
-    t->postcopy = postcopy_target_new(t->config->ram, &why);
+    t->postcopy = postcopy_target_new(t->config->ram, t->config->blocktime, &why);
     return t->postcopy || input_fail(in, -err_errno(why), "%s", why->message);
 }
 

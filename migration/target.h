@@ -4,6 +4,7 @@
 #define MIGRATION_TARGET_H
 
 #include "io/loop.h"
+#include "migration/blocktime.h"
 #include "migration/input.h"
 #include "migration/section.h"
 #include "migration/stages.h"
@@ -14,6 +15,7 @@ typedef struct {
     RamBlocks *ram;
     const GPtrArray *sections; /* of MigSection *, of a machine that stands still */
     Stages *stages;            /* takes the time that devices need; NULL: nobody asks */
+    Blocktime *blocktime;      /* of postcopy's processors; NULL: likewise */
     /* Sends to the source. NULL: that does not listen. */
     CO int (*reply)(void *opaque, const void *buf, size_t len);
     /*

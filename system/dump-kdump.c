@@ -7,15 +7,16 @@
 #include "system/debug.h"
 #include "system/dump-notes.h"
 #include "util/endian.h"
+#include "util/module.h"
 #include "util/size.h"
 #include "migration/ram.h"
 #include <string.h>
 #include <zlib.h>
 
 enum {
-    PAGE = 4096, FLAT_HEADER = 4096, PIECE_BYTES = 1 << 20, DESCRIPTOR = 24,
-    HEADER = 464, HEADER_VERSION = 6, STATUS_ZLIB = 1, UTSNAME_MACHINE = 12 + 4 * 65, TIME = 408,
-    STATUS = 424, SUB_HEADER = 104, WITHOUT_ZEROES = 1, COMPRESSED_ZLIB = 1,
+    PAGE = KDUMP_PAGE, FLAT_HEADER = 4096, PIECE_BYTES = 1 << 20, DESCRIPTOR = 24,
+    HEADER = 464, HEADER_VERSION = 6, UTSNAME_MACHINE = 12 + 4 * 65, TIME = 408,
+    STATUS = 424, SUB_HEADER = 104, WITHOUT_ZEROES = 1, ZLIB = 1,
 };
 
 /* Bytes for consecutive places of the file. */
@@ -28,6 +29,8 @@ typedef struct {
 typedef struct {
     const Machine *m;
     const GArray *segments;
+    const KdumpPacker *packer;
+    void *work;                 /* the packer's */
     CO bool (*put)(const void *data, size_t len, const char *what, GError **err);
     CO bool (*progress)(uint64_t bytes, GError **err);
     uint64_t pages, end_page;   /* that are written; behind the last */
@@ -99,7 +102,7 @@ static CO bool put_headers(const Kdump *k, const GByteArray *notes, GError **err
 
     le32_put(head + 8, HEADER_VERSION);
     memcpy(head + UTSNAME_MACHINE, "x86_64", 6);
-    le32_put(head + STATUS, STATUS_ZLIB);
+    le32_put(head + STATUS, k->packer->flag);
     le32_put(head + STATUS + 4, PAGE);
     le32_put(head + STATUS + 8, notes_end(notes) / PAGE - 1);
     le32_put(head + STATUS + 12, 2 * k->bitmap_bytes / PAGE);
@@ -134,6 +137,33 @@ static CO bool put_bitmaps(const Kdump *k, uint64_t at, GError **err)
            put_at(k, at + k->bitmap_bytes, bits, k->bitmap_bytes, "bitmap", err);
 }
 
+/* ---- compression ----------------------------------------------------------------------------- */
+
+static size_t zlib_pack(void *work, const uint8_t *page, uint8_t *packed)
+{
+    uLongf len = KDUMP_PACKED_MAX;
+
+    return compress2(packed, &len, page, PAGE, Z_BEST_SPEED) == Z_OK ? len : 0;
+}
+
+static const KdumpPacker zlib_packer = { .flag = ZLIB, .pack = zlib_pack };
+
+const KdumpPacker *kdump_packer(DumpGuestMemoryFormat format)
+{
+    g_autoptr(GError) unused = NULL;
+
+    switch (format) {
+    case DUMP_GUEST_MEMORY_FORMAT_KDUMP_ZLIB:
+        return &zlib_packer;
+    case DUMP_GUEST_MEMORY_FORMAT_KDUMP_LZO:
+        return module_load("lzo", &unused);
+    case DUMP_GUEST_MEMORY_FORMAT_KDUMP_SNAPPY:
+        return module_load("snappy", &unused);
+    default:
+        return NULL;
+    }
+}
+
 /* ---- pages ----------------------------------------------------------------------------------- */
 
 static CO bool add_page(Kdump *k, uint64_t at, uint32_t len, uint32_t flags, GError **err)
@@ -149,14 +179,15 @@ static CO bool add_page(Kdump *k, uint64_t at, uint32_t len, uint32_t flags, GEr
 /* @zeroes: where the page of zeroes is, which all such pages share. */
 static CO bool put_page(Kdump *k, const uint8_t *page, uint64_t zeroes, GError **err)
 {
-    uint8_t packed[PAGE];
-    uLongf len = sizeof(packed);
+    uint8_t packed[KDUMP_PACKED_MAX];
     uint64_t at = k->data.at + k->data.kept->len;
+    size_t len;
 
     if (ram_is_zero(page, PAGE))
         return add_page(k, zeroes, PAGE, 0, err);
-    if (compress2(packed, &len, page, PAGE, Z_BEST_SPEED) == Z_OK && len < PAGE)
-        return add_page(k, at, len, COMPRESSED_ZLIB, err) &&
+    len = k->packer->pack(k->work, page, packed);
+    if (len && len < PAGE)
+        return add_page(k, at, len, k->packer->flag, err) &&
                piece_add(k, &k->data, packed, len, err);
     return add_page(k, at, PAGE, 0, err) && piece_add(k, &k->data, page, PAGE, err);
 }
@@ -196,11 +227,13 @@ static CO bool put_pages(Kdump *k, uint64_t at, GError **err)
 
 /* ---- all ------------------------------------------------------------------------------------- */
 
-CO bool kdump_write(const Machine *m, const GArray *segments,
+CO bool kdump_write(const Machine *m, const GArray *segments, const KdumpPacker *packer,
                     CO bool (*put)(const void *data, size_t len, const char *what, GError **err),
                     CO bool (*progress)(uint64_t bytes, GError **err), GError **err)
 {
-    Kdump k = { .m = m, .segments = segments, .put = put, .progress = progress };
+    g_autofree void *work = packer->work ? g_malloc(packer->work) : NULL;
+    Kdump k = { .m = m, .segments = segments, .packer = packer, .work = work, .put = put,
+                .progress = progress };
     GByteArray *notes = g_byte_array_new();
     uint64_t at;
     bool ok;

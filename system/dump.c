@@ -200,7 +200,7 @@ static CO bool put_all(GError **err)
         return put_elf(err);
     if (!dump_is_64_bit(m))
         return err_set(err, ENOTSUP, "dump: the kdump-compressed format is for 64-bit guests here");
-    return kdump_write(m, dump.segments, put, advance, err);
+    return kdump_write(m, dump.segments, kdump_packer(dump.format), put, advance, err);
 }
 
 static CO bool run(GError **err)

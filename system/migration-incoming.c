@@ -10,6 +10,7 @@
 #include "system/migration-settings.h"
 #include "system/migration-status.h"
 #include "system/sections.h"
+#include "system/vcpu.h"
 #include "tools/complain.h"
 #include <unistd.h>
 
@@ -27,6 +28,7 @@ static struct {
     Hold *stays;              /* memory must not be discarded while it comes; NULL: it may */
     int64_t part_ended;       /* when the last part of memory was here; 0: none was */
     Stages stages;
+    Blocktime *blocktime;     /* NULL: it is not measured */
     CoGroup running;
 } in;
 
@@ -43,6 +45,11 @@ json_t *incoming_addresses(void)
 const Stages *incoming_stages(void)
 {
     return &in.stages;
+}
+
+const Blocktime *incoming_blocktime(void)
+{
+    return in.blocktime;
 }
 
 static void channel_failed(void *opaque)
@@ -108,6 +115,17 @@ static CO ssize_t read_stream(void *opaque, void *buf, size_t len)
 static CO int reply(void *opaque, const void *buf, size_t len)
 {
     return transport_write(in.transport, buf, len);
+}
+
+static void measure_waits(void)
+{
+    const GPtrArray *vcpus = in.machine->vcpus;
+    g_autofree int *threads = g_new(int, vcpus->len);
+
+    for (guint i = 0; i < vcpus->len; i++)
+        threads[i] = vcpu_thread_id(vcpus->pdata[i]);
+    g_clear_pointer(&in.blocktime, blocktime_free);
+    in.blocktime = blocktime_new(threads, vcpus->len);
 }
 
 static CO bool run_early(void *opaque, GError **err)
@@ -182,6 +200,9 @@ static CO bool read_all(Guest *g, GError **err)
         .interrupt = interrupt, .run = run_early, .recover = recover, .resumed = resumed,
     };
 
+    if (migration_has(MIGRATION_CAPABILITY_POSTCOPY_BLOCKTIME))
+        measure_waits();
+    config.blocktime = in.blocktime;
     input_init(&input, read_stream, NULL);
     transport_set_known(t, false);
     if (!stream_is_one(&input) || (in.multifd && !multifd_receive_greeted(in.multifd, &input)))
@@ -356,4 +377,5 @@ CO void incoming_end(void)
     json_decref(in.addresses);
     g_free(in.uri);
     stages_clear(&in.stages);
+    g_clear_pointer(&in.blocktime, blocktime_free);
 }

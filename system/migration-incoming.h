@@ -3,6 +3,7 @@
 #ifndef SYSTEM_MIGRATION_INCOMING_H
 #define SYSTEM_MIGRATION_INCOMING_H
 
+#include "migration/blocktime.h"
 #include "migration/stages.h"
 #include "system/machine.h"
 #include "util/err.h"
@@ -27,6 +28,8 @@ bool incoming_recover(const char *uri, GError **err);
 CO void incoming_end(void);
 /* Of SocketAddress: where the source can connect; NULL: nowhere. Not the caller's. */
 json_t *incoming_addresses(void);
+/* How long its processors waited for memory; NULL: it was not measured. While one comes not for reading. */
+const Blocktime *incoming_blocktime(void);
 /* Of the guest's pause, as far as it was seen here. */
 const Stages *incoming_stages(void);
 

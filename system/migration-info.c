@@ -134,6 +134,16 @@ static void put_times(json_t *o, const Outgoing *out)
         json_put(o, "xbzrle-cache", xbzrle_info(out));
 }
 
+static void put_blocktime(json_t *o, const Blocktime *b)
+{
+    json_t *each = json_array();
+
+    for (unsigned i = 0; i < blocktime_count(b); i++)
+        json_array_append_new(each, json_integer(blocktime_of(b, i) / MS));
+    json_put_int(o, "postcopy-blocktime", blocktime_of_all(b) / MS);
+    json_put(o, "postcopy-vcpu-blocktime", each);
+}
+
 json_t *migration_info(void)
 {
     json_t *o = json_object();
@@ -150,6 +160,8 @@ json_t *migration_info(void)
         put_times(o, out);
     if (completed && stages->stages)
         json_put(o, "x-downtime", stages_json(stages));
+    if (completed && !went && incoming_blocktime())
+        put_blocktime(o, incoming_blocktime());
     if (status == MIGRATION_STATUS_FAILED && out->error)
         json_put_str(o, "error-desc", out->error);
     if (incoming_is_awaited() && incoming_addresses())

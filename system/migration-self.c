@@ -232,7 +232,7 @@ static void put_no_postcopy(json_t *end)
     g_autoptr(GError) err = NULL;
 
     ram_blocks_init(&none);
-    m = missing_new(&none, &err);
+    m = missing_new(&none, NULL, &err);
     if (!m)
         json_put_str(end, "no-postcopy", err->message);
 }

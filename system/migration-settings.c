@@ -18,7 +18,6 @@ static const char *const absent[CAPABILITIES] = {
     [MIGRATION_CAPABILITY_RELEASE_RAM] = "memory on its way would be lost if the connection broke",
     [MIGRATION_CAPABILITY_BLOCK] = "images are not migrated by the guest's stream",
     [MIGRATION_CAPABILITY_DIRTY_BITMAPS] = "bitmaps are not migrated yet",
-    [MIGRATION_CAPABILITY_POSTCOPY_BLOCKTIME] = "how long processors wait is not measured",
     [MIGRATION_CAPABILITY_X_IGNORE_SHARED] = "memory is never shared",
     [MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT] = "background snapshots are not there yet",
     [MIGRATION_CAPABILITY_ZERO_COPY_SEND] = "memory is copied when it is sent",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands that dump the guest's memory. Messages are the reference's. */
 #include "system/dump.h"
+#include "system/dump-kdump.h"
 #include "system/migration.h"
 #include "util/err.h"
 #include "util/given-fd.h"
@@ -20,20 +21,17 @@ static bool check_range(const QmpDumpGuestMemoryArgs *a, GError **err)
     return true;
 }
 
-/* Those that can be written. */
-static const DumpGuestMemoryFormat formats[] = {
-    DUMP_GUEST_MEMORY_FORMAT_ELF, DUMP_GUEST_MEMORY_FORMAT_KDUMP_ZLIB,
-};
+/* It can be written. */
+static bool is_there(DumpGuestMemoryFormat f)
+{
+    return f == DUMP_GUEST_MEMORY_FORMAT_ELF || kdump_packer(f);
+}
 
 static bool check_format(const QmpDumpGuestMemoryArgs *a, GError **err)
 {
-    bool is_there = false;
-
-    for (size_t i = 0; i < G_N_ELEMENTS(formats); i++)
-        is_there |= a->format == formats[i];
     if (a->format != DUMP_GUEST_MEMORY_FORMAT_ELF && (a->paging || a->has_begin))
         return err_set(err, EINVAL, "kdump-compressed format doesn't support paging or filter");
-    if (!is_there)
+    if (!is_there(a->format))
         return err_set(err, ENOTSUP, "%s is not available now",
                        schema_enum_name(&dump_guest_memory_format_enum, a->format));
     return !a->paging || err_set(err, ENOTSUP, "Parameter 'paging' is not supported: memory is "
@@ -91,7 +89,8 @@ CO bool qmp_query_dump_guest_memory_capability(DumpGuestMemoryCapability **ret, 
 {
     *ret = g_new0(DumpGuestMemoryCapability, 1);
     (*ret)->formats = g_array_new(FALSE, FALSE, sizeof(int));
-    for (size_t i = 0; i < G_N_ELEMENTS(formats); i++)
-        g_array_append_val((*ret)->formats, ((int){ formats[i] }));
+    for (int f = 0; dump_guest_memory_format_enum.names[f]; f++)
+        if (is_there(f))
+            g_array_append_val((*ret)->formats, f);
     return true;
 }

@@ -236,7 +236,7 @@ const HmpCommand hmp_machine_commands[] = {
       hmp_device_add },
     { "device_del", "s", "device", "unplug a device", hmp_device_del },
     { "dump-guest-memory", "-p-d-z-l-s-ws?n?n", "[-p] [-d] [-z|-l|-s|-w] file [begin length]",
-      "dump memory as ELF (-d: do not wait; other flags are refused)", hmp_dump },
+      "dump memory as ELF, or by zlib (-z), lzo (-l), snappy (-s); -d: do not wait", hmp_dump },
     { "eject", "-fs", "[-f] device", "eject a disc (-f: even if the guest has locked the tray)",
       hmp_eject },
     { "gpa2hva", "n", "addr", "the host's address of a physical address", hmp_gpa2hva },

@@ -246,6 +246,19 @@ static void say_forecast(Hmp *h, const json_t *f)
             json_get_int(f, "time-left", 0), json_get_int(f, "downtime", 0));
 }
 
+static void say_blocktime(Hmp *h, const json_t *info)
+{
+    const json_t *each = json_get(info, "postcopy-vcpu-blocktime");
+
+    if (!each)
+        return;
+    SAY("postcopy blocktime: %" PRId64 "\npostcopy vcpu blocktime: ",
+        json_get_int(info, "postcopy-blocktime", 0));
+    for (size_t i = 0; i < json_array_size(each); i++)
+        SAY("%s%" PRId64, i ? "," : "", (int64_t)json_integer_value(json_array_get(each, i)));
+    SAY("\n");
+}
+
 static void say_progress(Hmp *h, const json_t *info)
 {
     const char *error = json_get_str(info, "error-desc", NULL);
@@ -267,6 +280,7 @@ static void say_progress(Hmp *h, const json_t *info)
             "\n", real_of(cache, "cache-miss-rate"), real_of(cache, "encoding-rate"),
             json_get_int(cache, "overflow", 0));
     }
+    say_blocktime(h, info);
     if (json_has(info, "cpu-throttle-percentage"))
         SAY("cpu throttle percentage: %" PRId64 "\n",
             json_get_int(info, "cpu-throttle-percentage", 0));

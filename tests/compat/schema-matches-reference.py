@@ -49,7 +49,7 @@ SHORTER = {'BlockdevDriver', 'ObjectType', 'ImageInfoSpecificKind', 'BlockExport
 # Types that the reference's daemon does not tell, its manual does.
 UNSEEN = {'MapEntry', 'ImageCheck', 'BlockMeasureInfo', 'BlockLimitsInfo', 'BlockChildInfo',
           '[BlockChildInfo]', 'MonitorOptions', 'MonitorMode', 'NbdServerOptions',
-          '[uint16]', 'VpcSizeRule', 'MigrationForecast', 'MigrationDowntime', 'MigrationStage',
+          '[uint16]', '[uint32]', 'VpcSizeRule', 'MigrationForecast', 'MigrationDowntime', 'MigrationStage',
           '[MigrationStage]', 'MigrationReason', '[MigrationReason]', 'MigrationEndMemory', '[MigrationEndMemory]',
           'MigrationEndProcessors', 'MigrationEndSection', '[MigrationEndSection]', 'MigrationEndDisk',
           'MigrationEndDevice', '[MigrationEndDevice]', 'MigrationEnd', 'MigrationVerdict', 'MigrationSubject',

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Dumps of the guest's memory, its dirty rate, and what the monitor for people tells of migrations, all
 compared with the reference running the same guest."""
+import ctypes
 import os
 import pathlib
 import re
@@ -11,7 +12,7 @@ import sys
 import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import case, img, main, require, run
+from cases import BUILD, case, img, main, require, run
 from emulator import wait_for
 from guests import EMULATOR, REFERENCE_EMULATOR
 from migrating import Mover, source
@@ -52,6 +53,22 @@ class Core:
                 self.memory[at] = data[off:off + length]
 
 
+def by_library(name, function):
+    """Unpacks a page by a function of a C library: of source, its length, room, the room's length."""
+    def unpack(data):
+        room, length = ctypes.create_string_buffer(4096), ctypes.c_size_t(4096)
+        done = getattr(ctypes.CDLL(name), function)(data, ctypes.c_size_t(len(data)), room, ctypes.byref(length), None)
+        assert done == 0, done
+        return room.raw[:length.value]
+    return unpack
+
+
+# By the flag of the format.
+UNPACK = {1: zlib.decompress, 2: by_library('liblzo2.so.2', 'lzo1x_decompress_safe'),
+          4: by_library('libsnappy.so.1', 'snappy_uncompress')}
+FORMATS = {'kdump-zlib': 1, 'kdump-lzo': 2, 'kdump-snappy': 4}
+
+
 class Kdump:
     """A kdump-compressed file in the flattened form: header, notes, and memory by number of page."""
 
@@ -77,8 +94,8 @@ class Kdump:
         for i, page in enumerate(pages):
             off, size, flags, zero = struct.unpack_from('<QIIQ', self.file, start + 2 * half + 24 * i)
             raw = bytes(self.file[off:off + size])
-            self.memory[page] = zlib.decompress(raw) if flags else raw
-            assert flags in (0, 1) and not zero and len(self.memory[page]) == 4096
+            self.memory[page] = UNPACK[flags](raw) if flags else raw
+            assert not zero and len(self.memory[page]) == 4096
             self.kinds.add((flags, size == 4096))
 
 
@@ -110,8 +127,8 @@ def a_dump_is_that_of_the_reference():
     assert cores[0][1].memory[0x3ff0] == cores[0][0].memory[0][0x3ff0:0x3ff0 + 0x20020]
 
 
-def kdump(e, name):
-    assert e.answer('dump-guest-memory', paging=False, protocol=f'file:{name}', format='kdump-zlib') == {}
+def kdump(e, name, kind='kdump-zlib'):
+    assert e.answer('dump-guest-memory', paging=False, protocol=f'file:{name}', format=kind) == {}
     os.chmod(name, 0o600)
     return Kdump(name)
 
@@ -137,6 +154,25 @@ def a_compressed_dump_is_that_of_the_reference():
     assert pathlib.Path('whole').read_bytes() == bytes(ours.file)
 
 
+def formats(e):
+    return set(e.answer('query-dump-guest-memory-capability')['formats'])
+
+
+@case
+def formats_are_those_whose_libraries_this_build_has():
+    with source('-S') as e:
+        config = (BUILD / 'config.mk').read_text(encoding='utf-8')
+        modules = re.search('^OPTIONAL_MODULES :=(.*)', config, re.M)[1].split()
+        built = {kind for kind in FORMATS if kind[6:] in modules}
+        assert formats(e) == {'elf', 'kdump-zlib'} | built
+        for kind, flag in FORMATS.items():
+            if kind in formats(e):
+                assert struct.unpack_from('<I', kdump(e, kind, kind).header, 424) == (flag,)
+            else:
+                told = e.answer('dump-guest-memory', paging=False, protocol='file:no', format=kind)
+                assert told['desc'] == f'{kind} is not available now' and not pathlib.Path('no').exists()
+
+
 @case
 def a_compressed_dump_has_all_memory():
     """Of a guest whose memory is of zeroes, of what compresses, and of what does not."""
@@ -145,6 +181,12 @@ def a_compressed_dump_has_all_memory():
         e.await_rounds()
         assert e.answer('stop') == {}
         whole, packed = dump(e, 'core'), kdump(e, 'k')
+        others = [kdump(e, kind, kind) for kind in sorted(formats(e) - {'elf', 'kdump-zlib'})]
+        for kind, letter in ('kdump-lzo', 'l'), ('kdump-snappy', 's'):
+            if kind in formats(e):
+                assert say(e, f'dump-guest-memory -{letter} monitors') == ''
+                assert pathlib.Path('monitors').read_bytes() == pathlib.Path(kind).read_bytes()
+                os.remove('monitors')
         os.mkfifo('pipe')
         reader = os.open('pipe', os.O_RDONLY | os.O_NONBLOCK)
         os.set_blocking(reader, True)
@@ -158,6 +200,10 @@ def a_compressed_dump_has_all_memory():
         assert say(e, 'dump-guest-memory -z z') == ''
     assert pathlib.Path('piped').read_bytes() == pathlib.Path('k').read_bytes() == pathlib.Path('z').read_bytes()
     assert packed.kinds == {(0, True), (1, False)}
+    for other in others:
+        flag, = struct.unpack_from('<I', other.header, 424)
+        assert other.kinds == {(0, True), (flag, False)} and other.memory == packed.memory, other.kinds
+        assert other.sub == packed.sub and other.notes == packed.notes
     seen = 0
     for start, content in whole.memory.items():
         for at in range(0, len(content), 4096):
@@ -209,18 +255,16 @@ def errors_are_those_of_the_reference():
                 {'protocol': 'foo'}, {'protocol': 'fd:no'}, {'protocol': 'file:c', 'begin': 0},
                 {'protocol': 'file:c', 'length': 1}, {'protocol': 'file:c', 'begin': 1 << 40, 'length': 5},
                 {'protocol': 'file:/nonexistent/x'}, {'protocol': 'file:/dev/full'},
-                {'protocol': 'file:c', 'format': 'kdump-lzo'},
                 {'protocol': 'file:c', 'format': 'kdump-zlib', 'begin': 0, 'length': 4096},
                 {'protocol': 'file:c', 'format': 'kdump-zlib', 'paging': True})])
             told[-1].append(e.answer('query-dump')['status'])
-            told[-1] += [say(e, line) for line in ('dump-guest-memory -l c', 'calc_dirty_rate 0',
-                                                   'calc_dirty_rate 61', 'calc_dirty_rate 1 5', 'info dirty_rate')]
+            told[-1] += [say(e, line) for line in ('calc_dirty_rate 0', 'calc_dirty_rate 61',
+                                                   'calc_dirty_rate 1 5', 'info dirty_rate')]
             told[-1] += [e.answer('calc-dirty-rate', calc_time=n) for n in (0, 61, -1)]
             told[-1].append(e.answer('query-dirty-rate'))
     assert told[0] == told[1], [pair for pair in zip(*told) if pair[0] != pair[1]]
     with source('-S') as e:
         assert 'paging' in e.answer('dump-guest-memory', paging=True, protocol='file:c')['desc']
-        assert e.answer('query-dump-guest-memory-capability') == {'formats': ['elf', 'kdump-zlib']}
 
 
 @case

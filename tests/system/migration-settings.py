@@ -14,7 +14,7 @@ from migrating import Mover, check_moved, source, target
 
 # What no migration of ours does: everything that RDMA, COLO and storage migration bring, and more.
 ABSENT = {'rdma-pin-all', 'zero-blocks', 'compress', 'x-colo', 'release-ram', 'block',
-          'dirty-bitmaps', 'postcopy-blocktime', 'x-ignore-shared', 'background-snapshot', 'zero-copy-send',
+          'dirty-bitmaps', 'x-ignore-shared', 'background-snapshot', 'zero-copy-send',
           'postcopy-preempt'}
 
 

@@ -138,6 +138,25 @@ def a_guest_that_writes_loses_nothing():
 
 
 @case
+def how_long_processors_waited_for_memory_is_measured():
+    for smp in 1, 2:
+        with source('-smp', str(smp)) as a, target('defer', '-smp', str(smp)) as b:
+            a.await_rounds(1)
+            b.turn_on('postcopy-blocktime')
+            begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=20 << 20)
+            await_end(a, b)
+            info = b.answer('query-migrate')
+            each, of_all = info['postcopy-vcpu-blocktime'], info['postcopy-blocktime']
+            # The first processor reads all memory again and again; the others are never started.
+            assert len(each) == smp and each[0] > 0 and not any(each[1:]), info
+            assert of_all == (each[0] if smp == 1 else 0), info
+            said = b.answer('human-monitor-command', **{'command-line': 'info migrate'})
+            assert f'postcopy blocktime: {of_all}\r\npostcopy vcpu blocktime: ' in said, said
+            assert 'postcopy-blocktime' not in a.answer('query-migrate')
+        pathlib.Path('m.sock').unlink(missing_ok=True)
+
+
+@case
 def a_guest_goes_to_the_reference_and_back():
     require(REFERENCE_EMULATOR.exists(), 'no reference')
     with source() as a, target('defer', program=REFERENCE_EMULATOR) as b, target('defer', name='again') as c:
