@@ -12,6 +12,7 @@ enum {
     ZEROES_MAX = 4 << 20,       /* chunks of which that is remembered */
     ZEROES_AHEAD = 64,          /* chunks that one question about zeroes decodes at most */
     IN_A_ROW = 2,               /* chunks after which decoding ahead begins */
+    IN_A_ROW_GAP = 8,           /* chunks that are left out between two: they are zero */
 };
 
 #define SIZE_UNKNOWN UINT64_MAX
@@ -41,7 +42,8 @@ struct Compressed {
     Ahead ahead;
     CodecPoint place;           /* the last one that it has come by */
     uint64_t out_at, in_at;     /* where it has come to; @in_at: about */
-    unsigned in_a_row;          /* chunks decoded one after the other */
+    uint64_t asked;             /* index of the chunk that was asked for last */
+    unsigned in_a_row;          /* chunks that were asked for one after the other */
 };
 
 Compressed *compressed_new(const Codec *codec, void *state, Edge *file)
@@ -62,7 +64,6 @@ static void decoder_drop(Compressed *c)
 {
     ahead_drop(&c->ahead);
     piece_drop(g_steal_pointer(&c->piece));
-    c->in_a_row = 0;
 }
 
 CO void compressed_free(Compressed *c)
@@ -181,7 +182,7 @@ static CO int decode(Compressed *c, uint8_t *out, size_t len, size_t *made)
 /* Lets other decoders begin with what is going to be read, once reading goes forward. */
 static CO void decode_ahead(Compressed *c)
 {
-    if (++c->in_a_row < IN_A_ROW || !c->piece || c->out_at >= c->size)
+    if (c->in_a_row < IN_A_ROW || !c->piece || c->out_at >= c->size)
         return;
     ahead_fill(&c->ahead, &c->place);
     if (!c->piece->is_ahead)
@@ -283,6 +284,14 @@ static CO int decoder_seek(Compressed *c, uint64_t out)
     return decoder_start(c, &p);
 }
 
+/* Chunk @index is asked for: does reading go forward? */
+static void order_watch(Compressed *c, uint64_t index)
+{
+    if (index != c->asked)
+        c->in_a_row = index > c->asked && index - c->asked <= IN_A_ROW_GAP ? c->in_a_row + 1 : 0;
+    c->asked = index;
+}
+
 /* Chunk @index, decoded. */
 static CO int chunk_get(Compressed *c, uint64_t index, Kept **out)
 {
@@ -290,6 +299,7 @@ static CO int chunk_get(Compressed *c, uint64_t index, Kept **out)
     size_t made;
     int r = 0;
 
+    order_watch(c, index);
     if (!k)
         r = decoder_seek(c, index * CHUNK);
     while (r == 0 && !k) {
@@ -314,6 +324,7 @@ static CO int read_on(Compressed *c, uint64_t wanted)
     int r = c->size == SIZE_UNKNOWN ? decoder_seek(c, c->seen) : 0;
 
     while (r == 0 && c->size == SIZE_UNKNOWN && c->seen < wanted) {
+        c->in_a_row = IN_A_ROW;
         r = chunk_decode(c, &made);
         if (r == 0 && !made)
             c->size = c->seen;
