@@ -114,6 +114,16 @@ bool node_can_compact(Node *n, GError **err);
  * file is cut. Call it until @s->finished.
  */
 CO bool handle_compact(Handle *h, CompactState *s, GError **err);
+typedef struct {
+    bool is_final;      /* the size is that of the whole image */
+    uint64_t at, of;    /* bytes: about how much has been read of the file, and how long it is */
+} SizeLearned;
+
+/*
+ * For an image opened with OPEN_SIZE_LATER, whose size is at first only what has been read of it:
+ * reads on until there are at least @wanted bytes, or all.
+ */
+CO bool handle_learn_size(Handle *h, uint64_t wanted, SizeLearned *l, GError **err);
 /* @exact: fail rather than be larger (a device). Grown space reads as zeroes. */
 CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, GError **err);
 
@@ -140,6 +150,7 @@ typedef enum {
     OPEN_AIO_URING = 1 << 17,     /* aio=io_uring */
     OPEN_UNCHANGED = 1 << 18,     /* writes change nothing that users above can see: commit */
     OPEN_GIVEN_BACKING = 1 << 19, /* only backing files that options describe; below NO_BACKING */
+    OPEN_SIZE_LATER = 1 << 20,    /* decode nothing for the size; see handle_learn_size */
 } OpenFlags;
 
 /* Sets in *@flags what cache mode @mode ("none", "writeback", ...) means. False: no such mode. */

@@ -44,11 +44,25 @@ typedef struct {
     bool (*may_end)(const void *d);
     /* After a call that set is_point: completes @p, whose .out and .in are set. False: no memory */
     bool (*point_save)(void *d, CodecPoint *p);
+    bool has_windows;   /* places have windows: they take memory and time */
     /*
      * The last place at or before offset @out of the content, for files with an index of their own;
      * a decoder then ends at the next one. NULL: places are those that decoding has found.
      */
     bool (*locate)(void *state, uint64_t out, CodecPoint *p);
+    /*
+     * Looks for the place after @p without decoding, in the @len bytes of the file from @p->in on,
+     * so that several decoders can run at a time. What looks like a place need not be one: it is if
+     * the decoder that started at @p saves the same. 1: found, with .out 0 if that is not known; 0:
+     * it takes more bytes; -ENODATA: there is none. NULL: cannot be found.
+     */
+    int (*next)(void *state, const CodecPoint *p, const uint8_t *in, size_t len, CodecPoint *next);
+    /*
+     * Tells a decoder that started at what looked like a place what the decoder before it has saved
+     * there. 0, or a negative errno if that contradicts what was decoded. NULL: nothing depends on
+     * it.
+     */
+    int (*join)(void *d, const CodecPoint *p);
 } Codec;
 
 #endif

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Compressed files read at any offset, see the header. */
 #include "block/compressed.h"
-#include "io/co-lock.h"
-#include "io/loop.h"
-#include "io/pool.h"
+#include "block/decode-ahead.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -13,9 +11,8 @@ enum {
     GRANULE = CHUNK / 16,       /* of what is known to be zero */
     ZEROES_MAX = 4 << 20,       /* chunks of which that is remembered */
     ZEROES_AHEAD = 64,          /* chunks that one question about zeroes decodes at most */
-    INPUT_LEN = 256 << 10,
-    POINTS_MAX = 1024,
-    SPACING = 4 << 20,          /* bytes of content between places, until there are too many */
+    IN_A_ROW = 2,               /* chunks after which decoding ahead begins */
+    IN_A_ROW_GAP = 8,           /* chunks that are left out between two: they are zero */
 };
 
 #define SIZE_UNKNOWN UINT64_MAX
@@ -35,16 +32,18 @@ struct Compressed {
     Edge *file;
     CoMutex lock;               /* whoever decodes */
     uint64_t size;              /* SIZE_UNKNOWN: not known yet */
-    GArray *points;             /* of CodecPoint, by offset */
-    uint64_t spacing;
+    uint64_t seen;              /* bytes of content that were decoded once */
+    Places places;
     GArray *zeroes;             /* of uint32_t, by chunk */
     Kept kept[CHUNKS_KEPT];
     uint64_t uses;
 
-    void *decoder;              /* NULL: none */
-    uint64_t out_at, in_at;     /* where it has come to */
-    uint8_t *input;             /* read, not decoded: @input_len bytes from @input_at */
-    size_t input_at, input_len;
+    Piece *piece;               /* what decodes; NULL: nothing does */
+    Ahead ahead;
+    CodecPoint place;           /* the last one that it has come by */
+    uint64_t out_at, in_at;     /* where it has come to; @in_at: about */
+    uint64_t asked;             /* index of the chunk that was asked for last */
+    unsigned in_a_row;          /* chunks that were asked for one after the other */
 };
 
 Compressed *compressed_new(const Codec *codec, void *state, Edge *file)
@@ -55,33 +54,34 @@ Compressed *compressed_new(const Codec *codec, void *state, Edge *file)
     c->state = state;
     c->file = file;
     c->size = SIZE_UNKNOWN;
-    c->points = g_array_new(false, false, sizeof(CodecPoint));
-    c->spacing = SPACING;
+    places_init(&c->places, codec);
     c->zeroes = g_array_new(false, true, sizeof(uint32_t));
-    c->input = g_malloc(INPUT_LEN);
+    ahead_init(&c->ahead, codec, state, file);
     return c;
 }
 
 static void decoder_drop(Compressed *c)
 {
-    if (c->decoder)
-        c->codec->decoder_free(c->decoder);
-    c->decoder = NULL;
+    ahead_drop(&c->ahead);
+    piece_drop(g_steal_pointer(&c->piece));
 }
 
-void compressed_free(Compressed *c)
+CO void compressed_free(Compressed *c)
 {
     if (!c)
         return;
     decoder_drop(c);
-    for (guint i = 0; i < c->points->len; i++)
-        g_free(g_array_index(c->points, CodecPoint, i).window);
-    g_array_unref(c->points);
+    ahead_wait(&c->ahead);
+    places_clear(&c->places);
     g_array_unref(c->zeroes);
     for (int i = 0; i < CHUNKS_KEPT; i++)
         g_free(c->kept[i].data);
-    g_free(c->input);
     g_free(c);
+}
+
+void compressed_add_point(Compressed *c, const CodecPoint *p)
+{
+    places_add(&c->places, p);
 }
 
 void compressed_set_size(Compressed *c, uint64_t size)
@@ -89,138 +89,54 @@ void compressed_set_size(Compressed *c, uint64_t size)
     c->size = size;
 }
 
-uint64_t compressed_size(const Compressed *c)
+void compressed_know_points(Compressed *c)
 {
-    return c->size;
+    c->ahead.places = &c->places;
 }
 
-/* ---- places --------------------------------------------------------------------------------- */
-
-/* Drops every second place, so that the index never takes more than its share of memory. */
-static void points_thin(Compressed *c)
+/* Bytes of content as far as they are known. */
+static uint64_t compressed_seen(const Compressed *c)
 {
-    guint kept = 0;
-
-    for (guint i = 0; i < c->points->len; i++) {
-        CodecPoint *p = &g_array_index(c->points, CodecPoint, i);
-
-        if (i % 2)
-            g_free(p->window);
-        else
-            g_array_index(c->points, CodecPoint, kept++) = *p;
-    }
-    g_array_set_size(c->points, kept);
-    c->spacing *= 2;
-}
-
-/* Is @out so far after the last place that it is worth another one? */
-static bool point_is_due(const Compressed *c, uint64_t out)
-{
-    guint count = c->points->len;
-
-    return out >= (count ? g_array_index(c->points, CodecPoint, count - 1).out : 0) + c->spacing;
-}
-
-void compressed_add_point(Compressed *c, const CodecPoint *p)
-{
-    if (!point_is_due(c, p->out)) {
-        g_free(p->window);
-        return;
-    }
-    if (c->points->len == POINTS_MAX)
-        points_thin(c);
-    g_array_append_val(c->points, *p);
-}
-
-/* The last place at or before @out. */
-static bool point_find(const Compressed *c, uint64_t out, CodecPoint *found)
-{
-    guint low = 0, high = c->points->len;
-
-    if (c->codec->locate)
-        return c->codec->locate(c->state, out, found);
-    while (low < high) {
-        guint middle = low + (high - low) / 2;
-
-        if (g_array_index(c->points, CodecPoint, middle).out <= out)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    *found = low ? g_array_index(c->points, CodecPoint, low - 1) : (CodecPoint){ 0 };
-    return true;
+    return c->size == SIZE_UNKNOWN ? c->seen : c->size;
 }
 
 /* ---- decoding ------------------------------------------------------------------------------- */
 
+/* The last place at or before @out. */
+static bool point_find(const Compressed *c, uint64_t out, CodecPoint *found)
+{
+    if (c->codec->locate)
+        return c->codec->locate(c->state, out, found);
+    *found = places_find(&c->places, out);
+    return true;
+}
+
+/* Decodes from @p on, by the decoder that is there already if one has decoded ahead from it. */
 static int decoder_start(Compressed *c, const CodecPoint *p)
 {
-    decoder_drop(c);
-    c->decoder = c->codec->decoder_new(c->state, p);
+    piece_drop(c->piece);
+    c->piece = ahead_take(&c->ahead, p);
+    if (!c->piece)
+        c->piece = piece_new(c->codec, c->state, c->file, &c->places, p);
+    c->place = *p;
     c->out_at = p->out;
     c->in_at = p->in;
-    c->input_len = 0;
-    return c->decoder ? 0 : -ENOMEM;
+    return c->piece ? 0 : -ENOMEM;
 }
 
-typedef struct {
-    Compressed *c;
-    uint8_t *out;
-    size_t out_len, made;
-} Step;
-
-/* Remembers the place that the decoder has come to, if the last one is far enough away. */
-static int point_found(Compressed *c)
+/* The decoder has stopped at a place: another one may have decoded what follows. */
+static void place_passed(Compressed *c)
 {
-    CodecPoint p = { .out = c->out_at, .in = c->in_at };
+    Piece *next = ahead_take(&c->ahead, &c->piece->d.place);
 
-    if (!c->codec->point_save || !point_is_due(c, p.out))
-        return 0;
-    if (!c->codec->point_save(c->decoder, &p))
-        return -ENOMEM;
-    compressed_add_point(c, &p);
-    return 0;
-}
-
-/* Decodes what input there is. CODEC_END, CODEC_MORE or a negative errno. In a worker. */
-static int step_run(void *arg)
-{
-    Step *s = arg;
-    Compressed *c = s->c;
-
-    for (int idle = 0; s->made < s->out_len;) {
-        CodecBuffers b = { c->input + c->input_at, c->input_len,
-                           s->out + s->made, s->out_len - s->made, false };
-        int r = c->codec->decode(c->decoder, &b);
-        size_t used = c->input_len - b.in_len, made = s->out_len - s->made - b.out_len;
-
-        c->input_at += used;
-        c->input_len -= used;
-        c->in_at += used;
-        c->out_at += made;
-        s->made += made;
-        if (r == CODEC_MORE && b.is_point)
-            r = point_found(c);
-        if (r != CODEC_MORE)
-            return r;
-        /* One call without progress may be a change of state. After two, input is short or bad. */
-        idle = used || made ? 0 : idle + 1;
-        if (idle > 1)
-            return c->input_len ? -EIO : CODEC_MORE;
+    c->place = c->piece->d.place;
+    if (!next) {
+        piece_go_on(c->piece, ahead_first(&c->ahead));
+        return;
     }
-    return CODEC_MORE;
-}
-
-/* Reads more of the file. 1: there is no more. */
-static CO int input_fill(Compressed *c)
-{
-    uint64_t left = edge_size(c->file) - MIN(c->in_at, edge_size(c->file));
-
-    if (!left)
-        return 1;
-    c->input_at = 0;
-    c->input_len = MIN(left, INPUT_LEN);
-    return edge_pread_buf(c->file, c->in_at, c->input, c->input_len);
+    compressed_add_point(c, &c->place);
+    piece_drop(c->piece);
+    c->piece = next;
 }
 
 /* What follows the end of a decoder: the next one where the file has an index. */
@@ -238,20 +154,39 @@ static CO int decoder_go_on(Compressed *c)
 /* Decodes up to @len bytes; fewer only at the end of the content. *@made says how many. */
 static CO int decode(Compressed *c, uint8_t *out, size_t len, size_t *made)
 {
-    Step s = { .c = c, .out = out, .out_len = len };
-    int r = 0;
+    int r = CODEC_MORE;
 
-    while (r == 0 && s.made < len) {
-        r = loop_is_alone() ? step_run(&s) : pool_compute(step_run, &s);
-        if (r == CODEC_END)
+    *made = 0;
+    while (r == CODEC_MORE && *made < len) {
+        size_t now;
+
+        r = piece_read(c->piece, out + *made, len - *made, &now);
+        *made += now;
+        c->out_at += now;
+        if (!c->piece->is_ahead || c->piece->settled) {
+            c->place = c->piece->d.place;
+            c->in_at = c->piece->d.in_at;
+        }
+        if (r == CODEC_PLACE) {
+            place_passed(c);
+            r = CODEC_MORE;
+        } else if (r == CODEC_END) {
             r = decoder_go_on(c);
-        else if (r == CODEC_MORE && s.made < len && (r = input_fill(c)) > 0)
-            r = c->codec->may_end && c->codec->may_end(c->decoder) ? CODEC_END : -EIO;
+        }
     }
-    *made = s.made;
     if (r < 0)
         decoder_drop(c);
     return MIN(r, 0);
+}
+
+/* Lets other decoders begin with what is going to be read, once reading goes forward. */
+static CO void decode_ahead(Compressed *c)
+{
+    if (c->in_a_row < IN_A_ROW || !c->piece || c->out_at >= c->size)
+        return;
+    ahead_fill(&c->ahead, &c->place);
+    if (!c->piece->is_ahead)
+        c->piece->d.stop_in = ahead_first(&c->ahead);
 }
 
 /* Nothing may follow the last byte that the size allows. */
@@ -324,6 +259,9 @@ static CO int chunk_decode(Compressed *c, size_t *made)
     r = len ? decode(c, k->data + within, len, made) : 0;
     if (r == 0 && c->size != SIZE_UNKNOWN)
         r = *made < len ? -EIO : c->out_at == c->size && len ? end_check(c) : 0;
+    if (r == 0)
+        decode_ahead(c);
+    c->seen = MAX(c->seen, c->out_at);
     if (r < 0 || within || !*made)
         return r;
     memset(k->data + *made, 0, CHUNK - *made);
@@ -340,9 +278,18 @@ static CO int decoder_seek(Compressed *c, uint64_t out)
 
     if (!point_find(c, out, &p))
         return -EIO;
-    if (c->decoder && c->out_at <= out && c->out_at >= p.out)
+    if (c->piece && c->out_at <= out && c->out_at >= p.out)
         return 0;
+    decoder_drop(c);
     return decoder_start(c, &p);
+}
+
+/* Chunk @index is asked for: does reading go forward? */
+static void order_watch(Compressed *c, uint64_t index)
+{
+    if (index != c->asked)
+        c->in_a_row = index > c->asked && index - c->asked <= IN_A_ROW_GAP ? c->in_a_row + 1 : 0;
+    c->asked = index;
 }
 
 /* Chunk @index, decoded. */
@@ -352,6 +299,7 @@ static CO int chunk_get(Compressed *c, uint64_t index, Kept **out)
     size_t made;
     int r = 0;
 
+    order_watch(c, index);
     if (!k)
         r = decoder_seek(c, index * CHUNK);
     while (r == 0 && !k) {
@@ -369,21 +317,31 @@ static CO int chunk_get(Compressed *c, uint64_t index, Kept **out)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-CO bool compressed_scan(Compressed *c, GError **err)
+/* Reads on until @wanted bytes of the content are known, or all. */
+static CO int read_on(Compressed *c, uint64_t wanted)
+{
+    size_t made = 1;
+    int r = c->size == SIZE_UNKNOWN ? decoder_seek(c, c->seen) : 0;
+
+    while (r == 0 && c->size == SIZE_UNKNOWN && c->seen < wanted) {
+        c->in_a_row = IN_A_ROW;
+        r = chunk_decode(c, &made);
+        if (r == 0 && !made)
+            c->size = c->seen;
+        else if (r == 0 && c->seen >= NODE_SIZE_MAX)
+            r = -EFBIG;
+    }
+    return r;
+}
+
+CO bool compressed_learn_size(Compressed *c, uint64_t wanted, GError **err)
 {
     CO_LOCKED(&c->lock);
-    size_t made = 1;
-    int r = decoder_start(c, &(CodecPoint){ 0 });
+    int r = read_on(c, wanted);
 
-    while (r == 0 && made && c->out_at < NODE_SIZE_MAX)
-        r = chunk_decode(c, &made);
-    if (r == 0 && made)
-        r = -EFBIG;
-    if (r < 0)
-        return err_set_errno(err, r, "Could not decode the compressed data before byte %" PRIu64
-                             " of the file", c->in_at);
-    c->size = c->out_at;
-    return true;
+    return r == 0 ||
+           err_set_errno(err, r, "Could not decode the compressed data before byte %" PRIu64
+                         " of the file", c->in_at);
 }
 
 CO int compressed_pread(Compressed *c, uint64_t off, Span buf)
@@ -475,12 +433,12 @@ CO int compressed_node_extent(Node *n, uint64_t off, uint64_t len, bool precise,
     return compressed_extent(content_of(n), off, len, precise, e);
 }
 
-CO bool compressed_settle(Compressed *c, const json_t *options, GError **err)
+static CO bool size_settle(Compressed *c, const json_t *options, bool later, GError **err)
 {
     uint64_t given = json_get_int(options, "size", 0);
 
     if (!json_has(options, "size"))
-        return c->size != SIZE_UNKNOWN || compressed_scan(c, err);
+        return compressed_learn_size(c, later ? CHUNK : UINT64_MAX, err);
     if (c->size != SIZE_UNKNOWN && c->size != given)
         return err_set(err, EINVAL, "The content has %" PRIu64 " bytes, not the %" PRIu64
                        " of option 'size'", c->size, given);
@@ -488,17 +446,33 @@ CO bool compressed_settle(Compressed *c, const json_t *options, GError **err)
     return true;
 }
 
-CO bool compressed_node_open(Node *n, const Codec *codec, const json_t *options, GError **err)
+CO bool compressed_node_open(Node *n, Compressed *c, const json_t *options, OpenFlags flags,
+                             GError **err)
 {
-    Compressed *c = compressed_new(codec, NULL, node_edge(n, ROLE_STORAGE));
-
-    if (!compressed_settle(c, options, err)) {
+    if (!size_settle(c, options, flags & OPEN_SIZE_LATER, err)) {
         compressed_free(c);
         return false;
     }
-    node_set_size(n, c->size);
+    node_set_size(n, compressed_seen(c));
     *(Compressed **)node_state(n) = c;
     return true;
+}
+
+CO bool compressed_node_learn_size(Node *n, uint64_t wanted, SizeLearned *l, GError **err)
+{
+    Compressed *c = content_of(n);
+
+    if (!compressed_learn_size(c, wanted, err))
+        return false;
+    node_set_size(n, compressed_seen(c));
+    *l = (SizeLearned){ .is_final = c->size != SIZE_UNKNOWN, .at = c->in_at,
+                        .of = edge_size(c->file) };
+    return true;
+}
+
+CO void compressed_node_drain(Node *n)
+{
+    ahead_wait(&content_of(n)->ahead);
 }
 
 const char *const compressed_strong_options[] = { "size", NULL };

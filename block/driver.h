@@ -85,6 +85,11 @@ struct BlockDriver {
      */
     CO bool (*open)(Node *n, const json_t *options, OpenFlags flags, GError **err);
     /*
+     * See handle_learn_size; calls node_set_size. NULL: the size is known when the node is open
+     * (filters: pass on).
+     */
+    CO bool (*learn_size)(Node *n, uint64_t wanted, SizeLearned *l, GError **err);
+    /*
      * Is @backing, which was just opened (filters on top of it are skipped), the image that @n was
      * made on top of? NULL: the format cannot tell.
      */

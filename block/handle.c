@@ -349,6 +349,29 @@ CO bool handle_resize(Handle *h, uint64_t size, bool exact, Prealloc prealloc, G
     return call_run(&c) == 0;
 }
 
+typedef struct {
+    SizeLearned *learned;
+    GError **err;
+} LearnCall;
+
+static CO int learn_size_run(const Call *c)
+{
+    const LearnCall *x = c->more;
+    int r = handle_state(c->h);
+
+    if (r < 0)
+        return err_set_errno(x->err, r, "There is nothing to learn the size of") ? 0 : r;
+    return node_learn_size(c->h->root->node, c->len, x->learned, x->err) ? 0 : -1;
+}
+
+CO bool handle_learn_size(Handle *h, uint64_t wanted, SizeLearned *l, GError **err)
+{
+    LearnCall x = { l, err };
+    Call c = { h, learn_size_run, .len = wanted, .more = &x };
+
+    return call_run(&c) == 0;
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
 
 Handle *handle_prepare(HandleKind kind, unsigned needs)

@@ -240,6 +240,7 @@ CO int node_copy(Node *src, uint64_t src_off, Node *dst, uint64_t dst_off, uint6
                  ReqFlags flags);
 /* copy-on-read.c */
 CO int copy_on_read(Node *n, uint64_t off, Span buf, ReqFlags flags);
+CO bool node_learn_size(Node *n, uint64_t wanted, SizeLearned *l, GError **err);
 CO bool node_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
                     GError **err);
 /* extent.c */

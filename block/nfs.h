@@ -3,8 +3,7 @@
 #ifndef BLOCK_NFS_H
 #define BLOCK_NFS_H
 
-#include "io/co.h"
-#include "util/span.h"
+#include "block/server-file.h"
 #include <glib.h>
 
 /* An open file with its connection. Belongs to the loop it was opened on. */
@@ -21,20 +20,13 @@ typedef struct {
     unsigned timeout_s;        /* without an answer while one is due; then all fails */
 } NfsConfig;
 
-/* 0 or a negative errno. */
 typedef struct {
     /* NULL with @err. */
     CO NfsFile *(*open)(const NfsConfig *config, uint64_t *size, GError **err);
-    /* All of @buf. */
-    CO int (*read)(NfsFile *f, uint64_t off, Span buf);
-    CO int (*write)(NfsFile *f, uint64_t off, Span buf);
-    /* Makes writes durable. -EIO, then for all later calls too: the server may have lost some. */
-    CO int (*sync)(NfsFile *f);
-    CO int (*resize)(NfsFile *f, uint64_t size);
+    /* After a failed .sync all calls fail with -EIO: the server may have lost some writes. */
+    ServerFileOps file;
     /* Bytes that the file takes on the server, as far as answers have told. */
     uint64_t (*allocated)(NfsFile *f);
-    /* No call is under way. */
-    CO void (*close)(NfsFile *f);
 } NfsModule;
 
 #endif

@@ -691,6 +691,18 @@ CO bool node_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFl
     return node_size_changed(n, err);
 }
 
+CO bool node_learn_size(Node *n, uint64_t wanted, SizeLearned *l, GError **err)
+{
+    uint64_t old = n->size;
+
+    if (!n->drv->learn_size && n->drv->kind == BLK_FILTER)
+        return node_learn_size(node_filtered(n), wanted, l, err);
+    *l = (SizeLearned){ .is_final = true };
+    if (n->drv->learn_size && !n->drv->learn_size(n, wanted, l, err))
+        return false;
+    return n->size == old || node_size_changed(n, err);
+}
+
 /* ---- requests along edges ------------------------------------------------------------------- */
 
 CO int edge_pread(Edge *e, uint64_t off, Span buf, ReqFlags flags)

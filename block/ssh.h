@@ -3,8 +3,8 @@
 #ifndef BLOCK_SSH_H
 #define BLOCK_SSH_H
 
+#include "block/server-file.h"
 #include "io/net.h"
-#include "util/span.h"
 #include <glib.h>
 
 /* An open file with its connection. Belongs to the loop it was opened on. */
@@ -28,14 +28,7 @@ typedef struct {
 typedef struct {
     /* NULL with @err. */
     CO SshFile *(*open)(const SshConfig *config, uint64_t *size, GError **err);
-    /* All of @buf; 0 or a negative errno. */
-    CO int (*read)(SshFile *f, uint64_t off, Span buf);
-    CO int (*write)(SshFile *f, uint64_t off, Span buf);
-    /* Durably what was written; -ENOTSUP: the server cannot. */
-    CO int (*sync)(SshFile *f);
-    CO int (*resize)(SshFile *f, uint64_t size);
-    /* No call is under way. */
-    CO void (*close)(SshFile *f);
+    ServerFileOps file;
 } SshModule;
 
 #endif

@@ -11,6 +11,7 @@
 #include "qemu-img/progress.h"
 #include "qemu-img/to-pipe.h"
 #include "qemu-img/tool.h"
+#include "qemu-img/unsized.h"
 #include "qemu-img/untrusted.h"
 #include "util/size.h"
 #include <string.h>
@@ -155,6 +156,31 @@ static bool convert_check_args(const ConvertArgs *a)
 
 /* ---- sources -------------------------------------------------------------------------------- */
 
+/* Can a source be copied before its size is known? */
+static bool convert_may_grow(const Convert *c, const char *target, unsigned nsources)
+{
+    const ConvertArgs *a = c->args;
+
+    return nsources == 1 && !c->to_pipe && !a->image_opts && !a->snapshot && !a->no_create &&
+           !a->backing && !a->bitmaps && !a->hash && !c->platform &&
+           unsized_target(target, c->format, c->opts);
+}
+
+/* NULL: complained. */
+static CO Handle *convert_open_source(Convert *c, char **names, unsigned count, unsigned i)
+{
+    const ConvertArgs *a = c->args;
+    Handle *h = convert_may_grow(c, names[count], count)
+                    ? unsized_open(names[i], a->source_format, c->source_flags) : NULL;
+
+    if (!h)
+        return tool_open(names[i], a->source_format, a->image_opts, c->source_flags);
+    c->job.grow = unsized_grow;
+    c->target_flags |= OPEN_RESIZE;
+    return h;
+}
+
+/* @names: @count sources, then the target. */
 static CO bool convert_open_sources(Convert *c, char **names, unsigned count)
 {
     const ConvertArgs *a = c->args;
@@ -169,7 +195,7 @@ static CO bool convert_open_sources(Convert *c, char **names, unsigned count)
         CopySource *s = &j->sources[i];
 
         s->name = names[i];
-        s->h = tool_open(names[i], a->source_format, a->image_opts, c->source_flags);
+        s->h = convert_open_source(c, names, count, i);
         if (!s->h)
             return false;
         j->nsources++;

@@ -35,7 +35,7 @@ typedef struct {
 } Piece;
 
 typedef struct {
-    const CopyJob *job;
+    CopyJob *job;
     uint64_t unit;          /* holes are made, and pieces cut, at multiples of this */
     uint64_t cut;           /* long data is cut at multiples of this */
     uint64_t room;          /* bytes of a worker's buffer: whole units, and at least one cut */
@@ -225,12 +225,28 @@ static CO int copy_piece_at(Copy *c, uint64_t off, Piece *p)
     return r;
 }
 
+/* Is there input at @off, which may have to grow first? */
+static CO bool input_reaches(Copy *c, uint64_t off)
+{
+    const char *what;
+
+    while (off >= c->job->len && c->job->grow) {
+        int r = c->job->grow(c->job, &what);
+
+        if (r < 0) {
+            copy_fail(c, what, off, r);
+            return false;
+        }
+    }
+    return off < c->job->len;
+}
+
 /* Takes the next piece that needs work; false when there is none. */
 static CO bool copy_take(Copy *c, Piece *p)
 {
     CO_LOCKED(&c->taking);
 
-    while (!copy_stopped(c) && c->next < c->job->len) {
+    while (!copy_stopped(c) && input_reaches(c, c->next)) {
         int r = copy_piece_at(c, c->next, p);
 
         if (r < 0) {
@@ -481,6 +497,14 @@ static CO bool copy_offloaded(Copy *c, const Piece *p)
     return true;
 }
 
+static void copy_show(const Copy *c)
+{
+    if (c->job->to_read)
+        progress_update(c->job->read, c->job->to_read);
+    else
+        progress_update(c->total ? c->done : c->next, c->total ? c->total : c->job->len);
+}
+
 static CO void copy_worker(void *arg)
 {
     Copy *c = arg;
@@ -499,7 +523,7 @@ static CO void copy_worker(void *arg)
                 copy_fail(c, "copied", p.off, -ENOMEM);
         }
         c->done += p.len;
-        progress_update(c->total ? c->done : c->next, c->total ? c->total : c->job->len);
+        copy_show(c);
     }
 }
 
@@ -563,15 +587,15 @@ static bool copy_complain(const Copy *c)
                           c->job->target_name, s->name, c->error_what, s->from + c->error_at - s->start);
 }
 
-bool copy_run(const CopyJob *job)
+bool copy_run(CopyJob *job)
 {
     uint64_t unit = copy_unit(job), cut = job->digest ? MAX(unit, digest_unit(job->digest)) : unit;
     Copy c = { .job = job, .offload = job->offload, .share = job->share, .unit = unit, .cut = cut,
                .room = copy_room(job, cut) };
     CoGroup group = { 0 };
-    int r = progress_is_shown() ? copy_count(&c) : 0;
+    int r = progress_is_shown() && !job->grow ? copy_count(&c) : 0;
 
-    if (!job->len)
+    if (!job->len && !job->grow)
         return true;
     if (r < 0) {
         copy_fail(&c, "looked at", 0, r);

@@ -30,7 +30,8 @@ typedef struct {
     Plausible plausible;
 } CopySource;
 
-typedef struct {
+typedef struct CopyJob CopyJob;
+struct CopyJob {
     CopySource *sources;    /* one after the other they are the input */
     unsigned nsources;
     uint64_t len;           /* of the input; the target is at least as long */
@@ -56,9 +57,15 @@ typedef struct {
     bool quiet;             /* about what was salvaged */
     unsigned workers;
     uint64_t rate;          /* bytes a second to write at most; 0: no limit */
-} CopyJob;
+    /*
+     * Makes the input longer by what follows @len, and the target with it; NULL: @len is all. 0, or a
+     * negative errno with what could not be done in *@what ("read", "written").
+     */
+    CO int (*grow)(CopyJob *job, const char **what);
+    uint64_t read, to_read; /* how far that has come, in bytes of the source's file */
+};
 
 /* Copies. Shows progress. False: complained, and the target is incomplete. */
-CO bool copy_run(const CopyJob *job);
+CO bool copy_run(CopyJob *job);
 
 #endif

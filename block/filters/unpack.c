@@ -53,6 +53,7 @@ static CO bool unpack_all(Handle **file, const char *member, OpenFlags flags, GE
 
     for (int depth = 0; depth < DEPTH_MAX; depth++) {
         Handle *inner;
+        SizeLearned l;
         bool takes;
 
         if (!layer_probe(*file, &d, err))
@@ -60,6 +61,8 @@ static CO bool unpack_all(Handle **file, const char *member, OpenFlags flags, GE
         if (!d)
             return !member || err_set(err, EINVAL, "'%s' is not an archive: it has no member '%s'",
                                       node_filename(handle_node(*file)), member);
+        if (!handle_learn_size(*file, UINT64_MAX, &l, err))
+            return false;
         takes = !strcmp(d->name, "tar");
         inner = layer_open(d, handle_node(*file), takes ? member : NULL, flags, err);
         if (!inner)
@@ -76,7 +79,7 @@ static CO bool unpack_all(Handle **file, const char *member, OpenFlags flags, GE
 static CO bool unpack_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
     OpenFlags inner = flags & (OPEN_FORCE_SHARE | OPEN_UNTRUSTED | OPEN_DIRECT | OPEN_AIO_THREADS |
-                               OPEN_AIO_NATIVE | OPEN_AIO_URING);
+                               OPEN_AIO_NATIVE | OPEN_AIO_URING | OPEN_SIZE_LATER);
     json_t *given = json_get(o, "file");
     json_t *outermost = json_is_string(given)
                             ? json_pack("{s:s, s:O}", "driver", "raw", "file", given)

@@ -25,8 +25,9 @@ static int bzip2_probe(const uint8_t *head, size_t len, const char *filename)
 static CO bool bzip2_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
     const InflateModule *m = module_load("bzip2", err);
+    Edge *file = m ? container_open_file(n, o, err) : NULL;
 
-    return m && container_open_file(n, o, err) && compressed_node_open(n, m->codec, o, err);
+    return file && compressed_node_open(n, compressed_new(m->codec, NULL, file), o, flags, err);
 }
 
 const BlockDriver block_bzip2 = {
@@ -41,6 +42,8 @@ const BlockDriver block_bzip2 = {
     .plain_filename = container_plain_filename,
     .open = bzip2_open,
     .close = compressed_node_close,
+    .drain = compressed_node_drain,
+    .learn_size = compressed_node_learn_size,
     .pread = compressed_node_pread,
     .extent = compressed_node_extent,
 };

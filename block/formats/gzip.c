@@ -135,6 +135,7 @@ static bool gunzip_save(void *d, CodecPoint *p)
 }
 
 static const Codec gunzip = {
+    .has_windows = true,
     .decoder_new = gunzip_new,
     .decoder_free = gunzip_free,
     .decode = gunzip_decode,
@@ -153,7 +154,9 @@ static int gzip_probe(const uint8_t *head, size_t len, const char *filename)
 
 static CO bool gzip_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
-    return container_open_file(n, o, err) && compressed_node_open(n, &gunzip, o, err);
+    Edge *file = container_open_file(n, o, err);
+
+    return file && compressed_node_open(n, compressed_new(&gunzip, NULL, file), o, flags, err);
 }
 
 const BlockDriver block_gzip = {
@@ -168,6 +171,8 @@ const BlockDriver block_gzip = {
     .plain_filename = container_plain_filename,
     .open = gzip_open,
     .close = compressed_node_close,
+    .drain = compressed_node_drain,
+    .learn_size = compressed_node_learn_size,
     .pread = compressed_node_pread,
     .extent = compressed_node_extent,
 };

@@ -43,7 +43,7 @@ static CO bool index_read(const IndexReader *reader, void *index, Edge *file, GE
     return r > 0 || err_set_errno(err, r, "Could not read the index at byte %" PRIu64, at);
 }
 
-static void free_all(Xz *x)
+static CO void free_all(Xz *x)
 {
     compressed_free(x->content);
     if (x->index)
@@ -67,7 +67,7 @@ static CO bool xz_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
     }
     x->content = compressed_new(x->module->codec, x->index, file);
     compressed_set_size(x->content, x->module->index->size(x->index));
-    node_set_size(n, compressed_size(x->content));
+    node_set_size(n, x->module->index->size(x->index));
     return true;
 }
 
@@ -87,6 +87,7 @@ const BlockDriver block_xz = {
     .plain_filename = container_plain_filename,
     .open = xz_open,
     .close = xz_close,
+    .drain = compressed_node_drain,
     .pread = compressed_node_pread,
     .extent = compressed_node_extent,
 };

@@ -227,6 +227,7 @@ static CO bool frames_read(Compressed *c, Edge *file, GError **err)
     if (!p.in)
         return err_set(err, EINVAL, "The file has no frame of zstd");
     compressed_set_size(c, p.out);
+    compressed_know_points(c);
     return true;
 }
 
@@ -243,18 +244,17 @@ static int zstd_probe(const uint8_t *head, size_t len, const char *filename)
 
 static CO bool zstd_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
-    Zstd *z = node_state(n);
     Edge *file = container_open_file(n, o, err);
+    Compressed *c;
 
     if (!file)
         return false;
-    z->content = compressed_new(&unzstd, NULL, file);
-    if (frames_read(z->content, file, err) && compressed_settle(z->content, o, err)) {
-        node_set_size(n, compressed_size(z->content));
-        return true;
+    c = compressed_new(&unzstd, NULL, file);
+    if (!frames_read(c, file, err)) {
+        compressed_free(c);
+        return false;
     }
-    compressed_free(z->content);
-    return false;
+    return compressed_node_open(n, c, o, flags, err);
 }
 
 const BlockDriver block_zstd = {
@@ -269,6 +269,8 @@ const BlockDriver block_zstd = {
     .plain_filename = container_plain_filename,
     .open = zstd_open,
     .close = compressed_node_close,
+    .drain = compressed_node_drain,
+    .learn_size = compressed_node_learn_size,
     .pread = compressed_node_pread,
     .extent = compressed_node_extent,
 };

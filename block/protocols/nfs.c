@@ -9,17 +9,14 @@
 
 enum {
     TIMEOUT_S = 60,
-    TRANSFER_MAX = 4 << 20,
     LARGE = 1 << 20,      /* best size of a request */
     SYN_COUNT_MAX = 255,
     DEBUG_MAX = 2,
 };
 
 typedef struct {
+    ServerFile f;
     const NfsModule *module;
-    NfsFile *file;
-    char *name;           /* nfs://... */
-    uint64_t size;        /* bytes that the file has on the server */
 } Nfs;
 
 /* What options say, in one form. */
@@ -108,88 +105,33 @@ static char *target_name(const NfsTarget *t, const json_t *o)
 
 static CO bool nfs_connect_file(Nfs *s, const NfsTarget *t, const json_t *o, GError **err)
 {
-    s->name = target_name(t, o);
+    s->f.name = target_name(t, o);
     s->module = module_load("nfs", err);
-    s->file = s->module ? s->module->open(&t->config, &s->size, err) : NULL;
-    if (s->file)
+    s->f.file = s->module ? s->module->open(&t->config, &s->f.size, err) : NULL;
+    if (s->f.file) {
+        s->f.ops = &s->module->file;
         return true;
-    err_prefix(err, "Cannot open '%s': ", s->name);
-    g_clear_pointer(&s->name, g_free);
+    }
+    err_prefix(err, "Cannot open '%s': ", s->f.name);
+    g_clear_pointer(&s->f.name, g_free);
     return false;
-}
-
-static CO void nfs_close(Node *n)
-{
-    Nfs *s = node_state(n);
-
-    s->module->close(s->file);
-    g_free(s->name);
 }
 
 static CO bool nfs_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
-    Nfs *s = node_state(n);
     NfsTarget t = { 0 };
 
     if (!target_read(&t, o, err))
         return false;
     t.config.write = flags & OPEN_RDWR;
-    if (!nfs_connect_file(s, &t, o, err))
-        return false;
-    if (s->size > NODE_SIZE_MAX) {
-        err_set(err, EFBIG, "'%s' is too large", s->name);
-        nfs_close(n);
-        return false;
-    }
-    node_set_size(n, s->size);
-    node_limits(n)->max_transfer = TRANSFER_MAX;
-    node_limits(n)->opt_transfer = LARGE;
-    return true;
-}
-
-/* ---- requests -------------------------------------------------------------------------------- */
-
-static CO int nfs_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
-{
-    Nfs *s = node_state(n);
-    uint64_t have = off < s->size ? MIN(buf.len, s->size - off) : 0;
-
-    span_zero(span_slice(buf, have, buf.len - have));
-    return have ? s->module->read(s->file, off, span_slice(buf, 0, have)) : 0;
-}
-
-static CO int nfs_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
-{
-    Nfs *s = node_state(n);
-    int r = s->module->write(s->file, off, buf);
-
-    if (r == 0)
-        s->size = MAX(s->size, off + buf.len);
-    return r;
+    return nfs_connect_file(node_state(n), &t, o, err) && server_file_node_open(n, LARGE, err);
 }
 
 static CO int nfs_sync(Node *n)
 {
     Nfs *s = node_state(n);
 
-    return s->module->sync(s->file);
-}
-
-static CO bool nfs_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
-                          GError **err)
-{
-    Nfs *s = node_state(n);
-    int r;
-
-    if (prealloc != PREALLOC_OFF)
-        return err_set(err, ENOTSUP, "Files on NFS cannot be preallocated by '%s'",
-                       prealloc_name(prealloc));
-    r = s->module->resize(s->file, size);
-    if (r == 0) {
-        s->size = size;
-        node_set_size(n, size);
-    }
-    return r == 0 || err_set_errno(err, r, "Cannot resize '%s'", s->name);
+    return s->f.ops->sync(s->f.file);
 }
 
 /* ---- names and making files ------------------------------------------------------------------ */
@@ -251,28 +193,17 @@ static bool nfs_parse_filename(const char *filename, json_t *o, GError **err)
     return uri_take(filename, o, err) || err_prefix(err, "Name '%s': ", filename);
 }
 
-static char *nfs_plain_filename(Node *n)
-{
-    return g_strdup(((Nfs *)node_state(n))->name);
-}
-
 static CO bool nfs_create(const char *filename, json_t *opts, GError **err)
 {
     g_autoptr(json_t) o = json_object();
     uint64_t size = round_up(json_get_int(opts, "size", 0), 512);
     NfsTarget t = { 0 };
     Nfs s = { 0 };
-    int r;
 
     if (!nfs_parse_filename(filename, o, err) || !target_read(&t, o, err))
         return false;
     t.config.write = t.config.create = true;
-    if (!nfs_connect_file(&s, &t, o, err))
-        return false;
-    r = size ? s.module->resize(s.file, size) : 0;
-    s.module->close(s.file);
-    g_free(s.name);
-    return r == 0 || err_set_errno(err, r, "Cannot set the size of '%s'", filename);
+    return nfs_connect_file(&s, &t, o, err) && server_file_fill(&s.f, size, err);
 }
 
 static uint64_t nfs_allocated(Node *n, bool *known)
@@ -280,13 +211,7 @@ static uint64_t nfs_allocated(Node *n, bool *known)
     Nfs *s = node_state(n);
 
     *known = true;
-    return MIN(s->module->allocated(s->file), INT64_MAX);
-}
-
-/* What is past the end of a file that grows is zero. */
-static bool nfs_has_zero_init(Node *n)
-{
-    return true;
+    return MIN(s->module->allocated(s->f.file), INT64_MAX);
 }
 
 static const char *const nfs_strong_options[] = {
@@ -302,15 +227,15 @@ const BlockDriver block_nfs = {
     .strong_options = nfs_strong_options,
     .parse_filename = nfs_parse_filename,
     .open = nfs_open,
-    .close = nfs_close,
+    .close = server_file_node_close,
     .create_opts = create_opts_nfs,
     .create = nfs_create,
-    .pread = nfs_pread,
-    .pwrite = nfs_pwrite,
+    .pread = server_file_pread,
+    .pwrite = server_file_pwrite,
     .sync = nfs_sync,
     .syncs_elsewhere = true,
-    .resize = nfs_resize,
+    .resize = server_file_resize,
     .allocated = nfs_allocated,
-    .has_zero_init = nfs_has_zero_init,
-    .plain_filename = nfs_plain_filename,
+    .has_zero_init = server_file_has_zero_init,
+    .plain_filename = server_file_plain_filename,
 };

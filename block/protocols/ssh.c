@@ -9,15 +9,11 @@
 
 enum {
     TIMEOUT_S = 60,
-    TRANSFER_MAX = 4 << 20,
     LARGE = 2 << 20,      /* requests that are worth their way */
 };
 
 typedef struct {
-    const SshModule *module;
-    SshFile *file;
-    char *name;           /* ssh://... */
-    uint64_t size;        /* bytes that the file has on the server */
+    ServerFile f;
     bool no_sync;         /* the server cannot, and the user knows */
 } Ssh;
 
@@ -123,95 +119,42 @@ static char *target_name(const SshTarget *t)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static CO bool ssh_connect_file(Ssh *s, SshTarget *t, uint64_t *size, GError **err)
+static CO bool ssh_connect_file(Ssh *s, SshTarget *t, GError **err)
 {
-    s->name = target_name(t);
-    s->module = module_load("ssh", err);
-    s->file = s->module ? s->module->open(&t->config, size, err) : NULL;
-    if (s->file)
+    const SshModule *m = module_load("ssh", err);
+
+    s->f.name = target_name(t);
+    s->f.file = m ? m->open(&t->config, &s->f.size, err) : NULL;
+    if (s->f.file) {
+        s->f.ops = &m->file;
         return true;
-    err_prefix(err, "Cannot open '%s': ", s->name);
-    g_clear_pointer(&s->name, g_free);
+    }
+    err_prefix(err, "Cannot open '%s': ", s->f.name);
+    g_clear_pointer(&s->f.name, g_free);
     return false;
 }
 
 static CO bool ssh_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
 {
-    Ssh *s = node_state(n);
     g_auto(SshTarget) t = { 0 };
 
     if (!target_read(&t, o, err))
         return false;
     t.config.write = flags & OPEN_RDWR;
-    if (!ssh_connect_file(s, &t, &s->size, err))
-        return false;
-    if (s->size > NODE_SIZE_MAX) {
-        s->module->close(s->file);
-        return err_set(err, EFBIG, "'%s' is too large", s->name);
-    }
-    node_set_size(n, s->size);
-    node_limits(n)->max_transfer = TRANSFER_MAX;
-    node_limits(n)->opt_transfer = LARGE;
-    return true;
-}
-
-static CO void ssh_close(Node *n)
-{
-    Ssh *s = node_state(n);
-
-    s->module->close(s->file);
-    g_free(s->name);
-}
-
-/* ---- requests -------------------------------------------------------------------------------- */
-
-static CO int ssh_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
-{
-    Ssh *s = node_state(n);
-    uint64_t have = off < s->size ? MIN(buf.len, s->size - off) : 0;
-
-    span_zero(span_slice(buf, have, buf.len - have));
-    return have ? s->module->read(s->file, off, span_slice(buf, 0, have)) : 0;
-}
-
-static CO int ssh_pwrite(Node *n, uint64_t off, Span buf, ReqFlags flags)
-{
-    Ssh *s = node_state(n);
-    int r = s->module->write(s->file, off, buf);
-
-    if (r == 0)
-        s->size = MAX(s->size, off + buf.len);
-    return r;
+    return ssh_connect_file(node_state(n), &t, err) && server_file_node_open(n, LARGE, err);
 }
 
 static CO int ssh_sync(Node *n)
 {
     Ssh *s = node_state(n);
-    int r = s->module->sync(s->file);
+    int r = s->f.ops->sync(s->f.file);
 
     if (r != -ENOTSUP)
         return r;
     if (!s->no_sync)
-        block_warn("The server of '%s' cannot make files durable", s->name);
+        block_warn("The server of '%s' cannot make files durable", s->f.name);
     s->no_sync = true;
     return 0;
-}
-
-static CO bool ssh_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFlags flags,
-                          GError **err)
-{
-    Ssh *s = node_state(n);
-    int r;
-
-    if (prealloc != PREALLOC_OFF)
-        return err_set(err, ENOTSUP, "Files behind SSH cannot be preallocated by '%s'",
-                       prealloc_name(prealloc));
-    r = s->module->resize(s->file, size);
-    if (r == 0) {
-        s->size = size;
-        node_set_size(n, size);
-    }
-    return r == 0 || err_set_errno(err, r, "Cannot resize '%s'", s->name);
 }
 
 /* ---- names and making files ------------------------------------------------------------------ */
@@ -261,40 +204,23 @@ static bool ssh_parse_filename(const char *filename, json_t *o, GError **err)
     return uri_take(filename, o, err) || err_prefix(err, "Name '%s': ", filename);
 }
 
-static char *ssh_plain_filename(Node *n)
-{
-    return g_strdup(((Ssh *)node_state(n))->name);
-}
-
 static CO bool ssh_create(const char *filename, json_t *opts, GError **err)
 {
     g_autoptr(json_t) o = json_object();
     g_auto(SshTarget) t = { 0 };
-    uint64_t have, size = round_up(json_get_int(opts, "size", 0), 512);
+    uint64_t size = round_up(json_get_int(opts, "size", 0), 512);
     Ssh s = { 0 };
-    int r;
 
     if (!ssh_parse_filename(filename, o, err) || !target_read(&t, o, err))
         return false;
     t.config.write = t.config.create = true;
-    if (!ssh_connect_file(&s, &t, &have, err))
-        return false;
-    r = size ? s.module->resize(s.file, size) : 0;
-    s.module->close(s.file);
-    g_free(s.name);
-    return r == 0 || err_set_errno(err, r, "Cannot make '%s' as large", filename);
+    return ssh_connect_file(&s, &t, err) && server_file_fill(&s.f, size, err);
 }
 
 static uint64_t ssh_allocated(Node *n, bool *known)
 {
     *known = false;
     return 0;
-}
-
-/* What is past the end of a file that grows is zero. */
-static bool ssh_has_zero_init(Node *n)
-{
-    return true;
 }
 
 static const char *const ssh_strong_options[] = {
@@ -309,15 +235,15 @@ const BlockDriver block_ssh = {
     .strong_options = ssh_strong_options,
     .parse_filename = ssh_parse_filename,
     .open = ssh_open,
-    .close = ssh_close,
+    .close = server_file_node_close,
     .create_opts = create_opts_ssh,
     .create = ssh_create,
-    .pread = ssh_pread,
-    .pwrite = ssh_pwrite,
+    .pread = server_file_pread,
+    .pwrite = server_file_pwrite,
     .sync = ssh_sync,
     .syncs_elsewhere = true,
-    .resize = ssh_resize,
+    .resize = server_file_resize,
     .allocated = ssh_allocated,
-    .has_zero_init = ssh_has_zero_init,
-    .plain_filename = ssh_plain_filename,
+    .has_zero_init = server_file_has_zero_init,
+    .plain_filename = server_file_plain_filename,
 };

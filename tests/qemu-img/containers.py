@@ -183,6 +183,98 @@ def zeroes_take_no_memory():
     assert WATCHED or 0 < most < 64 << 10, most
 
 
+# ---- decoded once, by several threads ---------------------------------------------------------
+
+def packed_in_pieces(data):
+    """(driver, file, what checks it) of files with many blocks, frames or streams."""
+    half = len(data) // 2
+    yield 'bzip2', bz2.compress(data[:half], 1) + bz2.compress(b'') + bz2.compress(data[half:], 1), 'bzip2'
+    parts = [data[i:i + (600 << 10)] for i in range(0, len(data), 600 << 10)]
+    yield 'xz', b''.join(lzma.compress(p, preset=0) for p in parts), 'xz'
+    if shutil.which('zstd'):
+        whole = [data[i:i + 5 * MIB] for i in range(0, len(data), 5 * MIB)]
+        yield 'zstd', b''.join(map(zstd_of_file, whole)), 'zstd'
+        yield 'zstd', zstd(data), 'zstd'
+    yield 'gzip', gzip.compress(data, 1), 'gzip'
+
+
+def bytes_read_of(name, *args):
+    """How much @args of qemu-img read of the file @name, of which it is the lowest node."""
+    text = img('-T', 'node_read', *args).stderr
+    reads_of = {}
+    for node, length in re.findall(r'node_read (\S+) off=\d+ len=(\d+)', text):
+        reads_of[node] = reads_of.get(node, 0) + int(length)
+    return reads_of[min(reads_of, key=lambda node: abs(reads_of[node] - os.path.getsize(name)))]
+
+
+@case
+def a_size_that_nothing_tells_is_learned_while_copying():
+    packed = written('x.gz', gzip.compress(DATA, 1))
+    for fmt, options in (('raw', []), ('qcow2', []), ('qcow2', ['-c', '-o', 'cluster_size=2M']), ('raw', ['-S', '0'])):
+        img('convert', '-O', fmt, *options, 'gzip:' + packed, 'out')
+        img('convert', '-f', fmt, '-O', 'raw', 'out', 'out.raw')
+        assert pathlib.Path('out.raw').read_bytes() == DATA, (fmt, options)
+        if fmt == 'qcow2':
+            img('check', 'out')
+    size = os.path.getsize(packed)
+    assert bytes_read_of(packed, 'convert', '-O', 'raw', 'gzip:' + packed, 'out') < size * 1.2
+    img('convert', '--untrusted', '-O', 'qcow2', 'unpack:' + packed, 'out')
+    written('plain', DATA)
+    img('compare', 'out', 'plain')
+    shown = img('convert', '-p', '-O', 'raw', 'gzip:' + packed, 'out').stdout
+    steps = [float(x) for x in re.findall(r'\((\d+\.\d+)/100%\)', shown)]
+    assert steps == sorted(steps) and steps[-1] == 100 and min(steps) < 60, shown
+
+
+@case
+def ends_at_any_size():
+    data = DATA[:5 * MIB]
+    for size in 0, 1, 511, MIB - 1, MIB, MIB + 1, 2 * MIB, 2 * MIB + 512, 4 * MIB - 1, 4 * MIB, 5 * MIB:
+        for content in (data[:size],) if size % MIB else (data[:size], bytes(size)):
+            name = written('x.gz', gzip.compress(content, 1))
+            whole = content.ljust(-(-size // 512) * 512, b'\0')
+            img('convert', '-O', 'raw', 'gzip:' + name, 'out')
+            assert pathlib.Path('out').read_bytes() == whole, size
+            img('convert', '-O', 'qcow2', 'gzip:' + name, 'out')
+            assert json.loads(img('info', '--output=json', 'out').stdout)['virtual-size'] == len(whole), size
+
+
+@case
+def pieces_decoded_ahead_are_put_together():
+    for driver, packed, _ in packed_in_pieces(DATA[:8 * MIB]):
+        img('convert', '-O', 'raw', f'{driver}:' + written('x', packed), 'out')
+        assert pathlib.Path('out').read_bytes() == DATA[:8 * MIB], driver
+        # Backwards and forwards, in one process.
+        reads(f'{driver}:x', DATA, [MIB * i + 99 for i in (0, 1, 2, 3, 6, 7, 2, 3, 4)])
+
+
+@case
+def damage_is_found_as_the_own_tools_find_it():
+    data = some_data(3 * MIB, 9)
+    r = random.Random(11)
+    for driver, packed, tool in packed_in_pieces(data):
+        require(shutil.which(tool), 'no ' + tool)
+        kinds = [packed[:len(packed) * 2 // 3], packed[:-5]]
+        for _ in range(4):
+            at = r.randrange(12, len(packed))
+            kinds.append(packed[:at] + bytes([packed[at] ^ 1 << r.randrange(8)]) + packed[at + 1:])
+        if driver == 'bzip2':
+            # The check of a whole stream: its last 4 bytes, but for the bits that fill it up.
+            kinds.append(packed[:-3] + bytes([packed[-3] ^ 4]) + packed[-2:])
+        for bad in kinds:
+            good = subprocess.run([tool, '-dc'], input=bad, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            done = img('convert', '-O', 'raw', f'{driver}:' + written('x', bad), 'out', code=None, timeout=120)
+            assert (done.returncode, good.returncode) in ((0, 0), (1, 1), (1, 2)), (driver, done, good.returncode)
+            if done.returncode:
+                # Either nothing was made, or what was is called incomplete.
+                assert len(done.stderr.splitlines()) == 1, done.stderr
+                assert not os.path.exists('out') or "'out' is incomplete" in done.stderr, done.stderr
+                if os.path.exists('out'):
+                    os.remove('out')
+            else:
+                assert pathlib.Path('out').read_bytes() == good.stdout, driver
+
+
 # ---- archives ---------------------------------------------------------------------------------
 
 def tar(members, **options):

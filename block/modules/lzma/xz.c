@@ -101,6 +101,19 @@ static bool xz_locate(void *state, uint64_t out, CodecPoint *p)
     return true;
 }
 
+static int xz_next(void *state, const CodecPoint *p, const uint8_t *in, size_t len,
+                   CodecPoint *next)
+{
+    lzma_index_iter it;
+
+    if (!block_locate(state, p->out, &it) ||
+        lzma_index_iter_next(&it, LZMA_INDEX_ITER_NONEMPTY_BLOCK))
+        return -ENODATA;
+    *next = (CodecPoint){ .out = it.block.uncompressed_file_offset,
+                          .in = it.block.compressed_file_offset };
+    return 1;
+}
+
 typedef struct {
     lzma_stream s;
     lzma_block block;                   /* the stream refers to it */
@@ -204,4 +217,5 @@ const Codec xz_codec = {
     .decoder_free = decoder_free,
     .decode = decode,
     .locate = xz_locate,
+    .next = xz_next,
 };

@@ -397,18 +397,23 @@ static CO int pieces_run(NfsFile *f, uint64_t off, Span buf, size_t piece, Send 
     return result;
 }
 
-static CO int file_read(NfsFile *f, uint64_t off, Span buf)
+static CO int file_read(void *file, uint64_t off, Span buf)
 {
+    NfsFile *f = file;
+
     return pieces_run(f, off, buf, f->read_max, send_read);
 }
 
-static CO int file_write(NfsFile *f, uint64_t off, Span buf)
+static CO int file_write(void *file, uint64_t off, Span buf)
 {
+    NfsFile *f = file;
+
     return pieces_run(f, off, buf, f->write_max, send_write);
 }
 
-static CO int file_sync(NfsFile *f)
+static CO int file_sync(void *file)
 {
+    NfsFile *f = file;
     Call *c = call_new(f);
     uint64_t writes = f->writes;
     int r = simple_run(f, c, send_commit);
@@ -420,8 +425,9 @@ static CO int file_sync(NfsFile *f)
     return r;
 }
 
-static CO int file_resize(NfsFile *f, uint64_t size)
+static CO int file_resize(void *file, uint64_t size)
 {
+    NfsFile *f = file;
     Call *c = call_new(f);
     int r;
 
@@ -589,8 +595,10 @@ static CO bool file_take(NfsFile *f, const NfsConfig *config, uint64_t *size, GE
     return r == 0 || file_fail(f, r, err);
 }
 
-static CO void file_close(NfsFile *f)
+static CO void file_close(void *file)
 {
+    NfsFile *f = file;
+
     if (f->fh) {
         Call *c = call_new(f);
         int taken = nfs_close_async(f->ctx, f->fh, on_opened, c);
@@ -622,10 +630,12 @@ static CO NfsFile *file_open(const NfsConfig *config, uint64_t *size, GError **e
 
 MODULE_EXPORT const NfsModule ferry_module_nfs = {
     .open = file_open,
-    .read = file_read,
-    .write = file_write,
-    .sync = file_sync,
-    .resize = file_resize,
+    .file = {
+        .read = file_read,
+        .write = file_write,
+        .sync = file_sync,
+        .resize = file_resize,
+        .close = file_close,
+    },
     .allocated = file_allocated,
-    .close = file_close,
 };

@@ -428,8 +428,10 @@ static CO int pieces_run(SshFile *f, uint64_t off, Span buf, size_t piece,
     return result;
 }
 
-static CO int file_read(SshFile *f, uint64_t off, Span buf)
+static CO int file_read(void *file, uint64_t off, Span buf)
 {
+    SshFile *f = file;
+
     return pieces_run(f, off, buf, f->read_max, read_send, read_rest);
 }
 
@@ -450,13 +452,16 @@ static CO int write_rest(SshFile *f, Call *c, uint64_t off)
     return call_wait(f, c);
 }
 
-static CO int file_write(SshFile *f, uint64_t off, Span buf)
+static CO int file_write(void *file, uint64_t off, Span buf)
 {
+    SshFile *f = file;
+
     return pieces_run(f, off, buf, f->write_max, write_send, write_rest);
 }
 
-static CO int file_sync(SshFile *f)
+static CO int file_sync(void *file)
 {
+    SshFile *f = file;
     Call c = { 0 };
     size_t start;
 
@@ -469,8 +474,9 @@ static CO int file_sync(SshFile *f)
     return call_run(f, &c);
 }
 
-static CO int file_resize(SshFile *f, uint64_t size)
+static CO int file_resize(void *file, uint64_t size)
 {
+    SshFile *f = file;
     Call c = { 0 };
     size_t start;
 
@@ -547,8 +553,10 @@ static CO int sftp_size(SshFile *f, uint64_t *size)
     return c.mode && !S_ISREG(c.mode) && !S_ISBLK(c.mode) ? -EINVAL : c.has_size ? 0 : -EIO;
 }
 
-static CO void file_close(SshFile *f)
+static CO void file_close(void *file)
 {
+    SshFile *f = file;
+
     poll_set_free(f->set);
     session_end(f);
     g_hash_table_destroy(f->calls);
@@ -595,9 +603,11 @@ static CO SshFile *file_open(const SshConfig *config, uint64_t *size, GError **e
 
 MODULE_EXPORT const SshModule ferry_module_ssh = {
     .open = file_open,
-    .read = file_read,
-    .write = file_write,
-    .sync = file_sync,
-    .resize = file_resize,
-    .close = file_close,
+    .file = {
+        .read = file_read,
+        .write = file_write,
+        .sync = file_sync,
+        .resize = file_resize,
+        .close = file_close,
+    },
 };
