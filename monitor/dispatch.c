@@ -7,9 +7,9 @@
 #include <string.h>
 
 /*
- * In-band commands of all sessions run one after the other, and so does what session_in_turn runs, lines of HMP
- * and jobs that take long. Commands that look at no node do not wait for the latter: so a client can
- * end the program, which lets them end early.
+ * In-band commands of all sessions run one after the other, and so does what session_in_turn runs:
+ * lines of HMP, and jobs that take long. Commands that look at no node do not wait for these: so
+ * a client can end the program, which lets them end early.
  */
 static CoMutex in_band;
 static bool is_others_turn;  /* somebody is in session_in_turn */
