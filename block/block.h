@@ -238,6 +238,11 @@ typedef struct {
 
 /* From now on @h tells @owner; with @ops NULL nobody. */
 void handle_listen(Handle *h, const HandleOps *ops, void *owner);
+/*
+ * From now on nobody can make the node of @h smaller than @size bytes; 0: everybody can. @who says whose
+ * wish that is to those who try, and stays the caller's until @h is closed. Main loop only.
+ */
+void handle_keep_size(Handle *h, uint64_t size, const char *who);
 
 /* The owner of @h uses its nodes other than by requests, so they stay on the main loop. */
 void handle_look_at_nodes(Handle *h);

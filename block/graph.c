@@ -7,6 +7,7 @@
  */
 #include "block/internal.h"
 #include "util/trace.h"
+#include <inttypes.h>
 #include <string.h>
 
 enum { SECTOR = 512 };
@@ -464,6 +465,23 @@ static bool shows_size_of(const Node *n, const Edge *e)
 {
     return n && n->is_open && n->drv->kind == BLK_FILTER && !n->drv->resize &&
            e->role == ROLE_FILTERED;
+}
+
+bool node_may_shrink(const Node *n, uint64_t size, GError **err)
+{
+    for (guint i = 0; i < n->parents->len; i++) {
+        const Edge *e = n->parents->pdata[i];
+        uint64_t least = e->handle ? e->handle->least_size : 0;
+
+        if (size < least)
+            return err_set(err, EBUSY, "Node '%s' cannot become smaller than %" PRIu64 " bytes: "
+                           "clients of %s were told that size", n->name, least,
+                           e->handle->keeper);
+        /* A format keeps the size of its file to itself: what it shows is another one. */
+        if (e->parent && e->shares & ACCESS_RESIZE && !node_may_shrink(e->parent, size, err))
+            return false;
+    }
+    return true;
 }
 
 bool node_size_changed(Node *n, GError **err)

@@ -403,6 +403,12 @@ void handle_listen(Handle *h, const HandleOps *ops, void *owner)
     h->told_size = ops ? handle_size(h) : 0;
 }
 
+void handle_keep_size(Handle *h, uint64_t size, const char *who)
+{
+    h->keeper = who;
+    h->least_size = size;
+}
+
 void handle_tell_size(Handle *h)
 {
     if (!h->ops || h->told_size == handle_size(h))

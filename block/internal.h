@@ -90,6 +90,8 @@ struct Handle {
     Edge *root;
     _Atomic(Loop *) home;   /* of its node; read on any loop, changed on the one that it names */
     _Atomic uint64_t size;  /* of its node, bytes; read on any loop */
+    _Atomic uint64_t least_size; /* bytes: nobody may make its node smaller; read on any loop */
+    _Atomic(const char *) keeper; /* whose wish that is; stored before .least_size */
     bool fixed_home;        /* its node is not to be given another iothread */
     bool looks_at_nodes;    /* its owner does, other than by requests: they stay on the main loop */
     GPtrArray *companions;  /* of Handle: those of its job, whose nodes live on one loop; NULL: none */
@@ -136,6 +138,8 @@ void node_refresh_limits(Node *n);
  * above that show just its size are resized, too. False: bitmaps could not follow.
  */
 bool node_size_changed(Node *n, GError **err);
+/* False with @err: a user of @n, or of nodes above that follow its size, needs more than @size bytes. */
+bool node_may_shrink(const Node *n, uint64_t size, GError **err);
 /*
  * Tells the owners of handles on @n its size, if it has changed. On the home loop of @n; if that is
  * not the main loop they are told later, there. In home.c.

@@ -675,6 +675,8 @@ CO bool node_resize(Node *n, uint64_t size, bool exact, Prealloc prealloc, ReqFl
     if (size > NODE_SIZE_MAX)
         return err_set(err, EFBIG, "Size %" PRIu64 " of '%s' is too large", size,
                        node_filename(n));
+    if (size < old && !node_may_shrink(n, size, err))
+        return false;
     /* No write may be under way in what is cut off or added. */
     range_take(&n->ranges, &hold, MIN(old, size), UINT64_MAX - MIN(old, size));
     if (!n->drv->resize) {

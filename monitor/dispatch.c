@@ -6,8 +6,14 @@
 #include "util/trace.h"
 #include <string.h>
 
-/* In-band commands of all sessions run one after the other. */
+/*
+ * In-band commands of all sessions run one after the other, and so does what session_in_turn runs:
+ * lines of HMP, and jobs that take long. Commands that look at no node do not wait for these: so
+ * a client can end the program, which lets them end early.
+ */
 static CoMutex in_band;
+static bool is_others_turn;  /* somebody is in session_in_turn */
+static bool is_beside;       /* the command that is just begun has no turn */
 static QmpSession *current;
 
 enum { LOOK_NS = 1000 * 1000 };
@@ -191,12 +197,17 @@ CO void monitor_stop_commands(int64_t deadline_ns)
 /* Jobs that wait for their turn have to see that there is none any more: the program's end waits for them. */
 CO void monitor_await_release(void)
 {
+    bool has_turn = !is_beside;
+
     running--;
     is_stopping = true;
-    co_mutex_unlock(&in_band);
+    is_beside = false;
+    if (has_turn)
+        co_mutex_unlock(&in_band);
     while (!is_released)
         co_queue_wait(&released);
-    co_mutex_lock(&in_band);
+    if (has_turn)
+        co_mutex_lock(&in_band);
     running++;
 }
 
@@ -228,8 +239,20 @@ static bool call_needs_nodes(const Call *call)
     return c && !(c->flags & QMP_WITHOUT_NODES);
 }
 
+static CO json_t *dispatch_beside(QmpSession *s, json_t *value, const Call *call, GError **err)
+{
+    json_t *answer;
+
+    if (is_stopping)
+        return NULL;
+    is_beside = true;
+    answer = dispatch(s, value, call, err);
+    is_beside = false;
+    return answer;
+}
+
 /* The same in its turn. */
-static CO json_t *dispatch_in_band(QmpSession *s, json_t *value, const Call *call, GError **err)
+static CO json_t *dispatch_in_turn(QmpSession *s, json_t *value, const Call *call, GError **err)
 {
     CO_LOCKED(&in_band);
     bool has_turn = turn_begin && call_needs_nodes(call);
@@ -247,6 +270,12 @@ static CO json_t *dispatch_in_band(QmpSession *s, json_t *value, const Call *cal
     return answer;
 }
 
+static CO json_t *dispatch_in_band(QmpSession *s, json_t *value, const Call *call, GError **err)
+{
+    return is_others_turn && !call_needs_nodes(call) ? dispatch_beside(s, value, call, err)
+                                                     : dispatch_in_turn(s, value, call, err);
+}
+
 CO bool session_in_turn(CO void (*fn)(void *opaque), void *opaque)
 {
     CO_LOCKED(&in_band);
@@ -258,8 +287,10 @@ CO bool session_in_turn(CO void (*fn)(void *opaque), void *opaque)
     if (turn_begin)
         turn_begin();
     runs = !is_stopping;
+    is_others_turn = true;
     if (runs)
         fn(opaque);
+    is_others_turn = false;
     if (turn_end)
         turn_end();
     running--;

@@ -18,6 +18,7 @@ static void export_free(NbdExport *e)
     g_ptr_array_unref(e->bitmaps);
     g_ptr_array_unref(e->holders);
     nbd_loop_unref(e->at);
+    g_free(e->who);
     g_free(e->name);
     g_free(e->description);
     g_free(e);
@@ -78,6 +79,34 @@ NbdExport *nbd_export_lookup(NbdServer *s, const char *name, size_t len)
 NbdExport *nbd_export_find(NbdServer *s, const char *name)
 {
     return nbd_export_lookup(s, name, strlen(name));
+}
+
+/* ---- its size -------------------------------------------------------------------------------- */
+
+/* The image may grow, and later clients see that, but nobody takes away what a client was told of. */
+static void export_keep_size(NbdExport *e)
+{
+    uint64_t least = 0;
+
+    for (const NbdClient *c = e->server->clients; c; c = c->next)
+        if (c->told == e)
+            least = MAX(least, c->size);
+    handle_keep_size(e->handle, least, e->who);
+}
+
+void nbd_client_tell_size(NbdClient *c, NbdExport *e)
+{
+    c->told = e;
+    c->size = handle_size(e->handle);
+    export_keep_size(e);
+}
+
+void nbd_client_forget_size(NbdClient *c)
+{
+    NbdExport *e = g_steal_pointer(&c->told);
+
+    if (e)
+        export_keep_size(e);
 }
 
 /* ---- where its clients are served ------------------------------------------------------------ */
@@ -187,7 +216,7 @@ CO NbdExport *nbd_export_add(NbdServer *s, const NbdExportConfig *config, Handle
         .name = g_strdup(config->name),
         .description = g_strdup(config->description),
         .handle = h,
-        .size = handle_size(h),
+        .who = g_strdup_printf("NBD export '%s'", config->name),
         .at = nbd_loop_ref(s->own),
         .read_only = config->read_only || !handle_is_writable(h),
         .depth = config->allocation_depth,

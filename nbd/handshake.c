@@ -146,9 +146,10 @@ static CO Outcome option_export_name(NbdClient *c, NbdData d)
     /* The protocol has no way to refuse here but to leave. */
     if (!e)
         return LEAVE;
-    answer.size = be64_of(e->size);
-    answer.flags = be16_of(nbd_export_flags(e, c->style));
     agree(c, e);
+    nbd_client_tell_size(c, e);
+    answer.size = be64_of(c->size);
+    answer.flags = be16_of(nbd_export_flags(e, c->style));
     return channel_writev_all(c->channel, iov, c->no_zeroes ? 1 : 2) < 0 ? LEAVE : AGREED;
 }
 
@@ -171,7 +172,7 @@ static CO int send_infos(NbdClient *c, uint32_t option, const NbdExport *e, Want
 {
     NbdInfoExport info = {
         .info = be16_of(NBD_INFO_EXPORT),
-        .size = be64_of(e->size),
+        .size = be64_of(c->size),
         .flags = be16_of(nbd_export_flags(e, c->style)),
     };
     /* Any length at any offset is served: clients that do not ask need not be kept away. */
@@ -231,6 +232,7 @@ static CO Outcome option_info(NbdClient *c, uint32_t option, NbdData d)
     }
     /* Replies may take long to leave, and the export may go meanwhile. */
     nbd_export_ref(e);
+    nbd_client_tell_size(c, e);
     r = send_infos(c, option, e, w);
     if (r == 0 && !e->removed)
         r = nbd_option_reply(c, option, NBD_REP_ACK, NULL, 0);
@@ -238,6 +240,8 @@ static CO Outcome option_info(NbdClient *c, uint32_t option, NbdData d)
         r = -ESHUTDOWN;
     if (r == 0 && option == NBD_OPT_GO)
         agree(c, e);
+    else
+        nbd_client_forget_size(c);
     nbd_export_unref(e);
     return r < 0 ? LEAVE : option == NBD_OPT_GO ? AGREED : NEXT;
 }

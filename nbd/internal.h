@@ -10,9 +10,9 @@
  *     read.c       reads that leave out holes     export.c   what is offered
  *     buffer.c     memory for data            ledger.c   how much of it clients hold
  *
- * A client is greeted on the server's loop and served on the one where the nodes of its export live. It
- * goes there, and on to another when the nodes have done so, by way of the server's loop, between two
- * requests of its own: when all that it asked for is answered.
+ * A client is greeted on the server's loop and served on the one where the nodes of its export live.
+ * It goes there, and on to another when the nodes have done so, by way of the server's loop,
+ * between two requests of its own: when all that it asked for is answered.
  *
  * A client has one coroutine that receives and one for each request under way. Whichever of these
  * finds nobody sending becomes the sender of all answers that are ready.
@@ -81,7 +81,7 @@ struct NbdExport {
     NbdServer *server;
     char *name, *description;
     Handle *handle;
-    uint64_t size;          /* bytes */
+    char *who;              /* "NBD export 'NAME'" */
     bool read_only;
     bool depth;
     _Atomic bool removed;   /* no longer the server's; requests fail */
@@ -99,6 +99,8 @@ struct NbdClient {
     NbdServer *server;
     NbdClient *prev, *next; /* in the server's list */
     NbdLoop *at;            /* a reference; another one only while nothing of it runs */
+    NbdExport *told;        /* whose size it was told, below which that does not go; NULL: none */
+    uint64_t size;          /* bytes of that; constant while it is served */
     unsigned orders;        /* nbd_client_order() that are under way */
     CoQueue obeyed;         /* who waits for that to be 0 */
 
@@ -204,8 +206,8 @@ NbdLoop *nbd_loop_of(NbdServer *s, IoThread *thread);
 NbdLoop *nbd_loop_ref(NbdLoop *l);
 void nbd_loop_unref(NbdLoop *l);
 /*
- * Calls @fn, which does not suspend, on the loop where @c is served: at once on that loop, and from the
- * server's some time later, but before @c leaves it or ends.
+ * Calls @fn, which does not suspend, on the loop where @c is served: at once on that loop, and
+ * from the server's some time later, but before @c leaves it or ends.
  */
 void nbd_client_order(NbdClient *c, void (*fn)(NbdClient *c));
 
@@ -213,6 +215,9 @@ void nbd_client_order(NbdClient *c, void (*fn)(NbdClient *c));
 
 NbdExport *nbd_export_ref(NbdExport *e);
 void nbd_export_unref(NbdExport *e);
+/* @c is about to be told the size of @e, which is c->size and what it keeps, until it forgets it. */
+void nbd_client_tell_size(NbdClient *c, NbdExport *e);
+void nbd_client_forget_size(NbdClient *c);
 /* Transmission flags for a client of that style. */
 uint16_t nbd_export_flags(const NbdExport *e, NbdReplyStyle style);
 uint32_t nbd_export_preferred_block(const NbdExport *e);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The loops on which clients are served: the server's own, and those of iothreads on which exported
- * nodes live. A thread stays until the last client has left its loop, even if its object is deleted.
+ * The loops on which clients are served: the server's own, and those of iothreads on which
+ * exported nodes live. A thread stays until the last client has left its loop, even if its object is deleted.
  */
 #include "nbd/internal.h"
 

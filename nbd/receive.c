@@ -60,8 +60,10 @@ static bool is_busy(const NbdClient *c)
     return c->in_flight || c->sending;
 }
 
-/* Waits until there is something to receive; -ETIMEDOUT if the client was idle for too long, -EINTR if
- * it is to move. */
+/*
+ * Waits until there is something to receive; -ETIMEDOUT if the client was idle for too long, -EINTR
+ * if it is to move.
+ */
 static CO int wait_for_request(NbdClient *c)
 {
     int64_t limit = c->server->config.idle_ns;

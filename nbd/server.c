@@ -2,9 +2,9 @@
 /*
  * A server: who listens, the life of its clients, its end.
  *
- * The handshake of a client runs in a coroutine that ends with it. Serving starts in a new one, maybe on
- * another loop: the stack of the first has been in many places, while that of a client which only
- * waits shall cost no more than a page.
+ * The handshake of a client runs in a coroutine that ends with it. Serving starts in a new one, maybe
+ * on another loop: the stack of the first has been in many places, while that of a client which
+ * only waits shall cost no more than a page.
  */
 #include "nbd/internal.h"
 #include "io/net.h"
@@ -107,6 +107,7 @@ static void client_end(NbdClient *c)
     client_unlink(c);
     channel_free(c->channel);
     nbd_contexts_forget(c);
+    nbd_client_forget_size(c);
     nbd_export_unref(c->export);
     nbd_loop_unref(c->at);
     g_free(c->peer);

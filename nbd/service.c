@@ -150,6 +150,7 @@ static CO void service_remove(Export *e, bool hard)
 
 const ExportDriver export_nbd = {
     .type = "nbd",
+    .follows_size = true,
     .may_add = service_may_add,
     .add = service_add,
     .is_used = service_is_used,

@@ -88,7 +88,7 @@ static bool changes_data(uint16_t type)
 
 static void check_range(NbdTask *t)
 {
-    uint64_t size = t->client->export->size;
+    uint64_t size = t->client->size;
 
     if (t->offset <= size && t->length <= size - t->offset)
         return;

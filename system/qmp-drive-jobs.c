@@ -102,6 +102,7 @@ CO bool qmp_drive_mirror(const QmpDriveMirrorArgs *args, GError **err)
         .memory = args->buf_size,
         .on_read = args->on_source_error,
         .on_write = args->on_target_error,
+        .resume = args->x_resume,
     };
     Target target = {
         .source = how.source,
@@ -119,6 +120,9 @@ CO bool qmp_drive_mirror(const QmpDriveMirrorArgs *args, GError **err)
     if (args->replaces && !args->node_name)
         return err_set(err, EINVAL, "a node-name must be provided when replacing a named node of "
                        "the graph");
+    if (args->x_resume && !target.is_there)
+        return err_set(err, EINVAL, "With 'x-resume' the target must be there, with mode "
+                       "'existing': a new one would lack what the bitmap leaves out");
     if (args->sync == MIRROR_SYNC_MODE_NONE && !target.is_there)
         return err_set(err, ENOTSUP, "With sync mode 'none' the target must be there, with mode "
                        "'existing': a new one would lie on the image that it replaces");

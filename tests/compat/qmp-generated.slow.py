@@ -98,7 +98,7 @@ def life(options):
 
 def export(options):
     return [add(options), START, EXPORT, EXPORT, 'query-block-exports', WORK, STATS, 'blockdev-del {"node-name":"n"}',
-            '~block_resize {"node-name":"n","size":1048576}', '>block-export-del {"id":"e"}',
+            '>block-export-del {"id":"e"}',     # while it is there ours can be resized: storage-daemon/nbd-resize
             'blockdev-del {"node-name":"n"}', 'query-block-exports', 'nbd-server-stop']
 
 

@@ -23,7 +23,7 @@ ADDED = {
     # Of vpc and vhdx, whose differencing images the reference does not read.
     'BlockdevOptionsVpc.backing', 'BlockdevOptionsGenericCOWFormat.backing',
     'BlkdebugInjectErrorOptions.delay-ns', 'ImageInfo.limits', 'ImageInfo.children',
-    'QmpBlockdevMirrorArgs.x-resume',
+    'QmpBlockdevMirrorArgs.x-resume', 'QmpDriveMirrorArgs.x-resume',
     'JobType.x-compact', 'JobInfo.x-rate', 'JobInfo.x-seconds-left', 'QmpQueryJobsArgs.x-forecast',
     'MigrationInfo.x-forecast', 'MigrationInfo.x-downtime', 'MigrationInfo.x-holds',
     'BalloonInfo.x-holds', 'BalloonInfo.x-pending-target', 'BalloonInfo.x-kept',

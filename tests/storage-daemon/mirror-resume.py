@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / 'lib'))
 from cases import BUILD, CASES, REFERENCE, case, img, io, main, run
 from guest import Guest
-from qmp import PATIENCE
+from stored import await_nothing_left
 
 spec = importlib.util.spec_from_file_location('jobs', HERE / 'jobs.py')
 jobs = importlib.util.module_from_spec(spec)
@@ -47,22 +47,6 @@ def copied(d):
     return next(e for e in d.events if e['event'] == 'BLOCK_JOB_READY')['data']['offset']
 
 
-def await_stored():
-    """Until the image says that nothing is left to be copied."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        shutil.copy('t.qcow2', 'now.qcow2')
-        with jobs.Daemon() as d:
-            d.try_('blockdev-add', **{'driver': 'qcow2', 'node-name': 'n', 'read-only': True,
-                                      'file': {'driver': 'file', 'filename': 'now.qcow2'}})
-            counts = [b['count'] for n in d.do('query-named-block-nodes') for b in n.get('dirty-bitmaps', [])
-                      if not b.get('inconsistent')]
-        if counts == [0]:
-            return
-        time.sleep(.2)
-    raise AssertionError(f'still to be copied: {counts}')
-
-
 def is_same():
     return img('compare', '-f', 'qcow2', '-F', 'qcow2', 't.qcow2', 'x.qcow2', code=None).returncode == 0
 
@@ -74,7 +58,7 @@ def a_mirror_of_a_killed_daemon_goes_on_where_it_was():
     with daemon() as d:
         d.do('blockdev-mirror', **MIRROR)
         assert copied(d) == 64 << 20
-        await_stored()
+        await_nothing_left('t.qcow2')
         d.process.kill()
     assert bitmaps() == {'r': ['auto']}, bitmaps()
     io('t.qcow2', 'write -q -P 2 5M 1M')
@@ -92,7 +76,7 @@ def the_reference_trusts_the_bitmap_and_goes_on_recording():
     with daemon() as d:
         d.do('blockdev-mirror', **MIRROR)
         copied(d)
-        await_stored()
+        await_nothing_left('t.qcow2')
         assert bitmaps(program=REFERENCE) == {'r': ['auto']}
         d.process.kill()
     run(REFERENCE / 'qemu-io', '-f', 'qcow2', 't.qcow2', '-c', 'write -q -P 3 40M 2M')
@@ -158,7 +142,7 @@ def a_broken_connection_costs_no_second_copy():
                          *jobs.EXPORT) as d:
             d.do('blockdev-mirror', **MIRROR)
             copied(d)
-            await_stored()
+            await_nothing_left('t.qcow2')
             p.kill()
             p.wait()
             guest = Guest('nbd', 't', blocks=256).start()

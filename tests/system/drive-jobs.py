@@ -14,6 +14,7 @@ from cases import case, img, io, main, require, run
 from emulator import Emulator
 from guests import EMULATOR, REFERENCE_EMULATOR
 from qmp import PATIENCE, masked, request
+from stored import await_nothing_left
 
 DISK = ('-drive', 'if=none,id=d,file=d.qcow2,format=qcow2', '-device', 'virtio-blk-device,drive=d')
 ENDS = 'BLOCK_JOB_COMPLETED', 'BLOCK_JOB_CANCELLED'
@@ -171,6 +172,34 @@ def the_target_is_closed_when_the_job_has_ended():
     finally:
         e.process.kill()
         e.process.communicate()
+
+
+def await_event(e, name):
+    """The data of event @name, which may have come with an answer."""
+    return next((v['data'] for v in e.events if v['event'] == name), None) or e.until(name)
+
+
+@case
+def a_mirror_of_a_killed_emulator_goes_on_where_it_was():
+    img('create', '-q', '-f', 'qcow2', 'd.qcow2', '16M')
+    io('d.qcow2', 'write -q -P 5 0 16M')
+    img('create', '-q', '-f', 'qcow2', 'x', '16M')
+    how = {'device': 'd', 'job_id': 'j', 'sync': 'full', 'target': 'x', 'format': 'qcow2', 'x_resume': 'r'}
+    copied = []
+    for attempt in 'killed', 'completed':
+        with Worker(EMULATOR) as e:
+            assert 'existing' in e.answer('drive-mirror', **how)['desc']
+            assert e.answer('drive-mirror', mode='existing', **how) == {}
+            copied.append(await_event(e, 'BLOCK_JOB_READY')['offset'])
+            if attempt == 'killed':
+                await_nothing_left('d.qcow2')
+            else:
+                assert e.answer('block-job-complete', device='j') == {}
+                await_event(e, 'BLOCK_JOB_COMPLETED')
+                e.answer('quit')
+                assert e.process.wait(PATIENCE) == 0
+    assert copied[0] == 16 << 20 and copied[1] < 4 << 20, copied
+    img('compare', '-q', 'd.qcow2', 'x')
 
 
 if __name__ == '__main__':
