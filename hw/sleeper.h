@@ -21,13 +21,19 @@ static inline CO void sleeper_wait(Sleeper *s)
     machine_lock();
 }
 
+/* Nobody else wakes it, so it is there until then. */
+static inline void sleeper_wake_now(void *co)
+{
+    co_wake_from_thread(co);
+}
+
 static inline void sleeper_wake(Sleeper *s)
 {
     Co *co = s->co;
 
     s->co = NULL;
     if (co)
-        co_wake_from_thread(co);
+        machine_wake_later(sleeper_wake_now, co);
 }
 
 #endif

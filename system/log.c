@@ -6,6 +6,7 @@
 #include "target/x86/log.h"
 #include "util/err.h"
 #include "util/suggest.h"
+#include "util/trace.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,7 +17,7 @@ enum {
     ERRORS_LOG = 1 << 12, MISSING_LOG = 1 << 13,
 
     X86_ITEMS = X86_LOG_IN_ASM | X86_LOG_BLOCKS | X86_LOG_NOCHAIN | X86_LOG_INT | X86_LOG_PAGING |
-                X86_LOG_FAR,
+                X86_LOG_FAR | X86_LOG_OUT_ASM,
     /* Only processors that are emulated tell of these. */
     EMULATED_ITEMS = X86_ITEMS | FPU_LOG | MISSING_LOG,
 };
@@ -26,6 +27,7 @@ static const struct {
     unsigned items; /* those of target/x86/log.h, and ours */
     const char *doc;
 } items[] = {
+    { "out_asm", X86_LOG_OUT_ASM, "the host's instructions that blocks are translated to" },
     { "in_asm", X86_LOG_IN_ASM, "guest instructions, when they are translated" },
     { "int", X86_LOG_INT, "interrupts and exceptions" },
     { "exec", EXEC_LOG | X86_LOG_BLOCKS, "each block that the translator's loop goes to" },
@@ -40,7 +42,7 @@ static const struct {
 };
 
 static const char *const absent[] = {
-    "out_asm", "op", "op_opt", "op_ind", "page", "plugin", "strace", "tid", NULL,
+    "op", "op_opt", "op_ind", "page", "plugin", "strace", "tid", NULL,
 };
 
 typedef struct {
@@ -75,17 +77,14 @@ static bool is_wanted(uint64_t linear)
     return !r;
 }
 
-static void translated(const X86Cpu *cpu, const uint8_t *code, size_t len)
+/* Lines for what is decoded of @len bytes, which run at @at. How many those are. */
+static size_t put_code(GString *out, uint64_t at, const uint8_t *code, size_t len, X86DecodeMode mode)
 {
-    g_autoptr(GString) out = g_string_new("----------------\nIN: \n");
-    uint64_t at = x86_code_address(cpu);
     char text[160];
     X86Insn in;
+    size_t i;
 
-    if (!is_wanted(at))
-        return;
-    for (size_t i = 0; i < len && x86_decode(&in, code + i, len - i, cpu->mode) == X86_DECODED;
-         i += in.length) {
+    for (i = 0; i < len && x86_decode(&in, code + i, len - i, mode) == X86_DECODED; i += in.length) {
         g_string_append_printf(out, "0x%08" PRIx64 ": ", at + i);
         for (unsigned b = 0; b < MAX(in.length, 8); b++)
             if (b < in.length)
@@ -94,6 +93,38 @@ static void translated(const X86Cpu *cpu, const uint8_t *code, size_t len)
                 g_string_append(out, "   ");
         g_string_append_printf(out, "  %s\n",
                                x86_disassemble(&in, at + i, text, sizeof(text)));
+    }
+    return i;
+}
+
+static void translated(const X86Cpu *cpu, const uint8_t *code, size_t len)
+{
+    g_autoptr(GString) out = g_string_new("----------------\nIN: \n");
+    uint64_t at = x86_code_address(cpu);
+
+    if (!is_wanted(at))
+        return;
+    put_code(out, at, code, len, cpu->mode);
+    g_string_append_c(out, '\n');
+    put(out);
+}
+
+/* What our decoder does not know, if there should be any, is shown byte by byte. */
+static void generated(const X86Cpu *cpu, const uint8_t *code, size_t len)
+{
+    const X86DecodeMode host = { 64, ~(X86Features)0 };
+    g_autoptr(GString) out = g_string_new(NULL);
+    uint64_t at = x86_code_address(cpu);
+
+    if (!is_wanted(at))
+        return;
+    g_string_append_printf(out, "OUT: [size=%zu]\n  -- guest addr 0x%016" PRIx64 "\n", len, at);
+    for (size_t i = 0; i < len;) {
+        i += put_code(out, (uintptr_t)code + i, code + i, len - i, host);
+        if (i < len) {
+            g_string_append_printf(out, "0x%08" PRIx64 ":  %02x\n", (uintptr_t)code + i, code[i]);
+            i++;
+        }
     }
     g_string_append_c(out, '\n');
     put(out);
@@ -157,7 +188,7 @@ static void far_transfer(const X86Cpu *cpu, const char *name)
     put(out);
 }
 
-static const X86LogHook hook = { translated, block, delivered, paging, far_transfer };
+static const X86LogHook hook = { translated, generated, block, delivered, paging, far_transfer };
 
 static void complaint(const char *line)
 {
@@ -185,6 +216,7 @@ void log_describe_items(GString *out)
     g_string_append(out, "Log items (comma separated):\n");
     for (size_t i = 0; i < G_N_ELEMENTS(items); i++)
         g_string_append_printf(out, "%-15s %s\n", items[i].name, items[i].doc);
+    g_string_append_printf(out, "%-15s %s\n", "trace:PATTERN", "trace points, as -trace");
 }
 
 void log_print_items(void)
@@ -197,6 +229,8 @@ void log_print_items(void)
 
 static bool find_item(const char *name, unsigned *found, GError **err)
 {
+    if (g_str_has_prefix(name, "trace:"))
+        return trace_configure(name + strlen("trace:"), err);
     for (size_t i = 0; i < G_N_ELEMENTS(items); i++)
         if (!strcmp(items[i].name, name) || !strcmp(name, "all"))
             *found |= items[i].items;

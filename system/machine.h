@@ -33,6 +33,7 @@ typedef struct {
     const struct Accel *accel;
     bool interpret;         /* -accel tcg,backend=interp */
     bool one_thread;        /* -accel tcg,thread=single: processors run in turn */
+    uint32_t dirty_ring_size; /* -accel kvm,dirty-ring-size: entries, a power of two; 0: none */
     IcountConfig icount;
     bool pic, pit, rtc, isa_serial;
     RtcSource rtc_source;

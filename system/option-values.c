@@ -149,11 +149,23 @@ bool option_enable_kvm(Options *o)
     return true;
 }
 
-static bool kvm_property(const char *key, const char *v, GError **err)
+static bool dirty_ring_size(Options *o, const char *v, GError **err)
+{
+    uint64_t n;
+
+    if (size_parse(v, 1, &n, NULL) < 0 || n > UINT32_MAX || (n && !is_power_of_2(n)))
+        return err_set(err, EINVAL, "Parameter 'dirty-ring-size' expects a power of two, not '%s'", v);
+    o->machine.dirty_ring_size = n;
+    return true;
+}
+
+static bool kvm_property(Options *o, const char *key, const char *v, GError **err)
 {
     if (!strcmp(key, "kernel-irqchip"))
         return kernel_irqchip(v, err);
-    if (!strcmp(key, "dirty-ring-size") || !strcmp(key, "kvm-shadow-mem"))
+    if (!strcmp(key, "dirty-ring-size"))
+        return dirty_ring_size(o, v, err);
+    if (!strcmp(key, "kvm-shadow-mem"))
         return err_set(err, ENOTSUP, "The property '%s' is not there", key);
     return err_set(err, EINVAL, "Property 'kvm-accel.%s' not found", key);
 }
@@ -181,7 +193,8 @@ static bool accel_property(Options *o, const char *names, const char *key, const
         return accel_names(o, v, err);
     if (!strcmp(names, accel_qtest.name))
         return err_set(err, EINVAL, "Property 'qtest-accel.%s' not found", key);
-    return strcmp(names, accel_kvm.name) ? tcg_property(o, key, v, err) : kvm_property(key, v, err);
+    return strcmp(names, accel_kvm.name) ? tcg_property(o, key, v, err)
+                                         : kvm_property(o, key, v, err);
 }
 
 bool option_accel(Options *o, const char *text, GError **err)

@@ -348,7 +348,7 @@ static const LineOption options[] = {
       "isa-serial, auto-kernel-cmdline, accel=tcg|kvm|qtest,\n"
       "memory-backend=ID (an object that is its memory),\n"
       "kernel-irqchip=split", apply_machine },
-    { "accel", "tcg[,backend=interp]|kvm[,kernel-irqchip=split]|qtest",
+    { "accel", "tcg[,backend=interp]|kvm[,kernel-irqchip=split][,dirty-ring-size=N]|qtest",
       "translate guest code, interpret it, or run it on\n"
       "the host's processors, or run none of it, for tests;\n"
       "given twice: the first one that is available is used", apply_accel },

@@ -25,7 +25,7 @@ struct Vcpu {
     /* With the lock held. */
     bool is_inside;         /* the accelerator has the registers */
     bool is_unread;         /* it has them although the processor stands still: they could not be read */
-    bool kicked;            /* there may be something to do; set atomically, too */
+    bool kicked;            /* there may be something to do */
     bool is_brisk;          /* its last waits for an interrupt were brief */
     bool is_stopped;
     bool is_idle;           /* in turn: it waits for an interrupt, unless it is kicked */
@@ -95,7 +95,7 @@ static const Accel *accel(const Vcpu *v)
 
 static void kick(Vcpu *v)
 {
-    __atomic_store_n(&v->kicked, true, __ATOMIC_RELAXED);
+    v->kicked = true;
     machine_cond_wake(v->wake);
     if (accel(v)->kick)
         accel(v)->kick(v);
@@ -253,16 +253,20 @@ static void allot(Vcpu *v)
         v->cpu.left = many && is_in_turn(v->machine) ? TURN : X86_NO_BUDGET;
 }
 
-/* If the last wait for an interrupt was shorter, poll for so long before sleeping: cheaper. */
-#define BRIEF_NS 40000
+/*
+ * If the last wait for an interrupt was shorter, poll for so long before sleeping: cheaper. Longer costs
+ * more than it saves where other threads want the host's processors, the device's among them.
+ */
+#define BRIEF_NS 5000
 
 /* False: nothing has come. */
 static bool look_out(const Vcpu *v)
 {
     int64_t end = clock_now_ns() + BRIEF_NS;
+    unsigned wakes = machine_cond_wakes(v->wake);
 
     machine_unlock();
-    while (!__atomic_load_n(&v->kicked, __ATOMIC_RELAXED) && clock_now_ns() < end)
+    while (machine_cond_wakes(v->wake) == wakes && clock_now_ns() < end)
         ;
     machine_lock();
     return v->kicked;
@@ -273,7 +277,7 @@ static void idle(Vcpu *v)
 {
     int64_t start = clock_now_ns();
 
-    if (v->is_brisk)
+    if (v->is_brisk && !v->kicked)
         v->is_brisk = look_out(v);
     while (!v->kicked && vcpus.may_run && !vcpus.ending)
         machine_cond_wait(v->wake, INT64_MAX);

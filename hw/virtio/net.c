@@ -266,10 +266,15 @@ static CO bool send_next(VirtioNet *s)
     return sent;
 }
 
+/*
+ * Processors are woken at the end: one that hears of a packet before all is done finds the lock taken, and
+ * sleeps again before it hears of the rest.
+ */
 static CO void send_all(VirtioNet *s)
 {
     Ring *r = &s->virtio.ring[TRANSMIT];
 
+    machine_wakes_hold();
     do {
         unsigned sent = 0;
 
@@ -277,14 +282,17 @@ static CO void send_all(VirtioNet *s)
         while (!s->ending && send_next(s))
             if (++sent % BATCH == 0) {
                 virtio_notify(&s->virtio, TRANSMIT);
+                machine_wakes_release();
                 machine_unlock();
                 co_yield();
                 machine_lock();
+                machine_wakes_hold();
             }
         if (sent % BATCH)
             virtio_notify(&s->virtio, TRANSMIT);
     } while (!s->is_full && !s->ending && ring_want_kicks(r, &s->virtio.memory, true) &&
              virtio_is_running(&s->virtio));
+    machine_wakes_release();
 }
 
 static unsigned netdev_offloads(const VirtioNet *s)

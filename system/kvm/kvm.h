@@ -5,7 +5,7 @@
  * KVM has the local APICs; the I/O APICs, the legacy controllers and the timers stay ours ("split
  * irqchip"), so that the machine is the same as under tcg. Files: vm.c the guest's memory,
  * interrupts and time; run.c processors; state.c and msrs.c what is in them; cpuid.c what they can
- * do.
+ * do; dirty-ring.c what they write.
  */
 #ifndef SYSTEM_KVM_KVM_H
 #define SYSTEM_KVM_KVM_H
@@ -57,6 +57,8 @@ typedef struct {
     /* Exceptions on their way when it stopped, for the same place. */
     struct kvm_vcpu_events events;
     uint64_t events_rip, events_rsp;
+    struct kvm_dirty_gfn *ring; /* NULL: there is none */
+    uint32_t ring_next; /* the entry to read next; with the lock held */
 } KvmVcpu;
 
 KvmVcpu *kvm_vcpu(const Vcpu *v);
@@ -69,6 +71,15 @@ X86Exit kvm_run(Vcpu *v, VcpuDebug how);
 void kvm_kick(Vcpu *v);
 /* The guest stops for good: @what failed. While the state is read it can go on. With the lock held. */
 void kvm_break(Vcpu *v, const char *what, int error);
+
+/* ---- dirty-ring.c ---------------------------------------------------------------------------- */
+
+/* Before there are processors. False with @err. */
+bool kvm_rings_enable(Machine *m, GError **err);
+bool kvm_ring_map(Vcpu *v, GError **err);
+void kvm_ring_unmap(Vcpu *v);
+/* Notes all that they tell in the RamLog. With the lock held. -errno: further writes may not be told. */
+int kvm_rings_empty(Machine *m);
 
 /* ---- state.c, msrs.c, cpuid.c: false: kvm_break was called ----------------------------------- */
 

@@ -136,6 +136,18 @@ static void end_of_interrupt(Vcpu *v)
     machine_unlock();
 }
 
+static X86Exit ring_full(Vcpu *v)
+{
+    int r;
+
+    machine_lock();
+    r = kvm_rings_empty(vcpu_machine(v));
+    if (r < 0)
+        kvm_break(v, "emptying dirty rings", -r);
+    machine_unlock();
+    return X86_RAN;
+}
+
 static X86Exit system_event(Vcpu *v)
 {
     Board *b = &vcpu_machine(v)->board;
@@ -202,6 +214,8 @@ static X86Exit answer(Vcpu *v)
     case KVM_EXIT_INTR:
     case KVM_EXIT_HLT:
         return X86_RAN;
+    case KVM_EXIT_DIRTY_RING_FULL:
+        return ring_full(v);
     case KVM_EXIT_SHUTDOWN:
         return X86_SHUTDOWN;
     case KVM_EXIT_SYSTEM_EVENT:
@@ -289,7 +303,7 @@ static bool set_up(Vcpu *v, GError **err)
         k->run = NULL;
         return err_set_errno(err, errno, "Cannot map KVM's memory of processor %u", vcpu_index(v));
     }
-    return kvm_set_cpuid(v, err) && kvm_msrs_find(v, err);
+    return kvm_ring_map(v, err) && kvm_set_cpuid(v, err) && kvm_msrs_find(v, err);
 }
 
 bool kvm_vcpu_new(Vcpu *v, GError **err)
@@ -308,6 +322,7 @@ void kvm_vcpu_free(Vcpu *v)
 
     if (!k)
         return;
+    kvm_ring_unmap(v);
     if (k->run && size > 0)
         munmap(k->run, size);
     if (k->fd >= 0)

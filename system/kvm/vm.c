@@ -172,10 +172,18 @@ static void log_slot(KvmVm *vm, guint n)
 static void kvm_log_sync(Machine *m)
 {
     KvmVm *vm = kvm_vm(m);
+    bool rings = m->config.dirty_ring_size && kvm_rings_empty(m) >= 0;
 
-    for (guint i = 0; i < vm->slots->len; i++)
-        if (is_logged(&g_array_index(vm->slots, KvmSlot, i)))
+    for (guint i = 0; i < vm->slots->len; i++) {
+        const KvmSlot *s = &g_array_index(vm->slots, KvmSlot, i);
+
+        if (!is_logged(s) || rings)
+            continue;
+        if (m->config.dirty_ring_size)
+            log_all(s);
+        else
             log_slot(vm, i);
+    }
 }
 
 /* ---- interrupts ------------------------------------------------------------------------------ */
@@ -312,7 +320,7 @@ static bool set_up(Machine *m, GError **err)
     if (r < 0)
         return err_set_errno(err, -r, "KVM cannot set up a virtual machine");
     lapic_bus_set_remote(m->lapic_bus, &remote, vm);
-    return add_memory(m, err);
+    return kvm_rings_enable(m, err) && add_memory(m, err);
 }
 
 static bool kvm_begin(Machine *m, GError **err)

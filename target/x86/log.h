@@ -12,11 +12,14 @@ enum {
     X86_LOG_INT = 8,     /* .delivered */
     X86_LOG_PAGING = 16, /* .paging: CR0, CR3 or CR4 was written */
     X86_LOG_FAR = 32,    /* .far */
+    X86_LOG_OUT_ASM = 64, /* .generated */
 };
 
 /* All on the processor's thread, with its registers in @cpu. */
 typedef struct {
     void (*translated)(const X86Cpu *cpu, const uint8_t *code, size_t len); /* at RIP */
+    /* The host's instructions at @code that it became; 64-bit x86. */
+    void (*generated)(const X86Cpu *cpu, const uint8_t *code, size_t len);
     void (*block)(const X86Cpu *cpu);
     void (*delivered)(const X86Cpu *cpu, const X86Exception *e); /* it is about to be */
     void (*paging)(const X86Cpu *cpu); /* it was written */

@@ -264,6 +264,8 @@ static X86Block *make_block(X86Cpu *cpu, X86Place place)
     b->physical = place.physical;
     if (x86_logs(X86_LOG_IN_ASM))
         x86_log_hook->translated(cpu, place.host, b->length);
+    if (x86_logs(X86_LOG_OUT_ASM))
+        x86_log_hook->generated(cpu, b->code, t->code.at - b->code);
     p->granules |= granules_of(b->physical, b->length);
     b->next = p->blocks;
     p->blocks = b;

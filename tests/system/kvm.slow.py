@@ -76,6 +76,16 @@ def a_guest_goes_from_tcg_to_kvm_and_back():
 
 
 @case
+def writes_are_told_by_rings_however_often_they_are_full():
+    """The guest writes far more pages than the rings have room for, on two processors' rings."""
+    with source('-smp', '2', accel='kvm,dirty-ring-size=1024') as a, \
+            target('unix:m.sock', '-smp', '2', accel='kvm') as b:
+        a.await_rounds()
+        move(a, 'unix:m.sock')
+        check_moved(a, b)
+
+
+@case
 def a_guest_whose_registers_cannot_be_read_does_not_move_but_goes_on():
     unreadable = pathlib.Path('unreadable')
     with source(accel='kvm', env={**os.environ, 'LD_PRELOAD': str(BUILD / 'preload/kvm-read.so')}) as a:

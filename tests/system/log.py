@@ -31,6 +31,25 @@ def translated_instructions_are_shown_once():
 
 
 @case
+def generated_code_follows_what_it_was_made_of():
+    text = log('in_asm,out_asm')
+    parts = re.findall(r'(?m)^OUT: \[size=(\d+)\]\n  -- guest addr 0x([0-9a-f]{16})\n((?:0x.*\n)+)\n', text)
+    assert len(parts) > 5
+    assert [int(at, 16) for at in re.findall(r'(?m)^IN: \n0x([0-9a-f]+)', text)] == [int(p[1], 16) for p in parts]
+    for size, _, lines in parts:
+        shown = re.findall(r'(?m)^0x[0-9a-f]+: ((?: [0-9a-f]{2})+)', lines)
+        assert sum(len(line.split()) for line in shown) == int(size), (size, lines)
+        assert ' mov' in lines and lines.count('\n') > 3, lines
+
+
+@case
+def trace_points_are_items_too():
+    run_guest('count', '-d', 'trace:loop_choice', '-trace', 'file=trace')
+    assert 'loop_choice' in pathlib.Path('trace').read_text()
+    assert 'nonsense' in emulate('-d', 'trace:nonsense', code=1).stderr
+
+
+@case
 def nothing_is_missing_without_chains():
     # The loop of two instructions is entered a thousand times, each time it is called.
     every, some = (len(re.findall('(?m)^Trace 0: ', log(items, '-dfilter', '0x100000..0x100fff')))

@@ -2,7 +2,7 @@
 /*
  * Uses devices as fast as they let it, as its command line says, and prints a line before and
  * after: "read DEPTH COUNT" and "write DEPTH COUNT" of 4 KiB each at random places of the first virtio
- * device, a disk; "send DEPTH COUNT" frames from the first to the second, which are network cards that
+ * device, a disk; "Read DEPTH COUNT" and "Write DEPTH COUNT" of 64 KiB each, one after the other; "send DEPTH COUNT" frames from the first to the second, which are network cards that
  * hear each other; "trips 1 COUNT" there and back. It sleeps until there is an interrupt, as systems do.
  */
 #define QUEUE_SLOTS 32
@@ -10,7 +10,7 @@
 
 enum {
     FIRST = 0xfeb02e00, SECOND = 0xfeb02c00, IOAPIC = 0xfec10000, FIRST_PIN = 23, SVR = 0xfee000f0,
-    VECTOR = 0x60, BLOCK = 4096, FRAME = 1514, HEADER = 12, MERGEABLE = 1 << 15,
+    VECTOR = 0x60, BLOCK = 4096, LARGE = 65536, FRAME = 1514, HEADER = 12, MERGEABLE = 1 << 15,
 };
 
 extern const char *command_line;
@@ -19,7 +19,7 @@ static struct {
     uint32_t type, reserved;
     uint64_t sector;
 } request[SLOTS];
-static uint8_t status[SLOTS], data[SLOTS][BLOCK] __attribute__((aligned(4096)));
+static uint8_t status[SLOTS], data[SLOTS][LARGE] __attribute__((aligned(4096)));
 static uint8_t received[2][SLOTS][2048];
 static uint64_t seed = 88172645463325252;
 
@@ -67,36 +67,41 @@ static unsigned wait_for(Queue *q)
 
 /* ---- the disk -------------------------------------------------------------------------------- */
 
-static void submit(Queue *q, unsigned slot, bool write, uint64_t blocks)
+static Queue disk;
+static bool is_write, is_sequential;
+static uint64_t blocks, next_block;
+
+static void submit(unsigned slot)
 {
+    uint32_t size = is_sequential ? LARGE : BLOCK;
     Segment s[] = {
-        { &request[slot], 16, false }, { data[slot], BLOCK, !write }, { &status[slot], 1, true },
+        { &request[slot], 16, false }, { data[slot], size, !is_write }, { &status[slot], 1, true },
     };
 
-    request[slot].type = write;
-    request[slot].sector = random_number() % blocks * (BLOCK / 512);
+    request[slot].type = is_write;
+    request[slot].sector = (is_sequential ? next_block++ : random_number()) % blocks * (size / 512);
     status[slot] = 0xff;
-    queue_add(q, slot, s, 3);
+    queue_add(&disk, slot, s, 3);
 }
 
-static void use_disk(bool write, unsigned depth, uint64_t count)
+static void use_disk(unsigned depth, uint64_t count)
 {
-    static Queue q;
     bool packed = device_open(FIRST, 0);
-    uint64_t blocks = mmio_get(FIRST + 0x100) / (BLOCK / 512), begun = 0;
+    uint64_t begun = 0;
 
-    queue_start(&q, FIRST, 0, packed);
+    blocks = mmio_get(FIRST + 0x100) / ((is_sequential ? LARGE : BLOCK) / 512);
+    queue_start(&disk, FIRST, 0, packed);
     device_start(FIRST);
     print("begin\n");
     for (; begun < depth; begun++)
-        submit(&q, begun, write, blocks);
+        submit(begun);
     for (uint64_t done = 0; done < count; done++) {
-        unsigned slot = wait_for(&q);
+        unsigned slot = wait_for(&disk);
 
         if (status[slot])
             print("bad status\n");
         if (begun++ < count)
-            submit(&q, slot, write, blocks);
+            submit(slot);
     }
     print("end\n");
 }
@@ -190,8 +195,10 @@ void guest(void)
     mmio_put(SVR, 0x1ff);
     hear(FIRST_PIN);
     hear(FIRST_PIN - 1);
-    if (what == 'r' || what == 'w') {
-        use_disk(what == 'w', depth, count);
+    is_write = what == 'w' || what == 'W';
+    is_sequential = what == 'R' || what == 'W';
+    if (is_write || is_sequential || what == 'r') {
+        use_disk(depth, count);
         return;
     }
     open_cards();
