@@ -20,7 +20,8 @@ static const Option check_options[] = {
     { 'f', "format", "FMT", "format of FILE", OPT_TEXT, offsetof(CheckArgs, format) },
     { 0, "image-opts", NULL, "FILE is a list of options", OPT_FLAG,
       offsetof(CheckArgs, image_opts) },
-    { 'r', "repair", "leaks|all", "repair lost clusters only, or whatever can be repaired", OPT_TEXT,
+    { 'r', "repair", "leaks|all", "leaks: free lost clusters; all: repair whatever can be "
+      "repaired", OPT_TEXT,
       offsetof(CheckArgs, repair) },
     { 'T', "cache", "MODE", "cache mode for FILE", OPT_TEXT, offsetof(CheckArgs, cache) },
     { 0, "output", "human|json", "kind of output", OPT_TEXT, offsetof(CheckArgs, output) },

@@ -54,9 +54,10 @@ static const Option convert_options[] = {
       offsetof(ConvertArgs, backing_format) },
     { 't', "target-cache", "MODE", "cache mode for the target (unsafe)", OPT_TEXT,
       offsetof(ConvertArgs, target_cache) },
-    { 'n', "no-create", NULL, "the target is there already", OPT_FLAG,
+    { 'n', "no-create", NULL, "write into an existing target", OPT_FLAG,
       offsetof(ConvertArgs, no_create) },
-    { 0, "target-is-zero", NULL, "the target reads as zeroes", OPT_FLAG,
+    { 0, "target-is-zero", NULL, "with -n: the target reads as zeroes, which need not be "
+      "written", OPT_FLAG,
       offsetof(ConvertArgs, target_is_zero) },
     { 'c', "compress", NULL, "store compressed", OPT_FLAG, offsetof(ConvertArgs, compress) },
     { 0, "bitmaps", NULL, "copy persistent bitmaps too", OPT_FLAG, offsetof(ConvertArgs, bitmaps) },

@@ -17,7 +17,7 @@ typedef struct {
 static const Option measure_options[] = {
     { 'O', "target-format", "FMT", "format of the new image (raw)", OPT_TEXT,
       offsetof(MeasureArgs, target_format) },
-    { 'o', "options", "NAME=VALUE,...", "options of that format", OPT_LIST,
+    { 'o', "options", "NAME=VALUE,...", "options of that format ('help' lists them)", OPT_LIST,
       offsetof(MeasureArgs, options) },
     { 's', "size", "SIZE", "measure an empty image of that size", OPT_TEXT,
       offsetof(MeasureArgs, size) },

@@ -28,7 +28,8 @@ static const Option rebase_options[] = {
     { 'F', "backing-format", "FMT", "format of BACKING", OPT_TEXT,
       offsetof(RebaseArgs, backing_format) },
     { 'B', NULL, "FMT", "the same as -F", OPT_TEXT, offsetof(RebaseArgs, backing_format) },
-    { 'u', "backing-unsafe", NULL, "change the name only: both have the same content", OPT_FLAG,
+    { 'u', "backing-unsafe", NULL, "change only the name stored in FILE, which reads wrong "
+      "unless the new backing file has the old one's content", OPT_FLAG,
       offsetof(RebaseArgs, unsafe) },
     { 'c', "compress", NULL, "compress what has to be put into FILE", OPT_FLAG,
       offsetof(RebaseArgs, compress) },

@@ -19,7 +19,7 @@ static const Option resize_options[] = {
       offsetof(ResizeArgs, image_opts) },
     { 0, "preallocation", "off|metadata|falloc|full", "how what is added gets its space", OPT_TEXT,
       offsetof(ResizeArgs, preallocation) },
-    { 0, "shrink", NULL, "losing what lies beyond the new end is fine", OPT_FLAG,
+    { 0, "shrink", NULL, "allow a smaller size; data beyond the new end are lost", OPT_FLAG,
       offsetof(ResizeArgs, shrink) },
     OPTION_PROGRESS_LONG(ResizeArgs),
     { 'q', "quiet", NULL, "print errors only", OPT_FLAG, offsetof(ResizeArgs, quiet) },

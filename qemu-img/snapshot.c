@@ -8,27 +8,34 @@
 #include <string.h>
 
 typedef struct {
-    const char *format, *apply, *create, *remove;
-    bool image_opts, list, force_share, quiet;
+    const char *format;
+    GArray *actions;        /* of Given: -l, -c, -a, -d */
+    bool image_opts, force_share, quiet;
 } SnapshotArgs;
 
 static const Option snapshot_options[] = {
     { 'f', "format", "FMT", "format of FILE", OPT_TEXT, offsetof(SnapshotArgs, format) },
     { 0, "image-opts", NULL, "FILE is a list of options", OPT_FLAG,
       offsetof(SnapshotArgs, image_opts) },
-    { 'l', "list", NULL, "list the snapshots (what is done by default)", OPT_FLAG,
-      offsetof(SnapshotArgs, list) },
-    { 'c', "create", "SNAPSHOT", "make a snapshot of that name", OPT_TEXT,
-      offsetof(SnapshotArgs, create) },
-    { 'a', "apply", "SNAPSHOT", "go back to the content of a snapshot", OPT_TEXT,
-      offsetof(SnapshotArgs, apply) },
-    { 'd', "delete", "SNAPSHOT", "delete a snapshot", OPT_TEXT, offsetof(SnapshotArgs, remove) },
+    { 'l', "list", NULL, "list the snapshots (what is done by default)", OPT_LIST,
+      offsetof(SnapshotArgs, actions) },
+    { 'c', "create", "SNAPSHOT", "make a snapshot of that name", OPT_LIST,
+      offsetof(SnapshotArgs, actions) },
+    { 'a', "apply", "SNAPSHOT", "go back to the content of a snapshot", OPT_LIST,
+      offsetof(SnapshotArgs, actions) },
+    { 'd', "delete", "SNAPSHOT", "delete a snapshot", OPT_LIST, offsetof(SnapshotArgs, actions) },
     { 'U', "force-share", NULL, "open even if another program writes to the image", OPT_FLAG,
       offsetof(SnapshotArgs, force_share) },
     { 'q', "quiet", NULL, "print errors only", OPT_FLAG, offsetof(SnapshotArgs, quiet) },
     OPTION_OBJECT,
     OPTION_END
 };
+
+/* What to do: a letter of the options, and with which snapshot. */
+typedef struct {
+    char letter;
+    const char *name;       /* NULL for 'l' */
+} Action;
 
 typedef struct {
     Node *node;
@@ -76,27 +83,28 @@ static CO bool snapshots_create(Snapshots *s, const char *name, GError **err)
 }
 
 /* Applies @name, an id or a name; or deletes it, a name. */
-static CO bool snapshots_change(Snapshots *s, const SnapshotArgs *a, GError **err)
+static CO bool snapshots_change(Snapshots *s, Action a, GError **err)
 {
-    const char *name = a->apply ? a->apply : a->remove;
-    const Snapshot *found = snapshot_find(s->list, s->count, a->apply, name);
+    bool apply = a.letter == 'a';
+    const Snapshot *found = snapshot_find(s->list, s->count, apply ? a.name : NULL, a.name);
 
     if (!found)
-        return err_set(err, ENOENT, "'%s' has no snapshot '%s'", node_filename(s->node), name);
-    return a->apply ? snapshot_apply(s->ops, s->node, found->id, err)
-                    : s->ops->remove(s->node, found->id, err) >= 0;
+        return err_set(err, ENOENT, "'%s' has no snapshot '%s'", node_filename(s->node), a.name);
+    return apply ? snapshot_apply(s->ops, s->node, found->id, err)
+                 : s->ops->remove(s->node, found->id, err) >= 0;
 }
 
-static CO bool snapshots_act(Snapshots *s, const SnapshotArgs *a)
+static CO bool snapshots_act(Snapshots *s, Action a)
 {
     g_autoptr(GError) err = NULL;
-    bool ok = a->create ? snapshots_create(s, a->create, &err) : snapshots_change(s, a, &err);
+    bool ok = a.letter == 'c' ? snapshots_create(s, a.name, &err) : snapshots_change(s, a, &err);
 
     return ok || complain_err(err);
 }
 
-static CO bool snapshot_image(const SnapshotArgs *a, const char *name, bool write)
+static CO bool snapshot_image(const SnapshotArgs *a, const char *name, Action action)
 {
+    bool write = action.letter != 'l';
     OpenFlags flags = (write ? OPEN_RDWR : 0) | (a->force_share ? OPEN_FORCE_SHARE : 0);
     g_autoptr(Handle) h = tool_open(name, a->format, a->image_opts, flags);
     Snapshots s = { 0 };
@@ -111,7 +119,7 @@ static CO bool snapshot_image(const SnapshotArgs *a, const char *name, bool writ
                               node_format(s.node), write ? "changed" : "listed");
     if (write)
         tool_say_interrupted("the snapshots of '%s' are the old or the new ones", name);
-    ok = write ? snapshots_act(&s, a) : snapshots_list(&s);
+    ok = write ? snapshots_act(&s, action) : snapshots_list(&s);
     g_free(s.list);
     return ok && tool_close(&h);
 }
@@ -119,9 +127,9 @@ static CO bool snapshot_image(const SnapshotArgs *a, const char *name, bool writ
 static CO int snapshot_run(const void *args, char **words, int count)
 {
     const SnapshotArgs *a = args;
-    int actions = a->list + !!a->apply + !!a->create + !!a->remove;
+    Action action = { 'l', NULL };
 
-    if (actions > 1) {
+    if (a->actions && a->actions->len > 1) {
         complain_usage("Choose one of -l, -a, -c and -d");
         return 1;
     }
@@ -131,7 +139,12 @@ static CO int snapshot_run(const void *args, char **words, int count)
     }
     if (!tool_check_image_opts(a->image_opts, a->format))
         return 1;
-    return snapshot_image(a, words[0], a->apply || a->create || a->remove) ? 0 : 1;
+    if (a->actions) {
+        const Given *g = &g_array_index(a->actions, Given, 0);
+
+        action = (Action){ g->option->letter, g->value };
+    }
+    return snapshot_image(a, words[0], action) ? 0 : 1;
 }
 
 const Command cmd_snapshot = {

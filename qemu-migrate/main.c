@@ -29,14 +29,15 @@ static OptionResult take_format(void *args, const char *value)
     { 0, "output", "FORMAT", "human (default) or json", OPT_CALL, .call = take_output }
 
 static const Option check_options[] = {
-    { 0, "uri", "URI", "how the source is to reach the target, or the file", OPT_TEXT,
+    { 0, "uri", "URI", "the URI that 'migrate' will be given: how the source reaches the target, or "
+      "file:PATH", OPT_TEXT,
       offsetof(MigrateArgs, uri) },
     OPTION_OUTPUT,
     OPTION_END,
 };
 
 static const Option describe_options[] = {
-    { 0, "uri", "URI", "also why the end cannot use this URI", OPT_TEXT,
+    { 0, "uri", "URI", "tell also what keeps this end from using URI", OPT_TEXT,
       offsetof(MigrateArgs, uri) },
     OPTION_END,
 };
@@ -59,23 +60,32 @@ static const Option extract_options[] = {
     OPTION_END,
 };
 
+#define ENDS                                                                                       \
+    "are QMP monitors of emulators (the path of a socket, unix:PATH or tcp:HOST:PORT), or files "  \
+    "with what 'describe' has printed."
+#define STREAMS "FILE is a migration stream that was saved to a file ('-': standard input)."
+
 static const struct {
-    const char *name, *words, *summary;
+    const char *name, *words, *summary, *notes;
     int words_min, words_max;
     const Option *options;
     int (*run)(const MigrateArgs *a, char **words);
 } commands[] = {
-    { "check", "SOURCE [TARGET]",
-      "Prints every reason why the guest cannot move from SOURCE to TARGET.", 1, 2, check_options,
-      migrate_check },
-    { "describe", "END", "Prints what 'check' compares, as JSON.", 1, 1, describe_options,
+    { "check", "[OPTION]... SOURCE [TARGET]",
+      "Prints every reason why the guest cannot move from SOURCE to TARGET.",
+      "SOURCE and TARGET " ENDS, 1, 2, check_options, migrate_check },
+    { "describe", "[OPTION]... END", "Prints what 'check' compares about an emulator, as JSON.",
+      "END, and what 'check' takes, " ENDS, 1, 1, describe_options,
       migrate_describe },
-    { "inspect", "FILE", "Lists memory, pages and the sections of devices.", 1, 1, inspect_options,
-      migrate_inspect },
-    { "diff", "FILE1 FILE2", "Prints a line for each difference.", 2, 2, diff_options,
-      migrate_diff },
-    { "extract", "FILE OUTPUT", "Writes memory to a new file.", 2, 2, extract_options,
-      migrate_extract },
+    { "inspect", "[OPTION]... FILE",
+      "Lists what a migration stream holds: memory, pages and the sections of devices.", STREAMS,
+      1, 1, inspect_options, migrate_inspect },
+    { "diff", "FILE1 FILE2", "Compares two migration streams: a line for each difference.",
+      "FILE1 and FILE2 are migration streams that were saved to files ('-': standard input).",
+      2, 2, diff_options, migrate_diff },
+    { "extract", "[OPTION]... FILE OUTPUT",
+      "Writes the guest's memory from a migration stream to a new file.", STREAMS, 2, 2,
+      extract_options, migrate_extract },
 };
 
 static OptionResult print_version(void *args, const char *value)
@@ -89,20 +99,16 @@ static const Option standard_options[] = {
     OPTION_END,
 };
 
-static void print_notes(void)
+static void print_exit_codes(void)
 {
-    puts("\n"
-         "SOURCE, TARGET and END are QMP monitors of emulators (the path of a socket, unix:PATH or\n"
-         "tcp:HOST:PORT), or files with what 'describe' has printed. FILE is a migration stream that was\n"
-         "saved to a file ('-': standard input).\n"
-         "\n"
-         "Exit code: 0 success, 1 the guest cannot move or the streams differ, 2 an end or a stream could\n"
-         "not be read, or is damaged.");
+    putchar('\n');
+    options_print_text("Exit code: 0 success, 1 the guest cannot move or the streams differ, 2 an end "
+                       "or a stream could not be read, or is damaged.");
 }
 
 static void print_help(void)
 {
-    printf("Usage: %s COMMAND [OPTION]... WORD...\n"
+    printf("Usage: %s COMMAND [OPTION]... NAME...\n"
            "Says whether a migration will work, and looks into migration streams.\n"
            "\n"
            "Standard options:\n", tool_name());
@@ -110,17 +116,19 @@ static void print_help(void)
     puts("\nCommands (each tells more with --help):");
     for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
         printf("  %-9s  %s\n", commands[i].name, commands[i].summary);
-    print_notes();
+    print_exit_codes();
 }
 
 static void print_command_help(size_t command)
 {
-    printf("Usage: %s %s [OPTION]... %s\n"
+    printf("Usage: %s %s %s\n"
            "%s\n"
            "\n", tool_name(), commands[command].name, commands[command].words,
            commands[command].summary);
     options_print_help(commands[command].options);
-    print_notes();
+    putchar('\n');
+    options_print_text(commands[command].notes);
+    print_exit_codes();
 }
 
 static int run(size_t command, int argc, char **argv)
@@ -134,12 +142,15 @@ static int run(size_t command, int argc, char **argv)
     case OPTION_HELP:
         print_command_help(command);
         return MIGRATE_OK;
+    case OPTION_USAGE:
+        complain("Try '%s %s --help'", tool_name(), commands[command].name);
+        return MIGRATE_FAILED;
     default:
         return MIGRATE_FAILED;
     }
     words = argc - first;
     if (words < commands[command].words_min || words > commands[command].words_max) {
-        complain("'%s' needs %s", commands[command].name, commands[command].words);
+        complain("What '%s' takes: %s", commands[command].name, commands[command].words);
         return MIGRATE_FAILED;
     }
     return commands[command].run(&a, argv + first);

@@ -173,13 +173,6 @@ static OptionResult take_disconnect(void *args, const char *value)
     return OPTION_DONE;
 }
 
-static OptionResult refuse_partition(void *args, const char *value)
-{
-    complain("Partitions are no longer picked out here; use -o with the partition's start, or "
-             "--image-opts driver=raw,offset=...,size=...,file.filename=FILE");
-    return OPTION_USAGE;
-}
-
 static const Option options[] = {
     { 'V', "version", NULL, "print the version and exit", OPT_CALL, .call = print_version },
     OPTION_TITLE("Connections:"),
@@ -188,7 +181,7 @@ static const Option options[] = {
       offsetof(Line, job.bind) },
     { 'k', "socket", "PATH", "Unix socket instead of TCP; an absolute path", OPT_CALL,
       .call = take_socket },
-    { 'e', "shared", "NUM", "clients at once (1); 0: no limit. More wait", OPT_CALL,
+    { 'e', "shared", "NUM", "clients served at once (1; 0: any number); others wait", OPT_CALL,
       .call = take_shared },
     { 't', "persistent", NULL, "go on when the last client has left", OPT_FLAG,
       offsetof(Line, job.persistent) },
@@ -236,8 +229,8 @@ static const Option options[] = {
       offsetof(Line, job.tls_authz) },
     { 0, "tls-optional", NULL, "clients may do without TLS", OPT_FLAG,
       offsetof(Line, job.tls_optional) },
-    { 0, "tls-anonymous", NULL, "credentials that prove nothing about the server are fine",
-      OPT_FLAG, offsetof(Line, job.tls_anonymous) },
+    { 0, "tls-anonymous", NULL, "accept credentials without certificates: clients cannot "
+      "tell who serves", OPT_FLAG, offsetof(Line, job.tls_anonymous) },
     { 0, "tls-hostname", "NAME", "with -L: the name in the server's certificate", OPT_TEXT,
       offsetof(Line, tls_hostname) },
     { 0, "selinux-label", "LABEL", "SELinux label of the listening socket", OPT_TEXT,
@@ -252,10 +245,13 @@ static const Option options[] = {
     { 'L', "list", NULL, "list what the server at -b and -p, or -k, exports", OPT_CALL,
       .call = take_list },
     { 0, "output", "FORMAT", "with -L: human (default) or json", OPT_CALL, .call = take_output },
-    { 'c', "connect", "DEVICE", "make FILE appear as kernel device DEVICE (/dev/nbd0)", OPT_CALL,
+    { 'c', "connect", "DEVICE", "attach FILE to kernel device DEVICE, such as /dev/nbd0", OPT_CALL,
       .call = take_connect },
-    { 'd', "disconnect", NULL, "undo that", OPT_CALL, .call = take_disconnect },
-    { 'P', "partition", "NUMBER", NULL, OPT_CALL, .call = refuse_partition },
+    { 'd', "disconnect", NULL, "detach kernel device DEVICE from its server", OPT_CALL,
+      .call = take_disconnect },
+    { 'P', "partition", NULL, "Partitions are no longer picked out here; use -o with the "
+      "partition's start, or --image-opts driver=raw,offset=...,size=...,file.filename=FILE",
+      OPT_REFUSED },
     OPTION_END,
 };
 
@@ -266,11 +262,12 @@ static void print_help(void)
     printf("Usage: %s [OPTION]... FILE\n"
            "  or:  %s [OPTION]... --export EXPORT...\n"
            "  or:  %s -L [OPTION]...\n"
+           "  or:  %s -c DEVICE [OPTION]... FILE\n"
            "  or:  %s -d DEVICE\n"
            "Serves disk images by the NBD protocol.\n"
-           "\n", name, name, name, name);
+           "\n", name, name, name, name, name);
     options_print_help(options);
-    puts("\nSIGUSR1 makes a server print a line about each client on standard error.");
+    puts("\nSIGUSR1 makes a server print a line about each client on standard error.\n");
     tool_print_formats();
 }
 
@@ -280,15 +277,14 @@ static OptionResult usage_hint(void)
     return OPTION_BAD;
 }
 
-/* True if an option says what of an image is exported, or how it is opened. */
+/* True if an option says what is exported. Scripts give -r, -s and their like with -L, too. */
 static bool says_what_is_exported(const Line *l)
 {
     const Job *j = &l->job;
 
     return j->name || j->description || j->offset || j->allocation_depth || *j->bitmaps ||
-           j->exports->len || j->format || j->image_opts || l->read_only || j->snapshot ||
-           j->load_snapshot || l->cache_given || l->aio_given || l->discard_given ||
-           j->detect_zeroes;
+           j->exports->len || j->format || j->load_snapshot || l->cache_given || l->aio_given ||
+           l->discard_given;
 }
 
 /* Which options exclude each other. False: complained. */
@@ -300,6 +296,8 @@ static bool line_is_clear(const Line *l)
         return complain("-c excludes -d and -L");
     if (j->device && (j->tls_creds || j->exports->len))
         return complain("A device of the kernel shows FILE, without TLS");
+    if (l->mode == LIST && j->fork)
+        return complain("--fork is for servers: -L ends by itself");
     if (l->tls_hostname && l->mode != LIST)
         return complain("--tls-hostname is for -L: only a client looks for a name");
     if (l->json && l->mode != LIST)

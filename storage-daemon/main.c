@@ -69,8 +69,8 @@ static OptionResult refuse_word(void *args, const char *value)
 static const Option options[] = {
     { 'V', "version", NULL, "print the version and exit", OPT_CALL, .call = print_version },
     { .kind = OPT_WORD, .call = refuse_word },
-    OPTION_TITLE("What there is, in the order of the command line. Each may be repeated, and most\n"
-                 "values may also be JSON objects:"),
+    OPTION_TITLE("What to set up, in the order given. Each may be repeated, and most values may\n"
+                 "also be JSON objects:"),
     { 0, "object", " OBJECT",
       "define an object, such as secret,id=ID,file=FILE ('help' lists them)", OPT_CALL,
       .call = take_object },
@@ -80,9 +80,9 @@ static const Option options[] = {
       "such as socket,id=ID,path=PATH,server=on,wait=off", OPT_CALL, .call = take_chardev },
     { 0, "monitor", " [chardev=]ID[,mode=control][,pretty=on|off]",
       "speak QMP on a character device", OPT_CALL, .call = take_monitor },
-    { 0, "nbd-server", " addr.type=unix,addr.path=PATH[,...]", "listen for NBD clients", OPT_CALL,
+    { 0, "nbd-server", " addr.type=unix,addr.path=PATH[,...]", "listen for NBD clients on a Unix socket", OPT_CALL,
       .call = take_nbd_server },
-    { 0, "nbd-server", " addr.type=inet,addr.host=HOST,addr.port=PORT[,...]", "the same, over TCP",
+    { 0, "nbd-server", " addr.type=inet,addr.host=HOST,addr.port=PORT[,...]", "the same over TCP",
       OPT_CALL },
     { 0, "nbd-server", " addr.type=fd,addr.str=FD[,...]", "the same, on a socket that listens "
       "already; more options: tls-creds=ID, tls-authz=ID, max-connections=NUMBER", OPT_CALL },
@@ -110,7 +110,7 @@ static void print_help(void)
     puts("Usage: qemu-storage-daemon [OPTION]...\n"
          "Opens disk images and shows them to other programs, controlled over QMP.\n");
     options_print_help(options);
-    puts("\nIt runs until QMP's quit, or SIGINT, SIGHUP or SIGTERM.");
+    puts("\nIt runs until QMP's quit, or SIGINT, SIGHUP or SIGTERM.\n");
     tool_print_formats();
 }
 

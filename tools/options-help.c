@@ -66,7 +66,7 @@ void options_print_help(const Option *table)
     for (const Option *o = table; !option_is_end(o); o++) {
         if (o->kind == OPT_TITLE)
             printf("\n%s\n", o->help);
-        else if (o->help)
+        else if (o->kind != OPT_WORD && o->kind != OPT_REFUSED)
             print_option(o);
     }
 }

@@ -33,8 +33,8 @@ static void reader_add_name(Reader *r, const Option *o)
 {
     struct option l = {
         .name = o->name,
-        .has_arg = !o->value ? no_argument :
-                   o->kind == OPT_MAYBE ? optional_argument : required_argument,
+        .has_arg = o->kind == OPT_MAYBE || o->kind == OPT_REFUSED ? optional_argument :
+                   o->value ? required_argument : no_argument,
         .val = CODE_LONG + (int)(o - r->table),
     };
 
@@ -108,6 +108,9 @@ static OptionResult option_store(const Option *o, void *args, const char *value)
     case OPT_CALL:
     case OPT_WORD:
         return o->call(args, value);
+    case OPT_REFUSED:
+        complain("%s", o->help);
+        return OPTION_USAGE;
     case OPT_TITLE:
         g_assert_not_reached();
     }
@@ -115,7 +118,7 @@ static OptionResult option_store(const Option *o, void *args, const char *value)
 }
 
 /* "; did you mean '--NAME'?" or "", for the end of a message about @typed. Caller frees. */
-static char *suggestion(const struct option *known, const char *typed)
+static char *suggestion(const Option *known, const char *typed)
 {
     g_autofree char *name = NULL;
     Suggestion s = { 0 };
@@ -124,27 +127,30 @@ static char *suggestion(const struct option *known, const char *typed)
         return g_strdup("");
     name = g_strndup(typed + 2, strcspn(typed + 2, "="));
     s.word = name;
-    for (; known->name; known++)
-        suggest_try(&s, known->name);
+    suggest_try(&s, "help");
+    for (; !option_is_end(known); known++)
+        if (known->name && known->kind != OPT_REFUSED)
+            suggest_try(&s, known->name);
     return s.nearest ? g_strdup_printf("; did you mean '--%s'?", s.nearest) : g_strdup("");
 }
 
 /* Complains about the option that getopt has just stumbled over; @word is where it stands. */
 static OptionResult refuse(const Reader *r, int code, const char *word)
 {
-    const struct option *longs = (const struct option *)r->longs->data;
-    bool is_letter = optopt > 0 && optopt < CODE_LONG && optopt != CODE_HELP;
+    /* A letter is what getopt saw as a char: below 0 where it is no ASCII. 0: a long name. */
+    bool is_letter = optopt && optopt < CODE_LONG && optopt != CODE_HELP;
     char letter[] = { '-', (char)optopt, 0 };
+    const char *typed = is_letter ? letter : word;
 
     if (code == ':') {
-        complain("Option '%s' needs a value", is_letter ? letter : word);
+        complain("Option '%s' needs a value", typed);
     } else if (optopt && !is_letter) {
         complain("Option '--%s' takes no value",
                  optopt == CODE_HELP ? "help" : r->table[optopt - CODE_LONG].name);
     } else {
-        g_autofree char *perhaps = suggestion(longs, word);
+        g_autofree char *perhaps = suggestion(r->table, typed);
 
-        complain("Unknown or ambiguous option '%s'%s", is_letter ? letter : word, perhaps);
+        complain("Unknown or ambiguous option '%s'%s", typed, perhaps);
     }
     return OPTION_USAGE;
 }

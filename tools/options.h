@@ -26,6 +26,7 @@ typedef enum {
     OPT_MAYBE,     /* const char *: "" when given without a value; a value only as --name=VALUE */
     OPT_LIST,      /* GArray * of Given: everything given, in order; NULL when nothing was */
     OPT_CALL,      /* no place: .call acts at once, in the order of the line */
+    OPT_REFUSED,   /* is refused, with .help as the reason; takes a value or none */
     OPT_WORD,      /* no option: .call gets each word that is none, in its place between them */
     OPT_TITLE,     /* no option: .help is a line of its own in the help */
 } OptionKind;
@@ -36,7 +37,7 @@ typedef struct {
                            value */
     const char *value;  /* what the help calls its value, with a space in front where
                            "--name VALUE" is customary, not "--name=VALUE"; NULL: takes none */
-    const char *help;   /* NULL: the help is silent about it */
+    const char *help;
     OptionKind kind;
     size_t place;       /* offsetof in the arguments */
     OptionResult (*call)(void *args, const char *value);

@@ -42,6 +42,9 @@ t.row('name/apply-300-bytes', f'qemu-img snapshot -c {"x" * 300} a.qcow2; qemu-i
       f'qemu-img snapshot -d {"x" * 255} a.qcow2', 'qcow2', mask=D)
 t.row('missing', 'qemu-img snapshot -l nope')
 t.row('time-zone', 'TZ=Asia/Tokyo qemu-img snapshot -l s.qcow2', 'snapshots')
+for twice in ('-c x -c y', '-d first -d first', '-l -l', '-l -c x'):
+    t.row(f'usage/twice/{twice.replace(" ", "")}', f'qemu-img snapshot {twice} s.qcow2; qemu-img snapshot -l s.qcow2',
+          'snapshots')
 t.row('usage/no-value', 'qemu-img snapshot -c')
 t.row('usage/no-image', 'qemu-img snapshot -c x')
 

@@ -70,6 +70,10 @@ COMP_WORDS=({line}) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
         done = subprocess.run(['bash', '-c', script], stdout=subprocess.PIPE, text=True, check=True)
         return set(done.stdout.split())
 
+    def completed_options(self):
+        tool = shlex.quote(str(self.tool))
+        return set().union(*(self.completion_words(f'{tool} {c} -') for c in ('', *self.commands)))
+
     def check_options(self, at_least):
         known = self.help_options()
         self.judge('help-knows-options',
@@ -77,8 +81,7 @@ COMP_WORDS=({line}) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
         self.judge('page-options', difference('option', known, self.page_options(), '--help',
                                               'the manual page'))
         self.judge('completion-options',
-                   difference('option', known, self.completion_words(f'{self.name} -'), '--help',
-                              'the completion'))
+                   difference('option', known, self.completed_options(), '--help', 'the completion'))
 
     def check_formats(self):
         formats = set(re.search(r'Supported formats: (.*)', self.run('--help'))[1].split())

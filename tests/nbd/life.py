@@ -79,6 +79,17 @@ def test_an_end_leaves_the_socket_of_a_successor():
         assert not os.path.exists(second.socket)
 
 
+@needs('qemu-nbd')
+def test_lists_beside_options_that_say_how_images_are_opened():
+    with folder() as where:
+        make_disk(where / 'disk', MIB)
+        with serve('-r', '-f', 'raw', '-x', 'one', 'disk', where=where) as s:
+            for options in (['-r'], ['-s'], ['--image-opts'], ['--detect-zeroes=on'], ['-o', '0'], ['-n'],
+                            ['--discard=unmap'], ['-f', 'raw'], ['--fork']):
+                codes = [run_in(where, t, '-L', '-k', s.socket, *options).returncode for t in (OURS, THEIRS)]
+                assert codes[0] == codes[1], (options, codes)
+
+
 def test_ports_have_sixteen_bits():
     with folder() as where:
         make_disk(where / 'disk', MIB)

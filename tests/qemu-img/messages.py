@@ -47,6 +47,22 @@ def on_a_terminal(*command, answer='', code=1, **more):
     return text.decode().replace('\r\n', '\n')
 
 
+# ---- options that do not exist -----------------------------------------------------------------
+
+@case
+def an_option_that_is_no_ascii_letter_is_unknown():
+    for name, code in (('qemu-img', 1), ('qemu-io', 1), ('qemu-nbd', 1), ('qemu-storage-daemon', 1),
+                       ('qemu-migrate', 2)):
+        for byte in range(0x80, 0x100, 3):
+            text = said(BUILD / name, os.fsdecode(bytes([ord('-'), byte])), code=code)
+            assert f"Unknown or ambiguous option '-\\x{byte:02x}'" in text, (name, byte, text)
+
+
+@case
+def a_bundled_letter_that_is_unknown_is_named_alone():
+    assert "option '-5'\n" in said(IMG, 'resize', '--shrink', '-512K', '-f', 'raw', 'a')
+
+
 # ---- names that others chose -------------------------------------------------------------------
 
 EVIL = 'b\x1b[2J\x1b]0;t\x07\nqemu-img: all is well\r\u202e\u009b31m'
