@@ -179,7 +179,7 @@ struct NbdServer {
     NbdLoop *own;           /* its own loop */
     GPtrArray *loops;       /* of NbdLoop: others */
     _Atomic uint64_t held;  /* bytes kept for all clients ... */
-    uint64_t held_max;      /* ... and what that may be, but for what two loops take at once */
+    uint64_t held_max;      /* ... and what that may be, but for what is there already */
     size_t bytes_max;       /* of the buffers of one client */
     size_t task_cost;       /* bytes that a task takes, without data */
     unsigned clients_max;   /* more wait */
@@ -228,6 +228,8 @@ NbdExport *nbd_export_lookup(NbdServer *s, const char *name, size_t len);
 
 /* Finds out what there is for clients. */
 void nbd_ledger_init(NbdServer *s);
+/* Lets @c hold @n bytes more if it may now, at once. */
+bool nbd_memory_try(NbdClient *c, size_t n);
 /* Waits until @c may hold @n bytes more. False: it is to leave instead. */
 CO bool nbd_memory_take(NbdClient *c, size_t n);
 /* @c holds @n bytes more, which are there already. */
