@@ -6,10 +6,7 @@
 #include "nbd/internal.h"
 #include "util/size.h"
 
-enum {
-    SMALLEST = 4 << 10,
-    KEPT_MAX = 32 << 20, /* bytes */
-};
+enum { SMALLEST = 4 << 10 };
 
 /* At the start of a buffer that nobody uses. */
 struct NbdFreeBuffer {
@@ -44,7 +41,7 @@ void nbd_buffer_give(NbdBuffers *b, void *p, size_t len)
 
     if (!p)
         return;
-    if (b->bytes + size > KEPT_MAX) {
+    if (b->bytes + size > b->max) {
         aligned_free(p);
         return;
     }
