@@ -20,8 +20,8 @@ PERTURBED = {'MALLOC_PERTURB_': '165', 'GLIBC_TUNABLES': 'glibc.malloc.tcache_co
 
 @contextlib.contextmanager
 def daemon(mib, *homes, latency_ms=0):
-    """May have @mib MiB. Node and export n0 are on the loop that the first of @homes names, and so on;
-    None: on the main one."""
+    """May have @mib MiB. Node and export n0 are on the loop that the first of @homes names, and so
+    on; None: on the main one."""
     require(not WATCHED, 'a watcher takes memory of its own')
     limited = pathlib.Path('limited')
     limited.write_text(f'#!/bin/sh\nulimit -d {mib << 10}\nulimit -c 0\n'
