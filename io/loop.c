@@ -20,7 +20,7 @@
 #include <stdatomic.h>
 
 enum {
-    STACKS_KEPT = 128,     /* of ended coroutines, for the next ones, if nobody wants less */
+    STACKS_KEPT = 128,     /* of ended coroutines, for the next ones */
     POLL_EVERY = 16,       /* rounds of the queue between looks for events, if the queue never empties */
     POLL_AFTER_NS = 200000, /* the same if rounds are long */
     SHORT_WAITS = 4,       /* in a row make it worth to look again instead of sleeping */
@@ -92,24 +92,13 @@ static void loop_unlink_co(Loop *l, Co *co)
 static void loop_recycle_co(Loop *l, Co *co)
 {
     loop_unlink_co(l, co);
-    if (l->n_free_stacks >= l->max_free_stacks) {
+    if (l->n_free_stacks == STACKS_KEPT) {
         co_free(co);
         return;
     }
     co->next = l->free_stacks;
     l->free_stacks = co;
     l->n_free_stacks++;
-}
-
-static void loop_trim_stacks(Loop *l, unsigned n)
-{
-    while (l->n_free_stacks > n) {
-        Co *co = l->free_stacks;
-
-        l->free_stacks = co->next;
-        l->n_free_stacks--;
-        co_free(co);
-    }
 }
 
 /* Runs @co until it waits or ends, and whom it starts now in between. */
@@ -238,7 +227,6 @@ static Loop *loop_new(void)
     l->mailbox = mailbox_new();
     l->may_spin = g_get_num_processors() > 1;
     l->poll_ns = LOOP_POLL_NS;
-    l->max_free_stacks = STACKS_KEPT;
     return l;
 }
 
@@ -261,7 +249,12 @@ static void loop_free(Loop *l)
         loop_unlink_co(l, co);
         co_free(co);
     }
-    loop_trim_stacks(l, 0);
+    while (l->free_stacks) {
+        Co *co = l->free_stacks;
+
+        l->free_stacks = co->next;
+        co_free(co);
+    }
     g_clear_pointer(&l->ring, ring_free);
     g_clear_pointer(&l->epoll, epoll_free);
     g_free(l->timers.at);
@@ -330,14 +323,6 @@ void loop_limit_batch(unsigned n)
 
     if (n)
         l->max_batch = l->max_batch ? MIN(l->max_batch, n) : n;
-}
-
-void loop_keep_stacks(unsigned n)
-{
-    Loop *l = loop_here();
-
-    l->max_free_stacks = MIN(l->max_free_stacks, n);
-    loop_trim_stacks(l, l->max_free_stacks);
 }
 
 /* ---- coroutines of the calling thread -------------------------------------------------------- */
@@ -483,11 +468,6 @@ static void call_deliver(Mail *m)
     g_autofree Call *call = CONTAINER_OF(m, Call, mail);
 
     loop_start_co(call->to, call->fn, call->arg);
-}
-
-void loop_post(Loop *loop, Mail *m)
-{
-    mailbox_post(loop->mailbox, m);
 }
 
 void loop_call(Loop *loop, CoFn *fn, void *arg)

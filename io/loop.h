@@ -13,7 +13,6 @@
 #include <glib.h>
 
 typedef struct Loop Loop;
-typedef struct Mail Mail; /* io/mailbox.h */
 
 /* Runs @fn(@arg) as the first coroutine on this thread's loop; returns when it has returned. */
 void loop_run(CoFn *fn, void *arg);
@@ -37,12 +36,6 @@ void loop_poll_at_most(int64_t ns);
  */
 void loop_limit_batch(unsigned n);
 
-/*
- * The calling thread's loop keeps at most @n stacks of ended coroutines for the next ones; of
- * several such limits the smallest counts. Without one it may keep 33 MiB, mostly untouched.
- */
-void loop_keep_stacks(unsigned n);
-
 /* From now on no loop of this process may use io_uring (before any ring exists). */
 void loop_forbid_uring(void);
 
@@ -54,12 +47,6 @@ void loop_call(Loop *loop, CoFn *fn, void *arg);
 
 /* The same and waits for @fn to return; the caller's loop goes on meanwhile. */
 CO void loop_call_wait(Loop *loop, CoFn *fn, void *arg);
-
-/*
- * Has @m delivered on @loop, in no coroutine; from any thread. Takes no memory. @loop must not end
- * before.
- */
-void loop_post(Loop *loop, Mail *m);
 
 /*
  * A loop in a thread of its own, idle until loop_call. It is counted, by the thread that has started

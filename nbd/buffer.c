@@ -6,7 +6,10 @@
 #include "nbd/internal.h"
 #include "util/size.h"
 
-enum { SMALLEST = 4 << 10 };
+enum {
+    SMALLEST = 4 << 10,
+    KEPT_MAX = 32 << 20, /* bytes */
+};
 
 /* At the start of a buffer that nobody uses. */
 struct NbdFreeBuffer {
@@ -41,7 +44,7 @@ void nbd_buffer_give(NbdBuffers *b, void *p, size_t len)
 
     if (!p)
         return;
-    if (b->bytes + size > b->max) {
+    if (b->bytes + size > KEPT_MAX) {
         aligned_free(p);
         return;
     }

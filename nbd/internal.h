@@ -48,7 +48,6 @@ typedef struct NbdFreeBuffer NbdFreeBuffer;
 typedef struct {
     NbdFreeBuffer *free[NBD_BUFFER_CLASSES];
     size_t bytes; /* in all of them */
-    size_t max;   /* of those; what is more is not kept */
 } NbdBuffers;
 
 /* Page-aligned memory for @len (at most NBD_PAYLOAD_MAX) bytes; NULL if there is none. */
@@ -183,8 +182,6 @@ struct NbdServer {
     GPtrArray *loops;       /* of NbdLoop: others */
     _Atomic uint64_t held;  /* bytes kept for all clients ... */
     uint64_t held_max;      /* ... and what that may be, but for what is there already */
-    size_t buffers_kept;    /* bytes of free buffers that each loop keeps at most ... */
-    unsigned stacks_kept;   /* ... and stacks of coroutines */
     size_t bytes_max;       /* of the buffers of one client */
     size_t task_cost;       /* bytes that a task takes, without data */
     unsigned clients_max;   /* more wait */

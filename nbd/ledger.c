@@ -16,8 +16,6 @@ enum {
     LOOK_MS = 100,
     PART = 4,                       /* of the limit is for clients */
     HELD_MIN = 4 << 20,
-    KEPT_PART = 8,                  /* of that, each loop keeps of what nobody uses any more */
-    BUFFERS_KEPT = 32 << 20,        /* bytes of buffers, at most */
     TASK_TOUCHED = 16 << 10,        /* what a coroutine and its task take ... */
     TASK_ADDRESSES = 320 << 10,     /* ... and of address space */
     CLIENT_TLS = 128 << 10,         /* a session */
@@ -33,8 +31,6 @@ void nbd_ledger_init(NbdServer *s)
     s->task_cost = by_addresses ? TASK_ADDRESSES : TASK_TOUCHED;
     each = MAX(s->task_cost, s->config.tls ? CLIENT_TLS : 0);
     s->clients_max = MIN(s->held_max / each, UINT_MAX);
-    s->stacks_kept = MIN(s->held_max / KEPT_PART / s->task_cost, UINT_MAX);
-    s->buffers_kept = MIN(s->held_max / KEPT_PART, BUFFERS_KEPT);
     s->bytes_max = MIN(NBD_BYTES_MAX, s->held_max / 2);
 }
 

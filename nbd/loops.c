@@ -4,7 +4,6 @@
  * exported nodes live. A thread stays until the last client has left its loop, even if its object
  * is deleted.
  */
-#include "io/mailbox.h"
 #include "nbd/internal.h"
 
 static NbdLoop *loop_new(NbdServer *s, Loop *loop, LoopThread *thread)
@@ -15,7 +14,6 @@ static NbdLoop *loop_new(NbdServer *s, Loop *loop, LoopThread *thread)
     l->loop = loop;
     l->thread = thread;
     l->scratch = g_malloc(NBD_SCRATCH_LEN);
-    l->buffers.max = s->buffers_kept;
     return l;
 }
 
@@ -122,29 +120,26 @@ void nbd_loop_unref(NbdLoop *l)
 
 /* ---- what the server's loop has to say to clients on others ---------------------------------- */
 
-/* Goes to all clients at once when a server stops, so it does without coroutines. */
 typedef struct {
-    Mail mail;
     NbdClient *client;
     void (*fn)(NbdClient *c);
 } Order;
 
-static void order_obeyed(Mail *m)
+static CO void order_obey(void *arg)
 {
-    g_autofree Order *o = (Order *)m;
-    NbdClient *c = o->client;
-
-    if (!--c->orders)
-        co_queue_wake_all(&c->obeyed);
-}
-
-static void order_obey(Mail *m)
-{
-    Order *o = (Order *)m;
+    const Order *o = arg;
 
     o->fn(o->client);
-    m->deliver = order_obeyed;
-    loop_post(o->client->server->own->loop, m);
+}
+
+static CO void order_run(void *arg)
+{
+    g_autofree Order *o = arg;
+    NbdClient *c = o->client;
+
+    loop_call_wait(c->at->loop, order_obey, o);
+    if (!--c->orders)
+        co_queue_wake_all(&c->obeyed);
 }
 
 void nbd_client_order(NbdClient *c, void (*fn)(NbdClient *c))
@@ -157,7 +152,7 @@ void nbd_client_order(NbdClient *c, void (*fn)(NbdClient *c))
     }
     g_assert(loop_self() == c->server->own->loop);
     o = g_new(Order, 1);
-    *o = (Order){ { .deliver = order_obey }, c, fn };
+    *o = (Order){ c, fn };
     c->orders++;
-    loop_post(c->at->loop, &o->mail);
+    co_start(order_run, o);
 }

@@ -127,8 +127,7 @@ static CO void client_serve(void *arg)
     NbdClient *c = arg;
     NbdLoop *at = c->at;
 
-    if (!at->n_clients++)
-        loop_keep_stacks(c->server->stacks_kept);
+    at->n_clients++;
     nbd_receive(c);
     while (c->in_flight || c->sending)
         co_queue_wait(&c->room);
@@ -267,8 +266,8 @@ NbdServer *nbd_server_new(const NbdServerConfig *config)
     s->authz = g_strdup(config->tls_authz);
     s->exports = g_ptr_array_new();
     s->listeners = g_ptr_array_new_with_free_func((GDestroyNotify)channel_free);
-    nbd_ledger_init(s);
     nbd_loops_init(s);
+    nbd_ledger_init(s);
     return s;
 }
 

@@ -64,25 +64,4 @@ def the_server_can_stop_just_after_a_client_has_waited_for_memory():
             assert d.answer('block-export-add', type='nbd', id='e0', node_name='n0') == {}
 
 
-def many_at_work(crowd):
-    for c in crowd:
-        c.send(b''.join(c.header(READ, n * 4096, 4096, cookie=n) for n in range(4)))
-    for c in crowd:
-        for _ in range(4):
-            assert c.reply(4096)[1] == 0
-
-
-@case
-def images_can_move_with_many_clients_and_little_memory():
-    with daemon(96, None, latency_ms=40) as d:
-        crowd = [client() for _ in range(74)]
-        for home in None, 'i', 'j', None, 'j', 'i':
-            many_at_work(crowd)
-            assert d.answer('x-blockdev-set-iothread', node_name='n0', iothread=home,
-                            force=True) == {}
-        many_at_work(crowd)
-        assert d.answer('nbd-server-stop') == {}
-        assert all(c.is_dropped() for c in crowd)
-
-
 main('nbd-memory', 'storage-daemon')
