@@ -44,7 +44,9 @@ typedef enum {
 /* What one question about extents is for; each is answered for as much as is alike. */
 #define EXTENT_LEN_MAX (UINT64_C(1) << 50)
 
-/* No node is larger: requests rounded up to any alignment must not leave what a file offset holds. */
+/*
+ * No node is larger: requests rounded up to any alignment must not leave what a file offset holds.
+ */
 #define NODE_SIZE_MAX ((uint64_t)INT64_MAX & ~(uint64_t)0x3fffffff)
 
 /* What a range of a node is made of. */
@@ -110,8 +112,8 @@ typedef struct {
 /* False with @err: the format cannot, or the image is read-only. */
 bool node_can_compact(Node *n, GError **err);
 /*
- * A step, short, of moving what lies at the end of the image's file into free space before it; at last the
- * file is cut. Call it until @s->finished.
+ * A step, short, of moving what lies at the end of the image's file into free space before it; at
+ * last the file is cut. Call it until @s->finished.
  */
 CO bool handle_compact(Handle *h, CompactState *s, GError **err);
 typedef struct {
@@ -177,8 +179,9 @@ CO void handle_close(Handle *h);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Handle, handle_close)
 
 /*
- * What a handle is for. A user's request may have to wait for a job's, never the reverse. A guard makes
- * none: it only keeps other programs from what it does not share, while this one goes on as before.
+ * What a handle is for. A user's request may have to wait for a job's, never the reverse. A guard
+ * makes none: it only keeps other programs from what it does not share, while this one goes on as
+ * before.
  */
 typedef enum { HANDLE_USER, HANDLE_JOB, HANDLE_GUARD } HandleKind;
 
@@ -197,11 +200,11 @@ CO bool handle_change_medium(Handle *h, Node *n, unsigned needs, unsigned shares
 CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err);
 
 /*
- * Makes @n and all below it inactive or active. Inactive nodes accept no requests (-EPERM) and hold no
- * locks, so that another program may write the image; before, all that is cached is written. Active
- * again, they read anew what may have changed, sizes included; backing files stay those that are open.
- * Fails, and leaves all in the state in which it was, if a node that stays active uses one of them, or
- * if the image cannot be had again.
+ * Makes @n and all below it inactive or active. Inactive nodes accept no requests (-EPERM) and hold
+ * no locks, so that another program may write the image; before, all that is cached is written.
+ * Active again, they read anew what may have changed, sizes included; backing files stay those that
+ * are open. Fails, and leaves all in the state in which it was, if a node that stays active uses
+ * one of them, or if the image cannot be had again.
  */
 CO bool node_set_active(Node *n, bool active, GError **err);
 bool node_is_active(const Node *n);
@@ -230,8 +233,8 @@ typedef struct {
     /* handle_change_medium: there is another content, or none. Comes before .resized. */
     void (*medium_changed)(void *owner);
     /*
-     * The node lives on @thread from now on (NULL: on the main loop), but for commands and edits, during
-     * which requests are passed on. The owner may have been told already.
+     * The node lives on @thread from now on (NULL: on the main loop), but for commands and edits,
+     * during which requests are passed on. The owner may have been told already.
      */
     void (*home_changed)(void *owner, IoThread *thread);
 } HandleOps;
@@ -239,8 +242,8 @@ typedef struct {
 /* From now on @h tells @owner; with @ops NULL nobody. */
 void handle_listen(Handle *h, const HandleOps *ops, void *owner);
 /*
- * From now on nobody can make the node of @h smaller than @size bytes; 0: everybody can. @who says whose
- * wish that is to those who try, and stays the caller's until @h is closed. Main loop only.
+ * From now on nobody can make the node of @h smaller than @size bytes; 0: everybody can. @who says
+ * whose wish that is to those who try, and stays the caller's until @h is closed. Main loop only.
  */
 void handle_keep_size(Handle *h, uint64_t size, const char *who);
 
@@ -267,7 +270,7 @@ Node *node_storage(const Node *n);               /* child with role storage; NUL
 Node *node_data(const Node *n);                  /* external data file, else the storage */
 Node *node_backing(const Node *n);               /* backing file; NULL if none is open */
 Node *node_filtered(const Node *n);              /* of a filter: what it filters; else NULL */
-Node *node_skip_filters(Node *n);                /* the first node at or below @n that is no filter */
+Node *node_skip_filters(Node *n);              /* the first node at or below @n that is no filter */
 /* The backing file of @n below any filters, or NULL. */
 Node *node_backing_chain_next(Node *n);
 /* The backing file's name and format as the image stores them, NULL if none. */
@@ -280,9 +283,9 @@ bool node_has_zero_init(const Node *n);
 /* True if @filename means the file that @n lies on, by whatever path. */
 bool node_is_file_named(const Node *n, const char *filename);
 /*
- * False with @err if some file that @n or a node below it may write is open in this process a second
- * time: whatever reads there would lose its content, which locks do not prevent where they are off
- * (force-share=on, locking=off, or a file system or protocol without them).
+ * False with @err if some file that @n or a node below it may write is open in this process a
+ * second time: whatever reads there would lose its content, which locks do not prevent where they
+ * are off (force-share=on, locking=off, or a file system or protocol without them).
  */
 bool node_check_alone(const Node *n, GError **err);
 /* Finds a node by node-name, NULL if there is none. */
@@ -290,7 +293,8 @@ Node *node_find(const char *name);
 
 /*
  * Is [@off, @off + *@len) of @n decided by @n or by a layer above @base (exclusive unless
- * @include_base; @base NULL: the whole chain)? 1 yes, 0 no, negative errno; *@len is cut to the run.
+ * @include_base; @base NULL: the whole chain)? 1 yes, 0 no, negative errno; *@len is cut to the
+ * run.
  */
 CO int node_is_allocated_above(Node *n, Node *base, bool include_base, uint64_t off,
                                uint64_t *len);
@@ -342,7 +346,7 @@ typedef struct {
     uint64_t cluster_size;      /* bytes, 0: no clusters */
     uint64_t vm_state_offset;
     uint64_t subcluster_size;   /* bytes, granularity of allocation; 0 as cluster_size */
-    uint64_t expansion;         /* bytes that one byte of a compressed cluster can become; 0: none */
+    uint64_t expansion;         /* bytes that a byte of a compressed cluster can become; 0: none */
     bool is_dirty;
     bool is_encrypted;          /* where format-specific information does not tell */
     bool wants_compressed;      /* new data has to be written with REQ_COMPRESSED */
@@ -356,7 +360,9 @@ CO int node_info(Node *n, NodeInfo *info);
  * be too low, a loss that they do not show is not found. 0, or a negative errno.
  */
 CO int node_missing_end(Node *n, bool quick, uint64_t *bytes);
-/* The "format-specific" object ({"type":..., "data": {...}}), NULL if there is none or with @err. */
+/*
+ * The "format-specific" object ({"type":..., "data": {...}}), NULL if there is none or with @err.
+ */
 CO json_t *node_info_specific(Node *n, GError **err);
 
 typedef enum { CHECK_FIX_LEAKS = 1, CHECK_FIX_ERRORS = 2 } CheckFix;

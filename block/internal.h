@@ -13,8 +13,9 @@
 /* The bitmaps of @n follow its new size; in dirty.c. */
 bool dirty_resize(Node *n, GError **err);
 /*
- * Others have written @n, and perhaps resized it, which nobody has recorded: bitmaps that are not kept in
- * the image cover all of it and are marked all over. One for which there is no memory is inconsistent.
+ * Others have written @n, and perhaps resized it, which nobody has recorded: bitmaps that are not
+ * kept in the image cover all of it and are marked all over. One for which there is no memory is
+ * inconsistent.
  */
 void dirty_fill(Node *n);
 
@@ -94,7 +95,7 @@ struct Handle {
     _Atomic(const char *) keeper; /* whose wish that is; stored before .least_size */
     bool fixed_home;        /* its node is not to be given another iothread */
     bool looks_at_nodes;    /* its owner does, other than by requests: they stay on the main loop */
-    GPtrArray *companions;  /* of Handle: those of its job, whose nodes live on one loop; NULL: none */
+    GPtrArray *companions;  /* of Handle: those of its job, with nodes on one loop; NULL: none */
     unsigned working;       /* home_work() that run; home loop only, as the next two */
     bool must_leave;        /* the tree is about to move and waits for them */
     Co *work_sleeper;       /* see home_work_sleeper() */
@@ -138,7 +139,10 @@ void node_refresh_limits(Node *n);
  * above that show just its size are resized, too. False: bitmaps could not follow.
  */
 bool node_size_changed(Node *n, GError **err);
-/* False with @err: a user of @n, or of nodes above that follow its size, needs more than @size bytes. */
+/*
+ * False with @err: a user of @n, or of nodes above that follow its size, needs more than @size
+ * bytes.
+ */
 bool node_may_shrink(const Node *n, uint64_t size, GError **err);
 /*
  * Tells the owners of handles on @n its size, if it has changed. On the home loop of @n; if that is
@@ -148,7 +152,9 @@ void node_tell_size(Node *n);
 /* Names and limits of @n and of all above it, after a change of its children. */
 void node_children_changed(Node *n);
 
-/* The parts of steps of edits, in graph.c. An edge has the caller's reference on @node from now on. */
+/*
+ * The parts of steps of edits, in graph.c. An edge has the caller's reference on @node from now on.
+ */
 Edge *edge_new(Node *parent, Handle *handle, const char *key, Role role, Node *node);
 guint edge_unlink(Edge *e);            /* its place among the children of its parent */
 void edge_link(Edge *e, guint at);     /* takes edge_unlink back */
@@ -158,7 +164,8 @@ extern const EditOps edit_detach_ops;
 /*
  * access.c: the access of @nodes and of all below them becomes what their users need now. First on
  * the edges alone (NULL with @err, and nothing is changed, if users conflict; a release is not
- * checked), then with locks for old and new access together; in the end exactly one of undo and settle.
+ * checked), then with locks for old and new access together; in the end exactly one of undo and
+ * settle.
  */
 typedef struct AccessChange AccessChange;
 AccessChange *access_change(const GPtrArray *nodes, bool is_release, GError **err);
@@ -226,7 +233,7 @@ void gates_open(Gates *g);
 CO void gates_free(Gates *g);
 
 /* name.c */
-Node *node_skip_implicit(Node *n);     /* below the filters that jobs have put on top of @n unasked */
+Node *node_skip_implicit(Node *n);     /* below the filters that jobs put on top of @n unasked */
 json_t *options_strong(const BlockDriver *d, const json_t *o); /* a copy of those; new reference */
 void node_refresh_filename(Node *n);   /* after opening and after a change of children */
 void node_backing_changed(Node *n);    /* an edit gave it another backing file, or none */

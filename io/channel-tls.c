@@ -88,6 +88,15 @@ static void session_enter(ChannelTls *t)
     ahead = t->unread ? (Ahead){ t->unread->data, t->unread->len } : (Ahead){ 0 };
 }
 
+void channel_tls_thread_end(void)
+{
+    if (!cipher)
+        return;
+    g_clear_pointer(&cipher, g_byte_array_unref);
+    g_clear_pointer(&plain_room, g_free);
+    g_clear_pointer(&ahead_room, g_free);
+}
+
 /* Keeps what was received and not pulled. */
 static void session_keep_input(ChannelTls *t)
 {

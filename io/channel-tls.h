@@ -10,7 +10,6 @@
 #include "crypto/tls.h"
 #include "util/span.h"
 
-
 typedef struct ChannelTls ChannelTls;
 
 /* Over socket @fd, which stays the caller's. NULL with @err. */
@@ -36,5 +35,8 @@ bool channel_tls_has_input(const ChannelTls *t);
 ssize_t channel_tls_write(ChannelTls *t, Span s);
 /* Sends what waits. 0, or a negative errno; -EAGAIN as above. */
 int channel_tls_flush(ChannelTls *t);
+
+/* Frees what the sessions of the calling thread have shared; the next one gets it anew. */
+void channel_tls_thread_end(void);
 
 #endif

@@ -83,7 +83,9 @@ NbdExport *nbd_export_find(NbdServer *s, const char *name)
 
 /* ---- its size -------------------------------------------------------------------------------- */
 
-/* The image may grow, and later clients see that, but nobody takes away what a client was told of. */
+/*
+ * The image may grow, and later clients see that, but nobody takes away what a client was told of.
+ */
 static void export_keep_size(NbdExport *e)
 {
     uint64_t least = 0;

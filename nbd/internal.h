@@ -10,8 +10,8 @@
  *     read.c       reads that leave out holes     export.c   what is offered
  *     buffer.c     memory for data            ledger.c   how much of it clients hold
  *
- * A client is greeted on the server's loop and served on the one where the nodes of its export live.
- * It goes there, and on to another when the nodes have done so, by way of the server's loop,
+ * A client is greeted on the server's loop and served on the one where the nodes of its export
+ * live. It goes there, and on to another when the nodes have done so, by way of the server's loop,
  * between two requests of its own: when all that it asked for is answered.
  *
  * A client has one coroutine that receives and one for each request under way. Whichever of these
@@ -31,7 +31,9 @@
 enum {
     NBD_SCRATCH_LEN = 256 << 10, /* what one system call receives at most, of small requests */
     NBD_HEADER_MAX = sizeof(NbdExtendedRequest),
-    /* Answers ready and not sent: beyond it no more are prepared, since they would only get cold. */
+    /*
+     * Answers ready and not sent: beyond it no more are prepared, since they would only get cold.
+     */
     NBD_UNSENT_MAX = 512 << 10,
     NBD_STATUS_MAX = 128 << 10, /* extents in answer to BLOCK_STATUS, in bytes */
 };
@@ -87,7 +89,7 @@ struct NbdExport {
     _Atomic bool removed;   /* no longer the server's; requests fail */
     NbdLoop *at;            /* where its clients are to be served; a reference */
     GPtrArray *bitmaps;     /* of DirtyBitmap, busy with us */
-    GPtrArray *holders;     /* of Handle: they keep nodes of bitmaps on the main loop, where we read */
+    GPtrArray *holders;     /* of Handle: they keep nodes of bitmaps on the main loop */
     void (*gone)(void *opaque); /* as NbdExportConfig says */
     void *opaque;
 };
@@ -111,7 +113,7 @@ struct NbdClient {
     NbdExport *export;      /* NULL during the handshake */
     NbdReplyStyle style;
     bool fixed, no_zeroes;  /* the client's handshake flags */
-    unsigned refusals_left; /* it is not authorised: so many options are answered with that; 0: it is */
+    unsigned refusals_left; /* not authorised: so many more options get that answer; 0: it is */
     bool served;            /* the handshake has succeeded */
     bool stop_receiving;    /* no more requests: the client has left, or is to leave */
     _Atomic bool broken;    /* nothing can be sent any more */
@@ -138,7 +140,7 @@ struct NbdClient {
     size_t unsent;          /* bytes of answers that are not sent yet */
     bool sending;
     int64_t batch_ns;       /* since when the answers are being sent that are under way */
-    size_t answered;        /* bytes of answers since the receiver last let others have their turn */
+    size_t answered;        /* bytes of answers since the receiver last let others go first */
     uint64_t requests, bytes_read, bytes_written;
 };
 
@@ -179,7 +181,7 @@ struct NbdServer {
     NbdLoop *own;           /* its own loop */
     GPtrArray *loops;       /* of NbdLoop: others */
     _Atomic uint64_t held;  /* bytes kept for all clients ... */
-    uint64_t held_max;      /* ... and what that may be, but for what two loops take at once */
+    uint64_t held_max;      /* ... and what that may be, but for what is there already */
     size_t bytes_max;       /* of the buffers of one client */
     size_t task_cost;       /* bytes that a task takes, without data */
     unsigned clients_max;   /* more wait */
@@ -215,7 +217,9 @@ void nbd_client_order(NbdClient *c, void (*fn)(NbdClient *c));
 
 NbdExport *nbd_export_ref(NbdExport *e);
 void nbd_export_unref(NbdExport *e);
-/* @c is about to be told the size of @e, which is c->size and what it keeps, until it forgets it. */
+/*
+ * @c is about to be told the size of @e, which is c->size and what it keeps, until it forgets it.
+ */
 void nbd_client_tell_size(NbdClient *c, NbdExport *e);
 void nbd_client_forget_size(NbdClient *c);
 /* Transmission flags for a client of that style. */
@@ -228,6 +232,8 @@ NbdExport *nbd_export_lookup(NbdServer *s, const char *name, size_t len);
 
 /* Finds out what there is for clients. */
 void nbd_ledger_init(NbdServer *s);
+/* Lets @c hold @n bytes more if it may now, at once. */
+bool nbd_memory_try(NbdClient *c, size_t n);
 /* Waits until @c may hold @n bytes more. False: it is to leave instead. */
 CO bool nbd_memory_take(NbdClient *c, size_t n);
 /* @c holds @n bytes more, which are there already. */
@@ -285,8 +291,8 @@ CO void nbd_task_start(NbdTask *t);
  */
 CO int nbd_task_pause(const NbdTask *t);
 /*
- * What the export is from byte @at of the range of @t on, at most to its end: as handle_extent_above.
- * 0, or a negative errno, also if the image has become smaller.
+ * What the export is from byte @at of the range of @t on, at most to its end: as
+ * handle_extent_above. 0, or a negative errno, also if the image has become smaller.
  */
 CO int nbd_task_extent(const NbdTask *t, uint64_t at, bool precise, Extent *e, int *above);
 /* Back to where it was taken from, with its memory. */

@@ -8,6 +8,7 @@
  */
 #include "nbd/internal.h"
 #include "io/memory.h"
+#include <stdatomic.h>
 
 enum {
     MS = 1000000,
@@ -38,14 +39,14 @@ static NbdClient *greediest(const NbdServer *s)
     NbdClient *most = NULL;
 
     for (NbdClient *c = s->clients; c; c = c->next)
-        if (!c->broken && (!most || c->held > most->held))
+        if (!c->broken && c->held && (!most || c->held > most->held))
             most = c;
     return most;
 }
 
 /*
- * Wakes those who wait, so that they notice how long it has been, and that there is memory which clients
- * on other loops gave back.
+ * Wakes those who wait, so that they notice how long it has been, and that there is memory which
+ * clients on other loops gave back.
  */
 static CO void look_after(void *arg)
 {
@@ -59,44 +60,77 @@ static CO void look_after(void *arg)
 
 static void cut_greedy(NbdClient *c)
 {
+    if (!c->held)
+        return;
     nbd_report(c, "holds %zu bytes while memory is short: cut off", (size_t)c->held);
     nbd_client_cut(c);
     co_queue_wake_all(&c->room);
 }
 
-/* Somebody has waited for too long. On the server's loop. */
+/* Somebody has waited for too long. */
+typedef struct {
+    NbdServer *server;
+    size_t wanted;
+} Shortage;
+
+/* May clients hold @n bytes more than @held? One may always have what it needs, alone. */
+static bool has_room(const NbdServer *s, uint64_t held, size_t n)
+{
+    return !held || held + n <= s->held_max;
+}
+
+/* On the server's loop, where it may be over by now. */
 static CO void cut_greediest(void *arg)
 {
-    NbdServer *s = arg;
+    const Shortage *x = arg;
+    NbdServer *s = x->server;
     int64_t now = clock_now_ns();
-    NbdClient *c = now - s->cut_ns > (int64_t)LOOK_MS * MS ? greediest(s) : NULL;
+    NbdClient *c = NULL;
 
+    if (!has_room(s, s->held, x->wanted) && now - s->cut_ns > (int64_t)LOOK_MS * MS)
+        c = greediest(s);
     if (!c)
         return;
     s->cut_ns = now;
     nbd_client_order(c, cut_greedy);
 }
 
-static CO void wait_for_memory(NbdLoop *l, int64_t since)
+static CO void wait_for_memory(NbdLoop *l)
 {
-    if (clock_now_ns() - since > (int64_t)PATIENCE_MS * MS)
-        loop_call_wait(l->server->own->loop, cut_greediest, l->server);
     if (!l->looking.running)
         co_group_start(&l->looking, look_after, l);
     co_queue_wait(&l->memory);
 }
 
-CO bool nbd_memory_take(NbdClient *c, size_t n)
+bool nbd_memory_try(NbdClient *c, size_t n)
 {
     NbdServer *s = c->server;
-    int64_t since = s->held + n > s->held_max ? clock_now_ns() : 0;
+    uint64_t held = s->held;
 
-    while (s->held && s->held + n > s->held_max && !c->stop_receiving)
-        wait_for_memory(c->at, since);
-    if (c->stop_receiving)
-        return false;
-    nbd_memory_add(c, n);
+    do {
+        if (!has_room(s, held, n))
+            return false;
+    } while (!atomic_compare_exchange_weak(&s->held, &held, held + n));
+    c->held += n;
     return true;
+}
+
+CO bool nbd_memory_take(NbdClient *c, size_t n)
+{
+    Shortage x = { c->server, n };
+    int64_t patient_until = clock_now_ns() + (int64_t)PATIENCE_MS * MS;
+
+    while (!c->stop_receiving) {
+        if (nbd_memory_try(c, n))
+            return true;
+        if (clock_now_ns() <= patient_until) {
+            wait_for_memory(c->at);
+        } else {
+            loop_call_wait(c->server->own->loop, cut_greediest, &x);
+            patient_until = clock_now_ns() + (int64_t)LOOK_MS * MS;
+        }
+    }
+    return false;
 }
 
 void nbd_memory_add(NbdClient *c, size_t n)

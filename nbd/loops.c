@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The loops on which clients are served: the server's own, and those of iothreads on which
- * exported nodes live. A thread stays until the last client has left its loop, even if its object is deleted.
+ * exported nodes live. A thread stays until the last client has left its loop, even if its object
+ * is deleted.
  */
 #include "nbd/internal.h"
 
@@ -74,11 +75,36 @@ static CO void loop_end(void *arg)
     co_group_wait(&l->looking);
 }
 
+static CO void nothing(void *arg)
+{
+}
+
+/*
+ * Returns when all loops have had a turn. A request that runs on one of them and has found its
+ * nodes on another, which they have left by now, is mailed there by then. The loop that gets it
+ * lives until it has been answered, but not for mail that comes later.
+ */
+static CO void loops_take_turn(const NbdServer *s)
+{
+    g_autoptr(GPtrArray) loops = g_ptr_array_new();
+
+    for (guint i = 0; i < s->loops->len; i++)
+        g_ptr_array_add(loops, nbd_loop_ref(s->loops->pdata[i]));
+    for (guint i = 0; i < loops->len; i++) {
+        NbdLoop *l = loops->pdata[i];
+
+        loop_call_wait(l->loop, nothing, NULL);
+        nbd_loop_unref(l);
+    }
+}
+
+/* No client and no export is there any more. */
 static CO void loop_close(void *arg)
 {
     NbdLoop *l = arg;
     LoopThread *thread = l->thread;
 
+    loops_take_turn(l->server);
     loop_call_wait(l->loop, loop_end, l);
     loop_free(l);
     loop_thread_stop(thread);

@@ -193,13 +193,13 @@ static CO bool wait_for_task(NbdClient *c)
 static CO bool task_memory(NbdTask *t, size_t len)
 {
     NbdClient *c = t->client;
-    const NbdServer *s = c->server;
 
-    if (s->held + len > s->held_max)
+    if (c->stop_receiving || !nbd_memory_try(c, len)) {
         inbox_keep(c);
-    if (!nbd_memory_take(c, len)) {
-        nbd_task_refuse(t, -ESHUTDOWN, "The server is being stopped");
-        return false;
+        if (!nbd_memory_take(c, len)) {
+            nbd_task_refuse(t, -ESHUTDOWN, "The server is being stopped");
+            return false;
+        }
     }
     t->held += len;
     return true;

@@ -311,6 +311,7 @@ CO bool nbd_server_stop(NbdServer *s)
     co_queue_wake_all(&s->room);
     clients_leave(s);
     co_group_wait(&s->accepting);
+    co_group_wait(&s->own->looking);
     for (guint i = 0; i < s->exports->len; i++)
         nbd_export_unref(s->exports->pdata[i]);
     co_group_wait(&s->closing);
