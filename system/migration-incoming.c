@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/migration-incoming.h"
 #include "balloon/discard.h"
+#include "block/jobs/job.h"
 #include "io/co-lock.h"
 #include "migration/stream.h"
 #include "migration/target.h"
@@ -355,11 +356,9 @@ CO bool incoming_begin(Machine *m, GError **err)
  */
 static CO void store_images(void)
 {
-    g_autoptr(GError) why = NULL;
-
     run_state_halt_devices();
-    if (migration_images_are_ours() && !migration_images_leave(&why))
-        complain("The last data of an image could not be written: %s", why->message);
+    jobs_cancel_all(); /* an image that a job works on cannot be stored */
+    migration_images_store();
 }
 
 CO void incoming_end(void)
