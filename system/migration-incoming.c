@@ -319,9 +319,9 @@ bool incoming_memory_is_here(GError **err)
 
 bool incoming_may_stop(GError **err)
 {
-    return migration_status() != MIGRATION_STATUS_POSTCOPY_PAUSED || !in.is_partial ||
-           err_set(err, EBUSY, "Postcopy is paused, and processors that wait for memory cannot be "
-                   "stopped: use 'migrate-recover' first");
+    return !in.is_partial || migration_status() == MIGRATION_STATUS_POSTCOPY_ACTIVE ||
+           err_set(err, EBUSY, "No memory comes, and processors that wait for it cannot be stopped: "
+                   "use 'migrate-recover' here and 'migrate' with 'resume' at the source first");
 }
 
 void incoming_pause(void)

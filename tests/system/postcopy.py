@@ -394,8 +394,15 @@ def while_postcopy_is_paused_nothing_waits_for_a_processor():
         wait_for(lambda: b.state() == 'running')
         assert a.answer('migrate-pause') == {}
         wait_for(lambda: b.status() == 'postcopy-paused')
-        for command in 'stop', 'system_reset':
-            assert 'migrate-recover' in b.answer(command)['desc']
+        def check_no_stop():
+            for command in 'stop', 'system_reset':
+                assert 'migrate-recover' in b.answer(command)['desc']
+            with socket.socket(socket.AF_UNIX) as gdb:
+                gdb.settimeout(PATIENCE)
+                gdb.connect('g.sock')
+                assert gdb.recv(1) == b'', 'a debugger that cannot stop the guest is sent away'
+
+        check_no_stop()
         for line in 'x 0', 'xp 0', 'sum 0 4096', 'gva2gpa 0', 'info tlb', 'info registers', 'log int', 'logfile log':
             assert 'on its way' in b.answer('human-monitor-command', **{'command-line': line}), line
         said = b.answer('dump-guest-memory', paging=False, protocol='file:dump')['desc']
@@ -404,6 +411,11 @@ def while_postcopy_is_paused_nothing_waits_for_a_processor():
         qtest.connect('q.sock')
         qtest.sendall(b'readb 0x100000\n')
         assert b'on its way' in qtest.recv(1000)
+        assert b.answer('migrate-recover', uri='unix:s.sock') == {}
+        wait_for(lambda: pathlib.Path('s.sock').exists())
+        assert b.status() == 'setup'
+        check_no_stop()
+        assert b.answer('migrate-pause') == {}
         a.tune(max_postcopy_bandwidth=0)
         recover(a, b)
         check_moved(a, b)
