@@ -80,11 +80,10 @@ static CO bool take_over(const Guest *g, GError **err)
         !migration_images_take(err))
         return false;
     stages_mark(&in.stages, "images", NULL);
-    if (how.rounds)
-        netdev_announce(&how);
     run_state_stop(runs ? STATE_PAUSED : g->carried.state);
     if (starts)
         run_state_start();
+    netdev_announce(&how);
     stages_mark(&in.stages, "start", NULL);
     return true;
 }
