@@ -2,7 +2,9 @@
 #include "system/migration-incoming.h"
 #include "balloon/discard.h"
 #include "block/jobs/job.h"
+#include "control/control.h"
 #include "io/co-lock.h"
+#include "io/timer.h"
 #include "migration/stream.h"
 #include "migration/target.h"
 #include "net/net.h"
@@ -14,6 +16,9 @@
 #include "system/vcpu.h"
 #include "tools/complain.h"
 #include <unistd.h>
+
+/* How long the program's end waits for memory: less than it may take at all. */
+#define MEMORY_NS (INT64_C(4500) * 1000000)
 
 static struct {
     Machine *machine;
@@ -142,7 +147,13 @@ static CO bool run_early(void *opaque, GError **err)
 static void give_up_partial(const char *why)
 {
     complain("The guest has ended, since memory that it needs has not come: %s", why);
+    pid_file_remove();
     _exit(1);
+}
+
+static void lose_patience(Timer *t)
+{
+    give_up_partial("the program ends");
 }
 
 static CO bool listen_again(GError **err)
@@ -362,8 +373,13 @@ static CO void store_images(void)
 
 CO void incoming_end(void)
 {
-    if (in.is_partial)
+    Timer patience = { .expired = lose_patience };
+    int64_t end = clock_now_ns() + MEMORY_NS;
+
+    if (in.is_partial) {
         store_images();
+        timer_set(&patience, end);
+    }
     in.is_ending = true;
     /* Processors end when the memory is here that they wait for. */
     if (in.transport && migration_status() != MIGRATION_STATUS_POSTCOPY_ACTIVE)
@@ -372,6 +388,7 @@ CO void incoming_end(void)
     if (in.multifd)
         multifd_receive_interrupt(in.multifd);
     co_group_wait(&in.running);
+    timer_cancel(&patience);
     json_decref(in.addresses);
     g_free(in.uri);
     stages_clear(&in.stages);
