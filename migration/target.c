@@ -23,6 +23,7 @@ typedef struct {
     PostcopyTarget *postcopy; /* NULL: the source does not plan one */
     GByteArray *package;     /* of devices, for postcopy; NULL: none has come */
     bool runs;               /* the guest, before all memory is here */
+    bool is_told;            /* the source, that it will not run */
 } Target;
 
 static bool configured(StreamReader *r)
@@ -260,8 +261,9 @@ static CO void refuse_package(Target *t, Input *package)
 {
     Patience p = { .config = t->config };
 
-    reply(t, package, RETURN_SHUT, 1);
+    t->is_told = true;
     co_group_start(&p.running, lose_patience, &p);
+    reply(t, package, RETURN_SHUT, 1); /* waits too, for a source that does not read */
     if (postcopy_target_loop(t->postcopy))
         postcopy_target_wait(t->postcopy); /* the thread reads */
     else
@@ -345,7 +347,8 @@ CO bool target_read(Input *in, const TargetConfig *config, GError **err)
     if (ok && t.package)
         ok = finish_postcopy(&t, &why);
     ok = ok && all_ram_came(&t.reader);
-    reply(&t, in, RETURN_SHUT, !ok);
+    if (!t.is_told)
+        reply(&t, in, RETURN_SHUT, !ok);
     if (input_ok(in) && !ok)
         input_fail(in, EINVAL, "The stream is not whole");
     postcopy_target_free(t.postcopy);

@@ -42,14 +42,16 @@ typedef struct {
     bool (*receive)(void *opaque, Span packet); /* false: no room, netdev_ready follows */
     void (*writable)(void *opaque);             /* netdev_send would take a packet again */
     void (*set_link)(void *opaque, bool up);
-    void (*announce)(void *opaque);             /* tells the network where it is; NULL: cannot */
+    /* Tells the network where it is; NULL: cannot. False: not now, for the guest does not run. */
+    bool (*announce)(void *opaque);
     RxFilterInfo *(*rx_filter)(void *opaque);   /* NULL: it has none */
     const char *(*id)(void *opaque);            /* of the device; NULL: it has none */
 } NicOps;
 
 /*
  * The network devices @how->interfaces (NULL: all) tell where they are, at once and .rounds - 1 times
- * more. What goes on under the same id ends.
+ * more, or not at all (0). A guest that stands still is not announced: the rounds follow when it runs.
+ * What goes on under the same id ends.
  */
 void netdev_announce(const AnnounceParameters *how);
 

@@ -159,12 +159,17 @@ static CO bool put(const void *data, size_t len, const char *what, GError **err)
     return r >= 0 || err_set_errno(err, r, "dump: failed to write %s", what);
 }
 
+static bool may_go_on(GError **err)
+{
+    return !dump.is_ending || err_set(err, ECANCELED, "The program ends");
+}
+
 /* @bytes more of memory are written. False with @err: the dump has to end. */
 static CO bool advance(uint64_t bytes, GError **err)
 {
     dump.done += bytes;
     co_yield();
-    return !dump.is_ending || err_set(err, ECANCELED, "The program ends");
+    return may_go_on(err);
 }
 
 static CO bool put_segment(const DumpSegment *s, GError **err)
@@ -228,13 +233,21 @@ static CO void run_detached(void *arg)
 
 CO bool dump_start(const DumpArgs *args, int fd, GError **err)
 {
-    if (!find_segments(args, err) || !debug_begin(err)) {
+    DumpStatus before = dump.status;
+
+    if (!may_go_on(err) || !find_segments(args, err)) {
         close(fd);
         return false;
     }
+    /* From here on, since processors may take long to stand still, there is no other dump. */
     dump.status = DUMP_STATUS_ACTIVE;
     dump.format = args->format;
     dump.out = channel_new_fd(fd);
+    if (!debug_begin(err)) {
+        channel_free(g_steal_pointer(&dump.out));
+        dump.status = before;
+        return false;
+    }
     dump.was_running = run_state_is_running();
     if (dump.was_running)
         run_state_stop(STATE_SAVE_VM);

@@ -4,6 +4,7 @@
 #include "block/edit.h"
 #include "block/monitor-nodes.h"
 #include "hw/virtio/drives.h"
+#include "tools/complain.h"
 
 static bool are_elsewhere;
 
@@ -32,4 +33,20 @@ CO bool migration_images_leave(GError **err)
 CO bool migration_images_take(GError **err)
 {
     return set_active(true, err);
+}
+
+CO void migration_images_store(void)
+{
+    g_autoptr(GError) why = NULL;
+    g_autoptr(GPtrArray) tops = NULL;
+
+    if (are_elsewhere || migration_images_leave(&why))
+        return;
+    tops = monitor_nodes_tops();
+    for (guint i = 0; i < tops->len; i++) {
+        g_autoptr(GError) err = NULL;
+
+        if (!node_set_active(tops->pdata[i], false, &err))
+            complain("The last data of an image could not be written: %s", err->message);
+    }
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/migration-incoming.h"
 #include "balloon/discard.h"
+#include "block/jobs/job.h"
+#include "control/control.h"
 #include "io/co-lock.h"
+#include "io/timer.h"
 #include "migration/stream.h"
 #include "migration/target.h"
 #include "net/net.h"
@@ -13,6 +16,9 @@
 #include "system/vcpu.h"
 #include "tools/complain.h"
 #include <unistd.h>
+
+/* How long the program's end waits for memory: less than it may take at all. */
+#define MEMORY_NS (INT64_C(4500) * 1000000)
 
 static struct {
     Machine *machine;
@@ -79,11 +85,10 @@ static CO bool take_over(const Guest *g, GError **err)
         !migration_images_take(err))
         return false;
     stages_mark(&in.stages, "images", NULL);
-    if (how.rounds)
-        netdev_announce(&how);
     run_state_stop(runs ? STATE_PAUSED : g->carried.state);
     if (starts)
         run_state_start();
+    netdev_announce(&how);
     stages_mark(&in.stages, "start", NULL);
     return true;
 }
@@ -142,7 +147,13 @@ static CO bool run_early(void *opaque, GError **err)
 static void give_up_partial(const char *why)
 {
     complain("The guest has ended, since memory that it needs has not come: %s", why);
+    pid_file_remove();
     _exit(1);
+}
+
+static void lose_patience(Timer *t)
+{
+    give_up_partial("the program ends");
 }
 
 static CO bool listen_again(GError **err)
@@ -318,9 +329,9 @@ bool incoming_memory_is_here(GError **err)
 
 bool incoming_may_stop(GError **err)
 {
-    return migration_status() != MIGRATION_STATUS_POSTCOPY_PAUSED || !in.is_partial ||
-           err_set(err, EBUSY, "Postcopy is paused, and processors that wait for memory cannot be "
-                   "stopped: use 'migrate-recover' first");
+    return !in.is_partial || migration_status() == MIGRATION_STATUS_POSTCOPY_ACTIVE ||
+           err_set(err, EBUSY, "No memory comes, and processors that wait for it cannot be stopped: "
+                   "use 'migrate-recover' here and 'migrate' with 'resume' at the source first");
 }
 
 void incoming_pause(void)
@@ -355,17 +366,20 @@ CO bool incoming_begin(Machine *m, GError **err)
  */
 static CO void store_images(void)
 {
-    g_autoptr(GError) why = NULL;
-
     run_state_halt_devices();
-    if (migration_images_are_ours() && !migration_images_leave(&why))
-        complain("The last data of an image could not be written: %s", why->message);
+    jobs_cancel_all(); /* an image that a job works on cannot be stored */
+    migration_images_store();
 }
 
 CO void incoming_end(void)
 {
-    if (in.is_partial)
+    Timer patience = { .expired = lose_patience };
+    int64_t end = clock_now_ns() + MEMORY_NS;
+
+    if (in.is_partial) {
         store_images();
+        timer_set(&patience, end);
+    }
     in.is_ending = true;
     /* Processors end when the memory is here that they wait for. */
     if (in.transport && migration_status() != MIGRATION_STATUS_POSTCOPY_ACTIVE)
@@ -374,6 +388,7 @@ CO void incoming_end(void)
     if (in.multifd)
         multifd_receive_interrupt(in.multifd);
     co_group_wait(&in.running);
+    timer_cancel(&patience);
     json_decref(in.addresses);
     g_free(in.uri);
     stages_clear(&in.stages);

@@ -88,6 +88,18 @@ static CO bool send_memory(Outgoing *o, GError **err)
     return ok && (r >= 0 || err_set_errno(err, r, "The stream cannot be written"));
 }
 
+/* The target may have failed before all of the package was written, and have said so. */
+static CO void hear_refusal(Outgoing *o)
+{
+    Answers answers = { .o = o };
+    CoGroup hearing = { 0 };
+
+    co_group_start(&hearing, hear_all, &answers);
+    hear_last_words(o, &hearing);
+    co_group_wait(&hearing);
+    g_clear_error(&answers.err);
+}
+
 /* The target may run the guest as soon as it has the end of the package. */
 static CO bool send_package(Outgoing *o, const GPtrArray *sections, GError **err)
 {
@@ -210,8 +222,11 @@ CO bool postcopy(Outgoing *o, MachineState before, GError **err)
         return false;
     stages_mark(&o->stages, "images", NULL);
     postcopy_source_discard(&o->source);
-    if (!send_package(o, sections, err))
+    if (!send_package(o, sections, err)) {
+        if (o->is_handed_over)
+            hear_refusal(o);
         return false;
+    }
     stages_mark(&o->stages, "send", NULL);
     o->figures.before_postcopy = source_bytes(&o->source);
     o->figures.downtime_ns = clock_now_ns() - o->figures.stopped;

@@ -14,6 +14,8 @@ static struct {
     MachineState state;
     Loop *loop;
     CoQueue ended;
+    unsigned users;  /* operations under way that need the machine, though they suspend */
+    CoQueue unused;  /* woken when there are none */
     bool is_quitting, is_halted, guest_starts;
     int exit_code;
     CoMutex changing; /* the state changes in turn */
@@ -65,6 +67,18 @@ int run_state_exit_code(void)
 }
 
 /* ---- starting and stopping ------------------------------------------------------------------- */
+
+/* The machine stays from the one call to the other: run_state_end waits. */
+static void begin_use(void)
+{
+    run.users++;
+}
+
+static void end_use(void)
+{
+    if (--run.users == 0)
+        co_queue_wake_all(&run.unused);
+}
 
 /* With the lock. */
 static void pause_devices(void)
@@ -177,14 +191,16 @@ void run_state_start(void)
 
 static CO void stop(MachineState state, Vcpu *by)
 {
-    bool was_running = run.state == STATE_RUNNING;
-
-    if (was_running)
-        halt();
+    if (run.state != STATE_RUNNING) {
+        run.state = state;
+        return;
+    }
+    begin_use();
+    halt();
+    end_use();
     run.state = state;
-    if (was_running)
-        event_stop();
-    if (was_running && run.hear_stop)
+    event_stop();
+    if (run.hear_stop)
         run.hear_stop(run.hear_opaque, by);
 }
 
@@ -195,6 +211,7 @@ CO void run_state_stop(MachineState state)
 
 CO void run_state_hold(void)
 {
+    begin_use();
     machine_lock();
     vcpus_stop(run.machine);
     machine_unlock();
@@ -207,6 +224,7 @@ void run_state_release(void)
     if (run.state == STATE_RUNNING && !run.is_halted && !run.is_asking)
         vcpus_run(run.machine);
     machine_unlock();
+    end_use();
 }
 
 CO void run_state_between(void (*fn)(void *opaque), void *opaque)
@@ -220,6 +238,7 @@ CO void run_state_between(void (*fn)(void *opaque), void *opaque)
 
 static CO void reset(bool by_guest)
 {
+    begin_use();
     halt();
     machine_lock();
     machine_reset(run.machine);
@@ -229,6 +248,7 @@ static CO void reset(bool by_guest)
         go_on();
     else
         run.state = STATE_PRELAUNCH;
+    end_use();
 }
 
 static CO void shut_down(bool by_guest, ShutdownCause cause, int exit_code)
@@ -238,7 +258,9 @@ static CO void shut_down(bool by_guest, ShutdownCause cause, int exit_code)
         run_state_stop(STATE_SHUTDOWN);
         return;
     }
+    begin_use();
     halt();
+    end_use();
     run.exit_code = exit_code;
     co_queue_wake_all(&run.ended);
 }
@@ -398,7 +420,12 @@ void run_state_begin(Machine *m, MachineActions actions)
 
 CO void run_state_end(void)
 {
-    if (run.machine)
+    while (run.machine) {
         halt();
-    run.machine = NULL;
+        if (run.users)
+            co_queue_wait(&run.unused); /* they may let it run again */
+        else
+            run.machine = NULL;
+    }
+    run.state = STATE_SHUTDOWN;
 }

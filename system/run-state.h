@@ -30,6 +30,7 @@ bool actions_set(MachineActions *a, const QmpSetActionArgs *args, GError **err);
 
 /* @m is what the program runs, from now on. */
 void run_state_begin(Machine *m, MachineActions actions);
+/* Stops it for good, after what is under way with it: commands that stop, reset or look at it. */
 CO void run_state_end(void);
 Machine *run_state_machine(void);
 /* To be read and changed. */

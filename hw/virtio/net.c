@@ -581,7 +581,7 @@ static void net_set_link(void *opaque, bool up)
 }
 
 /* A frame by which switches learn where the address is (RARP), and what the guest has to say. */
-static void net_announce(void *opaque)
+static bool net_announce(void *opaque)
 {
     VirtioNet *s = opaque;
     uint8_t packet[NET_VIRTIO_HEADER + 60] = { 0 }, *f = packet + NET_VIRTIO_HEADER;
@@ -589,6 +589,10 @@ static void net_announce(void *opaque)
     unsigned skip = netdev_has_header(s->netdev) ? 0 : NET_VIRTIO_HEADER;
 
     machine_lock();
+    if (s->virtio.is_paused) {
+        machine_unlock();
+        return false;
+    }
     memset(f, 0xff, NET_MAC_SIZE);
     memcpy(f + 6, s->mac, NET_MAC_SIZE);
     memcpy(f + 12, rarp, sizeof(rarp));
@@ -600,6 +604,7 @@ static void net_announce(void *opaque)
     }
     machine_unlock();
     netdev_send(s->netdev, span_of(packet + skip, sizeof(packet) - skip));
+    return true;
 }
 
 static char *mac_text(const uint8_t *m)

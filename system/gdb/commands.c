@@ -4,6 +4,7 @@
 #include "system/debug.h"
 #include "system/dump.h"
 #include "system/gdb/gdb.h"
+#include "system/migration-incoming.h"
 #include "system/run-state.h"
 #include "system/vm-snapshot.h"
 #include "target/x86/debug.h"
@@ -82,13 +83,16 @@ static CO void heard_stop(void *opaque, Vcpu *by)
     tell_stop(by ? SIGNAL_TRAP : SIGNAL_INTERRUPT);
 }
 
-CO void gdb_attach(void)
+CO bool gdb_attach(void)
 {
+    if (run_state_is_running() && !incoming_may_stop(NULL))
+        return false;
     run_state_hear_stop(heard_stop, NULL);
     session.is_attached = true;
     session.is_running = false;
     session.cpu = 0;
     run_state_stop(STATE_DEBUG);
+    return true;
 }
 
 static void clear_points(void)
@@ -121,7 +125,7 @@ CO void gdb_detach(void)
 
 CO void gdb_interrupt(void)
 {
-    if (session.is_running)
+    if (session.is_running && incoming_may_stop(NULL))
         run_state_stop(STATE_DEBUG);
 }
 

@@ -18,8 +18,8 @@ CO void gdb_end(void);
 
 /* Sends a packet with @text, framed. */
 CO void gdb_send(const char *text, size_t len);
-/* Somebody has come, or left. */
-CO void gdb_attach(void);
+/* Somebody has come, or left. False: the guest cannot be stopped now. */
+CO bool gdb_attach(void);
 CO void gdb_detach(void);
 /* A packet, ended by NUL; @len bytes. */
 CO void gdb_command(char *text, size_t len);

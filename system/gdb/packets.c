@@ -117,10 +117,10 @@ static CO void serve(void *opaque)
         gdb.is_connected = true;
         gdb.no_acks = false;
         gdb.state = OUTSIDE;
-        gdb_attach();
-        while ((n = chardev_read(gdb.chardev, buf, sizeof(buf))) > 0)
-            for (ssize_t i = 0; i < n; i++)
-                take(buf[i]);
+        if (gdb_attach())
+            while ((n = chardev_read(gdb.chardev, buf, sizeof(buf))) > 0)
+                for (ssize_t i = 0; i < n; i++)
+                    take(buf[i]);
         gdb_detach();
         put("", 0);
         gdb.is_connected = false;

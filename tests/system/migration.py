@@ -3,6 +3,7 @@
 """Guests that move while they run: to another of our emulators, to the reference and back; and streams
 that are refused."""
 import pathlib
+import select
 import socket
 import sys
 
@@ -180,6 +181,55 @@ def network_devices_tell_where_the_guest_is():
             assert b.answer('human-monitor-command', **{'command-line': 'announce_self named'}) == ''
             assert frames(second, 7) == [rarp(2)] * 7
             assert not frames(first, 0)
+
+
+@case
+def a_guest_that_stands_still_or_has_left_is_not_announced():
+    """As with the reference, which takes the same arguments."""
+    for program in [EMULATOR] + [REFERENCE_EMULATOR] * REFERENCE_EMULATOR.exists():
+        for name in 'wire', 'a', 'b', 'm.sock':
+            pathlib.Path(name).unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
+            wire.bind('wire')
+
+            def card(side):
+                return ['-netdev', f'dgram,id=n,remote.type=unix,remote.path=wire,local.type=unix,local.path={side}',
+                        '-device', 'virtio-net-device,netdev=n']
+
+            def silent():
+                """What has come so far may come from before."""
+                wire.settimeout(0)
+                try:
+                    while True:
+                        wire.recv(2000)
+                except BlockingIOError:
+                    pass
+                return not select.select([wire], [], [], 0.5)[0]
+
+            with source(*card('a'), program=program) as a, \
+                    target('unix:m.sock', '-S', *card('b'), program=program) as b:
+                b.tune(announce_initial=10, announce_max=10, announce_step=1, announce_rounds=4)
+                often = {'initial': 20, 'max': 20, 'step': 0, 'rounds': 2000}
+                for odd in {'rounds': 1, 'initial': -1}, {'rounds': 1, 'step': 20000}:
+                    assert a.answer('announce-self', **often | odd) == {}, odd
+                    assert len(frames(wire, 1)) == 1, odd
+                assert a.answer('announce-self', **often) == {}
+                wire.recv(2000)
+                assert a.answer('announce-self', **often | {'rounds': 0}) == {}
+                assert silent(), 'no rounds end a series'
+                assert a.answer('announce-self', **often) == {} and a.answer('stop') == {}
+                assert silent(), 'stopped'
+                assert a.answer('cont') == {}
+                wire.settimeout(PATIENCE)
+                for _ in range(3):
+                    wire.recv(2000)
+                if program == REFERENCE_EMULATOR:
+                    continue  # its migration may not get on beside a guest that never waits
+                a.migrate('unix:m.sock')
+                wait_for(lambda: b.state() == 'paused')
+                assert silent(), 'it has left, and stands still at the target'
+                assert b.answer('cont') == {}
+                assert len(frames(wire, 4)) == 4
 
 
 main('migration', 'system')

@@ -356,6 +356,10 @@ def what_images_keep_is_stored_even_if_the_memory_does_not_come():
         return ('-blockdev', f'qcow2,node-name=d,file.driver=file,file.filename={name}', '-device',
                 'virtio-blk-device,drive=d')
 
+    disk('bad')
+    bad = {'driver': 'qcow2', 'node-name': 'bad', 'file': {
+        'driver': 'blkdebug', 'image': {'driver': 'file', 'filename': 'bad'},
+        'inject-error': [{'event': 'none', 'iotype': 'flush'}]}}
     with source(*disk('one')) as a, target('defer', *disk('two')) as b:
         a.await_rounds(1)
         begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
@@ -364,8 +368,15 @@ def what_images_keep_is_stored_even_if_the_memory_does_not_come():
         wait_for(lambda: b.status() == 'postcopy-paused')
         # A bitmap goes into the image when that is closed or given away.
         assert b.answer('block-dirty-bitmap-add', node='d', name='kept', persistent=True) == {}
+        # Neither a job that works on it keeps it from that nor another image that cannot be stored.
+        assert b.answer('blockdev-add', **bad) == {}
+        assert b.answer('block-dirty-bitmap-add', node='bad', name='lost', persistent=True) == {}
+        assert b.answer('blockdev-add', driver='null-co', **{'node-name': 'n'}, size=1 << 20) == {}
+        assert b.answer('blockdev-mirror', **{'job-id': 'j'}, device='d', target='n', sync='full') == {}
         b.process.terminate()
         assert b.process.wait(PATIENCE) == 1
+        said = b.process.stderr.read().decode()
+        assert said.count('could not be written') == 1 and '"bad"' in said, said
     shown = json.loads(subprocess.run([TOOL.parent / 'qemu-img', 'info', '--output=json', 'two'], check=True,
                                       stdout=subprocess.PIPE).stdout)
     bitmaps = shown['format-specific']['data']['bitmaps']
@@ -383,8 +394,15 @@ def while_postcopy_is_paused_nothing_waits_for_a_processor():
         wait_for(lambda: b.state() == 'running')
         assert a.answer('migrate-pause') == {}
         wait_for(lambda: b.status() == 'postcopy-paused')
-        for command in 'stop', 'system_reset':
-            assert 'migrate-recover' in b.answer(command)['desc']
+        def check_no_stop():
+            for command in 'stop', 'system_reset':
+                assert 'migrate-recover' in b.answer(command)['desc']
+            with socket.socket(socket.AF_UNIX) as gdb:
+                gdb.settimeout(PATIENCE)
+                gdb.connect('g.sock')
+                assert gdb.recv(1) == b'', 'a debugger that cannot stop the guest is sent away'
+
+        check_no_stop()
         for line in 'x 0', 'xp 0', 'sum 0 4096', 'gva2gpa 0', 'info tlb', 'info registers', 'log int', 'logfile log':
             assert 'on its way' in b.answer('human-monitor-command', **{'command-line': line}), line
         said = b.answer('dump-guest-memory', paging=False, protocol='file:dump')['desc']
@@ -393,6 +411,11 @@ def while_postcopy_is_paused_nothing_waits_for_a_processor():
         qtest.connect('q.sock')
         qtest.sendall(b'readb 0x100000\n')
         assert b'on its way' in qtest.recv(1000)
+        assert b.answer('migrate-recover', uri='unix:s.sock') == {}
+        wait_for(lambda: pathlib.Path('s.sock').exists())
+        assert b.status() == 'setup'
+        check_no_stop()
+        assert b.answer('migrate-pause') == {}
         a.tune(max_postcopy_bandwidth=0)
         recover(a, b)
         check_moved(a, b)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """QMP of the emulator: sessions beside the reference's, and what a guest has to do with it."""
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -14,6 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require, run
 from emulator import Emulator
 from guests import EMULATOR, EXIT, REFERENCE_EMULATOR, build
+from migrating import source
 from qmp import PATIENCE, Client, Reader, masked, request, wait_for
 
 def all_masked(lines):
@@ -274,6 +276,26 @@ def a_crash_of_the_guest_is_told():
                   'panic') as e:
         e.go()
         assert e.until('GUEST_PANICKED')['action'] in ('pause', 'poweroff')
+
+
+@case
+def an_end_in_the_middle_of_a_command_closes_the_images():
+    """Commands that wait until processors stand still, as the program's end does."""
+    disk = ('-blockdev', 'qcow2,node-name=d,file.driver=file,file.filename=d.qcow2', '-device',
+            'virtio-blk-device,drive=d')
+    for command, arguments in (
+            ('stop', {}), ('system_reset', {}), ('pmemsave', {'val': 0, 'size': 4096, 'filename': 'saved'}),
+            ('dump-guest-memory', {'paging': False, 'protocol': 'file:dumped'}),
+            ('human-monitor-command', {'command-line': 'info registers'})):
+        img('create', '-q', '-f', 'qcow2', 'd.qcow2', '1M')
+        with source('-smp', '2', *disk) as e:
+            e.await_rounds(1)
+            assert e.answer('block-dirty-bitmap-add', node='d', name='kept', persistent=True) == {}
+            e.send(request(command, **arguments).encode() + b'\n')
+            e.process.terminate()
+            assert e.code() == 0, (command, e.code(), e.process.stderr.read())
+        shown = json.loads(img('info', '--output=json', 'd.qcow2').stdout)
+        assert [m['name'] for m in shown['format-specific']['data'].get('bitmaps', [])] == ['kept'], command
 
 
 main('qmp', 'system')
