@@ -17,6 +17,11 @@
 static const char *const access_names[] = { "consistent read", "write", "write unchanged",
                                             "resize" };
 
+static bool is_inactive(const Node *n)
+{
+    return n->state == NODE_INACTIVE || n->starts_inactive;
+}
+
 /*
  * What all parents of @n need together, and what all of them share. They do nothing while it is
  * inactive.
@@ -25,7 +30,7 @@ static void access_sum(const Node *n, unsigned *needs, unsigned *shares)
 {
     *needs = 0;
     *shares = ACCESS_ALL;
-    for (guint i = 0; n->state != NODE_INACTIVE && i < n->parents->len; i++) {
+    for (guint i = 0; !is_inactive(n) && i < n->parents->len; i++) {
         const Edge *e = n->parents->pdata[i];
 
         *needs |= e->needs;
@@ -58,7 +63,7 @@ static bool edge_is_of_job(const Edge *e, const Edge *other)
 /* True if no parent of @n needs what another one does not share. */
 static bool access_check(const Node *n, GError **err)
 {
-    if (n->state == NODE_INACTIVE)
+    if (is_inactive(n))
         return true;
     for (guint i = 0; i < n->parents->len; i++)
         for (guint j = 0; j < n->parents->len; j++) {
@@ -126,9 +131,9 @@ static void access_of_child(Node *n, const Edge *e, unsigned parent_needs, unsig
         access_pass(parent_needs, parent_shares, needs, shares);
     else
         access_format(n, e->role, parent_needs, parent_shares, needs, shares);
-    if (n->state == NODE_INACTIVE)
+    if (is_inactive(n))
         *needs = 0;
-    if (n->flags & OPEN_FORCE_SHARE || n->state == NODE_INACTIVE)
+    if (n->flags & OPEN_FORCE_SHARE || is_inactive(n))
         *shares = ACCESS_ALL;
 }
 

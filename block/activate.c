@@ -111,8 +111,7 @@ static CO bool inactivate_all(const Activation *s, GError **err)
 
 /* ---- going active --------------------------------------------------------------------------- */
 
-/* They are in the image, which others may change. */
-static void stored_bitmaps_drop(Node *n)
+void stored_bitmaps_drop(Node *n)
 {
     DirtyBitmap *next;
 

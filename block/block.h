@@ -207,6 +207,11 @@ CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err)
  * one of them, or if the image cannot be had again.
  */
 CO bool node_set_active(Node *n, bool active, GError **err);
+/*
+ * Nodes that are opened from now on are inactive from the start, or again as usual: an image that
+ * another program writes is read to be opened, but neither locked nor written.
+ */
+void nodes_start_inactive(bool yes);
 bool node_is_active(const Node *n);
 
 /* What a user of a node does, and lets others do meanwhile. */

@@ -48,7 +48,8 @@ static bool attach_apply(void *step, GError **err)
 {
     Attach *s = step;
 
-    if (s->parent && s->child->state != NODE_ACTIVE && s->child->state != NODE_OPENING)
+    if (s->parent && s->child->state != NODE_ACTIVE && s->child->state != NODE_OPENING &&
+        !(s->child->state == NODE_INACTIVE && s->parent->starts_inactive))
         return err_set(err, EBUSY, "Node '%s' is %s", s->child->name,
                        s->child->state == NODE_INACTIVE ? "inactive" : "being closed");
     if (s->parent && node_reaches(s->child, s->parent))

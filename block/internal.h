@@ -51,6 +51,8 @@ struct Node {
     json_t *given;          /* of those, what drv->strong_options names, as it was written */
     OpenFlags flags;
     NodeState state;
+    bool starts_inactive;   /* it is being opened, and inactive then */
+    OpenFlags later;        /* of @flags, those that a format gets only when it has been opened so */
     Loop *home;             /* where its driver is entered; home.c changes it */
     IoThread *iothread;     /* where it lives unless it is held (home.h); NULL: the main loop */
     bool is_open;           /* drv->open has succeeded, so drv->close is due */
@@ -120,6 +122,8 @@ static inline bool node_may_have_backing(const Node *n)
 
 /* graph.c */
 Node *node_new(const BlockDriver *drv, const char *name, GError **err);
+/* Forgets the bitmaps of @n that are in its image, which others may change. */
+void stored_bitmaps_drop(Node *n);
 /* The node called @name whatever its state; node_find gives only those that are open. */
 Node *node_named(const char *name);
 Node *node_ref(Node *n);

@@ -86,7 +86,7 @@ OpenFlags node_child_flags(const Node *n, Role role)
     flags |= OPEN_UNMAP;
     if (role == ROLE_BACKING)
         return flags | (n->flags & OPEN_NO_IO);
-    flags |= n->flags & (OPEN_RDWR | OPEN_RESIZE | OPEN_AUTO_RDONLY);
+    flags |= (n->flags | n->later) & (OPEN_RDWR | OPEN_RESIZE | OPEN_AUTO_RDONLY);
     if (role == ROLE_FILTERED || role == ROLE_IMAGE) {
         if (n->flags & (OPEN_NO_BACKING | OPEN_GIVEN_BACKING))
             flags |= OPEN_GIVEN_BACKING;
@@ -291,6 +291,31 @@ static bool hold_guest(Node *n, GError **err)
     return n->stays;
 }
 
+/* Whether nodes are inactive from the start. */
+static bool start_inactive;
+
+void nodes_start_inactive(bool yes)
+{
+    start_inactive = yes;
+}
+
+/*
+ * Lets the driver open @n. A format that is to be inactive then sees an image that is only read, as it
+ * must not write a thing; it gets to know better when it is activated.
+ */
+static CO bool driver_open(Node *n, const json_t *o, GError **err)
+{
+    bool ok;
+
+    n->starts_inactive = start_inactive;
+    n->later = start_inactive && n->drv->kind == BLK_FORMAT ? n->flags & OPEN_RDWR : 0;
+    n->flags &= ~n->later;
+    ok = n->drv->open(n, o, n->flags, err);
+    n->flags |= n->later;
+    n->later = 0;
+    return ok;
+}
+
 /* A node of driver @d with checked options @o; its backing file is not opened yet. */
 static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flags,
                                  unsigned nesting, GError **err)
@@ -312,7 +337,7 @@ static CO Node *node_open_driver(const BlockDriver *d, json_t *o, OpenFlags flag
     n->filename = g_strdup(json_get_str(o, "filename", NULL));
     if (!hold_guest(n, err))
         return NULL;
-    if (!d->open(n, o, flags, err)) {
+    if (!driver_open(n, o, err)) {
         if (d->kind == BLK_FORMAT && node_storage(n)) {
             const char *name = node_filename(node_storage(n));
             g_autofree char *image = g_strdup_printf("Image '%s'", name);
@@ -337,7 +362,7 @@ static Node *node_to_use(const char *name, GError **err)
 {
     Node *n = node_named(name);
 
-    if (n && n->state == NODE_ACTIVE)
+    if (n && (n->state == NODE_ACTIVE || (n->state == NODE_INACTIVE && start_inactive)))
         return node_ref(n);
     if (!n)
         err_set(err, ENOENT, "There is no node '%s'", name);
@@ -680,11 +705,14 @@ static CO bool chain_open(Node *top, GError **err)
 }
 
 /* From now on others may use @top and the layers below it. */
-static void chain_activate(Node *top)
+static void chain_opened(Node *top)
 {
-    top->state = NODE_ACTIVE;
-    for (Node *n = top; (n = node_backing_chain_next(n)) && n->state == NODE_OPENING;)
-        n->state = NODE_ACTIVE;
+    for (Node *n = top; n && n->state == NODE_OPENING; n = node_backing_chain_next(n)) {
+        n->state = n->starts_inactive ? NODE_INACTIVE : NODE_ACTIVE;
+        if (n->starts_inactive)
+            stored_bitmaps_drop(n);
+        n->starts_inactive = false;
+    }
 }
 
 static CO Node *open_held(const char *filename, json_t *options, OpenFlags flags, unsigned nesting,
@@ -694,7 +722,7 @@ static CO Node *open_held(const char *filename, json_t *options, OpenFlags flags
 
     if (!n || !chain_open(n, err))
         return NULL;
-    chain_activate(n);
+    chain_opened(n);
     return g_steal_pointer(&n);
 }
 

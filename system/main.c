@@ -17,6 +17,7 @@
 #include "system/gdb/gdb.h"
 #include "system/hmp/commands.h"
 #include "system/migration.h"
+#include "system/migration-images.h"
 #include "system/options.h"
 #include "system/qtest.h"
 #include "system/vm-snapshot.h"
@@ -177,6 +178,8 @@ static CO void run(void *arg)
     hmp_begin(hmp_machine_commands, hmp_register);
     if (o->only_migratable)
         hold_migration.refusal = "disallowing migration blocker (--only-migratable) for";
+    if (o->incoming)
+        migration_images_await();
     ok = make_backends(o) && (m = make_machine(o)) && leave_terminal(o);
     if (ok) {
         run_state_begin(m, o->actions);

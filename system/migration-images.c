@@ -13,6 +13,12 @@ bool migration_images_are_ours(void)
     return !are_elsewhere;
 }
 
+void migration_images_await(void)
+{
+    are_elsewhere = true;
+    nodes_start_inactive(true);
+}
+
 static CO bool set_active(bool active, GError **err)
 {
     g_autoptr(Edit) edit = edit_begin();
@@ -32,7 +38,10 @@ CO bool migration_images_leave(GError **err)
 
 CO bool migration_images_take(GError **err)
 {
-    return set_active(true, err);
+    if (!set_active(true, err))
+        return false;
+    nodes_start_inactive(false);
+    return true;
 }
 
 CO void migration_images_store(void)

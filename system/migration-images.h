@@ -8,6 +8,8 @@
 
 /* False: they were left to the other end. */
 bool migration_images_are_ours(void);
+/* They are the other end's; those that are opened from now on are neither locked nor written. */
+void migration_images_await(void);
 /* Leaves them to the other end. False with @err: nothing has changed. */
 CO bool migration_images_leave(GError **err);
 /* Takes them (back), as the other end has left them. False with @err: nothing has changed. */

@@ -353,11 +353,10 @@ bool incoming_recover(const char *uri, GError **err)
     return true;
 }
 
-CO bool incoming_begin(Machine *m, GError **err)
+void incoming_begin(Machine *m)
 {
     in.machine = m;
     in.is_awaited = true;
-    return migration_images_leave(err);
 }
 
 /*

@@ -9,7 +9,7 @@
 #include "util/err.h"
 
 /* @m waits for a guest by migration. False with @err: its images cannot be left to the source. */
-CO bool incoming_begin(Machine *m, GError **err);
+void incoming_begin(Machine *m);
 /* True from then on until the guest has come. */
 bool incoming_is_awaited(void);
 /* Waits for it at @uri. False with @err. */

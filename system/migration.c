@@ -114,8 +114,10 @@ CO void migration_begin(Machine *m, const char *incoming)
     g_autoptr(GError) err = NULL;
 
     machine = m;
-    if (!incoming || (incoming_begin(m, &err) &&
-                      (!strcmp(incoming, "defer") || incoming_receive(incoming, &err))))
+    if (!incoming)
+        return;
+    incoming_begin(m);
+    if (!strcmp(incoming, "defer") || incoming_receive(incoming, &err))
         return;
     complain("-incoming %s: %s", incoming, err->message);
     run_state_fail();
