@@ -124,7 +124,6 @@ static void measure_waits(void)
 
     for (guint i = 0; i < vcpus->len; i++)
         threads[i] = vcpu_thread_id(vcpus->pdata[i]);
-    g_clear_pointer(&in.blocktime, blocktime_free);
     in.blocktime = blocktime_new(threads, vcpus->len);
 }
 
@@ -200,6 +199,7 @@ static CO bool read_all(Guest *g, GError **err)
         .interrupt = interrupt, .run = run_early, .recover = recover, .resumed = resumed,
     };
 
+    g_clear_pointer(&in.blocktime, blocktime_free);
     if (migration_has(MIGRATION_CAPABILITY_POSTCOPY_BLOCKTIME))
         measure_waits();
     config.blocktime = in.blocktime;
