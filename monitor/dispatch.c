@@ -8,11 +8,12 @@
 
 /*
  * In-band commands of all sessions run one after the other, and so does what session_in_turn runs:
- * lines of HMP, and jobs that take long. Commands that look at no node do not wait for these: so
- * a client can end the program, which lets them end early.
+ * lines of HMP, and jobs that take long. Commands that look at no node do not wait for these, even
+ * if these wait themselves, nor for a command that waits for nodes: so a client can end the program,
+ * which lets them end early.
  */
 static CoMutex in_band;
-static bool is_others_turn;  /* somebody is in session_in_turn */
+static unsigned let_pass;    /* those in session_in_turn or before it, and who waits for nodes */
 static bool is_beside;       /* the command that is just begun has no turn */
 static QmpSession *current;
 
@@ -260,8 +261,11 @@ static CO json_t *dispatch_in_turn(QmpSession *s, json_t *value, const Call *cal
 
     if (is_stopping)
         return NULL;
-    if (has_turn)
+    if (has_turn) {
+        let_pass++;
         turn_begin();
+        let_pass--;
+    }
     /* The program may have begun to end while the command waited. */
     if (!is_stopping)
         answer = dispatch(s, value, call, err);
@@ -272,11 +276,11 @@ static CO json_t *dispatch_in_turn(QmpSession *s, json_t *value, const Call *cal
 
 static CO json_t *dispatch_in_band(QmpSession *s, json_t *value, const Call *call, GError **err)
 {
-    return is_others_turn && !call_needs_nodes(call) ? dispatch_beside(s, value, call, err)
-                                                     : dispatch_in_turn(s, value, call, err);
+    return let_pass && !call_needs_nodes(call) ? dispatch_beside(s, value, call, err)
+                                               : dispatch_in_turn(s, value, call, err);
 }
 
-CO bool session_in_turn(CO void (*fn)(void *opaque), void *opaque)
+static CO bool run_in_turn(CO void (*fn)(void *opaque), void *opaque)
 {
     CO_LOCKED(&in_band);
     bool runs;
@@ -287,13 +291,21 @@ CO bool session_in_turn(CO void (*fn)(void *opaque), void *opaque)
     if (turn_begin)
         turn_begin();
     runs = !is_stopping;
-    is_others_turn = true;
     if (runs)
         fn(opaque);
-    is_others_turn = false;
     if (turn_end)
         turn_end();
     running--;
+    return runs;
+}
+
+CO bool session_in_turn(CO void (*fn)(void *opaque), void *opaque)
+{
+    bool runs;
+
+    let_pass++;
+    runs = run_in_turn(fn, opaque);
+    let_pass--;
     return runs;
 }
 

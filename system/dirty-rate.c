@@ -114,10 +114,10 @@ static CO void by_log(Machine *m)
 
 static CO void run(void *arg)
 {
-    if (measure.mode == DIRTY_RATE_MEASURE_MODE_DIRTY_BITMAP)
-        by_log(run_state_machine());
-    else
+    if (measure.mode == DIRTY_RATE_MEASURE_MODE_PAGE_SAMPLING)
         by_sampling(run_state_machine());
+    else
+        by_log(run_state_machine());
     g_clear_pointer(&measure.hold, hold_release);
     measure.status = DIRTY_RATE_STATUS_MEASURED;
 }
@@ -131,9 +131,10 @@ CO bool dirty_rate_start(DirtyRateMeasureMode mode, unsigned seconds, unsigned s
         return false;
     if (measure.status == DIRTY_RATE_STATUS_MEASURING)
         return err_set(err, EBUSY, "still measuring");
-    if (mode == DIRTY_RATE_MEASURE_MODE_DIRTY_RING)
+    if (mode == DIRTY_RATE_MEASURE_MODE_DIRTY_RING &&
+        !run_state_machine()->config.dirty_ring_size)
         return err_set(err, ENOTSUP, "There is no dirty ring: use page-sampling or dirty-bitmap");
-    if (mode == DIRTY_RATE_MEASURE_MODE_DIRTY_BITMAP) {
+    if (mode != DIRTY_RATE_MEASURE_MODE_PAGE_SAMPLING) {
         measure.hold = hold_take(&hold_migration, HOLD_DENY, "calc-dirty-rate",
                                  "the rate of written memory is being measured", err);
         if (!measure.hold)

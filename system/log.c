@@ -227,10 +227,26 @@ void log_print_items(void)
     fputs(out->str, stdout);
 }
 
+/* The pattern of trace points that the item @name is; NULL: it is another item. */
+static const char *trace_pattern(const char *name)
+{
+    return g_str_has_prefix(name, "trace:") ? name + strlen("trace:") : NULL;
+}
+
+/* Files are for the command line's -trace only: later other threads may be writing to one. */
+static bool check_pattern(const char *pattern, GError **err)
+{
+    if (!*pattern)
+        return err_set(err, EINVAL, "'trace:' needs a pattern");
+    return !strchr(pattern, '=') ||
+           err_set(err, EINVAL, "'trace:%s': a log item takes a pattern of trace points; file= and "
+                   "events= are for the option -trace", pattern);
+}
+
 static bool find_item(const char *name, unsigned *found, GError **err)
 {
-    if (g_str_has_prefix(name, "trace:"))
-        return trace_configure(name + strlen("trace:"), err);
+    if (trace_pattern(name))
+        return check_pattern(trace_pattern(name), err);
     for (size_t i = 0; i < G_N_ELEMENTS(items); i++)
         if (!strcmp(items[i].name, name) || !strcmp(name, "all"))
             *found |= items[i].items;
@@ -249,6 +265,9 @@ bool log_choose(const char *text, GError **err)
 
     for (char **w = words; *w; w++)
         if (**w && !find_item(*w, &found, err))
+            return false;
+    for (char **w = words; *w; w++)
+        if (trace_pattern(*w) && !trace_configure(trace_pattern(*w), err))
             return false;
     log_state.items = found;
     x86_log_hook = &hook;

@@ -129,7 +129,6 @@ static void measure_waits(void)
 
     for (guint i = 0; i < vcpus->len; i++)
         threads[i] = vcpu_thread_id(vcpus->pdata[i]);
-    g_clear_pointer(&in.blocktime, blocktime_free);
     in.blocktime = blocktime_new(threads, vcpus->len);
 }
 
@@ -211,6 +210,7 @@ static CO bool read_all(Guest *g, GError **err)
         .interrupt = interrupt, .run = run_early, .recover = recover, .resumed = resumed,
     };
 
+    g_clear_pointer(&in.blocktime, blocktime_free);
     if (migration_has(MIGRATION_CAPABILITY_POSTCOPY_BLOCKTIME))
         measure_waits();
     config.blocktime = in.blocktime;

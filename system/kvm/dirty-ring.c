@@ -81,7 +81,11 @@ static void empty(Vcpu *v)
 
 int kvm_rings_empty(Machine *m)
 {
+    int r;
+
     for (guint i = 0; i < m->vcpus->len; i++)
         empty(m->vcpus->pdata[i]);
-    return kvm_do(kvm_vm(m)->fd, KVM_RESET_DIRTY_RINGS, NULL);
+    r = kvm_do(kvm_vm(m)->fd, KVM_RESET_DIRTY_RINGS, NULL);
+    kvm_vm(m)->rings_missed |= r < 0;
+    return r;
 }

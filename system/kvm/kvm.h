@@ -24,6 +24,7 @@ typedef struct {
     uint64_t start, size;
     uint8_t *host;
     bool is_read_only;
+    bool is_untold; /* its log is wanted but could not be switched on */
 } KvmSlot;
 
 typedef struct {
@@ -31,6 +32,7 @@ typedef struct {
     GArray *slots;            /* of KvmSlot: their numbers are KVM's */
     LapicMessage route[KVM_INPUTS];
     bool has_route[KVM_INPUTS]; /* KVM tells of the end of such interrupts */
+    bool rings_missed;        /* a reset of the rings failed: writes since are not told */
     bool is_running;
     int64_t clock_ahead;      /* of KVM's clock before the guest's time, in ns */
 } KvmVm;

@@ -98,7 +98,7 @@ static int set_slot(KvmVm *vm, guint n, bool logs)
 static void add_slot(void *opaque, const MemoryRegion *r)
 {
     const Machine *m = opaque;
-    KvmSlot s = { r->start, r->size, NULL, r->is_rom };
+    KvmSlot s = { .start = r->start, .size = r->size, .is_read_only = r->is_rom };
 
     if (!r->is_ram)
         return;
@@ -136,8 +136,10 @@ static void log_switch(Machine *m, bool on)
     KvmVm *vm = kvm_vm(m);
 
     for (guint i = 0; i < vm->slots->len; i++) {
-        int r = is_logged(&g_array_index(vm->slots, KvmSlot, i)) ? set_slot(vm, i, on) : 0;
+        KvmSlot *s = &g_array_index(vm->slots, KvmSlot, i);
+        int r = is_logged(s) ? set_slot(vm, i, on) : 0;
 
+        s->is_untold = on && r < 0;
         if (r < 0)
             complain_errno(-r, "KVM does not tell what the guest writes: all counts as written");
     }
@@ -169,20 +171,28 @@ static void log_slot(KvmVm *vm, guint n)
             ram_log_note(s->host + (64 * i + __builtin_ctzll(left)) * PAGE);
 }
 
+/*
+ * Pages that KVM does not reset are protected no more, so it is silent about later writes to them:
+ * after a reset that failed all counts as written until one works again.
+ */
 static void kvm_log_sync(Machine *m)
 {
     KvmVm *vm = kvm_vm(m);
-    bool rings = m->config.dirty_ring_size && kvm_rings_empty(m) >= 0;
+    bool has_rings = m->config.dirty_ring_size, is_reset = has_rings && kvm_rings_empty(m) >= 0;
+    bool missed = vm->rings_missed;
+
+    if (is_reset)
+        vm->rings_missed = false;
 
     for (guint i = 0; i < vm->slots->len; i++) {
         const KvmSlot *s = &g_array_index(vm->slots, KvmSlot, i);
 
-        if (!is_logged(s) || rings)
+        if (!is_logged(s))
             continue;
-        if (m->config.dirty_ring_size)
-            log_all(s);
-        else
+        if (!has_rings)
             log_slot(vm, i);
+        else if (missed || s->is_untold)
+            log_all(s);
     }
 }
 

@@ -47,6 +47,18 @@ def trace_points_are_items_too():
     run_guest('count', '-d', 'trace:loop_choice', '-trace', 'file=trace')
     assert 'loop_choice' in pathlib.Path('trace').read_text()
     assert 'nonsense' in emulate('-d', 'trace:nonsense', code=1).stderr
+    assert "'trace:' needs a pattern" in emulate('-d', 'trace:', code=1).stderr
+    assert 'option -trace' in emulate('-d', 'trace:file=other', code=1).stderr
+    assert not pathlib.Path('other').exists()
+
+
+@case
+def a_bogus_item_leaves_trace_points_as_they_were():
+    with Emulator('-S', '-trace', 'file=trace') as e:
+        assert 'bogus' in e.say('log trace:qmp_command,bogus')
+        assert e.answer('query-status') and pathlib.Path('trace').read_text() == ''
+        assert e.say('log trace:qmp_command') == ''
+        assert e.answer('query-status') and 'query-status' in pathlib.Path('trace').read_text()
 
 
 @case

@@ -67,7 +67,8 @@ static CO bool run_capabilities(json_t *in, json_t **out, GError **err)
 }
 
 static const QmpCommand commands[] = {
-    { .name = "qmp_capabilities", .arg_type = "QmpQmpCapabilitiesArgs", .run = run_capabilities },
+    { .name = "qmp_capabilities", .flags = QMP_WITHOUT_NODES,
+      .arg_type = "QmpQmpCapabilitiesArgs", .run = run_capabilities },
     { .name = "wait", .run = run_wait },
     { .name = "big", .run = run_big },
     { .name = "count", .flags = QMP_OOB, .run = run_count },
@@ -522,6 +523,56 @@ static CO void test_commands_without_nodes_need_no_turn(void)
     g_assert_true(monitor_end());
 }
 
+/* Another client's command that looks at no node is answered while somebody waits for their turn. */
+static CO void check_another_passes(void)
+{
+    Client other = client_new("other");
+
+    greet(&other, false);
+    while (!before_turn)
+        co_yield();
+    client_send(&other, "{\"execute\":\"without-nodes\"}");
+    expect(&other, "{\"return\": {}}");
+    g_assert_cmpuint(before_turn, ==, 1);
+    turn_come();
+    client_free(&other);
+}
+
+static CO void test_commands_without_nodes_pass_one_that_waits(void)
+{
+    Client c = client_without_turn();
+
+    client_send(&c, "{\"execute\":\"plain\"}");
+    check_another_passes();
+    expect(&c, "{\"return\": {}}");
+    client_free(&c);
+    g_assert_true(monitor_end());
+}
+
+static CO void line_of_people(void *was_run)
+{
+    *(bool *)was_run = true;
+}
+
+static CO void line_that_runs(void *was_run)
+{
+    g_assert_true(session_in_turn(line_of_people, was_run));
+}
+
+static CO void test_commands_without_nodes_pass_a_line_that_waits(void)
+{
+    Client c = client_without_turn();
+    bool was_run = false;
+    CoGroup lines = {};
+
+    co_group_start(&lines, line_that_runs, &was_run);
+    check_another_passes();
+    co_group_wait(&lines);
+    g_assert_true(was_run);
+    client_free(&c);
+    g_assert_true(monitor_end());
+}
+
 static CO void test_no_command_begins_once_the_program_ends(void)
 {
     Client c = client_without_turn();
@@ -535,11 +586,6 @@ static CO void test_no_command_begins_once_the_program_ends(void)
     g_assert_null(client_line(&c));
     g_assert_cmpuint(begun, ==, 0);
     client_free(&c);
-}
-
-static CO void line_of_people(void *was_run)
-{
-    *(bool *)was_run = true;
 }
 
 static CO void line_in_turn(void *was_run)
@@ -581,5 +627,9 @@ const Test tests[] = {
     { "/monitor/end/no-line-of-people-begins-any-more",
       test_no_line_of_people_begins_once_the_program_ends },
     { "/monitor/turns/commands-without-nodes-need-none", test_commands_without_nodes_need_no_turn },
+    { "/monitor/turns/commands-without-nodes-pass-one-that-waits",
+      test_commands_without_nodes_pass_one_that_waits },
+    { "/monitor/turns/commands-without-nodes-pass-a-line-that-waits",
+      test_commands_without_nodes_pass_a_line_that_waits },
     {},
 };
