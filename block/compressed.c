@@ -185,7 +185,7 @@ static CO void decode_ahead(Compressed *c)
     if (c->in_a_row < IN_A_ROW || !c->piece || c->out_at >= c->size)
         return;
     ahead_fill(&c->ahead, &c->place);
-    if (!c->piece->is_ahead)
+    if (!c->piece->is_ahead || c->piece->settled)
         c->piece->d.stop_in = ahead_first(&c->ahead);
 }
 

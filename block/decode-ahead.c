@@ -13,6 +13,9 @@ enum {
     SCAN_MAX = 2 << 20,         /* and at most: more than any block of bzip2 has */
 };
 
+/* What a piece may take, its decoder included: the dictionaries of xz and zstd are large. */
+#define PIECE_MEMORY ((uint64_t)320 << 20)
+
 typedef struct {
     size_t len;
     uint8_t data[FILLED_LEN];
@@ -198,7 +201,8 @@ void ahead_init(Ahead *a, const Codec *codec, void *state, Edge *file)
     unsigned cpus = pool_cpus();
 
     *a = (Ahead){ .codec = codec, .state = state, .file = file };
-    a->max = cpus > 1 ? memory_shares(MIN(cpus + 1, PIECES_MAX), 2 * FILLED_MAX * FILLED_LEN) : 0;
+    if (cpus > 1 && memory_limit() / 4 >= PIECE_MEMORY)
+        a->max = memory_shares(MIN(cpus + 1, PIECES_MAX), PIECE_MEMORY);
 }
 
 /* Starts a piece at the next place. False: no memory. */
@@ -246,7 +250,8 @@ uint64_t ahead_first(const Ahead *a)
 static bool piece_fits(const Piece *p, const CodecPoint *at)
 {
     return p->start.in == at->in && p->start.bits == at->bits &&
-           (!p->start.out || p->start.out == at->out) && p->result != -ENOMEM;
+           !p->start.extra == !at->extra && (!p->start.out || p->start.out == at->out) &&
+           p->result != -ENOMEM;
 }
 
 Piece *ahead_take(Ahead *a, const CodecPoint *at)

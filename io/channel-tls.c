@@ -37,6 +37,16 @@ static _Thread_local uint8_t *plain_room, *ahead_room;
 static _Thread_local GByteArray *cipher;
 static _Thread_local Ahead ahead;
 
+static void rooms_free(gpointer unused)
+{
+    g_clear_pointer(&cipher, g_byte_array_unref);
+    g_clear_pointer(&plain_room, g_free);
+    g_clear_pointer(&ahead_room, g_free);
+}
+
+/* Set while the thread has them: they are freed as it ends. */
+static GPrivate rooms = G_PRIVATE_INIT(rooms_free);
+
 /* ---- the session's side of the wire ---------------------------------------------------------- */
 
 static void tls_push(void *opaque, const void *buf, size_t len)
@@ -82,19 +92,11 @@ static void session_enter(ChannelTls *t)
         cipher = g_byte_array_new();
         plain_room = g_malloc(RECORD_MAX);
         ahead_room = g_malloc(AHEAD_MAX);
+        g_private_set(&rooms, &rooms);
     }
     /* What a write that failed halfway has left belongs to another connection. */
     g_byte_array_set_size(cipher, 0);
     ahead = t->unread ? (Ahead){ t->unread->data, t->unread->len } : (Ahead){ 0 };
-}
-
-void channel_tls_thread_end(void)
-{
-    if (!cipher)
-        return;
-    g_clear_pointer(&cipher, g_byte_array_unref);
-    g_clear_pointer(&plain_room, g_free);
-    g_clear_pointer(&ahead_room, g_free);
 }
 
 /* Keeps what was received and not pulled. */

@@ -36,7 +36,4 @@ ssize_t channel_tls_write(ChannelTls *t, Span s);
 /* Sends what waits. 0, or a negative errno; -EAGAIN as above. */
 int channel_tls_flush(ChannelTls *t);
 
-/* Frees what the sessions of the calling thread have shared; the next one gets it anew. */
-void channel_tls_thread_end(void);
-
 #endif

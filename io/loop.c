@@ -12,7 +12,6 @@
  * When loop_run returns, coroutines that are left are never run again; requests of theirs that
  * are in flight are waited for, since they end in the memory of those coroutines.
  */
-#include "io/channel-tls.h"
 #include "io/internal.h"
 #include "io/thread.h"
 #include "util/err.h"
@@ -271,7 +270,6 @@ static void loop_live(Loop *l)
     co_home_init(&l->home);
     loop_work(l);
     loop_free(l);
-    channel_tls_thread_end();
     loop_current = NULL;
 }
 

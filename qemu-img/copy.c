@@ -85,7 +85,7 @@ static CopySource *copy_source(const Copy *c, uint64_t off)
 {
     CopySource *s = c->job->sources;
 
-    while (off >= s->start + s->len)
+    while (s + 1 < c->job->sources + c->job->nsources && off >= s->start + s->len)
         s++;
     return s;
 }

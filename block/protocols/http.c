@@ -270,6 +270,14 @@ static void block_keep(Http *s, CurlFound *found)
     }
 }
 
+static CO void file_close(Http *s)
+{
+    s->module->close(s->file);
+    for (unsigned i = 0; i < s->n_blocks; i++)
+        g_clear_pointer(&s->blocks[i].data, g_free);
+    g_clear_pointer(&s->url, g_free);
+}
+
 static CO bool file_open(Node *n, const json_t *o, GError **err)
 {
     Http *s = node_state(n);
@@ -296,8 +304,9 @@ static CO bool file_open(Node *n, const json_t *o, GError **err)
     g_free(found.head);
     if (s->size <= NODE_SIZE_MAX)
         return true;
-    s->module->close(s->file);
-    return err_set(err, EFBIG, "'%s' is too large", c.url);
+    err_set(err, EFBIG, "'%s' is too large", c.url);
+    file_close(s);
+    return false;
 }
 
 static CO bool http_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
@@ -324,11 +333,8 @@ static CO void http_close(Node *n)
 
     s->module->cancel(s->file);
     co_group_wait(&s->ahead);
-    s->module->close(s->file);
-    for (unsigned i = 0; i < s->n_blocks; i++)
-        g_free(s->blocks[i].data);
+    file_close(s);
     g_free(s->blocks);
-    g_free(s->url);
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */

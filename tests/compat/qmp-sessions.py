@@ -238,7 +238,7 @@ session('exports', ADD_A, ADD_B, START, 'block-export-add {"type":"nbd","id":"e"
         '!qemu-img compare -f raw -F raw nbd+unix:///a?socket=n.sock nbd+unix:///a?socket=n.sock',
         "!qemu-io -f raw -c 'write -P 7 4k 4k' nbd+unix:///n?socket=n.sock",
         "!qemu-io -f raw -U -r -c 'read -P 7 4k 4k' b.raw | grep -q 'read 4096'",
-        'blockdev-del {"node-name":"a"}', '~block_resize {"node-name":"a","size":1048576}',
+        'blockdev-del {"node-name":"a"}',
         'block-export-del {"id":"e"}', 'query-block-exports', 'blockdev-del {"node-name":"a"}',
         'block-export-del {"id":"f","mode":"hard"}', 'query-block-exports', 'nbd-server-stop', images=RAW + QCOW2)
 session('exports-refuse', ADD_A, 'block-export-add {"type":"nbd","id":"e","node-name":"a"}', START,
