@@ -3,6 +3,7 @@
 """Guests that move while they run: to another of our emulators, to the reference and back; and streams
 that are refused."""
 import pathlib
+import re
 import select
 import socket
 import sys
@@ -61,6 +62,34 @@ def streams_that_do_not_fit_are_refused_and_nothing_runs():
         done = run(EMULATOR, *MACHINE, '-m', '64', *serial, *options, '-incoming', 'file:broken',
                    code=1)
         assert 'load of migration failed' in done.stderr and words in done.stderr, done.stderr
+
+
+@case
+def both_ends_have_the_same_images_open():
+    """Whoever waits neither locks nor writes them until the guest has come."""
+    disk = ('-blockdev', 'file,node-name=f,filename=shared', '-blockdev', 'qcow2,node-name=d,file=f',
+            '-device', 'virtio-blk-device,drive=d', '-global', 'virtio-mmio.force-legacy=off', '-S')
+    shared = pathlib.Path('shared')
+    for program in [EMULATOR] + [REFERENCE_EMULATOR] * REFERENCE_EMULATOR.exists():
+        shared.unlink(missing_ok=True)
+        img('create', '-q', '-f', 'qcow2', '-o', 'lazy_refcounts=on', 'shared', '8M')
+        img('bitmap', '--add', 'shared', 'kept')
+        with source(*disk, program=program) as a:
+            before = shared.read_bytes()
+            with target('unix:m.sock', *disk) as b:
+                assert shared.read_bytes() == before
+                # The target does not know what has changed since it opened the image.
+                assert a.answer('blockdev-snapshot-internal-sync', device='d', name='there') == {}
+                late = b.answer('blockdev-snapshot-internal-sync', device='d', name='too early')
+                assert 'inactive' in late['desc'], late
+                a.migrate('unix:m.sock')
+                wait_for(lambda: b.state() != 'inmigrate')
+                assert b.answer('blockdev-snapshot-internal-sync', device='d', name='here') == {}
+                b.answer('quit')
+                assert b.process.wait(PATIENCE) == 0
+        assert re.findall('there|too early|here', img('snapshot', '-l', 'shared').stdout) == ['there', 'here']
+        img('check', 'shared')
+        assert '"in-use"' not in img('info', '--output=json', 'shared').stdout
 
 
 FORMATS_THAT_STAY = {'vmdk': 'vmdk', 'vdi': 'vdi', 'vhdx': 'vhdx', 'vpc': 'vpc', 'qcow': 'qcow',
