@@ -34,6 +34,7 @@ struct IscsiLun {
     int broken;               /* negative errno that all calls end with */
     int64_t deadline_ns;      /* of opening; 0: it is done */
     GPtrArray *calls;         /* under way */
+    GPtrArray *abandoned;     /* that nobody waits for, and libiscsi may still call back */
 };
 
 /* A command, or the login. Freed by who is later: libiscsi, calling back, or whoever waits. */
@@ -89,6 +90,7 @@ static void on_done(struct iscsi_context *ctx, int status, void *data, void *opa
     Call *c = opaque;
 
     if (c->abandoned) {
+        g_ptr_array_remove_fast(c->lun->abandoned, c);
         g_free(c);
         return;
     }
@@ -111,10 +113,12 @@ static void call_free(Call *c)
         iscsi_scsi_cancel_task(c->lun->ctx, c->task);
     if (c->task)
         scsi_free_scsi_task(c->task);
-    if (c->called_back)
+    if (c->called_back) {
         g_free(c);
-    else
+    } else {
         c->abandoned = true;
+        g_ptr_array_add(c->lun->abandoned, c);
+    }
 }
 
 /* The end of @c, which libiscsi has taken. 0: it has a status. */
@@ -533,6 +537,9 @@ static CO void lun_close(IscsiLun *l)
     }
     if (l->ctx)
         iscsi_destroy_context(l->ctx);
+    /* A login that fails halfway is not called back at all. */
+    g_ptr_array_set_free_func(l->abandoned, g_free);
+    g_ptr_array_free(l->abandoned, true);
     poll_set_free(l->set);
     g_ptr_array_free(l->calls, true);
     g_free(l);
@@ -545,6 +552,7 @@ static CO IscsiLun *lun_open(const IscsiConfig *config, IscsiFound *found, GErro
     l->fd = -1;
     l->number = config->lun;
     l->calls = g_ptr_array_new();
+    l->abandoned = g_ptr_array_new();
     l->deadline_ns = clock_now_ns() + CONNECT_S * TICK_NS;
     if (lun_start(l, config, found, err)) {
         l->deadline_ns = 0;
