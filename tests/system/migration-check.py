@@ -380,7 +380,7 @@ def descriptions_stand_for_ends():
     assert '\x1b' not in run(TOOL, 'check', 'bad.json', 'b.json', code=1).stdout
     for bad in 'no.qmp', 'unix:no.qmp', 'tcp:127.0.0.1:1', 'tcp:x':
         assert bad.split(':', 1)[-1] in run(TOOL, 'check', bad, code=2).stderr
-    assert 'one or two' in run(TOOL, 'check', code=2).stderr
+    assert 'SOURCE [TARGET]' in run(TOOL, 'check', code=2).stderr
 
 
 main('migration-check', 'system')
