@@ -111,17 +111,6 @@ static CO bool inactivate_all(const Activation *s, GError **err)
 
 /* ---- going active --------------------------------------------------------------------------- */
 
-void stored_bitmaps_drop(Node *n)
-{
-    DirtyBitmap *next;
-
-    for (DirtyBitmap *b = dirty_first(n); b; b = next) {
-        next = b->next;
-        if (b->persistent)
-            dirty_remove(n, b);
-    }
-}
-
 static CO bool activate_one(Node *n, GError **err)
 {
     if (n->drv->activate)
@@ -140,7 +129,7 @@ static CO void inactivate_last(const Activation *s, guint count)
 
         if (!inactivate_one(n, &err))
             block_warn("%s", err->message);
-        stored_bitmaps_drop(n);
+        dirty_drop_stored(n);
     }
 }
 
@@ -151,7 +140,7 @@ static CO bool activate_all(const Activation *s, GError **err)
         Node *n = s->nodes->pdata[i];
 
         if (!activate_one(n, err)) {
-            stored_bitmaps_drop(n);
+            dirty_drop_stored(n);
             inactivate_last(s, s->nodes->len - 1 - i);
             return false;
         }
@@ -188,7 +177,7 @@ static CO void activation_settle(void *step)
         if (s->to == NODE_ACTIVE)
             dirty_fill(n);
         else
-            stored_bitmaps_drop(n);
+            dirty_drop_stored(n);
         node_children_changed(n);
         node_tell_size(n);
     }

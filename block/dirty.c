@@ -153,6 +153,17 @@ void dirty_remove(Node *n, DirtyBitmap *b)
     g_free(b);
 }
 
+void dirty_drop_stored(Node *n)
+{
+    DirtyBitmap *next;
+
+    for (DirtyBitmap *b = dirty_first(n); b; b = next) {
+        next = b->next;
+        if (b->persistent)
+            dirty_remove(n, b);
+    }
+}
+
 void dirty_mark(Node *n, uint64_t off, uint64_t len)
 {
     for (DirtyBitmap *b = n->bitmaps; b; b = b->next) {

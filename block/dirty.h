@@ -53,6 +53,8 @@ bool dirty_check_known(const DirtyBitmap *b, GError **err);
 DirtyBitmap *dirty_find(Node *n, const char *name);
 DirtyBitmap *dirty_first(Node *n);                    /* then ->next */
 void dirty_remove(Node *n, DirtyBitmap *b);
+/* Forgets the bitmaps of @n that are in its image, which others may change. */
+void dirty_drop_stored(Node *n);
 /* Marks whole granules in every enabled bitmap of @n. Any alignment; no allocation. */
 void dirty_mark(Node *n, uint64_t off, uint64_t len);
 /* Default granularity for @n: its cluster size within 4 KiB to 64 KiB, else 64 KiB. */

@@ -122,8 +122,6 @@ static inline bool node_may_have_backing(const Node *n)
 
 /* graph.c */
 Node *node_new(const BlockDriver *drv, const char *name, GError **err);
-/* Forgets the bitmaps of @n that are in its image, which others may change. */
-void stored_bitmaps_drop(Node *n);
 /* The node called @name whatever its state; node_find gives only those that are open. */
 Node *node_named(const char *name);
 Node *node_ref(Node *n);

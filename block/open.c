@@ -710,7 +710,7 @@ static void chain_opened(Node *top)
     for (Node *n = top; n && n->state == NODE_OPENING; n = node_backing_chain_next(n)) {
         n->state = n->starts_inactive ? NODE_INACTIVE : NODE_ACTIVE;
         if (n->starts_inactive)
-            stored_bitmaps_drop(n);
+            dirty_drop_stored(n);
         n->starts_inactive = false;
     }
 }
