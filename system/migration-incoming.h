@@ -8,7 +8,7 @@
 #include "system/machine.h"
 #include "util/err.h"
 
-/* @m waits for a guest by migration. False with @err: its images cannot be left to the source. */
+/* @m waits for a guest by migration; its images are the source's (migration_images_await). */
 void incoming_begin(Machine *m);
 /* True from then on until the guest has come. */
 bool incoming_is_awaited(void);
