@@ -270,11 +270,12 @@ bool node_fall_back_read_only(Node *n, const char *why, GError **err)
         g_free(n->read_only_why);
         n->read_only_why = g_strdup(why);
     }
-    if (!(n->flags & OPEN_RDWR))
+    if (!((n->flags | n->later) & OPEN_RDWR))
         return true;
     if (!(n->flags & OPEN_AUTO_RDONLY))
         return err_set(err, EACCES, "%s", why);
     n->flags &= ~OPEN_RDWR;
+    n->later &= ~OPEN_RDWR;
     return true;
 }
 
