@@ -164,7 +164,8 @@ static int step_run(void *arg)
     Decoding *d = s->d;
 
     for (int idle = 0; s->made < s->out_len;) {
-        CodecBuffers b = { d->input + d->input_at, d->input_len,
+        /* Before the first read there is no input: a decoder may have bytes ready all the same. */
+        CodecBuffers b = { d->input ? d->input + d->input_at : NULL, d->input_len,
                            s->out + s->made, s->out_len - s->made, false };
         int r = d->codec->decode(d->decoder, &b);
         size_t used = d->input_len - b.in_len, made = s->out_len - s->made - b.out_len;

@@ -43,4 +43,11 @@ def files_it_names_are_there():
         assert (TOP / name).exists(), name
 
 
+@case
+def changes_fit_the_package():
+    # They become the packages' changelog, two columns further in; lintian allows it 80.
+    for number, line in enumerate((TOP / 'CHANGELOG.md').read_text().splitlines(), 1):
+        assert len(line) <= 76, (number, line)
+
+
 main('readme', 'install')
