@@ -164,8 +164,7 @@ static int step_run(void *arg)
     Decoding *d = s->d;
 
     for (int idle = 0; s->made < s->out_len;) {
-        /* Before the first read there is no input: a decoder may have bytes ready all the same. */
-        CodecBuffers b = { d->input ? d->input + d->input_at : NULL, d->input_len,
+        CodecBuffers b = { d->input + d->input_at, d->input_len,
                            s->out + s->made, s->out_len - s->made, false };
         int r = d->codec->decode(d->decoder, &b);
         size_t used = d->input_len - b.in_len, made = s->out_len - s->made - b.out_len;
@@ -213,7 +212,9 @@ CO int decoding_run(Decoding *d, uint8_t *out, size_t len, size_t *made)
     int r = CODEC_MORE;
 
     while (r == CODEC_MORE && s.made < len) {
-        r = loop_is_alone() ? step_run(&s) : pool_compute(step_run, &s);
+        /* Before the first read there is no buffer, and decoders are promised one. */
+        if (d->input)
+            r = loop_is_alone() ? step_run(&s) : pool_compute(step_run, &s);
         if (r == CODEC_MORE && s.made < len && (r = input_fill(d)) > 0)
             r = d->codec->may_end && d->codec->may_end(d->decoder) ? CODEC_END : -EIO;
     }
