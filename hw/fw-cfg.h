@@ -10,6 +10,8 @@ enum {
     FW_CFG_NOGRAPHIC = 4, FW_CFG_UUID = 2, FW_CFG_IRQ0_OVERRIDE = 0x8002,
 };
 
+enum { FW_CFG_NAME_MAX = 55 };
+
 extern const DeviceClass device_fw_cfg;
 
 /* Adds what @key or the file @name holds; a copy is made. Before the machine runs. */

@@ -8,8 +8,10 @@
 typedef struct {
     /* Can this kernel filter the system calls of all threads? */
     bool (*is_available)(void);
-    /* Installs the filter. 0, or a negative errno. */
+    /* Installs the filter of sandbox_enter. 0, or a negative errno. */
     int (*filter)(void);
+    /* Installs that of sandbox_forbid. 0, or a negative errno. */
+    int (*forbid)(unsigned kinds);
 } SandboxModule;
 
 #endif

@@ -111,3 +111,15 @@ bool sandbox_enter(GError **err)
     r = seccomp ? seccomp->filter() : 0;
     return r >= 0 || err_set_errno(err, r, "Could not install the system call filter");
 }
+
+bool sandbox_forbid(unsigned kinds, GError **err)
+{
+    const SandboxModule *seccomp = seccomp_module();
+    int r;
+
+    if (!seccomp)
+        return err_set(err, ENOTSUP, "There is no filter of system calls: either this kernel or the "
+                       "module 'sandbox' is without it");
+    r = seccomp->forbid(kinds);
+    return r >= 0 || err_set_errno(err, r, "Could not install the system call filter");
+}

@@ -28,4 +28,22 @@ const char *sandbox_missing(void);
  */
 bool sandbox_enter(GError **err);
 
+/*
+ * The light sandbox of a process that goes on opening files and sockets: system calls that none of
+ * its work needs are refused with EPERM, in all threads, now and later, and in what it starts.
+ */
+typedef enum {
+    SANDBOX_OBSOLETE = 1,       /* calls that newer ones have replaced */
+    SANDBOX_PRIVILEGES = 2,     /* becoming another user, or getting capabilities */
+    SANDBOX_SPAWN = 4,          /* new processes and programs; threads are free */
+    SANDBOX_RESOURCES = 8,      /* priorities of threads, and the processors and memory they use */
+} SandboxKind;
+
+/*
+ * Forbids the calls of @kinds, and always those that change the whole host: mounts, the clock, its
+ * name, kernel modules, swap, reboot. May be called again for more. False with @err, and where the
+ * kernel has no filters of system calls.
+ */
+bool sandbox_forbid(unsigned kinds, GError **err);
+
 #endif

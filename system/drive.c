@@ -2,13 +2,14 @@
 #include "system/drive.h"
 #include "hw/virtio/drives.h"
 #include "tools/complain.h"
+#include "tools/image.h"
 #include "util/err.h"
 #include "util/keyval.h"
 #include "qapi/object.h"
 #include <string.h>
 
 static const char *const known[] = { "file", "format", "id", "if", "readonly", "cache", "discard",
-                                     "aio", "node-name", NULL };
+                                     "aio", "node-name", "snapshot", "detect-zeroes", NULL };
 
 static bool check_keys(const json_t *o, GError **err)
 {
@@ -27,13 +28,22 @@ static bool check_keys(const json_t *o, GError **err)
     return json_has(o, "file") || err_set(err, EINVAL, "There is no 'file'");
 }
 
+static bool read_switch(const json_t *o, const char *key, bool *v, GError **err)
+{
+    const char *word = json_get_str(o, key, "off");
+
+    *v = !strcmp(word, "on");
+    return *v || !strcmp(word, "off") ||
+           err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'", key);
+}
+
 static bool read_modes(const json_t *o, OpenFlags *flags, GError **err)
 {
-    const char *read_only = json_get_str(o, "readonly", "off");
+    bool read_only;
 
-    if (strcmp(read_only, "on") && strcmp(read_only, "off"))
-        return err_set(err, EINVAL, "Parameter 'readonly' expects 'on' or 'off'");
-    *flags = strcmp(read_only, "on") ? OPEN_RDWR : 0;
+    if (!read_switch(o, "readonly", &read_only, err))
+        return false;
+    *flags = read_only ? 0 : OPEN_RDWR;
     if (!cache_mode_parse(json_get_str(o, "cache", "writeback"), flags))
         return err_set(err, EINVAL, "invalid cache option");
     if (!discard_mode_parse(json_get_str(o, "discard", "ignore"), flags))
@@ -48,9 +58,11 @@ CO bool drive_add(const char *text, GError **err)
     g_autoptr(json_t) o = keyval_parse(text, NULL, err);
     json_t *options;
     OpenFlags flags;
+    bool snapshot;
     Handle *h;
 
-    if (!o || !check_keys(o, err) || !read_modes(o, &flags, err))
+    if (!o || !check_keys(o, err) || !read_modes(o, &flags, err) ||
+        !read_switch(o, "snapshot", &snapshot, err))
         return false;
     if (drive_find(json_get_str(o, "id", "")))
         return err_set(err, EEXIST, "Duplicate ID '%s' for drive", json_get_str(o, "id", ""));
@@ -59,7 +71,10 @@ CO bool drive_add(const char *text, GError **err)
         json_put_str(options, "driver", json_get_str(o, "format", NULL));
     if (json_has(o, "node-name"))
         json_put_str(options, "node-name", json_get_str(o, "node-name", NULL));
-    h = handle_open(json_get_str(o, "file", NULL), options, flags, err);
+    if (json_has(o, "detect-zeroes"))
+        json_put_str(options, "detect-zeroes", json_get_str(o, "detect-zeroes", NULL));
+    h = (snapshot ? image_open_snapshot : handle_open)(json_get_str(o, "file", NULL), options, flags,
+                                                       err);
     if (h)
         drive_put(json_get_str(o, "id", NULL), h);
     return h;

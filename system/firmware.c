@@ -29,19 +29,28 @@ typedef struct Firmware {
     size_t size;
 } Firmware;
 
-/* As it is called, or in a folder where distributions put firmware. */
-static bool read_image(const char *name, Firmware *f, GError **err)
+const char *const firmware_folders[] = { "/usr/share/qemu", "/usr/share/seabios", NULL };
+
+static bool read_from(const char *folder, const char *name, Firmware *f)
 {
-    static const char *const folders[] = { "", "/usr/share/qemu/", "/usr/share/seabios/" };
+    g_autofree char *path = g_build_filename(folder, name, NULL);
 
-    for (size_t i = 0; i < G_N_ELEMENTS(folders); i++) {
-        g_autofree char *path = g_strconcat(folders[i], name, NULL);
+    return g_file_get_contents(path, (char **)&f->file, &f->size, NULL);
+}
 
-        if (i && strchr(name, '/'))
-            break;
-        if (g_file_get_contents(path, (char **)&f->file, &f->size, NULL))
+/* As it is called, or in a folder of -L, or where distributions put firmware. */
+static bool read_image(const Machine *m, const char *name, Firmware *f, GError **err)
+{
+    const GPtrArray *given = m->config.folders;
+
+    if (g_file_get_contents(name, (char **)&f->file, &f->size, NULL))
+        return true;
+    for (guint i = 0; !strchr(name, '/') && given && i < given->len; i++)
+        if (read_from(given->pdata[i], name, f))
             return true;
-    }
+    for (size_t i = 0; !strchr(name, '/') && firmware_folders[i]; i++)
+        if (read_from(firmware_folders[i], name, f))
+            return true;
     return err_set(err, ENOENT, "Could not find the firmware image '%s'", name);
 }
 
@@ -101,7 +110,7 @@ bool firmware_read(Machine *m, GError **err)
 {
     Firmware *f = m->firmware = g_new0(Firmware, 1);
 
-    if (!read_image(m->config.bios, f, err))
+    if (!read_image(m, m->config.bios, f, err))
         return false;
     return (f->size && f->size % FIRMWARE_SIZE == 0 && f->size <= LARGEST) ||
            err_set(err, EINVAL, "The firmware image '%s' has %zu bytes: it takes a multiple of 64 KiB, "

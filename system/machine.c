@@ -180,6 +180,39 @@ static void add_interrupt_controllers(Machine *m)
     }
 }
 
+/* What -boot says, for firmware. */
+static void add_boot_items(Machine *m)
+{
+    const MachineConfig *c = &m->config;
+    uint8_t v[4];
+
+    if (c->boot_menu)
+        fw_cfg_add_number(m->fw_cfg, FW_CFG_BOOT_MENU, 2, 1);
+    if (c->boot_menu && c->splash_time >= 0) {
+        le16_put(v, c->splash_time);
+        fw_cfg_add_file(m->fw_cfg, "etc/boot-menu-wait", v, 2);
+    }
+    if (c->reboot_timeout >= 0) {
+        le32_put(v, c->reboot_timeout);
+        fw_cfg_add_file(m->fw_cfg, "etc/boot-fail-wait", v, 4);
+    }
+}
+
+/* The user's. */
+static bool add_fw_cfg_items(Machine *m, GError **err)
+{
+    for (guint i = 0; m->config.fw_cfg && i < m->config.fw_cfg->len; i++) {
+        const FwCfgItem *item = &g_array_index(m->config.fw_cfg, FwCfgItem, i);
+        size_t len;
+        const void *data = g_bytes_get_data(item->data, &len);
+
+        if (!fw_cfg_add_file(m->fw_cfg, item->name, data, len))
+            return err_set(err, EEXIST, "-fw_cfg: '%s': the name is taken, or there are too many items",
+                           item->name);
+    }
+    return true;
+}
+
 static void add_fw_cfg(Machine *m)
 {
     E820Entry map[E820_MAX];
@@ -197,6 +230,7 @@ static void add_fw_cfg(Machine *m)
         le32_put(e820 + 20 * i + 16, map[i].type);
     }
     fw_cfg_add_file(m->fw_cfg, "etc/e820", e820, 20 * n);
+    add_boot_items(m);
 }
 
 static bool add_serial(Machine *m, GError **err)
@@ -227,6 +261,8 @@ static bool add_board_devices(Machine *m, GError **err)
 {
     add_interrupt_controllers(m);
     add_fw_cfg(m);
+    if (!add_fw_cfg_items(m, err))
+        return false;
     m->ged = add(m, &device_ged, NULL, NULL, NULL);
     if (m->config.pit)
         add(m, &device_i8254, NULL, NULL, NULL);

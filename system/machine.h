@@ -21,6 +21,12 @@ enum { VIRTIO_MMIO_SIZE = 0x200, VIRTIO_MMIO_COUNT = 24, VIRTIO_MMIO_GSI = 24, I
 
 typedef struct Vcpu Vcpu;
 
+/* An item of -fw_cfg. */
+typedef struct {
+    char *name;
+    GBytes *data;
+} FwCfgItem;
+
 /* What the command line says of it. */
 typedef struct {
     uint64_t ram_size;
@@ -44,6 +50,11 @@ typedef struct {
     bool is_none;           /* -M none: nothing but what makes backends */
     const char *kernel, *initrd, *append, *bios; /* NULL: none */
     const char *serial;     /* id of the character device; NULL: none */
+    /* What firmware is told; times in milliseconds, -1: nothing. */
+    bool boot_menu;
+    int64_t splash_time, reboot_timeout;
+    GArray *fw_cfg;         /* of FwCfgItem; NULL: none */
+    GPtrArray *folders;     /* of char *: where firmware is looked for first; NULL: none */
 } MachineConfig;
 
 /* A piece of the memory map that guests are told of. */
@@ -124,6 +135,8 @@ void elf_close(Machine *m);
 void elf_load(Machine *m, X86Cpu *cpu);
 
 /* ---- firmware.c ------------------------------------------------------------------------------ */
+
+extern const char *const firmware_folders[]; /* where distributions put it; NULL-ended */
 
 /* Reads the image that the configuration names. False with @err. */
 bool firmware_read(Machine *m, GError **err);

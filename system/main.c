@@ -119,9 +119,12 @@ static bool start_qtest(Machine *m, const Options *o)
            complain("-qtest: %s", err->message);
 }
 
+/* Everything is open. The user's files and our terminal are let go. */
 static bool leave_terminal(const Options *o)
 {
     if (o->pid_file && !pid_file_write(o->pid_file))
+        return false;
+    if (!privileges_drop(&o->privileges))
         return false;
     if (o->daemonize && chdir("/") < 0)
         return complain_errno(errno, "Cannot leave this folder");
@@ -214,6 +217,8 @@ static int serve(Options *o)
         return 1;
     if (o->daemonize)
         chardev_forbid_stdio();
+    if (!privileges_begin(&o->privileges))
+        return 1;
     loop_run(run, &j);
     return j.exit_code;
 }

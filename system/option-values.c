@@ -19,7 +19,7 @@ static bool parse_on_off(const char *key, const char *v, bool *out, GError **err
 }
 
 /* No "auto". */
-static bool parse_switch(const char *key, const char *v, bool *out, GError **err)
+bool option_parse_switch(const char *key, const char *v, bool *out, GError **err)
 {
     return (strcmp(v, "auto") || err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'", key)) &&
            parse_on_off(key, v, out, err);
@@ -289,6 +289,7 @@ bool option_name(Options *o, const char *text, GError **err)
             return err_set(err, ENOTSUP, "-name: parameter '%s' is not there", key);
     g_free(o->name);
     o->name = g_strdup(json_get_str(items, "guest", NULL));
+    options_stamp_messages(o);
     return true;
 }
 
@@ -408,8 +409,8 @@ bool option_icount(Options *o, const char *text, GError **err)
     json_object_foreach(items, key, value) {
         const char *word = json_is_string(value) ? json_string_value(value) : "";
         bool ok = !strcmp(key, "shift")   ? icount_shift(c, word, err)
-                  : !strcmp(key, "sleep") ? parse_switch(key, word, &sleeps, err)
-                  : !strcmp(key, "align") ? parse_switch(key, word, &c->aligns, err)
+                  : !strcmp(key, "sleep") ? option_parse_switch(key, word, &sleeps, err)
+                  : !strcmp(key, "align") ? option_parse_switch(key, word, &c->aligns, err)
                   : g_str_has_prefix(key, "rr")
                         ? err_set(err, ENOTSUP, "'%s' is not there: nothing is recorded or replayed", key)
                         : err_set(err, EINVAL, "Invalid parameter '%s'", key);

@@ -17,6 +17,7 @@
 #include "util/size.h"
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* An option has one of the last four. */
 typedef struct {
@@ -292,6 +293,19 @@ static LineResult apply_no_shutdown(Options *o, const char *value)
     return LINE_RUN;
 }
 
+static LineResult apply_folder(Options *o, const char *value)
+{
+    if (tool_is_help(value)) {
+        for (size_t i = 0; firmware_folders[i]; i++)
+            puts(firmware_folders[i]);
+        return LINE_EXIT;
+    }
+    if (!o->machine.folders)
+        o->machine.folders = g_ptr_array_new_with_free_func(g_free);
+    g_ptr_array_add(o->machine.folders, g_strdup(value));
+    return LINE_RUN;
+}
+
 static LineResult apply_trace(Options *o, const char *value)
 {
     switch (tool_trace(o, value)) {
@@ -362,13 +376,20 @@ static const LineOption options[] = {
     { "uuid", "UUID", "of the guest, for QMP", READ(option_uuid) },
     { "kernel", "FILE", "kernel to start: a bzImage, or ELF with PVH or multiboot", MEMBER(machine.kernel) },
     { "bios", "FILE", "firmware to start", MEMBER(machine.bios) },
+    { "L", "FOLDER", "where -bios is looked for, too", apply_folder },
+    { "boot", "[menu=on|off][,splash-time=MS][,reboot-timeout=MS][,strict=on|off]",
+      "what firmware does", READ(option_boot) },
+    { "fw_cfg", "[name=]opt/NAME,file=FILE|string=TEXT", "an item of fw_cfg, for firmware and guest",
+      READ(option_fw_cfg) },
     { "initrd", "FILE", "its initial RAM disk", MEMBER(machine.initrd) },
     { "append", "TEXT", "its command line", MEMBER(machine.append) },
     { "object", "TYPE,id=ID[,...]", "define an object, such as a secret", apply_object },
     { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", "open an image as a node", SETUP(setup_blockdev) },
     { "drive", "if=none,id=ID,file=FILE[,format=FMT][,...]",
-      "open an image for a device;\nalso readonly=on, cache=MODE, discard=MODE, aio=MODE",
+      "open an image for a device;\nalso readonly=on, snapshot=on, cache=MODE, discard=MODE,\n"
+      "detect-zeroes=MODE, aio=MODE",
       SETUP(drive_add) },
+    { "snapshot", NULL, "what is written to images of -drive is gone at the end", MEMBER(snapshot) },
     { "device", "DRIVER[,id=ID][,PROPERTY=VALUE][,...]",
       "plug in a device ('help' lists them)", apply_device },
     { "netdev", "TYPE,id=ID[,...]", "make a network for a device ('help' lists types)", apply_netdev },
@@ -415,6 +436,19 @@ static const LineOption options[] = {
     { "no-shutdown", NULL, "stop, and do not end, when the guest powers off", apply_no_shutdown },
     { "daemonize", NULL, "run in the background", MEMBER(daemonize) },
     { "pidfile", "PATH", "store the process id in a file", MEMBER(pid_file) },
+    { "chroot", "FOLDER", "have no files but those in it, once all is open", MEMBER(privileges.root) },
+    { "runas", "USER|UID:GID", "become that user, once all is open", READ(option_runas) },
+    { "sandbox", "on|off[,spawn=deny][,elevateprivileges=deny|children]\n"
+      "                         [,resourcecontrol=deny][,obsolete=allow]",
+      "refuse system calls that are not needed", READ(option_sandbox) },
+    { "overcommit", "mem-lock=on|off", "keep all memory of the process out of the swap",
+      READ(option_overcommit) },
+    { "add-fd", "fd=FD,set=SET[,opaque=TEXT]", "put an open descriptor into a set: /dev/fdset/SET",
+      READ(option_add_fd) },
+    { "readconfig", "FILE", "read options from a file, in sections", option_readconfig },
+    { "set", "GROUP.ID.KEY=VALUE", "change an item that was given before: a device, drive,\n"
+      "chardev, netdev or mon", READ(option_set) },
+    { "msg", "[timestamp=on|off][,guest-name=on|off]", "what messages begin with", READ(option_msg) },
     { "d", "ITEM[,...]", "log what processors do ('help' lists items)", apply_log },
     { "D", "FILE", "file for the log of -d [standard error]", READ(read_log_file) },
     { "dfilter", "START+LENGTH|START-LENGTH|START..END[,...]",
@@ -423,18 +457,29 @@ static const LineOption options[] = {
     {}
 };
 
-/* Those of the reference that are not there. */
-static const char *const absent[] = {
-    "preconfig", "L", "acpitable", "add-fd", "async-teardown", "audio", "audio-help",
-    "audiodev", "boot", "cdrom", "chroot", "compat", "debugcon", "dtb",
-    "dump-vmstate", "echr", "enable-sync-profile", "fda", "fdb", "fsdev",
-    "full-screen", "fw_cfg", "hda", "hdb", "hdc", "hdd", "iscsi", "k",
-    "msg", "mtdblock", "net", "no-acpi",
-    "no-fd-bootchk", "no-hpet", "numa", "option-rom", "overcommit", "parallel",
-    "pflash", "plugin", "portrait", "readconfig", "rotate", "runas", "sandbox", "sd", "seed",
-    "set", "singlestep", "smbios", "snapshot", "spice", "tpmdev", "usb", "usbdevice", "vga",
-    "virtfs", "vnc", "watchdog-action", "win2k-hack", "xen-attach", "xen-domid",
-    "xen-domid-restrict", NULL
+/* Those of the reference that are not there, and why; NULL: they are still to come. */
+static const struct {
+    const char *names, *why;
+} absent[] = {
+    { "full-screen k portrait rotate spice vga vnc", "there is no display" },
+    { "audio audio-help audiodev", "there is no sound" },
+    { "usb usbdevice", "there is no USB" },
+    { "xen-attach xen-domid xen-domid-restrict", "there is no Xen" },
+    { "cdrom fda fdb hda hdb hdc hdd mtdblock pflash sd",
+      "images come by -blockdev or -drive, and are plugged in by -device" },
+    { "net", "networks come by -netdev and -device, or by -nic" },
+    { "smbios", "this machine has no SMBIOS tables" },
+    { "no-hpet", "this machine has no HPET" },
+    { "no-fd-bootchk", "this machine has no floppy disks" },
+    { "parallel", "this machine has no parallel port" },
+    { "option-rom", "this machine has no option ROMs" },
+    { "dtb", "this machine has no device tree of the user's" },
+    { "watchdog-action", "this machine has no watchdog" },
+    { "numa", "this machine has one node of memory" },
+    { "tpmdev", "this machine has no TPM" },
+    { "fsdev virtfs", "no folder of the host is shared with guests" },
+    { "preconfig acpitable async-teardown compat debugcon dump-vmstate echr enable-sync-profile iscsi "
+      "no-acpi plugin seed singlestep win2k-hack", NULL },
 };
 
 static LineResult apply_help(Options *o, const char *value)
@@ -459,17 +504,21 @@ static LineResult refuse(const char *word)
 {
     const char *name = word + (word[1] == '-' ? 2 : 1);
 
-    if (g_strv_contains(absent, name))
-        complain("%s: this option is not there yet", word);
-    else
-        complain("%s: invalid option", word);
+    for (size_t i = 0; i < G_N_ELEMENTS(absent); i++) {
+        g_auto(GStrv) names = g_strsplit(absent[i].names, " ", -1);
+
+        if (!g_strv_contains((const char *const *)names, name))
+            continue;
+        complain("%s: this option is not there%s%s", word, absent[i].why ? ": " : " yet",
+                 absent[i].why ? absent[i].why : "");
+        return LINE_BAD;
+    }
+    complain("%s: invalid option", word);
     return LINE_BAD;
 }
 
-static const LineOption *option_find(const char *word)
+static const LineOption *option_find(const char *name)
 {
-    const char *name = word + (word[1] == '-' ? 2 : 1);
-
     for (const LineOption *p = options; p->name; p++)
         if (!strcmp(p->name, name))
             return p;
@@ -493,10 +542,16 @@ static LineResult apply(Options *o, const LineOption *p, const char *value)
     return LINE_RUN;
 }
 
+LineResult options_apply(Options *o, const char *name, const char *value)
+{
+    return apply(o, option_find(name), value);
+}
+
 static LineResult read_words(Options *o, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        const LineOption *p = *argv[i] == '-' && argv[i][1] ? option_find(argv[i]) : NULL;
+        const LineOption *p = *argv[i] == '-' && argv[i][1]
+                              ? option_find(argv[i] + (argv[i][1] == '-' ? 2 : 1)) : NULL;
         LineResult r;
 
         if (!p && (*argv[i] != '-' || !argv[i][1])) {
@@ -577,6 +632,8 @@ static bool check_accel(Options *o)
         return complain("-accel: No MTTCG when icount is enabled");
     if (o->machine.accel != &accel_tcg) /* these are of a choice that was not needed */
         o->machine.interpret = o->machine.one_thread = false;
+    if (o->machine.is_none && o->machine.fw_cfg)
+        return complain("-fw_cfg: fw_cfg device not available");
     warn_unseen_log(o);
     return true;
 }
@@ -612,20 +669,43 @@ static bool choose_serial(Options *o)
     return true;
 }
 
+/* Those of -add-fd: the sets have copies. One may have been named twice. */
+static void close_given_fds(Options *o)
+{
+    for (guint i = 0; i < o->given_fds->len; i++)
+        close(g_array_index(o->given_fds, int, i));
+}
+
+/* -snapshot: a drive that says otherwise itself is left alone. */
+static void drop_writes_of_drives(Options *o)
+{
+    for (guint i = 0; i < o->setups->len; i++) {
+        Setup *s = &g_array_index(o->setups, Setup, i);
+        g_autofree char *old = s->text;
+
+        s->text = strcmp(s->name, "drive") ? g_strdup(old) : g_strdup_printf("snapshot=on,%s", old);
+    }
+}
+
 LineResult options_read(Options *o, int argc, char **argv)
 {
     LineResult r;
 
     *o = (Options){
         .machine = { .ram_size = 128 * MiB, .cpus = 1, .pic = true, .pit = true, .rtc = true,
-                     .isa_serial = true, .auto_kernel_cmdline = true },
+                     .isa_serial = true, .auto_kernel_cmdline = true,
+                     .splash_time = -1, .reboot_timeout = -1 },
         .setups = g_array_new(FALSE, FALSE, sizeof(Setup)),
         .actions = { .panic = PANIC_ACTION_SHUTDOWN },
         .devices = g_ptr_array_new_with_free_func(g_free),
+        .given_fds = g_array_new(FALSE, FALSE, sizeof(int)),
     };
     r = read_words(o, argc, argv);
     if (r == LINE_RUN && (!choose_accel(o) || !check_accel(o) || !choose_model(o) || !choose_serial(o)))
         r = LINE_BAD;
+    close_given_fds(o);
+    if (o->snapshot)
+        drop_writes_of_drives(o);
     guest_name = o->name;
     if (o->uuid)
         guest_uuid = o->uuid;
@@ -638,6 +718,10 @@ void options_free(Options *o)
         g_free(g_array_index(o->setups, Setup, i).text);
     g_array_unref(o->setups);
     g_ptr_array_unref(o->devices);
+    g_array_unref(o->given_fds);
+    g_clear_pointer(&o->machine.folders, g_ptr_array_unref);
+    g_clear_pointer(&o->machine.fw_cfg, g_array_unref);
+    g_free(o->privileges.user);
     g_free(o->gdb);
     g_free(o->qtest);
     g_free(o->serial);

@@ -4,6 +4,7 @@
 #define SYSTEM_OPTIONS_H
 
 #include "system/accel.h"
+#include "system/privileges.h"
 #include "system/run-state.h"
 
 enum { MACHINE_CPUS_MAX = 64 };
@@ -29,15 +30,21 @@ typedef struct {
     const char *pid_file;
     const char *incoming;    /* NULL: the guest starts here */
     const char *load_snapshot;  /* with which it starts; NULL: with none */
+    Privileges privileges;
+    GArray *given_fds;       /* of int: descriptors of -add-fd, of which sets have copies */
+    bool stamp_has_time, stamp_has_guest; /* -msg */
     bool only_migratable;
     const Accel *accel[3];       /* that were asked for: the first that can be had counts */
     unsigned accels;
     bool threads_asked_for;      /* -accel tcg,thread=multi */
     bool daemonize, stopped, no_defaults, nographic;
+    bool snapshot;               /* what is written to -drive images is gone at the end */
 } Options;
 
 typedef enum { LINE_RUN, LINE_EXIT, LINE_BAD } LineResult;
 
+/* One option and its value, if it takes one. Complains. */
+LineResult options_apply(Options *o, const char *name, const char *value);
 /* LINE_EXIT: what was asked for has been printed. LINE_BAD: complained. */
 LineResult options_read(Options *o, int argc, char **argv);
 void options_free(Options *o);
@@ -60,10 +67,33 @@ bool option_action(Options *o, const char *text, GError **err);
 bool option_icount(Options *o, const char *text, GError **err);
 bool option_rtc(Options *o, const char *text, GError **err);
 bool option_global(Options *o, const char *text, GError **err);
+bool option_parse_switch(const char *key, const char *v, bool *out, GError **err);
 /*
  * What -serial and -qmp take, "unix:PATH,server=on", as the value of a -chardev called @id; or the id
  * behind "chardev:". NULL with @err.
  */
 char *option_chardev_value(const char *text, const char *id, bool *is_id, GError **err);
+
+/* ---- option-boot.c: firmware and what it is told ---------------------------------------------- */
+
+bool option_boot(Options *o, const char *text, GError **err);
+bool option_fw_cfg(Options *o, const char *text, GError **err);
+
+/* ---- option-process.c ------------------------------------------------------------------------- */
+
+bool option_msg(Options *o, const char *text, GError **err);
+/* To be called when the guest's name is known, too. */
+void options_stamp_messages(const Options *o);
+bool option_overcommit(Options *o, const char *text, GError **err);
+bool option_runas(Options *o, const char *text, GError **err);
+bool option_sandbox(Options *o, const char *text, GError **err);
+bool option_add_fd(Options *o, const char *text, GError **err);
+
+/* ---- option-config.c -------------------------------------------------------------------------- */
+
+/* Changes an item that was given before: "drive.ID.file=PATH". */
+bool option_set(Options *o, const char *text, GError **err);
+/* Options from a file, in sections. */
+LineResult option_readconfig(Options *o, const char *path);
 
 #endif

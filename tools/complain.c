@@ -29,15 +29,41 @@ void complain_after(void (*fn)(void))
     clear_line = fn;
 }
 
+static struct {
+    bool has_time;
+    const char *guest;
+} stamp;
+
+void complain_stamp(bool has_time, const char *guest)
+{
+    stamp.has_time = has_time;
+    stamp.guest = guest;
+}
+
+/* "2026-11-30T19:08:18.262192Z guest ", or what is wanted of it. Caller frees. */
+static char *stamp_text(void)
+{
+    g_autofree char *shown = stamp.guest ? printable(stamp.guest) : NULL, *time = NULL;
+
+    if (stamp.has_time) {
+        g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+        g_autofree char *seconds = g_date_time_format(now, "%Y-%m-%dT%H:%M:%S");
+
+        time = g_strdup_printf("%s.%06dZ ", seconds, g_date_time_get_microsecond(now));
+    }
+    return g_strdup_printf("%s%s%s", time ? time : "", shown ? shown : "", shown ? " " : "");
+}
+
 bool complain_va(const char *fmt, va_list ap)
 {
     g_autofree char *text = g_strdup_vprintf(fmt, ap), *shown = printable(text);
+    g_autofree char *begin = stamp_text();
 
     if (clear_line)
         clear_line();
     /* What was printed so far comes first where both streams end in one file. */
     fflush(stdout);
-    fprintf(stderr, "%s: %s\n", program, shown);
+    fprintf(stderr, "%s%s: %s\n", begin, program, shown);
     return false;
 }
 

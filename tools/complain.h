@@ -18,6 +18,12 @@ const char *tool_name(void);
 void complain_after(void (*fn)(void));
 
 /*
+ * Lines begin with the time, in UTC, and with @guest, before the program's name. NULL: without one.
+ * @guest is kept, not copied.
+ */
+void complain_stamp(bool has_time, const char *guest);
+
+/*
  * One line on standard error after the program's name. Always false. Control characters are shown
  * escaped, here and in all functions below: names come from images and servers.
  */

@@ -68,7 +68,7 @@ def every_option_of_the_reference_works_or_is_refused_by_name():
     known = help_options() | {'h'}
     for name in sorted(names - known):
         said = refused('-' + name, 'x')
-        assert 'not there yet' in said, (name, said)
+        assert 'is not there' in said, (name, said)
 
 
 @case

@@ -2,32 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The qtest protocol: devices driven by lines of text, beside the reference where it has the same."""
 import pathlib
-import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, main, require
 from guests import EMULATOR, REFERENCE_EMULATOR, emulate
-from this_run import SLOWER
-
-
-def talk(lines, *options, program=EMULATOR, log='none', accel='qtest'):
-    """The answers to @lines."""
-    with subprocess.Popen([program, '-M', 'microvm', '-accel', accel, '-display', 'none', '-nodefaults',
-                           '-qtest', 'stdio', '-qtest-log', log, *options], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as p:
-        try:
-            answers = []
-            for line in lines:
-                print(line, file=p.stdin, flush=True)
-                answers.append(p.stdout.readline().rstrip('\n'))
-                while answers[-1].startswith('IRQ '):
-                    answers.append(p.stdout.readline().rstrip('\n'))
-            return answers
-        finally:
-            p.terminate()
-            p.wait(30 * SLOWER)
-
+from qtest_talk import talk
 
 SAME = '''endianness
 inb 0x70

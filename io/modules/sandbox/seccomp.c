@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The system calls that work on what is open needs; every other fails with EPERM.
+ * Two filters of system calls. One allows what work on open files needs, and nothing else. The other
+ * forbids what no work needs, and allows the rest. What is forbidden fails with EPERM.
  *
  * New threads are allowed (the pool), new processes are not: clone must ask for a thread, and clone3,
  * whose arguments a filter cannot see, is answered as on a kernel that lacks it.
  */
 #include "io/sandbox-module.h"
+#include "io/sandbox.h"
 #include "util/module.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -78,7 +80,7 @@ static int filter_fill_partly(scmp_filter_ctx ctx)
     return r;
 }
 
-static int filter_fill(scmp_filter_ctx ctx)
+static int filter_fill(scmp_filter_ctx ctx, unsigned kinds)
 {
     int r;
 
@@ -110,22 +112,94 @@ static bool sandbox_is_available(void)
     return seccomp_api_get() >= 2;
 }
 
-static int sandbox_filter(void)
+/* A filter with @rest for calls that @fill does not name, in all threads. */
+static int install(uint32_t rest, int (*fill)(scmp_filter_ctx ctx, unsigned kinds), unsigned kinds)
 {
-    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    scmp_filter_ctx ctx = seccomp_init(rest);
     int r = ctx ? 0 : -ENOMEM;
 
     if (r == 0)
         r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
     if (r == 0)
-        r = filter_fill(ctx);
+        r = fill(ctx, kinds);
     if (r == 0)
         r = seccomp_load(ctx);
     seccomp_release(ctx);
     return r;
 }
 
+static int sandbox_filter(void)
+{
+    return install(SCMP_ACT_ERRNO(EPERM), filter_fill, 0);
+}
+
+/* ---- the light one --------------------------------------------------------------------------- */
+
+static const struct {
+    unsigned kind; /* SandboxKind; 0: always */
+    int call;
+} forbidden[] = {
+    { 0, SCMP_SYS(reboot) }, { 0, SCMP_SYS(swapon) }, { 0, SCMP_SYS(swapoff) },
+    { 0, SCMP_SYS(syslog) }, { 0, SCMP_SYS(mount) }, { 0, SCMP_SYS(umount2) },
+    { 0, SCMP_SYS(pivot_root) }, { 0, SCMP_SYS(move_mount) }, { 0, SCMP_SYS(open_tree) },
+    { 0, SCMP_SYS(fsopen) }, { 0, SCMP_SYS(fsmount) }, { 0, SCMP_SYS(kexec_load) },
+    { 0, SCMP_SYS(kexec_file_load) }, { 0, SCMP_SYS(init_module) }, { 0, SCMP_SYS(finit_module) },
+    { 0, SCMP_SYS(delete_module) }, { 0, SCMP_SYS(acct) }, { 0, SCMP_SYS(quotactl) },
+    { 0, SCMP_SYS(settimeofday) }, { 0, SCMP_SYS(clock_settime) }, { 0, SCMP_SYS(adjtimex) },
+    { 0, SCMP_SYS(clock_adjtime) }, { 0, SCMP_SYS(sethostname) }, { 0, SCMP_SYS(setdomainname) },
+    { 0, SCMP_SYS(iopl) }, { 0, SCMP_SYS(ioperm) }, { 0, SCMP_SYS(vhangup) },
+    { 0, SCMP_SYS(nfsservctl) }, { 0, SCMP_SYS(afs_syscall) }, { 0, SCMP_SYS(security) },
+    { 0, SCMP_SYS(tuxcall) }, { 0, SCMP_SYS(vserver) }, { 0, SCMP_SYS(getpmsg) },
+    { 0, SCMP_SYS(putpmsg) },
+    { SANDBOX_OBSOLETE, SCMP_SYS(uselib) }, { SANDBOX_OBSOLETE, SCMP_SYS(sysfs) },
+    { SANDBOX_OBSOLETE, SCMP_SYS(ustat) }, { SANDBOX_OBSOLETE, SCMP_SYS(_sysctl) },
+    { SANDBOX_OBSOLETE, SCMP_SYS(create_module) }, { SANDBOX_OBSOLETE, SCMP_SYS(query_module) },
+    { SANDBOX_OBSOLETE, SCMP_SYS(get_kernel_syms) },
+    { SANDBOX_PRIVILEGES, SCMP_SYS(setuid) }, { SANDBOX_PRIVILEGES, SCMP_SYS(setgid) },
+    { SANDBOX_PRIVILEGES, SCMP_SYS(setreuid) }, { SANDBOX_PRIVILEGES, SCMP_SYS(setregid) },
+    { SANDBOX_PRIVILEGES, SCMP_SYS(setresuid) }, { SANDBOX_PRIVILEGES, SCMP_SYS(setresgid) },
+    { SANDBOX_PRIVILEGES, SCMP_SYS(setfsuid) }, { SANDBOX_PRIVILEGES, SCMP_SYS(setfsgid) },
+    { SANDBOX_PRIVILEGES, SCMP_SYS(setgroups) }, { SANDBOX_PRIVILEGES, SCMP_SYS(capset) },
+    { SANDBOX_PRIVILEGES, SCMP_SYS(setsid) }, { SANDBOX_PRIVILEGES, SCMP_SYS(setpgid) },
+    { SANDBOX_SPAWN, SCMP_SYS(fork) }, { SANDBOX_SPAWN, SCMP_SYS(vfork) },
+    { SANDBOX_SPAWN, SCMP_SYS(execve) }, { SANDBOX_SPAWN, SCMP_SYS(execveat) },
+    { SANDBOX_RESOURCES, SCMP_SYS(setpriority) }, { SANDBOX_RESOURCES, SCMP_SYS(ioprio_set) },
+    { SANDBOX_RESOURCES, SCMP_SYS(sched_setparam) },
+    { SANDBOX_RESOURCES, SCMP_SYS(sched_setscheduler) },
+    { SANDBOX_RESOURCES, SCMP_SYS(sched_setattr) },
+    { SANDBOX_RESOURCES, SCMP_SYS(sched_setaffinity) },
+    { SANDBOX_RESOURCES, SCMP_SYS(set_mempolicy) }, { SANDBOX_RESOURCES, SCMP_SYS(mbind) },
+    { SANDBOX_RESOURCES, SCMP_SYS(migrate_pages) }, { SANDBOX_RESOURCES, SCMP_SYS(move_pages) },
+};
+
+static int forbid_fill(scmp_filter_ctx ctx, unsigned kinds)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
+        if (forbidden[i].kind && !(forbidden[i].kind & kinds))
+            continue;
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), forbidden[i].call, 0);
+        /* An architecture may lack some of them. */
+        if (r < 0 && r != -EDOM)
+            return r;
+    }
+    if (!(kinds & SANDBOX_SPAWN))
+        return 0;
+    r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+                         SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+    if (r == 0)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    return r;
+}
+
+static int sandbox_forbid_calls(unsigned kinds)
+{
+    return install(SCMP_ACT_ALLOW, forbid_fill, kinds);
+}
+
 MODULE_EXPORT const SandboxModule ferry_module_sandbox = {
     .is_available = sandbox_is_available,
     .filter = sandbox_filter,
+    .forbid = sandbox_forbid_calls,
 };
