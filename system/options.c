@@ -5,7 +5,6 @@
  */
 #include "system/options.h"
 #include "control/control.h"
-#include "hw/char-line.h"
 #include "monitor/chardev.h"
 #include "net/net.h"
 #include "system/drive.h"
@@ -48,8 +47,8 @@ const char *options_guest_uuid(void)
 
 /* ---- what options do ------------------------------------------------------------------------- */
 
-static LineResult add_setup(Options *o, const char *name, const char *text,
-                            CO bool (*apply)(const char *text, GError **err))
+LineResult options_add_setup(Options *o, const char *name, const char *text,
+                             CO bool (*apply)(const char *text, GError **err))
 {
     Setup s = { name, g_strdup(text), apply };
 
@@ -112,13 +111,14 @@ static LineResult apply_cpu(Options *o, const char *value)
 
 static LineResult apply_object(Options *o, const char *value)
 {
-    return object_print_help(value) ? LINE_EXIT : add_setup(o, "object", value, setup_object);
+    return object_print_help(value) ? LINE_EXIT
+                                    : options_add_setup(o, "object", value, setup_object);
 }
 
 static LineResult apply_chardev(Options *o, const char *value)
 {
     if (!tool_is_help(value))
-        return add_setup(o, "chardev", value, setup_chardev);
+        return options_add_setup(o, "chardev", value, setup_chardev);
     chardev_print_kinds();
     return LINE_EXIT;
 }
@@ -126,7 +126,7 @@ static LineResult apply_chardev(Options *o, const char *value)
 static LineResult apply_netdev(Options *o, const char *value)
 {
     if (!tool_is_help(value))
-        return add_setup(o, "netdev", value, netdev_add_text);
+        return options_add_setup(o, "netdev", value, netdev_add_text);
     netdev_print_types();
     return LINE_EXIT;
 }
@@ -144,7 +144,7 @@ static LineResult apply_nic(Options *o, const char *value)
         return LINE_BAD;
     }
     g_ptr_array_add(o->devices, g_steal_pointer(&device));
-    return add_setup(o, "nic", netdev, netdev_add_text);
+    return options_add_setup(o, "nic", netdev, netdev_add_text);
 }
 
 static LineResult print_devices(void)
@@ -174,106 +174,6 @@ static LineResult apply_device(Options *o, const char *value)
         return print_properties(device_class_find(name));
     g_ptr_array_add(o->devices, g_strdup(value));
     return LINE_RUN;
-}
-
-static LineResult apply_serial(Options *o, const char *value)
-{
-    if (o->serial) {
-        complain("-serial: the machine has one serial port");
-        return LINE_BAD;
-    }
-    o->serial = g_strdup(value);
-    return LINE_RUN;
-}
-
-/* A character device and a monitor on it, which is @mode, "mode=control". */
-static LineResult add_monitor(Options *o, const char *option, const char *value, const char *mode)
-{
-    g_autofree char *label = g_strdup_printf("compat_monitor%u", o->setups->len);
-    g_autoptr(GError) err = NULL;
-    bool is_id;
-    g_autofree char *text = option_chardev_value(value, label, &is_id, &err);
-    g_autofree char *monitor = NULL;
-
-    if (!text) {
-        complain("-%s: %s", option, err->message);
-        return LINE_BAD;
-    }
-    monitor = g_strdup_printf("chardev=%s,%s", is_id ? text : label, mode);
-    if (!is_id)
-        add_setup(o, option, text, setup_chardev);
-    return add_setup(o, option, monitor, setup_monitor);
-}
-
-static LineResult apply_qmp(Options *o, const char *value)
-{
-    return add_monitor(o, "qmp", value, "mode=control");
-}
-
-static LineResult apply_qmp_pretty(Options *o, const char *value)
-{
-    return add_monitor(o, "qmp-pretty", value, "mode=control,pretty=on");
-}
-
-static LineResult apply_monitor(Options *o, const char *value)
-{
-    return strcmp(value, "none") ? add_monitor(o, "monitor", value, "mode=readline") : LINE_RUN;
-}
-
-/* gdb comes to us: we are the server unless the value says otherwise. */
-static LineResult apply_gdb(Options *o, const char *value)
-{
-    bool listens = g_str_has_prefix(value, "tcp:") || g_str_has_prefix(value, "unix:");
-    g_autofree char *full = g_strdup_printf("%s%s%s", value, listens && !strstr(value, "server")
-                                            ? ",server=on" : "", listens && !strstr(value, "wait")
-                                            ? ",wait=off" : "");
-    g_autoptr(GError) err = NULL;
-    bool is_id;
-    char *text;
-
-    if (!strcmp(value, "none"))
-        return LINE_RUN;
-    if (o->gdb) {
-        complain("-gdb: there is one debugger");
-        return LINE_BAD;
-    }
-    text = option_chardev_value(full, "gdb", &is_id, &err);
-    if (!text) {
-        complain("-gdb: %s", err->message);
-        return LINE_BAD;
-    }
-    if (!is_id)
-        add_setup(o, "gdb", text, setup_chardev);
-    o->gdb = is_id ? text : g_strdup("gdb");
-    if (!is_id)
-        g_free(text);
-    return LINE_RUN;
-}
-
-static LineResult apply_qtest(Options *o, const char *value)
-{
-    g_autoptr(GError) err = NULL;
-    g_autofree char *text = NULL;
-    bool is_id;
-
-    if (o->qtest) {
-        complain("-qtest can be given only once");
-        return LINE_BAD;
-    }
-    text = option_chardev_value(value, "qtest", &is_id, &err);
-    if (!text) {
-        complain("-qtest: %s", err->message);
-        return LINE_BAD;
-    }
-    if (!is_id)
-        add_setup(o, "qtest", text, setup_chardev);
-    o->qtest = g_strdup(is_id ? text : "qtest");
-    return LINE_RUN;
-}
-
-static LineResult apply_gdb_default(Options *o, const char *value)
-{
-    return apply_gdb(o, "tcp::1234");
 }
 
 static LineResult apply_no_user_config(Options *o, const char *value)
@@ -397,18 +297,18 @@ static const LineOption options[] = {
       "make a network and a network device", apply_nic },
     { "chardev", "KIND,id=ID[,...]", "make a character device ('help' lists kinds)", apply_chardev },
     { "serial", "none|null|stdio|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID",
-      "where the serial port leads", apply_serial },
+      "where the serial port leads", option_serial },
     { "qmp", "stdio|unix:PATH,server=on,wait=off|tcp:HOST:PORT,...|chardev:ID",
-      "speak QMP", apply_qmp },
-    { "qmp-pretty", "DEVICE", "the same, answers on many lines", apply_qmp_pretty },
+      "speak QMP", option_qmp },
+    { "qmp-pretty", "DEVICE", "the same, answers on many lines", option_qmp_pretty },
     { "mon", "[chardev=]ID[,mode=readline|control][,pretty=on]",
       "a monitor for people, or QMP, on a character device", SETUP(setup_monitor) },
     { "monitor", "none|stdio|pty|unix:PATH,...|tcp:HOST:PORT,...|chardev:ID",
-      "a monitor for people", apply_monitor },
-    { "gdb", "tcp:[HOST]:PORT|unix:PATH|stdio|chardev:ID", "serve gdb there", apply_gdb },
-    { "s", NULL, "as -gdb tcp::1234", apply_gdb_default },
+      "a monitor for people", option_monitor },
+    { "gdb", "tcp:[HOST]:PORT|unix:PATH|stdio|chardev:ID", "serve gdb there", option_gdb },
+    { "s", NULL, "as -gdb tcp::1234", option_gdb_default },
     { "qtest", "stdio|unix:PATH|tcp:HOST:PORT|chardev:ID",
-      "let a test read and write devices; see -accel qtest", apply_qtest },
+      "let a test read and write devices; see -accel qtest", option_qtest },
     { "qtest-log", "FILE|none", "log of what is said [standard error]", MEMBER(qtest_log) },
     { "display", "none", "there is no display", READ(option_display) },
     { "nographic", NULL, "the serial port is on standard input and output", MEMBER(nographic) },
@@ -532,7 +432,7 @@ static LineResult apply(Options *o, const LineOption *p, const char *value)
     if (p->run)
         return p->run(o, value);
     if (p->setup)
-        return add_setup(o, p->name, value, p->setup);
+        return options_add_setup(o, p->name, value, p->setup);
     if (p->read)
         return read_value(o, p->name, value, p->read);
     if (value)
@@ -638,37 +538,6 @@ static bool check_accel(Options *o)
     return true;
 }
 
-static void quit_by_key(void)
-{
-    run_state_quit(true);
-}
-
-/* The serial port leads where -serial says, or by default nowhere; with -nographic to the user. */
-static bool choose_serial(Options *o)
-{
-    g_autoptr(GError) err = NULL;
-    const char *value = o->serial ? o->serial
-                        : o->nographic && !o->no_defaults ? "stdio,signal=off"
-                        : o->no_defaults ? "none" : "null";
-    bool is_id;
-    char *text;
-
-    if (!strcmp(value, "none")) {
-        o->machine.isa_serial = false;
-        return true;
-    }
-    text = option_chardev_value(value, "serial0", &is_id, &err);
-    if (!text)
-        return complain("-serial: %s", err->message);
-    if (!is_id)
-        add_setup(o, "serial", text, setup_chardev);
-    if (!o->serial && o->nographic)
-        char_line_set_escape("serial0", quit_by_key);
-    o->machine.serial = is_id ? g_intern_string(text) : "serial0";
-    g_free(text);
-    return true;
-}
-
 /* Those of -add-fd: the sets have copies. One may have been named twice. */
 static void close_given_fds(Options *o)
 {
@@ -701,7 +570,8 @@ LineResult options_read(Options *o, int argc, char **argv)
         .given_fds = g_array_new(FALSE, FALSE, sizeof(int)),
     };
     r = read_words(o, argc, argv);
-    if (r == LINE_RUN && (!choose_accel(o) || !check_accel(o) || !choose_model(o) || !choose_serial(o)))
+    if (r == LINE_RUN &&
+        (!choose_accel(o) || !check_accel(o) || !choose_model(o) || !options_choose_serial(o)))
         r = LINE_BAD;
     close_given_fds(o);
     if (o->snapshot)

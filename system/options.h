@@ -43,6 +43,9 @@ typedef struct {
 
 typedef enum { LINE_RUN, LINE_EXIT, LINE_BAD } LineResult;
 
+/* What @apply makes of @text, in its turn. */
+LineResult options_add_setup(Options *o, const char *name, const char *text,
+                             CO bool (*apply)(const char *text, GError **err));
 /* One option and its value, if it takes one. Complains. */
 LineResult options_apply(Options *o, const char *name, const char *value);
 /* LINE_EXIT: what was asked for has been printed. LINE_BAD: complained. */
@@ -68,18 +71,28 @@ bool option_icount(Options *o, const char *text, GError **err);
 bool option_rtc(Options *o, const char *text, GError **err);
 bool option_global(Options *o, const char *text, GError **err);
 bool option_parse_switch(const char *key, const char *v, bool *out, GError **err);
-/*
- * What -serial and -qmp take, "unix:PATH,server=on", as the value of a -chardev called @id; or the id
- * behind "chardev:". NULL with @err.
- */
-char *option_chardev_value(const char *text, const char *id, bool *is_id, GError **err);
 
-/* ---- option-boot.c: firmware and what it is told ---------------------------------------------- */
+/* ---- option-chardev.c ------------------------------------------------------------------------ */
+
+LineResult option_qmp(Options *o, const char *value);
+LineResult option_qmp_pretty(Options *o, const char *value);
+LineResult option_monitor(Options *o, const char *value);
+LineResult option_gdb(Options *o, const char *value);
+LineResult option_gdb_default(Options *o, const char *value); /* -s */
+LineResult option_qtest(Options *o, const char *value);
+LineResult option_serial(Options *o, const char *value);
+/*
+ * When all is read: the serial port leads where -serial says, or by default nowhere; with -nographic to
+ * the user. False: complained.
+ */
+bool options_choose_serial(Options *o);
+
+/* ---- option-boot.c: firmware and what it is told --------------------------------------------- */
 
 bool option_boot(Options *o, const char *text, GError **err);
 bool option_fw_cfg(Options *o, const char *text, GError **err);
 
-/* ---- option-process.c ------------------------------------------------------------------------- */
+/* ---- option-process.c ------------------------------------------------------------------------ */
 
 bool option_msg(Options *o, const char *text, GError **err);
 /* To be called when the guest's name is known, too. */
@@ -89,7 +102,7 @@ bool option_runas(Options *o, const char *text, GError **err);
 bool option_sandbox(Options *o, const char *text, GError **err);
 bool option_add_fd(Options *o, const char *text, GError **err);
 
-/* ---- option-config.c -------------------------------------------------------------------------- */
+/* ---- option-config.c ------------------------------------------------------------------------- */
 
 /* Changes an item that was given before: "drive.ID.file=PATH". */
 bool option_set(Options *o, const char *text, GError **err);
