@@ -48,6 +48,12 @@ HMP_COMMAND(hmp_info_history);
 HMP_COMMAND(hmp_info_block);
 HMP_COMMAND(hmp_info_blockstats);
 HMP_COMMAND(hmp_info_jobs);
+/* info-parts.c */
+HMP_COMMAND(hmp_info_iothreads);
+HMP_COMMAND(hmp_info_virtio);
+HMP_COMMAND(hmp_info_hotpluggable_cpus);
+HMP_COMMAND(hmp_info_mice);
+HMP_COMMAND(hmp_info_nothing);
 /* images.c */
 HMP_COMMAND(hmp_block_resize);
 HMP_COMMAND(hmp_job_set_speed);
