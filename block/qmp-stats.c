@@ -170,7 +170,7 @@ static BlockStats *node_stats(const Node *n, bool backing)
 
 static BlockStats *handle_stats(const Handle *h)
 {
-    BlockStats *s = h->root ? node_stats(h->root->node, true) : stats_new();
+    BlockStats *s = h->root ? node_stats(node_skip_implicit(h->root->node), true) : stats_new();
 
     s->device = g_strdup(h->account->drive);
     s->qdev = g_strdup(h->account->device);
@@ -202,7 +202,7 @@ static CO BlockInfo *handle_info(const Handle *h, GError **err)
     info->removable = !info->qdev;
     info->has_io_status = info->qdev;
     if (h->root)
-        info->inserted = node_device_info(h->root->node, false, err);
+        info->inserted = node_device_info(node_skip_implicit(h->root->node), false, err);
     return !h->root || info->inserted ? g_steal_pointer(&info) : NULL;
 }
 

@@ -87,7 +87,8 @@ static CO Node *overlay_open(const BlockdevSnapshotSync *args, const char *forma
     json_put_str(o, "driver", format);
     json_put(o, "file", file);
     json_put(o, "backing", json_null());
-    json_put_str(o, "node-name", args->snapshot_node_name);
+    if (args->snapshot_node_name)
+        json_put_str(o, "node-name", args->snapshot_node_name);
     return node_open(NULL, o, OPEN_RDWR, 0, err);
 }
 
@@ -101,9 +102,9 @@ CO Node *action_overlay_new(const BlockdevSnapshotSync *args, GError **err)
         return NULL;
     if (!drv)
         err_set(err, EINVAL, "Unknown file format '%s'", format);
-    else if (!args->snapshot_node_name)
+    else if (args->node_name && !args->snapshot_node_name)
         err_set(err, EINVAL, "New overlay node-name missing");
-    else if (node_find(args->snapshot_node_name))
+    else if (args->snapshot_node_name && node_find(args->snapshot_node_name))
         err_set(err, EEXIST, "New overlay node-name already in use");
     else if (!drv->takes_backing)
         err_set(err, ENOTSUP, "Backing file not supported for file format '%s'", format);

@@ -16,7 +16,10 @@
 #include "io/thread.h"
 #include "util/err.h"
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
     STACKS_KEPT = 128,     /* of ended coroutines, for the next ones */
@@ -534,6 +537,8 @@ void loop_call_wait(Loop *loop, CoFn *fn, void *arg)
 
 struct LoopThread {
     pthread_t thread;
+    sem_t started;      /* from then on .id is set */
+    int id;             /* as the system calls it */
     Loop *loop;
     unsigned refs;
     Mail stop;
@@ -541,7 +546,12 @@ struct LoopThread {
 
 static void *loop_thread_main(void *arg)
 {
-    loop_live(arg);
+    LoopThread *t = arg;
+    Loop *l = t->loop;
+
+    t->id = (int)syscall(SYS_gettid);
+    sem_post(&t->started);
+    loop_live(l);
     return NULL;
 }
 
@@ -552,13 +562,22 @@ LoopThread *loop_thread_start(const char *name, GError **err)
 
     t->loop = loop_new();
     t->refs = 1;
-    r = thread_start(&t->thread, name, loop_thread_main, t->loop);
+    sem_init(&t->started, 0, 0);
+    r = thread_start(&t->thread, name, loop_thread_main, t);
     if (r) {
+        sem_destroy(&t->started);
         err_set_errno(err, r, "Cannot start thread '%s'", name);
         loop_free(t->loop);
         return NULL;
     }
+    while (sem_wait(&t->started) < 0)
+        ;
     return g_steal_pointer(&t);
+}
+
+int loop_thread_id(const LoopThread *t)
+{
+    return t->id;
 }
 
 LoopThread *loop_thread_ref(LoopThread *t)
@@ -584,5 +603,6 @@ void loop_thread_stop(LoopThread *t)
     t->stop.deliver = stop_deliver;
     mailbox_post(t->loop->mailbox, &t->stop);
     pthread_join(t->thread, NULL);
+    sem_destroy(&t->started);
     g_free(t);
 }

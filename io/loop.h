@@ -54,6 +54,8 @@ CO void loop_call_wait(Loop *loop, CoFn *fn, void *arg);
  */
 typedef struct LoopThread LoopThread;
 LoopThread *loop_thread_start(const char *name, GError **err);
+/* As the system calls the thread. */
+int loop_thread_id(const LoopThread *t);
 LoopThread *loop_thread_ref(LoopThread *t);
 Loop *loop_thread_loop(LoopThread *t);
 void loop_thread_stop(LoopThread *t);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What stands behind a command: words, expressions, flags, formats. */
 #include "monitor/hmp.h"
+#include "util/size.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -210,6 +211,19 @@ static bool read_number(Hmp *h, char **text, uint64_t *v, HmpRegister *reg)
     return !e.failed;
 }
 
+/* What follows the size is the next argument's. */
+static bool read_size(Hmp *h, char **text, uint64_t *v)
+{
+    const char *end;
+
+    if (!size_parse(*text, MiB, v, &end) && *v <= INT64_MAX) {
+        *text += end - *text;
+        return true;
+    }
+    g_string_append(h->out, "invalid size\n");
+    return false;
+}
+
 static bool read_switch(Hmp *h, const HmpCommand *c, const char *w, uint64_t *v)
 {
     *v = !g_strcmp0(w, "on");
@@ -231,9 +245,13 @@ static bool read_one(Hmp *h, const HmpCommand *c, char kind, bool optional, char
         return true;
     switch (kind) {
     case 's':
+    case 'B':
+    case 'F':
         a->text[i] = word(text);
         if (!a->text[i])
-            g_string_append_printf(h->out, "%s: string expected\n", name);
+            g_string_append_printf(h->out, "%s: %s expected\n", name,
+                                   kind == 's' ? "string" : kind == 'B' ? "block device name"
+                                                                        : "filename");
         return a->text[i];
     case 'S':
         a->text[i] = *text;
@@ -241,6 +259,8 @@ static bool read_one(Hmp *h, const HmpCommand *c, char kind, bool optional, char
         if (!*a->text[i])
             g_string_append_printf(h->out, "%s: string expected\n", name);
         return *a->text[i];
+    case 'o':
+        return read_size(h, text, &a->number[i]);
     case 'b':
         return read_switch(h, c, word(text), &a->number[i]);
     default:

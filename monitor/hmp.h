@@ -26,8 +26,8 @@ typedef struct {
 
 /* What stands behind a command, by HmpCommand.arguments. */
 typedef struct {
-    const char *text[HMP_ARGUMENTS];   /* of s and S; NULL: was left out */
-    uint64_t number[HMP_ARGUMENTS];    /* of n and b */
+    const char *text[HMP_ARGUMENTS];   /* of s, B, F and S; NULL: left out */
+    uint64_t number[HMP_ARGUMENTS];    /* of n, o and b */
     bool is_given[HMP_ARGUMENTS];      /* this one, or this flag */
     HmpFormat format;
 } HmpArguments;
@@ -35,8 +35,9 @@ typedef struct {
 typedef struct {
     const char *name; /* "stop|s"; of info: "info status". NULL ends a table */
     /*
-     * A letter for each: s a word, S all that is left, n a number or expression, b on or off; before
-     * it ? if it may be left out; -x a flag; / a format, which is no argument.
+     * A letter for each: s a word, B a word that names a block device, F one that names a file,
+     * S all that is left, n a number or expression, o a size, of MiB unless it has a suffix, b on or
+     * off; before it ? if it may be left out; -x a flag; / a format, which is no argument.
      */
     const char *arguments;
     const char *synopsis; /* for people */

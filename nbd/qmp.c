@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands about the NBD server. Messages are those of the reference, which clients see. */
 #include "block/export.h"
+#include "block/internal.h"
+#include "block/monitor-nodes.h"
 #include "gen/qmp.h"
 #include "nbd/service.h"
 #include "util/err.h"
@@ -44,14 +46,13 @@ CO bool qmp_nbd_server_add(const NbdServerAddOptions *args, GError **err)
 {
     g_autoptr(json_t) options = json_object();
     const char *name = args->name ? args->name : args->device;
-    Node *n = node_find(args->device);
+    Node *n = monitor_node_or_device(args->device, args->device, err);
 
     if (!n)
-        return err_set(err, ENOENT, "Cannot find device='%s' nor node-name='%s'", args->device,
-                       args->device);
+        return false;
     json_put_str(options, "type", "nbd");
     json_put_str(options, "id", name);
-    json_put_str(options, "node-name", args->device);
+    json_put_str(options, "node-name", n->name);
     json_put_str(options, "name", name);
     put_text(options, "description", args->description);
     json_put_bool(options, "writable", args->writable && !node_is_read_only(n));

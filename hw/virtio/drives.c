@@ -59,6 +59,20 @@ Handle *drive_take_last(void)
     return d.handle;
 }
 
+Handle *drive_take(const char *id, GError **err)
+{
+    Drive *d = find(id);
+    Handle *h = d->handle;
+
+    if (d->is_used) {
+        err_set(err, EBUSY, "Drive '%s' is in use by a device", id);
+        return NULL;
+    }
+    g_free(d->id);
+    g_array_remove_index(drives, d - (Drive *)drives->data);
+    return h;
+}
+
 /* A user of a node: nobody else may write meanwhile, but resize it, which the guest is told of. */
 static CO Handle *claim_node(Node *n, GError **err)
 {

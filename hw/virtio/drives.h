@@ -12,6 +12,8 @@ void drive_put(const char *id, Handle *h);
 void drives_set_active(Edit *edit, bool active);
 /* NULL: there are no more. */
 Handle *drive_take_last(void);
+/* Takes out the drive @id, which is there; NULL with @err while a device uses it. */
+Handle *drive_take(const char *id, GError **err);
 
 /*
  * A handle for a device on what @name means, for its use alone; without OPEN_RDWR where that is

@@ -40,12 +40,46 @@ HMP_COMMAND(hmp_info_uuid);
 HMP_COMMAND(hmp_info_kvm);
 HMP_COMMAND(hmp_info_cpus);
 HMP_COMMAND(hmp_info_chardev);
-HMP_COMMAND(hmp_info_block);
-HMP_COMMAND(hmp_info_jobs);
 HMP_COMMAND(hmp_info_memdev);
 HMP_COMMAND(hmp_info_memory_size);
 HMP_COMMAND(hmp_info_numa);
 HMP_COMMAND(hmp_info_history);
+/* info-block.c */
+HMP_COMMAND(hmp_info_block);
+HMP_COMMAND(hmp_info_blockstats);
+HMP_COMMAND(hmp_info_jobs);
+/* info-parts.c */
+HMP_COMMAND(hmp_info_iothreads);
+HMP_COMMAND(hmp_info_virtio);
+HMP_COMMAND(hmp_info_hotpluggable_cpus);
+HMP_COMMAND(hmp_info_mice);
+HMP_COMMAND(hmp_info_nothing);
+/* images.c */
+HMP_COMMAND(hmp_block_resize);
+HMP_COMMAND(hmp_job_set_speed);
+HMP_COMMAND(hmp_block_stream);
+HMP_COMMAND(hmp_drive_mirror);
+HMP_COMMAND(hmp_drive_backup);
+HMP_COMMAND(hmp_snapshot_blkdev);
+HMP_COMMAND(hmp_snapshot_blkdev_internal);
+HMP_COMMAND(hmp_snapshot_delete_blkdev_internal);
+HMP_COMMAND(hmp_drive_add);
+HMP_COMMAND(hmp_drive_del);
+/* exports.c */
+HMP_COMMAND(hmp_nbd_start);
+HMP_COMMAND(hmp_nbd_add);
+HMP_COMMAND(hmp_nbd_remove);
+/* objects.c */
+HMP_COMMAND(hmp_qom_list);
+HMP_COMMAND(hmp_qom_get);
+HMP_COMMAND(hmp_qom_set);
+HMP_COMMAND(hmp_chardev_change);
+HMP_COMMAND(hmp_chardev_send_break);
+HMP_COMMAND(hmp_ringbuf_write);
+HMP_COMMAND(hmp_ringbuf_read);
+HMP_COMMAND(hmp_netdev_add);
+HMP_COMMAND(hmp_netdev_del);
+HMP_COMMAND(hmp_closefd);
 /* balloon.c */
 HMP_COMMAND(hmp_balloon);
 HMP_COMMAND(hmp_info_balloon);

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* info: what QMP's queries answer, for people. */
-#include "block/block.h"
 #include "gen/qmp.h"
 #include "system/hmp/commands.h"
 #include "system/options.h"
-#include "util/json.h"
 #include <inttypes.h>
-#include <string.h>
 
 #define SAY(...) g_string_append_printf(h->out, __VA_ARGS__)
 
@@ -67,55 +64,6 @@ HMP_COMMAND(hmp_info_chardev)
         g_autofree char *name = chardev_filename(c);
 
         SAY("%s: filename=%s\n", chardev_id(c), name);
-    }
-}
-
-/* ---- images and jobs ------------------------------------------------------------------------- */
-
-static void show_node(Hmp *h, const BlockDeviceInfo *n)
-{
-    SAY("%s: %s (%s%s)\n", n->node_name, n->file, n->drv, n->ro ? ", read-only" : "");
-    SAY("    Cache mode:       %s%s\n", n->cache->writeback ? "writeback" : "writethrough",
-        n->cache->direct ? ", direct" : "");
-    if (n->backing_file)
-        SAY("    Backing file:     %s (chain depth: %" PRId64 ")\n", n->backing_file,
-            n->backing_file_depth);
-}
-
-HMP_COMMAND(hmp_info_block)
-{
-    QmpQueryNamedBlockNodesArgs all = { .has_flat = true, .flat = true };
-    g_autoptr(GPtrArray) nodes = NULL;
-    const char *wanted = a->text[2];
-    bool first = true;
-
-    if (!qmp_query_named_block_nodes(&all, &nodes, NULL))
-        return;
-    for (guint i = 0; i < nodes->len; i++) {
-        const BlockDeviceInfo *n = nodes->pdata[i];
-
-        if (*n->node_name == '#' || (wanted && strcmp(wanted, n->node_name)))
-            continue;
-        if (!first)
-            SAY("\n");
-        first = false;
-        show_node(h, n);
-    }
-}
-
-HMP_COMMAND(hmp_info_jobs)
-{
-    g_autoptr(GPtrArray) jobs = NULL;
-
-    if (!qmp_query_block_jobs(&jobs, NULL))
-        return;
-    if (!jobs->len)
-        SAY("No active jobs\n");
-    for (guint i = 0; i < jobs->len; i++) {
-        const BlockJobInfo *j = jobs->pdata[i];
-
-        SAY("Type %s, device %s: Completed %" PRId64 " of %" PRId64 " bytes, speed limit %" PRId64
-            " bytes/s\n", j->type, j->device, j->offset, j->len, j->speed);
     }
 }
 

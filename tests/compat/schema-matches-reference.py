@@ -277,7 +277,10 @@ TYPES_OF_RESULTS = {
     'query-migrate-capabilities': '[MigrationCapabilityStatus]', 'query-rx-filter': '[RxFilterInfo]',
     'query-command-line-options': '[CommandLineOptionInfo]', 'query-display-options': 'DisplayOptions',
     'query-current-machine': 'CurrentMachineParams', 'query-balloon': 'BalloonInfo',
-    'query-cpu-model-expansion': 'CpuModelExpansionInfo',
+    'query-cpu-model-expansion': 'CpuModelExpansionInfo', 'query-iothreads': '[IOThreadInfo]',
+    'query-hotpluggable-cpus': '[HotpluggableCPU]', 'query-memory-devices': '[MemoryDeviceInfo]',
+    'query-acpi-ospm-status': '[ACPIOSTInfo]', 'query-pci': '[PciInfo]', 'query-mice': '[MouseInfo]',
+    'x-query-virtio': '[VirtioInfo]', 'x-query-irq': 'HumanReadableText',
 }
 
 ROOTS = {
