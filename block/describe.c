@@ -35,13 +35,14 @@ GArray *snapshot_lists_new(void)
 
 static CO bool collect_snapshots(Node *n, json_t *image, GArray *lists, GError **err)
 {
-    const SnapshotOps *ops = node_driver(n)->snapshots;
+    Node *keeper = node_driver(n)->snapshots_of_file ? snapshot_keeper(n) : n;
+    const SnapshotOps *ops = node_driver(keeper)->snapshots;
     SnapshotList found = { 0 };
     int r;
 
     if (!ops)
         return true;
-    r = ops->list(n, &found.list, &found.count);
+    r = ops->list(keeper, &found.list, &found.count);
     if (r == -ENOTSUP || r == -ENOMEDIUM)
         return true;
     if (r < 0)

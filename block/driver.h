@@ -236,6 +236,7 @@ struct BlockDriver {
     CO void (*event)(Node *n, BlockEvent event);
     const DebugOps *debug;         /* breakpoints; NULL: none */
     const SnapshotOps *snapshots;  /* NULL: none */
+    bool snapshots_of_file;        /* shows those of its file as its own: raw */
     const BitmapOps *bitmaps;      /* persistent dirty bitmaps; NULL: none */
     /* VM state of internal snapshots, in a space of its own. */
     CO int (*vmstate_pread)(Node *n, uint64_t off, Span buf);

@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Internal snapshots: what needs no driver's knowledge. */
-#include "block/snapshot.h"
+#include "block/driver.h"
 #include "util/size.h"
 #include <inttypes.h>
 #include <time.h>
+
+Node *snapshot_keeper(Node *n)
+{
+    Node *file;
+
+    n = node_skip_filters(n);
+    while (node_driver(n)->snapshots_of_file && (file = node_storage(n)))
+        n = node_skip_filters(file);
+    return n;
+}
 
 CO bool snapshot_apply(const SnapshotOps *ops, Node *n, const char *id, GError **err)
 {

@@ -39,6 +39,9 @@ typedef struct {
     CO int (*drop_vmstate)(Node *n);
 } SnapshotOps;
 
+/* The node that has the snapshots which @n shows: below filters and raw images. Never NULL. */
+Node *snapshot_keeper(Node *n);
+
 /* Makes snapshot @id of @n its active disk, by @ops. False with @err. */
 CO bool snapshot_apply(const SnapshotOps *ops, Node *n, const char *id, GError **err);
 

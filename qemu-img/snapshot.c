@@ -49,7 +49,7 @@ static CO int snapshots_read(Handle *h, Snapshots *s)
 {
     int r;
 
-    s->node = node_skip_filters(handle_node(h));
+    s->node = snapshot_keeper(handle_node(h));
     s->ops = node_driver(s->node)->snapshots;
     if (!s->ops)
         return -ENOTSUP;

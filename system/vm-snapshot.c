@@ -157,7 +157,8 @@ static const Disk *find_vmstate(const Disks *disks, const char *name, GError **e
     for (guint i = 0; i < disks->len; i++) {
         const Disk *d = disk_at(disks, i);
 
-        if (name ? !strcmp(node_name(d->node), name) : can_snapshot(d))
+        if (name ? !strcmp(node_name(d->node), name)
+                 : can_snapshot(d) && d->keeper->drv->vmstate_pwrite)
             return d;
     }
     if (name)

@@ -67,7 +67,7 @@ static void print_value(const json_t *v, int indent)
 
 void print_section(const json_t *v, const char *title, int indent)
 {
-    if (!v || !json_object_size(v))
+    if (!v)
         return;
     printf("%*s%s:\n", indent * 4, "", title);
     print_value(v, indent + 1);

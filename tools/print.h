@@ -5,7 +5,7 @@
 
 #include "util/json.h"
 
-/* Prints "@title:" and the members of object @v below it; nothing when there are none. */
+/* Prints "@title:" and the members of object @v below it; nothing if @v is NULL. */
 void print_section(const json_t *v, const char *title, int indent);
 
 #endif

@@ -289,4 +289,5 @@ const BlockDriver block_raw = {
     .measure = raw_measure,
     .has_zero_init = raw_has_zero_init,
     .child_access = raw_child_access,
+    .snapshots_of_file = true,
 };

@@ -80,7 +80,8 @@ static json_t *options_for(const BlockDriver *drv, const CreateOpt *table, const
         bool ok = true;
 
         if (!strcmp(key, "driver") || !strcmp(key, "file") || !strcmp(key, "data-file") ||
-            (drv->kind == BLK_PROTOCOL && !strcmp(key, "filename")))
+            (drv->kind == BLK_PROTOCOL &&
+             (!strcmp(key, "filename") || !strcmp(key, "location"))))
             continue;
         if (!strcmp(key, "encrypt"))
             ok = encrypt_put(opts, table, v, err);
@@ -143,8 +144,10 @@ static CO bool create_run(Job *j, GError **err)
         return err_set(err, EINVAL, "Image size must be a multiple of 512 bytes");
     if (w->drv->kind != BLK_PROTOCOL)
         return create_format(w, opts, err);
-    if (node_find_file(name))
+    if (name && node_find_file(name))
         return err_set(err, EBUSY, "'%s' is in use", name);
+    if (!name)
+        json_object_set(opts, "#location", json_get(w->options, "location"));
     return w->drv->create(name, opts, err);
 }
 
@@ -173,7 +176,8 @@ CO bool create_start(const char *id, json_t *options, GError **err)
     Job *j;
 
     if (!drv || !drv->create || !drv->create_opts ||
-        !(json_has(options, "file") || json_has(options, "filename")))
+        !(json_has(options, "file") || json_has(options, "filename") ||
+          json_has(options, "location")))
         return err_set(err, ENOTSUP, "Driver does not support blockdev-create");
     j = job_new(&job_create, &args, err);
     if (!j)

@@ -33,7 +33,7 @@ ADDED = {
 # Taken by the reference, too, but not told in its schema.
 ADDED |= {'BlockdevOptionsNbd.host', 'BlockdevOptionsNbd.port', 'BlockdevOptionsNbd.path',
           'BlockdevOptionsSsh.host', 'BlockdevOptionsSsh.port', 'BlockdevOptionsSsh.host_key_check',
-          'BlockdevOptionsIscsi.password',
+          'BlockdevOptionsIscsi.password', 'BlockdevOptionsRbd.x-settings',
           'BlockdevOptionsVpc.force_size_calc'}
 # Optional since a newer release or in fact, mandatory in the reference's schema.
 LOOSENED = {'BlockdevCreateOptionsLUKS.file', 'BlockdevOptionsNbd.server', 'BlockdevOptionsSsh.server',
