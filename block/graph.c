@@ -5,6 +5,7 @@
  * A node lives as long as edges point at it (or somebody holds a reference while building the
  * graph). All nodes stand in one table by name. Main loop only.
  */
+#include "block/account.h"
 #include "block/internal.h"
 #include "util/trace.h"
 #include <inttypes.h>
@@ -87,6 +88,10 @@ Node *node_new(const BlockDriver *drv, const char *name, GError **err)
         nodes_by_name = g_hash_table_new(g_str_hash, g_str_equal);
     if (name && !node_name_is_valid(name)) {
         err_set(err, EINVAL, "'%s' is no valid node-name", name);
+        return NULL;
+    }
+    if (name && account_find_drive(name)) {
+        err_set(err, EEXIST, "node-name=%s is conflicting with a device id", name);
         return NULL;
     }
     if (name && node_named(name)) {

@@ -203,6 +203,8 @@ static CO BlockInfo *handle_info(const Handle *h, GError **err)
     info->has_io_status = info->qdev;
     if (h->root)
         info->inserted = node_device_info(node_skip_implicit(h->root->node), false, err);
+    if (info->inserted)
+        info->inserted->cache->writeback = !(h->flags & OPEN_WRITETHROUGH);
     return !h->root || info->inserted ? g_steal_pointer(&info) : NULL;
 }
 

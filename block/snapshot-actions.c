@@ -78,18 +78,19 @@ static CO bool overlay_create(const BlockdevSnapshotSync *args, Node *n, const c
     return image_create(args->snapshot_file, format, opts, err);
 }
 
-static CO Node *overlay_open(const BlockdevSnapshotSync *args, const char *format, GError **err)
+/* Opens it in the modes that @n has. */
+static CO Node *overlay_open(const BlockdevSnapshotSync *args, const Node *n, const char *format,
+                             GError **err)
 {
-    json_t *o = json_object(), *file = json_object();
+    OpenFlags kept = OPEN_RDWR | OPEN_DIRECT | OPEN_NO_FLUSH | OPEN_WRITETHROUGH | OPEN_UNMAP |
+                     OPEN_AIO_THREADS | OPEN_AIO_NATIVE | OPEN_AIO_URING;
+    json_t *o = json_object();
 
-    json_put_str(file, "driver", "file");
-    json_put_str(file, "filename", args->snapshot_file);
     json_put_str(o, "driver", format);
-    json_put(o, "file", file);
     json_put(o, "backing", json_null());
     if (args->snapshot_node_name)
         json_put_str(o, "node-name", args->snapshot_node_name);
-    return node_open(NULL, o, OPEN_RDWR, 0, err);
+    return node_open(args->snapshot_file, o, node_flags(n) & kept, 0, err);
 }
 
 CO Node *action_overlay_new(const BlockdevSnapshotSync *args, GError **err)
@@ -109,7 +110,7 @@ CO Node *action_overlay_new(const BlockdevSnapshotSync *args, GError **err)
     else if (!drv->takes_backing)
         err_set(err, ENOTSUP, "Backing file not supported for file format '%s'", format);
     else if ((args->has_mode && args->mode == NEW_IMAGE_MODE_EXISTING) || overlay_create(args, n, format, err))
-        return overlay_open(args, format, err);
+        return overlay_open(args, n, format, err);
     return NULL;
 }
 

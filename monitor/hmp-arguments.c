@@ -233,11 +233,16 @@ static bool read_switch(Hmp *h, const HmpCommand *c, const char *w, uint64_t *v)
     return false;
 }
 
+static const char *name_of(const HmpCommand *c)
+{
+    return g_str_has_prefix(c->name, "info ") ? c->name + 5 : c->name;
+}
+
 /* One argument of kind @kind into place @i. */
 static bool read_one(Hmp *h, const HmpCommand *c, char kind, bool optional, char **text,
                      HmpArguments *a, unsigned i, HmpRegister *reg)
 {
-    const char *name = g_str_has_prefix(c->name, "info ") ? c->name + 5 : c->name;
+    const char *name = name_of(c);
 
     g_strchug(*text);
     a->is_given[i] = **text;
@@ -268,6 +273,17 @@ static bool read_one(Hmp *h, const HmpCommand *c, char kind, bool optional, char
     }
 }
 
+/* False, with words: @text begins with a flag that is not among the arguments. */
+static bool knows_flag(Hmp *h, const HmpCommand *c, const char *text)
+{
+    const char flag[] = { '-', text[0] ? text[1] : 0, 0 };
+
+    if (text[0] != '-' || !g_ascii_isalpha(text[1]) || strstr(c->arguments, flag))
+        return true;
+    g_string_append_printf(h->out, "%s: unsupported option %s\n", name_of(c), flag);
+    return false;
+}
+
 static bool read_all(Hmp *h, const HmpCommand *c, char *text, HmpArguments *a, HmpRegister *reg)
 {
     unsigned i = 0;
@@ -280,7 +296,9 @@ static bool read_all(Hmp *h, const HmpCommand *c, char *text, HmpArguments *a, H
                 return false;
         } else if (*p == '-') {
             g_strchug(text);
-            a->is_given[i] = text[0] == '-' && text[1] == p[1] && !g_ascii_isalnum(text[2]);
+            if (!knows_flag(h, c, text))
+                return false;
+            a->is_given[i] = text[0] == '-' && text[1] == p[1];
             text += a->is_given[i] ? 2 : 0;
             i++;
             p++;
@@ -292,8 +310,7 @@ static bool read_all(Hmp *h, const HmpCommand *c, char *text, HmpArguments *a, H
     }
     if (!*g_strchug(text))
         return true;
-    g_string_append_printf(h->out, "%s: extraneous characters at the end of line\n",
-                           g_str_has_prefix(c->name, "info ") ? c->name + 5 : c->name);
+    g_string_append_printf(h->out, "%s: extraneous characters at the end of line\n", name_of(c));
     return false;
 }
 

@@ -66,6 +66,12 @@ CO bool drive_add(const char *text, GError **err)
         return false;
     if (drive_find(json_get_str(o, "id", "")))
         return err_set(err, EEXIST, "Duplicate ID '%s' for drive", json_get_str(o, "id", ""));
+    if (node_find(json_get_str(o, "id", "")))
+        return err_set(err, EEXIST, "Device name '%s' conflicts with an existing node name",
+                       json_get_str(o, "id", ""));
+    if (!g_strcmp0(json_get_str(o, "node-name", NULL), json_get_str(o, "id", "")))
+        return err_set(err, EEXIST, "node-name=%s is conflicting with a device id",
+                       json_get_str(o, "id", ""));
     options = json_object();
     if (json_has(o, "format"))
         json_put_str(options, "driver", json_get_str(o, "format", NULL));

@@ -13,6 +13,10 @@ static json_t *address_of(const char *text, GError **err)
     g_autofree char *host = colon ? g_strndup(text, colon - text) : NULL;
     size_t len = host ? strlen(host) : 0;
 
+    if (!g_utf8_validate(text, -1, NULL)) {
+        err_set(err, EINVAL, "error parsing address: it is not UTF-8");
+        return NULL;
+    }
     if (g_str_has_prefix(text, "unix:"))
         return json_pack("{s:s, s:{s:s}}", "type", "unix", "data", "path", text + 5);
     if (!colon || !colon[1] || strchr(text, ',')) {

@@ -69,6 +69,34 @@ def images_are_shown_and_resized_as_there():
 
 
 @case
+def an_overlay_has_the_modes_of_the_drive():
+    modes = ('-S', '-m', '64', '-drive', 'if=none,id=ro,file=a.qcow2,format=qcow2,readonly=on',
+             '-device', 'virtio-blk-device,drive=ro', '-drive',
+             'if=none,id=dr,file=t.qcow2,format=qcow2,cache=directsync', '-device', 'virtio-blk-device,drive=dr')
+    beside(modes, ['snapshot_blkdev dr file:s.qcow2', 'info block dr', 'info block ro'], images)
+    images()
+    with Quiet(*modes) as e:
+        assert e.say('snapshot_blkdev ro r.qcow2') == '' and 'r.qcow2 (qcow2, read-only)' in e.say('info block ro')
+        assert 'read-only' in e.say('block_resize ro 3')
+
+
+@case
+def drives_and_nodes_share_no_name():
+    beside(DISKS, ['drive_add 0 if=none,id=n1,file=d.raw,format=raw', 'info block n1',
+                   'drive_add 0 if=none,id=nn,file=e.raw,format=raw,node-name=dr',
+                   'drive_add 0 "if=none,id=z,file=e.raw,format=raw"  ', 'info block z'], images)
+    images()
+    with Quiet(*DISKS) as e:
+        assert 'conflicting with a device id' in str(e.answer('blockdev-add', driver='null-co', node_name='dr'))
+
+
+@case
+def flags_that_are_unknown_are_told():
+    beside(DISKS, ['drive_mirror -x dr m.qcow2', 'snapshot_blkdev -x dr s', 'nbd_server_add -x dr', 'info block -x',
+                   'block_job_cancel -x dr'], images)
+
+
+@case
 def snapshots_are_made_and_deleted_as_there():
     beside(DISKS, [
         'snapshot_blkdev', 'snapshot_blkdev dr', 'snapshot_blkdev nix x', 'snapshot_blkdev dr s1.qcow2', 'info block dr',
