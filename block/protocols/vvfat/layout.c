@@ -19,8 +19,8 @@ enum {
 #define VOLUME_SERIAL 0xfabe1afdU
 
 /*
- * Which type a volume is follows from the number of its clusters alone (below 4085 FAT12, below 65525
- * FAT16), so clusters are small enough for the type that was asked for.
+ * Systems tell the type of a volume by the number of its clusters alone (below 4085 FAT12, below
+ * 65525 FAT16), so clusters are small enough for the type that was asked for.
  */
 bool fat_layout(FatLayout *l, unsigned bits, bool floppy)
 {
@@ -77,7 +77,7 @@ uint32_t fat_cluster_len(const FatLayout *l)
     return l->cluster_sectors * FAT_SECTOR;
 }
 
-/* A sector of the disk as a BIOS counts: head, sector from 1 with two bits of the cylinder, cylinder. */
+/* A sector as a BIOS counts: head, sector from 1 with two bits of the cylinder, cylinder. */
 static void put_chs(const FatLayout *l, uint8_t *p, uint32_t sector)
 {
     uint32_t cylinder = sector / (l->heads * l->track_sectors);

@@ -34,8 +34,8 @@ typedef struct {
 } FatLayout;
 
 /*
- * Lays out a disk whose table has entries of @bits bits: 12, 16 or 32, or 0 for what is usual. False:
- * there is no such disk (a floppy with FAT32).
+ * Lays out a disk whose table has entries of @bits bits: 12, 16 or 32, or 0 for what is usual.
+ * False: there is no such disk (a floppy with FAT32).
  */
 bool fat_layout(FatLayout *l, unsigned bits, bool floppy);
 

@@ -45,8 +45,8 @@ static bool is_short_char(char c)
 }
 
 /*
- * Copies the characters of [@from, @end) that short names can have to @to, at most @max, in capitals.
- * True if that was all of them.
+ * Copies the characters of [@from, @end) that short names can have to @to, at most @max, in
+ * capitals. True if that was all of them.
  */
 static bool take_short(char *to, unsigned max, const char *from, const char *end)
 {
@@ -60,7 +60,7 @@ static bool take_short(char *to, unsigned max, const char *from, const char *end
     return all;
 }
 
-/* What comes before the first dot, and what comes after the last one. True: it says all of @name. */
+/* What is before the first dot, and what is after the last one. True: that says all of @name. */
 static bool shorten(const char *name, char *out)
 {
     const char *start = name, *first, *last;

@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 
 enum {
-    FAT_READ_ONLY = 0x01, FAT_HIDDEN = 0x02, FAT_SYSTEM = 0x04, FAT_VOLUME = 0x08, FAT_FOLDER = 0x10,
-    FAT_ARCHIVE = 0x20,
+    FAT_READ_ONLY = 0x01, FAT_HIDDEN = 0x02, FAT_SYSTEM = 0x04, FAT_VOLUME = 0x08,
+    FAT_FOLDER = 0x10, FAT_ARCHIVE = 0x20,
 };
 
 /* The names that a folder has so far. */
@@ -20,9 +20,9 @@ void fat_names_free(FatNames *names);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(FatNames, fat_names_free)
 
 /*
- * Appends the entries of a file named @name to @entries: long name, and an entry with the short name,
- * attributes and times, without cluster and size. *@at: bytes of @entries before that one. False if
- * @name is not UTF-8, and so has no long name.
+ * Appends the entries of a file named @name to @entries: its long name, and an entry with the short
+ * name, attributes and times, without cluster and size. *@at: bytes of @entries before that one.
+ * False if @name is not UTF-8, and so has no long name.
  */
 bool fat_entry_add(GByteArray *entries, FatNames *names, const char *name, const struct stat *st,
                    uint32_t *at);

@@ -168,7 +168,8 @@ static bool folder_take(FatTree *t, unsigned i, int fd, const char *name, FatNam
     uint32_t at;
 
     if (fstatat(fd, name, &st, 0) < 0)
-        return is_left_out(errno) || err_set_errno(err, errno, "Could not look at '%s' in it", name);
+        return is_left_out(errno) ||
+               err_set_errno(err, errno, "Could not look at '%s' in it", name);
     if (!fat_entry_add(entries, names, name, &st, &at))
         t->without_long++;
     if (entries->len / FAT_ENTRY_LEN > (limited ? FAT_ROOT_ENTRIES : ENTRIES_MAX))

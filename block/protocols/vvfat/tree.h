@@ -32,8 +32,8 @@ typedef struct {
 } FatTree;
 
 /*
- * Reads the folder @path for a disk laid out as @layout. Waits for the file system; any thread. NULL
- * with @err if it cannot be read, or does not fit.
+ * Reads the folder @path for a disk laid out as @layout. Waits for the file system; any thread.
+ * NULL with @err if it cannot be read, or does not fit.
  */
 FatTree *fat_tree_read(const char *path, const FatLayout *layout, GError **err);
 void fat_tree_free(FatTree *tree);
