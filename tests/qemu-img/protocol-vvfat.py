@@ -290,6 +290,32 @@ def what_is_not_supported_is_refused_by_name():
 
 
 @case
+def files_that_are_read_are_not_overwritten():
+    content = random.Random(1).randbytes(20000)
+    write('d/out.raw', content)
+    img('create', '-f', 'qcow2', 'd/x.qcow2', '64M')
+    os.link('d/out.raw', 'same')
+    for target in 'd/out.raw', 'same':
+        for words, why in (('-O', 'raw'), 'is read here'), (('-O', 'qcow2'), 'is read here'), (
+                ('-n', '-O', 'raw'), 'read and written at once'):
+            said = img('convert', *words, 'fat:floppy:d', target, code=1).stderr
+            assert why in said, said
+            assert pathlib.Path(target).read_bytes() == content, words
+        assert 'is read here' in img('dd', 'if=fat:floppy:d', f'of={target}', code=1).stderr
+        assert pathlib.Path(target).read_bytes() == content
+    before = pathlib.Path('d/x.qcow2').read_bytes()
+    said = img('convert', '-n', '-O', 'qcow2', 'fat:floppy:d', 'd/x.qcow2', code=1).stderr
+    assert 'read and written at once' in said, said
+    assert pathlib.Path('d/x.qcow2').read_bytes() == before
+    # What the disk does not show may be written.
+    img('convert', '-O', 'raw', 'fat:floppy:d', 'd/new.raw')
+    assert os.path.getsize('d/new.raw') == 80 * 2 * 36 * 512
+    write('d/empty')
+    os.unlink('d/new.raw')
+    img('convert', '-O', 'raw', 'fat:floppy:d', 'd/empty')
+
+
+@case
 def untrusted_images_cannot_name_folders():
     write('d/a', b'a')
     assert 'sandbox' in img('info', '--untrusted', 'fat:d', code=1, env=SANDBOXED).stderr

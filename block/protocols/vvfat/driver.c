@@ -274,11 +274,25 @@ static CO bool vvfat_open(Node *n, const json_t *o, OpenFlags flags, GError **er
     return true;
 }
 
+/* Whoever wrote to one of the files would destroy what is read. */
+static bool vvfat_reads_file(const Node *node, FileIdentity id)
+{
+    const Vvfat *s = node_state(node);
+
+    for (unsigned i = 0; s->tree && i < s->tree->nodes->len; i++) {   /* NULL: being opened */
+        const FatNode *n = s->tree->nodes->pdata[i];
+
+        if (!n->entries && n->size && n->device == id.device && n->inode == id.inode)
+            return true;
+    }
+    return false;
+}
+
 static CO void vvfat_close(Node *n)
 {
     Vvfat *s = node_state(n);
 
-    fat_tree_free(s->tree);
+    g_clear_pointer(&s->tree, fat_tree_free);
 }
 
 static CO bool vvfat_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags, void **change,
@@ -407,6 +421,7 @@ const BlockDriver block_vvfat = {
     .parse_filename = vvfat_parse_filename,
     .open = vvfat_open,
     .close = vvfat_close,
+    .reads_file = vvfat_reads_file,
     .reconfigure_prepare = vvfat_reconfigure_prepare,
     .pread = vvfat_pread,
     .extent = vvfat_extent,

@@ -17,7 +17,7 @@ typedef struct {
     uint32_t clusters;
     uint64_t size;          /* bytes of a file when the folder was read */
     GByteArray *entries;    /* of a folder; NULL: a file */
-    dev_t device;           /* of a folder, with @inode: which one it is */
+    dev_t device;           /* with @inode: which file or folder it is */
     ino_t inode;
     uint32_t entry;         /* bytes of the parent's entries before its own */
 } FatNode;
