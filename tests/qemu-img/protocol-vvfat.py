@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Folders shown as FAT disks: beside the reference, and as mtools and fsck.fat see them."""
+import fcntl
 import json
 import os
 import pathlib
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
@@ -239,8 +242,36 @@ def files_that_change_while_they_are_read():
         os.unlink('d/file')
         assert 'No such file' in shell.ask(f'read {at} 512', 'failed')
         os.mkfifo('d/file')
-        assert 'Input/output' in shell.ask(f'read {at} 512', 'failed')
+        writer = subprocess.Popen(['sh', '-c', 'exec >d/file'])
+        try:
+            for _ in range(20):
+                assert 'Input/output' in shell.ask(f'read {at} 512', 'failed')
+            assert writer.poll() is None, 'the FIFO was opened'
+        finally:
+            writer.kill()
+            writer.wait()
         assert 'failed' not in shell.ask('read 0 512', 'ops/sec')
+
+
+@case
+def a_file_with_a_lease_is_waited_for():
+    write('d/file', b'1' * 40000)
+    at = disk('fat:floppy:d').index(b'1' * 40000)
+    given_up = threading.Event()
+    fd = os.open('d/file', os.O_RDWR)
+
+    def give_up(*_):
+        given_up.set()
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+    signal.signal(signal.SIGIO, give_up)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError as e:
+        require(False, f'no leases here: {e}')
+    run(IO, '-r', '-f', 'raw', '-c', f'read -P 49 {at} 40000', 'fat:floppy:d')
+    assert given_up.is_set()
+    os.close(fd)
 
 
 @case

@@ -119,16 +119,24 @@ static int root_read(const Vvfat *s, uint64_t off, Span buf)
     return entries_read(fat_tree_root(s->tree)->entries, off, buf);
 }
 
-/* A file that has become a FIFO or a device since must not make us wait. */
+/*
+ * Opens the file @n. One that has become a FIFO or a device since is looked at, but not opened:
+ * that may wait, and others notice it. O_NONBLOCK is no help, as it fails on files with a lease.
+ */
 static int file_open_again(const FatTree *t, const FatNode *n)
 {
-    g_autofree char *path = fat_tree_path(t, n);
-    autofd int fd = openat(t->fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    g_autofree char *path = fat_tree_path(t, n), *found = NULL;
+    autofd int place = openat(t->fd, path, O_PATH | O_CLOEXEC);
     struct stat st;
+    int fd;
 
-    if (fd < 0 || fstat(fd, &st) < 0)
+    if (place < 0 || fstat(place, &st) < 0)
         return -errno;
-    return S_ISREG(st.st_mode) ? fd_steal(&fd) : -EIO;
+    if (!S_ISREG(st.st_mode))
+        return -EIO;
+    found = g_strdup_printf("/proc/self/fd/%d", place);
+    fd = open(found, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
 }
 
 /* Fills @buf from @off of the file @fd; zeroes after its end. */
