@@ -148,16 +148,21 @@ def nothing_but_the_files_is_shown():
     data = disk('fat:12:d')
     assert data.count(b'x' * 100000) == 1 and data.count(b'x' * 100) == 1000
     assert b'y' + bytes(CLUSTER - 1) in data
-    # Times that FAT cannot tell are the nearest ones.
-    write('e/old')
-    write('e/new')
-    os.utime('e/old', (1e8, 1e8))
-    os.utime('e/new', (7e9, 7e9))
-    data = disk('fat:floppy:e', env={'TZ': 'UTC'})
-    at = data.index(b'OLD        ')
-    assert data[at + 22:at + 26] == b'\0\0\x21\0', data[at:at + 32]
-    at = data.index(b'NEW        ')
-    assert data[at + 22:at + 26] == b'\x7d\xbf\x9f\xff', data[at:at + 32]
+
+
+@case
+def times_that_fat_cannot_tell_are_the_nearest_ones():
+    first, last = b'\0\0\x21\0', b'\x7d\xbf\x9f\xff'
+    # Of the last two, not even the year can be told.
+    times = {'OLD': (10 ** 8, first), 'NEW': (7 * 10 ** 9, last), 'OLDEST': (-1 << 60, first), 'NEWEST': (1 << 60, last)}
+    for name, (when, _) in times.items():
+        write(f'd/{name}')
+        os.utime(f'd/{name}', (when, when))
+    data = disk('fat:floppy:d', env={'TZ': 'UTC'})
+    for name, (when, shown) in times.items():
+        if os.stat(f'd/{name}').st_mtime_ns == when * 10 ** 9:   # the file system can tell it
+            at = data.index(name.encode().ljust(11))
+            assert data[at + 22:at + 26] == shown, (name, data[at:at + 32])
 
 
 @case

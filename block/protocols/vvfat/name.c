@@ -150,7 +150,9 @@ static void put_time(uint8_t *time, uint8_t *date, time_t t)
     struct tm tm;
     unsigned d, clock;
 
-    if (!localtime_r(&t, &tm) || tm.tm_year > LAST_YEAR - 1900)
+    if (!localtime_r(&t, &tm))   /* the year is more than an int can be */
+        tm = (struct tm){ .tm_year = t < 0 ? 0 : LAST_YEAR };
+    if (tm.tm_year > LAST_YEAR - 1900)
         tm = (struct tm){ .tm_year = LAST_YEAR - 1900, .tm_mon = 11, .tm_mday = 31, .tm_hour = 23,
                           .tm_min = 59, .tm_sec = 59 };
     if (tm.tm_year < FIRST_YEAR - 1900)
