@@ -154,7 +154,8 @@ def nothing_but_the_files_is_shown():
 def times_that_fat_cannot_tell_are_the_nearest_ones():
     first, last = b'\0\0\x21\0', b'\x7d\xbf\x9f\xff'
     # Of the last two, not even the year can be told.
-    times = {'OLD': (10 ** 8, first), 'NEW': (7 * 10 ** 9, last), 'OLDEST': (-1 << 60, first), 'NEWEST': (1 << 60, last)}
+    times = {'OLD': (10 ** 8, first), 'NEW': (7 * 10 ** 9, last),
+             'OLDEST': (-1 << 60, first), 'NEWEST': (1 << 60, last)}
     for name, (when, _) in times.items():
         write(f'd/{name}')
         os.utime(f'd/{name}', (when, when))
@@ -201,9 +202,20 @@ def special_files_and_loops_of_links_stop_nothing():
         at = data.index(name.ljust(11))
         assert data[at + 28:at + 32] == bytes(4), name
     assert b'ONE        ' not in data
-    os.makedirs('d/sub')
-    os.symlink('..', 'd/sub/up')
-    assert "'up' in it leads back" in img('info', 'fat:d', code=1).stderr
+
+
+@case
+def links_to_folders_that_they_lie_in_are_left_out():
+    write('d/sub/deeper/file', b'found' * 100)
+    for name, leads in ('.', 'd/here'), ('..', 'd/sub/up'), ('../..', 'd/sub/deeper/top'), ('.', 'd/sub/deeper/self'):
+        os.symlink(name, leads)
+    os.symlink('sub/deeper', 'd/other')
+    said = img('info', 'fat:floppy:d').stderr
+    assert said.count('\n') == 1 and "'d', 6 links to a folder that they lie in are left out" in said, said
+    data = disk('fat:floppy:d')
+    for name in b'HERE', b'UP', b'TOP', b'SELF':
+        assert name.ljust(11) not in data, name
+    assert data.count(b'DEEPER     ') == 1 and data.count(b'found' * 100) == 2
 
 
 class Shell:

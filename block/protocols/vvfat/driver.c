@@ -277,6 +277,9 @@ static CO bool vvfat_open(Node *n, const json_t *o, OpenFlags flags, GError **er
     if (s->tree->without_long)
         block_warn("In '%s', %u names are not UTF-8: shown as short names only", scan.path,
                    s->tree->without_long);
+    if (s->tree->leading_back)
+        block_warn("In '%s', %u links to a folder that they lie in are left out", scan.path,
+                   s->tree->leading_back);
     parts_set(s);
     node_set_size(n, (uint64_t)fat_disk_sectors(&layout) * FAT_SECTOR);
     return true;

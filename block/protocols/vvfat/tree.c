@@ -117,16 +117,17 @@ static bool node_allocate(FatTree *t, unsigned i, uint64_t bytes, GError **err)
     return true;
 }
 
-static bool is_inside_itself(const FatTree *t, unsigned i)
+/* Is it folder @i, or one that this lies in? */
+static bool leads_back(const FatTree *t, unsigned i, const struct stat *st)
 {
-    const FatNode *n = tree_node(t, i), *above = n;
+    const FatNode *n = tree_node(t, i);
 
-    while (above != fat_tree_root(t)) {
-        above = tree_node(t, above->parent);
-        if (above->device == n->device && above->inode == n->inode)
-            return true;
+    while (n->device != st->st_dev || n->inode != st->st_ino) {
+        if (n == fat_tree_root(t))
+            return false;
+        n = tree_node(t, n->parent);
     }
-    return false;
+    return true;
 }
 
 static bool node_add(FatTree *t, unsigned parent, const char *name, const struct stat *st,
@@ -147,8 +148,6 @@ static bool node_add(FatTree *t, unsigned parent, const char *name, const struct
     g_ptr_array_add(t->nodes, n);
     if (t->nodes->len > NODES_MAX)
         return err_set(err, E2BIG, "It has more than %d files and folders", NODES_MAX);
-    if (folder && is_inside_itself(t, t->nodes->len - 1))
-        return err_set(err, ELOOP, "'%s' in it leads back to a folder that it lies in", name);
     return true;
 }
 
@@ -170,6 +169,10 @@ static bool folder_take(FatTree *t, unsigned i, int fd, const char *name, FatNam
     if (fstatat(fd, name, &st, 0) < 0)
         return is_left_out(errno) ||
                err_set_errno(err, errno, "Could not look at '%s' in it", name);
+    if (S_ISDIR(st.st_mode) && leads_back(t, i, &st)) {
+        t->leading_back++;
+        return true;
+    }
     if (!fat_entry_add(entries, names, name, &st, &at))
         t->without_long++;
     if (entries->len / FAT_ENTRY_LEN > (limited ? FAT_ROOT_ENTRIES : ENTRIES_MAX))

@@ -29,6 +29,7 @@ typedef struct {
     GArray *runs;           /* of unsigned: those that have clusters, in the order of these */
     uint32_t used;          /* clusters */
     unsigned without_long;  /* names that are not UTF-8 */
+    unsigned leading_back;  /* links to a folder that they lie in: left out */
 } FatTree;
 
 /*
