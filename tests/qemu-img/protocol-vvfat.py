@@ -271,6 +271,27 @@ def files_that_change_while_they_are_read():
 
 
 @case
+def folders_that_come_and_go_stop_nothing():
+    for i in range(30):
+        write(f'd/{i}/file', b'here')
+    churn = subprocess.Popen([sys.executable, '-c', """
+import os
+while True:
+    for i in range(30, 60):
+        os.mkdir(f'd/{i}')
+    for i in range(30, 60):
+        os.rmdir(f'd/{i}')
+"""])
+    try:
+        for _ in range(40):
+            img('info', 'fat:floppy:d')
+        assert churn.poll() is None
+    finally:
+        churn.kill()
+        churn.wait()
+
+
+@case
 def a_file_with_a_lease_is_waited_for():
     write('d/file', b'1' * 40000)
     at = disk('fat:floppy:d').index(b'1' * 40000)
@@ -369,7 +390,10 @@ def untrusted_images_cannot_name_folders():
     assert 'sandbox' in img('info', '--untrusted', 'fat:d', code=1, env=SANDBOXED).stderr
     img('create', '-q', '-u', '-f', 'qcow2', '-b', 'fat:floppy:d', '-F', 'raw', 'over.qcow2', '2949120')
     img('compare', '-F', 'raw', 'over.qcow2', 'fat:floppy:d')
-    img('convert', '--untrusted', '-O', 'raw', 'over.qcow2', 'out', code=1, env=SANDBOXED)
+    nested = json.dumps({'driver': 'raw', 'file': {'driver': 'vvfat', 'dir': 'd'}})
+    for name, why in ('fat:d', 'sandbox'), (f'json:{nested}', 'sandbox'), ('over.qcow2', 'which was not named'):
+        said = img('convert', '--untrusted', '-O', 'raw', name, 'out', code=1, env=SANDBOXED).stderr
+        assert why in said, said
 
 
 @case

@@ -151,10 +151,16 @@ static bool node_add(FatTree *t, unsigned parent, const char *name, const struct
     return true;
 }
 
-/* Links that lead nowhere, and what nobody can look at, are left out. */
+/* Nothing is there, or a link that leads nowhere. */
+static bool is_gone(int error)
+{
+    return error == ENOENT || error == ELOOP || error == ENOTDIR;
+}
+
+/* So is what we may not look at. */
 static bool is_left_out(int error)
 {
-    return error == ENOENT || error == ELOOP || error == EACCES || error == ENOTDIR;
+    return is_gone(error) || error == EACCES;
 }
 
 /* The file @name was found in folder @i, which is open as @fd. */
@@ -181,6 +187,12 @@ static bool folder_take(FatTree *t, unsigned i, int fd, const char *name, FatNam
     return node_add(t, i, name, &st, at, err);
 }
 
+static void folder_begin_below(FatNode *n, const struct stat *st, const struct stat *above)
+{
+    fat_entry_add_plain(n->entries, ".          ", FAT_FOLDER, st);
+    fat_entry_add_plain(n->entries, "..         ", FAT_FOLDER, above);
+}
+
 /* The entries that a folder begins with: its disk's label, or itself and the one above. */
 static bool folder_begin(FatTree *t, unsigned i, int fd, GError **err)
 {
@@ -193,8 +205,7 @@ static bool folder_begin(FatTree *t, unsigned i, int fd, GError **err)
     }
     if (fstat(fd, &st) < 0 || fstatat(fd, "..", &above, 0) < 0)
         return err_set_errno(err, errno, "Could not look at a folder in it");
-    fat_entry_add_plain(n->entries, ".          ", FAT_FOLDER, &st);
-    fat_entry_add_plain(n->entries, "..         ", FAT_FOLDER, &above);
+    folder_begin_below(n, &st, &above);
     return true;
 }
 
@@ -221,6 +232,10 @@ static bool folder_read(FatTree *t, unsigned i, GError **err)
                            O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
     g_autoptr(Folder) d = fd < 0 ? NULL : fdopendir(fd);
 
+    if (!d && i > 0 && is_gone(errno)) {   /* since it was found: an empty one */
+        folder_begin_below(n, NULL, NULL);
+        return true;
+    }
     if (!d)
         return err_set_errno(err, errno, "Could not read the folder '%s' in it", path);
     fd_steal(&fd);               /* closed with @d */
