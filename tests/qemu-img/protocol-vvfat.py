@@ -322,6 +322,23 @@ def what_does_not_fit_is_refused():
     for i in range(3200):
         write(f'names/{i:0255}')
     assert 'more than 65536 entries' in img('info', 'fat:32:names', code=1).stderr
+    # A path of 4095 bytes below the folder can be read; one byte more cannot.
+    os.mkdir('deep')
+    fd = os.open('deep', os.O_RDONLY)
+    for _ in range(40):
+        os.mkdir('x' * 100, dir_fd=fd)
+        fd, above = os.open('x' * 100, os.O_RDONLY, dir_fd=fd), fd
+        os.close(above)
+    with open(os.open('y' * 55, os.O_CREAT | os.O_WRONLY, dir_fd=fd), 'w') as f:
+        f.write('deep down')
+    os.close(fd)
+    assert b'deep down' in disk('fat:floppy:deep')
+    fd = os.open('deep/' + '/'.join(['x' * 100] * 20), os.O_RDONLY)
+    below = os.open('/'.join(['x' * 100] * 20), os.O_RDONLY, dir_fd=fd)
+    os.rename('y' * 55, 'y' * 56, src_dir_fd=below, dst_dir_fd=below)
+    os.close(below)
+    os.close(fd)
+    assert 'too deep' in img('info', 'fat:deep', code=1).stderr
     # A file of exactly what is left fits.
     os.mkdir('large')
     for words, room in ('12:', 4024 * CLUSTER), ('', 64474 * CLUSTER), ('32:', 128759 * 4096):

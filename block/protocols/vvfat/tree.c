@@ -13,6 +13,7 @@
 #include "util/size.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -139,6 +140,7 @@ static bool node_add(FatTree *t, unsigned parent, const char *name, const struct
     *n = (FatNode){
         .name = g_strdup(name),
         .parent = parent,
+        .path_len = *name ? tree_node(t, parent)->path_len + strlen(name) + 1 : 0,
         .size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0,
         .entries = folder ? g_byte_array_new() : NULL,
         .device = st->st_dev,
@@ -179,6 +181,9 @@ static bool folder_take(FatTree *t, unsigned i, int fd, const char *name, FatNam
         t->leading_back++;
         return true;
     }
+    if (tree_node(t, i)->path_len + strlen(name) + 1 > PATH_MAX)
+        return err_set(err, ENAMETOOLONG, "Folders in it lie too deep: a name has more than %d "
+                       "bytes", PATH_MAX - 1);
     if (!fat_entry_add(entries, names, name, &st, &at))
         t->without_long++;
     if (entries->len / FAT_ENTRY_LEN > (limited ? FAT_ROOT_ENTRIES : ENTRIES_MAX))

@@ -13,6 +13,7 @@
 typedef struct {
     char *name;             /* in its folder */
     unsigned parent;        /* index of the folder */
+    unsigned path_len;      /* bytes of fat_tree_path and its 0; the root folder: 0 */
     uint32_t first;         /* cluster; 0: has none */
     uint32_t clusters;
     uint64_t size;          /* bytes of a file when the folder was read */
