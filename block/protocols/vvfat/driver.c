@@ -24,7 +24,7 @@ typedef struct {
     uint64_t off, len;
     /* Reads bytes from @off of the part. Any thread. 0 or a negative errno. */
     int (*read)(const Vvfat *s, uint64_t off, Span buf);
-    bool waits;          /* for files of the host */
+    bool waits;          /* for files of the host, or computes for long: in a thread */
 } Part;
 
 struct Vvfat {
@@ -59,43 +59,49 @@ static int reserved_read(const Vvfat *s, uint64_t off, Span buf)
     return 0;
 }
 
-/* What the table says of @cluster: the next one of the file, its end, or 0 for a free one. */
-static uint32_t table_entry(const FatTree *t, uint32_t cluster)
+/*
+ * What the table says of @cluster: the next one of the file, its end, or 0 for a free one. *@run:
+ * what the last call has found, NULL at first, as the next cluster is mostly of the same file.
+ */
+static uint32_t table_entry(const FatTree *t, uint32_t cluster, const FatNode **run)
 {
     uint32_t end = t->layout.bits == 32 ? 0x0fffffff : (1u << t->layout.bits) - 1;
-    const FatNode *n;
+    const FatNode *n = *run;
 
     if (cluster == 0)            /* holds the kind of medium */
         return (end & ~0xffu) | (t->layout.floppy ? 0xf0 : 0xf8);
     if (cluster == 1)
         return end;
-    n = fat_tree_find(t, cluster);
+    if (!n || cluster < n->first || cluster - n->first >= n->clusters)
+        n = *run = fat_tree_find(t, cluster);
     if (!n)
         return 0;
     return cluster - n->first + 1 < n->clusters ? cluster + 1 : end;
 }
 
-static uint8_t table_byte(const FatTree *t, uint64_t off)
+static uint8_t table_byte(const FatTree *t, uint64_t off, const FatNode **run)
 {
     unsigned bits = t->layout.bits;
     uint64_t bit = off * 8;
     uint32_t cluster = bit / bits;
     unsigned shift = bit % bits;
-    uint64_t entries = table_entry(t, cluster);
+    uint64_t entries = table_entry(t, cluster, run);
 
     if (bits == 12)              /* a byte may be of two entries */
-        entries |= (uint64_t)table_entry(t, cluster + 1) << bits;
+        entries |= (uint64_t)table_entry(t, cluster + 1, run) << bits;
     return entries >> shift;
 }
 
 static int table_read(const Vvfat *s, uint64_t off, Span buf)
 {
+    const FatNode *run = NULL;
+
     while (buf.len) {
         uint8_t bytes[FAT_SECTOR];
         size_t len = MIN(buf.len, FAT_SECTOR);
 
         for (size_t i = 0; i < len; i++)
-            bytes[i] = table_byte(s->tree, off + i);
+            bytes[i] = table_byte(s->tree, off + i, &run);
         span_write(span_slice(buf, 0, len), bytes);
         buf = span_slice(buf, len, buf.len - len);
         off += len;
@@ -201,7 +207,7 @@ static void part_add(Vvfat *s, uint32_t sector, uint64_t len,
             .off = (uint64_t)sector * FAT_SECTOR,
             .len = round_up(len, FAT_SECTOR),
             .read = read,
-            .waits = read == clusters_read,
+            .waits = read == clusters_read || read == table_read,
         };
 }
 
