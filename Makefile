@@ -89,7 +89,7 @@ $(B)/config.h: $(B)/config.mk ;
 TABLE := $(SRC)/scripts/make-table
 
 # The drivers, from the files of block/ that define one.
-BLOCK_DRIVER_FILES := $(foreach d,formats formats/* protocols filters,$(wildcard $(SRC)/block/$(d)/*.c)) $(SRC)/nbd/driver.c
+BLOCK_DRIVER_FILES := $(foreach d,formats formats/* protocols protocols/* filters,$(wildcard $(SRC)/block/$(d)/*.c)) $(SRC)/nbd/driver.c
 $(GEN)/block-drivers.c: $(BLOCK_DRIVER_FILES) $(TABLE)
 	@mkdir -p $(@D)
 	@$(TABLE) BlockDriver block_drivers block/driver.h $(BLOCK_DRIVER_FILES) > $@

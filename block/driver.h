@@ -146,6 +146,8 @@ struct BlockDriver {
     uint64_t (*file_stamp)(const char *filename);
     /* Which file of this machine @filename means; false if there is none. NULL: cannot be told. */
     bool (*identify)(const char *filename, FileIdentity *id);
+    /* Does @n read the file @id, though it is no child of it? NULL: no. */
+    bool (*reads_file)(const Node *n, FileIdentity id);
     CO int (*remove)(const char *filename);
     /* The same for amend. */
     const CreateOpt *amend_opts;

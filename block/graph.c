@@ -30,28 +30,41 @@ Node *node_find(const char *name)
 const Node *node_find_file(const char *filename)
 {
     GHashTableIter all;
-    gpointer n;
+    gpointer each;
 
     if (!nodes_by_name)
         return NULL;
     g_hash_table_iter_init(&all, nodes_by_name);
-    while (g_hash_table_iter_next(&all, NULL, &n))
-        if (((const Node *)n)->drv->kind == BLK_PROTOCOL && node_is_file_named(n, filename))
+    while (g_hash_table_iter_next(&all, NULL, &each)) {
+        const Node *n = each;
+
+        if (n->drv->kind == BLK_PROTOCOL &&
+            (node_is_file_named(n, filename) || node_reads_file_named(n, filename)))
             return n;
+    }
     return NULL;
 }
 
-/* A node beside @written with the same bytes; NULL if there is none. */
+static bool node_reads_file_of(const Node *n, const Node *written)
+{
+    return n->drv->reads_file && written->has_identity &&
+           n->drv->reads_file(n, written->identity);
+}
+
+/* A node beside @written that reads the same bytes; NULL if there is none. */
 static const Node *node_find_twin(const Node *written)
 {
     GHashTableIter all;
-    gpointer n;
+    gpointer each;
 
     g_hash_table_iter_init(&all, nodes_by_name);
-    while (g_hash_table_iter_next(&all, NULL, &n))
-        if (n != written && ((const Node *)n)->drv->kind == BLK_PROTOCOL &&
-            node_is_same_bytes(n, written))
+    while (g_hash_table_iter_next(&all, NULL, &each)) {
+        const Node *n = each;
+
+        if (n != written && n->drv->kind == BLK_PROTOCOL &&
+            (node_is_same_bytes(n, written) || node_reads_file_of(n, written)))
             return n;
+    }
     return NULL;
 }
 

@@ -185,7 +185,9 @@ CO Node *node_open(const char *filename, json_t *options, OpenFlags flags, unsig
 bool node_is_same_file(const Node *a, const Node *b);
 /* True if protocol nodes @a and @b are certainly one file, device or export. */
 bool node_is_same_bytes(const Node *a, const Node *b);
-/* A protocol node of this process whose bytes @filename means, NULL if there is none. */
+/* True if @n reads the file @filename without a child for it. */
+bool node_reads_file_named(const Node *n, const char *filename);
+/* A protocol node of this process that reads what @filename means, NULL if there is none. */
 const Node *node_find_file(const char *filename);
 /* Gives @o, options of driver @d, the schema's types; children are left alone. */
 bool options_check(const BlockDriver *d, json_t *o, GError **err);

@@ -575,6 +575,13 @@ bool node_is_file_named(const Node *n, const char *filename)
     return filename_identify(filename, &id) && identity_is(n->identity, id);
 }
 
+bool node_reads_file_named(const Node *n, const char *filename)
+{
+    FileIdentity id;
+
+    return n->drv->reads_file && filename_identify(filename, &id) && n->drv->reads_file(n, id);
+}
+
 bool node_is_same_bytes(const Node *a, const Node *b)
 {
     return a->has_identity ? node_is_same_file(a, b)

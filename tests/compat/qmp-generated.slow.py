@@ -59,6 +59,8 @@ KINDS = {
     'vmdk-flat': of_format('vmdk', options='-o subformat=monolithicFlat'),
     'vpc': of_format('vpc', options='-o force_size=on'),
     'parallels': of_format('parallels'),
+    'vvfat': ({'driver': 'vvfat', 'dir': 'd', 'floppy': True, 'read-only': True}, (),
+              'mkdir d; echo a > d/a; touch -d 2001-02-03 d/a; '),
     'null-co': ({'driver': 'null-co', 'size': 1048576, 'read-zeroes': True}, (), ''),
     'null-aio': ({'driver': 'null-aio', 'size': 1048576, 'read-zeroes': True}, (), ''),
     'blkdebug': ({'driver': 'blkdebug', 'image': 'z'}, (Z,), ''),
@@ -155,7 +157,7 @@ def changes(options):
 # What the reference cannot do with them, and ours does: reopening; a zero write does not end the daemon.
 BETTER = {*(('reopening', kind) for kind in (
     'vmdk-flat', 'parallels', 'blkverify', 'blklogwrites', 'compress', 'copy-on-read', 'copy-before-write',
-    'quorum')), ('export', 'blkverify'), ('bitmaps', 'blkverify')}
+    'quorum', 'vvfat')), ('export', 'blkverify'), ('bitmaps', 'blkverify')}
 # Ours copies no zeroes to where there are zeroes, which shows in how far the target was written.
 BETTER.add(('export', 'copy-before-write'))
 

@@ -115,7 +115,7 @@ static void test_ranges(void)
 
 static void test_enums(void)
 {
-    expect_refused("BlockdevOptions", "{'driver':'vvfat'}", "'vvfat'");
+    expect_refused("BlockdevOptions", "{'driver':'floppy'}", "'floppy'");
     expect_refused("BlockdevOptions", "{'driver':5}", "'driver'");
     expect_refused("BlockdevOptions", "{'driver':'file','filename':'x','aio':'uring'}", "io_uring");
     expect("BlockdevOptions", "{'driver':'null-co','discard':'on'}",
