@@ -107,6 +107,28 @@ static CO void lend(void *opaque, Loop *loop)
     transport_lend(in.transport, loop);
 }
 
+/* Devices try again what they could not do without it. */
+static void arrived(void *opaque)
+{
+    machine_lock();
+    for (guint i = 0; i < in.machine->devices->len; i++) {
+        Device *d = in.machine->devices->pdata[i];
+
+        if (d->cls->arrived)
+            d->cls->arrived(d);
+    }
+    machine_unlock();
+}
+
+static void lack(void *opaque, MemoryHereFn *here, void *postcopy)
+{
+    machine_lock();
+    memory_map_lack(in.machine->board.memory, here, postcopy);
+    machine_unlock();
+    if (!here)
+        arrived(NULL);
+}
+
 static void interrupt(void *opaque)
 {
     transport_interrupt(in.transport);
@@ -207,7 +229,7 @@ static CO bool read_all(Guest *g, GError **err)
         .sections = sections, .stages = &in.stages, .opaque = g,
         .reply = transport_is_socket(t) ? reply : NULL,
         .lend = migration_has(MIGRATION_CAPABILITY_POSTCOPY_RAM) ? lend : NULL,
-        .interrupt = interrupt, .run = run_early, .recover = recover, .resumed = resumed,
+        .lack = lack, .arrived = arrived, .interrupt = interrupt, .run = run_early, .recover = recover, .resumed = resumed,
     };
 
     g_clear_pointer(&in.blocktime, blocktime_free);

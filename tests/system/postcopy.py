@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests that run at the target before their memory is there, both ways with the reference."""
 import json
+import os
 import pathlib
 import resource
 import select
@@ -12,9 +13,9 @@ import sys
 import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import case, main, require
+from cases import case, img, main, require
 from guests import REFERENCE_EMULATOR
-from migrating import TOOL, check_moved, source, target, wait_for
+from migrating import TOOL, User, check_devices, check_moved, source, target, wait_for
 from qmp import PATIENCE
 
 
@@ -536,6 +537,72 @@ def a_recovery_to_a_silent_peer_can_be_given_up():
         a.tune(max_postcopy_bandwidth=0)
         recover(a, b)
         check_moved(a, b)
+
+
+def users(form='raw', **more):
+    """Both ends of a guest that uses devices, with some memory to carry."""
+    img('create', '-q', '-f', form, 'disk', '1M')
+    pathlib.Path('carried').write_bytes(os.urandom(8 << 20))
+    return (User('source', '-initrd', 'carried', form=form, **more),
+            User('target', '-initrd', 'carried', '-incoming', 'defer', form=form, **more))
+
+
+def begin_and_cut(a, b):
+    """The guest runs at @b, where all is missing that its devices have used last."""
+    a.await_rounds(1)
+    begin_between(a, b, package_end, cut=True).go.set()
+    for side in a, b:
+        wait_for(lambda: side.status() == 'postcopy-paused')
+
+
+@case
+def devices_that_lack_memory_keep_no_monitor_waiting():
+    for packed in 'off', 'on':
+        source, target = users(packed=packed)
+        with source as a, target as b:
+            begin_and_cut(a, b)
+            with socket.socket(socket.AF_UNIX) as console:
+                console.settimeout(PATIENCE)
+                console.connect(b.console)
+                console.sendall(b'hello')
+                # What is typed, and the requests of before, wait for memory; nobody else does.
+                for _ in range(20):
+                    assert b.state() == 'running'
+                    assert 'isa-serial' in b.say('info qtree')
+                recover(a, b)
+                back = b''
+                while len(back) < 5:
+                    back += console.recv(5 - len(back))
+                assert back == b'hello', back
+            check_devices(a, b)
+        pathlib.Path('m.sock').unlink(missing_ok=True)
+
+
+@case
+def devices_are_used_while_the_connection_breaks():
+    source, target = users()
+    with source as a, target as b:
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+        b.await_rounds(3)
+        cut_and_recover(a, b, a)
+        check_devices(a, b)
+
+
+@case
+def images_are_stored_although_requests_wait_for_memory():
+    source, target = users('qcow2')
+    with source as a, target as b:
+        begin_and_cut(a, b)
+        node = b.answer('query-block')[0]['inserted']['node-name']
+        assert b.answer('block-dirty-bitmap-add', node=node, name='kept', persistent=True) == {}
+        b.process.terminate()
+        assert b.process.wait(PATIENCE) == 1
+        said = b.process.stderr.read().decode()
+        assert 'could not be written' not in said and 'has not come' in said, said
+    shown = json.loads(img('info', '--output=json', 'disk').stdout)
+    assert [(m['name'], m['flags']) for m in shown['format-specific']['data']['bitmaps']] == [('kept', ['auto'])], shown
+    img('check', 'disk')
 
 
 @case
