@@ -107,7 +107,7 @@ static CO void lend(void *opaque, Loop *loop)
     transport_lend(in.transport, loop);
 }
 
-/* Devices try again what they could not do without it. */
+/* Devices look for it from now on, or try again what they could not do without it. */
 static void arrived(void *opaque)
 {
     machine_lock();
@@ -125,8 +125,7 @@ static void lack(void *opaque, MemoryHereFn *here, void *postcopy)
     machine_lock();
     memory_map_lack(in.machine->board.memory, here, postcopy);
     machine_unlock();
-    if (!here)
-        arrived(NULL);
+    arrived(NULL);
 }
 
 static void interrupt(void *opaque)

@@ -23,6 +23,12 @@ static void memory_written(void *opaque, uint64_t at, uint64_t len)
     memory_map_written(opaque, at, len);
 }
 
+/* Where no memory is missing, rings need not ask for it. */
+static void choose_here(VirtioDevice *d)
+{
+    d->memory.here = memory_map_lacks(d->dev.board->memory) ? memory_here : NULL;
+}
+
 void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size)
 {
     g_assert(type->queues <= VIRTIO_QUEUES_MAX && type->config_size <= CONFIG_MAX);
@@ -30,7 +36,8 @@ void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size)
     d->queues = type->queues;
     for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)
         d->queue_size[i] = queue_size;
-    d->memory = (RingMemory){ memory_range, memory_here, memory_written, d->dev.board->memory };
+    d->memory = (RingMemory){ memory_range, NULL, memory_written, d->dev.board->memory };
+    choose_here(d);
 }
 
 /* ---- interrupts ------------------------------------------------------------------------------ */
@@ -171,6 +178,7 @@ void virtio_memory_arrived(VirtioDevice *d)
 {
     uint64_t lacking = d->lacking;
 
+    choose_here(d);
     d->lacking = 0;
     for (uint64_t left = d->unsettled; left; left &= left - 1)
         is_here(d, __builtin_ctzll(left));

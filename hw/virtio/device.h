@@ -79,7 +79,7 @@ void virtio_set_status(VirtioDevice *d, uint8_t status);
 void virtio_set_ring_features(const VirtioDevice *d, Ring *r);
 void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready);
 void virtio_kick(VirtioDevice *d, unsigned queue);
-/* Memory may be here that queues wait for. */
+/* Memory may be missing from now on, or be here that queues wait for. */
 void virtio_memory_arrived(VirtioDevice *d);
 uint64_t virtio_config_read(const VirtioDevice *d, unsigned offset, unsigned size);
 void virtio_config_write(VirtioDevice *d, unsigned offset, unsigned size, uint64_t value);

@@ -232,6 +232,11 @@ void memory_map_lack(MemoryMap *map, MemoryHereFn *here, void *opaque)
     map->here_opaque = opaque;
 }
 
+bool memory_map_lacks(const MemoryMap *map)
+{
+    return map->here;
+}
+
 bool memory_map_here(const MemoryMap *map, uint64_t at, uint64_t len)
 {
     const uint8_t *host = map->here ? memory_map_range(map, at, len, false) : NULL;

@@ -93,6 +93,8 @@ typedef bool MemoryHereFn(void *opaque, const uint8_t *host, uint64_t len);
 
 /* From now on memory may be missing, as @here tells; NULL: none is. With the machine's lock held. */
 void memory_map_lack(MemoryMap *map, MemoryHereFn *here, void *opaque);
+/* False: nothing is missing. */
+bool memory_map_lacks(const MemoryMap *map);
 /*
  * False: some of what is RAM in [@at, @at + @len) is missing, and has been asked for: to touch it would
  * keep this thread, and whoever needs the machine's lock, waiting. With the machine's lock held.
