@@ -11,24 +11,43 @@
 typedef struct {
     Node *top;
     NodeState to;
+    bool spares_shared;  /* what others use below .top stays as it is */
     GPtrArray *nodes;    /* of Node that change their state, parents before children; while applied */
 } Activation;
+
+/* A node that stays active and uses @n; NULL: there is none. */
+static const Node *other_user(const Activation *s, const Node *n)
+{
+    for (guint j = 0; j < n->parents->len; j++) {
+        Node *p = ((const Edge *)n->parents->pdata[j])->parent;
+
+        if (p && p->state != NODE_INACTIVE && !g_ptr_array_find(s->nodes, p, NULL))
+            return p;
+    }
+    return NULL;
+}
 
 /* False if some node that stays active uses one of those that become inactive. */
 static bool nobody_else_uses(const Activation *s, GError **err)
 {
     for (guint i = 0; i < s->nodes->len; i++) {
-        const Node *n = s->nodes->pdata[i];
+        const Node *n = s->nodes->pdata[i], *user = other_user(s, n);
 
-        for (guint j = 0; j < n->parents->len; j++) {
-            Node *p = ((const Edge *)n->parents->pdata[j])->parent;
-
-            if (p && p->state != NODE_INACTIVE && !g_ptr_array_find(s->nodes, p, NULL))
-                return err_set(err, EBUSY, "'%s' cannot be made inactive: '%s' uses it",
-                               node_filename(n), node_filename(p));
-        }
+        if (user)
+            return err_set(err, EBUSY, "'%s' cannot be made inactive: '%s' uses it",
+                           node_filename(n), node_filename(user));
     }
     return true;
+}
+
+/* What stays active is a user of what is below it, which comes after it. */
+static void spare_shared(Activation *s)
+{
+    for (guint i = 0; i < s->nodes->len;)
+        if (s->nodes->pdata[i] != s->top && other_user(s, s->nodes->pdata[i]))
+            g_ptr_array_remove_index(s->nodes, i);
+        else
+            i++;
 }
 
 static void states_set(const Activation *s, NodeState state)
@@ -45,6 +64,8 @@ static bool activation_apply(void *step, GError **err)
     for (guint i = 0; i < all->len; i++)
         if (((Node *)all->pdata[i])->state != s->to)
             g_ptr_array_add(s->nodes, all->pdata[i]);
+    if (s->spares_shared)
+        spare_shared(s);
     if (s->to == NODE_INACTIVE && !nobody_else_uses(s, err))
         return false;
     states_set(s, s->to);
@@ -200,15 +221,27 @@ static const EditOps activation_ops = {
     .free = activation_free,
 };
 
+static void add_step(Edit *edit, const Activation *as)
+{
+    Activation *s = g_memdup2(as, sizeof(*as));
+
+    s->nodes = g_ptr_array_new();
+    edit_still(edit, s->top);
+    edit_access_below(edit, s->top);
+    edit_add(edit, &activation_ops, s);
+}
+
 void edit_set_active(Edit *edit, Node *n, bool active)
 {
-    Activation *s = g_new0(Activation, 1);
+    add_step(edit, &(Activation){ .top = n, .to = active ? NODE_ACTIVE : NODE_INACTIVE });
+}
 
-    *s = (Activation){ .top = n, .to = active ? NODE_ACTIVE : NODE_INACTIVE };
-    s->nodes = g_ptr_array_new();
-    edit_still(edit, n);
-    edit_access_below(edit, n);
-    edit_add(edit, &activation_ops, s);
+CO bool node_store(Node *n, GError **err)
+{
+    g_autoptr(Edit) edit = edit_begin();
+
+    add_step(edit, &(Activation){ .top = n, .to = NODE_INACTIVE, .spares_shared = true });
+    return edit_commit(edit, err);
 }
 
 CO bool node_set_active(Node *n, bool active, GError **err)

@@ -395,6 +395,9 @@ bool missing_is_here(Missing *m, const uint8_t *at, uint64_t len, MissingAskFn *
     page = find_bit(map->missing, first, end, true);
     if (page == end)
         return true;
+    /* So has what follows, or it will be when this page has come: no guest makes us look far. */
+    if (has_bit(map->asked, page))
+        return false;
     for (; page < end; page = find_bit(map->missing, after, end, true)) {
         after = page;
         while (after < end && has_bit(map->missing, after) && set_bit(map->asked, after))

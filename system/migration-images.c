@@ -55,7 +55,7 @@ CO void migration_images_store(void)
     for (guint i = 0; i < tops->len; i++) {
         g_autoptr(GError) err = NULL;
 
-        if (!node_set_active(tops->pdata[i], false, &err))
+        if (!node_store(tops->pdata[i], &err))
             complain("The last data of an image could not be written: %s", err->message);
     }
 }

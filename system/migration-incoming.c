@@ -228,7 +228,8 @@ static CO bool read_all(Guest *g, GError **err)
         .sections = sections, .stages = &in.stages, .opaque = g,
         .reply = transport_is_socket(t) ? reply : NULL,
         .lend = migration_has(MIGRATION_CAPABILITY_POSTCOPY_RAM) ? lend : NULL,
-        .lack = lack, .arrived = arrived, .interrupt = interrupt, .run = run_early, .recover = recover, .resumed = resumed,
+        .lack = lack, .arrived = arrived, .interrupt = interrupt, .run = run_early,
+        .recover = recover, .resumed = resumed,
     };
 
     g_clear_pointer(&in.blocktime, blocktime_free);

@@ -19,11 +19,11 @@ from migrating import TOOL, User, check_devices, check_moved, source, target, wa
 from qmp import PATIENCE
 
 
-def begin(a, b, uri, *capabilities, **parameters):
+def begin(a, b, uri, *capabilities, max_bandwidth=4 << 20, **parameters):
     """@a sends so slowly that it is in its first pass when its guest moves to @b."""
     for side in a, b:
         side.turn_on('postcopy-ram', 'events', *capabilities)
-    a.tune(max_bandwidth=4 << 20, **parameters)
+    a.tune(max_bandwidth=max_bandwidth, **parameters)
     assert a.answer('migrate', uri=b.listen(uri)) == {}
     wait_for(lambda: a.status() == 'active' and a.answer('query-migrate')['ram']['normal'] > 100)
     assert a.answer('migrate-start-postcopy') == {}
@@ -98,13 +98,13 @@ def package_end(got):
     return end if len(got) >= end else None
 
 
-def begin_between(a, b, hold, cut=False):
+def begin_between(a, b, hold, cut=False, max_bandwidth=4 << 20):
     """The same with what comes before .hold held up."""
     between = Between(hold, cut)
     for side in a, b:
         side.turn_on('postcopy-ram', 'events')
     b.listen('unix:m.sock')
-    a.tune(max_bandwidth=4 << 20)
+    a.tune(max_bandwidth=max_bandwidth)
     assert a.answer('migrate', uri='unix:proxy.sock') == {}
     wait_for(lambda: a.status() == 'active' and a.answer('query-migrate')['ram']['normal'] > 100)
     assert a.answer('migrate-start-postcopy') == {}
@@ -350,6 +350,13 @@ def a_target_that_ends_without_the_memory_runs_no_guest():
         b.rounds()
 
 
+def check_kept(image):
+    """It has the bitmap 'kept', which was stored whole."""
+    data = json.loads(img('info', '--output=json', image).stdout)['format-specific']['data']
+    assert [(m['name'], m['flags']) for m in data['bitmaps']] == [('kept', ['auto'])], data
+    img('check', image)
+
+
 @case
 def what_images_keep_is_stored_even_if_the_memory_does_not_come():
     def disk(name):
@@ -357,7 +364,8 @@ def what_images_keep_is_stored_even_if_the_memory_does_not_come():
         return ('-blockdev', f'qcow2,node-name=d,file.driver=file,file.filename={name}', '-device',
                 'virtio-blk-device,drive=d')
 
-    disk('bad')
+    for name in 'bad', 'base', 'left', 'right':
+        disk(name)
     bad = {'driver': 'qcow2', 'node-name': 'bad', 'file': {
         'driver': 'blkdebug', 'image': {'driver': 'file', 'filename': 'bad'},
         'inject-error': [{'event': 'none', 'iotype': 'flush'}]}}
@@ -372,16 +380,21 @@ def what_images_keep_is_stored_even_if_the_memory_does_not_come():
         # Neither a job that works on it keeps it from that nor another image that cannot be stored.
         assert b.answer('blockdev-add', **bad) == {}
         assert b.answer('block-dirty-bitmap-add', node='bad', name='lost', persistent=True) == {}
+        # Nor do two that have a backing file in common, one of which has to be stored first.
+        assert b.answer('blockdev-add', driver='qcow2', **{'node-name': 'base', 'read-only': True},
+                        file={'driver': 'file', 'filename': 'base'}) == {}
+        for top in 'left', 'right':
+            assert b.answer('blockdev-add', driver='qcow2', **{'node-name': top}, backing='base',
+                            file={'driver': 'file', 'filename': top}) == {}
+            assert b.answer('block-dirty-bitmap-add', node=top, name='kept', persistent=True) == {}
         assert b.answer('blockdev-add', driver='null-co', **{'node-name': 'n'}, size=1 << 20) == {}
         assert b.answer('blockdev-mirror', **{'job-id': 'j'}, device='d', target='n', sync='full') == {}
         b.process.terminate()
         assert b.process.wait(PATIENCE) == 1
         said = b.process.stderr.read().decode()
         assert said.count('could not be written') == 1 and '"bad"' in said, said
-    shown = json.loads(subprocess.run([TOOL.parent / 'qemu-img', 'info', '--output=json', 'two'], check=True,
-                                      stdout=subprocess.PIPE).stdout)
-    bitmaps = shown['format-specific']['data']['bitmaps']
-    assert [(m['name'], m['flags']) for m in bitmaps] == [('kept', ['auto'])], bitmaps
+    for name in 'two', 'left', 'right':
+        check_kept(name)
 
 
 @case
@@ -539,10 +552,13 @@ def a_recovery_to_a_silent_peer_can_be_given_up():
         check_moved(a, b)
 
 
+SLOWLY = 1 << 20
+
+
 def users(form='raw', **more):
-    """Both ends of a guest that uses devices, with some memory to carry."""
+    """Both ends of a guest that uses devices, with memory to carry for which SLOWLY needs 16 s."""
     img('create', '-q', '-f', form, 'disk', '1M')
-    pathlib.Path('carried').write_bytes(os.urandom(8 << 20))
+    pathlib.Path('carried').write_bytes(os.urandom(16 << 20))
     return (User('source', '-initrd', 'carried', form=form, **more),
             User('target', '-initrd', 'carried', '-incoming', 'defer', form=form, **more))
 
@@ -550,7 +566,7 @@ def users(form='raw', **more):
 def begin_and_cut(a, b):
     """The guest runs at @b, where all is missing that its devices have used last."""
     a.await_rounds(1)
-    begin_between(a, b, package_end, cut=True).go.set()
+    begin_between(a, b, package_end, cut=True, max_bandwidth=SLOWLY).go.set()
     for side in a, b:
         wait_for(lambda: side.status() == 'postcopy-paused')
 
@@ -583,8 +599,8 @@ def devices_are_used_while_the_connection_breaks():
     source, target = users()
     with source as a, target as b:
         a.await_rounds(1)
-        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
-        b.await_rounds(3)
+        begin(a, b, 'unix:m.sock', max_bandwidth=SLOWLY, max_postcopy_bandwidth=SLOWLY)
+        b.await_rounds(1)
         cut_and_recover(a, b, a)
         check_devices(a, b)
 
@@ -600,9 +616,7 @@ def images_are_stored_although_requests_wait_for_memory():
         assert b.process.wait(PATIENCE) == 1
         said = b.process.stderr.read().decode()
         assert 'could not be written' not in said and 'has not come' in said, said
-    shown = json.loads(img('info', '--output=json', 'disk').stdout)
-    assert [(m['name'], m['flags']) for m in shown['format-specific']['data']['bitmaps']] == [('kept', ['auto'])], shown
-    img('check', 'disk')
+    check_kept('disk')
 
 
 @case
