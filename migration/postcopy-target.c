@@ -63,6 +63,12 @@ CO void postcopy_target_free(PostcopyTarget *p)
     g_free(p);
 }
 
+CO void postcopy_target_give_up(PostcopyTarget *p)
+{
+    postcopy_target_wait(p);
+    missing_end(p->missing);
+}
+
 Loop *postcopy_target_loop(const PostcopyTarget *p)
 {
     return p->thread ? loop_thread_loop(p->thread) : NULL;

@@ -14,6 +14,11 @@ typedef struct PostcopyTarget PostcopyTarget;
 
 /* NULL with @err: this host cannot do it. @ram, and @b unless it is NULL, have to live as long. */
 PostcopyTarget *postcopy_target_new(RamBlocks *ram, Blocktime *b, GError **err);
+/*
+ * Waits for the end of the connection; then nobody waits for memory any more, what has not come is zeroes.
+ * The guest must not run after that.
+ */
+CO void postcopy_target_give_up(PostcopyTarget *p);
 /* Stops what is under way first; then the stream must have been interrupted. */
 CO void postcopy_target_free(PostcopyTarget *p);
 

@@ -352,6 +352,9 @@ CO bool target_read(Input *in, const TargetConfig *config, GError **err)
         reply(&t, in, RETURN_SHUT, !ok);
     if (input_ok(in) && !ok)
         input_fail(in, EINVAL, "The stream is not whole");
+    /* Devices look at what they lacked when they hear that nothing is missing. */
+    if (t.postcopy && !t.runs)
+        postcopy_target_give_up(t.postcopy);
     if (t.postcopy)
         config->lack(config->opaque, NULL, NULL);
     postcopy_target_free(t.postcopy);
