@@ -407,7 +407,8 @@ bool missing_is_here(Missing *m, const uint8_t *at, uint64_t len, MissingAskFn *
         else
             after++;
     }
-    return false;
+    /* Those of which nobody was told that they are asked for may have come meanwhile. */
+    return find_bit(map->missing, first, end, true) == end;
 }
 
 void missing_ask(Missing *m, uint64_t at, uint64_t len)
