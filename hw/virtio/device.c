@@ -137,6 +137,7 @@ void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready)
 
     r->ready = false;
     d->unsettled &= ~(UINT64_C(1) << queue);
+    d->lacking &= ~(UINT64_C(1) << queue);
     if (!ready)
         return;
     virtio_set_ring_features(d, r);
