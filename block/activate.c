@@ -12,8 +12,17 @@ typedef struct {
     Node *top;
     NodeState to;
     bool spares_shared;  /* what others use below .top stays as it is */
+    const GPtrArray *lost; /* of Node that, with all below, are no such users; NULL: none */
     GPtrArray *nodes;    /* of Node that change their state, parents before children; while applied */
 } Activation;
+
+static bool is_lost(const Activation *s, const Node *n)
+{
+    for (guint i = 0; s->lost && i < s->lost->len; i++)
+        if (node_reaches(s->lost->pdata[i], n))
+            return true;
+    return false;
+}
 
 /* A node that stays active and uses @n; NULL: there is none. */
 static const Node *other_user(const Activation *s, const Node *n)
@@ -21,7 +30,8 @@ static const Node *other_user(const Activation *s, const Node *n)
     for (guint j = 0; j < n->parents->len; j++) {
         Node *p = ((const Edge *)n->parents->pdata[j])->parent;
 
-        if (p && p->state != NODE_INACTIVE && !g_ptr_array_find(s->nodes, p, NULL))
+        if (p && p->state != NODE_INACTIVE && !g_ptr_array_find(s->nodes, p, NULL) &&
+            !is_lost(s, p))
             return p;
     }
     return NULL;
@@ -236,12 +246,44 @@ void edit_set_active(Edit *edit, Node *n, bool active)
     add_step(edit, &(Activation){ .top = n, .to = active ? NODE_ACTIVE : NODE_INACTIVE });
 }
 
-CO bool node_store(Node *n, GError **err)
+static CO bool store(Node *n, const GPtrArray *lost, void (*failed)(const GError *why))
 {
+    g_autoptr(GError) why = NULL;
     g_autoptr(Edit) edit = edit_begin();
 
-    add_step(edit, &(Activation){ .top = n, .to = NODE_INACTIVE, .spares_shared = true });
-    return edit_commit(edit, err);
+    add_step(edit, &(Activation){
+        .top = n, .to = NODE_INACTIVE, .spares_shared = true, .lost = lost,
+    });
+    if (edit_commit(edit, &why))
+        return true;
+    failed(why);
+    return false;
+}
+
+/* Of @lost and what is below, each after its parents. References. */
+static GPtrArray *backing_files(const GPtrArray *lost)
+{
+    g_autoptr(GPtrArray) all = nodes_from_the_top((Node *const *)lost->pdata, lost->len);
+    GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)node_unref);
+
+    for (guint i = 0; i < all->len; i++)
+        if (node_backing(all->pdata[i]))
+            g_ptr_array_add(list, node_ref(node_backing(all->pdata[i])));
+    return list;
+}
+
+CO void nodes_store(const GPtrArray *tops, void (*failed)(const GError *why))
+{
+    g_autoptr(GPtrArray) lost = g_ptr_array_new(), below = NULL;
+
+    for (guint i = 0; i < tops->len; i++)
+        if (!store(tops->pdata[i], NULL, failed))
+            g_ptr_array_add(lost, tops->pdata[i]);
+    /* They only read their backing files. */
+    below = backing_files(lost);
+    for (guint i = 0; i < below->len; i++)
+        if (node_is_active(below->pdata[i]))
+            store(below->pdata[i], lost, failed);
 }
 
 CO bool node_set_active(Node *n, bool active, GError **err)

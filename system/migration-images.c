@@ -44,6 +44,11 @@ CO bool migration_images_take(GError **err)
     return true;
 }
 
+static void tell_lost(const GError *why)
+{
+    complain("The last data of an image could not be written: %s", why->message);
+}
+
 CO void migration_images_store(void)
 {
     g_autoptr(GError) why = NULL;
@@ -52,10 +57,5 @@ CO void migration_images_store(void)
     if (are_elsewhere || migration_images_leave(&why))
         return;
     tops = monitor_nodes_tops();
-    for (guint i = 0; i < tops->len; i++) {
-        g_autoptr(GError) err = NULL;
-
-        if (!node_store(tops->pdata[i], &err))
-            complain("The last data of an image could not be written: %s", err->message);
-    }
+    nodes_store(tops, tell_lost);
 }

@@ -368,7 +368,7 @@ def what_images_keep_is_stored_even_if_the_memory_does_not_come():
 
     for name in 'bad', 'base', 'left', 'right':
         disk(name)
-    bad = {'driver': 'qcow2', 'node-name': 'bad', 'file': {
+    bad = {'driver': 'qcow2', 'node-name': 'bad', 'backing': 'base', 'file': {
         'driver': 'blkdebug', 'image': {'driver': 'file', 'filename': 'bad'},
         'inject-error': [{'event': 'none', 'iotype': 'flush'}]}}
     with source(*disk('one')) as a, target('defer', *disk('two')) as b:
@@ -379,12 +379,13 @@ def what_images_keep_is_stored_even_if_the_memory_does_not_come():
         wait_for(lambda: b.status() == 'postcopy-paused')
         # A bitmap goes into the image when that is closed or given away.
         assert b.answer('block-dirty-bitmap-add', node='d', name='kept', persistent=True) == {}
-        # Neither a job that works on it keeps it from that nor another image that cannot be stored.
+        # Neither does a backing file in common keep images from that, nor the file one of its users that
+        # cannot be stored, nor does a job that works on an image.
+        assert b.answer('blockdev-add', driver='qcow2', **{'node-name': 'base'},
+                        file={'driver': 'file', 'filename': 'base'}) == {}
+        assert b.answer('block-dirty-bitmap-add', node='base', name='kept', persistent=True) == {}
         assert b.answer('blockdev-add', **bad) == {}
         assert b.answer('block-dirty-bitmap-add', node='bad', name='lost', persistent=True) == {}
-        # Nor do two that have a backing file in common, one of which has to be stored first.
-        assert b.answer('blockdev-add', driver='qcow2', **{'node-name': 'base', 'read-only': True},
-                        file={'driver': 'file', 'filename': 'base'}) == {}
         for top in 'left', 'right':
             assert b.answer('blockdev-add', driver='qcow2', **{'node-name': top}, backing='base',
                             file={'driver': 'file', 'filename': top}) == {}
@@ -395,7 +396,7 @@ def what_images_keep_is_stored_even_if_the_memory_does_not_come():
         assert b.process.wait(PATIENCE) == 1
         said = b.process.stderr.read().decode()
         assert said.count('could not be written') == 1 and '"bad"' in said, said
-    for name in 'two', 'left', 'right':
+    for name in 'two', 'base', 'left', 'right':
         check_kept(name)
 
 
