@@ -27,6 +27,7 @@ static struct {
     bool is_loading;          /* what comes is a stream: there is no other try */
     bool is_partial;          /* the guest runs, and memory is missing */
     bool lacks_memory;        /* from before it runs until all has come */
+    CoQueue whole;            /* wakes whoever waits for the end of .lacks_memory, or .is_ending */
     CoQueue recovered;        /* wakes whoever waits for .has_uri or .is_ending */
     json_t *addresses;        /* on which the guest is awaited; NULL: on none */
     Transport *transport;     /* NULL: there is none now */
@@ -312,6 +313,7 @@ static CO void await_guest(void *arg)
 
     ram_blocks_clear(&g.ram);
     in.is_partial = in.lacks_memory = false;
+    co_queue_wake_all(&in.whole);
     discard_allow(g_steal_pointer(&in.stays));
     migration_set_status(ok ? MIGRATION_STATUS_COMPLETED : MIGRATION_STATUS_FAILED);
     if (ok || in.is_ending)
@@ -347,6 +349,13 @@ bool incoming_memory_is_here(GError **err)
 {
     return !in.lacks_memory ||
            err_set(err, EBUSY, "Memory of the guest is still on its way here (postcopy)");
+}
+
+CO bool incoming_await_memory(void)
+{
+    while (in.lacks_memory && !in.is_ending)
+        co_queue_wait(&in.whole);
+    return !in.lacks_memory;
 }
 
 bool incoming_may_stop(GError **err)
@@ -406,6 +415,7 @@ CO void incoming_end(void)
     if (in.transport && migration_status() != MIGRATION_STATUS_POSTCOPY_ACTIVE)
         transport_interrupt(in.transport);
     co_queue_wake_all(&in.recovered);
+    co_queue_wake_all(&in.whole);
     if (in.multifd)
         multifd_receive_interrupt(in.multifd);
     co_group_wait(&in.running);

@@ -15,8 +15,8 @@ import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require
-from guests import REFERENCE_EMULATOR
-from migrating import TOOL, User, check_devices, check_moved, source, target, wait_for
+from guests import REFERENCE_EMULATOR, build
+from migrating import TOOL, Mover, User, check_devices, check_moved, source, target, wait_for
 from qmp import PATIENCE
 
 
@@ -328,7 +328,9 @@ def while_memory_comes_none_is_discarded_and_nothing_is_taken_back():
         assert any('postcopy' in h['reason'] for h in holds), holds
         for command, more in ('pmemsave', {}), ('memsave', {'cpu-index': 0}):
             assert 'on its way' in b.answer(command, val=0, size=64 << 20, filename='seen', **more)['desc']
-        assert 'on its way' in b.answer('human-monitor-command', **{'command-line': 'xp 0x100000'})
+        for line in 'xp 0x100000', 'o 0x80 0', 'i 0x80':
+            assert 'on its way' in b.answer('human-monitor-command', **{'command-line': line}), line
+        assert 'on its way' in b.answer('system_reset')['desc']
         assert a.answer('migrate_cancel') == {} and a.status() == 'postcopy-active'
         assert 'desc' in a.answer('cont')
         a.tune(max_postcopy_bandwidth=0)
@@ -336,6 +338,31 @@ def while_memory_comes_none_is_discarded_and_nothing_is_taken_back():
         check_moved(a, b)
         assert not b.answer('query-balloon').get('x-holds')
         assert b.answer('pmemsave', val=0, size=64 << 20, filename='seen') == {}
+
+
+@case
+def a_guest_that_resets_waits_for_all_of_its_memory():
+    def side(name, *options):
+        return Mover(name, '-kernel', build('end'), '-append', 'reset', '-initrd', 'carried', *options)
+
+    def resets(e):
+        return [event for event in e.events if event['event'] == 'RESET']
+
+    pathlib.Path('carried').write_bytes(os.urandom(16 << 20))
+    with side('source', '-S') as a, side('target', '-incoming', 'defer') as b:
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=SLOWLY)
+        wait_for(lambda: b.state() == 'prelaunch')
+        assert b.answer('cont') == {}
+        # It does nothing else. If it has not got as far by the pause, it does not reset either.
+        before = a.answer('query-migrate')['ram']['postcopy-bytes']
+        wait_for(lambda: a.answer('query-migrate')['ram']['postcopy-bytes'] > before + SLOWLY)
+        assert a.answer('migrate-pause') == {}
+        for end in a, b:
+            wait_for(lambda: end.status() == 'postcopy-paused')
+        assert not resets(b) and b.state() == 'running'
+        a.tune(max_postcopy_bandwidth=0)
+        recover(a, b)
+        wait_for(lambda: b.state() and resets(b))
 
 
 @case
