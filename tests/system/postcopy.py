@@ -629,6 +629,7 @@ def devices_that_lack_memory_keep_no_monitor_waiting():
                 for _ in range(20):
                     assert b.state() == 'running'
                     assert 'isa-serial' in b.say('info qtree')
+                assert not select.select([console], [], [], 0)[0], 'nothing can be echoed yet'
                 recover(a, b)
                 back = b''
                 while len(back) < 5:
@@ -644,7 +645,7 @@ def devices_are_used_while_the_connection_breaks():
     with source as a, target as b:
         a.await_rounds(1)
         begin(a, b, 'unix:m.sock', max_bandwidth=SLOWLY, max_postcopy_bandwidth=SLOWLY)
-        b.await_rounds(1)
+        wait_for(lambda: b.state() == 'running')
         cut_and_recover(a, b, a)
         check_devices(a, b)
 
