@@ -9,9 +9,9 @@
 #include <string.h>
 
 typedef struct {
-    Node *top;
+    GPtrArray *tops;     /* of Node, a reference each */
     NodeState to;
-    bool spares_shared;  /* what others use below .top stays as it is */
+    bool spares_shared;  /* what others use below .tops stays as it is */
     const GPtrArray *lost; /* of Node that, with all below, are no such users; NULL: none */
     GPtrArray *nodes;    /* of Node that change their state, parents before children; while applied */
 } Activation;
@@ -54,7 +54,8 @@ static bool nobody_else_uses(const Activation *s, GError **err)
 static void spare_shared(Activation *s)
 {
     for (guint i = 0; i < s->nodes->len;)
-        if (s->nodes->pdata[i] != s->top && other_user(s, s->nodes->pdata[i]))
+        if (!g_ptr_array_find(s->tops, s->nodes->pdata[i], NULL) &&
+            other_user(s, s->nodes->pdata[i]))
             g_ptr_array_remove_index(s->nodes, i);
         else
             i++;
@@ -69,7 +70,7 @@ static void states_set(const Activation *s, NodeState state)
 static bool activation_apply(void *step, GError **err)
 {
     Activation *s = step;
-    g_autoptr(GPtrArray) all = nodes_from_the_top(&s->top, 1);
+    g_autoptr(GPtrArray) all = nodes_from_the_top((Node *const *)s->tops->pdata, s->tops->len);
 
     for (guint i = 0; i < all->len; i++)
         if (((Node *)all->pdata[i])->state != s->to)
@@ -219,6 +220,7 @@ static CO void activation_free(void *step)
     Activation *s = step;
 
     g_ptr_array_free(s->nodes, true);
+    g_ptr_array_unref(s->tops);
     g_free(s);
 }
 
@@ -231,19 +233,23 @@ static const EditOps activation_ops = {
     .free = activation_free,
 };
 
-static void add_step(Edit *edit, const Activation *as)
+static void add_step(Edit *edit, Node *const *tops, guint n, const Activation *as)
 {
     Activation *s = g_memdup2(as, sizeof(*as));
 
     s->nodes = g_ptr_array_new();
-    edit_still(edit, s->top);
-    edit_access_below(edit, s->top);
+    s->tops = g_ptr_array_new_with_free_func((GDestroyNotify)node_unref);
+    for (guint i = 0; i < n; i++) {
+        g_ptr_array_add(s->tops, node_ref(tops[i]));
+        edit_still(edit, tops[i]);
+        edit_access_below(edit, tops[i]);
+    }
     edit_add(edit, &activation_ops, s);
 }
 
-void edit_set_active(Edit *edit, Node *n, bool active)
+void edit_set_active(Edit *edit, Node *const *nodes, guint n, bool active)
 {
-    add_step(edit, &(Activation){ .top = n, .to = active ? NODE_ACTIVE : NODE_INACTIVE });
+    add_step(edit, nodes, n, &(Activation){ .to = active ? NODE_ACTIVE : NODE_INACTIVE });
 }
 
 static CO bool store(Node *n, const GPtrArray *lost, void (*failed)(const GError *why))
@@ -251,8 +257,8 @@ static CO bool store(Node *n, const GPtrArray *lost, void (*failed)(const GError
     g_autoptr(GError) why = NULL;
     g_autoptr(Edit) edit = edit_begin();
 
-    add_step(edit, &(Activation){
-        .top = n, .to = NODE_INACTIVE, .spares_shared = true, .lost = lost,
+    add_step(edit, &n, 1, &(Activation){
+        .to = NODE_INACTIVE, .spares_shared = true, .lost = lost,
     });
     if (edit_commit(edit, &why))
         return true;
@@ -291,7 +297,7 @@ CO bool node_set_active(Node *n, bool active, GError **err)
     g_autoptr(Edit) edit = edit_begin();
 
     TRACE(node_set_active, "%s %d", n->name, active);
-    edit_set_active(edit, n, active);
+    edit_set_active(edit, &n, 1, active);
     return edit_commit(edit, err);
 }
 

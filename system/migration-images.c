@@ -22,9 +22,11 @@ void migration_images_await(void)
 static CO bool set_active(bool active, GError **err)
 {
     g_autoptr(Edit) edit = edit_begin();
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
 
-    monitor_nodes_set_active(edit, active);
-    drives_set_active(edit, active);
+    monitor_nodes_add(nodes);
+    drives_add_nodes(nodes);
+    edit_set_active(edit, (Node *const *)nodes->pdata, nodes->len, active);
     if (!edit_commit(edit, err))
         return false;
     are_elsewhere = !active;
