@@ -9,26 +9,56 @@
 #include <string.h>
 
 typedef struct {
-    Node *top;
+    GPtrArray *tops;     /* of Node, a reference each */
     NodeState to;
+    bool spares_shared;  /* what others use below .tops stays as it is */
+    const GPtrArray *lost; /* of Node that, with all below, are no such users; NULL: none */
     GPtrArray *nodes;    /* of Node that change their state, parents before children; while applied */
 } Activation;
+
+static bool is_lost(const Activation *s, const Node *n)
+{
+    for (guint i = 0; s->lost && i < s->lost->len; i++)
+        if (node_reaches(s->lost->pdata[i], n))
+            return true;
+    return false;
+}
+
+/* A node that stays active and uses @n; NULL: there is none. */
+static const Node *other_user(const Activation *s, const Node *n)
+{
+    for (guint j = 0; j < n->parents->len; j++) {
+        Node *p = ((const Edge *)n->parents->pdata[j])->parent;
+
+        if (p && p->state != NODE_INACTIVE && !g_ptr_array_find(s->nodes, p, NULL) &&
+            !is_lost(s, p))
+            return p;
+    }
+    return NULL;
+}
 
 /* False if some node that stays active uses one of those that become inactive. */
 static bool nobody_else_uses(const Activation *s, GError **err)
 {
     for (guint i = 0; i < s->nodes->len; i++) {
-        const Node *n = s->nodes->pdata[i];
+        const Node *n = s->nodes->pdata[i], *user = other_user(s, n);
 
-        for (guint j = 0; j < n->parents->len; j++) {
-            Node *p = ((const Edge *)n->parents->pdata[j])->parent;
-
-            if (p && p->state != NODE_INACTIVE && !g_ptr_array_find(s->nodes, p, NULL))
-                return err_set(err, EBUSY, "'%s' cannot be made inactive: '%s' uses it",
-                               node_filename(n), node_filename(p));
-        }
+        if (user)
+            return err_set(err, EBUSY, "'%s' cannot be made inactive: '%s' uses it",
+                           node_filename(n), node_filename(user));
     }
     return true;
+}
+
+/* What stays active is a user of what is below it, which comes after it. */
+static void spare_shared(Activation *s)
+{
+    for (guint i = 0; i < s->nodes->len;)
+        if (!g_ptr_array_find(s->tops, s->nodes->pdata[i], NULL) &&
+            other_user(s, s->nodes->pdata[i]))
+            g_ptr_array_remove_index(s->nodes, i);
+        else
+            i++;
 }
 
 static void states_set(const Activation *s, NodeState state)
@@ -40,11 +70,13 @@ static void states_set(const Activation *s, NodeState state)
 static bool activation_apply(void *step, GError **err)
 {
     Activation *s = step;
-    g_autoptr(GPtrArray) all = nodes_from_the_top(&s->top, 1);
+    g_autoptr(GPtrArray) all = nodes_from_the_top((Node *const *)s->tops->pdata, s->tops->len);
 
     for (guint i = 0; i < all->len; i++)
         if (((Node *)all->pdata[i])->state != s->to)
             g_ptr_array_add(s->nodes, all->pdata[i]);
+    if (s->spares_shared)
+        spare_shared(s);
     if (s->to == NODE_INACTIVE && !nobody_else_uses(s, err))
         return false;
     states_set(s, s->to);
@@ -188,6 +220,7 @@ static CO void activation_free(void *step)
     Activation *s = step;
 
     g_ptr_array_free(s->nodes, true);
+    g_ptr_array_unref(s->tops);
     g_free(s);
 }
 
@@ -200,15 +233,63 @@ static const EditOps activation_ops = {
     .free = activation_free,
 };
 
-void edit_set_active(Edit *edit, Node *n, bool active)
+static void add_step(Edit *edit, Node *const *tops, guint n, const Activation *as)
 {
-    Activation *s = g_new0(Activation, 1);
+    Activation *s = g_memdup2(as, sizeof(*as));
 
-    *s = (Activation){ .top = n, .to = active ? NODE_ACTIVE : NODE_INACTIVE };
     s->nodes = g_ptr_array_new();
-    edit_still(edit, n);
-    edit_access_below(edit, n);
+    s->tops = g_ptr_array_new_with_free_func((GDestroyNotify)node_unref);
+    for (guint i = 0; i < n; i++) {
+        g_ptr_array_add(s->tops, node_ref(tops[i]));
+        edit_still(edit, tops[i]);
+        edit_access_below(edit, tops[i]);
+    }
     edit_add(edit, &activation_ops, s);
+}
+
+void edit_set_active(Edit *edit, Node *const *nodes, guint n, bool active)
+{
+    add_step(edit, nodes, n, &(Activation){ .to = active ? NODE_ACTIVE : NODE_INACTIVE });
+}
+
+static CO bool store(Node *n, const GPtrArray *lost, void (*failed)(const GError *why))
+{
+    g_autoptr(GError) why = NULL;
+    g_autoptr(Edit) edit = edit_begin();
+
+    add_step(edit, &n, 1, &(Activation){
+        .to = NODE_INACTIVE, .spares_shared = true, .lost = lost,
+    });
+    if (edit_commit(edit, &why))
+        return true;
+    failed(why);
+    return false;
+}
+
+/* Of @lost and what is below, each after its parents. References. */
+static GPtrArray *backing_files(const GPtrArray *lost)
+{
+    g_autoptr(GPtrArray) all = nodes_from_the_top((Node *const *)lost->pdata, lost->len);
+    GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)node_unref);
+
+    for (guint i = 0; i < all->len; i++)
+        if (node_backing(all->pdata[i]))
+            g_ptr_array_add(list, node_ref(node_backing(all->pdata[i])));
+    return list;
+}
+
+CO void nodes_store(const GPtrArray *tops, void (*failed)(const GError *why))
+{
+    g_autoptr(GPtrArray) lost = g_ptr_array_new(), below = NULL;
+
+    for (guint i = 0; i < tops->len; i++)
+        if (!store(tops->pdata[i], NULL, failed))
+            g_ptr_array_add(lost, tops->pdata[i]);
+    /* They only read their backing files. */
+    below = backing_files(lost);
+    for (guint i = 0; i < below->len; i++)
+        if (node_is_active(below->pdata[i]))
+            store(below->pdata[i], lost, failed);
 }
 
 CO bool node_set_active(Node *n, bool active, GError **err)
@@ -216,7 +297,7 @@ CO bool node_set_active(Node *n, bool active, GError **err)
     g_autoptr(Edit) edit = edit_begin();
 
     TRACE(node_set_active, "%s %d", n->name, active);
-    edit_set_active(edit, n, active);
+    edit_set_active(edit, &n, 1, active);
     return edit_commit(edit, err);
 }
 

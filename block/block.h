@@ -208,6 +208,12 @@ CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err)
  */
 CO bool node_set_active(Node *n, bool active, GError **err);
 /*
+ * Makes @tops (of Node) inactive, one by one and for good: what they and nodes below keep in memory is
+ * written. Nodes below that others use stay active until the last of those is stored. One of which @failed
+ * tells why stays active; only its backing files go on without it.
+ */
+CO void nodes_store(const GPtrArray *tops, void (*failed)(const GError *why));
+/*
  * Nodes that are opened from now on are inactive from the start, or again as usual: an image that
  * another program writes is read to be opened, but neither locked nor written.
  */

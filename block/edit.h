@@ -82,8 +82,8 @@ void edit_handle_yield(Edit *edit, Handle *h);
  * the main loop only, or if a user forbids the move.
  */
 void edit_set_iothread(Edit *edit, Node *n, IoThread *thread);
-/* See node_set_active. */
-void edit_set_active(Edit *edit, Node *n, bool active);
+/* All @n @nodes, which may use the same ones, become active or inactive; see node_set_active. */
+void edit_set_active(Edit *edit, Node *const *nodes, guint n, bool active);
 /*
  * Other options and flags for @n and for what carries its bytes; see handle_reopen. @changes, an
  * object, is nested and keeps its owner.

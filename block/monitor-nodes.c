@@ -130,11 +130,10 @@ Node *monitor_node_or_device(const char *device, const char *name, GError **err)
     return n;
 }
 
-void monitor_nodes_set_active(Edit *edit, bool active)
+void monitor_nodes_add(GPtrArray *list)
 {
-    /* Those made last first: they may use the others. */
-    for (guint i = owned ? owned->len : 0; i-- > 0;)
-        edit_set_active(edit, owned->pdata[i], active);
+    for (guint i = 0; owned && i < owned->len; i++)
+        g_ptr_array_add(list, owned->pdata[i]);
 }
 
 /* ---- looking --------------------------------------------------------------------------------- */

@@ -14,8 +14,8 @@ CO bool monitor_node_remove(const char *name, GError **err);
 CO bool node_give_up(Node *n, GError **err);
 /* The node that a command names as device or node-name. NULL with @err. */
 Node *monitor_node_or_device(const char *device, const char *name, GError **err);
-/* Adds to @edit that all of them become active or inactive; see node_set_active. */
-void monitor_nodes_set_active(Edit *edit, bool active);
+/* Adds all of them to @list (of Node), without references. */
+void monitor_nodes_add(GPtrArray *list);
 /* A node that is not the monitor's is shown with those that are, or not any more. */
 void monitor_node_show(Node *n, bool on);
 /* All of them, those of devices, and the nodes below, each once, in the order of opening. */

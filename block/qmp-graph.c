@@ -152,13 +152,15 @@ CO bool qmp_x_blockdev_set_iothread(const QmpXBlockdevSetIothreadArgs *args, GEr
 CO bool qmp_blockdev_set_active(const QmpBlockdevSetActiveArgs *args, GError **err)
 {
     g_autoptr(Edit) edit = edit_begin();
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
     Node *n = args->node_name ? node_find(args->node_name) : NULL;
 
-    if (!args->node_name)
-        monitor_nodes_set_active(edit, args->active);
-    else if (!n)
+    if (args->node_name && !n)
         return err_set(err, ENOENT, "Failed to find node with node-name='%s'", args->node_name);
+    if (n)
+        g_ptr_array_add(nodes, n);
     else
-        edit_set_active(edit, n, args->active);
+        monitor_nodes_add(nodes);
+    edit_set_active(edit, (Node *const *)nodes->pdata, nodes->len, args->active);
     return edit_commit(edit, err);
 }

@@ -156,8 +156,11 @@ static void run_dma(FwCfg *s, uint64_t at)
     Access a;
     be32 result;
 
+    memory_map_fetch(memory, at, sizeof(a));
     if (!memory_map_load(memory, at, &a, sizeof(a)))
         return;
+    if (be32_get(a.control) & DMA_READ)
+        memory_map_fetch(memory, be64_get(a.address), be32_get(a.length));
     be32_set(&result, transfer(s, be32_get(a.control), be64_get(a.address), be32_get(a.length))
                           ? 0 : DMA_ERROR);
     memory_map_store(memory, at, &result, sizeof(result));

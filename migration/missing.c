@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migration/missing.h"
 #include "io/channel.h"
+#include "io/co-lock.h"
 #include "migration/wire.h"
 #include "util/err.h"
 #include <errno.h>
@@ -15,17 +16,20 @@
 
 enum { WORD = 8 * sizeof(unsigned long) };
 
-/* Of a block: a bit for each page. */
+/* Of a block: a bit for each page. .missing is cleared by the loop, and .asked set beside it. */
 typedef struct {
     RamBlock *block;
-    unsigned long *missing, *told;
+    unsigned long *missing, *told, *asked;
 } Map;
 
 struct Missing {
     Channel *faults;   /* of the userfaultfd */
     Blocktime *blocktime; /* NULL: nobody asks */
-    bool is_stopped;
-    GArray *again;     /* of uint64_t, addresses: to be told again */
+    bool is_stopped, is_silent; /* missing_stop, missing_hush */
+    GArray *wanted;    /* of uint64_t, addresses to be told */
+    guint next_wanted; /* in it */
+    CoQueue telling;   /* wakes whoever waits for more of them */
+    bool has_arrived;  /* a page that missing_is_here was asked for */
     bool has_begun;
     GArray *maps;      /* of Map */
     uint64_t pages;    /* that are missing */
@@ -35,16 +39,15 @@ struct Missing {
 
 static bool has_bit(const unsigned long *bits, size_t n)
 {
-    return bits[n / WORD] >> n % WORD & 1;
+    return __atomic_load_n(&bits[n / WORD], __ATOMIC_ACQUIRE) >> n % WORD & 1;
 }
 
 /* True if it was not set. */
 static bool set_bit(unsigned long *bits, size_t n)
 {
-    unsigned long bit = 1UL << n % WORD, had = bits[n / WORD] & bit;
+    unsigned long bit = 1UL << n % WORD;
 
-    bits[n / WORD] |= bit;
-    return !had;
+    return !(__atomic_fetch_or(&bits[n / WORD], bit, __ATOMIC_SEQ_CST) & bit);
 }
 
 /* Sets those from @at up to @end; how many were not set. */
@@ -65,7 +68,7 @@ static size_t set_bits(unsigned long *bits, size_t at, size_t end)
 
 static void clear_bit(unsigned long *bits, size_t n)
 {
-    bits[n / WORD] &= ~(1UL << n % WORD);
+    __atomic_fetch_and(&bits[n / WORD], ~(1UL << n % WORD), __ATOMIC_SEQ_CST);
 }
 
 static Map *map_of(const Missing *m, const RamBlock *b)
@@ -87,6 +90,7 @@ static void map_clear(gpointer p)
 
     g_free(map->missing);
     g_free(map->told);
+    g_free(map->asked);
 }
 
 static int open_faults(bool tells_threads, GError **err)
@@ -118,12 +122,13 @@ Missing *missing_new(RamBlocks *r, Blocktime *b, GError **err)
     m->faults = channel_new_fd(fd);
     m->blocktime = b;
     m->maps = g_array_new(FALSE, FALSE, sizeof(Map));
-    m->again = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    m->wanted = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     g_array_set_clear_func(m->maps, map_clear);
     for (guint i = 0; i < r->blocks->len; i++) {
         RamBlock *block = r->blocks->pdata[i];
         size_t words = MAX(block->size, block->size_max) / RAM_PAGE_SIZE / WORD + 1;
-        Map map = { block, g_new0(unsigned long, words), g_new0(unsigned long, words) };
+        Map map = { block, g_new0(unsigned long, words), g_new0(unsigned long, words),
+                    g_new0(unsigned long, words) };
 
         g_array_append_val(m->maps, map);
     }
@@ -136,7 +141,7 @@ void missing_free(Missing *m)
         return;
     channel_free(m->faults);
     g_array_unref(m->maps);
-    g_array_unref(m->again);
+    g_array_unref(m->wanted);
     g_free(m);
 }
 
@@ -164,7 +169,8 @@ bool missing_forget(Missing *m, Input *in, RamBlock *b, uint64_t off, uint64_t l
 static size_t find_bit(const unsigned long *bits, size_t at, size_t end, bool value)
 {
     while (at < end) {
-        unsigned long word = (value ? bits[at / WORD] : ~bits[at / WORD]) >> at % WORD;
+        unsigned long all = __atomic_load_n(&bits[at / WORD], __ATOMIC_ACQUIRE);
+        unsigned long word = (value ? all : ~all) >> at % WORD;
 
         if (word)
             return MIN(at + __builtin_ctzl(word), end);
@@ -242,6 +248,7 @@ bool missing_place(Missing *m, Input *in, RamBlock *b, uint64_t off, const uint8
         blocktime_end(m->blocktime, (uintptr_t)b->host + off);
     clear_bit(map->missing, off / RAM_PAGE_SIZE);
     m->pages--;
+    m->has_arrived |= has_bit(map->asked, off / RAM_PAGE_SIZE);
     return true;
 }
 
@@ -262,18 +269,28 @@ static Map *map_at(const Missing *m, uint64_t at)
     return NULL;
 }
 
-/* An address that a thread waits at, and its number; 0: it was told before. False: missing_stop. */
+static uint64_t page_address(const Map *map, size_t page)
+{
+    return (uintptr_t)map->block->host + page * RAM_PAGE_SIZE;
+}
+
+/* Lets missing_next_wanted tell of it, if it has not. */
+static void want(Missing *m, Map *map, size_t page)
+{
+    uint64_t at = page_address(map, page);
+
+    if (!set_bit(map->told, page))
+        return;
+    g_array_append_val(m->wanted, at);
+    co_queue_wake_one(&m->telling);
+}
+
+/* An address that a thread waits at, and its number. False: missing_stop. */
 static CO bool next_fault(Missing *m, uint64_t *at, int *thread)
 {
     struct uffd_msg msg;
     ssize_t n;
 
-    *thread = 0;
-    if (m->again->len) {
-        *at = g_array_index(m->again, uint64_t, m->again->len - 1);
-        g_array_set_size(m->again, m->again->len - 1);
-        return true;
-    }
     for (;;) {
         n = channel_try_read(m->faults, &msg, sizeof(msg));
         if (m->is_stopped || (n != sizeof(msg) && n != -EAGAIN))
@@ -288,7 +305,7 @@ static CO bool next_fault(Missing *m, uint64_t *at, int *thread)
     return true;
 }
 
-CO bool missing_next_wanted(Missing *m, RamBlock **b, uint64_t *off)
+CO void missing_watch(Missing *m)
 {
     uint64_t at;
     int thread;
@@ -299,17 +316,16 @@ CO bool missing_next_wanted(Missing *m, RamBlock **b, uint64_t *off)
 
         if (!map)
             continue;
-        *b = map->block;
-        *off = at - (uintptr_t)map->block->host;
-        page = *off / RAM_PAGE_SIZE;
-        if (m->blocktime && thread && has_bit(map->missing, page))
+        page = (at - (uintptr_t)map->block->host) / RAM_PAGE_SIZE;
+        if (!has_bit(map->missing, page)) {
+            /* It never had a page at the source, or has one by now. */
+            fill(m, map->block->host + page * RAM_PAGE_SIZE, NULL);
+            continue;
+        }
+        if (m->blocktime && thread)
             blocktime_begin(m->blocktime, thread, at);
-        if (!has_bit(map->missing, page))
-            fill(m, (*b)->host + *off, NULL); /* never had a page at the source, or has one by now */
-        else if (set_bit(map->told, page))
-            return true;
+        want(m, map, page);
     }
-    return false;
 }
 
 void missing_stop(Missing *m)
@@ -318,23 +334,104 @@ void missing_stop(Missing *m)
     channel_interrupt_wait(m->faults);
 }
 
+static void forget_wanted(Missing *m)
+{
+    g_array_set_size(m->wanted, 0);
+    m->next_wanted = 0;
+}
+
+CO bool missing_next_wanted(Missing *m, RamBlock **b, uint64_t *off)
+{
+    Map *map;
+    uint64_t at;
+
+    while (!m->is_silent && m->next_wanted == m->wanted->len)
+        co_queue_wait(&m->telling);
+    if (m->is_silent)
+        return false;
+    at = g_array_index(m->wanted, uint64_t, m->next_wanted++);
+    if (m->next_wanted == m->wanted->len)
+        forget_wanted(m);
+    map = map_at(m, at);
+    *b = map->block;
+    *off = at - (uintptr_t)map->block->host;
+    return true;
+}
+
+void missing_hush(Missing *m)
+{
+    m->is_silent = true;
+    co_queue_wake_all(&m->telling);
+}
+
 void missing_tell_again(Missing *m)
 {
-    m->is_stopped = false;
-    g_array_set_size(m->again, 0);
+    m->is_silent = false;
+    forget_wanted(m);
     for (guint i = 0; i < m->maps->len; i++) {
         Map *map = &g_array_index(m->maps, Map, i);
+        size_t end = map->block->size / RAM_PAGE_SIZE;
 
-        for (size_t page = 0; page < map->block->size / RAM_PAGE_SIZE; page++)
-            if (has_bit(map->told, page)) {
-                uint64_t at = (uintptr_t)map->block->host + page * RAM_PAGE_SIZE;
-
-                clear_bit(map->told, page);
-                if (has_bit(map->missing, page))
-                    g_array_append_val(m->again, at);
-            }
+        for (size_t page = find_bit(map->told, 0, end, true); page < end;
+             page = find_bit(map->told, page + 1, end, true)) {
+            clear_bit(map->told, page);
+            if (has_bit(map->missing, page))
+                want(m, map, page);
+        }
     }
 }
+
+/* ---- for those who must not wait in the kernel ------------------------------------------------- */
+
+bool missing_is_here(Missing *m, const uint8_t *at, uint64_t len, MissingAskFn *ask, void *opaque)
+{
+    const Map *map = map_at(m, (uintptr_t)at);
+    size_t first, end, page, after;
+
+    if (!map || !len)
+        return true;
+    first = (at - map->block->host) / RAM_PAGE_SIZE;
+    end = (at - map->block->host + len - 1) / RAM_PAGE_SIZE + 1;
+    page = find_bit(map->missing, first, end, true);
+    if (page == end)
+        return true;
+    /* So has what follows, or it will be when this page has come: no guest makes us look far. */
+    if (has_bit(map->asked, page))
+        return false;
+    for (; page < end; page = find_bit(map->missing, after, end, true)) {
+        after = page;
+        while (after < end && has_bit(map->missing, after) && set_bit(map->asked, after))
+            after++;
+        if (after > page)
+            ask(opaque, page_address(map, page), (after - page) * RAM_PAGE_SIZE);
+        else
+            after++;
+    }
+    /* Those of which nobody was told that they are asked for may have come meanwhile. */
+    return find_bit(map->missing, first, end, true) == end;
+}
+
+void missing_ask(Missing *m, uint64_t at, uint64_t len)
+{
+    Map *map = map_at(m, at);
+    size_t first = (at - (uintptr_t)map->block->host) / RAM_PAGE_SIZE;
+
+    for (size_t page = first; page < first + len / RAM_PAGE_SIZE; page++)
+        if (has_bit(map->missing, page))
+            want(m, map, page);
+        else
+            m->has_arrived = true; /* between the question and the request */
+}
+
+bool missing_take_arrived(Missing *m)
+{
+    bool has_arrived = m->has_arrived;
+
+    m->has_arrived = false;
+    return has_arrived;
+}
+
+/* ---- recovery and the end ---------------------------------------------------------------------- */
 
 GByteArray *missing_received(const Missing *m, const RamBlock *b)
 {

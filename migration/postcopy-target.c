@@ -12,7 +12,7 @@ struct PostcopyTarget {
     RamBlocks *ram;
     Missing *missing;
     Loop *main;
-    LoopThread *thread;     /* NULL: none yet. While it runs it has everything down to .is_asking */
+    LoopThread *thread;     /* NULL: none yet. While it runs it has everything down to .watching */
     StreamReader *reader;
     bool ok;
     CO int (*reply)(void *opaque, const void *buf, size_t len);
@@ -20,9 +20,12 @@ struct PostcopyTarget {
     void *opaque;
     CoGroup asking;
     bool is_asking;
+    CoGroup watching;
 
     bool is_started, ended; /* main loop */
     CoQueue waiting;        /* main loop: for .ended */
+    void (*arrived)(void *opaque); /* main loop */
+    bool is_telling;        /* with atomic access: a call of tell_arrived is on its way */
     void (*resumed)(void *opaque); /* main loop */
 };
 
@@ -38,15 +41,32 @@ PostcopyTarget *postcopy_target_new(RamBlocks *ram, Blocktime *b, GError **err)
     return p;
 }
 
+/* In the thread. */
+static CO void stop_watching(void *arg)
+{
+    PostcopyTarget *p = arg;
+
+    missing_stop(p->missing);
+    co_group_wait(&p->watching);
+}
+
 CO void postcopy_target_free(PostcopyTarget *p)
 {
     if (!p)
         return;
     postcopy_target_wait(p);
-    if (p->thread)
+    if (p->thread) {
+        loop_call_wait(loop_thread_loop(p->thread), stop_watching, p);
         loop_thread_stop(p->thread);
+    }
     missing_free(p->missing);
     g_free(p);
+}
+
+CO void postcopy_target_give_up(PostcopyTarget *p)
+{
+    postcopy_target_wait(p);
+    missing_end(p->missing);
 }
 
 Loop *postcopy_target_loop(const PostcopyTarget *p)
@@ -84,9 +104,28 @@ CO bool postcopy_target_discard(PostcopyTarget *p, Input *in, const uint8_t *dat
 
 /* ---- in the thread --------------------------------------------------------------------------- */
 
+static CO void tell_arrived(void *arg)
+{
+    PostcopyTarget *p = arg;
+
+    __atomic_store_n(&p->is_telling, false, __ATOMIC_SEQ_CST);
+    p->arrived(p->opaque);
+}
+
+/* One call on its way is enough for all that arrives before it gets there. */
+static void check_arrived(PostcopyTarget *p)
+{
+    if (missing_take_arrived(p->missing) && !__atomic_exchange_n(&p->is_telling, true, __ATOMIC_SEQ_CST))
+        loop_call(p->main, tell_arrived, p);
+}
+
 static CO bool place(RamBlocks *ram, Input *in, RamBlock *b, uint64_t off, const uint8_t *page)
 {
-    return missing_place(((PostcopyTarget *)ram->opaque)->missing, in, b, off, page);
+    PostcopyTarget *p = ram->opaque;
+    bool ok = missing_place(p->missing, in, b, off, page);
+
+    check_arrived(p);
+    return ok;
 }
 
 static CO int ask_for(PostcopyTarget *p, const RamBlock *b, uint64_t off)
@@ -198,16 +237,23 @@ static CO void read_rest(PostcopyTarget *p)
         missing_end(p->missing);
     else
         p->interrupt(p->opaque); /* who asks may wait for a source that does not read */
-    missing_stop(p->missing);
+    missing_hush(p->missing);
     co_group_wait(&p->asking);
     p->is_asking = false;
     loop_call(p->main, thread_ended, p);
+}
+
+/* Goes on while the connection is broken. */
+static CO void watch(void *arg)
+{
+    missing_watch(((PostcopyTarget *)arg)->missing);
 }
 
 static CO void listen_run(void *arg)
 {
     PostcopyTarget *p = arg;
 
+    co_group_start(&p->watching, watch, p);
     p->is_asking = true;
     co_group_start(&p->asking, ask, p);
     read_rest(p);
@@ -216,6 +262,38 @@ static CO void listen_run(void *arg)
 static CO void resume_run(void *arg)
 {
     read_rest(arg);
+}
+
+/* ---- for devices ----------------------------------------------------------------------------- */
+
+typedef struct {
+    PostcopyTarget *target;
+    uint64_t at, len;
+} Pages;
+
+static CO void ask_pages(void *arg)
+{
+    Pages *pages = arg;
+
+    missing_ask(pages->target->missing, pages->at, pages->len);
+    check_arrived(pages->target);
+    g_free(pages);
+}
+
+static void send_pages(void *opaque, uint64_t at, uint64_t len)
+{
+    PostcopyTarget *p = opaque;
+    Pages *pages = g_new(Pages, 1);
+
+    *pages = (Pages){ p, at, len };
+    loop_call(loop_thread_loop(p->thread), ask_pages, pages);
+}
+
+bool postcopy_target_here(void *opaque, const uint8_t *at, uint64_t len)
+{
+    PostcopyTarget *p = opaque;
+
+    return missing_is_here(p->missing, at, len, send_pages, p);
 }
 
 /* ---- while the guest runs -------------------------------------------------------------------- */
@@ -234,11 +312,13 @@ bool postcopy_target_listen(PostcopyTarget *p, Input *in)
 
 void postcopy_target_start(PostcopyTarget *p, StreamReader *r,
                            CO int (*reply)(void *opaque, const void *buf, size_t len),
-                           void (*interrupt)(void *opaque), void *opaque)
+                           void (*interrupt)(void *opaque), void (*arrived)(void *opaque),
+                           void *opaque)
 {
     p->reader = r;
     p->reply = reply;
     p->interrupt = interrupt;
+    p->arrived = arrived;
     p->opaque = opaque;
     p->ram->part_ended = NULL;
     p->ram->place = place;

@@ -14,6 +14,11 @@ typedef struct PostcopyTarget PostcopyTarget;
 
 /* NULL with @err: this host cannot do it. @ram, and @b unless it is NULL, have to live as long. */
 PostcopyTarget *postcopy_target_new(RamBlocks *ram, Blocktime *b, GError **err);
+/*
+ * Waits for the end of the connection; then nobody waits for memory any more, what has not come is zeroes.
+ * The guest must not run after that.
+ */
+CO void postcopy_target_give_up(PostcopyTarget *p);
 /* Stops what is under way first; then the stream must have been interrupted. */
 CO void postcopy_target_free(PostcopyTarget *p);
 
@@ -27,10 +32,14 @@ Loop *postcopy_target_loop(const PostcopyTarget *p);
 /*
  * The thread reads the rest of the stream of @r, and sends to the source by @reply; if reading fails, it
  * ends the connection by @interrupt. That belongs to its loop until postcopy_target_wait has returned.
+ * @arrived is called on the main loop when some memory has come for which postcopy_target_here was asked.
  */
 void postcopy_target_start(PostcopyTarget *p, StreamReader *r,
                            CO int (*reply)(void *opaque, const void *buf, size_t len),
-                           void (*interrupt)(void *opaque), void *opaque);
+                           void (*interrupt)(void *opaque), void (*arrived)(void *opaque),
+                           void *opaque);
+/* A MemoryHereFn, @opaque being a PostcopyTarget, after postcopy_target_start. */
+bool postcopy_target_here(void *opaque, const uint8_t *at, uint64_t len);
 /* Until all memory is here. False: the input of the stream has failed. */
 CO bool postcopy_target_wait(PostcopyTarget *p);
 /*

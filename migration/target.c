@@ -173,7 +173,8 @@ static CO bool listen(Target *t, Input *in)
         return false;
     t->config->lend(t->config->opaque, postcopy_target_loop(t->postcopy));
     postcopy_target_start(t->postcopy, &t->reader, t->config->reply,
-                          t->config->interrupt, t->config->opaque);
+                          t->config->interrupt, t->config->arrived, t->config->opaque);
+    t->config->lack(t->config->opaque, postcopy_target_here, t->postcopy);
     return true;
 }
 
@@ -351,6 +352,11 @@ CO bool target_read(Input *in, const TargetConfig *config, GError **err)
         reply(&t, in, RETURN_SHUT, !ok);
     if (input_ok(in) && !ok)
         input_fail(in, EINVAL, "The stream is not whole");
+    /* Devices look at what they lacked when they hear that nothing is missing. */
+    if (t.postcopy && !t.runs)
+        postcopy_target_give_up(t.postcopy);
+    if (t.postcopy)
+        config->lack(config->opaque, NULL, NULL);
     postcopy_target_free(t.postcopy);
     stream_reader_clear(&t.reader);
     if (t.package)

@@ -23,6 +23,14 @@ typedef struct {
      * NULL: postcopy is refused.
      */
     CO void (*lend)(void *opaque, Loop *loop);
+    /*
+     * Memory may be missing from here on, as @here(@postcopy, …) tells (a MemoryHereFn); NULL: no more.
+     * With .lend.
+     */
+    void (*lack)(void *opaque, bool (*here)(void *postcopy, const uint8_t *at, uint64_t len),
+                 void *postcopy);
+    /* Some of it has come that was asked for. */
+    void (*arrived)(void *opaque);
     /* Ends the connection: whatever waits for it fails. */
     void (*interrupt)(void *opaque);
     /* The guest runs from here on, while its memory comes. False with @err. */

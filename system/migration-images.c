@@ -22,9 +22,11 @@ void migration_images_await(void)
 static CO bool set_active(bool active, GError **err)
 {
     g_autoptr(Edit) edit = edit_begin();
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
 
-    monitor_nodes_set_active(edit, active);
-    drives_set_active(edit, active);
+    monitor_nodes_add(nodes);
+    drives_add_nodes(nodes);
+    edit_set_active(edit, (Node *const *)nodes->pdata, nodes->len, active);
     if (!edit_commit(edit, err))
         return false;
     are_elsewhere = !active;
@@ -44,6 +46,11 @@ CO bool migration_images_take(GError **err)
     return true;
 }
 
+static void tell_lost(const GError *why)
+{
+    complain("The last data of an image could not be written: %s", why->message);
+}
+
 CO void migration_images_store(void)
 {
     g_autoptr(GError) why = NULL;
@@ -52,10 +59,5 @@ CO void migration_images_store(void)
     if (are_elsewhere || migration_images_leave(&why))
         return;
     tops = monitor_nodes_tops();
-    for (guint i = 0; i < tops->len; i++) {
-        g_autoptr(GError) err = NULL;
-
-        if (!node_set_active(tops->pdata[i], false, &err))
-            complain("The last data of an image could not be written: %s", err->message);
-    }
+    nodes_store(tops, tell_lost);
 }

@@ -27,6 +27,7 @@ static struct {
     bool is_loading;          /* what comes is a stream: there is no other try */
     bool is_partial;          /* the guest runs, and memory is missing */
     bool lacks_memory;        /* from before it runs until all has come */
+    CoQueue whole;            /* wakes whoever waits for the end of .lacks_memory, or .is_ending */
     CoQueue recovered;        /* wakes whoever waits for .has_uri or .is_ending */
     json_t *addresses;        /* on which the guest is awaited; NULL: on none */
     Transport *transport;     /* NULL: there is none now */
@@ -105,6 +106,27 @@ static CO void lend(void *opaque, Loop *loop)
 {
     in.lacks_memory |= loop != NULL;
     transport_lend(in.transport, loop);
+}
+
+/* Devices look for it from now on, or try again what they could not do without it. */
+static void arrived(void *opaque)
+{
+    machine_lock();
+    for (guint i = 0; i < in.machine->devices->len; i++) {
+        Device *d = in.machine->devices->pdata[i];
+
+        if (d->cls->arrived)
+            d->cls->arrived(d);
+    }
+    machine_unlock();
+}
+
+static void lack(void *opaque, MemoryHereFn *here, void *postcopy)
+{
+    machine_lock();
+    memory_map_lack(in.machine->board.memory, here, postcopy);
+    machine_unlock();
+    arrived(NULL);
 }
 
 static void interrupt(void *opaque)
@@ -207,7 +229,8 @@ static CO bool read_all(Guest *g, GError **err)
         .sections = sections, .stages = &in.stages, .opaque = g,
         .reply = transport_is_socket(t) ? reply : NULL,
         .lend = migration_has(MIGRATION_CAPABILITY_POSTCOPY_RAM) ? lend : NULL,
-        .interrupt = interrupt, .run = run_early, .recover = recover, .resumed = resumed,
+        .lack = lack, .arrived = arrived, .interrupt = interrupt, .run = run_early,
+        .recover = recover, .resumed = resumed,
     };
 
     g_clear_pointer(&in.blocktime, blocktime_free);
@@ -290,6 +313,7 @@ static CO void await_guest(void *arg)
 
     ram_blocks_clear(&g.ram);
     in.is_partial = in.lacks_memory = false;
+    co_queue_wake_all(&in.whole);
     discard_allow(g_steal_pointer(&in.stays));
     migration_set_status(ok ? MIGRATION_STATUS_COMPLETED : MIGRATION_STATUS_FAILED);
     if (ok || in.is_ending)
@@ -325,6 +349,13 @@ bool incoming_memory_is_here(GError **err)
 {
     return !in.lacks_memory ||
            err_set(err, EBUSY, "Memory of the guest is still on its way here (postcopy)");
+}
+
+CO bool incoming_await_memory(void)
+{
+    while (in.lacks_memory && !in.is_ending)
+        co_queue_wait(&in.whole);
+    return !in.lacks_memory;
 }
 
 bool incoming_may_stop(GError **err)
@@ -384,6 +415,7 @@ CO void incoming_end(void)
     if (in.transport && migration_status() != MIGRATION_STATUS_POSTCOPY_ACTIVE)
         transport_interrupt(in.transport);
     co_queue_wake_all(&in.recovered);
+    co_queue_wake_all(&in.whole);
     if (in.multifd)
         multifd_receive_interrupt(in.multifd);
     co_group_wait(&in.running);

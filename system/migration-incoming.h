@@ -18,6 +18,8 @@ bool incoming_receive(const char *uri, GError **err);
 bool incoming_is_partial(void);
 /* False with @err: some is missing, and whoever looks at it waits for the source, perhaps for ever. */
 bool incoming_memory_is_here(GError **err);
+/* Until none is missing. False: the program ends before. */
+CO bool incoming_await_memory(void);
 /* False with @err: processors may wait for memory that nobody brings, until the source is back. */
 bool incoming_may_stop(GError **err);
 /* Breaks the connection over which that comes. */

@@ -63,7 +63,7 @@ CO bool qmp_system_reset(GError **err)
 {
     if (dump_is_active())
         return err_set(err, EBUSY, "The guest's memory is being dumped");
-    if (!incoming_may_stop(err))
+    if (!incoming_may_stop(err) || !incoming_memory_is_here(err))
         return false;
     run_state_reset();
     return true;

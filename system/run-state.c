@@ -4,6 +4,7 @@
 #include "io/co-lock.h"
 #include "io/loop.h"
 #include "system/base/lock.h"
+#include "system/migration-incoming.h"
 #include "system/vcpu.h"
 #include "util/err.h"
 #include <errno.h>
@@ -142,7 +143,8 @@ static void go_on(void)
 {
     machine_lock();
     wake();
-    vcpus_run(run.machine);
+    if (!run.is_asking) /* whoever answers lets them run */
+        vcpus_run(run.machine);
     machine_unlock();
 }
 
@@ -327,6 +329,9 @@ static CO void answer(void *arg)
     Vcpu *debugged;
     int code;
 
+    /* A reset writes to memory, wherever that is; until then the processors are held. */
+    if (run.wants_reset && run.actions.reboot != REBOOT_ACTION_SHUTDOWN && !incoming_await_memory())
+        return;
     machine_lock();
     wants_shutdown = run.wants_shutdown;
     wants_reset = run.wants_reset;

@@ -110,6 +110,7 @@ static Request *next_request(VhostQueue *queue)
         request_free(q);
         return NULL;
     case RING_EMPTY:
+    case RING_MISSING: /* memory of a front-end is always there */
         request_free(q);
         return NULL;
     }

@@ -513,7 +513,7 @@ CO void vhost_session_run(VirtioDisk *disk, const char *name, Channel *channel)
         .disk = disk,
         .name = name,
         .memory = vhost_memory_new(),
-        .ring_memory = { memory_range, memory_written, &s },
+        .ring_memory = { .range = memory_range, .written = memory_written, .opaque = &s },
         .queues = queues,
         .count = disk->queues,
     };

@@ -18,6 +18,12 @@ typedef struct {
 
 /* @len bytes @offset bytes after @start, which may be anything. */
 void *ring_range(const RingMemory *m, uint64_t start, uint64_t offset, uint64_t len, bool write);
+/* False: some of these @len bytes is still to come. */
+static inline bool ring_range_here(const RingMemory *m, uint64_t at, uint64_t len)
+{
+    return !m->here || m->here(m->opaque, at, len);
+}
+
 bool ring_add_segment(RingChain *c, const RingMemory *m, const Descriptor *d);
 
 static inline uint16_t load16(const uint8_t *p)
@@ -31,6 +37,7 @@ static inline void store16(uint8_t *p, uint16_t v)
 }
 
 /* As those of ring.h; the ring is not broken and ready. */
+bool packed_is_here(const Ring *r, const RingMemory *m);
 bool packed_start(const Ring *r, const RingMemory *m);
 RingResult packed_peek(Ring *r, const RingMemory *m, RingChain *c);
 void packed_take(Ring *r, unsigned count);

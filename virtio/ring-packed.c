@@ -30,6 +30,13 @@ static uint8_t *device_area(const Ring *r, const RingMemory *m)
     return ring_range(m, r->used, 0, EVENT_SIZE, true);
 }
 
+/* All are asked for at once. */
+bool packed_is_here(const Ring *r, const RingMemory *m)
+{
+    return ring_range_here(m, r->desc, DESC_SIZE * (uint64_t)r->size) &
+           ring_range_here(m, r->avail, EVENT_SIZE) & ring_range_here(m, r->used, EVENT_SIZE);
+}
+
 bool packed_start(const Ring *r, const RingMemory *m)
 {
     return r->size && r->size <= RING_SIZE_MAX && !(r->desc & 15) && !(r->avail & 3) &&
@@ -62,6 +69,10 @@ static bool follow_indirect(RingChain *c, const RingMemory *m, const Descriptor 
 
     if (!table || d->len % DESC_SIZE || count > RING_SEGMENTS_MAX)
         return false;
+    if (!ring_range_here(m, d->at, d->len)) {
+        c->lacks_memory = true;
+        return true;
+    }
     for (unsigned i = 0; i < count; i++) {
         Descriptor inner = read_descriptor(table, i);
 
@@ -78,6 +89,7 @@ static bool read_chain(const Ring *r, const RingMemory *m, const uint8_t *table,
 
     c->out = c->in = c->count = 0;
     c->out_len = c->in_len = 0;
+    c->lacks_memory = false;
     do {
         if (c->count++ == r->size)
             return false;
@@ -100,7 +112,9 @@ RingResult packed_peek(Ring *r, const RingMemory *m, RingChain *c)
 
     if (!table || !is_available(r, table))
         return RING_EMPTY;
-    return read_chain(r, m, table, c) ? RING_CHAIN : RING_BROKEN;
+    if (!read_chain(r, m, table, c))
+        return RING_BROKEN;
+    return c->lacks_memory ? RING_MISSING : RING_CHAIN;
 }
 
 /* Moves @at on by @count descriptors. */

@@ -44,6 +44,20 @@ static uint8_t *used_area(const Ring *r, const RingMemory *m)
     return ring_range(m, r->used, 0, used_bytes(r), true);
 }
 
+/* All are asked for at once. */
+static bool split_is_here(const Ring *r, const RingMemory *m)
+{
+    return ring_range_here(m, r->desc, DESC_SIZE * (uint64_t)r->size) &
+           ring_range_here(m, r->avail, avail_bytes(r)) & ring_range_here(m, r->used, used_bytes(r));
+}
+
+bool ring_is_here(const Ring *r, const RingMemory *m)
+{
+    if (!m->here || !r->ready)
+        return true;
+    return r->packed ? packed_is_here(r, m) : split_is_here(r, m);
+}
+
 /* ---- starting -------------------------------------------------------------------------------- */
 
 void ring_reset(Ring *r)
@@ -110,6 +124,7 @@ bool ring_add_segment(RingChain *c, const RingMemory *m, const Descriptor *d)
     p = n < RING_SEGMENTS_MAX ? m->range(m->opaque, d->at, d->len, write) : NULL;
     if (!p)
         return false;
+    c->lacks_memory |= !ring_range_here(m, d->at, d->len);
     c->iov[n] = (struct iovec){ p, d->len };
     c->at[n] = d->at;
     *total += d->len;
@@ -147,8 +162,12 @@ static bool follow_indirect(RingChain *c, const RingMemory *m, const Descriptor 
 {
     const uint8_t *table = d->len ? m->range(m->opaque, d->at, d->len, false) : NULL;
 
-    return table && d->len % DESC_SIZE == 0 && d->len / DESC_SIZE <= RING_SEGMENTS_MAX &&
-           follow(c, m, table, d->len / DESC_SIZE, 0, NULL);
+    if (!table || d->len % DESC_SIZE || d->len / DESC_SIZE > RING_SEGMENTS_MAX)
+        return false;
+    if (ring_range_here(m, d->at, d->len))
+        return follow(c, m, table, d->len / DESC_SIZE, 0, NULL);
+    c->lacks_memory = true;
+    return true;
 }
 
 static bool read_chain(const Ring *r, const RingMemory *m, RingChain *c)
@@ -159,6 +178,7 @@ static bool read_chain(const Ring *r, const RingMemory *m, RingChain *c)
     c->out = c->in = 0;
     c->count = 1;
     c->out_len = c->in_len = 0;
+    c->lacks_memory = false;
     return table && follow(c, m, table, r->size, c->head, r->indirect ? &indirect : NULL) &&
            (!indirect.flags || follow_indirect(c, m, &indirect));
 }
@@ -170,6 +190,8 @@ RingResult ring_peek(Ring *r, const RingMemory *m, RingChain *c)
 
     if (r->broken)
         return RING_BROKEN;
+    if (!ring_is_here(r, m))
+        return RING_MISSING;
     if (r->ready && r->packed) {
         RingResult result = packed_peek(r, m, c);
 
@@ -187,7 +209,7 @@ RingResult ring_peek(Ring *r, const RingMemory *m, RingChain *c)
         break_it(r);
         return RING_BROKEN;
     }
-    return RING_CHAIN;
+    return c->lacks_memory ? RING_MISSING : RING_CHAIN;
 }
 
 void ring_take(Ring *r, const RingChain *c)
@@ -223,6 +245,10 @@ void ring_push_all(Ring *r, const RingMemory *m, const RingUsed *used, unsigned 
 
     if (r->broken || !r->ready)
         return;
+    if (!ring_is_here(r, m)) {
+        break_it(r);
+        return;
+    }
     if (r->packed) {
         packed_push_all(r, m, used, count);
         return;
@@ -253,7 +279,7 @@ bool ring_wants_interrupt(Ring *r, const RingMemory *m)
     uint16_t old = r->signalled, event;
     bool was_valid = r->signalled_valid;
 
-    if (r->broken || !r->ready)
+    if (r->broken || !r->ready || !ring_is_here(r, m))
         return false;
     if (r->packed)
         return packed_wants_interrupt(r, m);

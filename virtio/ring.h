@@ -18,6 +18,11 @@ enum { RING_SIZE_MAX = 256, RING_SEGMENTS_MAX = RING_SIZE_MAX + 2 };
 typedef struct {
     /* The host address of @len bytes at @at, if all of them are memory (to write), else NULL. */
     void *(*range)(void *opaque, uint64_t at, uint64_t len, bool write);
+    /*
+     * False: some of that memory is still to come, has been asked for, and must not be touched yet. What
+     * has come stays. NULL: all is always there.
+     */
+    bool (*here)(void *opaque, uint64_t at, uint64_t len);
     /* Tells that @len bytes at @at have been written. */
     void (*written)(void *opaque, uint64_t at, uint64_t len);
     void *opaque;
@@ -42,6 +47,7 @@ typedef struct {
     uint16_t head, count;       /* its number, and how many entries of the table it takes */
     unsigned out, in;           /* segments to read, and to write, in this order in @iov */
     uint64_t out_len, in_len;
+    bool lacks_memory;          /* some of it is still to come */
     struct iovec iov[RING_SEGMENTS_MAX];
     uint64_t at[RING_SEGMENTS_MAX]; /* their addresses */
 } RingChain;
@@ -70,7 +76,11 @@ bool ring_start(Ring *r, const RingMemory *m);
  * @next_avail is the next entry to take. */
 bool ring_continue(Ring *r, const RingMemory *m, uint16_t next_avail);
 
-typedef enum { RING_EMPTY, RING_CHAIN, RING_BROKEN } RingResult;
+/* False: memory of the ring itself is still to come, and has been asked for. */
+bool ring_is_here(const Ring *r, const RingMemory *m);
+
+/* RING_MISSING: memory of the ring or of the chain is still to come, and has been asked for. */
+typedef enum { RING_EMPTY, RING_CHAIN, RING_MISSING, RING_BROKEN } RingResult;
 /* Looks at the next chain and leaves it in the ring. */
 RingResult ring_peek(Ring *r, const RingMemory *m, RingChain *c);
 /* Takes the chain that ring_peek has just given. */
@@ -79,6 +89,10 @@ void ring_take(Ring *r, const RingChain *c);
 void ring_untake(Ring *r, const RingUsed *used);
 /* Takes the next chain. */
 RingResult ring_pop(Ring *r, const RingMemory *m, RingChain *c);
+/*
+ * The calls from here on are for rings that are here (ring_is_here); that of a chain is. If a driver has
+ * moved the ring meanwhile, which it must not do, to where memory is still to come, the ring breaks.
+ */
 /* Gives it back; @len bytes of what the driver can read have been written. */
 void ring_push(Ring *r, const RingMemory *m, const RingChain *c, uint32_t len);
 /* Gives several back, all of which the driver sees at once. */

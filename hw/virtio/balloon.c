@@ -180,7 +180,7 @@ static void balloon_kick(VirtioDevice *d, unsigned queue)
     VirtioBalloon *s = balloon_of(d);
     g_autofree RingChain *c = g_new(RingChain, 1);
 
-    ring_want_kicks(&d->ring[queue], &d->memory, true);
+    virtio_want_kicks(d, queue, true);
     for (unsigned i = 0; i < QUEUE_SIZE && virtio_pop(d, queue, c); i++) {
         if (queue == STATS) {
             take_stats(s, c);
@@ -191,7 +191,7 @@ static void balloon_kick(VirtioDevice *d, unsigned queue)
         else
             take_numbers(s, queue, c);
         virtio_push(d, queue, c, 0);
-        ring_want_kicks(&d->ring[queue], &d->memory, true);
+        virtio_want_kicks(d, queue, true);
     }
 }
 

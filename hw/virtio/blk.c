@@ -137,18 +137,16 @@ static Request *next_request(VirtioBlk *s, unsigned queue)
 /* Starts all requests that wait in the ring. With the lock held, which is given up meanwhile. */
 static CO void start_requests(VirtioBlk *s, unsigned queue)
 {
-    Ring *ring = &s->virtio.ring[queue];
     Request *q;
 
     do {
-        ring_want_kicks(ring, &s->virtio.memory, false);
+        virtio_want_kicks(&s->virtio, queue, false);
         while ((q = next_request(s, queue))) {
             machine_unlock();
             co_start_now(request_run, q);
             machine_lock();
         }
-    } while (ring_want_kicks(ring, &s->virtio.memory, true) &&
-             virtio_is_running(&s->virtio));
+    } while (virtio_want_kicks(&s->virtio, queue, true) && virtio_is_running(&s->virtio));
 }
 
 static CO void work(void *arg)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "hw/virtio/device.h"
+#include "hw/virtio/section.h"
 #include "system/base/guest-log.h"
 #include "util/endian.h"
 
@@ -12,9 +13,20 @@ static void *memory_range(void *opaque, uint64_t at, uint64_t len, bool write)
     return memory_map_range(opaque, at, len, write);
 }
 
+static bool memory_here(void *opaque, uint64_t at, uint64_t len)
+{
+    return memory_map_here(opaque, at, len);
+}
+
 static void memory_written(void *opaque, uint64_t at, uint64_t len)
 {
     memory_map_written(opaque, at, len);
+}
+
+/* Where no memory is missing, rings need not ask for it. */
+static void choose_here(VirtioDevice *d)
+{
+    d->memory.here = memory_map_lacks(d->dev.board->memory) ? memory_here : NULL;
 }
 
 void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size)
@@ -24,7 +36,8 @@ void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size)
     d->queues = type->queues;
     for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++)
         d->queue_size[i] = queue_size;
-    d->memory = (RingMemory){ memory_range, memory_written, d->dev.board->memory };
+    d->memory = (RingMemory){ memory_range, NULL, memory_written, d->dev.board->memory };
+    choose_here(d);
 }
 
 /* ---- interrupts ------------------------------------------------------------------------------ */
@@ -83,6 +96,7 @@ void virtio_reset(VirtioDevice *d)
     d->status = 0;
     d->resets++;
     d->features = 0;
+    d->lacking = d->unsettled = 0;
     for (unsigned i = 0; i < VIRTIO_QUEUES_MAX; i++) {
         ring_reset(&d->ring[i]);
         d->ring[i].size = d->queue_size[i];
@@ -122,6 +136,8 @@ void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready)
     Ring *r = &d->ring[queue];
 
     r->ready = false;
+    d->unsettled &= ~(UINT64_C(1) << queue);
+    d->lacking &= ~(UINT64_C(1) << queue);
     if (!ready)
         return;
     virtio_set_ring_features(d, r);
@@ -140,15 +156,49 @@ void virtio_kick(VirtioDevice *d, unsigned queue)
 
 /* ---- chains ---------------------------------------------------------------------------------- */
 
+static void lack(VirtioDevice *d, unsigned queue)
+{
+    d->lacking |= UINT64_C(1) << queue;
+}
+
+/* False: the ring lacks memory, or what is in it does. */
+static bool is_here(VirtioDevice *d, unsigned queue)
+{
+    if (d->lacking >> queue & 1)
+        return false;
+    if (!ring_is_here(&d->ring[queue], &d->memory)) {
+        lack(d, queue);
+        return false;
+    }
+    if (d->unsettled >> queue & 1)
+        virtio_section_settle(d, queue);
+    return true;
+}
+
+void virtio_memory_arrived(VirtioDevice *d)
+{
+    uint64_t lacking = d->lacking;
+
+    choose_here(d);
+    d->lacking = 0;
+    for (uint64_t left = d->unsettled; left; left &= left - 1)
+        is_here(d, __builtin_ctzll(left));
+    for (; lacking; lacking &= lacking - 1)
+        virtio_kick(d, __builtin_ctzll(lacking));
+}
+
 bool virtio_peek(VirtioDevice *d, unsigned queue, RingChain *c)
 {
-    if (!virtio_is_running(d))
+    if (!virtio_is_running(d) || !is_here(d, queue))
         return false;
     switch (ring_peek(&d->ring[queue], &d->memory, c)) {
     case RING_CHAIN:
         return true;
     case RING_BROKEN:
         virtio_fail(d);
+        return false;
+    case RING_MISSING:
+        lack(d, queue);
         return false;
     default:
         return false;
@@ -158,8 +208,7 @@ bool virtio_peek(VirtioDevice *d, unsigned queue, RingChain *c)
 bool virtio_await(VirtioDevice *d, unsigned queue, RingChain *c)
 {
     return virtio_peek(d, queue, c) ||
-           (virtio_is_running(d) && ring_want_kicks(&d->ring[queue], &d->memory, true) &&
-            virtio_peek(d, queue, c));
+           (virtio_is_running(d) && virtio_want_kicks(d, queue, true) && virtio_peek(d, queue, c));
 }
 
 bool virtio_pop(VirtioDevice *d, unsigned queue, RingChain *c)
@@ -168,6 +217,11 @@ bool virtio_pop(VirtioDevice *d, unsigned queue, RingChain *c)
         return false;
     ring_take(&d->ring[queue], c);
     return true;
+}
+
+bool virtio_want_kicks(VirtioDevice *d, unsigned queue, bool want)
+{
+    return is_here(d, queue) && ring_want_kicks(&d->ring[queue], &d->memory, want);
 }
 
 void virtio_notify(VirtioDevice *d, unsigned queue)

@@ -60,6 +60,8 @@ struct VirtioDevice {
     uint32_t generation;    /* of the configuration */
     uint32_t resets;        /* what was begun before a reset must not be finished after it */
     Ring ring[VIRTIO_QUEUES_MAX];
+    uint64_t lacking;       /* a bit for each queue that waits for memory which is still to come */
+    uint64_t unsettled;     /* likewise: that has moved here and does not know .next_used before that */
     unsigned queues;
     uint16_t queue_size[VIRTIO_QUEUES_MAX]; /* greatest, of each */
 };
@@ -77,6 +79,8 @@ void virtio_set_status(VirtioDevice *d, uint8_t status);
 void virtio_set_ring_features(const VirtioDevice *d, Ring *r);
 void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready);
 void virtio_kick(VirtioDevice *d, unsigned queue);
+/* Memory may be missing from now on, or be here that queues wait for. */
+void virtio_memory_arrived(VirtioDevice *d);
 uint64_t virtio_config_read(const VirtioDevice *d, unsigned offset, unsigned size);
 void virtio_config_write(VirtioDevice *d, unsigned offset, unsigned size, uint64_t value);
 
@@ -95,12 +99,17 @@ bool virtio_is_running(const VirtioDevice *d);
 bool virtio_peek(VirtioDevice *d, unsigned queue, RingChain *c);
 /* The same; where there is none the driver is asked to kick when there is one. */
 bool virtio_await(VirtioDevice *d, unsigned queue, RingChain *c);
-/* The next chain of @queue. False: there is none; a broken ring has been told of. */
+/*
+ * The next chain of @queue. False: there is none; a broken ring has been told of. If memory of the ring or
+ * of the chain is still to come, that is asked for, and the queue is kicked when it is here.
+ */
 bool virtio_pop(VirtioDevice *d, unsigned queue, RingChain *c);
 /* Gives it back, and interrupts if that is wanted. */
 void virtio_push(VirtioDevice *d, unsigned queue, const RingChain *c, uint32_t len);
 /* The same for several at once. */
 void virtio_push_all(VirtioDevice *d, unsigned queue, const RingUsed *used, unsigned count);
+/* ring_want_kicks; false also if memory is still to come, as for virtio_pop. */
+bool virtio_want_kicks(VirtioDevice *d, unsigned queue, bool want);
 /* Interrupts if that is wanted for what was given back by ring_push and ring_push_all. */
 void virtio_notify(VirtioDevice *d, unsigned queue);
 /* The driver did what no driver may: the device stops until it is reset. */

@@ -40,11 +40,11 @@ void drive_put(const char *id, Handle *h)
     g_array_append_val(drives, d);
 }
 
-void drives_set_active(Edit *edit, bool active)
+void drives_add_nodes(GPtrArray *list)
 {
     for (guint i = 0; drives && i < drives->len; i++)
         if (handle_node(g_array_index(drives, Drive, i).handle))
-            edit_set_active(edit, handle_node(g_array_index(drives, Drive, i).handle), active);
+            g_ptr_array_add(list, handle_node(g_array_index(drives, Drive, i).handle));
 }
 
 Handle *drive_take_last(void)

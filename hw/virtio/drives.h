@@ -8,8 +8,8 @@
 Handle *drive_find(const char *id);
 /* @id is free. The handle is closed by whoever takes it out again. */
 void drive_put(const char *id, Handle *h);
-/* Adds to @edit that all of them become active or inactive; see node_set_active. */
-void drives_set_active(Edit *edit, bool active);
+/* Adds the nodes of all of them to @list (of Node), without references. */
+void drives_add_nodes(GPtrArray *list);
 /* NULL: there are no more. */
 Handle *drive_take_last(void);
 /* Takes out the drive @id, which is there; NULL with @err while a device uses it. */

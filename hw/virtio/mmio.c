@@ -306,6 +306,11 @@ static void mmio_pause(Device *d)
     ((VirtioMmio *)d)->device->is_paused = true;
 }
 
+static void mmio_arrived(Device *d)
+{
+    virtio_memory_arrived(((VirtioMmio *)d)->device);
+}
+
 /* Requests made before the guest stopped, here or at the source, may not have been started yet. */
 static void mmio_resume(Device *d)
 {
@@ -341,6 +346,7 @@ const DeviceClass device_virtio_mmio = {
     .reset = mmio_reset,
     .unrealize = mmio_unrealize,
     .pause = mmio_pause,
+    .arrived = mmio_arrived,
     .resume = mmio_resume,
 };
 

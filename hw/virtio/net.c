@@ -151,17 +151,15 @@ static bool give(VirtioNet *s, uint8_t *header, Span frame)
 /* The same; after it was false the device tells when there is room. */
 static bool give_or_wait(VirtioNet *s, uint8_t *header, Span frame)
 {
-    Ring *r = &s->virtio.ring[RECEIVE];
-
     if (give(s, header, frame)) {
         if (s->lacks_room)
-            ring_want_kicks(r, &s->virtio.memory, false);
+            virtio_want_kicks(&s->virtio, RECEIVE, false);
         s->lacks_room = false;
         return true;
     }
     s->lacks_room = true;
     /* The guest may have made room before it knew that we wait for it. */
-    return ring_want_kicks(r, &s->virtio.memory, true) && give(s, header, frame);
+    return virtio_want_kicks(&s->virtio, RECEIVE, true) && give(s, header, frame);
 }
 
 /* Packets that are not whole come only as the guest has agreed to. */
@@ -272,13 +270,11 @@ static CO bool send_next(VirtioNet *s)
  */
 static CO void send_all(VirtioNet *s)
 {
-    Ring *r = &s->virtio.ring[TRANSMIT];
-
     machine_wakes_hold();
     do {
         unsigned sent = 0;
 
-        ring_want_kicks(r, &s->virtio.memory, false);
+        virtio_want_kicks(&s->virtio, TRANSMIT, false);
         while (!s->ending && send_next(s))
             if (++sent % BATCH == 0) {
                 virtio_notify(&s->virtio, TRANSMIT);
@@ -290,7 +286,7 @@ static CO void send_all(VirtioNet *s)
             }
         if (sent % BATCH)
             virtio_notify(&s->virtio, TRANSMIT);
-    } while (!s->is_full && !s->ending && ring_want_kicks(r, &s->virtio.memory, true) &&
+    } while (!s->is_full && !s->ending && virtio_want_kicks(&s->virtio, TRANSMIT, true) &&
              virtio_is_running(&s->virtio));
     machine_wakes_release();
 }
@@ -459,9 +455,8 @@ static void run_control(VirtioNet *s)
 {
     g_autofree RingChain *c = g_new(RingChain, 1);
     uint8_t command[2 + 2 * (4 + 4096)];
-    Ring *r = &s->virtio.ring[CONTROL];
 
-    ring_want_kicks(r, &s->virtio.memory, true);
+    virtio_want_kicks(&s->virtio, CONTROL, true);
     for (unsigned i = 0; i < CONTROL_QUEUE_SIZE && virtio_pop(&s->virtio, CONTROL, c); i++) {
         size_t len = ring_chain_read(c, 0, command, sizeof(command));
         uint8_t failed;
@@ -473,7 +468,7 @@ static void run_control(VirtioNet *s)
         failed = c->out_len > sizeof(command) || !control(s, command, len);
         ring_chain_write(c, &s->virtio.memory, 0, &failed, 1);
         virtio_push(&s->virtio, CONTROL, c, 1);
-        ring_want_kicks(r, &s->virtio.memory, true);
+        virtio_want_kicks(&s->virtio, CONTROL, true);
     }
 }
 

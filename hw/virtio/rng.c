@@ -40,14 +40,14 @@ static void rng_kick(VirtioDevice *d, unsigned queue)
 {
     g_autofree RingChain *c = g_new(RingChain, 1);
 
-    ring_want_kicks(&d->ring[queue], &d->memory, true);
+    virtio_want_kicks(d, queue, true);
     for (unsigned i = 0; i < QUEUE_SIZE && virtio_pop(d, queue, c); i++) {
         if (c->out || !c->in) {
             virtio_fail(d);
             return;
         }
         virtio_push(d, queue, c, fill(d, c));
-        ring_want_kicks(&d->ring[queue], &d->memory, true);
+        virtio_want_kicks(d, queue, true);
     }
 }
 

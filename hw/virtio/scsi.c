@@ -233,11 +233,10 @@ static Request *next_request(VirtioScsi *s, unsigned queue)
 /* With the lock held, which is given up meanwhile. */
 static CO void start_requests(VirtioScsi *s, unsigned queue)
 {
-    Ring *ring = &s->virtio.ring[queue];
     Request *q;
 
     do {
-        ring_want_kicks(ring, &s->virtio.memory, false);
+        virtio_want_kicks(&s->virtio, queue, false);
         while ((q = next_request(s, queue))) {
             if (!q->disk) {
                 answer(q);
@@ -248,7 +247,7 @@ static CO void start_requests(VirtioScsi *s, unsigned queue)
             co_start_now(request_run, q);
             machine_lock();
         }
-    } while (ring_want_kicks(ring, &s->virtio.memory, true) && virtio_is_running(&s->virtio));
+    } while (virtio_want_kicks(&s->virtio, queue, true) && virtio_is_running(&s->virtio));
 }
 
 /* ---- task management ------------------------------------------------------------------------- */
@@ -337,14 +336,13 @@ static CO void control(VirtioScsi *s, const RingChain *c)
 static CO void run_control(VirtioScsi *s)
 {
     g_autofree RingChain *c = g_new(RingChain, 1);
-    Ring *ring = &s->virtio.ring[CONTROL];
 
-    ring_want_kicks(ring, &s->virtio.memory, true);
+    virtio_want_kicks(&s->virtio, CONTROL, true);
     for (unsigned i = 0; i < QUEUE_SIZE && virtio_pop(&s->virtio, CONTROL, c); i++) {
         s->managing = true;
         control(s, c);
         s->managing = false;
-        ring_want_kicks(ring, &s->virtio.memory, true);
+        virtio_want_kicks(&s->virtio, CONTROL, true);
     }
 }
 

@@ -6,6 +6,7 @@
  * that of the table.
  */
 #include "hw/virtio/section.h"
+#include "system/base/guest-log.h"
 #include "util/endian.h"
 #include "util/err.h"
 #include "util/size.h"
@@ -242,18 +243,6 @@ void virtio_section_save(const VirtioDevice *d, const VirtioRegisters *r, void *
 
 /* ---- loading --------------------------------------------------------------------------------- */
 
-/* Sets both positions of a split queue; that of the device is in its used ring. */
-static bool load_split(VirtioDevice *d, Ring *r, uint16_t next_avail)
-{
-    uint8_t index[2];
-
-    if (!memory_map_load(d->dev.board->memory, r->used + 2, index, sizeof(index)))
-        return false;
-    r->next_avail = next_avail;
-    r->next_used = le16_at(index);
-    return true;
-}
-
 static bool load_packed(Ring *r, const PackedImage *i)
 {
     r->next_avail = i->next_avail;
@@ -279,6 +268,18 @@ static bool settle_queue(VirtioDevice *d, unsigned n, GError **err)
     return true;
 }
 
+/* The device's position in a split queue is in its used ring. */
+static bool settle_split(VirtioDevice *d, unsigned n, GError **err)
+{
+    Ring *r = &d->ring[n];
+    uint8_t index[2];
+
+    if (!memory_map_load(d->dev.board->memory, r->used + 2, index, sizeof(index)))
+        return err_set(err, EINVAL, "Queue %u is not in memory", n);
+    r->next_used = le16_at(index);
+    return settle_queue(d, n, err);
+}
+
 static bool load_queue(VirtioDevice *d, unsigned n, const VirtioImage *i, GError **err)
 {
     const QueueImage *q = &i->queue[n];
@@ -296,11 +297,29 @@ static bool load_queue(VirtioDevice *d, unsigned n, const VirtioImage *i, GError
     if (!ready)
         return true;
     if (r->size > d->queue_size[n] || !ring_start(r, &d->memory) ||
-        !(r->packed ? load_packed(r, &i->packed[n]) : load_split(d, r, q->next_avail)))
+        (r->packed && !load_packed(r, &i->packed[n])))
         return err_set(err, EINVAL, "Queue %u of %" PRIu32 " entries is not in memory, or too long", n,
                        q->size);
     r->ready = true;
-    return settle_queue(d, n, err);
+    if (r->packed)
+        return settle_queue(d, n, err);
+    r->next_avail = q->next_avail;
+    if (ring_is_here(r, &d->memory))
+        return settle_split(d, n, err);
+    /* If the connection breaks now, the guest nevertheless runs. */
+    d->unsettled |= UINT64_C(1) << n;
+    return true;
+}
+
+void virtio_section_settle(VirtioDevice *d, unsigned queue)
+{
+    g_autoptr(GError) why = NULL;
+
+    d->unsettled &= ~(UINT64_C(1) << queue);
+    if (settle_split(d, queue, &why))
+        return;
+    guest_log(GUEST_LOG_ERRORS, "%s: %s", d->path, why->message);
+    d->ring[queue].broken = true;
 }
 
 bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image, GError **err)

@@ -90,12 +90,12 @@ void serial_port_transmit(SerialPort *p)
     VirtioDevice *d = virtio_of(p);
     unsigned queue = serial_port_transmit_queue(p);
 
-    ring_want_kicks(&d->ring[queue], &d->memory, true);
+    virtio_want_kicks(d, queue, true);
     for (unsigned i = 0; i < CHAINS && virtio_peek(d, queue, c) && send_chain(p, c); i++) {
         p->sent = 0;
         ring_take(&d->ring[queue], c);
         virtio_push(d, queue, c, 0);
-        ring_want_kicks(&d->ring[queue], &d->memory, true);
+        virtio_want_kicks(d, queue, true);
     }
 }
 

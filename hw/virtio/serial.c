@@ -153,12 +153,12 @@ static void receive_messages(VirtioSerial *s)
     g_autofree RingChain *c = g_new(RingChain, 1);
     uint8_t message[MESSAGE_SIZE];
 
-    ring_want_kicks(&s->virtio.ring[CONTROL_TRANSMIT], &s->virtio.memory, true);
+    virtio_want_kicks(&s->virtio, CONTROL_TRANSMIT, true);
     for (unsigned i = 0; i < QUEUE_SIZE && virtio_pop(&s->virtio, CONTROL_TRANSMIT, c); i++) {
         bool whole = ring_chain_read(c, 0, message, sizeof(message)) == sizeof(message);
 
         virtio_push(&s->virtio, CONTROL_TRANSMIT, c, 0);
-        ring_want_kicks(&s->virtio.ring[CONTROL_TRANSMIT], &s->virtio.memory, true);
+        virtio_want_kicks(&s->virtio, CONTROL_TRANSMIT, true);
         if (whole)
             hear(s, le32_at(message), le16_at(message + 4), le16_at(message + 6));
     }

@@ -97,6 +97,8 @@ struct DeviceClass {
      * the guest stands still. NULL: nothing takes time. May suspend.
      */
     void (*drain)(Device *d);
+    /* Memory may be missing from now on, or some has come (memory_map_here). NULL: it lacks none. */
+    void (*arrived)(Device *d);
     void (*resume)(Device *d); /* the guest begins to run, or goes on; NULL: does not matter */
     /*
      * Ends what it does on the host, on the main loop and without the lock, while the guest stands

@@ -18,6 +18,8 @@ struct MemoryMap {
     GArray *regions; /* of Region, by start */
     void (*written)(void *opaque, uint64_t at, uint64_t len); /* NULL: nobody hears */
     void *opaque;
+    MemoryHereFn *here; /* NULL: no memory is missing */
+    void *here_opaque;
 };
 
 MemoryMap *memory_map_new(void)
@@ -221,6 +223,48 @@ bool memory_map_store(const MemoryMap *map, uint64_t at, const void *from, uint6
     memory_map_written(map, at, len);
     return true;
 }
+
+/* ---- memory that is still to come -------------------------------------------------------------- */
+
+void memory_map_lack(MemoryMap *map, MemoryHereFn *here, void *opaque)
+{
+    map->here = here;
+    map->here_opaque = opaque;
+}
+
+bool memory_map_lacks(const MemoryMap *map)
+{
+    return map->here;
+}
+
+bool memory_map_here(const MemoryMap *map, uint64_t at, uint64_t len)
+{
+    const uint8_t *host = map->here ? memory_map_range(map, at, len, false) : NULL;
+
+    return !host || map->here(map->here_opaque, host, len);
+}
+
+/* Waits in the kernel if they are missing. */
+static void touch(const volatile uint8_t *bytes, uint64_t len)
+{
+    for (uint64_t i = 0; i < len; i += 4096)
+        bytes[i];
+    if (len)
+        bytes[len - 1];
+}
+
+void memory_map_fetch(const MemoryMap *map, uint64_t at, uint64_t len)
+{
+    while (!memory_map_here(map, at, len)) {
+        const uint8_t *host = memory_map_range(map, at, len, false);
+
+        machine_unlock();
+        touch(host, len);
+        machine_lock();
+    }
+}
+
+/* ---- translated code --------------------------------------------------------------------------- */
 
 void memory_map_hear(MemoryMap *map, void (*fn)(void *opaque, uint64_t at, uint64_t len),
                      void *opaque)

@@ -82,6 +82,29 @@ void memory_map_written(const MemoryMap *map, uint64_t at, uint64_t len);
 bool memory_map_load(const MemoryMap *map, uint64_t at, void *to, uint64_t len);
 bool memory_map_store(const MemoryMap *map, uint64_t at, const void *from, uint64_t len);
 
+/* ---- memory that is still to come -------------------------------------------------------------- */
+
+/*
+ * True if all of @len bytes at @host, which lie in one region, are here. False: what is missing has been
+ * asked for, and devices are told when some of it has come (DeviceClass.arrived). Never waits. With
+ * the machine's lock held.
+ */
+typedef bool MemoryHereFn(void *opaque, const uint8_t *host, uint64_t len);
+
+/* From now on memory may be missing, as @here tells; NULL: none is. With the machine's lock held. */
+void memory_map_lack(MemoryMap *map, MemoryHereFn *here, void *opaque);
+/* False: nothing is missing. */
+bool memory_map_lacks(const MemoryMap *map);
+/*
+ * False: some of what is RAM in [@at, @at + @len) is missing, and has been asked for: to touch it would
+ * keep this thread, and whoever needs the machine's lock, waiting. With the machine's lock held.
+ */
+bool memory_map_here(const MemoryMap *map, uint64_t at, uint64_t len);
+/* Waits for it on the thread of a processor; the machine's lock is given up meanwhile. */
+void memory_map_fetch(const MemoryMap *map, uint64_t at, uint64_t len);
+
+/* ---- translated code --------------------------------------------------------------------------- */
+
 /* @fn is called for all that devices write, by any thread: translated code there is out of date. */
 void memory_map_hear(MemoryMap *map, void (*fn)(void *opaque, uint64_t at, uint64_t len),
                      void *opaque);

@@ -3,6 +3,7 @@
 #include "system/base/lock.h"
 #include "system/debug.h"
 #include "system/hmp/commands.h"
+#include "system/migration-incoming.h"
 #include "target/x86/mmu.h"
 #include "util/endian.h"
 #include <inttypes.h>
@@ -215,6 +216,17 @@ HMP_COMMAND(hmp_gva2gpa)
     debug_end();
 }
 
+/* The device behind a port may look at memory. */
+static bool may_use_ports(Hmp *h)
+{
+    GError *err = NULL;
+
+    if (incoming_memory_is_here(&err))
+        return true;
+    hmp_error(h, err);
+    return false;
+}
+
 /* Ports are used in bytes unless the format says more. */
 HMP_COMMAND(hmp_port_read)
 {
@@ -222,6 +234,8 @@ HMP_COMMAND(hmp_port_read)
     uint16_t port = a->number[0];
     uint64_t v;
 
+    if (!may_use_ports(h))
+        return;
     v = memory_map_read(run_state_machine()->board.ports, port, size);
     g_string_append_printf(h->out, "port%c[0x%04x] = 0x%0*" PRIx64 "\n",
                            size == 1 ? 'b' : size == 2 ? 'w' : 'l', port, 2 * size, v);
@@ -229,6 +243,8 @@ HMP_COMMAND(hmp_port_read)
 
 HMP_COMMAND(hmp_port_write)
 {
+    if (!may_use_ports(h))
+        return;
     memory_map_write(run_state_machine()->board.ports, a->number[0] & 0xffff,
                      MIN(a->format.size, 4), a->number[1]);
 }

@@ -2,11 +2,14 @@
 """Emulators whose guest (tests/system/guests/pages.c) checks its memory all the time, counts, and moves."""
 import pathlib
 import re
+import socket
 import subprocess
+import time
 
 from cases import BUILD
 from emulator import Emulator, wait_for
 from guests import build
+from qmp import PATIENCE
 
 TOOL = BUILD / 'qemu-migrate'
 
@@ -71,3 +74,58 @@ def check_moved(*way):
     seen = rounds(''.join(e.printed.read_text() for e in way))
     assert seen == list(range(1, len(seen) + 1)), seen
     assert way[-2].state() == 'postmigrate'
+
+
+# ---- guests that use devices of virtio (tests/system/guests/moving.c)
+
+VERSIONS = {word: ('-global', f'virtio-mmio.force-legacy={word}') for word in ('on', 'off')}
+COUNTED = '.' * 24 + r'([0-9a-f]{8})\n'
+
+
+class User(Mover):
+    """An emulator @name whose guest uses devices; @packed and @legacy: 'on' or 'off', @form: the disk's format."""
+
+    def __init__(self, name, *options, packed='off', legacy='off', disk='disk', form='raw',
+                 port=None, **more):
+        self.console, self.port = f'{name}.console', pathlib.Path(f'{name}.port')
+        end = f',packed={packed}'
+        super().__init__(
+            name, '-kernel', build('moving'),
+            '-netdev', 'hubport,hubid=0,id=n0', '-device', 'virtio-net-device,netdev=n0' + end,
+            '-netdev', 'hubport,hubid=0,id=n1', '-device', 'virtio-net-device,netdev=n1' + end,
+            '-device', 'virtio-serial-device' + end,
+            '-chardev', f'socket,id=c0,path={self.console},server=on,wait=off',
+            '-device', 'virtconsole,chardev=c0', '-chardev', port or f'file,path={self.port},id=c1',
+            '-device', 'virtserialport,chardev=c1,name=count,nr=1',
+            '-device', 'virtio-scsi-device' + end,
+            '-drive', f'if=none,id=d,file={disk},format={form}', '-device', 'scsi-hd,drive=d', *VERSIONS[legacy],
+            *options, **more)
+
+    def check_console(self):
+        """What is typed on the console is echoed."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(PATIENCE)
+            s.connect(self.console)
+            s.sendall(b'is anybody there?')
+            back = b''
+            while len(back) < 17:
+                piece = s.recv(100)
+                assert piece, back
+                back += piece
+        assert back == b'is anybody there?', back
+
+
+def is_whole(text):
+    lines = [int(n, 16) for n in re.findall(COUNTED, text)]
+    return len(text) == 33 * len(lines) and lines == list(range(1, len(lines) + 1))
+
+
+def check_devices(*way):
+    """The guest has moved, and every line of its port came once, in order."""
+    check_moved(*way)
+    way[-1].check_console()
+    way[-1].answer('stop')
+    time.sleep(0.1)
+    text = ''.join(e.port.read_text() for e in way)
+    assert is_whole(text), text[-500:]
+    way[-1].answer('cont')

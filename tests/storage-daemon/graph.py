@@ -129,6 +129,24 @@ def an_inactive_image_is_anothers_until_it_is_taken_back():
 
 
 @case
+def images_with_a_common_backing_node_become_inactive_together():
+    for name in 'base', 'left', 'right':
+        img('create', '-q', '-f', 'qcow2', name, '4M')
+    with daemon() as d:
+        for name in 'base', 'left', 'right':
+            backing = {} if name == 'base' else {'backing': 'base'}
+            done(d.answer('blockdev-add', driver='qcow2', node_name=name, file={'driver': 'file', 'filename': name},
+                          **backing))
+        answer = d.answer('blockdev-set-active', node_name='left', active=False)
+        assert 'uses it' in answer['desc'], answer
+        done(d.answer('blockdev-set-active', active=False))
+        for name in 'base', 'left', 'right':
+            io(name, 'write -P 1 0 64k')
+        done(d.answer('blockdev-set-active', active=True))
+        img('bitmap', '--add', 'base', 'b', code=1)
+
+
+@case
 def an_image_that_another_writes_is_not_taken_back():
     img('create', '-q', '-f', 'qcow2', 'a.qcow2', '4M')
     with daemon(*NODE) as d:

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests that run at the target before their memory is there, both ways with the reference."""
+import contextlib
 import json
+import os
 import pathlib
 import resource
 import select
@@ -12,17 +14,17 @@ import sys
 import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import case, main, require
-from guests import REFERENCE_EMULATOR
-from migrating import TOOL, check_moved, source, target, wait_for
+from cases import case, img, main, require
+from guests import REFERENCE_EMULATOR, build
+from migrating import TOOL, Mover, User, check_devices, check_moved, source, target, wait_for
 from qmp import PATIENCE
 
 
-def begin(a, b, uri, *capabilities, **parameters):
+def begin(a, b, uri, *capabilities, max_bandwidth=4 << 20, **parameters):
     """@a sends so slowly that it is in its first pass when its guest moves to @b."""
     for side in a, b:
         side.turn_on('postcopy-ram', 'events', *capabilities)
-    a.tune(max_bandwidth=4 << 20, **parameters)
+    a.tune(max_bandwidth=max_bandwidth, **parameters)
     assert a.answer('migrate', uri=b.listen(uri)) == {}
     wait_for(lambda: a.status() == 'active' and a.answer('query-migrate')['ram']['normal'] > 100)
     assert a.answer('migrate-start-postcopy') == {}
@@ -84,7 +86,8 @@ class Between(threading.Thread):
     def run(self):
         with self.listener, self.listener.accept()[0] as source, socket.socket(socket.AF_UNIX) as target:
             target.connect('m.sock')
-            self.carry(source, target)
+            with contextlib.suppress(ConnectionError): # an end that has died
+                self.carry(source, target)
         pathlib.Path('proxy.sock').unlink()
 
 
@@ -97,13 +100,13 @@ def package_end(got):
     return end if len(got) >= end else None
 
 
-def begin_between(a, b, hold, cut=False):
+def begin_between(a, b, hold, cut=False, max_bandwidth=4 << 20):
     """The same with what comes before .hold held up."""
     between = Between(hold, cut)
     for side in a, b:
         side.turn_on('postcopy-ram', 'events')
     b.listen('unix:m.sock')
-    a.tune(max_bandwidth=4 << 20)
+    a.tune(max_bandwidth=max_bandwidth)
     assert a.answer('migrate', uri='unix:proxy.sock') == {}
     wait_for(lambda: a.status() == 'active' and a.answer('query-migrate')['ram']['normal'] > 100)
     assert a.answer('migrate-start-postcopy') == {}
@@ -325,7 +328,9 @@ def while_memory_comes_none_is_discarded_and_nothing_is_taken_back():
         assert any('postcopy' in h['reason'] for h in holds), holds
         for command, more in ('pmemsave', {}), ('memsave', {'cpu-index': 0}):
             assert 'on its way' in b.answer(command, val=0, size=64 << 20, filename='seen', **more)['desc']
-        assert 'on its way' in b.answer('human-monitor-command', **{'command-line': 'xp 0x100000'})
+        for line in 'xp 0x100000', 'o 0x80 0', 'i 0x80':
+            assert 'on its way' in b.answer('human-monitor-command', **{'command-line': line}), line
+        assert 'on its way' in b.answer('system_reset')['desc']
         assert a.answer('migrate_cancel') == {} and a.status() == 'postcopy-active'
         assert 'desc' in a.answer('cont')
         a.tune(max_postcopy_bandwidth=0)
@@ -333,6 +338,31 @@ def while_memory_comes_none_is_discarded_and_nothing_is_taken_back():
         check_moved(a, b)
         assert not b.answer('query-balloon').get('x-holds')
         assert b.answer('pmemsave', val=0, size=64 << 20, filename='seen') == {}
+
+
+@case
+def a_guest_that_resets_waits_for_all_of_its_memory():
+    def side(name, *options):
+        return Mover(name, '-kernel', build('end'), '-append', 'reset', '-initrd', 'carried', *options)
+
+    def resets(e):
+        return [event for event in e.events if event['event'] == 'RESET']
+
+    pathlib.Path('carried').write_bytes(os.urandom(16 << 20))
+    with side('source', '-S') as a, side('target', '-incoming', 'defer') as b:
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=SLOWLY)
+        wait_for(lambda: b.state() == 'prelaunch')
+        assert b.answer('cont') == {}
+        # It does nothing else. If it has not got as far by the pause, it does not reset either.
+        before = a.answer('query-migrate')['ram']['postcopy-bytes']
+        wait_for(lambda: a.answer('query-migrate')['ram']['postcopy-bytes'] > before + SLOWLY)
+        assert a.answer('migrate-pause') == {}
+        for end in a, b:
+            wait_for(lambda: end.status() == 'postcopy-paused')
+        assert not resets(b) and b.state() == 'running'
+        a.tune(max_postcopy_bandwidth=0)
+        recover(a, b)
+        wait_for(lambda: b.state() and resets(b))
 
 
 @case
@@ -349,6 +379,13 @@ def a_target_that_ends_without_the_memory_runs_no_guest():
         b.rounds()
 
 
+def check_kept(image):
+    """It has the bitmap 'kept', which was stored whole."""
+    data = json.loads(img('info', '--output=json', image).stdout)['format-specific']['data']
+    assert [(m['name'], m['flags']) for m in data['bitmaps']] == [('kept', ['auto'])], data
+    img('check', image)
+
+
 @case
 def what_images_keep_is_stored_even_if_the_memory_does_not_come():
     def disk(name):
@@ -356,8 +393,9 @@ def what_images_keep_is_stored_even_if_the_memory_does_not_come():
         return ('-blockdev', f'qcow2,node-name=d,file.driver=file,file.filename={name}', '-device',
                 'virtio-blk-device,drive=d')
 
-    disk('bad')
-    bad = {'driver': 'qcow2', 'node-name': 'bad', 'file': {
+    for name in 'bad', 'base', 'left', 'right':
+        disk(name)
+    bad = {'driver': 'qcow2', 'node-name': 'bad', 'backing': 'base', 'file': {
         'driver': 'blkdebug', 'image': {'driver': 'file', 'filename': 'bad'},
         'inject-error': [{'event': 'none', 'iotype': 'flush'}]}}
     with source(*disk('one')) as a, target('defer', *disk('two')) as b:
@@ -368,19 +406,25 @@ def what_images_keep_is_stored_even_if_the_memory_does_not_come():
         wait_for(lambda: b.status() == 'postcopy-paused')
         # A bitmap goes into the image when that is closed or given away.
         assert b.answer('block-dirty-bitmap-add', node='d', name='kept', persistent=True) == {}
-        # Neither a job that works on it keeps it from that nor another image that cannot be stored.
+        # Neither does a backing file in common keep images from that, nor the file one of its users that
+        # cannot be stored, nor does a job that works on an image.
+        assert b.answer('blockdev-add', driver='qcow2', **{'node-name': 'base'},
+                        file={'driver': 'file', 'filename': 'base'}) == {}
+        assert b.answer('block-dirty-bitmap-add', node='base', name='kept', persistent=True) == {}
         assert b.answer('blockdev-add', **bad) == {}
         assert b.answer('block-dirty-bitmap-add', node='bad', name='lost', persistent=True) == {}
+        for top in 'left', 'right':
+            assert b.answer('blockdev-add', driver='qcow2', **{'node-name': top}, backing='base',
+                            file={'driver': 'file', 'filename': top}) == {}
+            assert b.answer('block-dirty-bitmap-add', node=top, name='kept', persistent=True) == {}
         assert b.answer('blockdev-add', driver='null-co', **{'node-name': 'n'}, size=1 << 20) == {}
         assert b.answer('blockdev-mirror', **{'job-id': 'j'}, device='d', target='n', sync='full') == {}
         b.process.terminate()
         assert b.process.wait(PATIENCE) == 1
         said = b.process.stderr.read().decode()
         assert said.count('could not be written') == 1 and '"bad"' in said, said
-    shown = json.loads(subprocess.run([TOOL.parent / 'qemu-img', 'info', '--output=json', 'two'], check=True,
-                                      stdout=subprocess.PIPE).stdout)
-    bitmaps = shown['format-specific']['data']['bitmaps']
-    assert [(m['name'], m['flags']) for m in bitmaps] == [('kept', ['auto'])], bitmaps
+    for name in 'two', 'base', 'left', 'right':
+        check_kept(name)
 
 
 @case
@@ -492,6 +536,20 @@ def a_target_that_fails_before_it_runs_the_guest_leaves_it_to_the_source():
 
 
 @case
+def a_target_that_fails_while_devices_lack_memory_ends():
+    """The last device of the source is not there, when the queues of the others are missing."""
+    for cut in False, True:
+        a, b = users(source_options=('-device', 'virtio-rng-device'))
+        with a, b:
+            a.await_rounds(1)
+            begin_between(a, b, package_end, cut=cut, max_bandwidth=SLOWLY).go.set()
+            assert b.process.wait(PATIENCE) == 1, cut
+            assert 'no such device' in b.process.stderr.read().decode()
+            assert not b.rounds()
+        pathlib.Path('m.sock').unlink(missing_ok=True)
+
+
+@case
 def when_the_target_is_gone_only_the_user_makes_the_source_go_on():
     with source() as a, target('defer') as b:
         a.await_rounds(1)
@@ -536,6 +594,74 @@ def a_recovery_to_a_silent_peer_can_be_given_up():
         a.tune(max_postcopy_bandwidth=0)
         recover(a, b)
         check_moved(a, b)
+
+
+SLOWLY = 1 << 20
+
+
+def users(form='raw', source_options=(), **more):
+    """Both ends of a guest that uses devices, with memory to carry for which SLOWLY needs 16 s."""
+    img('create', '-q', '-f', form, 'disk', '1M')
+    pathlib.Path('carried').write_bytes(os.urandom(16 << 20))
+    return (User('source', '-initrd', 'carried', *source_options, form=form, **more),
+            User('target', '-initrd', 'carried', '-incoming', 'defer', form=form, **more))
+
+
+def begin_and_cut(a, b):
+    """The guest runs at @b, where all is missing that its devices have used last."""
+    a.await_rounds(1)
+    begin_between(a, b, package_end, cut=True, max_bandwidth=SLOWLY).go.set()
+    for side in a, b:
+        wait_for(lambda: side.status() == 'postcopy-paused')
+
+
+@case
+def devices_that_lack_memory_keep_no_monitor_waiting():
+    for packed in 'off', 'on':
+        source, target = users(packed=packed)
+        with source as a, target as b:
+            begin_and_cut(a, b)
+            with socket.socket(socket.AF_UNIX) as console:
+                console.settimeout(PATIENCE)
+                console.connect(b.console)
+                console.sendall(b'hello')
+                # What is typed, and the requests of before, wait for memory; nobody else does.
+                for _ in range(20):
+                    assert b.state() == 'running'
+                    assert 'isa-serial' in b.say('info qtree')
+                assert not select.select([console], [], [], 0)[0], 'nothing can be echoed yet'
+                recover(a, b)
+                back = b''
+                while len(back) < 5:
+                    back += console.recv(5 - len(back))
+                assert back == b'hello', back
+            check_devices(a, b)
+        pathlib.Path('m.sock').unlink(missing_ok=True)
+
+
+@case
+def devices_are_used_while_the_connection_breaks():
+    source, target = users()
+    with source as a, target as b:
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', max_bandwidth=SLOWLY, max_postcopy_bandwidth=SLOWLY)
+        wait_for(lambda: b.state() == 'running')
+        cut_and_recover(a, b, a)
+        check_devices(a, b)
+
+
+@case
+def images_are_stored_although_requests_wait_for_memory():
+    source, target = users('qcow2')
+    with source as a, target as b:
+        begin_and_cut(a, b)
+        node = b.answer('query-block')[0]['inserted']['node-name']
+        assert b.answer('block-dirty-bitmap-add', node=node, name='kept', persistent=True) == {}
+        b.process.terminate()
+        assert b.process.wait(PATIENCE) == 1
+        said = b.process.stderr.read().decode()
+        assert 'could not be written' not in said and 'has not come' in said, said
+    check_kept('disk')
 
 
 @case
