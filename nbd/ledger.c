@@ -3,18 +3,26 @@
  * What the clients of a server hold of its memory, where that is limited: a process that takes more
  * than it may is killed or aborts, and with it everybody's work.
  *
- * A client that needs memory waits until there is some. When that takes too long, the client that
- * holds most is cut off: it may be one that never sends its data or never takes its answers.
+ * A client that needs memory waits until there is some. All that wait are in one list, whatever loop
+ * they are on, and whoever gives memory back passes it on to the first. A task takes all that it
+ * needs at once, so none that holds memory waits for more; what it waits for is the image, or its
+ * client. Where a client has sent next to nothing of its data, or taken next to nothing of its
+ * answers, for too long while others wait, the one of these that holds most is cut off.
  */
 #include "nbd/internal.h"
 #include "io/memory.h"
 #include <stdatomic.h>
+#include <stddef.h>
 
 enum {
     MS = 1000000,
     PATIENCE_MS = 1000,
     LOOK_MS = 100,
-    PART = 4,                       /* of the limit is for clients */
+    PROGRESS = 64 << 10,            /* bytes that a client has to send or take in that time */
+    PART = 4,                       /* of the limit is for clients; and of that, for each loop ... */
+    PART_KEPT = 8,                  /* ... buffers that nobody uses, all together ... */
+    PART_INBOXES = 8,               /* ... and requests that were received and wait */
+    BUFFERS_KEPT = 128 << 20,       /* bytes of such buffers at most */
     HELD_MIN = 4 << 20,
     TASK_TOUCHED = 16 << 10,        /* what a coroutine and its task take ... */
     TASK_ADDRESSES = 320 << 10,     /* ... and of address space */
@@ -32,46 +40,37 @@ void nbd_ledger_init(NbdServer *s)
     each = MAX(s->task_cost, s->config.tls ? CLIENT_TLS : 0);
     s->clients_max = MIN(s->held_max / each, UINT_MAX);
     s->bytes_max = MIN(NBD_BYTES_MAX, s->held_max / 2);
+    s->buffers_left = MIN(s->held_max / PART_KEPT, BUFFERS_KEPT);
+    s->waits_tail = &s->waits;
+    pthread_mutex_init(&s->memory, NULL);
+    nbd_ledger_share(s);
 }
 
-static NbdClient *greediest(const NbdServer *s)
+void nbd_ledger_clear(NbdServer *s)
 {
-    NbdClient *most = NULL;
-
-    for (NbdClient *c = s->clients; c; c = c->next)
-        if (!c->broken && c->held && (!most || c->held > most->held))
-            most = c;
-    return most;
+    g_assert(!s->held && !s->waits);
+    pthread_mutex_destroy(&s->memory);
 }
 
-/*
- * Wakes those who wait, so that they notice how long it has been, and that there is memory which
- * clients on other loops gave back.
- */
-static CO void look_after(void *arg)
+void nbd_ledger_share(NbdServer *s)
 {
-    NbdLoop *l = arg;
+    uint64_t each = s->held_max / PART_INBOXES / MAX(s->n_clients, 1);
 
-    while (!co_queue_is_empty(&l->memory)) {
-        co_sleep((int64_t)LOOK_MS * MS);
-        co_queue_wake_all(&l->memory);
-    }
+    s->inbox_max = CLAMP(each, NBD_SCRATCH_MIN, NBD_SCRATCH_LEN);
 }
 
-static void cut_greedy(NbdClient *c)
-{
-    if (!c->held)
-        return;
-    nbd_report(c, "holds %zu bytes while memory is short: cut off", (size_t)c->held);
-    nbd_client_cut(c);
-    co_queue_wake_all(&c->room);
-}
+/* ---- giving and taking ----------------------------------------------------------------------- */
 
-/* Somebody has waited for too long. */
-typedef struct {
-    NbdServer *server;
+/* On the stack of a coroutine that waits for memory. */
+struct NbdMemoryWait {
+    Mail mail;            /* tells it that it has what it wants */
+    NbdMemoryWait *next;  /* in the server's list */
+    NbdClient *client;
     size_t wanted;
-} Shortage;
+    Co *co;
+    bool granted;         /* and no longer in the list */
+    bool told;            /* and the mail has come; its own loop only */
+};
 
 /* May clients hold @n bytes more than @held? One may always have what it needs, alone. */
 static bool has_room(const NbdServer *s, uint64_t held, size_t n)
@@ -79,30 +78,7 @@ static bool has_room(const NbdServer *s, uint64_t held, size_t n)
     return !held || held + n <= s->held_max;
 }
 
-/* On the server's loop, where it may be over by now. */
-static CO void cut_greediest(void *arg)
-{
-    const Shortage *x = arg;
-    NbdServer *s = x->server;
-    int64_t now = clock_now_ns();
-    NbdClient *c = NULL;
-
-    if (!has_room(s, s->held, x->wanted) && now - s->cut_ns > (int64_t)LOOK_MS * MS)
-        c = greediest(s);
-    if (!c)
-        return;
-    s->cut_ns = now;
-    nbd_client_order(c, cut_greedy);
-}
-
-static CO void wait_for_memory(NbdLoop *l)
-{
-    if (!l->looking.running)
-        co_group_start(&l->looking, look_after, l);
-    co_queue_wait(&l->memory);
-}
-
-bool nbd_memory_try(NbdClient *c, size_t n)
+static bool take_now(NbdClient *c, size_t n)
 {
     NbdServer *s = c->server;
     uint64_t held = s->held;
@@ -115,22 +91,39 @@ bool nbd_memory_try(NbdClient *c, size_t n)
     return true;
 }
 
-CO bool nbd_memory_take(NbdClient *c, size_t n)
+static void wait_is_over(Mail *m)
 {
-    Shortage x = { c->server, n };
-    int64_t patient_until = clock_now_ns() + (int64_t)PATIENCE_MS * MS;
+    NbdMemoryWait *w = (NbdMemoryWait *)((char *)m - offsetof(NbdMemoryWait, mail));
 
-    while (!c->stop_receiving) {
-        if (nbd_memory_try(c, n))
-            return true;
-        if (clock_now_ns() <= patient_until) {
-            wait_for_memory(c->at);
-        } else {
-            loop_call_wait(c->server->own->loop, cut_greediest, &x);
-            patient_until = clock_now_ns() + (int64_t)LOOK_MS * MS;
-        }
+    w->told = true;
+    co_wake(w->co);
+}
+
+static void list_remove(NbdServer *s, NbdMemoryWait **at)
+{
+    NbdMemoryWait *w = *at;
+
+    *at = w->next;
+    if (s->waits_tail == &w->next)
+        s->waits_tail = at;
+    s->n_waits--;
+}
+
+/* Those who wait get memory in turn, as far as there is some. With the lock. */
+static void serve_in_turn(NbdServer *s)
+{
+    NbdMemoryWait *w;
+
+    while ((w = s->waits) && take_now(w->client, w->wanted)) {
+        list_remove(s, &s->waits);
+        w->granted = true;
+        loop_post(w->client->at->loop, &w->mail); /* it ends no earlier than that comes */
     }
-    return false;
+}
+
+bool nbd_memory_try(NbdClient *c, size_t n)
+{
+    return !c->server->n_waits && take_now(c, n);
 }
 
 void nbd_memory_add(NbdClient *c, size_t n)
@@ -141,8 +134,129 @@ void nbd_memory_add(NbdClient *c, size_t n)
 
 void nbd_memory_give(NbdClient *c, size_t n)
 {
+    NbdServer *s = c->server;
+
     c->held -= n;
-    c->server->held -= n;
-    if (n)
-        co_queue_wake_all(&c->at->memory);
+    s->held -= n;
+    /* Whoever begins to wait is counted before it looks at what is held. */
+    if (!s->n_waits)
+        return;
+    pthread_mutex_lock(&s->memory);
+    serve_in_turn(s);
+    pthread_mutex_unlock(&s->memory);
+}
+
+/* ---- when it takes long ---------------------------------------------------------------------- */
+
+/* Notes whether bytes went that way, @moved so far. True: next to none while that was too long. */
+static bool look_at(NbdAwaited *a, uint64_t moved, int64_t now)
+{
+    int64_t since = a->since_ns;
+
+    if (!a->seen_ns || moved - a->moved >= PROGRESS) {
+        a->moved = moved;
+        a->seen_ns = now;
+    }
+    return since && now - MAX(since, a->seen_ns) >= (int64_t)PATIENCE_MS * MS;
+}
+
+/*
+ * Of those who keep the server waiting the one that holds most; NULL: there is none. *@leaving gets
+ * the bytes of those who have been cut off, but still hold them.
+ */
+static NbdClient *greediest(const NbdServer *s, uint64_t *leaving)
+{
+    int64_t now = clock_now_ns();
+    NbdClient *most = NULL;
+
+    *leaving = 0;
+    for (NbdClient *c = s->clients; c; c = c->next) {
+        bool gives_none = look_at(&c->data, channel_received(c->channel), now);
+        bool takes_none = look_at(&c->answers, channel_sent(c->channel), now);
+
+        if (c->is_cut)
+            *leaving += c->held;
+        else if ((gives_none || takes_none) && c->held > (most ? most->held : 0))
+            most = c;
+    }
+    return most;
+}
+
+static void cut_greedy(NbdClient *c)
+{
+    nbd_report(c, "holds %zu bytes while memory is short: cut off", (size_t)c->held);
+    nbd_client_cut(c);
+    co_queue_wake_all(&c->room);
+}
+
+/* On the server's loop, where memory may no longer be short. */
+static CO void look_for_greedy(void *arg)
+{
+    const NbdMemoryWait *w = arg;
+    NbdServer *s = w->client->server;
+    uint64_t leaving, held;
+    NbdClient *c = greediest(s, &leaving);
+
+    held = s->held;
+    if (!c || has_room(s, held - MIN(held, leaving), w->wanted))
+        return;
+    c->is_cut = true;
+    nbd_client_order(c, cut_greedy);
+}
+
+static void wait_begin(NbdServer *s, NbdMemoryWait *w)
+{
+    pthread_mutex_lock(&s->memory);
+    *s->waits_tail = w;
+    s->waits_tail = &w->next;
+    s->n_waits++;
+    serve_in_turn(s);
+    pthread_mutex_unlock(&s->memory);
+}
+
+/* False: @w has been given its memory. */
+static bool wait_give_up(NbdServer *s, NbdMemoryWait *w)
+{
+    NbdMemoryWait **at = &s->waits;
+    bool granted;
+
+    pthread_mutex_lock(&s->memory);
+    granted = w->granted;
+    if (!granted) {
+        while (*at != w)
+            at = &(*at)->next;
+        list_remove(s, at);
+        serve_in_turn(s); /* the next may want less */
+    }
+    pthread_mutex_unlock(&s->memory);
+    return !granted;
+}
+
+static bool wait_is_first(NbdServer *s, const NbdMemoryWait *w)
+{
+    bool first;
+
+    pthread_mutex_lock(&s->memory);
+    first = s->waits == w;
+    pthread_mutex_unlock(&s->memory);
+    return first;
+}
+
+CO bool nbd_memory_take(NbdClient *c, size_t n)
+{
+    NbdServer *s = c->server;
+    NbdMemoryWait w = { { .deliver = wait_is_over }, .client = c, .wanted = n, .co = co_self() };
+
+    if (c->stop_receiving)
+        return false;
+    wait_begin(s, &w);
+    while (!w.told) {
+        bool late = co_sleep((int64_t)LOOK_MS * MS);
+
+        if (c->stop_receiving && wait_give_up(s, &w))
+            return false;
+        if (late && wait_is_first(s, &w))
+            loop_call_wait(s->own->loop, look_for_greedy, &w);
+    }
+    return true;
 }

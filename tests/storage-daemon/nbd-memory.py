@@ -5,11 +5,12 @@ import contextlib
 import pathlib
 import socket
 import sys
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, case, main, require
-from nbd_frames import READ, Client
+from nbd_frames import READ, Client, Gone
 from qmp import Stdio
 from this_run import WATCHED
 
@@ -62,6 +63,102 @@ def the_server_can_stop_just_after_a_client_has_waited_for_memory():
             assert d.answer('nbd-server-start',
                             addr={'type': 'unix', 'data': {'path': 's'}}) == {}
             assert d.answer('block-export-add', type='nbd', id='e0', node_name='n0') == {}
+
+
+def many_at_work(crowd):
+    for c in crowd:
+        c.send(b''.join(c.header(READ, n * 4096, 4096, cookie=n) for n in range(4)))
+    for c in crowd:
+        for _ in range(4):
+            assert c.reply(4096)[1] == 0
+
+
+@case
+def images_can_move_with_many_clients_and_little_memory():
+    with daemon(96, None, latency_ms=40) as d:
+        crowd = [client() for _ in range(74)]
+        for home in None, 'i', 'j', None, 'j', 'i':
+            many_at_work(crowd)
+            assert d.answer('x-blockdev-set-iothread', node_name='n0', iothread=home,
+                            force=True) == {}
+        many_at_work(crowd)
+        assert d.answer('nbd-server-stop') == {}
+        assert all(c.is_dropped() for c in crowd)
+
+
+class Reader:
+    """A client in a thread with always @n reads of @length bytes under way, until it is stopped."""
+
+    def __init__(self, export, n, length):
+        self.client, self.n, self.length = client(export), n, length
+        self.answered, self.stopping, self.problem = 0, False, None
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        try:
+            for _ in range(self.n):
+                self.client.request(READ, 0, self.length)
+            asked = self.n
+            while self.answered < asked:
+                assert self.client.reply(self.length)[1] == 0
+                self.answered += 1
+                if not self.stopping:
+                    self.client.request(READ, 0, self.length)
+                    asked += 1
+        except (OSError, AssertionError, Gone) as e:
+            self.problem = e
+
+
+@contextlib.contextmanager
+def reading(*readers):
+    for r in readers:
+        r.thread.start()
+    try:
+        yield
+    finally:
+        for r in readers:
+            r.stopping = True
+        for r in readers:
+            r.thread.join()
+            r.client.close()
+    assert not any(r.problem for r in readers), [r.problem for r in readers]
+
+
+# A request counts for 320 KiB besides its data, so that some 70 may be under way.
+
+
+@case
+def loops_have_their_turns_where_memory_is_short():
+    with daemon(96, 'i', 'j', latency_ms=100) as d:
+        crowds = [[Reader(f'n{n}', 25, 4096) for _ in range(4)] for n in range(2)]
+        with reading(*sum(crowds, [])):
+            time.sleep(3)
+            counts = [sum(r.answered for r in crowd) for crowd in crowds]
+        assert min(counts) * 4 > max(counts), counts
+        assert len(d.answer('query-block-exports')) == 2
+
+
+@case
+def nobody_is_cut_off_whose_image_is_slow():
+    with daemon(96, None, 'i', latency_ms=2000):
+        readers = [Reader(f'n{n % 2}', 12, 4096) for n in range(10)]
+        with reading(*readers):
+            time.sleep(.5)
+        assert all(r.answered >= 12 for r in readers)
+
+
+@case
+def who_takes_no_answers_is_cut_off_when_others_on_another_loop_need_memory():
+    with daemon(96, 'i', 'j'):
+        greedy = [client('n0') for _ in range(2)]
+        for c in greedy:
+            c.request(READ, 0, 11 * MIB)
+        for c in greedy:
+            c.receive(4)            # the server has begun to answer
+            c.sock.settimeout(1)
+        with contextlib.closing(client('n1')) as c:
+            assert len(c.read(0, 2 * MIB)) == 2 * MIB
+        assert sum(c.is_dropped() for c in greedy) == 1     # that is enough
 
 
 main('nbd-memory', 'storage-daemon')
