@@ -19,10 +19,10 @@ enum {
     PATIENCE_MS = 1000,
     LOOK_MS = 100,
     PROGRESS = 64 << 10,            /* bytes that a client has to send or take in that time */
-    PART = 4,                       /* of the limit is for clients; and of that, for each loop ... */
-    PART_KEPT = 8,                  /* ... buffers that nobody uses, all together ... */
-    PART_INBOXES = 8,               /* ... and requests that were received and wait */
-    BUFFERS_KEPT = 128 << 20,       /* bytes of such buffers at most */
+    PART = 4,                       /* of the limit is for clients */
+    PART_KEPT = 8,                  /* of that, at most, for free buffers ... */
+    PART_INBOXES = 8,               /* ... and for requests that were received and wait */
+    BUFFERS_KEPT = 128 << 20,       /* bytes of free buffers, if memory is plentiful */
     HELD_MIN = 4 << 20,
     TASK_TOUCHED = 16 << 10,        /* what a coroutine and its task take ... */
     TASK_ADDRESSES = 320 << 10,     /* ... and of address space */
