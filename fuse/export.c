@@ -84,8 +84,8 @@ static CO void export_end(void *arg)
     FuseExport *f = arg;
     Export *e = f->export;
 
-    handle_listen(f->handle, NULL, NULL);
     f->module->unmount(f->file);
+    handle_listen(f->handle, NULL, NULL);
     own_mount_remove(f->path);
     export_close(f);
     export_gone(e);

@@ -29,7 +29,8 @@ typedef struct {
     CO FuseFile *(*mount)(const FuseConfig *config, GError **err);
     /*
      * Requests are to be served on the loop of @thread; NULL: on the one that mounted it. They go
-     * there when those under way have been answered. Does not suspend.
+     * there when those under way have been answered. Does not suspend, and may be called until
+     * unmount returns.
      */
     void (*follow)(FuseFile *f, IoThread *thread);
     /* Waits for requests under way; those that come later, and all open files, see ENOTCONN. */

@@ -318,9 +318,9 @@ static CO void file_unmount(FuseFile *f)
     file_pause(f);
     while (f->runs || f->is_pausing)
         co_queue_wait(&f->rest);
-    threads_leave(f);
     channel_free(f->channel);
     pool_run(session_unmount, f);
+    threads_leave(f); /* file_follow may have been called until now */
     file_free(f);
 }
 
