@@ -11,7 +11,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, case, main, require
 from nbd_frames import READ, Client, Gone
-from qmp import Stdio
+from qmp import PATIENCE, Stdio
 from this_run import WATCHED
 
 MIB = 1 << 20
@@ -131,9 +131,12 @@ def reading(*readers):
 def loops_have_their_turns_where_memory_is_short():
     with daemon(96, 'i', 'j', latency_ms=100) as d:
         crowds = [[Reader(f'n{n}', 25, 4096) for _ in range(4)] for n in range(2)]
+        counts, end = [0, 0], time.monotonic() + PATIENCE
         with reading(*sum(crowds, [])):
-            time.sleep(3)
-            counts = [sum(r.answered for r in crowd) for crowd in crowds]
+            while sum(counts) < 1500:
+                assert time.monotonic() < end, f'only {counts} answers'
+                time.sleep(.05)
+                counts = [sum(r.answered for r in crowd) for crowd in crowds]
         assert min(counts) * 4 > max(counts), counts
         assert len(d.answer('query-block-exports')) == 2
 
