@@ -199,7 +199,8 @@ struct NbdServer {
     NbdMemoryWait *waits, **waits_tail;
     _Atomic unsigned n_waits; /* how many those are */
     _Atomic size_t buffers_left; /* bytes of free buffers that loops may keep, beyond what they do */
-    _Atomic size_t inbox_max; /* bytes that are received at once from a client */
+    _Atomic uint64_t inboxes; /* bytes of .held that were received and wait */
+    uint64_t inboxes_max;   /* from there on little is received at once */
     size_t bytes_max;       /* of the buffers of one client */
     size_t task_cost;       /* bytes that a task takes, without data */
     unsigned clients_max;   /* more wait */
@@ -252,15 +253,16 @@ NbdExport *nbd_export_lookup(NbdServer *s, const char *name, size_t len);
 /* Finds out what there is for clients. */
 void nbd_ledger_init(NbdServer *s);
 void nbd_ledger_clear(NbdServer *s);
-/* To be called when the number of clients is another one. */
-void nbd_ledger_share(NbdServer *s);
+/* Bytes to receive at once from a client that may have to keep them: from ..._MIN to ..._LEN. */
+size_t nbd_inbox_max(const NbdServer *s);
 /* Lets @c hold @n bytes more if it may now, at once. */
 bool nbd_memory_try(NbdClient *c, size_t n);
 /* Waits until @c may hold @n bytes more. False: it is to leave instead. */
 CO bool nbd_memory_take(NbdClient *c, size_t n);
-/* @c holds @n bytes more, which are there already. */
-void nbd_memory_add(NbdClient *c, size_t n);
 void nbd_memory_give(NbdClient *c, size_t n);
+/* The same for @n bytes that were received already and wait: @c need not wait to hold them. */
+void nbd_memory_add_inbox(NbdClient *c, size_t n);
+void nbd_memory_give_inbox(NbdClient *c, size_t n);
 
 /* ---- handshake.c, meta.c --------------------------------------------------------------------- */
 

@@ -41,9 +41,9 @@ void nbd_ledger_init(NbdServer *s)
     s->clients_max = MIN(s->held_max / each, UINT_MAX);
     s->bytes_max = MIN(NBD_BYTES_MAX, s->held_max / 2);
     s->buffers_left = MIN(s->held_max / PART_KEPT, BUFFERS_KEPT);
+    s->inboxes_max = s->held_max / PART_INBOXES;
     s->waits_tail = &s->waits;
     pthread_mutex_init(&s->memory, NULL);
-    nbd_ledger_share(s);
 }
 
 void nbd_ledger_clear(NbdServer *s)
@@ -52,11 +52,11 @@ void nbd_ledger_clear(NbdServer *s)
     pthread_mutex_destroy(&s->memory);
 }
 
-void nbd_ledger_share(NbdServer *s)
+size_t nbd_inbox_max(const NbdServer *s)
 {
-    uint64_t each = s->held_max / PART_INBOXES / MAX(s->n_clients, 1);
+    uint64_t kept = s->inboxes;
 
-    s->inbox_max = CLAMP(each, NBD_SCRATCH_MIN, NBD_SCRATCH_LEN);
+    return CLAMP(s->inboxes_max - MIN(kept, s->inboxes_max), NBD_SCRATCH_MIN, NBD_SCRATCH_LEN);
 }
 
 /* ---- giving and taking ----------------------------------------------------------------------- */
@@ -72,10 +72,13 @@ struct NbdMemoryWait {
     bool told;            /* and the mail has come; its own loop only */
 };
 
-/* May clients hold @n bytes more than @held? One may always have what it needs, alone. */
+/*
+ * May clients hold @n bytes more than @held? One may always have what it needs, alone, whatever
+ * inboxes there are: these wait for memory themselves.
+ */
 static bool has_room(const NbdServer *s, uint64_t held, size_t n)
 {
-    return !held || held + n <= s->held_max;
+    return held <= s->inboxes || held + n <= s->held_max;
 }
 
 static bool take_now(NbdClient *c, size_t n)
@@ -126,8 +129,9 @@ bool nbd_memory_try(NbdClient *c, size_t n)
     return !c->server->n_waits && take_now(c, n);
 }
 
-void nbd_memory_add(NbdClient *c, size_t n)
+void nbd_memory_add_inbox(NbdClient *c, size_t n)
 {
+    c->server->inboxes += n; /* first: what is held besides these must not seem to be nothing later */
     c->held += n;
     c->server->held += n;
 }
@@ -144,6 +148,12 @@ void nbd_memory_give(NbdClient *c, size_t n)
     pthread_mutex_lock(&s->memory);
     serve_in_turn(s);
     pthread_mutex_unlock(&s->memory);
+}
+
+void nbd_memory_give_inbox(NbdClient *c, size_t n)
+{
+    c->server->inboxes -= n;
+    nbd_memory_give(c, n);
 }
 
 /* ---- when it takes long ---------------------------------------------------------------------- */

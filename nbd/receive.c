@@ -24,7 +24,7 @@ static void kept_free(NbdClient *c)
     if (!c->kept)
         return;
     g_clear_pointer(&c->kept, g_free);
-    nbd_memory_give(c, c->kept_len);
+    nbd_memory_give_inbox(c, c->kept_len);
 }
 
 static void inbox_use(NbdClient *c, size_t n)
@@ -42,7 +42,7 @@ static void inbox_keep(NbdClient *c)
         return;
     c->kept = g_memdup2(c->in, c->in_len);
     c->kept_len = c->in_len;
-    nbd_memory_add(c, c->kept_len);
+    nbd_memory_add_inbox(c, c->kept_len);
     c->in = c->kept;
 }
 
@@ -91,7 +91,7 @@ static CO int receive_wait(NbdClient *c)
 static bool receive_some(NbdClient *c)
 {
     uint8_t *scratch = c->at->scratch;
-    size_t room = (c->sends_much ? NBD_SCRATCH_MIN : c->server->inbox_max) - c->in_len;
+    size_t room = (c->sends_much ? NBD_SCRATCH_MIN : nbd_inbox_max(c->server)) - c->in_len;
     ssize_t n = channel_try_read(c->channel, scratch + c->in_len, room);
 
     c->drained = n != (ssize_t)room;

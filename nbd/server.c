@@ -96,7 +96,6 @@ static void client_unlink(NbdClient *c)
     if (c->next)
         c->next->prev = c->prev;
     s->n_clients--;
-    nbd_ledger_share(s);
 }
 
 /* Nothing of @c runs any more. */
@@ -206,7 +205,6 @@ void nbd_server_serve(NbdServer *s, int fd)
         c->next->prev = c;
     s->clients = c;
     s->n_clients++;
-    nbd_ledger_share(s);
     co_start(client_greet, c);
 }
 

@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Clients of NBD where memory is limited, with images on several loops."""
 import contextlib
+import os
 import pathlib
+import selectors
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -19,21 +22,39 @@ MIB = 1 << 20
 PERTURBED = {'MALLOC_PERTURB_': '165', 'GLIBC_TUNABLES': 'glibc.malloc.tcache_count=0'}
 
 
+def data_limit(mib):
+    """Lines of a shell script after which only so much memory can be had."""
+    return f'ulimit -d {mib << 10}\n'
+
+
+def group_limit(mib):
+    """The same by a control group, where the program finds the limit. It is not a real one, which
+    could be met too early by what else is there."""
+    return (f'G=/sys/fs/cgroup\nmount -t tmpfs none $G && mkdir $G/memory || exit\n'
+            f'echo {mib << 20} | tee $G/memory.max >$G/memory/memory.limit_in_bytes\n')
+
+
+ALONE = ['unshare', '-m'] if os.geteuid() == 0 else ['unshare', '-rm']
+
+
 @contextlib.contextmanager
-def daemon(mib, *homes, latency_ms=0):
+def daemon(mib, *homes, latency_ms=0, limit=data_limit):
     """May have @mib MiB. Node and export n0 are on the loop that the first of @homes names, and so
     on; None: on the main one."""
     require(not WATCHED, 'a watcher takes memory of its own')
     limited = pathlib.Path('limited')
-    limited.write_text(f'#!/bin/sh\nulimit -d {mib << 10}\nulimit -c 0\n'
+    limited.write_text(f'#!/bin/sh\n{limit(mib)}ulimit -c 0\n'
                        f'exec {BUILD}/qemu-storage-daemon "$@"\n')
-    limited.chmod(0o755)
+    program = pathlib.Path('program')
+    alone = ' '.join(ALONE) if limit == group_limit else ''
+    program.write_text(f'#!/bin/sh\nexec {alone} sh ./limited "$@"\n')
+    program.chmod(0o755)
     nodes = []
     for n, home in enumerate(homes):
         nodes += ['--blockdev', f'null-co,node-name=n{n},size=1G,read-zeroes=on,'
                                 f'latency-ns={latency_ms * 10**6}',
                   '--export', f'nbd,id=e{n},node-name=n{n}' + (f',iothread={home}' if home else '')]
-    with Stdio('./limited', '--object', 'iothread,id=i', '--object', 'iothread,id=j',
+    with Stdio('./program', '--object', 'iothread,id=i', '--object', 'iothread,id=j',
                '--nbd-server', 'addr.type=unix,addr.path=s', *nodes, env=PERTURBED) as d:
         yield d
         assert d.end() == 0, d.errors
@@ -162,6 +183,47 @@ def who_takes_no_answers_is_cut_off_when_others_on_another_loop_need_memory():
         with contextlib.closing(client('n1')) as c:
             assert len(c.read(0, 2 * MIB)) == 2 * MIB
         assert sum(c.is_dropped() for c in greedy) == 1     # that is enough
+
+
+class Flood:
+    """@n clients that send READs of 512 bytes as fast as they can, and take the answers."""
+
+    def __init__(self, n):
+        self.selector, self.stopping = selectors.DefaultSelector(), False
+        for _ in range(n):
+            c = client()
+            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MIB)
+            c.sock.setblocking(False)
+            c.sock.send(c.header(READ, 0, 512) * 9000)
+            self.selector.register(c.sock, selectors.EVENT_READ)
+            self.drain(.01)     # meanwhile the server reads much, before the next one comes
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.stopping:
+            self.drain(.1)
+
+    def drain(self, patience):
+        for key, _ in self.selector.select(patience):
+            key.fileobj.recv(1 << 18)
+
+    def __enter__(self):
+        self.thread.start()
+
+    def __exit__(self, *_):
+        self.stopping = True
+        self.thread.join()
+        for key in list(self.selector.get_map().values()):
+            key.fileobj.close()
+
+
+@case
+def requests_that_wait_keep_nobody_from_memory():
+    require(subprocess.run([*ALONE, 'true'], stderr=subprocess.DEVNULL, check=False).returncode == 0,
+            'there are no name spaces for mounts')
+    with daemon(16, None, latency_ms=100, limit=group_limit):
+        with contextlib.closing(client()) as c, Flood(150):
+            assert len(c.read(0, 2 * MIB)) == 2 * MIB
 
 
 main('nbd-memory', 'storage-daemon')
