@@ -201,6 +201,7 @@ struct NbdServer {
     _Atomic size_t buffers_left; /* bytes of free buffers that loops may keep, beyond what they do */
     _Atomic uint64_t inboxes; /* bytes of .held that were received and wait */
     uint64_t inboxes_max;   /* from there on little is received at once */
+    int64_t looked_ns;      /* when it last looked who keeps others waiting */
     size_t bytes_max;       /* of the buffers of one client */
     size_t task_cost;       /* bytes that a task takes, without data */
     unsigned clients_max;   /* more wait */

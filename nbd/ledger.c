@@ -18,6 +18,7 @@ enum {
     MS = 1000000,
     PATIENCE_MS = 1000,
     LOOK_MS = 100,
+    SHORTAGE_MS = 500,              /* nobody has looked for so long: another one begins */
     PROGRESS = 64 << 10,            /* bytes that a client has to send or take in that time */
     PART = 4,                       /* of the limit is for clients */
     PART_KEPT = 8,                  /* of that, at most, for free buffers ... */
@@ -158,12 +159,15 @@ void nbd_memory_give_inbox(NbdClient *c, size_t n)
 
 /* ---- when it takes long ---------------------------------------------------------------------- */
 
-/* Notes whether bytes went that way, @moved so far. True: next to none while that was too long. */
-static bool look_at(NbdAwaited *a, uint64_t moved, int64_t now)
+/*
+ * Notes whether bytes went that way, @moved so far. True: next to none while that was too long. @anew:
+ * nobody has looked for some time.
+ */
+static bool look_at(NbdAwaited *a, uint64_t moved, int64_t now, bool anew)
 {
     int64_t since = a->since_ns;
 
-    if (!a->seen_ns || moved - a->moved >= PROGRESS) {
+    if (anew || !a->seen_ns || moved - a->moved >= PROGRESS) {
         a->moved = moved;
         a->seen_ns = now;
     }
@@ -174,15 +178,17 @@ static bool look_at(NbdAwaited *a, uint64_t moved, int64_t now)
  * Of those who keep the server waiting the one that holds most; NULL: there is none. *@leaving gets
  * the bytes of those who have been cut off, but still hold them.
  */
-static NbdClient *greediest(const NbdServer *s, uint64_t *leaving)
+static NbdClient *greediest(NbdServer *s, uint64_t *leaving)
 {
     int64_t now = clock_now_ns();
+    bool anew = now - s->looked_ns > (int64_t)SHORTAGE_MS * MS;
     NbdClient *most = NULL;
 
+    s->looked_ns = now;
     *leaving = 0;
     for (NbdClient *c = s->clients; c; c = c->next) {
-        bool gives_none = look_at(&c->data, channel_received(c->channel), now);
-        bool takes_none = look_at(&c->answers, channel_sent(c->channel), now);
+        bool gives_none = look_at(&c->data, channel_received(c->channel), now, anew);
+        bool takes_none = look_at(&c->answers, channel_sent(c->channel), now, anew);
 
         if (c->is_cut)
             *leaving += c->held;

@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, case, main, require
-from nbd_frames import READ, Client, Gone
+from nbd_frames import READ, WRITE, Client, Gone
 from qmp import PATIENCE, Stdio
 from this_run import WATCHED
 
@@ -53,7 +53,7 @@ def daemon(mib, *homes, latency_ms=0, limit=data_limit):
     for n, home in enumerate(homes):
         nodes += ['--blockdev', f'null-co,node-name=n{n},size=1G,read-zeroes=on,'
                                 f'latency-ns={latency_ms * 10**6}',
-                  '--export', f'nbd,id=e{n},node-name=n{n}' + (f',iothread={home}' if home else '')]
+                  '--export', f'nbd,id=e{n},node-name=n{n},writable=on' + (f',iothread={home}' if home else '')]
     with Stdio('./program', '--object', 'iothread,id=i', '--object', 'iothread,id=j',
                '--nbd-server', 'addr.type=unix,addr.path=s', *nodes, env=PERTURBED) as d:
         yield d
@@ -171,18 +171,36 @@ def nobody_is_cut_off_whose_image_is_slow():
         assert all(r.answered >= 12 for r in readers)
 
 
+def one_of_two_who_take_no_answers_is_cut_off_for(other):
+    greedy = [client('n0') for _ in range(2)]
+    for c in greedy:
+        c.request(READ, 0, 11 * MIB)
+    for c in greedy:
+        c.receive(4)            # the server has begun to answer
+        c.sock.settimeout(1)
+    assert len(other.read(0, 2 * MIB)) == 2 * MIB
+    assert sum(c.is_dropped() for c in greedy) == 1     # that is enough
+    for c in greedy:
+        c.close()
+
+
 @case
 def who_takes_no_answers_is_cut_off_when_others_on_another_loop_need_memory():
     with daemon(96, 'i', 'j'):
-        greedy = [client('n0') for _ in range(2)]
-        for c in greedy:
-            c.request(READ, 0, 11 * MIB)
-        for c in greedy:
-            c.receive(4)            # the server has begun to answer
-            c.sock.settimeout(1)
         with contextlib.closing(client('n1')) as c:
-            assert len(c.read(0, 2 * MIB)) == 2 * MIB
-        assert sum(c.is_dropped() for c in greedy) == 1     # that is enough
+            one_of_two_who_take_no_answers_is_cut_off_for(c)
+
+
+@case
+def nobody_is_cut_off_for_what_was_slow_while_nobody_waited():
+    with daemon(96, 'i', 'j'):
+        with contextlib.closing(client('n0')) as slow, contextlib.closing(client('n1')) as c:
+            one_of_two_who_take_no_answers_is_cut_off_for(c)
+            slow.send(slow.header(WRITE, 0, MIB))
+            time.sleep(1.5)
+            one_of_two_who_take_no_answers_is_cut_off_for(c)
+            slow.send(bytes(MIB))
+            assert slow.reply()[1] == 0
 
 
 class Flood:
