@@ -398,6 +398,7 @@ def errors_of_the_image_reach_the_client():
 
 # ---- on iothreads --------------------------------------------------------------------------------
 
+RAW = ('--blockdev', 'raw,node-name=a,file.driver=file,file.filename=a.raw')
 THREADS = ('--object', 'iothread,id=i', '--object', 'iothread,id=j')
 
 
@@ -410,6 +411,12 @@ def direct_reads(place, n):
     for _ in range(n):
         assert os.preadv(fd, [page], 0) == 4096
     os.close(fd)
+
+
+def assert_served_by(d, thread):
+    direct_reads('place', 10)
+    busy = busiest(d, lambda: direct_reads('place', 2000))
+    assert busy == thread, f'{busy} is busy, not {thread}'
 
 
 @case
@@ -438,13 +445,19 @@ def exports_on_iothreads_are_told_of_as_by_the_reference():
 @case
 def the_thread_of_the_image_serves_the_file():
     img('create', '-q', '-f', 'raw', 'a.raw', '4M')
-    with daemon(*THREADS, '--blockdev', 'raw,node-name=a,file.driver=file,file.filename=a.raw') as d:
+    with daemon(*THREADS, *RAW) as d:
         export(d, iothread='i')
         for thread in 'i', 'j', None, 'i':
             move(d, thread)
-            direct_reads('place', 10)
-            busy = busiest(d, lambda: direct_reads('place', 2000))
-            assert busy == (thread or 'main'), f'{busy} is busy, not {thread}'
+            assert_served_by(d, thread or 'main')
+
+
+@case
+def the_thread_serves_the_file_of_an_option():
+    img('create', '-q', '-f', 'raw', 'a.raw', '4M')
+    pathlib.Path('place').touch()
+    with daemon(*THREADS, *RAW, '--export', 'fuse,id=e,node-name=a,mountpoint=place,iothread=i') as d:
+        assert_served_by(d, 'i')
 
 
 @case
