@@ -92,8 +92,7 @@ static CO void resize_run(void *arg)
 {
     Resize *r = arg;
     g_autoptr(GError) err = NULL;
-    g_autoptr(Handle) h = handle_new(handle_node(r->handle), HANDLE_USER, ACCESS_RESIZE, ACCESS_ALL,
-                                     &err);
+    g_autoptr(Handle) h = handle_new_beside(r->handle, HANDLE_USER, ACCESS_RESIZE, ACCESS_ALL, &err);
 
     r->result = !h ? -EBUSY
               : handle_resize(h, r->size, true, r->prealloc, &err) ? 0 : -err->code;
