@@ -422,7 +422,7 @@ static CO Outcome option_receive(NbdClient *c, GError **err)
     }
     if (len > OPTION_MAX)
         return option_too_long(c, option, len);
-    if (!nbd_memory_take(c, len))
+    if (len && !nbd_memory_try(c, len) && !nbd_memory_take(c, len))
         return LEAVE;
     outcome = option_take(c, option, len, err);
     nbd_memory_give(c, len);
