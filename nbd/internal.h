@@ -116,7 +116,7 @@ struct NbdClient {
     unsigned orders;        /* nbd_client_order() that are under way */
     bool runs;              /* its coroutines do, on any loop */
     Mail has_paused;        /* says that they do not */
-    bool is_cut;            /* it kept others waiting for memory */
+    int64_t cut_ns;         /* when it was cut off, for it kept others waiting for memory; 0: not */
 
     Channel *channel;
     char *peer;

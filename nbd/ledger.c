@@ -18,8 +18,10 @@ enum {
     MS = 1000000,
     PATIENCE_MS = 1000,
     LOOK_MS = 100,
+    LEAVING_MS = 3000,              /* for so long whoever was cut off is expected to leave */
     SHORTAGE_MS = 500,              /* nobody has looked for so long: another one begins */
-    PROGRESS = 64 << 10,            /* bytes that a client has to send or take in that time */
+    PROGRESS = 64 << 10,            /* bytes that a client has to send or take in that time ... */
+    PROGRESS_SHARE = 16,            /* ... or such a part of what it holds, if that is more */
     PART = 4,                       /* of the limit is for clients */
     PART_KEPT = 8,                  /* of that, at most, for free buffers ... */
     PART_INBOXES = 8,               /* ... and for requests that were received and wait */
@@ -160,14 +162,14 @@ void nbd_memory_give_inbox(NbdClient *c, size_t n)
 /* ---- when it takes long ---------------------------------------------------------------------- */
 
 /*
- * Notes whether bytes went that way, @moved so far. True: next to none while that was too long. @anew:
- * nobody has looked for some time.
+ * Notes whether bytes went that way, @moved so far. True: next to none while that was too long, for a
+ * client that holds @held. @anew: nobody has looked for some time.
  */
-static bool look_at(NbdAwaited *a, uint64_t moved, int64_t now, bool anew)
+static bool look_at(NbdAwaited *a, uint64_t moved, size_t held, int64_t now, bool anew)
 {
     int64_t since = a->since_ns;
 
-    if (anew || !a->seen_ns || moved - a->moved >= PROGRESS) {
+    if (anew || !a->seen_ns || moved - a->moved >= MAX(PROGRESS, held / PROGRESS_SHARE)) {
         a->moved = moved;
         a->seen_ns = now;
     }
@@ -176,7 +178,8 @@ static bool look_at(NbdAwaited *a, uint64_t moved, int64_t now, bool anew)
 
 /*
  * Of those who keep the server waiting the one that holds most; NULL: there is none. *@leaving gets
- * the bytes of those who have been cut off, but still hold them.
+ * the bytes of those who have been cut off a moment ago, but still hold them. Whose image does not
+ * answer keeps its own for longer, but does not keep others from being cut off.
  */
 static NbdClient *greediest(NbdServer *s, uint64_t *leaving)
 {
@@ -187,11 +190,11 @@ static NbdClient *greediest(NbdServer *s, uint64_t *leaving)
     s->looked_ns = now;
     *leaving = 0;
     for (NbdClient *c = s->clients; c; c = c->next) {
-        bool gives_none = look_at(&c->data, channel_received(c->channel), now, anew);
-        bool takes_none = look_at(&c->answers, channel_sent(c->channel), now, anew);
+        bool gives_none = look_at(&c->data, channel_received(c->channel), c->held, now, anew);
+        bool takes_none = look_at(&c->answers, channel_sent(c->channel), c->held, now, anew);
 
-        if (c->is_cut)
-            *leaving += c->held;
+        if (c->cut_ns)
+            *leaving += now - c->cut_ns < (int64_t)LEAVING_MS * MS ? c->held : 0;
         else if ((gives_none || takes_none) && c->held > (most ? most->held : 0))
             most = c;
     }
@@ -205,18 +208,31 @@ static void cut_greedy(NbdClient *c)
     co_queue_wake_all(&c->room);
 }
 
+static bool wait_is_first(NbdServer *s, const NbdMemoryWait *w)
+{
+    bool first;
+
+    pthread_mutex_lock(&s->memory);
+    first = s->waits == w;
+    pthread_mutex_unlock(&s->memory);
+    return first;
+}
+
 /* On the server's loop, where memory may no longer be short. */
 static CO void look_for_greedy(void *arg)
 {
     const NbdMemoryWait *w = arg;
     NbdServer *s = w->client->server;
     uint64_t leaving, held;
-    NbdClient *c = greediest(s, &leaving);
+    NbdClient *c;
 
+    if (!wait_is_first(s, w))
+        return;
+    c = greediest(s, &leaving);
     held = s->held;
     if (!c || has_room(s, held - MIN(held, leaving), w->wanted))
         return;
-    c->is_cut = true;
+    c->cut_ns = clock_now_ns();
     nbd_client_order(c, cut_greedy);
 }
 
@@ -246,16 +262,6 @@ static bool wait_give_up(NbdServer *s, NbdMemoryWait *w)
     }
     pthread_mutex_unlock(&s->memory);
     return !granted;
-}
-
-static bool wait_is_first(NbdServer *s, const NbdMemoryWait *w)
-{
-    bool first;
-
-    pthread_mutex_lock(&s->memory);
-    first = s->waits == w;
-    pthread_mutex_unlock(&s->memory);
-    return first;
 }
 
 CO bool nbd_memory_take(NbdClient *c, size_t n)
