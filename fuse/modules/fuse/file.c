@@ -53,7 +53,6 @@ static CO void allocated_ask(void *arg)
 static CO void answer_attr(fuse_req_t req)
 {
     FuseFile *f = file_of(req);
-    uint64_t size = handle_size(f->config.handle);
     Allocated allocated = { f->config.handle };
     time_t now = time(NULL);
     struct stat st = {
@@ -62,7 +61,6 @@ static CO void answer_attr(fuse_req_t req)
         .st_nlink = 1,
         .st_uid = f->uid,
         .st_gid = f->gid,
-        .st_size = size,
         .st_blksize = FUSE_DATA_MAX,
         /* Nobody keeps times of an image. New ones also tell the kernel not to trust its cache. */
         .st_atime = now,
@@ -71,7 +69,8 @@ static CO void answer_attr(fuse_req_t req)
     };
 
     loop_call_wait(f->own, allocated_ask, &allocated);
-    st.st_blocks = (allocated.known ? allocated.bytes : size) / SECTOR;
+    st.st_size = handle_size(f->config.handle); /* others may have changed it while we waited */
+    st.st_blocks = (allocated.known ? allocated.bytes : (uint64_t)st.st_size) / SECTOR;
     fuse_reply_attr(req, &st, ATTR_SECONDS);
 }
 
