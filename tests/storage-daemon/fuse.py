@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, IO, REFERENCE, case, img, io, main, require, run
@@ -465,13 +466,13 @@ def clients_read_what_they_wrote_while_the_image_moves():
     img('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=64k', 'a.qcow2', '4M')
     with daemon(*THREADS, *NODE) as d:
         export(d, writable=True, growable=True, iothread='i')
-        model, failures = bytearray(4 * MIB), []
+        model, failures, moves = bytearray(4 * MIB), [], []
 
         def client():
             try:
                 fd = os.open('place', os.O_RDWR)
-                for i in range(3):
-                    scribble(model, fd, i)
+                while len(model) < 7 * MIB or len(moves) < 12:
+                    scribble(model, fd, len(model))
                     # Growing it changes the graph, which is done on the main loop.
                     os.ftruncate(fd, len(model) + MIB)
                     model.extend(bytes(MIB))
@@ -483,32 +484,32 @@ def clients_read_what_they_wrote_while_the_image_moves():
 
         t = threading.Thread(target=client)
         t.start()
-        moves = 0
         while t.is_alive():
-            move(d, ('j', None, 'i')[moves % 3])
+            move(d, ('j', None, 'i')[len(moves) % 3])
             d.answer('query-named-block-nodes')
-            os.stat('place')
-            moves += 1
+            moves.append(os.stat('place').st_size)
         t.join()
         assert not failures, failures
-        assert moves > 3
     img('check', '-q', 'a.qcow2')
     pathlib.Path('model').write_bytes(model)
     img('compare', '-q', '-f', 'qcow2', '-F', 'raw', 'a.qcow2', 'model')
 
 
 def ended_on_an_iothread(end):
-    """A file in use ends by @end(daemon), some time after a move."""
+    """A file ends by @end(daemon, writer) while it is written, some time after a move."""
     for n in range(6):
-        img('create', '-q', '-f', 'qcow2', 'a.qcow2', '16M')
+        img('create', '-q', '-f', 'qcow2', 'a.qcow2', '16G')
         with daemon(*THREADS, *NODE) as d:
             export(d, writable=True, iothread='i')
             writer = subprocess.Popen(['dd', 'if=/dev/zero', 'of=place', 'bs=64k', 'conv=notrunc', 'oflag=direct'],
                                       stderr=subprocess.DEVNULL)
+            deadline = time.monotonic() + PATIENCE
             while os.stat('a.qcow2').st_size < MIB:
-                pass
+                assert time.monotonic() < deadline, 'nothing is written'
+                time.sleep(.005)
             move(d, ('i', 'j', None)[n % 3])
-            end(d)
+            assert writer.poll() is None, 'nobody writes any more'
+            end(d, writer)
             writer.wait(timeout=PATIENCE)
             assert os.stat('place').st_size == 0
             if d.process.poll() is None:
@@ -522,22 +523,35 @@ def ended_on_an_iothread(end):
 
 @case
 def a_file_on_an_iothread_can_be_removed_in_use():
-    def remove(d):
+    def remove(d, _):
         done(d.answer('block-export-del', id='e-place'))
     ended_on_an_iothread(remove)
 
 
 @case
 def a_file_on_an_iothread_can_be_unmounted_by_others():
-    def unmount(d):
+    def unmount(d, writer):
         run('umount', '-l', 'place')
+        writer.kill()       # who has it open could go on
         assert d.event('BLOCK_EXPORT_DELETED') == {'id': 'e-place'}
     ended_on_an_iothread(unmount)
 
 
 @case
+def the_kernel_can_end_a_file_on_an_iothread():
+    def abort(d, _):
+        pathlib.Path('connections').mkdir(exist_ok=True)    # unmounted with the daemon's mounts
+        require(subprocess.run(['mount', '-t', 'fusectl', 'none', 'connections'], stderr=subprocess.DEVNULL,
+                               check=False).returncode == 0, 'connections of FUSE cannot be shown here')
+        pathlib.Path(f'connections/{os.minor(os.stat("place").st_dev)}/abort').write_text('1')
+        assert d.event('BLOCK_EXPORT_DELETED') == {'id': 'e-place'}
+        run('umount', 'place')      # libfuse leaves what was aborted
+    ended_on_an_iothread(abort)
+
+
+@case
 def a_signal_ends_the_daemon_that_serves_a_file_on_an_iothread():
-    def stop(d):
+    def stop(d, _):
         d.process.send_signal(signal.SIGTERM)
         assert d.end() == 0, d.errors
     ended_on_an_iothread(stop)
