@@ -187,6 +187,9 @@ typedef enum { HANDLE_USER, HANDLE_JOB, HANDLE_GUARD } HandleKind;
 
 /* A handle on an existing node (a reference of its own). @needs, @shares: ACCESS_* bits. */
 CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares, GError **err);
+/* The same on the node of @other, which may be another one by the time that the graph can be changed. */
+CO Handle *handle_new_beside(Handle *other, HandleKind kind, unsigned needs, unsigned shares,
+                             GError **err);
 
 /* A drive without a medium: handle_node is NULL, requests fail with -ENOMEDIUM. */
 Handle *handle_new_empty(void);

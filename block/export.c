@@ -108,7 +108,8 @@ static void export_free(Export *e)
     g_free(e);
 }
 
-CO Export *export_add(const json_t *options, GError **err)
+/* Its nodes are on the main loop meanwhile. */
+static CO Export *add_here(const json_t *options, GError **err)
 {
     const ExportDriver *drv = driver_of(options);
     const char *id = json_get_str(options, "id", "");
@@ -144,6 +145,17 @@ CO Export *export_add(const json_t *options, GError **err)
     g_ptr_array_remove(exports, e);
     export_free(e);
     return NULL;
+}
+
+CO Export *export_add(const json_t *options, GError **err)
+{
+    Export *e;
+
+    /* So that the driver hears of it when they go to their iothread. */
+    home_hold();
+    e = add_here(options, err);
+    home_release();
+    return e;
 }
 
 const char *export_node_name(Export *e)

@@ -396,6 +396,18 @@ CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares,
     return g_steal_pointer(&h);
 }
 
+CO Handle *handle_new_beside(Handle *other, HandleKind kind, unsigned needs, unsigned shares,
+                             GError **err)
+{
+    g_autoptr(Handle) h = handle_prepare(kind, needs);
+    g_autoptr(Edit) edit = edit_begin();
+
+    edit_attach_handle(edit, h, handle_node(other), needs, shares);
+    if (!edit_commit(edit, err))
+        return NULL;
+    return g_steal_pointer(&h);
+}
+
 void handle_listen(Handle *h, const HandleOps *ops, void *owner)
 {
     h->ops = ops;

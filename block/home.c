@@ -450,7 +450,7 @@ void node_tell_size(Node *n)
         if (is_main)
             handle_tell_size(e->handle);
         else
-            has_listeners |= e->handle->ops != NULL;
+            has_listeners |= e->handle->ops && e->handle->ops->resized;
     }
     if (has_listeners)
         loop_call(main_loop, tell_size, g_strdup(n->name));

@@ -85,6 +85,7 @@ static CO void export_end(void *arg)
     Export *e = f->export;
 
     f->module->unmount(f->file);
+    handle_listen(f->handle, NULL, NULL);
     own_mount_remove(f->path);
     export_close(f);
     export_gone(e);
@@ -101,6 +102,17 @@ static void fuse_ended(void *opaque)
     f->ending = f->export->removed = true;
     co_start(export_end, f);
 }
+
+static void fuse_home_changed(void *opaque, IoThread *thread)
+{
+    const FuseExport *f = opaque;
+
+    f->module->follow(f->file, thread);
+}
+
+static const HandleOps fuse_handle_ops = {
+    .home_changed = fuse_home_changed,
+};
 
 static FuseOthers others_of(const json_t *options)
 {
@@ -133,6 +145,7 @@ static CO void *fuse_add(Export *e, const json_t *options, Handle *h, GError **e
         f->file = f->module->mount(&config, err);
     if (f->file) {
         own_mount_add(f->path);
+        handle_listen(h, &fuse_handle_ops, f);
         return f;
     }
     export_close(f);

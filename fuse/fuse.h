@@ -5,7 +5,10 @@
 
 #include "block/block.h"
 
-/* An image that is shown as a file. Belongs to the loop that mounted it. */
+/*
+ * An image that is shown as a file. Belongs to the loop that mounted it, though requests may be
+ * served on another.
+ */
 typedef struct FuseFile FuseFile;
 
 typedef enum { FUSE_OTHERS_AUTO, FUSE_OTHERS_ON, FUSE_OTHERS_OFF } FuseOthers;
@@ -24,6 +27,12 @@ typedef struct {
 typedef struct {
     /* NULL with @err. */
     CO FuseFile *(*mount)(const FuseConfig *config, GError **err);
+    /*
+     * Requests are to be served on the loop of @thread; NULL: on the one that mounted it. They go
+     * there when those under way have been answered. Does not suspend, and may be called until
+     * unmount returns.
+     */
+    void (*follow)(FuseFile *f, IoThread *thread);
     /* Waits for requests under way; those that come later, and all open files, see ENOTCONN. */
     CO void (*unmount)(FuseFile *f);
 } FuseModule;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ struct Channel {
     int64_t deadline_ns; /* of every wait; 0: none */
     ChannelTls *tls;     /* NULL: in clear */
     PollWait *reader, *writer; /* who waits for the descriptor, or NULL */
+    _Atomic uint64_t received, sent; /* bytes; any thread reads them */
     GArray *fds;         /* of int, received and not taken; NULL: they are not accepted */
 };
 
@@ -151,13 +153,33 @@ static ssize_t wire_writev(Channel *c, struct iovec *iov, int niov)
     return n < 0 ? -errno : n;
 }
 
+/* Adds @n, unless it is an error, to @bytes. */
+static ssize_t count(_Atomic uint64_t *bytes, ssize_t n)
+{
+    uint64_t before = atomic_load_explicit(bytes, memory_order_relaxed);
+
+    if (n > 0)
+        atomic_store_explicit(bytes, before + n, memory_order_relaxed);
+    return n;
+}
+
+uint64_t channel_received(const Channel *c)
+{
+    return atomic_load_explicit(&c->received, memory_order_relaxed);
+}
+
+uint64_t channel_sent(const Channel *c)
+{
+    return atomic_load_explicit(&c->sent, memory_order_relaxed);
+}
+
 /* ---- reading --------------------------------------------------------------------------------- */
 
 ssize_t channel_try_read(Channel *c, void *buf, size_t len)
 {
     if (c->shut)
         return 0;
-    return c->tls ? channel_tls_read(c->tls, buf, len) : wire_read(c, buf, len);
+    return count(&c->received, c->tls ? channel_tls_read(c->tls, buf, len) : wire_read(c, buf, len));
 }
 
 int channel_wait_readable(Channel *c, int64_t deadline_ns)
@@ -228,9 +250,9 @@ static ssize_t channel_try_write(Channel *c, Span s)
     if (!s.len)
         return c->tls ? channel_tls_flush(c->tls) : 0;
     if (c->tls)
-        return channel_tls_write(c->tls, s);
+        return count(&c->sent, channel_tls_write(c->tls, s));
     niov = span_to_iov(s, iov, IOV_AT_ONCE, NULL);
-    return wire_writev(c, iov, niov);
+    return count(&c->sent, wire_writev(c, iov, niov));
 }
 
 static CO int channel_write_span(Channel *c, Span s)

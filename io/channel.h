@@ -72,6 +72,9 @@ void channel_accept_fds(Channel *c);
 int channel_take_fd(Channel *c);
 /* All of @buf, at least a byte; the first byte brings @fds. 0 or a negative errno. */
 CO int channel_write_fds(Channel *c, const void *buf, size_t len, const int *fds, unsigned n);
+/* Bytes so far. Any thread. */
+uint64_t channel_received(const Channel *c);
+uint64_t channel_sent(const Channel *c);
 /* Ends both directions: every wait on @c, now and later, returns an error or the end. */
 void channel_shutdown(Channel *c);
 

@@ -141,7 +141,7 @@ struct Loop {
     unsigned max_batch;   /* requests that the ring queues before it submits them; 0: any number */
     Epoll *epoll;         /* NULL until needed */
     Co *free_stacks;
-    unsigned n_free_stacks;
+    unsigned n_free_stacks, max_free_stacks;
 };
 
 /* The calling thread's loop, NULL outside of one. */

@@ -13,6 +13,7 @@
  * are in flight are waited for, since they end in the memory of those coroutines.
  */
 #include "io/internal.h"
+#include "io/memory.h"
 #include "io/thread.h"
 #include "util/err.h"
 #include <pthread.h>
@@ -22,7 +23,10 @@
 #include <unistd.h>
 
 enum {
-    STACKS_KEPT = 128,     /* of ended coroutines, for the next ones */
+    STACKS_KEPT = 128,     /* of ended coroutines, for the next ones, by one loop ... */
+    STACKS_EACH = 8,       /* ... which may always keep so many and asks for so many more at once ... */
+    STACKS_ALL = 2048,     /* ... of what all loops may keep ... */
+    STACK_SHARE = 1 << 20, /* ... or fewer: a quarter of the process' memory has so many of these */
     POLL_EVERY = 16,       /* rounds of the queue between looks for events, if the queue never empties */
     POLL_AFTER_NS = 200000, /* the same if rounds are long */
     SHORT_WAITS = 4,       /* in a row make it worth to look again instead of sleeping */
@@ -30,6 +34,8 @@ enum {
 };
 
 _Thread_local Loop *loop_current;
+
+static _Atomic unsigned stacks_lent; /* that loops may keep beyond STACKS_EACH */
 
 /* ---- run queue ------------------------------------------------------------------------------- */
 
@@ -90,11 +96,26 @@ static void loop_unlink_co(Loop *l, Co *co)
     l->n_keepers -= co->is_keeper;
 }
 
+/* Lets @l keep more stacks, which it may do until it ends. False: there are enough. */
+static bool loop_keep_more(Loop *l)
+{
+    unsigned lent = stacks_lent, all = memory_shares(STACKS_ALL, STACK_SHARE);
+
+    if (l->max_free_stacks == STACKS_KEPT)
+        return false;
+    do {
+        if (lent + STACKS_EACH > all)
+            return false;
+    } while (!atomic_compare_exchange_weak(&stacks_lent, &lent, lent + STACKS_EACH));
+    l->max_free_stacks += STACKS_EACH;
+    return true;
+}
+
 /* @co has ended: its stack may serve the next one. */
 static void loop_recycle_co(Loop *l, Co *co)
 {
     loop_unlink_co(l, co);
-    if (l->n_free_stacks == STACKS_KEPT) {
+    if (l->n_free_stacks == l->max_free_stacks && !loop_keep_more(l)) {
         co_free(co);
         return;
     }
@@ -229,6 +250,7 @@ static Loop *loop_new(void)
     l->mailbox = mailbox_new();
     l->may_spin = g_get_num_processors() > 1;
     l->poll_ns = LOOP_POLL_NS;
+    l->max_free_stacks = STACKS_EACH;
     return l;
 }
 
@@ -257,6 +279,7 @@ static void loop_free(Loop *l)
         l->free_stacks = co->next;
         co_free(co);
     }
+    stacks_lent -= l->max_free_stacks - STACKS_EACH;
     g_clear_pointer(&l->ring, ring_free);
     g_clear_pointer(&l->epoll, epoll_free);
     g_free(l->timers.at);
@@ -469,6 +492,11 @@ static void call_deliver(Mail *m)
     g_autofree Call *call = CONTAINER_OF(m, Call, mail);
 
     loop_start_co(call->to, call->fn, call->arg);
+}
+
+void loop_post(Loop *loop, Mail *m)
+{
+    mailbox_post(loop->mailbox, m);
 }
 
 void loop_call(Loop *loop, CoFn *fn, void *arg)

@@ -10,6 +10,7 @@
 #define IO_LOOP_H
 
 #include "io/co.h"
+#include "io/mailbox.h"
 #include <glib.h>
 
 typedef struct Loop Loop;
@@ -47,6 +48,12 @@ void loop_call(Loop *loop, CoFn *fn, void *arg);
 
 /* The same and waits for @fn to return; the caller's loop goes on meanwhile. */
 CO void loop_call_wait(Loop *loop, CoFn *fn, void *arg);
+
+/*
+ * Delivers @m on @loop, in no coroutine; from any thread, without taking memory. Until then the
+ * caller sees to it that neither @m nor @loop ends.
+ */
+void loop_post(Loop *loop, Mail *m);
 
 /*
  * A loop in a thread of its own, idle until loop_call. It is counted, by the thread that has started

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Memory for the data of requests, in sizes that are powers of two. What is given back is kept for
- * the next request, as far as it is not much.
+ * the next request, as far as it is not much: each loop asks the server how much it may keep.
  */
 #include "nbd/internal.h"
 #include "util/size.h"
+#include <stdatomic.h>
 
 enum {
     SMALLEST = 4 << 10,
-    KEPT_MAX = 32 << 20, /* bytes */
+    KEPT_MAX = 32 << 20, /* bytes, by one loop */
 };
 
 /* At the start of a buffer that nobody uses. */
@@ -36,6 +37,24 @@ void *nbd_buffer_take(NbdBuffers *b, size_t len)
     return f;
 }
 
+/* May @b keep @size bytes more? It has that right until it is trimmed. */
+static bool may_keep(NbdBuffers *b, size_t size)
+{
+    size_t wanted, left = *b->left;
+
+    if (b->bytes + size <= b->may_keep)
+        return true;
+    if (b->bytes + size > KEPT_MAX)
+        return false;
+    wanted = b->bytes + size - b->may_keep;
+    do {
+        if (wanted > left)
+            return false;
+    } while (!atomic_compare_exchange_weak(b->left, &left, left - wanted));
+    b->may_keep += wanted;
+    return true;
+}
+
 void nbd_buffer_give(NbdBuffers *b, void *p, size_t len)
 {
     unsigned class = class_of(len);
@@ -44,7 +63,7 @@ void nbd_buffer_give(NbdBuffers *b, void *p, size_t len)
 
     if (!p)
         return;
-    if (b->bytes + size > KEPT_MAX) {
+    if (!may_keep(b, size)) {
         aligned_free(p);
         return;
     }
@@ -63,4 +82,6 @@ void nbd_buffers_trim(NbdBuffers *b)
             aligned_free(f);
         }
     b->bytes = 0;
+    *b->left += b->may_keep;
+    b->may_keep = 0;
 }

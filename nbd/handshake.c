@@ -386,8 +386,11 @@ static CO Outcome option_too_long(NbdClient *c, uint32_t option, uint32_t len)
 static CO Outcome option_take(NbdClient *c, uint32_t option, uint32_t len, GError **err)
 {
     g_autofree uint8_t *data = g_try_malloc(len + 1);
-    int r = data ? channel_read_all(c->channel, data, len) : -ENOMEM;
+    int r;
 
+    c->data.since_ns = clock_now_ns();
+    r = data ? channel_read_all(c->channel, data, len) : -ENOMEM;
+    c->data.since_ns = 0;
     if (r < 0) {
         err_set_errno(err, r, "The connection ended in the data of an option");
         return LEAVE;
@@ -419,7 +422,7 @@ static CO Outcome option_receive(NbdClient *c, GError **err)
     }
     if (len > OPTION_MAX)
         return option_too_long(c, option, len);
-    if (!nbd_memory_take(c, len))
+    if (len && !nbd_memory_try(c, len) && !nbd_memory_take(c, len))
         return LEAVE;
     outcome = option_take(c, option, len, err);
     nbd_memory_give(c, len);

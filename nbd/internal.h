@@ -27,9 +27,11 @@
 #include "io/iothread.h"
 #include "nbd/proto.h"
 #include "nbd/server.h"
+#include <pthread.h>
 
 enum {
-    NBD_SCRATCH_LEN = 256 << 10, /* what one system call receives at most, of small requests */
+    NBD_SCRATCH_LEN = 256 << 10, /* what one system call receives at most, of small requests ... */
+    NBD_SCRATCH_MIN = 4 << 10,   /* ... and at least, if so much is there */
     NBD_HEADER_MAX = sizeof(NbdExtendedRequest),
     /*
      * Answers ready and not sent: beyond it no more are prepared, since they would only get cold.
@@ -47,7 +49,9 @@ typedef struct NbdFreeBuffer NbdFreeBuffer;
 /* Buffers that wait to be used again. */
 typedef struct {
     NbdFreeBuffer *free[NBD_BUFFER_CLASSES];
-    size_t bytes; /* in all of them */
+    size_t bytes;          /* in all of them */
+    size_t may_keep;       /* what that may be, taken from ... */
+    _Atomic size_t *left;  /* ... what all loops of the server may keep besides */
 } NbdBuffers;
 
 /* Page-aligned memory for @len (at most NBD_PAYLOAD_MAX) bytes; NULL if there is none. */
@@ -60,6 +64,7 @@ void nbd_buffers_trim(NbdBuffers *b);
 
 typedef struct NbdClient NbdClient;
 typedef struct NbdTask NbdTask;
+typedef struct NbdMemoryWait NbdMemoryWait;
 
 /* What the clients share that are served on one loop. Belongs to that loop but for .refs. */
 typedef struct {
@@ -71,8 +76,6 @@ typedef struct {
     NbdBuffers buffers;
     NbdTask *free_tasks;
     uint8_t *scratch;       /* NBD_SCRATCH_LEN bytes; used by who does not suspend */
-    CoQueue memory;         /* who waits for the server's .held to fall */
-    CoGroup looking;        /* the coroutine that wakes them now and then */
 } NbdLoop;
 
 /* Numbers of metadata contexts on the wire, and bits of NbdClient.contexts. */
@@ -96,6 +99,13 @@ struct NbdExport {
 
 typedef enum { NBD_SIMPLE, NBD_STRUCTURED, NBD_EXTENDED } NbdReplyStyle;
 
+/* What the server may have to wait for a client to take or to give. */
+typedef struct {
+    _Atomic int64_t since_ns; /* since when it waits; 0: it does not. The client's loop sets it */
+    uint64_t moved;         /* bytes at @seen_ns. These two belong to the server's loop */
+    int64_t seen_ns;        /* when it last saw that much had been moved */
+} NbdAwaited;
+
 /* Belongs to the loop that serves it, but for the first part. */
 struct NbdClient {
     NbdServer *server;
@@ -104,7 +114,9 @@ struct NbdClient {
     NbdExport *told;        /* whose size it was told, below which that does not go; NULL: none */
     uint64_t size;          /* bytes of that; constant while it is served */
     unsigned orders;        /* nbd_client_order() that are under way */
-    CoQueue obeyed;         /* who waits for that to be 0 */
+    bool runs;              /* its coroutines do, on any loop */
+    Mail has_paused;        /* says that they do not */
+    int64_t cut_ns;         /* when it was cut off, for it kept others waiting for memory; 0: not */
 
     Channel *channel;
     char *peer;
@@ -139,7 +151,8 @@ struct NbdClient {
     NbdTask *done, **done_tail; /* answers that wait to be sent */
     size_t unsent;          /* bytes of answers that are not sent yet */
     bool sending;
-    int64_t batch_ns;       /* since when the answers are being sent that are under way */
+    NbdAwaited answers;     /* that are being sent, which it has to take */
+    NbdAwaited data;        /* that it has announced and has to send */
     size_t answered;        /* bytes of answers since the receiver last let others go first */
     uint64_t requests, bytes_read, bytes_written;
 };
@@ -182,10 +195,16 @@ struct NbdServer {
     GPtrArray *loops;       /* of NbdLoop: others */
     _Atomic uint64_t held;  /* bytes kept for all clients ... */
     uint64_t held_max;      /* ... and what that may be, but for what is there already */
+    pthread_mutex_t memory; /* protects the list of those who wait for .held to fall */
+    NbdMemoryWait *waits, **waits_tail;
+    _Atomic unsigned n_waits; /* how many those are */
+    _Atomic size_t buffers_left; /* bytes of free buffers that loops may keep, beyond what they do */
+    _Atomic uint64_t inboxes; /* bytes of .held that were received and wait */
+    uint64_t inboxes_max;   /* from there on little is received at once */
+    int64_t looked_ns;      /* when it last looked who keeps others waiting */
     size_t bytes_max;       /* of the buffers of one client */
     size_t task_cost;       /* bytes that a task takes, without data */
     unsigned clients_max;   /* more wait */
-    int64_t cut_ns;         /* when the last client was cut off because memory was short */
 };
 
 /* ---- server.c -------------------------------------------------------------------------------- */
@@ -198,6 +217,8 @@ int64_t nbd_handshake_deadline(const NbdClient *c);
 void nbd_client_cut(NbdClient *c);
 /* It is to be served where its export says. On the server's loop. */
 void nbd_client_follow(NbdClient *c);
+/* Serves @c, or ends it, if nothing of it runs any more. On the server's loop. */
+void nbd_client_go_on(NbdClient *c);
 
 /* ---- loops.c: on the server's loop ----------------------------------------------------------- */
 
@@ -232,13 +253,17 @@ NbdExport *nbd_export_lookup(NbdServer *s, const char *name, size_t len);
 
 /* Finds out what there is for clients. */
 void nbd_ledger_init(NbdServer *s);
+void nbd_ledger_clear(NbdServer *s);
+/* Bytes to receive at once from a client that may have to keep them: from ..._MIN to ..._LEN. */
+size_t nbd_inbox_max(const NbdServer *s);
 /* Lets @c hold @n bytes more if it may now, at once. */
 bool nbd_memory_try(NbdClient *c, size_t n);
 /* Waits until @c may hold @n bytes more. False: it is to leave instead. */
 CO bool nbd_memory_take(NbdClient *c, size_t n);
-/* @c holds @n bytes more, which are there already. */
-void nbd_memory_add(NbdClient *c, size_t n);
 void nbd_memory_give(NbdClient *c, size_t n);
+/* The same for @n bytes that were received already and wait: @c need not wait to hold them. */
+void nbd_memory_add_inbox(NbdClient *c, size_t n);
+void nbd_memory_give_inbox(NbdClient *c, size_t n);
 
 /* ---- handshake.c, meta.c --------------------------------------------------------------------- */
 

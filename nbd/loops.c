@@ -14,6 +14,7 @@ static NbdLoop *loop_new(NbdServer *s, Loop *loop, LoopThread *thread)
     l->loop = loop;
     l->thread = thread;
     l->scratch = g_malloc(NBD_SCRATCH_LEN);
+    l->buffers.left = &s->buffers_left;
     return l;
 }
 
@@ -67,14 +68,6 @@ NbdLoop *nbd_loop_of(NbdServer *s, IoThread *thread)
     return nbd_loop_ref(l);
 }
 
-/* On the loop: nothing of @arg runs there any more. */
-static CO void loop_end(void *arg)
-{
-    NbdLoop *l = arg;
-
-    co_group_wait(&l->looking);
-}
-
 static CO void nothing(void *arg)
 {
 }
@@ -105,7 +98,6 @@ static CO void loop_close(void *arg)
     LoopThread *thread = l->thread;
 
     loops_take_turn(l->server);
-    loop_call_wait(l->loop, loop_end, l);
     loop_free(l);
     loop_thread_stop(thread);
 }
@@ -120,26 +112,28 @@ void nbd_loop_unref(NbdLoop *l)
 
 /* ---- what the server's loop has to say to clients on others ---------------------------------- */
 
+/* Mailed there and back: coroutines for all clients at once would take much memory. */
 typedef struct {
+    Mail mail; /* first */
     NbdClient *client;
     void (*fn)(NbdClient *c);
 } Order;
 
-static CO void order_obey(void *arg)
+static void order_obeyed(Mail *m)
 {
-    const Order *o = arg;
+    g_autofree Order *o = (Order *)m;
 
-    o->fn(o->client);
+    o->client->orders--;
+    nbd_client_go_on(o->client);
 }
 
-static CO void order_run(void *arg)
+static void order_obey(Mail *m)
 {
-    g_autofree Order *o = arg;
-    NbdClient *c = o->client;
+    Order *o = (Order *)m;
 
-    loop_call_wait(c->at->loop, order_obey, o);
-    if (!--c->orders)
-        co_queue_wake_all(&c->obeyed);
+    o->fn(o->client);
+    m->deliver = order_obeyed;
+    loop_post(o->client->server->own->loop, m);
 }
 
 void nbd_client_order(NbdClient *c, void (*fn)(NbdClient *c))
@@ -152,7 +146,7 @@ void nbd_client_order(NbdClient *c, void (*fn)(NbdClient *c))
     }
     g_assert(loop_self() == c->server->own->loop);
     o = g_new(Order, 1);
-    *o = (Order){ c, fn };
+    *o = (Order){ { .deliver = order_obey }, c, fn };
     c->orders++;
-    co_start(order_run, o);
+    loop_post(c->at->loop, &o->mail);
 }

@@ -12,8 +12,7 @@
 #include <string.h>
 
 enum {
-    LARGE_WRITE = 32 << 10,    /* whose sender is not read far ahead ... */
-    SHORT_SCRATCH = 4 << 10,   /* ... but so far */
+    LARGE_WRITE = 32 << 10,    /* whose sender is not read far ahead */
     TURN_MAX = 256 << 10,      /* bytes of answers, then others have their turn */
     SKIP_MAX = 2 * NBD_PAYLOAD_MAX, /* payloads no larger are skipped, larger ones end it all */
 };
@@ -25,7 +24,7 @@ static void kept_free(NbdClient *c)
     if (!c->kept)
         return;
     g_clear_pointer(&c->kept, g_free);
-    nbd_memory_give(c, c->kept_len);
+    nbd_memory_give_inbox(c, c->kept_len);
 }
 
 static void inbox_use(NbdClient *c, size_t n)
@@ -43,7 +42,7 @@ static void inbox_keep(NbdClient *c)
         return;
     c->kept = g_memdup2(c->in, c->in_len);
     c->kept_len = c->in_len;
-    nbd_memory_add(c, c->kept_len);
+    nbd_memory_add_inbox(c, c->kept_len);
     c->in = c->kept;
 }
 
@@ -92,7 +91,7 @@ static CO int receive_wait(NbdClient *c)
 static bool receive_some(NbdClient *c)
 {
     uint8_t *scratch = c->at->scratch;
-    size_t room = (c->sends_much ? SHORT_SCRATCH : NBD_SCRATCH_LEN) - c->in_len;
+    size_t room = (c->sends_much ? NBD_SCRATCH_MIN : nbd_inbox_max(c->server)) - c->in_len;
     ssize_t n = channel_try_read(c->channel, scratch + c->in_len, room);
 
     c->drained = n != (ssize_t)room;
@@ -189,8 +188,17 @@ static CO bool wait_for_task(NbdClient *c)
     return !c->stop_receiving;
 }
 
+/* Waits until the client may have @len bytes more in buffers. */
+static CO void wait_for_bytes(NbdClient *c, size_t len)
+{
+    while (c->bytes && c->bytes + len > c->server->bytes_max && !c->stop_receiving) {
+        inbox_keep(c);
+        co_queue_wait(&c->room);
+    }
+}
+
 /* Lets @t hold @len bytes, waiting until there is so much. False: it is refused. */
-static CO bool task_memory(NbdTask *t, size_t len)
+static CO bool task_hold(NbdTask *t, size_t len)
 {
     NbdClient *c = t->client;
 
@@ -201,25 +209,27 @@ static CO bool task_memory(NbdTask *t, size_t len)
             return false;
         }
     }
-    t->held += len;
+    t->held = len;
     return true;
 }
 
-/* Gets @t the memory for its @len bytes, waiting until it may have so much. */
-static CO void task_buffer(NbdTask *t, size_t len)
+/*
+ * Gets @t the memory that it needs, all at once: those who held some while they wait for more could
+ * wait for each other.
+ */
+static CO void task_memory(NbdTask *t)
 {
     NbdClient *c = t->client;
     const NbdServer *s = c->server;
+    size_t len = t->refusal ? 0 : t->payload ? t->payload : nbd_task_room(t);
 
     if (len > s->held_max / 2) {
         nbd_task_refuse(t, -ENOMEM, "The server has not so much memory");
-        return;
+        len = 0;
     }
-    while (c->bytes && c->bytes + len > s->bytes_max && !c->stop_receiving) {
-        inbox_keep(c);
-        co_queue_wait(&c->room);
-    }
-    if (!task_memory(t, len))
+    if (len)
+        wait_for_bytes(c, len);
+    if (!task_hold(t, s->task_cost + nbd_task_answer_max(t) + len) || !len)
         return;
     t->buf = nbd_buffer_take(&c->at->buffers, len);
     if (!t->buf) {
@@ -263,12 +273,13 @@ static bool header_parse(NbdTask *t, const uint8_t *p)
 static CO bool task_payload(NbdTask *t)
 {
     NbdClient *c = t->client;
+    bool ok;
 
-    if (!t->refusal)
-        task_buffer(t, t->payload);
-    if (t->refusal)
-        return skip_payload(c, t->payload);
-    return receive_payload(c, t->buf, t->payload);
+    if (t->payload > c->in_len)
+        c->data.since_ns = clock_now_ns();
+    ok = t->refusal ? skip_payload(c, t->payload) : receive_payload(c, t->buf, t->payload);
+    c->data.since_ns = 0;
+    return ok;
 }
 
 /* Receives one request and starts it. False: it was the last. */
@@ -285,11 +296,9 @@ static CO bool receive_one(NbdClient *c)
     inbox_use(c, header);
     if (ok) {
         nbd_task_check(t);
-        task_memory(t, c->server->task_cost + nbd_task_answer_max(t));
+        task_memory(t);
         if (t->payload)
             ok = task_payload(t);
-        else if (!t->refusal && nbd_task_room(t))
-            task_buffer(t, nbd_task_room(t));
     }
     if (ok)
         nbd_task_start(t);

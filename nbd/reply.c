@@ -197,9 +197,10 @@ CO void nbd_reply_send(NbdTask *t)
     if (c->unsent < WORTH_SENDING)
         co_yield();
     while (c->done) {
-        c->batch_ns = clock_now_ns();
+        c->answers.since_ns = clock_now_ns();
         send_batch(c);
     }
+    c->answers.since_ns = 0;
     c->sending = false;
     co_queue_wake_all(&c->room);
 }

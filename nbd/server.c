@@ -61,7 +61,8 @@ void nbd_client_cut(NbdClient *c)
 /* The server ends. The end of its stream is what wakes a receiver; answers can still leave. */
 static void leave_now(NbdClient *c)
 {
-    bool stuck = c->sending && clock_now_ns() - c->batch_ns > (int64_t)STUCK_MS * MS;
+    int64_t since = c->answers.since_ns;
+    bool stuck = since && clock_now_ns() - since > (int64_t)STUCK_MS * MS;
 
     if (!c->served || stuck) {
         cut_now(c);
@@ -119,7 +120,13 @@ static void client_end(NbdClient *c)
         s->config.client_left(s->config.opaque, served);
 }
 
-static CO void client_pause(void *arg);
+static void client_paused(Mail *m)
+{
+    NbdClient *c = (NbdClient *)((char *)m - offsetof(NbdClient, has_paused));
+
+    c->runs = false;
+    nbd_client_go_on(c);
+}
 
 /* On the loop where it is served, until it leaves or is to go to another one. */
 static CO void client_serve(void *arg)
@@ -133,10 +140,8 @@ static CO void client_serve(void *arg)
         co_queue_wait(&c->room);
     if (!--at->n_clients)
         nbd_buffers_trim(&at->buffers);
-    if (at->thread)
-        loop_call(c->server->own->loop, client_pause, c);
-    else
-        client_pause(c);
+    c->has_paused.deliver = client_paused;
+    loop_post(c->server->own->loop, &c->has_paused);
 }
 
 /* Lets @c be served where its export says. Nothing of it runs. */
@@ -145,6 +150,7 @@ static void client_resume(NbdClient *c)
     NbdLoop *before = c->at;
 
     c->must_move = c->moves = false;
+    c->runs = true;
     c->at = nbd_loop_ref(c->export->at);
     nbd_loop_unref(before);
     if (c->at->thread)
@@ -153,13 +159,10 @@ static void client_resume(NbdClient *c)
         co_start(client_serve, c);
 }
 
-/* On the server's loop, while nothing of it runs. */
-static CO void client_pause(void *arg)
+void nbd_client_go_on(NbdClient *c)
 {
-    NbdClient *c = arg;
-
-    while (c->orders)
-        co_queue_wait(&c->obeyed);
+    if (c->runs || c->orders)
+        return;
     if (c->moves && !c->stop_receiving) {
         client_resume(c);
         return;
@@ -196,6 +199,7 @@ void nbd_server_serve(NbdServer *s, int fd)
     c->peer = net_peer_text(fd);
     c->since_ns = clock_now_ns();
     c->done_tail = &c->done;
+    c->runs = true;
     c->next = s->clients;
     if (c->next)
         c->next->prev = c;
@@ -266,14 +270,15 @@ NbdServer *nbd_server_new(const NbdServerConfig *config)
     s->authz = g_strdup(config->tls_authz);
     s->exports = g_ptr_array_new();
     s->listeners = g_ptr_array_new_with_free_func((GDestroyNotify)channel_free);
-    nbd_loops_init(s);
     nbd_ledger_init(s);
+    nbd_loops_init(s);
     return s;
 }
 
 static CO void server_free(NbdServer *s)
 {
     nbd_loops_clear(s);
+    nbd_ledger_clear(s);
     g_ptr_array_unref(s->listeners);
     g_ptr_array_unref(s->exports);
     if (s->config.tls)
@@ -311,7 +316,6 @@ CO bool nbd_server_stop(NbdServer *s)
     co_queue_wake_all(&s->room);
     clients_leave(s);
     co_group_wait(&s->accepting);
-    co_group_wait(&s->own->looking);
     for (guint i = 0; i < s->exports->len; i++)
         nbd_export_unref(s->exports->pdata[i]);
     co_group_wait(&s->closing);

@@ -134,6 +134,41 @@ static CO void test_another_node_of_another_size_is_told(void)
     handle_close(other);
 }
 
+typedef struct {
+    Handle *h, *beside;
+} Beside;
+
+static CO void beside_open(void *arg)
+{
+    Beside *b = arg;
+    g_autoptr(GError) err = NULL;
+
+    b->beside = handle_new_beside(b->h, HANDLE_USER, ACCESS_READ, ACCESS_ALL, &err);
+    g_assert_no_error(err);
+}
+
+static CO void test_a_handle_beside_another_has_its_node_even_if_that_is_a_new_one(void)
+{
+    g_autofree char *a = file_new("a", SIZE), *b = file_new("b", SIZE);
+    g_autoptr(GError) err = NULL;
+    Handle *other = open_ok(b);
+    Beside x = { .h = open_ok(a) };
+    CoGroup opening = {};
+    Edit *edit = edit_begin();
+
+    co_group_start(&opening, beside_open, &x);
+    co_yield();
+    edit_replace(edit, handle_node(x.h), handle_node(other)); /* the old node is closed */
+    edit_commit(edit, &err);
+    edit_free(edit);
+    g_assert_no_error(err);
+    co_group_wait(&opening);
+    g_assert_true(handle_node(x.beside) == handle_node(other));
+    handle_close(x.beside);
+    handle_close(x.h);
+    handle_close(other);
+}
+
 /* While a node was inactive another program has resized its file. */
 static CO void test_a_size_found_when_active_again_is_told(void)
 {
@@ -158,6 +193,8 @@ const Test tests[] = {
       test_a_bitmap_of_a_filter_follows_what_is_below },
     { "/handle-events/another-node-of-another-size-is-told",
       test_another_node_of_another_size_is_told },
+    { "/handle-events/a-handle-beside-another-has-its-node-even-if-that-is-a-new-one",
+      test_a_handle_beside_another_has_its_node_even_if_that_is_a_new_one },
     { "/handle-events/a-size-found-when-active-again-is-told",
       test_a_size_found_when_active_again_is_told },
     {}

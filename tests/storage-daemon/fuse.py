@@ -14,10 +14,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, IO, REFERENCE, case, img, io, main, require, run
-from qmp import Stdio, masked, request
+from qmp import PATIENCE, Stdio, masked, request
+from threads import await_thread_gone, busiest
 
 MIB = 1 << 20
 PUNCH, KEEP, ZERO = 2, 1, 16   # of fallocate(2)
@@ -393,6 +395,166 @@ def errors_of_the_image_reach_the_client():
         assert code(os.fsync, fd) == 'EIO'
         assert code(os.preadv, fd, [page], 0) == 4096
         os.close(fd)
+
+
+# ---- on iothreads --------------------------------------------------------------------------------
+
+RAW = ('--blockdev', 'raw,node-name=a,file.driver=file,file.filename=a.raw')
+THREADS = ('--object', 'iothread,id=i', '--object', 'iothread,id=j')
+
+
+def move(d, thread):
+    done(d.answer('x-blockdev-set-iothread', node_name='a', iothread=thread, force=True))
+
+
+def direct_reads(place, n):
+    fd, page = os.open(place, os.O_RDONLY | os.O_DIRECT), mmap.mmap(-1, 4096)
+    for _ in range(n):
+        assert os.preadv(fd, [page], 0) == 4096
+    os.close(fd)
+
+
+def assert_served_by(d, thread):
+    direct_reads('place', 10)
+    busy = busiest(d, lambda: direct_reads('place', 2000))
+    assert busy == thread, f'{busy} is busy, not {thread}'
+
+
+@case
+def exports_on_iothreads_are_told_of_as_by_the_reference():
+    def actions(d):
+        nodes(d)
+        pathlib.Path('place').touch()
+        e = {'type': 'fuse', 'id': 'e', 'node_name': 'q', 'mountpoint': 'place', 'writable': True}
+        for command, arguments in (
+                ('object-add', {'qom_type': 'iothread', 'id': 'i'}),
+                ('object-add', {'qom_type': 'iothread', 'id': 'j'}),
+                ('block-export-add', {**e, 'iothread': 'none'}),
+                ('block-export-add', {**e, 'iothread': 'i', 'fixed_iothread': True}),
+                ('query-block-exports', {}),
+                ('block-export-del', {'id': 'e'}),
+                ('block-export-add', {**e, 'iothread': 'j'}),
+                ('query-block-exports', {}),
+                ('block-export-del', {'id': 'e', 'mode': 'hard'}),
+                ('blockdev-del', {'node_name': 'q'}),
+                ('object-del', {'id': 'j'}),
+                ('quit', {})):
+            yield command, arguments, [masked(line) for line in d.ask(request(command, **arguments))]
+    in_both(actions)
+
+
+@case
+def the_thread_of_the_image_serves_the_file():
+    img('create', '-q', '-f', 'raw', 'a.raw', '4M')
+    with daemon(*THREADS, *RAW) as d:
+        export(d, iothread='i')
+        for thread in 'i', 'j', None, 'i':
+            move(d, thread)
+            assert_served_by(d, thread or 'main')
+
+
+@case
+def the_thread_serves_the_file_of_an_option():
+    img('create', '-q', '-f', 'raw', 'a.raw', '4M')
+    pathlib.Path('place').touch()
+    with daemon(*THREADS, *RAW, '--export', 'fuse,id=e,node-name=a,mountpoint=place,iothread=i') as d:
+        assert_served_by(d, 'i')
+
+
+@case
+def clients_read_what_they_wrote_while_the_image_moves():
+    img('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=64k', 'a.qcow2', '4M')
+    with daemon(*THREADS, *NODE) as d:
+        export(d, writable=True, growable=True, iothread='i')
+        model, failures, moves = bytearray(4 * MIB), [], []
+
+        def client():
+            try:
+                fd = os.open('place', os.O_RDWR)
+                while len(model) < 7 * MIB or len(moves) < 12:
+                    scribble(model, fd, len(model))
+                    # Growing it changes the graph, which is done on the main loop.
+                    os.ftruncate(fd, len(model) + MIB)
+                    model.extend(bytes(MIB))
+                    assert os.fstat(fd).st_size == len(model)
+                os.fsync(fd)
+                os.close(fd)
+            except BaseException as e:   # pylint: disable=broad-exception-caught
+                failures.append(e)
+
+        t = threading.Thread(target=client)
+        t.start()
+        while t.is_alive():
+            move(d, ('j', None, 'i')[len(moves) % 3])
+            d.answer('query-named-block-nodes')
+            moves.append(os.stat('place').st_size)
+        t.join()
+        assert not failures, failures
+    img('check', '-q', 'a.qcow2')
+    pathlib.Path('model').write_bytes(model)
+    img('compare', '-q', '-f', 'qcow2', '-F', 'raw', 'a.qcow2', 'model')
+
+
+def ended_on_an_iothread(end):
+    """A file ends by @end(daemon, writer) while it is written, some time after a move."""
+    for n in range(6):
+        img('create', '-q', '-f', 'qcow2', 'a.qcow2', '16G')
+        with daemon(*THREADS, *NODE) as d:
+            export(d, writable=True, iothread='i')
+            writer = subprocess.Popen(['dd', 'if=/dev/zero', 'of=place', 'bs=64k', 'conv=notrunc', 'oflag=direct'],
+                                      stderr=subprocess.DEVNULL)
+            deadline = time.monotonic() + PATIENCE
+            while os.stat('a.qcow2').st_size < MIB:
+                assert time.monotonic() < deadline, 'nothing is written'
+                time.sleep(.005)
+            move(d, ('i', 'j', None)[n % 3])
+            assert writer.poll() is None, 'nobody writes any more'
+            end(d, writer)
+            writer.wait(timeout=PATIENCE)
+            assert os.stat('place').st_size == 0
+            if d.process.poll() is None:
+                assert d.answer('query-block-exports') == []
+                for thread in 'i', 'j':
+                    done(d.answer('blockdev-del', node_name='a') if thread == 'i' else {})
+                    done(d.answer('object-del', id=thread))
+                    await_thread_gone(d, thread)
+        img('check', '-q', 'a.qcow2')
+
+
+@case
+def a_file_on_an_iothread_can_be_removed_in_use():
+    def remove(d, _):
+        done(d.answer('block-export-del', id='e-place'))
+    ended_on_an_iothread(remove)
+
+
+@case
+def a_file_on_an_iothread_can_be_unmounted_by_others():
+    def unmount(d, writer):
+        run('umount', '-l', 'place')
+        writer.kill()       # who has it open could go on
+        assert d.event('BLOCK_EXPORT_DELETED') == {'id': 'e-place'}
+    ended_on_an_iothread(unmount)
+
+
+@case
+def the_kernel_can_end_a_file_on_an_iothread():
+    def abort(d, _):
+        pathlib.Path('connections').mkdir(exist_ok=True)    # unmounted with the daemon's mounts
+        require(subprocess.run(['mount', '-t', 'fusectl', 'none', 'connections'], stderr=subprocess.DEVNULL,
+                               check=False).returncode == 0, 'connections of FUSE cannot be shown here')
+        pathlib.Path(f'connections/{os.minor(os.stat("place").st_dev)}/abort').write_text('1')
+        assert d.event('BLOCK_EXPORT_DELETED') == {'id': 'e-place'}
+        run('umount', 'place')      # libfuse leaves what was aborted
+    ended_on_an_iothread(abort)
+
+
+@case
+def a_signal_ends_the_daemon_that_serves_a_file_on_an_iothread():
+    def stop(d, _):
+        d.process.send_signal(signal.SIGTERM)
+        assert d.end() == 0, d.errors
+    ended_on_an_iothread(stop)
 
 
 main('fuse', 'storage-daemon')

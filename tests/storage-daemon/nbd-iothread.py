@@ -12,6 +12,7 @@ from cases import BUILD, case, img, main
 from guest import Guest
 from nbd_frames import FLUSH, READ, WRITE, Client
 from qmp import PATIENCE, Stdio
+from threads import await_thread_gone, busiest, threads
 
 SIZE = 4 << 20
 MIB = 1 << 20
@@ -38,30 +39,6 @@ def client(name='n0', style='simple'):
     s = socket.socket(socket.AF_UNIX)
     s.connect('s')
     return Client(s).start(style, name=name)
-
-
-def threads(d):
-    """Nanoseconds that each thread has run, by name; the main one is 'main'."""
-    run = {}
-    for task in pathlib.Path(f'/proc/{d.process.pid}/task').iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            name = 'main' if task.name == str(d.process.pid) else (task / 'comm').read_text().strip()
-            run[name] = int((task / 'schedstat').read_text().split()[0])
-    return run
-
-
-def await_thread_gone(d, name):
-    end = time.monotonic() + PATIENCE
-    while name in threads(d):
-        assert time.monotonic() < end, f'thread {name} stays'
-        time.sleep(.02)
-
-
-def busiest(d, work):
-    """The thread that runs most during @work()."""
-    before = threads(d)
-    work()
-    return max((ns - before.get(name, 0), name) for name, ns in threads(d).items())[1]
 
 
 @case

@@ -3,9 +3,11 @@
  * The operations of a file system of one file, which is its root: the content of an image.
  * (libfuse, fuse_lowlevel.h; fallocate(2), lseek(2).)
  *
- * Each is called in the coroutine of its request, may wait, and answers exactly once.
+ * Each is called in the coroutine of its request, may wait, and answers exactly once. That runs where
+ * the image lives, so whatever is more than requests of the handle is done on the main loop.
  */
 #include "block/driver.h"
+#include "block/home.h"
 #include "fuse/modules/fuse/internal.h"
 #include "util/size.h"
 #include <errno.h>
@@ -29,12 +31,29 @@ static FuseFile *file_of(fuse_req_t req)
 /* How long the kernel may take what it knows of the file for true; others may change it meanwhile. */
 #define ATTR_SECONDS 1.0
 
-static void answer_attr(fuse_req_t req)
+typedef struct {
+    Handle *handle;
+    uint64_t bytes;
+    bool known;
+} Allocated;
+
+/* Where its nodes are, which stay there meanwhile. */
+static CO void allocated_look(void *arg)
+{
+    Allocated *a = arg;
+
+    a->bytes = node_allocated(handle_node(a->handle), &a->known);
+}
+
+static CO void allocated_ask(void *arg)
+{
+    home_work(((Allocated *)arg)->handle, allocated_look, arg);
+}
+
+static CO void answer_attr(fuse_req_t req)
 {
     FuseFile *f = file_of(req);
-    uint64_t size = handle_size(f->config.handle);
-    bool known;
-    uint64_t allocated = node_allocated(handle_node(f->config.handle), &known);
+    Allocated allocated = { f->config.handle };
     time_t now = time(NULL);
     struct stat st = {
         .st_ino = FUSE_ROOT_ID,
@@ -42,38 +61,53 @@ static void answer_attr(fuse_req_t req)
         .st_nlink = 1,
         .st_uid = f->uid,
         .st_gid = f->gid,
-        .st_size = size,
         .st_blksize = FUSE_DATA_MAX,
-        .st_blocks = (known ? allocated : size) / SECTOR,
         /* Nobody keeps times of an image. New ones also tell the kernel not to trust its cache. */
         .st_atime = now,
         .st_mtime = now,
         .st_ctime = now,
     };
 
+    loop_call_wait(f->own, allocated_ask, &allocated);
+    st.st_size = handle_size(f->config.handle); /* others may have changed it while we waited */
+    st.st_blocks = (allocated.known ? allocated.bytes : (uint64_t)st.st_size) / SECTOR;
     fuse_reply_attr(req, &st, ATTR_SECONDS);
 }
 
-static void file_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+static CO void file_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     answer_attr(req);
+}
+
+typedef struct {
+    Handle *handle;
+    uint64_t size;
+    Prealloc prealloc;
+    int result;
+} Resize;
+
+/* Without growable, others may resize the image too, and we do only for as long as it takes. */
+static CO void resize_run(void *arg)
+{
+    Resize *r = arg;
+    g_autoptr(GError) err = NULL;
+    g_autoptr(Handle) h = handle_new_beside(r->handle, HANDLE_USER, ACCESS_RESIZE, ACCESS_ALL, &err);
+
+    r->result = !h ? -EBUSY
+              : handle_resize(h, r->size, true, r->prealloc, &err) ? 0 : -err->code;
 }
 
 /* Makes the image @size bytes long; 0, or a negative errno. */
 static CO int file_resize(FuseFile *f, uint64_t size, Prealloc prealloc)
 {
-    g_autoptr(Handle) h = NULL;
-    g_autoptr(GError) err = NULL;
+    Resize r = { f->config.handle, size, prealloc };
 
     if (!f->config.writable)
         return -EACCES;
     if (size > NODE_SIZE_MAX)
         return -EFBIG;
-    /* Without growable, others may resize the image too, and we do only for as long as it takes. */
-    h = handle_new(handle_node(f->config.handle), HANDLE_USER, ACCESS_RESIZE, ACCESS_ALL, &err);
-    if (!h)
-        return -EBUSY;
-    return handle_resize(h, size, true, prealloc, &err) ? 0 : -err->code;
+    loop_call_wait(f->own, resize_run, &r);
+    return r.result;
 }
 
 /* Changes of permissions that make no sense on an image that nobody may write are refused. */

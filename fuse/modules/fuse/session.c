@@ -2,6 +2,10 @@
 /*
  * Mounts, and requests as they come out of the kernel: one coroutine receives, each request is a task
  * with a coroutine that is entered at once, and that libfuse's operations run and wait in.
+ *
+ * All this runs on the loop where the image lives. To go to another the receiver pauses: it ends once
+ * the tasks have, and is started there by the loop that mounted the file. Requests that come meanwhile
+ * wait in the kernel.
  */
 #include "block/driver.h"
 #include "fuse/modules/fuse/internal.h"
@@ -10,6 +14,7 @@
 #include "util/module.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -113,12 +118,25 @@ static CO int receive_all(FuseFile *f)
     return 0;
 }
 
-static CO void receiver(void *arg)
+/* ---- where it is served ---------------------------------------------------------------------- */
+
+static void file_go_on(FuseFile *f);
+
+static void file_paused(Mail *m)
+{
+    FuseFile *f = (FuseFile *)((char *)m - offsetof(FuseFile, paused));
+
+    f->runs = false;
+    file_go_on(f);
+}
+
+/* On the loop where requests are served, until it is to pause or the kernel has ended the mount. */
+static CO void serve(void *arg)
 {
     FuseFile *f = arg;
     int r = 0;
 
-    while (!f->stopping) {
+    while (!f->must_pause && !f->ended) {
         r = receive_all(f);
         /* Without memory there is some again when a task ends. */
         if (f->n_tasks == TASKS_MAX || (r == -ENOMEM && f->n_tasks))
@@ -128,10 +146,85 @@ static CO void receiver(void *arg)
         else if (r == 0)
             co_yield();
         else
-            break;
+            f->ended = true;
     }
-    if (!f->stopping)
+    while (f->n_tasks)
+        co_queue_wait(&f->less);
+    f->paused.deliver = file_paused;
+    loop_post(f->own, &f->paused);
+}
+
+static void pause_told(Mail *m)
+{
+    FuseFile *f = (FuseFile *)((char *)m - offsetof(FuseFile, pause));
+
+    f->is_pausing = false;
+    file_go_on(f);
+}
+
+static void pause_now(Mail *m)
+{
+    FuseFile *f = (FuseFile *)((char *)m - offsetof(FuseFile, pause));
+
+    f->must_pause = true;
+    channel_interrupt_wait(f->channel);
+    co_queue_wake_all(&f->less);
+    m->deliver = pause_told;
+    loop_post(f->own, m);
+}
+
+static void file_pause(FuseFile *f)
+{
+    if (!f->runs || f->is_pausing)
+        return;
+    f->is_pausing = true;
+    f->pause.deliver = pause_now;
+    loop_post(f->at, &f->pause);
+}
+
+/* Drops the references to threads but for the one that is needed next. */
+static void threads_leave(FuseFile *f)
+{
+    for (guint i = f->threads->len; i-- > 0;) {
+        LoopThread *t = f->threads->pdata[i];
+
+        if (t != f->wanted || f->stopping) {
+            g_ptr_array_remove_index_fast(f->threads, i);
+            loop_thread_stop(t);
+        }
+    }
+}
+
+/* If nothing of it runs: it is served where it is to be, unless it has ended. */
+static void file_go_on(FuseFile *f)
+{
+    if (f->runs || f->is_pausing)
+        return;
+    if (f->stopping) {
+        co_queue_wake_all(&f->rest);
+        return;
+    }
+    if (f->ended) {
         f->config.ended(f->config.opaque);
+        return;
+    }
+    threads_leave(f);
+    f->must_pause = false;
+    f->runs = true;
+    f->at = f->wanted ? loop_thread_loop(f->wanted) : f->own;
+    if (f->at == f->own)
+        co_start(serve, f);
+    else
+        loop_call(f->at, serve, f);
+}
+
+static void file_follow(FuseFile *f, IoThread *thread)
+{
+    f->wanted = thread ? iothread_thread(thread) : NULL;
+    if (f->wanted && !g_ptr_array_find(f->threads, f->wanted, NULL))
+        g_ptr_array_add(f->threads, loop_thread_ref(f->wanted));
+    if (f->at != (f->wanted ? loop_thread_loop(f->wanted) : f->own))
+        file_pause(f);
 }
 
 /* ---- mounting -------------------------------------------------------------------------------- */
@@ -146,6 +239,7 @@ static void file_free(FuseFile *f)
     }
     if (f->session)
         fuse_session_destroy(f->session);
+    g_ptr_array_unref(f->threads);
     g_free(f->path);
     g_free(f);
 }
@@ -200,6 +294,8 @@ static CO FuseFile *file_mount(const FuseConfig *config, GError **err)
     fuse_set_log_func(log_line);
     f->config = *config;
     f->path = g_strdup(config->path);
+    f->own = loop_self();
+    f->threads = g_ptr_array_new();
     f->mode = S_IFREG | S_IRUSR | (config->writable ? S_IWUSR : 0);
     f->uid = getuid();
     f->gid = getgid();
@@ -212,24 +308,24 @@ static CO FuseFile *file_mount(const FuseConfig *config, GError **err)
         return NULL;
     }
     f->channel = channel_new_fd(fcntl(fuse_session_fd(f->session), F_DUPFD_CLOEXEC, 3));
-    co_group_start(&f->receiver, receiver, f);
+    file_go_on(f);
     return f;
 }
 
 static CO void file_unmount(FuseFile *f)
 {
     f->stopping = true;
-    channel_shutdown(f->channel);
-    co_queue_wake_all(&f->less);
-    co_group_wait(&f->receiver);
-    while (f->n_tasks)
-        co_queue_wait(&f->less);
+    file_pause(f);
+    while (f->runs || f->is_pausing)
+        co_queue_wait(&f->rest);
     channel_free(f->channel);
     pool_run(session_unmount, f);
+    threads_leave(f); /* file_follow may have been called until now */
     file_free(f);
 }
 
 MODULE_EXPORT const FuseModule ferry_module_fuse = {
     .mount = file_mount,
+    .follow = file_follow,
     .unmount = file_unmount,
 };
