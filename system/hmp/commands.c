@@ -293,7 +293,7 @@ const HmpCommand hmp_machine_commands[] = {
     { "netdev_del", "s", "id", "remove a network", hmp_netdev_del },
     { "nmi", "", "", "interrupt all processors (NMI)", hmp_nmi },
     { "o", "/nn", "/fmt addr value", "write a port", hmp_port_write },
-    { "object_add", "s", "qom-type,id=str[,prop=value][,...]", "make an object, as with -object",
+    { "object_add", "S", "qom-type,id=str[,prop=value][,...]", "make an object, as with -object",
       hmp_object_add },
     { "object_del", "s", "id", "remove an object", hmp_object_del },
     { "pmemsave", "nns", "addr size file", "save memory from a physical address on", hmp_pmemsave },

@@ -97,6 +97,14 @@ def flags_that_are_unknown_are_told():
 
 
 @case
+def one_word_or_the_rest_of_the_line_is_taken_as_there():
+    beside(('-S', '-m', '64'), [
+        'object_add secret,id=s,data=a b', 'qom-get /objects/s qom-type',
+        'device_add nonsense x', 'chardev-add null,id=x y', 'chardev-add "null,id=n"  ', 'netdev_add user,id=u1 x',
+        'netdev_add "user,id=u2" ', 'netdev_del u2', 'drive_add 0 if=none,id=z x'])
+
+
+@case
 def snapshots_are_made_and_deleted_as_there():
     beside(DISKS, [
         'snapshot_blkdev', 'snapshot_blkdev dr', 'snapshot_blkdev nix x', 'snapshot_blkdev dr s1.qcow2', 'info block dr',
