@@ -24,8 +24,8 @@ COPIED, COMPRESSED = 1 << 63, 1 << 62
 # What is done to each image: (name, command, seconds of CPU, MiB). A processor that is shared with others takes
 # twice the seconds.
 JOBS = [
-    ('info', ['qemu-img', 'info', '-f', 'qcow2'], 0.5, 64),
-    ('info-json', ['qemu-img', 'info', '--output=json', '-f', 'qcow2'], 0.5, 64),
+    ('info', ['qemu-img', 'info', '-f', 'qcow2'], 0.9, 64),
+    ('info-json', ['qemu-img', 'info', '--output=json', '-f', 'qcow2'], 0.9, 64),
     ('check', ['qemu-img', 'check', '-f', 'qcow2'], 10, 256),
     ('map', ['qemu-img', 'map', '--output=json', '-f', 'qcow2'], 10, 256),
     ('measure', ['qemu-img', 'measure', '-O', 'qcow2', '-f', 'qcow2'], 10, 256),
