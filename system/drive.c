@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/drive.h"
 #include "hw/virtio/drives.h"
+#include "system/options.h"
 #include "tools/complain.h"
 #include "tools/image.h"
 #include "util/err.h"
@@ -30,11 +31,7 @@ static bool check_keys(const json_t *o, GError **err)
 
 static bool read_switch(const json_t *o, const char *key, bool *v, GError **err)
 {
-    const char *word = json_get_str(o, key, "off");
-
-    *v = !strcmp(word, "on");
-    return *v || !strcmp(word, "off") ||
-           err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'", key);
+    return option_parse_switch(key, json_get_str(o, key, "off"), v, err);
 }
 
 static bool read_modes(const json_t *o, OpenFlags *flags, GError **err)

@@ -70,6 +70,7 @@ bool option_action(Options *o, const char *text, GError **err);
 bool option_icount(Options *o, const char *text, GError **err);
 bool option_rtc(Options *o, const char *text, GError **err);
 bool option_global(Options *o, const char *text, GError **err);
+/* "on" or "off" as the value of @key. */
 bool option_parse_switch(const char *key, const char *v, bool *out, GError **err);
 
 /* ---- option-chardev.c ------------------------------------------------------------------------ */
