@@ -198,6 +198,9 @@ static CO bool reopen_prepare(Reopen *r, GError **err)
         return false;
     if (r->flags & OPEN_RDWR && n->read_only_why)
         return err_set(err, EACCES, "%s", n->read_only_why);
+    if (r->flags & OPEN_RDWR && !(r->flags & OPEN_AUTO_RDONLY) && !n->drv->pwrite)
+        return err_set(err, EACCES, "'%s' can only be read: driver '%s' does not write",
+                       node_filename(n), n->drv->name);
     if (n->drv->reconfigure_prepare) {
         if (!n->drv->reconfigure_prepare(n, r->options, r->flags, &r->change, err))
             return false;

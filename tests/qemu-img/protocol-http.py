@@ -402,4 +402,11 @@ def a_range_can_be_forced():
         assert s.requests[0].method == 'HEAD'
 
 
+@case
+def reopening_for_writing_is_refused():
+    with Server(lambda r: r.part(CONTENT)) as s:
+        done = run(IO, '-r', '-f', 'raw', '-c', 'reopen -w', '-c', 'read 0 512', f'{s.url}/x', code=1)
+    assert 'can only be read' in done.stderr and 'read 512/512' in done.stdout, done
+
+
 main('protocol-http')
