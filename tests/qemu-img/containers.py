@@ -17,6 +17,7 @@ import tarfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
+from bzip2_stream import stream_that_holds
 from cases import IMG, IO, case, img, io, main, require, run
 from this_run import WATCHED
 
@@ -246,6 +247,21 @@ def pieces_decoded_ahead_are_put_together():
         assert pathlib.Path('out').read_bytes() == DATA[:8 * MIB], driver
         # Backwards and forwards, in one process.
         reads(f'{driver}:x', DATA, [MIB * i + 99 for i in (0, 1, 2, 3, 6, 7, 2, 3, 4)])
+
+
+@case
+def what_only_looks_like_a_block_of_bzip2_is_passed_over():
+    def block(seed):
+        return bz2.compress(random.Random(seed).randbytes(60))[4:]
+    # Whole blocks inside of a block, and ones that break off.
+    false = next(b for b in map(block, range(5000)) if 255 not in b)
+    lures = [stream_that_holds(p) for p in (false * 300, false[:-40] * 300, false[:20] * 1000)]
+    between = [bz2.compress(DATA[i * 700000:(i + 1) * 700000], 4) for i in range(12)]
+    packed = b''.join(between[i] + lures[i % 3] * (1 + i % 2) for i in range(12))
+    content = bz2.decompress(packed)
+    img('convert', '-O', 'raw', 'bzip2:' + written('x', packed), 'out')
+    assert pathlib.Path('out').read_bytes() == content.ljust(-(-len(content) // 512) * 512, b'\0')
+    reads('bzip2:x', content, [MIB * i + 99 for i in (0, 1, 2, 3, 6, 7, 2, 3, 4)])
 
 
 @case
