@@ -55,9 +55,10 @@ def written(name, content):
     return name
 
 
-def reads(name, wanted, offsets, length=700):
-    """What one process reads, in the order of @offsets."""
-    done = run(IO, '-r', '-f', 'raw', *[w for o in offsets for w in ('-c', f'read -v {o} {length}')], name)
+def reads(name, wanted, offsets, length=700, between=()):
+    """What one process reads, in the order of @offsets, with commands between."""
+    words = [w for o in offsets for c in (f'read -v {o} {length}', *between) for w in ('-c', c)]
+    done = run(IO, '-r', '-f', 'raw', *words, name)
     lines = re.findall(r'^[0-9a-f]{8,}: ((?: [0-9a-f]{2})+)', done.stdout, re.M)
     assert bytes.fromhex(''.join(lines)) == b''.join(wanted[o:o + length] for o in offsets), name
 
@@ -247,6 +248,8 @@ def pieces_decoded_ahead_are_put_together():
         assert pathlib.Path('out').read_bytes() == DATA[:8 * MIB], driver
         # Backwards and forwards, in one process.
         reads(f'{driver}:x', DATA, [MIB * i + 99 for i in (0, 1, 2, 3, 6, 7, 2, 3, 4)])
+        # Reopened while decoders run ahead.
+        reads(f'{driver}:x', DATA, [MIB * i + 99 for i in (0, 1, 2, 3, 6, 7, 2, 3, 4)], between=['reopen -r -c none'])
 
 
 @case
