@@ -48,6 +48,7 @@ struct Copy {
     ReqFlags write_flags;
     bool offload;           /* the host copies if it can; cleared when it turns out not to */
     bool target_has_old;    /* zeroes are written even where the target has zeroes */
+    bool is_marked;         /* @todo has all that is to be copied at first; on the nodes' loop */
     bool gives_up;          /* what failed and is to be ignored is not tried again */
     BlockdevOnError on_read, on_write;
 

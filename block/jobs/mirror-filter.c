@@ -63,7 +63,8 @@ static CO int change_target(Handle *h, const Change *w)
 
 /*
  * The granules of a change, locked: those that the target had as the source before need no copy
- * afterwards.
+ * afterwards. Which these are is known only if all had been marked by then: a mark that comes while the
+ * change is under way must stay.
  */
 static CO int change_both(Node *n, const Change *w)
 {
@@ -77,7 +78,7 @@ static CO int change_both(Node *n, const Change *w)
 
     range_take(&c->busy, &hold, start, end - start);
     for (uint64_t i = 0; before && i < hbitmap_bits(before); i++)
-        if (hbitmap_get(c->todo, first + i))
+        if (!c->is_marked || hbitmap_get(c->todo, first + i))
             hbitmap_set(before, i, 1);
     r = change_source(node_edge(n, ROLE_FILTERED), w);
     /* What discarding leaves is not known: it is copied again. */

@@ -60,24 +60,25 @@ static CO bool mirror_fail(const Mirror *s, int r, GError **err)
     return err_set(err, -r, "%s", g_strerror(-r));
 }
 
-static CO void mark_all(void *arg)
+static CO void marks_complete(void *arg)
 {
-    const Copy *c = arg;
+    Mirror *s = arg;
+    Copy *c = &s->copy;
 
-    hbitmap_set(c->todo, 0, hbitmap_bits(c->todo));
+    if (s->sync != MIRROR_SYNC_MODE_NONE && !s->is_resumable && !s->base)
+        hbitmap_set(c->todo, 0, hbitmap_bits(c->todo));
+    c->is_marked = true;
 }
 
 /* Marks what is to be copied at first. */
 static CO int mirror_mark(Mirror *s)
 {
     Copy *c = &s->copy;
+    int r = s->base ? copy_mark_above_base(c, c->from, s->base) : 0;
 
-    if (s->sync == MIRROR_SYNC_MODE_NONE || s->is_resumable)
-        return 0;
-    if (s->base)
-        return copy_mark_above_base(c, c->from, s->base);
-    home_work(c->from, mark_all, c);
-    return 0;
+    if (r == 0)
+        home_work(c->from, marks_complete, s);
+    return r;
 }
 
 static CO bool mirror_run(Job *j, GError **err)

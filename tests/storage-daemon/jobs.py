@@ -130,6 +130,28 @@ def a_mirror_that_blocks_writes_takes_over():
 
 
 @case
+def what_is_marked_while_a_write_is_under_way_is_copied():
+    """The mirror looks for many short pieces while a part of the last one is written to source and target."""
+    disk = (bytes([34]) * 4096 + bytes(4096)) * 16384
+    pathlib.Path('disk').write_bytes(disk)
+    img('create', '-q', '-f', 'qcow2', 'a.qcow2', len(disk))
+    img('convert', '-S', '4k', '-O', 'qcow2', '-o', 'cluster_size=4k', 'disk', 't.qcow2')
+    img('rebase', '-q', '-u', '-b', 'a.qcow2', '-F', 'qcow2', 't.qcow2')
+    img('create', '-q', '-f', 'qcow2', 'x.qcow2', len(disk))
+    slow = {'driver': 'blkdebug', 'image': {'driver': 'file', 'filename': 't.qcow2'},
+            'inject-error': [{'event': 'pwritev', 'errno': 0, 'delay-ns': 1_500_000_000, 'once': True}]}
+    at = len(disk) - 8192
+    with Daemon('--blockdev', json.dumps(node('t', file=slow, backing=node('a'))),
+                '--blockdev', json.dumps(node('x')), *EXPORT) as d:
+        guest = Guest('nbd', 't')
+        d.do('blockdev-mirror', job_id='j', device='t', target='x', sync='top', copy_mode='write-blocking')
+        assert guest.client.call(WRITE, at, 512, data=bytes([18]) * 512) == 0
+        d.wait('READY')
+        assert d.finish('job-complete', 'concluded') is None
+    assert content('x.qcow2') == disk[:at] + bytes([18]) * 512 + disk[at + 512:]
+
+
+@case
 def a_mirror_of_small_granules_and_little_memory_takes_over():
     mirrored(granularity=4096, buf_size=4096)
 
