@@ -209,7 +209,8 @@ bool memory_map_load(const MemoryMap *map, uint64_t at, void *to, uint64_t len)
 
     if (!from)
         return false;
-    memcpy(to, from, len);
+    if (len)    /* else there may be no buffer */
+        memcpy(to, from, len);
     return true;
 }
 
@@ -219,7 +220,8 @@ bool memory_map_store(const MemoryMap *map, uint64_t at, const void *from, uint6
 
     if (!to)
         return false;
-    memcpy(to, from, len);
+    if (len)
+        memcpy(to, from, len);
     memory_map_written(map, at, len);
     return true;
 }

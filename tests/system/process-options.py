@@ -13,6 +13,7 @@ from cases import IO, case, main, require, run
 from emulator import Emulator, wait_for
 from guests import REFERENCE_EMULATOR, emulate
 from qtest_talk import talk
+from this_run import WATCHED
 
 THEIRS = [REFERENCE_EMULATOR] if REFERENCE_EMULATOR.exists() else []
 
@@ -97,6 +98,7 @@ def what_the_sandbox_forbids_fails_and_the_rest_works():
 
 @case
 def memory_is_locked_when_that_is_asked_for():
+    require(WATCHED not in ('address', 'thread'), 'a sanitizer locks no memory')
     with Emulator('-S', '-m', '16', '-overcommit', 'mem-lock=on') as e:
         require(e.process.poll() is None, 'memory cannot be locked here')
         assert e.state() == 'prelaunch' and int(status(e, 'VmLck')[0]) >= 16 << 10
