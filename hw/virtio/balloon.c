@@ -547,6 +547,7 @@ static bool balloon_realize(Device *d, GError **err)
     b->balloon = d;
     virtio_init(&s->virtio, &balloon_type, QUEUE_SIZE);
     s->virtio.queues += s->hints_free + s->reports_free;
+    s->virtio.untouched = ~UINT64_C(0) << FIXED_QUEUES;
     s->timer = (GuestTimer){ .expired = ask, .opaque = s };
     s->pages = balloon_pages_new(b->memory, &(BalloonMemory){ b->ram, b->ram_size, b->ram_page_size,
                                                               b->ram_is_shared, b->ram_is_copy });

@@ -4,7 +4,8 @@
  * "rules" checks the device and ends; "follow" puts as many pages into the balloon as it is asked
  * to, from 16 MiB on, side by side, prints "N pages" whenever that has changed, and goes on. "hint"
  * answers commands of free page hinting, takes some of the pages back without telling, and counts
- * those whose content is gone.
+ * those whose content is gone. "report" reports 16 MiB as free when it shall have nothing in the
+ * balloon after it was asked for something, and looks at them when it is asked again.
  */
 #include "queue.h"
 
@@ -189,6 +190,38 @@ static void follow(void)
     }
 }
 
+/* ---- reports --------------------------------------------------------------------------------- */
+
+enum { REPORTED = 4096, REPORT_PIECE = 64 };
+
+static void await_target(bool some)
+{
+    while (!get(CONFIG) == some)
+        ;
+}
+
+static void report(void)
+{
+    begin(4);
+    fill(FIRST, REPORTED);
+    print("ready\n");
+    await_target(true);
+    print("asked\n");
+    await_target(false);
+    for (unsigned i = 0; i < REPORTED; i += REPORT_PIECE) {
+        uint16_t index = queues[REPORTING].used.index;
+
+        submit(REPORTING, page(FIRST + i), REPORT_PIECE * 4096, true);
+        while (queues[REPORTING].used.index == index)
+            ;
+    }
+    print("reported\n");
+    await_target(true);
+    print(kept(FIRST, REPORTED) == REPORTED ? "kept\n" : "bad: not kept\n");
+    for (;;)
+        ;
+}
+
 /* ---- hints ----------------------------------------------------------------------------------- */
 
 /* Pages that are hinted at, the first of them taken back each time, and pages that only lies name. */
@@ -275,6 +308,8 @@ void guest(void)
 
     if (*line == 'f')
         follow();
+    else if (line[0] == 'r' && line[1] == 'e')
+        report();
     else if (*line == 'h')
         answer_hints();
     else
