@@ -4,7 +4,7 @@
  * "rules" checks the device and ends; "follow" puts as many pages into the balloon as it is asked
  * to, from 16 MiB on, side by side, prints "N pages" whenever that has changed, and goes on. "hint"
  * answers commands of free page hinting, takes some of the pages back without telling, and counts
- * those whose content is gone. "report" reports 16 MiB as free when it shall have nothing in the
+ * those whose content is gone, after hints that do not count; "honest" only answers. "report" reports 16 MiB as free when it shall have nothing in the
  * balloon after it was asked for something, and looks at them when it is asked again.
  */
 #include "queue.h"
@@ -273,7 +273,7 @@ static void tell(const char *what, uint64_t value)
     print("\n");
 }
 
-static void answer_hints(void)
+static void answer_hints(bool honest)
 {
     uint32_t seen = 0;
     unsigned lost = 0;
@@ -288,8 +288,13 @@ static void answer_hints(void)
 
         if (command != seen) {
             seen = command;
-            if (command > 1)
+            if (command > 1 && !honest)
                 answer_command(command, ++times);
+            else if (command > 1) {
+                send_command(command);
+                hint(FIRST, HINTED);
+                send_command(0);
+            }
             tell("command ", command);
         }
         if (times && !taken_back_are(times))
@@ -311,7 +316,7 @@ void guest(void)
     else if (line[0] == 'r' && line[1] == 'e')
         report();
     else if (*line == 'h')
-        answer_hints();
+        answer_hints(line[1] == 'o');
     else
         check_rules();
 }
