@@ -299,6 +299,8 @@ CO bool passes_send_wanted(Outgoing *o, GError **err)
 
     while (o->source.pending_pages) {
         source_ram(&o->source, POSTCOPY_PIECE, false);
+        if (o->may_run_there && migration_has(MIGRATION_CAPABILITY_RELEASE_RAM))
+            release_ask(&o->release, &o->source);
         passes_note_progress(o);
         if (!passes_may_go_on(o, err))
             return false;

@@ -34,11 +34,6 @@ class Follower(Mover):
         assert self.answer('balloon', value=mib * MIB) == {}
         wait_for(lambda: self.actual() == mib)
 
-    def resident(self):
-        """MiB of the process."""
-        text = pathlib.Path(f'/proc/{self.process.pid}/status').read_text()
-        return int(re.search(r'VmRSS:\s+(\d+)', text).group(1)) // 1024
-
     def monitor(self, line):
         return self.answer('human-monitor-command', command_line=line).replace('\r\n', '\n')
 

@@ -15,7 +15,7 @@ import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require
-from guests import REFERENCE_EMULATOR, build
+from guests import EMULATOR, REFERENCE_EMULATOR, build
 from migrating import TOOL, Mover, User, check_devices, check_moved, source, target, wait_for
 from qmp import PATIENCE
 
@@ -696,6 +696,49 @@ def free_memory_that_is_missing_is_not_asked_for():
         assert b.answer('balloon', value=60 << 20) == {}
         wait_for(lambda: 'kept' in b.printed.read_text())
         assert 'bad' not in b.printed.read_text()
+
+
+@case
+def the_source_gives_memory_back_that_has_arrived():
+    for program in [EMULATOR] + [REFERENCE_EMULATOR] * REFERENCE_EMULATOR.exists():
+        with source() as a, target('defer', program=program) as b:
+            a.await_rounds(1)
+            before = a.resident()
+            begin(a, b, 'unix:m.sock', 'release-ram', max_postcopy_bandwidth=1 << 20)
+            wait_for(lambda: a.resident() < before - 4)
+            assert a.status() == 'postcopy-active', a.answer('query-migrate')
+            a.tune(max_postcopy_bandwidth=0)
+            await_end(a, b)
+            check_moved(a, b)
+            # The guest has written to 16 MiB.
+            assert a.resident() < before - 12, (before, a.resident())
+            assert 'given back' in a.answer('cont')['desc']
+        pathlib.Path('m.sock').unlink(missing_ok=True)
+
+
+@case
+def memory_that_was_given_back_is_not_missed_after_the_connection_has_broken():
+    with source() as a, target('defer') as b:
+        a.await_rounds(1)
+        before = a.resident()
+        begin(a, b, 'unix:m.sock', 'release-ram', max_postcopy_bandwidth=1 << 20)
+        wait_for(lambda: a.resident() < before - 4)
+        cut_and_recover(a, b, a)
+        check_moved(a, b)
+
+
+@case
+def a_guest_that_does_not_leave_keeps_its_memory():
+    with source() as a, target('defer') as b:
+        a.await_rounds(1)
+        for side in a, b:
+            side.turn_on('postcopy-ram', 'release-ram')
+        a.tune(max_bandwidth=4 << 20)
+        assert a.answer('migrate', uri=b.listen('unix:m.sock')) == {}
+        wait_for(lambda: a.status() == 'active' and a.answer('query-migrate')['ram']['normal'] > 100)
+        assert a.answer('migrate_cancel') == {}
+        wait_for(lambda: a.status() == 'cancelled')
+        a.await_rounds()
 
 
 main('postcopy', 'system')
