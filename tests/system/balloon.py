@@ -174,6 +174,20 @@ def it_moves_to_the_reference_and_back():
                 wait_for(lambda: c.get('guest-stats')['stats']['stat-free-memory'] == 12345678)
 
 
+@case
+def what_is_offered_makes_the_configuration_as_long_as_that_of_the_reference():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    for offered in 'page-poison=off', 'page-poison=off,free-page-hint=on,iothread=io', 'page-poison=on':
+        device = ('-S', '-object', 'iothread,id=io', '-device', f'virtio-balloon-device,{offered}')
+        with Mover('a', *device) as a:
+            a.migrate('exec:cat >there')
+        with Mover('b', *device, *MODERN, '-incoming', 'exec:cat there', program=REFERENCE_EMULATOR) as b:
+            wait_for(lambda: b.status() == 'completed')
+            b.migrate('exec:cat >back')
+        with Mover('c', *device, '-incoming', 'exec:cat back') as c:
+            wait_for(lambda: c.status() == 'completed')
+
+
 # ---- hints
 
 HINTS = ('-object', 'iothread,id=io', '-device', 'virtio-balloon-device,free-page-hint=on,iothread=io')
