@@ -212,14 +212,36 @@ void balloon_pages_clear(BalloonPages *p)
     p->in_count = p->kept_count = p->next = 0;
 }
 
-bool balloon_pages_report(BalloonPages *p, uint64_t at, uint64_t len)
+/* Where in memory the guest's [@at, @at + @len) begins. False: it is not such memory. */
+static bool find_range(const BalloonPages *p, uint64_t at, uint64_t len, uint64_t *first)
 {
     const uint8_t *host = memory_map_range(p->map, at, len, true);
-    uint64_t start, end, first;
 
     if (!host || host < p->memory.host || host >= p->memory.host + p->memory.size)
         return false;
-    first = host - p->memory.host;
+    *first = host - p->memory.host;
+    return true;
+}
+
+bool balloon_pages_find(const BalloonPages *p, uint64_t at, uint64_t len, uint64_t *first,
+                        uint64_t *count)
+{
+    uint64_t start, end;
+
+    if (!find_range(p, at, len, &start))
+        return false;
+    end = (start + len) >> BALLOON_PAGE_BITS;
+    *first = round_up(start, BALLOON_PAGE_SIZE) >> BALLOON_PAGE_BITS;
+    *count = end > *first ? end - *first : 0;
+    return true;
+}
+
+bool balloon_pages_report(BalloonPages *p, uint64_t at, uint64_t len)
+{
+    uint64_t start, end, first;
+
+    if (!find_range(p, at, len, &first))
+        return false;
     start = round_up(first, p->memory.page_size);
     end = round_down(first + len, p->memory.page_size);
     if (start >= end || discard_is_denied())

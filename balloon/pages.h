@@ -53,6 +53,13 @@ void balloon_pages_clear(BalloonPages *p);
 bool balloon_pages_report(BalloonPages *p, uint64_t at, uint64_t len);
 
 /*
+ * The whole guest pages in [@at, @at + @len), by their number in memory: *@count from *@first on.
+ * False: it is not the guest's memory.
+ */
+bool balloon_pages_find(const BalloonPages *p, uint64_t at, uint64_t len, uint64_t *first,
+                        uint64_t *count);
+
+/*
  * Gives back pages that were accepted while discarding was denied, a bounded number of them.
  * True: there may be more.
  */

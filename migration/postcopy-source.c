@@ -18,6 +18,12 @@ static CO void ping(MigSource *s, uint32_t value)
     output_u32(&s->out, value);
 }
 
+CO void postcopy_source_ping(MigSource *s, uint32_t value)
+{
+    ping(s, value);
+    output_flush(&s->out);
+}
+
 CO void postcopy_source_advise(MigSource *s)
 {
     ping(s, 1);

@@ -7,6 +7,8 @@
 
 /* Postcopy may follow. After source_open_return_path, before all memory. */
 CO void postcopy_source_advise(MigSource *s);
+/* The target answers RETURN_PONG with @value when it has all that came before. */
+CO void postcopy_source_ping(MigSource *s, uint32_t value);
 /* The target shall forget what it has of pending pages. */
 CO void postcopy_source_discard(MigSource *s);
 /* What the package consists of: devices, of MigSection *, with the commands that start the guest. */

@@ -111,6 +111,19 @@ void source_add_pending(MigSource *s, size_t page)
     *word |= bit;
 }
 
+void source_drop_pending(MigSource *s, size_t page, size_t count)
+{
+    for (size_t end = page + count; page < end;) {
+        size_t n = MIN(WORD - page % WORD, end - page);
+        unsigned long bits = (n == WORD ? ~0UL : (1UL << n) - 1) << page % WORD;
+        unsigned long *word = &s->pending[0][page / WORD];
+
+        s->pending_pages -= __builtin_popcountl(*word & bits);
+        *word &= ~bits;
+        page += n;
+    }
+}
+
 /* ---- memory that was never touched ----------------------------------------------------------- */
 
 /* Of the next WORD pages at @host those that the kernel has given no memory: they are zero. */

@@ -147,6 +147,7 @@ void outgoing_start(Machine *m, const char *uri)
     out.is_cancelled = out.is_handed_over = out.may_run_there = out.wants_postcopy = false;
     out.plans_postcopy = migration_has(MIGRATION_CAPABILITY_POSTCOPY_RAM);
     out.has_return_path = out.plans_postcopy || migration_has(MIGRATION_CAPABILITY_RETURN_PATH);
+    release_clear(&out.release);
     out.figures = (OutgoingFigures){ .began = clock_now_ns() };
     stages_clear(&out.stages);
     migration_set_status(MIGRATION_STATUS_SETUP);
@@ -200,5 +201,6 @@ CO void outgoing_end(void)
     g_free(out.error);
     g_free(out.resume_uri);
     xbzrle_free(out.xbzrle);
+    release_clear(&out.release);
     stages_clear(&out.stages);
 }

@@ -7,6 +7,7 @@
 #include "migration/source.h"
 #include "migration/transport.h"
 #include "system/machine.h"
+#include "system/migration-release.h"
 
 /* Times are monotonic nanoseconds, sizes bytes. */
 typedef struct {
@@ -34,6 +35,7 @@ typedef struct {
     bool has_return_path, plans_postcopy, wants_postcopy;
     bool is_handed_over;      /* the target may have the guest, and run it */
     bool may_run_there;       /* postcopy: even if the target says that it has failed */
+    Release release;          /* postcopy: of memory that the target has, also of the last one */
     CoQueue continued;        /* wakes whoever waits for .may_continue, .resume_uri, .is_cancelled */
     OutgoingFigures figures;
     Stages stages;            /* of the guest's pause */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/migration-passes.h"
 #include "gen/qmp.h"
+#include "hw/virtio/balloon.h"
 #include "migration/wire.h"
 #include "system/accel.h"
+#include "system/base/lock.h"
 #include "system/base/ram-log.h"
 #include "system/migration-settings.h"
 #include "system/migration-status.h"
@@ -36,6 +38,42 @@ void passes_note_progress(Outgoing *o)
     o->figures.remaining = s->pending_pages * RAM_PAGE_SIZE;
 }
 
+/* ---- free memory ---------------------------------------------------------------------------- */
+
+/*
+ * A page that the guest needs again after it has hinted at it is written, and comes again: so hints
+ * are taken before each look at what was written, and are asked for anew with it. In postcopy
+ * nothing would tell the target that a page does not come.
+ */
+static void drop_run(void *opaque, uint64_t first, uint64_t count)
+{
+    source_drop_pending(opaque, first, count);
+}
+
+static void take_hints(Outgoing *o)
+{
+    Device *balloon = o->machine->board.balloon;
+
+    if (balloon)
+        balloon_take_hints(balloon, drop_run, &o->source);
+}
+
+static void ask_for_hints(Outgoing *o)
+{
+    Device *balloon = o->machine->board.balloon;
+
+    if (balloon && !o->plans_postcopy)
+        balloon_ask_for_hints(balloon);
+}
+
+static void end_hints(Outgoing *o, bool is_done)
+{
+    Device *balloon = o->machine->board.balloon;
+
+    if (balloon)
+        balloon_end_hints(balloon, is_done);
+}
+
 /* ---- written memory -------------------------------------------------------------------------- */
 
 static const Accel *accel(const Outgoing *o)
@@ -58,6 +96,7 @@ static void end_log(void *opaque)
     if (accel(o)->log_end)
         accel(o)->log_end(o->machine);
     ram_log_end();
+    end_hints(o, true);
 }
 
 CO void passes_begin(Outgoing *o)
@@ -89,8 +128,13 @@ static void collect_log(void *opaque)
 {
     Collection *c = opaque;
 
+    take_hints(c->o);
     accel(c->o)->log_sync(c->o->machine);
     ram_log_collect(add_pending, c);
+    if (run_state_is_running())
+        ask_for_hints(c->o);
+    else
+        end_hints(c->o, false);
 }
 
 /* Looks for what was written since the last time, and how fast that goes. */
@@ -157,6 +201,15 @@ static uint64_t piece(const Outgoing *o)
     return !slice ? MULTIFD_PIECE_MAX : CLAMP(slice, PIECE, MULTIFD_PIECE_MAX);
 }
 
+static void leave_out_free(Outgoing *o)
+{
+    if (!o->machine->board.balloon)
+        return;
+    machine_lock();
+    take_hints(o);
+    machine_unlock();
+}
+
 /* Sends all that is pending now. */
 static CO bool send_pass(Outgoing *o, Slice *slice, GError **err)
 {
@@ -171,6 +224,7 @@ static CO bool send_pass(Outgoing *o, Slice *slice, GError **err)
         if (o->wants_postcopy)
             return true;
         pace(o, slice, "max-bandwidth");
+        leave_out_free(o);
         /* The first pass is long, and without a look at it nothing is known of what comes then. */
         if (s->is_first_pass && clock_now_ns() - f->collected > LOOK_MS * MS)
             collect(o);
@@ -209,6 +263,9 @@ CO bool passes_send_live(Outgoing *o, GError **err)
     MigSource *s = &o->source;
     Slice slice = { o->figures.began, 0 };
 
+    machine_lock();
+    ask_for_hints(o);
+    machine_unlock();
     do {
         uint64_t dirty, sent = source_bytes(s);
 
@@ -242,6 +299,8 @@ CO bool passes_send_wanted(Outgoing *o, GError **err)
 
     while (o->source.pending_pages) {
         source_ram(&o->source, POSTCOPY_PIECE, false);
+        if (o->may_run_there && migration_has(MIGRATION_CAPABILITY_RELEASE_RAM))
+            release_ask(&o->release, &o->source);
         passes_note_progress(o);
         if (!passes_may_go_on(o, err))
             return false;

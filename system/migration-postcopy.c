@@ -6,6 +6,7 @@
 #include "system/migration-channels.h"
 #include "system/migration-images.h"
 #include "system/migration-passes.h"
+#include "system/migration-settings.h"
 #include "system/migration-status.h"
 #include "system/migration-switchover.h"
 #include "system/sections.h"
@@ -24,6 +25,7 @@ typedef struct {
 
 static CO bool hear(Answers *a)
 {
+    bool is_shared = a->o->machine->board.ram_is_shared;
     ReturnMessage m;
 
     if (!return_message_read(transport_read, a->o->transport, &m, &a->err))
@@ -31,12 +33,15 @@ static CO bool hear(Answers *a)
     switch (m.message) {
     case RETURN_SHUT:
         a->is_done = !m.value;
+        if (a->is_done && migration_has(MIGRATION_CAPABILITY_RELEASE_RAM))
+            release_all(&a->o->release, &a->o->source, is_shared);
         /* The command that starts the guest comes after this ping: it has not been read. */
         if (!a->is_done && !a->o->may_run_there)
             a->o->is_handed_over = false;
         return a->is_done || err_set(&a->err, EIO, "The target could not load the stream");
     case RETURN_PONG:
         a->o->may_run_there |= m.value == POSTCOPY_PING_RUN;
+        release_answered(&a->o->release, &a->o->source, m.value, is_shared);
         return true;
     default:
         return source_want(&a->o->source, m.block, m.start, m.len) ||
@@ -176,7 +181,7 @@ static CO bool reconnect(Outgoing *o, GError **err)
         return false;
     migration_set_status(MIGRATION_STATUS_POSTCOPY_RECOVER);
     output_restart(&o->source.out, o->transport);
-    if (!compare_memory(o, err))
+    if (!compare_memory(o, err) || !release_recover(&o->release, &o->source, err))
         return false;
     r = postcopy_source_resume(&o->source);
     if (r < 0)

@@ -15,7 +15,6 @@ static const char *const absent[CAPABILITIES] = {
     [MIGRATION_CAPABILITY_ZERO_BLOCKS] = "images are not migrated by the guest's stream",
     [MIGRATION_CAPABILITY_COMPRESS] = "use 'multifd' with 'multifd-compression'",
     [MIGRATION_CAPABILITY_X_COLO] = "COLO is not supported",
-    [MIGRATION_CAPABILITY_RELEASE_RAM] = "memory on its way would be lost if the connection broke",
     [MIGRATION_CAPABILITY_BLOCK] = "images are not migrated by the guest's stream",
     [MIGRATION_CAPABILITY_DIRTY_BITMAPS] = "bitmaps are not migrated yet",
     [MIGRATION_CAPABILITY_X_IGNORE_SHARED] = "memory is never shared",

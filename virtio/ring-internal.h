@@ -24,7 +24,7 @@ static inline bool ring_range_here(const RingMemory *m, uint64_t at, uint64_t le
     return !m->here || m->here(m->opaque, at, len);
 }
 
-bool ring_add_segment(RingChain *c, const RingMemory *m, const Descriptor *d);
+bool ring_add_segment(const Ring *r, RingChain *c, const RingMemory *m, const Descriptor *d);
 
 static inline uint16_t load16(const uint8_t *p)
 {

@@ -62,7 +62,7 @@ static bool is_available(const Ring *r, const uint8_t *table)
 }
 
 /* The table of one indirect descriptor: all of its entries, in order. */
-static bool follow_indirect(RingChain *c, const RingMemory *m, const Descriptor *d)
+static bool follow_indirect(const Ring *r, RingChain *c, const RingMemory *m, const Descriptor *d)
 {
     unsigned count = d->len / DESC_SIZE;
     const uint8_t *table = d->len ? m->range(m->opaque, d->at, d->len, false) : NULL;
@@ -76,7 +76,7 @@ static bool follow_indirect(RingChain *c, const RingMemory *m, const Descriptor 
     for (unsigned i = 0; i < count; i++) {
         Descriptor inner = read_descriptor(table, i);
 
-        if (inner.flags & DESC_INDIRECT || !ring_add_segment(c, m, &inner))
+        if (inner.flags & DESC_INDIRECT || !ring_add_segment(r, c, m, &inner))
             return false;
     }
     return true;
@@ -95,9 +95,10 @@ static bool read_chain(const Ring *r, const RingMemory *m, const uint8_t *table,
             return false;
         d = read_descriptor(table, i);
         if (d.flags & DESC_INDIRECT) {
-            if (!r->indirect || d.flags & DESC_NEXT || c->count > 1 || !follow_indirect(c, m, &d))
+            if (!r->indirect || d.flags & DESC_NEXT || c->count > 1 ||
+                !follow_indirect(r, c, m, &d))
                 return false;
-        } else if (!ring_add_segment(c, m, &d)) {
+        } else if (!ring_add_segment(r, c, m, &d)) {
             return false;
         }
         i = (i + 1) % r->size;

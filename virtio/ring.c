@@ -109,7 +109,7 @@ static Descriptor read_descriptor(const uint8_t *table, unsigned i)
     return (Descriptor){ le64_at(raw), le32_at(raw + 8), le16_at(raw + 12), le16_at(raw + 14) };
 }
 
-bool ring_add_segment(RingChain *c, const RingMemory *m, const Descriptor *d)
+bool ring_add_segment(const Ring *r, RingChain *c, const RingMemory *m, const Descriptor *d)
 {
     bool write = d->flags & DESC_WRITE;
     unsigned n = c->out + c->in;
@@ -124,7 +124,7 @@ bool ring_add_segment(RingChain *c, const RingMemory *m, const Descriptor *d)
     p = n < RING_SEGMENTS_MAX ? m->range(m->opaque, d->at, d->len, write) : NULL;
     if (!p)
         return false;
-    c->lacks_memory |= !ring_range_here(m, d->at, d->len);
+    c->lacks_memory |= !(write && r->untouched) && !ring_range_here(m, d->at, d->len);
     c->iov[n] = (struct iovec){ p, d->len };
     c->at[n] = d->at;
     *total += d->len;
@@ -133,8 +133,8 @@ bool ring_add_segment(RingChain *c, const RingMemory *m, const Descriptor *d)
 }
 
 /* Follows a chain through @table of @count entries; it cannot be longer than the table. */
-static bool follow(RingChain *c, const RingMemory *m, const uint8_t *table, unsigned count,
-                   unsigned first, Descriptor *indirect)
+static bool follow(const Ring *r, RingChain *c, const RingMemory *m, const uint8_t *table,
+                   unsigned count, unsigned first, Descriptor *indirect)
 {
     unsigned i = first;
 
@@ -147,7 +147,7 @@ static bool follow(RingChain *c, const RingMemory *m, const uint8_t *table, unsi
             *indirect = d;
             return true;
         }
-        if (!ring_add_segment(c, m, &d))
+        if (!ring_add_segment(r, c, m, &d))
             return false;
         if (!(d.flags & DESC_NEXT))
             return true;
@@ -158,14 +158,14 @@ static bool follow(RingChain *c, const RingMemory *m, const uint8_t *table, unsi
     return false;
 }
 
-static bool follow_indirect(RingChain *c, const RingMemory *m, const Descriptor *d)
+static bool follow_indirect(const Ring *r, RingChain *c, const RingMemory *m, const Descriptor *d)
 {
     const uint8_t *table = d->len ? m->range(m->opaque, d->at, d->len, false) : NULL;
 
     if (!table || d->len % DESC_SIZE || d->len / DESC_SIZE > RING_SEGMENTS_MAX)
         return false;
     if (ring_range_here(m, d->at, d->len))
-        return follow(c, m, table, d->len / DESC_SIZE, 0, NULL);
+        return follow(r, c, m, table, d->len / DESC_SIZE, 0, NULL);
     c->lacks_memory = true;
     return true;
 }
@@ -179,8 +179,8 @@ static bool read_chain(const Ring *r, const RingMemory *m, RingChain *c)
     c->count = 1;
     c->out_len = c->in_len = 0;
     c->lacks_memory = false;
-    return table && follow(c, m, table, r->size, c->head, r->indirect ? &indirect : NULL) &&
-           (!indirect.flags || follow_indirect(c, m, &indirect));
+    return table && follow(r, c, m, table, r->size, c->head, r->indirect ? &indirect : NULL) &&
+           (!indirect.flags || follow_indirect(r, c, m, &indirect));
 }
 
 RingResult ring_peek(Ring *r, const RingMemory *m, RingChain *c)

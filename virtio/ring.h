@@ -34,6 +34,7 @@ typedef struct {
     uint16_t size;              /* of the queue, up to RING_SIZE_MAX; split: a power of two */
     bool ready;
     bool event_index, indirect, packed, notify_on_empty; /* have been agreed on */
+    bool untouched;             /* the device writes to no segment: they need not be here */
     bool broken;
     uint16_t next_avail;        /* the next entry of the available ring, or of the table */
     uint16_t next_used;         /* the next entry of the used ring, or of the table */
@@ -47,7 +48,7 @@ typedef struct {
     uint16_t head, count;       /* its number, and how many entries of the table it takes */
     unsigned out, in;           /* segments to read, and to write, in this order in @iov */
     uint64_t out_len, in_len;
-    bool lacks_memory;          /* some of it is still to come */
+    bool lacks_memory;          /* some of what the device touches is still to come */
     struct iovec iov[RING_SEGMENTS_MAX];
     uint64_t at[RING_SEGMENTS_MAX]; /* their addresses */
 } RingChain;

@@ -6,11 +6,13 @@
  */
 #include "hw/virtio/balloon.h"
 #include "balloon/discard.h"
+#include "balloon/hints.h"
 #include "balloon/pages.h"
 #include "balloon/stats.h"
 #include "gen/qmp.h"
 #include "hw/virtio/section.h"
 #include "io/co-lock.h"
+#include "io/iothread.h"
 #include "system/base/clock.h"
 #include "system/base/lock.h"
 #include "util/endian.h"
@@ -19,7 +21,8 @@
 #include <unistd.h>
 
 enum { ID = 5, QUEUE_SIZE = 128 };
-enum { INFLATE, DEFLATE, STATS, REPORTING };
+/* Those of free memory follow: for hints, then for reports, each if it is offered. */
+enum { INFLATE, DEFLATE, STATS, FIXED_QUEUES };
 
 /*
  * What counts of one chain, so that a guest cannot keep the machine's lock for long: page
@@ -30,6 +33,7 @@ enum { NUMBERS_PIECE = 1024, NUMBERS_MAX = 4096, REPORT_MAX = 256 << 20 };
 
 #define F_STATS (UINT64_C(1) << 1)
 #define F_DEFLATE_ON_OOM (UINT64_C(1) << 2)
+#define F_FREE_PAGE_HINT (UINT64_C(1) << 3)
 #define F_PAGE_POISON (UINT64_C(1) << 4)
 #define F_REPORTING (UINT64_C(1) << 5)
 
@@ -39,20 +43,24 @@ enum { INTERVAL_MAX = UINT32_MAX, WARN_INTERVAL = 5 };
 typedef struct {
     le32 target;  /* pages that shall be in the balloon */
     le32 actual;  /* pages that the driver says are in it */
-    le32 hint;    /* command of free page hinting, which is not offered */
+    le32 hint;    /* BalloonHints.command */
     le32 poison;  /* what the driver fills free pages with */
 } Config;         /* virtio 1.2, 5.5.4 */
 G_STATIC_ASSERT(sizeof(Config) == 16);
 
 typedef struct {
     VirtioDevice virtio;
-    bool deflates_on_oom, offers_poison, reports_free; /* properties */
+    bool deflates_on_oom, offers_poison, reports_free, hints_free; /* properties */
+    char *iothread_name;    /* likewise; NULL: none */
+    IoThread *iothread;     /* in use; NULL: none */
 
     BalloonPages *pages;
     uint64_t wanted;        /* pages that the user wants in the balloon */
     uint32_t target;        /* that the driver has been told */
     uint32_t actual, poison;
     uint32_t told;          /* .actual, as the last event said */
+    BalloonHints hints;
+    bool has_come;          /* from elsewhere: the driver is to look at the configuration */
 
     BalloonStats stats;
     bool has_request;       /* .request waits for the next time statistics are wanted */
@@ -123,22 +131,53 @@ static void take_numbers(VirtioBalloon *s, unsigned queue, const RingChain *c)
                      queue == INFLATE ? ", or are there already" : "", first_bad);
 }
 
+/* Memory that is zeroes afterwards would not be what the driver has filled it with. */
+static bool is_poisoned(const VirtioBalloon *s)
+{
+    return virtio_has(&s->virtio, F_PAGE_POISON) && s->poison;
+}
+
+static bool take_free(VirtioBalloon *s, uint64_t at, uint64_t len)
+{
+    return balloon_pages_report(s->pages, at, len);
+}
+
+static bool take_hint(VirtioBalloon *s, uint64_t at, uint64_t len)
+{
+    uint64_t first, count;
+
+    if (!balloon_pages_find(s->pages, at, len, &first, &count))
+        return false;
+    if (!discard_is_denied())
+        hints_add(&s->hints, first, count);
+    return true;
+}
+
 /* The driver says with @c that it does not use the memory that the chain consists of. */
-static void take_report(VirtioBalloon *s, const RingChain *c)
+static void take_memory(VirtioBalloon *s, const RingChain *c,
+                        bool (*take)(VirtioBalloon *s, uint64_t at, uint64_t len))
 {
     uint64_t left = REPORT_MAX;
 
-    /* Memory that comes back as zeroes would not be what the driver has filled it with. */
-    if (virtio_has(&s->virtio, F_PAGE_POISON) && s->poison)
+    if (is_poisoned(s))
         return;
     for (unsigned i = c->out; i < c->out + c->in; i++) {
         uint64_t len = MIN(c->iov[i].iov_len, left);
 
         left -= len;
-        if (len && !balloon_pages_report(s->pages, c->at[i], len))
+        if (len && !take(s, c->at[i], len))
             warn_of_lies(s, 1, "The guest reports memory that is not its own as free; ignored "
                          "(address 0x%" PRIx64 ")", c->at[i]);
     }
+}
+
+static void take_hints(VirtioBalloon *s, const RingChain *c)
+{
+    le32 number;
+
+    if (ring_chain_read(c, 0, &number, sizeof(number)) == sizeof(number))
+        hints_take_number(&s->hints, le32_get(number));
+    take_memory(s, c, take_hint);
 }
 
 /* ---- statistics ------------------------------------------------------------------------------ */
@@ -186,10 +225,12 @@ static void balloon_kick(VirtioDevice *d, unsigned queue)
             take_stats(s, c);
             continue;
         }
-        if (queue == REPORTING)
-            take_report(s, c);
-        else
+        if (queue < FIXED_QUEUES)
             take_numbers(s, queue, c);
+        else if (queue == FIXED_QUEUES && s->hints_free)
+            take_hints(s, c);
+        else
+            take_memory(s, c, take_free);
         virtio_push(d, queue, c, 0);
         virtio_want_kicks(d, queue, true);
     }
@@ -200,7 +241,8 @@ static uint64_t balloon_features(const VirtioDevice *d)
     const VirtioBalloon *s = (const VirtioBalloon *)d;
 
     return F_STATS | (s->deflates_on_oom ? F_DEFLATE_ON_OOM : 0) |
-           (s->offers_poison ? F_PAGE_POISON : 0) | (s->reports_free ? F_REPORTING : 0);
+           (s->offers_poison ? F_PAGE_POISON : 0) | (s->reports_free ? F_REPORTING : 0) |
+           (s->hints_free ? F_FREE_PAGE_HINT : 0);
 }
 
 static void balloon_config_read(const VirtioDevice *d, uint8_t *config)
@@ -210,6 +252,7 @@ static void balloon_config_read(const VirtioDevice *d, uint8_t *config)
 
     c->target = le32_of(s->target);
     c->actual = le32_of(s->actual);
+    c->hint = le32_of(s->hints.command);
     c->poison = le32_of(s->poison);
 }
 
@@ -236,6 +279,7 @@ static void balloon_reset(VirtioDevice *d)
     s->has_request = false;
     guest_timer_cancel(&s->timer);
     s->actual = s->told = s->poison = 0;
+    s->hints.is_answering = false;
     balloon_pages_clear(s->pages);
 }
 
@@ -275,6 +319,32 @@ uint64_t balloon_actual(const Device *d)
 uint64_t balloon_kept(const Device *d)
 {
     return balloon_pages_kept(((const VirtioBalloon *)d)->pages) << BALLOON_PAGE_BITS;
+}
+
+void balloon_ask_for_hints(Device *d)
+{
+    VirtioBalloon *s = (VirtioBalloon *)d;
+
+    if (!virtio_has(&s->virtio, F_FREE_PAGE_HINT))
+        return;
+    hints_begin_round(&s->hints);
+    virtio_config_changed(&s->virtio);
+}
+
+void balloon_end_hints(Device *d, bool is_done)
+{
+    VirtioBalloon *s = (VirtioBalloon *)d;
+
+    if (s->hints.command == HINTS_DONE || !s->hints.round)
+        return;
+    hints_end_round(&s->hints, is_done ? HINTS_DONE : HINTS_STOP);
+    virtio_config_changed(&s->virtio);
+}
+
+void balloon_take_hints(Device *d, void (*fn)(void *opaque, uint64_t first, uint64_t count),
+                        void *opaque)
+{
+    hints_take(&((VirtioBalloon *)d)->hints, fn, opaque);
 }
 
 static CO void catch_up(void *opaque)
@@ -343,17 +413,28 @@ static const DeviceAttribute balloon_attributes[] = {
 
 /* ---- migration ------------------------------------------------------------------------------- */
 
+/* Values of .hint_status, from which the target makes .hint of the configuration. */
+enum { HINT_STATUS_STOP = 0, HINT_STATUS_DONE = 3 };
+
 typedef struct {
-    uint32_t target, actual, poison;
-    bool has_poison;
+    uint32_t target, actual, hint_round, hint_status, poison;
+    bool has_hints, has_poison;
 } BalloonImage;
 
+static const StateField hint_fields[] = {
+    STATE_U("free_page_hint_cmd_id", BalloonImage, hint_round),
+    STATE_U("free_page_hint_status", BalloonImage, hint_status), {}
+};
+static const StateLayout hint_layout = {
+    "virtio-balloon-device/free-page-report", 1, 1, sizeof(BalloonImage), hint_fields, NULL,
+    offsetof(BalloonImage, has_hints)
+};
 static const StateField poison_fields[] = { STATE_U("poison_val", BalloonImage, poison), {} };
 static const StateLayout poison_layout = {
     "virtio-balloon-device/page-poison", 1, 1, sizeof(BalloonImage), poison_fields, NULL,
     offsetof(BalloonImage, has_poison)
 };
-static const StateLayout *const balloon_parts[] = { &poison_layout, NULL };
+static const StateLayout *const balloon_parts[] = { &hint_layout, &poison_layout, NULL };
 static const StateField balloon_fields[] = {
     STATE_U("num_pages", BalloonImage, target), STATE_U("actual", BalloonImage, actual), {}
 };
@@ -361,11 +442,26 @@ static const StateLayout balloon_layout = {
     "virtio-balloon-device", 1, 1, sizeof(BalloonImage), balloon_fields, balloon_parts
 };
 
+/* How much of the configuration there is depends on what is offered. */
+static unsigned balloon_config_size(const VirtioDevice *d)
+{
+    const VirtioBalloon *s = (const VirtioBalloon *)d;
+
+    return s->offers_poison ? sizeof(Config)
+           : s->hints_free  ? offsetof(Config, poison) : offsetof(Config, hint);
+}
+
+/* No round is under way at the target: the driver may use again what it has kept for the last. */
 static void balloon_save(const VirtioDevice *d, void *part)
 {
     const VirtioBalloon *s = (const VirtioBalloon *)d;
 
-    *(BalloonImage *)part = (BalloonImage){ s->target, s->actual, s->poison, s->offers_poison };
+    *(BalloonImage *)part = (BalloonImage){
+        .target = s->target, .actual = s->actual, .poison = s->poison,
+        .hint_round = s->hints.round,
+        .hint_status = s->hints.round ? HINT_STATUS_DONE : HINT_STATUS_STOP,
+        .has_hints = s->hints_free, .has_poison = s->offers_poison,
+    };
 }
 
 static bool balloon_load(VirtioDevice *d, const void *part, const uint8_t *config, GError **err)
@@ -379,6 +475,9 @@ static bool balloon_load(VirtioDevice *d, const void *part, const uint8_t *confi
     s->wanted = s->target = i->target;
     s->actual = s->told = i->actual;
     s->poison = i->poison;
+    s->hints.round = i->hint_round;
+    hints_end_round(&s->hints, i->hint_round ? HINTS_DONE : HINTS_STOP);
+    s->has_come = i->hint_round;
     s->has_request = false;
     balloon_pages_clear(s->pages);
     return true;
@@ -386,7 +485,7 @@ static bool balloon_load(VirtioDevice *d, const void *part, const uint8_t *confi
 
 static const VirtioPart balloon_part = {
     .name = "virtio-balloon", .version = 1, .layout = &balloon_layout, .save = balloon_save,
-    .load = balloon_load, .held_queues = 1 << STATS,
+    .load = balloon_load, .config_size = balloon_config_size, .held_queues = 1 << STATS,
 };
 
 /* ---- the device ------------------------------------------------------------------------------ */
@@ -398,13 +497,17 @@ static const Property balloon_properties[] = {
              "the guest tells what it fills free pages with [on]"),
     PROPERTY("free-page-reporting", DEVICE_BOOL, VirtioBalloon, reports_free,
              "memory that the guest does not use goes back to the host [off]"),
+    PROPERTY("free-page-hint", DEVICE_BOOL, VirtioBalloon, hints_free,
+             "memory that the guest does not use is left out of migrations [off]"),
+    LOCAL_PROPERTY("iothread", DEVICE_STR, VirtioBalloon, iothread_name,
+                   "the iothread that free-page-hint needs"),
     VIRTIO_PROPERTIES, {}
 };
 
 static const VirtioType balloon_type = {
     .part = &balloon_part,
     .id = ID,
-    .queues = STATS + 1,
+    .queues = FIXED_QUEUES,
     .features = balloon_features,
     .config_size = sizeof(Config),
     .config_read = balloon_config_read,
@@ -418,6 +521,20 @@ static void balloon_defaults(Device *d)
     ((VirtioBalloon *)d)->offers_poison = true;
 }
 
+/* What hints cost is so little that no other thread has to do it. */
+static bool use_iothread(VirtioBalloon *s, GError **err)
+{
+    if (s->hints_free && !s->iothread_name)
+        return err_set(err, EINVAL, "'free-page-hint' requires 'iothread' to be set");
+    if (!s->iothread_name)
+        return true;
+    s->iothread = iothread_find(s->iothread_name);
+    if (!s->iothread)
+        return err_set(err, ENODEV, "Device '%s' not found", s->iothread_name);
+    iothread_use(s->iothread);
+    return true;
+}
+
 static bool balloon_realize(Device *d, GError **err)
 {
     VirtioBalloon *s = (VirtioBalloon *)d;
@@ -425,16 +542,29 @@ static bool balloon_realize(Device *d, GError **err)
 
     if (b->balloon)
         return err_set(err, EBUSY, "Only one balloon device is supported");
+    if (!use_iothread(s, err))
+        return false;
     b->balloon = d;
     virtio_init(&s->virtio, &balloon_type, QUEUE_SIZE);
-    if (s->reports_free)
-        s->virtio.queues = REPORTING + 1;
+    s->virtio.queues += s->hints_free + s->reports_free;
+    s->virtio.untouched = ~UINT64_C(0) << FIXED_QUEUES;
     s->timer = (GuestTimer){ .expired = ask, .opaque = s };
     s->pages = balloon_pages_new(b->memory, &(BalloonMemory){ b->ram, b->ram_size, b->ram_page_size,
                                                               b->ram_is_shared, b->ram_is_copy });
     balloon_stats_clear(&s->stats);
+    hints_init(&s->hints);
     discard_hear(denial_changed, s);
     return true;
+}
+
+/* What the driver has kept for hints it may use again. */
+static void balloon_resume(Device *d)
+{
+    VirtioBalloon *s = (VirtioBalloon *)d;
+
+    if (s->has_come)
+        virtio_config_changed(&s->virtio);
+    s->has_come = false;
 }
 
 static CO void balloon_disconnect(Device *d)
@@ -454,6 +584,9 @@ static void balloon_unrealize(Device *d)
         return;
     guest_timer_cancel(&s->timer);
     balloon_pages_free(s->pages);
+    hints_clear(&s->hints);
+    if (s->iothread)
+        iothread_drop(s->iothread);
     d->board->balloon = NULL;
 }
 
@@ -466,6 +599,7 @@ const DeviceClass device_virtio_balloon = {
     .attributes = balloon_attributes,
     .defaults = balloon_defaults,
     .realize = balloon_realize,
+    .resume = balloon_resume,
     .disconnect = balloon_disconnect,
     .unrealize = balloon_unrealize,
 };

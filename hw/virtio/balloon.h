@@ -17,4 +17,15 @@ uint64_t balloon_actual(const Device *d);
 /* Bytes in the balloon that take memory of the host, because discarding was denied. */
 uint64_t balloon_kept(const Device *d);
 
+/*
+ * What need not be sent to the target of a migration (balloon/hints.h), if the driver can tell.
+ * Asks for it anew: hints that have not been taken are void.
+ */
+void balloon_ask_for_hints(Device *d);
+/* @is_done: the driver may use again what it has hinted at. Else hints are not heard for now. */
+void balloon_end_hints(Device *d, bool is_done);
+/* Calls @fn for each run of pages that has been hinted at since, by their number in memory. */
+void balloon_take_hints(Device *d, void (*fn)(void *opaque, uint64_t first, uint64_t count),
+                        void *opaque);
+
 #endif

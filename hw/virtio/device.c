@@ -123,8 +123,11 @@ void virtio_set_status(VirtioDevice *d, uint8_t status)
         virtio_kick(d, i);
 }
 
-void virtio_set_ring_features(const VirtioDevice *d, Ring *r)
+void virtio_set_ring_features(VirtioDevice *d, unsigned queue)
 {
+    Ring *r = &d->ring[queue];
+
+    r->untouched = d->untouched >> queue & 1;
     r->event_index = virtio_has(d, VIRTIO_F_EVENT_INDEX);
     r->indirect = virtio_has(d, VIRTIO_F_INDIRECT);
     r->packed = virtio_has(d, VIRTIO_F_PACKED);
@@ -140,7 +143,7 @@ void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready)
     d->lacking &= ~(UINT64_C(1) << queue);
     if (!ready)
         return;
-    virtio_set_ring_features(d, r);
+    virtio_set_ring_features(d, queue);
     r->ready = true;
     if (r->size > d->queue_size[queue] || !ring_start(r, &d->memory)) {
         r->broken = true;

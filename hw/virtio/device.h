@@ -63,6 +63,7 @@ struct VirtioDevice {
     uint64_t lacking;       /* a bit for each queue that waits for memory which is still to come */
     uint64_t unsettled;     /* likewise: that has moved here and does not know .next_used before that */
     unsigned queues;
+    uint64_t untouched;     /* a bit for each queue with segments that are only named (Ring.untouched) */
     uint16_t queue_size[VIRTIO_QUEUES_MAX]; /* greatest, of each */
 };
 
@@ -75,8 +76,8 @@ void virtio_init(VirtioDevice *d, const VirtioType *type, uint16_t queue_size);
 uint64_t virtio_features(const VirtioDevice *d);
 void virtio_reset(VirtioDevice *d);
 void virtio_set_status(VirtioDevice *d, uint8_t status);
-/* What was agreed on for rings. */
-void virtio_set_ring_features(const VirtioDevice *d, Ring *r);
+/* What was agreed on for rings, and what the device does with that of @queue. */
+void virtio_set_ring_features(VirtioDevice *d, unsigned queue);
 void virtio_set_queue_ready(VirtioDevice *d, unsigned queue, bool ready);
 void virtio_kick(VirtioDevice *d, unsigned queue);
 /* Memory may be missing from now on, or be here that queues wait for. */

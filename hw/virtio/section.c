@@ -293,7 +293,7 @@ static bool load_queue(VirtioDevice *d, unsigned n, const VirtioImage *i, GError
     r->used = i->rings[n].used;
     if (d->is_legacy)
         ring_place_legacy(r, q->desc, q->alignment);
-    virtio_set_ring_features(d, r);
+    virtio_set_ring_features(d, n);
     if (!ready)
         return true;
     if (r->size > d->queue_size[n] || !ring_start(r, &d->memory) ||

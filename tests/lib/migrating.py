@@ -34,6 +34,11 @@ class Mover(Emulator):
         seen = len(self.rounds())
         wait_for(lambda: len(self.rounds()) >= seen + more)
 
+    def resident(self):
+        """MiB of the process."""
+        text = pathlib.Path(f'/proc/{self.process.pid}/status').read_text()
+        return int(re.search(r'VmRSS:\s+(\d+)', text).group(1)) // 1024
+
     def status(self):
         return self.answer('query-migrate').get('status')
 

@@ -34,11 +34,6 @@ class Follower(Mover):
         assert self.answer('balloon', value=mib * MIB) == {}
         wait_for(lambda: self.actual() == mib)
 
-    def resident(self):
-        """MiB of the process."""
-        text = pathlib.Path(f'/proc/{self.process.pid}/status').read_text()
-        return int(re.search(r'VmRSS:\s+(\d+)', text).group(1)) // 1024
-
     def monitor(self, line):
         return self.answer('human-monitor-command', command_line=line).replace('\r\n', '\n')
 
@@ -99,7 +94,9 @@ def a_machine_without_one_says_so():
     done = emulate('-device', 'virtio-balloon-device', '-device', 'virtio-balloon-device', code=1)
     assert 'Only one balloon device is supported' in done.stderr, done.stderr
     done = emulate('-device', 'virtio-balloon-device,free-page-hint=on', code=1)
-    assert 'free-page-hint' in done.stderr, done.stderr
+    assert "'free-page-hint' requires 'iothread' to be set" in done.stderr, done.stderr
+    done = emulate('-device', 'virtio-balloon-device,free-page-hint=on,iothread=x', code=1)
+    assert "Device 'x' not found" in done.stderr, done.stderr
 
 
 @case
@@ -175,6 +172,125 @@ def it_moves_to_the_reference_and_back():
                 c.inflate_to(64)
                 assert c.set('guest-stats-polling-interval', 1) == {}
                 wait_for(lambda: c.get('guest-stats')['stats']['stat-free-memory'] == 12345678)
+
+
+@case
+def what_is_offered_makes_the_configuration_as_long_as_that_of_the_reference():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    for offered in 'page-poison=off', 'page-poison=off,free-page-hint=on,iothread=io', 'page-poison=on':
+        device = ('-S', '-object', 'iothread,id=io', '-device', f'virtio-balloon-device,{offered}')
+        with Mover('a', *device) as a:
+            a.migrate('exec:cat >there')
+        with Mover('b', *device, *MODERN, '-incoming', 'exec:cat there', program=REFERENCE_EMULATOR) as b:
+            wait_for(lambda: b.status() == 'completed')
+            b.migrate('exec:cat >back')
+        with Mover('c', *device, '-incoming', 'exec:cat back') as c:
+            wait_for(lambda: c.status() == 'completed')
+
+
+# ---- hints
+
+HINTS = ('-object', 'iothread,id=io', '-device', 'virtio-balloon-device,free-page-hint=on,iothread=io')
+
+
+ROUND = r'command (?:0x)?0*[2-9a-f][0-9a-f]*\n'
+DONE = r'command (?:0x)?0*1\n'
+
+
+class Hinter(Mover):
+    """A guest that hints at 16 MiB of which it takes back 4, and has 4 that only lies name."""
+
+    def __init__(self, name, *options, what='hint', **more):
+        super().__init__(name, '-kernel', build('balloon'), '-append', what, *HINTS, *options, **more)
+
+    def text(self):
+        text = self.printed.read_text()
+        assert 'bad' not in text, text
+        return text
+
+    def await_text(self, pattern):
+        wait_for(lambda: re.search(pattern, self.text()))
+
+    def lost(self):
+        """Pages whose content is gone."""
+        told = re.findall(r'lost (?:0x)?([0-9a-f]+)\n', self.text())
+        return int(told[-1], 16) if told else 0
+
+    def leave(self, uri):
+        """Sends little until hints have come, then the rest."""
+        self.tune(max_bandwidth=64 << 10)
+        assert self.answer('migrate', uri=uri) == {}
+        self.await_text(ROUND)
+        self.tune(max_bandwidth=0)
+        wait_for(lambda: self.status() in ('completed', 'failed'))
+        assert self.status() == 'completed', self.answer('query-migrate')
+        return self.answer('query-migrate')['ram']['normal']
+
+
+@case
+def pages_that_the_guest_hints_at_are_not_sent():
+    with Hinter('source') as a:
+        a.await_text('ready')
+        sent = a.leave('exec:cat >there')
+        assert sent < 2600, sent
+        with Hinter('there', '-incoming', 'exec:cat there') as b:
+            wait_for(lambda: b.state() == 'running')
+            b.await_text(DONE)
+            wait_for(lambda: b.lost() > 2600)
+            assert a.lost() == 0
+            # The rounds go on counting, and all that the guest needs goes with it.
+            b.leave('exec:cat >back')
+            with Hinter('back', '-incoming', 'exec:cat back') as c:
+                wait_for(lambda: c.state() == 'running')
+                c.await_text(DONE)
+
+
+@case
+def hints_move_to_the_reference_and_back():
+    require(REFERENCE_EMULATOR.exists(), 'no reference')
+    # The reference loses pages of a guest that does not keep to the rules, or takes pages back, now and then.
+    with Hinter('source', what='honest') as a:
+        a.await_text('ready')
+        assert a.leave('exec:cat >there') < 2600
+        with Hinter('there', '-incoming', 'exec:cat there', *MODERN, program=REFERENCE_EMULATOR) as b:
+            wait_for(lambda: b.state() == 'running')
+            b.await_text(DONE)
+            wait_for(lambda: b.lost() > 2600)
+            b.leave('exec:cat >back')
+            with Hinter('back', '-incoming', 'exec:cat back') as c:
+                wait_for(lambda: c.state() == 'running')
+                c.await_text(DONE)
+                c.leave('exec:cat >again')
+
+
+@case
+def hints_do_not_count_where_they_must_not():
+    for denied in 'held', 'postcopy':
+        with Hinter(denied) as a:
+            a.await_text('ready')
+            if denied == 'held':
+                assert a.answer('x-memory-hold', id='dev0', reason='it has memory pinned') == {}
+                sent = a.leave('exec:cat >held')
+            else:
+                a.turn_on('postcopy-ram')
+                with Hinter('target', '-incoming', 'defer') as b:
+                    b.turn_on('postcopy-ram')
+                    sent = a.migrate(b.listen('unix:there'))['ram']['normal']
+                assert 'command' not in a.text(), a.text()
+            assert sent >= 5120, sent
+
+
+@case
+def a_guest_whose_migration_ends_in_vain_uses_hinted_memory_again():
+    with Hinter('source') as a:
+        a.await_text('ready')
+        a.tune(max_bandwidth=64 << 10)
+        assert a.answer('migrate', uri='exec:cat >there') == {}
+        a.await_text(ROUND)
+        assert a.answer('migrate_cancel') == {}
+        wait_for(lambda: a.status() == 'cancelled')
+        a.await_text(DONE)
+        assert a.lost() == 0
 
 
 main('balloon', 'system')

@@ -10,13 +10,14 @@ from guests import EXIT, build, emulate
 
 ROUNDS = 50_000
 BACKENDS = [
-    '-chardev', 'null,id=a', '-chardev', 'ringbuf,id=b', '-blockdev', 'null-co,node-name=s,size=1M',
+    '-object', 'iothread,id=io', '-chardev', 'null,id=a', '-chardev', 'ringbuf,id=b', '-blockdev', 'null-co,node-name=s,size=1M',
     # What it sends comes back to it.
     '-netdev', 'dgram,id=n,local.type=unix,local.path=n,remote.type=unix,remote.path=n',
 ]
 DEVICES = [
     'virtio-blk-device,drive=d', 'virtio-serial-device', 'virtio-net-device,netdev=n,id=n',
-    'virtio-scsi-device', 'virtio-rng-device', 'virtio-balloon-device,free-page-reporting=on',
+    'virtio-scsi-device', 'virtio-rng-device',
+    'virtio-balloon-device,free-page-reporting=on,free-page-hint=on,iothread=io',
 ]
 CHILDREN = [
     '-device', 'virtconsole,chardev=a', '-device', 'virtserialport,chardev=b,name=port,id=b',

@@ -13,7 +13,7 @@ from guests import REFERENCE_EMULATOR
 from migrating import Mover, check_moved, source, target
 
 # What no migration of ours does: everything that RDMA, COLO and storage migration bring, and more.
-ABSENT = {'rdma-pin-all', 'zero-blocks', 'compress', 'x-colo', 'release-ram', 'block',
+ABSENT = {'rdma-pin-all', 'zero-blocks', 'compress', 'x-colo', 'block',
           'dirty-bitmaps', 'x-ignore-shared', 'background-snapshot', 'zero-copy-send',
           'postcopy-preempt'}
 

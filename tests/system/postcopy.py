@@ -15,7 +15,7 @@ import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import case, img, main, require
-from guests import REFERENCE_EMULATOR, build
+from guests import EMULATOR, REFERENCE_EMULATOR, build
 from migrating import TOOL, Mover, User, check_devices, check_moved, source, target, wait_for
 from qmp import PATIENCE
 
@@ -283,7 +283,7 @@ def after_the_connection_has_broken_another_one_brings_the_rest():
     for cut_at in range(2):
         with source() as a, target('defer') as b:
             a.await_rounds(1)
-            begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+            begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=64 << 10)
             wait_for(lambda: b.state() == 'running' and a.answer('query-migrate')['ram']['postcopy-bytes'] > 200000)
             cut_and_recover(a, b, (a, b)[cut_at])
             check_moved(a, b)
@@ -298,7 +298,7 @@ def so_it_is_with_the_reference():
     require(REFERENCE_EMULATOR.exists(), 'no reference')
     with source() as a, target('defer', program=REFERENCE_EMULATOR) as b, target('defer', name='again') as c:
         a.await_rounds(1)
-        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=64 << 10)
         wait_for(lambda: b.state() == 'running' and a.answer('query-migrate')['ram']['postcopy-bytes'] > 200000)
         cut_and_recover(a, b, a)
         check_moved(a, b)
@@ -369,7 +369,7 @@ def a_guest_that_resets_waits_for_all_of_its_memory():
 def a_target_that_ends_without_the_memory_runs_no_guest():
     with source() as a, target('defer') as b:
         a.await_rounds(1)
-        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=64 << 10)
         wait_for(lambda: b.state() == 'running')
         assert a.answer('migrate-pause') == {}
         wait_for(lambda: b.status() == 'postcopy-paused')
@@ -400,7 +400,7 @@ def what_images_keep_is_stored_even_if_the_memory_does_not_come():
         'inject-error': [{'event': 'none', 'iotype': 'flush'}]}}
     with source(*disk('one')) as a, target('defer', *disk('two')) as b:
         a.await_rounds(1)
-        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=64 << 10)
         wait_for(lambda: b.state() == 'running')
         assert a.answer('migrate-pause') == {}
         wait_for(lambda: b.status() == 'postcopy-paused')
@@ -434,7 +434,7 @@ def while_postcopy_is_paused_nothing_waits_for_a_processor():
                                'unix:q.sock,server=on,wait=off') as b, \
             socket.socket(socket.AF_UNIX) as qtest:
         a.await_rounds(1)
-        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=64 << 10)
         wait_for(lambda: b.state() == 'running')
         assert a.answer('migrate-pause') == {}
         wait_for(lambda: b.status() == 'postcopy-paused')
@@ -471,7 +471,7 @@ def whichever_side_dies_only_the_target_has_run_the_guest():
     for dies in 'source', 'target':
         with source() as a, target('defer') as b:
             a.await_rounds(1)
-            begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+            begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=64 << 10)
             wait_for(lambda: b.state() == 'running' and a.answer('query-migrate')['ram']['postcopy-bytes'] > 200000)
             gone, stays = (a, b) if dies == 'source' else (b, a)
             gone.process.kill()
@@ -571,7 +571,7 @@ def a_recovery_to_a_silent_peer_can_be_given_up():
     with source() as a, target('defer') as b, socket.socket(socket.AF_UNIX) as silent, \
             socket.socket(socket.AF_UNIX) as stranger:
         a.await_rounds(1)
-        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=1 << 20)
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=64 << 10)
         wait_for(lambda: b.state() == 'running')
         assert a.answer('migrate-pause') == {}
         for side in a, b:
@@ -675,6 +675,70 @@ def what_postcopy_cannot_do_is_refused():
         b.turn_on('postcopy-ram')
         assert 'anonymous' in b.answer('migrate-incoming', uri='unix:m.sock')['desc']
         a.await_rounds(1)
+
+
+@case
+def free_memory_that_is_missing_is_not_asked_for():
+    options = ('-device', 'virtio-balloon-device,free-page-reporting=on')
+    with Mover('a', '-kernel', build('balloon'), '-append', 'report', *options) as a, \
+            Mover('b', '-incoming', 'defer', *options) as b:
+        wait_for(lambda: 'ready' in a.printed.read_text())
+        assert a.answer('balloon', value=60 << 20) == {}
+        wait_for(lambda: 'asked' in a.printed.read_text())
+        begin(a, b, 'unix:m.sock', max_postcopy_bandwidth=64 << 10)
+        wait_for(lambda: b.state() == 'running')
+        assert b.answer('balloon', value=64 << 20) == {}
+        wait_for(lambda: 'reported' in b.printed.read_text())
+        ram = a.answer('query-migrate')['ram']
+        assert a.status() == 'postcopy-active' and ram['postcopy-requests'] < 1024, ram
+        a.tune(max_postcopy_bandwidth=0)
+        wait_for(lambda: a.status() == 'completed' and b.status() == 'completed')
+        assert b.answer('balloon', value=60 << 20) == {}
+        wait_for(lambda: 'kept' in b.printed.read_text())
+        assert 'bad' not in b.printed.read_text()
+
+
+@case
+def the_source_gives_memory_back_that_has_arrived():
+    for program in [EMULATOR] + [REFERENCE_EMULATOR] * REFERENCE_EMULATOR.exists():
+        with source() as a, target('defer', program=program) as b:
+            a.await_rounds(1)
+            before = a.resident()
+            begin(a, b, 'unix:m.sock', 'release-ram', max_postcopy_bandwidth=1 << 20)
+            wait_for(lambda: a.resident() < before - 4)
+            assert a.status() == 'postcopy-active', a.answer('query-migrate')
+            a.tune(max_postcopy_bandwidth=0)
+            await_end(a, b)
+            check_moved(a, b)
+            # The guest has written to 16 MiB.
+            assert a.resident() < before - 12, (before, a.resident())
+            assert 'given back' in a.answer('cont')['desc']
+        pathlib.Path('m.sock').unlink(missing_ok=True)
+
+
+@case
+def memory_that_was_given_back_is_not_missed_after_the_connection_has_broken():
+    with source() as a, target('defer') as b:
+        a.await_rounds(1)
+        before = a.resident()
+        begin(a, b, 'unix:m.sock', 'release-ram', max_postcopy_bandwidth=1 << 20)
+        wait_for(lambda: a.resident() < before - 4)
+        cut_and_recover(a, b, a)
+        check_moved(a, b)
+
+
+@case
+def a_guest_that_does_not_leave_keeps_its_memory():
+    with source() as a, target('defer') as b:
+        a.await_rounds(1)
+        for side in a, b:
+            side.turn_on('postcopy-ram', 'release-ram')
+        a.tune(max_bandwidth=4 << 20)
+        assert a.answer('migrate', uri=b.listen('unix:m.sock')) == {}
+        wait_for(lambda: a.status() == 'active' and a.answer('query-migrate')['ram']['normal'] > 100)
+        assert a.answer('migrate_cancel') == {}
+        wait_for(lambda: a.status() == 'cancelled')
+        a.await_rounds()
 
 
 main('postcopy', 'system')

@@ -2,6 +2,7 @@
 /* Which memory of the host is given back for pages in a balloon. */
 #include "tests/lib/harness.h"
 #include "balloon/discard.h"
+#include "balloon/hints.h"
 #include "balloon/pages.h"
 #include "util/size.h"
 #include <string.h>
@@ -173,6 +174,117 @@ static void test_a_copy_of_a_file_stays(void)
     teardown(&f);
 }
 
+/* ---- hints ----------------------------------------------------------------------------------- */
+
+typedef struct {
+    unsigned runs;
+    uint64_t pages;
+} Taken;
+
+static void count_run(void *opaque, uint64_t first, uint64_t count)
+{
+    Taken *t = opaque;
+
+    t->runs++;
+    t->pages += count;
+}
+
+static void expect_taken(BalloonHints *h, unsigned runs, uint64_t pages)
+{
+    Taken t = { 0 };
+
+    hints_take(h, count_run, &t);
+    g_assert_cmpint(t.runs, ==, runs);
+    g_assert_cmpint(t.pages, ==, pages);
+}
+
+static void test_only_hints_of_the_round_count(void)
+{
+    BalloonHints h;
+    uint32_t old;
+
+    hints_init(&h);
+    hints_take_number(&h, HINTS_STOP);
+    hints_add(&h, 0, 8);
+    expect_taken(&h, 0, 0);
+
+    hints_begin_round(&h);
+    hints_add(&h, 0, 8);
+    expect_taken(&h, 0, 0);
+    hints_take_number(&h, h.command);
+    hints_add(&h, 0, 8);
+    hints_add(&h, 8, 8);
+    hints_add(&h, 32, 8);
+    expect_taken(&h, 2, 24);
+    expect_taken(&h, 0, 0);
+
+    /* What comes late, or was not taken in time, is void. */
+    hints_add(&h, 64, 8);
+    old = h.command;
+    hints_begin_round(&h);
+    g_assert_cmpint(h.command, !=, old);
+    hints_add(&h, 0, 8);
+    hints_take_number(&h, old);
+    hints_add(&h, 0, 8);
+    expect_taken(&h, 0, 0);
+
+    hints_take_number(&h, h.command);
+    hints_take_number(&h, HINTS_STOP);
+    hints_add(&h, 0, 8);
+    expect_taken(&h, 0, 0);
+    hints_take_number(&h, h.command);
+    hints_end_round(&h, HINTS_DONE);
+    hints_take_number(&h, HINTS_DONE);
+    hints_add(&h, 0, 8);
+    expect_taken(&h, 0, 0);
+    hints_clear(&h);
+}
+
+static void test_rounds_are_numbered_again_after_the_last_number(void)
+{
+    BalloonHints h;
+
+    hints_init(&h);
+    h.round = UINT32_MAX;
+    hints_begin_round(&h);
+    g_assert_cmpint(h.command, ==, HINTS_FIRST_ROUND);
+    hints_clear(&h);
+}
+
+/* 16 times as many as are kept. */
+static void test_a_flood_of_hints_is_bounded(void)
+{
+    BalloonHints h;
+    Taken t = { 0 };
+
+    hints_init(&h);
+    hints_begin_round(&h);
+    hints_take_number(&h, h.command);
+    for (uint64_t i = 0; i < 65536; i++)
+        hints_add(&h, 2 * i, 1);
+    hints_take(&h, count_run, &t);
+    g_assert_cmpint(t.runs, ==, 4096);
+    hints_clear(&h);
+}
+
+static void test_partial_pages_are_not_hinted_at(void)
+{
+    Fixture f = setup(4096, ANONYMOUS);
+    uint64_t first, count, at = START << BALLOON_PAGE_BITS;
+
+    g_assert_true(balloon_pages_find(f.pages, at + 1, 3 * 4096, &first, &count));
+    g_assert_cmpint(first, ==, 1);
+    g_assert_cmpint(count, ==, 2);
+    g_assert_true(balloon_pages_find(f.pages, at + 1, 4095, &first, &count));
+    g_assert_cmpint(count, ==, 0);
+    g_assert_true(balloon_pages_find(f.pages, at, SIZE, &first, &count));
+    g_assert_cmpint(first, ==, 0);
+    g_assert_cmpint(count, ==, PAGES);
+    g_assert_false(balloon_pages_find(f.pages, at, SIZE + 1, &first, &count));
+    g_assert_false(balloon_pages_find(f.pages, at - 1, 2, &first, &count));
+    teardown(&f);
+}
+
 const Test tests[] = {
     { "/balloon/a-large-page-goes-when-all-of-it-is-in",
       test_a_large_page_goes_when_all_of_it_is_in },
@@ -181,5 +293,10 @@ const Test tests[] = {
     { "/balloon/what-is-no-memory-is-refused", test_what_is_no_memory_is_refused },
     { "/balloon/denied-pages-wait", test_denied_pages_wait },
     { "/balloon/random-operations", test_random_operations },
+    { "/balloon/only-hints-of-the-round-count", test_only_hints_of_the_round_count },
+    { "/balloon/rounds-are-numbered-again-after-the-last-number",
+      test_rounds_are_numbered_again_after_the_last_number },
+    { "/balloon/a-flood-of-hints-is-bounded", test_a_flood_of_hints_is_bounded },
+    { "/balloon/partial-pages-are-not-hinted-at", test_partial_pages_are_not_hinted_at },
     {}
 };

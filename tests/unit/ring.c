@@ -141,6 +141,43 @@ static void check(bool packed)
     munmap(f.host, PAGES * PAGE);
 }
 
+/* Segments of a queue that only names memory may be missing; what is read may not. */
+static void check_untouched(bool packed)
+{
+    Fixture f = setup(packed);
+    RingMemory m = memory_of(&f);
+    Ring r = { .desc = DESC * PAGE, .avail = AVAIL * PAGE, .used = USED * PAGE, .size = SIZE,
+               .ready = true, .indirect = true, .packed = packed, .untouched = true };
+    RingChain c;
+
+    g_assert_true(ring_start(&r, &m));
+    arrive(&f, DESC);
+    arrive(&f, AVAIL);
+    arrive(&f, USED);
+    expect_missing(&f, &r, &c, 1 << FIRST);
+    arrive(&f, FIRST);
+    f.asked = 0;
+    g_assert_cmpint(ring_pop(&r, &m, &c), ==, RING_CHAIN);
+    g_assert_cmpuint(c.in_len, ==, PAGE);
+    expect_missing(&f, &r, &c, 1 << TABLE);
+    arrive(&f, TABLE);
+    f.asked = 0;
+    g_assert_cmpint(ring_pop(&r, &m, &c), ==, RING_CHAIN);
+    g_assert_cmpuint(c.at[0], ==, INNER * PAGE);
+    g_assert_cmphex(f.asked, ==, 0);
+    munmap(f.host, PAGES * PAGE);
+}
+
+static void test_untouched_split(void)
+{
+    check_untouched(false);
+}
+
+static void test_untouched_packed(void)
+{
+    check_untouched(true);
+}
+
 static void test_split(void)
 {
     check(false);
@@ -153,5 +190,8 @@ static void test_packed(void)
 
 const Test tests[] = {
     { "/ring/missing-memory/split", test_split },
-    { "/ring/missing-memory/packed", test_packed }, {}
+    { "/ring/missing-memory/packed", test_packed },
+    { "/ring/missing-memory/untouched-split", test_untouched_split },
+    { "/ring/missing-memory/untouched-packed", test_untouched_packed },
+    {}
 };

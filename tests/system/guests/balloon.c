@@ -2,13 +2,16 @@
 /*
  * Drives a balloon (the first virtio device), and lies to it. Its command line says what for:
  * "rules" checks the device and ends; "follow" puts as many pages into the balloon as it is asked
- * to, from 16 MiB on, side by side, prints "N pages" whenever that has changed, and goes on.
+ * to, from 16 MiB on, side by side, prints "N pages" whenever that has changed, and goes on. "hint"
+ * answers commands of free page hinting, takes some of the pages back without telling, and counts
+ * those whose content is gone, after hints that do not count; "honest" only answers. "report" reports 16 MiB as free when it shall have nothing in the
+ * balloon after it was asked for something, and looks at them when it is asked again.
  */
 #include "queue.h"
 
 enum {
     BASE = 0xfeb02e00, CONFIG = 0x100,
-    INFLATE = 0, DEFLATE = 1, STATS = 2, REPORTING = 3, QUEUES = 4, NUMBERS = 256, FIRST = 0x1000,
+    INFLATE = 0, DEFLATE = 1, STATS = 2, REPORTING = 3, QUEUES = 4, NUMBERS = 256, HINTS = 3, FIRST = 0x1000,
 };
 
 static Queue queues[QUEUES] __attribute__((aligned(4096)));
@@ -31,7 +34,7 @@ static void put(uint32_t reg, uint32_t v)
 /* With all features that are offered, and so many queues. */
 static void begin(unsigned count)
 {
-    bool packed = device_open(BASE, get(0x10) & 0x37); /* no event index */
+    bool packed = device_open(BASE, get(0x10) & 0x3f); /* no event index */
 
     for (unsigned i = 0; i < count; i++)
         queue_start(&queues[i], BASE, i, packed);
@@ -187,12 +190,133 @@ static void follow(void)
     }
 }
 
+/* ---- reports --------------------------------------------------------------------------------- */
+
+enum { REPORTED = 4096, REPORT_PIECE = 64 };
+
+static void await_target(bool some)
+{
+    while (!get(CONFIG) == some)
+        ;
+}
+
+static void report(void)
+{
+    begin(4);
+    fill(FIRST, REPORTED);
+    print("ready\n");
+    await_target(true);
+    print("asked\n");
+    await_target(false);
+    for (unsigned i = 0; i < REPORTED; i += REPORT_PIECE) {
+        uint16_t index = queues[REPORTING].used.index;
+
+        submit(REPORTING, page(FIRST + i), REPORT_PIECE * 4096, true);
+        while (queues[REPORTING].used.index == index)
+            ;
+    }
+    print("reported\n");
+    await_target(true);
+    print(kept(FIRST, REPORTED) == REPORTED ? "kept\n" : "bad: not kept\n");
+    for (;;)
+        ;
+}
+
+/* ---- hints ----------------------------------------------------------------------------------- */
+
+/* Pages that are hinted at, the first of them taken back each time, and pages that only lies name. */
+enum { HINTED = 4096, TAKEN_BACK = 1024, KEPT = 1024, PIECE = 64 };
+
+static void hint(uint32_t first, unsigned count)
+{
+    for (unsigned i = 0; i < count; i += PIECE)
+        submit(HINTS, page(first + i), PIECE * 4096, true);
+}
+
+static void send_command(uint32_t command)
+{
+    numbers[0] = command;
+    submit(HINTS, numbers, 4, false);
+}
+
+/* Writes pages as a system does that needs memory; @times tells how often that was. */
+static void take_back(uint64_t times)
+{
+    for (unsigned i = 0; i < TAKEN_BACK; i++)
+        page(FIRST + i)[1] = times;
+}
+
+static void answer_command(uint32_t command, uint64_t times)
+{
+    hint(FIRST + HINTED, KEPT);
+    send_command(command + 1);
+    hint(FIRST + HINTED, KEPT);
+    send_command(command);
+    hint(FIRST, HINTED);
+    take_back(times);
+    send_command(0);
+    hint(FIRST + HINTED, KEPT);
+}
+
+static bool taken_back_are(uint64_t times)
+{
+    for (unsigned i = 0; i < TAKEN_BACK; i++)
+        if (page(FIRST + i)[0] != FIRST + i || page(FIRST + i)[1] != times)
+            return false;
+    return true;
+}
+
+static void tell(const char *what, uint64_t value)
+{
+    print(what);
+    print_hex(value);
+    print("\n");
+}
+
+static void answer_hints(bool honest)
+{
+    uint32_t seen = 0;
+    unsigned lost = 0;
+    uint64_t times = 0;
+
+    begin(4);
+    fill(FIRST, HINTED + KEPT);
+    print("ready\n");
+    for (;;) {
+        uint32_t command = get(CONFIG + 8);
+        unsigned gone = HINTED - kept(FIRST, HINTED);
+
+        if (command != seen) {
+            seen = command;
+            if (command > 1 && !honest)
+                answer_command(command, ++times);
+            else if (command > 1) {
+                send_command(command);
+                hint(FIRST, HINTED);
+                send_command(0);
+            }
+            tell("command ", command);
+        }
+        if (times && !taken_back_are(times))
+            print("bad: a page that was taken back is gone\n");
+        if (kept(FIRST + HINTED, KEPT) != KEPT)
+            print("bad: a page of which only lies told is gone\n");
+        if (gone != lost)
+            tell("lost ", gone);
+        lost = gone;
+    }
+}
+
 void guest(void)
 {
     const char *line = (const char *)(uint64_t)*(volatile uint32_t *)0x7228;
 
     if (*line == 'f')
         follow();
+    else if (line[0] == 'r' && line[1] == 'e')
+        report();
+    else if (*line == 'h')
+        answer_hints(line[1] == 'o');
     else
         check_rules();
 }
