@@ -287,7 +287,7 @@ static const LineOption options[] = {
     { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", "open an image as a node", SETUP(setup_blockdev) },
     { "drive", "if=none,id=ID,file=FILE[,format=FMT][,...]",
       "open an image for a device;\nalso readonly=on, snapshot=on, cache=MODE, discard=MODE,\n"
-      "detect-zeroes=MODE, aio=MODE",
+      "detect-zeroes=MODE, aio=MODE, throttling.LIMIT=N",
       SETUP(drive_add) },
     { "snapshot", NULL, "what is written to images of -drive is gone at the end", MEMBER(snapshot) },
     { "device", "DRIVER[,id=ID][,PROPERTY=VALUE][,...]",

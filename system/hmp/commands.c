@@ -227,6 +227,8 @@ const HmpCommand hmp_machine_commands[] = {
       hmp_job_set_speed },
     { "block_resize", "Bo", "device size", "make an image longer or shorter (in MiB)",
       hmp_block_resize },
+    { "block_set_io_throttle", "Bnnnnnn", "device bps bps_rd bps_wr iops iops_rd iops_wr",
+      "limit bytes and requests a second of a drive (0: no limit)", hmp_block_set_io_throttle },
     { "block_stream", "B?o?s", "device [speed [base]]", "copy from backing files into an image",
       hmp_block_stream },
     { "calc_dirty_rate", "-r-bn?n", "[-r] [-b] seconds [samples per GiB]",
