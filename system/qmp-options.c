@@ -22,7 +22,7 @@ static const struct {
     { "overcommit", "mem-lock:b" },
     { "add-fd", "fd:n set:n opaque:s" },
     { "msg", "timestamp:b guest-name:b" },
-    { "action", "reboot:s shutdown:s panic:s" },
+    { "action", "reboot:s shutdown:s panic:s watchdog:s" },
     { "chardev", "backend:s path:s host:s port:s fd:s server:b wait:b ipv4:b ipv6:b nodelay:b "
                  "reconnect:n tls-creds:s tls-authz:s logfile:s logappend:b append:b signal:b size:z" },
     { "mon", "chardev:s mode:s pretty:b" },

@@ -320,6 +320,7 @@ const HmpCommand hmp_machine_commands[] = {
     { "system_powerdown", "", "", "press the power button", hmp_powerdown },
     { "system_reset", "", "", "press the reset button", hmp_reset },
     { "system_wakeup", "", "", "wake the guest from suspend", hmp_wakeup },
+    { "watchdog_action", "s", "action", "what happens when a watchdog expires", hmp_watchdog_action },
     { "x", "/n", "/fmt addr", "show memory at a linear address", hmp_x },
     { "xp", "/n", "/fmt addr", "show memory at a physical address", hmp_xp },
 

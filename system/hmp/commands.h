@@ -119,5 +119,6 @@ HMP_COMMAND(hmp_info_qdm);
 HMP_COMMAND(hmp_info_pic);
 HMP_COMMAND(hmp_info_irq);
 HMP_COMMAND(hmp_info_lapic);
+HMP_COMMAND(hmp_watchdog_action);
 
 #endif
