@@ -125,6 +125,15 @@ static CO int call_run(Call *c)
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
+/* Before the gate: edits do not wait for requests that limits hold up. */
+static CO void wait_for_limits(Handle *h, bool is_write, uint64_t len)
+{
+    HandleThrottle *t = h->throttle;
+
+    if (t)
+        handle_throttle_wait(t, is_write, len);
+}
+
 static CO int pread_run(const Call *c)
 {
     Handle *h = c->h;
@@ -140,6 +149,7 @@ CO int handle_pread(Handle *h, uint64_t off, Span buf, ReqFlags flags)
 {
     Call c = { h, pread_run, account_start(h), off, .buf = buf, .flags = flags };
 
+    wait_for_limits(h, false, buf.len);
     return call_run(&c);
 }
 
@@ -162,6 +172,7 @@ CO int handle_pwrite(Handle *h, uint64_t off, Span buf, ReqFlags flags)
 {
     Call c = { h, pwrite_run, account_start(h), off, .buf = buf, .flags = flags };
 
+    wait_for_limits(h, true, buf.len);
     return call_run(&c);
 }
 
@@ -179,6 +190,7 @@ CO int handle_zero(Handle *h, uint64_t off, uint64_t len, ReqFlags flags)
 {
     Call c = { h, zero_run, account_start(h), off, len, .flags = flags };
 
+    wait_for_limits(h, true, len);
     return call_run(&c);
 }
 
@@ -195,6 +207,7 @@ CO int handle_discard(Handle *h, uint64_t off, uint64_t len)
 {
     Call c = { h, discard_run, account_start(h), off, len };
 
+    wait_for_limits(h, true, len);
     return call_run(&c);
 }
 
@@ -510,6 +523,7 @@ CO bool handle_close_err(Handle *h, GError **err)
 
     if (!h)
         return true;
+    handle_throttle_free(h);
     home_hold(); /* then the gate belongs to this loop */
     h->closed++;
     handle_drain(h);

@@ -89,6 +89,8 @@ struct Node {
 /*
  * Its gate (.closed, .in_flight, .gate, .idle) is used only on the loop on which its node lives.
  */
+typedef struct HandleThrottle HandleThrottle;
+
 struct Handle {
     Edge *root;
     _Atomic(Loop *) home;   /* of its node; read on any loop, changed on the one that it names */
@@ -108,6 +110,7 @@ struct Handle {
     bool flush_failed;      /* the last flush did, and the user was told */
     unsigned in_flight;
     struct Account *account; /* NULL: its requests are not counted */
+    _Atomic(HandleThrottle *) throttle; /* NULL: it never had limits; made on the main loop */
     const HandleOps *ops;   /* of its owner; NULL: it wants to be told nothing */
     void *owner;
     uint64_t told_size;     /* that the owner knows; 0 without @ops */
@@ -119,6 +122,12 @@ static inline bool node_may_have_backing(const Node *n)
 {
     return n->drv->takes_backing || n->drv->reads_backing;
 }
+
+/* handle-throttle.c */
+/* Waits until limits let a request of @len bytes go on. Any loop, outside of the gate. */
+CO void handle_throttle_wait(HandleThrottle *t, bool is_write, uint64_t len);
+/* Limits end, with what waited at them. */
+CO void handle_throttle_free(Handle *h);
 
 /* graph.c */
 Node *node_new(const BlockDriver *drv, const char *name, GError **err);

@@ -3,6 +3,7 @@
 #include "block/account-internal.h"
 #include "block/internal.h"
 #include "block/monitor-nodes.h"
+#include "block/throttle.h"
 #include "gen/qmp.h"
 
 /* ---- of a device ----------------------------------------------------------------------------- */
@@ -203,8 +204,10 @@ static CO BlockInfo *handle_info(const Handle *h, GError **err)
     info->has_io_status = info->qdev;
     if (h->root)
         info->inserted = node_device_info(node_skip_implicit(h->root->node), false, err);
-    if (info->inserted)
+    if (info->inserted) {
         info->inserted->cache->writeback = !(h->flags & OPEN_WRITETHROUGH);
+        handle_throttle_info(h, info->inserted);
+    }
     return !h->root || info->inserted ? g_steal_pointer(&info) : NULL;
 }
 

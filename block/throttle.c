@@ -24,6 +24,8 @@ typedef struct {
 } Bucket;
 
 struct ThrottleGroup {
+    char *name;
+    bool is_object;       /* else it ends with its last member */
     Bucket buckets[BUCKETS];
     int64_t iops_size;    /* bytes; longer requests count as several; 0: every one counts as one */
     int64_t leaked_ns;    /* when the buckets leaked last */
@@ -34,6 +36,8 @@ struct ThrottleGroup {
 static const char *const bucket_names[BUCKETS] = {
     "bps-total", "bps-read", "bps-write", "iops-total", "iops-read", "iops-write",
 };
+
+static GPtrArray *implicit_groups; /* of ThrottleGroup that are no objects; NULL: there were none */
 
 /* ---- buckets -------------------------------------------------------------------------------- */
 
@@ -196,10 +200,25 @@ void throttle_join(ThrottleMember *m, ThrottleGroup *group)
     g_ptr_array_add(group->members, m);
 }
 
+static void group_destroy(void *state)
+{
+    ThrottleGroup *g = state;
+
+    g_ptr_array_free(g->members, true);
+    g_free(g->name);
+}
+
 void throttle_leave(ThrottleMember *m)
 {
-    g_ptr_array_remove(m->group->members, m);
+    ThrottleGroup *g = m->group;
+
+    g_ptr_array_remove(g->members, m);
     m->group = NULL;
+    if (g->is_object || g->members->len)
+        return;
+    g_ptr_array_remove(implicit_groups, g);
+    group_destroy(g);
+    g_free(g);
 }
 
 /* ---- the object ----------------------------------------------------------------------------- */
@@ -260,36 +279,67 @@ static void group_read(ThrottleGroup *g, const json_t *o, const char *prefix)
 
 static const char *const group_changeable[] = { "limits", NULL };
 
-/* Limits in force at once; what has been counted stays, so that a change gives nobody a new burst. */
-static bool group_change(void *state, json_t *props, GError **err)
+static ThrottleGroup group_without_limits(void)
 {
-    ThrottleGroup *g = state;
-    ThrottleGroup new = { 0 };
+    ThrottleGroup g = { 0 };
 
     for (int i = 0; i < BUCKETS; i++)
-        new.buckets[i].burst_length = 1;
+        g.buckets[i].burst_length = 1;
+    return g;
+}
+
+/* Limits in force at once; what has been counted stays, so that a change gives nobody a new burst. */
+static void group_adopt(ThrottleGroup *g, const ThrottleGroup *new)
+{
+    for (int i = 0; i < BUCKETS; i++) {
+        Bucket *b = &g->buckets[i];
+
+        b->rate = new->buckets[i].rate;
+        b->burst_rate = new->buckets[i].burst_rate;
+        b->burst_length = new->buckets[i].burst_length;
+    }
+    g->iops_size = new->iops_size;
+    group_wake(g);
+}
+
+static bool group_change(void *state, json_t *props, GError **err)
+{
+    ThrottleGroup new = group_without_limits();
+
     group_read(&new, props, "x-");
     group_read(&new, json_get(props, "limits"), "");
     if (!group_check(&new, err))
         return false;
-    for (int i = 0; i < BUCKETS; i++) {
-        Bucket *b = &g->buckets[i];
-
-        b->rate = new.buckets[i].rate;
-        b->burst_rate = new.buckets[i].burst_rate;
-        b->burst_length = new.buckets[i].burst_length;
-    }
-    g->iops_size = new.iops_size;
-    group_wake(g);
+    group_adopt(state, &new);
     return true;
+}
+
+static void group_init(ThrottleGroup *g, const char *name, bool is_object)
+{
+    g->name = g_strdup(name);
+    g->is_object = is_object;
+    g->members = g_ptr_array_new();
+    g->leaked_ns = clock_now_ns();
+}
+
+static ThrottleGroup *implicit_find(const char *name)
+{
+    for (guint i = 0; implicit_groups && i < implicit_groups->len; i++) {
+        ThrottleGroup *g = implicit_groups->pdata[i];
+
+        if (!strcmp(g->name, name))
+            return g;
+    }
+    return NULL;
 }
 
 static bool group_create(void *state, const char *id, json_t *props, GError **err)
 {
     ThrottleGroup *g = state;
 
-    g->members = g_ptr_array_new();
-    g->leaked_ns = clock_now_ns();
+    group_init(g, id, true);
+    if (implicit_find(id))
+        return err_set(err, EEXIST, "A group with this name already exists");
     return group_change(state, props, err) || err_prefix(err, "Throttle group '%s': ", id);
 }
 
@@ -320,13 +370,6 @@ static json_t *group_show(const void *state)
     return all;
 }
 
-static void group_destroy(void *state)
-{
-    ThrottleGroup *g = state;
-
-    g_ptr_array_free(g->members, true);
-}
-
 static bool group_is_used(const void *state)
 {
     const ThrottleGroup *g = state;
@@ -349,4 +392,104 @@ const ObjectClass object_throttle_group = {
 ThrottleGroup *throttle_group_find(const char *id, GError **err)
 {
     return object_find(id, &object_throttle_group, err);
+}
+
+/* ---- groups of drives ------------------------------------------------------------------------ */
+
+ThrottleGroup *throttle_group_set(const char *name, const json_t *limits, GError **err)
+{
+    bool is_object = object_class_of(name) == &object_throttle_group;
+    ThrottleGroup new = group_without_limits();
+    ThrottleGroup *g;
+
+    group_read(&new, limits, "");
+    if (!group_check(&new, err))
+        return NULL;
+    g = is_object ? throttle_group_find(name, err) : implicit_find(name);
+    if (!g) {
+        g = g_new0(ThrottleGroup, 1);
+        group_init(g, name, false);
+        if (!implicit_groups)
+            implicit_groups = g_ptr_array_new();
+        g_ptr_array_add(implicit_groups, g);
+    }
+    group_adopt(g, &new);
+    return g;
+}
+
+bool throttle_limits_any(const json_t *limits, GError **err)
+{
+    ThrottleGroup g = group_without_limits();
+    bool any = false;
+
+    group_read(&g, limits, "");
+    if (!group_check(&g, err))
+        return false;
+    for (int i = 0; i < BUCKETS; i++)
+        any |= g.buckets[i].rate > 0;
+    return any;
+}
+
+const char *throttle_group_name(const ThrottleGroup *g)
+{
+    return g->name;
+}
+
+/* A burst is told of only if there is one. */
+#define SHOW(name, kind)                                                                           \
+    do {                                                                                           \
+        const Bucket *b = &g->buckets[kind];                                                       \
+                                                                                                   \
+        info->name = b->rate;                                                                      \
+        info->has_##name##_max = info->has_##name##_max_length = b->burst_rate;                    \
+        info->name##_max = b->burst_rate;                                                          \
+        info->name##_max_length = b->burst_length;                                                 \
+    } while (0)
+
+void throttle_group_info(const ThrottleGroup *g, BlockDeviceInfo *info)
+{
+    SHOW(bps, BPS_TOTAL);
+    SHOW(bps_rd, BPS_READ);
+    SHOW(bps_wr, BPS_WRITE);
+    SHOW(iops, IOPS_TOTAL);
+    SHOW(iops_rd, IOPS_READ);
+    SHOW(iops_wr, IOPS_WRITE);
+    info->has_iops_size = g->iops_size;
+    info->iops_size = g->iops_size;
+    g_free(info->group);
+    info->group = g_strdup(g->name);
+}
+
+static bool limit_take(json_t *o, json_t *limits, const char *old, const char *name,
+                       const char *prefix, GError **err)
+{
+    json_t *v = json_object_get(o, old);
+
+    if (!v)
+        return true;
+    if (json_has(limits, name))
+        return err_set(err, EINVAL, "'%s%s' and its alias '%s' can't be used at the same time",
+                       prefix, name, old);
+    json_object_set(limits, name, v);
+    json_object_del(o, old);
+    return true;
+}
+
+bool throttle_limits_take(json_t *o, json_t *limits, const char *prefix, GError **err)
+{
+    static const char *const olds[BUCKETS] = { "bps", "bps_rd", "bps_wr",
+                                               "iops", "iops_rd", "iops_wr" };
+
+    for (int i = 0; i < BUCKETS; i++) {
+        g_autofree char *old_max = g_strconcat(olds[i], "_max", NULL);
+        g_autofree char *old_length = g_strconcat(olds[i], "_max_length", NULL);
+        g_autofree char *max = g_strconcat(bucket_names[i], "-max", NULL);
+        g_autofree char *length = g_strconcat(max, "-length", NULL);
+
+        if (!limit_take(o, limits, olds[i], bucket_names[i], prefix, err) ||
+            !limit_take(o, limits, old_max, max, prefix, err) ||
+            !limit_take(o, limits, old_length, length, prefix, err))
+            return false;
+    }
+    return limit_take(o, limits, "iops_size", "iops-size", prefix, err);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/drive.h"
+#include "block/throttle.h"
 #include "hw/virtio/drives.h"
 #include "system/options.h"
 #include "tools/complain.h"
@@ -7,10 +8,43 @@
 #include "util/err.h"
 #include "util/keyval.h"
 #include "qapi/object.h"
+#include "qapi/schema.h"
 #include <string.h>
 
 static const char *const known[] = { "file", "format", "id", "if", "readonly", "cache", "discard",
                                      "aio", "node-name", "snapshot", "detect-zeroes", NULL };
+
+typedef struct {
+    json_t *limits; /* ThrottleLimits */
+    char *group;    /* NULL: not given */
+} DriveLimits;
+
+static void limits_free(DriveLimits *l)
+{
+    json_decref(l->limits);
+    g_free(l->group);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(DriveLimits, limits_free)
+
+/* Moves what @o says of limits to @l: throttling.NAME, or the older names of the same. */
+static bool take_limits(json_t *o, DriveLimits *l, GError **err)
+{
+    json_t *given = json_object_get(o, "throttling");
+
+    l->limits = json_is_object(given) ? json_copy(given) : json_object();
+    if (given && !json_is_object(given))
+        return err_set(err, EINVAL, "'throttling' has no value of its own: name a limit, as in "
+                       "throttling.bps-total");
+    l->group = g_strdup(json_get_str(l->limits, "group", json_get_str(o, "group", NULL)));
+    if (json_has(l->limits, "group") && json_has(o, "group"))
+        return err_set(err, EINVAL, "'throttling.group' and its alias 'group' can't be used at the "
+                       "same time");
+    json_object_del(l->limits, "group");
+    json_object_del(o, "group");
+    json_object_del(o, "throttling");
+    return throttle_limits_take(o, l->limits, "throttling.", err) &&
+           (schema_check("ThrottleLimits", l->limits, err) || err_prefix(err, "throttling: "));
+}
 
 static bool check_keys(const json_t *o, GError **err)
 {
@@ -54,11 +88,12 @@ CO bool drive_add(const char *text, GError **err)
 {
     g_autoptr(json_t) o = keyval_parse(text, NULL, err);
     json_t *options;
+    g_auto(DriveLimits) limits = { 0 };
     OpenFlags flags;
     bool snapshot;
     Handle *h;
 
-    if (!o || !check_keys(o, err) || !read_modes(o, &flags, err) ||
+    if (!o || !take_limits(o, &limits, err) || !check_keys(o, err) || !read_modes(o, &flags, err) ||
         !read_switch(o, "snapshot", &snapshot, err))
         return false;
     if (drive_find(json_get_str(o, "id", "")))
@@ -78,9 +113,14 @@ CO bool drive_add(const char *text, GError **err)
         json_put_str(options, "detect-zeroes", json_get_str(o, "detect-zeroes", NULL));
     h = (snapshot ? image_open_snapshot : handle_open)(json_get_str(o, "file", NULL), options, flags,
                                                        err);
-    if (h)
-        drive_put(json_get_str(o, "id", NULL), h);
-    return h;
+    if (!h)
+        return false;
+    if (!handle_throttle(h, json_get_str(o, "id", NULL), limits.group, limits.limits, err)) {
+        handle_close(h);
+        return false;
+    }
+    drive_put(json_get_str(o, "id", NULL), h);
+    return true;
 }
 
 CO bool drives_close(void)

@@ -447,7 +447,8 @@ Machine *machine_new(const MachineConfig *config, GError **err)
     m->board = (Board){
         .memory = memory_map_new(), .ports = memory_map_new(), .set_irq = set_irq,
         .shutdown = run_state_guest_shutdown, .reset = run_state_guest_reset,
-        .panicked = run_state_guest_panicked, .io_error = run_state_io_error, .warn = warn,
+        .panicked = run_state_guest_panicked, .watchdog_expired = run_state_watchdog_expired,
+        .io_error = run_state_io_error, .warn = warn,
     };
     m->devices = g_ptr_array_new();
     m->vcpus = g_ptr_array_new();
@@ -509,6 +510,12 @@ void machine_reset(Machine *m)
         device_reset(m->devices->pdata[i]);
     if (!m->config.is_none)
         load(m);
+}
+
+void machine_inject_nmi(Machine *m)
+{
+    for (guint i = 0; i < m->vcpus->len; i++)
+        vcpu_inject_nmi(m->vcpus->pdata[i]);
 }
 
 bool machine_has_failed_io(const Machine *m)

@@ -109,6 +109,7 @@ CO void machine_remove_device(Machine *m, Device *d);
 /* Puts everything into the state after power-on. With the lock, while no processor runs. */
 void machine_reset(Machine *m);
 void machine_power_button(Machine *m);
+void machine_inject_nmi(Machine *m); /* into all processors; with the lock */
 /* Do requests of disks that have failed wait for the guest to go on? */
 bool machine_has_failed_io(const Machine *m);
 /* Lets clients reach devices by path (qom-get). */

@@ -319,6 +319,14 @@ bool option_action(Options *o, const char *text, GError **err)
     return actions_set(&o->actions, args, err);
 }
 
+bool option_watchdog_action(Options *o, const char *text, GError **err)
+{
+    g_autofree char *escaped = keyval_escape(text);
+    g_autofree char *action = g_strconcat("watchdog=", escaped, NULL);
+
+    return option_action(o, action, err);
+}
+
 /* "2006-06-17T16:01:21" or "2006-06-17". */
 static bool read_date(const char *text, int64_t *seconds)
 {

@@ -287,7 +287,7 @@ static const LineOption options[] = {
     { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", "open an image as a node", SETUP(setup_blockdev) },
     { "drive", "if=none,id=ID,file=FILE[,format=FMT][,...]",
       "open an image for a device;\nalso readonly=on, snapshot=on, cache=MODE, discard=MODE,\n"
-      "detect-zeroes=MODE, aio=MODE",
+      "detect-zeroes=MODE, aio=MODE, throttling.LIMIT=N",
       SETUP(drive_add) },
     { "snapshot", NULL, "what is written to images of -drive is gone at the end", MEMBER(snapshot) },
     { "device", "DRIVER[,id=ID][,PROPERTY=VALUE][,...]",
@@ -323,9 +323,12 @@ static const LineOption options[] = {
     { "loadvm", "TAG", "start from the snapshot of that name", MEMBER(load_snapshot) },
     { "only-migratable", NULL, "refuse devices and images that cannot be migrated",
       MEMBER(only_migratable) },
-    { "action", "reboot=reset|shutdown,shutdown=poweroff|pause,panic=ACTION",
-      "what a reboot, a power-off or a crash of the guest does;\n"
-      "a crash: pause, shutdown, exit-failure, none", READ(option_action) },
+    { "action", "reboot=reset|shutdown,shutdown=poweroff|pause,panic=ACTION,watchdog=ACTION",
+      "what a reboot, a power-off, a crash of the guest or a watchdog does;\n"
+      "a crash: pause, shutdown, exit-failure, none; a watchdog: reset,\n"
+      "shutdown, poweroff, pause, debug, none, inject-nmi", READ(option_action) },
+    { "watchdog-action", "ACTION", "the same as -action watchdog=ACTION",
+      READ(option_watchdog_action) },
     { "rtc", "[base=utc|localtime|DATE][,clock=host|rt|vm][,driftfix=none]",
       "what the clock shows at first, and what it goes by", READ(option_rtc) },
     { "icount", "[shift=]NUMBER|auto[,sleep=on|off][,align=on|off]",
@@ -374,7 +377,6 @@ static const struct {
     { "parallel", "this machine has no parallel port" },
     { "option-rom", "this machine has no option ROMs" },
     { "dtb", "this machine has no device tree of the user's" },
-    { "watchdog-action", "this machine has no watchdog" },
     { "numa", "this machine has one node of memory" },
     { "tpmdev", "this machine has no TPM" },
     { "fsdev virtfs", "no folder of the host is shared with guests" },

@@ -67,6 +67,7 @@ bool option_name(Options *o, const char *text, GError **err);
 bool option_uuid(Options *o, const char *text, GError **err);
 bool option_display(Options *o, const char *text, GError **err);
 bool option_action(Options *o, const char *text, GError **err);
+bool option_watchdog_action(Options *o, const char *text, GError **err);
 bool option_icount(Options *o, const char *text, GError **err);
 bool option_rtc(Options *o, const char *text, GError **err);
 bool option_global(Options *o, const char *text, GError **err);

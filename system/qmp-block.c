@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Commands about the disks of the machine. */
 #include "block/account.h"
+#include "block/throttle.h"
 #include "gen/qmp.h"
 #include "util/err.h"
 
@@ -55,4 +56,24 @@ CO bool qmp_block_latency_histogram_set(const QmpBlockLatencyHistogramSetArgs *a
         return err_class(err, "DeviceNotFound");
     }
     return set_histograms(h, bounds, G_N_ELEMENTS(bounds), args->id, err);
+}
+
+CO bool qmp_block_set_io_throttle(json_t *args, GError **err)
+{
+    g_autoptr(json_t) members = json_copy(args), limits = json_object();
+    const char *device = json_get_str(args, "device", NULL), *id = json_get_str(args, "id", NULL);
+    const char *name = device ? device : id;
+    Handle *h;
+
+    if (!device == !id)
+        return err_set(err, EINVAL, "Need exactly one of 'device' and 'id'");
+    h = device ? account_find_drive(device) : account_find(id);
+    if (!h) {
+        err_set(err, ENOENT, "Device '%s' not found", name);
+        return err_class(err, "DeviceNotFound");
+    }
+    if (!handle_node(h))
+        return err_set(err, ENOMEDIUM, "Device has no medium");
+    return throttle_limits_take(members, limits, "", err) &&
+           handle_throttle(h, name, json_get_str(args, "group", NULL), limits, err);
 }

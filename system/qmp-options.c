@@ -22,12 +22,22 @@ static const struct {
     { "overcommit", "mem-lock:b" },
     { "add-fd", "fd:n set:n opaque:s" },
     { "msg", "timestamp:b guest-name:b" },
-    { "action", "reboot:s shutdown:s panic:s" },
+    { "action", "reboot:s shutdown:s panic:s watchdog:s" },
     { "chardev", "backend:s path:s host:s port:s fd:s server:b wait:b ipv4:b ipv6:b nodelay:b "
                  "reconnect:n tls-creds:s tls-authz:s logfile:s logappend:b append:b signal:b size:z" },
     { "mon", "chardev:s mode:s pretty:b" },
     { "drive", "file:s format:s id:s if:s readonly:b cache:s discard:s aio:s node-name:s "
-               "snapshot:b detect-zeroes:s" },
+               "snapshot:b detect-zeroes:s "
+               "throttling.group:s throttling.iops-size:n throttling.bps-total:n "
+               "throttling.bps-total-max:n throttling.bps-total-max-length:n "
+               "throttling.bps-read:n throttling.bps-read-max:n "
+               "throttling.bps-read-max-length:n throttling.bps-write:n "
+               "throttling.bps-write-max:n throttling.bps-write-max-length:n "
+               "throttling.iops-total:n throttling.iops-total-max:n "
+               "throttling.iops-total-max-length:n throttling.iops-read:n "
+               "throttling.iops-read-max:n throttling.iops-read-max-length:n "
+               "throttling.iops-write:n throttling.iops-write-max:n "
+               "throttling.iops-write-max-length:n" },
     { "object", "" },
     { "device", "" },
     { "netdev", "" },

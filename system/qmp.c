@@ -21,7 +21,7 @@ static RunState shown_state(void)
         [STATE_PAUSED] = RUN_STATE_PAUSED, [STATE_SHUTDOWN] = RUN_STATE_SHUTDOWN,
         [STATE_GUEST_PANICKED] = RUN_STATE_GUEST_PANICKED, [STATE_DEBUG] = RUN_STATE_DEBUG,
         [STATE_INTERNAL_ERROR] = RUN_STATE_INTERNAL_ERROR,
-        [STATE_IO_ERROR] = RUN_STATE_IO_ERROR,
+        [STATE_IO_ERROR] = RUN_STATE_IO_ERROR, [STATE_WATCHDOG] = RUN_STATE_WATCHDOG,
         [STATE_INMIGRATE] = RUN_STATE_INMIGRATE,
         [STATE_FINISH_MIGRATE] = RUN_STATE_FINISH_MIGRATE,
         [STATE_POSTMIGRATE] = RUN_STATE_POSTMIGRATE,
@@ -88,8 +88,7 @@ CO bool qmp_inject_nmi(GError **err)
     Machine *m = run_state_machine();
 
     machine_lock();
-    for (guint i = 0; i < m->vcpus->len; i++)
-        vcpu_inject_nmi(m->vcpus->pdata[i]);
+    machine_inject_nmi(m);
     machine_unlock();
     return true;
 }
@@ -261,7 +260,14 @@ CO bool qmp_query_display_options(DisplayOptions **ret, GError **err)
 
 CO bool qmp_set_action(const QmpSetActionArgs *args, GError **err)
 {
-    return actions_set(run_state_actions(), args, err);
+    return run_state_set_actions(args, err);
+}
+
+CO bool qmp_watchdog_set_action(const QmpWatchdogSetActionArgs *args, GError **err)
+{
+    QmpSetActionArgs all = { .has_watchdog = true, .watchdog = args->action };
+
+    return run_state_set_actions(&all, err);
 }
 
 /* Ticks of the clock that a guest has missed are not made up for: there are none to forget. */

@@ -8,6 +8,7 @@
 #include "system/vcpu.h"
 #include "util/err.h"
 #include <errno.h>
+#include <stdio.h>
 
 static struct {
     Machine *machine;
@@ -25,6 +26,7 @@ static struct {
 
     /* What the guest has asked for, with the lock held. */
     bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop, is_broken, is_asking;
+    bool wants_watch_stop, wants_end;
     Vcpu *debugged; /* NULL: none */
     int shutdown_code;
 } run = { .exit_code = -1 };
@@ -36,20 +38,25 @@ Machine *run_state_machine(void)
 
 bool actions_set(MachineActions *a, const QmpSetActionArgs *args, GError **err)
 {
-    if (args->has_watchdog)
-        return err_set(err, ENOTSUP, "There is no watchdog");
     if (args->has_reboot)
         a->reboot = args->reboot;
     if (args->has_shutdown)
         a->shutdown = args->shutdown;
     if (args->has_panic)
         a->panic = args->panic;
+    if (args->has_watchdog)
+        a->watchdog = args->watchdog;
     return true;
 }
 
-MachineActions *run_state_actions(void)
+bool run_state_set_actions(const QmpSetActionArgs *args, GError **err)
 {
-    return &run.actions;
+    bool ok;
+
+    machine_lock(); /* a watchdog looks at them */
+    ok = actions_set(&run.actions, args, err);
+    machine_unlock();
+    return ok;
 }
 
 MachineState run_state(void)
@@ -253,18 +260,22 @@ static CO void reset(bool by_guest)
     end_use();
 }
 
-static CO void shut_down(bool by_guest, ShutdownCause cause, int exit_code)
+static CO void end_program(int exit_code)
 {
-    event_shutdown(by_guest, cause);
-    if (run.actions.shutdown == SHUTDOWN_ACTION_PAUSE) {
-        run_state_stop(STATE_SHUTDOWN);
-        return;
-    }
     begin_use();
     halt();
     end_use();
     run.exit_code = exit_code;
     co_queue_wake_all(&run.ended);
+}
+
+static CO void shut_down(bool by_guest, ShutdownCause cause, int exit_code)
+{
+    event_shutdown(by_guest, cause);
+    if (run.actions.shutdown == SHUTDOWN_ACTION_PAUSE)
+        run_state_stop(STATE_SHUTDOWN);
+    else
+        end_program(exit_code);
 }
 
 CO void run_state_reset(void)
@@ -326,6 +337,7 @@ static CO void panicked(bool crash_loaded)
 static CO void answer(void *arg)
 {
     bool wants_shutdown, wants_reset, wants_panic, crash_loaded, wants_stop, is_broken;
+    bool wants_watch_stop, wants_end;
     Vcpu *debugged;
     int code;
 
@@ -339,11 +351,13 @@ static CO void answer(void *arg)
     crash_loaded = run.crash_loaded;
     wants_stop = run.wants_stop;
     is_broken = run.is_broken;
+    wants_watch_stop = run.wants_watch_stop;
+    wants_end = run.wants_end;
     code = run.shutdown_code;
     debugged = run.debugged;
     run.debugged = NULL;
     run.wants_shutdown = run.wants_reset = run.wants_panic = run.is_asking = false;
-    run.wants_stop = run.is_broken = false;
+    run.wants_stop = run.is_broken = run.wants_watch_stop = run.wants_end = false;
     machine_unlock();
     if (!run.machine || run.exit_code >= 0)
         return;
@@ -351,9 +365,13 @@ static CO void answer(void *arg)
         run_state_stop(STATE_IO_ERROR);
     if (is_broken && run.state == STATE_RUNNING)
         run_state_stop(STATE_INTERNAL_ERROR);
+    if (wants_watch_stop && run.state == STATE_RUNNING)
+        run_state_stop(STATE_WATCHDOG);
     if (wants_panic)
         panicked(crash_loaded);
-    if (wants_shutdown)
+    if (wants_end)
+        end_program(0);
+    else if (wants_shutdown)
         shut_down(true, SHUTDOWN_CAUSE_GUEST_SHUTDOWN, code);
     else if (wants_reset && run.actions.reboot == REBOOT_ACTION_SHUTDOWN)
         shut_down(true, SHUTDOWN_CAUSE_GUEST_RESET, 0);
@@ -390,6 +408,37 @@ void run_state_guest_panicked(Board *b, bool crash_loaded)
     run.wants_panic = true;
     run.crash_loaded = crash_loaded;
     ask();
+}
+
+void run_state_watchdog_expired(Board *b)
+{
+    event_watchdog(run.actions.watchdog);
+    switch (run.actions.watchdog) {
+    case WATCHDOG_ACTION_RESET:
+        run_state_guest_reset(b);
+        break;
+    case WATCHDOG_ACTION_SHUTDOWN:
+        machine_power_button(run.machine);
+        event_powerdown();
+        break;
+    case WATCHDOG_ACTION_POWEROFF:
+        run.wants_end = true;
+        ask();
+        break;
+    case WATCHDOG_ACTION_PAUSE:
+        run.wants_watch_stop = true;
+        ask();
+        break;
+    case WATCHDOG_ACTION_DEBUG:
+        fprintf(stderr, "watchdog: timer fired\n");
+        break;
+    case WATCHDOG_ACTION_INJECT_NMI:
+        machine_inject_nmi(run.machine);
+        break;
+    case WATCHDOG_ACTION_NONE:
+    default:
+        break;
+    }
 }
 
 void run_state_guest_debugged(Vcpu *v)

@@ -13,16 +13,17 @@
 /* Names are those of the schema's RunState. */
 typedef enum {
     STATE_PRELAUNCH, STATE_RUNNING, STATE_PAUSED, STATE_SHUTDOWN, STATE_GUEST_PANICKED,
-    STATE_IO_ERROR, STATE_INTERNAL_ERROR,
+    STATE_IO_ERROR, STATE_INTERNAL_ERROR, STATE_WATCHDOG,
     STATE_INMIGRATE, STATE_FINISH_MIGRATE, STATE_POSTMIGRATE, STATE_DEBUG,
     STATE_SAVE_VM, STATE_RESTORE_VM,
 } MachineState;
 
-/* What happens when the guest ends or crashes: QMP's set-action. */
+/* What happens when the guest ends, crashes or hangs: QMP's set-action. */
 typedef struct {
     RebootAction reboot;
     ShutdownAction shutdown;
     PanicAction panic;
+    WatchdogAction watchdog;
 } MachineActions;
 
 /* Changes what is named. False with @err. */
@@ -33,8 +34,8 @@ void run_state_begin(Machine *m, MachineActions actions);
 /* Stops it for good, after what is under way with it: commands that stop, reset or look at it. */
 CO void run_state_end(void);
 Machine *run_state_machine(void);
-/* To be read and changed. */
-MachineActions *run_state_actions(void);
+/* actions_set() while there is a machine. */
+bool run_state_set_actions(const QmpSetActionArgs *args, GError **err);
 MachineState run_state(void);
 bool run_state_is_running(void);
 
@@ -77,6 +78,8 @@ void run_state_quit(bool by_signal);
 void run_state_guest_shutdown(Board *b, int exit_code);
 void run_state_guest_reset(Board *b);
 void run_state_guest_panicked(Board *b, bool crash_loaded);
+/* What is to happen then, happens. */
+void run_state_watchdog_expired(Board *b);
 /* @v has hit a point of a debugger, or has done its step. */
 void run_state_guest_debugged(Vcpu *v);
 /* The guest stops with state STATE_IO_ERROR, or STATE_INTERNAL_ERROR. */

@@ -155,6 +155,7 @@ static const struct {
 } states[] = {
     { STATE_RUNNING, "running" }, { STATE_PAUSED, "paused" }, { STATE_PRELAUNCH, "prelaunch" },
     { STATE_SHUTDOWN, "shutdown" }, { STATE_GUEST_PANICKED, "guest-panicked" },
+    { STATE_WATCHDOG, "watchdog" },
 };
 
 bool machine_state_travels(MachineState s)

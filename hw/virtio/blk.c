@@ -196,13 +196,13 @@ static void blk_reset(VirtioDevice *d)
 
     s->kicked = 0;
     resume(s);
-    disk_work_wait(&s->work);
+    disk_work_wait(&s->work, s->disk.handle);
     s->disk.writeback = 1;
 }
 
 static CO void blk_drain(Device *d)
 {
-    disk_work_drain(&((VirtioBlk *)d)->work);
+    disk_work_drain(&((VirtioBlk *)d)->work, ((VirtioBlk *)d)->disk.handle);
 }
 
 /* ---- configuration --------------------------------------------------------------------------- */
@@ -335,7 +335,7 @@ static CO void blk_disconnect(Device *d)
     resume(s);
     machine_unlock();
     co_group_wait(&s->running);
-    disk_work_end(&s->work, d->board);
+    disk_work_end(&s->work, d->board, s->disk.handle);
     drive_release(s->drive, s->disk.handle, s->owns_handle);
     s->disk.handle = NULL;
 }

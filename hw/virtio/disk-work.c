@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "hw/virtio/disk-work.h"
+#include "block/throttle.h"
 #include "gen/qmp.h"
 #include "util/err.h"
 #include <errno.h>
@@ -29,24 +30,32 @@ void disk_work_leave(DiskWork *w)
         machine_cond_wake(w->idle);
 }
 
-void disk_work_wait(DiskWork *w)
+void disk_work_wait(DiskWork *w, Handle *h)
 {
+    HandleThrottle *hurry = w->in_flight ? handle_hurry_begin(h) : NULL;
+
     while (w->in_flight)
         machine_cond_wait(w->idle, INT64_MAX);
+    handle_hurry_end(hurry);
 }
 
-CO void disk_work_drain(DiskWork *w)
+static bool is_idle(DiskWork *w)
 {
-    for (;;) {
-        unsigned left;
+    bool idle;
 
-        machine_lock();
-        left = w->in_flight;
-        machine_unlock();
-        if (!left)
-            return;
+    machine_lock();
+    idle = !w->in_flight;
+    machine_unlock();
+    return idle;
+}
+
+CO void disk_work_drain(DiskWork *w, Handle *h)
+{
+    HandleThrottle *hurry = is_idle(w) ? NULL : handle_hurry_begin(h);
+
+    while (!is_idle(w))
         co_sleep(100000);
-    }
+    handle_hurry_end(hurry);
 }
 
 void disk_work_resume(DiskWork *w, Board *b)
@@ -57,14 +66,14 @@ void disk_work_resume(DiskWork *w, Board *b)
     }
 }
 
-CO void disk_work_end(DiskWork *w, Board *b)
+CO void disk_work_end(DiskWork *w, Board *b, Handle *h)
 {
     w->ending = true;
-    disk_work_drain(w);
+    disk_work_drain(w, h);
     machine_lock();
     disk_work_resume(w, b);
     machine_unlock();
-    disk_work_drain(w);
+    disk_work_drain(w, h);
 }
 
 /* ---- errors ---------------------------------------------------------------------------------- */

@@ -33,17 +33,20 @@ static inline void disk_work_enter(DiskWork *w)
 }
 
 void disk_work_leave(DiskWork *w);
-/* Waits until nothing is in flight. Requests that rest stay. */
-void disk_work_wait(DiskWork *w);
+/*
+ * Waits until nothing is in flight; limits of @h hold up no request meanwhile. Requests that rest
+ * stay.
+ */
+void disk_work_wait(DiskWork *w, Handle *h);
 /* Lets requests that rest go on: they are in flight again. Main loop. */
 void disk_work_resume(DiskWork *w, Board *b);
 
 /* ---- main loop, without the lock ------------------------------------------------------------- */
 
 /* The same. */
-CO void disk_work_drain(DiskWork *w);
+CO void disk_work_drain(DiskWork *w, Handle *h);
 /* Ends: those that rest give up, all have ended. */
-CO void disk_work_end(DiskWork *w, Board *b);
+CO void disk_work_end(DiskWork *w, Board *b, Handle *h);
 
 /*
  * What becomes of the error *@r of a request, which is in flight, of @d on @h. True: it is to be tried

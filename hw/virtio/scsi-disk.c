@@ -440,7 +440,7 @@ static void disk_reset(Device *d)
 
 static CO void disk_drain(Device *d)
 {
-    disk_work_drain(&((ScsiDisk *)d)->work);
+    disk_work_drain(&((ScsiDisk *)d)->work, ((ScsiDisk *)d)->handle);
 }
 
 static void disk_resume(Device *d)
@@ -457,7 +457,7 @@ static CO void disk_disconnect(Device *d)
         s->left(s->bus, d);
     s->bus = NULL;
     machine_unlock();
-    disk_work_end(&s->work, d->board);
+    disk_work_end(&s->work, d->board, s->handle);
     drive_release(s->drive, s->handle, s->owns_handle);
     s->handle = NULL;
 }

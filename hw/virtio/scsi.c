@@ -422,8 +422,10 @@ static void scsi_reset(VirtioDevice *d)
     s->resumed = true;
     sleeper_wake(&s->worker);
     for (guint i = 0; i < s->disks->len; i++) {
-        disk_work_wait(&((ScsiDisk *)s->disks->pdata[i])->work);
-        scsi_disk_reset(s->disks->pdata[i]);
+        ScsiDisk *disk = s->disks->pdata[i];
+
+        disk_work_wait(&disk->work, disk->handle);
+        scsi_disk_reset(disk);
     }
     s->sense_size = SENSE_DEFAULT;
     s->cdb_size = CDB_DEFAULT;

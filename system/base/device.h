@@ -128,6 +128,7 @@ typedef struct Board {
     void (*shutdown)(struct Board *b, int exit_code); /* the guest powers off */
     void (*reset)(struct Board *b);
     void (*panicked)(struct Board *b, bool crash_loaded);
+    void (*watchdog_expired)(struct Board *b);
     unsigned anonymous; /* devices of -device without an id so far */
     void (*io_error)(struct Board *b); /* the guest stops until the user lets it go on */
     unsigned failed_io; /* requests of disks that rest until then, or until a reset */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* info: what the machine is made of. */
+#include "gen/qmp.h"
 #include "hw/i8259.h"
 #include "hw/ioapic.h"
 #include "system/base/lock.h"
 #include "system/hmp/commands.h"
+#include "util/err.h"
 #include "util/size.h"
 #include <inttypes.h>
 #include <string.h>
@@ -131,4 +133,18 @@ HMP_COMMAND(hmp_info_lapic)
     SAY("dumping local APIC state for CPU %-2u\n\n", (unsigned)index);
     lapic_describe(vcpu_lapic(vcpus->pdata[index]), h->out);
     machine_unlock();
+}
+
+/* ---- the watchdog ---------------------------------------------------------------------------- */
+
+HMP_COMMAND(hmp_watchdog_action)
+{
+    int action = schema_enum_parse(&watchdog_action_enum, a->text[0]);
+    GError *err = NULL;
+
+    if (action < 0)
+        err_set(&err, EINVAL, "invalid parameter value: %s", a->text[0]);
+    else
+        qmp_watchdog_set_action(&(QmpWatchdogSetActionArgs){ .action = action }, &err);
+    hmp_error(h, err);
 }

@@ -227,6 +227,8 @@ const HmpCommand hmp_machine_commands[] = {
       hmp_job_set_speed },
     { "block_resize", "Bo", "device size", "make an image longer or shorter (in MiB)",
       hmp_block_resize },
+    { "block_set_io_throttle", "Bnnnnnn", "device bps bps_rd bps_wr iops iops_rd iops_wr",
+      "limit bytes and requests a second of a drive (0: no limit)", hmp_block_set_io_throttle },
     { "block_stream", "B?o?s", "device [speed [base]]", "copy from backing files into an image",
       hmp_block_stream },
     { "calc_dirty_rate", "-r-bn?n", "[-r] [-b] seconds [samples per GiB]",
@@ -318,6 +320,7 @@ const HmpCommand hmp_machine_commands[] = {
     { "system_powerdown", "", "", "press the power button", hmp_powerdown },
     { "system_reset", "", "", "press the reset button", hmp_reset },
     { "system_wakeup", "", "", "wake the guest from suspend", hmp_wakeup },
+    { "watchdog_action", "s", "action", "what happens when a watchdog expires", hmp_watchdog_action },
     { "x", "/n", "/fmt addr", "show memory at a linear address", hmp_x },
     { "xp", "/n", "/fmt addr", "show memory at a physical address", hmp_xp },
 

@@ -56,6 +56,7 @@ HMP_COMMAND(hmp_info_mice);
 HMP_COMMAND(hmp_info_nothing);
 /* images.c */
 HMP_COMMAND(hmp_block_resize);
+HMP_COMMAND(hmp_block_set_io_throttle);
 HMP_COMMAND(hmp_job_set_speed);
 HMP_COMMAND(hmp_block_stream);
 HMP_COMMAND(hmp_drive_mirror);
@@ -118,5 +119,6 @@ HMP_COMMAND(hmp_info_qdm);
 HMP_COMMAND(hmp_info_pic);
 HMP_COMMAND(hmp_info_irq);
 HMP_COMMAND(hmp_info_lapic);
+HMP_COMMAND(hmp_watchdog_action);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Images: their sizes, snapshots, jobs, and drives that come and go. */
+#include "block/account.h"
 #include "block/internal.h"
 #include "block/jobs/job.h"
 #include "block/monitor-nodes.h"
@@ -16,6 +17,19 @@ HMP_COMMAND(hmp_block_resize)
 
     qmp_block_resize(&(QmpBlockResizeArgs){ .device = (char *)a->text[0],
                                             .size = (int64_t)a->number[1] }, &err);
+    hmp_error(h, err);
+}
+
+HMP_COMMAND(hmp_block_set_io_throttle)
+{
+    static const char *const names[] = { "bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr" };
+    g_autoptr(json_t) args = json_object();
+    GError *err = NULL;
+
+    json_put_str(args, account_find_drive(a->text[0]) ? "device" : "id", a->text[0]);
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++)
+        json_put_int(args, names[i], (int64_t)a->number[1 + i]);
+    qmp_block_set_io_throttle(args, &err);
     hmp_error(h, err);
 }
 

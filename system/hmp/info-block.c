@@ -28,6 +28,17 @@ static void show_modes(Hmp *h, const BlockDeviceInfo *n)
             n->detect_zeroes == BLOCKDEV_DETECT_ZEROES_OPTIONS_ON ? "on" : "unmap");
 }
 
+static void show_limits(Hmp *h, const BlockDeviceInfo *n)
+{
+    SAY("    I/O throttling:   bps=%" PRId64 " bps_rd=%" PRId64 " bps_wr=%" PRId64
+        " bps_max=%" PRId64 " bps_rd_max=%" PRId64 " bps_wr_max=%" PRId64
+        " iops=%" PRId64 " iops_rd=%" PRId64 " iops_wr=%" PRId64
+        " iops_max=%" PRId64 " iops_rd_max=%" PRId64 " iops_wr_max=%" PRId64
+        " iops_size=%" PRId64 " group=%s\n", n->bps, n->bps_rd, n->bps_wr, n->bps_max,
+        n->bps_rd_max, n->bps_wr_max, n->iops, n->iops_rd, n->iops_wr, n->iops_max, n->iops_rd_max,
+        n->iops_wr_max, n->iops_size, n->group);
+}
+
 static void show_drive(Hmp *h, const BlockInfo *b)
 {
     const BlockDeviceInfo *n = b->inserted;
@@ -50,6 +61,8 @@ static void show_drive(Hmp *h, const BlockInfo *b)
             b->tray_open ? "open" : "closed");
     if (n)
         show_modes(h, n);
+    if (n && n->group)
+        show_limits(h, n);
 }
 
 /* True if any is shown. */

@@ -13,7 +13,7 @@ HMP_COMMAND(hmp_info_status)
         [STATE_PRELAUNCH] = " (prelaunch)", [STATE_RUNNING] = "", [STATE_PAUSED] = "",
         [STATE_SHUTDOWN] = " (shutdown)", [STATE_GUEST_PANICKED] = " (guest-panicked)",
         [STATE_DEBUG] = " (debug)", [STATE_IO_ERROR] = " (io-error)",
-        [STATE_INTERNAL_ERROR] = " (internal-error)",
+        [STATE_INTERNAL_ERROR] = " (internal-error)", [STATE_WATCHDOG] = " (watchdog)",
         [STATE_INMIGRATE] = " (inmigrate)", [STATE_FINISH_MIGRATE] = " (finish-migrate)",
         [STATE_POSTMIGRATE] = " (postmigrate)", [STATE_SAVE_VM] = " (save-vm)",
         [STATE_RESTORE_VM] = " (restore-vm)",

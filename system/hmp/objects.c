@@ -90,6 +90,16 @@ HMP_COMMAND(hmp_qom_set)
 
 /* ---- character devices ----------------------------------------------------------------------- */
 
+/* What goes between @text and another option: nothing if it ends with a comma of its own. */
+static const char *separator(const char *text)
+{
+    size_t commas = 0;
+
+    for (size_t len = strlen(text); commas < len && text[len - commas - 1] == ',';)
+        commas++;
+    return commas % 2 ? "" : ",";
+}
+
 HMP_COMMAND(hmp_chardev_change)
 {
     g_autofree char *id = NULL, *text = NULL;
@@ -102,7 +112,7 @@ HMP_COMMAND(hmp_chardev_change)
     } else if (strstr(a->text[1], ",id=")) {
         err_set(&err, EINVAL, "Unexpected 'id' parameter");
     } else {
-        text = g_strdup_printf("%s,id=%s", a->text[1], a->text[0]);
+        text = g_strconcat(a->text[1], separator(a->text[1]), "id=", a->text[0], NULL);
         if (chardev_parse(text, &id, &backend, &err))
             qmp_chardev_change(&(QmpChardevChangeArgs){ .id = id, .backend = backend }, &made,
                                &err);

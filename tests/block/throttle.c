@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Limits of throttle groups: rates, bursts, sharing among members. */
-#include "block/block.h"
+#include "block/throttle.h"
 #include "io/co-lock.h"
+#include "io/iothread.h"
+#include "io/loop.h"
 #include "tests/lib/harness.h"
 #include "qapi/object.h"
 #include "util/size.h"
@@ -129,6 +131,107 @@ static CO void test_members_take_turns(void)
     handle_close(modest.h);
 }
 
+/* ---- limits of a handle ---------------------------------------------------------------------- */
+
+static CO void set_limits(Handle *h, const char *name, int64_t value)
+{
+    g_autoptr(json_t) limits = json_object();
+    g_autoptr(GError) err = NULL;
+
+    json_put_int(limits, name, value);
+    g_assert_true(handle_throttle(h, "drive", NULL, limits, &err));
+    g_assert_no_error(err);
+}
+
+static CO Handle *open_limited(const char *name, int64_t value)
+{
+    g_autoptr(GError) err = NULL;
+    Handle *h = handle_open("json:{'driver':'null-co','size':1048576}", NULL, OPEN_RDWR, &err);
+
+    g_assert_no_error(err);
+    set_limits(h, name, value);
+    return h;
+}
+
+static CO void rate_run(void *arg)
+{
+    g_assert_cmpint(write_ms(arg, 30, 512), >=, 180);
+}
+
+static CO void test_limits_of_a_handle_hold_on_any_loop(void)
+{
+    Handle *h = open_limited("iops-write", 100);
+
+    add_group("iothread,id=one");
+    rate_run(h);
+    loop_call_wait(iothread_loop(iothread_find("one")), rate_run, h);
+    handle_close(h);
+}
+
+typedef struct {
+    Handle *h;
+    Loop *loop;
+    int done;
+} Writer;
+
+static CO void writes_run(void *arg)
+{
+    Writer *w = arg;
+
+    for (int i = 0; i < 3; i++) {
+        write_ms(w->h, 1, 512);
+        w->done++;
+    }
+}
+
+static CO void writes_there(void *arg)
+{
+    Writer *w = arg;
+
+    loop_call_wait(w->loop, writes_run, w);
+}
+
+static CO void haste_run(void *arg)
+{
+    HandleThrottle *hurry = handle_hurry_begin(arg);
+
+    g_assert_nonnull(hurry);
+    handle_hurry_end(hurry);
+}
+
+/* Each write beyond the first would wait for minutes. */
+static CO void limits_end(Loop *loop)
+{
+    Writer w = { open_limited("bps-total", 1), loop };
+    HandleThrottle *hurry;
+    CoGroup writers = {};
+
+    co_group_start(&writers, writes_there, &w);
+    co_sleep(20 * MS);
+    g_assert_cmpint(w.done, <=, 1);
+    hurry = handle_hurry_begin(w.h);
+    co_group_wait(&writers);
+    g_assert_cmpint(w.done, ==, 3);
+    loop_call_wait(loop, haste_run, w.h);
+    handle_hurry_end(hurry);
+    co_sleep(MS); /* the loop has to hear of it */
+    w.done = 0;
+    co_group_start(&writers, writes_there, &w);
+    co_sleep(20 * MS);
+    g_assert_cmpint(w.done, ==, 0);
+    set_limits(w.h, "bps-total", 0);
+    co_group_wait(&writers);
+    g_assert_cmpint(w.done, ==, 3);
+    handle_close(w.h);
+}
+
+static CO void test_who_waits_goes_on_when_limits_end(void)
+{
+    add_group("iothread,id=one");
+    limits_end(loop_self());
+    limits_end(iothread_loop(iothread_find("one")));
+}
+
 const Test tests[] = {
     { "/throttle/rate", test_rate },
     { "/throttle/bytes", test_bytes },
@@ -136,5 +239,7 @@ const Test tests[] = {
     { "/throttle/burst", test_burst },
     { "/throttle/reads-are-not-writes", test_reads_are_not_writes },
     { "/throttle/members-take-turns", test_members_take_turns },
+    { "/throttle/limits-of-a-handle-hold-on-any-loop", test_limits_of_a_handle_hold_on_any_loop },
+    { "/throttle/who-waits-goes-on-when-limits-end", test_who_waits_goes_on_when_limits_end },
     {},
 };

@@ -140,7 +140,9 @@ def networks_and_devices_of_characters_answer_as_there():
     beside(('-S', '-m', '64', '-netdev', 'user,id=u0', '-device', 'virtio-net-device,netdev=u0,id=nd',
             '-chardev', 'ringbuf,id=rb,size=64', '-chardev', 'null,id=nu'), [
         'netdev_add user,id=u9', 'netdev_del u9', 'netdev_del u9', 'netdev_del', 'chardev-change nu', 'chardev-change nix null',
-        'chardev-change nu null', 'chardev-change nu nonsense', 'chardev-change nu null,id=zz', 'chardev-send-break nu',
+        'chardev-change nu null', 'chardev-change nu null,', 'chardev-change nu null,,', 'chardev-change nu ringbuf,size=1024,',
+        'chardev-change nu null,',
+        'chardev-change nu nonsense', 'chardev-change nu null,id=zz', 'chardev-send-break nu',
         'chardev-send-break nix', 'chardev-send-break', 'ringbuf_write rb hello', 'ringbuf_write nix hello',
         'ringbuf_write rb', 'ringbuf_read', 'ringbuf_read rb', 'ringbuf_read rb 3', 'ringbuf_read rb 100',
         'ringbuf_read nix 1', 'ringbuf_read rb x', 'ringbuf_read rb 0', 'ringbuf_write nu hello', r'ringbuf_write rb "a\\b"',
