@@ -98,7 +98,12 @@ uint64_t counts_get_wide(const Counts *c, uint64_t i)
 void counts_set(Counts *c, uint64_t i, uint64_t to)
 {
     CountsChunk *chunk = &c->chunks[i >> COUNTS_BITS];
+    uint8_t *narrow = counts_narrow(c, i >> COUNTS_BITS);
 
+    if (narrow && to <= COUNTS_NARROW_MAX) {
+        narrow[i & (COUNTS_CHUNK - 1)] = (uint8_t)to;
+        return;
+    }
     if (!chunk->at && !to)
         return;
     if (bytes_for(to) > chunk->bytes && !chunk_widen(chunk, chunk_len(c, i), bytes_for(to))) {
