@@ -38,7 +38,7 @@ static uint64_t count_wanted(const Check *c, uint64_t i)
     return repair ? refs : now;
 }
 
-/* Block @index: all its counts from the tallies; those behind them stay. */
+/* Block @index: all its counts from memory; those behind them stay. */
 static CO int block_rewrite(Check *c, uint64_t index, GError **err)
 {
     Qcow2 *q = c->q;
