@@ -2,23 +2,28 @@
 /*
  * qemu-img compare: do two images read the same?
  *
- * Workers share a cursor. Each takes the next piece, within which both images are made of one kind
- * of extent, and looks at its content where that is needed. Pieces are handed out in order, so the
- * finding with the lowest offset is the one a single reader would have come to first.
+ * A walk over both, in pieces within which each image is made of one kind of extent, and whose
+ * content is looked at where that is needed.
  */
-#include "io/co-lock.h"
 #include "qemu-img/command.h"
 #include "qemu-img/progress.h"
 #include "qemu-img/plausible.h"
 #include "qemu-img/tool.h"
 #include "qemu-img/untrusted.h"
+#include "qemu-img/walk.h"
 #include "util/size.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 /* Exit codes, part of the contract. */
-enum { COMPARE_SAME, COMPARE_DIFFER, COMPARE_CANNOT_OPEN, COMPARE_CANNOT_LOOK, COMPARE_CANNOT_READ };
+enum {
+    COMPARE_SAME,
+    COMPARE_DIFFER,
+    COMPARE_CANNOT_OPEN,
+    COMPARE_CANNOT_LOOK,
+    COMPARE_CANNOT_READ,
+};
 
 enum { WORKERS = 8, PIECE = 256 << 10, SECTOR = 512 };
 
@@ -44,7 +49,11 @@ static const Option compare_options[] = {
     OPTION_END
 };
 
-typedef enum { FOUND_NOTHING, FOUND_CONTENT, FOUND_STATUS, FOUND_NO_STATUS, FOUND_NO_READ } Found;
+/* Why a walk stopped. */
+enum { FOUND_CONTENT = WALK_OWN, FOUND_STATUS, FOUND_NO_STATUS, FOUND_NO_READ };
+
+/* Kinds of pieces: which sides have content that may not be zero; 0: none. */
+enum { READ_FIRST = 1, READ_SECOND = 2, READ_BOTH = READ_FIRST | READ_SECOND };
 
 typedef struct {
     const char *name;
@@ -58,32 +67,10 @@ typedef struct {
 typedef struct {
     Side side[2];
     bool strict;
-    CoMutex taking;       /* the fields up to and including those of @side that change */
-    uint64_t next, end;   /* what is still to hand out */
-    uint64_t total;       /* for the progress */
-    Found found;
-    uint64_t found_at;
-    int error, error_side;
+    uint64_t total;       /* bytes, for the progress */
 } Compare;
 
-/* What one worker looks at next. */
-typedef struct {
-    uint64_t off, len;
-    bool read[2];         /* this side has content that may not be zero */
-} Piece;
-
-/* Notes a finding, if it lies before what was found so far. */
-static void compare_report(Compare *c, Found what, uint64_t at, int error, int side)
-{
-    if (c->found && c->found_at <= at)
-        return;
-    c->found = what;
-    c->found_at = at;
-    c->error = error;
-    c->error_side = side;
-}
-
-/* Makes the extent of side @i cover @off, if the side reaches that far. */
+/* Makes the extent of @s cover @off, if the side reaches that far. */
 static CO int side_look(Side *s, uint64_t off)
 {
     int r;
@@ -98,40 +85,38 @@ static CO int side_look(Side *s, uint64_t off)
     return r;
 }
 
-/* Whatever is not known to be zero: a format in a format may leave open what its backing file has. */
+/* Whatever is not known to be zero: formats may leave open what lies below. */
 static bool side_needs_read(const Side *s, uint64_t off)
 {
     return off < s->size && !(s->extent.flags & EXTENT_ZERO);
 }
 
-/* Takes the next piece; false when there is none. */
-static CO bool compare_take(Compare *c, Piece *p)
+static CO bool compare_look(Walk *w, WalkPiece *p)
 {
     const unsigned same = ~(unsigned)(EXTENT_COMPRESSED | EXTENT_RECURSE);
-    CO_LOCKED(&c->taking);
+    Compare *c = w->opaque;
 
-    if (c->next >= c->end || c->found)
-        return false;
-    *p = (Piece){ .off = c->next, .len = c->end - c->next };
-    for (int i = 0; i < 2; i++) {
+    p->kind = 0;
+    p->len = w->end - p->off;
+    for (unsigned i = 0; i < 2; i++) {
         Side *s = &c->side[i];
         int r = side_look(s, p->off);
 
         if (r < 0) {
-            compare_report(c, FOUND_NO_STATUS, p->off, r, i);
+            walk_stop(w, FOUND_NO_STATUS, p->off, r, i);
             return false;
         }
         if (p->off < s->size)
             p->len = MIN(p->len, s->known - p->off);
-        p->read[i] = side_needs_read(s, p->off);
+        if (side_needs_read(s, p->off))
+            p->kind |= READ_FIRST << i;
     }
     if (c->strict && (c->side[0].extent.flags ^ c->side[1].extent.flags) & same) {
-        compare_report(c, FOUND_STATUS, p->off, 0, 0);
+        walk_stop(w, FOUND_STATUS, p->off, 0, 0);
         return false;
     }
-    if (p->read[0] || p->read[1])
+    if (p->kind)
         p->len = MIN(p->len, PIECE);
-    c->next += p->len;
     return true;
 }
 
@@ -150,84 +135,86 @@ static size_t first_difference(const char *a, const char *b, size_t len)
     return at;
 }
 
-static CO bool side_read(Compare *c, int i, const Piece *p, void *buf)
+static CO bool side_read(Walk *w, unsigned i, const WalkPiece *p, void *buf)
 {
-    int r = handle_pread(c->side[i].h, p->off, span_of(buf, p->len), 0);
+    Compare *c = w->opaque;
+    int r = buf ? handle_pread(c->side[i].h, p->off, span_of(buf, p->len), 0) : -ENOMEM;
 
     if (r < 0)
-        compare_report(c, FOUND_NO_READ, p->off, r, i);
+        walk_stop(w, FOUND_NO_READ, p->off, r, i);
     return r >= 0;
 }
 
-/* Looks at the content of @p with room for two pieces at @buf. */
-static CO void compare_piece(Compare *c, const Piece *p, char *buf)
+static CO void compare_both(Walk *w, const WalkPiece *p, char *buf)
 {
-    bool both = p->read[0] && p->read[1];
-    char *a = buf, *b = both ? buf + PIECE : NULL;
+    char *a = buf, *b = buf ? buf + PIECE : NULL;
 
-    if ((p->read[0] && !side_read(c, 0, p, a)) ||
-        (p->read[1] && !side_read(c, 1, p, both ? b : a)))
-        return;
-    if (both ? memcmp(a, b, p->len) : !buffer_is_zero(a, p->len))
-        compare_report(c, FOUND_CONTENT, p->off + first_difference(a, b, p->len), 0, 0);
+    if (side_read(w, 0, p, a) && side_read(w, 1, p, b) && memcmp(a, b, p->len))
+        walk_stop(w, FOUND_CONTENT, p->off + first_difference(a, b, p->len), 0, 0);
 }
 
-static CO void compare_worker(void *arg)
+/* What only one side has must be zero. */
+static CO void compare_one(Walk *w, const WalkPiece *p, char *buf)
 {
-    Compare *c = arg;
-    g_autoptr(Aligned) buf = NULL;
-    Piece p;
-
-    while (compare_take(c, &p)) {
-        if (p.read[0] || p.read[1]) {
-            if (!buf)
-                buf = aligned_try_alloc(2 * PIECE);
-            if (!buf) {
-                compare_report(c, FOUND_NO_READ, p.off, -ENOMEM, 0);
-                return;
-            }
-            compare_piece(c, &p, buf);
-        }
-        progress_update(p.off + p.len, c->total);
-    }
+    if (side_read(w, p->kind == READ_FIRST ? 0 : 1, p, buf) && !buffer_is_zero(buf, p->len))
+        walk_stop(w, FOUND_CONTENT, p->off + first_difference(buf, NULL, p->len), 0, 0);
 }
+
+static CO void compare_work(Walk *w, WalkPiece *p)
+{
+    if (p->kind == READ_BOTH)
+        compare_both(w, p, walk_buffer(w, p));
+    else if (p->kind)
+        compare_one(w, p, walk_buffer(w, p));
+}
+
+static void compare_show(const Walk *w)
+{
+    const Compare *c = w->opaque;
+
+    progress_update(w->done, c->total);
+}
+
+static const WalkOps compare_ops = {
+    .look = compare_look,
+    .work = compare_work,
+    .show = compare_show,
+};
 
 /* Compares [@off, @end). */
-static CO void compare_range(Compare *c, uint64_t off, uint64_t end)
+static CO WalkStop compare_range(Compare *c, uint64_t off, uint64_t end)
 {
-    CoGroup group = { 0 };
+    Walk w = { .ops = &compare_ops, .opaque = c, .next = off, .end = end, .done = off,
+               .workers = WORKERS, .room = 2 * PIECE, .memory = 2 * PIECE };
 
-    c->next = off;
-    c->end = end;
-    for (int i = 0; i < WORKERS; i++)
-        co_group_start(&group, compare_worker, c);
-    co_group_wait(&group);
+    walk_run(&w);
+    return w.stop;
 }
 
-static int compare_verdict(const Compare *c, bool quiet)
+static int compare_verdict(const Compare *c, WalkStop found, bool quiet)
 {
     progress_hide();
-    switch (c->found) {
-    case FOUND_NOTHING:
-        break;
+    switch (found.what) {
+    case WALK_NOT_STOPPED:
+        return COMPARE_SAME;
     case FOUND_CONTENT:
         if (!quiet)
-            printf("Content mismatch at offset %" PRIu64 "!\n", c->found_at);
+            printf("Content mismatch at offset %" PRIu64 "!\n", found.at);
         return COMPARE_DIFFER;
     case FOUND_STATUS:
         if (!quiet)
-            printf("Strict mode: Offset %" PRIu64 " block status mismatch!\n", c->found_at);
+            printf("Strict mode: Offset %" PRIu64 " block status mismatch!\n", found.at);
         return COMPARE_DIFFER;
     case FOUND_NO_STATUS:
-        complain_errno(c->error, "Allocation of '%s' cannot be read at offset %" PRIu64,
-                       c->side[c->error_side].name, c->found_at);
+        complain_errno(found.error, "Allocation of '%s' cannot be read at offset %" PRIu64,
+                       c->side[found.side].name, found.at);
         return COMPARE_CANNOT_LOOK;
     case FOUND_NO_READ:
-        complain_errno(c->error, "'%s' cannot be read at offset %" PRIu64,
-                       c->side[c->error_side].name, c->found_at);
+    default:   /* interrupted */
+        complain_errno(found.error, "'%s' cannot be read at offset %" PRIu64,
+                       c->side[found.side].name, found.at);
         return COMPARE_CANNOT_READ;
     }
-    return COMPARE_SAME;
 }
 
 static CO int compare_images(Compare *c, bool quiet)
@@ -242,15 +229,13 @@ static CO int compare_images(Compare *c, bool quiet)
             puts("Strict mode: Image size mismatch!");
         return COMPARE_DIFFER;
     }
-    compare_range(c, 0, both);
-    code = compare_verdict(c, quiet);
+    code = compare_verdict(c, compare_range(c, 0, both), quiet);
     if (code || !sizes_differ)
         return code;
     /* What only the larger image has must be zero. */
     if (!quiet)
         puts("Warning: Image size mismatch!");
-    compare_range(c, both, c->total);
-    return compare_verdict(c, quiet);
+    return compare_verdict(c, compare_range(c, both, c->total), quiet);
 }
 
 static CO int compare_open(const CompareArgs *a, Compare *c, char **words, OpenFlags flags)

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Copying the content of images into another. */
-#include "qemu-img/copy.h"
+#include "qemu-img/copy-input.h"
 #include "block/driver.h"
-#include "io/co-lock.h"
-#include "io/memory.h"
 #include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
 #include "util/size.h"
@@ -15,150 +13,41 @@
  * Bytes of a worker's buffer. Through the page cache those are fastest that stay in the caches of
  * the processor; with O_DIRECT each request costs, and takes its time.
  */
-enum { BUFFER = 256 << 10, BUFFER_DIRECT = 1 << 20, BUFFER_COMPRESS = 128 << 10, BUFFER_MAX = 2 << 20 };
+enum {
+    BUFFER = 256 << 10,
+    BUFFER_DIRECT = 1 << 20,
+    BUFFER_COMPRESS = 128 << 10,
+    BUFFER_MAX = 2 << 20,
+};
 
 enum { SECTOR = 512, PAGE = 4096 };
 
-typedef enum { RUN_DATA, RUN_ZERO, RUN_SKIP } RunKind;
-
-/* A run of the input that is alike. */
-typedef struct {
-    RunKind kind;
-    uint64_t end;
-} Run;
-
-/* What one worker does next; data or zeroes. */
-typedef struct {
-    RunKind kind;
-    uint64_t off, len;
-    uint64_t number;        /* in the order of the input */
-} Piece;
+/* What could not be done to the input or the target: why a walk stopped. */
+static const char *const failures[] = {
+    [WALK_INTERRUPTED] = "copied",
+    [COPY_FAILED] = "copied",
+    [COPY_LOOK_FAILED] = "looked at",
+    [COPY_READ_FAILED] = "read",
+    [COPY_WRITE_FAILED] = "written",
+};
 
 typedef struct {
     CopyJob *job;
+    Walk walk;              /* its buffers hold whole units, and at least one cut */
     uint64_t unit;          /* holes are made, and pieces cut, at multiples of this */
     uint64_t cut;           /* long data is cut at multiples of this */
-    uint64_t room;          /* bytes of a worker's buffer: whole units, and at least one cut */
     bool offload;           /* cleared when the host turns out not to */
     bool share;             /* likewise */
-
-    CoMutex taking;
-    uint64_t next;          /* input handed out so far */
-    uint64_t handed;        /* pieces handed out so far */
-
-    uint64_t turn;          /* number of the piece that may start writing */
-    CoQueue turns;
     int64_t pace_ns;        /* with a rate: when the next write may start */
-
-    uint64_t done, total;   /* for the progress */
-
-    int error;              /* negative errno: stop */
-    uint64_t error_at;
-    const char *error_what; /* "read", "written" */
+    uint64_t total;         /* bytes of the pieces that need work, for the progress; 0: not known */
 } Copy;
 
-/* ---- failing -------------------------------------------------------------------------------- */
-
-/* Remembers the failure that lies first in the input, and stops everybody. */
-static void copy_fail(Copy *c, const char *what, uint64_t at, int r)
+static void copy_fail(Copy *c, CopyFailure what, uint64_t at, int r)
 {
-    if (!c->error || at < c->error_at) {
-        c->error = r;
-        c->error_at = at;
-        c->error_what = what;
-    }
-    co_queue_wake_all(&c->turns);
-    if (c->job->digest)
-        digest_abandon(c->job->digest);
+    walk_stop(&c->walk, what, at, r, 0);
 }
 
-static bool copy_stopped(Copy *c)
-{
-    if (!c->error && tool_interrupted())
-        copy_fail(c, "copied", c->next, -EINTR);
-    return c->error;
-}
-
-/* ---- what the input is made of -------------------------------------------------------------- */
-
-static CopySource *copy_source(const Copy *c, uint64_t off)
-{
-    CopySource *s = c->job->sources;
-
-    while (s + 1 < c->job->sources + c->job->nsources && off >= s->start + s->len)
-        s++;
-    return s;
-}
-
-/* What no layer of the source above the base holds: is it what the target's backing file has? */
-static RunKind unallocated_kind(const CopyJob *j, uint64_t off)
-{
-    bool in_base = off < node_size(j->base), in_backing = off < j->backing_len;
-
-    if (in_base)
-        return in_backing ? RUN_SKIP : RUN_DATA;
-    return in_backing ? RUN_ZERO : RUN_SKIP;
-}
-
-/* The end of a run that must not reach over the end of the base or of the backing file. */
-static uint64_t unallocated_end(const CopyJob *j, uint64_t off, uint64_t end)
-{
-    if (off < node_size(j->base))
-        end = MIN(end, node_size(j->base));
-    return off < j->backing_len ? MIN(end, j->backing_len) : end;
-}
-
-/*
- * The extent at @at of @s. With salvage one that cannot be read is asked for again, half as long each
- * time, down to a sector: the fault may lie further on.
- */
-static CO int source_extent(const Copy *c, CopySource *s, uint64_t at)
-{
-    uint64_t len = MIN(s->len - at, s->asked ? MIN(2 * s->asked, EXTENT_LEN_MAX) : EXTENT_LEN_MAX);
-    int r;
-
-    for (;;) {
-        r = node_extent_above(handle_node(s->h), c->job->base, s->from + at, len, true, &s->extent,
-                              NULL);
-        if (s->asked)
-            s->asked = len;
-        if (r >= 0 || !c->job->salvage || len <= SECTOR)
-            return r;
-        len = MAX(round_down(len / 2, SECTOR), (uint64_t)SECTOR);
-        s->asked = len;
-    }
-}
-
-/* The run that begins at @off. With salvage, what is not known counts as data. */
-static CO int copy_look(Copy *c, uint64_t off, Run *run)
-{
-    CopySource *s = copy_source(c, off);
-    uint64_t at = off - s->start;
-
-    if (off >= s->known) {
-        int r = source_extent(c, s, at);
-
-        if (r >= 0 && plausible_add(&s->plausible, handle_node(s->h), &s->extent) < 0)
-            return -EUCLEAN;
-        if (r < 0 && !c->job->salvage)
-            return r;
-        if (r < 0) {
-            s->extent = (Extent){ .len = MIN(SECTOR, s->len - at), .flags = EXTENT_DATA };
-            if (!c->job->quiet)
-                complain_errno(r, "warning: The allocation of '%s' cannot be read at offset %" PRIu64,
-                               s->name, at);
-        }
-        s->known = off + s->extent.len;
-    }
-    *run = (Run){ .kind = RUN_DATA, .end = s->known };
-    if (c->job->base && !(s->extent.flags & EXTENT_ALLOCATED)) {
-        run->kind = unallocated_kind(c->job, off);
-        run->end = unallocated_end(c->job, off, run->end);
-    } else if (s->extent.flags & EXTENT_ZERO && !c->job->write_all) {
-        run->kind = RUN_ZERO;
-    }
-    return 0;
-}
+/* ---- pieces --------------------------------------------------------------------------------- */
 
 /* The whole units of @run from @off on: their start and end; empty if there are none. */
 static uint64_t whole_units(const Copy *c, uint64_t off, const Run *run, uint64_t *end)
@@ -173,12 +62,12 @@ static uint64_t whole_units(const Copy *c, uint64_t off, const Run *run, uint64_
  */
 static CO int copy_data_end(Copy *c, uint64_t off, uint64_t *end)
 {
-    uint64_t limit = MIN(round_down(off + c->room, c->cut), c->job->len), at = off;
+    uint64_t limit = MIN(round_down(off + c->walk.room, c->cut), c->job->len), at = off;
 
     while (at < limit) {
         uint64_t first, last;
         Run run;
-        int r = copy_look(c, at, &run);
+        int r = input_look(c->job, at, &run);
 
         if (r < 0)
             return r;
@@ -201,21 +90,23 @@ static bool kind_needs_work(const Copy *c, RunKind kind)
     return c->job->digest || kind == RUN_DATA || (kind == RUN_ZERO && !c->job->target_is_zero);
 }
 
-/* The piece that begins at @off, of any kind. */
-static CO int copy_piece_at(Copy *c, uint64_t off, Piece *p)
+/* The piece that begins at @p->off, of any kind. */
+static CO int copy_piece_look(Copy *c, WalkPiece *p)
 {
-    uint64_t end = off;
+    uint64_t off = p->off, end = off;
     Run run;
-    int r = copy_look(c, off, &run);
+    int r = input_look(c->job, off, &run);
 
     if (r < 0)
         return r;
-    *p = (Piece){ .kind = run.kind, .off = off };
+    p->kind = run.kind;
     if (run.kind != RUN_DATA) {
         whole_units(c, off, &run, &end);
         if (end > off) {
             /* What the target has already is read for the digest all the same. */
-            p->len = run.kind == RUN_SKIP && c->job->digest ? MIN(end - off, c->room) : end - off;
+            p->len = end - off;
+            if (run.kind == RUN_SKIP && c->job->digest)
+                p->len = MIN(p->len, c->walk.room);
             return 0;
         }
         p->kind = RUN_DATA;
@@ -225,53 +116,14 @@ static CO int copy_piece_at(Copy *c, uint64_t off, Piece *p)
     return r;
 }
 
-/* Is there input at @off, which may have to grow first? */
-static CO bool input_reaches(Copy *c, uint64_t off)
-{
-    const char *what;
-
-    while (off >= c->job->len && c->job->grow) {
-        int r = c->job->grow(c->job, &what);
-
-        if (r < 0) {
-            copy_fail(c, what, off, r);
-            return false;
-        }
-    }
-    return off < c->job->len;
-}
-
-/* Takes the next piece that needs work; false when there is none. */
-static CO bool copy_take(Copy *c, Piece *p)
-{
-    CO_LOCKED(&c->taking);
-
-    while (!copy_stopped(c) && input_reaches(c, c->next)) {
-        int r = copy_piece_at(c, c->next, p);
-
-        if (r < 0) {
-            copy_fail(c, "looked at", c->next, r);
-            return false;
-        }
-        c->next += p->len;
-        if (kind_needs_work(c, p->kind)) {
-            p->number = c->handed++;
-            TRACE(copy_piece, "%s off=%" PRIu64 " len=%" PRIu64,
-                  p->kind == RUN_DATA ? "data" : "zero", p->off, p->len);
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Adds up the pieces that need work, so that progress can be told in parts of it. */
 static CO int copy_count(Copy *c)
 {
     uint64_t off = 0;
 
     while (off < c->job->len) {
-        Piece p;
-        int r = copy_piece_at(c, off, &p);
+        WalkPiece p = { .off = off };
+        int r = copy_piece_look(c, &p);
 
         if (r < 0)
             return r;
@@ -284,59 +136,32 @@ static CO int copy_count(Copy *c)
     return 0;
 }
 
-/* ---- reading -------------------------------------------------------------------------------- */
-
-/* Reads what can be read of [@at, @at + @buf.len) of @s sector by sector, zeroes for the rest. */
-static CO void salvage_read(const Copy *c, CopySource *s, uint64_t at, Span buf)
+static CO bool copy_look(Walk *w, WalkPiece *p)
 {
-    for (uint64_t done = 0; done < buf.len;) {
-        uint64_t len = MIN(buf.len - done, SECTOR);
-        Span part = span_slice(buf, done, len);
-        int r = handle_pread(s->h, s->from + at + done, part, 0);
+    Copy *c = w->opaque;
+    int r = copy_piece_look(c, p);
 
-        if (r < 0) {
-            span_zero(part);
-            if (!c->job->quiet)
-                complain_errno(r, "warning: '%s' cannot be read at offset %" PRIu64, s->name,
-                               at + done);
-        }
-        done += len;
-    }
+    if (r < 0)
+        copy_fail(c, COPY_LOOK_FAILED, p->off, r);
+    return r >= 0 && kind_needs_work(c, p->kind);
 }
 
-static CO int copy_read(Copy *c, uint64_t off, Span buf)
+/* The input may go on. */
+static CO void copy_grow(Walk *w)
 {
-    for (uint64_t done = 0; done < buf.len;) {
-        CopySource *s = copy_source(c, off + done);
-        uint64_t at = off + done - s->start, len = MIN(buf.len - done, s->len - at);
-        Span part = span_slice(buf, done, len);
-        int r = handle_pread(s->h, s->from + at, part, 0);
+    Copy *c = w->opaque;
+    CopyFailure what;
+    int r = 0;
 
-        if (r < 0 && !c->job->salvage)
-            return r;
+    while (r >= 0 && w->next >= c->job->len && c->job->grow) {
+        r = c->job->grow(c->job, &what);
         if (r < 0)
-            salvage_read(c, s, at, part);
-        done += len;
+            copy_fail(c, what, w->next, r);
     }
-    return 0;
+    w->end = c->job->len;
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
-
-/* Waits until the pieces before @p have started their last write. False: stop. */
-static CO bool copy_await_turn(Copy *c, const Piece *p)
-{
-    while (!c->job->any_order && c->turn != p->number && !c->error)
-        co_queue_wait(&c->turns);
-    return !c->error;
-}
-
-/* The next piece may start writing once we wait for something. */
-static void copy_pass_turn(Copy *c)
-{
-    c->turn++;
-    co_queue_wake_all(&c->turns);
-}
 
 /* Keeps to the rate: each write starts when those before it would have ended. */
 static CO void copy_pace(Copy *c, uint64_t len)
@@ -348,7 +173,7 @@ static CO void copy_pace(Copy *c, uint64_t len)
     now = clock_now_ns();
     start = MAX(c->pace_ns, now);
     c->pace_ns = start + (int64_t)((double)len * 1e9 / (double)c->job->rate);
-    while (now < start && !copy_stopped(c)) {
+    while (now < start && !walk_is_stopped(&c->walk)) {
         co_sleep(MIN(start - now, INT64_C(200000000)));
         now = clock_now_ns();
     }
@@ -391,7 +216,7 @@ static uint64_t run_in_buffer(const Copy *c, const uint8_t *buf, uint64_t len, b
  */
 static CO bool copy_shared(Copy *c, uint64_t off, uint64_t len)
 {
-    const CopySource *s = copy_source(c, off);
+    const CopySource *s = input_source(c->job, off);
     int r;
 
     if (!c->share || off + len > s->start + s->len)
@@ -411,7 +236,7 @@ static CO int copy_write_run(Copy *c, uint64_t off, Span buf, bool zero, bool is
     if (!zero)
         copy_pace(c, buf.len);
     if (is_last)
-        copy_pass_turn(c);
+        walk_pass_turn(&c->walk);
     if (!zero && copy_shared(c, off, buf.len))
         return 0;
     if (!zero)
@@ -422,25 +247,26 @@ static CO int copy_write_run(Copy *c, uint64_t off, Span buf, bool zero, bool is
 }
 
 /* Tells the digest of the bytes of @p; @buf NULL: zeroes. */
-static CO void copy_digest(Copy *c, const Piece *p, const uint8_t *buf)
+static CO void copy_digest(Copy *c, const WalkPiece *p, const uint8_t *buf)
 {
     if (c->job->digest)
         digest_add(c->job->digest, p->off, buf, p->len);
 }
 
-static CO void copy_data(Copy *c, const Piece *p, uint8_t *buf)
+static CO void copy_data(Copy *c, WalkPiece *p)
 {
-    int r = copy_read(c, p->off, span_of(buf, p->len));
+    uint8_t *buf = walk_buffer(&c->walk, p);
+    int r = buf ? input_read(c->job, p->off, span_of(buf, p->len)) : -ENOMEM;
 
     if (r < 0) {
-        copy_fail(c, "read", p->off, r);
+        copy_fail(c, buf ? COPY_READ_FAILED : COPY_FAILED, p->off, r);
         return;
     }
     copy_digest(c, p, buf);
-    if (!copy_await_turn(c, p))
+    if (!walk_await_turn(&c->walk, p))
         return;
     if (p->kind == RUN_SKIP || !c->job->target) {
-        copy_pass_turn(c);
+        walk_pass_turn(&c->walk);
         return;
     }
     for (uint64_t done = 0; done < p->len;) {
@@ -449,42 +275,42 @@ static CO void copy_data(Copy *c, const Piece *p, uint8_t *buf)
 
         r = copy_write_run(c, p->off + done, span_of(buf + done, len), zero, done + len == p->len);
         if (r < 0) {
-            copy_fail(c, "written", p->off + done, r);
+            copy_fail(c, COPY_WRITE_FAILED, p->off + done, r);
             return;
         }
         done += len;
     }
 }
 
-static CO void copy_zeroes(Copy *c, const Piece *p)
+static CO void copy_zeroes(Copy *c, const WalkPiece *p)
 {
     int r;
 
     copy_digest(c, p, NULL);
-    if (!copy_await_turn(c, p))
+    if (!walk_await_turn(&c->walk, p))
         return;
-    copy_pass_turn(c);
+    walk_pass_turn(&c->walk);
     if (c->job->target_is_zero)
         return;
-    for (uint64_t done = 0; done < p->len && !copy_stopped(c);) {
+    for (uint64_t done = 0; done < p->len && !walk_is_stopped(&c->walk);) {
         uint64_t len = MIN(p->len - done, REQ_LEN_MAX);
 
         r = handle_zero(c->job->target, p->off + done, len, REQ_MAY_UNMAP);
         if (r < 0)
-            copy_fail(c, "written", p->off + done, r);
+            copy_fail(c, COPY_WRITE_FAILED, p->off + done, r);
         done += len;
     }
 }
 
 /* Lets the host copy @p. False: it cannot, do it by hand; the turn is still ours. */
-static CO bool copy_offloaded(Copy *c, const Piece *p)
+static CO bool copy_offloaded(Copy *c, const WalkPiece *p)
 {
-    const CopySource *s = copy_source(c, p->off);
+    const CopySource *s = input_source(c->job, p->off);
     int r;
 
     if (!c->offload || p->off + p->len > s->start + s->len)
         return false;
-    if (!copy_await_turn(c, p))
+    if (!walk_await_turn(&c->walk, p))
         return true;
     copy_pace(c, p->len);
     r = handle_copy(s->h, s->from + p->off - s->start, c->job->target, p->off, p->len, 0);
@@ -493,48 +319,50 @@ static CO bool copy_offloaded(Copy *c, const Piece *p)
         c->offload = false;
         return false;
     }
-    copy_pass_turn(c);
+    walk_pass_turn(&c->walk);
     return true;
 }
 
-static void copy_show(const Copy *c)
+static CO void copy_work(Walk *w, WalkPiece *p)
 {
+    Copy *c = w->opaque;
+
+    TRACE(copy_piece, "%s off=%" PRIu64 " len=%" PRIu64, p->kind == RUN_DATA ? "data" : "zero",
+          p->off, p->len);
+    if (p->kind == RUN_ZERO)
+        copy_zeroes(c, p);
+    else if (!copy_offloaded(c, p))
+        copy_data(c, p);
+}
+
+static void copy_show(const Walk *w)
+{
+    const Copy *c = w->opaque;
+
     if (c->job->to_read)
         progress_update(c->job->read, c->job->to_read);
     else
-        progress_update(c->total ? c->done : c->next, c->total ? c->total : c->job->len);
+        progress_update(c->total ? w->done : w->next, c->total ? c->total : c->job->len);
 }
 
-static CO void copy_worker(void *arg)
+/* Workers that wait for bytes of the digest wait no longer. */
+static void copy_stopped(Walk *w)
 {
-    Copy *c = arg;
-    g_autoptr(Aligned) buf = NULL;
-    Piece p;
+    const Copy *c = w->opaque;
 
-    while (copy_take(c, &p)) {
-        if (p.kind == RUN_ZERO) {
-            copy_zeroes(c, &p);
-        } else if (!copy_offloaded(c, &p)) {
-            if (!buf)
-                buf = aligned_try_alloc(c->room);
-            if (buf)
-                copy_data(c, &p, buf);
-            else
-                copy_fail(c, "copied", p.off, -ENOMEM);
-        }
-        c->done += p.len;
-        copy_show(c);
-    }
+    if (c->job->digest)
+        digest_abandon(c->job->digest);
 }
+
+static const WalkOps copy_ops = {
+    .look = copy_look,
+    .work = copy_work,
+    .show = copy_show,
+    .grow = copy_grow,
+    .stopped = copy_stopped,
+};
 
 /* ---- the whole ------------------------------------------------------------------------------ */
-
-/* How many workers: with little memory, or large clusters to compress, fewer than was asked for. */
-static unsigned copy_workers(const Copy *c)
-{
-    /* What is compressed is in memory a second time, beside what compressing needs. */
-    return memory_shares(c->job->workers, c->job->compress ? 3 * c->room : c->room);
-}
 
 /* What holes of the target are made of. */
 static CO uint64_t copy_unit(const CopyJob *j)
@@ -573,36 +401,41 @@ static uint64_t copy_room(const CopyJob *j, uint64_t cut)
 
 static bool copy_complain(const Copy *c)
 {
-    const CopySource *s = copy_source(c, MIN(c->error_at, c->job->len - 1));
+    const CopyJob *j = c->job;
+    const WalkStop *stop = &c->walk.stop;
+    const CopySource *s = input_source(j, MIN(stop->at, j->len - 1));
+    uint64_t at = s->from + stop->at - s->start;
 
-    if (!c->job->target)
-        return complain_errno(c->error, "'%s' could not be %s at offset %" PRIu64, s->name,
-                              c->error_what, s->from + c->error_at - s->start);
-    if (c->error == -EINTR)
-        return complain("'%s' is incomplete: interrupted", c->job->target_name);
-    if (!strcmp(c->error_what, "written"))
-        return complain_errno(c->error, "'%s' is incomplete: it could not be written at offset %"
-                              PRIu64, c->job->target_name, c->error_at);
-    return complain_errno(c->error, "'%s' is incomplete: '%s' could not be %s at offset %" PRIu64,
-                          c->job->target_name, s->name, c->error_what, s->from + c->error_at - s->start);
+    if (!j->target)
+        return complain_errno(stop->error, "'%s' could not be %s at offset %" PRIu64, s->name,
+                              failures[stop->what], at);
+    if (stop->error == -EINTR)
+        return complain("'%s' is incomplete: interrupted", j->target_name);
+    if (stop->what == COPY_WRITE_FAILED)
+        return complain_errno(stop->error, "'%s' is incomplete: it could not be written at offset %"
+                              PRIu64, j->target_name, stop->at);
+    return complain_errno(stop->error, "'%s' is incomplete: '%s' could not be %s at offset %"
+                          PRIu64, j->target_name, s->name, failures[stop->what], at);
 }
 
 bool copy_run(CopyJob *job)
 {
     uint64_t unit = copy_unit(job), cut = job->digest ? MAX(unit, digest_unit(job->digest)) : unit;
-    Copy c = { .job = job, .offload = job->offload, .share = job->share, .unit = unit, .cut = cut,
-               .room = copy_room(job, cut) };
-    CoGroup group = { 0 };
-    int r = progress_is_shown() && !job->grow ? copy_count(&c) : 0;
+    uint64_t room = copy_room(job, cut);
+    Copy c = { .job = job, .offload = job->offload, .share = job->share, .unit = unit, .cut = cut };
+    int r = 0;
 
+    c.walk = (Walk){ .ops = &copy_ops, .opaque = &c, .end = job->len, .workers = job->workers,
+                     .any_order = job->any_order, .room = room,
+                     /* What is compressed is there a second time, beside what that needs. */
+                     .memory = job->compress ? 3 * room : room };
     if (!job->len && !job->grow)
         return true;
-    if (r < 0) {
-        copy_fail(&c, "looked at", 0, r);
-        return copy_complain(&c);
-    }
-    for (unsigned i = copy_workers(&c); i-- > 0;)
-        co_group_start(&group, copy_worker, &c);
-    co_group_wait(&group);
-    return !c.error || copy_complain(&c);
+    if (progress_is_shown() && !job->grow)
+        r = copy_count(&c);
+    if (r < 0)
+        copy_fail(&c, COPY_LOOK_FAILED, 0, r);
+    else
+        walk_run(&c.walk);
+    return !c.walk.stop.what || copy_complain(&c);
 }

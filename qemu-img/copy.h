@@ -3,10 +3,9 @@
  * Copying the content of images into another: what convert and dd do once everything is open; and
  * reading it for its digest.
  *
- * Workers share a cursor over the input. Each takes the next piece that needs work, reads it into
- * a buffer of its own and writes it; what the extents of the input call zero is never read. Writes
- * start in the order of the input unless told otherwise, so that new clusters of the target lie in
- * that order, but they overlap.
+ * A walk (walk.h) over the input: each worker reads its piece and writes it; what the extents of
+ * the input call zero is never read. Writes start in the order of the input unless told otherwise,
+ * so that new clusters of the target lie in that order, but they overlap.
  */
 #ifndef QEMU_IMG_COPY_H
 #define QEMU_IMG_COPY_H
@@ -14,6 +13,7 @@
 #include "qemu-img/plausible.h"
 #include "block/block.h"
 #include "qemu-img/digest.h"
+#include "qemu-img/walk.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,6 +29,14 @@ typedef struct {
     uint64_t known;
     Plausible plausible;
 } CopySource;
+
+/* What failed; COPY_FAILED: anything else. */
+typedef enum {
+    COPY_FAILED = WALK_OWN,
+    COPY_LOOK_FAILED,
+    COPY_READ_FAILED,
+    COPY_WRITE_FAILED,
+} CopyFailure;
 
 typedef struct CopyJob CopyJob;
 struct CopyJob {
@@ -58,10 +66,10 @@ struct CopyJob {
     unsigned workers;
     uint64_t rate;          /* bytes a second to write at most; 0: no limit */
     /*
-     * Makes the input longer by what follows @len, and the target with it; NULL: @len is all. 0, or a
-     * negative errno with what could not be done in *@what ("read", "written").
+     * Makes the input longer by what follows @len, and the target with it; NULL: @len is all. 0, or
+     * a negative errno with what failed in *@what.
      */
-    CO int (*grow)(CopyJob *job, const char **what);
+    CO int (*grow)(CopyJob *job, CopyFailure *what);
     uint64_t read, to_read; /* how far that has come, in bytes of the source's file */
 };
 

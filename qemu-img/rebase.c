@@ -3,13 +3,13 @@
  * qemu-img rebase: puts another backing file below an image, which keeps its content.
  *
  * What the image does not hold itself is compared between the old and the new backing file; where
- * they differ, the old content goes into the image first. Workers share a cursor, as in copy.c.
+ * they differ, the old content goes into the image first.
  */
 #include "block/driver.h"
-#include "io/co-lock.h"
 #include "qemu-img/command.h"
 #include "qemu-img/progress.h"
 #include "qemu-img/tool.h"
+#include "qemu-img/walk.h"
 #include "util/size.h"
 #include "util/trace.h"
 #include <inttypes.h>
@@ -61,27 +61,15 @@ typedef struct {
     Handle *top;
     Below old, new;
     bool shared;            /* @new is a part of the chain of @old */
-    uint64_t size, unit;
-
-    CoMutex taking;
-    uint64_t next, done;
-    int error;
-    uint64_t error_at;
+    uint64_t unit;          /* bytes that differ, or not, as one */
 } Rebase;
 
-typedef struct {
-    uint64_t off, len;
-} Piece;
+/* Why the walk stops. */
+enum { REBASE_FAILED = WALK_OWN };
+
+enum { PIECE_KEPT, PIECE_COMPARED };
 
 /* ---- what is to be compared ----------------------------------------------------------------- */
-
-static void rebase_fail(Rebase *rb, uint64_t at, int r)
-{
-    if (rb->error && rb->error_at <= at)
-        return;
-    rb->error = r;
-    rb->error_at = at;
-}
 
 /* Does @b certainly read as zeroes at @off? *@end is cut to where that may change. */
 static CO int below_is_zero(Below *b, uint64_t off, uint64_t *end)
@@ -91,8 +79,8 @@ static CO int below_is_zero(Below *b, uint64_t off, uint64_t *end)
     if (!b->h || off >= b->size)
         return 1;
     if (off >= b->known) {
-        r = node_extent_above(handle_node(b->h), NULL, off, MIN(b->size - off, EXTENT_LEN_MAX), true,
-                              &b->extent, NULL);
+        r = node_extent_above(handle_node(b->h), NULL, off, MIN(b->size - off, EXTENT_LEN_MAX),
+                              true, &b->extent, NULL);
         if (r < 0)
             return r;
         b->known = off + b->extent.len;
@@ -116,7 +104,7 @@ static CO int old_decides(Rebase *rb, uint64_t off, uint64_t *end)
 }
 
 /* Is there anything to compare at @off? *@end is cut to where that may change. */
-static CO int rebase_look(Rebase *rb, uint64_t off, uint64_t *end)
+static CO int rebase_needed(Rebase *rb, uint64_t off, uint64_t *end)
 {
     Extent e;
     int r = handle_extent(rb->top, off, MIN(*end - off, EXTENT_LEN_MAX), false, &e);
@@ -136,32 +124,23 @@ static CO int rebase_look(Rebase *rb, uint64_t off, uint64_t *end)
     return r < 0 ? r : !r;
 }
 
-/* Takes the next piece to compare, in whole units; false when there is none. */
-static CO bool rebase_take(Rebase *rb, Piece *p)
+/* In whole units. */
+static CO bool rebase_look(Walk *w, WalkPiece *p)
 {
-    CO_LOCKED(&rb->taking);
+    Rebase *rb = w->opaque;
+    uint64_t off = p->off, end = w->end;
+    int r = rebase_needed(rb, off, &end);
 
-    while (!rb->error && rb->next < rb->size) {
-        uint64_t off = rb->next, end = rb->size;
-        int r = tool_interrupted() ? -EINTR : rebase_look(rb, off, &end);
-
-        if (r < 0) {
-            rebase_fail(rb, off, r);
-            return false;
-        }
-        /* A unit of which a part may differ is looked at as a whole. */
-        if (r)
-            end = MIN(MIN(round_up(end, rb->unit), off + MAX(BUFFER, rb->unit)), rb->size);
-        else if (end < rb->size && round_down(end, rb->unit) > off)
-            end = round_down(end, rb->unit);
-        *p = (Piece){ .off = off, .len = end - off };
-        rb->next = end;
-        if (r)
-            return true;
-        rb->done += p->len;
-        progress_update(rb->done, rb->size);
-    }
-    return false;
+    if (r < 0)
+        walk_stop(w, REBASE_FAILED, off, r, 0);
+    /* A unit of which a part may differ is looked at as a whole. */
+    if (r > 0)
+        end = MIN(MIN(round_up(end, rb->unit), off + MAX(BUFFER, rb->unit)), w->end);
+    else if (end < w->end && round_down(end, rb->unit) > off)
+        end = round_down(end, rb->unit);
+    p->kind = r > 0 ? PIECE_COMPARED : PIECE_KEPT;
+    p->len = end - off;
+    return true;
 }
 
 /* ---- comparing and copying ------------------------------------------------------------------ */
@@ -181,7 +160,8 @@ static bool bytes_differ(const char *a, const char *b, uint64_t len)
 }
 
 /* How long @a and @b (NULL: zeroes) differ, or not, in units. */
-static uint64_t run_length(const Rebase *rb, const char *a, const char *b, uint64_t len, bool *differ)
+static uint64_t run_length(const Rebase *rb, const char *a, const char *b, uint64_t len,
+                           bool *differ)
 {
     uint64_t at = MIN(rb->unit, len);
 
@@ -205,7 +185,7 @@ static CO int rebase_write(Rebase *rb, uint64_t off, char *buf, uint64_t len)
                          rb->args->compress ? REQ_COMPRESSED : 0);
 }
 
-static CO int rebase_piece(Rebase *rb, const Piece *p, char *old, char *new)
+static CO int rebase_piece(Rebase *rb, const WalkPiece *p, char *old, char *new)
 {
     int r = below_read(&rb->old, p->off, old, p->len);
 
@@ -224,44 +204,45 @@ static CO int rebase_piece(Rebase *rb, const Piece *p, char *old, char *new)
     return r;
 }
 
-static CO void rebase_worker(void *arg)
+static CO void rebase_work(Walk *w, WalkPiece *p)
 {
-    Rebase *rb = arg;
-    uint64_t room = MAX(BUFFER, rb->unit);
-    g_autoptr(Aligned) buf = NULL;
-    Piece p;
+    char *buf;
+    int r;
 
-    while (rebase_take(rb, &p)) {
-        int r = -ENOMEM;
-
-        if (!buf)
-            buf = aligned_try_alloc(2 * room);
-        if (buf)
-            r = rebase_piece(rb, &p, buf, (char *)buf + room);
-        if (r < 0)
-            rebase_fail(rb, p.off, r);
-        rb->done += p.len;
-        progress_update(rb->done, rb->size);
-    }
+    if (p->kind == PIECE_KEPT)
+        return;
+    buf = walk_buffer(w, p);
+    r = buf ? rebase_piece(w->opaque, p, buf, buf + w->room / 2) : -ENOMEM;
+    if (r < 0)
+        walk_stop(w, REBASE_FAILED, p->off, r, 0);
 }
+
+static void rebase_show(const Walk *w)
+{
+    progress_update(w->done, w->end);
+}
+
+static const WalkOps rebase_ops = {
+    .look = rebase_look,
+    .work = rebase_work,
+    .show = rebase_show,
+};
 
 /* Puts into the image what the backing files differ in. */
 static CO bool rebase_copy(Rebase *rb)
 {
     NodeInfo info = { 0 };
-    CoGroup group = { 0 };
+    Walk w = { .ops = &rebase_ops, .opaque = rb, .end = handle_size(rb->top), .workers = WORKERS };
 
-    rb->size = handle_size(rb->top);
     rb->unit = node_info(handle_node(rb->top), &info) >= 0 && info.cluster_size
                ? info.cluster_size : GAP;
-    for (int i = 0; i < WORKERS; i++)
-        co_group_start(&group, rebase_worker, rb);
-    co_group_wait(&group);
-    if (rb->error == -EINTR)
+    w.room = w.memory = 2 * MAX(BUFFER, rb->unit);
+    walk_run(&w);
+    if (w.stop.what == WALK_INTERRUPTED)
         return complain("Interrupted: '%s' has its old backing file and its content", rb->name);
-    return !rb->error ||
-           complain_errno(rb->error, "'%s' keeps its old backing file, because copying failed at "
-                          "offset %" PRIu64, rb->name, rb->error_at);
+    return !w.stop.what ||
+           complain_errno(w.stop.error, "'%s' keeps its old backing file, because copying failed "
+                          "at offset %" PRIu64, rb->name, w.stop.at);
 }
 
 /* ---- opening -------------------------------------------------------------------------------- */
@@ -383,7 +364,8 @@ static CO bool rebase_image(Rebase *rb, OpenFlags flags, OpenFlags source_flags)
         !tool_format("format", a->backing_format))
         return false;
     if (!d->change_backing)
-        return complain("Images of format '%s' have no backing file that could be changed", d->name);
+        return complain("Images of format '%s' have no backing file that could be changed",
+                        d->name);
     if (a->compress && !d->is_compressing)
         return complain("Images of format '%s' cannot be compressed", d->name);
     if (a->backing && *a->backing && !a->backing_format)

@@ -68,13 +68,13 @@ static CO int target_grow(CopyJob *job, bool is_final)
     return handle_resize(job->target, want, false, PREALLOC_OFF, &err) ? 0 : err_errno(err);
 }
 
-CO int unsized_grow(CopyJob *job, const char **what)
+CO int unsized_grow(CopyJob *job, CopyFailure *what)
 {
     CopySource *s = &job->sources[0];
     g_autoptr(GError) err = NULL;
     SizeLearned l;
 
-    *what = "read";
+    *what = COPY_READ_FAILED;
     if (!handle_learn_size(s->h, s->len + STEP, &l, &err))
         return err_errno(err);
     job->len = s->len = handle_size(s->h);
@@ -82,6 +82,6 @@ CO int unsized_grow(CopyJob *job, const char **what)
     job->to_read = l.of;
     if (l.is_final)
         job->grow = NULL;
-    *what = "written";
+    *what = COPY_WRITE_FAILED;
     return target_grow(job, l.is_final);
 }

@@ -16,6 +16,6 @@ bool unsized_target(const char *target, const char *format, const json_t *opts);
  */
 CO Handle *unsized_open(const char *name, const char *format, OpenFlags flags);
 /* A .grow operation of CopyJob. */
-CO int unsized_grow(CopyJob *job, const char **what);
+CO int unsized_grow(CopyJob *job, CopyFailure *what);
 
 #endif

@@ -230,12 +230,12 @@ int main(int argc, char **argv)
 
     tool_begin(argc ? argv[0] : "");
     switch (options_read(&o, argc, argv)) {
-    case LINE_RUN:
+    case OPTION_DONE:
         code = serve(&o);
         break;
-    case LINE_EXIT:
+    case OPTION_EXIT:
         break;
-    case LINE_BAD:
+    default:    /* complained */
         code = 1;
         break;
     }

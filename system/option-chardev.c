@@ -49,7 +49,7 @@ static char *option_chardev_value(const char *text, const char *id, bool *is_id,
 /* ---- monitors -------------------------------------------------------------------------------- */
 
 /* A character device and a monitor on it, which is @mode, "mode=control". */
-static LineResult add_monitor(Options *o, const char *option, const char *value, const char *mode)
+static OptionResult add_monitor(Options *o, const char *option, const char *value, const char *mode)
 {
     g_autofree char *label = g_strdup_printf("compat_monitor%u", o->setups->len);
     g_autoptr(GError) err = NULL;
@@ -59,7 +59,7 @@ static LineResult add_monitor(Options *o, const char *option, const char *value,
 
     if (!text) {
         complain("-%s: %s", option, err->message);
-        return LINE_BAD;
+        return OPTION_BAD;
     }
     monitor = g_strdup_printf("chardev=%s,%s", is_id ? text : label, mode);
     if (!is_id)
@@ -67,23 +67,23 @@ static LineResult add_monitor(Options *o, const char *option, const char *value,
     return options_add_setup(o, option, monitor, setup_monitor);
 }
 
-LineResult option_qmp(Options *o, const char *value)
+OptionResult option_qmp(Options *o, const char *value)
 {
     return add_monitor(o, "qmp", value, "mode=control");
 }
 
-LineResult option_qmp_pretty(Options *o, const char *value)
+OptionResult option_qmp_pretty(Options *o, const char *value)
 {
     return add_monitor(o, "qmp-pretty", value, "mode=control,pretty=on");
 }
 
-LineResult option_monitor(Options *o, const char *value)
+OptionResult option_monitor(Options *o, const char *value)
 {
-    return strcmp(value, "none") ? add_monitor(o, "monitor", value, "mode=readline") : LINE_RUN;
+    return strcmp(value, "none") ? add_monitor(o, "monitor", value, "mode=readline") : OPTION_DONE;
 }
 
 /* gdb comes to us: we are the server unless the value says otherwise. */
-LineResult option_gdb(Options *o, const char *value)
+OptionResult option_gdb(Options *o, const char *value)
 {
     bool listens = g_str_has_prefix(value, "tcp:") || g_str_has_prefix(value, "unix:");
     g_autofree char *full = g_strdup_printf("%s%s%s", value, listens && !strstr(value, "server")
@@ -94,25 +94,25 @@ LineResult option_gdb(Options *o, const char *value)
     char *text;
 
     if (!strcmp(value, "none"))
-        return LINE_RUN;
+        return OPTION_DONE;
     if (o->gdb) {
         complain("-gdb: there is one debugger");
-        return LINE_BAD;
+        return OPTION_BAD;
     }
     text = option_chardev_value(full, "gdb", &is_id, &err);
     if (!text) {
         complain("-gdb: %s", err->message);
-        return LINE_BAD;
+        return OPTION_BAD;
     }
     if (!is_id)
         options_add_setup(o, "gdb", text, setup_chardev);
     o->gdb = is_id ? text : g_strdup("gdb");
     if (!is_id)
         g_free(text);
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
-LineResult option_qtest(Options *o, const char *value)
+OptionResult option_qtest(Options *o, const char *value)
 {
     g_autoptr(GError) err = NULL;
     g_autofree char *text = NULL;
@@ -120,34 +120,34 @@ LineResult option_qtest(Options *o, const char *value)
 
     if (o->qtest) {
         complain("-qtest can be given only once");
-        return LINE_BAD;
+        return OPTION_BAD;
     }
     text = option_chardev_value(value, "qtest", &is_id, &err);
     if (!text) {
         complain("-qtest: %s", err->message);
-        return LINE_BAD;
+        return OPTION_BAD;
     }
     if (!is_id)
         options_add_setup(o, "qtest", text, setup_chardev);
     o->qtest = g_strdup(is_id ? text : "qtest");
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
-LineResult option_gdb_default(Options *o, const char *value)
+OptionResult option_gdb_default(Options *o, const char *value)
 {
     return option_gdb(o, "tcp::1234");
 }
 
 /* ---- the serial port ------------------------------------------------------------------------- */
 
-LineResult option_serial(Options *o, const char *value)
+OptionResult option_serial(Options *o, const char *value)
 {
     if (o->serial) {
         complain("-serial: the machine has one serial port");
-        return LINE_BAD;
+        return OPTION_BAD;
     }
     o->serial = g_strdup(value);
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
 static void quit_by_key(void)

@@ -91,13 +91,13 @@ static bool may_stand_in_files(const char *option)
     return g_strv_contains(groups, option);
 }
 
-static LineResult section_end(Section *s)
+static OptionResult section_end(Section *s)
 {
-    LineResult r = LINE_RUN;
+    OptionResult r = OPTION_DONE;
 
     if (s->group)
         r = options_apply(s->o, option_of(s->group), s->value->str);
-    if (r == LINE_BAD)
+    if (r == OPTION_BAD)
         complain("%s:%u: this section could not be taken", s->path, s->begins);
     g_clear_pointer(&s->group, g_free);
     g_string_truncate(s->value, 0);
@@ -112,16 +112,16 @@ static void add_item(Section *s, const char *key, const char *value)
 }
 
 /* [group] or [group "id"]. */
-static LineResult section_begin(Section *s, char *head)
+static OptionResult section_begin(Section *s, char *head)
 {
     char *end = strrchr(head, ']'), *id = strchr(head, '"'), *id_end = id ? strrchr(id, '"') : NULL;
-    LineResult r = section_end(s);
+    OptionResult r = section_end(s);
 
-    if (r != LINE_RUN)
+    if (r != OPTION_DONE)
         return r;
     if (!end || end[1] || (id && (id_end == id || id_end + 1 != end))) {
         complain("%s:%u: a section begins with [GROUP] or [GROUP \"ID\"]", s->path, s->line);
-        return LINE_BAD;
+        return OPTION_BAD;
     }
     s->begins = s->line;
     s->group = g_strstrip(g_strndup(head + 1, (id ? id : end) - head - 1));
@@ -130,57 +130,57 @@ static LineResult section_begin(Section *s, char *head)
         add_item(s, "id", id + 1);
     }
     if (may_stand_in_files(option_of(s->group)))
-        return LINE_RUN;
+        return OPTION_DONE;
     complain("%s:%u: There is no option group '%s'", s->path, s->line, s->group);
-    return LINE_BAD;
+    return OPTION_BAD;
 }
 
 /* key = "value". */
-static LineResult section_item(Section *s, char *line)
+static OptionResult section_item(Section *s, char *line)
 {
     char *equals = strchr(line, '='), *value = g_strstrip(equals ? equals + 1 : line);
     size_t len = strlen(value);
 
     if (!s->group) {
         complain("%s:%u: no section has begun", s->path, s->line);
-        return LINE_BAD;
+        return OPTION_BAD;
     }
     if (len < 2 || *value != '"' || value[len - 1] != '"') {
         complain("%s:%u: an item is KEY = \"VALUE\"", s->path, s->line);
-        return LINE_BAD;
+        return OPTION_BAD;
     }
     *equals = value[len - 1] = 0;
     add_item(s, g_strstrip(line), value + 1);
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
-static LineResult read_line(Section *s, char *line)
+static OptionResult read_line(Section *s, char *line)
 {
     g_strstrip(line);
-    return !*line || *line == '#' ? LINE_RUN
+    return !*line || *line == '#' ? OPTION_DONE
            : *line == '['         ? section_begin(s, line)
                                   : section_item(s, line);
 }
 
-LineResult option_readconfig(Options *o, const char *path)
+OptionResult option_readconfig(Options *o, const char *path)
 {
     g_autoptr(GError) err = NULL;
     g_autofree char *text = NULL;
     g_auto(GStrv) lines = NULL;
     Section s = { .o = o, .path = path };
-    LineResult r = LINE_RUN;
+    OptionResult r = OPTION_DONE;
 
     if (!g_file_get_contents(path, &text, NULL, &err)) {
         complain("-readconfig: %s", err->message);
-        return LINE_BAD;
+        return OPTION_BAD;
     }
     lines = g_strsplit(text, "\n", -1);
     s.value = g_string_new(NULL);
-    for (char **line = lines; *line && r == LINE_RUN; line++) {
+    for (char **line = lines; *line && r == OPTION_DONE; line++) {
         s.line++;
         r = read_line(&s, *line);
     }
-    if (r == LINE_RUN)
+    if (r == OPTION_DONE)
         r = section_end(&s);
     g_free(s.group);
     g_string_free(s.value, TRUE);

@@ -23,7 +23,7 @@ typedef struct {
     const char *name;
     const char *value; /* what help calls it; NULL: it takes none */
     const char *doc;
-    LineResult (*run)(Options *o, const char *value);
+    OptionResult (*run)(Options *o, const char *value);
     bool (*read)(Options *o, const char *value, GError **err);
     CO bool (*setup)(const char *text, GError **err); /* makes something, in its turn */
     size_t member;     /* of Options: a const char * for the value; without a value a bool */
@@ -47,49 +47,49 @@ const char *options_guest_uuid(void)
 
 /* ---- what options do ------------------------------------------------------------------------- */
 
-LineResult options_add_setup(Options *o, const char *name, const char *text,
+OptionResult options_add_setup(Options *o, const char *name, const char *text,
                              CO bool (*apply)(const char *text, GError **err))
 {
     Setup s = { name, g_strdup(text), apply };
 
     g_array_append_val(o->setups, s);
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
-static LineResult read_value(Options *o, const char *name, const char *value,
+static OptionResult read_value(Options *o, const char *name, const char *value,
                              bool (*read)(Options *o, const char *value, GError **err))
 {
     g_autoptr(GError) err = NULL;
 
     if (read(o, value, &err))
-        return LINE_RUN;
+        return OPTION_DONE;
     complain("-%s: %s", name, err->message);
-    return LINE_BAD;
+    return OPTION_BAD;
 }
 
-static LineResult apply_machine(Options *o, const char *value)
+static OptionResult apply_machine(Options *o, const char *value)
 {
     if (!tool_is_help(value))
         return read_value(o, "machine", value, option_machine);
     puts("Supported machines are:\nmicrovm              microvm (i386)\nnone                 empty machine");
-    return LINE_EXIT;
+    return OPTION_EXIT;
 }
 
-static LineResult apply_accel(Options *o, const char *value)
+static OptionResult apply_accel(Options *o, const char *value)
 {
     if (!tool_is_help(value))
         return read_value(o, "accel", value, option_accel);
     puts("Accelerators supported in QEMU binary:\ntcg\nkvm");
-    return LINE_EXIT;
+    return OPTION_EXIT;
 }
 
-static LineResult apply_enable_kvm(Options *o, const char *value)
+static OptionResult apply_enable_kvm(Options *o, const char *value)
 {
     option_enable_kvm(o);
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
-static LineResult print_models(void)
+static OptionResult print_models(void)
 {
     puts("Available CPUs:");
     for (const X86ModelInfo *m = x86_models; m->name; m++)
@@ -98,72 +98,72 @@ static LineResult print_models(void)
     for (const X86FlagInfo *f = x86_flags; f->name; f++)
         printf(" %s", f->name);
     putchar('\n');
-    return LINE_EXIT;
+    return OPTION_EXIT;
 }
 
-static LineResult apply_cpu(Options *o, const char *value)
+static OptionResult apply_cpu(Options *o, const char *value)
 {
     if (tool_is_help(value))
         return print_models();
     o->model = value;
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
-static LineResult apply_object(Options *o, const char *value)
+static OptionResult apply_object(Options *o, const char *value)
 {
-    return object_print_help(value) ? LINE_EXIT
+    return object_print_help(value) ? OPTION_EXIT
                                     : options_add_setup(o, "object", value, setup_object);
 }
 
-static LineResult apply_chardev(Options *o, const char *value)
+static OptionResult apply_chardev(Options *o, const char *value)
 {
     if (!tool_is_help(value))
         return options_add_setup(o, "chardev", value, setup_chardev);
     chardev_print_kinds();
-    return LINE_EXIT;
+    return OPTION_EXIT;
 }
 
-static LineResult apply_netdev(Options *o, const char *value)
+static OptionResult apply_netdev(Options *o, const char *value)
 {
     if (!tool_is_help(value))
         return options_add_setup(o, "netdev", value, netdev_add_text);
     netdev_print_types();
-    return LINE_EXIT;
+    return OPTION_EXIT;
 }
 
 /* A netdev and a device that is plugged into it. */
-static LineResult apply_nic(Options *o, const char *value)
+static OptionResult apply_nic(Options *o, const char *value)
 {
     g_autofree char *id = g_strdup_printf("nic%u", o->devices->len), *netdev = NULL, *device = NULL;
     g_autoptr(GError) err = NULL;
 
     if (!strcmp(value, "none"))
-        return LINE_RUN;
+        return OPTION_DONE;
     if (!netdev_split_nic(value, id, &netdev, &device, &err)) {
         complain("-nic: %s", err->message);
-        return LINE_BAD;
+        return OPTION_BAD;
     }
     g_ptr_array_add(o->devices, g_steal_pointer(&device));
     return options_add_setup(o, "nic", netdev, netdev_add_text);
 }
 
-static LineResult print_devices(void)
+static OptionResult print_devices(void)
 {
     for (const DeviceClass *const *c = device_classes; *c; c++)
         if ((*c)->bus)
             printf("name \"%s\", bus %s\n", (*c)->name, (*c)->bus);
-    return LINE_EXIT;
+    return OPTION_EXIT;
 }
 
-static LineResult print_properties(const DeviceClass *c)
+static OptionResult print_properties(const DeviceClass *c)
 {
     printf("%s options:\n", c->name);
     for (const Property *p = c->properties; p && p->name; p++)
         printf("  %-22s - %s\n", p->name, p->doc);
-    return LINE_EXIT;
+    return OPTION_EXIT;
 }
 
-static LineResult apply_device(Options *o, const char *value)
+static OptionResult apply_device(Options *o, const char *value)
 {
     g_autofree char *name = g_strndup(value, strcspn(value, ","));
     const char *rest = value + strlen(name);
@@ -173,63 +173,56 @@ static LineResult apply_device(Options *o, const char *value)
     if (*rest && tool_is_help(rest + 1) && device_class_find(name))
         return print_properties(device_class_find(name));
     g_ptr_array_add(o->devices, g_strdup(value));
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
-static LineResult apply_no_user_config(Options *o, const char *value)
+static OptionResult apply_no_user_config(Options *o, const char *value)
 {
-    return LINE_RUN; /* there are no configuration files */
+    return OPTION_DONE; /* there are no configuration files */
 }
 
-static LineResult apply_no_reboot(Options *o, const char *value)
+static OptionResult apply_no_reboot(Options *o, const char *value)
 {
     o->actions.reboot = REBOOT_ACTION_SHUTDOWN;
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
-static LineResult apply_no_shutdown(Options *o, const char *value)
+static OptionResult apply_no_shutdown(Options *o, const char *value)
 {
     o->actions.shutdown = SHUTDOWN_ACTION_PAUSE;
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
-static LineResult apply_folder(Options *o, const char *value)
+static OptionResult apply_folder(Options *o, const char *value)
 {
     if (tool_is_help(value)) {
         for (size_t i = 0; firmware_folders[i]; i++)
             puts(firmware_folders[i]);
-        return LINE_EXIT;
+        return OPTION_EXIT;
     }
     if (!o->machine.folders)
         o->machine.folders = g_ptr_array_new_with_free_func(g_free);
     g_ptr_array_add(o->machine.folders, g_strdup(value));
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
-static LineResult apply_trace(Options *o, const char *value)
+static OptionResult apply_trace(Options *o, const char *value)
 {
-    switch (tool_trace(o, value)) {
-    case OPTION_DONE:
-        return LINE_RUN;
-    case OPTION_EXIT:
-        return LINE_EXIT;
-    default:
-        return LINE_BAD;
-    }
+    return tool_trace(o, value);
 }
 
-static LineResult apply_log(Options *o, const char *value)
+static OptionResult apply_log(Options *o, const char *value)
 {
     g_autoptr(GError) err = NULL;
 
     if (tool_is_help(value)) {
         log_print_items();
-        return LINE_EXIT;
+        return OPTION_EXIT;
     }
     if (log_choose(value, &err))
-        return LINE_RUN;
+        return OPTION_DONE;
     complain("-d: %s", err->message);
-    return LINE_BAD;
+    return OPTION_BAD;
 }
 
 static bool read_log_file(Options *o, const char *value, GError **err)
@@ -242,13 +235,13 @@ static bool read_log_filter(Options *o, const char *value, GError **err)
     return log_filter(value, err);
 }
 
-static LineResult apply_version(Options *o, const char *value)
+static OptionResult apply_version(Options *o, const char *value)
 {
     tool_print_version("QEMU emulator version");
-    return LINE_EXIT;
+    return OPTION_EXIT;
 }
 
-static LineResult apply_help(Options *o, const char *value);
+static OptionResult apply_help(Options *o, const char *value);
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
@@ -384,7 +377,7 @@ static const struct {
       "no-acpi plugin seed singlestep win2k-hack", NULL },
 };
 
-static LineResult apply_help(Options *o, const char *value)
+static OptionResult apply_help(Options *o, const char *value)
 {
     puts("Usage: qemu-system-x86_64 -M microvm [OPTION]...\n"
          "Emulates a machine with virtio devices and runs a guest in it.\n");
@@ -397,12 +390,12 @@ static LineResult apply_help(Options *o, const char *value)
         for (char **line = lines; *line; line++)
             printf("                        %s\n", *line);
     }
-    return LINE_EXIT;
+    return OPTION_EXIT;
 }
 
 /* ---- the line -------------------------------------------------------------------------------- */
 
-static LineResult refuse(const char *word)
+static OptionResult refuse(const char *word)
 {
     const char *name = word + (word[1] == '-' ? 2 : 1);
 
@@ -413,10 +406,10 @@ static LineResult refuse(const char *word)
             continue;
         complain("%s: this option is not there%s%s", word, absent[i].why ? ": " : " yet",
                  absent[i].why ? absent[i].why : "");
-        return LINE_BAD;
+        return OPTION_BAD;
     }
     complain("%s: invalid option", word);
-    return LINE_BAD;
+    return OPTION_BAD;
 }
 
 static const LineOption *option_find(const char *name)
@@ -427,7 +420,7 @@ static const LineOption *option_find(const char *name)
     return NULL;
 }
 
-static LineResult apply(Options *o, const LineOption *p, const char *value)
+static OptionResult apply(Options *o, const LineOption *p, const char *value)
 {
     void *member = (uint8_t *)o + p->member;
 
@@ -441,36 +434,36 @@ static LineResult apply(Options *o, const LineOption *p, const char *value)
         *(const char **)member = value;
     else
         *(bool *)member = true;
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
-LineResult options_apply(Options *o, const char *name, const char *value)
+OptionResult options_apply(Options *o, const char *name, const char *value)
 {
     return apply(o, option_find(name), value);
 }
 
-static LineResult read_words(Options *o, int argc, char **argv)
+static OptionResult read_words(Options *o, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
         const LineOption *p = *argv[i] == '-' && argv[i][1]
                               ? option_find(argv[i] + (argv[i][1] == '-' ? 2 : 1)) : NULL;
-        LineResult r;
+        OptionResult r;
 
         if (!p && (*argv[i] != '-' || !argv[i][1])) {
             complain("%s: a disk image is given by -blockdev or -drive", argv[i]);
-            return LINE_BAD;
+            return OPTION_BAD;
         }
         if (!p)
             return refuse(argv[i]);
         if (p->value && i + 1 == argc) {
             complain("%s: requires an argument", argv[i]);
-            return LINE_BAD;
+            return OPTION_BAD;
         }
         r = apply(o, p, p->value ? argv[++i] : NULL);
-        if (r != LINE_RUN)
+        if (r != OPTION_DONE)
             return r;
     }
-    return LINE_RUN;
+    return OPTION_DONE;
 }
 
 static bool choose_model(Options *o)
@@ -558,9 +551,9 @@ static void drop_writes_of_drives(Options *o)
     }
 }
 
-LineResult options_read(Options *o, int argc, char **argv)
+OptionResult options_read(Options *o, int argc, char **argv)
 {
-    LineResult r;
+    OptionResult r;
 
     *o = (Options){
         .machine = { .ram_size = 128 * MiB, .cpus = 1, .pic = true, .pit = true, .rtc = true,
@@ -572,9 +565,9 @@ LineResult options_read(Options *o, int argc, char **argv)
         .given_fds = g_array_new(FALSE, FALSE, sizeof(int)),
     };
     r = read_words(o, argc, argv);
-    if (r == LINE_RUN &&
+    if (r == OPTION_DONE &&
         (!choose_accel(o) || !check_accel(o) || !choose_model(o) || !options_choose_serial(o)))
-        r = LINE_BAD;
+        r = OPTION_BAD;
     close_given_fds(o);
     if (o->snapshot)
         drop_writes_of_drives(o);

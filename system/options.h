@@ -6,6 +6,7 @@
 #include "system/accel.h"
 #include "system/privileges.h"
 #include "system/run-state.h"
+#include "tools/options.h"
 
 enum { MACHINE_CPUS_MAX = 64 };
 
@@ -41,15 +42,13 @@ typedef struct {
     bool snapshot;               /* what is written to -drive images is gone at the end */
 } Options;
 
-typedef enum { LINE_RUN, LINE_EXIT, LINE_BAD } LineResult;
-
 /* What @apply makes of @text, in its turn. */
-LineResult options_add_setup(Options *o, const char *name, const char *text,
+OptionResult options_add_setup(Options *o, const char *name, const char *text,
                              CO bool (*apply)(const char *text, GError **err));
 /* One option and its value, if it takes one. Complains. */
-LineResult options_apply(Options *o, const char *name, const char *value);
-/* LINE_EXIT: what was asked for has been printed. LINE_BAD: complained. */
-LineResult options_read(Options *o, int argc, char **argv);
+OptionResult options_apply(Options *o, const char *name, const char *value);
+/* OPTION_EXIT: what was asked for has been printed. OPTION_BAD: complained. */
+OptionResult options_read(Options *o, int argc, char **argv);
 void options_free(Options *o);
 
 /* What commands tell. */
@@ -76,13 +75,13 @@ bool option_parse_switch(const char *key, const char *v, bool *out, GError **err
 
 /* ---- option-chardev.c ------------------------------------------------------------------------ */
 
-LineResult option_qmp(Options *o, const char *value);
-LineResult option_qmp_pretty(Options *o, const char *value);
-LineResult option_monitor(Options *o, const char *value);
-LineResult option_gdb(Options *o, const char *value);
-LineResult option_gdb_default(Options *o, const char *value); /* -s */
-LineResult option_qtest(Options *o, const char *value);
-LineResult option_serial(Options *o, const char *value);
+OptionResult option_qmp(Options *o, const char *value);
+OptionResult option_qmp_pretty(Options *o, const char *value);
+OptionResult option_monitor(Options *o, const char *value);
+OptionResult option_gdb(Options *o, const char *value);
+OptionResult option_gdb_default(Options *o, const char *value); /* -s */
+OptionResult option_qtest(Options *o, const char *value);
+OptionResult option_serial(Options *o, const char *value);
 /*
  * When all is read: the serial port leads where -serial says, or by default nowhere; with -nographic to
  * the user. False: complained.
@@ -109,6 +108,6 @@ bool option_add_fd(Options *o, const char *text, GError **err);
 /* Changes an item that was given before: "drive.ID.file=PATH". */
 bool option_set(Options *o, const char *text, GError **err);
 /* Options from a file, in sections. */
-LineResult option_readconfig(Options *o, const char *path);
+OptionResult option_readconfig(Options *o, const char *path);
 
 #endif

@@ -145,8 +145,9 @@ static int entry_release(Qcow2 *q, const Unzero *u, const uint8_t *at, uint64_t 
 
     if (qcow2_within(q, host) || host >> q->cluster_bits >= u->freed->n)
         return -EIO;
-    return !host || counts_add(u->freed, host >> q->cluster_bits, MIN(times, UINT32_MAX)) ? 0
-                                                                                          : -ENOMEM;
+    if (host)
+        counts_add(u->freed, host >> q->cluster_bits, times);
+    return u->freed->failed ? -ENOMEM : 0;
 }
 
 /*

@@ -37,14 +37,14 @@ static void block_load(Check *c, uint64_t index, const uint8_t *block)
         uint64_t v;
 
         if (!(i & 7) && n - i >= 8 && q->refcount_order == 4 &&
-            tally_load8(&c->counts, first + i, block + 2 * i)) {
+            counts_load8(&c->counts, first + i, block + 2 * i)) {
             i += 7;
             continue;
         }
         v = q->refcount_order == 4 ? be16_at(block + 2 * i) : qcow2_count_at(q, block, i);
 
         if (v)
-            tally_set(&c->counts, first + i, v);
+            counts_set(&c->counts, first + i, v);
     }
 }
 
@@ -111,7 +111,7 @@ CO int check_counts_read(Check *c, GError **err)
     return 0;
 }
 
-/* That of a cluster that the tally has no room for; 0 if it cannot be read. */
+/* That of a cluster that c->counts has no room for; 0 if it cannot be read. */
 static CO uint64_t count_read(Check *c, uint64_t i)
 {
     Qcow2 *q = c->q;
@@ -130,7 +130,7 @@ static CO uint64_t count_read(Check *c, uint64_t i)
 
 CO uint64_t check_count_of(Check *c, uint64_t i)
 {
-    return i < c->clusters ? tally_get(&c->counts, i) : count_read(c, i);
+    return i < c->clusters ? counts_get(&c->counts, i) : count_read(c, i);
 }
 
 /* ---- references ----------------------------------------------------------------------------- */
@@ -163,10 +163,10 @@ static void check_block(Check *c, uint32_t i)
     } else {
         check_region(c, off, c->q->cluster);
         g_array_append_val(c->old_blocks, cluster);
-        if (tally_get(&c->refs, cluster) == 1)
+        if (counts_get(&c->refs, cluster) == 1)
             return;
         check_tell(c, "ERROR refcount block %" PRIu32 " refcount=%" PRIu64 "\n", i,
-                   tally_get(&c->refs, cluster));
+                   counts_get(&c->refs, cluster));
         c->result->corruptions++;
         c->rebuild = true;
     }
@@ -180,18 +180,18 @@ static void clip_counts(Check *c)
     for (uint64_t i = 0; c->q->refcount_order < 5 && i < c->refs.n; i++) {
         uint64_t over;
 
-        if (!(i & (TALLY_CHUNK - 1)) && tally_max(&c->refs, i) <= max) {
-            i += TALLY_CHUNK - 1;
+        if (!(i & (COUNTS_CHUNK - 1)) && counts_max(&c->refs, i) <= max) {
+            i += COUNTS_CHUNK - 1;
             continue;
         }
-        over = tally_get(&c->refs, i) - MIN(tally_get(&c->refs, i), max);
+        over = counts_get(&c->refs, i) - MIN(counts_get(&c->refs, i), max);
         for (uint64_t k = 0; k < MIN(over, OVERFLOWS_TOLD); k++)
             check_tell(c, "ERROR: overflow cluster offset=0x%" PRIx64 "\nUse qemu-img amend to "
                        "increase the refcount entry width or qemu-img convert to create a clean "
                        "copy if the image cannot be opened for writing\n", i << c->q->cluster_bits);
         c->overflows += (int64_t)MIN(over, INT32_MAX);
         if (over)
-            tally_set(&c->refs, i, max);
+            counts_set(&c->refs, i, max);
     }
     c->result->corruptions += c->overflows;
 }

@@ -25,7 +25,7 @@ typedef struct {
     Check *c;
     bool tell;               /* print, do not count */
     bool old;                /* refcounts themselves, which a rebuild leaves behind */
-    Tally *into;             /* count references here, say nothing; NULL: to c->refs */
+    Counts *into;             /* count references here, say nothing; NULL: to c->refs */
     uint32_t times;          /* what is found counts so often */
 } Walk;
 
@@ -53,7 +53,7 @@ static void far_region(const Walk *w, uint64_t off, uint64_t end)
     uint64_t stop = MIN(div_round_up(end, c->q->cluster), first + c->far.n);
 
     for (uint64_t i = MAX(off >> bits, first); i < stop && !w->tell && !w->old && !w->into; i++)
-        tally_add(&c->far, i - first, w->times);
+        counts_add(&c->far, i - first, w->times);
 }
 
 /* A reference to [@off, @off + @len) of the file. False: it reaches too far. */
@@ -72,7 +72,7 @@ static bool region(const Walk *w, uint64_t off, uint64_t len)
         return false;
     }
     for (uint64_t i = off >> bits; i <= (end - 1) >> bits && !w->tell; i++)
-        tally_add(w->into ? w->into : &c->refs, i, w->times);
+        counts_add(w->into ? w->into : &c->refs, i, w->times);
     return true;
 }
 
@@ -173,7 +173,7 @@ static bool flag_is_wrong(const Check *c, uint64_t desc)
 
     if (desc & ENTRY_COMPRESSED || !i || qcow2_has_data_file(c->q))
         return false;
-    return i >= c->clusters || check_flag_is_wrong(desc, tally_get(&c->counts, i));
+    return i >= c->clusters || check_flag_is_wrong(desc, counts_get(&c->counts, i));
 }
 
 static void layout_put(Check *c, const CheckTable *t, const Layout *l)
@@ -192,7 +192,7 @@ typedef struct {
 
 static void near_move(Near *n, const Check *c, uint64_t chunk)
 {
-    *n = (Near){ chunk, c->refs.chunks[chunk].narrow, c->counts.chunks[chunk].narrow };
+    *n = (Near){ chunk, counts_narrow(&c->refs, chunk), counts_narrow(&c->counts, chunk) };
 }
 
 /* Counts what a table refers to. */
@@ -224,14 +224,14 @@ static void scan_table(Check *c, CheckTable *t, const uint8_t *entries)
             continue;
         }
         layout_add(&l, cluster << cluster_bits, q->cluster);
-        if (cluster >> TALLY_BITS != near.chunk)
-            near_move(&near, c, cluster >> TALLY_BITS);
-        at = cluster & (TALLY_CHUNK - 1);
-        if (near.refs && near.counts && near.refs[at] + (uint64_t)w.times <= TALLY_SMALL_MAX) {
+        if (cluster >> COUNTS_BITS != near.chunk)
+            near_move(&near, c, cluster >> COUNTS_BITS);
+        at = cluster & (COUNTS_CHUNK - 1);
+        if (near.refs && near.counts && near.refs[at] + (uint64_t)w.times <= COUNTS_NARROW_MAX) {
             near.refs[at] = (uint8_t)(near.refs[at] + w.times);
             bad_flags |= t->active && check_flag_is_wrong(desc, near.counts[at]);
         } else {
-            tally_add(&c->refs, cluster, w.times);
+            counts_add(&c->refs, cluster, w.times);
             near.chunk = UINT64_MAX;
             bad_flags |= t->active && flag_is_wrong(c, desc);
         }
@@ -594,7 +594,7 @@ static CO bool metadata_count(Check *c)
 {
     Walk w = { .c = c, .times = 1, .into = &c->metadata };
 
-    if (!tally_init(&c->metadata, c->refs.n))
+    if (!counts_init(&c->metadata, c->refs.n))
         return false;
     region(&w, c->q->reftable_off, c->q->reftable_clusters * c->q->cluster);
     for (uint32_t i = 0; i < c->reftable_len; i++)
@@ -612,7 +612,7 @@ CO bool check_may_write(Check *c, uint64_t off, uint64_t len, uint64_t uses)
     if (!c->metadata.n)
         c->metadata_unknown = !metadata_count(c);
     for (uint64_t i = first; i <= last; i++)
-        if (c->metadata_unknown || tally_get(&c->metadata, i) != uses)
+        if (c->metadata_unknown || counts_get(&c->metadata, i) != uses)
             return false;
     return true;
 }

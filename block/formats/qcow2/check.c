@@ -16,7 +16,7 @@
 #include "block/formats/qcow2/check.h"
 #include <inttypes.h>
 
-/* Clusters of the largest file that is checked: a tally for it takes 16 MiB for nothing. */
+/* Clusters of the largest file that is checked: counting in it takes 16 MiB for nothing. */
 #define CLUSTERS_MAX (UINT64_C(1) << 36)
 
 /* How far behind the end of a file references are noted: more than new refcounts for it take. */
@@ -45,10 +45,10 @@ static CO void tell_unknown(Check *c)
 static void compare(Check *c, bool repairing)
 {
     CheckResult *res = c->result;
-    uint64_t i = tally_next_difference(&c->refs, &c->counts, 0);
+    uint64_t i = counts_next_difference(&c->refs, &c->counts, 0);
 
-    for (; i < c->refs.n; i = tally_next_difference(&c->refs, &c->counts, i + 1)) {
-        uint64_t refs = tally_get(&c->refs, i), now = tally_get(&c->counts, i);
+    for (; i < c->refs.n; i = counts_next_difference(&c->refs, &c->counts, i + 1)) {
+        uint64_t refs = counts_get(&c->refs, i), now = counts_get(&c->counts, i);
         bool leak = refs < now;
         bool fixed = repairing && c->fix & (leak ? CHECK_FIX_LEAKS : CHECK_FIX_ERRORS);
 
@@ -65,7 +65,7 @@ static void compare(Check *c, bool repairing)
 /* The end of the last cluster that is in use or counted. */
 static uint64_t image_end(Check *c)
 {
-    uint64_t end = MAX(tally_end(&c->refs), tally_end(&c->counts));
+    uint64_t end = MAX(counts_end(&c->refs), counts_end(&c->counts));
 
     while (end && check_is_unknown(c, end - 1))
         end--;
@@ -215,14 +215,14 @@ static CO bool check_init(Check *c, GError **err)
 }
 
 /* Room to count the clusters of the file in. */
-static bool tallies_make(Check *c, GError **err)
+static bool counts_make(Check *c, GError **err)
 {
     c->tables = g_array_new(FALSE, TRUE, sizeof(CheckTable));
     c->roots = g_array_new(FALSE, TRUE, sizeof(CheckRoot));
     c->old_blocks = g_array_new(FALSE, TRUE, sizeof(uint64_t));
     c->unknown = g_hash_table_new(NULL, NULL);
-    if (!tally_init(&c->refs, c->clusters + 1) || !tally_init(&c->counts, c->clusters + 1) ||
-        !tally_init(&c->far, FAR_CLUSTERS(c->clusters)))
+    if (!counts_init(&c->refs, c->clusters + 1) || !counts_init(&c->counts, c->clusters + 1) ||
+        !counts_init(&c->far, FAR_CLUSTERS(c->clusters)))
         return err_set(err, ENOMEM, "No memory to count the references of %" PRIu64 " clusters",
                        c->clusters);
     return true;
@@ -230,10 +230,10 @@ static bool tallies_make(Check *c, GError **err)
 
 static void check_fini(Check *c)
 {
-    tally_clear(&c->refs);
-    tally_clear(&c->far);
-    tally_clear(&c->counts);
-    tally_clear(&c->metadata);
+    counts_clear(&c->refs);
+    counts_clear(&c->far);
+    counts_clear(&c->counts);
+    counts_clear(&c->metadata);
     g_free(c->reftable);
     g_clear_pointer(&c->tables, g_array_unref);
     g_clear_pointer(&c->roots, g_array_unref);
@@ -249,7 +249,7 @@ static CO int check_all(Check *c, GError **err)
 
     if (r >= 0)
         r = l1_ends_check(c, err);
-    if (r >= 0 && !tallies_make(c, err))
+    if (r >= 0 && !counts_make(c, err))
         r = -ENOMEM;
     if (r >= 0)
         r = check_counts_read(c, err);
@@ -264,8 +264,8 @@ static CO int check_all(Check *c, GError **err)
         return r;
     before += c->overflows;
     /* What is counted behind the end of the file is nobody's. */
-    if (!tally_get(&c->refs, c->clusters))
-        tally_set(&c->counts, c->clusters, 0);
+    if (!counts_get(&c->refs, c->clusters))
+        counts_set(&c->counts, c->clusters, 0);
     tell_unknown(c);
     compare(c, false);
     r = c->fix ? repair_refcounts(c, before, err) : 0;

@@ -16,7 +16,6 @@
 #define BLOCK_FORMATS_QCOW2_CHECK_H
 
 #include "block/formats/qcow2/qcow2.h"
-#include "block/formats/qcow2/tally.h"
 
 /* An L2 table, however many L1 entries refer to it. */
 typedef struct {
@@ -44,10 +43,10 @@ typedef struct {
 
     uint64_t file_len;       /* bytes */
     uint64_t clusters;       /* of the file, the last one perhaps not whole */
-    Tally refs;              /* references found; has room for one cluster behind the file */
-    Tally far;               /* the same for clusters behind those: they may come back */
-    Tally counts;            /* refcounts as they are in the file */
-    Tally metadata;          /* references but those of guest data; n 0: not counted yet */
+    Counts refs;              /* references found; has room for one cluster behind the file */
+    Counts far;               /* the same for clusters behind those: they may come back */
+    Counts counts;            /* refcounts as they are in the file */
+    Counts metadata;          /* references but those of guest data; n 0: not counted yet */
     bool metadata_unknown;   /* counting them failed */
     GHashTable *unknown;     /* indices of refcount blocks that could not be read */
     uint64_t *reftable;      /* host byte order */

@@ -17,6 +17,7 @@
 
 #include "block/driver.h"
 #include "block/formats/qcow2/cache.h"
+#include "block/formats/qcow2/counts.h"
 #include "util/endian.h"
 #include <inttypes.h>
 
@@ -417,18 +418,17 @@ CO int qcow2_refcount_get(Qcow2 *q, uint64_t cluster, uint64_t *count);
 /* Adds @delta to the counts of @n clusters. -EINVAL: below 0 or over the maximum; then undone. */
 CO int qcow2_refcount_add(Qcow2 *q, uint64_t cluster, uint64_t n, int64_t delta);
 /*
- * Takes @by from the counts of @n clusters; @by of those that change becomes the new count plus 1.
+ * Takes @by from all counts; @by of those that change becomes 1 where nothing is left, else 2.
  * That none falls below 0 was seen before by the second one, which returns -EIO then.
  */
-CO int qcow2_refcounts_lower(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *by);
-CO int qcow2_refcounts_fit(Qcow2 *q, uint64_t cluster, uint64_t n, const uint32_t *by);
+CO int qcow2_refcounts_lower(Qcow2 *q, Counts *by);
+CO int qcow2_refcounts_fit(Qcow2 *q, const Counts *by);
 /*
- * What the counts of @n clusters, all in use, become with @up more references and @down fewer (NULL:
- * none): @up becomes the new count plus 1, 0 where it does not change. -EOVERFLOW: one is too large;
- * -EIO: one is 0 now, or would be below.
+ * What counts become with @up more references and @down fewer (as many clusters): @up becomes the
+ * new count plus 1, 0 where it does not change. -EOVERFLOW: one is too large; -EIO: one is 0 now,
+ * or would be below.
  */
-CO int qcow2_refcounts_plan(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *up,
-                            const uint32_t *down);
+CO int qcow2_refcounts_plan(Qcow2 *q, Counts *up, const Counts *down);
 /* Refcount block @i in the cache, good until the caller suspends; *@block NULL: there is none. */
 CO int qcow2_refblock_get(Qcow2 *q, uint64_t i, void **block);
 /* Counts one down, *@count is what remains. The caller holds refcount_lock. */

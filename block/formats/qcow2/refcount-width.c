@@ -30,12 +30,10 @@ static CO int gather(Qcow2 *q, uint64_t clusters, Counts *c)
         uint64_t count;
 
         r = qcow2_refcount_get(q, i, &count);
-        if (r >= 0 && count > UINT32_MAX)
-            r = -EOVERFLOW;
-        if (r >= 0 && count && !counts_set(c, i, count))
-            r = -ENOMEM;
+        if (r >= 0)
+            counts_set(c, i, count);
     }
-    return r;
+    return r >= 0 && c->failed ? -ENOMEM : r;
 }
 
 static void uncount(Qcow2 *q, Counts *c, uint64_t off, uint64_t len)

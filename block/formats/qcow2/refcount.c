@@ -134,90 +134,110 @@ CO int qcow2_refcount_add(Qcow2 *q, uint64_t cluster, uint64_t n, int64_t delta)
     return r < 0 ? r : refcount_add(q, cluster, n, delta);
 }
 
-CO int qcow2_refcounts_fit(Qcow2 *q, uint64_t cluster, uint64_t n, const uint32_t *by)
+CO int qcow2_refcounts_fit(Qcow2 *q, const Counts *by)
 {
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t now;
-        int r = by[i] ? qcow2_refcount_get(q, cluster + i, &now) : 0;
+    int r = 0;
 
-        if (r < 0 || (by[i] && now < by[i]))
-            return r < 0 ? r : -EIO;
+    for (uint64_t i = counts_next(by, 0, by->n); i < by->n && r >= 0;
+         i = counts_next(by, i + 1, by->n)) {
+        uint64_t now;
+
+        r = qcow2_refcount_get(q, i, &now);
+        if (r >= 0 && now < counts_get(by, i))
+            r = -EIO;
     }
-    return 0;
+    return r;
 }
 
 /* Count @now with @up more and @down fewer references, plus 1; 0: as it is. Negative errno. */
-static int count_planned(const Qcow2 *q, uint64_t now, uint32_t up, uint32_t down, uint32_t *plan)
+static int count_planned(const Qcow2 *q, uint64_t now, uint64_t up, uint64_t down, uint64_t *plan)
 {
     uint64_t more = now + up;
 
     if (!now || more < now || more < down)
         return -EIO;
-    if (more - down > MIN(q->refcount_max, UINT32_MAX - 2))
+    if (more - down > MIN(q->refcount_max, UINT64_MAX - 1))
         return -EOVERFLOW;
-    *plan = up == down ? 0 : (uint32_t)(more - down + 1);
+    *plan = up == down ? 0 : more - down + 1;
     return 0;
 }
 
-CO int qcow2_refcounts_plan(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *up,
-                            const uint32_t *down)
+/* Plans for the clusters [@first, @end), which one block counts. */
+static CO int plan_in_block(Qcow2 *q, uint64_t first, uint64_t end, Counts *up, const Counts *down)
 {
-    int r = qcow2_reftable_load(q);
+    void *block;
+    int r = qcow2_refblock_get(q, first >> q->refblock_bits, &block);
 
-    for (uint64_t done = 0, part; done < n && r >= 0; done += part) {
-        uint64_t first = refblock_index(q, cluster + done);
-        void *block;
+    for (uint64_t i = first; i < end && r >= 0; i++) {
+        uint64_t more = counts_get(up, i), less = counts_get(down, i), plan;
 
-        part = refblock_part(q, cluster + done, n - done);
-        r = qcow2_refblock_get(q, (cluster + done) >> q->refblock_bits, &block);
-        for (uint64_t i = done; i < done + part && r >= 0; i++)
-            if (up[i] || (down && down[i]))
-                r = count_planned(q, block ? qcow2_count_at(q, block, first + i - done) : 0, up[i],
-                                  down ? down[i] : 0, &up[i]);
+        if (!more && !less)
+            continue;
+        r = count_planned(q, block ? qcow2_count_at(q, block, refblock_index(q, i)) : 0, more, less,
+                          &plan);
+        if (r >= 0)
+            counts_set(up, i, plan);
     }
     return r;
 }
 
-/* The same in one block, from its entry @first on. */
-static void counts_lower(Qcow2 *q, void *block, uint64_t first, uint64_t n, uint32_t *by)
+CO int qcow2_refcounts_plan(Qcow2 *q, Counts *up, const Counts *down)
 {
-    uint64_t from = n, to = 0;
+    uint64_t n = up->n, next_up = counts_next(up, 0, n), next_down = counts_next(down, 0, n);
+    int r = qcow2_reftable_load(q);
 
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t now;
+    while (r >= 0 && MIN(next_up, next_down) < n) {
+        uint64_t first = MIN(next_up, next_down), end = first + refblock_part(q, first, n - first);
 
-        if (!by[i])
+        r = plan_in_block(q, first, end, up, down);
+        next_up = counts_next(up, MAX(next_up, end), n);
+        next_down = counts_next(down, MAX(next_down, end), n);
+    }
+    return r >= 0 && up->failed ? -ENOMEM : r;
+}
+
+/* Lowers the counts of the clusters [@first, @end), which one block counts. */
+static CO int lower_in_block(Qcow2 *q, uint64_t first, uint64_t end, Counts *by)
+{
+    uint64_t from = end, to = first;
+    void *block;
+    int r;
+    CO_LOCKED(&q->refcount_lock);
+
+    r = qcow2_refblock_get(q, first >> q->refblock_bits, &block);
+    if (r < 0 || !block)
+        return r < 0 ? r : -EINVAL;
+    for (uint64_t i = first; i < end; i++) {
+        uint64_t less = counts_get(by, i), at = refblock_index(q, i), now;
+
+        if (!less)
             continue;
-        now = qcow2_count_at(q, block, first + i) - by[i];
-        qcow2_count_put(q, block, first + i, now);
-        by[i] = (uint32_t)MIN(now, UINT32_MAX - 1) + 1;
+        now = qcow2_count_at(q, block, at) - less;
+        qcow2_count_put(q, block, at, now);
+        counts_set(by, i, now ? 2 : 1);
         from = MIN(from, i);
         to = i + 1;
     }
     if (from < to) {
-        uint64_t start = (first + from) << q->refcount_order >> 3;
-        uint64_t end = div_round_up((first + to) << q->refcount_order, 8);
+        uint64_t base = first - refblock_index(q, first);
+        uint64_t start = (from - base) << q->refcount_order >> 3;
 
-        cache_mark(&q->refblocks, block, start, end - start);
+        cache_mark(&q->refblocks, block, start,
+                   div_round_up((to - base) << q->refcount_order, 8) - start);
     }
+    return 0;
 }
 
-CO int qcow2_refcounts_lower(Qcow2 *q, uint64_t cluster, uint64_t n, uint32_t *by)
+CO int qcow2_refcounts_lower(Qcow2 *q, Counts *by)
 {
+    uint64_t first = counts_next(by, 0, by->n);
     int r = qcow2_reftable_load(q);
-    CO_LOCKED(&q->refcount_lock);
 
-    for (uint64_t done = 0, part; done < n && r >= 0; done += part) {
-        void *block;
-
-        part = refblock_part(q, cluster + done, n - done);
-        r = qcow2_refblock_get(q, (cluster + done) >> q->refblock_bits, &block);
-        if (r >= 0 && block)
-            counts_lower(q, block, refblock_index(q, cluster + done), part, by + done);
-        for (uint64_t i = 0; i < part && r >= 0 && !block; i++)
-            r = by[done + i] ? -EINVAL : 0;
+    q->free_hint = MIN(q->free_hint, first);
+    for (uint64_t end; first < by->n && r >= 0; first = counts_next(by, end, by->n)) {
+        end = first + refblock_part(q, first, by->n - first);
+        r = lower_in_block(q, first, end, by);
     }
-    q->free_hint = MIN(q->free_hint, cluster);
     return r;
 }
 

@@ -32,13 +32,13 @@ static int failed(GError **err, int r, const char *what)
 /* Counts to write for cluster @i; those not to be repaired stay as they are. */
 static uint64_t count_wanted(const Check *c, uint64_t i)
 {
-    uint64_t refs = tally_get(&c->refs, i), now = tally_get(&c->counts, i);
+    uint64_t refs = counts_get(&c->refs, i), now = counts_get(&c->counts, i);
     bool repair = refs < now ? c->fix & CHECK_FIX_LEAKS : c->fix & CHECK_FIX_ERRORS;
 
     return repair ? refs : now;
 }
 
-/* Block @index: all its counts from the tallies; those behind them stay. */
+/* Block @index: all its counts from memory; those behind them stay. */
 static CO int block_rewrite(Check *c, uint64_t index, GError **err)
 {
     Qcow2 *q = c->q;
@@ -50,10 +50,10 @@ static CO int block_rewrite(Check *c, uint64_t index, GError **err)
     for (uint64_t i = 0; r >= 0 && i < n; i++) {
         uint64_t v = count_wanted(c, first + i);
 
-        if (v == tally_get(&c->counts, first + i))
+        if (v == counts_get(&c->counts, first + i))
             continue;
         qcow2_count_put(q, block, i, v);
-        tally_set(&c->counts, first + i, v);
+        counts_set(&c->counts, first + i, v);
         c->counts_changed = true;
     }
     if (r >= 0)
@@ -80,7 +80,7 @@ static CO int reftable_rewrite(Check *c, GError **err)
 CO int repair_counts(Check *c, GError **err)
 {
     Qcow2 *q = c->q;
-    uint64_t i = tally_next_difference(&c->refs, &c->counts, 0);
+    uint64_t i = counts_next_difference(&c->refs, &c->counts, 0);
     int r = 0;
 
     if (c->reftable_changed)
@@ -89,9 +89,9 @@ CO int repair_counts(Check *c, GError **err)
         uint64_t index = i >> q->refblock_bits;
 
         if (index < c->reftable_len && c->reftable[index] && count_wanted(c, i) !=
-                                                             tally_get(&c->counts, i))
+                                                             counts_get(&c->counts, i))
             r = block_rewrite(c, index, err);
-        i = tally_next_difference(&c->refs, &c->counts, i + 1);
+        i = counts_next_difference(&c->refs, &c->counts, i + 1);
     }
     return r;
 }
@@ -110,8 +110,9 @@ typedef struct {
 static uint64_t refs_to(const Check *c, uint64_t i)
 {
     if (i < c->refs.n)
-        return tally_get(&c->refs, i);
-    return i - c->refs.n < c->far.n ? MIN(tally_get(&c->far, i - c->refs.n), c->q->refcount_max) : 0;
+        return counts_get(&c->refs, i);
+    i -= c->refs.n;
+    return i < c->far.n ? MIN(counts_get(&c->far, i), c->q->refcount_max) : 0;
 }
 
 /* Moves @p to where nothing refers to. False: no such place was found. */
@@ -133,8 +134,8 @@ static bool block_is_needed(const Check *c, const Plan *p, uint64_t index)
     uint64_t far = MAX(first, behind), far_end = MIN(first + n, p->first);
 
     return (first < end && first + n > p->first) ||
-           (first < behind && !tally_is_zero(&c->refs, first, n)) ||
-           (far < far_end && !tally_is_zero(&c->far, far - behind, far_end - far));
+           (first < behind && !counts_is_zero(&c->refs, first, n)) ||
+           (far < far_end && !counts_is_zero(&c->far, far - behind, far_end - far));
 }
 
 /* How many blocks and how long a table: each counts itself, so it grows until it fits. */
@@ -228,28 +229,28 @@ static CO int plan_switch(Check *c, const Plan *p)
     return r;
 }
 
-/* The tallies become what the new blocks say. */
-static int tallies_grow(Check *c, const Plan *p)
+/* The counts become what the new blocks say. */
+static int counts_grow(Check *c, const Plan *p)
 {
     uint64_t end = p->first + p->blocks + p->table_clusters;
-    Tally grown[2] = {};
+    Counts grown[2] = {};
 
-    if (!tally_init(&grown[0], end) || !tally_init(&grown[1], end)) {
-        tally_clear(&grown[0]);
+    if (!counts_init(&grown[0], end) || !counts_init(&grown[1], end)) {
+        counts_clear(&grown[0]);
         return -ENOMEM;
     }
     for (uint64_t i = 0; i < end; i++) {
         uint64_t v = planned_count(c, p, i);
 
         if (v) {
-            tally_set(&grown[0], i, v);
-            tally_set(&grown[1], i, v);
+            counts_set(&grown[0], i, v);
+            counts_set(&grown[1], i, v);
         }
     }
-    tally_clear(&c->metadata);
-    c->metadata = (Tally){};
-    tally_clear(&c->refs);
-    tally_clear(&c->counts);
+    counts_clear(&c->metadata);
+    c->metadata = (Counts){};
+    counts_clear(&c->refs);
+    counts_clear(&c->counts);
     c->refs = grown[0];
     c->counts = grown[1];
     c->clusters = end;
@@ -269,16 +270,16 @@ static CO int old_release(Check *c, GError **err)
     g_array_sort(c->old_blocks, cluster_order);
     for (guint i = 0; i < c->old_blocks->len; i++) {
         uint64_t cluster = g_array_index(c->old_blocks, uint64_t, i);
-        uint64_t now = tally_get(&c->refs, cluster);
+        uint64_t now = counts_get(&c->refs, cluster);
 
-        tally_set(&c->refs, cluster, now ? now - 1 : 0);
+        counts_set(&c->refs, cluster, now ? now - 1 : 0);
         if (i + 1 < c->old_blocks->len &&
             g_array_index(c->old_blocks, uint64_t, i + 1) == cluster)
             continue;
         check_tell(c, "Repairing cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64 "\n",
-                   cluster, tally_get(&c->counts, cluster), tally_get(&c->refs, cluster));
+                   cluster, counts_get(&c->counts, cluster), counts_get(&c->refs, cluster));
         /* Only space: an error changes nothing else. */
-        if (!tally_get(&c->refs, cluster))
+        if (!counts_get(&c->refs, cluster))
             edge_discard(c->q->storage, cluster << c->q->cluster_bits, c->q->cluster);
     }
     return repair_counts(c, err);
@@ -303,7 +304,7 @@ CO int repair_rebuild(Check *c, GError **err)
     if (r >= 0)
         r = plan_switch(c, &p);
     if (r >= 0)
-        r = tallies_grow(c, &p);
+        r = counts_grow(c, &p);
     if (r < 0)
         return failed(err, r, "new refcounts");
     g_free(c->reftable);

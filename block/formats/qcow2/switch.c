@@ -128,23 +128,11 @@ CO bool switch_count(Switch *s, const uint64_t *l1, uint32_t len, bool comes, GE
 
 CO int switch_plan(Switch *s)
 {
-    Counts *c = &s->counts;
+    int r = qcow2_refcounts_plan(s->q, &s->counts, &s->down);
 
-    for (uint64_t first = 0; first < c->n; first += COUNTS_CHUNK) {
-        const uint32_t *down = s->down.chunks[first >> COUNTS_CHUNK_BITS];
-        uint32_t *up = c->chunks[first >> COUNTS_CHUNK_BITS];
-        int r;
-
-        if (!up && !down)
-            continue;
-        up = counts_chunk(c, first);
-        r = up ? qcow2_refcounts_plan(s->q, first, MIN((uint64_t)COUNTS_CHUNK, c->n - first), up,
-                                      down) : -ENOMEM;
-        if (r < 0)
-            return r;
-    }
-    counts_clear(&s->down);
-    return 0;
+    if (r >= 0)
+        counts_clear(&s->down);
+    return r;
 }
 
 /* What the plan says for @cluster is too much by @times. */
@@ -157,9 +145,12 @@ static CO int plan_less(Switch *s, uint64_t cluster, uint32_t times)
         count--;
     else
         r = qcow2_refcount_get(s->q, cluster, &count);
-    if (r >= 0 && (count < times || count >= UINT32_MAX))
+    if (r >= 0 && count < times)
         r = -EIO;
-    return r < 0 ? r : counts_set(&s->counts, cluster, count - times + 1) ? 0 : -ENOMEM;
+    if (r < 0)
+        return r;
+    counts_set(&s->counts, cluster, count - times + 1);
+    return s->counts.failed ? -ENOMEM : 0;
 }
 
 /* ---- L2 tables ------------------------------------------------------------------------------ */
@@ -343,18 +334,12 @@ static bool block_plan(const Switch *s, uint64_t index, uint8_t *block)
     uint64_t end = MIN(first + (UINT64_C(1) << q->refblock_bits), s->counts.n);
     bool any = false;
 
-    for (uint64_t i = first; i < end; i++) {
-        const uint32_t *chunk = s->counts.chunks[i >> COUNTS_CHUNK_BITS];
-        uint32_t planned = chunk ? chunk[i & (COUNTS_CHUNK - 1)] : 0;
-
-        if (!chunk)
-            i |= COUNTS_CHUNK - 1;
-        if (!planned)
-            continue;
+    for (uint64_t i = counts_next(&s->counts, first, end); i < end;
+         i = counts_next(&s->counts, i + 1, end)) {
         any = true;
         if (!block)
             return true;
-        qcow2_count_put(q, block, i - first, planned - 1);
+        qcow2_count_put(q, block, i - first, counts_get(&s->counts, i) - 1);
     }
     return any;
 }

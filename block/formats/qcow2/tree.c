@@ -114,8 +114,7 @@ static int count_range(const Qcow2 *q, Counts *c, uint64_t off, uint64_t len, ui
     for (uint64_t i = off >> q->cluster_bits; i <= (off + len - 1) >> q->cluster_bits; i++) {
         if (i >= c->n)
             return -EIO;
-        if (!counts_add(c, i, times))
-            return -ENOMEM;
+        counts_add(c, i, times);
     }
     return 0;
 }
@@ -150,8 +149,9 @@ CO int tree_count(Qcow2 *q, const uint64_t *l1, uint32_t len, Counts *c)
 {
     g_autoptr(GArray) tables = tree_tables(q, l1, len);
     CountVisit v = { c };
+    int r = tree_walk(q, tables, count_visit, &v);
 
-    return tree_walk(q, tables, count_visit, &v);
+    return r >= 0 && c->failed ? -ENOMEM : r;
 }
 
 /* ---- applying ------------------------------------------------------------------------------- */
@@ -161,13 +161,10 @@ CO void tree_became_free(Qcow2 *q, const Counts *c, FreeKind kind)
 {
     uint64_t from = 0, to = 0;   /* bytes that became free and are not passed down yet */
 
-    for (uint64_t i = 0; i < c->n; i++) {
-        const uint32_t *chunk = c->chunks[i >> COUNTS_CHUNK_BITS];
+    for (uint64_t i = counts_next(c, 0, c->n); i < c->n; i = counts_next(c, i + 1, c->n)) {
         uint64_t off = i << q->cluster_bits;
 
-        if (!chunk)
-            i |= COUNTS_CHUNK - 1;
-        if (!chunk || chunk[i & (COUNTS_CHUNK - 1)] != 1)
+        if (counts_get(c, i) != 1)
             continue;
         q->free_hint = MIN(q->free_hint, i);
         if (to != off) {
@@ -183,21 +180,15 @@ CO void tree_became_free(Qcow2 *q, const Counts *c, FreeKind kind)
 
 CO int tree_uncount(Qcow2 *q, Counts *c, FreeKind kind)
 {
-    int r = 0;
+    int r;
 
     /* Compressed clusters may be among those that become free. */
     qcow2_compressed_forget(q);
     q->bytes_off = 0;
 
-    for (int check = 1; check >= 0; check--)
-        for (uint64_t first = 0; first < c->n && r >= 0; first += COUNTS_CHUNK) {
-            uint64_t n = MIN((uint64_t)COUNTS_CHUNK, c->n - first);
-            uint32_t *by = c->chunks[first >> COUNTS_CHUNK_BITS];
-
-            if (by)
-                r = check ? qcow2_refcounts_fit(q, first, n, by)
-                          : qcow2_refcounts_lower(q, first, n, by);
-        }
+    r = qcow2_refcounts_fit(q, c);
+    if (r >= 0)
+        r = qcow2_refcounts_lower(q, c);
     if (r >= 0)
         tree_became_free(q, c, kind);
     return r;

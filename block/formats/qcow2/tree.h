@@ -6,7 +6,6 @@
 #ifndef BLOCK_FORMATS_QCOW2_TREE_H
 #define BLOCK_FORMATS_QCOW2_TREE_H
 
-#include "block/formats/qcow2/counts.h"
 #include "block/formats/qcow2/qcow2.h"
 
 /* An L1 table from the file in host byte order; NULL with a negative errno in *@r. */
