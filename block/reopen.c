@@ -198,7 +198,8 @@ static CO bool reopen_prepare(Reopen *r, GError **err)
         return false;
     if (r->flags & OPEN_RDWR && n->read_only_why)
         return err_set(err, EACCES, "%s", n->read_only_why);
-    if (r->flags & OPEN_RDWR && !(r->flags & OPEN_AUTO_RDONLY) && !n->drv->pwrite)
+    if (r->flags & OPEN_RDWR && !(r->flags & OPEN_AUTO_RDONLY) && n->drv->kind != BLK_FILTER &&
+        !n->drv->pwrite)
         return err_set(err, EACCES, "'%s' can only be read: driver '%s' does not write",
                        node_filename(n), n->drv->name);
     if (n->drv->reconfigure_prepare) {
