@@ -196,6 +196,32 @@ def refcounts_never_pass_their_limit():
         must('check', '-q', 'x')
 
 
+def refcount(name, cluster):
+    """As the file has it, 16 or 32 bits wide, in an image of 64-KiB clusters."""
+    data = pathlib.Path(name).read_bytes()
+    word = {4: '>H', 5: '>I'}[struct.unpack_from('>I', data, 96)[0]]
+    table, = struct.unpack_from('>Q', data, 48)
+    index, at = divmod(cluster, 65536 // struct.calcsize(word))
+    block, = struct.unpack_from('>Q', data, table + 8 * index)
+    return struct.unpack_from(word, data, block + at * struct.calcsize(word))[0] if block else 0
+
+
+@test
+def repair_never_cuts_off_the_high_bits_of_a_refcount():
+    """A cluster with 2 ** 32 references would become a free one."""
+    for counted in (1, 0):
+        q = Writer(order=5, size=1 << 48)
+        q.refcounts(counted)
+        data = q.put(bytes(q.cluster))
+        table = q.words([data] * 8192)
+        q.l1([table] * (1 << 19))
+        q.write('x')
+        code, out, err = img('check', '-r', 'all', 'x')
+        assert code == 2 and 'overflow' in err + out, (counted, code, out, err)
+        assert refcount('x', data >> 16) == 0xffffffff, counted
+        assert refcount('x', table >> 16) == 1 << 19, counted
+
+
 @test
 def snapshot_entries_that_lie_about_their_lengths_are_refused():
     for extra in (1025, 0x7fffffff, 0xfffffff0, 0xffffffff):
