@@ -265,6 +265,28 @@ def repair_short_of_memory_sets_no_copied_flag_of_a_shared_cluster():
 
 
 @test
+def repair_short_of_memory_puts_no_refcounts_where_an_entry_refers_to():
+    """It refers to what is behind the end of the file; a write there would hit the refcounts."""
+    end = 480000            # clusters: so that counts of those behind it are a large allocation
+
+    def make():
+        q = Writer(bits=9, size=1 << 20)
+        q.refcounts(0)
+        q.l1([q.words([(end + 10) * 512] + [0] * 63)])
+        q.write('x')
+        os.truncate('x', end * 512)
+
+    codes = []
+    for code in repairs_short_of_memory(make):
+        codes.append(code)
+        table, clusters = word_at('x', 48), word_at('x', 56, 4)
+        taken = set(range(table // 512, table // 512 + clusters))
+        taken |= {word_at('x', table + i) // 512 for i in range(0, clusters * 512, 8)}
+        assert end + 10 not in taken, codes
+    assert codes[0] == 1 and table >= end * 512, codes
+
+
+@test
 def snapshot_entries_that_lie_about_their_lengths_are_refused():
     for extra in (1025, 0x7fffffff, 0xfffffff0, 0xffffffff):
         q = small()

@@ -211,7 +211,7 @@ CO int check_counts_refs(Check *c, GError **err)
         if (c->reftable[i])
             check_block(c, i);
     clip_counts(c);
-    if (c->refs.failed || c->counts.failed) {
+    if (c->refs.failed || c->counts.failed || c->far.failed) {
         err_set(err, ENOMEM, "No memory to count references");
         return -ENOMEM;
     }
