@@ -266,6 +266,9 @@ static CO bool convert_images(Convert *c, char **names, unsigned count)
     source = handle_node(c->job.sources[0].h);
     if (a->bitmaps && !bitmaps_can_copy(source, a->skip_broken))
         return false;
+    /* Before the digest, which has room for so many. */
+    if (!a->workers && convert_is_far(&c->job))
+        c->job.workers = WORKERS_MAX;
     if (a->hash && !(c->job.digest = digest_new(a->hash, c->job.len, c->job.workers)))
         return false;
     if (c->platform && !platform_check(c->platform, c->job.len, target))
@@ -279,8 +282,6 @@ static CO bool convert_images(Convert *c, char **names, unsigned count)
     if (!convert_enter_sandbox(c))
         return false;
     convert_plan(c);
-    if (!a->workers && convert_is_far(&c->job))
-        c->job.workers = WORKERS_MAX;
     tool_watch_interrupts();
     if (!copy_run(&c->job))
         return false;

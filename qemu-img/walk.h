@@ -9,9 +9,9 @@
  * that order, too, waits for its turn. In flight are at most as many pieces as there are workers,
  * each with a buffer of its own.
  *
- * What is found (a failure, or what was looked for) stops the walk. Pieces in flight still end, so
- * of several findings the one that stays is the one with the lowest offset, to which a single
- * worker would have come first.
+ * What is found (a failure, or what was looked for) stops the walk. Pieces in flight still end, but
+ * those that wait for their turn do not start what they wait for. Of several findings the one that
+ * stays is the one with the lowest offset.
  */
 #ifndef QEMU_IMG_WALK_H
 #define QEMU_IMG_WALK_H

@@ -146,6 +146,30 @@ static void test_differences_are_found(void)
     g_assert_cmpuint(counts_next_difference(&a, &b, from), ==, CLUSTERS);
 }
 
+/* Of two counts the low bytes are alike, then of two chunks the first bytes. */
+static void test_differences_of_widths_are_found(void)
+{
+    for (int round = 0; round < 2; round++) {
+        g_auto(Counts) narrow = {}, wide = {};
+        const Counts *a = round ? &wide : &narrow, *b = round ? &narrow : &wide;
+
+        g_assert_true(counts_init(&narrow, CLUSTERS) && counts_init(&wide, CLUSTERS));
+        counts_set(&narrow, 4, 300 & UINT8_MAX);
+        counts_set(&wide, 4, 300);
+        g_assert_cmpuint(narrow.chunks[0].bytes, <, wide.chunks[0].bytes);
+        g_assert_cmpuint(counts_next_difference(a, b, 0), ==, 4);
+        g_assert_cmpuint(counts_next_difference(a, b, 5), ==, CLUSTERS);
+        counts_set(&wide, 4, 300 & UINT8_MAX);
+        g_assert_cmpuint(counts_next_difference(a, b, 0), ==, CLUSTERS);
+
+        counts_set(&narrow, COUNTS_CHUNK, 2);
+        counts_set(&narrow, COUNTS_CHUNK + 1, 1);
+        counts_set(&wide, COUNTS_CHUNK, 0x102);
+        g_assert_cmpuint(counts_next_difference(a, b, 0), ==, COUNTS_CHUNK);
+        g_assert_cmpuint(counts_next_difference(a, b, COUNTS_CHUNK + 1), ==, COUNTS_CHUNK + 1);
+    }
+}
+
 /* Numbers of an image are taken eight at once where all are small, which it says. */
 static void test_eight_are_loaded(void)
 {
@@ -169,6 +193,7 @@ const Test tests[] = {
     { "/counts/width-follows-largest-count", test_width_follows_largest_count },
     { "/counts/next-stays-below-end", test_next_stays_below_end },
     { "/counts/differences-are-found", test_differences_are_found },
+    { "/counts/differences-of-widths-are-found", test_differences_of_widths_are_found },
     { "/counts/eight-are-loaded", test_eight_are_loaded },
     {}
 };

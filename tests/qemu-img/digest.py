@@ -11,9 +11,11 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
 from cases import BUILD, TOP, case, img, io, main, require, run
+from http_server import Server
 from this_run import PRELOADABLE
 
 MIB = 1 << 20
+os.environ['no_proxy'] = '*'
 
 
 def leaf(block):
@@ -199,6 +201,26 @@ def options_that_cannot_be_are_refused():
         assert word in done.stderr, done.stderr
         assert not os.path.exists('b.raw')
     assert 'md5' in img('checksum', '--hash=md5', 'a.raw', code=1).stderr
+
+
+@case
+def a_server_that_answers_late_is_waited_for():
+    """Meanwhile all of the many workers that a far source gets hold a block."""
+    content = random.Random(11).randbytes(48 * MIB)
+    late = []
+
+    def answer(r):
+        if r.first == 4 * MIB and not late:
+            late.append(r)
+            server.stopped.wait(1.5)
+        return r.part(content)
+
+    with Server(answer) as server:
+        for kind, of in DIGESTS.items():
+            late.clear()
+            assert convert(kind, '-f', 'raw', '-O', 'raw', f'{server.url}/x', 'out') == of(content)
+            assert late, 'no range was held back'
+    assert pathlib.Path('out').read_bytes() == content
 
 
 @case

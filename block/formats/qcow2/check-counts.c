@@ -177,7 +177,7 @@ static void clip_counts(Check *c)
 {
     uint64_t max = c->q->refcount_max;
 
-    for (uint64_t i = 0; c->q->refcount_order < 5 && i < c->refs.n; i++) {
+    for (uint64_t i = 0; i < c->refs.n; i++) {
         uint64_t over;
 
         if (!(i & (COUNTS_CHUNK - 1)) && counts_max(&c->refs, i) <= max) {
@@ -211,7 +211,7 @@ CO int check_counts_refs(Check *c, GError **err)
         if (c->reftable[i])
             check_block(c, i);
     clip_counts(c);
-    if (c->refs.failed || c->counts.failed) {
+    if (c->refs.failed || c->counts.failed || c->far.failed) {
         err_set(err, ENOMEM, "No memory to count references");
         return -ENOMEM;
     }

@@ -56,6 +56,9 @@ static CO int block_rewrite(Check *c, uint64_t index, GError **err)
         counts_set(&c->counts, first + i, v);
         c->counts_changed = true;
     }
+    /* The file must not get what memory does not have: the COPIED flags follow that. */
+    if (r >= 0 && c->counts.failed)
+        r = -ENOMEM;
     if (r >= 0)
         r = edge_pwrite_buf(q->storage, off, block, q->cluster);
     c->unflushed = true;
