@@ -713,7 +713,31 @@ def the_source_gives_memory_back_that_has_arrived():
             # The guest has written to 16 MiB.
             assert a.resident() < before - 12, (before, a.resident())
             assert 'given back' in a.answer('cont')['desc']
+            assert 'given back' in a.answer('dump-guest-memory', paging=False, protocol='file:dump')['desc']
         pathlib.Path('m.sock').unlink(missing_ok=True)
+
+
+@case
+def a_debugger_does_not_wake_a_guest_that_has_left():
+    with source('-gdb', 'unix:gdb.sock,server=on,wait=off') as a, target('defer') as b:
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', 'release-ram')
+        await_end(a, b)
+        with socket.socket(socket.AF_UNIX) as gdb:
+            gdb.connect('gdb.sock')
+            gdb.settimeout(PATIENCE)
+            gdb.sendall(b'$?#3f')
+            assert gdb.recv(1) == b'+'
+            assert a.state() == 'postmigrate'
+            assert 'given back' in a.answer('cont')['desc']
+            gdb.sendall(b'+$D#44')
+            # It hangs up when it has let the guest go.
+            while gdb.recv(4096):
+                pass
+        assert a.state() == 'postmigrate'
+        # What is here after a reset is whole.
+        assert a.answer('system_reset') == {} and a.answer('cont') == {}
+        assert a.state() == 'running'
 
 
 @case
