@@ -139,8 +139,8 @@ static CO void migrate_away(void *arg)
         migration_set_status(MIGRATION_STATUS_CANCELLED);
     } else {
         if (o->is_handed_over)
-            err_prefix(&err, "The guest may be running at the target, so it stays stopped here until "
-                       "'cont': ");
+            err_prefix(&err, "The guest may be running at the target, so it stays stopped here%s: ",
+                       o->release.gone ? "" : " until 'cont'");
         o->error = g_strdup(err->message);
         migration_set_status(MIGRATION_STATUS_FAILED);
     }
