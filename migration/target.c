@@ -24,6 +24,7 @@ typedef struct {
     GByteArray *package;     /* of devices, for postcopy; NULL: none has come */
     bool runs;               /* the guest, before all memory is here */
     bool is_told;            /* the source, that it will not run */
+    uint32_t owed;           /* the ping that is answered when the guest runs; 0: none */
 } Target;
 
 static bool configured(StreamReader *r)
@@ -118,6 +119,32 @@ static CO bool reply_from_package(Target *t, uint32_t value)
     return true;
 }
 
+/* In the main loop and in the thread that reads memory: one of them answers. */
+static CO bool answer_owed(Target *t)
+{
+    uint32_t value = __atomic_exchange_n(&t->owed, 0, __ATOMIC_SEQ_CST);
+
+    return !value || reply_from_package(t, value);
+}
+
+/*
+ * The source gives back what this answer confirms, so it has to wait for a guest that might not start.
+ * One ping is under way at a time.
+ */
+static CO bool answer_when_it_runs(Target *t, uint32_t value)
+{
+    __atomic_store_n(&t->owed, value, __ATOMIC_SEQ_CST);
+    return !__atomic_load_n(&t->runs, __ATOMIC_SEQ_CST) || answer_owed(t);
+}
+
+static CO bool answer_ping(Target *t, Input *in, uint32_t value)
+{
+    if (in != t->reader.in)
+        return reply_from_package(t, value);
+    return t->package && value >= RELEASE_PING_FIRST ? answer_when_it_runs(t, value)
+                                                     : reply(t, in, RETURN_PONG, value);
+}
+
 /* ---- postcopy -------------------------------------------------------------------------------- */
 
 static bool advise(Target *t, Input *in, const uint8_t *data, unsigned len)
@@ -186,8 +213,10 @@ static CO bool run(Target *t, Input *in)
         return input_fail(in, EINVAL, "It comes too early");
     if (!all_ram_announced(in, t->config->ram))
         return false;
-    t->runs = t->config->run(t->config->opaque, &why);
-    return t->runs || input_fail(in, EIO, "%s", why->message);
+    if (!t->config->run(t->config->opaque, &why))
+        return input_fail(in, EIO, "%s", why->message);
+    __atomic_store_n(&t->runs, true, __ATOMIC_SEQ_CST);
+    return answer_owed(t);
 }
 
 static CO bool postcopy_command(Target *t, Input *in, unsigned number, const uint8_t *data,
@@ -311,8 +340,7 @@ static CO bool command(StreamReader *r, unsigned number, const uint8_t *data, un
     case COMMAND_PING:
         if (len != sizeof(be32))
             return input_fail(r->in, EINVAL, "It has %u bytes", len);
-        return r->in == t->reader.in ? reply(t, r->in, RETURN_PONG, be32_at(data))
-                                     : reply_from_package(t, be32_at(data));
+        return answer_ping(t, r->in, be32_at(data));
     case COMMAND_POSTCOPY_ADVISE:
     case COMMAND_POSTCOPY_LISTEN:
     case COMMAND_POSTCOPY_RUN:

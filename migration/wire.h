@@ -29,6 +29,7 @@ enum {
 
     RESUMED = 1,                /* the value of RETURN_RESUMED */
     POSTCOPY_PING_RUN = 3,      /* the ping in a package just before COMMAND_POSTCOPY_RUN */
+    RELEASE_PING_FIRST = 0x100, /* Ferry's: from here on they are answered when the guest runs */
 
     NAME_LEN_MAX = 255,
     PACKAGE_MAX = 32 << 20,     /* bytes of devices that precede a postcopy */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/debug.h"
 #include "system/migration-incoming.h"
+#include "system/migration-outgoing.h"
 #include "system/run-state.h"
 #include "target/x86/mmu.h"
 #include <string.h>
@@ -12,7 +13,7 @@ static unsigned looks;
 
 CO bool debug_begin(GError **err)
 {
-    if (!incoming_memory_is_here(err))
+    if (!incoming_memory_is_here(err) || !outgoing_memory_is_here(err))
         return false;
     run_state_hold();
     looks++;

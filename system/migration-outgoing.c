@@ -21,6 +21,16 @@ const Outgoing *outgoing(void)
     return &out;
 }
 
+bool outgoing_memory_is_here(GError **err)
+{
+    MachineState state = run_state();
+
+    /* In all other states it was filled anew since, by a reset or a snapshot. */
+    return !out.release.gone || (state != STATE_FINISH_MIGRATE && state != STATE_POSTMIGRATE) ||
+           err_set(err, EINVAL, "The guest has left, and its memory was given back (capability "
+                   "'release-ram')");
+}
+
 /* Whoever waits for one of the connections soon fails. */
 static void interrupt_transfer(void)
 {
@@ -129,8 +139,8 @@ static CO void migrate_away(void *arg)
         migration_set_status(MIGRATION_STATUS_CANCELLED);
     } else {
         if (o->is_handed_over)
-            err_prefix(&err, "The guest may be running at the target, so it stays stopped here until "
-                       "'cont': ");
+            err_prefix(&err, "The guest may be running at the target, so it stays stopped here%s: ",
+                       o->release.gone ? "" : " until 'cont'");
         o->error = g_strdup(err->message);
         migration_set_status(MIGRATION_STATUS_FAILED);
     }

@@ -55,6 +55,8 @@ void outgoing_resume(const char *uri);
 void outgoing_continue(void);
 /* Ends what is under way. */
 CO void outgoing_end(void);
+/* False with @err: the guest leaves or has left, and the host has got some of its memory back. */
+bool outgoing_memory_is_here(GError **err);
 /* The one under way, or the last. */
 const Outgoing *outgoing(void);
 

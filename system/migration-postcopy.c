@@ -34,7 +34,7 @@ static CO bool hear(Answers *a)
     case RETURN_SHUT:
         a->is_done = !m.value;
         if (a->is_done && migration_has(MIGRATION_CAPABILITY_RELEASE_RAM))
-            release_all(&a->o->release, &a->o->source, is_shared);
+            release_rest(&a->o->release, &a->o->source, is_shared);
         /* The command that starts the guest comes after this ping: it has not been read. */
         if (!a->is_done && !a->o->may_run_there)
             a->o->is_handed_over = false;

@@ -9,7 +9,6 @@
 
 enum {
     WORD = 8 * sizeof(unsigned long),
-    PING_FIRST = 0x100,     /* above those that have a meaning */
     STEP = 4 << 20,         /* bytes between two pings, at least */
     STEPS = 64,             /* about so many pings for all memory: each costs a copy of the bits */
     PIECE = 32 << 20,       /* bytes that are given back at once */
@@ -40,15 +39,15 @@ CO void release_ask(Release *r, MigSource *s)
     if (r->asked || (r->ping && sent - r->bytes < MAX(STEP, b->size / STEPS)))
         return;
     r->asked = g_memdup2(s->pending[0], words_of(b) * sizeof(unsigned long));
-    r->ping = MAX(r->ping + 1, PING_FIRST);
+    r->ping = MAX(r->ping + 1, RELEASE_PING_FIRST);
     r->bytes = sent;
     postcopy_source_ping(s, r->ping);
 }
 
-/* The pages that neither are pending, by @pending, nor were given back before. */
+/* The pages that neither were pending, by @pending, nor were given back before. */
 static unsigned long due(const Release *r, const unsigned long *pending, size_t word)
 {
-    return ~(pending ? pending[word] : 0) & ~r->gone[word];
+    return ~pending[word] & ~r->gone[word];
 }
 
 /*
@@ -116,10 +115,10 @@ CO void release_answered(Release *r, const MigSource *s, uint32_t value, bool is
     release(r, s, asked, is_shared);
 }
 
-CO void release_all(Release *r, const MigSource *s, bool is_shared)
+CO void release_rest(Release *r, const MigSource *s, bool is_shared)
 {
     g_clear_pointer(&r->asked, g_free);
-    release(r, s, NULL, is_shared);
+    release(r, s, s->pending[0], is_shared);
 }
 
 bool release_recover(Release *r, const MigSource *s, GError **err)

@@ -24,8 +24,8 @@ void release_clear(Release *r);
 CO void release_ask(Release *r, MigSource *s);
 /* The target has answered ping @value, which may be another one: gives back what it has. */
 CO void release_answered(Release *r, const MigSource *s, uint32_t value, bool is_shared);
-/* The target has all memory. */
-CO void release_all(Release *r, const MigSource *s, bool is_shared);
+/* The target says that it has all memory: gives back what was sent. */
+CO void release_rest(Release *r, const MigSource *s, bool is_shared);
 /*
  * There is another connection, and what the target has not got is pending. False with @err: some of
  * that was given back, because the target has confirmed it.

@@ -12,21 +12,13 @@
 
 static Machine *machine;
 
-/* Is the guest's memory still here? */
-static bool check_memory(GError **err)
-{
-    return run_state() != STATE_POSTMIGRATE || !outgoing()->release.gone ||
-           err_set(err, EINVAL, "The guest has left, and its memory was given back (capability "
-                   "'release-ram')");
-}
-
 CO bool migration_before_cont(GError **err)
 {
     if (incoming_is_awaited())
         return true;
     if (migration_is_active() && run_state() == STATE_FINISH_MIGRATE)
         return err_set(err, EBUSY, "The guest is about to leave; cancel the migration first");
-    if (!check_memory(err))
+    if (!outgoing_memory_is_here(err))
         return false;
     return migration_images_are_ours() || migration_images_take(err);
 }

@@ -91,7 +91,9 @@ CO bool gdb_attach(void)
     session.is_attached = true;
     session.is_running = false;
     session.cpu = 0;
-    run_state_stop(STATE_DEBUG);
+    /* A guest that leaves or has left keeps its state: it must not go on here when gdb leaves. */
+    if (run_state() != STATE_FINISH_MIGRATE && run_state() != STATE_POSTMIGRATE)
+        run_state_stop(STATE_DEBUG);
     return true;
 }
 

@@ -704,7 +704,7 @@ def the_source_gives_memory_back_that_has_arrived():
         with source() as a, target('defer', program=program) as b:
             a.await_rounds(1)
             before = a.resident()
-            begin(a, b, 'unix:m.sock', 'release-ram', max_postcopy_bandwidth=1 << 20)
+            begin(a, b, 'unix:m.sock', 'release-ram', max_postcopy_bandwidth=256 << 10)
             wait_for(lambda: a.resident() < before - 4)
             assert a.status() == 'postcopy-active', a.answer('query-migrate')
             a.tune(max_postcopy_bandwidth=0)
@@ -713,7 +713,31 @@ def the_source_gives_memory_back_that_has_arrived():
             # The guest has written to 16 MiB.
             assert a.resident() < before - 12, (before, a.resident())
             assert 'given back' in a.answer('cont')['desc']
+            assert 'given back' in a.answer('dump-guest-memory', paging=False, protocol='file:dump')['desc']
         pathlib.Path('m.sock').unlink(missing_ok=True)
+
+
+@case
+def a_debugger_does_not_wake_a_guest_that_has_left():
+    with source('-gdb', 'unix:gdb.sock,server=on,wait=off') as a, target('defer') as b:
+        a.await_rounds(1)
+        begin(a, b, 'unix:m.sock', 'release-ram')
+        await_end(a, b)
+        with socket.socket(socket.AF_UNIX) as gdb:
+            gdb.connect('gdb.sock')
+            gdb.settimeout(PATIENCE)
+            gdb.sendall(b'$?#3f')
+            assert gdb.recv(1) == b'+'
+            assert a.state() == 'postmigrate'
+            assert 'given back' in a.answer('cont')['desc']
+            gdb.sendall(b'+$D#44')
+            # It hangs up when it has let the guest go.
+            while gdb.recv(4096):
+                pass
+        assert a.state() == 'postmigrate'
+        # What is here after a reset is whole.
+        assert a.answer('system_reset') == {} and a.answer('cont') == {}
+        assert a.state() == 'running'
 
 
 @case
@@ -721,7 +745,7 @@ def memory_that_was_given_back_is_not_missed_after_the_connection_has_broken():
     with source() as a, target('defer') as b:
         a.await_rounds(1)
         before = a.resident()
-        begin(a, b, 'unix:m.sock', 'release-ram', max_postcopy_bandwidth=1 << 20)
+        begin(a, b, 'unix:m.sock', 'release-ram', max_postcopy_bandwidth=256 << 10)
         wait_for(lambda: a.resident() < before - 4)
         cut_and_recover(a, b, a)
         check_moved(a, b)
@@ -738,6 +762,25 @@ def a_guest_that_does_not_leave_keeps_its_memory():
         wait_for(lambda: a.status() == 'active' and a.answer('query-migrate')['ram']['normal'] > 100)
         assert a.answer('migrate_cancel') == {}
         wait_for(lambda: a.status() == 'cancelled')
+        a.await_rounds()
+
+
+@case
+def a_guest_that_cannot_start_at_the_target_keeps_its_memory():
+    for name in 'one', 'two':
+        img('create', '-q', '-f', 'qcow2', name, '1M')
+    disk = ('-device', 'virtio-blk-device,drive=d', '-drive', 'if=none,id=d,format=qcow2,file=')
+    with source(*disk[:-1], disk[-1] + 'one') as a, target('defer', *disk[:-1], disk[-1] + 'two') as b:
+        a.await_rounds(1)
+        with open('two', 'r+b') as image:
+            image.write(b'XXXX')
+        begin(a, b, 'unix:m.sock', 'release-ram')
+        wait_for(lambda: a.status() in ('failed', 'postcopy-paused'))
+        if a.status() == 'postcopy-paused':
+            assert a.answer('migrate_cancel') == {}
+        wait_for(lambda: a.status() == 'failed')
+        assert b.process.wait(PATIENCE) == 1
+        assert a.state() == 'running' or a.answer('cont') == {}
         a.await_rounds()
 
 
