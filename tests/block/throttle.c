@@ -232,6 +232,21 @@ static CO void test_who_waits_goes_on_when_limits_end(void)
     limits_end(iothread_loop(iothread_find("one")));
 }
 
+/* What other limits have allowed, or did not count, is not owed. */
+static CO void test_other_limits_hold_nobody_up_for_what_was_before(void)
+{
+    Handle *h = open_limited("iops-total", 1000000);
+
+    write_ms(h, 100, 1000000);
+    /* Were those bytes counted, this would take a hundred seconds. */
+    set_limits(h, "bps-total", 1000000);
+    g_assert_cmpint(write_ms(h, 1, 512), <, 20000);
+    write_ms(h, 1, 1000000);
+    set_limits(h, "bps-total", 1000);
+    g_assert_cmpint(write_ms(h, 1, 512), <, 20000);
+    handle_close(h);
+}
+
 const Test tests[] = {
     { "/throttle/rate", test_rate },
     { "/throttle/bytes", test_bytes },
@@ -241,5 +256,7 @@ const Test tests[] = {
     { "/throttle/members-take-turns", test_members_take_turns },
     { "/throttle/limits-of-a-handle-hold-on-any-loop", test_limits_of_a_handle_hold_on_any_loop },
     { "/throttle/who-waits-goes-on-when-limits-end", test_who_waits_goes_on_when_limits_end },
+    { "/throttle/other-limits-hold-nobody-up-for-what-was-before",
+      test_other_limits_hold_nobody_up_for_what_was_before },
     {},
 };
