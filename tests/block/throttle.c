@@ -247,6 +247,16 @@ static CO void test_other_limits_hold_nobody_up_for_what_was_before(void)
     handle_close(h);
 }
 
+static CO void test_discards_have_no_limits(void)
+{
+    Handle *h = open_limited("bps-total", 1000);
+
+    for (int i = 0; i < 3; i++)
+        g_assert_cmpint(handle_discard(h, 0, 1000000), ==, 0);
+    g_assert_cmpint(write_ms(h, 1, 512), <, 20000);
+    handle_close(h);
+}
+
 const Test tests[] = {
     { "/throttle/rate", test_rate },
     { "/throttle/bytes", test_bytes },
@@ -258,5 +268,6 @@ const Test tests[] = {
     { "/throttle/who-waits-goes-on-when-limits-end", test_who_waits_goes_on_when_limits_end },
     { "/throttle/other-limits-hold-nobody-up-for-what-was-before",
       test_other_limits_hold_nobody_up_for_what_was_before },
+    { "/throttle/discards-have-no-limits", test_discards_have_no_limits },
     {},
 };
