@@ -9,6 +9,7 @@
 
 #define RATE_MAX INT64_C(1000000000000000)
 #define SECOND 1e9
+#define DELAY_MAX 1e6 /* seconds, within int64_t of ns; who has slept for that long looks again */
 
 /* In the order in which the options are listed; every third one has bytes of "total" first. */
 typedef enum {
@@ -74,7 +75,7 @@ static int64_t bucket_delay(const Bucket *b)
     over = b->burst_level - b->burst_rate / 10.0;
     if (b->burst_rate && b->burst_length > 1 && over > 0)
         seconds = MAX(seconds, over / b->burst_rate);
-    return (int64_t)(seconds * SECOND);
+    return (int64_t)(MIN(seconds, DELAY_MAX) * SECOND);
 }
 
 static const BucketKind buckets_of[2][4] = {
@@ -295,8 +296,8 @@ static ThrottleGroup group_without_limits(void)
 }
 
 /*
- * Limits in force at once. What was counted stays, so that a change gives nobody a new burst, but no
- * more than fills the new buckets: nobody waits for what other limits have allowed.
+ * Limits in force at once. What was counted stays, so that a change gives nobody a new burst, but
+ * no more than fills the new buckets: nobody waits for what other limits have allowed.
  */
 static void group_adopt(ThrottleGroup *g, const ThrottleGroup *new)
 {

@@ -146,7 +146,7 @@ static CO void set_limits(Handle *h, const char *name, int64_t value)
 static CO Handle *open_limited(const char *name, int64_t value)
 {
     g_autoptr(GError) err = NULL;
-    Handle *h = handle_open("json:{'driver':'null-co','size':1048576}", NULL, OPEN_RDWR, &err);
+    Handle *h = handle_open("json:{'driver':'null-co','size':68719476736}", NULL, OPEN_RDWR, &err);
 
     g_assert_no_error(err);
     set_limits(h, name, value);
@@ -257,6 +257,22 @@ static CO void test_discards_have_no_limits(void)
     handle_close(h);
 }
 
+/* The wait would be more nanoseconds than an int64_t holds. */
+static CO void test_who_owes_very_much_waits(void)
+{
+    Writer w = { open_limited("bps-total", 1), loop_self() };
+    CoGroup writers = {};
+
+    g_assert_cmpint(handle_zero(w.h, 0, UINT64_C(1) << 35, 0), ==, 0);
+    co_group_start(&writers, writes_there, &w);
+    co_sleep(20 * MS);
+    g_assert_cmpint(w.done, ==, 0);
+    set_limits(w.h, "bps-total", 0);
+    co_group_wait(&writers);
+    g_assert_cmpint(w.done, ==, 3);
+    handle_close(w.h);
+}
+
 const Test tests[] = {
     { "/throttle/rate", test_rate },
     { "/throttle/bytes", test_bytes },
@@ -269,5 +285,6 @@ const Test tests[] = {
     { "/throttle/other-limits-hold-nobody-up-for-what-was-before",
       test_other_limits_hold_nobody_up_for_what_was_before },
     { "/throttle/discards-have-no-limits", test_discards_have_no_limits },
+    { "/throttle/who-owes-very-much-waits", test_who_owes_very_much_waits },
     {},
 };
