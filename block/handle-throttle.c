@@ -6,15 +6,17 @@
 #include "block/internal.h"
 #include "block/throttle.h"
 #include "io/loop.h"
+#include <string.h>
 
 struct HandleThrottle {
     _Atomic(unsigned) refs; /* the handle's, and one for each haste */
     _Atomic(bool) is_on;    /* read on any loop; what follows is main loop only */
     Loop *loop;             /* the main loop */
-    ThrottleMember member;  /* in no group unless is_on */
+    ThrottleMember member;  /* in no group unless is_on or is_ending */
+    bool is_ending;         /* waits for .waiting to be 0 */
     unsigned waiting;       /* requests at the member */
     unsigned hurried;       /* reasons to let them pass */
-    CoQueue idle;           /* who waits for .waiting to be 0 */
+    CoQueue idle;           /* who waits for .waiting to be 0, or for an end to be over */
 };
 
 typedef struct {
@@ -63,14 +65,19 @@ static void throttle_unref(HandleThrottle *t)
 /* Out of its group; those that waited there go on. */
 static CO void throttle_end(HandleThrottle *t)
 {
+    while (t->is_ending)
+        co_queue_wait(&t->idle);
     if (!t->is_on)
         return;
     t->is_on = false;
+    t->is_ending = true;
     throttle_hurry(t, true);
     while (t->waiting)
         co_queue_wait(&t->idle);
     throttle_leave(&t->member);
     throttle_hurry(t, false);
+    t->is_ending = false;
+    co_queue_wake_all(&t->idle);
 }
 
 static HandleThrottle *throttle_of(Handle *h)
@@ -103,10 +110,12 @@ CO bool handle_throttle(Handle *h, const char *name, const char *group, const js
     }
     if (!group)
         group = t->is_on ? throttle_group_name(t->member.group) : name;
+    if (!t->is_on || strcmp(group, throttle_group_name(t->member.group)))
+        throttle_end(t);
+    /* Nothing is suspended until the group has its member: without one it may end at any time. */
     g = throttle_group_set(group, limits, err);
-    if (!g || (t->is_on && t->member.group == g))
+    if (!g || t->is_on)
         return g;
-    throttle_end(t);
     throttle_join(&t->member, g);
     t->is_on = true;
     return true;

@@ -126,7 +126,7 @@ static inline bool node_may_have_backing(const Node *n)
 /* handle-throttle.c */
 /* Waits until limits let a request of @len bytes go on. Any loop, outside of the gate. */
 CO void handle_throttle_wait(HandleThrottle *t, bool is_write, uint64_t len);
-/* Limits end, with what waited at them. */
+/* Limits end, with what waited at them. Requests of other loops must have ended before. */
 CO void handle_throttle_free(Handle *h);
 
 /* graph.c */

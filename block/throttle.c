@@ -9,6 +9,7 @@
 
 #define RATE_MAX INT64_C(1000000000000000)
 #define SECOND 1e9
+#define DELAY_MAX 1e6 /* seconds, within int64_t of ns; who has slept for that long looks again */
 
 /* In the order in which the options are listed; every third one has bytes of "total" first. */
 typedef enum {
@@ -55,11 +56,16 @@ static void buckets_leak(ThrottleGroup *g)
     }
 }
 
+/* Units that @b takes before anybody waits. */
+static double bucket_brim(const Bucket *b)
+{
+    return b->burst_rate ? (double)b->burst_rate * b->burst_length : b->rate / 10.0;
+}
+
 /* Nanoseconds until @b is no more over its brim. */
 static int64_t bucket_delay(const Bucket *b)
 {
-    double brim = b->burst_rate ? (double)b->burst_rate * b->burst_length : b->rate / 10.0;
-    double over = b->level - brim, seconds = 0;
+    double over = b->level - bucket_brim(b), seconds = 0;
 
     if (!b->rate)
         return 0;
@@ -69,7 +75,7 @@ static int64_t bucket_delay(const Bucket *b)
     over = b->burst_level - b->burst_rate / 10.0;
     if (b->burst_rate && b->burst_length > 1 && over > 0)
         seconds = MAX(seconds, over / b->burst_rate);
-    return (int64_t)(seconds * SECOND);
+    return (int64_t)(MIN(seconds, DELAY_MAX) * SECOND);
 }
 
 static const BucketKind buckets_of[2][4] = {
@@ -95,8 +101,9 @@ static void group_account(ThrottleGroup *g, bool is_write, uint64_t len)
         Bucket *b = &g->buckets[buckets_of[is_write][i]];
         double units = i < 2 ? (double)len : requests;
 
-        b->level += units;
-        b->burst_level += units;
+        /* Only what is limited leaks. */
+        b->level += b->rate ? units : 0;
+        b->burst_level += b->burst_rate ? units : 0;
     }
 }
 
@@ -288,15 +295,21 @@ static ThrottleGroup group_without_limits(void)
     return g;
 }
 
-/* Limits in force at once; what has been counted stays, so that a change gives nobody a new burst. */
+/*
+ * Limits in force at once. What was counted stays, so that a change gives nobody a new burst, but
+ * no more than fills the new buckets: nobody waits for what other limits have allowed.
+ */
 static void group_adopt(ThrottleGroup *g, const ThrottleGroup *new)
 {
+    buckets_leak(g);
     for (int i = 0; i < BUCKETS; i++) {
         Bucket *b = &g->buckets[i];
 
         b->rate = new->buckets[i].rate;
         b->burst_rate = new->buckets[i].burst_rate;
         b->burst_length = new->buckets[i].burst_length;
+        b->level = MIN(b->level, bucket_brim(b));
+        b->burst_level = MIN(b->burst_level, b->burst_rate / 10.0);
     }
     g->iops_size = new->iops_size;
     group_wake(g);

@@ -59,6 +59,8 @@ static bool ib700_load(Device *d, unsigned n, const void *image, GError **err)
 
     if (due > guest_clock_now() + STEPS * STEP_NS)
         return err_set(err, ERANGE, "The watchdog waits for longer than it can");
+    if (due < -1)
+        return err_set(err, ERANGE, "The watchdog expires at a negative time");
     guest_timer_cancel(&s->timer);
     if (due >= 0)
         guest_timer_set(&s->timer, due);

@@ -20,6 +20,7 @@ static const Limit limits[] = {
     { "BALLOON_CHANGE", NULL },
     { "QUORUM_FAILURE", NULL },
     { "QUORUM_REPORT_BAD", "node-name" },
+    { "WATCHDOG", NULL },
 };
 
 /* An event that was sent less than a second ago. */

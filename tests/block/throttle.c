@@ -146,7 +146,7 @@ static CO void set_limits(Handle *h, const char *name, int64_t value)
 static CO Handle *open_limited(const char *name, int64_t value)
 {
     g_autoptr(GError) err = NULL;
-    Handle *h = handle_open("json:{'driver':'null-co','size':1048576}", NULL, OPEN_RDWR, &err);
+    Handle *h = handle_open("json:{'driver':'null-co','size':68719476736}", NULL, OPEN_RDWR, &err);
 
     g_assert_no_error(err);
     set_limits(h, name, value);
@@ -232,6 +232,47 @@ static CO void test_who_waits_goes_on_when_limits_end(void)
     limits_end(iothread_loop(iothread_find("one")));
 }
 
+/* What other limits have allowed, or did not count, is not owed. */
+static CO void test_other_limits_hold_nobody_up_for_what_was_before(void)
+{
+    Handle *h = open_limited("iops-total", 1000000);
+
+    write_ms(h, 100, 1000000);
+    /* Were those bytes counted, this would take a hundred seconds. */
+    set_limits(h, "bps-total", 1000000);
+    g_assert_cmpint(write_ms(h, 1, 512), <, 20000);
+    write_ms(h, 1, 1000000);
+    set_limits(h, "bps-total", 1000);
+    g_assert_cmpint(write_ms(h, 1, 512), <, 20000);
+    handle_close(h);
+}
+
+static CO void test_discards_have_no_limits(void)
+{
+    Handle *h = open_limited("bps-total", 1000);
+
+    for (int i = 0; i < 3; i++)
+        g_assert_cmpint(handle_discard(h, 0, 1000000), ==, 0);
+    g_assert_cmpint(write_ms(h, 1, 512), <, 20000);
+    handle_close(h);
+}
+
+/* The wait would be more nanoseconds than an int64_t holds. */
+static CO void test_who_owes_very_much_waits(void)
+{
+    Writer w = { open_limited("bps-total", 1), loop_self() };
+    CoGroup writers = {};
+
+    g_assert_cmpint(handle_zero(w.h, 0, UINT64_C(1) << 35, 0), ==, 0);
+    co_group_start(&writers, writes_there, &w);
+    co_sleep(20 * MS);
+    g_assert_cmpint(w.done, ==, 0);
+    set_limits(w.h, "bps-total", 0);
+    co_group_wait(&writers);
+    g_assert_cmpint(w.done, ==, 3);
+    handle_close(w.h);
+}
+
 const Test tests[] = {
     { "/throttle/rate", test_rate },
     { "/throttle/bytes", test_bytes },
@@ -241,5 +282,9 @@ const Test tests[] = {
     { "/throttle/members-take-turns", test_members_take_turns },
     { "/throttle/limits-of-a-handle-hold-on-any-loop", test_limits_of_a_handle_hold_on_any_loop },
     { "/throttle/who-waits-goes-on-when-limits-end", test_who_waits_goes_on_when_limits_end },
+    { "/throttle/other-limits-hold-nobody-up-for-what-was-before",
+      test_other_limits_hold_nobody_up_for_what_was_before },
+    { "/throttle/discards-have-no-limits", test_discards_have_no_limits },
+    { "/throttle/who-owes-very-much-waits", test_who_owes_very_much_waits },
     {},
 };

@@ -142,8 +142,9 @@ def nobody_waits_for_what_limits_hold_up():
         assert e.answer('cont') == {}
         wait_for(lambda: reads(e), 'the first read')
         assert e.answer('blockdev-snapshot-sync', device='d', snapshot_file='o.qcow2') == {}
+        # What was owed to the old limits no longer is: the second read may go.
         limit(e, device='d', bps=2)
-        assert not is_done() and reads(e) == 1
+        assert not is_done() and reads(e) <= 2
         assert e.answer('stop') == {}
         assert e.answer('cont') == {}
         assert not is_done() and reads(e) < READS
