@@ -35,6 +35,7 @@ typedef enum {
 /* A file of this machine: the same one under any name and through any link. */
 typedef struct {
     uint64_t device, inode;
+    int64_t born_ns; /* since 1970; 0: not known. A later file may get the inode, but not that */
 } FileIdentity;
 
 /* What requests must look like for a driver. Bytes; 0 means no limit, or 1 for alignments. */

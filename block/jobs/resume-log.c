@@ -2,6 +2,8 @@
 #include "block/jobs/resume-log.h"
 #include "block/home.h"
 #include "util/trace.h"
+#include <inttypes.h>
+#include <string.h>
 
 /* After a store the log rests REST times as long as it took, so that storing costs little time. */
 enum { REST = 20 };
@@ -9,6 +11,8 @@ enum { REST = 20 };
 #define REST_MAX_NS (INT64_C(10) * 1000000000)
 /* Bytes that are stored around a write to a place that is not stored yet. */
 #define NEIGHBOURS (UINT64_C(16) << 20)
+/* Places at which the target is looked at, bytes of each, and how many extents are looked at for it. */
+enum { SAMPLES = 64, SAMPLE_LEN = 64 << 10, LOOKS_MAX = 16 };
 
 struct ResumeLog {
     Node *n;
@@ -211,10 +215,105 @@ static CO void keep_storing(void *arg)
     }
 }
 
+/* ---- the target ------------------------------------------------------------------------------ */
+
+/* One look at source and target, at most. */
+typedef struct {
+    ResumeLog *log;
+    uint64_t at, end;       /* granules from which one is chosen */
+    uint8_t *buf;           /* 2 * SAMPLE_LEN */
+    GError **err;
+    bool ok;
+} Sample;
+
+/*
+ * In s->at, a granule that is not marked, and where the source has data; s->end: none was found. 0 or
+ * a negative errno.
+ */
+static CO int sample_find(Sample *s)
+{
+    const DirtyBitmap *b = s->log->b;
+
+    for (unsigned looks = 0; looks < LOOKS_MAX; looks++) {
+        uint64_t off, unit = b->granularity;
+        Extent e;
+        int r;
+
+        s->at = hbitmap_next_clear(b->bits, s->at, s->end);
+        if (s->at == s->end)
+            return 0;
+        off = s->at * unit;
+        r = handle_extent(s->log->copy->from, off, MIN(s->end * unit, b->size) - off, true, &e);
+        if (r < 0)
+            return r;
+        if (!(e.flags & EXTENT_ZERO)) {
+            s->at += g_random_int() % MAX(e.len / unit, 1);
+            s->at = hbitmap_next_clear(b->bits, s->at, s->end);
+            return 0;
+        }
+        s->at = MIN(div_round_up(off + e.len, unit), s->end);
+    }
+    s->at = s->end;
+    return 0;
+}
+
+static CO bool sample_compare(Sample *s, GError **err)
+{
+    const ResumeLog *l = s->log;
+    uint64_t off = s->at * l->b->granularity;
+    uint64_t len = MIN(MIN(l->b->granularity, SAMPLE_LEN), l->b->size - off);
+    int r = handle_pread(l->copy->from, off, span_of(s->buf, len), 0);
+
+    if (r == 0)
+        r = handle_pread(l->copy->to, off, span_of(s->buf + SAMPLE_LEN, len), 0);
+    if (r < 0)
+        return err_set_errno(err, r, "Source and target could not be compared at offset %" PRIu64,
+                             off);
+    return !memcmp(s->buf, s->buf + SAMPLE_LEN, len) ||
+           err_set(err, EINVAL, "At offset %" PRIu64 " the target does not have what bitmap '%s' "
+                   "takes for copied, so somebody else has changed it: remove the bitmap to copy "
+                   "the whole image", off, l->b->name);
+}
+
+/* While no user changes anything, which would be in the source only. */
+static CO void sample_run(void *arg)
+{
+    Sample *s = arg;
+    ResumeLog *l = s->log;
+    int r;
+
+    co_rwlock_wrlock(&l->changes);
+    r = sample_find(s);
+    if (r < 0)
+        s->ok = err_set_errno(s->err, r, "The source could not be read");
+    else
+        s->ok = s->at == s->end || sample_compare(s, s->err);
+    co_rwlock_unlock(&l->changes);
+}
+
+static CO bool check_samples(ResumeLog *l, GError **err)
+{
+    uint64_t bits = hbitmap_bits(l->b->bits), step = div_round_up(bits, SAMPLES);
+    g_autoptr(Aligned) buf = aligned_try_alloc(2 * SAMPLE_LEN);
+    bool ok = buf || err_set(err, ENOMEM, "No memory to compare source and target");
+
+    for (uint64_t at = 0; ok && at < bits && !job_must_end(l->copy->job); at += step) {
+        Sample s = { .log = l, .at = at, .end = MIN(at + step, bits), .buf = buf, .err = err };
+
+        home_work(l->copy->from, sample_run, &s);
+        ok = s.ok;
+    }
+    return ok;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
 CO bool resume_log_start(ResumeLog *l, GError **err)
 {
     bool is_off;
 
+    if (!check_samples(l, err))
+        return false;
     l->changed = hbitmap_try_new(hbitmap_bits(l->b->bits));
     if (!l->changed)
         return err_set(err, ENOMEM, "No memory for a copy of bitmap '%s'", l->b->name);
