@@ -230,9 +230,12 @@ struct BlockDriver {
     CO void (*drain)(Node *n);
     /*
      * @n is about to live on another loop: ends its coroutines and timers on this one. No request
-     * is in flight. NULL: there are none.
+     * is in flight. NULL: there are none. Then, on the new loop: starts them there.
      */
     CO void (*leave_loop)(Node *n);
+    CO void (*enter_loop)(Node *n);
+    /* With any_loop: must @n stay on the main loop for the time being? NULL: never. */
+    bool (*needs_main_loop)(const Node *n);
     /* Recomputes node_limits(n) when those of a child changed. */
     void (*refresh_limits)(Node *n);
     /* Something that BlockEvent names is about to happen in the parent. blkdebug. */

@@ -4,7 +4,8 @@
  *
  * Each limit is a bucket that leaks at the allowed rate and into which requests are poured; a
  * request waits while the bucket is over its brim. The brim is a tenth of a second of the rate or,
- * with a burst rate, as much as a burst of full length pours. Members take turns. Main loop only.
+ * with a burst rate, as much as a burst of full length pours. Members take turns. Each may live on
+ * another loop, and is used there only; all else is for the main loop.
  */
 #ifndef BLOCK_THROTTLE_H
 #define BLOCK_THROTTLE_H
@@ -16,18 +17,21 @@
 
 typedef struct ThrottleGroup ThrottleGroup;
 
+typedef struct ThrottleWait ThrottleWait;
+
 /* Somebody whose requests count in a group. All zeroes before throttle_join. */
 typedef struct {
     ThrottleGroup *group;
+    /* With the group's lock: */
     GQueue waiting[2];  /* of ThrottleWait: requests that wait for their turn: reads, writes */
-    Co *sleeping[2];    /* the one that has the turn and waits for its bucket to leak */
+    ThrottleWait *sleeping[2]; /* the one that has the turn and waits for its bucket to leak */
     bool is_rushed;     /* nobody waits */
 } ThrottleMember;
 
 /* The group with object id @id; NULL with @err. */
 ThrottleGroup *throttle_group_find(const char *id, GError **err);
 
-/* @m must not have requests waiting. */
+/* @m must not have requests waiting. Main loop only. */
 void throttle_join(ThrottleMember *m, ThrottleGroup *group);
 void throttle_leave(ThrottleMember *m);
 

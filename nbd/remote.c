@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Connections to an export, kept up: when one is lost, a coroutine of its own, the connector, tries
- * to make it again until it succeeds or all is closed.
+ * to make it again until it succeeds, all is closed, or the export is to be used on another loop.
  */
 #include "nbd/remote.h"
 #include "io/co-lock.h"
@@ -46,7 +46,7 @@ struct NbdRemote {
     unsigned losses;     /* of connections */
     int64_t give_up_ns;  /* without a connection: calls wait for one until then */
     CoGroup connectors;
-    bool closing;
+    bool pausing;        /* connectors are to end */
 };
 
 void nbd_target_clear(NbdTarget *t)
@@ -94,7 +94,7 @@ static CO NbdConn *connection_attempt(Connection *k, int64_t deadline_ns, GError
     net_set_nodelay(fd);
     k->negotiating = channel_new_socket(fd);
     channel_set_deadline(k->negotiating, deadline_ns);
-    if (k->remote->closing)
+    if (k->remote->pausing)
         channel_shutdown(k->negotiating);
     c = nbd_conn_new(k->negotiating, &config, err);
     k->negotiating = NULL;
@@ -144,7 +144,7 @@ static bool remote_suits(const NbdRemote *r, const NbdConn *c)
            (nbd_conn_has_context(c) || !r->has_context);
 }
 
-/* Sleeps until it is time, or the remote is closed. */
+/* Sleeps until it is time, or connectors are to end. */
 static CO void connection_pause(Connection *k, int64_t ns)
 {
     k->sleeper = co_self();
@@ -169,7 +169,7 @@ static CO void connection_connect(void *arg)
     NbdRemote *r = k->remote;
     int64_t pause = SECOND_NS / 10;
 
-    while (!r->closing && !k->conn) {
+    while (!r->pausing && !k->conn) {
         int64_t deadline = clock_now_ns() + HANDSHAKE_SECONDS * SECOND_NS;
         NbdConn *c = connection_attempt(k, deadline, NULL);
 
@@ -178,7 +178,7 @@ static CO void connection_connect(void *arg)
             break;
         }
         nbd_conn_free(c);
-        if (!r->closing)
+        if (!r->pausing)
             connection_pause(k, pause_next(&pause, clock_now_ns() < r->give_up_ns));
     }
     k->connecting = false;
@@ -186,7 +186,7 @@ static CO void connection_connect(void *arg)
 
 static void connection_restore(Connection *k)
 {
-    if (k->connecting || k->remote->closing)
+    if (k->connecting || k->remote->pausing)
         return;
     k->connecting = true;
     co_group_start(&k->remote->connectors, connection_connect, k);
@@ -253,11 +253,9 @@ NbdRemote *nbd_remote_open(NbdTarget *target, GError **err)
     return r;
 }
 
-void nbd_remote_close(NbdRemote *r)
+void nbd_remote_pause(NbdRemote *r)
 {
-    if (!r)
-        return;
-    r->closing = true;
+    r->pausing = true;
     for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++) {
         if (r->connections[i].sleeper)
             co_wake(r->connections[i].sleeper);
@@ -266,6 +264,25 @@ void nbd_remote_close(NbdRemote *r)
             channel_shutdown(r->connections[i].negotiating);
     }
     co_group_wait(&r->connectors);
+}
+
+void nbd_remote_go_on(NbdRemote *r)
+{
+    r->pausing = false;
+    for (unsigned i = 0; i < r->n_connections; i++) {
+        Connection *k = &r->connections[i];
+
+        k->attempt = (NetAttempt){ 0 }; /* which may have been given up */
+        if (!k->conn)
+            connection_restore(k);
+    }
+}
+
+void nbd_remote_close(NbdRemote *r)
+{
+    if (!r)
+        return;
+    nbd_remote_pause(r);
     for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++)
         nbd_conn_free(r->connections[i].conn);
     nbd_target_clear(&r->target);

@@ -74,6 +74,7 @@ const BlockDriver block_throttle = {
     .kind = BLK_FILTER,
     .state_size = sizeof(ThrottleMember),
     .is_compressing = true,
+    .any_loop = true,
     .write_flags = REQ_FUA | REQ_UNCHANGED | REQ_SERIALISE,
     .zero_flags = REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,
     .strong_options = throttle_strong_options,

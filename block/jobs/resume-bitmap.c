@@ -8,8 +8,8 @@
 enum { TARGET_DIGITS = 32 };
 
 /*
- * What @n is, beside what its children are. A file of this machine may get another name, and after a
- * restart its file system another number; its inode and its birth stay, and a new file has others.
+ * What @n is, beside what its children are. A file of this machine may get another name, and after
+ * a restart its file system another number; inode and birth stay, and a new file has others.
  */
 static void node_tell(const Node *n, GString *all)
 {
@@ -57,9 +57,9 @@ static bool name_is_free(Node *source, const Node *target, const char *name, GEr
     for (const DirtyBitmap *b = dirty_first(source); b; b = b->next) {
         if (!is_of_a_mirror(b, name))
             continue;
-        return err_set(err, EINVAL, "Bitmap '%s' is for another target than '%s', or for one that was "
-                       "made anew or resized since: mirror to that target, or remove the bitmap to "
-                       "copy the whole image", b->name, node_filename(target));
+        return err_set(err, EINVAL, "Bitmap '%s' is for another target than '%s', or for one that "
+                       "was made anew or resized since: mirror to that target, or remove the "
+                       "bitmap to copy the whole image", b->name, node_filename(target));
     }
     return true;
 }
@@ -77,8 +77,8 @@ static CO DirtyBitmap *bitmap_make(Node *source, const char *full, uint32_t gran
 static bool bitmap_check(const DirtyBitmap *b, GError **err)
 {
     if (b->busy)
-        return err_set(err, EBUSY, "Bitmap '%s' is currently in use by another operation and cannot "
-                       "be used", b->name);
+        return err_set(err, EBUSY, "Bitmap '%s' is currently in use by another operation and "
+                       "cannot be used", b->name);
     if (!dirty_check_known(b, err))
         return err_hint(err, "Then the next mirror copies the whole image");
     return (b->persistent && b->enabled) ||

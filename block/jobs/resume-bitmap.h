@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The persistent bitmap of a mirror with x-resume. Its name in the image is NAME.x-resume-TARGET, where
- * NAME is the user's and TARGET a hash of what is known of the target, so that no other target is
- * taken for it.
+ * The persistent bitmap of a mirror with x-resume. Its name in the image is NAME.x-resume-TARGET,
+ * where NAME is the user's and TARGET a hash of what is known of the target, so that no other one
+ * is taken for it.
  */
 #ifndef BLOCK_JOBS_RESUME_BITMAP_H
 #define BLOCK_JOBS_RESUME_BITMAP_H

@@ -11,7 +11,7 @@ enum { REST = 20 };
 #define REST_MAX_NS (INT64_C(10) * 1000000000)
 /* Bytes that are stored around a write to a place that is not stored yet. */
 #define NEIGHBOURS (UINT64_C(16) << 20)
-/* Places at which the target is looked at, bytes of each, and how many extents are looked at for it. */
+/* Places at which the target is looked at, bytes of each, and extents looked at for each. */
 enum { SAMPLES = 64, SAMPLE_LEN = 64 << 10, LOOKS_MAX = 16 };
 
 struct ResumeLog {
@@ -227,8 +227,8 @@ typedef struct {
 } Sample;
 
 /*
- * In s->at, a granule that is not marked, and where the source has data; s->end: none was found. 0 or
- * a negative errno.
+ * In s->at, a granule that is not marked, and where the source has data; s->end: none was found. 0
+ * or a negative errno.
  */
 static CO int sample_find(Sample *s)
 {
