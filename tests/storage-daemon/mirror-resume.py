@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Mirrors with x-resume: they go on after a crash or a broken connection, and copy only what is left. That no
 difference is missed at any moment is tested in block/mirror-resume; here processes are killed."""
+import contextlib
 import importlib.util
 import json
+import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +18,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / 'lib'))
 from cases import BUILD, CASES, REFERENCE, case, img, io, main, run
 from guest import Guest
+from qmp import PATIENCE
 from stored import await_nothing_left
 
 spec = importlib.util.spec_from_file_location('jobs', HERE / 'jobs.py')
@@ -129,23 +133,72 @@ def a_guest_that_writes_until_it_is_killed_loses_nothing():
     assert resumed > 12, resumed
 
 
+def far_server():
+    """A process that serves x.qcow2 at the socket far."""
+    pathlib.Path('far').unlink(missing_ok=True)
+    p = subprocess.Popen([BUILD / 'qemu-nbd', '-k', pathlib.Path('far').absolute(), '-f', 'qcow2', '-t',
+                          '-e', '4', '-x', 'x', 'x.qcow2'])
+    while not pathlib.Path('far').exists():
+        time.sleep(.01)
+    return p
+
+
+class Stalling:
+    """A server that can be made not to answer."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def stall(self):
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self):
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def close(self):
+        self.go_on()
+        self.process.terminate()
+        self.process.wait()
+
+
+def far(name):
+    return {'driver': 'nbd', 'node-name': name, 'export': 'x', 'server': {'type': 'unix', 'path': 'far'},
+            'open-timeout': int(PATIENCE)}
+
+
+@case
+def a_guest_does_not_wait_for_a_target_that_does_not_answer():
+    images('64M')
+    io('t.qcow2', 'write -q -P 1 0 64M')
+    with contextlib.closing(Stalling(far_server())) as server:
+        def nodes():
+            return jobs.Daemon('--blockdev', json.dumps(jobs.node('t')), '--blockdev', json.dumps(far('x')),
+                               *jobs.EXPORT)
+        with nodes() as d:
+            d.do('blockdev-mirror', **MIRROR)
+            copied(d)
+            await_nothing_left('t.qcow2')
+            d.process.kill()
+        pathlib.Path('nbd').unlink()
+        with nodes() as d:
+            server.stall()
+            d.do('blockdev-mirror', **MIRROR)
+            guest = Guest('nbd', 't', blocks=256).start()
+            guest.wait_for_writes(50)
+            assert not any(e['event'] == 'BLOCK_JOB_READY' for e in d.events)
+            server.go_on()
+            copied(d)
+            guest.stop()
+            assert d.finish('job-complete', 'concluded') is None
+    assert is_same()
+
+
 @case
 def a_broken_connection_costs_no_second_copy():
     images('64M')
     io('t.qcow2', 'write -q -P 1 0 64M')
 
-    def server():
-        pathlib.Path('far').unlink(missing_ok=True)
-        p = subprocess.Popen([BUILD / 'qemu-nbd', '-k', pathlib.Path('far').absolute(), '-f', 'qcow2', '-t',
-                              '-e', '4', '-x', 'x', 'x.qcow2'])
-        while not pathlib.Path('far').exists():
-            time.sleep(.01)
-        return p
-
-    def far(name):
-        return {'driver': 'nbd', 'node-name': name, 'export': 'x', 'server': {'type': 'unix', 'path': 'far'}}
-
-    p = server()
+    p = far_server()
     try:
         with jobs.Daemon('--blockdev', json.dumps(jobs.node('t')), '--blockdev', json.dumps(far('x')),
                          *jobs.EXPORT) as d:
@@ -159,7 +212,7 @@ def a_broken_connection_costs_no_second_copy():
             error = d.finish('concluded')
             assert error, d.events
             guest.stop()
-            p = server()
+            p = far_server()
             d.do('blockdev-add', **far('y'))
             d.events.clear()
             d.do('blockdev-mirror', **{**MIRROR, 'target': 'y'})
@@ -227,6 +280,25 @@ def a_target_that_was_emptied_is_found_out():
         assert copied(d) == 64 << 20
         d.finish('job-complete', 'concluded')
     assert is_same()
+
+
+@case
+def a_target_that_was_emptied_is_found_out_behind_many_zeroes():
+    # One of 64 ranges, as a trimmed disk has it: pieces of zeroes, then nothing, then data.
+    for name in 't.qcow2', 'x.qcow2':
+        img('create', '-q', '-f', 'qcow2', name, '4G')
+    io('t.qcow2', *[f'write -q -z {i * 128}k 64k' for i in range(100)], 'write -q -P 7 30M 2M')
+    for emptied in False, True:
+        if emptied:
+            img('create', '-q', '-f', 'qcow2', 'x.qcow2', '4G')
+        with daemon() as d:
+            d.do('blockdev-mirror', **MIRROR)
+            if emptied:
+                assert 'remove the bitmap' in str(d.finish('concluded')), d.events
+            else:
+                assert copied(d) > 0
+                await_nothing_left('t.qcow2')
+            d.process.kill()
 
 
 @case
