@@ -122,6 +122,12 @@ static CO void nbd_leave_loop(Node *n)
     nbd_remote_pause(((Nbd *)node_state(n))->remote);
 }
 
+/* A move ends the attempt to connect that is under way, so with many of them none would succeed. */
+static bool nbd_needs_main_loop(const Node *n)
+{
+    return !nbd_remote_is_up(((Nbd *)node_state(n))->remote);
+}
+
 static CO void nbd_enter_loop(Node *n)
 {
     nbd_remote_go_on(((Nbd *)node_state(n))->remote);
@@ -490,6 +496,7 @@ const BlockDriver block_nbd = {
     .open = nbd_open,
     .close = nbd_close,
     .activate = nbd_activate,
+    .needs_main_loop = nbd_needs_main_loop,
     .leave_loop = nbd_leave_loop,
     .enter_loop = nbd_enter_loop,
     .reconfigure_prepare = nbd_reconfigure_prepare,

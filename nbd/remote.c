@@ -11,10 +11,11 @@
 #include <string.h>
 
 #define SECOND_NS INT64_C(1000000000)
+#define PAUSE_FIRST_NS (SECOND_NS / 10)
 
 enum {
     HANDSHAKE_SECONDS = 60, /* for connecting and handshake together */
-    /* Between two attempts; the first pause is a tenth of a second. */
+    /* Between two attempts, at most. */
     PAUSE_MAX_SECONDS = 16,
     PAUSE_AWAITED_SECONDS = 1, /* at most, while somebody waits for the connection */
 };
@@ -27,6 +28,8 @@ struct Connection {
     NetAttempt attempt;  /* the connector's, while it connects ... */
     Channel *negotiating; /* ... and in its handshake */
     Co *sleeper;         /* the connector, between attempts */
+    int64_t pause;       /* nanoseconds after the attempt that fails next */
+    int64_t again_ns;    /* no attempt before then */
 };
 
 /* A call that waits for a connection. */
@@ -119,6 +122,8 @@ static void connection_take(Connection *k, NbdConn *c)
 {
     TRACE(nbd_connected, "connection %d", (int)(k - k->remote->connections));
     k->conn = c;
+    k->pause = PAUSE_FIRST_NS;
+    k->again_ns = 0;
     remote_wake_waiters(k->remote);
 }
 
@@ -167,19 +172,23 @@ static CO void connection_connect(void *arg)
 {
     Connection *k = arg;
     NbdRemote *r = k->remote;
-    int64_t pause = SECOND_NS / 10;
 
     while (!r->pausing && !k->conn) {
-        int64_t deadline = clock_now_ns() + HANDSHAKE_SECONDS * SECOND_NS;
-        NbdConn *c = connection_attempt(k, deadline, NULL);
+        int64_t now = clock_now_ns();
+        NbdConn *c;
 
+        if (now < k->again_ns) {
+            connection_pause(k, k->again_ns - now);
+            continue;
+        }
+        c = connection_attempt(k, now + HANDSHAKE_SECONDS * SECOND_NS, NULL);
         if (c && remote_suits(r, c)) {
             connection_take(k, c);
             break;
         }
         nbd_conn_free(c);
-        if (!r->pausing)
-            connection_pause(k, pause_next(&pause, clock_now_ns() < r->give_up_ns));
+        now = clock_now_ns();
+        k->again_ns = now + pause_next(&k->pause, now < r->give_up_ns);
     }
     k->connecting = false;
 }
@@ -197,7 +206,7 @@ static void connection_restore(Connection *k)
 /* The first connection, tried for as long as the target says. */
 static CO NbdConn *remote_connect(NbdRemote *r, GError **err)
 {
-    int64_t start = clock_now_ns(), pause = SECOND_NS / 10;
+    int64_t start = clock_now_ns(), pause = PAUSE_FIRST_NS;
     int64_t limit = r->target.open_ns ? r->target.open_ns : HANDSHAKE_SECONDS * SECOND_NS;
     int64_t deadline = start + limit;
 
@@ -238,7 +247,7 @@ NbdRemote *nbd_remote_open(NbdTarget *target, GError **err)
     r->target = *target;
     *target = (NbdTarget){ 0 };
     for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++)
-        r->connections[i].remote = r;
+        r->connections[i] = (Connection){ .remote = r, .pause = PAUSE_FIRST_NS };
     c = remote_connect(r, err);
     if (!c) {
         nbd_remote_close(r);
@@ -304,6 +313,11 @@ static Connection *remote_best(NbdRemote *r)
             best = k;
     }
     return best;
+}
+
+bool nbd_remote_is_up(NbdRemote *r)
+{
+    return remote_best(r) != NULL;
 }
 
 static CO void remote_wait(NbdRemote *r, int64_t ns)

@@ -48,6 +48,9 @@ const NbdOffer *nbd_remote_offer(const NbdRemote *r);
 /* The first connection had the metadata context. */
 bool nbd_remote_has_context(const NbdRemote *r);
 
+/* Is there a connection? On the loop where it is used. */
+bool nbd_remote_is_up(NbdRemote *r);
+
 /* How many connections were lost so far. After a loss the server may be a restarted one. */
 unsigned nbd_remote_losses(const NbdRemote *r);
 
