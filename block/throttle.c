@@ -240,6 +240,19 @@ CO void throttle_wait(ThrottleMember *m, bool is_write, uint64_t len)
     pthread_mutex_unlock(&g->lock);
 }
 
+bool throttle_is_over(ThrottleMember *m)
+{
+    ThrottleGroup *g = m->group;
+    bool is_over = false;
+
+    pthread_mutex_lock(&g->lock);
+    for (int is_write = 0; is_write < 2; is_write++)
+        is_over |= m->waiting[is_write].length || m->sleeping[is_write] ||
+                   group_delay(g, is_write) > 0;
+    pthread_mutex_unlock(&g->lock);
+    return is_over;
+}
+
 void throttle_rush(ThrottleMember *m, bool on)
 {
     pthread_mutex_lock(&m->group->lock);

@@ -38,6 +38,9 @@ void throttle_leave(ThrottleMember *m);
 /* Waits until a request of @len bytes may go on. */
 CO void throttle_wait(ThrottleMember *m, bool is_write, uint64_t len);
 
+/* Do requests of @m wait, or would one that came now? */
+bool throttle_is_over(ThrottleMember *m);
+
 /* With @on, requests of @m go on without waiting, those that wait already included. They still count. */
 void throttle_rush(ThrottleMember *m, bool on);
 

@@ -11,7 +11,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'lib'))
-from cases import BUILD, case, img, main
+from cases import BUILD, case, img, io, main
 from guest import Guest
 from nbd_frames import EIO, READ, Client
 from qmp import PATIENCE, Stdio
@@ -74,10 +74,11 @@ def a_limit_is_shared_by_images_on_two_threads():
     with daemon(*[throttled({'driver': 'null-co', 'size': SIZE})] * 2,
                 objects=[f'throttle-group,id=g,limits.iops-total={rate}']) as d:
         counts = [0, 0]
+        clients = [client(f'n{n}') for n in range(2)]
         begun = time.monotonic()
 
         def read(n):
-            with contextlib.closing(client(f'n{n}')) as c:
+            with contextlib.closing(clients[n]) as c:
                 while time.monotonic() < begun + 1.5:
                     c.read(0, 512)
                     counts[n] += 1
@@ -92,7 +93,7 @@ def a_limit_is_shared_by_images_on_two_threads():
 
 
 @case
-def a_limit_that_is_raised_lets_those_go_that_wait_on_other_threads():
+def a_limit_that_is_raised_lets_those_go_that_wait():
     with daemon(*[throttled({'driver': 'null-co', 'size': SIZE})] * 2,
                 objects=['throttle-group,id=g,limits.bps-total=1024']) as d:
         with contextlib.closing(client('n0')) as a, contextlib.closing(client('n1')) as b:
@@ -111,6 +112,61 @@ def a_limit_that_is_raised_lets_those_go_that_wait_on_other_threads():
             for t in readers:
                 t.join(PATIENCE)
             assert len(done) == 2
+
+
+@case
+def a_limit_holds_while_commands_look():
+    rate, depth = 20, 8
+    with daemon(throttled({'driver': 'null-co', 'size': SIZE}),
+                objects=[f'throttle-group,id=g,limits.iops-total={rate}']) as d:
+        counts = [0] * depth
+        clients = [client() for _ in range(depth)]
+        begun = time.monotonic()
+
+        def read(n):
+            with contextlib.closing(clients[n]) as c:
+                while time.monotonic() < begun + 2:
+                    c.read(0, 512)
+                    counts[n] += 1
+        readers = [threading.Thread(target=read, args=(n,)) for n in range(depth)]
+        for t in readers:
+            t.start()
+        while any(t.is_alive() for t in readers):
+            assert d.answer('query-block-exports')
+            time.sleep(.02)
+        # Those that wait when the image comes to the main loop go, but it stays there.
+        most = rate * (time.monotonic() - begun) + rate / 10 + 4 * depth
+        assert depth < sum(counts) <= most, (counts, most)
+
+
+@case
+def a_throttled_image_that_nobody_waits_for_is_on_its_thread():
+    with daemon(throttled({'driver': 'null-co', 'size': SIZE}),
+                objects=['throttle-group,id=g,limits.iops-total=100000000']) as d:
+        with contextlib.closing(client()) as c:
+            for thread in 'i', 'j':
+                move(d, thread)
+                assert busiest(d, lambda: [c.read(0, 512) for _ in range(500)]) == thread
+
+
+@case
+def commands_do_not_wait_for_a_job_whose_target_has_a_limit():
+    img('create', '-q', '-f', 'raw', 't', str(SIZE))
+    source = image('a')
+    io('a', f'write -q -P 1 0 {SIZE}')
+    with daemon(source, objects=['throttle-group,id=g,limits.bps-total=1024']) as d:
+        target = throttled({'driver': 'raw', 'file': {'driver': 'file', 'filename': 't'}})
+        assert d.answer('blockdev-add', node_name='t', **target) == {}
+        assert d.answer('blockdev-mirror', job_id='j', device='n0', target='t', sync='full') == {}
+        for _ in range(5):
+            assert isinstance(d.answer('query-block-jobs'), list)
+            time.sleep(.1)
+        assert d.answer('qom-set', path='/objects/g', property='limits', value={'bps-total': 0}) == {}
+        assert d.answer('block-job-cancel', device='j', force=True) == {}
+        end = time.monotonic() + PATIENCE
+        while d.answer('query-block-jobs'):
+            assert time.monotonic() < end, 'the job stays'
+            time.sleep(.05)
 
 
 @case
@@ -138,6 +194,11 @@ def blkdebug_delays_and_fails_requests_on_a_thread():
     img('check', '-q', 'a')
 
 
+def listens(path):
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as s:
+        return s.connect_ex(path) == 0
+
+
 @contextlib.contextmanager
 def server(name, *options):
     """qemu-nbd of raw file @name at the socket far, which is made anew."""
@@ -145,7 +206,7 @@ def server(name, *options):
     with subprocess.Popen([BUILD / 'qemu-nbd', '-k', pathlib.Path('far').absolute(), '-f', 'raw', '-t', '-e', '8',
                            *options, name]) as p:
         end = time.monotonic() + PATIENCE
-        while not pathlib.Path('far').exists():
+        while not listens('far'):
             assert time.monotonic() < end, 'there is no server'
             time.sleep(.01)
         try:
@@ -219,6 +280,64 @@ def a_lost_server_is_found_again_after_moves():
                 end = time.monotonic() + PATIENCE
                 while c.call(READ, 0, 512) != 0:
                     assert time.monotonic() < end, 'the server is not found'
+                    time.sleep(.05)
+
+
+class Slow:
+    """Passes connections to the socket slow on to far, each after a delay."""
+
+    def __init__(self):
+        self.delay, self.ends = 0, []
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind('slow')
+        self.listener.listen(64)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.serve, args=self.listener.accept()[:1], daemon=True).start()
+
+    def serve(self, near):
+        time.sleep(self.delay)
+        there = socket.socket(socket.AF_UNIX)
+        with near, there, contextlib.suppress(OSError):
+            there.connect('far')
+            self.ends += [near, there]
+            threading.Thread(target=self.pass_on, args=(near, there), daemon=True).start()
+            self.pass_on(there, near)
+
+    def pass_on(self, one, other):
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        self.cut(one, other)
+
+    @staticmethod
+    def cut(*ends):
+        for s in ends:
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.cut(self.listener, *self.ends)
+        self.listener.close()
+
+
+@case
+def a_slow_server_is_found_again_while_commands_look():
+    disk('a')
+    with server('a'), contextlib.closing(Slow()) as slow:
+        with daemon({'driver': 'nbd', 'server': {'type': 'unix', 'path': 'slow'}}) as d:
+            with contextlib.closing(client()) as c:
+                c.read(0, 512)
+                slow.delay = .6
+                slow.cut(*slow.ends)
+                end = time.monotonic() + PATIENCE
+                assert c.call(READ, 0, 512) == EIO
+                while c.call(READ, 0, 512) != 0:
+                    assert time.monotonic() < end, 'the server is not found'
+                    assert d.answer('query-block-exports')
                     time.sleep(.05)
 
 
