@@ -35,6 +35,7 @@ typedef enum {
 /* A file of this machine: the same one under any name and through any link. */
 typedef struct {
     uint64_t device, inode;
+    int64_t born_ns; /* since 1970; 0: not known. A later file may get the inode, but not that */
 } FileIdentity;
 
 /* What requests must look like for a driver. Bytes; 0 means no limit, or 1 for alignments. */
@@ -229,9 +230,12 @@ struct BlockDriver {
     CO void (*drain)(Node *n);
     /*
      * @n is about to live on another loop: ends its coroutines and timers on this one. No request
-     * is in flight. NULL: there are none.
+     * is in flight. NULL: there are none. Then, on the new loop: starts them there.
      */
     CO void (*leave_loop)(Node *n);
+    CO void (*enter_loop)(Node *n);
+    /* With any_loop: must @n stay on the main loop for the time being? NULL: never. */
+    bool (*needs_main_loop)(const Node *n);
     /* Recomputes node_limits(n) when those of a child changed. */
     void (*refresh_limits)(Node *n);
     /* Something that BlockEvent names is about to happen in the parent. blkdebug. */

@@ -102,14 +102,17 @@ static bool tree_can_move(const Tree *t, GError **err)
     return true;
 }
 
-/* Does at least one user make requests, and does none need the nodes themselves? */
+/* Does at least one user make requests, and does nobody need the nodes themselves? */
 static bool tree_is_only_served(const Tree *t)
 {
     bool is_used = false;
 
-    for (guint i = 0; i < t->nodes->len; i++)
-        if (((const Node *)t->nodes->pdata[i])->state == NODE_OPENING)
+    for (guint i = 0; i < t->nodes->len; i++) {
+        const Node *n = t->nodes->pdata[i];
+
+        if (n->state == NODE_OPENING || (n->drv->needs_main_loop && n->drv->needs_main_loop(n)))
             return false;
+    }
     for (guint i = 0; i < t->handles->len; i++) {
         const Handle *h = t->handles->pdata[i];
 
@@ -128,16 +131,34 @@ typedef struct {
     bool has_moved;
 } Move;
 
+/* On their new loop. */
+static CO void nodes_enter(void *arg)
+{
+    const Tree *t = arg;
+
+    for (guint i = 0; i < t->nodes->len; i++) {
+        Node *n = t->nodes->pdata[i];
+
+        if (n->drv->enter_loop)
+            n->drv->enter_loop(n);
+    }
+}
+
 static CO void nodes_move(const Move *m)
 {
+    bool has_more = false;
+
     for (guint i = 0; i < m->tree->nodes->len; i++) {
         Node *n = m->tree->nodes->pdata[i];
 
         if (n->drv->leave_loop)
             n->drv->leave_loop(n);
+        has_more |= n->drv->enter_loop != NULL;
     }
     for (guint i = 0; i < m->tree->nodes->len; i++)
         ((Node *)m->tree->nodes->pdata[i])->home = m->to;
+    if (has_more)
+        loop_call_wait(m->to, nodes_enter, m->tree);
 }
 
 /* Until then requests go on, for which the works may wait, and which may wait for them. */
@@ -158,6 +179,17 @@ static CO void works_end(const GPtrArray *handles)
     }
 }
 
+/* With @on, works and requests that wait for their turn go on at once. */
+static void nodes_rush(const Tree *t, bool on)
+{
+    for (guint i = 0; i < t->nodes->len; i++) {
+        Node *n = t->nodes->pdata[i];
+
+        if (n->drv->rush)
+            n->drv->rush(n, on);
+    }
+}
+
 /* On the tree's loop. It does not leave the main loop if there was a home_hold() meanwhile. */
 static CO void tree_move_run(void *arg)
 {
@@ -165,11 +197,13 @@ static CO void tree_move_run(void *arg)
     const GPtrArray *handles = m->tree->handles;
     Gates *gates;
 
+    nodes_rush(m->tree, true);
     works_end(handles);
     gates = gates_close(m->tree->nodes);
     m->has_moved = m->to == main_loop || !holds;
     if (m->has_moved)
         nodes_move(m);
+    nodes_rush(m->tree, false);
     gates_open(gates);
     for (guint i = 0; i < handles->len; i++) {
         Handle *h = handles->pdata[i];

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Limits on bytes and requests a second: buckets, turns, and the object throttle-group. */
 #include "block/throttle.h"
+#include "io/loop.h"
 #include "util/err.h"
 #include "qapi/object.h"
 #include "util/trace.h"
 #include <inttypes.h>
+#include <pthread.h>
 #include <string.h>
 
 #define RATE_MAX INT64_C(1000000000000000)
@@ -24,9 +26,14 @@ typedef struct {
     double burst_level;   /* the same at the burst rate */
 } Bucket;
 
+/*
+ * Limits and members are changed on the main loop only, so that it need not lock to look at them.
+ * The lock is the innermost one, and nobody suspends with it.
+ */
 struct ThrottleGroup {
     char *name;
     bool is_object;       /* else it ends with its last member */
+    pthread_mutex_t lock; /* protects all below, and what members have of it */
     Bucket buckets[BUCKETS];
     int64_t iops_size;    /* bytes; longer requests count as several; 0: every one counts as one */
     int64_t leaked_ns;    /* when the buckets leaked last */
@@ -109,16 +116,51 @@ static void group_account(ThrottleGroup *g, bool is_write, uint64_t len)
 
 /* ---- turns ---------------------------------------------------------------------------------- */
 
-/* A request that waits for its turn, on its stack. */
-typedef struct {
+/*
+ * A request that waits, on its stack. Whoever ends that, on whatever loop, sends it a mail, which
+ * has to come before it may go on.
+ */
+struct ThrottleWait {
+    Mail mail;          /* the first member */
     GList link;         /* in ThrottleMember.waiting */
+    Loop *loop;
     Co *co;
+    bool is_ended;      /* with the lock: the mail is under way */
+    bool has_mail;      /* its loop's: it has come */
     bool has_turn;
-    bool is_done;       /* with waiting: it has the turn, or it needs none */
-} ThrottleWait;
+};
+
+static void wait_deliver(Mail *mail)
+{
+    ThrottleWait *w = (ThrottleWait *)mail;
+
+    w->has_mail = true;
+    co_wake(w->co);
+}
+
+static void wait_begin(ThrottleWait *w)
+{
+    *w = (ThrottleWait){
+        .mail.deliver = wait_deliver, .link.data = w, .loop = loop_self(), .co = co_self(),
+    };
+}
+
+static void wait_end(ThrottleWait *w)
+{
+    if (!w->is_ended)
+        loop_post(w->loop, &w->mail);
+    w->is_ended = true;
+}
+
+/* Without the lock. */
+static CO void wait_for_mail(const ThrottleWait *w)
+{
+    while (!w->has_mail)
+        co_suspend();
+}
 
 /* Lets the first request go that waits at @m. False: none does. */
-static bool wait_end(ThrottleMember *m, bool is_write, bool has_turn)
+static bool first_go(ThrottleMember *m, bool is_write, bool has_turn)
 {
     GList *link = g_queue_pop_head_link(&m->waiting[is_write]);
     ThrottleWait *w = link ? link->data : NULL;
@@ -126,9 +168,15 @@ static bool wait_end(ThrottleMember *m, bool is_write, bool has_turn)
     if (!w)
         return false;
     w->has_turn = has_turn;
-    w->is_done = true;
-    co_wake(w->co);
+    wait_end(w);
     return true;
+}
+
+/* Lets the request that sleeps at @m look again for how long it has to. */
+static void sleeper_wake(ThrottleMember *m, bool is_write)
+{
+    if (m->sleeping[is_write])
+        wait_end(m->sleeping[is_write]);
 }
 
 /* Gives the turn to the next member after @m that has a request waiting. False: none has. */
@@ -140,71 +188,104 @@ static bool turn_pass(const ThrottleMember *m, bool is_write)
     if (!g_ptr_array_find(members, m, &at))
         return false;
     for (guint i = 1; i <= members->len; i++)
-        if (wait_end(members->pdata[(at + i) % members->len], is_write, true))
+        if (first_go(members->pdata[(at + i) % members->len], is_write, true))
             return true;
     return false;
 }
 
-/* Waits for the turn. False: there is no need to wait any more. */
+/*
+ * Waits for the turn, with the lock, which is given up meanwhile. False: there is no need to wait
+ * any more.
+ */
 static CO bool turn_take(ThrottleMember *m, bool is_write)
 {
     ThrottleGroup *g = m->group;
-    ThrottleWait w = { .co = co_self(), .link.data = &w };
+    ThrottleWait w;
 
     if (m->is_rushed)
         return false;
     if (!g->has_turn[is_write])
         return g->has_turn[is_write] = true;
+    wait_begin(&w);
     g_queue_push_tail_link(&m->waiting[is_write], &w.link);
-    while (!w.is_done)
-        co_suspend();
+    pthread_mutex_unlock(&g->lock);
+    wait_for_mail(&w);
+    pthread_mutex_lock(&g->lock);
     return w.has_turn;
+}
+
+/* The one with the turn sleeps @ns, or until it is to look again. The lock: as with turn_take(). */
+static CO void turn_sleep(ThrottleMember *m, bool is_write, int64_t ns)
+{
+    ThrottleGroup *g = m->group;
+    ThrottleWait w;
+
+    wait_begin(&w);
+    m->sleeping[is_write] = &w;
+    pthread_mutex_unlock(&g->lock);
+    co_sleep(ns);
+    pthread_mutex_lock(&g->lock);
+    m->sleeping[is_write] = NULL;
+    if (!w.is_ended)
+        return;
+    pthread_mutex_unlock(&g->lock);
+    wait_for_mail(&w);
+    pthread_mutex_lock(&g->lock);
 }
 
 CO void throttle_wait(ThrottleMember *m, bool is_write, uint64_t len)
 {
     ThrottleGroup *g = m->group;
-    bool has_turn = turn_take(m, is_write);
     int64_t delay;
+    bool has_turn;
 
+    pthread_mutex_lock(&g->lock);
+    has_turn = turn_take(m, is_write);
     while (has_turn && !m->is_rushed && (delay = group_delay(g, is_write)) > 0) {
         TRACE(throttle_wait, "%s len=%" PRIu64 " ns=%" PRId64, is_write ? "write" : "read", len, delay);
-        m->sleeping[is_write] = co_self();
-        co_sleep(delay);
-        m->sleeping[is_write] = NULL;
+        turn_sleep(m, is_write, delay);
     }
     group_account(g, is_write, len);
     if (has_turn)
         g->has_turn[is_write] = turn_pass(m, is_write);
+    pthread_mutex_unlock(&g->lock);
+}
+
+bool throttle_is_over(ThrottleMember *m)
+{
+    ThrottleGroup *g = m->group;
+    bool is_over = false;
+
+    pthread_mutex_lock(&g->lock);
+    for (int is_write = 0; is_write < 2; is_write++)
+        is_over |= m->waiting[is_write].length || m->sleeping[is_write] ||
+                   group_delay(g, is_write) > 0;
+    pthread_mutex_unlock(&g->lock);
+    return is_over;
 }
 
 void throttle_rush(ThrottleMember *m, bool on)
 {
+    ThrottleGroup *g = m->group;
+
+    if (g)
+        pthread_mutex_lock(&g->lock);
     m->is_rushed = on;
-    for (int is_write = 0; on && is_write < 2; is_write++) {
-        while (wait_end(m, is_write, false)) {
+    for (int is_write = 0; g && on && is_write < 2; is_write++) {
+        while (first_go(m, is_write, false)) {
         }
-        if (m->sleeping[is_write])
-            co_wake(m->sleeping[is_write]);
+        sleeper_wake(m, is_write);
     }
-}
-
-/* Lets those who sleep look again for how long they have to. */
-static void group_wake(ThrottleGroup *g)
-{
-    for (guint i = 0; i < g->members->len; i++) {
-        ThrottleMember *m = g->members->pdata[i];
-
-        for (int is_write = 0; is_write < 2; is_write++)
-            if (m->sleeping[is_write])
-                co_wake(m->sleeping[is_write]);
-    }
+    if (g)
+        pthread_mutex_unlock(&g->lock);
 }
 
 void throttle_join(ThrottleMember *m, ThrottleGroup *group)
 {
     m->group = group;
+    pthread_mutex_lock(&group->lock);
     g_ptr_array_add(group->members, m);
+    pthread_mutex_unlock(&group->lock);
 }
 
 static void group_destroy(void *state)
@@ -213,13 +294,16 @@ static void group_destroy(void *state)
 
     g_ptr_array_free(g->members, true);
     g_free(g->name);
+    pthread_mutex_destroy(&g->lock);
 }
 
 void throttle_leave(ThrottleMember *m)
 {
     ThrottleGroup *g = m->group;
 
+    pthread_mutex_lock(&g->lock);
     g_ptr_array_remove(g->members, m);
+    pthread_mutex_unlock(&g->lock);
     m->group = NULL;
     if (g->is_object || g->members->len)
         return;
@@ -301,6 +385,7 @@ static ThrottleGroup group_without_limits(void)
  */
 static void group_adopt(ThrottleGroup *g, const ThrottleGroup *new)
 {
+    pthread_mutex_lock(&g->lock);
     buckets_leak(g);
     for (int i = 0; i < BUCKETS; i++) {
         Bucket *b = &g->buckets[i];
@@ -312,7 +397,10 @@ static void group_adopt(ThrottleGroup *g, const ThrottleGroup *new)
         b->burst_level = MIN(b->burst_level, b->burst_rate / 10.0);
     }
     g->iops_size = new->iops_size;
-    group_wake(g);
+    for (guint i = 0; i < g->members->len; i++)
+        for (int is_write = 0; is_write < 2; is_write++)
+            sleeper_wake(g->members->pdata[i], is_write);
+    pthread_mutex_unlock(&g->lock);
 }
 
 static bool group_change(void *state, json_t *props, GError **err)
@@ -331,6 +419,7 @@ static void group_init(ThrottleGroup *g, const char *name, bool is_object)
 {
     g->name = g_strdup(name);
     g->is_object = is_object;
+    pthread_mutex_init(&g->lock, NULL);
     g->members = g_ptr_array_new();
     g->leaked_ns = clock_now_ns();
 }

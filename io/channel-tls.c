@@ -145,7 +145,8 @@ static int session_send(ChannelTls *t)
         if (!t->unsent->len)
             g_clear_pointer(&t->unsent, g_byte_array_unref);
     }
-    g_byte_array_set_size(cipher, 0);
+    if (cipher) /* NULL: after a move, when this thread has not used a session yet */
+        g_byte_array_set_size(cipher, 0);
     return MIN(n, 0);
 }
 

@@ -2,9 +2,10 @@
 /*
  * One connection to an NBD server: many requests at once, told apart by cookies.
  *
- * A connection belongs to one loop and has no coroutine of its own: who makes a call sends, and
- * whoever waits receives, for the others too. Everything a server sends is checked against what was
- * asked; anything else ends the connection. remote.h keeps several and makes new ones.
+ * A connection has no coroutine of its own: who makes a call sends, and whoever waits receives, for
+ * the others too. Without calls it is tied to no loop; those at one time are all of one loop.
+ * Everything a server sends is checked against what was asked; anything else ends the connection.
+ * remote.h keeps several and makes new ones.
  */
 #ifndef NBD_CLIENT_H
 #define NBD_CLIENT_H

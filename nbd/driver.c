@@ -117,6 +117,22 @@ static CO bool nbd_open(Node *n, const json_t *o, OpenFlags flags, GError **err)
     return false;
 }
 
+static CO void nbd_leave_loop(Node *n)
+{
+    nbd_remote_pause(((Nbd *)node_state(n))->remote);
+}
+
+/* A move ends the attempt to connect that is under way, so with many of them none would succeed. */
+static bool nbd_needs_main_loop(const Node *n)
+{
+    return !nbd_remote_is_up(((Nbd *)node_state(n))->remote);
+}
+
+static CO void nbd_enter_loop(Node *n)
+{
+    nbd_remote_go_on(((Nbd *)node_state(n))->remote);
+}
+
 /* What was told before about extents may no longer be so. */
 static CO bool nbd_activate(Node *n, GError **err)
 {
@@ -471,6 +487,7 @@ const BlockDriver block_nbd = {
     .prefix = "nbd",
     .more_prefixes = nbd_more_prefixes,
     .state_size = sizeof(Nbd),
+    .any_loop = true,
     .write_flags = REQ_FUA,
     .zero_flags = REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,
     .strong_options = nbd_strong_options,
@@ -479,6 +496,9 @@ const BlockDriver block_nbd = {
     .open = nbd_open,
     .close = nbd_close,
     .activate = nbd_activate,
+    .needs_main_loop = nbd_needs_main_loop,
+    .leave_loop = nbd_leave_loop,
+    .enter_loop = nbd_enter_loop,
     .reconfigure_prepare = nbd_reconfigure_prepare,
     .create_opts = create_opts_nbd,
     .create = nbd_create,

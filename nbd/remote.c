@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Connections to an export, kept up: when one is lost, a coroutine of its own, the connector, tries
- * to make it again until it succeeds or all is closed.
+ * to make it again until it succeeds, all is closed, or the export is to be used on another loop.
  */
 #include "nbd/remote.h"
 #include "io/co-lock.h"
@@ -11,10 +11,11 @@
 #include <string.h>
 
 #define SECOND_NS INT64_C(1000000000)
+#define PAUSE_FIRST_NS (SECOND_NS / 10)
 
 enum {
     HANDSHAKE_SECONDS = 60, /* for connecting and handshake together */
-    /* Between two attempts; the first pause is a tenth of a second. */
+    /* Between two attempts, at most. */
     PAUSE_MAX_SECONDS = 16,
     PAUSE_AWAITED_SECONDS = 1, /* at most, while somebody waits for the connection */
 };
@@ -27,6 +28,8 @@ struct Connection {
     NetAttempt attempt;  /* the connector's, while it connects ... */
     Channel *negotiating; /* ... and in its handshake */
     Co *sleeper;         /* the connector, between attempts */
+    int64_t pause;       /* nanoseconds after the attempt that fails next */
+    int64_t again_ns;    /* no attempt before then */
 };
 
 /* A call that waits for a connection. */
@@ -46,7 +49,7 @@ struct NbdRemote {
     unsigned losses;     /* of connections */
     int64_t give_up_ns;  /* without a connection: calls wait for one until then */
     CoGroup connectors;
-    bool closing;
+    bool pausing;        /* connectors are to end */
 };
 
 void nbd_target_clear(NbdTarget *t)
@@ -94,7 +97,7 @@ static CO NbdConn *connection_attempt(Connection *k, int64_t deadline_ns, GError
     net_set_nodelay(fd);
     k->negotiating = channel_new_socket(fd);
     channel_set_deadline(k->negotiating, deadline_ns);
-    if (k->remote->closing)
+    if (k->remote->pausing)
         channel_shutdown(k->negotiating);
     c = nbd_conn_new(k->negotiating, &config, err);
     k->negotiating = NULL;
@@ -119,6 +122,8 @@ static void connection_take(Connection *k, NbdConn *c)
 {
     TRACE(nbd_connected, "connection %d", (int)(k - k->remote->connections));
     k->conn = c;
+    k->pause = PAUSE_FIRST_NS;
+    k->again_ns = 0;
     remote_wake_waiters(k->remote);
 }
 
@@ -144,7 +149,7 @@ static bool remote_suits(const NbdRemote *r, const NbdConn *c)
            (nbd_conn_has_context(c) || !r->has_context);
 }
 
-/* Sleeps until it is time, or the remote is closed. */
+/* Sleeps until it is time, or connectors are to end. */
 static CO void connection_pause(Connection *k, int64_t ns)
 {
     k->sleeper = co_self();
@@ -167,26 +172,30 @@ static CO void connection_connect(void *arg)
 {
     Connection *k = arg;
     NbdRemote *r = k->remote;
-    int64_t pause = SECOND_NS / 10;
 
-    while (!r->closing && !k->conn) {
-        int64_t deadline = clock_now_ns() + HANDSHAKE_SECONDS * SECOND_NS;
-        NbdConn *c = connection_attempt(k, deadline, NULL);
+    while (!r->pausing && !k->conn) {
+        int64_t now = clock_now_ns();
+        NbdConn *c;
 
+        if (now < k->again_ns) {
+            connection_pause(k, k->again_ns - now);
+            continue;
+        }
+        c = connection_attempt(k, now + HANDSHAKE_SECONDS * SECOND_NS, NULL);
         if (c && remote_suits(r, c)) {
             connection_take(k, c);
             break;
         }
         nbd_conn_free(c);
-        if (!r->closing)
-            connection_pause(k, pause_next(&pause, clock_now_ns() < r->give_up_ns));
+        now = clock_now_ns();
+        k->again_ns = now + pause_next(&k->pause, now < r->give_up_ns);
     }
     k->connecting = false;
 }
 
 static void connection_restore(Connection *k)
 {
-    if (k->connecting || k->remote->closing)
+    if (k->connecting || k->remote->pausing)
         return;
     k->connecting = true;
     co_group_start(&k->remote->connectors, connection_connect, k);
@@ -197,7 +206,7 @@ static void connection_restore(Connection *k)
 /* The first connection, tried for as long as the target says. */
 static CO NbdConn *remote_connect(NbdRemote *r, GError **err)
 {
-    int64_t start = clock_now_ns(), pause = SECOND_NS / 10;
+    int64_t start = clock_now_ns(), pause = PAUSE_FIRST_NS;
     int64_t limit = r->target.open_ns ? r->target.open_ns : HANDSHAKE_SECONDS * SECOND_NS;
     int64_t deadline = start + limit;
 
@@ -238,7 +247,7 @@ NbdRemote *nbd_remote_open(NbdTarget *target, GError **err)
     r->target = *target;
     *target = (NbdTarget){ 0 };
     for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++)
-        r->connections[i].remote = r;
+        r->connections[i] = (Connection){ .remote = r, .pause = PAUSE_FIRST_NS };
     c = remote_connect(r, err);
     if (!c) {
         nbd_remote_close(r);
@@ -253,11 +262,9 @@ NbdRemote *nbd_remote_open(NbdTarget *target, GError **err)
     return r;
 }
 
-void nbd_remote_close(NbdRemote *r)
+void nbd_remote_pause(NbdRemote *r)
 {
-    if (!r)
-        return;
-    r->closing = true;
+    r->pausing = true;
     for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++) {
         if (r->connections[i].sleeper)
             co_wake(r->connections[i].sleeper);
@@ -266,6 +273,25 @@ void nbd_remote_close(NbdRemote *r)
             channel_shutdown(r->connections[i].negotiating);
     }
     co_group_wait(&r->connectors);
+}
+
+void nbd_remote_go_on(NbdRemote *r)
+{
+    r->pausing = false;
+    for (unsigned i = 0; i < r->n_connections; i++) {
+        Connection *k = &r->connections[i];
+
+        k->attempt = (NetAttempt){ 0 }; /* which may have been given up */
+        if (!k->conn)
+            connection_restore(k);
+    }
+}
+
+void nbd_remote_close(NbdRemote *r)
+{
+    if (!r)
+        return;
+    nbd_remote_pause(r);
     for (unsigned i = 0; i < NBD_CONNECTIONS_MAX; i++)
         nbd_conn_free(r->connections[i].conn);
     nbd_target_clear(&r->target);
@@ -287,6 +313,11 @@ static Connection *remote_best(NbdRemote *r)
             best = k;
     }
     return best;
+}
+
+bool nbd_remote_is_up(NbdRemote *r)
+{
+    return remote_best(r) != NULL;
 }
 
 static CO void remote_wait(NbdRemote *r, int64_t ns)

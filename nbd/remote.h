@@ -36,11 +36,20 @@ typedef struct NbdRemote NbdRemote;
 CO NbdRemote *nbd_remote_open(NbdTarget *target, GError **err);
 /* No call is under way. NULL is fine. */
 CO void nbd_remote_close(NbdRemote *r);
+/*
+ * To use it on another loop, while no call is under way: one on this loop, then the other on that
+ * one. In between nobody reconnects.
+ */
+CO void nbd_remote_pause(NbdRemote *r);
+void nbd_remote_go_on(NbdRemote *r);
 
 /* What the server offered first; later connections offer the same. */
 const NbdOffer *nbd_remote_offer(const NbdRemote *r);
 /* The first connection had the metadata context. */
 bool nbd_remote_has_context(const NbdRemote *r);
+
+/* Is there a connection? On the loop where it is used. */
+bool nbd_remote_is_up(NbdRemote *r);
 
 /* How many connections were lost so far. After a loss the server may be a restarted one. */
 unsigned nbd_remote_losses(const NbdRemote *r);

@@ -242,6 +242,14 @@ bool debug_rules_resume(DebugRules *d, const char *tag, GError **err)
            err_set(err, ENOENT, "No request is suspended by a breakpoint '%s'", tag);
 }
 
+bool debug_rules_has_breaks(const DebugRules *d)
+{
+    for (guint i = 0; i < d->rules->len; i++)
+        if (((const Rule *)d->rules->pdata[i])->kind == RULE_BREAK)
+            return true;
+    return d->suspended->len;
+}
+
 bool debug_rules_is_suspended(const DebugRules *d, const char *tag)
 {
     for (guint i = 0; i < d->suspended->len; i++)

@@ -46,6 +46,8 @@ CO int debug_rules_check(DebugRules *d, DebugIo io, uint64_t off, uint64_t len);
 bool debug_rules_break(DebugRules *d, const char *event, const char *tag, GError **err);
 bool debug_rules_unbreak(DebugRules *d, const char *tag, GError **err);
 bool debug_rules_resume(DebugRules *d, const char *tag, GError **err);
+/* Is there a breakpoint, or a request that one holds? */
+bool debug_rules_has_breaks(const DebugRules *d);
 bool debug_rules_is_suspended(const DebugRules *d, const char *tag);
 
 #endif

@@ -272,6 +272,14 @@ static bool blkdebug_is_suspended(Node *n, const char *tag)
     return debug_rules_is_suspended(s->rules, tag);
 }
 
+/* A node with a held request cannot move, and the command that lets it go would wait for that. */
+static bool blkdebug_needs_main_loop(const Node *n)
+{
+    const Blkdebug *s = node_state(n);
+
+    return debug_rules_has_breaks(s->rules);
+}
+
 static const DebugOps blkdebug_debug = {
     .add_break = blkdebug_break,
     .remove_break = blkdebug_unbreak,
@@ -300,6 +308,8 @@ const BlockDriver block_blkdebug = {
     .kind = BLK_FILTER,
     .prefix = "blkdebug",
     .state_size = sizeof(Blkdebug),
+    .any_loop = true,
+    .needs_main_loop = blkdebug_needs_main_loop,
     .write_flags = REQ_UNCHANGED | REQ_SERIALISE,
     .zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
     .strong_options = blkdebug_strong_options,

@@ -38,6 +38,12 @@ static void throttle_node_rush(Node *n, bool on)
     throttle_rush(node_state(n), on);
 }
 
+/* A move lets those go that wait, so with many of them the limits would not hold. */
+static bool throttle_needs_main_loop(const Node *n)
+{
+    return throttle_is_over(node_state(n));
+}
+
 static CO int throttle_pread(Node *n, uint64_t off, Span buf, ReqFlags flags)
 {
     throttle_wait(node_state(n), false, buf.len);
@@ -74,6 +80,8 @@ const BlockDriver block_throttle = {
     .kind = BLK_FILTER,
     .state_size = sizeof(ThrottleMember),
     .is_compressing = true,
+    .any_loop = true,
+    .needs_main_loop = throttle_needs_main_loop,
     .write_flags = REQ_FUA | REQ_UNCHANGED | REQ_SERIALISE,
     .zero_flags = REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,
     .strong_options = throttle_strong_options,

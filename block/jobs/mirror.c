@@ -13,6 +13,7 @@
 #include "block/jobs/filter.h"
 #include "block/jobs/kinds.h"
 #include "block/jobs/mirror-filter.h"
+#include "block/jobs/resume-bitmap.h"
 #include <inttypes.h>
 
 enum {
@@ -320,6 +321,8 @@ static CO bool mirror_set_up(Job *j, const char *filter_name, GError **err)
                                   ACCESS_ALL & ~(unsigned)ACCESS_RESIZE);
         if (node_size(s->target) < node_size(s->source))
             needs |= ACCESS_RESIZE;
+        if (s->log && !s->is_new)
+            needs |= ACCESS_READ; /* to check that it has what it is said to have */
         s->to = s->copy.to = job_attach(j, edit, s->target, needs, shares);
         ok = edit_commit(edit, err);
     }
@@ -343,43 +346,11 @@ static void commit_use_between(Job *j)
         job_use_node(j, n);
 }
 
-/* The persistent bitmap @name of the source, which says what is to be copied. NULL with @err. */
-static CO DirtyBitmap *bitmap_resume(Mirror *s, const char *name, uint32_t granularity,
-                                     GError **err)
-{
-    DirtyBitmap *b = dirty_find(s->source, name);
-
-    if (node_is_read_only(s->source)) {
-        err_set(err, EROFS, "'%s' is read-only and cannot keep bitmap '%s'",
-                node_filename(s->source), name);
-        return NULL;
-    }
-    if (!b) {
-        b = dirty_add_persistent(s->source, name, granularity, err);
-        if (!b)
-            return NULL;
-        hbitmap_set(b->bits, 0, hbitmap_bits(b->bits));
-        s->is_new = true;
-    } else if (b->busy) {
-        err_set(err, EBUSY, "Bitmap '%s' is currently in use by another operation and cannot be "
-                "used", name);
-        return NULL;
-    } else if (!dirty_check_known(b, err)) {
-        err_hint(err, "Remove the bitmap to copy the whole image anew");
-        return NULL;
-    } else if (!b->persistent || !b->enabled) {
-        err_set(err, EINVAL, "Bitmap '%s' is not persistent or does not record, so it does not "
-                "tell what is to be copied", name);
-        return NULL;
-    }
-    b->busy = true;
-    return b;
-}
-
 /* What is to be copied: a bitmap of the job's own, or that of @args. */
 static CO bool mirror_bitmap(Mirror *s, const MirrorArgs *args, uint32_t granularity, GError **err)
 {
-    s->dirty = args->resume ? bitmap_resume(s, args->resume, granularity, err)
+    s->dirty = args->resume ? resume_bitmap_take(s->source, s->target, args->resume, granularity,
+                                                 &s->is_new, err)
                             : dirty_add(s->source, NULL, granularity, err);
     s->is_resumable = args->resume;
     return s->dirty;

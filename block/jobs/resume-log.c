@@ -2,6 +2,8 @@
 #include "block/jobs/resume-log.h"
 #include "block/home.h"
 #include "util/trace.h"
+#include <inttypes.h>
+#include <string.h>
 
 /* After a store the log rests REST times as long as it took, so that storing costs little time. */
 enum { REST = 20 };
@@ -9,6 +11,8 @@ enum { REST = 20 };
 #define REST_MAX_NS (INT64_C(10) * 1000000000)
 /* Bytes that are stored around a write to a place that is not stored yet. */
 #define NEIGHBOURS (UINT64_C(16) << 20)
+/* Places at which the target is looked at, bytes of each, and extents looked at without a pause. */
+enum { SAMPLES = 64, SAMPLE_LEN = 64 << 10, LOOKS_AT_ONCE = 1024 };
 
 struct ResumeLog {
     Node *n;
@@ -211,10 +215,142 @@ static CO void keep_storing(void *arg)
     }
 }
 
+/* ---- the target ------------------------------------------------------------------------------ */
+
+/* One look at source and target, at most. */
+typedef struct {
+    ResumeLog *log;
+    uint64_t off, end;      /* bytes from which a place is chosen */
+    uint8_t *buf;           /* 2 * SAMPLE_LEN */
+    GError **err;
+    bool ok;
+} Sample;
+
+static bool sample_may_go_on(const Sample *s)
+{
+    const Copy *c = s->log->copy;
+
+    return s->off < s->end && !job_must_end(c->job) && !home_must_leave(c->from);
+}
+
+/*
+ * Moves s->off to a place that is not marked, and where the source has data. False: none was found, or
+ * others come first. However many zeroes there are: a target that was emptied differs in data only.
+ */
+static CO bool sample_find(Sample *s)
+{
+    const DirtyBitmap *b = s->log->b;
+    uint64_t unit = b->granularity, last = div_round_up(s->end, unit);
+
+    for (unsigned looks = 1; sample_may_go_on(s); looks++) {
+        uint64_t first = hbitmap_next_clear(b->bits, s->off / unit, last);
+        uint64_t stop = MIN(hbitmap_next_set(b->bits, first, last) * unit, s->end);
+        Extent e;
+
+        s->off = MIN(MAX(s->off, first * unit), s->end);
+        if (s->off == s->end)
+            return false;
+        /* What cannot be told is found out by reading. */
+        if (handle_extent(s->log->copy->from, s->off, stop - s->off, true, &e) < 0)
+            e = (Extent){ .len = MIN(unit, stop - s->off) };
+        if (!(e.flags & EXTENT_ZERO)) {
+            s->off += g_random_int() % MAX(e.len / unit, 1) * unit;
+            return true;
+        }
+        s->off += e.len;
+        if (looks % LOOKS_AT_ONCE == 0)
+            co_yield();
+    }
+    return false;
+}
+
+static CO int sample_read(const Sample *s, Handle *h, uint8_t *buf, uint64_t len)
+{
+    return handle_pread(h, s->off, span_of(buf, len), 0);
+}
+
+/*
+ * While no user changes anything, which would be in the source only. *@same: also if it is marked by
+ * now. What was read of the target is old if users' writes go to both, so a difference is looked at
+ * again; those who write wait for the target then, as with each of such writes.
+ */
+static CO int sample_compare_still(const Sample *s, uint64_t len, bool *same)
+{
+    ResumeLog *l = s->log;
+    uint8_t *target = s->buf + SAMPLE_LEN;
+    int r = 0;
+
+    co_rwlock_wrlock(&l->changes);
+    *same = hbitmap_get(l->b->bits, s->off / l->b->granularity);
+    if (!*same) {
+        r = sample_read(s, l->copy->from, s->buf, len);
+        *same = r == 0 && !memcmp(s->buf, target, len);
+        if (r == 0 && !*same) {
+            r = sample_read(s, l->copy->to, target, len);
+            *same = r == 0 && !memcmp(s->buf, target, len);
+        }
+    }
+    co_rwlock_unlock(&l->changes);
+    return r;
+}
+
+/* Users do not wait for the target, which may not answer for long. */
+static CO bool sample_compare(const Sample *s, GError **err)
+{
+    const ResumeLog *l = s->log;
+    uint64_t unit = l->b->granularity;
+    uint64_t len = MIN(MIN(unit - s->off % unit, SAMPLE_LEN), l->b->size - s->off);
+    bool same = true;
+    int r = sample_read(s, l->copy->to, s->buf + SAMPLE_LEN, len);
+
+    if (r == 0)
+        r = sample_compare_still(s, len, &same);
+    if (r < 0)
+        return err_set_errno(err, r, "Source and target could not be compared at offset %" PRIu64,
+                             s->off);
+    return same ||
+           err_set(err, EINVAL, "At offset %" PRIu64 " the target does not have what bitmap '%s' "
+                   "takes for copied, so somebody else has changed it: remove the bitmap to copy "
+                   "the whole image", s->off, l->b->name);
+}
+
+static CO void sample_run(void *arg)
+{
+    Sample *s = arg;
+
+    if (!sample_find(s))
+        return;
+    s->ok = sample_compare(s, s->err);
+    s->off = s->end;
+}
+
+static CO bool check_samples(ResumeLog *l, GError **err)
+{
+    const DirtyBitmap *b = l->b;
+    uint64_t step = div_round_up(hbitmap_bits(b->bits), SAMPLES) * b->granularity;
+    g_autoptr(Aligned) buf = aligned_try_alloc(2 * SAMPLE_LEN);
+    bool ok = buf || err_set(err, ENOMEM, "No memory to compare source and target");
+
+    for (uint64_t at = 0; ok && at < b->size; at += step) {
+        Sample s = {
+            .log = l, .off = at, .end = MIN(at + step, b->size), .buf = buf, .err = err, .ok = true,
+        };
+
+        while (s.off < s.end && !job_must_end(l->copy->job))
+            home_work(l->copy->from, sample_run, &s);
+        ok = s.ok;
+    }
+    return ok;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
 CO bool resume_log_start(ResumeLog *l, GError **err)
 {
     bool is_off;
 
+    if (!check_samples(l, err))
+        return false;
     l->changed = hbitmap_try_new(hbitmap_bits(l->b->bits));
     if (!l->changed)
         return err_set(err, ENOMEM, "No memory for a copy of bitmap '%s'", l->b->name);

@@ -116,6 +116,18 @@ static FileIdentity identity_of(const struct stat *st)
                                 : (FileIdentity){ .device = st->st_dev, .inode = st->st_ino };
 }
 
+/* That of open file @fd, with its birth if its file system keeps that. */
+static FileIdentity identity_of_open(int fd, const struct stat *st)
+{
+    FileIdentity id = identity_of(st);
+    struct statx x;
+
+    if (S_ISREG(st->st_mode) && statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &x) == 0 &&
+        x.stx_mask & STATX_BTIME)
+        id.born_ns = x.stx_btime.tv_sec * INT64_C(1000000000) + x.stx_btime.tv_nsec;
+    return id;
+}
+
 static bool file_identify(const char *filename, FileIdentity *id)
 {
     struct stat st;
@@ -237,7 +249,7 @@ static CO bool file_open_common(Node *n, const json_t *o, OpenFlags flags, bool 
     s->is_block = S_ISBLK(st.st_mode);
     s->locking = file_wants_locks(s->fd, o);
     node_set_size(n, file_size(s, &st));
-    node_set_identity(n, identity_of(&st));
+    node_set_identity(n, identity_of_open(s->fd, &st));
     return true;
 }
 

@@ -189,16 +189,11 @@ static CO void test_holding_and_jobs_keep_an_image_on_the_main_loop(void)
 static CO void test_what_knows_one_loop_only_is_named(void)
 {
     g_autoptr(GError) err = NULL;
-    json_t *o = json_object();
+    json_t *o = json_pack("{s:s, s:s, s:i, s:[{s:s}]}", "driver", "quorum", "node-name", "many",
+                          "vote-threshold", 1, "children", "driver", "null-co");
     Handle *h;
 
     threads_add();
-    object_add_text("throttle-group,id=g", &err);
-    g_assert_no_error(err);
-    json_put_str(o, "driver", "throttle");
-    json_put_str(o, "node-name", "slow");
-    json_put_str(o, "throttle-group", "g");
-    json_put_str(o, "file.driver", "null-co");
     h = handle_open(NULL, o, 0, &err);
     g_assert_no_error(err);
     {
@@ -208,8 +203,37 @@ static CO void test_what_knows_one_loop_only_is_named(void)
         g_assert_false(edit_commit(edit, &err));
     }
     g_assert_error(err, FERRY_ERROR, ENOTSUP);
-    g_assert_nonnull(strstr(err->message, "'slow'"));
+    g_assert_nonnull(strstr(err->message, "'many'"));
     g_assert_false(object_is_used("one"));
+    handle_close(h);
+    object_delete_all();
+}
+
+/* Whoever lets the request go that it holds could not reach it on another loop. */
+static CO void test_a_breakpoint_keeps_an_image_on_the_main_loop(void)
+{
+    g_autoptr(GError) err = NULL;
+    json_t *o = json_pack("{s:s, s:s, s:{s:s}}", "driver", "blkdebug", "node-name", "image", "image",
+                          "driver", "null-co");
+    Handle *h;
+    Node *n;
+
+    threads_add();
+    h = handle_open(NULL, o, 0, &err);
+    g_assert_no_error(err);
+    n = handle_node(h);
+    move_to(h, "one");
+    await_home(h, iothread_loop(iothread_find("one")));
+    home_hold();
+    g_assert_true(n->drv->debug->add_break(n, "read_aio", "tag", &err));
+    home_release();
+    for (int i = 0; i < 20; i++)
+        co_sleep(1000000);
+    g_assert_true(handle_home(h) == loop_self());
+    home_hold();
+    g_assert_true(n->drv->debug->remove_break(n, "tag", &err));
+    home_release();
+    await_home(h, iothread_loop(iothread_find("one")));
     handle_close(h);
     object_delete_all();
 }
@@ -222,5 +246,7 @@ const Test tests[] = {
     { "/home/holding-and-jobs-keep-an-image-on-the-main-loop",
       test_holding_and_jobs_keep_an_image_on_the_main_loop },
     { "/home/what-knows-one-loop-only-is-named", test_what_knows_one_loop_only_is_named },
+    { "/home/a-breakpoint-keeps-an-image-on-the-main-loop",
+      test_a_breakpoint_keeps_an_image_on_the_main_loop },
     {}
 };

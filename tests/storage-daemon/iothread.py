@@ -198,14 +198,13 @@ def threads_in_use_and_images_that_cannot_move_are_named():
         assert d.answer('x-blockdev-set-iothread', node_name='n', iothread='j', force=True) == {}
         assert d.answer('x-blockdev-set-iothread', node_name='n', iothread=None, force=True) == {}
         assert d.answer('object-del', id='j') == {}
-        assert d.answer('object-add', qom_type='throttle-group', id='g') == {}
-        d.answer('blockdev-add', driver='throttle', node_name='slow', throttle_group='g',
-                 file={'driver': 'null-co'})
-        refused(d, 'x-blockdev-set-iothread', "'slow'", node_name='slow', iothread='i')
+        assert d.answer('blockdev-add', driver='quorum', node_name='many', vote_threshold=1,
+                        children=[{'driver': 'null-co'}]) == {}
+        refused(d, 'x-blockdev-set-iothread', "'many'", node_name='many', iothread='i')
         d.answer('nbd-server-start', addr={'type': 'unix', 'data': {'path': 'n'}})
-        refused(d, 'block-export-add', "'slow'", type='nbd', id='x', node_name='slow', iothread='i',
+        refused(d, 'block-export-add', "'many'", type='nbd', id='x', node_name='many', iothread='i',
                 fixed_iothread=True)
-        assert d.answer('block-export-add', type='nbd', id='x', node_name='slow', iothread='i') == {}
+        assert d.answer('block-export-add', type='nbd', id='x', node_name='many', iothread='i') == {}
 
 
 main('iothread', 'storage-daemon')

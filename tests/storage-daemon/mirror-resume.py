@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Mirrors with x-resume: they go on after a crash or a broken connection, and copy only what is left. That no
 difference is missed at any moment is tested in block/mirror-resume; here processes are killed."""
+import contextlib
 import importlib.util
 import json
+import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +18,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / 'lib'))
 from cases import BUILD, CASES, REFERENCE, case, img, io, main, run
 from guest import Guest
+from qmp import PATIENCE
 from stored import await_nothing_left
 
 spec = importlib.util.spec_from_file_location('jobs', HERE / 'jobs.py')
@@ -27,9 +31,18 @@ MIRROR = {'job_id': 'j', 'device': 't', 'target': 'x', 'sync': 'full', 'x_resume
 
 
 def bitmaps(name='t.qcow2', program=BUILD):
-    """Name and flags of the bitmaps that are in an image."""
+    """Name and flags of the bitmaps that are in an image; names without what tells the target."""
+    return {full.split('.')[0]: flags for full, flags in bitmaps_in_full(name, program).items()}
+
+
+def bitmaps_in_full(name='t.qcow2', program=BUILD):
     info = json.loads(run(program / 'qemu-img', 'info', '-U', '--output=json', '-f', 'qcow2', name).stdout)
     return {b['name']: b['flags'] for b in info['format-specific']['data'].get('bitmaps', [])}
+
+
+def remove_bitmap():
+    name, = bitmaps_in_full()
+    img('bitmap', '--remove', '-f', 'qcow2', 't.qcow2', name)
 
 
 def images(size=jobs.SIZE):
@@ -107,7 +120,7 @@ def a_guest_that_writes_until_it_is_killed_loses_nothing():
             if 'r' not in bitmaps():
                 break
             if 'in-use' in bitmaps()['r']:
-                img('bitmap', '--remove', '-f', 'qcow2', 't.qcow2', 'r')
+                remove_bitmap()
                 break
             resumed += 1
         with daemon() as d:
@@ -120,23 +133,72 @@ def a_guest_that_writes_until_it_is_killed_loses_nothing():
     assert resumed > 12, resumed
 
 
+def far_server():
+    """A process that serves x.qcow2 at the socket far."""
+    pathlib.Path('far').unlink(missing_ok=True)
+    p = subprocess.Popen([BUILD / 'qemu-nbd', '-k', pathlib.Path('far').absolute(), '-f', 'qcow2', '-t',
+                          '-e', '4', '-x', 'x', 'x.qcow2'])
+    while not pathlib.Path('far').exists():
+        time.sleep(.01)
+    return p
+
+
+class Stalling:
+    """A server that can be made not to answer."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def stall(self):
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self):
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def close(self):
+        self.go_on()
+        self.process.terminate()
+        self.process.wait()
+
+
+def far(name):
+    return {'driver': 'nbd', 'node-name': name, 'export': 'x', 'server': {'type': 'unix', 'path': 'far'},
+            'open-timeout': int(PATIENCE)}
+
+
+@case
+def a_guest_does_not_wait_for_a_target_that_does_not_answer():
+    images('64M')
+    io('t.qcow2', 'write -q -P 1 0 64M')
+    with contextlib.closing(Stalling(far_server())) as server:
+        def nodes():
+            return jobs.Daemon('--blockdev', json.dumps(jobs.node('t')), '--blockdev', json.dumps(far('x')),
+                               *jobs.EXPORT)
+        with nodes() as d:
+            d.do('blockdev-mirror', **MIRROR)
+            copied(d)
+            await_nothing_left('t.qcow2')
+            d.process.kill()
+        pathlib.Path('nbd').unlink()
+        with nodes() as d:
+            server.stall()
+            d.do('blockdev-mirror', **MIRROR)
+            guest = Guest('nbd', 't', blocks=256).start()
+            guest.wait_for_writes(50)
+            assert not any(e['event'] == 'BLOCK_JOB_READY' for e in d.events)
+            server.go_on()
+            copied(d)
+            guest.stop()
+            assert d.finish('job-complete', 'concluded') is None
+    assert is_same()
+
+
 @case
 def a_broken_connection_costs_no_second_copy():
     images('64M')
     io('t.qcow2', 'write -q -P 1 0 64M')
 
-    def server():
-        pathlib.Path('far').unlink(missing_ok=True)
-        p = subprocess.Popen([BUILD / 'qemu-nbd', '-k', pathlib.Path('far').absolute(), '-f', 'qcow2', '-t',
-                              '-e', '4', '-x', 'x', 'x.qcow2'])
-        while not pathlib.Path('far').exists():
-            time.sleep(.01)
-        return p
-
-    def far(name):
-        return {'driver': 'nbd', 'node-name': name, 'export': 'x', 'server': {'type': 'unix', 'path': 'far'}}
-
-    p = server()
+    p = far_server()
     try:
         with jobs.Daemon('--blockdev', json.dumps(jobs.node('t')), '--blockdev', json.dumps(far('x')),
                          *jobs.EXPORT) as d:
@@ -150,7 +212,7 @@ def a_broken_connection_costs_no_second_copy():
             error = d.finish('concluded')
             assert error, d.events
             guest.stop()
-            p = server()
+            p = far_server()
             d.do('blockdev-add', **far('y'))
             d.events.clear()
             d.do('blockdev-mirror', **{**MIRROR, 'target': 'y'})
@@ -160,6 +222,95 @@ def a_broken_connection_costs_no_second_copy():
     finally:
         p.terminate()
         p.wait()
+    assert is_same()
+
+
+def copied_and_killed():
+    """A mirror to x that has copied all, of a daemon that is killed."""
+    images('64M')
+    io('t.qcow2', 'write -q -P 1 0 64M')
+    with daemon() as d:
+        d.do('blockdev-mirror', **MIRROR)
+        copied(d)
+        await_nothing_left('t.qcow2')
+        d.process.kill()
+
+
+@case
+def a_bitmap_goes_with_its_own_target_only():
+    copied_and_killed()
+
+    def refused():
+        with daemon() as d:
+            said = d.try_('blockdev-mirror', **MIRROR)
+            assert 'another target' in said['desc'], said
+            d.do('quit')
+            d.process.wait()
+    pathlib.Path('x.qcow2').rename('y.qcow2')
+    img('create', '-q', '-f', 'qcow2', 'x.qcow2', '64M')
+    refused()
+    # A copy of the target is another file, in which somebody may have written.
+    shutil.copy('y.qcow2', 'x.qcow2')
+    refused()
+    pathlib.Path('y.qcow2').rename('x.qcow2')
+    with daemon() as d:
+        d.do('blockdev-mirror', **MIRROR)
+        assert copied(d) == 0
+        d.finish('job-complete', 'concluded')
+    assert is_same()
+
+
+@case
+def a_target_that_was_emptied_is_found_out():
+    copied_and_killed()
+    inode = pathlib.Path('x.qcow2').stat().st_ino
+    img('create', '-q', '-f', 'qcow2', 'x.qcow2', '64M')
+    assert pathlib.Path('x.qcow2').stat().st_ino == inode
+    for _ in range(2):
+        with daemon() as d:
+            d.do('blockdev-mirror', **MIRROR)
+            error = d.finish('concluded')
+            assert 'remove the bitmap' in str(error), (error, d.events)
+            d.do('quit')
+            d.process.wait()
+        assert bitmaps() == {'r': ['auto']}, bitmaps()
+    remove_bitmap()
+    with daemon() as d:
+        d.do('blockdev-mirror', **MIRROR)
+        assert copied(d) == 64 << 20
+        d.finish('job-complete', 'concluded')
+    assert is_same()
+
+
+@case
+def a_target_that_was_emptied_is_found_out_behind_many_zeroes():
+    # One of 64 ranges, as a trimmed disk has it: pieces of zeroes, then nothing, then data.
+    for name in 't.qcow2', 'x.qcow2':
+        img('create', '-q', '-f', 'qcow2', name, '4G')
+    io('t.qcow2', *[f'write -q -z {i * 128}k 64k' for i in range(100)], 'write -q -P 7 30M 2M')
+    for emptied in False, True:
+        if emptied:
+            img('create', '-q', '-f', 'qcow2', 'x.qcow2', '4G')
+        with daemon() as d:
+            d.do('blockdev-mirror', **MIRROR)
+            if emptied:
+                assert 'remove the bitmap' in str(d.finish('concluded')), d.events
+            else:
+                assert copied(d) > 0
+                await_nothing_left('t.qcow2')
+            d.process.kill()
+
+
+@case
+def a_guest_that_writes_is_not_taken_for_a_changed_target():
+    copied_and_killed()
+    with daemon(*jobs.EXPORT) as d:
+        guest = Guest('nbd', 't', 5, most=8).start()
+        guest.wait_for_writes(5)
+        d.do('blockdev-mirror', **MIRROR)
+        copied(d)
+        guest.stop()
+        assert d.finish('job-complete', 'concluded') is None
     assert is_same()
 
 
@@ -174,16 +325,18 @@ def what_cannot_be_resumed_is_refused():
         refused('sync=full', sync='top')
         refused('cannot', device='raw')
         d.do('block-dirty-bitmap-add', node='t', name='off', persistent=True, disabled=True)
-        refused('does not record', x_resume='off')
+        refused('not made by', x_resume='off')
         d.do('block-dirty-bitmap-add', node='t', name='memory')
-        refused('not persistent', x_resume='memory')
+        refused('not made by', x_resume='memory')
         refused('granularity', granularity=100)
         names = [b['name'] for n in d.do('query-named-block-nodes') if n['node-name'] == 't'
                  for b in n.get('dirty-bitmaps', [])]
         assert sorted(names) == ['memory', 'off'], names
         d.do('blockdev-mirror', **MIRROR)
         d.wait('READY')
-        said = d.try_('block-dirty-bitmap-remove', node='t', name='r')
+        own, = (b['name'] for n in d.do('query-named-block-nodes') if n['node-name'] == 't'
+                for b in n['dirty-bitmaps'] if b['name'].startswith('r.'))
+        said = d.try_('block-dirty-bitmap-remove', node='t', name=own)
         assert 'in use' in said['desc'], said
         # Forced to end, nothing in the image is to be trusted until it is closed well.
         d.do('job-cancel', id='j')
