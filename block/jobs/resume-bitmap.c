@@ -9,7 +9,8 @@ enum { TARGET_DIGITS = 32 };
 
 /*
  * What @n is, beside what its children are. A file of this machine may get another name, and after
- * a restart its file system another number; inode and birth stay, and a new file has others.
+ * a restart its file system another number; inode and birth stay. A new file has others, where births
+ * are kept; where they are not the name counts, too.
  */
 static void node_tell(const Node *n, GString *all)
 {
@@ -21,8 +22,8 @@ static void node_tell(const Node *n, GString *all)
         g_string_append_printf(all, "inode %" PRIu64 " %" PRId64 "\n", n->identity.inode,
                                n->identity.born_ns);
     else if (n->drv->kind == BLK_PROTOCOL)
-        g_string_append_printf(all, "%s %s %" PRIu64 " %" PRIu64 "\n", n->drv->name,
-                               node_filename(n), n->identity.device, n->identity.inode);
+        g_string_append_printf(all, "%s %s %" PRIu64 "\n", n->drv->name, node_filename(n),
+                               n->identity.inode);
 }
 
 /* The name of bitmap @name for @target, of the size that it has; the caller frees. */

@@ -124,7 +124,7 @@ static FileIdentity identity_of_open(int fd, const struct stat *st)
 
     if (S_ISREG(st->st_mode) && statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &x) == 0 &&
         x.stx_mask & STATX_BTIME)
-        id.born_ns = x.stx_btime.tv_sec * INT64_C(1000000000) + x.stx_btime.tv_nsec;
+        id.born_ns = (int64_t)((uint64_t)x.stx_btime.tv_sec * 1000000000 + x.stx_btime.tv_nsec);
     return id;
 }
 
