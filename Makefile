@@ -18,7 +18,7 @@ GOALS_slow := check-slow check-valgrind check-fuzz bench bench-guest
 NEEDED := $(lastword $(foreach s,demo check slow,$(if $(filter $(GOALS_$(s)),$(MAKECMDGOALS)),$(s))))
 CONFIGURED := $(B)/config.mk $(NEEDED:%=$(B)/has-%.mk)
 
-ifneq ($(filter-out help clean distclean dist deb check-layers,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help clean distclean dist deb check-layers check-columns,$(or $(MAKECMDGOALS),all)),)
 include $(CONFIGURED)
 endif
 
@@ -259,7 +259,7 @@ tests-build: programs $(UNIT_TESTS) $(X86_TESTS) $(TEST_PROGRAMS) $(PRELOADS)
 RUN_TESTS = FERRY_BUILD=$(abspath $(B)) FERRY_REFERENCE=$(REFERENCE) FERRY_WATCHED=$(SANITIZED) \
     $(if $(LOOP),FERRY_LOOP=$(LOOP)) python3 -B $(SRC)/tests/run
 
-check: tests-build check-layers check-headers check-circles
+check: tests-build check-layers check-columns check-headers check-circles
 	@$(RUN_TESTS) $(TESTS)
 
 # A kernel for emulated machines; tests that need it skip with the reason where it cannot be had.
@@ -285,6 +285,9 @@ check-fuzz:
 # Each header compiles alone.
 check-headers: $(GEN_HEADERS) $(B)/config.h
 	@CC="$(CC)" CPPFLAGS="$(CPPFLAGS_ALL)" WERROR="$(filter -Werror,$(EXTRA_CFLAGS))" $(SRC)/scripts/check-headers $(SRC)
+
+check-columns:
+	@python3 -B $(SRC)/scripts/check-columns $(SRC)
 
 check-layers:
 	@python3 -B $(SRC)/scripts/check-layers $(SRC)
@@ -379,12 +382,12 @@ help:
 	@echo 'check-asan check-tsan   check, all programs built with sanitizers in a folder beside build/'
 	@echo 'check-valgrind    check, each of our programs under valgrind (an hour or more)'
 	@echo 'check-fuzz        the fuzzers (FUZZ_RUNS=number)'
-	@echo 'check-headers check-layers check-circles   rules of the house'
+	@echo 'check-headers check-layers check-columns check-circles   rules of the house'
 	@echo 'bench-guest       the emulated processor, natively and beside the reference (BENCH=work)'
 	@echo 'bench             ratios of time, CPU and memory against the reference (BENCH=pattern)'
 	@echo 'install uninstall dist deb clean distclean   DESTDIR is honoured'
 
 .PHONY: all programs fuzzers tests-build check check-slow check-asan check-tsan check-valgrind check-fuzz \
-    check-headers check-layers check-circles bench bench-guest demo install uninstall dist deb clean distclean help
+    check-headers check-layers check-columns check-circles bench bench-guest demo install uninstall dist deb clean distclean help
 
 -include $(shell find $(B)/obj $(B)/pic -name '*.d' 2>/dev/null)

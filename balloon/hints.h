@@ -5,8 +5,8 @@
  *
  * The device asks with a command, the number of a round. The driver answers with that number, then
  * with pages that it keeps unused until the device is done; should it need one earlier, it writes
- * to it first. A hint is therefore good until written pages are looked for: what was hinted is taken
- * before that, and a new round begins, in which hints of the last one are not heard any more.
+ * to it first. A hint is therefore good until written pages are looked for: what was hinted is
+ * taken before that, and a new round begins, in which hints of the last one are not heard any more.
  *
  * All with the machine's lock held.
  */

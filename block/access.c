@@ -51,8 +51,8 @@ static bool edge_is_guard(const Edge *e)
 }
 
 /*
- * A job knows what it does to the layers that lead to what it works on: they are its own to lead, and what
- * it does not share is kept from others only.
+ * A job knows what it does to the layers that lead to what it works on: they are its own to lead,
+ * and what it does not share is kept from others only.
  */
 static bool edge_is_of_job(const Edge *e, const Edge *other)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What commands do to the graph, as steps of an edit: a command is an edit with one of them, a transaction
- * one with several. What they look up, each sees as the steps before it have left it. Nodes are still
- * meanwhile, so that all that an edit does is of one moment. False with @err. Main loop only.
+ * What commands do to the graph, as steps of an edit: a command is an edit with one of them, a
+ * transaction one with several. What they look up, each sees as the steps before it have left it.
+ * Nodes are still meanwhile, so that all that an edit does is of one moment. False with @err. Main
+ * loop only.
  */
 #ifndef BLOCK_ACTIONS_H
 #define BLOCK_ACTIONS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Inactive nodes: an image that this program has open while another one writes it, as the two ends of
- * a migration do in turn. A step of an edit, for a node and all below it.
+ * Inactive nodes: an image that this program has open while another one writes it, as the two ends
+ * of a migration do in turn. A step of an edit, for a node and all below it.
  */
 #include "block/internal.h"
 #include "block/jobs/job.h"
@@ -13,7 +13,8 @@ typedef struct {
     NodeState to;
     bool spares_shared;  /* what others use below .tops stays as it is */
     const GPtrArray *lost; /* of Node that, with all below, are no such users; NULL: none */
-    GPtrArray *nodes;    /* of Node that change their state, parents before children; while applied */
+    /* of Node that change their state, parents before children; while applied */
+    GPtrArray *nodes;
 } Activation;
 
 static bool is_lost(const Activation *s, const Node *n)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Changes of dirty bitmaps as steps of edits. Messages are those of the reference, which clients see. */
+/*
+ * Changes of dirty bitmaps as steps of edits. Messages are those of the reference, which clients
+ * see.
+ */
 #include "block/actions.h"
 #include "block/internal.h"
 #include <inttypes.h>
@@ -225,7 +228,9 @@ static bool clear_apply(void *step, GError **err)
     return bits_exchange(step, err);
 }
 
-static const EditOps clear_ops = { .apply = clear_apply, .undo = bits_undo, .free = bitmap_step_free };
+static const EditOps clear_ops = { .apply = clear_apply,
+                                   .undo = bits_undo,
+                                   .free = bitmap_step_free };
 
 bool action_bitmap_clear(Edit *edit, const BlockDirtyBitmap *args, GError **err)
 {
@@ -277,7 +282,9 @@ static bool merge_apply(void *step, GError **err)
     return true;
 }
 
-static const EditOps merge_ops = { .apply = merge_apply, .undo = bits_undo, .free = bitmap_step_free };
+static const EditOps merge_ops = { .apply = merge_apply,
+                                   .undo = bits_undo,
+                                   .free = bitmap_step_free };
 
 bool action_bitmap_merge(Edit *edit, const BlockDirtyBitmapMerge *args, GError **err)
 {

@@ -187,7 +187,10 @@ typedef enum { HANDLE_USER, HANDLE_JOB, HANDLE_GUARD } HandleKind;
 
 /* A handle on an existing node (a reference of its own). @needs, @shares: ACCESS_* bits. */
 CO Handle *handle_new(Node *n, HandleKind kind, unsigned needs, unsigned shares, GError **err);
-/* The same on the node of @other, which may be another one by the time that the graph can be changed. */
+/*
+ * The same on the node of @other, which may be another one by the time that the graph can be
+ * changed.
+ */
 CO Handle *handle_new_beside(Handle *other, HandleKind kind, unsigned needs, unsigned shares,
                              GError **err);
 
@@ -211,9 +214,9 @@ CO bool handle_reopen(Handle *h, json_t *options, OpenFlags flags, GError **err)
  */
 CO bool node_set_active(Node *n, bool active, GError **err);
 /*
- * Makes @tops (of Node) inactive, one by one and for good: what they and nodes below keep in memory is
- * written. Nodes below that others use stay active until the last of those is stored. One of which @failed
- * tells why stays active; only its backing files go on without it.
+ * Makes @tops (of Node) inactive, one by one and for good: what they and nodes below keep in memory
+ * is written. Nodes below that others use stay active until the last of those is stored. One of
+ * which @failed tells why stays active; only its backing files go on without it.
  */
 CO void nodes_store(const GPtrArray *tops, void (*failed)(const GError *why));
 /*

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * New images. A format writes its headers into a file that a protocol driver makes first. Options
- * that only the protocol knows travel in the member "#protocol" of the format's options. With a member
- * "#node" the image goes into that node, which is there.
+ * that only the protocol knows travel in the member "#protocol" of the format's options. With a
+ * member "#node" the image goes into that node, which is there.
  */
 #include "block/internal.h"
 #include "util/printable.h"
@@ -217,22 +217,24 @@ CO bool protocol_create_existing(const char *driver, const char *filename, const
 {
     const char *prealloc = json_get_str(opts, "preallocation", "off");
     OpenFlags flags = OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL;
-    json_t *options = driver ? json_pack("{s:s, s:s}", "driver", driver, "filename", filename) : NULL;
+    json_t *options = driver ? json_pack("{s:s, s:s}", "driver", driver, "filename", filename)
+                             : NULL;
     g_autoptr(Handle) h = NULL;
     int r;
 
     if (strcmp(prealloc, "off")) {
         json_decref(options);
-        return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s': '%s' has its space already",
-                       prealloc, filename);
+        return err_set(err, ENOTSUP,
+                       "Unsupported preallocation mode '%s': '%s' has its space already", prealloc,
+                       filename);
     }
     h = handle_open(driver ? NULL : filename, options, flags, err);
     if (!h || !handle_resize(h, json_get_int(opts, "size", 0), false, PREALLOC_OFF, err))
         return false;
     begun++;
     /*
-     * As a hole if need be: devices that cannot keep the space are told so once by a write of zeroes, and
-     * then the kernel offers no holes there either.
+     * As a hole if need be: devices that cannot keep the space are told so once by a write of
+     * zeroes, and then the kernel offers no holes there either.
      */
     r = handle_zero(h, 0, MIN(handle_size(h), SECTOR), REQ_MAY_UNMAP);
     if (r >= 0)

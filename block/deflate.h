@@ -15,7 +15,8 @@ typedef struct {
      */
     int (*inflate)(void *state, const void *in, size_t len, void *out, size_t out_len);
     /* A stream of zlib's to at most @out_len bytes; *@made says how many. 0, or -EIO. */
-    int (*inflate_zlib)(void *state, const void *in, size_t len, void *out, size_t out_len, size_t *made);
+    int (*inflate_zlib)(void *state, const void *in, size_t len, void *out, size_t out_len,
+                        size_t *made);
     /* The same for the other direction, at about the ratio of zlib's usual level. */
     void *(*deflater_new)(void);
     void (*deflater_free)(void *state);

@@ -226,7 +226,8 @@ void dirty_bits_merge(HBitmap *to, uint32_t to_granularity, const HBitmap *from,
     while ((at = hbitmap_next_set(from, at, bits)) < bits) {
         uint64_t end = hbitmap_next_clear(from, at, bits);
         uint64_t first = at * from_granularity / to_granularity;
-        uint64_t last = MIN(granules(MIN(end * from_granularity, len), to_granularity), hbitmap_bits(to));
+        uint64_t last = MIN(granules(MIN(end * from_granularity, len), to_granularity),
+                            hbitmap_bits(to));
 
         if (first < last)
             hbitmap_set(to, first, last - first);

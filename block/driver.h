@@ -4,8 +4,8 @@
  *
  * A driver is one constant struct at the end of its file. The core calls its operations in
  * coroutines of the node's home loop, only with requests that fit: inside the node, aligned to its
- * limits, not larger than they allow, never a write to a read-only node. A missing operation has the
- * default that stands beside it.
+ * limits, not larger than they allow, never a write to a read-only node. A missing operation has
+ * the default that stands beside it.
  */
 #ifndef BLOCK_DRIVER_H
 #define BLOCK_DRIVER_H
@@ -61,7 +61,8 @@ struct BlockDriver {
     size_t state_size;      /* zeroed memory for node_state */
     bool takes_backing;     /* opens a backing file */
     bool reads_backing;     /* opens the one that an image names, but cannot give an image one */
-    bool is_container;      /* a file that images come in: found by probing only when that is asked for */
+    /* a file that images come in: found by probing only when that is asked for */
+    bool is_container;
     bool is_compressing;    /* pwrite knows REQ_COMPRESSED */
     /* Images of this format cannot follow a guest that moves: its name then. NULL: they can. */
     const char *stays;
@@ -71,7 +72,8 @@ struct BlockDriver {
      * so it may move to another loop. False: it stays on the main loop.
      */
     bool any_loop;
-    unsigned write_flags;   /* ReqFlags pwrite knows beyond COMPRESSED; FUA is emulated by a flush */
+    /* ReqFlags pwrite knows beyond COMPRESSED; FUA is emulated by a flush */
+    unsigned write_flags;
     unsigned zero_flags;    /* ReqFlags zero knows */
     const char *const *strong_options; /* options ("a", "a.b") kept in json:{} names; NULL-ended */
 
@@ -96,46 +98,52 @@ struct BlockDriver {
      */
     CO bool (*backing_check)(Node *n, Node *backing, GError **err);
     /*
-     * From now on somebody else may write the image, or it is closed: puts everything of a writable @n
-     * into its file, durably. Children are told afterwards. False after a failure, which the user is
-     * told. NULL: there is nothing but what .flush writes.
+     * From now on somebody else may write the image, or it is closed: puts everything of a writable
+     * @n into its file, durably. Children are told afterwards. False after a failure, which the
+     * user is told. NULL: there is nothing but what .flush writes.
      */
     CO bool (*inactivate)(Node *n, GError **err);
     /*
-     * Takes inactivate back, whether it has succeeded or not, before anybody else could write the image.
-     * If that fails, after a warning @n takes no more writes. NULL: there is nothing to take back.
+     * Takes inactivate back, whether it has succeeded or not, before anybody else could write the
+     * image. If that fails, after a warning @n takes no more writes. NULL: there is nothing to take
+     * back.
      */
     CO void (*resume)(Node *n);
     /*
-     * The image is ours again: reads anew what others may have changed, the size included; children are
-     * told before. After a failure the node takes no requests, until this succeeds or .close is called.
-     * NULL: there is nothing to read (filters: the size is that of the child).
+     * The image is ours again: reads anew what others may have changed, the size included; children
+     * are told before. After a failure the node takes no requests, until this succeeds or .close is
+     * called. NULL: there is nothing to read (filters: the size is that of the child).
      */
     CO bool (*activate)(Node *n, GError **err);
     /* Frees what the state has; cannot fail, writes nothing. NULL: nothing. */
     CO void (*close)(Node *n);
     /*
-     * Reopening in two steps. prepare checks and may fail; *@change is the driver's; then exactly one
-     * of commit and abort follows. NULL prepare: only generic options may change.
+     * Reopening in two steps. prepare checks and may fail; *@change is the driver's; then exactly
+     * one of commit and abort follows. NULL prepare: only generic options may change.
      */
     CO bool (*reconfigure_prepare)(Node *n, const json_t *options, OpenFlags flags, void **change,
                                    GError **err);
     CO void (*reconfigure_commit)(Node *n, void *change);
     CO void (*reconfigure_abort)(Node *n, void *change);
     /*
-     * Pairs of options that exclude each other: reopening with the first one drops the second one of
-     * an earlier time. Ended by NULLs, NULL: none.
+     * Pairs of options that exclude each other: reopening with the first one drops the second one
+     * of an earlier time. Ended by NULLs, NULL: none.
      */
     const char *const (*superseded_options)[2];
-    /* Options that reopening cannot change though there is a reconfigure; NULL-ended, NULL: none. */
+    /*
+     * Options that reopening cannot change though there is a reconfigure; NULL-ended, NULL: none.
+     */
     const char *const *fixed_options;
 
     /* Options of -o, of the schema (image-options.json); NULL: this driver cannot create. */
     const CreateOpt *create_opts;
-    /* Protocols: makes the file. Formats: makes the file through file_create and writes the format. */
+    /*
+     * Protocols: makes the file. Formats: makes the file through file_create and writes the format.
+     */
     CO bool (*create)(const char *filename, json_t *opts, GError **err);
     /*
-     * Writes what precedes the content of a new image to @pipe and says where clusters go (block/pipe.h);
+     * Writes what precedes the content of a new image to @pipe and says where clusters go
+     * (block/pipe.h);
      * *@end: bytes of the whole image. NULL: the format cannot be laid out ahead.
      */
     CO bool (*create_ahead)(Handle *pipe, json_t *opts, const struct PipeSource *s, uint64_t *end,
@@ -170,8 +178,8 @@ struct BlockDriver {
     CO int (*flush)(Node *n);
     /*
      * Makes what is not a child's durable, after .flush and only if @n was written since the last
-     * flush; then the core flushes every child. NULL: nothing. Left out with OPEN_NO_FLUSH, which spares
-     * this host's disks, unless @syncs_elsewhere.
+     * flush; then the core flushes every child. NULL: nothing. Left out with OPEN_NO_FLUSH, which
+     * spares this host's disks, unless @syncs_elsewhere.
      */
     CO int (*sync)(Node *n);
     bool syncs_elsewhere;
@@ -202,9 +210,14 @@ struct BlockDriver {
     /* Bytes taken on the host by this node's own files. NULL: the sum of its children. */
     uint64_t (*allocated)(Node *n, bool *known);
     bool (*has_zero_init)(Node *n);   /* NULL: false (filters: pass on) */
-    /* The plain name that reopens @n, or NULL; the caller frees. NULL operation: by kind, see name.c. */
+    /*
+     * The plain name that reopens @n, or NULL; the caller frees. NULL operation: by kind, see
+     * name.c.
+     */
     char *(*plain_filename)(Node *n);
-    /* What @n asks of a child with role @role when its parents need and share this. NULL: defaults. */
+    /*
+     * What @n asks of a child with role @role when its parents need and share this. NULL: defaults.
+     */
     void (*child_access)(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
                          unsigned *needs, unsigned *shares);
     /*
@@ -214,13 +227,14 @@ struct BlockDriver {
     char *(*child_add)(Node *n, const Node *child, GError **err);
     bool (*child_remove)(Node *n, const Edge *e, GError **err);
     /*
-     * Takes the locks for needs and shares, and gives up what goes beyond them. Cannot fail, and may be
-     * given no @err, if no more is asked than is held. Does not suspend. NULL: nothing to do. Protocols only.
+     * Takes the locks for needs and shares, and gives up what goes beyond them. Cannot fail, and
+     * may be given no @err, if no more is asked than is held. Does not suspend. NULL: nothing to
+     * do. Protocols only.
      */
     bool (*lock)(Node *n, unsigned needs, unsigned shares, GError **err);
     /*
-     * Until this is called with @on false, requests that wait for anything but I/O go on at once: an edit
-     * waits for them. Does not suspend. NULL: none waits.
+     * Until this is called with @on false, requests that wait for anything but I/O go on at once:
+     * an edit waits for them. Does not suspend. NULL: none waits.
      */
     void (*rush)(Node *n, bool on);
     /*
@@ -250,8 +264,8 @@ struct BlockDriver {
 };
 
 /*
- * The driver of the format that the first @len bytes of a file, at most PROBE_LEN, are in: raw unless
- * they look like something else. @filename is the name the user gave, NULL if there is none.
+ * The driver of the format that the first @len bytes of a file, at most PROBE_LEN, are in: raw
+ * unless they look like something else. @filename is the name the user gave, NULL if there is none.
  */
 enum { PROBE_LEN = 512 };
 const BlockDriver *probe_head(const uint8_t *head, size_t len, const char *filename);
@@ -263,8 +277,8 @@ const BlockDriver *probe_container(const uint8_t *head, size_t len);
 void *node_state(const Node *n);
 Limits *node_limits(Node *n);
 /*
- * Sets the size in bytes; rounded up to a multiple of 512, as images are seen everywhere. Reads past
- * the end of a file give zeroes.
+ * Sets the size in bytes; rounded up to a multiple of 512, as images are seen everywhere. Reads
+ * past the end of a file give zeroes.
  */
 void node_set_size(Node *n, uint64_t size);
 /* Says which file of this machine @n is, so that loops are found. Protocols. */
@@ -281,7 +295,8 @@ bool node_is_plain_but(const Node *n, const char *option);
 OpenFlags node_flags(const Node *n);
 /*
  * Turns @n read-only while opening, for an image that cannot be written, if auto-read-only lets us;
- * false with @err (EACCES, starting with @why) otherwise. Formats and filters: it stays so until closed.
+ * false with @err (EACCES, starting with @why) otherwise. Formats and filters: it stays so until
+ * closed.
  */
 bool node_fall_back_read_only(Node *n, const char *why, GError **err);
 
@@ -336,15 +351,15 @@ static inline CO int edge_pwrite_buf(Edge *e, uint64_t off, const void *buf, siz
 CO void edge_event(Edge *e, BlockEvent event);
 
 /*
- * Creates the file a new format image is to lie in, @size bytes long (0 for formats that grow), with
- * the options of the protocol that came along in @opts (the create operation's), and opens it for
- * writing and resizing. NULL with @err.
+ * Creates the file a new format image is to lie in, @size bytes long (0 for formats that grow),
+ * with the options of the protocol that came along in @opts (the create operation's), and opens it
+ * for writing and resizing. NULL with @err.
  */
 CO Handle *file_create(const char *filename, json_t *opts, uint64_t size, GError **err);
 /*
- * The create operation of protocols whose files exist already: devices, exports. Checks that @filename
- * has room for "size" bytes and clears its first sector, lest it hold another format's header. @driver:
- * of @filename; NULL: @filename says so itself.
+ * The create operation of protocols whose files exist already: devices, exports. Checks that
+ * @filename has room for "size" bytes and clears its first sector, lest it hold another format's
+ * header. @driver: of @filename; NULL: @filename says so itself.
  */
 CO bool protocol_create_existing(const char *driver, const char *filename, const json_t *opts,
                                  GError **err);

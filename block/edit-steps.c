@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The steps of which edits of the graph's shape are made: edges that come, go and lead elsewhere. */
+/*
+ * The steps of which edits of the graph's shape are made: edges that come, go and lead elsewhere.
+ */
 #include "block/edit.h"
 #include "block/internal.h"
 

@@ -2,8 +2,8 @@
 /*
  * Edits: the only way in which the graph, or the mode of a node in it, changes.
  *
- * An Edit is a list of steps. From edit_begin on no other edit is under way, so that what is looked up
- * then is still so when it is committed. edit_commit
+ * An Edit is a list of steps. From edit_begin on no other edit is under way, so that what is looked
+ * up then is still so when it is committed. edit_commit
  *
  *     closes the gates above what the steps touch, and waits until no request is in flight there,
  *     applies all steps in memory,
@@ -11,9 +11,9 @@
  *     lets each step do what may fail (prepare),
  *     settles all steps, which cannot fail, and opens the gates.
  *
- * What fails is undone in reverse order, so that either all of it happens or nothing. Main loop only.
- * Whoever has begun an edit has no request in flight, and until it is committed or freed neither
- * opens nor closes nodes, which are edits too.
+ * What fails is undone in reverse order, so that either all of it happens or nothing. Main loop
+ * only. Whoever has begun an edit has no request in flight, and until it is committed or freed
+ * neither opens nor closes nodes, which are edits too.
  */
 #ifndef BLOCK_EDIT_H
 #define BLOCK_EDIT_H
@@ -45,8 +45,8 @@ CO void edit_free(Edit *edit);  /* after edit_commit, or in its place; NULL is f
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Edit, edit_free)
 
 /*
- * Adds a step of kind @ops; @edit owns @step from now on. Steps are applied, prepared and settled in
- * the order in which they were added.
+ * Adds a step of kind @ops; @edit owns @step from now on. Steps are applied, prepared and settled
+ * in the order in which they were added.
  */
 void edit_add(Edit *edit, const EditOps *ops, void *step);
 /* No request is in flight in @n during the edit. Takes a reference. */
@@ -68,8 +68,8 @@ void edit_detach(Edit *edit, Edge *e);
 /* Lets @e lead to @to. */
 void edit_repoint(Edit *edit, Edge *e, Node *to);
 /*
- * Lets all that leads to @from lead to @to instead, but for edges of @to itself and of what is below
- * it: puts a filter or an overlay @to on top of @from, or removes one.
+ * Lets all that leads to @from lead to @to instead, but for edges of @to itself and of what is
+ * below it: puts a filter or an overlay @to on top of @from, or removes one.
  */
 void edit_replace(Edit *edit, Node *from, Node *to);
 /* From now on the user @h does @needs (Access bits) and has @flags (OpenFlags of handle_open). */
@@ -90,9 +90,9 @@ void edit_set_active(Edit *edit, Node *const *nodes, guint n, bool active);
  */
 void edit_reopen(Edit *edit, Node *n, json_t *changes, OpenFlags flags);
 /*
- * The same with @options as all the options there are, those left out taking their defaults as if @n
- * were opened anew; a name at a child's key makes that node the child. False with @err if @options want
- * what cannot be, whatever the rest of @edit is.
+ * The same with @options as all the options there are, those left out taking their defaults as if
+ * @n were opened anew; a name at a child's key makes that node the child. False with @err if
+ * @options want what cannot be, whatever the rest of @edit is.
  */
 bool edit_reconfigure(Edit *edit, Node *n, json_t *options, GError **err);
 

@@ -71,7 +71,8 @@ static CO bool set_iothread(Handle *h, IoThread *thread, bool is_fixed, GError *
 
 /* A user of @n as @options want it, which lets others do all, but resize it only if the driver can
  * follow. NULL with @err. */
-static CO Handle *export_handle(const ExportDriver *drv, Node *n, const json_t *options, GError **err)
+static CO Handle *export_handle(const ExportDriver *drv, Node *n, const json_t *options,
+                                GError **err)
 {
     bool writable = json_get_bool(options, "writable", false);
     unsigned needs = ACCESS_READ | (writable ? ACCESS_WRITE : 0);

@@ -40,8 +40,8 @@ static CO int extent_refine(Extent *e, bool precise)
 }
 
 /*
- * The answer of the node below instead of ours; what it leaves to its backing files is not allocated
- * in it, but may be data.
+ * The answer of the node below instead of ours; what it leaves to its backing files is not
+ * allocated in it, but may be data.
  */
 static CO int extent_take_below(Extent *e, bool precise)
 {
@@ -130,7 +130,8 @@ CO int node_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e)
         return r;
     if (off + e->len == n->size)
         e->flags |= EXTENT_EOF;
-    TRACE(node_extent, "%s off=%" PRIu64 " len=%" PRIu64 " flags=0x%x", n->name, off, e->len, e->flags);
+    TRACE(node_extent, "%s off=%" PRIu64 " len=%" PRIu64 " flags=0x%x", n->name, off, e->len,
+          e->flags);
     return 0;
 }
 
@@ -153,7 +154,9 @@ CO int node_extent_above(Node *n, Node *base, uint64_t off, uint64_t len, bool p
         int r;
 
         if (off >= n->size) {
-            /* A short backing file: zeroes, decided here. The layer above may have space for them. */
+            /*
+             * A short backing file: zeroes, decided here. The layer above may have space for them.
+             */
             e->len = len;
             e->flags = EXTENT_ZERO | EXTENT_ALLOCATED | EXTENT_PAST_BACKING |
                        (e->flags & EXTENT_HOST);

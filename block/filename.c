@@ -66,7 +66,8 @@ const BlockDriver *driver_for_filename(const char *filename, bool allow_prefix, 
 
         if (d)
             return d;
-        err_set(err, ENOENT, "Unknown protocol '%.*s' in '%s'", (int)MIN(n, 64), filename, filename);
+        err_set(err, ENOENT, "Unknown protocol '%.*s' in '%s'", (int)MIN(n, 64), filename,
+                filename);
         err_hint(err, "A file whose name has a colon is meant by './%s'.", filename);
         return NULL;
     }

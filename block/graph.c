@@ -159,8 +159,8 @@ CO bool node_finish(Node *n, GError **err)
 
 /*
  * Brings the file of @n up to date, closes its driver, and removes its children, which close too if
- * nobody else uses them. Where there are children this is an edit: no other one changes what is below
- * while that is written to.
+ * nobody else uses them. Where there are children this is an edit: no other one changes what is
+ * below while that is written to.
  */
 static CO void node_shut(Node *n)
 {

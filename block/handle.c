@@ -22,8 +22,8 @@ static CO bool handle_enter(Handle *h)
 }
 
 /*
- * For a request that concerns both: enters the two gates at once. Waiting at one of them while being
- * inside the other could hold up the edit that would open it.
+ * For a request that concerns both: enters the two gates at once. Waiting at one of them while
+ * being inside the other could hold up the edit that would open it.
  */
 static CO bool handle_enter_with(Handle *h, Handle *other)
 {
@@ -112,8 +112,8 @@ static CO void call_try(void *arg)
 }
 
 /*
- * The node may move on while a call is on its way, or waits at the gate: then it is sent again, from here.
- * So nothing stays on the loop that was left, whose thread may end.
+ * The node may move on while a call is on its way, or waits at the gate: then it is sent again,
+ * from here. So nothing stays on the loop that was left, whose thread may end.
  */
 static CO int call_run(Call *c)
 {

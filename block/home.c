@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Home loops: all nodes that are connected (a tree) live on one loop, and their drivers are called
- * only there; a job connects the nodes on which it works. A tree that is assigned to an iothread lives
- * on it while it only serves requests of handles and works of jobs, and comes to the main loop for
- * everything else, so that commands and edits find all nodes on their own loop. Handles pass requests
- * on to wherever the tree is. Jobs run on the main loop and pass on what they do with nodes.
+ * only there; a job connects the nodes on which it works. A tree that is assigned to an iothread
+ * lives on it while it only serves requests of handles and works of jobs, and comes to the main
+ * loop for everything else, so that commands and edits find all nodes on their own loop. Handles
+ * pass requests on to wherever the tree is. Jobs run on the main loop and pass on what they do with
+ * nodes.
  *
  * To move a tree, the work of its jobs (home_work) is asked to return, the gates of its handles are
  * closed, and requests in flight are waited for; then it belongs to the other loop and the gates

@@ -14,9 +14,9 @@ CO void home_hold(void);
 void home_release(void);
 
 /*
- * Long work on the nodes of @h that is more than a request: runs @fn(@arg) on the loop where they live,
- * which may be this one, and waits for it. They stay there until it returns, so @fn has to do so soon
- * once home_must_leave() says it, and is called again for the rest. Main loop only.
+ * Long work on the nodes of @h that is more than a request: runs @fn(@arg) on the loop where they
+ * live, which may be this one, and waits for it. They stay there until it returns, so @fn has to do
+ * so soon once home_must_leave() says it, and is called again for the rest. Main loop only.
  */
 CO void home_work(Handle *h, CoFn *fn, void *arg);
 /* For such an @fn. */

@@ -10,8 +10,8 @@ typedef struct {
     /* Begins with a file of @len bytes. NULL: no memory. */
     void *(*begin)(uint64_t len);
     /*
-     * Takes the @len bytes of the file at *@at; *@at is set to where to go on. 1: all is read; 0, or a
-     * negative errno.
+     * Takes the @len bytes of the file at *@at; *@at is set to where to go on. 1: all is read; 0,
+     * or a negative errno.
      */
     int (*feed)(void *index, const uint8_t *in, size_t len, uint64_t *at);
     uint64_t (*size)(void *index); /* bytes of the content */
@@ -20,8 +20,8 @@ typedef struct {
 
 typedef struct {
     /*
-     * The stream at @in, and what follows it up to @len, to exactly @out_len bytes. Any thread. 0, or a
-     * negative errno.
+     * The stream at @in, and what follows it up to @len, to exactly @out_len bytes. Any thread. 0,
+     * or a negative errno.
      */
     int (*inflate)(const void *in, size_t len, void *out, size_t out_len);
     const Codec *codec;         /* of whole files: of bzip2, of xz */

@@ -52,7 +52,8 @@ struct Node {
     OpenFlags flags;
     NodeState state;
     bool starts_inactive;   /* it is being opened, and inactive then */
-    OpenFlags later;        /* of @flags, those that a format gets only when it has been opened so */
+    /* of @flags, those that a format gets only when it has been opened so */
+    OpenFlags later;
     Loop *home;             /* where its driver is entered; home.c changes it */
     IoThread *iothread;     /* where it lives unless it is held (home.h); NULL: the main loop */
     bool is_open;           /* drv->open has succeeded, so drv->close is due */

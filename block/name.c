@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Names of nodes for people and for images: the plain file or protocol name where that alone reopens
- * the same node, else json:{...} with every option that matters.
+ * Names of nodes for people and for images: the plain file or protocol name where that alone
+ * reopens the same node, else json:{...} with every option that matters.
  */
 #include "block/internal.h"
 #include <string.h>
@@ -39,8 +39,9 @@ bool node_is_plain_but(const Node *n, const char *option)
 }
 
 /*
- * Puts @v, the value at @key, into @into: what is inside of objects and lists by dotted names. As in
- * the reference, where the order shows, the last member of an object goes first, but not in a list.
+ * Puts @v, the value at @key, into @into: what is inside of objects and lists by dotted names. As
+ * in the reference, where the order shows, the last member of an object goes first, but not in a
+ * list.
  */
 static void strong_put(json_t *into, const char *key, json_t *v, bool in_list)
 {
@@ -79,8 +80,8 @@ Node *node_skip_implicit(Node *n)
 }
 
 /*
- * True if the open backing file is not what the image stores: options named another file, by whatever
- * path, or another format, or said more about it than a name can.
+ * True if the open backing file is not what the image stores: options named another file, by
+ * whatever path, or another format, or said more about it than a name can.
  */
 static bool is_overridden(const Node *n)
 {
@@ -91,7 +92,8 @@ static bool is_overridden(const Node *n)
         return n->backing_is_given;
     stored = node_backing_full(n, NULL);
     return !stored || g_strcmp0(n->backing_format_stored, backing->drv->name) ||
-           g_str_has_prefix(node_filename(backing), "json:") || !node_is_file_named(backing, stored);
+           g_str_has_prefix(node_filename(backing), "json:") ||
+           !node_is_file_named(backing, stored);
 }
 
 /* The name that reopens @n by itself, or NULL. Caller frees. */

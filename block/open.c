@@ -152,8 +152,8 @@ static json_t *file_described(json_t *o, GError **err)
 }
 
 /*
- * What @filename means as options of a protocol (or of a filter with a prefix), into @o; or if @o is
- * for a driver above a protocol, into the innermost "file" below it.
+ * What @filename means as options of a protocol (or of a filter with a prefix), into @o; or if @o
+ * is for a driver above a protocol, into the innermost "file" below it.
  */
 static bool options_from_filename(const char *filename, json_t *o, GError **err)
 {
@@ -301,8 +301,8 @@ void nodes_start_inactive(bool yes)
 }
 
 /*
- * Lets the driver open @n. A format that is to be inactive then sees an image that is only read, as it
- * must not write a thing; it gets to know better when it is activated.
+ * Lets the driver open @n. A format that is to be inactive then sees an image that is only read, as
+ * it must not write a thing; it gets to know better when it is activated.
  */
 static CO bool driver_open(Node *n, const json_t *o, GError **err)
 {
@@ -621,8 +621,8 @@ static json_t *backing_options(const Node *n)
 }
 
 /*
- * True if @o, the options of a node or of several, say themselves where its bytes are. Otherwise the
- * name that the image above stores is taken for the innermost file.
+ * True if @o, the options of a node or of several, say themselves where its bytes are. Otherwise
+ * the name that the image above stores is taken for the innermost file.
  */
 static bool options_name_a_place(const json_t *o)
 {

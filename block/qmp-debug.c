@@ -76,8 +76,10 @@ static void view_add_users(GraphView *v, const Node *n)
 
         if (!e->handle || (!e->needs && e->shares == ACCESS_ALL))
             continue;
-        view_add_node(v, e->handle, e->handle->kind == HANDLE_JOB ? X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_JOB
-                      : X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_BACKEND, "");
+        view_add_node(v, e->handle,
+                      e->handle->kind == HANDLE_JOB ? X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_JOB
+                                                    : X_DBG_BLOCK_GRAPH_NODE_TYPE_BLOCK_BACKEND,
+                      "");
         view_add_edge(v, e);
     }
 }

@@ -125,7 +125,8 @@ CO bool qmp_block_job_cancel(const QmpBlockJobCancelArgs *args, GError **err)
     if (!j)
         return false;
     if (j->user_paused && !args->force)
-        return err_set(err, EBUSY, "The block job for device '%s' is currently paused", args->device);
+        return err_set(err, EBUSY, "The block job for device '%s' is currently paused",
+                       args->device);
     return job_cancel(j, args->force, err);
 }
 

@@ -15,7 +15,8 @@ CO bool qmp_blockdev_snapshot_internal_sync(const BlockdevSnapshotInternal *args
 }
 
 /* The snapshot that has both @id and @name, of which one may be NULL. */
-static const Snapshot *find_both(const Snapshot *list, size_t count, const char *id, const char *name)
+static const Snapshot *find_both(const Snapshot *list, size_t count, const char *id,
+                                 const char *name)
 {
     for (size_t i = 0; i < count; i++)
         if ((!id || !strcmp(list[i].id, id)) && (!name || !strcmp(list[i].name, name)))
@@ -23,8 +24,9 @@ static const Snapshot *find_both(const Snapshot *list, size_t count, const char 
     return NULL;
 }
 
-CO bool qmp_blockdev_snapshot_delete_internal_sync(const QmpBlockdevSnapshotDeleteInternalSyncArgs *args,
-                                                   json_t **ret, GError **err)
+CO bool
+qmp_blockdev_snapshot_delete_internal_sync(const QmpBlockdevSnapshotDeleteInternalSyncArgs *args,
+                                           json_t **ret, GError **err)
 {
     g_autoptr(Edit) edit = edit_begin();
     Node *n = monitor_node_or_device(args->device, args->device, err);
@@ -45,8 +47,9 @@ CO bool qmp_blockdev_snapshot_delete_internal_sync(const QmpBlockdevSnapshotDele
         count = 0;
     found = find_both(list, count, args->id, args->name);
     if (!found)
-        return err_set(err, ENOENT, "Snapshot with id '%s' and name '%s' does not exist on device '%s'",
-                       args->id ? args->id : "null", args->name ? args->name : "null", args->device);
+        return err_set(
+            err, ENOENT, "Snapshot with id '%s' and name '%s' does not exist on device '%s'",
+            args->id ? args->id : "null", args->name ? args->name : "null", args->device);
     *ret = describe_snapshot(found);
     action_internal_remove(edit, n, found->id);
     if (edit_commit(edit, err))
@@ -67,7 +70,8 @@ CO bool qmp_change_backing_file(const QmpChangeBackingFileArgs *args, GError **e
     if (!n)
         return false;
     if (!node_backing(n))
-        return err_set(err, EINVAL, "not allowing backing file change on an image without a backing file");
+        return err_set(err, EINVAL,
+                       "not allowing backing file change on an image without a backing file");
     if (!node_reaches(top, n))
         return err_set(err, EINVAL, "'%s' and image file are not in the same chain", args->device);
     if (!node_check_idle(n, err))
@@ -76,7 +80,8 @@ CO bool qmp_change_backing_file(const QmpChangeBackingFileArgs *args, GError **e
     if (!node_set_read_only(n, false, err))
         return false;
     edit = edit_begin();
-    edit_store_backing(edit, n, args->backing_file, node_format(node_skip_filters(node_backing(n))));
+    edit_store_backing(edit, n, args->backing_file,
+                       node_format(node_skip_filters(node_backing(n))));
     ok = edit_commit(edit, err);
     edit_free(edit);
     if (was_read_only)

@@ -119,7 +119,10 @@ static json_t *file_stats(const Node *n)
                      "discard-bytes-ok", (json_int_t)n->discards.ok_bytes);
 }
 
-/* The one child that carries the bytes of @n. NULL: they are its own, or several children have them. */
+/*
+ * The one child that carries the bytes of @n. NULL: they are its own, or several children have
+ * them.
+ */
 static Node *bytes_below(const Node *n)
 {
     const Edge *first = node_edge_at(n, 0);

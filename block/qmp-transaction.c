@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * transaction: several commands as one edit, so that they happen at one moment, or none of them. What has to
- * be made or opened for it is made before.
+ * transaction: several commands as one edit, so that they happen at one moment, or none of them.
+ * What has to be made or opened for it is made before.
  */
 #include "block/actions.h"
 #include "block/internal.h"
@@ -152,7 +152,8 @@ static CO bool overlays_make(Transaction *t, const json_t *actions, GError **err
         Node *overlay = NULL;
 
         if (kind_of(action)->add == add_snapshot_sync) {
-            g_autoptr(BlockdevSnapshotSync) args = blockdev_snapshot_sync_parse(action_data(action));
+            g_autoptr(BlockdevSnapshotSync) args =
+                blockdev_snapshot_sync_parse(action_data(action));
 
             overlay = action_overlay_new(args, err);
             if (!overlay)
@@ -194,7 +195,8 @@ static CO void transaction_end(Transaction *t, bool ok)
 
 CO bool qmp_transaction(const QmpTransactionArgs *args, GError **err)
 {
-    bool is_grouped = args->properties && args->properties->completion_mode == ACTION_COMPLETION_MODE_GROUPED;
+    bool is_grouped = args->properties &&
+                      args->properties->completion_mode == ACTION_COMPLETION_MODE_GROUPED;
     Transaction t = { .group = is_grouped ? job_group_new() : NULL };
     json_t *action;
     bool ok = true;

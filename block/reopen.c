@@ -109,8 +109,8 @@ static bool reopen_keeps_children(const Node *n, const json_t *changes, GError *
 
 /*
  * Adds @n, changed by @changes (NULL: nothing), and the nodes below it, with the flags they inherit
- * and what @changes says of them. With @whole, @changes are all options there are, and which nodes are
- * below has been seen to.
+ * and what @changes says of them. With @whole, @changes are all options there are, and which nodes
+ * are below has been seen to.
  */
 static bool reopen_plan(GPtrArray *plan, Node *n, const json_t *changes, bool whole,
                         OpenFlags flags, GError **err)
@@ -118,7 +118,8 @@ static bool reopen_plan(GPtrArray *plan, Node *n, const json_t *changes, bool wh
     Reopen *r;
 
     whole = whole && changes;
-    if (!reopen_keeps_driver(n, changes, err) || (!whole && !reopen_keeps_children(n, changes, err)))
+    if (!reopen_keeps_driver(n, changes, err) ||
+        (!whole && !reopen_keeps_children(n, changes, err)))
         return false;
     r = g_new0(Reopen, 1);
     *r = (Reopen){
@@ -142,8 +143,9 @@ static bool reopen_plan(GPtrArray *plan, Node *n, const json_t *changes, bool wh
         OpenFlags child = e->node->flags;
 
         if (json_is_object(more) && child_is_named(e))
-            return err_set(err, EINVAL, "Child '%s' of '%s' is node '%s' and has options of its own",
-                           e->key, node_filename(n), node_shown_name(e->node));
+            return err_set(err, EINVAL,
+                           "Child '%s' of '%s' is node '%s' and has options of its own", e->key,
+                           node_filename(n), node_shown_name(e->node));
         if (e->role == ROLE_BACKING || plan_has(plan, e->node) || child_is_named(e) ||
             json_is_string(more))
             continue;
@@ -328,8 +330,8 @@ static CO bool step_write_back(ReopenStep *s, GError **err)
 }
 
 /*
- * Children first, so that a parent finds them as they will be; but until all is settled a parent can
- * still write, and its requests fit descriptors opened either way.
+ * Children first, so that a parent finds them as they will be; but until all is settled a parent
+ * can still write, and its requests fit descriptors opened either way.
  */
 static CO bool step_prepare(void *data, GError **err)
 {
@@ -388,7 +390,9 @@ void edit_reopen(Edit *edit, Node *n, json_t *changes, OpenFlags flags)
     reopen_add(edit, n, changes, false, flags);
 }
 
-/* Adds the steps that make the child of @n at @key what @v says: a node's name, or null for none. */
+/*
+ * Adds the steps that make the child of @n at @key what @v says: a node's name, or null for none.
+ */
 static bool child_change(Edit *edit, Node *n, const char *key, const json_t *v, GError **err)
 {
     Edge *e = (Edge *)child_of(n, key);
@@ -426,7 +430,8 @@ bool edit_reconfigure(Edit *edit, Node *n, json_t *options, GError **err)
     json_object_foreach(options, key, v) {
         bool is_backing = !strcmp(key, "backing");
 
-        if ((json_is_string(v) && (is_backing || child_of(n, key))) || (json_is_null(v) && is_backing))
+        if ((json_is_string(v) && (is_backing || child_of(n, key))) ||
+            (json_is_null(v) && is_backing))
             if (!child_change(edit, n, key, v, err))
                 return false;
     }

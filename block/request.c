@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The path of a request through a node: range, alignment, splitting, exclusion of overlaps, and what
- * has to be remembered after a write.
+ * The path of a request through a node: range, alignment, splitting, exclusion of overlaps, and
+ * what has to be remembered after a write.
  *
  *     off         aligned                     aligned    off + len
  *      |--- head ---|--------- middle ---------|--- tail ---|
@@ -41,9 +41,9 @@ static uint64_t transfer_max(const Node *n)
 enum { UNIT_MAX = 2 << 20 };
 
 /*
- * How much of [@off, @end) goes to the driver at once: up to @max, which is a multiple of @align. The
- * layers below lose a unit of theirs that two pieces share, so pieces meet where a unit is likely to
- * end: units are powers of two, up to the largest cluster.
+ * How much of [@off, @end) goes to the driver at once: up to @max, which is a multiple of @align.
+ * The layers below lose a unit of theirs that two pieces share, so pieces meet where a unit is
+ * likely to end: units are powers of two, up to the largest cluster.
  */
 static uint64_t piece_len(uint64_t off, uint64_t end, uint64_t max, uint64_t align)
 {
@@ -120,7 +120,9 @@ static CO int pread_fit(Node *n, uint64_t off, Span buf, ReqFlags flags)
     return r;
 }
 
-/* The node at or below *@n that a read of the range comes from as a whole. 0 or a negative errno. */
+/*
+ * The node at or below *@n that a read of the range comes from as a whole. 0 or a negative errno.
+ */
 static CO int pread_descend(Node **n, uint64_t off, uint64_t len)
 {
     while ((*n)->drv->reads_through) {
@@ -290,7 +292,8 @@ static CO int pwrite_aligned(Node *n, uint64_t off, Span buf, ReqFlags flags)
 /* Reads the block, or blocks, at @off to be changed; zeroes beyond the end of the node. */
 static CO int rmw_read(Node *n, uint64_t off, void *block, uint64_t len)
 {
-    uint64_t have = off < n->size ? MIN(len, round_up(n->size - off, n->limits.request_alignment)) : 0;
+    uint64_t have = off < n->size ? MIN(len, round_up(n->size - off, n->limits.request_alignment))
+                                  : 0;
 
     memset((uint8_t *)block + have, 0, len - have);
     return have ? pread_split(n, off, span_of(block, have), 0) : 0;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Snapshots as steps of edits: overlays, and those inside an image. Messages are the reference's. */
+/*
+ * Snapshots as steps of edits: overlays, and those inside an image. Messages are the reference's.
+ */
 #include "block/actions.h"
 #include "block/internal.h"
 #include "block/monitor-nodes.h"
@@ -109,7 +111,8 @@ CO Node *action_overlay_new(const BlockdevSnapshotSync *args, GError **err)
         err_set(err, EEXIST, "New overlay node-name already in use");
     else if (!drv->takes_backing)
         err_set(err, ENOTSUP, "Backing file not supported for file format '%s'", format);
-    else if ((args->has_mode && args->mode == NEW_IMAGE_MODE_EXISTING) || overlay_create(args, n, format, err))
+    else if ((args->has_mode && args->mode == NEW_IMAGE_MODE_EXISTING) ||
+             overlay_create(args, n, format, err))
         return overlay_open(args, n, format, err);
     return NULL;
 }

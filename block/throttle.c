@@ -242,7 +242,8 @@ CO void throttle_wait(ThrottleMember *m, bool is_write, uint64_t len)
     pthread_mutex_lock(&g->lock);
     has_turn = turn_take(m, is_write);
     while (has_turn && !m->is_rushed && (delay = group_delay(g, is_write)) > 0) {
-        TRACE(throttle_wait, "%s len=%" PRIu64 " ns=%" PRId64, is_write ? "write" : "read", len, delay);
+        TRACE(throttle_wait, "%s len=%" PRIu64 " ns=%" PRId64, is_write ? "write" : "read", len,
+              delay);
         turn_sleep(m, is_write, delay);
     }
     group_account(g, is_write, len);
@@ -317,7 +318,8 @@ void throttle_leave(ThrottleMember *m)
 static bool bucket_check(const Bucket *b, const char *name, GError **err)
 {
     if (b->rate < 0 || b->burst_rate < 0 || b->rate > RATE_MAX || b->burst_rate > RATE_MAX)
-        return err_set(err, ERANGE, "'%s' and its maximum lie between 0 and %" PRId64, name, RATE_MAX);
+        return err_set(err, ERANGE, "'%s' and its maximum lie between 0 and %" PRId64, name,
+                       RATE_MAX);
     if (b->burst_length <= 0 || b->burst_length > UINT32_MAX)
         return err_set(err, ERANGE, "'%s-max-length' lies between 1 and %u", name, UINT32_MAX);
     if (b->burst_length > 1 && !b->burst_rate)

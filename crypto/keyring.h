@@ -7,7 +7,9 @@
 #include <stdint.h>
 
 typedef struct {
-    /* The payload of key @serial, cut to @len bytes, in @buf; its whole length or negative errno. */
+    /*
+     * The payload of key @serial, cut to @len bytes, in @buf; its whole length or negative errno.
+     */
     long (*read)(int32_t serial, void *buf, size_t len);
 } KeyringModule;
 

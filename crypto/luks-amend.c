@@ -120,7 +120,8 @@ static bool luks_find_key(const Luks *l, const LuksIo *io, const SecretBytes *pa
     }
     err_set(err, EPERM, "The password opens no key slot");
     if (pass->len && pass->data[pass->len - 1] == '\n')
-        err_hint(err, "It ends in a newline, which counts: 'printf %%s' writes a file without one.");
+        err_hint(err,
+                 "It ends in a newline, which counts: 'printf %%s' writes a file without one.");
     return false;
 }
 

@@ -2,7 +2,8 @@
 /*
  * LUKS1: one key slot, opened, filled and emptied.
  *
- *     password --PBKDF2--> slot key --decrypts--> split key --merge--> master key --PBKDF2--> digest
+ *     password --PBKDF2--> slot key --decrypts--> split key --merge--> master key
+ *     master key --PBKDF2--> digest
  *
  * Reading and writing happen in the caller; all between is one job for luks_compute.
  */

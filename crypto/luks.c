@@ -143,8 +143,9 @@ static bool luks_parse_slot(Luks *l, unsigned i, const LuksDiskSlot *d, GError *
         return err_set(err, EINVAL, "LUKS header: key slot %u has state 0x%08" PRIx32
                                     ", neither active nor empty", i, active);
     if (be32_get(d->stripes) != LUKS_STRIPES)
-        return err_set(err, EINVAL, "LUKS header: key slot %u has %" PRIu32 " stripes instead of %d",
-                       i, be32_get(d->stripes), LUKS_STRIPES);
+        return err_set(err, EINVAL,
+                       "LUKS header: key slot %u has %" PRIu32 " stripes instead of %d", i,
+                       be32_get(d->stripes), LUKS_STRIPES);
     s->active = active == LUKS_SLOT_ACTIVE;
     s->rounds = be32_get(d->rounds);
     s->offset = be32_get(d->offset);

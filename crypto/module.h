@@ -6,7 +6,9 @@
 #include "crypto/crypto.h"
 
 typedef struct {
-    /* @state: HASH_STATE_MAX bytes, aligned to 16, copied freely. digest starts the state afresh. */
+    /*
+     * @state: HASH_STATE_MAX bytes, aligned to 16, copied freely. digest starts the state afresh.
+     */
     void (*hash_init)(HashAlg alg, void *state);
     void (*hash_update)(HashAlg alg, void *state, const void *buf, size_t len);
     void (*hash_digest)(HashAlg alg, void *state, uint8_t *digest);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What module "tls" gives to this room: the functions of crypto/tls.h. Nobody else includes this. */
+/*
+ * What module "tls" gives to this room: the functions of crypto/tls.h. Nobody else includes this.
+ */
 #ifndef CRYPTO_TLS_MODULE_H
 #define CRYPTO_TLS_MODULE_H
 

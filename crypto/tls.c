@@ -21,7 +21,8 @@ typedef struct {
     TlsCreds *creds;
 } TlsObject;
 
-static const TlsModule *module; /* set with the first credentials; without them there is no session */
+/* set with the first credentials; without them there is no session */
+static const TlsModule *module;
 
 extern const ObjectClass object_tls_creds_anon, object_tls_creds_psk, object_tls_creds_x509;
 
@@ -78,8 +79,8 @@ TlsCreds *tls_creds_find(const char *id, TlsEndpoint endpoint, GError **err)
     if (!o)
         return NULL;
     if (o->creds->endpoint != endpoint) {
-        err_set(err, EINVAL, "TLS credentials '%s' are for a %s: add endpoint=%s to use them here", id,
-                endpoint == TLS_SERVER ? "client" : "server",
+        err_set(err, EINVAL, "TLS credentials '%s' are for a %s: add endpoint=%s to use them here",
+                id, endpoint == TLS_SERVER ? "client" : "server",
                 endpoint == TLS_SERVER ? "server" : "client");
         return NULL;
     }

@@ -47,7 +47,9 @@ typedef struct {
 
 typedef struct TlsSession TlsSession;
 
-/* @hostname: what the server's certificate must be for; NULL for servers and without certificates. */
+/*
+ * @hostname: what the server's certificate must be for; NULL for servers and without certificates.
+ */
 TlsSession *tls_session_new(TlsCreds *c, const char *hostname, const TlsWire *wire, GError **err);
 void tls_session_free(TlsSession *s);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TlsSession, tls_session_free)
@@ -68,8 +70,8 @@ void tls_session_bye(TlsSession *s);
 /* Bytes already decrypted: reading them needs nothing from the wire. */
 size_t tls_session_pending(const TlsSession *s);
 /*
- * Who the peer is: the distinguished name of its certificate, parts in its order, or its PSK identity;
- * NULL if it did not say. Owned by the session; after the handshake.
+ * Who the peer is: the distinguished name of its certificate, parts in its order, or its PSK
+ * identity; NULL if it did not say. Owned by the session; after the handshake.
  */
 const char *tls_session_peer(const TlsSession *s);
 

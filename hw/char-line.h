@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What joins a device of the guest to a character device of the host: bytes both ways, across
- * threads. Both sides are bounded: a guest that writes faster than the host takes is told to wait, and
- * nothing is read from the host that the guest has no room for.
+ * threads. Both sides are bounded: a guest that writes faster than the host takes is told to wait,
+ * and nothing is read from the host that the guest has no room for.
  */
 #ifndef HW_CHAR_LINE_H
 #define HW_CHAR_LINE_H
@@ -32,8 +32,8 @@ CharLine *char_line_new(const char *id, const CharLineOps *ops, void *opaque, GE
 CO void char_line_free(CharLine *line);
 
 /*
- * On the character device @id, Ctrl-A x calls @quit, and Ctrl-A Ctrl-A means Ctrl-A: for a terminal all of
- * whose keys go to the guest. Before the line is made; @id lives on.
+ * On the character device @id, Ctrl-A x calls @quit, and Ctrl-A Ctrl-A means Ctrl-A: for a terminal
+ * all of whose keys go to the guest. Before the line is made; @id lives on.
  */
 void char_line_set_escape(const char *id, void (*quit)(void));
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The firmware configuration device: values and files that the machine offers to firmware and guests. */
+/*
+ * The firmware configuration device: values and files that the machine offers to firmware and
+ * guests.
+ */
 #ifndef HW_FW_CFG_H
 #define HW_FW_CFG_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The guest's ACPI code reads which events have happened (docs/spec/microvm.md); the sleep control and
- * reset registers are those of hardware-reduced ACPI.
+ * The guest's ACPI code reads which events have happened (docs/spec/microvm.md); the sleep control
+ * and reset registers are those of hardware-reduced ACPI.
  */
 #include "hw/ged.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The interval timer: three counters of 1.193182 MHz at ports 40h to 43h, the first of which leads to
- * interrupt 0; and the part of port 61h that gates the third and shows its output.
+ * The interval timer: three counters of 1.193182 MHz at ports 40h to 43h, the first of which leads
+ * to interrupt 0; and the part of port 61h that gates the third and shows its output.
  *
  * Nothing counts: what a counter shows follows from the time since it was loaded.
  */
@@ -310,16 +310,21 @@ typedef struct {
 } I8254Image;
 
 static const StateField counter_fields[] = {
-    STATE_S("count", CounterImage, count), STATE_U("latched_count", CounterImage, latched_count),
+    STATE_S("count", CounterImage, count),
+    STATE_U("latched_count", CounterImage, latched_count),
     STATE_U_UP_TO("count_latched", CounterImage, count_latched, HALF_HIGH),
-    STATE_U("status_latched", CounterImage, status_latched), STATE_U("status", CounterImage, status),
+    STATE_U("status_latched", CounterImage, status_latched),
+    STATE_U("status", CounterImage, status),
     STATE_U_UP_TO("read_state", CounterImage, read_state, HALF_HIGH),
     STATE_U_UP_TO("write_state", CounterImage, write_state, HALF_HIGH),
     STATE_U("write_latch", CounterImage, write_latch),
-    STATE_U_UP_TO("rw_mode", CounterImage, rw_mode, 3), STATE_U_UP_TO("mode", CounterImage, mode, 7),
-    STATE_U("bcd", CounterImage, bcd), STATE_U("gate", CounterImage, gate),
+    STATE_U_UP_TO("rw_mode", CounterImage, rw_mode, 3),
+    STATE_U_UP_TO("mode", CounterImage, mode, 7),
+    STATE_U("bcd", CounterImage, bcd),
+    STATE_U("gate", CounterImage, gate),
     STATE_S("count_load_time", CounterImage, count_load_time),
-    STATE_S("next_transition_time", CounterImage, next_transition_time), {}
+    STATE_S("next_transition_time", CounterImage, next_transition_time),
+    {}
 };
 static const StateLayout counter_layout = {
     "pit channel", 2, 2, sizeof(CounterImage), counter_fields
@@ -364,7 +369,8 @@ static void i8254_save(const Device *d, unsigned n, void *image)
 static void load_counter(Counter *c, const CounterImage *i)
 {
     *c = (Counter){
-        .loaded = i->count_load_time, .reload = i->count, .mode = i->mode > 5 ? i->mode - 4 : i->mode,
+        .loaded = i->count_load_time, .reload = i->count,
+        .mode = i->mode > 5 ? i->mode - 4 : i->mode,
         .access = i->rw_mode ? i->rw_mode : 3, .bcd = i->bcd, .gate = i->gate,
         .write_high = i->write_state == HALF_HIGH, .read_high = i->read_state == HALF_HIGH,
         .low = i->write_latch, .latched = i->latched_count, .status_latched = i->status_latched,

@@ -354,9 +354,11 @@ void i8259_describe(const Device *d, GString *out)
     for (int i = 1; i >= 0; i--) {
         const Pic *p = &s->pic[i];
 
-        g_string_append_printf(out, "pic%d: irr=%02x imr=%02x isr=%02x hprio=%d irq_base=%02x rr_sel=%d "
-                               "elcr=%02x fnm=%d\n", i, p->irr, p->imr, p->isr, (p->lowest + 1) & 7,
-                               p->base, p->read_isr, p->elcr, p->special_nested);
+        g_string_append_printf(out,
+                               "pic%d: irr=%02x imr=%02x isr=%02x hprio=%d irq_base=%02x rr_sel=%d "
+                               "elcr=%02x fnm=%d\n",
+                               i, p->irr, p->imr, p->isr, (p->lowest + 1) & 7, p->base, p->read_isr,
+                               p->elcr, p->special_nested);
     }
 }
 

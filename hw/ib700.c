@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* ib700: a watchdog. Unless the guest writes to it again in time, something happens. docs/spec/ib700.md */
+/*
+ * ib700: a watchdog. Unless the guest writes to it again in time, something happens.
+ * docs/spec/ib700.md
+ */
 #include "system/base/clock.h"
 #include "system/base/device.h"
 #include "util/err.h"

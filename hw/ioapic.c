@@ -200,18 +200,20 @@ void ioapic_describe(const Device *d, GString *out)
                                               "extINT" };
     const Ioapic *s = (const Ioapic *)d;
 
-    g_string_append_printf(out, "ioapic0: ver=0x%02x id=0x%02x sel=0x%02x", VERSION, s->id, s->select);
+    g_string_append_printf(out, "ioapic0: ver=0x%02x id=0x%02x sel=0x%02x", VERSION, s->id,
+                           s->select);
     if (s->select >= REG_TABLE && s->select < REG_TABLE + 2 * IOAPIC_PINS)
         g_string_append_printf(out, " (redir[%u])", (s->select - REG_TABLE) / 2);
     g_string_append_c(out, '\n');
     for (unsigned i = 0; i < IOAPIC_PINS; i++) {
         uint64_t e = s->table[i];
 
-        g_string_append_printf(out, "  pin %-2u 0x%016" PRIx64 " dest=%x vec=%-3u %s %-5s %-6s %-6s %s\n",
-                               i, e, (unsigned)(e >> 56), (unsigned)(e & 0xff),
-                               e & ENTRY_LOW_ACTIVE ? "active-lo" : "active-hi",
-                               e & ENTRY_LEVEL ? "level" : "edge", e & ENTRY_MASKED ? "masked" : "",
-                               deliveries[e >> 8 & 7], e & ENTRY_LOGICAL ? "logical" : "physical");
+        g_string_append_printf(
+            out, "  pin %-2u 0x%016" PRIx64 " dest=%x vec=%-3u %s %-5s %-6s %-6s %s\n", i, e,
+            (unsigned)(e >> 56), (unsigned)(e & 0xff),
+            e & ENTRY_LOW_ACTIVE ? "active-lo" : "active-hi", e & ENTRY_LEVEL ? "level" : "edge",
+            e & ENTRY_MASKED ? "masked" : "", deliveries[e >> 8 & 7],
+            e & ENTRY_LOGICAL ? "logical" : "physical");
     }
     describe_pins(s, out, "IRR", false);
     describe_pins(s, out, "Remote IRR", true);
@@ -220,8 +222,8 @@ void ioapic_describe(const Device *d, GString *out)
 /* ---- migration ------------------------------------------------------------------------------- */
 
 /*
- * Others mark edges and levels that ask in one word. Inputs of edges that are asserted are ours: they
- * stand in bytes that others neither set nor read.
+ * Others mark edges and levels that ask in one word. Inputs of edges that are asserted are ours:
+ * they stand in bytes that others neither set nor read.
  */
 typedef struct {
     uint8_t id, select;

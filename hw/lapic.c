@@ -777,14 +777,16 @@ static void describe_lvt(const Lapic *l, GString *out, const char *name, unsigne
     g_string_append_c(out, '\n');
 }
 
-static void describe_vectors(GString *out, const char *name, const uint32_t *set, const uint32_t *level)
+static void describe_vectors(GString *out, const char *name, const uint32_t *set,
+                             const uint32_t *level)
 {
     bool any = false;
 
     g_string_append_printf(out, "%s\t ", name);
     for (unsigned v = 0; v < 256; v++)
         if (vector_is_set(set, v)) {
-            g_string_append_printf(out, "%u%s ", v, level && vector_is_set(level, v) ? "(level)" : "");
+            g_string_append_printf(out, "%u%s ", v,
+                                   level && vector_is_set(level, v) ? "(level)" : "");
             any = true;
         }
     g_string_append(out, any ? "\n" : "(none)\n");
@@ -794,8 +796,8 @@ static void describe_icr(const Lapic *l, GString *out)
 {
     static const char *const shorthands[] = { "no-shorthand", "self", "all-self", "all" };
 
-    g_string_append_printf(out, "ICR\t 0x%08x %s %s %s %s\nICR2\t 0x%08x cpu %u (APIC ID)\n", l->icr_low,
-                           l->icr_low >> 11 & 1 ? "logical" : "physical",
+    g_string_append_printf(out, "ICR\t 0x%08x %s %s %s %s\nICR2\t 0x%08x cpu %u (APIC ID)\n",
+                           l->icr_low, l->icr_low >> 11 & 1 ? "logical" : "physical",
                            l->icr_low >> 15 & 1 ? "level" : "edge",
                            l->icr_low >> 14 & 1 ? "assert" : "de-assert",
                            shorthands[l->icr_low >> 18 & 3], l->icr_high, l->icr_high >> 24);
@@ -813,8 +815,9 @@ void lapic_describe(const Device *d, GString *out)
 
     for (size_t i = 0; i < G_N_ELEMENTS(lvts); i++)
         describe_lvt(l, out, lvts[i].name, lvts[i].index);
-    g_string_append_printf(out, "Timer\t DCR=0x%x (divide by %u) initial_count = %u current_count = %u\n",
-                           l->divide, 1u << (divide & 7), l->initial, timer_current(l));
+    g_string_append_printf(
+        out, "Timer\t DCR=0x%x (divide by %u) initial_count = %u current_count = %u\n", l->divide,
+        1u << (divide & 7), l->initial, timer_current(l));
     g_string_append_printf(out, "SPIV\t 0x%08x APIC %s, focus=%s, spurious vec %u\n", l->svr,
                            l->svr & SVR_ENABLED ? "enabled" : "disabled",
                            l->svr >> 9 & 1 ? "on" : "off", l->svr & 0xff);
@@ -850,7 +853,8 @@ static const StateField lapic_fields[] = {
     STATE_US("lvt", LapicImage, lvt), STATE_U("esr", LapicImage, esr),
     STATE_US("icr", LapicImage, icr), STATE_U("divide_conf", LapicImage, divide),
     STATE_S("count_shift", LapicImage, count_shift), STATE_U("initial_count", LapicImage, initial),
-    STATE_S("initial_count_load_time", LapicImage, started), STATE_S("next_time", LapicImage, next_time),
+    STATE_S("initial_count_load_time", LapicImage, started),
+    STATE_S("next_time", LapicImage, next_time),
     STATE_S("timer_expiry", LapicImage, expiry), {}
 };
 static const StateField start_fields[] = {
@@ -875,7 +879,8 @@ static void lapic_save(const Device *d, unsigned n, void *image)
         .dest_mode = l->dfr >> 28, .esr = l->esr | l->esr_next, .icr = { l->icr_low, l->icr_high },
         .divide = l->divide, .count_shift = g_bit_storage(timer_period(l)) - 1,
         .initial = l->initial, .started = l->started,
-        .next_time = l->timer.is_set ? l->timer.due : 0, .expiry = l->timer.is_set ? l->timer.due : -1,
+        .next_time = l->timer.is_set ? l->timer.due : 0,
+        .expiry = l->timer.is_set ? l->timer.due : -1,
         .waits_for_start = l->ops->waits_for_start(l->cpu),
     };
     i->has_start = i->waits_for_start;
@@ -960,7 +965,9 @@ static void lapic_reset(Device *d)
     l->started = 0;
     for (unsigned i = 0; i < LVTS; i++)
         l->lvt[i] = LVT_MASKED;
-    /* The boot processor gets interrupts of the legacy controller until somebody decides otherwise. */
+    /*
+     * The boot processor gets interrupts of the legacy controller until somebody decides otherwise.
+     */
     if (l->id == 0)
         l->lvt[LVT_LINT0] = LAPIC_EXTINT << 8;
     update(l);

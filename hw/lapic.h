@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Local APICs, one for each processor, and the bus between them. All with the machine's lock held. */
+/*
+ * Local APICs, one for each processor, and the bus between them. All with the machine's lock held.
+ */
 #ifndef HW_LAPIC_H
 #define HW_LAPIC_H
 

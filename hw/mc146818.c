@@ -291,7 +291,9 @@ static const StateLayout reinject_layout = {
     offsetof(RtcImage, has_reinject)
 };
 static const StateLayout *const rtc_parts[] = { &reinject_layout, NULL };
-static const StateLayout rtc_layout = { "mc146818rtc", 3, 3, sizeof(RtcImage), rtc_fields, rtc_parts };
+static const StateLayout rtc_layout = {
+    "mc146818rtc", 3, 3, sizeof(RtcImage), rtc_fields, rtc_parts
+};
 
 static int64_t source_due(const Rtc *s, const GuestTimer *t)
 {

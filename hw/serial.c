@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A 16550A: docs/spec/serial.md. Time does not matter: a byte is sent as soon as the host takes it. */
+/*
+ * A 16550A: docs/spec/serial.md. Time does not matter: a byte is sent as soon as the host takes it.
+ */
 #include "hw/char-line.h"
 #include "hw/serial.h"
 #include "util/err.h"
@@ -333,9 +335,9 @@ static const StateField timer_fields[] = {
 static const StateField timeout_fields[] = {
     STATE_S("timeout_ipending", SerialImage, timeout_pending), {}
 };
-static const StateField poll_fields[] = {
-    STATE_S("poll_msl", SerialImage, poll), STATE_T("modem_status_poll", SerialImage, poll_timer), {}
-};
+static const StateField poll_fields[] = { STATE_S("poll_msl", SerialImage, poll),
+                                          STATE_T("modem_status_poll", SerialImage, poll_timer),
+                                          {} };
 
 #define PART(part, title, presence)                                                                \
     static const StateLayout part##_layout = {                                                     \
@@ -389,7 +391,10 @@ static void load_received(Serial *s, const SerialImage *i)
         s->received[s->received_count++] = i->rbr;
 }
 
-/* What the guest has sent and the host has not taken yet; of another's queue only the last byte waits. */
+/*
+ * What the guest has sent and the host has not taken yet; of another's queue only the last byte
+ * waits.
+ */
 static void load_sending(Serial *s, const SerialImage *i)
 {
     for (uint32_t k = 0; i->has_sending && k < i->sending.count; k++) {

@@ -14,7 +14,8 @@
 
 typedef enum {
     AIO_AUTO,     /* whatever is fastest: directly when alone on the loop, ring, or pool */
-    AIO_CACHED,   /* the same for files behind the page cache: what only moves bytes there is direct */
+    /* the same for files behind the page cache: what only moves bytes there is direct */
+    AIO_CACHED,
     AIO_THREADS,  /* in the pool */
     AIO_RING,     /* on the ring (loop_has_uring must hold) */
 } AioMode;

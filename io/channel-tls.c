@@ -131,7 +131,9 @@ static ssize_t send_bytes(ChannelTls *t, const GByteArray *b)
     return done;
 }
 
-/* Sends what the session has pushed, keeping what the socket does not take. 0 or a negative errno. */
+/*
+ * Sends what the session has pushed, keeping what the socket does not take. 0 or a negative errno.
+ */
 static int session_send(ChannelTls *t)
 {
     GByteArray *from = t->unsent ? t->unsent : cipher;
@@ -157,8 +159,8 @@ ChannelTls *channel_tls_new(int fd, TlsCreds *creds, const char *hostname, GErro
     ChannelTls *t = g_new0(ChannelTls, 1);
 
     t->fd = fd;
-    t->session = tls_session_new(creds, hostname,
-                                 &(TlsWire){ .push = tls_push, .pull = tls_pull, .opaque = t }, err);
+    t->session = tls_session_new(
+        creds, hostname, &(TlsWire){ .push = tls_push, .pull = tls_pull, .opaque = t }, err);
     if (!t->session)
         g_clear_pointer(&t, g_free);
     return t;

@@ -23,7 +23,9 @@ const char *channel_tls_identity(const ChannelTls *t);
 /* As tls_session_problem. */
 const char *channel_tls_problem_of(const ChannelTls *t);
 
-/* As read: a count, 0 at the end, or a negative errno; -EAGAIN: wait until the socket is readable. */
+/*
+ * As read: a count, 0 at the end, or a negative errno; -EAGAIN: wait until the socket is readable.
+ */
 ssize_t channel_tls_read(ChannelTls *t, void *buf, size_t len);
 /* channel_tls_read would find bytes without the socket. */
 bool channel_tls_has_input(const ChannelTls *t);

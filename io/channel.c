@@ -179,7 +179,8 @@ ssize_t channel_try_read(Channel *c, void *buf, size_t len)
 {
     if (c->shut)
         return 0;
-    return count(&c->received, c->tls ? channel_tls_read(c->tls, buf, len) : wire_read(c, buf, len));
+    return count(&c->received,
+                 c->tls ? channel_tls_read(c->tls, buf, len) : wire_read(c, buf, len));
 }
 
 int channel_wait_readable(Channel *c, int64_t deadline_ns)

@@ -62,9 +62,9 @@ CO int channel_read_all(Channel *c, void *buf, size_t len);
 CO int channel_writev_all(Channel *c, const struct iovec *iov, int niov);
 CO int channel_write_all(Channel *c, const void *buf, size_t len);
 /*
- * Descriptors beside bytes, over Unix sockets in clear. Once accepted, those that come with what is read
- * are kept until taken, CHANNEL_FDS_MAX at most (what is more is closed); before, the kernel drops
- * them.
+ * Descriptors beside bytes, over Unix sockets in clear. Once accepted, those that come with what is
+ * read are kept until taken, CHANNEL_FDS_MAX at most (what is more is closed); before, the kernel
+ * drops them.
  */
 enum { CHANNEL_FDS_MAX = 64 };
 void channel_accept_fds(Channel *c);

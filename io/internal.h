@@ -132,7 +132,8 @@ struct Loop {
     WallClock *wall;      /* wall timers; NULL: there were none yet */
     Ring *ring;           /* NULL until needed, or refused */
     bool no_ring;         /* refused */
-    int64_t poll_ns;      /* how long it looks for events before it sleeps, if that has paid lately */
+    /* how long it looks for events before it sleeps, if that has paid lately */
+    int64_t poll_ns;
     bool may_spin;        /* whom it waits for has a core to run on meanwhile */
     unsigned n_expecting; /* how many coroutines wait for what may come any moment */
     unsigned short_waits; /* how many of the last sleeps in a row were short */

@@ -37,8 +37,8 @@ static bool props_are_fine(const json_t *props, GError **err)
 {
     int64_t least = json_get_int(props, "thread-pool-min", 0);
     int64_t most = json_get_int(props, "thread-pool-max", WORKERS_MAX);
-    static const char *const numbers[] = { "poll-max-ns", "poll-grow", "poll-shrink", "aio-max-batch",
-                                           "thread-pool-min", "thread-pool-max" };
+    static const char *const numbers[] = { "poll-max-ns",   "poll-grow",       "poll-shrink",
+                                           "aio-max-batch", "thread-pool-min", "thread-pool-max" };
 
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         if (!number_is_fine(props, numbers[i], err))

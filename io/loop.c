@@ -24,10 +24,12 @@
 
 enum {
     STACKS_KEPT = 128,     /* of ended coroutines, for the next ones, by one loop ... */
-    STACKS_EACH = 8,       /* ... which may always keep so many and asks for so many more at once ... */
+    /* ... which may always keep so many and asks for so many more at once ... */
+    STACKS_EACH = 8,
     STACKS_ALL = 2048,     /* ... of what all loops may keep ... */
     STACK_SHARE = 1 << 20, /* ... or fewer: a quarter of the process' memory has so many of these */
-    POLL_EVERY = 16,       /* rounds of the queue between looks for events, if the queue never empties */
+    /* rounds of the queue between looks for events, if the queue never empties */
+    POLL_EVERY = 16,
     POLL_AFTER_NS = 200000, /* the same if rounds are long */
     SHORT_WAITS = 4,       /* in a row make it worth to look again instead of sleeping */
     SHORT_WAIT_NS = 80000, /* what such a wait takes at most, waking up included */

@@ -22,12 +22,15 @@ void loop_run(CoFn *fn, void *arg);
 Loop *loop_self(void);
 
 /*
- * True while the running coroutine is the only one of its loop but for keepers: then a short system call made
- * directly delays nobody and is cheaper than any queue.
+ * True while the running coroutine is the only one of its loop but for keepers: then a short system
+ * call made directly delays nobody and is cheaper than any queue.
  */
 bool loop_is_alone(void);
 
-/* How long the calling thread's loop looks for events before it sleeps; LOOP_POLL_NS if nobody says. */
+/*
+ * How long the calling thread's loop looks for events before it sleeps; LOOP_POLL_NS if nobody
+ * says.
+ */
 #define LOOP_POLL_NS 40000
 void loop_poll_at_most(int64_t ns);
 
@@ -56,8 +59,8 @@ CO void loop_call_wait(Loop *loop, CoFn *fn, void *arg);
 void loop_post(Loop *loop, Mail *m);
 
 /*
- * A loop in a thread of its own, idle until loop_call. It is counted, by the thread that has started
- * it: with the last reference, loop_thread_stop lets its coroutines end and joins it.
+ * A loop in a thread of its own, idle until loop_call. It is counted, by the thread that has
+ * started it: with the last reference, loop_thread_stop lets its coroutines end and joins it.
  */
 typedef struct LoopThread LoopThread;
 LoopThread *loop_thread_start(const char *name, GError **err);

@@ -163,8 +163,8 @@ static bool places_of_unix(const NetAddress *a, GArray *places, GError **err)
     size_t lead = a->abstract ? 1 : 0;
 
     if (!len || len + 1 > room)
-        return err_set(err, ENAMETOOLONG, "A socket path has 1 to %zu bytes, '%s' has %zu", room - 1,
-                       a->path, len);
+        return err_set(err, ENAMETOOLONG, "A socket path has 1 to %zu bytes, '%s' has %zu",
+                       room - 1, a->path, len);
     memcpy(p.addr.un.sun_path + lead, a->path, len);
     p.len = a->abstract && !a->loose ? offsetof(struct sockaddr_un, sun_path) + lead + len
                                      : sizeof(p.addr.un);
@@ -280,8 +280,9 @@ static bool is_writable(int fd)
 }
 
 /*
- * Waits until @fd is connected, or not. 0 or a negative errno. A ring tells what woke it and does not
- * look again: for vsock that is, long before the answer, the buffer of the request becoming free.
+ * Waits until @fd is connected, or not. 0 or a negative errno. A ring tells what woke it and does
+ * not look again: for vsock that is, long before the answer, the buffer of the request becoming
+ * free.
  */
 static CO int attempt_wait(NetAttempt *t, int fd, int64_t deadline_ns)
 {
@@ -305,8 +306,8 @@ void net_attempt_cancel(NetAttempt *t)
 }
 
 /*
- * Begins to connect: 0 or a negative errno. A Unix socket whose backlog is full refuses at once, and
- * nothing tells when it is not full any more.
+ * Begins to connect: 0 or a negative errno. A Unix socket whose backlog is full refuses at once,
+ * and nothing tells when it is not full any more.
  */
 static CO int connect_begin(int fd, const Place *p, int64_t deadline_ns, const NetAttempt *t)
 {

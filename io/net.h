@@ -16,7 +16,8 @@ typedef enum {
     NET_INET,  /* host, port: names or numbers */
     NET_UNIX,  /* path */
     NET_VSOCK, /* host (a context id), port: numbers */
-    NET_FD,    /* path: the number, or a name given by a client, of a connected (or listening) socket */
+    /* path: the number, or a name given by a client, of a connected (or listening) socket */
+    NET_FD,
 } NetKind;
 
 typedef struct {
@@ -36,8 +37,8 @@ typedef struct {
 void net_address_clear(NetAddress *a);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(NetAddress, net_address_clear)
 /*
- * Reads what a SocketAddress of the schema, or a SocketAddressLegacy, tells into *@a, which is zeroed.
- * The caller clears it, also after a failure.
+ * Reads what a SocketAddress of the schema, or a SocketAddressLegacy, tells into *@a, which is
+ * zeroed. The caller clears it, also after a failure.
  */
 bool net_address_read(const json_t *o, NetAddress *a, GError **err);
 /* "host:port", "[::1]:port", "unix:path", "vsock:cid:port", "fd:n" for messages. Caller frees. */

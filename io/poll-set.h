@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Descriptors of a library that has no waiting of its own and serves several coroutines of one
- * loop: whoever waits first waits for the descriptors on behalf of all, so nothing runs while nobody
- * waits.
+ * loop: whoever waits first waits for the descriptors on behalf of all, so nothing runs while
+ * nobody waits.
  */
 #ifndef IO_POLL_SET_H
 #define IO_POLL_SET_H

@@ -118,7 +118,8 @@ bool sandbox_forbid(unsigned kinds, GError **err)
     int r;
 
     if (!seccomp)
-        return err_set(err, ENOTSUP, "There is no filter of system calls: either this kernel or the "
+        return err_set(err, ENOTSUP,
+                       "There is no filter of system calls: either this kernel or the "
                        "module 'sandbox' is without it");
     r = seccomp->forbid(kinds);
     return r >= 0 || err_set_errno(err, r, "Could not install the system call filter");

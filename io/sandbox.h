@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A sandbox for work on images nobody vouches for: from now on this process can use what it has open
- * and compute, and nothing else. No file can be opened, nothing connected to, nothing executed.
+ * A sandbox for work on images nobody vouches for: from now on this process can use what it has
+ * open and compute, and nothing else. No file can be opened, nothing connected to, nothing
+ * executed.
  */
 #ifndef IO_SANDBOX_H
 #define IO_SANDBOX_H
@@ -16,8 +17,8 @@
 bool sandbox_prepare(GError **err);
 
 /*
- * What this kernel lacks: "Landlock", without which paths can be opened but for the filter of system
- * calls, "seccomp", that filter, or both, in words; NULL: nothing. After sandbox_prepare.
+ * What this kernel lacks: "Landlock", without which paths can be opened but for the filter of
+ * system calls, "seccomp", that filter, or both, in words; NULL: nothing. After sandbox_prepare.
  */
 const char *sandbox_missing(void);
 

@@ -18,7 +18,9 @@
 /* Saves the callee-saved registers on this stack, its pointer in *@save, and continues @load. */
 void switch_stack(void **save, void *load);
 
-/* Makes the stack that ends below @top, 16-byte aligned, start with @entry (which never returns). */
+/*
+ * Makes the stack that ends below @top, 16-byte aligned, start with @entry (which never returns).
+ */
 static inline void *switch_prepare(char *top, void (*entry)(void))
 {
 #if defined(__x86_64__)

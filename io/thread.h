@@ -5,7 +5,9 @@
 
 #include <pthread.h>
 
-/* Starts a thread with all signals blocked. @name: at most 15 bytes count. 0 or a positive errno. */
+/*
+ * Starts a thread with all signals blocked. @name: at most 15 bytes count. 0 or a positive errno.
+ */
 int thread_start(pthread_t *t, const char *name, void *(*fn)(void *arg), void *arg);
 
 #endif

@@ -108,18 +108,20 @@ static void check_size(const Check *c, const json_t *ours, const json_t *theirs)
 
     if (size != wanted &&
         (size > json_get_int(theirs, "max-size", 0) || size % RAM_PAGE_SIZE))
-        migration_reason_add(c->reasons, "memory", "Memory '%s' has %" PRId64 " bytes at the "
-                             "source and %" PRId64 " at the target", json_get_str(ours, "name", ""), size,
-                             wanted);
+        migration_reason_add(c->reasons, "memory",
+                             "Memory '%s' has %" PRId64 " bytes at the "
+                             "source and %" PRId64 " at the target",
+                             json_get_str(ours, "name", ""), size, wanted);
 }
 
 /* Memory of the same use under two names is one reason, not two. */
 static void report_names(const Check *c, const char *sent, const char *expected)
 {
     if (sent && expected)
-        migration_reason_add(c->reasons, "memory", "Memory is called '%s' at the source and '%s' "
-                             "at the target: both need the same id of '-machine memory-backend'", sent,
-                             expected);
+        migration_reason_add(c->reasons, "memory",
+                             "Memory is called '%s' at the source and '%s' "
+                             "at the target: both need the same id of '-machine memory-backend'",
+                             sent, expected);
     else if (sent)
         migration_reason_add(c->reasons, "memory", "The target has no memory '%s'", sent);
     else if (expected)
@@ -203,9 +205,12 @@ static void check_sections(const Check *c)
                                  "'%s/%" PRId64 "' into", name, n);
         else if (t && (version > json_get_int(t, "version", 0) ||
                        version < json_get_int(t, "minimum-version", 0)))
-            migration_reason_add(c->reasons, "device", "The target reads section '%s/%" PRId64 "' "
-                                 "of versions %" PRId64 " to %" PRId64 ", the source writes version "
-                                 "%" PRId64, name, n, json_get_int(t, "minimum-version", 0),
+            migration_reason_add(c->reasons, "device",
+                                 "The target reads section '%s/%" PRId64 "' "
+                                 "of versions %" PRId64 " to %" PRId64
+                                 ", the source writes version "
+                                 "%" PRId64,
+                                 name, n, json_get_int(t, "minimum-version", 0),
                                  json_get_int(t, "version", 0), version);
     }
 }
@@ -292,7 +297,10 @@ static bool listens_at(const json_t *address, const char *type, const char *port
     return !strcmp(type, "unix") || !strcmp(json_get_str(address, "port", ""), port);
 }
 
-/* A tunnel or a forwarded port may lead there. The source has looked for the socket of a path itself. */
+/*
+ * A tunnel or a forwarded port may lead there. The source has looked for the socket of a path
+ * itself.
+ */
 static void check_address(const Check *c, const char *uri)
 {
     const json_t *addresses = json_get(c->target, "addresses"), *a;

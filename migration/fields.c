@@ -146,7 +146,8 @@ static CO bool read_one(Input *in, const StateField *f, uint8_t *p)
     default:
         v = read_number(in, f->size);
         if (f->max && v > f->max)
-            return input_fail(in, ERANGE, "The value %" PRIu64 " is greater than %" PRIu64, v, f->max);
+            return input_fail(in, ERANGE, "The value %" PRIu64 " is greater than %" PRIu64, v,
+                              f->max);
         put_number(p, f->size, v);
         return input_ok(in);
     }
@@ -159,8 +160,9 @@ static CO bool read_plain(Input *in, const StateLayout *l, void *image)
 
         in->field = f->name;
         if (n > f->count)
-            return input_fail(in, ERANGE, "There are %" PRIu32 " of them, and at most %u are understood",
-                              n, f->count);
+            return input_fail(in, ERANGE,
+                              "There are %" PRIu32 " of them, and at most %u are understood", n,
+                              f->count);
         for (unsigned i = 0; i < n; i++)
             if (!read_one(in, f, (uint8_t *)image + f->offset + i * f->stride))
                 return false;
@@ -233,8 +235,9 @@ static CO bool read_subsections(Input *in, const StateLayout *l, void *image)
 CO bool fields_read(Input *in, const StateLayout *l, uint32_t version, void *image)
 {
     if (input_ok(in) && (version > l->version || version < l->oldest))
-        return input_fail(in, ENOTSUP, "Version %" PRIu32 " of '%s' is not understood, only %u to %u",
-                          version, l->name, l->oldest, l->version);
+        return input_fail(in, ENOTSUP,
+                          "Version %" PRIu32 " of '%s' is not understood, only %u to %u", version,
+                          l->name, l->oldest, l->version);
     return read_plain(in, l, image) && read_subsections(in, l, image);
 }
 

@@ -11,8 +11,8 @@
 CO void fields_write(Output *out, const StateLayout *l, const void *image);
 
 /*
- * Reads version @version of @l and its subsections into @image, which is zeroed. False: the failure is
- * in @in. Nothing beyond the image is touched.
+ * Reads version @version of @l and its subsections into @image, which is zeroed. False: the failure
+ * is in @in. Nothing beyond the image is touched.
  */
 CO bool fields_read(Input *in, const StateLayout *l, uint32_t version, void *image);
 

@@ -44,7 +44,8 @@ bool input_fail(Input *in, int code, const char *fmt, ...)
     what = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     if (in->section && in->field)
-        return err_set(&in->err, code, "Byte %" PRIu64 " of the stream, section '%s', field '%s': %s",
+        return err_set(&in->err, code,
+                       "Byte %" PRIu64 " of the stream, section '%s', field '%s': %s",
                        input_place(in), in->section, in->field, what);
     if (in->section)
         return err_set(&in->err, code, "Byte %" PRIu64 " of the stream, section '%s': %s",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reading a stream: from memory, or from wherever .read takes it. The first failure stays and is told
- * with the place: byte, section and field. After it all reads give zeroes.
+ * Reading a stream: from memory, or from wherever .read takes it. The first failure stays and is
+ * told with the place: byte, section and field. After it all reads give zeroes.
  */
 #ifndef MIGRATION_INPUT_H
 #define MIGRATION_INPUT_H
@@ -14,7 +14,10 @@
 typedef struct {
     const uint8_t *start, *at, *end; /* what is in memory */
     uint64_t base;                   /* the place in the stream of .start */
-    /* As many bytes as are there, up to @len; 0: the end; or a negative errno. NULL: there is no more. */
+    /*
+     * As many bytes as are there, up to @len; 0: the end; or a negative errno. NULL: there is no
+     * more.
+     */
     CO ssize_t (*read)(void *opaque, void *buf, size_t len);
     void *opaque;
     uint8_t *buf;                    /* of INPUT_BUFFER bytes; NULL: .start is the caller's */
@@ -50,7 +53,10 @@ void input_enter(Input *in, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 /* Hands the failure over. Returns false. */
 bool input_report(Input *in, GError **err);
 
-/* The next @len bytes, up to INPUT_BUFFER, good until the next read; they stay to be read. NULL: no. */
+/*
+ * The next @len bytes, up to INPUT_BUFFER, good until the next read; they stay to be read. NULL:
+ * no.
+ */
 CO const uint8_t *input_peek(Input *in, size_t len);
 /* The same, and they count as read. */
 CO const uint8_t *input_take(Input *in, size_t len);

@@ -152,8 +152,10 @@ bool missing_forget(Missing *m, Input *in, RamBlock *b, uint64_t off, uint64_t l
     Map *map = map_of(m, b);
 
     if ((off | len) % RAM_PAGE_SIZE || off > b->size || len > b->size - off)
-        return input_fail(in, ERANGE, "0x%" PRIx64 " bytes at 0x%" PRIx64 " of memory '%s', which has "
-                          "0x%" PRIx64 " bytes, cannot be discarded", len, off, b->name, b->size);
+        return input_fail(in, ERANGE,
+                          "0x%" PRIx64 " bytes at 0x%" PRIx64 " of memory '%s', which has "
+                          "0x%" PRIx64 " bytes, cannot be discarded",
+                          len, off, b->name, b->size);
     /* A huge page would bring zeroes to where pages are missing. */
     if (madvise(b->host, b->size, MADV_NOHUGEPAGE) < 0 && errno != EINVAL)
         return input_fail(in, errno, "Huge pages cannot be turned off for memory '%s': %s", b->name,
@@ -381,7 +383,9 @@ void missing_tell_again(Missing *m)
     }
 }
 
-/* ---- for those who must not wait in the kernel ------------------------------------------------- */
+/*
+ * ---- for those who must not wait in the kernel -------------------------------------------------
+ */
 
 bool missing_is_here(Missing *m, const uint8_t *at, uint64_t len, MissingAskFn *ask, void *opaque)
 {
@@ -431,7 +435,9 @@ bool missing_take_arrived(Missing *m)
     return has_arrived;
 }
 
-/* ---- recovery and the end ---------------------------------------------------------------------- */
+/*
+ * ---- recovery and the end ----------------------------------------------------------------------
+ */
 
 GByteArray *missing_received(const Missing *m, const RamBlock *b)
 {

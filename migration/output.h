@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Writing a stream: what is put is collected, and written when that is much, or by output_flush. The first
- * failure stays; the rest is dropped.
+ * Writing a stream: what is put is collected, and written when that is much, or by output_flush.
+ * The first failure stays; the rest is dropped.
  */
 #ifndef MIGRATION_OUTPUT_H
 #define MIGRATION_OUTPUT_H
@@ -16,7 +16,8 @@ enum { OUTPUT_BUFFER = 256 << 10, OUTPUT_PIECES = 128 };
 typedef struct {
     uint8_t *buf;    /* of OUTPUT_BUFFER bytes: those that were copied */
     size_t len;
-    struct iovec piece[OUTPUT_PIECES]; /* of .buf and of others' memory, as they follow each other */
+    /* of .buf and of others' memory, as they follow each other */
+    struct iovec piece[OUTPUT_PIECES];
     int pieces;
     uint64_t total;  /* bytes that have been put */
     int error;       /* a negative errno */
@@ -33,7 +34,10 @@ void output_clear(Output *out);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Output, output_clear)
 
 CO void output_bytes(Output *out, const void *from, size_t len);
-/* The same without a copy: they go as they are when they are written, so they have to stay until then. */
+/*
+ * The same without a copy: they go as they are when they are written, so they have to stay until
+ * then.
+ */
 CO void output_uncopied(Output *out, const void *from, size_t len);
 CO void output_zeroes(Output *out, size_t len);
 CO void output_u8(Output *out, uint8_t v);

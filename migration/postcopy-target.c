@@ -76,7 +76,10 @@ Loop *postcopy_target_loop(const PostcopyTarget *p)
 
 /* ---- before the guest runs ------------------------------------------------------------------- */
 
-/* A version, the name of a block with its length and a zero, and ranges: start and length, u64 each. */
+/*
+ * A version, the name of a block with its length and a zero, and ranges: start and length, u64
+ * each.
+ */
 CO bool postcopy_target_discard(PostcopyTarget *p, Input *in, const uint8_t *data, unsigned len)
 {
     enum { VERSION = 0, RANGE = 16 };
@@ -115,7 +118,8 @@ static CO void tell_arrived(void *arg)
 /* One call on its way is enough for all that arrives before it gets there. */
 static void check_arrived(PostcopyTarget *p)
 {
-    if (missing_take_arrived(p->missing) && !__atomic_exchange_n(&p->is_telling, true, __ATOMIC_SEQ_CST))
+    if (missing_take_arrived(p->missing) &&
+        !__atomic_exchange_n(&p->is_telling, true, __ATOMIC_SEQ_CST))
         loop_call(p->main, tell_arrived, p);
 }
 
@@ -165,7 +169,8 @@ static bool reply_failed(Input *in, int r)
 }
 
 /* The message, and after it the length of the map, the map, and RECEIVED_END. */
-CO bool postcopy_target_tell_received(PostcopyTarget *p, Input *in, const uint8_t *data, unsigned len)
+CO bool postcopy_target_tell_received(PostcopyTarget *p, Input *in, const uint8_t *data,
+                                      unsigned len)
 {
     g_autoptr(GByteArray) map = NULL, m = g_byte_array_new();
     char name[256] = { 0 };
@@ -232,7 +237,8 @@ static CO void read_rest(PostcopyTarget *p)
     p->ok = stream_read_rest(p->reader);
     lacking = missing_pages(p->missing);
     if (p->ok && lacking)
-        p->ok = input_fail(p->reader->in, EINVAL, "%" PRIu64 " pages of memory are missing", lacking);
+        p->ok = input_fail(p->reader->in, EINVAL, "%" PRIu64 " pages of memory are missing",
+                           lacking);
     if (p->ok)
         missing_end(p->missing);
     else

@@ -87,8 +87,9 @@ static CO bool read_list(Input *in, RamBlocks *r, uint64_t total)
         if (!input_ok(in))
             return false;
         if (!size || size > total)
-            return input_fail(in, EINVAL, "Memory '%s' has %" PRIu64 " of the last %" PRIu64 " bytes",
-                              name, size, total);
+            return input_fail(in, EINVAL,
+                              "Memory '%s' has %" PRIu64 " of the last %" PRIu64 " bytes", name,
+                              size, total);
         if (!announce(r, in, name, size))
             return false;
         total -= size;
@@ -238,9 +239,9 @@ static CO bool read_record(Input *in, RamBlocks *r, uint64_t word)
     if (!b)
         return false;
     if (off >= b->size || b->size - off < RAM_PAGE_SIZE)
-        return input_fail(in, ERANGE,
-                          "A page is at 0x%" PRIx64 " of memory '%s', which has 0x%" PRIx64 " bytes",
-                          off, b->name, b->size);
+        return input_fail(
+            in, ERANGE, "A page is at 0x%" PRIx64 " of memory '%s', which has 0x%" PRIx64 " bytes",
+            off, b->name, b->size);
     at = (Place){ b, off, b->host ? b->host + off : NULL };
     switch (flags & ~(uint64_t)RAM_CONTINUE) {
     case RAM_ZERO:

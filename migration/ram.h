@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Guest memory in a stream: blocks with names, pages of 4096 bytes as records. Nothing is ever written
- * outside of a block, whatever a stream says.
+ * Guest memory in a stream: blocks with names, pages of 4096 bytes as records. Nothing is ever
+ * written outside of a block, whatever a stream says.
  */
 #ifndef MIGRATION_RAM_H
 #define MIGRATION_RAM_H
@@ -25,8 +25,8 @@ struct RamBlocks {
     /* A part of the section has ended. False: @in has failed. NULL: nothing is to be done. */
     CO bool (*part_ended)(RamBlocks *r, Input *in);
     /*
-     * Puts the page at @off of @b, NULL for zeroes, where it belongs. False: @in has failed. NULL: pages
-     * are written over what is there.
+     * Puts the page at @off of @b, NULL for zeroes, where it belongs. False: @in has failed. NULL:
+     * pages are written over what is there.
      */
     CO bool (*place)(RamBlocks *r, Input *in, RamBlock *b, uint64_t off, const uint8_t *page);
     void *opaque;       /* for these */
@@ -50,8 +50,8 @@ CO void ram_write_start(Output *out, const RamBlocks *r);
 CO void ram_write_record(Output *out, const RamBlock *b, uint64_t off, uint64_t flags,
                          const RamBlock **last);
 /*
- * The page at @off of @b as it is when that is written, or as zeroes; *@last is the block of the page
- * before. A guest that runs may change it until then: it comes again in any case.
+ * The page at @off of @b as it is when that is written, or as zeroes; *@last is the block of the
+ * page before. A guest that runs may change it until then: it comes again in any case.
  */
 CO void ram_write_whole_page(Output *out, const RamBlock *b, uint64_t off, const RamBlock **last);
 CO void ram_write_zero_page(Output *out, const RamBlock *b, uint64_t off, const RamBlock **last);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Messages from the target to the source, as the source reads them. docs/spec/migration-stream.md */
+/*
+ * Messages from the target to the source, as the source reads them. docs/spec/migration-stream.md
+ */
 #ifndef MIGRATION_RETURN_PATH_H
 #define MIGRATION_RETURN_PATH_H
 
@@ -21,8 +23,8 @@ CO bool return_message_read(CO ssize_t (*read)(void *opaque, void *buf, size_t l
                             ReturnMessage *m, GError **err);
 
 /*
- * Reads what follows RETURN_RECEIVED: a map of @pages pages, bit n of little-endian words is page n.
- * Caller frees. NULL with @err.
+ * Reads what follows RETURN_RECEIVED: a map of @pages pages, bit n of little-endian words is page
+ * n. Caller frees. NULL with @err.
  */
 CO uint8_t *return_map_read(CO ssize_t (*read)(void *opaque, void *buf, size_t len), void *opaque,
                             uint64_t pages, GError **err);

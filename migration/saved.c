@@ -247,7 +247,8 @@ static RamBlock *unknown(RamBlocks *ram, Input *in, const char *name, uint64_t s
 {
     Taker *t = (Taker *)((uint8_t *)in - offsetof(Taker, in));
 
-    return ram_block_add(ram, name, t->memory ? t->memory(t->opaque, name, size) : NULL, size, size);
+    return ram_block_add(ram, name, t->memory ? t->memory(t->opaque, name, size) : NULL, size,
+                         size);
 }
 
 /* ---- all ------------------------------------------------------------------------------------- */

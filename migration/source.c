@@ -184,7 +184,8 @@ static CO void send_word(MigSource *s, const RamBlock *b, size_t first, unsigned
 
 bool source_want(MigSource *s, const char *name, uint64_t off, uint32_t len)
 {
-    const RamBlock *b = *name ? ram_block_find(s->ram, name) : s->ram->blocks->pdata[s->wanted_block];
+    const RamBlock *b = *name ? ram_block_find(s->ram, name)
+                              : s->ram->blocks->pdata[s->wanted_block];
 
     if (!b || off % RAM_PAGE_SIZE || off > b->size || len > b->size - off)
         return false;
@@ -193,7 +194,9 @@ bool source_want(MigSource *s, const char *name, uint64_t off, uint32_t len)
         WantedPage w = { s->wanted_block, at / RAM_PAGE_SIZE };
 
         s->requests++;
-        /* Everything pending comes in any case; a target that floods us only loses its precedence. */
+        /*
+         * Everything pending comes in any case; a target that floods us only loses its precedence.
+         */
         if (s->wanted->len < WANTED_MAX && s->pending[w.block][w.page / WORD] >> w.page % WORD & 1)
             g_array_append_val(s->wanted, w);
     }

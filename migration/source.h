@@ -51,9 +51,9 @@ void source_add_pending(MigSource *s, size_t page);
 /* So many pages of the first block from @page on need not be sent. */
 void source_drop_pending(MigSource *s, size_t page, size_t count);
 /*
- * Sends up to @limit bytes, about, of what is pending, as a part of the section; @is_last: all of it,
- * as the section's end. True: the pass has come to the end of memory. What became pending behind it
- * is for the next one.
+ * Sends up to @limit bytes, about, of what is pending, as a part of the section; @is_last: all of
+ * it, as the section's end. True: the pass has come to the end of memory. What became pending
+ * behind it is for the next one.
  */
 CO bool source_ram(MigSource *s, uint64_t limit, bool is_last);
 /*

@@ -17,8 +17,8 @@ CO bool stream_is_one(Input *in)
     const uint8_t *p = input_peek(in, sizeof(be32));
 
     if (p && be32_at(p) != STREAM_MAGIC)
-        return input_fail(in, EINVAL, "This is no migration stream (it begins with 0x%08" PRIx32 ")",
-                          be32_at(p));
+        return input_fail(
+            in, EINVAL, "This is no migration stream (it begins with 0x%08" PRIx32 ")", be32_at(p));
     return p;
 }
 
@@ -48,7 +48,8 @@ static CO bool read_capabilities(StreamReader *r)
     if (!input_ok(r->in) || !count)
         return input_ok(r->in);
     return input_name(r->in, name) &&
-           input_fail(r->in, ENOTSUP, "The source has '%s' turned on, which is not known here", name);
+           input_fail(r->in, ENOTSUP, "The source has '%s' turned on, which is not known here",
+                      name);
 }
 
 static CO bool read_uuid(StreamReader *r)
@@ -138,7 +139,8 @@ static CO bool read_footer(StreamReader *r, uint32_t id)
         return input_fail(r->in, EINVAL, "It does not end where it should: 0x%02x follows", mark);
     has = input_u32(r->in);
     if (input_ok(r->in) && has != id)
-        return input_fail(r->in, EINVAL, "It ends as section %" PRIu32 ", but is %" PRIu32, has, id);
+        return input_fail(r->in, EINVAL, "It ends as section %" PRIu32 ", but is %" PRIu32, has,
+                          id);
     input_enter(r->in, NULL);
     return input_ok(r->in);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The frame of a stream: header, configuration, sections with footers, commands, description. Reading
- * is one walk for all who read; what a section of a device holds, they say.
+ * The frame of a stream: header, configuration, sections with footers, commands, description.
+ * Reading is one walk for all who read; what a section of a device holds, they say.
  */
 #ifndef MIGRATION_STREAM_H
 #define MIGRATION_STREAM_H
@@ -24,7 +24,8 @@ struct StreamReader {
     json_t *description;   /* of the sections of devices; NULL: it has not come */
     /* False: @in has failed. */
     bool (*configured)(StreamReader *r);                             /* .machine is known */
-    CO bool (*device)(StreamReader *r, const SectionHead *head);     /* reads all up to the footer */
+    /* reads all up to the footer */
+    CO bool (*device)(StreamReader *r, const SectionHead *head);
     CO bool (*command)(StreamReader *r, unsigned command, const uint8_t *data, unsigned len);
     void *opaque;
 

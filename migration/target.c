@@ -106,9 +106,9 @@ static CO bool reply(Target *t, Input *in, unsigned message, uint32_t value)
 }
 
 /*
- * The package is whole, so a broken connection does not keep the guest from running: postcopy will be
- * paused. No later answer may get through then: one that tells of a failure without this one would mean
- * that the guest has not run.
+ * The package is whole, so a broken connection does not keep the guest from running: postcopy will
+ * be paused. No later answer may get through then: one that tells of a failure without this one
+ * would mean that the guest has not run.
  */
 static CO bool reply_from_package(Target *t, uint32_t value)
 {
@@ -128,8 +128,8 @@ static CO bool answer_owed(Target *t)
 }
 
 /*
- * The source gives back what this answer confirms, so it has to wait for a guest that might not start.
- * One ping is under way at a time.
+ * The source gives back what this answer confirms, so it has to wait for a guest that might not
+ * start. One ping is under way at a time.
  */
 static CO bool answer_when_it_runs(Target *t, uint32_t value)
 {
@@ -283,9 +283,9 @@ static CO void lose_patience(void *arg)
 }
 
 /*
- * The source is told that the guest has not run, before the answer to the ping could mean that it has.
- * A connection that is closed with unread bytes may take that word back, so they are read until the
- * source hangs up.
+ * The source is told that the guest has not run, before the answer to the ping could mean that it
+ * has. A connection that is closed with unread bytes may take that word back, so they are read
+ * until the source hangs up.
  */
 static CO void refuse_package(Target *t, Input *package)
 {
@@ -334,7 +334,8 @@ static CO bool command(StreamReader *r, unsigned number, const uint8_t *data, un
     switch (number) {
     case COMMAND_OPEN_RETURN_PATH:
         if (!t->config->reply)
-            return input_fail(r->in, ENOTSUP, "The source wants answers, and this is a one-way stream");
+            return input_fail(r->in, ENOTSUP,
+                              "The source wants answers, and this is a one-way stream");
         t->has_return_path = true;
         return true;
     case COMMAND_PING:

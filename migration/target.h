@@ -19,13 +19,13 @@ typedef struct {
     /* Sends to the source. NULL: that does not listen. */
     CO int (*reply)(void *opaque, const void *buf, size_t len);
     /*
-     * The rest of postcopy's stream is read on @loop, and .reply called there; NULL: on this one again.
-     * NULL: postcopy is refused.
+     * The rest of postcopy's stream is read on @loop, and .reply called there; NULL: on this one
+     * again. NULL: postcopy is refused.
      */
     CO void (*lend)(void *opaque, Loop *loop);
     /*
-     * Memory may be missing from here on, as @here(@postcopy, …) tells (a MemoryHereFn); NULL: no more.
-     * With .lend.
+     * Memory may be missing from here on, as @here(@postcopy, …) tells (a MemoryHereFn); NULL: no
+     * more. With .lend.
      */
     void (*lack)(void *opaque, bool (*here)(void *postcopy, const uint8_t *at, uint64_t len),
                  void *postcopy);
@@ -36,8 +36,8 @@ typedef struct {
     /* The guest runs from here on, while its memory comes. False with @err. */
     CO bool (*run)(void *opaque, GError **err);
     /*
-     * The guest runs, and the connection has failed because of @why: waits for another one, from which
-     * @in reads then. False: there will be none.
+     * The guest runs, and the connection has failed because of @why: waits for another one, from
+     * which @in reads then. False: there will be none.
      */
     CO bool (*recover)(void *opaque, const GError *why);
     /* The source goes on over that. */
@@ -46,8 +46,8 @@ typedef struct {
 } TargetConfig;
 
 /*
- * Reads a stream into .ram and .sections. False with @err: the guest must not run, whatever has come;
- * if it runs since .run, it can go no further than the memory that is here.
+ * Reads a stream into .ram and .sections. False with @err: the guest must not run, whatever has
+ * come; if it runs since .run, it can go no further than the memory that is here.
  */
 CO bool target_read(Input *in, const TargetConfig *config, GError **err);
 

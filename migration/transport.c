@@ -22,7 +22,8 @@ struct Transport {
     Channel *channel; /* NULL: it is not open */
     pid_t command;    /* 0: none */
     bool is_socket, is_sending, is_interrupted;
-    Loop *lent_to;    /* to whose loop .channel, .is_interrupted, .writing belong; NULL: the main one */
+    /* to whose loop .channel, .is_interrupted, .writing belong; NULL: the main one */
+    Loop *lent_to;
     CoMutex writing;
     unsigned told;    /* how often that loop was told to interrupt it; main loop */
 };
@@ -159,8 +160,8 @@ static CO bool start_command(Transport *t, const char *command, GError **err)
     GPid pid;
     int fd;
 
-    if (!g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, leave_parent,
-                                  NULL, &pid, t->is_sending ? &fd : NULL,
+    if (!g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD,
+                                  leave_parent, NULL, &pid, t->is_sending ? &fd : NULL,
                                   t->is_sending ? NULL : &fd, NULL, err))
         return false;
     t->command = pid;

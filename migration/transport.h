@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* How a stream travels: tcp:HOST:PORT, unix:PATH, vsock:CID:PORT, fd:NAME, exec:COMMAND, file:PATH. */
+/*
+ * How a stream travels: tcp:HOST:PORT, unix:PATH, vsock:CID:PORT, fd:NAME, exec:COMMAND, file:PATH.
+ */
 #ifndef MIGRATION_TRANSPORT_H
 #define MIGRATION_TRANSPORT_H
 
@@ -62,8 +64,8 @@ CO ssize_t transport_read(void *opaque, void *buf, size_t len);
 CO int transport_writev(void *opaque, const struct iovec *iov, int niov);
 CO int transport_write(void *opaque, const void *buf, size_t len);
 /*
- * The connection belongs to @loop from now on, which reads from it; NULL: to the main loop again. Other
- * calls for it go there.
+ * The connection belongs to @loop from now on, which reads from it; NULL: to the main loop again.
+ * Other calls for it go there.
  */
 CO void transport_lend(Transport *t, Loop *loop);
 /* True if the other side can be answered, or answers. */

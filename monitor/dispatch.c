@@ -9,8 +9,8 @@
 /*
  * In-band commands of all sessions run one after the other, and so does what session_in_turn runs:
  * lines of HMP, and jobs that take long. Commands that look at no node do not wait for these, even
- * if these wait themselves, nor for a command that waits for nodes: so a client can end the program,
- * which lets them end early.
+ * if these wait themselves, nor for a command that waits for nodes: so a client can end the
+ * program, which lets them end early.
  */
 static CoMutex in_band;
 static unsigned let_pass;    /* those in session_in_turn or before it, and who waits for nodes */
@@ -195,7 +195,10 @@ CO void monitor_stop_commands(int64_t deadline_ns)
         co_sleep(LOOK_NS);
 }
 
-/* Jobs that wait for their turn have to see that there is none any more: the program's end waits for them. */
+/*
+ * Jobs that wait for their turn have to see that there is none any more: the program's end waits
+ * for them.
+ */
 CO void monitor_await_release(void)
 {
     bool has_turn = !is_beside;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The monitor for people: commands as lines of words, answers as text. hmp.c finds and runs commands,
- * hmp-arguments.c reads what stands behind them, hmp-session.c talks to a terminal. Main loop only.
+ * The monitor for people: commands as lines of words, answers as text. hmp.c finds and runs
+ * commands, hmp-arguments.c reads what stands behind them, hmp-session.c talks to a terminal. Main
+ * loop only.
  */
 #ifndef MONITOR_HMP_H
 #define MONITOR_HMP_H
@@ -36,8 +37,8 @@ typedef struct {
     const char *name; /* "stop|s"; of info: "info status". NULL ends a table */
     /*
      * A letter for each: s a word, B a word that names a block device, F one that names a file,
-     * S all that is left, n a number or expression, o a size, of MiB unless it has a suffix, b on or
-     * off; before it ? if it may be left out; -x a flag; / a format, which is no argument.
+     * S all that is left, n a number or expression, o a size, of MiB unless it has a suffix, b on
+     * or off; before it ? if it may be left out; -x a flag; / a format, which is no argument.
      */
     const char *arguments;
     const char *synopsis; /* for people */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a server sends back: simple replies, and chunks of structured or extended ones. Every offset,
- * length and count is compared with what was asked before anything is believed or written.
+ * What a server sends back: simple replies, and chunks of structured or extended ones. Every
+ * offset, length and count is compared with what was asked before anything is believed or written.
  *
  *     chunk        must
  *     data, hole   lie inside of the read, not be empty, not overlap what came; all of it must
@@ -256,8 +256,9 @@ static CO int chunk_hole(NbdConn *c, NbdCall *q, const Chunk *k)
 }
 
 /*
- * Takes one run, which begins @at bytes from the start of the request; false if it makes no sense. A
- * server that told no block sizes may count in bytes. The last run may be longer than was asked for.
+ * Takes one run, which begins @at bytes from the start of the request; false if it makes no sense.
+ * A server that told no block sizes may count in bytes. The last run may be longer than was asked
+ * for.
  */
 static bool run_take(const NbdConn *c, NbdCall *q, uint64_t at, NbdRun run)
 {

@@ -38,7 +38,9 @@ typedef struct {
     uint8_t data[REPLY_MAX + 1]; /* a zero follows */
 } Reply;
 
-/* What the server said when it ended TLS, which may be there though nothing can be sent any more. */
+/*
+ * What the server said when it ended TLS, which may be there though nothing can be sent any more.
+ */
 static const char *tls_problem(Channel *c)
 {
     uint8_t rest;
@@ -182,13 +184,18 @@ static bool offer_check(const NbdHandshake *h, NbdOffer *o, GError **err)
     if (!o->block_min || o->block_min & (o->block_min - 1) || o->block_min > 64 << 10)
         return err_set(err, EPROTO, "The server's smallest block of %u bytes is not a power of two "
                        "up to 64 KiB", o->block_min);
-    if (o->block_preferred & (o->block_preferred - 1) || o->block_preferred < MAX(o->block_min, 512))
-        return err_set(err, EPROTO, "The server's preferred block of %u bytes is not a power of two "
-                       "from 512 and %u on", o->block_preferred, o->block_min);
+    if (o->block_preferred & (o->block_preferred - 1) ||
+        o->block_preferred < MAX(o->block_min, 512))
+        return err_set(err, EPROTO,
+                       "The server's preferred block of %u bytes is not a power of two "
+                       "from 512 and %u on",
+                       o->block_preferred, o->block_min);
     if (o->block_max < o->block_min ||
         (o->block_max != UINT32_MAX && o->block_max % o->block_min))
-        return err_set(err, EPROTO, "The server's largest block of %u bytes is not a multiple of its "
-                       "smallest, %u", o->block_max, o->block_min);
+        return err_set(err, EPROTO,
+                       "The server's largest block of %u bytes is not a multiple of its "
+                       "smallest, %u",
+                       o->block_max, o->block_min);
     return true;
 }
 
@@ -360,8 +367,10 @@ static bool info_take(const Reply *r, NbdOffer *o, bool *has_export, GError **er
     case NBD_INFO_NAME:
     case NBD_INFO_DESCRIPTION:
         if (!text_is_fine(r->data + 2, r->len - 2))
-            return err_set(err, EPROTO, "The server's name or description is not a text of up to %d "
-                           "bytes", NBD_STRING_MAX);
+            return err_set(err, EPROTO,
+                           "The server's name or description is not a text of up to %d "
+                           "bytes",
+                           NBD_STRING_MAX);
         text = be16_at(r->data) == NBD_INFO_NAME ? &o->name : &o->description;
         g_free(*text);
         *text = g_strdup((const char *)r->data + 2);
@@ -560,8 +569,10 @@ bool nbd_handshake_context(NbdHandshake *h, const char *name, const char *contex
     if (!name_check(name, err))
         return false;
     if (strlen(context) > NBD_STRING_MAX)
-        return err_set(err, ENAMETOOLONG, "The name of the metadata context has %zu bytes, more than "
-                       "%d", strlen(context), NBD_STRING_MAX);
+        return err_set(err, ENAMETOOLONG,
+                       "The name of the metadata context has %zu bytes, more than "
+                       "%d",
+                       strlen(context), NBD_STRING_MAX);
     if (!h->structured)
         return true;
     if (!contexts_ask(h, option, name, context, err) || !reply_read(h, option, reply, err))

@@ -7,8 +7,8 @@
  *     otherwise                           ->  wait
  *
  * Who leaves the loop wakes another to take over what it did; the one who receives may be needed to
- * send, and is interrupted then if it waits for the start of an answer. Memory of a call may be in use by
- * whoever sends or receives for it; it is pinned meanwhile, and its caller does not return.
+ * send, and is interrupted then if it waits for the start of an answer. Memory of a call may be in
+ * use by whoever sends or receives for it; it is pinned meanwhile, and its caller does not return.
  */
 #include "nbd/client-internal.h"
 #include <errno.h>
@@ -93,7 +93,9 @@ bool nbd_conn_is_over(const NbdConn *c)
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-/* @q is to look again at what there is to do, also if it waits for an answer that may never come. */
+/*
+ * @q is to look again at what there is to do, also if it waits for an answer that may never come.
+ */
 static void call_wake(NbdConn *c, NbdCall *q)
 {
     if (q->waiting) {

@@ -23,8 +23,9 @@ enum {
 };
 
 /*
- * What an answer told about the extents behind the one that was asked for. It counts for who goes on from
- * there, once, for a second at most, and only until something is changed: others may write, too.
+ * What an answer told about the extents behind the one that was asked for. It counts for who goes
+ * on from there, once, for a second at most, and only until something is changed: others may write,
+ * too.
  */
 typedef struct {
     NbdRun *at;        /* RUNS_MAX of them, or NULL: none yet */
@@ -89,7 +90,8 @@ static CO bool nbd_connect(Node *n, NbdTarget *t, GError **err)
     nbd_limits(n, offer);
     node_set_size(n, s->size);
     if (s->flags & NBD_FLAG_READ_ONLY) {
-        g_autofree char *why = g_strdup_printf("Export '%s' of server '%s' is read-only", name, server);
+        g_autofree char *why = g_strdup_printf("Export '%s' of server '%s' is read-only", name,
+                                               server);
 
         return node_fall_back_read_only(n, why, err);
     }
@@ -286,11 +288,14 @@ static unsigned nbd_extent_flags(const Nbd *s, uint64_t status)
 
     if (s->is_depth)
         status = MIN(status, 2);
-    flags = (status & NBD_STATE_HOLE ? 0 : EXTENT_DATA) | (status & NBD_STATE_ZERO ? EXTENT_ZERO : 0);
+    flags = (status & NBD_STATE_HOLE ? 0 : EXTENT_DATA) |
+            (status & NBD_STATE_ZERO ? EXTENT_ZERO : 0);
     return flags | (flags ? EXTENT_HOST : 0);
 }
 
-/* Takes from what is remembered the run that @off is in, cut to start there. False: there is none. */
+/*
+ * Takes from what is remembered the run that @off is in, cut to start there. False: there is none.
+ */
 static bool runs_take(const Nbd *s, Runs *k, uint64_t off, NbdRun *run)
 {
     if (k->asking || off < k->off || clock_now_ns() > k->until_ns)
@@ -385,7 +390,8 @@ static CO int nbd_run(Node *n, uint64_t off, uint64_t len, NbdRun *run)
     if (goes_on)
         len = MAX(len, MIN(LOOK_AHEAD, s->size - off));
     len = MIN(round_up(off - start + len, s->align), round_down(REQ_LEN_MAX, s->align));
-    r = goes_on && !s->runs.asking ? runs_ask_many(n, start, len, run) : runs_ask(n, start, len, run);
+    r = goes_on && !s->runs.asking ? runs_ask_many(n, start, len, run)
+                                   : runs_ask(n, start, len, run);
     /* It ends before @off, inside of a block of ours: where it ends a smaller block of the server's
      * begins. */
     while (r == 0 && !run_coarsen(s, start, run) && run->len <= off - start) {

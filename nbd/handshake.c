@@ -417,7 +417,8 @@ static CO Outcome option_receive(NbdClient *c, GError **err)
         return LEAVE;
     }
     if (!c->fixed && option != NBD_OPT_EXPORT_NAME) {
-        err_set(err, EPROTO, "Option %" PRIu32 " needs a client that speaks fixed newstyle", option);
+        err_set(err, EPROTO, "Option %" PRIu32 " needs a client that speaks fixed newstyle",
+                option);
         return LEAVE;
     }
     if (len > OPTION_MAX)

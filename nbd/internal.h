@@ -198,7 +198,8 @@ struct NbdServer {
     pthread_mutex_t memory; /* protects the list of those who wait for .held to fall */
     NbdMemoryWait *waits, **waits_tail;
     _Atomic unsigned n_waits; /* how many those are */
-    _Atomic size_t buffers_left; /* bytes of free buffers that loops may keep, beyond what they do */
+    /* bytes of free buffers that loops may keep, beyond what they do */
+    _Atomic size_t buffers_left;
     _Atomic uint64_t inboxes; /* bytes of .held that were received and wait */
     uint64_t inboxes_max;   /* from there on little is received at once */
     int64_t looked_ns;      /* when it last looked who keeps others waiting */

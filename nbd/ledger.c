@@ -3,10 +3,10 @@
  * What the clients of a server hold of its memory, where that is limited: a process that takes more
  * than it may is killed or aborts, and with it everybody's work.
  *
- * A client that needs memory waits until there is some. All that wait are in one list, whatever loop
- * they are on, and whoever gives memory back passes it on to the first. A task takes all that it
- * needs at once, so none that holds memory waits for more; what it waits for is the image, or its
- * client. Where a client has sent next to nothing of its data, or taken next to nothing of its
+ * A client that needs memory waits until there is some. All that wait are in one list, whatever
+ * loop they are on, and whoever gives memory back passes it on to the first. A task takes all that
+ * it needs at once, so none that holds memory waits for more; what it waits for is the image, or
+ * its client. Where a client has sent next to nothing of its data, or taken next to nothing of its
  * answers, for too long while others wait, the one of these that holds most is cut off.
  */
 #include "nbd/internal.h"
@@ -134,7 +134,8 @@ bool nbd_memory_try(NbdClient *c, size_t n)
 
 void nbd_memory_add_inbox(NbdClient *c, size_t n)
 {
-    c->server->inboxes += n; /* first: what is held besides these must not seem to be nothing later */
+    /* first: what is held besides these must not seem to be nothing later */
+    c->server->inboxes += n;
     c->held += n;
     c->server->held += n;
 }
@@ -162,8 +163,8 @@ void nbd_memory_give_inbox(NbdClient *c, size_t n)
 /* ---- when it takes long ---------------------------------------------------------------------- */
 
 /*
- * Notes whether bytes went that way, @moved so far. True: next to none while that was too long, for a
- * client that holds @held. @anew: nobody has looked for some time.
+ * Notes whether bytes went that way, @moved so far. True: next to none while that was too long, for
+ * a client that holds @held. @anew: nobody has looked for some time.
  */
 static bool look_at(NbdAwaited *a, uint64_t moved, size_t held, int64_t now, bool anew)
 {

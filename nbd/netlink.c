@@ -115,7 +115,9 @@ typedef union {
     uint8_t room[4096];
 } Answer;
 
-/* Sends @len bytes at @buf; receives messages into @a until @want or an error: as nbd_netlink_ask. */
+/*
+ * Sends @len bytes at @buf; receives messages into @a until @want or an error: as nbd_netlink_ask.
+ */
 static int exchange(const void *buf, size_t len, uint16_t want, Answer *a, size_t *got)
 {
     struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };

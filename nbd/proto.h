@@ -161,7 +161,9 @@ typedef struct {
 } NbdRequest;
 G_STATIC_ASSERT(sizeof(NbdRequest) == 28);
 
-/* Extended; @length bytes of payload follow with NBD_CMD_FLAG_PAYLOAD_LEN, else it is the effect's. */
+/*
+ * Extended; @length bytes of payload follow with NBD_CMD_FLAG_PAYLOAD_LEN, else it is the effect's.
+ */
 typedef struct {
     be32 magic; /* NBD_EXTENDED_REQUEST_MAGIC */
     be16 flags;

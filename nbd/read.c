@@ -81,9 +81,10 @@ static CO int read_pieces(NbdTask *t, const Pieces *p)
 {
     for (unsigned i = 0; i < p->n; i++) {
         const Piece *piece = &p->at[i];
-        int r = piece->hole ? 0 : handle_pread(t->client->export->handle, t->offset + piece->start,
-                                               span_of((uint8_t *)t->buf + piece->start, piece->len),
-                                               0);
+        int r = piece->hole
+                    ? 0
+                    : handle_pread(t->client->export->handle, t->offset + piece->start,
+                                   span_of((uint8_t *)t->buf + piece->start, piece->len), 0);
 
         if (r < 0)
             return r;

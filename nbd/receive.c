@@ -109,8 +109,8 @@ static bool receive_some(NbdClient *c)
 }
 
 /*
- * Makes sure that the inbox has at least @need bytes, no more than a header. False at the end, and if the
- * client moves: with less than that in its head.
+ * Makes sure that the inbox has at least @need bytes, no more than a header. False at the end, and
+ * if the client moves: with less than that in its head.
  */
 static CO bool inbox_fill(NbdClient *c, size_t need)
 {
@@ -165,8 +165,8 @@ static CO bool skip_payload(NbdClient *c, size_t len)
 /* ---- room ------------------------------------------------------------------------------------ */
 
 /*
- * Lets others have their turn now and then. Nothing else may: requests whose data is in memory, from a
- * client that takes the answers as fast as they come, wait for nothing.
+ * Lets others have their turn now and then. Nothing else may: requests whose data is in memory,
+ * from a client that takes the answers as fast as they come, wait for nothing.
  */
 static CO void take_turns(NbdClient *c)
 {

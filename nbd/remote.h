@@ -2,12 +2,12 @@
 /*
  * An export that stays there: one or more connections to it, made again when they are lost.
  *
- * When the last connection is lost, calls wait for a new one during the reconnect delay, those under
- * way are made again, and after it they fail until there is one. Making a call again is safe: every
- * request of the protocol has the same effect twice, and its caller has not been told anything yet.
- * A call is made again for no longer than the delay after it was lost first. That goes for flushes,
- * too: whoever reconnects trusts that the server kept what it was given. What it failed to flush is
- * another matter, see nbd_sync in driver.c.
+ * When the last connection is lost, calls wait for a new one during the reconnect delay, those
+ * under way are made again, and after it they fail until there is one. Making a call again is safe:
+ * every request of the protocol has the same effect twice, and its caller has not been told
+ * anything yet. A call is made again for no longer than the delay after it was lost first. That
+ * goes for flushes, too: whoever reconnects trusts that the server kept what it was given. What it
+ * failed to flush is another matter, see nbd_sync in driver.c.
  */
 #ifndef NBD_REMOTE_H
 #define NBD_REMOTE_H
@@ -55,7 +55,8 @@ bool nbd_remote_is_up(NbdRemote *r);
 unsigned nbd_remote_losses(const NbdRemote *r);
 
 /*
- * As nbd_conn_call, but -EIO in place of NBD_LOST. Unless NULL: *@answered: the result is the server's;
+ * As nbd_conn_call, but -EIO in place of NBD_LOST. Unless NULL: *@answered: the result is the
+ * server's;
  * *@losses: nbd_remote_losses before the call was made, for the last time.
  */
 CO int nbd_remote_call(NbdRemote *r, NbdCall *call, bool *answered, unsigned *losses);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Answers as they go out. Who has one ready while nobody sends becomes the sender: it lets the other
- * tasks that can run do so, then sends all answers that are ready by one system call, and again
- * until there are none.
+ * Answers as they go out. Who has one ready while nobody sends becomes the sender: it lets the
+ * other tasks that can run do so, then sends all answers that are ready by one system call, and
+ * again until there are none.
  */
 #include "nbd/internal.h"
 #include <string.h>

@@ -2,9 +2,9 @@
 /*
  * A server: who listens, the life of its clients, its end.
  *
- * The handshake of a client runs in a coroutine that ends with it. Serving starts in a new one, maybe
- * on another loop: the stack of the first has been in many places, while that of a client which
- * only waits shall cost no more than a page.
+ * The handshake of a client runs in a coroutine that ends with it. Serving starts in a new one,
+ * maybe on another loop: the stack of the first has been in many places, while that of a client
+ * which only waits shall cost no more than a page.
  */
 #include "nbd/internal.h"
 #include "io/net.h"
@@ -18,7 +18,8 @@ enum {
     ACCEPT_PAUSE_MS = 100,           /* when there are no descriptors or no memory */
     CUT_MS = NBD_STOP_MS - 1000,     /* clients that took no answer until then are cut off ... */
     CUT_EARLIER_MS = 2500,           /* ... or so much earlier if they are many, a ms for each */
-    STUCK_MS = 2000,                 /* who has taken no answers for so long then will not, either */
+    /* who has taken no answers for so long then will not, either */
+    STUCK_MS = 2000,
 };
 
 /* ---- clients --------------------------------------------------------------------------------- */

@@ -2,10 +2,10 @@
 /*
  * Serving images by NBD: servers, their exports, who is connected.
  *
- * A server with its exports lives on one loop, and so do its clients, except that those of an export
- * whose node is assigned to an iothread are served there (block/edit.h, edit_set_iothread). Bounds
- * per client: NBD_TASKS_MAX requests and NBD_BYTES_MAX bytes of their data at once; more wait in
- * the client's socket. Facts about the
+ * A server with its exports lives on one loop, and so do its clients, except that those of an
+ * export whose node is assigned to an iothread are served there (block/edit.h, edit_set_iothread).
+ * Bounds per client: NBD_TASKS_MAX requests and NBD_BYTES_MAX bytes of their data at once; more
+ * wait in the client's socket. Facts about the
  * protocol and what we do where it leaves a choice: docs/spec/nbd.md.
  */
 #ifndef NBD_SERVER_H
@@ -36,8 +36,8 @@ typedef struct {
     /* A client is gone; @served: its handshake had succeeded. NULL: nobody wants to know. */
     void (*client_left)(void *opaque, bool served);
     /*
-     * What a client did wrong, or that it came and went, for people; on the loop that serves it. NULL:
-     * nobody wants to know.
+     * What a client did wrong, or that it came and went, for people; on the loop that serves it.
+     * NULL: nobody wants to know.
      */
     void (*report)(void *opaque, const char *text);
     void *opaque;

@@ -75,7 +75,8 @@ static unsigned flags_known(const NbdTask *t)
     case NBD_CMD_WRITE_ZEROES:
         return known | NBD_CMD_FLAG_NO_HOLE | NBD_CMD_FLAG_FAST_ZERO;
     case NBD_CMD_BLOCK_STATUS:
-        return known | NBD_CMD_FLAG_REQ_ONE | (style == NBD_EXTENDED ? NBD_CMD_FLAG_PAYLOAD_LEN : 0);
+        return known | NBD_CMD_FLAG_REQ_ONE |
+               (style == NBD_EXTENDED ? NBD_CMD_FLAG_PAYLOAD_LEN : 0);
     default:
         return known;
     }
@@ -125,7 +126,8 @@ void nbd_task_check(NbdTask *t)
         nbd_task_refuse(t, -EINVAL, "A flag does not belong to this command");
     else if (e->read_only && changes_data(t->type))
         nbd_task_refuse(t, -EPERM, "The export is read-only");
-    else if ((t->type == NBD_CMD_READ && t->length > NBD_PAYLOAD_MAX) || t->payload > NBD_PAYLOAD_MAX)
+    else if ((t->type == NBD_CMD_READ && t->length > NBD_PAYLOAD_MAX) ||
+             t->payload > NBD_PAYLOAD_MAX)
         nbd_task_refuse(t, -EINVAL, "More data than a request may have");
     else if (t->type == NBD_CMD_WRITE && t->length && !t->payload)
         nbd_task_refuse(t, -EINVAL, "The payload is missing");

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Names of exports. What they mean stands in uri.h; the reference's man page tells the old forms. */
+/*
+ * Names of exports. What they mean stands in uri.h; the reference's man page tells the old forms.
+ */
 #include "nbd/uri.h"
 #include "nbd/proto.h"
 #include "util/err.h"
@@ -54,7 +56,10 @@ static bool query_take(const Scheme *s, const char *query, json_t *server, json_
     return !why || err_set(err, EINVAL, "Its parameters are malformed");
 }
 
-/* Ports of vsock have 32 bits, more than a GUri takes: cuts the port out of @uri. NULL if there is none. */
+/*
+ * Ports of vsock have 32 bits, more than a GUri takes: cuts the port out of @uri. NULL if there is
+ * none.
+ */
 static char *vsock_port_cut(char *uri)
 {
     char *host = strstr(uri, "://") + strlen("://");
@@ -180,7 +185,8 @@ bool nbd_uri_parse(const char *name, json_t *o, GError **err)
     if (strstr(name, "://") ? uri_parse(name, o, err) : old_parse(name, o, err))
         return true;
     err_prefix(err, "'%s' names no NBD export: ", name);
-    return err_hint(err, "Names are like nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH.");
+    return err_hint(err,
+                    "Names are like nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH.");
 }
 
 /* ---- the reverse ----------------------------------------------------------------------------- */

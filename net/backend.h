@@ -12,7 +12,8 @@ typedef struct NetdevDriver {
     /* Reads @options, a checked Netdev, and opens. After a failure .close is called too. */
     CO bool (*open)(Netdev *n, const json_t *options, GError **err);
     bool (*send)(Netdev *n, Span packet);  /* false: no room, netdev_writable follows */
-    void (*ready)(Netdev *n);              /* netdev_deliver takes packets again; NULL: does not care */
+    /* netdev_deliver takes packets again; NULL: does not care */
+    void (*ready)(Netdev *n);
     void (*set_offloads)(Netdev *n, unsigned offloads); /* NULL: it has no header */
     /* Frees .state; coroutines in .running have been told to end by .interrupt, and have ended. */
     CO void (*close)(Netdev *n);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Networks of guests. A *netdev* is what a network device is plugged into: packets go to it and come
- * from it, and either side may have no room for the moment and says when it has again. Main loop only.
+ * Networks of guests. A *netdev* is what a network device is plugged into: packets go to it and
+ * come from it, and either side may have no room for the moment and says when it has again. Main
+ * loop only.
  */
 #ifndef NET_NET_H
 #define NET_NET_H
@@ -23,7 +24,8 @@ CO bool netdev_add_text(const char *text, GError **err);
 /* A line for each type on standard output. */
 void netdev_print_types(void);
 /*
- * What -nic says, as the values of a -netdev called @id (or as it says) and a -device. False with @err.
+ * What -nic says, as the values of a -netdev called @id (or as it says) and a -device. False with
+ * @err.
  */
 bool netdev_split_nic(const char *text, const char *id, char **netdev, char **device, GError **err);
 /* Nobody may use it. */
@@ -49,9 +51,9 @@ typedef struct {
 } NicOps;
 
 /*
- * The network devices @how->interfaces (NULL: all) tell where they are, at once and .rounds - 1 times
- * more, or not at all (0). A guest that stands still is not announced: the rounds follow when it runs.
- * What goes on under the same id ends.
+ * The network devices @how->interfaces (NULL: all) tell where they are, at once and .rounds - 1
+ * times more, or not at all (0). A guest that stands still is not announced: the rounds follow when
+ * it runs. What goes on under the same id ends.
  */
 void netdev_announce(const AnnounceParameters *how);
 
@@ -65,11 +67,16 @@ bool netdev_send(Netdev *n, Span packet);
 void netdev_ready(Netdev *n);
 
 /*
- * Packets begin with a virtio_net_hdr of NET_VIRTIO_HEADER bytes, and may lack checksums and be longer
- * than the network takes, if @offloads says so for what the device receives.
+ * Packets begin with a virtio_net_hdr of NET_VIRTIO_HEADER bytes, and may lack checksums and be
+ * longer than the network takes, if @offloads says so for what the device receives.
  */
 bool netdev_has_header(const Netdev *n);
-enum { NET_RECEIVES_UNSUMMED = 1, NET_RECEIVES_TSO4 = 2, NET_RECEIVES_TSO6 = 4, NET_RECEIVES_ECN = 8 };
+enum {
+    NET_RECEIVES_UNSUMMED = 1,
+    NET_RECEIVES_TSO4 = 2,
+    NET_RECEIVES_TSO6 = 4,
+    NET_RECEIVES_ECN = 8
+};
 void netdev_set_offloads(Netdev *n, unsigned offloads);
 
 /* What it delivers needs no check of sums. */

@@ -96,7 +96,9 @@ static bool is_help_word(const char *word, size_t len)
     return (len == 4 && !memcmp(word, "help", 4)) || (len == 1 && *word == '?');
 }
 
-/* True if a word of @text between commas asks for help. They are not copied: one may be a secret. */
+/*
+ * True if a word of @text between commas asks for help. They are not copied: one may be a secret.
+ */
 static bool asks_for_help(const char *text)
 {
     for (;;) {
@@ -123,7 +125,8 @@ bool object_print_help(const char *text)
         return true;
     }
     first = g_strndup(text, len);
-    cls = object_class_find(g_str_has_prefix(first, "qom-type=") ? first + strlen("qom-type=") : first);
+    cls = object_class_find(g_str_has_prefix(first, "qom-type=") ? first + strlen("qom-type=")
+                                                                 : first);
     if (!cls)
         return false;
     help_props(cls);
@@ -251,7 +254,8 @@ static bool object_make(const json_t *desc, bool from_text, GError **err)
         return class_unknown(type, err);
     if (!id_is_valid(id)) {
         err_set(err, EINVAL, "'%s' is not a valid id for an object", id);
-        err_line(err, "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");
+        err_line(err,
+                 "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.");
         return false;
     }
     if (object_link(id))
@@ -338,7 +342,9 @@ const ObjectClass *object_class_of(const char *id)
     return l ? ((const Object *)l->data)->cls : NULL;
 }
 
-/* ---- properties of an object ------------------------------------------------------------------ */
+/*
+ * ---- properties of an object ------------------------------------------------------------------
+ */
 
 static bool prop_missing(const ObjectClass *cls, const char *name, GError **err)
 {

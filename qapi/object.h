@@ -15,7 +15,8 @@ typedef struct ObjectClass {
     const char *name;        /* "secret" */
     size_t state_size;       /* zeroed memory */
     const char *props;       /* the schema's type of its properties: "SecretProperties" */
-    const char *defaults;    /* JSON: what properties are that were not given, if not 0, "", false or [] */
+    /* JSON: what properties are that were not given, if not 0, "", false or [] */
+    const char *defaults;
     /* Makes the object in @state from @props, checked. After a failure .destroy is called too. */
     bool (*create)(void *state, const char *id, json_t *props, GError **err);
     void (*destroy)(void *state); /* @state is wiped afterwards */
@@ -50,8 +51,8 @@ bool object_add(const json_t *desc, GError **err);
 void *object_find(const char *id, const ObjectClass *cls, GError **err);
 
 /*
- * The same for any of @classes (NULL-ended), which together are called @what: "secret". *@cls, unless
- * @cls is NULL, is the one it is of.
+ * The same for any of @classes (NULL-ended), which together are called @what: "secret". *@cls,
+ * unless @cls is NULL, is the one it is of.
  */
 void *object_find_any(const char *id, const ObjectClass *const *classes, const char *what,
                       const ObjectClass **cls, GError **err);

@@ -137,7 +137,10 @@ static bool int_parse(const char *s, int64_t *out)
     return end != s && !*end && !errno;
 }
 
-/* The size that text @s is; what needs the 64th bit is as good as the largest. -errno as size_parse. */
+/*
+ * The size that text @s is; what needs the 64th bit is as good as the largest. -errno as
+ * size_parse.
+ */
 static int size_of(const char *s, int64_t *out)
 {
     uint64_t size;

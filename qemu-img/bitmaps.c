@@ -14,7 +14,8 @@ bool bitmaps_can_copy(Node *n, bool skip_broken)
     for (const DirtyBitmap *b = dirty_first(n); b; b = b->next)
         if (b->persistent && b->inconsistent && !skip_broken) {
             err_set(&err, EINVAL, "Bitmap '%s' of '%s' is inconsistent", b->name, node_filename(n));
-            err_line(&err, "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it");
+            err_line(&err,
+                     "Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it");
             return complain_err(err);
         }
     return true;

@@ -178,7 +178,8 @@ static CO int check_run(const void *args, char **words, int count)
         return CHECK_FAILED;
     }
     if (!tool_output(a->output, &json) || !tool_check_image_opts(a->image_opts, a->format) ||
-        !open_cache_mode("source cache", a->cache, &flags) || !untrusted_prepare(a->untrusted, &flags) ||
+        !open_cache_mode("source cache", a->cache, &flags) ||
+        !untrusted_prepare(a->untrusted, &flags) ||
         !progress_begin(a->progress, a->quiet, "check", 1))
         return CHECK_FAILED;
     code = check_image(a, words[0], fix, flags | (fix ? OPEN_RDWR : 0), json);

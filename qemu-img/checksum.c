@@ -89,7 +89,8 @@ static CO int checksum_run(const void *args, char **words, int count)
     }
     if (!tool_output(a->output, &json) || !tool_check_image_opts(a->image_opts, a->format) ||
         !digest_check_args(a->hash ? a->hash : "sha256", a->expect) ||
-        !open_cache_mode("source cache", a->cache, &flags) || !untrusted_prepare(a->untrusted, &flags) ||
+        !open_cache_mode("source cache", a->cache, &flags) ||
+        !untrusted_prepare(a->untrusted, &flags) ||
         !progress_begin(a->progress, a->quiet, "checksum", 1))
         return 1;
     ok = checksum_image(a, words[0], flags, json);

@@ -23,7 +23,7 @@ typedef struct {
     /* @args: zeroed and filled in; @words: what was not an option. Returns the exit code. */
     CO int (*run)(const void *args, char **words, int count);
     bool last_is_word;      /* even if it looks like an option: -1G */
-    int failure;            /* exit code for what any command can fail with, if not 1: an --object that
+    int failure; /* exit code for what any command can fail with, if not 1: an --object that
                                is refused, standard output that is full */
 } Command;
 
@@ -32,7 +32,7 @@ extern const Command *const commands[];
 /* The help text of @c on standard output. */
 void command_help(const Command *c);
 /*
- * The line "  NAME [-f fmt]... WORDS" with every option of @c, not wrapped: programs search the help
+ * The line " NAME [-f fmt]... WORDS" with every option of @c, not wrapped: programs search the help
  * for it to learn what this version can do.
  */
 void command_print_synopsis(const Command *c);

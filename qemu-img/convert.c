@@ -29,15 +29,18 @@ static const Option convert_options[] = {
       offsetof(ConvertArgs, force_share) },
     { 'O', "target-format", "FMT", "format of the target (raw)", OPT_TEXT,
       offsetof(ConvertArgs, format) },
-    { 0, "for", "PLATFORM", "format and options that azure, hyperv, esxi, vsphere, aws, gce, virtualbox, "
-      "proxmox, parallels or utm takes; refuses a disk that breaks its rules", OPT_TEXT,
-      offsetof(ConvertArgs, platform) },
+    { 0, "for", "PLATFORM",
+      "format and options that azure, hyperv, esxi, vsphere, aws, gce, virtualbox, "
+      "proxmox, parallels or utm takes; refuses a disk that breaks its rules",
+      OPT_TEXT, offsetof(ConvertArgs, platform) },
     { 0, "target-image-opts", NULL, "the target is a list of options", OPT_FLAG,
       offsetof(ConvertArgs, target_image_opts) },
     { 'o', "target-format-options", "NAME=VALUE,...", "options of the format ('help' lists them)",
       OPT_LIST, offsetof(ConvertArgs, options) },
-    { 'B', "backing", "BACKING", "keep only what differs from image BACKING, which must have the "
-      "content of the source's backing file", OPT_TEXT, offsetof(ConvertArgs, backing) },
+    { 'B', "backing", "BACKING",
+      "keep only what differs from image BACKING, which must have the "
+      "content of the source's backing file",
+      OPT_TEXT, offsetof(ConvertArgs, backing) },
     { 'b', NULL, "BACKING", "the same as -B", OPT_TEXT, offsetof(ConvertArgs, backing) },
     { 'F', "backing-format", "FMT", "format of BACKING", OPT_TEXT,
       offsetof(ConvertArgs, backing_format) },
@@ -83,8 +86,10 @@ static bool convert_read_sparse(const char *text, uint64_t *out)
     if (!tool_size("buffer size for sparse output", text, INT64_MAX, out))
         return false;
     if (*out % 512 || *out > SPARSE_MAX)
-        return complain("Holes of %s bytes cannot be made: give a multiple of 512 up to %d, or 0 to "
-                        "write everything", text, SPARSE_MAX);
+        return complain(
+            "Holes of %s bytes cannot be made: give a multiple of 512 up to %d, or 0 to "
+            "write everything",
+            text, SPARSE_MAX);
     return true;
 }
 
@@ -127,8 +132,9 @@ static bool convert_check_args(const ConvertArgs *a)
     if (a->skip_broken && !a->bitmaps)
         return complain("--skip-broken-bitmaps needs --bitmaps");
     if (a->no_create && a->options)
-        return complain("Options of a target that is there cannot be chosen: -n and -o exclude each "
-                        "other");
+        return complain(
+            "Options of a target that is there cannot be chosen: -n and -o exclude each "
+            "other");
     return digest_check_args(a->hash, a->expect);
 }
 
@@ -226,8 +232,9 @@ static CO bool convert_check_ends(const Convert *c)
             if (!c->args->salvage)
                 return complain("The file of '%s' ends %s early; --salvage copies the image with "
                                 "zeroes for what is missing", node_filename(n), size);
-            complain("warning: The file of '%s' ends %s early; zeroes are copied for what is missing",
-                     node_filename(n), size);
+            complain(
+                "warning: The file of '%s' ends %s early; zeroes are copied for what is missing",
+                node_filename(n), size);
         }
     }
     return true;
@@ -323,7 +330,8 @@ static bool convert_read_platform(Convert *c)
     if (!a->platform)
         return true;
     if (a->no_create || a->target_image_opts || a->backing)
-        return complain("--for makes an image of its own: it excludes -n, -B and --target-image-opts");
+        return complain(
+            "--for makes an image of its own: it excludes -n, -B and --target-image-opts");
     c->platform = platform_find(a->platform);
     if (!c->platform || !platform_apply(c->platform, &format, c->opts))
         return false;

@@ -15,7 +15,8 @@ typedef struct {
 } CreateArgs;
 
 static const Option create_options[] = {
-    { 'f', "format", "FMT", "format of the new image (raw)", OPT_TEXT, offsetof(CreateArgs, format) },
+    { 'f', "format", "FMT", "format of the new image (raw)", OPT_TEXT,
+      offsetof(CreateArgs, format) },
     { 'o', "options", "NAME=VALUE,...", "options of the format ('help' lists them)", OPT_LIST,
       offsetof(CreateArgs, options) },
     { 'b', "backing", "BACKING", "keep only what differs from image BACKING", OPT_TEXT,

@@ -33,9 +33,9 @@ bool createopts_knows(const CreateOpt *table, const char *name);
 /* False with @err if the backing file that @opts name is a file that creating @filename empties. */
 bool createopts_check_backing(const char *filename, const json_t *opts, GError **err);
 /*
- * Opens the backing file that @opts name as *@h, to be asked for its format and size, and to be kept
- * until @filename is made: no file that is open is created anew. Others may use it, for writing too,
- * and it needs no secret.
+ * Opens the backing file that @opts name as *@h, to be asked for its format and size, and to be
+ * kept until @filename is made: no file that is open is created anew. Others may use it, for
+ * writing too, and it needs no secret.
  */
 CO bool createopts_open_backing(const char *filename, const json_t *opts, Handle **h, GError **err);
 

@@ -65,7 +65,8 @@ bool digest_check_args(const char *kind, const char *expect)
         return true;
     if (!kind)
         return complain("--expect needs --hash");
-    if (strlen(expect) != 2 * DIGEST_LEN || strspn(expect, "0123456789abcdefABCDEF") != 2 * DIGEST_LEN)
+    if (strlen(expect) != 2 * DIGEST_LEN ||
+        strspn(expect, "0123456789abcdefABCDEF") != 2 * DIGEST_LEN)
         return complain("'%s' is no digest: %d hexadecimal digits are", expect, 2 * DIGEST_LEN);
     return true;
 }

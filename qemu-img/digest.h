@@ -18,7 +18,9 @@
 
 typedef struct Digest Digest;
 
-/* Are --hash=@kind and --expect=@expect (each may be NULL) a pair that can be? False: complained. */
+/*
+ * Are --hash=@kind and --expect=@expect (each may be NULL) a pair that can be? False: complained.
+ */
 bool digest_check_args(const char *kind, const char *expect);
 
 /*

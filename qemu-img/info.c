@@ -18,12 +18,14 @@ typedef struct {
 
 static const Option info_options[] = {
     { 'f', "format", "FMT", "format of FILE", OPT_TEXT, offsetof(InfoArgs, format) },
-    { 0, "image-opts", NULL, "FILE is a list of options", OPT_FLAG, offsetof(InfoArgs, image_opts) },
+    { 0, "image-opts", NULL, "FILE is a list of options", OPT_FLAG,
+      offsetof(InfoArgs, image_opts) },
     { 0, "backing-chain", NULL, "tell about every image of the backing chain", OPT_FLAG,
       offsetof(InfoArgs, chain) },
     { 0, "children", NULL, "tell about the nodes below the image too", OPT_FLAG,
       offsetof(InfoArgs, children) },
-    { 0, "limits", NULL, "tell what requests must look like", OPT_FLAG, offsetof(InfoArgs, limits) },
+    { 0, "limits", NULL, "tell what requests must look like", OPT_FLAG,
+      offsetof(InfoArgs, limits) },
     { 0, "output", "human|json", "kind of output", OPT_TEXT, offsetof(InfoArgs, output) },
     { 'U', "force-share", NULL, "open even if another program writes to the image", OPT_FLAG,
       offsetof(InfoArgs, force_share) },

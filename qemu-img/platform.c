@@ -25,8 +25,15 @@ struct Platform {
 static const Platform platforms[] = {
     { "azure", "vpc", { { "subformat", "fixed" }, { "force_size", NULL } }, MiB, 2040 * GiB },
     { "hyperv", "vhdx", { { "subformat", "dynamic" } }, SECTOR, 64 * TiB },
-    { "esxi", "vmdk", { { "subformat", "monolithicFlat" }, { "adapter_type", "lsilogic" } }, KiB, 62 * TiB },
-    { "vsphere", "vmdk", { { "subformat", "streamOptimized" }, { "adapter_type", "lsilogic" } }, KiB,
+    { "esxi",
+      "vmdk",
+      { { "subformat", "monolithicFlat" }, { "adapter_type", "lsilogic" } },
+      KiB,
+      62 * TiB },
+    { "vsphere",
+      "vmdk",
+      { { "subformat", "streamOptimized" }, { "adapter_type", "lsilogic" } },
+      KiB,
       62 * TiB },
     { "aws", "vmdk", { { "subformat", "streamOptimized" } }, SECTOR },
     { "gce", "raw", { }, GiB, .file = "disk.raw" },
@@ -68,7 +75,8 @@ static bool option_apply(const Platform *p, const PlatformOption *o, json_t *opt
 bool platform_apply(const Platform *p, const char **format, json_t *opts)
 {
     if (*format && strcmp(*format, p->format))
-        return complain("--for=%s takes images of format '%s', not '%s'", p->name, p->format, *format);
+        return complain("--for=%s takes images of format '%s', not '%s'", p->name, p->format,
+                        *format);
     *format = p->format;
     for (int i = 0; i < OPTIONS_MAX && p->options[i].name; i++)
         if (!option_apply(p, &p->options[i], opts))
@@ -81,13 +89,14 @@ bool platform_check(const Platform *p, uint64_t size, const char *target)
     g_autofree char *file = g_path_get_basename(target);
 
     if (!size || size % p->unit)
-        return complain("%s takes disks whose size is a multiple of %" PRIu64 " bytes; this one has %"
-                        PRIu64 ": resize it to %" PRIu64 " first", p->name, p->unit, size,
-                        MAX(round_up(size, p->unit), p->unit));
+        return complain("%s takes disks whose size is a multiple of %" PRIu64
+                        " bytes; this one has %" PRIu64 ": resize it to %" PRIu64 " first",
+                        p->name, p->unit, size, MAX(round_up(size, p->unit), p->unit));
     if (p->max && size > p->max)
-        return complain("%s takes disks of at most %" PRIu64 " bytes; this one has %" PRIu64, p->name,
-                        p->max, size);
+        return complain("%s takes disks of at most %" PRIu64 " bytes; this one has %" PRIu64,
+                        p->name, p->max, size);
     if (p->file && strcmp(file, p->file))
-        return complain("%s takes a file of the name '%s' in its archive, not '%s'", p->name, p->file, file);
+        return complain("%s takes a file of the name '%s' in its archive, not '%s'", p->name,
+                        p->file, file);
     return true;
 }

@@ -13,12 +13,15 @@ typedef struct Platform Platform;
 const Platform *platform_find(const char *name);
 
 /*
- * Makes *@format and @opts, options to create an image with, what @p takes. False, complained: the user
- * asks for something else.
+ * Makes *@format and @opts, options to create an image with, what @p takes. False, complained: the
+ * user asks for something else.
  */
 bool platform_apply(const Platform *p, const char **format, json_t *opts);
 
-/* Does @p take a disk of @size bytes as file @target? False, complained, with the rule that is broken. */
+/*
+ * Does @p take a disk of @size bytes as file @target? False, complained, with the rule that is
+ * broken.
+ */
 bool platform_check(const Platform *p, uint64_t size, const char *target);
 
 #endif

@@ -159,9 +159,11 @@ static char *bar_text(void)
 
     g_string_printf(end, " %5.1f%%", percent());
     if (bps > 0)
-        append_fitting(end, g_strdup_printf("  %s/s", speed), columns - (int)strlen(progress.phase));
+        append_fitting(end, g_strdup_printf("  %s/s", speed),
+                       columns - (int)strlen(progress.phase));
     if (left >= 0)
-        append_fitting(end, g_strdup_printf("  %s left", eta), columns - (int)strlen(progress.phase));
+        append_fitting(end, g_strdup_printf("  %s left", eta),
+                       columns - (int)strlen(progress.phase));
     append_fitting(s, g_strdup(progress.phase), columns - (int)end->len);
     room = columns - (int)(s->len + end->len) - (int)strlen(" []");
     if (room >= BAR_LEAST)

@@ -49,7 +49,8 @@ static bool resize_read_preallocation(const char *text, Prealloc *p)
 {
     *p = PREALLOC_OFF;
     return !text || prealloc_parse(text, p) ||
-           complain("There is no preallocation mode '%s'; choose off, metadata, falloc or full", text);
+           complain("There is no preallocation mode '%s'; choose off, metadata, falloc or full",
+                    text);
 }
 
 /* The size in bytes that @s means for an image of @old bytes; false: complained. */
@@ -125,7 +126,8 @@ const Command cmd_resize = {
     .synopsis = "[OPTION]... FILE [+|-]SIZE",
     .words = "filename [+ | -]size",
     .summary = "Makes an image larger or smaller.",
-    .notes = "Shrink the file systems and partitions inside before the image; grow them after it.\n",
+    .notes =
+        "Shrink the file systems and partitions inside before the image; grow them after it.\n",
     .options = resize_options,
     .args_size = sizeof(ResizeArgs),
     .last_is_word = true,

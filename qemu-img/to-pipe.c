@@ -11,8 +11,8 @@ const BlockDriver *to_pipe_format(const char *fmt, json_t *opts)
     g_autoptr(GError) err = NULL;
 
     if (!d || !d->create_ahead) {
-        complain("Format '%s' cannot be written to standard output; raw, qcow2, vmdk (streamOptimized) and vpc "
-                 "(fixed) can", fmt);
+        complain("Format '%s' cannot be written to standard output; raw, qcow2, vmdk "
+                 "(streamOptimized) and vpc (fixed) can", fmt);
         return NULL;
     }
     if (isatty(STDOUT_FILENO)) {

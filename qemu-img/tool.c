@@ -34,7 +34,8 @@ bool tool_size(const char *what, const char *text, uint64_t max, uint64_t *out)
     if (r == -EINVAL) {
         complain("'%s' is not a valid %s; it is a number of bytes, or one followed by k, M, G, T,",
                  text, what);
-        return complain("P or E for kilobytes, megabytes, gigabytes, terabytes, petabytes, exabytes");
+        return complain(
+            "P or E for kilobytes, megabytes, gigabytes, terabytes, petabytes, exabytes");
     }
     if (r < 0 || *out > max)
         return complain("The %s '%s' is not between 0 and %" PRIu64, what, text, max);
@@ -74,7 +75,8 @@ const BlockDriver *tool_format(const char *what, const char *name)
 bool tool_check_image_opts(bool image_opts, const char *format)
 {
     if (image_opts && format)
-        return complain("A format cannot be given beside --image-opts: driver= in the options is it");
+        return complain(
+            "A format cannot be given beside --image-opts: driver= in the options is it");
     return true;
 }
 
@@ -152,7 +154,9 @@ static void on_interrupt(int sig)
     alarm(GRACE_SECONDS);
 }
 
-/* @handler is called once; the next signal kills. What nohup(1) and the like ignore stays ignored. */
+/*
+ * @handler is called once; the next signal kills. What nohup(1) and the like ignore stays ignored.
+ */
 static void handle_interrupts(void (*handler)(int))
 {
     static const int signals[] = { SIGINT, SIGTERM, SIGHUP };

@@ -68,7 +68,10 @@ void tool_say_interrupted(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /* True once a signal has come that tool_watch_interrupts watches for. */
 bool tool_interrupted(void);
 
-/* The end of a program that such a signal ended: it dies of it after all, so that a shell stops too. */
+/*
+ * The end of a program that such a signal ended: it dies of it after all, so that a shell stops
+ * too.
+ */
 void tool_die_if_interrupted(void);
 
 /* ---- results -------------------------------------------------------------------------------- */

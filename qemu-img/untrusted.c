@@ -15,7 +15,9 @@
 /* Beyond what is in use when the sandbox is entered. */
 #define MEMORY_MAX GiB
 
-/* Enough for the slowest honest image: compressed threefold, to be compressed anew by one thread. */
+/*
+ * Enough for the slowest honest image: compressed threefold, to be compressed anew by one thread.
+ */
 enum { CPU_SECONDS = 60, CPU_SECONDS_PER_GIB = 100 };
 
 /* ---- what happens at the limits ------------------------------------------------------------- */

@@ -26,7 +26,7 @@ bool untrusted_enter(const char *how, Handle *const *images, unsigned count);
 /* Entry of option tables. */
 #define OPTION_UNTRUSTED(type)                                                                     \
     { 0, "untrusted", "strict",                                                                    \
-      "open no file but those named, work in a sandbox, with bounded memory and time; strict: fail " \
-      "where the kernel cannot do all of that", OPT_MAYBE, offsetof(type, untrusted) }
+      "open no file but those named, work in a sandbox, with bounded memory and time; strict: "    \
+      "fail where the kernel cannot do all of that", OPT_MAYBE, offsetof(type, untrusted) }
 
 #endif

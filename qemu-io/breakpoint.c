@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The commands break, resume, wait_break and remove_break: requests stopped at events of blkdebug. */
+/*
+ * The commands break, resume, wait_break and remove_break: requests stopped at events of blkdebug.
+ */
 #include "block/driver.h"
 #include "qemu-io/breakpoint.h"
 #include "qemu-io/command.h"

@@ -62,5 +62,6 @@ void report_failure(const char *verb, int r, uint64_t off, uint64_t len, uint64_
     if ((size_add(off, len, &end) && end <= size) || !isatty(STDERR_FILENO))
         return;
     fflush(stdout);
-    fprintf(stderr, "Hint: the image ends at %" PRIu64 ", before the end of what is asked for\n", size);
+    fprintf(stderr, "Hint: the image ends at %" PRIu64 ", before the end of what is asked for\n",
+            size);
 }

@@ -15,8 +15,8 @@ typedef enum { STATS_TEXT, STATS_MACHINE, STATS_NONE } Stats;
  */
 void report_stats(Stats how, const char *verb, uint64_t off, uint64_t len, int64_t ns);
 /*
- * "VERB failed: REASON" for request failure @r. A person is told if that is because the image has only
- * @size bytes.
+ * "VERB failed: REASON" for request failure @r. A person is told if that is because the image has
+ * only @size bytes.
  */
 void report_failure(const char *verb, int r, uint64_t off, uint64_t len, uint64_t size);
 /* A dump of @len bytes in hexadecimal and letters; the first is called @off. */

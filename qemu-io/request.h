@@ -37,8 +37,8 @@ typedef struct {
 } Request;
 
 /*
- * Reads the options of a read or write command, those of @letters as getopt has them, which mean the
- * same to all of them; optind is then where the other words begin. Nothing behind -i counts.
+ * Reads the options of a read or write command, those of @letters as getopt has them, which mean
+ * the same to all of them; optind is then where the other words begin. Nothing behind -i counts.
  */
 CommandResult request_options(Request *r, const char *letters, int argc, char **argv);
 /*

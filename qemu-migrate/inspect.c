@@ -118,7 +118,8 @@ static void print_text(const SavedStream *s, size_t size, bool fields)
     }
     printf("size: %zu bytes%s\n", size, s->is_whole ? "" : ", damaged");
     if (!s->is_described)
-        puts("There is no description: where sections end is guessed, and their fields are unknown");
+        puts(
+            "There is no description: where sections end is guessed, and their fields are unknown");
     puts("memory:");
     for (guint n = 0; n < s->ram.blocks->len; n++) {
         const RamBlock *b = s->ram.blocks->pdata[n];

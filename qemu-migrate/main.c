@@ -29,9 +29,10 @@ static OptionResult take_format(void *args, const char *value)
     { 0, "output", "FORMAT", "human (default) or json", OPT_CALL, .call = take_output }
 
 static const Option check_options[] = {
-    { 0, "uri", "URI", "the URI that 'migrate' will be given: how the source reaches the target, or "
-      "file:PATH", OPT_TEXT,
-      offsetof(MigrateArgs, uri) },
+    { 0, "uri", "URI",
+      "the URI that 'migrate' will be given: how the source reaches the target, or "
+      "file:PATH",
+      OPT_TEXT, offsetof(MigrateArgs, uri) },
     OPTION_OUTPUT,
     OPTION_END,
 };
@@ -102,8 +103,9 @@ static const Option standard_options[] = {
 static void print_exit_codes(void)
 {
     putchar('\n');
-    options_print_text("Exit code: 0 success, 1 the guest cannot move or the streams differ, 2 an end "
-                       "or a stream could not be read, or is damaged.");
+    options_print_text(
+        "Exit code: 0 success, 1 the guest cannot move or the streams differ, 2 an end "
+        "or a stream could not be read, or is damaged.");
 }
 
 static void print_help(void)

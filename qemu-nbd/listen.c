@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Where clients may connect: a TCP port, a Unix socket, or sockets that a service manager opened. */
+/*
+ * Where clients may connect: a TCP port, a Unix socket, or sockets that a service manager opened.
+ */
 #include "io/net.h"
 #include "qemu-nbd/job.h"
 #include "tools/complain.h"

@@ -76,26 +76,33 @@ static const Option options[] = {
       .call = take_object },
     { 0, "blockdev", " [driver=]DRIVER,node-name=NAME[,...]",
       "open an image as a node; options as for blockdev-add", OPT_CALL, .call = take_blockdev },
-    { 0, "chardev", " KIND,id=ID[,...]", "make a character device ('help' lists the kinds), "
-      "such as socket,id=ID,path=PATH,server=on,wait=off", OPT_CALL, .call = take_chardev },
+    { 0, "chardev", " KIND,id=ID[,...]",
+      "make a character device ('help' lists the kinds), "
+      "such as socket,id=ID,path=PATH,server=on,wait=off",
+      OPT_CALL, .call = take_chardev },
     { 0, "monitor", " [chardev=]ID[,mode=control][,pretty=on|off]",
       "speak QMP on a character device", OPT_CALL, .call = take_monitor },
-    { 0, "nbd-server", " addr.type=unix,addr.path=PATH[,...]", "listen for NBD clients on a Unix socket", OPT_CALL,
-      .call = take_nbd_server },
+    { 0, "nbd-server", " addr.type=unix,addr.path=PATH[,...]",
+      "listen for NBD clients on a Unix socket", OPT_CALL, .call = take_nbd_server },
     { 0, "nbd-server", " addr.type=inet,addr.host=HOST,addr.port=PORT[,...]", "the same over TCP",
       OPT_CALL },
-    { 0, "nbd-server", " addr.type=fd,addr.str=FD[,...]", "the same, on a socket that listens "
-      "already; more options: tls-creds=ID, tls-authz=ID, max-connections=NUMBER", OPT_CALL },
+    { 0, "nbd-server", " addr.type=fd,addr.str=FD[,...]",
+      "the same, on a socket that listens "
+      "already; more options: tls-creds=ID, tls-authz=ID, max-connections=NUMBER",
+      OPT_CALL },
     { 0, "export", " [type=]nbd,id=ID,node-name=NAME[,name=NAME][,writable=on|off][,...]",
       "show a node to NBD clients; more options: description=TEXT, bitmaps.0=NAME, "
-      "allocation-depth=on|off, writethrough=on|off", OPT_CALL, .call = take_export },
+      "allocation-depth=on|off, writethrough=on|off",
+      OPT_CALL, .call = take_export },
     { 0, "export", " [type=]fuse,id=ID,node-name=NAME,mountpoint=FILE[,writable=on|off][,...]",
       "show a node in the place of a file; more options: growable=on|off, "
-      "allow-other=on|off|auto, writethrough=on|off", OPT_CALL },
+      "allow-other=on|off|auto, writethrough=on|off",
+      OPT_CALL },
     { 0, "export",
       " [type=]vhost-user-blk,id=ID,node-name=NAME,addr.type=unix,addr.path=PATH[,...]",
       "show a node as a disk to another process' virtual machine; more options: writable=on|off, "
-      "num-queues=NUMBER, logical-block-size=BYTES, writethrough=on|off", OPT_CALL },
+      "num-queues=NUMBER, logical-block-size=BYTES, writethrough=on|off",
+      OPT_CALL },
     OPTION_TITLE("The process:"),
     { 0, "daemonize", NULL, "run in the background; return when all is set up", OPT_FLAG,
       offsetof(Daemon, daemonize) },

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Kernels that are ELF files or have a multiboot header, started without firmware in 32-bit protected
- * mode without paging:
+ * Kernels that are ELF files or have a multiboot header, started without firmware in 32-bit
+ * protected mode without paging:
  *
  *     PVH         "x86/HVM direct boot ABI" of the Xen documents: EBX points to hvm_start_info
- *     multiboot   Multiboot Specification 0.6.96: EBX points to the information, EAX is a magic number
+ *     multiboot   Multiboot Specification 0.6.96: EBX points to the information, EAX is a magic
+ *                 number
  *
  * docs/spec/microvm.md
  */
@@ -79,7 +80,8 @@ static Segment segment_at(const ElfImage *e, const ElfHeader *h, unsigned i)
     if (h->is_64)
         return (Segment){ le32_at(p), le64_at(p + 8), le64_at(p + 24), le64_at(p + 32),
                           le64_at(p + 40) };
-    return (Segment){ le32_at(p), le32_at(p + 4), le32_at(p + 12), le32_at(p + 16), le32_at(p + 20) };
+    return (Segment){ le32_at(p), le32_at(p + 4), le32_at(p + 12), le32_at(p + 16),
+                      le32_at(p + 20) };
 }
 
 static bool add_piece(const Machine *m, ElfImage *e, const Piece *p, GError **err)
@@ -113,7 +115,8 @@ static bool add_segments(const Machine *m, ElfImage *e, const ElfHeader *h, GErr
 static bool find_note(const uint8_t *p, uint64_t len, uint64_t *entry)
 {
     while (len >= 12) {
-        uint64_t name = round_up((uint64_t)le32_at(p), 4), data = round_up((uint64_t)le32_at(p + 4), 4);
+        uint64_t name = round_up((uint64_t)le32_at(p), 4),
+                 data = round_up((uint64_t)le32_at(p + 4), 4);
 
         if (name > len - 12 || data > len - 12 - name)
             return false;

@@ -10,8 +10,8 @@
 #include "util/err.h"
 
 /*
- * Begins a look at the guest, whose processors stand still meanwhile. False with @err: memory is on its
- * way here (postcopy), and whoever touched it would wait for the source, perhaps for ever.
+ * Begins a look at the guest, whose processors stand still meanwhile. False with @err: memory is on
+ * its way here (postcopy), and whoever touched it would wait for the source, perhaps for ever.
  */
 CO bool debug_begin(GError **err);
 void debug_end(void);

@@ -111,8 +111,8 @@ CO bool drive_add(const char *text, GError **err)
         json_put_str(options, "node-name", json_get_str(o, "node-name", NULL));
     if (json_has(o, "detect-zeroes"))
         json_put_str(options, "detect-zeroes", json_get_str(o, "detect-zeroes", NULL));
-    h = (snapshot ? image_open_snapshot : handle_open)(json_get_str(o, "file", NULL), options, flags,
-                                                       err);
+    h = (snapshot ? image_open_snapshot : handle_open)(json_get_str(o, "file", NULL), options,
+                                                       flags, err);
     if (!h)
         return false;
     if (!handle_throttle(h, json_get_str(o, "id", NULL), limits.group, limits.limits, err)) {

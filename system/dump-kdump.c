@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The file is written front to back: in the flattened form its pieces tell where they belong, so that it
- * fits through a pipe. Descriptors and data of pages are collected in two such pieces at a time.
+ * The file is written front to back: in the flattened form its pieces tell where they belong, so
+ * that it fits through a pipe. Descriptors and data of pages are collected in two such pieces at a
+ * time.
  */
 #include "system/dump-kdump.h"
 #include "system/debug.h"

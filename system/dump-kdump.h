@@ -25,10 +25,10 @@ typedef struct {
 const KdumpPacker *kdump_packer(DumpGuestMemoryFormat format);
 
 /*
- * Writes @segments (of DumpSegment, by rising address) of @m, a 64-bit guest that stands still, pages by
- * @packer. @put
- * writes the next bytes of the file, @what for messages; @progress is called after each @bytes of memory,
- * and ends the dump by returning false with @err. Main loop.
+ * Writes @segments (of DumpSegment, by rising address) of @m, a 64-bit guest that stands still,
+ * pages by @packer. @put
+ * writes the next bytes of the file, @what for messages; @progress is called after each @bytes of
+ * memory, and ends the dump by returning false with @err. Main loop.
  */
 CO bool kdump_write(const Machine *m, const GArray *segments, const KdumpPacker *packer,
                     CO bool (*put)(const void *data, size_t len, const char *what, GError **err),

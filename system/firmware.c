@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A firmware image (-bios): it ends at 4 GiB, where processors start, and its last 64 KiB stand below
- * 1 MiB too. Kernel, initial RAM disk and command line are what it asks fw_cfg for.
+ * A firmware image (-bios): it ends at 4 GiB, where processors start, and its last 64 KiB stand
+ * below 1 MiB too. Kernel, initial RAM disk and command line are what it asks fw_cfg for.
  */
 #include "hw/fw-cfg.h"
 #include "system/machine.h"
@@ -60,7 +60,8 @@ static bool tell_initrd(Machine *m, uint8_t *setup, GError **err)
 {
     g_autoptr(GError) why = NULL;
     g_autofree char *initrd = NULL;
-    uint64_t end = MIN(MIN(m->config.ram_size, MACHINE_LOW_END), (uint64_t)le32_at(setup + INITRD_MAX) + 1);
+    uint64_t end = MIN(MIN(m->config.ram_size, MACHINE_LOW_END),
+                       (uint64_t)le32_at(setup + INITRD_MAX) + 1);
     uint64_t at;
     gsize size;
 
@@ -113,8 +114,10 @@ bool firmware_read(Machine *m, GError **err)
     if (!read_image(m, m->config.bios, f, err))
         return false;
     return (f->size && f->size % FIRMWARE_SIZE == 0 && f->size <= LARGEST) ||
-           err_set(err, EINVAL, "The firmware image '%s' has %zu bytes: it takes a multiple of 64 KiB, "
-                   "at most 8 MiB", m->config.bios, f->size);
+           err_set(err, EINVAL,
+                   "The firmware image '%s' has %zu bytes: it takes a multiple of 64 KiB, "
+                   "at most 8 MiB",
+                   m->config.bios, f->size);
 }
 
 size_t firmware_size(const Machine *m)

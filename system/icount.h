@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Time by executed instructions (-icount): each takes 2^shift ns of the guest's time. One processor
- * runs at a time, for a number of instructions that ends at the next timer, so that the same guest does
- * the same in each run as long as nothing from outside reaches it. While all processors wait for an
- * interrupt, time goes on to the next timer.
+ * runs at a time, for a number of instructions that ends at the next timer, so that the same guest
+ * does the same in each run as long as nothing from outside reaches it. While all processors wait
+ * for an interrupt, time goes on to the next timer.
  *
  * All but icount_is_on with the machine's lock held.
  */
@@ -26,9 +26,9 @@ typedef struct {
 } IcountConfig;
 
 /*
- * Makes the guest's clock follow the count. @sooner is called when a timer is set that may be due before
- * the running processor would stop. False with @err: -only-migratable forbids guests that cannot
- * move.
+ * Makes the guest's clock follow the count. @sooner is called when a timer is set that may be due
+ * before the running processor would stop. False with @err: -only-migratable forbids guests that
+ * cannot move.
  */
 bool icount_begin(const IcountConfig *config, void (*sooner)(void), GError **err);
 void icount_end(void);
@@ -51,8 +51,8 @@ void icount_stop(X86Cpu *cpu);
 bool icount_align(MachineCond *wake);
 
 /*
- * No processor has anything to do: time goes on to the next timer, at the host's pace if it sleeps. Waits
- * at @wake, and may return earlier.
+ * No processor has anything to do: time goes on to the next timer, at the host's pace if it sleeps.
+ * Waits at @wake, and may return earlier.
  */
 void icount_idle(MachineCond *wake);
 

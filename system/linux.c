@@ -231,7 +231,8 @@ static X86Segment flat_segment(uint16_t selector, unsigned type, unsigned flags)
 
 static void put_segments(Machine *m, const LinuxImage *l, X86Cpu *cpu)
 {
-    uint64_t gdt[4] = { 0, 0, l->is_64 ? UINT64_C(0x00af9b000000ffff) : UINT64_C(0x00cf9b000000ffff),
+    uint64_t gdt[4] = { 0, 0,
+                        l->is_64 ? UINT64_C(0x00af9b000000ffff) : UINT64_C(0x00cf9b000000ffff),
                         UINT64_C(0x00cf93000000ffff) };
     X86Segment code = flat_segment(SEL_CODE, X86_AR_CODE | X86_AR_WRITABLE,
                                    X86_AR_G | (l->is_64 ? X86_AR_L : X86_AR_DB));

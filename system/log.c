@@ -78,13 +78,15 @@ static bool is_wanted(uint64_t linear)
 }
 
 /* Lines for what is decoded of @len bytes, which run at @at. How many those are. */
-static size_t put_code(GString *out, uint64_t at, const uint8_t *code, size_t len, X86DecodeMode mode)
+static size_t put_code(GString *out, uint64_t at, const uint8_t *code, size_t len,
+                       X86DecodeMode mode)
 {
     char text[160];
     X86Insn in;
     size_t i;
 
-    for (i = 0; i < len && x86_decode(&in, code + i, len - i, mode) == X86_DECODED; i += in.length) {
+    for (i = 0; i < len && x86_decode(&in, code + i, len - i, mode) == X86_DECODED;
+         i += in.length) {
         g_string_append_printf(out, "0x%08" PRIx64 ": ", at + i);
         for (unsigned b = 0; b < MAX(in.length, 8); b++)
             if (b < in.length)
@@ -142,8 +144,8 @@ static void block(const X86Cpu *cpu)
     if (!is_wanted(x86_code_address(cpu)))
         return;
     if (log_state.items & EXEC_LOG)
-        g_string_append_printf(out, "Trace %u: [%016" PRIx64 "/%016" PRIx64 "/%08x]\n", index_of(cpu),
-                               cpu->segment[X86_CS].base, cpu->rip, cpu->flags);
+        g_string_append_printf(out, "Trace %u: [%016" PRIx64 "/%016" PRIx64 "/%08x]\n",
+                               index_of(cpu), cpu->segment[X86_CS].base, cpu->rip, cpu->flags);
     if (log_state.items & CPU_LOG)
         cpu_describe(out, cpu, log_state.items & FPU_LOG);
     put(out);
@@ -156,8 +158,10 @@ static void delivered(const X86Cpu *cpu, const X86Exception *e)
 
     if (e->is_external)
         g_string_append_printf(out, "Servicing hardware INT=0x%02x\n", e->vector);
-    g_string_append_printf(out, "%6u: v=%02x e=%04x i=%d cpl=%d IP=%04x:%016" PRIx64 " pc=%016" PRIx64
-                           " SP=%04x:%016" PRIx64, number, e->vector, e->error, e->is_software, cpu->cpl,
+    g_string_append_printf(out,
+                           "%6u: v=%02x e=%04x i=%d cpl=%d IP=%04x:%016" PRIx64 " pc=%016" PRIx64
+                           " SP=%04x:%016" PRIx64,
+                           number, e->vector, e->error, e->is_software, cpu->cpl,
                            cpu->segment[X86_CS].selector, cpu->rip, x86_code_address(cpu),
                            cpu->segment[X86_SS].selector, cpu->gpr[X86_RSP]);
     if (e->vector == X86_PF_FAULT && !e->is_external)
@@ -331,8 +335,10 @@ bool log_filter(const char *ranges, GError **err)
 
     for (char **w = words; w == words || *w; w++) {
         if (!*w || !parse_range(*w, &r))
-            return err_set(err, EINVAL, "'%s' is no range of addresses: START+LENGTH, START-LENGTH or "
-                           "START..END", *w ? *w : "");
+            return err_set(err, EINVAL,
+                           "'%s' is no range of addresses: START+LENGTH, START-LENGTH or "
+                           "START..END",
+                           *w ? *w : "");
         g_array_append_val(list, r);
     }
     g_clear_pointer(&log_state.ranges, g_array_unref);

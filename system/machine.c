@@ -67,8 +67,10 @@ static bool add_roms(Machine *m, GError **err)
         const char *name;
         uint64_t size, size_max;
     } known[MACHINE_ROMS] = {
-        { "pc.bios", firmware_size(m), firmware_size(m) }, { "/rom@etc/acpi/tables", 4096, 2 * MiB },
-        { "/rom@etc/table-loader", 4096, 2 * MiB }, { "/rom@etc/acpi/rsdp", 4096, 4096 },
+        { "pc.bios", firmware_size(m), firmware_size(m) },
+        { "/rom@etc/acpi/tables", 4096, 2 * MiB },
+        { "/rom@etc/table-loader", 4096, 2 * MiB },
+        { "/rom@etc/acpi/rsdp", 4096, 4096 },
     };
 
     for (unsigned i = 0; i < MACHINE_ROMS; i++) {
@@ -129,7 +131,8 @@ static bool add_ram(Machine *m, GError **err)
     /* The same memory twice; firmware writes to it. */
     memory_map_add_ram(m->board.memory, FIRMWARE_LOW, FIRMWARE_SIZE,
                        m->rom[0].host + m->rom[0].size - FIRMWARE_SIZE);
-    memory_map_add_ram(m->board.memory, MACHINE_HIGH - m->rom[0].size, m->rom[0].size, m->rom[0].host);
+    memory_map_add_ram(m->board.memory, MACHINE_HIGH - m->rom[0].size, m->rom[0].size,
+                       m->rom[0].host);
     if (low > MiB)
         memory_map_add_ram(m->board.memory, MiB, low - MiB, m->ram + MiB);
     if (size > low)
@@ -207,7 +210,8 @@ static bool add_fw_cfg_items(Machine *m, GError **err)
         const void *data = g_bytes_get_data(item->data, &len);
 
         if (!fw_cfg_add_file(m->fw_cfg, item->name, data, len))
-            return err_set(err, EEXIST, "-fw_cfg: '%s': the name is taken, or there are too many items",
+            return err_set(err, EEXIST,
+                           "-fw_cfg: '%s': the name is taken, or there are too many items",
                            item->name);
     }
     return true;
@@ -272,7 +276,10 @@ static bool add_board_devices(Machine *m, GError **err)
     return add_serial(m, err);
 }
 
-/* Plugs @d into the slot @name, "virtio-mmio-bus.N", or the highest free one, as the reference does. */
+/*
+ * Plugs @d into the slot @name, "virtio-mmio-bus.N", or the highest free one, as the reference
+ * does.
+ */
 static bool plug_virtio(Machine *m, Device *d, const char *name, GError **err)
 {
     for (int i = VIRTIO_MMIO_COUNT - 1; i >= 0; i--) {
@@ -347,7 +354,8 @@ static bool hold_guest(Device *d, GError **err)
 CO bool machine_add_device(Machine *m, json_t *options, GError **err)
 {
     g_autoptr(json_t) rest = json_copy(options);
-    const char *driver = json_get_str(options, "driver", ""), *id = json_get_str(options, "id", NULL);
+    const char *driver = json_get_str(options, "driver", ""),
+               *id = json_get_str(options, "id", NULL);
     const DeviceClass *cls = device_class_find(driver);
     Device *d;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The machine that is emulated: microvm, docs/spec/microvm.md. Its files: machine.c puts it together,
- * vcpu.c runs processors, run-state.c stops and starts it, linux.c loads kernels, acpi.c makes tables.
+ * The machine that is emulated: microvm, docs/spec/microvm.md. Its files: machine.c puts it
+ * together, vcpu.c runs processors, run-state.c stops and starts it, linux.c loads kernels, acpi.c
+ * makes tables.
  */
 #ifndef SYSTEM_MACHINE_H
 #define SYSTEM_MACHINE_H
@@ -65,8 +66,8 @@ typedef struct {
 enum { E820_RAM = 1, E820_RESERVED = 2, E820_MAX = 8 };
 
 /*
- * Memory besides the machine's own that streams may carry: firmware, which stands below 1 MiB and below
- * 4 GiB, and tables that it reads. Nothing of it is there unless a guest came with it.
+ * Memory besides the machine's own that streams may carry: firmware, which stands below 1 MiB and
+ * below 4 GiB, and tables that it reads. Nothing of it is there unless a guest came with it.
  */
 enum { FIRMWARE_SIZE = 64 << 10, FIRMWARE_LOW = 0xf0000, MACHINE_ROMS = 4 };
 typedef struct {
@@ -102,7 +103,9 @@ typedef struct Machine {
 Machine *machine_new(const MachineConfig *config, GError **err);
 /* The guest has stopped for good. */
 CO void machine_free(Machine *m);
-/* Adds a device of the class that @options names as "driver"; the rest are its properties and id. */
+/*
+ * Adds a device of the class that @options names as "driver"; the rest are its properties and id.
+ */
 CO bool machine_add_device(Machine *m, json_t *options, GError **err);
 /* Takes out a device that is neither part of the machine nor in a place of its own in memory. */
 CO void machine_remove_device(Machine *m, Device *d);
@@ -120,7 +123,9 @@ unsigned machine_e820(const Machine *m, E820Entry *out);
 
 /* ---- linux.c --------------------------------------------------------------------------------- */
 
-/* Takes the kernel @file over, reads the initial RAM disk, checks that they fit. False with @err. */
+/*
+ * Takes the kernel @file over, reads the initial RAM disk, checks that they fit. False with @err.
+ */
 bool linux_open(Machine *m, uint8_t *file, size_t size, GError **err);
 void linux_close(Machine *m);
 /* Puts them into memory, and the boot processor to their entry. */

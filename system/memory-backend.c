@@ -131,7 +131,8 @@ static bool check_policy(const json_t *props, GError **err)
     bool has_nodes = json_array_size(json_object_get(props, "host-nodes")) > 0;
 
     if (!strcmp(policy, "default"))
-        return !has_nodes || err_set(err, EINVAL, "host-nodes must be empty for policy default, or you "
+        return !has_nodes || err_set(err, EINVAL,
+                                     "host-nodes must be empty for policy default, or you "
                                      "should explicitly specify a policy other than default");
     if (!has_nodes)
         return err_set(err, EINVAL, "host-nodes must be set for policy %s", policy);
@@ -234,8 +235,9 @@ static bool open_file(MemoryBackend *b, const char *path, GError **err)
         return !ftruncate(b->fd, b->size) ||
                err_set_errno(err, errno, "Cannot grow '%s' to 0x%" PRIx64 " bytes", path, b->size);
     if (S_ISREG(s.st_mode) && (uint64_t)s.st_size < b->size)
-        return err_set(err, EINVAL, "backing store size 0x%" PRIx64 " does not match 'size' option 0x%"
-                       PRIx64, (uint64_t)s.st_size, b->size);
+        return err_set(err, EINVAL,
+                       "backing store size 0x%" PRIx64 " does not match 'size' option 0x%" PRIx64,
+                       (uint64_t)s.st_size, b->size);
     return true;
 }
 
@@ -354,7 +356,8 @@ void memory_backend_foreach(void (*fn)(const MemoryBackend *b, void *arg), void 
 MemoryBackend *memory_backend_new(const char *id, uint64_t size, const char *path, bool preallocate,
                                   GError **err)
 {
-    g_autoptr(json_t) props = json_pack("{s:I,s:b}", "size", (json_int_t)size, "prealloc", preallocate);
+    g_autoptr(json_t) props = json_pack("{s:I,s:b}", "size", (json_int_t)size, "prealloc",
+                                        preallocate);
     MemoryBackend *b = g_new0(MemoryBackend, 1);
     bool ok;
 

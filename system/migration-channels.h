@@ -19,8 +19,8 @@ MultifdReceive *migration_multifd_receive(RamBlocks *ram, void (*failed)(void *o
 CO bool migration_connect_more(Transport *t, MultifdSend *m, GError **err);
 CO bool migration_accept_more(Transport *t, MultifdReceive *m, GError **err);
 /*
- * Puts the guest's UUID into @uuid and returns it, if it goes with the stream and the target compares
- * it with its own; else NULL.
+ * Puts the guest's UUID into @uuid and returns it, if it goes with the stream and the target
+ * compares it with its own; else NULL.
  */
 const uint8_t *migration_carried_uuid(uint8_t uuid[16]);
 

@@ -15,8 +15,8 @@ CO bool migration_images_leave(GError **err);
 /* Takes them (back), as the other end has left them. False with @err: nothing has changed. */
 CO bool migration_images_take(GError **err);
 /*
- * For an end that may not be orderly: what images keep in memory is stored, and they are used no more.
- * One that cannot be stored is complained of and does not keep the others from it.
+ * For an end that may not be orderly: what images keep in memory is stored, and they are used no
+ * more. One that cannot be stored is complained of and does not keep the others from it.
  */
 CO void migration_images_store(void);
 

@@ -361,7 +361,8 @@ CO bool incoming_await_memory(void)
 bool incoming_may_stop(GError **err)
 {
     return !in.is_partial || migration_status() == MIGRATION_STATUS_POSTCOPY_ACTIVE ||
-           err_set(err, EBUSY, "No memory comes, and processors that wait for it cannot be stopped: "
+           err_set(err, EBUSY,
+                   "No memory comes, and processors that wait for it cannot be stopped: "
                    "use 'migrate-recover' here and 'migrate' with 'resume' at the source first");
 }
 
@@ -391,8 +392,8 @@ void incoming_begin(Machine *m)
 }
 
 /*
- * The memory may never come, and then the end is not orderly: what the guest was told is written has to
- * be stored before.
+ * The memory may never come, and then the end is not orderly: what the guest was told is written
+ * has to be stored before.
  */
 static CO void store_images(void)
 {

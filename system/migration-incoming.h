@@ -16,7 +16,9 @@ bool incoming_is_awaited(void);
 bool incoming_receive(const char *uri, GError **err);
 /* A guest runs here whose memory has not come as a whole. */
 bool incoming_is_partial(void);
-/* False with @err: some is missing, and whoever looks at it waits for the source, perhaps for ever. */
+/*
+ * False with @err: some is missing, and whoever looks at it waits for the source, perhaps for ever.
+ */
 bool incoming_memory_is_here(GError **err);
 /* Until none is missing. False: the program ends before. */
 CO bool incoming_await_memory(void);
@@ -30,7 +32,10 @@ bool incoming_recover(const char *uri, GError **err);
 CO void incoming_end(void);
 /* Of SocketAddress: where the source can connect; NULL: nowhere. Not the caller's. */
 json_t *incoming_addresses(void);
-/* How long its processors waited for memory; NULL: it was not measured. While one comes not for reading. */
+/*
+ * How long its processors waited for memory; NULL: it was not measured. While one comes not for
+ * reading.
+ */
 const Blocktime *incoming_blocktime(void);
 /* Of the guest's pause, as far as it was seen here. */
 const Stages *incoming_stages(void);

@@ -168,7 +168,10 @@ void outgoing_cancel(void)
 {
     bool is_paused = migration_status() == MIGRATION_STATUS_POSTCOPY_PAUSED;
 
-    /* The guest runs elsewhere: only its memory is here. The last resort is for a target that is gone. */
+    /*
+     * The guest runs elsewhere: only its memory is here. The last resort is for a target that is
+     * gone.
+     */
     if (out.is_cancelled || (migration_is_postcopy() && !is_paused))
         return;
     out.is_cancelled = true;

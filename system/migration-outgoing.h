@@ -36,14 +36,18 @@ typedef struct {
     bool is_handed_over;      /* the target may have the guest, and run it */
     bool may_run_there;       /* postcopy: even if the target says that it has failed */
     Release release;          /* postcopy: of memory that the target has, also of the last one */
-    CoQueue continued;        /* wakes whoever waits for .may_continue, .resume_uri, .is_cancelled */
+    /* wakes whoever waits for .may_continue, .resume_uri, .is_cancelled */
+    CoQueue continued;
     OutgoingFigures figures;
     Stages stages;            /* of the guest's pause */
 } Outgoing;
 
 /* Sends the guest of @m to @uri, which has been checked. */
 void outgoing_start(Machine *m, const char *uri);
-/* In a postcopy only while that is paused: then the guest may run at the target, and stays stopped here. */
+/*
+ * In a postcopy only while that is paused: then the guest may run at the target, and stays stopped
+ * here.
+ */
 void outgoing_cancel(void);
 /* The guest moves as soon as possible; its memory follows. Only if that is planned. */
 void outgoing_start_postcopy(void);

@@ -54,7 +54,8 @@ bool migration_set_capabilities(const GPtrArray *list, GError **err)
     }
     if (will_have(list, MIGRATION_CAPABILITY_POSTCOPY_RAM) &&
         will_have(list, MIGRATION_CAPABILITY_MULTIFD))
-        return err_set(err, ENOTSUP, "Capabilities 'postcopy-ram' and 'multifd' cannot be combined: "
+        return err_set(err, ENOTSUP,
+                       "Capabilities 'postcopy-ram' and 'multifd' cannot be combined: "
                        "memory that is waited for comes over the main connection");
     for (guint i = 0; i < list->len; i++) {
         const MigrationCapabilityStatus *s = list->pdata[i];

@@ -27,8 +27,8 @@ static CO bool await_continue(Outgoing *o, GError **err)
 }
 
 /*
- * Jobs use images that the target is about to take over. They may run until the switch-over: a mirror
- * to the target's disk ends in the pause before it.
+ * Jobs use images that the target is about to take over. They may run until the switch-over: a
+ * mirror to the target's disk ends in the pause before it.
  */
 static bool check_jobs(GError **err)
 {

@@ -63,7 +63,8 @@ void migration_cancel(void)
 bool migration_start_postcopy(GError **err)
 {
     if (!migration_has(MIGRATION_CAPABILITY_POSTCOPY_RAM))
-        return err_set(err, EINVAL, "Enable postcopy with migrate_set_capability before the start of "
+        return err_set(err, EINVAL,
+                       "Enable postcopy with migrate_set_capability before the start of "
                        "migration");
     if (!migration_is_active() || incoming_is_awaited() || incoming_is_partial())
         return err_set(err, EINVAL,

@@ -17,8 +17,8 @@ static bool read_number(const char *key, const char *word, int64_t min, int64_t 
 
     *v = g_ascii_strtoll(word, &end, 10);
     return (end != word && !*end && *v >= min && *v <= max) ||
-           err_set(err, EINVAL, "%s is a number between %" PRId64 " and %" PRId64 ", not '%s'", key, min,
-                   max, word);
+           err_set(err, EINVAL, "%s is a number between %" PRId64 " and %" PRId64 ", not '%s'", key,
+                   min, max, word);
 }
 
 static bool boot_item(MachineConfig *m, const char *key, const char *word, GError **err)
@@ -34,7 +34,8 @@ static bool boot_item(MachineConfig *m, const char *key, const char *word, GErro
     if (!strcmp(key, "reboot-timeout"))
         return read_number(key, word, -1, UINT16_MAX, &m->reboot_timeout, err);
     if (!strcmp(key, "order") || !strcmp(key, "once"))
-        return err_set(err, ENOTSUP, "This machine has no boot order: firmware starts from the first "
+        return err_set(err, ENOTSUP,
+                       "This machine has no boot order: firmware starts from the first "
                        "disk it finds");
     if (!strcmp(key, "splash"))
         return err_set(err, ENOTSUP, "There is no display for a picture");
@@ -63,7 +64,8 @@ static bool check_keys(const json_t *items, GError **err)
     json_t *v;
 
     json_object_foreach((json_t *)items, key, v)
-        if (strcmp(key, "name") && strcmp(key, "file") && strcmp(key, "string") && strcmp(key, "gen_id"))
+        if (strcmp(key, "name") && strcmp(key, "file") && strcmp(key, "string") &&
+            strcmp(key, "gen_id"))
             return err_set(err, EINVAL, "Invalid parameter '%s'", key);
     if (json_has(items, "gen_id"))
         return err_set(err, ENOTSUP, "gen_id is not there: no object makes such an item");
@@ -110,7 +112,8 @@ bool option_fw_cfg(Options *o, const char *text, GError **err)
     if (!read_content(items, &item, err))
         return false;
     if (!g_str_has_prefix(name, "opt/"))
-        complain("-fw_cfg: warning: '%s' is a name of the machine's own: yours begin with 'opt/'", name);
+        complain("-fw_cfg: warning: '%s' is a name of the machine's own: yours begin with 'opt/'",
+                 name);
     item.name = g_strdup(name);
     if (!o->machine.fw_cfg) {
         o->machine.fw_cfg = g_array_new(FALSE, FALSE, sizeof(FwCfgItem));

@@ -8,8 +8,8 @@
 #include <string.h>
 
 /*
- * What -serial and -qmp take, "unix:PATH,server=on", as the value of a -chardev called @id; or the id
- * behind "chardev:". NULL with @err.
+ * What -serial and -qmp take, "unix:PATH,server=on", as the value of a -chardev called @id; or the
+ * id behind "chardev:". NULL with @err.
  */
 static char *option_chardev_value(const char *text, const char *id, bool *is_id, GError **err)
 {

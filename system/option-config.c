@@ -84,9 +84,11 @@ static const char *option_of(const char *group)
 
 static bool may_stand_in_files(const char *option)
 {
-    static const char *const groups[] = { "accel", "action", "add-fd", "boot", "chardev", "device",
-        "drive", "fw_cfg", "global", "icount", "m", "machine", "mon", "msg", "name", "netdev", "object",
-        "overcommit", "rtc", "sandbox", "smp", NULL };
+    static const char *const groups[] = { "accel",  "action",  "add-fd",     "boot",   "chardev",
+                                          "device", "drive",   "fw_cfg",     "global", "icount",
+                                          "m",      "machine", "mon",        "msg",    "name",
+                                          "netdev", "object",  "overcommit", "rtc",    "sandbox",
+                                          "smp",    NULL };
 
     return g_strv_contains(groups, option);
 }

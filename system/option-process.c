@@ -32,7 +32,8 @@ static bool read_switches(const char *text, const Switch *switches, size_t n, GE
             i++;
         if (i == n)
             return err_set(err, EINVAL, "Invalid parameter '%s'", key);
-        if (!option_parse_switch(key, json_is_string(v) ? json_string_value(v) : "", switches[i].to, err))
+        if (!option_parse_switch(key, json_is_string(v) ? json_string_value(v) : "", switches[i].to,
+                                 err))
             return false;
     }
     return true;
@@ -65,7 +66,8 @@ bool option_overcommit(Options *o, const char *text, GError **err)
 
     if (!read_switches(text, switches, G_N_ELEMENTS(switches), err))
         return false;
-    return !owns_processors || err_set(err, ENOTSUP, "cpu-pm=on is not there: idle processors of the "
+    return !owns_processors || err_set(err, ENOTSUP,
+                                       "cpu-pm=on is not there: idle processors of the "
                                        "guest always give theirs back to the host");
 }
 

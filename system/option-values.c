@@ -21,7 +21,8 @@ static bool parse_on_off(const char *key, const char *v, bool *out, GError **err
 /* No "auto". */
 bool option_parse_switch(const char *key, const char *v, bool *out, GError **err)
 {
-    return (strcmp(v, "auto") || err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'", key)) &&
+    return (strcmp(v, "auto") ||
+            err_set(err, EINVAL, "Parameter '%s' expects 'on' or 'off'", key)) &&
            parse_on_off(key, v, out, err);
 }
 
@@ -59,7 +60,8 @@ static bool fixed_property(const char *key, const char *v, bool *is_known, GErro
 static bool kernel_irqchip(const char *v, GError **err)
 {
     if (!strcmp(v, "on") || !strcmp(v, "off"))
-        return err_set(err, ENOTSUP, "The property 'kernel-irqchip=%s' is not there: only 'split'", v);
+        return err_set(err, ENOTSUP, "The property 'kernel-irqchip=%s' is not there: only 'split'",
+                       v);
     return !strcmp(v, "split") || err_set(err, EINVAL, "Parameter 'kernel-irqchip' does not accept "
                                           "value '%s'", v);
 }
@@ -106,8 +108,10 @@ bool option_machine(Options *o, const char *text, GError **err)
         if (!strcmp(key, "type")) {
             o->machine.is_none = !strcmp(json_string_value(v), "none");
             if (!o->machine.is_none && strcmp(json_string_value(v), "microvm"))
-                return err_set(err, EINVAL, "unsupported machine type '%s' (there are 'microvm' and "
-                               "'none')", json_string_value(v));
+                return err_set(err, EINVAL,
+                               "unsupported machine type '%s' (there are 'microvm' and "
+                               "'none')",
+                               json_string_value(v));
         } else if (!machine_property(o, key, json_string_value(v), err)) {
             return false;
         }
@@ -154,7 +158,8 @@ static bool dirty_ring_size(Options *o, const char *v, GError **err)
     uint64_t n;
 
     if (size_parse(v, 1, &n, NULL) < 0 || n > UINT32_MAX || (n && !is_power_of_2(n)))
-        return err_set(err, EINVAL, "Parameter 'dirty-ring-size' expects a power of two, not '%s'", v);
+        return err_set(err, EINVAL, "Parameter 'dirty-ring-size' expects a power of two, not '%s'",
+                       v);
     o->machine.dirty_ring_size = n;
     return true;
 }
@@ -187,7 +192,8 @@ static bool tcg_property(Options *o, const char *key, const char *v, GError **er
 }
 
 /* Properties are of the accelerator before them. */
-static bool accel_property(Options *o, const char *names, const char *key, const char *v, GError **err)
+static bool accel_property(Options *o, const char *names, const char *key, const char *v,
+                           GError **err)
 {
     if (!strcmp(key, "accel"))
         return accel_names(o, v, err);
@@ -223,7 +229,8 @@ bool option_memory(Options *o, const char *text, GError **err)
     if (!items)
         return false;
     if (json_has(items, "maxmem") || json_has(items, "slots"))
-        return err_set(err, ENOTSUP, "Memory is not plugged in while the guest runs (maxmem, slots)");
+        return err_set(err, ENOTSUP,
+                       "Memory is not plugged in while the guest runs (maxmem, slots)");
     if (json_object_size(items) != 1 || !size)
         return err_set(err, EINVAL, "-m takes a size");
     if (size_parse(size, MiB, &v, NULL) < 0)
@@ -420,8 +427,9 @@ bool option_icount(Options *o, const char *text, GError **err)
                   : !strcmp(key, "sleep") ? option_parse_switch(key, word, &sleeps, err)
                   : !strcmp(key, "align") ? option_parse_switch(key, word, &c->aligns, err)
                   : g_str_has_prefix(key, "rr")
-                        ? err_set(err, ENOTSUP, "'%s' is not there: nothing is recorded or replayed", key)
-                        : err_set(err, EINVAL, "Invalid parameter '%s'", key);
+                      ? err_set(err, ENOTSUP, "'%s' is not there: nothing is recorded or replayed",
+                                key)
+                      : err_set(err, EINVAL, "Invalid parameter '%s'", key);
 
         if (!ok)
             return false;

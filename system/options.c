@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The command line. Options may begin with one '-' or two. Those of the reference that are not there
- * are known by name, so that none is ignored or taken for something else.
+ * The command line. Options may begin with one '-' or two. Those of the reference that are not
+ * there are known by name, so that none is ignored or taken for something else.
  */
 #include "system/options.h"
 #include "control/control.h"
@@ -71,7 +71,9 @@ static OptionResult apply_machine(Options *o, const char *value)
 {
     if (!tool_is_help(value))
         return read_value(o, "machine", value, option_machine);
-    puts("Supported machines are:\nmicrovm              microvm (i386)\nnone                 empty machine");
+    puts("Supported machines are:\n"
+         "microvm              microvm (i386)\n"
+         "none                 empty machine");
     return OPTION_EXIT;
 }
 
@@ -254,45 +256,53 @@ static const LineOption options[] = {
       "the machine; properties: pic, pit, rtc,\n"
       "isa-serial, auto-kernel-cmdline, accel=tcg|kvm|qtest,\n"
       "memory-backend=ID (an object that is its memory),\n"
-      "kernel-irqchip=split", apply_machine },
+      "kernel-irqchip=split",
+      apply_machine },
     { "accel", "tcg[,backend=interp]|kvm[,kernel-irqchip=split][,dirty-ring-size=N]|qtest",
       "translate guest code, interpret it, or run it on\n"
       "the host's processors, or run none of it, for tests;\n"
-      "given twice: the first one that is available is used", apply_accel },
+      "given twice: the first one that is available is used",
+      apply_accel },
     { "enable-kvm", NULL, "as -accel kvm", apply_enable_kvm },
-    { "cpu", "MODEL[,+FLAG][,-FLAG][,...]", "the processor ('help' lists models) [qemu64]", apply_cpu },
+    { "cpu", "MODEL[,+FLAG][,-FLAG][,...]", "the processor ('help' lists models) [qemu64]",
+      apply_cpu },
     { "m", "[size=]MEGABYTES", "memory; a suffix M or G may follow [128]", READ(option_memory) },
     { "mem-path", "FILE|FOLDER", "file that holds the memory", MEMBER(machine.mem_path) },
     { "mem-prealloc", NULL, "take all memory from the host at once", MEMBER(machine.mem_prealloc) },
     { "smp", "[cpus=]NUMBER", "processors [1]", READ(option_smp) },
     { "name", "NAME", "of the guest, for QMP", READ(option_name) },
     { "uuid", "UUID", "of the guest, for QMP", READ(option_uuid) },
-    { "kernel", "FILE", "kernel to start: a bzImage, or ELF with PVH or multiboot", MEMBER(machine.kernel) },
+    { "kernel", "FILE", "kernel to start: a bzImage, or ELF with PVH or multiboot",
+      MEMBER(machine.kernel) },
     { "bios", "FILE", "firmware to start", MEMBER(machine.bios) },
     { "L", "FOLDER", "where -bios is looked for, too", apply_folder },
     { "boot", "[menu=on|off][,splash-time=MS][,reboot-timeout=MS][,strict=on|off]",
       "what firmware does", READ(option_boot) },
-    { "fw_cfg", "[name=]opt/NAME,file=FILE|string=TEXT", "an item of fw_cfg, for firmware and guest",
-      READ(option_fw_cfg) },
+    { "fw_cfg", "[name=]opt/NAME,file=FILE|string=TEXT",
+      "an item of fw_cfg, for firmware and guest", READ(option_fw_cfg) },
     { "initrd", "FILE", "its initial RAM disk", MEMBER(machine.initrd) },
     { "append", "TEXT", "its command line", MEMBER(machine.append) },
     { "object", "TYPE,id=ID[,...]", "define an object, such as a secret", apply_object },
-    { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", "open an image as a node", SETUP(setup_blockdev) },
+    { "blockdev", "[driver=]DRIVER,node-name=NAME[,...]", "open an image as a node",
+      SETUP(setup_blockdev) },
     { "drive", "if=none,id=ID,file=FILE[,format=FMT][,...]",
       "open an image for a device;\nalso readonly=on, snapshot=on, cache=MODE, discard=MODE,\n"
       "detect-zeroes=MODE, aio=MODE, throttling.LIMIT=N",
       SETUP(drive_add) },
-    { "snapshot", NULL, "what is written to images of -drive is gone at the end", MEMBER(snapshot) },
-    { "device", "DRIVER[,id=ID][,PROPERTY=VALUE][,...]",
-      "plug in a device ('help' lists them)", apply_device },
-    { "netdev", "TYPE,id=ID[,...]", "make a network for a device ('help' lists types)", apply_netdev },
+    { "snapshot", NULL, "what is written to images of -drive is gone at the end",
+      MEMBER(snapshot) },
+    { "device", "DRIVER[,id=ID][,PROPERTY=VALUE][,...]", "plug in a device ('help' lists them)",
+      apply_device },
+    { "netdev", "TYPE,id=ID[,...]", "make a network for a device ('help' lists types)",
+      apply_netdev },
     { "nic", "TYPE[,model=virtio-net-device][,mac=MAC][,...]|none",
       "make a network and a network device", apply_nic },
-    { "chardev", "KIND,id=ID[,...]", "make a character device ('help' lists kinds)", apply_chardev },
+    { "chardev", "KIND,id=ID[,...]", "make a character device ('help' lists kinds)",
+      apply_chardev },
     { "serial", "none|null|stdio|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID",
       "where the serial port leads", option_serial },
-    { "qmp", "stdio|unix:PATH,server=on,wait=off|tcp:HOST:PORT,...|chardev:ID",
-      "speak QMP", option_qmp },
+    { "qmp", "stdio|unix:PATH,server=on,wait=off|tcp:HOST:PORT,...|chardev:ID", "speak QMP",
+      option_qmp },
     { "qmp-pretty", "DEVICE", "the same, answers on many lines", option_qmp_pretty },
     { "mon", "[chardev=]ID[,mode=readline|control][,pretty=on]",
       "a monitor for people, or QMP, on a character device", SETUP(setup_monitor) },
@@ -319,7 +329,8 @@ static const LineOption options[] = {
     { "action", "reboot=reset|shutdown,shutdown=poweroff|pause,panic=ACTION,watchdog=ACTION",
       "what a reboot, a power-off, a crash of the guest or a watchdog does;\n"
       "a crash: pause, shutdown, exit-failure, none; a watchdog: reset,\n"
-      "shutdown, poweroff, pause, debug, none, inject-nmi", READ(option_action) },
+      "shutdown, poweroff, pause, debug, none, inject-nmi",
+      READ(option_action) },
     { "watchdog-action", "ACTION", "the same as -action watchdog=ACTION",
       READ(option_watchdog_action) },
     { "rtc", "[base=utc|localtime|DATE][,clock=host|rt|vm][,driftfix=none]",
@@ -327,14 +338,17 @@ static const LineOption options[] = {
     { "icount", "[shift=]NUMBER|auto[,sleep=on|off][,align=on|off]",
       "each instruction takes 2^NUMBER ns of the guest's time;\n"
       "with sleep=off time jumps to the next timer when nothing\n"
-      "runs, with align=on the guest does not get ahead of the host", READ(option_icount) },
+      "runs, with align=on the guest does not get ahead of the host",
+      READ(option_icount) },
     { "no-reboot", NULL, "end when the guest reboots", apply_no_reboot },
     { "no-shutdown", NULL, "stop, and do not end, when the guest powers off", apply_no_shutdown },
     { "daemonize", NULL, "run in the background", MEMBER(daemonize) },
     { "pidfile", "PATH", "store the process id in a file", MEMBER(pid_file) },
-    { "chroot", "FOLDER", "have no files but those in it, once all is open", MEMBER(privileges.root) },
+    { "chroot", "FOLDER", "have no files but those in it, once all is open",
+      MEMBER(privileges.root) },
     { "runas", "USER|UID:GID", "become that user, once all is open", READ(option_runas) },
-    { "sandbox", "on|off[,spawn=deny][,elevateprivileges=deny|children]\n"
+    { "sandbox",
+      "on|off[,spawn=deny][,elevateprivileges=deny|children]\n"
       "                         [,resourcecontrol=deny][,obsolete=allow]",
       "refuse system calls that are not needed", READ(option_sandbox) },
     { "overcommit", "mem-lock=on|off", "keep all memory of the process out of the swap",
@@ -342,14 +356,18 @@ static const LineOption options[] = {
     { "add-fd", "fd=FD,set=SET[,opaque=TEXT]", "put an open descriptor into a set: /dev/fdset/SET",
       READ(option_add_fd) },
     { "readconfig", "FILE", "read options from a file, in sections", option_readconfig },
-    { "set", "GROUP.ID.KEY=VALUE", "change an item that was given before: a device, drive,\n"
-      "chardev, netdev or mon", READ(option_set) },
-    { "msg", "[timestamp=on|off][,guest-name=on|off]", "what messages begin with", READ(option_msg) },
+    { "set", "GROUP.ID.KEY=VALUE",
+      "change an item that was given before: a device, drive,\n"
+      "chardev, netdev or mon",
+      READ(option_set) },
+    { "msg", "[timestamp=on|off][,guest-name=on|off]", "what messages begin with",
+      READ(option_msg) },
     { "d", "ITEM[,...]", "log what processors do ('help' lists items)", apply_log },
     { "D", "FILE", "file for the log of -d [standard error]", READ(read_log_file) },
-    { "dfilter", "START+LENGTH|START-LENGTH|START..END[,...]",
-      "log only code at these addresses", READ(read_log_filter) },
-    { "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "turn on trace points", apply_trace },
+    { "dfilter", "START+LENGTH|START-LENGTH|START..END[,...]", "log only code at these addresses",
+      READ(read_log_filter) },
+    { "trace", "[[enable=]PATTERN][,events=FILE][,file=FILE]", "turn on trace points",
+      apply_trace },
     {}
 };
 
@@ -373,8 +391,9 @@ static const struct {
     { "numa", "this machine has one node of memory" },
     { "tpmdev", "this machine has no TPM" },
     { "fsdev virtfs", "no folder of the host is shared with guests" },
-    { "preconfig acpitable async-teardown compat debugcon dump-vmstate echr enable-sync-profile iscsi "
-      "no-acpi plugin seed singlestep win2k-hack", NULL },
+    { "preconfig acpitable async-teardown compat debugcon dump-vmstate echr enable-sync-profile "
+      "iscsi no-acpi plugin seed singlestep win2k-hack",
+      NULL },
 };
 
 static OptionResult apply_help(Options *o, const char *value)
@@ -519,8 +538,9 @@ static void warn_unseen_log(const Options *o)
 static bool check_accel(Options *o)
 {
     if (o->gdb && !o->machine.accel->can_debug)
-        return complain("-gdb: the accelerator '%s' cannot stop a guest for a debugger: use -accel tcg",
-                        o->machine.accel->name);
+        return complain(
+            "-gdb: the accelerator '%s' cannot stop a guest for a debugger: use -accel tcg",
+            o->machine.accel->name);
     if (o->machine.icount.is_on && o->machine.accel != &accel_tcg)
         return complain("-icount: instructions are counted with the accelerator 'tcg' only");
     if (o->machine.icount.is_on && o->threads_asked_for)

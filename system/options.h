@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* qemu-system-x86_64: what the command line says. options.c reads it, option-values.c values of it. */
+/*
+ * qemu-system-x86_64: what the command line says. options.c reads it, option-values.c values of it.
+ */
 #ifndef SYSTEM_OPTIONS_H
 #define SYSTEM_OPTIONS_H
 
@@ -83,8 +85,8 @@ OptionResult option_gdb_default(Options *o, const char *value); /* -s */
 OptionResult option_qtest(Options *o, const char *value);
 OptionResult option_serial(Options *o, const char *value);
 /*
- * When all is read: the serial port leads where -serial says, or by default nowhere; with -nographic to
- * the user. False: complained.
+ * When all is read: the serial port leads where -serial says, or by default nowhere; with
+ * -nographic to the user. False: complained.
  */
 bool options_choose_serial(Options *o);
 

@@ -9,7 +9,7 @@ static const struct {
     const char *option, *parameters;
 } options[] = {
     { "machine", "type:s accel:s pic:b pit:b rtc:b isa-serial:b auto-kernel-cmdline:b "
-               "memory-backend:s" },
+                 "memory-backend:s" },
     { "accel", "" },
     { "smp-opts", "cpus:n sockets:n dies:n cores:n threads:n maxcpus:n" },
     { "memory", "size:z" },
@@ -23,8 +23,9 @@ static const struct {
     { "add-fd", "fd:n set:n opaque:s" },
     { "msg", "timestamp:b guest-name:b" },
     { "action", "reboot:s shutdown:s panic:s watchdog:s" },
-    { "chardev", "backend:s path:s host:s port:s fd:s server:b wait:b ipv4:b ipv6:b nodelay:b "
-                 "reconnect:n tls-creds:s tls-authz:s logfile:s logappend:b append:b signal:b size:z" },
+    { "chardev",
+      "backend:s path:s host:s port:s fd:s server:b wait:b ipv4:b ipv6:b nodelay:b "
+      "reconnect:n tls-creds:s tls-authz:s logfile:s logappend:b append:b signal:b size:z" },
     { "mon", "chardev:s mode:s pretty:b" },
     { "drive", "file:s format:s id:s if:s readonly:b cache:s discard:s aio:s node-name:s "
                "snapshot:b detect-zeroes:s "

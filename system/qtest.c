@@ -28,7 +28,8 @@ static struct {
     GString *out;     /* what is to be sent */
     Sleeper sender;
     bool ending;
-    void (*set_irq)(Board *b, unsigned gsi, bool level); /* the machine's; NULL: nothing is intercepted */
+    /* the machine's; NULL: nothing is intercepted */
+    void (*set_irq)(Board *b, unsigned gsi, bool level);
     uint64_t levels;  /* of the inputs, as last set */
     unsigned first;   /* the first input that is reported */
 } qtest;
@@ -316,7 +317,8 @@ static void write_hex(const Line *l)
     }
     data = g_malloc0(len + 1);
     for (uint64_t i = 0; i < MIN(len, strlen(digits) / 2); i++)
-        data[i] = g_ascii_xdigit_value(digits[2 * i]) << 4 | g_ascii_xdigit_value(digits[2 * i + 1]);
+        data[i] = g_ascii_xdigit_value(digits[2 * i]) << 4 |
+                  g_ascii_xdigit_value(digits[2 * i + 1]);
     block_store(at, data, len);
     say("OK");
 }
@@ -443,10 +445,13 @@ static const struct {
     { "read", read_hex }, { "write", write_hex }, { "b64read", read_base64 },
     { "b64write", write_base64 }, { "memset", fill }, { "endianness", endianness },
     { "irq_intercept_in", intercept_in }, { "irq_intercept_out", intercept_out },
-    { "set_irq_in", set_irq_in }, { "clock_step", clock_step, true }, { "clock_set", clock_set, true },
+    { "set_irq_in", set_irq_in }, { "clock_step", clock_step, true }, { "clock_set", clock_set,
+    true },
 };
 
-/* All commands may lead to the guest's memory, if only by a device: none waits here for its source. */
+/*
+ * All commands may lead to the guest's memory, if only by a device: none waits here for its source.
+ */
 static bool may_run(void)
 {
     g_autoptr(GError) why = NULL;

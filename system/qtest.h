@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The qtest protocol: a test reads and writes ports and memory, and steps the clock, by lines of text,
- * each of which is answered by a line. Main loop only.
+ * The qtest protocol: a test reads and writes ports and memory, and steps the clock, by lines of
+ * text, each of which is answered by a line. Main loop only.
  *
  *     inb outb inw outw inl outl PORT [VALUE]        OK [0xVALUE]
  *     readb writeb ... readq writeq ADDRESS [VALUE]

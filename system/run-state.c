@@ -252,7 +252,8 @@ static CO void reset(bool by_guest)
     machine_lock();
     machine_reset(run.machine);
     machine_unlock();
-    event_reset(by_guest, by_guest ? SHUTDOWN_CAUSE_GUEST_RESET : SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+    event_reset(by_guest,
+                by_guest ? SHUTDOWN_CAUSE_GUEST_RESET : SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
     if (run.state == STATE_RUNNING)
         go_on();
     else
@@ -292,7 +293,8 @@ void run_state_quit(bool by_signal)
         return;
     run.is_quitting = true;
     if (run.machine)
-        event_shutdown(false, by_signal ? SHUTDOWN_CAUSE_HOST_SIGNAL : SHUTDOWN_CAUSE_HOST_QMP_QUIT);
+        event_shutdown(false,
+                       by_signal ? SHUTDOWN_CAUSE_HOST_SIGNAL : SHUTDOWN_CAUSE_HOST_QMP_QUIT);
     run.exit_code = MAX(run.exit_code, 0);
     co_queue_wake_all(&run.ended);
 }

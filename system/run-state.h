@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Whether the guest runs, and what makes it start, stop, begin anew and end. Main loop only, but what
- * the board's devices call.
+ * Whether the guest runs, and what makes it start, stop, begin anew and end. Main loop only, but
+ * what the board's devices call.
  */
 #ifndef SYSTEM_RUN_STATE_H
 #define SYSTEM_RUN_STATE_H
@@ -40,15 +40,17 @@ MachineState run_state(void);
 bool run_state_is_running(void);
 
 /*
- * As run_state_begin leaves it, but waiting for a guest that comes from elsewhere; @starts: it is to run
- * then, if it did.
+ * As run_state_begin leaves it, but waiting for a guest that comes from elsewhere; @starts: it is
+ * to run then, if it did.
  */
 void run_state_await_guest(bool starts);
 bool run_state_guest_starts(void);
 
 void run_state_start(void);
 CO void run_state_stop(MachineState state);
-/* @fn is called when the guest has stopped; @by is the processor that a debugger's point stopped. */
+/*
+ * @fn is called when the guest has stopped; @by is the processor that a debugger's point stopped.
+ */
 void run_state_hear_stop(CO void (*fn)(void *opaque, Vcpu *by), void *opaque);
 /* Goes on as a debugger wants: vcpus_run_debugged. */
 void run_state_debug_go(Vcpu *step);

@@ -19,7 +19,9 @@ bool machine_state_travels(MachineState s);
  * @state has to live as long.
  */
 GPtrArray *machine_sections(Machine *m, CarriedState *state, bool sending);
-/* The blocks of memory: @r, which is initialised, for sending (only what there is), or to receive. */
+/*
+ * The blocks of memory: @r, which is initialised, for sending (only what there is), or to receive.
+ */
 void machine_ram_blocks(Machine *m, RamBlocks *r, bool sending);
 /* What came has sizes of its own. */
 void machine_ram_received(Machine *m, const RamBlocks *r);

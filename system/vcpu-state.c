@@ -123,7 +123,8 @@ static const StateField cpu_fields[] = {
     SEGMENT("env.tr", task), SEGMENT("env.gdt", gdt), SEGMENT("env.idt", idt),
     U("env.sysenter_cs", sysenter_cs), U("env.sysenter_esp", sysenter_esp),
     U("env.sysenter_eip", sysenter_eip), U("env.cr[0]", cr0), U("env.cr[2]", cr2),
-    U("env.cr[3]", cr3), U("env.cr[4]", cr4), US("env.dr", dr), STATE_S("env.a20_mask", CpuImage, a20),
+    U("env.cr[3]", cr3), U("env.cr[4]", cr4), US("env.dr", dr),
+    STATE_S("env.a20_mask", CpuImage, a20),
     U("env.mxcsr", mxcsr), STATE_INNERS("env.xmm_regs[0]", CpuImage, xmm, &xmm_layout),
     U("env.efer", efer), U("env.star", star), U("env.lstar", lstar), U("env.cstar", cstar),
     U("env.fmask", sfmask), U("env.kernelgsbase", kernel_gs_base), U("env.smbase", smbase),
@@ -163,9 +164,13 @@ PART(deadline, "cpu/msr_tscdeadline", has_deadline);
 PART(misc, "cpu/msr_ia32_misc_enable", has_misc);
 PART(poll, "cpu/poll_control_msr", has_poll);
 PART(khz, "cpu/tsc_khz", has_khz);
-static const StateLayout *const cpu_parts[] = {
-    &last_x87_layout, &tsc_adjust_layout, &deadline_layout, &misc_layout, &poll_layout, &khz_layout, NULL
-};
+static const StateLayout *const cpu_parts[] = { &last_x87_layout,
+                                                &tsc_adjust_layout,
+                                                &deadline_layout,
+                                                &misc_layout,
+                                                &poll_layout,
+                                                &khz_layout,
+                                                NULL };
 static const StateLayout cpu_layout = { "cpu", 12, 12, sizeof(CpuImage), cpu_fields, cpu_parts };
 
 /* ---- what follows from registers, and others keep -------------------------------------------- */
@@ -348,8 +353,13 @@ static X86Segment load_segment(const SegmentImage *i)
 static void load_x87(X87 *x, const CpuImage *i)
 {
     *x = (X87){
-        .control = i->x87_control, .status = i->x87_status & ~0x3800, .top = i->x87_status >> 11 & 7,
-        .in_use = i->x87_tags, .opcode = i->x87_opcode, .ip = i->x87_ip, .dp = i->x87_dp,
+        .control = i->x87_control,
+        .status = i->x87_status & ~0x3800,
+        .top = i->x87_status >> 11 & 7,
+        .in_use = i->x87_tags,
+        .opcode = i->x87_opcode,
+        .ip = i->x87_ip,
+        .dp = i->x87_dp,
     };
     for (unsigned k = 0; k < 8; k++)
         x->r[k] = (X87Number){ i->x87[k].mantissa, i->x87[k].sign_exponent };
@@ -405,7 +415,8 @@ static bool is_canonical(uint64_t at)
 static bool check(const CpuImage *i, GError **err)
 {
     uint64_t known_cr0 = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET |
-                         X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG;
+                         X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD |
+                         X86_CR0_PG;
     bool paging = i->cr0 & X86_CR0_PG, is_long = i->efer & X86_EFER_LMA;
 
     if (i->cr0 & ~known_cr0 || (paging && !(i->cr0 & X86_CR0_PE)))
@@ -417,7 +428,8 @@ static bool check(const CpuImage *i, GError **err)
     if (i->xcr0 & ~(uint64_t)XCR0_KNOWN || !(i->xcr0 & 1))
         return err_set(err, ENOTSUP, "XCR0 cannot be 0x%" G_GINT64_MODIFIER "x", i->xcr0);
     if (i->has_khz && (i->khz < 1000 || i->khz > 100000000))
-        return err_set(err, ERANGE, "The time stamp counter has %" G_GINT64_MODIFIER "u kHz", i->khz);
+        return err_set(err, ERANGE, "The time stamp counter has %" G_GINT64_MODIFIER "u kHz",
+                       i->khz);
     if (i->mode & (1 << 19 | 1 << 21))
         return err_set(err, ENOTSUP, "It is in system management mode or runs a guest itself");
     if (i->exception != NONE || i->interrupt_injected != NONE || i->nmi_injected)

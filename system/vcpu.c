@@ -24,7 +24,8 @@ struct Vcpu {
 
     /* With the lock held. */
     bool is_inside;         /* the accelerator has the registers */
-    bool is_unread;         /* it has them although the processor stands still: they could not be read */
+    /* it has them although the processor stands still: they could not be read */
+    bool is_unread;
     bool kicked;            /* there may be something to do */
     bool is_brisk;          /* its last waits for an interrupt were brief */
     bool is_stopped;
@@ -254,8 +255,8 @@ static void allot(Vcpu *v)
 }
 
 /*
- * If the last wait for an interrupt was shorter, poll for so long before sleeping: cheaper. Longer costs
- * more than it saves where other threads want the host's processors, the device's among them.
+ * If the last wait for an interrupt was shorter, poll for so long before sleeping: cheaper. Longer
+ * costs more than it saves where other threads want the host's processors, the device's among them.
  */
 #define BRIEF_NS 5000
 
@@ -413,8 +414,8 @@ static gpointer turns_thread(gpointer opaque)
 }
 
 /*
- * icount: a timer was set that is due before the running processor has used up its budget, or before
- * the time until which all of them wait.
+ * icount: a timer was set that is due before the running processor has used up its budget, or
+ * before the time until which all of them wait.
  */
 static void run_less(void)
 {
@@ -436,7 +437,8 @@ void vcpus_begin(Machine *m)
         return;
     }
     for (guint i = 0; i < m->vcpus->len; i++)
-        ((Vcpu *)m->vcpus->pdata[i])->thread = g_thread_new("vcpu", vcpu_thread, m->vcpus->pdata[i]);
+        ((Vcpu *)m->vcpus->pdata[i])->thread = g_thread_new("vcpu", vcpu_thread,
+                                                            m->vcpus->pdata[i]);
 }
 
 /* ---- stopping and running -------------------------------------------------------------------- */

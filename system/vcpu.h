@@ -47,15 +47,15 @@ void vcpu_reset(Vcpu *v);
 /* All run from now on, or stand still when this returns. With the lock held. */
 void vcpus_run(Machine *m);
 /*
- * The same for a debugger: they go over a breakpoint where they stand. @step: this one alone goes on,
- * for one instruction; NULL: all. Points that are hit call run_state_guest_debugged.
+ * The same for a debugger: they go over a breakpoint where they stand. @step: this one alone goes
+ * on, for one instruction; NULL: all. Points that are hit call run_state_guest_debugged.
  */
 void vcpus_run_debugged(Machine *m, Vcpu *step);
 /* On the main loop: other coroutines go on meanwhile, since a processor may wait for one. */
 CO void vcpus_stop(Machine *m);
 /*
- * While they stand still: what they did last is in their structs. False with @err: that of one could not be
- * read from the accelerator, which still has it, so that the guest can go on.
+ * While they stand still: what they did last is in their structs. False with @err: that of one
+ * could not be read from the accelerator, which still has it, so that the guest can go on.
  */
 bool vcpus_check_read(const Machine *m, GError **err);
 /* Asks them to stop and does not wait: by one of them, or for it. */

@@ -120,7 +120,10 @@ static CO Disks *disks_find(char **nodes, GError **err)
     return disks_read(disks, err) ? g_steal_pointer(&disks) : NULL;
 }
 
-/* Jobs would not see what happens to their images, and others may be writing those that are inactive. */
+/*
+ * Jobs would not see what happens to their images, and others may be writing those that are
+ * inactive.
+ */
 static bool check_idle(const Disks *disks, GError **err)
 {
     for (guint i = 0; i < disks->len; i++) {
@@ -316,7 +319,8 @@ static CO bool save_locked(const VmSnapshotArgs *a, GError **err)
     if (before == STATE_RUNNING)
         run_state_stop(STATE_SAVE_VM);
     ok = machine_has_failed_io(run_state_machine())
-             ? err_set(err, EIO, "Requests of a disk have failed and wait: a state with them cannot be "
+             ? err_set(err, EIO,
+                       "Requests of a disk have failed and wait: a state with them cannot be "
                        "loaded")
              : save(a, before, disks, vm, err);
     /* PRELAUNCH: it was reset. Whatever else has happened meanwhile stops it. */
@@ -417,8 +421,8 @@ static CO bool load_locked(const VmSnapshotArgs *a, GError **err)
         return false;
     }
     /*
-     * The state that the guest was in before the load, such as a shutdown, is over. A debugger that attached
-     * meanwhile keeps it stopped.
+     * The state that the guest was in before the load, such as a shutdown, is over. A debugger that
+     * attached meanwhile keeps it stopped.
      */
     if (was_running && !work.is_ending && run_state() != STATE_DEBUG)
         run_state_start();

@@ -35,8 +35,8 @@ bool complain_err(const GError *err);
 bool complain_errno(int r, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /*
- * What a program says besides the reason when it has to end on the spot, for want of memory perhaps:
- * what it leaves behind. NULL: nothing. A line as complain() writes it.
+ * What a program says besides the reason when it has to end on the spot, for want of memory
+ * perhaps: what it leaves behind. NULL: nothing. A line as complain() writes it.
  */
 void complain_last_words_set(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /* The line, with program name and newline; NULL: there is none. Fit for signal handlers. */

@@ -18,8 +18,9 @@ bool daemon_fork(void);
 void daemon_ready(bool keep_stderr);
 
 /*
- * Blocks those of @signals (0-ended) that whoever started us neither ignores nor blocks, as nohup(1)
- * does, and puts them into *@taken, to be read from a signalfd. Before anything that may start threads.
+ * Blocks those of @signals (0-ended) that whoever started us neither ignores nor blocks, as
+ * nohup(1) does, and puts them into *@taken, to be read from a signalfd. Before anything that may
+ * start threads.
  */
 void daemon_take_signals(const int *signals, sigset_t *taken);
 

@@ -17,9 +17,9 @@ bool open_aio_mode(const char *mode, OpenFlags *flags);
 void warn_of_short_forms(const char *text, const char *implied_key);
 
 /*
- * The options that the value of --image-opts gives, nested; for each key without a value the lines of
- * the reference are printed. @implied_key, unless NULL, names a first value without '='. NULL with
- * @err.
+ * The options that the value of --image-opts gives, nested; for each key without a value the lines
+ * of the reference are printed. @implied_key, unless NULL, names a first value without '='. NULL
+ * with @err.
  */
 json_t *image_opts_parse(const char *text, const char *implied_key, GError **err);
 /* The same merged into @into, keys as they are written. */

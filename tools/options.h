@@ -63,8 +63,8 @@ typedef enum {
 } OptionOrder;
 
 /*
- * Reads the options of @table, and -h and --help, from @argv behind argv[0] into @args. @argv is put
- * in order: the words follow from *@first on.
+ * Reads the options of @table, and -h and --help, from @argv behind argv[0] into @args. @argv is
+ * put in order: the words follow from *@first on.
  */
 OptionResult options_parse(const Option *table, OptionOrder order, int argc, char **argv,
                            void *args, int *first);

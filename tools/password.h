@@ -6,8 +6,8 @@
 #include "crypto/secret.h"
 
 /*
- * Asks for the password of @what on the terminal, without showing it. False: there is no terminal to
- * ask on, or no answer. A signal that comes meanwhile acts once the terminal is as it was.
+ * Asks for the password of @what on the terminal, without showing it. False: there is no terminal
+ * to ask on, or no answer. A signal that comes meanwhile acts once the terminal is as it was.
  */
 bool password_ask(const char *what, SecretBytes *out);
 

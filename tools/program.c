@@ -46,7 +46,9 @@ void tool_begin(const char *argv0)
 {
     keep_standard_fds();
     g_log_set_default_handler(on_log, NULL);
-    /* Characters as the user has them; messages of the system stay English: callers look for them. */
+    /*
+     * Characters as the user has them; messages of the system stay English: callers look for them.
+     */
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
     /* A file over its limit is an error to tell of, not to die of. */

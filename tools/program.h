@@ -33,8 +33,8 @@ OptionResult tool_object(void *args, const char *text);
 
 /*
  * Deletes all objects, secrets among them. The exit code of a program that would end with @code:
- * what standard output did not take is an error too, also for help texts, and the code is @failure at
- * least; but not if the reader of a pipe has left.
+ * what standard output did not take is an error too, also for help texts, and the code is @failure
+ * at least; but not if the reader of a pipe has left.
  */
 int tool_finish(int code, int failure);
 

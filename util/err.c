@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Errors of the control path: GError with an errno as code, an optional line of advice and a QMP class.
+ * Errors of the control path: GError with an errno as code, an optional line of advice and a QMP
+ * class.
  *
  * Advice and class ride in the private data of an extended error domain.
  */

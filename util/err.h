@@ -40,8 +40,8 @@ bool err_hint(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 bool err_line(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /*
- * Says that @err is of QMP error class @name ("DeviceNotFound"), a string that lives for ever; without
- * that it is of GenericError. Returns false.
+ * Says that @err is of QMP error class @name ("DeviceNotFound"), a string that lives for ever;
+ * without that it is of GenericError. Returns false.
  */
 bool err_class(GError **err, const char *name);
 

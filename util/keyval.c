@@ -30,8 +30,8 @@ static Item item_start(const char *text)
 }
 
 /*
- * Reads a value up to a comma that stands alone; leaves *@p behind that comma. Its room never grows:
- * that would leave copies behind.
+ * Reads a value up to a comma that stands alone; leaves *@p behind that comma. Its room never
+ * grows: that would leave copies behind.
  */
 static char *value_read(const char **p)
 {
@@ -257,8 +257,10 @@ static bool nest_add(json_t *tree, const char *key, json_t *v, const char *whole
     if (depth > JSON_DEPTH_MAX)
         return err_set(err, EINVAL, "Option '%s' is nested too deep", whole);
     if (there && (!json_is_object(there) || (last && !is_group(v))))
-        return err_set(err, EINVAL, "Option '%s' (in '%s') is given both as a value and as a group, "
-                       "or twice", name, whole);
+        return err_set(err, EINVAL,
+                       "Option '%s' (in '%s') is given both as a value and as a group, "
+                       "or twice",
+                       name, whole);
     if (last && !is_group(v)) {
         json_object_set_nocheck(tree, name, v);
         return true;

@@ -8,8 +8,8 @@
 
 #ifndef STATIC_MODULES
 /*
- * The folder of this program. Never that of the moment, where anybody may have put libraries: without
- * /proc one that cannot be told is "/". Caller frees.
+ * The folder of this program. Never that of the moment, where anybody may have put libraries:
+ * without /proc one that cannot be told is "/". Caller frees.
  */
 static char *program_folder(void)
 {

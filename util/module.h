@@ -11,7 +11,9 @@
 
 #include <glib.h>
 
-/* The struct of module @name, loaded once and never unloaded; NULL with @err (ENOENT). Any thread. */
+/*
+ * The struct of module @name, loaded once and never unloaded; NULL with @err (ENOENT). Any thread.
+ */
 const void *module_load(const char *name, GError **err);
 
 /* Put before the definition of the struct. */

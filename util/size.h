@@ -50,8 +50,9 @@ static inline uint64_t div_round_up(uint64_t v, uint64_t by)
 }
 
 /* What the programs add when a text is no size; scripts know it. */
-#define SIZE_SUFFIXES "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n" \
-                      "and exabytes, respectively."
+#define SIZE_SUFFIXES                                                                              \
+    "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"                 \
+    "and exabytes, respectively."
 
 /*
  * Reads a size: white space, a '+' or nothing, a decimal number with an optional fraction, and an

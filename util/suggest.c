@@ -6,8 +6,8 @@
 enum { WORD_MAX = 40 };
 
 /*
- * Letters to add, drop, change or swap with the next one until @a is @b. The rows of the usual table
- * are for what precedes the current letter of @a, and for one and two letters before.
+ * Letters to add, drop, change or swap with the next one until @a is @b. The rows of the usual
+ * table are for what precedes the current letter of @a, and for one and two letters before.
  */
 static unsigned edit_distance(const char *a, size_t alen, const char *b, size_t blen)
 {
@@ -39,7 +39,8 @@ void suggest_try(Suggestion *s, const char *name)
     /* Words as they are in other programs: an underscore for a dash, a name cut short. */
     g_strdelimit(word, "_", '-');
     g_strdelimit(low, "_", '-');
-    distance = len >= 3 && g_str_has_prefix(low, word) ? 1 : edit_distance(word, len, low, name_len);
+    distance = len >= 3 && g_str_has_prefix(low, word) ? 1
+                                                       : edit_distance(word, len, low, name_len);
     if (distance > most || (s->nearest && distance >= s->distance))
         return;
     s->nearest = name;

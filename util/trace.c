@@ -46,7 +46,9 @@ void trace_write(const TracePoint *p, const char *fmt, ...)
     funlockfile(out);
 }
 
-/* Turns on or off what @pattern matches; how many that are. Sanitizers may pad the section by NULL. */
+/*
+ * Turns on or off what @pattern matches; how many that are. Sanitizers may pad the section by NULL.
+ */
 static unsigned trace_switch(const char *pattern, bool on)
 {
     unsigned hits = 0;
@@ -97,8 +99,8 @@ bool trace_configure(const char *spec, GError **err)
     events = json_get_str(o, "events", NULL);
     file = json_get_str(o, "file", NULL);
     if (json_object_size(o) != (size_t)(!!pattern + !!events + !!file))
-        return err_set(err, EINVAL, "Trace options are PATTERN, events=FILE and file=FILE, not '%s'",
-                       spec);
+        return err_set(err, EINVAL,
+                       "Trace options are PATTERN, events=FILE and file=FILE, not '%s'", spec);
     if (file) {
         FILE *f = fopen(file, "we");
 

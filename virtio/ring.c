@@ -48,7 +48,8 @@ static uint8_t *used_area(const Ring *r, const RingMemory *m)
 static bool split_is_here(const Ring *r, const RingMemory *m)
 {
     return ring_range_here(m, r->desc, DESC_SIZE * (uint64_t)r->size) &
-           ring_range_here(m, r->avail, avail_bytes(r)) & ring_range_here(m, r->used, used_bytes(r));
+           ring_range_here(m, r->avail, avail_bytes(r)) &
+           ring_range_here(m, r->used, used_bytes(r));
 }
 
 bool ring_is_here(const Ring *r, const RingMemory *m)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Virtqueues, split or packed, seen by the device: docs/spec/virtio.md. Everything that a driver says,
- * addresses, indexes, lengths and chains, is checked here and nowhere else; after a fault the ring is
- * broken, and stays so until it is started anew. Nothing here allocates or waits.
+ * Virtqueues, split or packed, seen by the device: docs/spec/virtio.md. Everything that a driver
+ * says, addresses, indexes, lengths and chains, is checked here and nowhere else; after a fault the
+ * ring is broken, and stays so until it is started anew. Nothing here allocates or waits.
  */
 #ifndef VIRTIO_RING_H
 #define VIRTIO_RING_H
@@ -19,8 +19,8 @@ typedef struct {
     /* The host address of @len bytes at @at, if all of them are memory (to write), else NULL. */
     void *(*range)(void *opaque, uint64_t at, uint64_t len, bool write);
     /*
-     * False: some of that memory is still to come, has been asked for, and must not be touched yet. What
-     * has come stays. NULL: all is always there.
+     * False: some of that memory is still to come, has been asked for, and must not be touched yet.
+     * What has come stays. NULL: all is always there.
      */
     bool (*here)(void *opaque, uint64_t at, uint64_t len);
     /* Tells that @len bytes at @at have been written. */
@@ -65,8 +65,8 @@ static inline RingUsed ring_used(const RingChain *c, uint32_t len)
 }
 
 /*
- * Where a legacy driver's split ring is, .size being set: the table at @desc, the available ring after
- * it, the used ring at the next multiple of @alignment, a power of two.
+ * Where a legacy driver's split ring is, .size being set: the table at @desc, the available ring
+ * after it, the used ring at the next multiple of @alignment, a power of two.
  */
 void ring_place_legacy(Ring *r, uint64_t desc, uint32_t alignment);
 /* Forgets all. */
@@ -91,8 +91,9 @@ void ring_untake(Ring *r, const RingUsed *used);
 /* Takes the next chain. */
 RingResult ring_pop(Ring *r, const RingMemory *m, RingChain *c);
 /*
- * The calls from here on are for rings that are here (ring_is_here); that of a chain is. If a driver has
- * moved the ring meanwhile, which it must not do, to where memory is still to come, the ring breaks.
+ * The calls from here on are for rings that are here (ring_is_here); that of a chain is. If a
+ * driver has moved the ring meanwhile, which it must not do, to where memory is still to come, the
+ * ring breaks.
  */
 /* Gives it back; @len bytes of what the driver can read have been written. */
 void ring_push(Ring *r, const RingMemory *m, const RingChain *c, uint32_t len);

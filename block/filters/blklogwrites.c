@@ -169,7 +169,9 @@ static CO int log_write_super(LogWrites *s)
     return edge_pwrite_buf(s->log, 0, block, s->sector);
 }
 
-/* Appends the entry of a request at [@off, @off + @len). @data NULL: zeroes, or nothing for @flags. */
+/*
+ * Appends the entry of a request at [@off, @off + @len). @data NULL: zeroes, or nothing for @flags.
+ */
 static CO int log_append(Node *n, uint64_t off, uint64_t len, unsigned flags, const Span *data)
 {
     LogWrites *s = node_state(n);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * blkverify: an image to be tested beside a raw copy that is trusted. Both are written alike; what is
- * read must be alike too, or the program ends.
+ * blkverify: an image to be tested beside a raw copy that is trusted. Both are written alike; what
+ * is read must be alike too, or the program ends.
  */
 #include "block/fan.h"
 #include <inttypes.h>

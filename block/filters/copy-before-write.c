@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * copy-before-write: before something is overwritten, its old content is copied to the target. What was
- * copied and what was not is together the image as it was; snapshot-access shows it.
+ * copy-before-write: before something is overwritten, its old content is copied to the target. What
+ * was copied and what was not is together the image as it was; snapshot-access shows it.
  */
 #include "block/filters/copy-before-write.h"
 #include <inttypes.h>

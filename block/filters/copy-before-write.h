@@ -7,7 +7,9 @@
 
 extern const BlockDriver block_copy_before_write;
 
-/* NULL: @n is of another driver. The state of its copying: bits that are clear are in the target. */
+/*
+ * NULL: @n is of another driver. The state of its copying: bits that are clear are in the target.
+ */
 Copy *cbw_copy(Node *n);
 Node *cbw_source(Node *n);
 Node *cbw_target(Node *n);

@@ -91,7 +91,10 @@ static CO bool preallocate_inactivate(Node *n, GError **err)
     return preallocate_cut(n, err);
 }
 
-/* Other options hold from the next growth on; a node that turns read-only gives up what it prepared. */
+/*
+ * Other options hold from the next growth on; a node that turns read-only gives up what it
+ * prepared.
+ */
 static CO bool preallocate_reconfigure_prepare(Node *n, const json_t *o, OpenFlags flags,
                                                void **change, GError **err)
 {

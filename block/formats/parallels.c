@@ -483,7 +483,8 @@ static CO bool parallels_create(const char *filename, json_t *opts, GError **err
 {
     uint64_t sectors = div_round_up((uint64_t)json_get_int(opts, "size", 0), SECTOR), entries, data;
     uint64_t tracks = div_round_up((uint64_t)json_get_int(opts, "cluster_size", MiB), SECTOR);
-    ParallelsHeader h = { .version = le32_of(PARALLELS_VERSION), .heads = le32_of(PARALLELS_HEADS) };
+    ParallelsHeader h = { .version = le32_of(PARALLELS_VERSION),
+                          .heads = le32_of(PARALLELS_HEADS) };
     g_autoptr(Handle) file = NULL;
     int r;
 

@@ -36,17 +36,21 @@ static bool bitmap_check(const BlockdevBackup *a, BackupArgs *how, GError **err)
     if (!a->has_bitmap_mode && a->sync != MIRROR_SYNC_MODE_INCREMENTAL)
         return err_set(err, EINVAL, "Bitmap sync mode must be given when providing a bitmap");
     if (b->busy)
-        return err_set(err, EBUSY, "Bitmap '%s' is currently in use by another operation and cannot "
-                       "be used", a->bitmap);
+        return err_set(err, EBUSY,
+                       "Bitmap '%s' is currently in use by another operation and cannot "
+                       "be used",
+                       a->bitmap);
     if (!dirty_check_known(b, err))
         return false;
     if (a->sync == MIRROR_SYNC_MODE_NONE)
-        return err_set(err, EINVAL, "sync mode '%s' does not produce meaningful bitmap outputs", sync);
+        return err_set(err, EINVAL, "sync mode '%s' does not produce meaningful bitmap outputs",
+                       sync);
     if (how->sync != MIRROR_SYNC_MODE_BITMAP && how->bitmap_mode == BITMAP_SYNC_MODE_NEVER)
         return err_set(err, EINVAL, "Bitmap sync mode '%s' has no meaningful effect when combined "
                        "with sync mode '%s'",
                        bitmap_sync_mode_enum.names[how->bitmap_mode], sync);
-    if (how->bitmap_mode != BITMAP_SYNC_MODE_NEVER && b->persistent && node_is_read_only(how->source))
+    if (how->bitmap_mode != BITMAP_SYNC_MODE_NEVER && b->persistent &&
+        node_is_read_only(how->source))
         return err_set(err, EACCES, "Bitmap '%s' is readonly and cannot be modified", a->bitmap);
     how->bitmap = b;
     return true;
@@ -66,7 +70,8 @@ static bool perf_check(const BackupPerf *p, BackupArgs *how, GError **err)
     return true;
 }
 
-CO Job *backup_from_args(const BlockdevBackup *a, JobGroup *group, Edit *edit, bool *ok, GError **err)
+CO Job *backup_from_args(const BlockdevBackup *a, JobGroup *group, Edit *edit, bool *ok,
+                         GError **err)
 {
     BackupArgs how = {
         .job = {

@@ -6,6 +6,7 @@
 #include "block/jobs/kinds.h"
 
 /* @group: see JobArgs. As backup_new. */
-CO Job *backup_from_args(const BlockdevBackup *args, JobGroup *group, Edit *edit, bool *ok, GError **err);
+CO Job *backup_from_args(const BlockdevBackup *args, JobGroup *group, Edit *edit, bool *ok,
+                         GError **err);
 
 #endif

@@ -72,7 +72,8 @@ static void bitmap_settle(const Backup *s, bool ok)
     if (!s->before || (ok && s->bitmap_mode != BITMAP_SYNC_MODE_NEVER))
         return;
     if (s->bitmap_mode == BITMAP_SYNC_MODE_ALWAYS && s->copy)
-        dirty_bits_merge(b->bits, b->granularity, s->copy->todo, s->copy->granularity, s->copy->len);
+        dirty_bits_merge(b->bits, b->granularity, s->copy->todo, s->copy->granularity,
+                         s->copy->len);
     else
         hbitmap_merge(b->bits, s->before);
 }
@@ -158,8 +159,10 @@ static bool moment_apply(void *step, GError **err)
     if (!b)
         return true;
     if (b->busy)
-        return err_set(err, EBUSY, "Bitmap '%s' is currently in use by another operation and cannot "
-                       "be used", b->name);
+        return err_set(err, EBUSY,
+                       "Bitmap '%s' is currently in use by another operation and cannot "
+                       "be used",
+                       b->name);
     s->before = hbitmap_try_new(hbitmap_bits(b->bits));
     if (!s->before)
         return err_set(err, ENOMEM, "No memory for a copy of bitmap '%s'", b->name);
@@ -197,7 +200,8 @@ static const EditOps moment_ops = {
     .settle = moment_settle,
 };
 
-static bool backup_set_up(Job *j, const BackupArgs *args, Edit *edit, uint32_t granularity, GError **err)
+static bool backup_set_up(Job *j, const BackupArgs *args, Edit *edit, uint32_t granularity,
+                          GError **err)
 {
     Backup *s = job_state(j);
 
@@ -223,8 +227,10 @@ static CO bool backup_granularity(const BackupArgs *args, uint32_t *granularity,
     if (node_info(args->target, &info) == 0 && info.cluster_size <= UINT32_MAX)
         *granularity = MAX((uint32_t)info.cluster_size, GRANULARITY_MIN);
     if (args->chunk && args->chunk < *granularity)
-        return err_set(err, EINVAL, "Required max-chunk (%" G_GUINT64_FORMAT ") is less than backup "
-                       "cluster size (%u)", args->chunk, *granularity);
+        return err_set(err, EINVAL,
+                       "Required max-chunk (%" G_GUINT64_FORMAT ") is less than backup "
+                       "cluster size (%u)",
+                       args->chunk, *granularity);
     return !args->compress || node_driver(node_skip_filters(args->target))->is_compressing ||
            err_set(err, ENOTSUP, "Compression is not supported for this drive ");
 }

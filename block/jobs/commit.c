@@ -138,7 +138,8 @@ static CO bool commit_set_up(Job *j, const CommitArgs *args, GError **err)
             job_use_node(j, e->node);
         /* From the base's first write on they show what never was. */
         s->copy.from = job_attach(j, edit, s->top, ACCESS_READ, ACCESS_UNCHANGED | ACCESS_WRITE);
-        for (Node *n = node_backing_chain_next(s->top); n != s->base; n = node_backing_chain_next(n))
+        for (Node *n = node_backing_chain_next(s->top); n != s->base;
+             n = node_backing_chain_next(n))
             job_attach(j, edit, n, 0, ACCESS_UNCHANGED | ACCESS_WRITE);
         s->copy.to = s->to = job_attach(j, edit, s->base, needs, ACCESS_READ | ACCESS_UNCHANGED);
         ok = edit_commit(edit, err);
@@ -191,8 +192,10 @@ static bool is_only_a_layer(const Node *n, GError **err)
         const Edge *e = n->parents->pdata[i];
 
         if (e->handle && e->needs & ACCESS_READ)
-            return err_set(err, EBUSY, "Node '%s' is in use by another user, for whom its content would "
-                           "change", node_shown_name(n));
+            return err_set(err, EBUSY,
+                           "Node '%s' is in use by another user, for whom its content would "
+                           "change",
+                           node_shown_name(n));
     }
     return true;
 }

@@ -267,7 +267,10 @@ static CO void pace_sleep(Copy *c, int64_t ns)
     home_work_sleeper(c->from, NULL);
 }
 
-/* On the loop of the nodes: waits until the speed allows another piece. False: the walk has to stop. */
+/*
+ * On the loop of the nodes: waits until the speed allows another piece. False: the walk has to
+ * stop.
+ */
 static CO bool may_start(Copy *c)
 {
     int64_t left;
@@ -392,7 +395,8 @@ typedef struct {
     Copy *copy;
     Handle *h;
     Node *base;
-    bool marks;     /* sets the bits of what a layer of @h's node above @base has; else clears the others */
+    /* sets the bits of what a layer of @h's node above @base has; else clears the others */
+    bool marks;
     uint64_t off;
     int result;
 } BaseWalk;
@@ -425,7 +429,8 @@ static CO void base_walk_on(void *arg)
 {
     BaseWalk *w = arg;
 
-    while (w->result == 0 && w->off < w->copy->len && !must_stop(w->copy) && !home_must_leave(w->h)) {
+    while (w->result == 0 && w->off < w->copy->len && !must_stop(w->copy) &&
+           !home_must_leave(w->h)) {
         w->result = base_walk_step(w);
         co_yield();
     }

@@ -4,10 +4,11 @@
  * flight, bounded by memory and by the job's speed.
  *
  * One coroutine looks what a range is made of and hands out pieces; each piece is a coroutine that
- * reads and writes. All that happens on the loop where the nodes live: the job, on the main loop, sends
- * the walk there and takes over where it has to wait for its user. A piece holds its range in @busy from before its bits are cleared
- * until it is written, so whoever must not change a range before it is copied waits there
- * (copy_ahead), and two pieces never overlap. What reads as zeroes is never read.
+ * reads and writes. All that happens on the loop where the nodes live: the job, on the main loop,
+ * sends the walk there and takes over where it has to wait for its user. A piece holds its range in
+ * @busy from before its bits are cleared until it is written, so whoever must not change a range
+ * before it is copied waits there (copy_ahead), and two pieces never overlap. What reads as zeroes
+ * is never read.
  */
 #ifndef BLOCK_JOBS_COPY_H
 #define BLOCK_JOBS_COPY_H
@@ -33,11 +34,13 @@ typedef struct {
 
 struct Copy {
     Job *job;               /* NULL: there is only copy_ahead */
-    Handle *gate;           /* pieces are requests of this one; NULL: their parts are of @from and @to */
+    /* pieces are requests of this one; NULL: their parts are of @from and @to */
+    Handle *gate;
     const CopyOps *ops;     /* NULL: the usual */
     void *opaque;           /* theirs */
     Handle *from, *to;
-    Node *base;             /* with @skips_base: what only it and the layers below hold is left out */
+    /* with @skips_base: what only it and the layers below hold is left out */
+    Node *base;
     bool skips_base;
     HBitmap *todo;          /* a bit for each granule; not owned */
     uint32_t granularity;   /* bytes, a power of two */
@@ -65,20 +68,22 @@ struct Copy {
 };
 
 /*
- * Bytes of a piece from @from to @to, a multiple of @granularity. Through the page cache short pieces are
- * fastest, which stay in the caches of the processor; with O_DIRECT each request takes its time.
+ * Bytes of a piece from @from to @to, a multiple of @granularity. Through the page cache short
+ * pieces are fastest, which stay in the caches of the processor; with O_DIRECT each request takes
+ * its time.
  */
 uint64_t copy_chunk(const Node *from, const Node *to, uint32_t granularity);
 /*
- * Goes once over all of @c. 0: each bit was seen, though some may be set again, see @left; -ECANCELED: the
- * job is to end; else the error that was not to be ignored. No piece is in flight afterwards.
+ * Goes once over all of @c. 0: each bit was seen, though some may be set again, see @left;
+ * -ECANCELED: the job is to end; else the error that was not to be ignored. No piece is in flight
+ * afterwards.
  */
 CO int copy_pass(Copy *c);
 /* Passes until there is nothing to do. */
 CO int copy_all(Copy *c);
 /*
- * Sets the bits of what a layer of @h's node above @base has, once. Those that others set meanwhile,
- * for what they write, stay. 0 or a negative errno.
+ * Sets the bits of what a layer of @h's node above @base has, once. Those that others set
+ * meanwhile, for what they write, stay. 0 or a negative errno.
  */
 CO int copy_mark_above_base(Copy *c, Handle *h, Node *base);
 /* Clears those of what no such layer has: for a source that stays as it is. */

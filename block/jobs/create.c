@@ -39,7 +39,8 @@ static char *option_name(const CreateOpt *table, const char *key, GError **err)
     return NULL;
 }
 
-static bool option_put(json_t *opts, const CreateOpt *table, const char *key, json_t *v, GError **err)
+static bool option_put(json_t *opts, const CreateOpt *table, const char *key, json_t *v,
+                       GError **err)
 {
     g_autofree char *name = option_name(table, key, err);
 

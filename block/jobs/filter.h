@@ -9,11 +9,12 @@
 extern const BlockDriver commit_filter;
 
 /*
- * Adds to @edit that a new node of driver @drv comes on top of @below: all that uses @below uses it from
- * then on. The caller calls filter_inserted when the edit was committed, and owns a reference. NULL with
- * @err.
+ * Adds to @edit that a new node of driver @drv comes on top of @below: all that uses @below uses it
+ * from then on. The caller calls filter_inserted when the edit was committed, and owns a reference.
+ * NULL with @err.
  */
-Node *filter_insert(Edit *edit, const BlockDriver *drv, const char *name, Node *below, GError **err);
+Node *filter_insert(Edit *edit, const BlockDriver *drv, const char *name, Node *below,
+                    GError **err);
 void filter_inserted(Node *filter);
 /*
  * Removes the filter and gives up the reference: its parents then use the node below. If another

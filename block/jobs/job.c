@@ -590,7 +590,8 @@ BlockErrorAction job_error(Job *j, BlockdevOnError policy, bool is_read, int err
 {
     BlockErrorAction action = error_action(policy, error);
 
-    event_block_job_error(j->id, is_read ? IO_OPERATION_TYPE_READ : IO_OPERATION_TYPE_WRITE, action);
+    event_block_job_error(j->id, is_read ? IO_OPERATION_TYPE_READ : IO_OPERATION_TYPE_WRITE,
+                          action);
     if (action == BLOCK_ERROR_ACTION_STOP) {
         j->user_paused = true;
         if (j->io_status == BLOCK_DEVICE_IO_STATUS_OK)

@@ -17,8 +17,9 @@
  * From any state before concluded a failure or a cancellation leads to aborting, where .abort is
  * called; if jobs complete as a group, for all of them. In the end .clean lets go of everything.
  *
- * A kind of job is one constant JobDriver at the end of its file. Main loop only, except where it says
- * otherwise, and in what runs by home_work(), which has the job for itself: commands wait for its end.
+ * A kind of job is one constant JobDriver at the end of its file. Main loop only, except where it
+ * says otherwise, and in what runs by home_work(), which has the job for itself: commands wait for
+ * its end.
  */
 #ifndef BLOCK_JOBS_JOB_H
 #define BLOCK_JOBS_JOB_H
@@ -42,8 +43,8 @@ typedef struct {
     bool starts_at_once;    /* the first part of .run is done when the command answers */
     bool any_loop;          /* .run uses its nodes by requests and home_work() only */
     /*
-     * The work, on the main loop. No request of the job is in flight when it returns. Its nodes may live on
-     * an iothread if @any_loop; they do not in the operations below.
+     * The work, on the main loop. No request of the job is in flight when it returns. Its nodes may
+     * live on an iothread if @any_loop; they do not in the operations below.
      */
     CO bool (*run)(Job *j, GError **err);
     /* The change of the graph that ends the job, an edit. NULL: none. */
@@ -84,7 +85,8 @@ struct Job {
     bool is_asleep;
     bool is_kicked;         /* woken before it slept */
     GPtrArray *uses;        /* of JobUse */
-    GPtrArray *handles;     /* of Handle, not owned: those of @uses if its nodes may live on any loop */
+    /* of Handle, not owned: those of @uses if its nodes may live on any loop */
+    GPtrArray *handles;
     GQueue watchers;        /* of Co: commands that wait for another state */
 };
 

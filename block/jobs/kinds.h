@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* How commands start the kinds of jobs. Nodes are those that the command named, all checks are done here. */
+/*
+ * How commands start the kinds of jobs. Nodes are those that the command named, all checks are done
+ * here.
+ */
 #ifndef BLOCK_JOBS_KINDS_H
 #define BLOCK_JOBS_KINDS_H
 
@@ -24,7 +27,8 @@ CO bool mirror_start(const MirrorArgs *args, GError **err);
 typedef struct {
     JobArgs job;
     Node *active;               /* the top of the chain */
-    Node *top, *base;           /* what @top and the layers down to above @base hold goes into @base */
+    /* what @top and the layers down to above @base hold goes into @base */
+    Node *top, *base;
     const char *backing_file;   /* name of @base for the layer above @top; NULL: its own */
     const char *filter_name;
     BlockdevOnError on_error;
@@ -60,9 +64,9 @@ typedef struct {
 } BackupArgs;
 
 /*
- * Adds to @edit what begins a backup, whose target will show what the source has at that moment. Then
- * the job is to be started; if *@ok is false or the edit fails, it is to be dropped after the edit was
- * freed. NULL with @err: there is none.
+ * Adds to @edit what begins a backup, whose target will show what the source has at that moment.
+ * Then the job is to be started; if *@ok is false or the edit fails, it is to be dropped after the
+ * edit was freed. NULL with @err: there is none.
  */
 CO Job *backup_new(const BackupArgs *args, Edit *edit, bool *ok, GError **err);
 

@@ -63,14 +63,15 @@ static CO int change_target(Handle *h, const Change *w)
 
 /*
  * The granules of a change, locked: those that the target had as the source before need no copy
- * afterwards. Which these are is known only if all had been marked by then: a mark that comes while the
- * change is under way must stay.
+ * afterwards. Which these are is known only if all had been marked by then: a mark that comes while
+ * the change is under way must stay.
  */
 static CO int change_both(Node *n, const Change *w)
 {
     MirrorFilter *s = node_state(n);
     Copy *c = s->copy;
-    uint64_t start = round_down(w->off, c->granularity), end = round_up(w->off + w->len, c->granularity);
+    uint64_t start = round_down(w->off, c->granularity),
+             end = round_up(w->off + w->len, c->granularity);
     g_autoptr(HBitmap) before = hbitmap_try_new((end - start) / c->granularity);
     uint64_t first = start / c->granularity;
     RANGE_GUARD hold = {};

@@ -295,7 +295,8 @@ static const JobDriver job_commit_active = { .type = JOB_TYPE_COMMIT, MIRROR_OPE
 static bool granularity_check(uint32_t granularity, GError **err)
 {
     if (granularity < GRANULARITY_MIN || granularity > GRANULARITY_MAX)
-        return err_set(err, EINVAL, "Parameter 'granularity' expects a value in range [512B, 64MB]");
+        return err_set(err, EINVAL,
+                       "Parameter 'granularity' expects a value in range [512B, 64MB]");
     return is_power_of_2(granularity) ||
            err_set(err, EINVAL, "Parameter 'granularity' expects a power of 2");
 }
@@ -342,7 +343,8 @@ static void commit_use_between(Job *j)
 {
     const Mirror *s = job_state(j);
 
-    for (Node *n = node_backing_chain_next(s->source); n && n != s->target; n = node_backing_chain_next(n))
+    for (Node *n = node_backing_chain_next(s->source); n && n != s->target;
+         n = node_backing_chain_next(n))
         job_use_node(j, n);
 }
 

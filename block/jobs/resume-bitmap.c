@@ -9,8 +9,8 @@ enum { TARGET_DIGITS = 32 };
 
 /*
  * What @n is, beside what its children are. A file of this machine may get another name, and after
- * a restart its file system another number; inode and birth stay. A new file has others, where births
- * are kept; where they are not the name counts, too.
+ * a restart its file system another number; inode and birth stay. A new file has others, where
+ * births are kept; where they are not the name counts, too.
  */
 static void node_tell(const Node *n, GString *all)
 {

@@ -234,8 +234,9 @@ static bool sample_may_go_on(const Sample *s)
 }
 
 /*
- * Moves s->off to a place that is not marked, and where the source has data. False: none was found, or
- * others come first. However many zeroes there are: a target that was emptied differs in data only.
+ * Moves s->off to a place that is not marked, and where the source has data. False: none was found,
+ * or others come first. However many zeroes there are: a target that was emptied differs in data
+ * only.
  */
 static CO bool sample_find(Sample *s)
 {
@@ -270,9 +271,9 @@ static CO int sample_read(const Sample *s, Handle *h, uint8_t *buf, uint64_t len
 }
 
 /*
- * While no user changes anything, which would be in the source only. *@same: also if it is marked by
- * now. What was read of the target is old if users' writes go to both, so a difference is looked at
- * again; those who write wait for the target then, as with each of such writes.
+ * While no user changes anything, which would be in the source only. *@same: also if it is marked
+ * by now. What was read of the target is old if users' writes go to both, so a difference is looked
+ * at again; those who write wait for the target then, as with each of such writes.
  */
 static CO int sample_compare_still(const Sample *s, uint64_t len, bool *same)
 {

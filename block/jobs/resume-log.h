@@ -18,9 +18,9 @@ typedef struct ResumeLog ResumeLog;
 /* For @b of @n, which stays until the log is freed, and for @c, which copies what @b marks. */
 ResumeLog *resume_log_new(Node *n, DirtyBitmap *b, Copy *c);
 /*
- * Looks whether the target has, here and there, what the bitmap does not mark. Then stores what is to
- * be copied, and starts a coroutine that stores it again from time to time. False with @err: it has
- * not, or the first store failed, and the image does not claim to know what is to be copied.
+ * Looks whether the target has, here and there, what the bitmap does not mark. Then stores what is
+ * to be copied, and starts a coroutine that stores it again from time to time. False with @err: it
+ * has not, or the first store failed, and the image does not claim to know what is to be copied.
  */
 CO bool resume_log_start(ResumeLog *l, GError **err);
 /* Around each change by a user: waits until the range is stored. */

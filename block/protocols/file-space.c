@@ -17,8 +17,8 @@
 #include <sys/uio.h>
 
 /*
- * Zeroes are written in chunks, each from the same few pages again and again; a job of the pool writes
- * some of them.
+ * Zeroes are written in chunks, each from the same few pages again and again; a job of the pool
+ * writes some of them.
  */
 enum {
     ZEROES = 64 << 10, FILL_PARTS = 64, FILL_CHUNK = FILL_PARTS * ZEROES, FILL_JOB = 64 << 20,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio-blk-device: a disk. Chains are taken from the ring on the main loop, each becomes a request
- * with a coroutine of its own, whose data goes straight from or to the guest's memory.
+ * virtio-blk-device: a disk. Chains are taken from the ring on the main loop, each becomes a
+ * request with a coroutine of its own, whose data goes straight from or to the guest's memory.
  */
 #include "block/account.h"
 #include "hw/sleeper.h"

@@ -114,7 +114,9 @@ void virtio_set_status(VirtioDevice *d, uint8_t status)
         virtio_reset(d);
         return;
     }
-    /* Features that are not there, or without the one that all drivers must take, are not accepted. */
+    /*
+     * Features that are not there, or without the one that all drivers must take, are not accepted.
+     */
     if (!d->is_legacy && status & ~d->status & VIRTIO_STATUS_FEATURES_OK &&
         (d->features & ~virtio_features(d) || !virtio_has(d, VIRTIO_F_VERSION_1)))
         status &= ~VIRTIO_STATUS_FEATURES_OK;

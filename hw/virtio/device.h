@@ -61,9 +61,11 @@ struct VirtioDevice {
     uint32_t resets;        /* what was begun before a reset must not be finished after it */
     Ring ring[VIRTIO_QUEUES_MAX];
     uint64_t lacking;       /* a bit for each queue that waits for memory which is still to come */
-    uint64_t unsettled;     /* likewise: that has moved here and does not know .next_used before that */
+    /* likewise: that has moved here and does not know .next_used before that */
+    uint64_t unsettled;
     unsigned queues;
-    uint64_t untouched;     /* a bit for each queue with segments that are only named (Ring.untouched) */
+    /* a bit for each queue with segments that are only named (Ring.untouched) */
+    uint64_t untouched;
     uint16_t queue_size[VIRTIO_QUEUES_MAX]; /* greatest, of each */
 };
 
@@ -101,8 +103,9 @@ bool virtio_peek(VirtioDevice *d, unsigned queue, RingChain *c);
 /* The same; where there is none the driver is asked to kick when there is one. */
 bool virtio_await(VirtioDevice *d, unsigned queue, RingChain *c);
 /*
- * The next chain of @queue. False: there is none; a broken ring has been told of. If memory of the ring or
- * of the chain is still to come, that is asked for, and the queue is kicked when it is here.
+ * The next chain of @queue. False: there is none; a broken ring has been told of. If memory of the
+ * ring or of the chain is still to come, that is asked for, and the queue is kicked when it is
+ * here.
  */
 bool virtio_pop(VirtioDevice *d, unsigned queue, RingChain *c);
 /* Gives it back, and interrupts if that is wanted. */

@@ -49,9 +49,9 @@ CO void disk_work_drain(DiskWork *w, Handle *h);
 CO void disk_work_end(DiskWork *w, Board *b, Handle *h);
 
 /*
- * What becomes of the error *@r of a request, which is in flight, of @d on @h. True: it is to be tried
- * again, now that the guest goes on, unless a reset has forgotten it. False: *@r, maybe 0 now, is
- * its result.
+ * What becomes of the error *@r of a request, which is in flight, of @d on @h. True: it is to be
+ * tried again, now that the guest goes on, unless a reset has forgotten it. False: *@r, maybe 0
+ * now, is its result.
  */
 CO bool disk_work_retry(DiskWork *w, Device *d, Handle *h, bool is_read, int *r);
 

@@ -39,7 +39,8 @@ static void update_interrupt(void *opaque)
 /* The ring that is selected; NULL: there is no such queue. */
 static Ring *selected(const VirtioMmio *s)
 {
-    return s->registers.queue_sel < s->device->queues ? &s->device->ring[s->registers.queue_sel] : NULL;
+    return s->registers.queue_sel < s->device->queues ? &s->device->ring[s->registers.queue_sel]
+                                                      : NULL;
 }
 
 static void complain_of_access(const VirtioMmio *s, const char *what, uint64_t at, unsigned size)

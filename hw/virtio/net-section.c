@@ -10,7 +10,8 @@ typedef struct {
     uint8_t mac[NET_MAC_SIZE], vlans[VLANS / 8], macs[MACS_MAX][NET_MAC_SIZE];
     uint32_t tx_waiting, mergeable, mac_count, has_header;
     uint16_t status;
-    uint8_t promisc, allmulti, multi_overflow, uni_overflow, alluni, nomulti, nouni, nobcast, has_ufo;
+    uint8_t promisc, allmulti, multi_overflow, uni_overflow, alluni, nomulti, nouni, nobcast,
+        has_ufo;
     uint64_t offloads;
 } NetImage;
 
@@ -30,13 +31,18 @@ static const StateField net_fields[] = {
     STATE_U("promisc", NetImage, promisc), STATE_U("allmulti", NetImage, allmulti),
     STATE_U("mac_table.in_use", NetImage, mac_count),
     STATE_SOME(STATE_BUFFER, "mac_table.macs", NetImage, macs, NULL, macs_present),
-    STATE_BYTES("vlans", NetImage, vlans), STATE_U("has_vnet_hdr", NetImage, has_header),
+    STATE_BYTES("vlans", NetImage, vlans),
+    STATE_U("has_vnet_hdr", NetImage, has_header),
     STATE_U("mac_table.multi_overflow", NetImage, multi_overflow),
-    STATE_U("mac_table.uni_overflow", NetImage, uni_overflow), STATE_U("alluni", NetImage, alluni),
-    STATE_U("nomulti", NetImage, nomulti), STATE_U("nouni", NetImage, nouni),
-    STATE_U("nobcast", NetImage, nobcast), STATE_U("has_ufo", NetImage, has_ufo),
-    { "curr_guest_offloads", STATE_UINT, offsetof(NetImage, offloads), sizeof(uint64_t), 1, 0, NULL, 0,
-      offloads_present }, {}
+    STATE_U("mac_table.uni_overflow", NetImage, uni_overflow),
+    STATE_U("alluni", NetImage, alluni),
+    STATE_U("nomulti", NetImage, nomulti),
+    STATE_U("nouni", NetImage, nouni),
+    STATE_U("nobcast", NetImage, nobcast),
+    STATE_U("has_ufo", NetImage, has_ufo),
+    { "curr_guest_offloads", STATE_UINT, offsetof(NetImage, offloads), sizeof(uint64_t), 1, 0, NULL,
+      0, offloads_present },
+    {}
 };
 static const StateLayout net_layout = { "virtio-net-device", 11, 11, sizeof(NetImage), net_fields };
 

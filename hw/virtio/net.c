@@ -195,9 +195,10 @@ static bool net_receive(void *opaque, Span packet)
     span_read(span_slice(packet, 0, MIN(packet.len, sizeof(start))), start);
     machine_lock();
     if (s->virtio.is_paused)
-        taken = !virtio_has_driver(&s->virtio); /* without one nobody tells that it may come again */
-    else if (virtio_is_running(&s->virtio) && s->virtio.ring[RECEIVE].ready && s->status & LINK_UP &&
-        is_wanted(s, start) && may_come(s, header)) {
+        /* without one nobody tells that it may come again */
+        taken = !virtio_has_driver(&s->virtio);
+    else if (virtio_is_running(&s->virtio) && s->virtio.ring[RECEIVE].ready &&
+             s->status & LINK_UP && is_wanted(s, start) && may_come(s, header)) {
         /* The host has checked the sum, or nothing but memory lies between. */
         if (!has_header && net_offloads(s) & F_GUEST_CSUM && netdev_is_checked(s->netdev))
             header[0] = NET_HEADER_DATA_VALID;
@@ -265,8 +266,8 @@ static CO bool send_next(VirtioNet *s)
 }
 
 /*
- * Processors are woken at the end: one that hears of a packet before all is done finds the lock taken, and
- * sleeps again before it hears of the rest.
+ * Processors are woken at the end: one that hears of a packet before all is done finds the lock
+ * taken, and sleeps again before it hears of the rest.
  */
 static CO void send_all(VirtioNet *s)
 {

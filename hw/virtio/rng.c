@@ -33,8 +33,8 @@ static uint32_t fill(VirtioDevice *d, const RingChain *c)
 }
 
 /*
- * The driver may add chains meanwhile, from another processor, and kicks again for them: more than fit
- * into the queue are not done at once.
+ * The driver may add chains meanwhile, from another processor, and kicks again for them: more than
+ * fit into the queue are not done at once.
  */
 static void rng_kick(VirtioDevice *d, unsigned queue)
 {

@@ -477,8 +477,9 @@ static const DeviceSection *disk_section(const Device *d)
 
 #define DISK_CLASS(class_name, realize_fn)                                                         \
     .name = class_name, .bus = SCSI_BUS, .size = sizeof(ScsiDisk), .properties = disk_properties,  \
-    .defaults = disk_defaults, .realize = realize_fn, .own_section = disk_section, .reset = disk_reset, .drain = disk_drain,    \
-    .resume = disk_resume, .disconnect = disk_disconnect, .unrealize = disk_unrealize
+    .defaults = disk_defaults, .realize = realize_fn, .own_section = disk_section,                 \
+    .reset = disk_reset, .drain = disk_drain, .resume = disk_resume,                               \
+    .disconnect = disk_disconnect, .unrealize = disk_unrealize
 
 const DeviceClass device_scsi_cd = {
     DISK_CLASS("scsi-cd", cd_realize),

@@ -35,7 +35,8 @@ static const StateLayout common_layout = {
 };
 static const StateField disk_fields[] = {
     { "qdev", STATE_STRUCT, 0, sizeof(DiskImage), 1, 0, &common_layout, 0 },
-    STATE_B("media_changed", DiskImage, media_changed), STATE_B("media_event", DiskImage, media_event),
+    STATE_B("media_changed", DiskImage, media_changed),
+    STATE_B("media_event", DiskImage, media_event),
     STATE_B("eject_request", DiskImage, eject_request), STATE_B("tray_open", DiskImage, tray_open),
     STATE_B("tray_locked", DiskImage, tray_locked), {}
 };

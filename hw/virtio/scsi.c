@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * virtio-scsi-device: takes requests from its queues on the main loop; each becomes a coroutine that
- * runs a command on a disk, whose data goes straight from or to the guest's memory.
+ * virtio-scsi-device: takes requests from its queues on the main loop; each becomes a coroutine
+ * that runs a command on a disk, whose data goes straight from or to the guest's memory.
  */
 #include "hw/virtio/scsi.h"
 #include "hw/sleeper.h"

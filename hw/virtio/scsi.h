@@ -60,8 +60,8 @@ CO void scsi_disk_run(ScsiDisk *s, ScsiCommand *c);
 /* As after a reset of the bus. With the lock held. */
 void scsi_disk_reset(ScsiDisk *s);
 /*
- * The tray opens or closes, which the user is told if it moves. If it is not the guest who closes it,
- * with a medium in it, the guest is told that it may be another one. With the lock held.
+ * The tray opens or closes, which the user is told if it moves. If it is not the guest who closes
+ * it, with a medium in it, the guest is told that it may be another one. With the lock held.
  */
 void scsi_disk_move_tray(ScsiDisk *s, bool open, bool by_guest);
 /* Sense data in the fixed format. */

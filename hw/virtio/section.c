@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The layout is that of others' devices behind a memory-mapped transport (docs/spec/
- * migration-stream.md): of 1024 queues, however few there are. How far the used ring is, the guest's
- * memory tells. Of the legacy version there are no registers and no rings: their place follows from
- * that of the table.
+ * migration-stream.md): of 1024 queues, however few there are. How far the used ring is, the
+ * guest's memory tells. Of the legacy version there are no registers and no rings: their place
+ * follows from that of the table.
  */
 #include "hw/virtio/section.h"
 #include "system/base/guest-log.h"
@@ -72,8 +72,10 @@ static const StateLayout rings_layout = { "rings", 1, 1, sizeof(RingsImage), rin
 static const StateField packed_ring_fields[] = {
     STATE_U("last_avail_idx", PackedImage, next_avail),
     STATE_B("last_avail_wrap_counter", PackedImage, avail_wrap),
-    STATE_U("used_idx", PackedImage, next_used), STATE_B("used_wrap_counter", PackedImage, used_wrap),
-    STATE_U("inuse", PackedImage, in_use), {}
+    STATE_U("used_idx", PackedImage, next_used),
+    STATE_B("used_wrap_counter", PackedImage, used_wrap),
+    STATE_U("inuse", PackedImage, in_use),
+    {}
 };
 static const StateLayout packed_ring_layout = {
     "packed_ring", 1, 1, sizeof(PackedImage), packed_ring_fields
@@ -142,7 +144,8 @@ uint32_t virtio_part_features(const void *part)
 static StateLayout *layout_new(const VirtioDevice *d)
 {
     const VirtioPart *part = d->type->part;
-    const StateLayout *own = d->offers_packed && part->packed_layout ? part->packed_layout : part->layout;
+    const StateLayout *own = d->offers_packed && part->packed_layout ? part->packed_layout
+                                                                     : part->layout;
     size_t size = own ? own->size : 0;
     const StateField fields[FIELDS_MAX] = {
         STATE_U("host_features_sel", VirtioImage, device_features_sel),
@@ -218,7 +221,8 @@ void virtio_section_save(const VirtioDevice *d, const VirtioRegisters *r, void *
     VirtioImage *i = image;
 
     *i = (VirtioImage){
-        .device_features_sel = r->device_features_sel, .driver_features_sel = r->driver_features_sel,
+        .device_features_sel = r->device_features_sel,
+        .driver_features_sel = r->driver_features_sel,
         .page_shift = r->page_shift, .queue_sel = r->queue_sel,
         .status = d->status, .interrupts = d->interrupts,
         .features = d->features, .config_size = config_size(d), .queues = d->queues,
@@ -261,8 +265,8 @@ static bool settle_queue(VirtioDevice *d, unsigned n, GError **err)
     if (in_use > r->size)
         return err_set(err, EINVAL, "Queue %u has %u entries in use, of %u", n, in_use, r->size);
     if (in_use && !(d->type->part->held_queues >> n & 1))
-        return err_set(err, ENOTSUP, "Queue %u has %u requests under way, which cannot be taken over",
-                       n, in_use);
+        return err_set(err, ENOTSUP,
+                       "Queue %u has %u requests under way, which cannot be taken over", n, in_use);
     r->next_avail = r->next_used;
     r->avail_wrap = r->used_wrap;
     return true;
@@ -298,8 +302,8 @@ static bool load_queue(VirtioDevice *d, unsigned n, const VirtioImage *i, GError
         return true;
     if (r->size > d->queue_size[n] || !ring_start(r, &d->memory) ||
         (r->packed && !load_packed(r, &i->packed[n])))
-        return err_set(err, EINVAL, "Queue %u of %" PRIu32 " entries is not in memory, or too long", n,
-                       q->size);
+        return err_set(err, EINVAL, "Queue %u of %" PRIu32 " entries is not in memory, or too long",
+                       n, q->size);
     r->ready = true;
     if (r->packed)
         return settle_queue(d, n, err);
@@ -332,11 +336,14 @@ bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image,
                        " queues, here it has %u and %u", i->config_size, i->queues,
                        config_size(d), d->queues);
     if (features & ~virtio_features(d))
-        return err_set(err, EINVAL, "Its driver uses features 0x%" PRIx64 ", which are not there here",
+        return err_set(err, EINVAL,
+                       "Its driver uses features 0x%" PRIx64 ", which are not there here",
                        features & ~virtio_features(d));
     if (i->status && d->is_legacy != (!i->has_transport || !i->has_rings))
-        return err_set(err, ENOTSUP, "Its driver uses the other version of the transport: use -global "
-                       "virtio-mmio.force-legacy=%s", d->is_legacy ? "off" : "on");
+        return err_set(err, ENOTSUP,
+                       "Its driver uses the other version of the transport: use -global "
+                       "virtio-mmio.force-legacy=%s",
+                       d->is_legacy ? "off" : "on");
     if (i->page_shift >= 32)
         return err_set(err, EINVAL, "Its page size is 2^%" PRIu32 " bytes, not less than 2^32",
                        i->page_shift);

@@ -39,8 +39,8 @@ void virtio_section_free(DeviceSection *s);
 void virtio_section_save(const VirtioDevice *d, const VirtioRegisters *r, void *image);
 bool virtio_section_load(VirtioDevice *d, VirtioRegisters *r, const void *image, GError **err);
 /*
- * Does the rest of that for a queue of VirtioDevice.unsettled, whose memory is here now. A queue with
- * requests under way, which cannot be taken over, is broken then.
+ * Does the rest of that for a queue of VirtioDevice.unsettled, whose memory is here now. A queue
+ * with requests under way, which cannot be taken over, is broken then.
  */
 void virtio_section_settle(VirtioDevice *d, unsigned queue);
 

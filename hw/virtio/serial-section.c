@@ -68,7 +68,8 @@ static const StateField packed_port_fields[] = {
     IF_BEGUN(STATE_UINT, "elem.ndescs", entries), {}
 };
 static const StateLayout port_layout = { "port", 1, 1, sizeof(PortImage), port_fields };
-static const StateLayout packed_port_layout = { "port", 1, 1, sizeof(PortImage), packed_port_fields };
+static const StateLayout packed_port_layout = { "port", 1, 1, sizeof(PortImage),
+                                                packed_port_fields };
 static const StateField serial_fields[] = { DEVICE_FIELDS(&port_layout), {} };
 static const StateField packed_serial_fields[] = { DEVICE_FIELDS(&packed_port_layout), {} };
 static const StateLayout serial_layout = {
@@ -189,8 +190,10 @@ static bool serial_load(VirtioDevice *d, const void *part, const uint8_t *config
     for (unsigned n = 0; n < s->max_ports; n++)
         map |= s->ports[n] ? 1u << n : 0;
     if (i->max_ports != s->max_ports || i->map != map)
-        return err_set(err, EINVAL, "It has %" PRIu32 " ports, 0x%" PRIx32 " of them in use; here it has "
-                       "%" PRIu32 " and 0x%" PRIx32, i->max_ports, i->map, s->max_ports, map);
+        return err_set(err, EINVAL,
+                       "It has %" PRIu32 " ports, 0x%" PRIx32 " of them in use; here it has "
+                       "%" PRIu32 " and 0x%" PRIx32,
+                       i->max_ports, i->map, s->max_ports, map);
     s->guest_ready = virtio_has_driver(d) && virtio_has(d, F_MULTIPORT);
     s->removed = 0;
     for (uint32_t n = 0; n < i->count; n++)

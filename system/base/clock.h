@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The time of the guest: nanoseconds that pass while it runs and stand still while it is stopped;
- * and timers that go by it. A thread of its own waits for them. All with the machine's lock held, but
- * guest_clock_now, which processors may also ask while they run.
+ * and timers that go by it. A thread of its own waits for them. All with the machine's lock held,
+ * but guest_clock_now, which processors may also ask while they run.
  */
 #ifndef SYSTEM_BASE_CLOCK_H
 #define SYSTEM_BASE_CLOCK_H

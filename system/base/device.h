@@ -3,8 +3,8 @@
  * What devices are: a class, which is one constant struct at the end of the device's file, and
  * objects that begin with a Device. All with the machine's lock held, unless told otherwise.
  *
- * The state that a guest can see or has set is plain data in the object, and the class's .section tells
- * how it goes into a migration stream: what is not there follows from it, or is the host's.
+ * The state that a guest can see or has set is plain data in the object, and the class's .section
+ * tells how it goes into a migration stream: what is not there follows from it, or is the host's.
  */
 #ifndef SYSTEM_BASE_DEVICE_H
 #define SYSTEM_BASE_DEVICE_H
@@ -20,8 +20,8 @@ typedef struct DeviceClass DeviceClass;
 /* ---- state ----------------------------------------------------------------------------------- */
 
 /*
- * How a device goes into a migration stream, and comes out of one: by way of an image, a struct that
- * the layout describes. It may have several sections of the same name: @n counts them from 0.
+ * How a device goes into a migration stream, and comes out of one: by way of an image, a struct
+ * that the layout describes. It may have several sections of the same name: @n counts them from 0.
  */
 typedef struct {
     const char *name;   /* of the section */
@@ -53,11 +53,15 @@ typedef struct {
     PropertyKind kind;
     size_t offset;
     const char *doc;
-    bool is_local;    /* the target of a migration may have another value: no guest sees it, or it moves */
+    /* the target of a migration may have another value: no guest sees it, or it moves */
+    bool is_local;
 } Property;
 
 #define PROPERTY(name, kind, type, member, doc) { name, kind, offsetof(type, member), doc, false }
-#define LOCAL_PROPERTY(name, kind, type, member, doc) { name, kind, offsetof(type, member), doc, true }
+#define LOCAL_PROPERTY(name, kind, type, member, doc)                                              \
+    {                                                                                              \
+        name, kind, offsetof(type, member), doc, true                                              \
+    }
 
 /* NULL: there is no such property. */
 const Property *property_find(const DeviceClass *cls, const char *name);
@@ -82,22 +86,27 @@ struct DeviceClass {
     const DeviceSection *section; /* NULL: it cannot be migrated, unless it has no state */
     /* The same of one whose section depends on what is plugged in; NULL with .section. */
     const DeviceSection *(*own_section)(const Device *d);
-    bool is_stateless;            /* nothing is to be migrated, or another device's section has it */
+    /* nothing is to be migrated, or another device's section has it */
+    bool is_stateless;
     const Property *properties;   /* NULL: none */
     const DeviceAttribute *attributes; /* NULL: none */
     void (*defaults)(Device *d);  /* of properties, before they are set; NULL: all zero */
     bool (*realize)(Device *d, GError **err); /* properties and Board are there */
-    /* Plugs @child, which is realized, into the bus that @d provides. Main loop, without the lock. */
+    /*
+     * Plugs @child, which is realized, into the bus that @d provides. Main loop, without the lock.
+     */
     bool (*plug)(Device *d, Device *child, GError **err);
     void (*reset)(Device *d);                 /* as after power-on; NULL: nothing changes */
     void (*unrealize)(Device *d);             /* also after realize has failed; NULL: nothing */
     void (*pause)(Device *d);  /* the guest was stopped: touch its memory no more; NULL: does not */
     /*
-     * Waits until the host has done what the guest has asked for: main loop, without the lock, while
-     * the guest stands still. NULL: nothing takes time. May suspend.
+     * Waits until the host has done what the guest has asked for: main loop, without the lock,
+     * while the guest stands still. NULL: nothing takes time. May suspend.
      */
     void (*drain)(Device *d);
-    /* Memory may be missing from now on, or some has come (memory_map_here). NULL: it lacks none. */
+    /*
+     * Memory may be missing from now on, or some has come (memory_map_here). NULL: it lacks none.
+     */
     void (*arrived)(Device *d);
     void (*resume)(Device *d); /* the guest begins to run, or goes on; NULL: does not matter */
     /*
@@ -144,8 +153,8 @@ struct Device {
 };
 
 /*
- * Makes a device of @cls. @options, an object of strings and JSON values, sets its properties, and is
- * left to the caller; NULL: none. NULL with @err.
+ * Makes a device of @cls. @options, an object of strings and JSON values, sets its properties, and
+ * is left to the caller; NULL: none. NULL with @err.
  */
 Device *device_new(Board *board, const DeviceClass *cls, const char *id, const json_t *options,
                    GError **err);

@@ -13,8 +13,8 @@ void machine_lock(void);
 void machine_unlock(void);
 
 /*
- * Calls @fn with the next machine_unlock of this thread, without the lock: it wakes somebody who will want
- * it. @arg has to be there until then. With the lock held.
+ * Calls @fn with the next machine_unlock of this thread, without the lock: it wakes somebody who
+ * will want it. @arg has to be there until then. With the lock held.
  */
 void machine_wake_later(void (*fn)(void *arg), void *arg);
 
@@ -22,15 +22,17 @@ void machine_wake_later(void (*fn)(void *arg), void *arg);
 typedef struct MachineCond MachineCond;
 MachineCond *machine_cond_new(void);
 void machine_cond_free(MachineCond *c);
-/* Gives the lock up meanwhile. Returns after a wake, at the monotonic @deadline_ns, or for nothing. */
+/*
+ * Gives the lock up meanwhile. Returns after a wake, at the monotonic @deadline_ns, or for nothing.
+ */
 void machine_cond_wait(MachineCond *c, int64_t deadline_ns);
 void machine_cond_wake(MachineCond *c);
 /* How often who waits there has been woken; any thread, also without the lock. */
 unsigned machine_cond_wakes(const MachineCond *c);
 
 /*
- * From here to the release, which does not wait, what this thread wakes is woken later, at the release:
- * for work that gives the lock up in between and is to be found done. With the lock held.
+ * From here to the release, which does not wait, what this thread wakes is woken later, at the
+ * release: for work that gives the lock up in between and is to be found done. With the lock held.
  */
 void machine_wakes_hold(void);
 void machine_wakes_release(void);

@@ -2,8 +2,8 @@
 /*
  * Which pages of the machine's memory have been written, while somebody wants to know.
  *
- * Whoever gives a host address out to write through says so first; processors keep such addresses, so
- * after ram_log_collect, for which they stand still, they have to forget them.
+ * Whoever gives a host address out to write through says so first; processors keep such addresses,
+ * so after ram_log_collect, for which they stand still, they have to forget them.
  */
 #ifndef SYSTEM_BASE_RAM_LOG_H
 #define SYSTEM_BASE_RAM_LOG_H

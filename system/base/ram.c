@@ -226,7 +226,9 @@ bool memory_map_store(const MemoryMap *map, uint64_t at, const void *from, uint6
     return true;
 }
 
-/* ---- memory that is still to come -------------------------------------------------------------- */
+/*
+ * ---- memory that is still to come --------------------------------------------------------------
+ */
 
 void memory_map_lack(MemoryMap *map, MemoryHereFn *here, void *opaque)
 {
@@ -266,7 +268,9 @@ void memory_map_fetch(const MemoryMap *map, uint64_t at, uint64_t len)
     }
 }
 
-/* ---- translated code --------------------------------------------------------------------------- */
+/*
+ * ---- translated code ---------------------------------------------------------------------------
+ */
 
 void memory_map_hear(MemoryMap *map, void (*fn)(void *opaque, uint64_t at, uint64_t len),
                      void *opaque)

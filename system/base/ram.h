@@ -4,8 +4,8 @@
  *
  * A map is built before its processors run and does not change while they do. Addresses without a
  * region read as ones, and writes to them are lost. What several processors do to RAM is as atomic
- * as the host's own accesses; callbacks are called on the thread of the processor, with the machine's
- * lock held. The space of I/O ports is a map too.
+ * as the host's own accesses; callbacks are called on the thread of the processor, with the
+ * machine's lock held. The space of I/O ports is a map too.
  */
 #ifndef SYSTEM_BASE_RAM_H
 #define SYSTEM_BASE_RAM_H
@@ -16,8 +16,8 @@
 #include <stdint.h>
 
 /*
- * Registers of a device. @size is 1, 2, 4 or 8, but at most .widest unless that is 0: wider accesses
- * are made in pieces. Accesses do not cross the region's end.
+ * Registers of a device. @size is 1, 2, 4 or 8, but at most .widest unless that is 0: wider
+ * accesses are made in pieces. Accesses do not cross the region's end.
  */
 typedef struct {
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
@@ -33,8 +33,8 @@ void memory_map_free(MemoryMap *map);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(MemoryMap, memory_map_free)
 
 /*
- * Adds RAM at @start. @host has @size bytes; all are multiples of 4096, as vectors in translated code
- * need it. It stays the caller's.
+ * Adds RAM at @start. @host has @size bytes; all are multiples of 4096, as vectors in translated
+ * code need it. It stays the caller's.
  * Regions do not overlap.
  */
 void memory_map_add_ram(MemoryMap *map, uint64_t start, uint64_t size, void *host);
@@ -72,38 +72,47 @@ void memory_map_each(const MemoryMap *map, void (*fn)(void *opaque, const Memory
 /* ---- for devices ----------------------------------------------------------------------------- */
 
 /*
- * The host addresses of all @len bytes at @at, if they lie in one region of RAM (or, for reading, of
- * ROM); else NULL. Who writes there calls memory_map_written afterwards.
+ * The host addresses of all @len bytes at @at, if they lie in one region of RAM (or, for reading,
+ * of ROM); else NULL. Who writes there calls memory_map_written afterwards.
  */
 void *memory_map_range(const MemoryMap *map, uint64_t at, uint64_t len, bool write);
 void memory_map_written(const MemoryMap *map, uint64_t at, uint64_t len);
 
-/* Copies @len bytes from or to RAM. False if not all of them are RAM: registers are never touched. */
+/*
+ * Copies @len bytes from or to RAM. False if not all of them are RAM: registers are never touched.
+ */
 bool memory_map_load(const MemoryMap *map, uint64_t at, void *to, uint64_t len);
 bool memory_map_store(const MemoryMap *map, uint64_t at, const void *from, uint64_t len);
 
-/* ---- memory that is still to come -------------------------------------------------------------- */
+/*
+ * ---- memory that is still to come --------------------------------------------------------------
+ */
 
 /*
- * True if all of @len bytes at @host, which lie in one region, are here. False: what is missing has been
- * asked for, and devices are told when some of it has come (DeviceClass.arrived). Never waits. With
- * the machine's lock held.
+ * True if all of @len bytes at @host, which lie in one region, are here. False: what is missing has
+ * been asked for, and devices are told when some of it has come (DeviceClass.arrived). Never waits.
+ * With the machine's lock held.
  */
 typedef bool MemoryHereFn(void *opaque, const uint8_t *host, uint64_t len);
 
-/* From now on memory may be missing, as @here tells; NULL: none is. With the machine's lock held. */
+/*
+ * From now on memory may be missing, as @here tells; NULL: none is. With the machine's lock held.
+ */
 void memory_map_lack(MemoryMap *map, MemoryHereFn *here, void *opaque);
 /* False: nothing is missing. */
 bool memory_map_lacks(const MemoryMap *map);
 /*
- * False: some of what is RAM in [@at, @at + @len) is missing, and has been asked for: to touch it would
- * keep this thread, and whoever needs the machine's lock, waiting. With the machine's lock held.
+ * False: some of what is RAM in [@at, @at + @len) is missing, and has been asked for: to touch it
+ * would keep this thread, and whoever needs the machine's lock, waiting. With the machine's lock
+ * held.
  */
 bool memory_map_here(const MemoryMap *map, uint64_t at, uint64_t len);
 /* Waits for it on the thread of a processor; the machine's lock is given up meanwhile. */
 void memory_map_fetch(const MemoryMap *map, uint64_t at, uint64_t len);
 
-/* ---- translated code --------------------------------------------------------------------------- */
+/*
+ * ---- translated code ---------------------------------------------------------------------------
+ */
 
 /* @fn is called for all that devices write, by any thread: translated code there is out of date. */
 void memory_map_hear(MemoryMap *map, void (*fn)(void *opaque, uint64_t at, uint64_t len),

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Tables that tell what the state of a device is, in the order and widths in which streams carry it
- * (docs/spec/migration-stream.md). One table serves writing, reading with its checks, and describing.
+ * (docs/spec/migration-stream.md). One table serves writing, reading with its checks, and
+ * describing.
  *
- * The members are those of an *image*: a struct that the device fills in for the purpose and takes its
- * state from, so that what streams of others look like does not dictate how a device is written.
+ * The members are those of an *image*: a struct that the device fills in for the purpose and takes
+ * its state from, so that what streams of others look like does not dictate how a device is
+ * written.
  */
 #ifndef SYSTEM_BASE_STATE_H
 #define SYSTEM_BASE_STATE_H

@@ -357,25 +357,26 @@ static void put_types(GString *out, const char *feature)
     if (!strcmp(feature, "core")) {
         g_string_append(out, "<flags id=\"i386_eflags\" size=\"4\">");
         for (size_t i = 0; i < G_N_ELEMENTS(flags); i++)
-            g_string_append_printf(out, "<field name=\"%s\" start=\"%zu\" end=\"%zu\"/>", flags[i], i,
-                                   i);
+            g_string_append_printf(out, "<field name=\"%s\" start=\"%zu\" end=\"%zu\"/>", flags[i],
+                                   i, i);
         g_string_append(out, "</flags>");
     } else if (!strcmp(feature, "sse")) {
-        g_string_append(out, "<vector id=\"v4f\" type=\"ieee_single\" count=\"4\"/>"
-                        "<vector id=\"v2d\" type=\"ieee_double\" count=\"2\"/>"
-                        "<vector id=\"v16i8\" type=\"int8\" count=\"16\"/>"
-                        "<vector id=\"v8i16\" type=\"int16\" count=\"8\"/>"
-                        "<vector id=\"v4i32\" type=\"int32\" count=\"4\"/>"
-                        "<vector id=\"v2i64\" type=\"int64\" count=\"2\"/>"
-                        "<union id=\"vec128\"><field name=\"v4_float\" type=\"v4f\"/>"
-                        "<field name=\"v2_double\" type=\"v2d\"/>"
-                        "<field name=\"v16_int8\" type=\"v16i8\"/>"
-                        "<field name=\"v8_int16\" type=\"v8i16\"/>"
-                        "<field name=\"v4_int32\" type=\"v4i32\"/>"
-                        "<field name=\"v2_int64\" type=\"v2i64\"/>"
-                        "<field name=\"uint128\" type=\"uint128\"/></union>"
-                        "<flags id=\"i386_mxcsr\" size=\"4\"><field name=\"IE\" start=\"0\" end=\"0\"/>"
-                        "<field name=\"FZ\" start=\"15\" end=\"15\"/></flags>");
+        g_string_append(
+            out, "<vector id=\"v4f\" type=\"ieee_single\" count=\"4\"/>"
+                 "<vector id=\"v2d\" type=\"ieee_double\" count=\"2\"/>"
+                 "<vector id=\"v16i8\" type=\"int8\" count=\"16\"/>"
+                 "<vector id=\"v8i16\" type=\"int16\" count=\"8\"/>"
+                 "<vector id=\"v4i32\" type=\"int32\" count=\"4\"/>"
+                 "<vector id=\"v2i64\" type=\"int64\" count=\"2\"/>"
+                 "<union id=\"vec128\"><field name=\"v4_float\" type=\"v4f\"/>"
+                 "<field name=\"v2_double\" type=\"v2d\"/>"
+                 "<field name=\"v16_int8\" type=\"v16i8\"/>"
+                 "<field name=\"v8_int16\" type=\"v8i16\"/>"
+                 "<field name=\"v4_int32\" type=\"v4i32\"/>"
+                 "<field name=\"v2_int64\" type=\"v2i64\"/>"
+                 "<field name=\"uint128\" type=\"uint128\"/></union>"
+                 "<flags id=\"i386_mxcsr\" size=\"4\"><field name=\"IE\" start=\"0\" end=\"0\"/>"
+                 "<field name=\"FZ\" start=\"15\" end=\"15\"/></flags>");
     }
 }
 
@@ -393,8 +394,8 @@ static char *target_description(void)
             g_string_append_printf(out, "<feature name=\"org.gnu.gdb.i386.%s\">", feature);
             put_types(out, feature);
         }
-        g_string_append_printf(out, "<reg name=\"%s\" bitsize=\"%u\" type=\"%s\"/>", r->name, r->bits,
-                               r->type);
+        g_string_append_printf(out, "<reg name=\"%s\" bitsize=\"%u\" type=\"%s\"/>", r->name,
+                               r->bits, r->type);
     }
     g_string_append(out, "</feature></target>");
     return g_string_free(out, FALSE);

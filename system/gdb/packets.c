@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * $TEXT#CHECKSUM, acknowledged by + or sent again at -. What has a meaning of its own is escaped by }.
+ * $TEXT#CHECKSUM, acknowledged by + or sent again at -. What has a meaning of its own is escaped by
+ * }.
  */
 #include "io/co-lock.h"
 #include "system/gdb/gdb.h"

@@ -251,11 +251,13 @@ const HmpCommand hmp_machine_commands[] = {
       "make a drive, as with -drive, or a node, as with -blockdev (-n)", hmp_drive_add },
     { "drive_backup", "-n-f-cBs?s", "[-n] [-f] [-c] device target [format]",
       "copy a drive as it is now (-n: into a file that is there, -f: its backing files, too, -c: "
-      "compressed)", hmp_drive_backup },
+      "compressed)",
+      hmp_drive_backup },
     { "drive_del", "B", "device", "remove a drive that no device uses, or a node", hmp_drive_del },
     { "drive_mirror", "-n-fBs?s", "[-n] [-f] device target [format]",
       "copy a drive and what is written meanwhile (-n: into a file that is there, -f: its backing "
-      "files, too)", hmp_drive_mirror },
+      "files, too)",
+      hmp_drive_mirror },
     { "dump-guest-memory", "-p-d-z-l-s-wF?n?n", "[-p] [-d] [-z|-l|-s|-w] file [begin length]",
       "dump memory as ELF, or by zlib (-z), lzo (-l), snappy (-s); -d: do not wait", hmp_dump },
     { "eject", "-fB", "[-f] device", "eject a disc (-f: even if the guest has locked the tray)",
@@ -320,7 +322,8 @@ const HmpCommand hmp_machine_commands[] = {
     { "system_powerdown", "", "", "press the power button", hmp_powerdown },
     { "system_reset", "", "", "press the reset button", hmp_reset },
     { "system_wakeup", "", "", "wake the guest from suspend", hmp_wakeup },
-    { "watchdog_action", "s", "action", "what happens when a watchdog expires", hmp_watchdog_action },
+    { "watchdog_action", "s", "action", "what happens when a watchdog expires",
+      hmp_watchdog_action },
     { "x", "/n", "/fmt addr", "show memory at a linear address", hmp_x },
     { "xp", "/n", "/fmt addr", "show memory at a physical address", hmp_xp },
 

@@ -79,8 +79,9 @@ HMP_COMMAND(hmp_info_memdev)
         const Memdev *d = list->pdata[i];
 
         SAY("memory backend: %s\n  size:  %" PRIu64 "\n  merge: %s\n  dump: %s\n  prealloc: %s\n"
-            "  share: %s\n  reserve: %s\n  policy: default\n  host nodes: \n\n", d->id, d->size,
-            truth[d->merge], truth[d->dump], truth[d->prealloc], truth[d->share], truth[d->reserve]);
+            "  share: %s\n  reserve: %s\n  policy: default\n  host nodes: \n\n",
+            d->id, d->size, truth[d->merge], truth[d->dump], truth[d->prealloc], truth[d->share],
+            truth[d->reserve]);
     }
 }
 

@@ -108,8 +108,8 @@ static void end_range(void *opaque)
     Ranges *r = opaque;
 
     if (r->end != r->start)
-        g_string_append_printf(r->out, "%0*" PRIx64 "-%0*" PRIx64 " %0*" PRIx64 " %cr%c\n", r->digits,
-                               r->start, r->digits, r->end, r->digits, r->end - r->start,
+        g_string_append_printf(r->out, "%0*" PRIx64 "-%0*" PRIx64 " %0*" PRIx64 " %cr%c\n",
+                               r->digits, r->start, r->digits, r->end, r->digits, r->end - r->start,
                                r->rights & ENTRY_U ? 'u' : '-', r->rights & ENTRY_W ? 'w' : '-');
     r->start = r->end;
 }

@@ -20,7 +20,8 @@ static void show_flags(GString *out, uint32_t f)
     static const struct {
         unsigned bit;
         char letter;
-    } flags[] = { { 10, 'D' }, { 11, 'O' }, { 7, 'S' }, { 6, 'Z' }, { 4, 'A' }, { 2, 'P' }, { 0, 'C' } };
+    } flags[] = { { 10, 'D' }, { 11, 'O' }, { 7, 'S' }, { 6, 'Z' },
+                  { 4, 'A' },  { 2, 'P' },  { 0, 'C' } };
 
     for (size_t i = 0; i < G_N_ELEMENTS(flags); i++)
         g_string_append_c(out, f >> flags[i].bit & 1 ? flags[i].letter : '-');
@@ -40,14 +41,16 @@ static void show_general(GString *out, const X86Cpu *c)
         if (w)
             g_string_append_printf(out, "%s=" REG "%c", wide[i], c->gpr[order[i]], last);
         else
-            g_string_append_printf(out, "E%s=%08x%c", wide[i] + 1, (uint32_t)c->gpr[order[i]], last);
+            g_string_append_printf(out, "E%s=%08x%c", wide[i] + 1, (uint32_t)c->gpr[order[i]],
+                                   last);
     }
     if (w)
         g_string_append_printf(out, "RIP=" REG " RFL=%08x [", c->rip, c->flags);
     else
         g_string_append_printf(out, "EIP=%08x EFL=%08x [", (uint32_t)c->rip, c->flags);
     show_flags(out, c->flags);
-    g_string_append_printf(out, "] CPL=%d II=%d A20=1 SMM=0 HLT=%d\n", c->cpl, c->shadow, c->halted);
+    g_string_append_printf(out, "] CPL=%d II=%d A20=1 SMM=0 HLT=%d\n", c->cpl, c->shadow,
+                           c->halted);
 }
 
 /* ---- segments -------------------------------------------------------------------------------- */
@@ -114,7 +117,8 @@ static void show_segments(GString *out, const X86Cpu *c)
 
 static void show_table(GString *out, const X86Cpu *c, const char *name, const X86Table *t)
 {
-    g_string_append_printf(out, is_64(c) ? "%s=     " REG " %08x\n" : "%s=     %08" PRIx64 " %08x\n",
+    g_string_append_printf(out,
+                           is_64(c) ? "%s=     " REG " %08x\n" : "%s=     %08" PRIx64 " %08x\n",
                            name, t->base, t->limit);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * KVM's dirty ring (Linux: Documentation/virt/kvm/api.rst, 8.29), by -accel kvm,dirty-ring-size=N: each
- * processor tells the pages it writes in a ring of its own. Looking through what was written then takes time
- * by how much was written, not by how much memory there is. A processor whose ring is full comes back for it
- * to be emptied.
+ * KVM's dirty ring (Linux: Documentation/virt/kvm/api.rst, 8.29), by -accel kvm,dirty-ring-size=N:
+ * each processor tells the pages it writes in a ring of its own. Looking through what was written
+ * then takes time by how much was written, not by how much memory there is. A processor whose ring
+ * is full comes back for it to be emptied.
  */
 #include "system/kvm/kvm.h"
 #include "system/base/ram-log.h"
@@ -25,7 +25,8 @@ bool kvm_rings_enable(Machine *m, GError **err)
     if (!size)
         return true;
     if (!most)
-        return err_set(err, ENOTSUP, "KVM of this kernel has no dirty ring: leave out dirty-ring-size");
+        return err_set(err, ENOTSUP,
+                       "KVM of this kernel has no dirty ring: leave out dirty-ring-size");
     if (bytes > most)
         return err_set(err, EINVAL, "KVM's dirty rings have up to %zu entries, not the %u of "
                        "dirty-ring-size", (size_t)(most / sizeof(struct kvm_dirty_gfn)), size);
@@ -49,7 +50,8 @@ bool kvm_ring_map(Vcpu *v, GError **err)
     p = mmap(NULL, map_len(vcpu_machine(v)), PROT_READ | PROT_WRITE, MAP_SHARED, k->fd,
              KVM_DIRTY_LOG_PAGE_OFFSET * PAGE);
     if (p == MAP_FAILED)
-        return err_set_errno(err, errno, "Cannot map the dirty ring of processor %u", vcpu_index(v));
+        return err_set_errno(err, errno, "Cannot map the dirty ring of processor %u",
+                             vcpu_index(v));
     k->ring = p;
     return true;
 }

@@ -71,7 +71,9 @@ void kvm_enter(Vcpu *v);
 bool kvm_leave(Vcpu *v);
 X86Exit kvm_run(Vcpu *v, VcpuDebug how);
 void kvm_kick(Vcpu *v);
-/* The guest stops for good: @what failed. While the state is read it can go on. With the lock held. */
+/*
+ * The guest stops for good: @what failed. While the state is read it can go on. With the lock held.
+ */
 void kvm_break(Vcpu *v, const char *what, int error);
 
 /* ---- dirty-ring.c ---------------------------------------------------------------------------- */
@@ -80,7 +82,10 @@ void kvm_break(Vcpu *v, const char *what, int error);
 bool kvm_rings_enable(Machine *m, GError **err);
 bool kvm_ring_map(Vcpu *v, GError **err);
 void kvm_ring_unmap(Vcpu *v);
-/* Notes all that they tell in the RamLog. With the lock held. -errno: further writes may not be told. */
+/*
+ * Notes all that they tell in the RamLog. With the lock held. -errno: further writes may not be
+ * told.
+ */
 int kvm_rings_empty(Machine *m);
 
 /* ---- state.c, msrs.c, cpuid.c: false: kvm_break was called ----------------------------------- */

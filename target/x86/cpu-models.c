@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The models, and the names of feature flags. Where the bits are is told by the manuals of Intel and
- * AMD; which flags a model has was read from the reference (query-cpu-model-expansion), without those
- * for machines within the machine.
+ * The models, and the names of feature flags. Where the bits are is told by the manuals of Intel
+ * and AMD; which flags a model has was read from the reference (query-cpu-model-expansion), without
+ * those for machines within the machine.
  */
 #include "target/x86/cpuid.h"
 #include "util/err.h"
@@ -31,11 +31,13 @@ const X86FlagInfo x86_flags[] = {
     INSNS("sse4.2", 1_ECX, 20, SSE42), HAS("x2apic", 1_ECX, 21), INSNS("movbe", 1_ECX, 22, MOVBE),
     INSNS("popcnt", 1_ECX, 23, POPCNT), HAS("tsc-deadline", 1_ECX, 24),
     INSNS("aes", 1_ECX, 25, AES), INSNS("xsave", 1_ECX, 26, XSAVE), INSNS("avx", 1_ECX, 28, AVX),
-    INSNS("f16c", 1_ECX, 29, F16C), INSNS("rdrand", 1_ECX, 30, RDRAND), HAS("hypervisor", 1_ECX, 31),
+    INSNS("f16c", 1_ECX, 29, F16C), INSNS("rdrand", 1_ECX, 30, RDRAND),
+    HAS("hypervisor", 1_ECX, 31),
 
     HAS("arat", 6_EAX, 2),
 
-    INSNS("fsgsbase", 7_EBX, 0, FSGSBASE), HAS("tsc-adjust", 7_EBX, 1), INSNS("bmi1", 7_EBX, 3, BMI1),
+    INSNS("fsgsbase", 7_EBX, 0, FSGSBASE), HAS("tsc-adjust", 7_EBX, 1),
+    INSNS("bmi1", 7_EBX, 3, BMI1),
     NOT("hle", 7_EBX, 4), INSNS("avx2", 7_EBX, 5, AVX2), INSNS("smep", 7_EBX, 7, SMEP),
     INSNS("bmi2", 7_EBX, 8, BMI2), HAS("erms", 7_EBX, 9), INSNS("invpcid", 7_EBX, 10, INVPCID),
     NOT("rtm", 7_EBX, 11), NOT("mpx", 7_EBX, 14), INSNS("rdseed", 7_EBX, 18, RDSEED),
@@ -103,24 +105,24 @@ const X86ModelInfo x86_models[] = {
     { "max", "everything that is emulated", "AuthenticAMD", "QEMU TCG CPU version 2.5+", 15, 107, 1,
       0xd, 0x8000000a, NULL },
     { "qemu64", QEMU_ID, "AuthenticAMD", QEMU_ID, 15, 107, 1, 0xd, 0x8000000a,
-      "apic clflush cmov cx16 cx8 de fpu fxsr hypervisor lahf-lm lm mca mce mmx msr mtrr nx pae pat "
-      "pge pni pse pse36 sep sse sse2 syscall tsc" },
+      "apic clflush cmov cx16 cx8 de fpu fxsr hypervisor lahf-lm lm mca mce mmx msr mtrr nx pae "
+      "pat pge pni pse pse36 sep sse sse2 syscall tsc" },
     { "qemu32", QEMU_ID, "GenuineIntel", QEMU_ID, 6, 6, 3, 4, 0x80000004,
       "apic cmov cx8 de fpu fxsr hypervisor mce mmx msr pae pat pge pni pse sep sse sse2 tsc" },
     { "Nehalem", "Intel Core i7 9xx (Nehalem Class Core i7)", "GenuineIntel",
       "Intel Core i7 9xx (Nehalem Class Core i7)", 6, 26, 3, 11, 0x80000008,
-      "apic clflush cmov cx16 cx8 de fpu fxsr hypervisor lahf-lm lm mca mce mmx msr mtrr nx pae pat "
-      "pge pni popcnt pse pse36 sep sse sse2 sse4.1 sse4.2 ssse3 syscall tsc" },
+      "apic clflush cmov cx16 cx8 de fpu fxsr hypervisor lahf-lm lm mca mce mmx msr mtrr nx pae "
+      "pat pge pni popcnt pse pse36 sep sse sse2 sse4.1 sse4.2 ssse3 syscall tsc" },
     { "Haswell", "Intel Core Processor (Haswell)", "GenuineIntel", "Intel Core Processor (Haswell)",
       6, 60, 4, 0xd, 0x80000008,
-      "abm aes apic arat avx avx2 bmi1 bmi2 clflush cmov cx16 cx8 de erms f16c fma fpu fsgsbase fxsr "
-      "hle hypervisor invpcid lahf-lm lm mca mce mmx movbe msr mtrr nx pae pat pcid pclmulqdq pge "
-      "pni popcnt pse pse36 rdrand rdtscp rtm sep smep sse sse2 sse4.1 sse4.2 ssse3 syscall tsc "
-      "tsc-deadline x2apic xsave xsaveopt" },
+      "abm aes apic arat avx avx2 bmi1 bmi2 clflush cmov cx16 cx8 de erms f16c fma fpu fsgsbase "
+      "fxsr hle hypervisor invpcid lahf-lm lm mca mce mmx movbe msr mtrr nx pae pat pcid pclmulqdq "
+      "pge pni popcnt pse pse36 rdrand rdtscp rtm sep smep sse sse2 sse4.1 sse4.2 ssse3 syscall "
+      "tsc tsc-deadline x2apic xsave xsaveopt" },
     { "EPYC", "AMD EPYC Processor", "AuthenticAMD", "AMD EPYC Processor", 23, 1, 2, 0xd, 0x8000001e,
-      "3dnowprefetch abm adx aes apic arat avx avx2 bmi1 bmi2 clflush clflushopt cmov cr8legacy cx16 "
-      "cx8 de f16c fma fpu fsgsbase fxsr fxsr-opt hypervisor lahf-lm lm mca mce misalignsse mmx "
-      "mmxext monitor movbe msr mtrr nx osvw pae pat pclmulqdq pdpe1gb pge pni popcnt "
+      "3dnowprefetch abm adx aes apic arat avx avx2 bmi1 bmi2 clflush clflushopt cmov cr8legacy "
+      "cx16 cx8 de f16c fma fpu fsgsbase fxsr fxsr-opt hypervisor lahf-lm lm mca mce misalignsse "
+      "mmx mmxext monitor movbe msr mtrr nx osvw pae pat pclmulqdq pdpe1gb pge pni popcnt "
       "pse pse36 rdrand rdseed rdtscp sep sha-ni smap smep sse sse2 sse4.1 sse4.2 sse4a ssse3 "
       "syscall topoext tsc xgetbv1 xsave xsavec xsaveopt" },
     {}
@@ -182,8 +184,8 @@ static void ask_for(X86Model *m, const X86FlagInfo *f, const X86Host *host, GPtr
 }
 
 /*
- * The processors are one package of one thread each: only the machine knows better. And only who runs
- * it knows that it never goes to a host whose counter has another rate.
+ * The processors are one package of one thread each: only the machine knows better. And only who
+ * runs it knows that it never goes to a host whose counter has another rate.
  */
 static void set_all(X86Model *m, const X86Host *host)
 {
@@ -279,7 +281,8 @@ static bool apply_flag(X86Model *m, const char *item, const X86Host *host, GPtrA
 const X86ModelInfo *x86_model_find_on(const char *name, const X86Host *host)
 {
     /* All that there is, is what the host has. */
-    return host && (!strcmp(name, "host") || !strcmp(name, "max")) ? host->info : x86_model_find(name);
+    return host && (!strcmp(name, "host") || !strcmp(name, "max")) ? host->info
+                                                                   : x86_model_find(name);
 }
 
 bool x86_model_parse(X86Model *m, const char *text, const X86Host *host, GPtrArray *missing,
@@ -288,13 +291,16 @@ bool x86_model_parse(X86Model *m, const char *text, const X86Host *host, GPtrArr
     g_auto(GStrv) items = g_strsplit(text, ",", -1);
     const char *name = items[0] ? items[0] : "";
 
-    *m = (X86Model){ .info = x86_model_find_on(name, host), .physical_bits = 40, .is_checked = true };
+    *m = (X86Model){ .info = x86_model_find_on(name, host),
+                     .physical_bits = 40,
+                     .is_checked = true };
     if (!m->info && !strcmp(name, "host"))
         return err_set(err, EINVAL, "CPU model 'host' requires KVM");
     if (!m->info)
         return refuse("There is no CPU model", name, true, err);
     if (host)
-        m->physical_bits = m->info == host->info ? host->physical_bits : MIN(40, host->physical_bits);
+        m->physical_bits = m->info == host->info ? host->physical_bits
+                                                 : MIN(40, host->physical_bits);
     if (m->info->flags)
         set_listed(m, m->info->flags, host, missing);
     else

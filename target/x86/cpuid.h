@@ -75,8 +75,8 @@ typedef struct {
 
 /*
  * Reads what -cpu says: "MODEL,+flag,-flag,flag=on,enforce". Flags that are asked for and that
- * @host has not, or that are not emulated if that is NULL, are left out and appended to @missing (of
- * const char *, unless NULL). False with @err.
+ * @host has not, or that are not emulated if that is NULL, are left out and appended to @missing
+ * (of const char *, unless NULL). False with @err.
  */
 bool x86_model_parse(X86Model *m, const char *text, const X86Host *host, GPtrArray *missing,
                      GError **err);

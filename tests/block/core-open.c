@@ -83,9 +83,11 @@ static CO void test_loop_by_link_and_description(void)
 static CO void test_own_data_file(void)
 {
     g_autofree char *path = test_path("d");
-    g_autofree char *text = g_strdup_printf("json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\","
-                                            "\"filename\":\"%s\"},\"data-file\":{\"driver\":\"file\","
-                                            "\"filename\":\"%s\"}}", path, path);
+    g_autofree char *text = g_strdup_printf(
+        "json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\","
+        "\"filename\":\"%s\"},\"data-file\":{\"driver\":\"file\","
+        "\"filename\":\"%s\"}}",
+        path, path);
     g_autoptr(json_t) opts = json_object();
     g_autofree char *data = test_path("data");
     g_autoptr(GError) err = NULL;
@@ -143,7 +145,8 @@ static CO void test_chain_of_200(void)
     memset(buf, 0, 4096);
     g_assert_cmpint(handle_pread(h, 64 * KiB, span_of(buf, 4096), 0), ==, 0);
     g_assert_cmpint(buf[0], ==, 7);
-    g_assert_cmpint(node_extent_above(handle_node(h), NULL, 64 * KiB, KiB, true, &e, &depth), ==, 0);
+    g_assert_cmpint(node_extent_above(handle_node(h), NULL, 64 * KiB, KiB, true, &e, &depth), ==,
+                    0);
     g_assert_cmpint(depth, ==, CHAIN - 1);
     handle_close(h);
 }

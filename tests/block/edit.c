@@ -226,7 +226,8 @@ static CO void test_refused_user_leaves_access_as_it_was(void)
 
 static CO void test_circles_are_refused(void)
 {
-    g_autoptr(Node) disk = disk_node_new("disk"), low = slow_new("low", disk), high = slow_new("high", low);
+    g_autoptr(Node) disk = disk_node_new("disk"), low = slow_new("low", disk),
+                    high = slow_new("high", low);
     g_autoptr(Edit) attach = edit_begin(), repoint = NULL;
     g_autoptr(GError) err = NULL;
 
@@ -341,8 +342,10 @@ static CO void test_throttled_requests_do_not_hold_up_an_edit(void)
     int64_t start;
 
     g_assert_true(object_add_text("throttle-group,id=g,x-iops-write=2", &err));
-    t.h = handle_open("json:{'driver':'throttle','throttle-group':'g','file':{'driver':'raw','file':"
-                      "{'driver':'null-co','size':1048576}}}", NULL, OPEN_RDWR, &err);
+    t.h = handle_open(
+        "json:{'driver':'throttle','throttle-group':'g','file':{'driver':'raw','file':"
+        "{'driver':'null-co','size':1048576}}}",
+        NULL, OPEN_RDWR, &err);
     g_assert_no_error(err);
     for (int i = 0; i < 8; i++)
         co_group_start(&group, throttled_write, &t);
@@ -370,8 +373,8 @@ static CO void test_random_edits(void)
 /* ---- filters of jobs ------------------------------------------------------------------------- */
 
 /* Hides from what is below that users write. */
-static void veil_access(Node *n, Role role, unsigned parent_needs, unsigned parent_shares, unsigned *needs,
-                        unsigned *shares)
+static void veil_access(Node *n, Role role, unsigned parent_needs, unsigned parent_shares,
+                        unsigned *needs, unsigned *shares)
 {
     *needs = 0;
     *shares = ACCESS_ALL;
@@ -437,7 +440,8 @@ const Test tests[] = {
     { "/edit/circles-are-refused", test_circles_are_refused },
     { "/edit/copies-and-edits-of-both-ends-do-not-deadlock",
       test_copies_and_edits_of_both_ends_do_not_deadlock },
-    { "/edit/waiting-edits-see-what-those-before-did", test_waiting_edits_see_what_those_before_did },
+    { "/edit/waiting-edits-see-what-those-before-did",
+      test_waiting_edits_see_what_those_before_did },
     { "/edit/throttled-requests-do-not-hold-up-an-edit",
       test_throttled_requests_do_not_hold_up_an_edit },
     { "/edit/random-edits-under-random-requests", test_random_edits },

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Jobs on images that live on iothreads and move, while coroutines of all loops write: what the images
- * hold afterwards.
+ * Jobs on images that live on iothreads and move, while coroutines of all loops write: what the
+ * images hold afterwards.
  */
 #include "block/home.h"
 #include "block/internal.h"
@@ -12,7 +12,9 @@
 #include <string.h>
 
 enum { SIZE = 6 << 20, BLOCK = 4096, WORKERS = 6, AREA = SIZE / WORKERS, BLOCKS = AREA / BLOCK };
-/* Of the blocks of each area. The others are left to the jobs, of which some copy what is touched. */
+/*
+ * Of the blocks of each area. The others are left to the jobs, of which some copy what is touched.
+ */
 enum { TOUCHED = BLOCKS / 4 };
 enum { OF_BASE = 7, OF_MIDDLE = 8, SLOW = 1, QUICK = 0, ROUNDS = 12 };
 
@@ -35,8 +37,8 @@ static json_t *image_options(const char *name, json_t *backing)
 {
     g_autofree char *path = image_make(name);
 
-    return json_pack("{s:s, s:s, s:{s:s, s:s}, s:o}", "driver", "qcow2", "node-name", name, "file", "driver",
-                     "file", "filename", path, "backing", backing);
+    return json_pack("{s:s, s:s, s:{s:s, s:s}, s:o}", "driver", "qcow2", "node-name", name, "file",
+                     "driver", "file", "filename", path, "backing", backing);
 }
 
 /* A user that shares everything. Takes @options. */
@@ -107,7 +109,8 @@ static CO void block_check(const Worker *w, unsigned i)
 {
     uint8_t found[BLOCK];
 
-    g_assert_cmpint(handle_pread(w->h, w->index * AREA + i * BLOCK, span_of(found, BLOCK), 0), ==, 0);
+    g_assert_cmpint(handle_pread(w->h, w->index * AREA + i * BLOCK, span_of(found, BLOCK), 0), ==,
+                    0);
     for (int at = 0; at < BLOCK; at++)
         g_assert_cmpuint(found[at], ==, w->model[i]);
 }
@@ -186,7 +189,10 @@ static CO bool start_resumable_mirror(const Disk *d, JobArgs how, GError **err)
 static CO bool start_active_commit(const Disk *d, JobArgs how, GError **err)
 {
     CommitArgs args = {
-        .job = how, .active = handle_node(d->h), .top = handle_node(d->h), .base = node_find("base"),
+        .job = how,
+        .active = handle_node(d->h),
+        .top = handle_node(d->h),
+        .base = node_find("base"),
     };
 
     return commit_active_start(&args, err);
@@ -195,7 +201,10 @@ static CO bool start_active_commit(const Disk *d, JobArgs how, GError **err)
 static CO bool start_commit(const Disk *d, JobArgs how, GError **err)
 {
     CommitArgs args = {
-        .job = how, .active = handle_node(d->h), .top = node_find("middle"), .base = node_find("base"),
+        .job = how,
+        .active = handle_node(d->h),
+        .top = node_find("middle"),
+        .base = node_find("base"),
     };
 
     return commit_start(&args, err);

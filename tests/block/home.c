@@ -213,8 +213,8 @@ static CO void test_what_knows_one_loop_only_is_named(void)
 static CO void test_a_breakpoint_keeps_an_image_on_the_main_loop(void)
 {
     g_autoptr(GError) err = NULL;
-    json_t *o = json_pack("{s:s, s:s, s:{s:s}}", "driver", "blkdebug", "node-name", "image", "image",
-                          "driver", "null-co");
+    json_t *o = json_pack("{s:s, s:s, s:{s:s}}", "driver", "blkdebug", "node-name", "image",
+                          "image", "driver", "null-co");
     Handle *h;
     Node *n;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Inactive nodes: images that two programs write in turn. Two graphs in one process lock each other out
- * as two programs would.
+ * Inactive nodes: images that two programs write in turn. Two graphs in one process lock each other
+ * out as two programs would.
  */
 #include "block/internal.h"
 #include "tests/lib/harness.h"
@@ -159,7 +159,8 @@ static int flushes_left = -1; /* before one fails; less than 0: none does */
 
 static CO int failing_flush(Node *n)
 {
-    return flushes_left >= 0 && flushes_left-- == 0 ? -EIO : edge_flush(node_edge(n, ROLE_FILTERED));
+    return flushes_left >= 0 && flushes_left-- == 0 ? -EIO
+                                                    : edge_flush(node_edge(n, ROLE_FILTERED));
 }
 
 static const BlockDriver block_failing = {
@@ -194,8 +195,10 @@ static CO Handle *image_over_failing(const char *path)
 /* True if the file says that the content of its bitmap is up to date. */
 static CO bool file_bitmap_is_trusted(const char *path)
 {
-    g_autofree char *desc = g_strdup_printf("json:{'driver':'qcow2','force-share':true,'read-only':true,"
-                                            "'file':{'driver':'file','filename':'%s'}}", path);
+    g_autofree char *desc = g_strdup_printf(
+        "json:{'driver':'qcow2','force-share':true,'read-only':true,"
+        "'file':{'driver':'file','filename':'%s'}}",
+        path);
     g_autoptr(GError) err = NULL;
     Handle *h = handle_open(desc, NULL, 0, &err);
     bool trusted;
@@ -206,7 +209,10 @@ static CO bool file_bitmap_is_trusted(const char *path)
     return trusted;
 }
 
-/* Whichever flush fails: an image that goes on being written does not say that its bitmap is complete. */
+/*
+ * Whichever flush fails: an image that goes on being written does not say that its bitmap is
+ * complete.
+ */
 static CO void test_failure_leaves_bitmaps_in_use(void)
 {
     g_autofree char *path = image_new("a");
@@ -233,7 +239,9 @@ static CO void test_failure_leaves_bitmaps_in_use(void)
     g_assert_cmpint(refused, >, 2);
 }
 
-/* A bitmap in memory only knows nothing of what the other program did: everything may have changed. */
+/*
+ * A bitmap in memory only knows nothing of what the other program did: everything may have changed.
+ */
 static CO void test_bitmaps_in_memory_are_full_afterwards(void)
 {
     g_autofree char *path = image_new("a");

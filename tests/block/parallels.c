@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Requests to Parallels images, and power cuts while they grow; parallels.slow.c looks at more moments. */
+/*
+ * Requests to Parallels images, and power cuts while they grow; parallels.slow.c looks at more
+ * moments.
+ */
 #include "tests/block/parallels.h"
 #include "tests/lib/disk.h"
 #include "tests/lib/harness.h"
@@ -11,7 +14,8 @@ static CO void test_dynamic(void)
 
 static CO void test_small_clusters(void)
 {
-    disk_random_requests(&(DiskRandom){ "parallels", "cluster_size=4k", NULL, 9 * MiB + 512, .max = 300000 });
+    disk_random_requests(
+        &(DiskRandom){ "parallels", "cluster_size=4k", NULL, 9 * MiB + 512, .max = 300000 });
 }
 
 static CO void test_power_cut(void)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Requests to images of qcow version 1, and power cuts while they grow; qcow.slow.c looks at more. */
+/*
+ * Requests to images of qcow version 1, and power cuts while they grow; qcow.slow.c looks at more.
+ */
 #include "tests/block/qcow.h"
 #include "tests/lib/disk.h"
 #include "tests/lib/harness.h"
@@ -12,7 +14,8 @@ static CO void test_default(void)
 /* These have clusters of a sector. */
 static CO void test_backing(void)
 {
-    disk_random_requests(&(DiskRandom){ "qcow", "", NULL, 6 * MiB + 1024, .backing = true, .max = 100000 });
+    disk_random_requests(
+        &(DiskRandom){ "qcow", "", NULL, 6 * MiB + 1024, .backing = true, .max = 100000 });
 }
 
 static CO void test_handed_over(void)

@@ -11,7 +11,8 @@ static CO void qcow2_requests(const char *options, const char *open_options, uin
     /* Nothing can be unmapped in version 2 above a backing file. */
     if (strstr(options, "0.10") || (open_options && strstr(open_options, "no-unref")))
         cluster = 0;
-    disk_random_requests(&(DiskRandom){ "qcow2", options, open_options, size, cluster, backing, max });
+    disk_random_requests(
+        &(DiskRandom){ "qcow2", options, open_options, size, cluster, backing, max });
 }
 
 #define RANDOM(name, ...)                                                                          \

@@ -24,7 +24,8 @@ static CO void test_backing(void)
 
 static CO void test_backing_large(void)
 {
-    disk_random_requests(&(DiskRandom){ "qed", "", NULL, 16 * MiB, .backing = true, .max = 300000 });
+    disk_random_requests(
+        &(DiskRandom){ "qed", "", NULL, 16 * MiB, .backing = true, .max = 300000 });
 }
 
 static CO void test_handed_over(void)

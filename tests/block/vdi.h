@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What power cuts interrupt on VDI images. The header may count blocks that are lost: that is repaired. */
+/*
+ * What power cuts interrupt on VDI images. The header may count blocks that are lost: that is
+ * repaired.
+ */
 #ifndef TESTS_BLOCK_VDI_H
 #define TESTS_BLOCK_VDI_H
 

@@ -11,7 +11,8 @@ static CO void test_dynamic(void)
 
 static CO void test_fixed(void)
 {
-    disk_random_requests(&(DiskRandom){ "vhdx", "subformat=fixed", NULL, 9 * MiB + 512, .max = 300000 });
+    disk_random_requests(
+        &(DiskRandom){ "vhdx", "subformat=fixed", NULL, 9 * MiB + 512, .max = 300000 });
 }
 
 static CO void test_power_cut(void)

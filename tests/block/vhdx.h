@@ -23,8 +23,8 @@ static CO void vhdx_spread(PowerCut *pc)
 
 static const PowerCutWorkload vhdx_workloads[] = {
     { "vhdx", "block_size=1M", NULL, 4 * MiB, vhdx_mix, .format = "vhdx" },
-    { "vhdx, states of absent blocks", "block_size=1M,block_state_zero=off", NULL, 4 * MiB, vhdx_mix,
-      .format = "vhdx" },
+    { "vhdx, states of absent blocks", "block_size=1M,block_state_zero=off", NULL, 4 * MiB,
+      vhdx_mix, .format = "vhdx" },
     { "vhdx, writethrough", "block_size=1M", NULL, 4 * MiB, vhdx_mix, POWER_CUT_WRITETHROUGH,
       .format = "vhdx" },
     { "vhdx, fixed", "subformat=fixed,block_size=1M", NULL, 2 * MiB, vhdx_mix, .format = "vhdx" },

@@ -11,7 +11,8 @@ static CO void test_sparse(void)
 
 static CO void test_zeroed(void)
 {
-    disk_random_requests(&(DiskRandom){ "vmdk", "zeroed_grain=on", NULL, 9 * MiB + 512, .max = 300000 });
+    disk_random_requests(
+        &(DiskRandom){ "vmdk", "zeroed_grain=on", NULL, 9 * MiB + 512, .max = 300000 });
 }
 
 static CO void test_power_cut(void)

@@ -13,7 +13,8 @@ static CO void test_dynamic(void)
 
 static CO void test_fixed(void)
 {
-    disk_random_requests(&(DiskRandom){ "vpc", "subformat=fixed,force_size=on", NULL, 9 * MiB + 512, .max = 300000 });
+    disk_random_requests(&(DiskRandom){ "vpc", "subformat=fixed,force_size=on", NULL, 9 * MiB + 512,
+                                        .max = 300000 });
 }
 
 static CO void test_power_cut(void)

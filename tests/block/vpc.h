@@ -13,9 +13,11 @@ static CO void vpc_mix(PowerCut *pc)
 
 static const PowerCutWorkload vpc_workloads[] = {
     { "vpc", "force_size=on", NULL, 9 * MiB, vpc_mix, .format = "vpc" },
-    { "vpc, writethrough", "force_size=on", NULL, 4 * MiB, vpc_mix, POWER_CUT_WRITETHROUGH, .format = "vpc" },
+    { "vpc, writethrough", "force_size=on", NULL, 4 * MiB, vpc_mix, POWER_CUT_WRITETHROUGH,
+      .format = "vpc" },
     { "vpc, fixed", "subformat=fixed,force_size=on", NULL, 2 * MiB, vpc_mix, .format = "vpc" },
-    { "vpc below an overlay", "force_size=on", NULL, 4 * MiB, vpc_mix, POWER_CUT_OVERLAY, .format = "vpc" },
+    { "vpc below an overlay", "force_size=on", NULL, 4 * MiB, vpc_mix, POWER_CUT_OVERLAY,
+      .format = "vpc" },
     {}
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Any bytes as a migration stream: taken apart by its own description, and loaded by the tables of all
- * devices into a small memory. Neither writes outside, and what is loaded can be written and read again.
+ * Any bytes as a migration stream: taken apart by its own description, and loaded by the tables of
+ * all devices into a small memory. Neither writes outside, and what is loaded can be written and
+ * read again.
  */
 #include "migration/fields.h"
 #include "migration/saved.h"
@@ -18,7 +19,10 @@ typedef struct {
     bool is_taken;
 } Place;
 
-/* One block, however great it says it is, gets memory up to a bound; the sanitizer watches its ends. */
+/*
+ * One block, however great it says it is, gets memory up to a bound; the sanitizer watches its
+ * ends.
+ */
 static uint8_t *place(void *opaque, const char *name, uint64_t size)
 {
     Place *p = opaque;
@@ -95,7 +99,9 @@ static void load_all(const uint8_t *data, size_t len)
     g_autofree uint8_t *memory = g_malloc0(MEMORY), *table = g_malloc0(2 * 4096);
     g_auto(RamBlocks) ram = { 0 };
     g_auto(Input) in = { 0 };
-    TargetConfig config = { .machine = "microvm", .ram = &ram, .sections = sections, .reply = answer };
+    TargetConfig config = {
+        .machine = "microvm", .ram = &ram, .sections = sections, .reply = answer
+    };
 
     for (const DeviceClass *const *c = device_classes; *c; c++)
         if ((*c)->section)

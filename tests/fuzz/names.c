@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Any text as the name of an image: json:{...}, blkdebug:..., null-co://, plain. What it describes is
- * checked, and opened if no real file can be part of it; then its name must describe it again.
+ * Any text as the name of an image: json:{...}, blkdebug:..., null-co://, plain. What it describes
+ * is checked, and opened if no real file can be part of it; then its name must describe it again.
  */
 #include "block/internal.h"
 #include "io/loop.h"

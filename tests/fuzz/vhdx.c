@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Any bytes as the structures of a VHDX image. They lie megabytes apart, so the input has only what is in
- * them (pieces), one after the other; checksums are made right, or nothing behind them would be reached.
+ * Any bytes as the structures of a VHDX image. They lie megabytes apart, so the input has only what
+ * is in them (pieces), one after the other; checksums are made right, or nothing behind them would
+ * be reached.
  */
 #include "block/formats/vhdx/vhdx.h"
 #include "tests/fuzz/lib/format.h"
@@ -13,7 +14,8 @@ enum { LOG_AT = 1 << 20, LOG_LEN = 12288, IMAGE_LEN = 4 << 20, EXTRA_MAX = 64 <<
 static const struct {
     uint32_t at, len;
 } pieces[] = {
-    { 0, 8 }, { VHDX_HEADER_1, 80 }, { VHDX_HEADER_2, 80 }, { VHDX_REGIONS_1, 144 }, { LOG_AT, LOG_LEN },
+    { 0, 8 }, { VHDX_HEADER_1, 80 }, { VHDX_HEADER_2, 80 }, { VHDX_REGIONS_1, 144 }, { LOG_AT,
+    LOG_LEN },
     { 2 << 20, 512 }, { 3 << 20, 288 }, { (3 << 20) + VHDX_TABLE, 64 },
     { (3 << 20) + 2 * VHDX_TABLE, 256 },
 };

@@ -24,7 +24,8 @@ static inline __attribute__((always_inline)) uint64_t work(uint64_t seed, void (
     double u = seed * 4., v = seed * 5., w = seed * 6., x = seed * 7.;
 
     for (int n = 0; n < TURNS; n++) {
-        a += b ^ n, b += c, c ^= d + n, d += e, e ^= f, f += g, g ^= h, h += i, i ^= j, j += k, k ^= a;
+        a += b ^ n, b += c, c ^= d + n, d += e, e ^= f, f += g, g ^= h, h += i, i ^= j, j += k,
+            k ^= a;
         p = q / 3 + a % 64, q = r / 7 + p, r = s / 2 + b % 64, s = t / 2 + p, t = u / 3 + c % 64;
         u = v / 2 + d % 64, v = w / 5 + q, w = x / 2 + e % 64, x = p / 11 + n;
         turn();

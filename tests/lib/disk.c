@@ -184,7 +184,8 @@ enum { WORKERS = 8, OPS = 60 };
 typedef struct {
     Disk *d;
     unsigned number;
-    uint64_t unit;        /* workers own alternate units of this size: their requests do not overlap */
+    /* workers own alternate units of this size: their requests do not overlap */
+    uint64_t unit;
 } Worker;
 
 static CO void worker(void *arg)

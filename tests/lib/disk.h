@@ -52,12 +52,15 @@ typedef struct {
 } DiskRandom;
 
 /*
- * Random requests, several at once, against a plain copy in memory. In the end the reference checks the
- * image and compares its content, where one is installed.
+ * Random requests, several at once, against a plain copy in memory. In the end the reference checks
+ * the image and compares its content, where one is installed.
  */
 CO void disk_random_requests(const DiskRandom *t);
 
-/* An image changes hands as in a migration: two nodes on one file are active in turn, and each writes. */
+/*
+ * An image changes hands as in a migration: two nodes on one file are active in turn, and each
+ * writes.
+ */
 CO void disk_handed_over(const char *format, const char *options);
 
 #endif

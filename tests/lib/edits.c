@@ -281,8 +281,9 @@ static void objects_add(void)
 
 static CO void edit_once(Graph *g)
 {
-    static CO void (*const edits[])(Graph *g) = { snapshot, stream, filter_add, filter_remove, reopen,
-                                                  filter_add, filter_remove, visit, move };
+    static CO void (*const edits[])(Graph * g) = { snapshot,      stream, filter_add,
+                                                   filter_remove, reopen, filter_add,
+                                                   filter_remove, visit,  move };
 
     edits[g_rand_int_range(g->rand, 0, G_N_ELEMENTS(edits))](g);
     remove_unused(g);

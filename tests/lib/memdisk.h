@@ -40,7 +40,10 @@ const uint8_t *memdisk_data(Node *disk, size_t *len);
 /* Calls with @disk as it was born, before the first entry. */
 const uint8_t *memdisk_origin(Node *disk, size_t *len);
 
-/* Can images of @format name a backing file, so that option "backing" has to say that there is none? */
+/*
+ * Can images of @format name a backing file, so that option "backing" has to say that there is
+ * none?
+ */
 bool memdisk_format_has_backing(const char *format);
 
 /* An image being put together from entries. */

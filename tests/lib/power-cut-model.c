@@ -24,7 +24,8 @@ struct Timeline {
 
 struct Model {
     const Timeline *t;
-    GArray **allowed;      /* per sector, of uint64_t: what it may read as; the last is the newest */
+    /* per sector, of uint64_t: what it may read as; the last is the newest */
+    GArray **allowed;
     guint next_event;
 };
 

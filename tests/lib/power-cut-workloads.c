@@ -185,7 +185,9 @@ static CO void verify_bitmaps(Handle *h)
     }
 }
 
-/* The header as the reference writes it: feature names first, others across the first sector's end. */
+/*
+ * The header as the reference writes it: feature names first, others across the first sector's end.
+ */
 static void names_first(uint8_t *image, size_t len)
 {
     enum { NAMES = 0x6803f857 };
@@ -462,8 +464,8 @@ const PowerCutWorkload power_cut_workloads[] = {
       POWER_CUT_DATA_FILE },
     { "data file, extended L2", "cluster_size=16k,extended_l2=on", NULL, 512 << 10,
       run_small_writes, POWER_CUT_DATA_FILE },
-    { "data file, growing", "cluster_size=512", TINY, 128 << 10, run_grow,
-      POWER_CUT_DATA_FILE, .max_size = 512 << 10 },
+    { "data file, growing", "cluster_size=512", TINY, 128 << 10, run_grow, POWER_CUT_DATA_FILE,
+      .max_size = 512 << 10 },
     { "encrypted", "cluster_size=4k", NULL, 512 << 10, run_mix, POWER_CUT_LUKS },
     { "backing file", "cluster_size=4k", NULL, 512 << 10, run_mix, POWER_CUT_BACKING },
     { "backing file, small writes", "", NULL, 512 << 10, run_small_writes, POWER_CUT_BACKING },
@@ -471,8 +473,7 @@ const PowerCutWorkload power_cut_workloads[] = {
       run_small_writes, POWER_CUT_BACKING },
     { "snapshots", "cluster_size=4k", NULL, 512 << 10, run_snapshots },
     { "snapshots, 512 byte clusters", "cluster_size=512", NULL, 128 << 10, run_snapshots },
-    { "snapshots, extended L2", "cluster_size=16k,extended_l2=on", NULL, 512 << 10,
-      run_snapshots },
+    { "snapshots, extended L2", "cluster_size=16k,extended_l2=on", NULL, 512 << 10, run_snapshots },
     { "snapshots, lazy refcounts", "cluster_size=4k,lazy_refcounts=on", NULL, 512 << 10,
       run_snapshots },
     { "snapshots applied", "cluster_size=4k", NULL, 256 << 10, run_apply },
@@ -518,14 +519,14 @@ const PowerCutWorkload power_cut_workloads[] = {
       .prepare = prepare_hollow },
     { "compacting, extended L2", "cluster_size=16k,extended_l2=on", NULL, 1 << 20, run_compact,
       .prepare = prepare_hollow },
-    { "compacting, lazy refcounts", "cluster_size=4k,lazy_refcounts=on", NULL, 512 << 10, run_compact,
-      .prepare = prepare_hollow },
-    { "compacting, 1 bit refcounts", "cluster_size=512,refcount_bits=1", NULL, 256 << 10, run_compact,
-      .prepare = prepare_hollow },
+    { "compacting, lazy refcounts", "cluster_size=4k,lazy_refcounts=on", NULL, 512 << 10,
+      run_compact, .prepare = prepare_hollow },
+    { "compacting, 1 bit refcounts", "cluster_size=512,refcount_bits=1", NULL, 256 << 10,
+      run_compact, .prepare = prepare_hollow },
     { "compacting, encrypted", "cluster_size=4k", NULL, 512 << 10, run_compact, POWER_CUT_LUKS,
       .prepare = prepare_hollow },
-    { "compacting, backing file", "cluster_size=4k", NULL, 512 << 10, run_compact, POWER_CUT_BACKING,
-      .prepare = prepare_hollow },
+    { "compacting, backing file", "cluster_size=4k", NULL, 512 << 10, run_compact,
+      POWER_CUT_BACKING, .prepare = prepare_hollow },
     { "compacting, data file", "cluster_size=4k", NULL, 512 << 10, run_compact, POWER_CUT_DATA_FILE,
       .prepare = prepare_hollow },
     { "amending, 512 byte clusters", "cluster_size=512", NULL, 128 << 10, run_amend },
@@ -534,8 +535,8 @@ const PowerCutWorkload power_cut_workloads[] = {
     { "commit, 512 byte clusters", "cluster_size=512", NULL, 128 << 10, run_commit,
       POWER_CUT_OVERLAY },
     { "job stream", "cluster_size=4k", NULL, 512 << 10, power_cut_stream, POWER_CUT_BACKING },
-    { "job stream, extended L2", "cluster_size=16k,extended_l2=on", NULL, 512 << 10, power_cut_stream,
-      POWER_CUT_BACKING },
+    { "job stream, extended L2", "cluster_size=16k,extended_l2=on", NULL, 512 << 10,
+      power_cut_stream, POWER_CUT_BACKING },
     { "job commit", "cluster_size=4k", NULL, 512 << 10, power_cut_commit, POWER_CUT_OVERLAY },
     { "job commit, 512 byte clusters", "cluster_size=512", NULL, 128 << 10, power_cut_commit,
       POWER_CUT_OVERLAY },

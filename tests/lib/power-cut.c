@@ -288,8 +288,8 @@ static void file_take(const char *path, MemdiskImage *out)
 }
 
 /*
- * A freshly created image as bytes, with the workload's options if they are this format's. @data: path of
- * its data file, or NULL.
+ * A freshly created image as bytes, with the workload's options if they are this format's. @data:
+ * path of its data file, or NULL.
  */
 static CO void image_make(const PowerCutWorkload *w, const char *format, const char *data,
                           const char *backing, const char *backing_fmt, MemdiskImage *out)
@@ -298,7 +298,8 @@ static CO void image_make(const PowerCutWorkload *w, const char *format, const c
     g_autoptr(json_t) opts = json_object();
     g_autofree char *path = test_path("power-cut.image");
 
-    g_assert_true(keyval_parse_flat(strcmp(format, format_of(w)) ? "" : w->options, NULL, opts, &err));
+    g_assert_true(
+        keyval_parse_flat(strcmp(format, format_of(w)) ? "" : w->options, NULL, opts, &err));
     if (data)
         json_put_str(opts, "data_file", data);
     if (backing) {

@@ -6,7 +6,8 @@
  * each logged write could have left it: all writes so far in order, or everything flushed and a
  * random part, torn at 512 bytes, of what was not. Of each such image it must hold that it opens,
  * that (where the format has a check) a check finds nothing but leaks and repairing these leaves it
- * clean, and that each guest sector reads as what was last flushed there or something written later.
+ * clean, and that each guest sector reads as what was last flushed there or something written
+ * later.
  *
  * An image may have a second disk, which the cut meets at the same moment: its data file, or the
  * overlay on top of it.
@@ -25,7 +26,8 @@ typedef enum {
     POWER_CUT_BACKING = 1 << 3,      /* the image has "base-a" as its backing file */
     POWER_CUT_LUKS = 1 << 4,         /* encrypted */
     POWER_CUT_LEAKS = 1 << 6,        /* no repair finds what a cut has lost: leaks stay */
-    POWER_CUT_DAMAGED = 1 << 5,      /* .damage has spoilt it before .run; a cut is fully repaired */
+    /* .damage has spoilt it before .run; a cut is fully repaired */
+    POWER_CUT_DAMAGED = 1 << 5,
 } PowerCutKind;
 
 /* Two disks that images may have as backing files; nothing is written to them. */
@@ -40,7 +42,8 @@ typedef struct {
     CO void (*run)(PowerCut *pc);
     unsigned kind;                  /* PowerCutKind */
     CO void (*prepare)(PowerCut *pc);           /* before the log begins; NULL: nothing */
-    void (*damage)(uint8_t *image, size_t len); /* after that: spoils it, or lays it out otherwise */
+    /* after that: spoils it, or lays it out otherwise */
+    void (*damage)(uint8_t *image, size_t len);
     CO void (*verify)(Handle *h);   /* what must hold after a cut besides; NULL: nothing */
     uint64_t max_size;              /* largest size it grows to; 0: size */
     const char *format;             /* NULL: "qcow2"; of the overlay always that */

@@ -81,10 +81,12 @@ static void test_names_of_ours(void)
     expect_name("nbds+unix:///e?socket=s&tls-hostname=x",
                 "{'tls':true,'tls-hostname':'x','export':'e','server':{'type':'unix','path':'s'}}",
                 "nbds+unix:///e?socket=s&tls-hostname=x");
-    expect_name("nbd+vsock://3:5/e", "{'export':'e','server':{'type':'vsock','cid':'3','port':'5'}}",
+    expect_name("nbd+vsock://3:5/e",
+                "{'export':'e','server':{'type':'vsock','cid':'3','port':'5'}}",
                 "nbd+vsock://3:5/e");
     expect_name("nbd+vsock://3:4294967294",
-                "{'server':{'type':'vsock','cid':'3','port':'4294967294'}}", "nbd+vsock://3:4294967294");
+                "{'server':{'type':'vsock','cid':'3','port':'4294967294'}}",
+                "nbd+vsock://3:4294967294");
     expect_name("nbds+vsock://3:/a:b?tls-hostname=c:d",
                 "{'tls':true,'tls-hostname':'c:d','export':'a:b',"
                 "'server':{'type':'vsock','cid':'3','port':'10809'}}",
@@ -100,8 +102,10 @@ static void test_names_refused(void)
 {
     static const char *const names[] = {
         "nbd:exportname=x", "nbd::exportname=x",
-        "nbd://h/?tls-creds=t", "nbd+unix:///?socket=s&tls-creds=t", "nbds://h?tls-creds=a&tls-creds=b",
-        "nbds://", "nbd+vsock:///e", "nbd+vsock://1/?socket=s", "nbd://h:port", "nbd:h", "nbd:[::1]7",
+        "nbd://h/?tls-creds=t", "nbd+unix:///?socket=s&tls-creds=t",
+        "nbds://h?tls-creds=a&tls-creds=b",
+        "nbds://", "nbd+vsock:///e", "nbd+vsock://1/?socket=s", "nbd://h:port", "nbd:h",
+        "nbd:[::1]7",
         "nbd+unix:///%00?socket=s", "nbd+unix://h/?socket=s", "nbd+unix:///e", "http://h/e",
     };
 

@@ -297,8 +297,10 @@ static CO void test_clients_can_be_watched(void)
 static CO Handle *image_on_thread(const char *name, const char *thread)
 {
     g_autoptr(GError) err = NULL;
-    Handle *h = handle_open(NULL, json_pack("{s:s, s:s, s:i, s:b}", "driver", "null-co", "node-name", name,
-                                            "size", DISK, "read-zeroes", 1), OPEN_RDWR, &err);
+    Handle *h = handle_open(NULL,
+                            json_pack("{s:s, s:s, s:i, s:b}", "driver", "null-co", "node-name",
+                                      name, "size", DISK, "read-zeroes", 1),
+                            OPEN_RDWR, &err);
     g_autoptr(Edit) edit = NULL;
 
     g_assert_no_error(err);

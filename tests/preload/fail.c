@@ -4,10 +4,10 @@
  *
  * FAIL_CALL names the function, or "any" for every system call below, or "change" for those that
  * change a file or make that durable, or "memory" for every allocation of FAIL_SIZE bytes and more
- * (32 KiB; smaller ones are GLib's own, which ends the program when it has no memory). FAIL_NTH counts
- * from 1 (0: none fails), FAIL_ERRNO is what it fails with, or "kill": the program ends there and
- * then; FAIL_TELL says so. The number of calls seen is written to the file FAIL_COUNT names when the
- * program exits.
+ * (32 KiB; smaller ones are GLib's own, which ends the program when it has no memory). FAIL_NTH
+ * counts from 1 (0: none fails), FAIL_ERRNO is what it fails with, or "kill": the program ends
+ * there and then; FAIL_TELL says so. The number of calls seen is written to the file FAIL_COUNT
+ * names when the program exits.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -120,8 +120,8 @@ WRAP_AS(int, posix_fallocate64, (int fd, off64_t o, off64_t l), (fd, o, l), errn
 WRAP_AS(int, pthread_create,
         (pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg), (t, a, fn, arg),
         errno)
-WRAP_AS(int, io_uring_queue_init_params, (unsigned n, struct io_uring *r, struct io_uring_params *p),
-        (n, r, p), -errno)
+WRAP_AS(int, io_uring_queue_init_params,
+        (unsigned n, struct io_uring *r, struct io_uring_params *p), (n, r, p), -errno)
 
 /* "open_direct" is opening for direct access: what some file systems refuse. */
 int open64(const char *path, int flags, ...)

@@ -2,9 +2,10 @@
 /*
  * Preloaded into a program: looks for pieces of secrets in memory that is given back.
  *
- * FREED_PIECES holds the pieces, 16 bytes each as 32 hexadecimal digits, in a row. A piece in a block
- * that free() gets, or that realloc() moves elsewhere, and a piece that the heap still holds at exit,
- * is a line "free|realloc|exit N" of the file FREED_LOG: N is the number of the piece, from 0.
+ * FREED_PIECES holds the pieces, 16 bytes each as 32 hexadecimal digits, in a row. A piece in a
+ * block that free() gets, or that realloc() moves elsewhere, and a piece that the heap still holds
+ * at exit, is a line "free|realloc|exit N" of the file FREED_LOG: N is the number of the piece,
+ * from 0.
  */
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -9,7 +9,8 @@
 
 int ioctl(int fd, unsigned long request, ...)
 {
-    int (*real)(int, unsigned long, ...) = (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT, "ioctl");
+    int (*real)(int, unsigned long, ...) = (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT,
+                                                                                   "ioctl");
     void *arg;
     va_list ap;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Preloaded into a program: makes the kernel look as if it had no Landlock, or no seccomp, whichever
- * OLD_KERNEL names.
+ * Preloaded into a program: makes the kernel look as if it had no Landlock, or no seccomp,
+ * whichever OLD_KERNEL names.
  */
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Preloaded into a program: stands for an attacker who has taken it over. Tries what a sandbox is to
- * prevent, in a worker thread (at its first read) and in the main thread (at the end), and tells
+ * Preloaded into a program: stands for an attacker who has taken it over. Tries what a sandbox is
+ * to prevent, in a worker thread (at its first read) and in the main thread (at the end), and tells
  * the outcome on standard error: "planted worker openat 1 connect 1 send 1 signal 1 owner 1 code 1
  * execve 1", the numbers being those of errno, 0 meaning that it worked.
  */
@@ -57,8 +57,10 @@ static void plant(const char *where)
     code = try_code();
     /* Not at the end of the program if it would work: nothing more would be told. */
     executed = opened ? outcome(execve(argv[0], argv, argv + 1)) : 0;
-    snprintf(text, sizeof(text), "planted %s openat %d connect %d send %d signal %d owner %d code %d "
-             "execve %d\n", where, opened, connected, sent, signalled, owned, code, executed);
+    snprintf(text, sizeof(text),
+             "planted %s openat %d connect %d send %d signal %d owner %d code %d "
+             "execve %d\n",
+             where, opened, connected, sent, signalled, owned, code, executed);
     if (write(STDERR_FILENO, text, strlen(text)) < 0)
         _exit(99);
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Preloaded into a program: there is no memory to encrypt its TLS record number FAIL_RECORD, from 1. */
+/*
+ * Preloaded into a program: there is no memory to encrypt its TLS record number FAIL_RECORD, from
+ * 1.
+ */
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <sys/types.h>

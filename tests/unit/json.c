@@ -34,7 +34,8 @@ static void expect_printed(const char *text, const char *want)
 static void test_refuses_bad_syntax(void)
 {
     static const char *const bad[] = {
-        "", " ", "{", "[1,]", "{\"a\":1,}", "{\"a\":1,\"a\":2}", "{'a':1,\"a\":2}", "nul", "01", "+1",
+        "", " ", "{", "[1,]", "{\"a\":1,}", "{\"a\":1,\"a\":2}", "{'a':1,\"a\":2}", "nul", "01",
+        "+1",
         "1 2", "[1] x", "\"abc", "'abc", "'a\"", "NaN", "\"\\u0000\"", "\"\\ud800\"", "\"\x01\"",
         "\"\xff\"", "{1:2}", "{\"a\" 1}", "// x\n1", "9223372036854775808", "1e999", "\\", "'\\",
         "\"\\x\"", "]", "[[]",
@@ -126,9 +127,15 @@ static void test_bytes_that_are_not_utf8(void)
     g_autoptr(json_t) o = json_object();
     g_autofree char *text = NULL;
 
-    json_put_str(o, "filename", "a\xff" "b\xed\xa0\x80" "c\xc0\x80" "d\xf0\x9fz\x80\x80\xf4\x90\x80\x80\xe2");
+    json_put_str(o, "filename",
+                 "a\xff"
+                 "b\xed\xa0\x80"
+                 "c\xc0\x80"
+                 "d\xf0\x9fz\x80\x80\xf4\x90\x80\x80\xe2");
     text = json_print(o);
-    g_assert_cmpstr(text, ==, "{\"filename\": \"a\\uFFFDb\\uFFFDc\\u0000d\\uFFFDz\\uFFFD\\uFFFD\\uFFFD\\uFFFD\"}");
+    g_assert_cmpstr(
+        text, ==,
+        "{\"filename\": \"a\\uFFFDb\\uFFFDc\\u0000d\\uFFFDz\\uFFFD\\uFFFD\\uFFFD\\uFFFD\"}");
 }
 
 static void test_numbers(void)

@@ -49,7 +49,8 @@ static void test_implied_key(void)
     expect(keyval_parse, ",a=1", "file", "{'file':'','a':'1'}");
     expect(keyval_parse, "a=1,b", "file", "{'a':'1','b':'on'}");
     expect(keyval_parse_strict, "secret,id=x", "qom-type", "{'qom-type':'secret','id':'x'}");
-    expect(keyval_parse_strict, "id=x,qom-type=secret", "qom-type", "{'qom-type':'secret','id':'x'}");
+    expect(keyval_parse_strict, "id=x,qom-type=secret", "qom-type",
+           "{'qom-type':'secret','id':'x'}");
 }
 
 static void test_bare_keys(void)
@@ -86,7 +87,8 @@ static void test_lists(void)
 {
     expect(keyval_parse, "a.0=x,a.1=y", NULL, "{'a':['x','y']}");
     expect(keyval_parse, "a.1=y,a.0=x", NULL, "{'a':['x','y']}");
-    expect(keyval_parse, "a.0.b=1,a.0.c=2,a.1.d.0=3", NULL, "{'a':[{'b':'1','c':'2'},{'d':['3']}]}");
+    expect(keyval_parse, "a.0.b=1,a.0.c=2,a.1.d.0=3", NULL,
+           "{'a':[{'b':'1','c':'2'},{'d':['3']}]}");
     expect(keyval_parse, "a.10=k,a.0=a,a.1=b,a.2=c,a.3=d,a.4=e,a.5=f,a.6=g,a.7=h,a.8=i,a.9=j", NULL,
            "{'a':['a','b','c','d','e','f','g','h','i','j','k']}");
     expect_refused(keyval_parse, "a.1=y", NULL);

@@ -523,7 +523,9 @@ static CO void test_commands_without_nodes_need_no_turn(void)
     g_assert_true(monitor_end());
 }
 
-/* Another client's command that looks at no node is answered while somebody waits for their turn. */
+/*
+ * Another client's command that looks at no node is answered while somebody waits for their turn.
+ */
 static CO void check_another_passes(void)
 {
     Client other = client_new("other");

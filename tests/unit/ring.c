@@ -8,7 +8,8 @@
 
 enum {
     PAGE = 4096, PAGES = 10, SIZE = 8, DESC_SIZE = 16,
-    DESC = 1, AVAIL = 2, USED = 3, FIRST = 4, SECOND = 5, TABLE = 6, INNER = 7, ELSEWHERE = 8, /* pages */
+    /* pages */
+    DESC = 1, AVAIL = 2, USED = 3, FIRST = 4, SECOND = 5, TABLE = 6, INNER = 7, ELSEWHERE = 8,
     WRITE = 2, NEXT = 1, INDIRECT = 4, PACKED_AVAIL = 1 << 7,
 };
 
@@ -73,14 +74,18 @@ static void put_descriptor(const Fixture *f, unsigned page, unsigned i, unsigned
     le16_put(d + 14, fourth);
 }
 
-/* A chain of two buffers, and one by a table; each of a whole page, so that only there it is noticed. */
+/*
+ * A chain of two buffers, and one by a table; each of a whole page, so that only there it is
+ * noticed.
+ */
 static void fill(const Fixture *f, bool packed)
 {
     uint16_t flags[] = { NEXT, WRITE, INDIRECT, WRITE };
 
     if (packed) {
         for (unsigned i = 0; i < 3; i++)
-            put_descriptor(f, DESC, i, FIRST + i, i == 2 ? DESC_SIZE : PAGE, i, flags[i] | PACKED_AVAIL);
+            put_descriptor(f, DESC, i, FIRST + i, i == 2 ? DESC_SIZE : PAGE, i,
+                           flags[i] | PACKED_AVAIL);
         put_descriptor(f, TABLE, 0, INNER, PAGE, 0, WRITE);
         return;
     }
@@ -94,8 +99,8 @@ static void fill(const Fixture *f, bool packed)
 
 static Fixture setup(bool packed)
 {
-    Fixture f = { .host = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                               -1, 0) };
+    Fixture f = { .host = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) };
 
     g_assert_true(f.host != MAP_FAILED);
     fill(&f, packed);

@@ -162,7 +162,8 @@ static void test_lists(void)
            "{'driver':'null-co','size':1024}]}");
     expect_refused("BlockdevOptions", "{'driver':'quorum','vote-threshold':1,'children':['a',5]}",
                    "'children.1'");
-    expect_refused("BlockdevOptions", "{'driver':'blkdebug','image':'x','take-child-perms':'write'}",
+    expect_refused("BlockdevOptions",
+                   "{'driver':'blkdebug','image':'x','take-child-perms':'write'}",
                    "must be a list");
 }
 
@@ -172,7 +173,8 @@ static void test_one_object_for_a_list(void)
     expect("BlockdevOptions", "{'driver':'blkdebug','image':'x','inject-error':{'event':'none',"
            "'errno':'5'}}",
            "{'driver':'blkdebug','image':'x','inject-error':[{'event':'none','errno':5}]}");
-    expect_refused("BlockdevOptions", "{'driver':'blkdebug','image':'x','inject-error':{'errno':5}}",
+    expect_refused("BlockdevOptions",
+                   "{'driver':'blkdebug','image':'x','inject-error':{'errno':5}}",
                    "'inject-error.0.event'");
 }
 

@@ -355,8 +355,8 @@ static char *side_folder(TlsEndpoint endpoint, const char *own, const char *trus
 
     g_assert_true(shell("mkdir -p %s && cp %s-cert.pem %s/ca-cert.pem", role, trusted, role));
     if (own)
-        g_assert_true(shell("cp %s-cert.pem %s/%s-cert.pem && cp %s-key.pem %s/%s-key.pem", own, role,
-                            role, own, role, role));
+        g_assert_true(shell("cp %s-cert.pem %s/%s-cert.pem && cp %s-key.pem %s/%s-key.pem", own,
+                            role, role, own, role, role));
     return folder(role);
 }
 
@@ -406,7 +406,8 @@ static void test_x509_tells_who_it_is(void)
     need_certtool();
     authority("ca");
     certificate("srv", "ca", SERVER);
-    certificate("cli", "ca", CLIENT "country=GB\\nstate=London\\norganization=\"Ex, Org\"\\ncn=Joe\\n");
+    certificate("cli", "ca",
+                CLIENT "country=GB\\nstate=London\\norganization=\"Ex, Org\"\\ncn=Joe\\n");
     s_dir = side_folder(TLS_SERVER, "srv", "ca");
     c_dir = side_folder(TLS_CLIENT, "cli", "ca");
     object("tls-creds-x509,id=s,endpoint=server,dir=%s", s_dir);
@@ -421,7 +422,8 @@ static void test_x509_accepted(void)
     static const X509Case cases[] = {
         { SERVER, CLIENT "cn=Joe\\n", .hostname = "disk.example.org", .sane = true, .ok = true },
         { SERVER, CLIENT, .hostname = "192.0.2.1", .ok = true },
-        { SERVER, NULL, .hostname = "disk.example.org", .server_props = ",verify-peer=off", .ok = true },
+        { SERVER, NULL, .hostname = "disk.example.org", .server_props = ",verify-peer=off",
+          .ok = true },
         { SERVER, CLIENT, .hostname = NULL, .client_props = ",verify-peer=off", .ok = true },
         { VALID "cn=old.example.org\\n", CLIENT, .hostname = "old.example.org", .ok = true },
     };
@@ -434,18 +436,23 @@ static void test_x509_accepted(void)
 
 static void test_x509_refused(void)
 {
-#define EXPIRED "activation_date=\"2001-01-01 00:00:00\"\\nexpiration_date=\"2002-01-01 00:00:00\"\\n"
-#define FUTURE "activation_date=\"2100-01-01 00:00:00\"\\nexpiration_date=\"2101-01-01 00:00:00\"\\n"
+#define EXPIRED                                                                                    \
+    "activation_date=\"2001-01-01 00:00:00\"\\nexpiration_date=\"2002-01-01 00:00:00\"\\n"
+#define FUTURE                                                                                     \
+    "activation_date=\"2100-01-01 00:00:00\"\\nexpiration_date=\"2101-01-01 00:00:00\"\\n"
     static const X509Case cases[] = {
         { SERVER, CLIENT, .hostname = "other.example.org" },
         { SERVER, CLIENT, .hostname = "192.0.2.2" },
         { SERVER, CLIENT, "evil", .hostname = "disk.example.org" },
         { SERVER, CLIENT, NULL, "evil", .hostname = "disk.example.org" },
         { SERVER, NULL, .hostname = "disk.example.org" },
-        { EXPIRED "tls_www_server\\ndns_name=disk.example.org\\n", CLIENT, .hostname = "disk.example.org" },
-        { FUTURE "tls_www_server\\ndns_name=disk.example.org\\n", CLIENT, .hostname = "disk.example.org" },
+        { EXPIRED "tls_www_server\\ndns_name=disk.example.org\\n", CLIENT,
+          .hostname = "disk.example.org" },
+        { FUTURE "tls_www_server\\ndns_name=disk.example.org\\n", CLIENT,
+          .hostname = "disk.example.org" },
         { SERVER, EXPIRED "tls_www_client\\n", .hostname = "disk.example.org" },
-        { VALID "tls_www_client\\ndns_name=disk.example.org\\n", CLIENT, .hostname = "disk.example.org" },
+        { VALID "tls_www_client\\ndns_name=disk.example.org\\n", CLIENT,
+          .hostname = "disk.example.org" },
         { SERVER, VALID "tls_www_server\\n", .hostname = "disk.example.org" },
     };
 
@@ -572,8 +579,9 @@ static void test_authz_list_file(void)
 {
     g_autofree char *path = test_path("rules.json"), *next = test_path("next.json");
 
-    write_file(path, "{\"policy\": \"deny\", \"rules\": [{\"match\": \"a*\", \"policy\": \"allow\", "
-                     "\"format\": \"glob\"}]}");
+    write_file(path,
+               "{\"policy\": \"deny\", \"rules\": [{\"match\": \"a*\", \"policy\": \"allow\", "
+               "\"format\": \"glob\"}]}");
     object("authz-list-file,id=a,filename=%s", path);
     object("authz-list-file,id=fixed,refresh=off,filename=%s", path);
     g_assert_cmpint(allows("a", "ann"), ==, 0);

@@ -14,7 +14,8 @@ static void run_seed(unsigned bits, uint64_t seed)
     const char *cases = g_getenv("FERRY_CASES");
 
     printf("# seed %" G_GUINT64_FORMAT "\n", seed);
-    if (!compare_with_host(bits, seed, cases ? g_ascii_strtoull(cases, NULL, 0) : test_share(1800000)))
+    if (!compare_with_host(bits, seed,
+                           cases ? g_ascii_strtoull(cases, NULL, 0) : test_share(1800000)))
         test_skip("no Linux on a processor of AMD's, or without code of these bits");
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Several processors on one memory: order of accesses, locked operations, code of one by another. */
+/*
+ * Several processors on one memory: order of accesses, locked operations, code of one by another.
+ */
 #include "tests/lib/harness.h"
 
 #if defined(__x86_64__)

@@ -574,8 +574,9 @@ static void test_float_state(void)
     g_assert_cmphex(m->cpu.rip, ==, CODE + (pending_end - pending) - 2);
 }
 
-GUEST(reads_xcr, 64,
-      "xor %ecx, %ecx; xgetbv; out %eax, $0xe9; inc %ecx; xgetbv; out %eax, $0xe9; inc %ecx; xgetbv");
+GUEST(
+    reads_xcr, 64,
+    "xor %ecx, %ecx; xgetbv; out %eax, $0xe9; inc %ecx; xgetbv; out %eax, $0xe9; inc %ecx; xgetbv");
 
 /* XCR0, and with XSAVEC what is in use; others do not exist. */
 static void test_extended_control_registers(void)

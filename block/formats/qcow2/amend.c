@@ -67,8 +67,9 @@ static bool read_wanted(const Qcow2 *q, const json_t *o, Wanted *w, GError **err
 }
 
 /* The incompatible features that version 2 lacks, by their bits. */
-static const char *const feature_names[] = { NULL, "a mark that it is corrupt", "an external data file",
-                                             "a choice of compression", "extended L2 entries" };
+static const char *const feature_names[] = { NULL, "a mark that it is corrupt",
+                                             "an external data file", "a choice of compression",
+                                             "extended L2 entries" };
 
 static bool refuse_features(uint64_t features, GError **err)
 {
@@ -151,8 +152,8 @@ static int entry_release(Qcow2 *q, const Unzero *u, const uint8_t *at, uint64_t 
 }
 
 /*
- * Takes the flags from the zero clusters of a table, which snapshots may share. What it then refers to
- * is durable before it is written.
+ * Takes the flags from the zero clusters of a table, which snapshots may share. What it then refers
+ * to is durable before it is written.
  */
 static CO int unzero_table(Qcow2 *q, const TreeTable *t, uint8_t *entries, bool *changed, void *arg)
 {
@@ -171,7 +172,8 @@ static CO int unzero_table(Qcow2 *q, const TreeTable *t, uint8_t *entries, bool 
             allocated = true;
         }
         for (uint64_t k = 0; k < n && r >= 0; k++) {
-            uint64_t to = host ? (host + (k << q->cluster_bits)) | (times == 1 ? ENTRY_COPIED : 0) : 0;
+            uint64_t to = host ? (host + (k << q->cluster_bits)) | (times == 1 ? ENTRY_COPIED : 0)
+                               : 0;
 
             r = entry_release(q, u, entries + 8 * (i + k), times);
             be64_put(entries + 8 * (i + k), to);
@@ -192,7 +194,8 @@ static CO GArray *all_l1(Qcow2 *q, uint32_t len, int *r)
     *r = 0;
     g_array_append_vals(all, q->l1, q->l1_len);
     for (uint32_t i = 0; i < q->snapshot_count && *r >= 0; i++) {
-        g_autofree uint64_t *l1 = tree_l1_read(q, q->snapshots[i].l1_off, q->snapshots[i].l1_len, r);
+        g_autofree uint64_t *l1 = tree_l1_read(q, q->snapshots[i].l1_off, q->snapshots[i].l1_len,
+                                               r);
 
         g_array_set_size(all, len * (i + 1));
         if (l1)

@@ -6,8 +6,8 @@
  *     header: extension and autoclear bit
  *     old directory, tables and bits are free
  *
- * each line durable before the next. A cut before the header's write leaves the old directory, whose
- * bitmaps are marked in use.
+ * each line durable before the next. A cut before the header's write leaves the old directory,
+ * whose bitmaps are marked in use.
  */
 #include "block/formats/qcow2/bitmap.h"
 #include <inttypes.h>
@@ -66,8 +66,8 @@ CO void bitmap_space_free(Qcow2 *q, const BitmapEntry *e)
 /* ---- directory ------------------------------------------------------------------------------ */
 
 /*
- * The directory at @off becomes that of the header; *@done as of qcow2_header_switch. What it refers
- * to is durable.
+ * The directory at @off becomes that of the header; *@done as of qcow2_header_switch. What it
+ * refers to is durable.
  */
 static CO int directory_switch(Qcow2 *q, uint64_t off, uint64_t len, uint32_t count, bool *done)
 {

@@ -4,8 +4,8 @@
  *
  *     header extension --> directory --> table of a bitmap --> clusters with its bits
  *
- * At open all bitmaps are read. While an image is open for writing all its bitmaps are marked in use
- * in the file, so that after a crash nobody trusts bits that may miss writes; such a bitmap is
+ * At open all bitmaps are read. While an image is open for writing all its bitmaps are marked in
+ * use in the file, so that after a crash nobody trusts bits that may miss writes; such a bitmap is
  * inconsistent and can only be removed. At close they are stored anew (bitmap-store.c).
  *
  * If the autoclear bit is missing, a program that does not know bitmaps changed the image:
@@ -208,7 +208,8 @@ static CO bool bitmap_can_store(Node *n, const char *name, uint32_t granularity,
     }
     if (count >= QCOW2_BITMAPS_MAX ||
         bytes + round_up(24 + strlen(name), 8) > QCOW2_BITMAP_DIRECTORY_MAX)
-        return err_set(err, EFBIG, "The image has %" PRIu64 " bitmaps and room for no other", count);
+        return err_set(err, EFBIG, "The image has %" PRIu64 " bitmaps and room for no other",
+                       count);
     return true;
 }
 

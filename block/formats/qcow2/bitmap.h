@@ -19,7 +19,9 @@ static inline uint64_t bitmap_table_needed(const Qcow2 *q, uint64_t bits)
 guint bitmap_stored_index(const Qcow2 *q, const char *name);
 /* Sets BITMAP_IN_USE in every entry, in place and durably. */
 CO bool bitmaps_mark_in_use(Qcow2 *q, GError **err);
-/* Writes the directory @entries to a new place and switches the header to it; takes @entries over. */
+/*
+ * Writes the directory @entries to a new place and switches the header to it; takes @entries over.
+ */
 CO bool bitmap_directory_replace(Qcow2 *q, GArray *entries, GError **err);
 /* BitmapOps.store_now. */
 CO bool qcow2_bitmap_store_now(Node *n, const DirtyBitmap *b, const HBitmap *bits, GError **err);

@@ -133,8 +133,8 @@ static CO int cache_read(Cache *c, uint64_t off, void *buf)
     uint64_t len = off < end ? MIN(c->part, end - off) : 0;
     int r = len ? edge_pread_buf(c->file, off, buf, len) : 0;
 
-    TRACE(qcow2_cache_load, "%s off=%" PRIu64 " result=%d", c->load_event == EV_L2_LOAD ? "l2" : "refcount",
-          off, r);
+    TRACE(qcow2_cache_load, "%s off=%" PRIu64 " result=%d",
+          c->load_event == EV_L2_LOAD ? "l2" : "refcount", off, r);
     memset((uint8_t *)buf + len, 0, c->part - len);
     return r;
 }

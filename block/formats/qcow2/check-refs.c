@@ -2,9 +2,9 @@
 /*
  * Counting references.
  *
- * All L1 tables are read first. The L2 tables they name, each once however many L1 entries share it,
- * are sorted by their place in the file and read from front to back; a table that is used n times
- * counts n times. So the work is bounded by the size of the file and not by what it claims.
+ * All L1 tables are read first. The L2 tables they name, each once however many L1 entries share
+ * it, are sorted by their place in the file and read from front to back; a table that is used n
+ * times counts n times. So the work is bounded by the size of the file and not by what it claims.
  *
  * Every walk over findings is made twice: silently, to count, and, if anything was found, again in
  * the order of the disk, to tell.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The snapshot table, read for check: what is too much is cut off if errors are to be repaired, what
- * an old program left out is filled in. The repaired table is written anew at the end, when there are
- * refcounts to take space by. See snapshot-table.c for how entries look.
+ * The snapshot table, read for check: what is too much is cut off if errors are to be repaired,
+ * what an old program left out is filled in. The repaired table is written anew at the end, when
+ * there are refcounts to take space by. See snapshot-table.c for how entries look.
  */
 #include "block/formats/qcow2/check.h"
 #include "block/formats/qcow2/snapshot-table.h"

@@ -2,8 +2,8 @@
 /*
  * Check and repair: what is referred to is counted anew in memory and compared with the refcounts.
  *
- * Order of repair, each line durable before the next, so that a cut leaves an image that is no worse
- * than it was:
+ * Order of repair, each line durable before the next, so that a cut leaves an image that is no
+ * worse than it was:
  *
  *     entries that refer to nothing usable are emptied
  *     refcounts (see repair.c)
@@ -155,9 +155,9 @@ static CO int cut_repair(Check *c, uint64_t missing, GError **err)
 }
 
 /*
- * References that exceed the end of the file by a cluster or more are found when they are counted. A
- * table that lacks less reads as if it had nothing there: the file becomes long enough for it, so that
- * this is told once.
+ * References that exceed the end of the file by a cluster or more are found when they are counted.
+ * A table that lacks less reads as if it had nothing there: the file becomes long enough for it, so
+ * that this is told once.
  */
 static CO int l1_ends_check(Check *c, GError **err)
 {

@@ -183,10 +183,12 @@ static int zstd_inflate(Codec *c, const void *in, size_t len, void *out, size_t 
 
 ssize_t codec_deflate(Codec *c, const void *in, size_t len, void *out, size_t out_len)
 {
-    return c->zstd ? zstd_deflate(c, in, len, out, out_len) : zlib_deflate(c, in, len, out, out_len);
+    return c->zstd ? zstd_deflate(c, in, len, out, out_len)
+                   : zlib_deflate(c, in, len, out, out_len);
 }
 
 int codec_inflate(Codec *c, const void *in, size_t len, void *out, size_t out_len)
 {
-    return c->zstd ? zstd_inflate(c, in, len, out, out_len) : deflate_read(c, in, len, out, out_len);
+    return c->zstd ? zstd_inflate(c, in, len, out, out_len)
+                   : deflate_read(c, in, len, out, out_len);
 }

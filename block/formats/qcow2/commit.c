@@ -11,8 +11,8 @@
  * What changes meanwhile is in memory only and waits for the next commit, so the second step cannot
  * refer to anything that the first did not write.
  *
- * Freed clusters are counted down only when that is durable (frees.c) and no request that may still use
- * them is in flight (pins.c).
+ * Freed clusters are counted down only when that is durable (frees.c) and no request that may still
+ * use them is in flight (pins.c).
  */
 #include "block/formats/qcow2/frees.h"
 #include "util/trace.h"
@@ -38,7 +38,8 @@ static CO void free_apply(Qcow2 *q, const FreeRun *run)
 {
     uint64_t end = run->off + run->len, from = run->off;
 
-    TRACE(qcow2_free, "host=%" PRIu64 " len=%" PRIu64 " kind=%d", run->off, run->len, (int)run->kind);
+    TRACE(qcow2_free, "host=%" PRIu64 " len=%" PRIu64 " kind=%d", run->off, run->len,
+          (int)run->kind);
     for (uint64_t at = run->off; at < end; at += q->cluster) {
         uint64_t count = 0;
         int r = qcow2_refcount_free(q, at >> q->cluster_bits, &count);
@@ -220,7 +221,8 @@ static CO int slices_write(Qcow2 *q, Capture *c, bool detached)
 
 static CO int l1_write(Qcow2 *q, const Capture *c)
 {
-    uint64_t off = q->l1_off + c->l1_from * UINT64_C(8), len = (c->l1_to - c->l1_from) * UINT64_C(8);
+    uint64_t off = q->l1_off + c->l1_from * UINT64_C(8),
+             len = (c->l1_to - c->l1_from) * UINT64_C(8);
     int r;
 
     if (!c->l1)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reading compressed clusters: the sectors are read, inflated in the pool, and the wanted part is copied
- * out; the last cluster that was read in part is kept, since small reads come one after another.
+ * Reading compressed clusters: the sectors are read, inflated in the pool, and the wanted part is
+ * copied out; the last cluster that was read in part is kept, since small reads come one after
+ * another.
  */
 #include "block/formats/qcow2/compress-internal.h"
 #include "io/loop.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Writing compressed clusters: a request takes a ticket when it comes, deflates its clusters in the pool,
- * several at once, and waits for its turn to take space. So clusters lie in the order of the calls, however
- * long each took. What does not shrink is stored as it is, in the same turn.
+ * Writing compressed clusters: a request takes a ticket when it comes, deflates its clusters in the
+ * pool, several at once, and waits for its turn to take space. So clusters lie in the order of the
+ * calls, however long each took. What does not shrink is stored as it is, in the same turn.
  */
 #include "block/formats/qcow2/compress-internal.h"
 #include "io/loop.h"

@@ -486,6 +486,7 @@ CO bool qcow2_create_ahead(Handle *pipe, json_t *opts, const PipeSource *s, uint
     if (r < 0)
         return err_set_errno(err, r, "Could not write the metadata");
     *end = c.meta_end;
-    pipe_set_clusters(pipe, g_memdup2(c.used, clusters_of(&c.q, c.q.size) / 8 + 1), bits, c.data_off);
+    pipe_set_clusters(pipe, g_memdup2(c.used, clusters_of(&c.q, c.q.size) / 8 + 1), bits,
+                      c.data_off);
     return true;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Encryption of guest data. Metadata is never encrypted. The vector of a sector comes from where it
- * lies in the file (LUKS) or on the guest's disk (legacy AES), so parts are handled in whole sectors
- * of 512 bytes; the driver asks the core for that alignment.
+ * lies in the file (LUKS) or on the guest's disk (legacy AES), so parts are handled in whole
+ * sectors of 512 bytes; the driver asks the core for that alignment.
  */
 #include "block/formats/qcow2/crypt.h"
 #include "io/loop.h"
@@ -184,7 +184,8 @@ bool qcow2_crypt_check_options(const Qcow2 *q, const json_t *options, GError **e
     if (!format || (q->crypt_method && !strcmp(format, method_name(q->crypt_method))))
         return true;
     if (!q->crypt_method)
-        return err_set(err, EINVAL, "The image is not encrypted, but 'encrypt.format' is '%s'", format);
+        return err_set(err, EINVAL, "The image is not encrypted, but 'encrypt.format' is '%s'",
+                       format);
     return err_set(err, EINVAL, "The image is encrypted with '%s', not with '%s'",
                    method_name(q->crypt_method), format);
 }

@@ -14,9 +14,9 @@ static int qcow2_probe(const uint8_t *head, size_t len, const char *filename)
 /* ---- opening -------------------------------------------------------------------------------- */
 
 /*
- * The stored name of a data file as options that can only mean a file: whatever it looks like, it is
- * no protocol and no description. Unlike that of a backing file it is relative to the current folder,
- * where it was made.
+ * The stored name of a data file as options that can only mean a file: whatever it looks like, it
+ * is no protocol and no description. Unlike that of a backing file it is relative to the current
+ * folder, where it was made.
  */
 static json_t *data_file_options(const Qcow2 *q, GError **err)
 {
@@ -44,7 +44,8 @@ static CO bool open_data_file(Qcow2 *q, const json_t *options, OpenFlags flags, 
     if (flags & OPEN_NO_IO)
         return true;
     if (!qcow2_has_data_file(q))
-        return !given || err_set(err, EINVAL, "Option 'data-file' is given, but the image has none");
+        return !given ||
+               err_set(err, EINVAL, "Option 'data-file' is given, but the image has none");
     if (open) {
         q->data = open;    /* activated again */
         return true;
@@ -67,7 +68,8 @@ static CO bool open_data_file(Qcow2 *q, const json_t *options, OpenFlags flags, 
 }
 
 /* Everything but the file itself, which is open. */
-static CO bool open_image(Qcow2 *q, const json_t *options, OpenFlags flags, bool again, GError **err)
+static CO bool open_image(Qcow2 *q, const json_t *options, OpenFlags flags, bool again,
+                          GError **err)
 {
     if (!qcow2_header_read(q, flags, err))
         return false;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Emptying an image, after its content was committed to the backing file. Order of writing, each line
- * durable before the next:
+ * Emptying an image, after its content was committed to the backing file. Order of writing, each
+ * line durable before the next:
  *
  *     L1 table without entries
- *     refcounts of header, L1 and refcount table and blocks only; then blocks that count none of them
+ *     refcounts of header, L1 and refcount table and blocks only; then blocks that count none of
+ *     them
  *     file cut off after what is left, and a hole in it wherever else nothing is left
  *
- * so no table of the map is read, and a cut leaves leaks at worst. What has more in its file than these
- * (snapshots, bitmaps, another program's extensions) is unmapped cluster by cluster.
+ * so no table of the map is read, and a cut leaves leaks at worst. What has more in its file than
+ * these (snapshots, bitmaps, another program's extensions) is unmapped cluster by cluster.
  */
 #include "block/formats/qcow2/compress.h"
 #include "block/formats/qcow2/qcow2.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Clusters that lost a reference. They go through three lists: frees_open (the file may refer to them),
- * frees_written (a commit wrote that it does not), frees_durable (a flush followed). From the last one
- * commit.c counts them down.
+ * Clusters that lost a reference. They go through three lists: frees_open (the file may refer to
+ * them), frees_written (a commit wrote that it does not), frees_durable (a flush followed). From
+ * the last one commit.c counts them down.
  */
 #include "block/formats/qcow2/frees.h"
 #include "util/trace.h"

@@ -296,8 +296,8 @@ static void put_skip(uint8_t *sector, uint32_t from, uint32_t to)
 }
 
 /*
- * The header of the file with all that its first sector refers to at *@from or behind, which is behind
- * @keep_free. NULL: there is no room.
+ * The header of the file with all that its first sector refers to at *@from or behind, which is
+ * behind @keep_free. NULL: there is no room.
  */
 static GByteArray *aside_build(const Qcow2 *q, uint32_t keep_free, uint32_t *from)
 {

@@ -87,7 +87,8 @@ static bool check_geometry(Qcow2 *q, const Qcow2Header *h, GError **err)
     if (q->refcount_order > 6)
         return err_set(err, EINVAL, "Field refcount_order is %u, more than 6 (64 bits)", order);
     if (q->incompatible & INCOMPAT_EXTENDED_L2 && q->cluster_bits < QCOW2_EXTENDED_BITS_MIN)
-        return err_set(err, EINVAL, "Field cluster_bits is %u; extended L2 entries need at least %d",
+        return err_set(err, EINVAL,
+                       "Field cluster_bits is %u; extended L2 entries need at least %d",
                        q->cluster_bits, QCOW2_EXTENDED_BITS_MIN);
     qcow2_set_geometry(q);
     return true;
@@ -132,7 +133,8 @@ static bool check_tables(Qcow2 *q, const Qcow2Header *h, OpenFlags flags, GError
         return err_set(err, EINVAL, "Field l1_size is %u; a disk of %" PRIu64 " bytes needs %"
                        PRIu64, q->l1_len, q->size, needed);
     if (!q->reftable_clusters && !(flags & OPEN_CHECK))
-        return err_set(err, EINVAL, "Field refcount_table_clusters is 0: the image has no refcounts");
+        return err_set(err, EINVAL,
+                       "Field refcount_table_clusters is 0: the image has no refcounts");
     if (flags & OPEN_CHECK)
         return true;    /* a bad snapshot table is for check to report */
     if (q->snapshot_count > QCOW2_SNAPSHOTS_MAX)
@@ -156,7 +158,8 @@ static bool check_fields_v3(Qcow2 *q, const Qcow2Header *h, uint32_t len, GError
         return err_set(err, EINVAL, "Field header_length is %u, more than a cluster (%" PRIu64 ")",
                        len, q->cluster);
     if (compression > QCOW2_ZSTD)
-        return err_set(err, ENOTSUP, "Field compression_type is %u, which is not known", compression);
+        return err_set(err, ENOTSUP, "Field compression_type is %u, which is not known",
+                       compression);
     if (!!compression != !!(q->incompatible & INCOMPAT_COMPRESSION))
         return err_set(err, EINVAL, "Field compression_type is %u although its feature bit is %s",
                        compression, compression ? "not set" : "set");
@@ -369,7 +372,8 @@ CO bool qcow2_header_read(Qcow2 *q, OpenFlags flags, GError **err)
         !read_backing_name(q, backing_off, backing_len, header_len, err))
         return false;
     if (q->crypt_method == QCOW2_CRYPT_LUKS && !q->crypt_off)
-        return err_set(err, EINVAL, "The image is encrypted with LUKS but has no encryption header");
+        return err_set(err, EINVAL,
+                       "The image is encrypted with LUKS but has no encryption header");
     if (q->autoclear & AUTOCLEAR_DATA_RAW && !qcow2_has_data_file(q))
         return err_set(err, EINVAL, "Feature bit 'raw external data' is set without a data file");
     return true;

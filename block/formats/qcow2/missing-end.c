@@ -2,9 +2,9 @@
 /*
  * Was the end of an image cut off? What lies there reads as zeroes, and nothing else tells of it.
  *
- * Writers keep the file as long as what they count. So the last refcount, two reads away, shows that
- * nothing is missing; only where it does not are all tables looked at, since what is counted but not
- * referred to is a leak and no loss.
+ * Writers keep the file as long as what they count. So the last refcount, two reads away, shows
+ * that nothing is missing; only where it does not are all tables looked at, since what is counted
+ * but not referred to is a leak and no loss.
  */
 #include "block/formats/qcow2/qcow2.h"
 #include "block/formats/qcow2/tree.h"
@@ -14,7 +14,9 @@ enum {
     QUICK_L1_MAX = 64 << 10,    /* entries */
 };
 
-/* The last byte in [@off, @off + @len) of the file that is not 0: *@at, from @off; else UINT64_MAX. */
+/*
+ * The last byte in [@off, @off + @len) of the file that is not 0: *@at, from @off; else UINT64_MAX.
+ */
 static CO int last_byte(Qcow2 *q, uint64_t off, uint64_t len, uint64_t *at, uint8_t *value)
 {
     g_autofree uint8_t *buf = g_malloc(PIECE);
@@ -64,7 +66,9 @@ static CO int last_block(Qcow2 *q, uint64_t from, uint64_t *index, uint64_t *off
     return r;
 }
 
-/* *@end: bytes of the file up to the end of the last cluster that is counted, behind its end; or 0. */
+/*
+ * *@end: bytes of the file up to the end of the last cluster that is counted, behind its end; or 0.
+ */
 static CO int counted_end(Qcow2 *q, uint64_t *end)
 {
     uint64_t first = div_round_up(edge_size(q->storage), q->cluster), index = 0, off, at;

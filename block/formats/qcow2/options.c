@@ -123,7 +123,8 @@ static bool cache_options_read(Qcow2 *q, const json_t *o, GError **err)
                        ", are too large", q->l2_cache_bytes, q->refcount_cache_bytes);
     seconds = (uint64_t)json_get_int(o, "cache-clean-interval", TRIM_SECONDS_DEFAULT);
     if (seconds > UINT32_MAX)
-        return err_set(err, EINVAL, "Option 'cache-clean-interval' is %" PRIu64 " seconds, more than %u",
+        return err_set(err, EINVAL,
+                       "Option 'cache-clean-interval' is %" PRIu64 " seconds, more than %u",
                        seconds, UINT32_MAX);
     q->trim_interval_ns = seconds * UINT64_C(1000000000);
     return true;

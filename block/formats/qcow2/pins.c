@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which requests are in flight. Each holds a pin of one of two generations; to wait for those that run
- * now, a new generation starts and the old one runs empty.
+ * Which requests are in flight. Each holds a pin of one of two generations; to wait for those that
+ * run now, a new generation starts and the old one runs empty.
  */
 #include "block/formats/qcow2/frees.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The qcow2 driver's own header: what is on disk, the state of an open image, and what its files
- * offer each other. The public description of the format is QEMU's docs/interop/qcow2; section names
- * below are those of it. docs/spec/qcow2.md has the facts we rely on and the rules of writing.
+ * offer each other. The public description of the format is QEMU's docs/interop/qcow2; section
+ * names below are those of it. docs/spec/qcow2.md has the facts we rely on and the rules of
+ * writing.
  *
  * Order of writing. What a power cut may leave is at worst space that nothing refers to (a leak):
  *
@@ -171,7 +172,8 @@ struct Qcow2 {
     GByteArray *head;                /* start of the file as it is there */
     uint32_t backing_off;
     bool head_stale;                 /* extensions or names changed: build anew */
-    bool tail_unknown;               /* writing behind the first sector failed: head may be wrong there */
+    /* writing behind the first sector failed: head may be wrong there */
+    bool tail_unknown;
     CoMutex head_lock;
 
     /* map.c. Entries in host byte order. Home loop only, like all that follows. */
@@ -279,8 +281,8 @@ CO int qcow2_file_read(Qcow2 *q, uint64_t off, void *buf, size_t len);
 CO bool qcow2_header_read(Qcow2 *q, OpenFlags flags, GError **err);
 /*
  * Brings the header in the file up to date with @q: one atomic write of 512 bytes when only fields
- * changed, else some steps with flushes between. Flushes nothing before or after. After a failure the
- * file has the old header.
+ * changed, else some steps with flushes between. Flushes nothing before or after. After a failure
+ * the file has the old header.
  */
 CO int qcow2_header_write(Qcow2 *q);
 /* The same, and durable when it returns. */
@@ -355,7 +357,8 @@ typedef enum {
 typedef struct {
     MapKind kind;
     bool copied;           /* host clusters are only ours: may be written in place */
-    uint64_t host;         /* bytes in the data file, of the first byte; kinds with a host cluster */
+    /* bytes in the data file, of the first byte; kinds with a host cluster */
+    uint64_t host;
     uint64_t len;          /* bytes */
     uint64_t desc;         /* MAP_COMPRESSED: the L2 entry */
 } MapRun;
@@ -387,8 +390,8 @@ CO int qcow2_slice_get_own(Qcow2 *q, uint64_t off, SliceRef *s);
 L2Entry qcow2_entry_get(const Qcow2 *q, const SliceRef *s, unsigned i);
 void qcow2_entry_set(Qcow2 *q, const SliceRef *s, unsigned i, L2Entry e);
 /*
- * Gives the table of L1 entry @i another place. The file has all changes of the table, and nobody makes
- * new ones meanwhile.
+ * Gives the table of L1 entry @i another place. The file has all changes of the table, and nobody
+ * makes new ones meanwhile.
  */
 CO int qcow2_table_move(Qcow2 *q, uint32_t i);
 /* What subcluster @sub of an entry is; negative errno if that is damage. */
@@ -459,8 +462,8 @@ CO int qcow2_clusters_in_use(Qcow2 *q, uint64_t from, uint64_t *n);
 /* The first cluster that nothing counts. */
 CO int qcow2_first_free(Qcow2 *q, uint64_t *cluster);
 /*
- * Refcount blocks and table at or after cluster @limit move below it if there is room; blocks that count
- * nothing but themselves go. No requests meanwhile, and nothing waits to be counted down.
+ * Refcount blocks and table at or after cluster @limit move below it if there is room; blocks that
+ * count nothing but themselves go. No requests meanwhile, and nothing waits to be counted down.
  */
 CO int qcow2_refblocks_compact(Qcow2 *q, uint64_t limit);
 CO int qcow2_refblocks_write(Qcow2 *q);
@@ -485,8 +488,8 @@ static inline unsigned qcow2_refcount_bits(const Qcow2 *q)
 /* ---- pins.c, frees.c, commit.c -------------------------------------------------------------- */
 
 /*
- * A request begins: it holds a pin, which qcow2_leave gives back, while it uses host clusters it looked
- * up. 0, or -ENOMEDIUM without a pin: the image is corrupt.
+ * A request begins: it holds a pin, which qcow2_leave gives back, while it uses host clusters it
+ * looked up. 0, or -ENOMEDIUM without a pin: the image is corrupt.
  */
 CO int qcow2_enter(Qcow2 *q, unsigned *pin);
 void qcow2_leave(Qcow2 *q, unsigned pin);
@@ -554,7 +557,9 @@ CO int qcow2_vmstate_pwrite(Node *n, uint64_t off, Span buf);
 
 /* Makes the L1 table at least @len entries long, durably. No requests meanwhile. */
 CO int qcow2_l1_grow(Qcow2 *q, uint64_t len);
-/* The same, at a new place even if it is long enough; -ENOSPC if there is none below offset @below. */
+/*
+ * The same, at a new place even if it is long enough; -ENOSPC if there is none below offset @below.
+ */
 CO int qcow2_l1_move(Qcow2 *q, uint64_t len, uint64_t below);
 /* Cuts the file behind its last cluster in use. Not being able to only wastes space. */
 CO void qcow2_cut_file(Qcow2 *q);
@@ -610,7 +615,10 @@ CO int qcow2_reads_through(Node *n, uint64_t off, uint64_t len, Node **below);
 /* Without a pin of its own. */
 CO int qcow2_read(Qcow2 *q, uint64_t off, Span buf);
 CO int qcow2_extent(Node *n, uint64_t off, uint64_t len, bool precise, Extent *e);
-/* 1: the image itself says that [@off, @off + @len) reads as zeroes; 0: it does not; negative errno. */
+/*
+ * 1: the image itself says that [@off, @off + @len) reads as zeroes; 0: it does not; negative
+ * errno.
+ */
 CO int qcow2_is_zero(Qcow2 *q, uint64_t off, uint64_t len);
 /* The same, also asking the backing file, where that decides. */
 CO int qcow2_reads_zero(Qcow2 *q, uint64_t off, uint64_t len);

@@ -233,10 +233,10 @@ CO int qcow2_reads_zero(Qcow2 *q, uint64_t off, uint64_t len)
 /* ---- extents -------------------------------------------------------------------------------- */
 
 /*
- * Do data clusters perhaps lie in holes of the file, as preallocated metadata leaves them? More than
- * a tenth of the clusters then is without space (the reference's measure: maps show the answer).
- * Asked once: a file that fills up later is looked into in vain, one that gains holes has them
- * called data.
+ * Do data clusters perhaps lie in holes of the file, as preallocated metadata leaves them? More
+ * than a tenth of the clusters then is without space (the reference's measure: maps show the
+ * answer). Asked once: a file that fills up later is looked into in vain, one that gains holes has
+ * them called data.
  */
 static bool is_sparse(Qcow2 *q)
 {

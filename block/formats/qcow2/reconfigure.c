@@ -2,9 +2,9 @@
 /*
  * Reopening an image that stays open: other options, other sizes of caches, read-only or not.
  *
- * All that may fail is done in prepare: the new options are read into a copy, new caches are made, an
- * image that becomes writable is marked as it is when it is opened. One that becomes read-only has been
- * made inactive before. Gates are closed.
+ * All that may fail is done in prepare: the new options are read into a copy, new caches are made,
+ * an image that becomes writable is marked as it is when it is opened. One that becomes read-only
+ * has been made inactive before. Gates are closed.
  */
 #include "block/formats/qcow2/qcow2.h"
 #include <string.h>

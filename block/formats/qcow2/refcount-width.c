@@ -72,7 +72,8 @@ static int plan(const Qcow2 *new, uint64_t clusters, Widening *w)
 
 static CO int write_block(Qcow2 *q, const Qcow2 *new, Widening *w, uint64_t i, uint8_t *block)
 {
-    uint64_t off = (w->first + i) << q->cluster_bits, end = w->first + w->blocks + w->table_clusters;
+    uint64_t off = (w->first + i) << q->cluster_bits,
+             end = w->first + w->blocks + w->table_clusters;
 
     memset(block, 0, q->cluster);
     for (uint64_t k = 0; k < UINT64_C(1) << new->refblock_bits; k++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which host clusters are in use: the refcount table in memory, its blocks in the cache. What takes space is
- * in space.c, what writes to the file in refcount-write.c.
+ * Which host clusters are in use: the refcount table in memory, its blocks in the cache. What takes
+ * space is in space.c, what writes to the file in refcount-write.c.
  *
  * Counts change in memory only; commit.c writes blocks before whatever relies on an increment, and
  * applies a decrement only when the reference is gone from the file for good. So a block may be

@@ -3,10 +3,10 @@
  * Writing refcounts that agree with the references found.
  *
  * Where blocks exist for all that is referred to, they are changed where they are. Otherwise new
- * ones and a new table are written behind the end of the file, where nothing can be lost and nothing
- * refers to (a file that was cut may have lost what it refers to there); when they are durable one
- * write of the header's sector switches to them, and only then the old ones are free. A cut at any
- * point leaves the old refcounts or the new ones.
+ * ones and a new table are written behind the end of the file, where nothing can be lost and
+ * nothing refers to (a file that was cut may have lost what it refers to there); when they are
+ * durable one write of the header's sector switches to them, and only then the old ones are free. A
+ * cut at any point leaves the old refcounts or the new ones.
  */
 #include "block/formats/qcow2/check.h"
 #include <inttypes.h>

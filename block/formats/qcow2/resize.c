@@ -119,8 +119,8 @@ static CO int map_reserved(Qcow2 *q, uint64_t guest, uint64_t host, uint64_t clu
 }
 
 /*
- * Skips clusters from *@from on that are mapped; *@len becomes the bytes that are not. Only version 2
- * has some: zeroes that hide the backing file.
+ * Skips clusters from *@from on that are mapped; *@len becomes the bytes that are not. Only version
+ * 2 has some: zeroes that hide the backing file.
  */
 static CO int skip_mapped(Qcow2 *q, uint64_t *from, uint64_t to, uint64_t *len)
 {

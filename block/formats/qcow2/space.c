@@ -55,7 +55,8 @@ CO int space_find(Qcow2 *q, uint64_t from, uint64_t min, uint64_t max, uint64_t 
             return r;
         /* No further than is asked for: otherwise each allocation would scan a whole block. */
         uint64_t bound = MIN(end, at + (max - *len));
-        uint64_t used = block ? base + block_search(q, block, at - base, bound - base, false) : bound;
+        uint64_t used = block ? base + block_search(q, block, at - base, bound - base, false)
+                              : bound;
         *len = used - *start;
         if (used == bound)
             continue;
@@ -77,7 +78,8 @@ static CO int block_make(Qcow2 *q, uint64_t i, uint64_t at)
 
     edge_event(q->storage, EV_REFBLOCK_ALLOC);
     if (!at)
-        return qcow2_corrupt(q, true, "Preventing invalid allocation of refcount block at offset 0");
+        return qcow2_corrupt(q, true,
+                             "Preventing invalid allocation of refcount block at offset 0");
     r = qcow2_overlap_check(q, 0, off, q->cluster);
     if (r >= 0)
         r = cache_get_new(&q->refblocks, off, &block);

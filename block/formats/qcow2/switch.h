@@ -60,8 +60,9 @@ void switch_leave(Switch *s, uint64_t off, uint64_t len);
 /* Writes all but the header, and makes it durable: whatever needs space. */
 CO int switch_prepare(Switch *s);
 /*
- * After switch_prepare. *@done: the file, and @q, have the new state, even if a negative errno is returned, which then
- * means that it may not be durable or that not all that is free now could be counted so.
+ * After switch_prepare. *@done: the file, and @q, have the new state, even if a negative errno is
+ * returned, which then means that it may not be durable or that not all that is free now could be
+ * counted so.
  */
 CO int switch_over(Switch *s, bool *done);
 /* Gives back what was taken if it has not come to the switch. */

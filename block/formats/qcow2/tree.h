@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Whole trees of L1 and L2 tables, for snapshots and checks: all tables of one or more L1 tables are
- * read in the order in which they lie in the file, each once.
+ * Whole trees of L1 and L2 tables, for snapshots and checks: all tables of one or more L1 tables
+ * are read in the order in which they lie in the file, each once.
  */
 #ifndef BLOCK_FORMATS_QCOW2_TREE_H
 #define BLOCK_FORMATS_QCOW2_TREE_H

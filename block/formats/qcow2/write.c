@@ -51,7 +51,8 @@ static bool is_in_place(const MapRun *run)
 /* Reserved clusters. */
 static bool run_has_own_host(const MapRun *run)
 {
-    return run->copied && (run->kind == MAP_ZERO_ALLOCATED || run->kind == MAP_UNALLOCATED_ALLOCATED);
+    return run->copied &&
+           (run->kind == MAP_ZERO_ALLOCATED || run->kind == MAP_UNALLOCATED_ALLOCATED);
 }
 
 static CO int write_host(Qcow2 *q, uint64_t off, uint64_t host, Span buf)
@@ -159,8 +160,8 @@ static unsigned outermost_data(const Qcow2 *q, L2Entry e, unsigned sub, bool up)
 }
 
 /*
- * In clusters that are ours there may be data before or behind what is written, in the same subcluster:
- * it stays, and other requests may write it in place meanwhile.
+ * In clusters that are ours there may be data before or behind what is written, in the same
+ * subcluster: it stays, and other requests may write it in place meanwhile.
  */
 static CO int own_bounds(Qcow2 *q, Alloc *a, uint64_t off, uint64_t end)
 {

@@ -8,7 +8,8 @@
  *     request          version 3                       version 2
  *     zero             zero flag, host cluster kept    unallocated if nothing is below, else data
  *     zero, may unmap  zero flag, host cluster freed   the same
- *     discard          zero flag, host cluster freed   unallocated if nothing is below, else ignored
+ *     discard          zero flag, host cluster freed   unallocated if nothing is below; else
+ *                                                      ignored
  *
  * Both take the guest range of the clusters they touch (q->allocating), so no copy of old content
  * that a write is making can come back after them.
@@ -102,8 +103,8 @@ static uint64_t tableless_reach(const Qcow2 *q, uint64_t off)
 }
 
 /*
- * Clears clusters of [@off, @off + @len) that one slice maps; *@done: bytes. What @kept says is then
- * to be discarded; with discard-no-unref that ends the work early.
+ * Clears clusters of [@off, @off + @len) that one slice maps; *@done: bytes. What @kept says is
+ * then to be discarded; with discard-no-unref that ends the work early.
  */
 static CO int clear_slice(Qcow2 *q, uint64_t off, uint64_t len, Clear how, uint64_t *done,
                           Kept *kept)
@@ -127,7 +128,8 @@ static CO int clear_slice(Qcow2 *q, uint64_t off, uint64_t len, Clear how, uint6
         bool freed;
 
         new = entry_cleared(q, old, how, &freed);
-        if (how != CLEAR_KEEP && how != CLEAR_UNMAP && entry_is_mapped(q, new) && !kept_add(q, kept, old)) {
+        if (how != CLEAR_KEEP && how != CLEAR_UNMAP && entry_is_mapped(q, new) &&
+            !kept_add(q, kept, old)) {
             *done = (uint64_t)i << q->cluster_bits;
             break;
         }

@@ -178,7 +178,9 @@ static CO unsigned batch_deflate(VmdkExtent *e, uint64_t rel, Span buf, Deflate 
     for (; n < BATCH && buf.len; n++) {
         uint64_t len = MIN(buf.len, e->grain);
 
-        batch[n] = (Deflate){ .e = e, .grain = rel / e->grain + n, .data = span_slice(buf, 0, len) };
+        batch[n] = (Deflate){ .e = e,
+                              .grain = rel / e->grain + n,
+                              .data = span_slice(buf, 0, len) };
         buf = span_slice(buf, len, buf.len - len);
         co_group_start(&group, deflate_one, &batch[n]);
     }

@@ -8,8 +8,8 @@
 extern const PamModule ferry_module_pam;
 
 /* There is nobody to talk to. */
-static int no_conversation(int n, const struct pam_message **messages, struct pam_response **answers,
-                           void *arg)
+static int no_conversation(int n, const struct pam_message **messages,
+                           struct pam_response **answers, void *arg)
 {
     return PAM_CONV_ERR;
 }

@@ -10,16 +10,17 @@ enum { NAMES_MAX = 8, ANY = -1 };
 enum { ALERT_CERTIFICATE_REQUIRED = 116, ALERT_UNKNOWN_PSK = 115 };
 
 #define KEY_DIFFERS                                                                                \
-    "the user name or the key is wrong: keys.psk of both sides must have the same line for that user"
+    "the user name or the key is wrong: keys.psk of both sides must have the same line for that "  \
+    "user"
 #define KINDS_DIFFER                                                                               \
     "its credentials are of another kind than ours: both need tls-creds-x509, or both tls-creds-psk"
 #define CLIENT_CERTIFICATE_REFUSED                                                                 \
     "it does not accept client-cert.pem: an authority in its ca-cert.pem must have signed that"
 #define SERVER_CERTIFICATE_REFUSED                                                                 \
-    "it does not accept server-cert.pem: its ca-cert.pem lacks the authority that signed that, or "  \
-    "the name that it connected to is not in there"
+    "it does not accept server-cert.pem: its ca-cert.pem lacks the authority that signed that, "   \
+    "or the name that it connected to is not in there"
 #define CLIENT_CERTIFICATE_MISSING                                                                 \
-    "it demands a certificate: put client-cert.pem and client-key.pem into the folder of our "       \
+    "it demands a certificate: put client-cert.pem and client-key.pem into the folder of our "     \
     "credentials"
 
 /* Alerts of the peer. */
@@ -50,14 +51,15 @@ static const struct {
 } errors[] = {
     { GNUTLS_E_RECEIVED_ILLEGAL_PARAMETER, TLS_PSK, TLS_SERVER, KEY_DIFFERS },
     { GNUTLS_E_DECRYPTION_FAILED, TLS_PSK, TLS_SERVER, KEY_DIFFERS },
-    { GNUTLS_E_INSUFFICIENT_CREDENTIALS, ANY, ANY, "the other side wants what we lack: " KINDS_DIFFER },
+    { GNUTLS_E_INSUFFICIENT_CREDENTIALS, ANY, ANY,
+      "the other side wants what we lack: " KINDS_DIFFER },
     { GNUTLS_E_NO_CIPHER_SUITES, ANY, ANY, "nothing is common to both sides: " KINDS_DIFFER },
     { GNUTLS_E_CERTIFICATE_REQUIRED, TLS_X509, TLS_SERVER,
-      "the client shows no certificate: it needs client-cert.pem and client-key.pem in the folder of "
-      "its credentials" },
+      "the client shows no certificate: it needs client-cert.pem and client-key.pem in the folder "
+      "of its credentials" },
     { GNUTLS_E_NO_CERTIFICATE_FOUND, TLS_X509, TLS_SERVER,
-      "the client shows no certificate: it needs client-cert.pem and client-key.pem in the folder of "
-      "its credentials" },
+      "the client shows no certificate: it needs client-cert.pem and client-key.pem in the folder "
+      "of its credentials" },
 };
 
 static bool is_for(int wanted, int have)
@@ -119,6 +121,8 @@ char *gtls_explain_name(gnutls_session_t session, const char *hostname)
     gnutls_x509_crt_deinit(crt);
     if (!names || !names->len)
         return g_strdup_printf("it is not for '%s'", hostname);
-    return g_strdup_printf("it is for %s, not for '%s'; if that is the server meant, give one of its "
-                           "names with tls-hostname", names->str, hostname);
+    return g_strdup_printf(
+        "it is for %s, not for '%s'; if that is the server meant, give one of its "
+        "names with tls-hostname",
+        names->str, hostname);
 }

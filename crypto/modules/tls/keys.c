@@ -205,9 +205,9 @@ static bool anon_load(TlsKeys *k, const TlsSpec *spec, GError **err)
 /* ---- all ------------------------------------------------------------------------------------- */
 
 /*
- * What the library calls normal, but AES, which processors do themselves, before ChaCha20, which costs
- * a multiple; the library puts that before the only AES suite that PSK may use in TLS 1.3. Clients ask
- * in the library's order, so the server's counts.
+ * What the library calls normal, but AES, which processors do themselves, before ChaCha20, which
+ * costs a multiple; the library puts that before the only AES suite that PSK may use in TLS 1.3.
+ * Clients ask in the library's order, so the server's counts.
  */
 #define NORMAL_PRIORITY "NORMAL:-CHACHA20-POLY1305:+CHACHA20-POLY1305:%SERVER_PRECEDENCE"
 

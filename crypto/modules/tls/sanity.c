@@ -68,7 +68,8 @@ static bool constraints_are_right(const char *path, gnutls_x509_crt_t crt, bool 
         return err_set(err, EINVAL, "The certificate in '%s' is not one of an authority", path);
     if (!authority && is_ca)
         return err_set(err, EINVAL,
-                       "The certificate in '%s' is one of an authority; a separate one is needed", path);
+                       "The certificate in '%s' is one of an authority; a separate one is needed",
+                       path);
     return true;
 }
 
@@ -90,7 +91,8 @@ static bool usage_is_right(const char *path, gnutls_x509_crt_t crt, bool authori
 static bool purpose_is_right(const char *path, gnutls_x509_crt_t crt, TlsEndpoint endpoint,
                              GError **err)
 {
-    const char *wanted = endpoint == TLS_SERVER ? GNUTLS_KP_TLS_WWW_SERVER : GNUTLS_KP_TLS_WWW_CLIENT;
+    const char *wanted = endpoint == TLS_SERVER ? GNUTLS_KP_TLS_WWW_SERVER
+                                                : GNUTLS_KP_TLS_WWW_CLIENT;
 
     for (unsigned i = 0;; i++) {
         char oid[128];
@@ -99,8 +101,8 @@ static bool purpose_is_right(const char *path, gnutls_x509_crt_t crt, TlsEndpoin
         int r = gnutls_x509_crt_get_key_purpose_oid(crt, i, oid, &len, &critical);
 
         if (r == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
-            return i == 0 || err_set(err, EINVAL, "The certificate in '%s' is not for a TLS %s", path,
-                                     endpoint == TLS_SERVER ? "server" : "client");
+            return i == 0 || err_set(err, EINVAL, "The certificate in '%s' is not for a TLS %s",
+                                     path, endpoint == TLS_SERVER ? "server" : "client");
         if (r < 0 && r != GNUTLS_E_SHORT_MEMORY_BUFFER)
             return err_set(err, EINVAL, "Cannot read the key purpose in '%s': %s", path,
                            gnutls_strerror(r));
@@ -123,8 +125,8 @@ static bool chain_is_signed(const Chain *own, const Chain *authorities, GError *
     return true;
 }
 
-bool gtls_certificates_are_sane(const char *own_path, const char *authorities_path, TlsEndpoint endpoint,
-                           GError **err)
+bool gtls_certificates_are_sane(const char *own_path, const char *authorities_path,
+                                TlsEndpoint endpoint, GError **err)
 {
     g_auto(Chain) own = { 0 }, authorities = { 0 };
 

@@ -125,7 +125,9 @@ static bool is_address(const char *hostname)
 static int session_use_keys(TlsSession *s, TlsKeys *k)
 {
     static const int types[] = {
-        [TLS_X509] = GNUTLS_CRD_CERTIFICATE, [TLS_PSK] = GNUTLS_CRD_PSK, [TLS_ANON] = GNUTLS_CRD_ANON,
+        [TLS_X509] = GNUTLS_CRD_CERTIFICATE,
+        [TLS_PSK] = GNUTLS_CRD_PSK,
+        [TLS_ANON] = GNUTLS_CRD_ANON,
     };
     bool client = s->endpoint == TLS_CLIENT;
     int r = gnutls_priority_set(s->session, k->priority);

@@ -3,8 +3,8 @@
  * The operations of a file system of one file, which is its root: the content of an image.
  * (libfuse, fuse_lowlevel.h; fallocate(2), lseek(2).)
  *
- * Each is called in the coroutine of its request, may wait, and answers exactly once. That runs where
- * the image lives, so whatever is more than requests of the handle is done on the main loop.
+ * Each is called in the coroutine of its request, may wait, and answers exactly once. That runs
+ * where the image lives, so whatever is more than requests of the handle is done on the main loop.
  */
 #include "block/driver.h"
 #include "block/home.h"
@@ -28,7 +28,9 @@ static FuseFile *file_of(fuse_req_t req)
 
 /* ---- attributes ------------------------------------------------------------------------------ */
 
-/* How long the kernel may take what it knows of the file for true; others may change it meanwhile. */
+/*
+ * How long the kernel may take what it knows of the file for true; others may change it meanwhile.
+ */
 #define ATTR_SECONDS 1.0
 
 typedef struct {
@@ -91,7 +93,8 @@ static CO void resize_run(void *arg)
 {
     Resize *r = arg;
     g_autoptr(GError) err = NULL;
-    g_autoptr(Handle) h = handle_new_beside(r->handle, HANDLE_USER, ACCESS_RESIZE, ACCESS_ALL, &err);
+    g_autoptr(Handle) h = handle_new_beside(r->handle, HANDLE_USER, ACCESS_RESIZE, ACCESS_ALL,
+                                            &err);
 
     r->result = !h ? -EBUSY
               : handle_resize(h, r->size, true, r->prealloc, &err) ? 0 : -err->code;
@@ -280,8 +283,8 @@ static CO int64_t file_seek(FuseFile *f, uint64_t off, bool hole)
         return -ENXIO;
     while (off < size) {
         Extent e;
-        int r = handle_extent_above(f->config.handle, off, MIN(size - off, EXTENT_LEN_MAX), true, &e,
-                                    NULL);
+        int r = handle_extent_above(f->config.handle, off, MIN(size - off, EXTENT_LEN_MAX), true,
+                                    &e, NULL);
 
         if (r < 0)
             return r;

@@ -21,13 +21,14 @@ typedef struct FuseTask {
     struct FuseTask *next;  /* of spare ones */
     char *memory;
     char *data;             /* FUSE_DATA_MAX bytes, aligned to pages: of a write, or for a read */
-    char *request;          /* where requests are received: headers end, and data begins, at @data */
+    /* where requests are received: headers end, and data begins, at @data */
+    char *request;
     size_t len;             /* bytes received */
 } FuseTask;
 
 /*
- * The first part belongs to the loop that mounted it, the rest to the one where requests are served,
- * which changes only while none is under way.
+ * The first part belongs to the loop that mounted it, the rest to the one where requests are
+ * served, which changes only while none is under way.
  */
 struct FuseFile {
     FuseConfig config;      /* constant */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Mounts, and requests as they come out of the kernel: one coroutine receives, each request is a task
- * with a coroutine that is entered at once, and that libfuse's operations run and wait in.
+ * Mounts, and requests as they come out of the kernel: one coroutine receives, each request is a
+ * task with a coroutine that is entered at once, and that libfuse's operations run and wait in.
  *
- * All this runs on the loop where the image lives. To go to another the receiver pauses: it ends once
- * the tasks have, and is started there by the loop that mounted the file. Requests that come meanwhile
- * wait in the kernel.
+ * All this runs on the loop where the image lives. To go to another the receiver pauses: it ends
+ * once the tasks have, and is started there by the loop that mounted the file. Requests that come
+ * meanwhile wait in the kernel.
  */
 #include "block/driver.h"
 #include "fuse/modules/fuse/internal.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Two filters of system calls. One allows what work on open files needs, and nothing else. The other
- * forbids what no work needs, and allows the rest. What is forbidden fails with EPERM.
+ * Two filters of system calls. One allows what work on open files needs, and nothing else. The
+ * other forbids what no work needs, and allows the rest. What is forbidden fails with EPERM.
  *
- * New threads are allowed (the pool), new processes are not: clone must ask for a thread, and clone3,
- * whose arguments a filter cannot see, is answered as on a kernel that lacks it.
+ * New threads are allowed (the pool), new processes are not: clone must ask for a thread, and
+ * clone3, whose arguments a filter cannot see, is answered as on a kernel that lacks it.
  */
 #include "io/sandbox-module.h"
 #include "io/sandbox.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Runs a stack of libslirp on the loop. Its sockets are in an epoll set, which the loop waits for as
- * for one descriptor; what they wait for is asked anew after each round and after the guest's packets.
+ * Runs a stack of libslirp on the loop. Its sockets are in an epoll set, which the loop waits for
+ * as for one descriptor; what they wait for is asked anew after each round and after the guest's
+ * packets.
  */
 #include "io/aio.h"
 #include "io/timer.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the fuzzers of image formats do. What checks find is written to the file that FUZZ_TELL names. */
+/*
+ * What the fuzzers of image formats do. What checks find is written to the file that FUZZ_TELL
+ * names.
+ */
 #include "tests/fuzz/lib/format.h"
 #include "block/driver.h"
 #include "io/loop.h"
@@ -286,7 +289,8 @@ static CO void fuzz_run(void *arg)
     json_t *options = json_pack("{s:s, s:s}", "driver", f->format->driver, "file", "disk");
 
     /* What an image names must not be opened. */
-    if (memdisk_format_has_backing(f->format->driver) || driver_find(f->format->driver)->reads_backing)
+    if (memdisk_format_has_backing(f->format->driver) ||
+        driver_find(f->format->driver)->reads_backing)
         json_put(options, "backing", json_null());
     if (f->format->add_options)
         f->format->add_options(options, image, len, f->data[0]);

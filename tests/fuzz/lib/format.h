@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Any bytes as an image, and anything done to it: errors, but no crash, leak or long wait; and a repair
- * that says it mended all leaves an image in which a second check finds nothing.
+ * Any bytes as an image, and anything done to it: errors, but no crash, leak or long wait; and a
+ * repair that says it mended all leaves an image in which a second check finds nothing.
  *
  *     0     how it is opened: one byte, see format.c
  *     1     a second byte, kept for alignment

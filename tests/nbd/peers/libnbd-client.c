@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A client made of libnbd: libnbd-client URI. The export has 4 MiB: 0x11 in the first MiB, zeroes
- * in the second (a hole), anything in the rest, and is writable. Ends with 0 if all is as it should be.
+ * in the second (a hole), anything in the rest, and is writable. Ends with 0 if all is as it should
+ * be.
  */
 #include <errno.h>
 #include <libnbd.h>
@@ -33,7 +34,9 @@ static bool all(const char *p, size_t len, int byte)
     return true;
 }
 
-/* ---- the handshake, option by option ------------------------------------------------------------ */
+/*
+ * ---- the handshake, option by option ------------------------------------------------------------
+ */
 
 static int count_export(void *n, const char *name, const char *description)
 {
@@ -89,19 +92,23 @@ static void test_offer(struct nbd_handle *h)
     CHECK(nbd_get_block_size(h, LIBNBD_SIZE_MAXIMUM) == 32 * MIB);
 }
 
-/* ---- commands ----------------------------------------------------------------------------------- */
+/*
+ * ---- commands -----------------------------------------------------------------------------------
+ */
 
 typedef struct {
     uint64_t holes, data;
 } Kinds;
 
-static int count_kinds(void *k, const void *p, size_t len, uint64_t off, unsigned status, int *error)
+static int count_kinds(void *k, const void *p, size_t len, uint64_t off, unsigned status,
+                       int *error)
 {
     *(status == LIBNBD_READ_HOLE ? &((Kinds *)k)->holes : &((Kinds *)k)->data) += len;
     return 0;
 }
 
-static int sum_extents(void *k, const char *context, uint64_t off, uint32_t *e, size_t n, int *error)
+static int sum_extents(void *k, const char *context, uint64_t off, uint32_t *e, size_t n,
+                       int *error)
 {
     for (size_t i = 0; i < n; i += 2)
         *(e[i + 1] & LIBNBD_STATE_ZERO ? &((Kinds *)k)->holes : &((Kinds *)k)->data) += e[i];
@@ -154,7 +161,9 @@ static void test_refusals(struct nbd_handle *h)
     CHECK(nbd_pread(h, buf, 512, 0, 0) == 0 && all(buf, 512, 0x11));
 }
 
-/* ---- many at once ------------------------------------------------------------------------------- */
+/*
+ * ---- many at once -------------------------------------------------------------------------------
+ */
 
 enum { AT_ONCE = 500, BLOCK = 4000 };
 

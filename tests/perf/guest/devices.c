@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Uses devices as fast as they let it, as its command line says, and prints a line before and
- * after: "read DEPTH COUNT" and "write DEPTH COUNT" of 4 KiB each at random places of the first virtio
- * device, a disk; "Read DEPTH COUNT" and "Write DEPTH COUNT" of 64 KiB each, one after the other;
- * "send DEPTH COUNT" frames from the first to the second, which are network cards that
- * hear each other; "trips 1 COUNT" there and back. It sleeps until there is an interrupt, as systems do.
+ * after: "read DEPTH COUNT" and "write DEPTH COUNT" of 4 KiB each at random places of the first
+ * virtio device, a disk; "Read DEPTH COUNT" and "Write DEPTH COUNT" of 64 KiB each, one after the
+ * other; "send DEPTH COUNT" frames from the first to the second, which are network cards that
+ * hear each other; "trips 1 COUNT" there and back. It sleeps until there is an interrupt, as
+ * systems do.
  */
 #define QUEUE_SLOTS 32
 #include "tests/system/guests/queue.h"

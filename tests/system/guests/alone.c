@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Starts a second processor that asks for an INIT of its own while the first waits for its timer, so that
- * the last one to execute instructions is one that may execute none.
+ * Starts a second processor that asks for an INIT of its own while the first waits for its timer,
+ * so that the last one to execute instructions is one that may execute none.
  */
 #include "guest.h"
 
 enum { SVR = 0xfee000f0, ICR_LOW = 0xfee00300, ICR_HIGH = 0xfee00310, TIMER = 0xfee00320,
-       INITIAL = 0xfee00380, DIVIDE = 0xfee003e0, VECTOR = 0x50, PERIODIC = 1 << 17, PAGE = 0x8000 };
+       INITIAL = 0xfee00380, DIVIDE = 0xfee003e0, VECTOR = 0x50, PERIODIC = 1 << 17,
+       PAGE = 0x8000 };
 
 /* In real mode: counts for a while, turns x2APIC on, sends the INIT. */
 static const uint8_t code[] = {

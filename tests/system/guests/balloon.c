@@ -4,14 +4,16 @@
  * "rules" checks the device and ends; "follow" puts as many pages into the balloon as it is asked
  * to, from 16 MiB on, side by side, prints "N pages" whenever that has changed, and goes on. "hint"
  * answers commands of free page hinting, takes some of the pages back without telling, and counts
- * those whose content is gone, after hints that do not count; "honest" only answers. "report" reports 16 MiB as free when it shall have nothing in the
- * balloon after it was asked for something, and looks at them when it is asked again.
+ * those whose content is gone, after hints that do not count; "honest" only answers. "report"
+ * reports 16 MiB as free when it shall have nothing in the balloon after it was asked for
+ * something, and looks at them when it is asked again.
  */
 #include "queue.h"
 
 enum {
     BASE = 0xfeb02e00, CONFIG = 0x100,
-    INFLATE = 0, DEFLATE = 1, STATS = 2, REPORTING = 3, QUEUES = 4, NUMBERS = 256, HINTS = 3, FIRST = 0x1000,
+    INFLATE = 0, DEFLATE = 1, STATS = 2, REPORTING = 3, QUEUES = 4, NUMBERS = 256, HINTS = 3,
+    FIRST = 0x1000,
 };
 
 static Queue queues[QUEUES] __attribute__((aligned(4096)));
@@ -224,7 +226,9 @@ static void report(void)
 
 /* ---- hints ----------------------------------------------------------------------------------- */
 
-/* Pages that are hinted at, the first of them taken back each time, and pages that only lies name. */
+/*
+ * Pages that are hinted at, the first of them taken back each time, and pages that only lies name.
+ */
 enum { HINTED = 4096, TAKEN_BACK = 1024, KEPT = 1024, PIECE = 64 };
 
 static void hint(uint32_t first, unsigned count)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the time stamp counter shows while instructions are executed, timers expire, the processor waits
- * for one, and a second processor counts besides.
+ * What the time stamp counter shows while instructions are executed, timers expire, the processor
+ * waits for one, and a second processor counts besides.
  */
 #include "guest.h"
 

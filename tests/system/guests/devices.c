@@ -227,7 +227,8 @@ static void io_apic(void)
     out8(COM1 + 1, 2);
     check("ioapic: the serial port, by level", wait_served(0x51, 1));
     quiet_port = 0;
-    check_equal("ioapic: after its end the input is free", ioapic_get(IOAPIC0, 0x10 + 2 * 4), 0x8051);
+    check_equal("ioapic: after its end the input is free", ioapic_get(IOAPIC0, 0x10 + 2 * 4),
+                0x8051);
     ioapic_put(IOAPIC0, 0x10 + 2 * 4, 0x10000);
 }
 

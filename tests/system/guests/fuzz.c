@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reads and writes registers and ports of all devices at random, by all widths, and drives them nearly as
- * drivers do. Its command line gives a seed, how often, and whether queues are packed (1). What ends
- * or resets the machine is left out.
+ * Reads and writes registers and ports of all devices at random, by all widths, and drives them
+ * nearly as drivers do. Its command line gives a seed, how often, and whether queues are packed
+ * (1). What ends or resets the machine is left out.
  */
 #include "guest.h"
 
@@ -134,7 +134,8 @@ static void change_memory(void)
     uint64_t at = 0x200000 + random() % 0x100000 / 16 * 16;
 
     *(volatile uint64_t *)at = random_value();
-    *(volatile uint64_t *)(at + 8) = (random() % 8192) | (random() % 8) << 32 | (random() % 16) << 48;
+    *(volatile uint64_t *)(at + 8) = (random() % 8192) | (random() % 8) << 32 |
+                                     (random() % 16) << 48;
 }
 
 /* ---- drivers --------------------------------------------------------------------------------- */
@@ -156,7 +157,8 @@ static void bring_up(unsigned device)
     for (unsigned half = 0; half < 2; half++) {
         mmio_put(base + 0x14, half);
         mmio_put(base + 0x24, half);
-        mmio_put(base + 0x20, mmio_get(base + 0x10) & (half || random() % 2 ? UINT32_MAX : random()));
+        mmio_put(base + 0x20,
+                 mmio_get(base + 0x10) & (half || random() % 2 ? UINT32_MAX : random()));
     }
     mmio_put(base + 0x70, 11);
     for (unsigned queue = 0; queue < QUEUES; queue++) {
@@ -190,8 +192,9 @@ enum { NUMBERS = 32 };
 static void fill_numbers(uint64_t at)
 {
     for (unsigned i = 0; i < NUMBERS; i++)
-        *(volatile uint32_t *)(at + 4 * i) = random() % 4 ? 0x400 + random() % 0x3000
-                                                          : 0x8000 + (uint32_t)random() % 0xffff7fff;
+        *(volatile uint32_t *)(at + 4 * i) = random() % 4
+                                                 ? 0x400 + random() % 0x3000
+                                                 : 0x8000 + (uint32_t)random() % 0xffff7fff;
 }
 
 /* Puts a chain of some descriptors into a queue, mostly one that could be right. */
@@ -249,7 +252,8 @@ enum { HOME = 0x1800000, TABLES = 0x1a00000, LARGE_PAGE = 0x200000, GIBIBYTES = 
 
 /*
  * Devices are told to write to small addresses and to powers of two, where this guest and its page
- * tables would be. So the first 2 MiB, as it sees them, become others, which no such address reaches.
+ * tables would be. So the first 2 MiB, as it sees them, become others, which no such address
+ * reaches.
  */
 static void move_away(void)
 {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What test guests need: ports, memory of devices, printing, interrupts. Everything is mapped 1:1. */
+/*
+ * What test guests need: ports, memory of devices, printing, interrupts. Everything is mapped 1:1.
+ */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

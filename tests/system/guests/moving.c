@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Uses devices all the time, with split or packed queues as they offer: a disk of virtio-scsi whose blocks
- * it writes and reads again, a console whose bytes it sends back, a port on which it counts, and two network
- * cards that hear each other, the second by its table of addresses and VLANs. Prints "round N" now and then
- * and "bad" when something is wrong.
+ * Uses devices all the time, with split or packed queues as they offer: a disk of virtio-scsi whose
+ * blocks it writes and reads again, a console whose bytes it sends back, a port on which it counts,
+ * and two network cards that hear each other, the second by its table of addresses and VLANs.
+ * Prints "round N" now and then and "bad" when something is wrong.
  */
 #include "queue.h"
 
@@ -32,7 +32,8 @@ static void open_disk(void)
 static void run_command(uint8_t op, unsigned at)
 {
     bool write = op == 0x2a;
-    Segment s[] = { { request, sizeof(request), false }, { write ? (void *)block : response, write ? 512 : 108, !write },
+    Segment s[] = { { request, sizeof(request), false },
+                    { write ? (void *)block : response, write ? 512 : 108, !write },
                     { write ? (void *)response : block, write ? 108 : 512, true } };
 
     request[0] = 1;
@@ -185,7 +186,8 @@ static void control(uint8_t class, uint8_t command_of_class, const void *data, u
 
 static void open_net(void)
 {
-    static const uint8_t off, macs[] = { 1, 0, 0, 0, 2, 0, 0, 0, 0, 7, 1, 0, 0, 0, 1, 0, 0, 0, 0, 9 };
+    static const uint8_t off,
+        macs[] = { 1, 0, 0, 0, 2, 0, 0, 0, 0, 7, 1, 0, 0, 0, 1, 0, 0, 0, 0, 9 };
     static const uint16_t vlan = VLAN;
     static Queue receive_a, send_b;
     bool packed = device_open(NET_A, F_NET);
@@ -205,7 +207,9 @@ static void open_net(void)
     control(2, 0, &vlan, 2);
 }
 
-/* To an address of the table, to the group, to nobody; some with a tag, of the VLAN or of another. */
+/*
+ * To an address of the table, to the group, to nobody; some with a tag, of the VLAN or of another.
+ */
 static void send_frame(uint32_t n)
 {
     static const uint8_t to[4] = { 7, 9, 7, 8 };

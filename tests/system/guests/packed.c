@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Drives a virtio disk by a packed queue, several times round it, as its standard says; then as no driver may. */
+/*
+ * Drives a virtio disk by a packed queue, several times round it, as its standard says; then as no
+ * driver may.
+ */
 #include "guest.h"
 
 enum {
@@ -15,7 +18,8 @@ typedef struct {
 
 static volatile Descriptor table[QUEUE] __attribute__((aligned(16)));
 static Descriptor inner[3] __attribute__((aligned(16)));
-static volatile uint16_t driver[2] __attribute__((aligned(4))), device[2] __attribute__((aligned(4)));
+static volatile uint16_t driver[2] __attribute__((aligned(4))),
+    device[2] __attribute__((aligned(4)));
 static struct {
     uint32_t type, reserved;
     uint64_t sector;

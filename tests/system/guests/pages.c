@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Writes memory all the time and checks it all the time. Word i of page p holds a number that follows
- * from p and from how often the page was written, and a table of its own says how often that was: a page
- * that is older than its neighbours, or half written, shows. Prints "round N" after each round and "bad"
- * when something is lost. All the time registers of vectors and of the x87 hold what nobody else puts there.
+ * Writes memory all the time and checks it all the time. Word i of page p holds a number that
+ * follows from p and from how often the page was written, and a table of its own says how often
+ * that was: a page that is older than its neighbours, or half written, shows. Prints "round N"
+ * after each round and "bad" when something is lost. All the time registers of vectors and of the
+ * x87 hold what nobody else puts there.
  */
 #include "guest.h"
 
@@ -53,7 +54,9 @@ static void fill_registers(void)
     has_avx = c & HAS_AVX && c & HAS_XSAVE;
     __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
     __asm__ volatile("mov %0, %%cr4" : : "r"(cr4 | CR4_OSFXSR | (has_avx ? CR4_OSXSAVE : 0)));
-    __asm__ volatile("fninit\n fldpi\n movq %0, %%xmm15\n punpcklqdq %%xmm15, %%xmm15" : : "r"(PATTERN));
+    __asm__ volatile("fninit\n fldpi\n movq %0, %%xmm15\n punpcklqdq %%xmm15, %%xmm15"
+                     :
+                     : "r"(PATTERN));
     if (has_avx)
         __asm__ volatile("xsetbv\n vinsertf128 $1, %%xmm15, %%ymm15, %%ymm15"
                          : : "a"(7), "c"(0), "d"(0));

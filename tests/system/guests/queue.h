@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Queues of virtio devices as a driver sees them, split or packed, of either version of the transport. Each
- * of a queue's slots has one chain at a time.
+ * Queues of virtio devices as a driver sees them, split or packed, of either version of the
+ * transport. Each of a queue's slots has one chain at a time.
  */
 #include "guest.h"
 
@@ -120,7 +120,8 @@ static inline void add_packed(Queue *q, unsigned slot, const Segment *s, unsigne
 
     for (unsigned i = 0; i < n; i++) {
         volatile Descriptor *d = &q->table[q->at];
-        uint16_t flags = (s[i].write ? WRITE : 0) | (i + 1 < n ? NEXT : 0) | (q->wrap ? AVAIL : USED);
+        uint16_t flags = (s[i].write ? WRITE : 0) | (i + 1 < n ? NEXT : 0) |
+                         (q->wrap ? AVAIL : USED);
 
         d->at = (uint64_t)s[i].at;
         d->len = s[i].len;

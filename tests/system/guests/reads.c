@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Reads the first sector of the last device, a disk, twelve times, one after the other, and rests. */
+/*
+ * Reads the first sector of the last device, a disk, twelve times, one after the other, and rests.
+ */
 #include "queue.h"
 
 enum { BASE = 0xfeb02e00, READS = 12 };

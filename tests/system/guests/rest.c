@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Lives twice, with a reset between: first it writes to a disk of virtio-scsi-device, which is supposed to
- * fail and to rest; then it reads the same block and prints its first byte.
+ * Lives twice, with a reset between: first it writes to a disk of virtio-scsi-device, which is
+ * supposed to fail and to rest; then it reads the same block and prints its first byte.
  */
 #include "queue.h"
 
@@ -14,8 +14,12 @@ static uint8_t request[51], response[108], block[512];
 static bool run_command(uint8_t op)
 {
     bool write = op == WRITE_10;
-    const Segment write_segments[] = { { request, 51, false }, { block, 512, false }, { response, 108, true } };
-    const Segment read_segments[] = { { request, 51, false }, { response, 108, true }, { block, 512, true } };
+    const Segment write_segments[] = { { request, 51, false },
+                                       { block, 512, false },
+                                       { response, 108, true } };
+    const Segment read_segments[] = { { request, 51, false },
+                                      { response, 108, true },
+                                      { block, 512, true } };
 
     request[0] = 1;
     request[19] = op;

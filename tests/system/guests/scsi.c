@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Sends commands to disks of virtio-scsi-device and looks at what comes: target 0 is a disk of 1 MiB, 1 a
- * disc of 64 KiB, 2 is read-only, 3 fails with an error at its first block. Nothing else is there.
+ * Sends commands to disks of virtio-scsi-device and looks at what comes: target 0 is a disk of 1
+ * MiB, 1 a disc of 64 KiB, 2 is read-only, 3 fails with an error at its first block. Nothing else
+ * is there.
  */
 #include "queue.h"
 
@@ -35,10 +36,12 @@ static bool send(unsigned queue, const Segment *segments, unsigned count)
 }
 
 /* Status, or a response of the transport times 256; 0xffff: nothing came. */
-static unsigned run_at(unsigned target, unsigned lun, const uint8_t *cdb, unsigned len, unsigned out,
-                       unsigned in)
+static unsigned run_at(unsigned target, unsigned lun, const uint8_t *cdb, unsigned len,
+                       unsigned out, unsigned in)
 {
-    const Segment all[] = { { header, HEADER, false }, { data, out, false }, { response, RESPONSE, true },
+    const Segment all[] = { { header, HEADER, false },
+                            { data, out, false },
+                            { response, RESPONSE, true },
                             { data, in, true } };
     Segment used[4];
     unsigned count = 0;
@@ -106,7 +109,8 @@ static void describes(void)
     check_equal("are one", be32(data), 8);
     check_equal("capacity", RUN(0, 0, 8, 0x25), GOOD);
     check("in blocks", be32(data) == 2047 && be32(data + 4) == 512);
-    check_equal("capacity for large disks", RUN(0, 0, 32, 0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32), GOOD);
+    check_equal("capacity for large disks",
+                RUN(0, 0, 32, 0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32), GOOD);
     check("is the same", be32(data + 4) == 2047 && be32(data + 8) == 512 && data[14] & 0x80);
     check_equal("that of a disc", RUN(1, 0, 8, 0x25), GOOD);
     check("in larger blocks", be32(data) == 31 && be32(data + 4) == 2048);
@@ -125,7 +129,8 @@ static void moves(void)
     fill(0xa5, 4096);
     check_equal("a write", RUN(0, 4096, 0, 0x2a, 0, 0, 0, 0, 16, 0, 0, 8), GOOD);
     fill(0, 4096);
-    check_equal("a read by 16 bytes", RUN(0, 0, 4096, 0x88, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 8), GOOD);
+    check_equal("a read by 16 bytes", RUN(0, 0, 4096, 0x88, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 8),
+                GOOD);
     check("brings it back", is_filled(0xa5, 4096));
     check_equal("a read by 6 bytes", RUN(0, 0, 512, 0x08, 0, 0, 23, 1), GOOD);
     check("too", is_filled(0xa5, 512));
@@ -140,7 +145,8 @@ static void moves(void)
     check_equal("the same many times", RUN(0, 512, 0, 0x41, 0, 0, 0, 0, 32, 0, 0, 8), GOOD);
     check_equal("is read", RUN(0, 0, 4096, 0x28, 0, 0, 0, 0, 32, 0, 0, 8), GOOD);
     check("everywhere", is_filled(0x3c, 4096));
-    check_equal("zeroes without data", RUN(0, 0, 0, 0x93, 9, 0, 0, 0, 0, 0, 0, 0, 33, 0, 0, 0, 1), GOOD);
+    check_equal("zeroes without data", RUN(0, 0, 0, 0x93, 9, 0, 0, 0, 0, 0, 0, 0, 33, 0, 0, 0, 1),
+                GOOD);
     RUN(0, 0, 512, 0x28, 0, 0, 0, 0, 33, 0, 0, 1);
     check("are read", is_filled(0, 512));
     fill(0, 24);
@@ -154,7 +160,8 @@ static void moves(void)
     check_equal("over the end", RUN(0, 24, 0, 0x42, 0, 0, 0, 0, 0, 0, 0, 24), CHECK);
     check_equal("out of range, too", sense(), 0x052100);
     check_equal("a flush", RUN(0, 0, 0, 0x35), GOOD);
-    check_equal("a write to what is read-only", RUN(2, 512, 0, 0x2a, 0, 0, 0, 0, 0, 0, 0, 1), CHECK);
+    check_equal("a write to what is read-only", RUN(2, 512, 0, 0x2a, 0, 0, 0, 0, 0, 0, 0, 1),
+                CHECK);
     check_equal("is protected", sense(), 0x072700);
     check_equal("an error of the host", RUN(3, 0, 512, 0x28, 0, 0, 0, 0, 0, 0, 0, 1), CHECK);
     check_equal("is one of the medium", sense(), 0x031100);

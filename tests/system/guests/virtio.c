@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Drives a virtio disk as its standard says, and as no driver may: after each offence the device has to
- * ask for a reset, and to work again once it has got one.
+ * Drives a virtio disk as its standard says, and as no driver may: after each offence the device
+ * has to ask for a reset, and to work again once it has got one.
  */
 #include "queue.h"
 

@@ -62,8 +62,8 @@ static void compare_vectors(Difference *d, const FloatState *host, const FloatSt
                  host->xmm[i].q[1], host->xmm[i].q[0], ours->xmm[i].q[1], ours->xmm[i].q[0]);
     for (unsigned i = 0; i < count; i++)
         if (memcmp(&host->ymm_high[i], &ours->ymm_high[i], 16))
-            note(d, " ymm%u above host %016" PRIx64 "%016" PRIx64 " ours %016" PRIx64
-                 "%016" PRIx64, i, host->ymm_high[i].q[1], host->ymm_high[i].q[0], ours->ymm_high[i].q[1],
+            note(d, " ymm%u above host %016" PRIx64 "%016" PRIx64 " ours %016" PRIx64 "%016" PRIx64,
+                 i, host->ymm_high[i].q[1], host->ymm_high[i].q[0], ours->ymm_high[i].q[1],
                  ours->ymm_high[i].q[0]);
 }
 
@@ -108,8 +108,8 @@ static uint16_t undefined_codes(const X86Insn *in)
 }
 
 /*
- * Linux tells programs that all of the upper half were mapped, so that they learn nothing of it. And
- * a jump may have hit what else this process has in memory.
+ * Linux tells programs that all of the upper half were mapped, so that they learn nothing of it.
+ * And a jump may have hit what else this process has in memory.
  */
 static uint32_t hidden_by_kernel(const State *host)
 {
@@ -300,8 +300,8 @@ static void report(const Comparison *c)
 }
 
 /*
- * Does the host run code of @bits with this stack pointer? Some virtual machines have no segments for
- * 32 bits, or refuse a stack pointer that is no address.
+ * Does the host run code of @bits with this stack pointer? Some virtual machines have no segments
+ * for 32 bits, or refuse a stack pointer that is no address.
  */
 static bool host_runs(unsigned bits, uint64_t rsp)
 {
