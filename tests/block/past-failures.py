@@ -287,6 +287,26 @@ def repair_short_of_memory_puts_no_refcounts_where_an_entry_refers_to():
 
 
 @test
+def what_refers_to_the_cluster_just_behind_the_end_counts():
+    """Repair makes the file longer, and the cluster is there then: nobody else may get it."""
+    for first in 0, 1:
+        q = Writer(bits=9, size=1 << 20)
+        q.refcounts(0)
+        table = q.words([0] * 64)
+        q.l1([table])
+        q.write('x')
+        end = os.path.getsize('x') // 512
+        with open('x', 'r+b') as f:
+            f.seek(table)
+            f.write(b''.join(((end + first + i) * 512).to_bytes(8, 'big') for i in range(64)))
+        assert img('check', '-r', 'all', 'x')[0] in (0, 2, 3)
+        assert img('check', 'x')[0] == 0, img('check', 'x')
+        for i in range(64):
+            at = (word_at('x', table + 8 * i) & ~COPIED) // 512
+            assert not at or refcount('x', at) == 1, (first, i, at)
+
+
+@test
 def snapshot_entries_that_lie_about_their_lengths_are_refused():
     for extra in (1025, 0x7fffffff, 0xfffffff0, 0xffffffff):
         q = small()

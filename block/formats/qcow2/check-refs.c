@@ -49,7 +49,7 @@ static void finding(const Walk *w, const char *fmt, ...)
 static void far_region(const Walk *w, uint64_t off, uint64_t end)
 {
     Check *c = w->c;
-    uint64_t first = c->refs.n, bits = c->q->cluster_bits;
+    uint64_t first = c->clusters, bits = c->q->cluster_bits;
     uint64_t stop = MIN(div_round_up(end, c->q->cluster), first + c->far.n);
 
     for (uint64_t i = MAX(off >> bits, first); i < stop && !w->tell && !w->old && !w->into; i++)

@@ -44,7 +44,7 @@ typedef struct {
     uint64_t file_len;       /* bytes */
     uint64_t clusters;       /* of the file, the last one perhaps not whole */
     Counts refs;              /* references found; has room for one cluster behind the file */
-    Counts far;               /* the same for clusters behind those: they may come back */
+    Counts far;               /* those that reach too far, from cluster @clusters on */
     Counts counts;            /* refcounts as they are in the file */
     Counts metadata;          /* references but those of guest data; n 0: not counted yet */
     bool metadata_unknown;   /* counting them failed */

@@ -112,16 +112,17 @@ typedef struct {
 /* References to cluster @i, be it behind the end of the file. */
 static uint64_t refs_to(const Check *c, uint64_t i)
 {
-    if (i < c->refs.n)
-        return counts_get(&c->refs, i);
-    i -= c->refs.n;
-    return i < c->far.n ? MIN(counts_get(&c->far, i), c->q->refcount_max) : 0;
+    uint64_t n = i < c->refs.n ? counts_get(&c->refs, i) : 0;
+
+    if (i >= c->clusters && i - c->clusters < c->far.n)
+        n = MIN(n + counts_get(&c->far, i - c->clusters), c->q->refcount_max);
+    return n;
 }
 
 /* Moves @p to where nothing refers to. False: no such place was found. */
 static bool plan_place(const Check *c, Plan *p)
 {
-    uint64_t i = p->first, end = c->refs.n + c->far.n;
+    uint64_t i = p->first, end = c->clusters + c->far.n;
 
     for (; i < p->first + p->blocks + p->table_clusters && i < end; i++)
         if (refs_to(c, i))
@@ -132,12 +133,12 @@ static bool plan_place(const Check *c, Plan *p)
 /* Does block @index count anything? */
 static bool block_is_needed(const Check *c, const Plan *p, uint64_t index)
 {
-    uint64_t n = UINT64_C(1) << c->q->refblock_bits, first = index * n, behind = c->refs.n;
+    uint64_t n = UINT64_C(1) << c->q->refblock_bits, first = index * n, behind = c->clusters;
     uint64_t end = p->first + p->blocks + p->table_clusters;
     uint64_t far = MAX(first, behind), far_end = MIN(first + n, p->first);
 
     return (first < end && first + n > p->first) ||
-           (first < behind && !counts_is_zero(&c->refs, first, n)) ||
+           (first < c->refs.n && !counts_is_zero(&c->refs, first, n)) ||
            (far < far_end && !counts_is_zero(&c->far, far - behind, far_end - far));
 }
 
