@@ -4,14 +4,20 @@
 /* Linux hints at 4 MiB at a time: so many are 16 GiB. */
 enum { RUNS_MAX = 4096 };
 
-void hints_init(BalloonHints *h)
+void hints_init(BalloonHints *h, uint64_t pages)
 {
-    *h = (BalloonHints){ .runs = g_array_new(FALSE, FALSE, sizeof(HintRun)) };
+    *h = (BalloonHints){ .pages = pages, .runs = g_array_new(FALSE, FALSE, sizeof(HintRun)) };
 }
 
 void hints_clear(BalloonHints *h)
 {
     g_clear_pointer(&h->runs, g_array_unref);
+}
+
+static void forget(BalloonHints *h)
+{
+    h->left = h->pages;
+    g_array_set_size(h->runs, 0);
 }
 
 void hints_begin_round(BalloonHints *h)
@@ -20,14 +26,14 @@ void hints_begin_round(BalloonHints *h)
                                                                       : h->round + 1;
     h->command = h->round;
     h->is_answering = false;
-    g_array_set_size(h->runs, 0);
+    forget(h);
 }
 
 void hints_end_round(BalloonHints *h, uint32_t command)
 {
     h->command = command;
     h->is_answering = false;
-    g_array_set_size(h->runs, 0);
+    forget(h);
 }
 
 void hints_take_number(BalloonHints *h, uint32_t number)
@@ -40,12 +46,13 @@ void hints_add(BalloonHints *h, uint64_t first, uint64_t count)
     HintRun *last = h->runs->len ? &g_array_index(h->runs, HintRun, h->runs->len - 1) : NULL;
     HintRun run = { first, count };
 
-    if (!h->is_answering || !count)
+    if (!h->is_answering || !count || count > h->left)
         return;
     if (last && last->first + last->count == first)
         last->count += count;
     else if (h->runs->len < RUNS_MAX)
         g_array_append_val(h->runs, run);
+    h->left -= count;
 }
 
 void hints_take(BalloonHints *h, void (*fn)(void *opaque, uint64_t first, uint64_t count),
@@ -56,5 +63,5 @@ void hints_take(BalloonHints *h, void (*fn)(void *opaque, uint64_t first, uint64
 
         fn(opaque, run->first, run->count);
     }
-    g_array_set_size(h->runs, 0);
+    forget(h);
 }

@@ -30,9 +30,12 @@ typedef struct {
     uint32_t round;    /* the last one; 0: there was none */
     bool is_answering; /* the driver has sent the number of the round under way */
     GArray *runs;      /* of HintRun: what has not been taken */
+    uint64_t pages;    /* of the guest's memory */
+    uint64_t left;     /* most pages that are heard of before hints are taken again */
 } BalloonHints;
 
-void hints_init(BalloonHints *h);
+/* For a guest with so many @pages of memory. */
+void hints_init(BalloonHints *h, uint64_t pages);
 void hints_clear(BalloonHints *h);
 
 /* Begins a round, as .command says. */
@@ -43,8 +46,8 @@ void hints_end_round(BalloonHints *h, uint32_t command);
 /* The driver sends a number, which begins or ends its answer. */
 void hints_take_number(BalloonHints *h, uint32_t number);
 /*
- * The driver, which is answering, does not use these pages. Bounded: when too many runs have not
- * been taken, pages are left out, which only means that they are sent.
+ * The driver, which is answering, does not use these pages. Bounded: when too many runs, or more
+ * pages than there are, have not been taken, some are left out. They are sent, that is all.
  */
 void hints_add(BalloonHints *h, uint64_t first, uint64_t count);
 /* Calls @fn for each run that has come since the last time. */

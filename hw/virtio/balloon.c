@@ -552,7 +552,7 @@ static bool balloon_realize(Device *d, GError **err)
     s->pages = balloon_pages_new(b->memory, &(BalloonMemory){ b->ram, b->ram_size, b->ram_page_size,
                                                               b->ram_is_shared, b->ram_is_copy });
     balloon_stats_clear(&s->stats);
-    hints_init(&s->hints);
+    hints_init(&s->hints, pages_of_guest(s));
     discard_hear(denial_changed, s);
     return true;
 }

@@ -198,12 +198,14 @@ static void expect_taken(BalloonHints *h, unsigned runs, uint64_t pages)
     g_assert_cmpint(t.pages, ==, pages);
 }
 
+enum { HINTING = 1 << 20 };  /* pages of the guest that hints */
+
 static void test_only_hints_of_the_round_count(void)
 {
     BalloonHints h;
     uint32_t old;
 
-    hints_init(&h);
+    hints_init(&h, HINTING);
     hints_take_number(&h, HINTS_STOP);
     hints_add(&h, 0, 8);
     expect_taken(&h, 0, 0);
@@ -244,7 +246,7 @@ static void test_rounds_are_numbered_again_after_the_last_number(void)
 {
     BalloonHints h;
 
-    hints_init(&h);
+    hints_init(&h, HINTING);
     h.round = UINT32_MAX;
     hints_begin_round(&h);
     g_assert_cmpint(h.command, ==, HINTS_FIRST_ROUND);
@@ -257,13 +259,19 @@ static void test_a_flood_of_hints_is_bounded(void)
     BalloonHints h;
     Taken t = { 0 };
 
-    hints_init(&h);
+    hints_init(&h, HINTING);
     hints_begin_round(&h);
     hints_take_number(&h, h.command);
     for (uint64_t i = 0; i < 65536; i++)
         hints_add(&h, 2 * i, 1);
     hints_take(&h, count_run, &t);
     g_assert_cmpint(t.runs, ==, 4096);
+    /* All of memory again and again. */
+    t = (Taken){ 0 };
+    for (int i = 0; i < 16; i++)
+        hints_add(&h, 0, HINTING);
+    hints_take(&h, count_run, &t);
+    g_assert_cmpint(t.pages, ==, HINTING);
     hints_clear(&h);
 }
 
