@@ -24,9 +24,8 @@ static const Snapshot *find_both(const Snapshot *list, size_t count, const char 
     return NULL;
 }
 
-CO bool
-qmp_blockdev_snapshot_delete_internal_sync(const QmpBlockdevSnapshotDeleteInternalSyncArgs *args,
-                                           json_t **ret, GError **err)
+CO bool qmp_blockdev_snapshot_delete_internal_sync(
+    const QmpBlockdevSnapshotDeleteInternalSyncArgs *args, json_t **ret, GError **err)
 {
     g_autoptr(Edit) edit = edit_begin();
     Node *n = monitor_node_or_device(args->device, args->device, err);

@@ -230,6 +230,7 @@ class Narrower(Numbered):
 # What is named in the schema though the reference's daemon gives commands their members directly.
 TYPES_OF_COMMANDS = {
     'netdev_add': 'Netdev', 'device_add': 'DeviceAddArguments', 'announce-self': 'AnnounceParameters',
+    'block_set_io_throttle': 'BlockIOThrottle',
     'migrate-set-parameters': 'MigrateSetParameters',
     'blockdev-add': 'BlockdevOptions', 'object-add': 'ObjectOptions',
     'block-export-add': 'BlockExportOptions', 'nbd-server-add': 'NbdServerAddOptions',
