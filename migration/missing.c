@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migration/missing.h"
+#include "migration/page-bits.h"
 #include "io/channel.h"
 #include "io/co-lock.h"
 #include "migration/wire.h"
@@ -14,7 +15,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { WORD = 8 * sizeof(unsigned long) };
 
 /* Of a block: a bit for each page. .missing is cleared by the loop, and .asked set beside it. */
 typedef struct {
@@ -165,20 +165,6 @@ bool missing_forget(Missing *m, Input *in, RamBlock *b, uint64_t off, uint64_t l
                           g_strerror(errno));
     m->pages += set_bits(map->missing, off / RAM_PAGE_SIZE, (off + len) / RAM_PAGE_SIZE);
     return true;
-}
-
-/* The first page from @at on whose bit is @value, below @end; @end: there is none. */
-static size_t find_bit(const unsigned long *bits, size_t at, size_t end, bool value)
-{
-    while (at < end) {
-        unsigned long all = __atomic_load_n(&bits[at / WORD], __ATOMIC_ACQUIRE);
-        unsigned long word = (value ? all : ~all) >> at % WORD;
-
-        if (word)
-            return MIN(at + __builtin_ctzl(word), end);
-        at += WORD - at % WORD;
-    }
-    return end;
 }
 
 /* Whoever looked at missing memory meanwhile has put zeroes there; from now on they wait. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migration/postcopy-source.h"
+#include "migration/page-bits.h"
 #include "migration/wire.h"
 #include <string.h>
 
-enum { WORD = 8 * sizeof(unsigned long), RANGES_MAX = 12 };
+enum { RANGES_MAX = 12 };
 
 static CO void command(MigSource *s, unsigned number, unsigned len)
 {

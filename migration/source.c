@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migration/source.h"
+#include "migration/page-bits.h"
 #include "migration/fields.h"
 #include "migration/stream.h"
 #include "migration/wire.h"
@@ -8,7 +9,7 @@
 #include <unistd.h>
 
 /* Numbers of sections; memory comes first. */
-enum { RAM_ID = 2, FIRST_ID = 4, WANTED_MAX = 4096, WORD = 8 * sizeof(unsigned long) };
+enum { RAM_ID = 2, FIRST_ID = 4, WANTED_MAX = 4096 };
 
 typedef struct {
     guint block;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "system/migration-release.h"
 #include "io/co.h"
+#include "migration/page-bits.h"
 #include "migration/postcopy-source.h"
 #include "migration/wire.h"
 #include "util/err.h"
@@ -8,7 +9,6 @@
 #include <sys/mman.h>
 
 enum {
-    WORD = 8 * sizeof(unsigned long),
     STEP = 4 << 20,         /* bytes between two pings, at least */
     STEPS = 64,             /* about so many pings for all memory: each costs a copy of the bits */
     PIECE = 32 << 20,       /* bytes that are given back at once */
@@ -44,12 +44,6 @@ CO void release_ask(Release *r, MigSource *s)
     postcopy_source_ping(s, r->ping);
 }
 
-/* The pages that neither were pending, by @pending, nor were given back before. */
-static unsigned long due(const Release *r, const unsigned long *pending, size_t word)
-{
-    return ~pending[word] & ~r->gone[word];
-}
-
 /*
  * Gives back [first, end), bits of .gone that are set. What the host does not take, parts of huge
  * pages for example, stays.
@@ -76,33 +70,25 @@ static void begin(Release *r, const RamBlock *b)
         r->gone[words - 1] = ~0UL << pages % WORD;
 }
 
+/* Gives back what neither is pending, by @pending, nor was given back before. */
 static CO void release(Release *r, const MigSource *s, const unsigned long *pending,
                        bool is_shared)
 {
     const RamBlock *b = memory_of(s);
-    size_t words = words_of(b), first = 0, end = 0; /* of the run so far */
+    size_t words = words_of(b), pages = b->size / RAM_PAGE_SIZE, end;
+    g_autofree unsigned long *due = g_new(unsigned long, words);
 
     if (!r->gone)
         begin(r, b);
     for (size_t w = 0; w < words; w++) {
-        unsigned long set = due(r, pending, w);
-
-        r->gone[w] |= set;
-        while (set) {
-            unsigned from = __builtin_ctzl(set);
-            unsigned long rest = ~(set >> from);
-            unsigned n = MIN(rest ? (unsigned)__builtin_ctzl(rest) : WORD, WORD - from);
-            size_t at = w * WORD + from;
-
-            set &= ~((n == WORD ? ~0UL : (1UL << n) - 1) << from);
-            if (at != end) {
-                give_back(b, first, end, is_shared);
-                first = at;
-            }
-            end = at + n;
-        }
+        due[w] = ~pending[w] & ~r->gone[w];
+        r->gone[w] |= due[w];
     }
-    give_back(b, first, end, is_shared);
+    for (size_t first = find_bit(due, 0, pages, true); first < pages;
+         first = find_bit(due, end, pages, true)) {
+        end = find_bit(due, first, pages, false);
+        give_back(b, first, end, is_shared);
+    }
 }
 
 CO void release_answered(Release *r, const MigSource *s, uint32_t value, bool is_shared)
