@@ -2,6 +2,7 @@
 /* Standard output as a target, see the header. */
 #include "qemu-img/to-pipe.h"
 #include "block/pipe.h"
+#include "qemu-img/copy-input.h"
 #include "qemu-img/tool.h"
 #include <unistd.h>
 
@@ -29,15 +30,11 @@ const BlockDriver *to_pipe_format(const char *fmt, json_t *opts)
 /* Is [@off, @off + *@len) of what @arg, a CopyJob, copies zero? */
 static CO bool source_is_zero(void *arg, uint64_t off, uint64_t *len)
 {
-    const CopyJob *job = arg;
-    const CopySource *s = job->sources;
-    uint64_t at;
+    const CopySource *s = input_source(arg, off);
+    uint64_t at = off - s->start;
     Extent e;
     int r;
 
-    while (off >= s->start + s->len)
-        s++;
-    at = off - s->start;
     *len = MIN(*len, s->len - at);
     *len = MIN(*len, EXTENT_LEN_MAX);
     r = handle_extent_above(s->h, s->from + at, *len, true, &e, NULL);
