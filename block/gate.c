@@ -86,6 +86,16 @@ static void special_below(const GPtrArray *handles, GPtrArray *special)
     }
 }
 
+void nodes_rush(const GPtrArray *nodes, bool on)
+{
+    for (guint i = 0; i < nodes->len; i++) {
+        Node *n = nodes->pdata[i];
+
+        if (n->drv->rush)
+            n->drv->rush(n, on);
+    }
+}
+
 CO Gates *gates_close(const GPtrArray *nodes)
 {
     Gates *g = g_new0(Gates, 1);
@@ -97,12 +107,7 @@ CO Gates *gates_close(const GPtrArray *nodes)
     handles_rank(g->handles);
     g_ptr_array_sort(g->handles, handle_compare);
     special_below(g->handles, g->special);
-    for (guint i = 0; i < g->special->len; i++) {
-        Node *n = g->special->pdata[i];
-
-        if (n->drv->rush)
-            n->drv->rush(n, true);
-    }
+    nodes_rush(g->special, true);
     for (guint i = 0; i < g->handles->len; i = next) {
         const Handle *first = g->handles->pdata[i];
 
@@ -124,12 +129,7 @@ CO Gates *gates_close(const GPtrArray *nodes)
 
 void gates_open(Gates *g)
 {
-    for (guint i = 0; i < g->special->len; i++) {
-        Node *n = g->special->pdata[i];
-
-        if (n->drv->rush)
-            n->drv->rush(n, false);
-    }
+    nodes_rush(g->special, false);
     for (guint i = 0; i < g->handles->len; i++)
         handle_open_gate(g->handles->pdata[i]);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Limits of a handle: its requests wait before they enter its gate, so no edit waits for them.
- * They wait on the main loop, where groups live, whatever loop they come from.
+ * They wait on the main loop, whatever loop they come from: limits come and go there.
  */
 #include "block/internal.h"
 #include "block/throttle.h"

@@ -180,17 +180,6 @@ static CO void works_end(const GPtrArray *handles)
     }
 }
 
-/* With @on, works and requests that wait for their turn go on at once. */
-static void nodes_rush(const Tree *t, bool on)
-{
-    for (guint i = 0; i < t->nodes->len; i++) {
-        Node *n = t->nodes->pdata[i];
-
-        if (n->drv->rush)
-            n->drv->rush(n, on);
-    }
-}
-
 /* On the tree's loop. It does not leave the main loop if there was a home_hold() meanwhile. */
 static CO void tree_move_run(void *arg)
 {
@@ -198,13 +187,13 @@ static CO void tree_move_run(void *arg)
     const GPtrArray *handles = m->tree->handles;
     Gates *gates;
 
-    nodes_rush(m->tree, true);
+    nodes_rush(m->tree->nodes, true);
     works_end(handles);
     gates = gates_close(m->tree->nodes);
     m->has_moved = m->to == main_loop || !holds;
     if (m->has_moved)
         nodes_move(m);
-    nodes_rush(m->tree, false);
+    nodes_rush(m->tree->nodes, false);
     gates_open(gates);
     for (guint i = 0; i < handles->len; i++) {
         Handle *h = handles->pdata[i];

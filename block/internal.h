@@ -240,7 +240,10 @@ static inline int64_t account_start(const Handle *h)
 int account_end(Handle *h, AccountKind kind, uint64_t bytes, int64_t start, int result);
 void account_close(Handle *h); /* with the handle; it need not have one */
 
-/* gate.c: no request is in flight above @nodes between these two. Edits only. */
+/* gate.c */
+/* With @on, whatever waits at @nodes for its turn, and not for I/O, goes on at once. */
+void nodes_rush(const GPtrArray *nodes, bool on);
+/* No request is in flight above @nodes between these two. Edits and moves only. */
 typedef struct Gates Gates;
 CO Gates *gates_close(const GPtrArray *nodes);
 void gates_open(Gates *g);
